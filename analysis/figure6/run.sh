@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Figures 5 and 6 on CIFAR-10, from CIFAR-100 source models: transfer, rank, draw. README.md says what was seen.
+#
+# usage: analysis/figure6/run.sh [WORK]    results go to WORK (default: target/figure6); finished steps are kept
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+work=${1:-target/figure6}
+ascribe=${ASCRIBE:-target/release/ascribe}
+data=${DATA:-../shared/data/cifar10}
+[ -x "$ascribe" ] || cargo build --release
+mkdir -p "$work"
+
+# Runs a step unless its folder holds a finished run already.
+step() {
+    local out=$1
+    shift
+    if [ -f "$out/run.json" ] && grep -q '"status": *"finished"' "$out/run.json"; then return; fi
+    "$ascribe" "$@" --out "$out"
+}
+
+for blocks in 3 0; do
+    for source in natural robust; do
+        model=$work/$source-blocks$blocks
+        step "$model" transfer --source "builtin:$source" --train "$data/train.parquet" --test "$data/test.parquet" \
+            --images 3200 --blocks "$blocks" --epochs 30 --augmentation flip --evaluate-every 10 --seed 0
+        step "$work/rank-$source-blocks$blocks" rank --model "$model"
+    done
+    "$ascribe" figure 6 "$work/rank-natural-blocks$blocks" "$work/rank-robust-blocks$blocks" \
+        --names natural,robust --out "$work/blocks$blocks"
+    # Figure 5 shows CIFAR-10 pictures, which may not be redistributed: it stays in WORK.
+    "$ascribe" figure 5 "$work/rank-natural-blocks$blocks" "$work/rank-robust-blocks$blocks" \
+        --names natural,robust --seed 0 --out "$work/blocks$blocks"
+done

@@ -1,0 +1,34 @@
+//! Peak memory of this process.
+
+/// The largest resident memory of this process so far, in bytes; `None` where the system does not say
+/// (anywhere but on Linux).
+pub(super) fn peak_memory_bytes() -> Option<u64> {
+    peak_in(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// The high-water mark (`VmHWM`, in kB of 1024 bytes) in the text of `/proc/self/status`.
+fn peak_in(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_high_water_mark() {
+        let status = "Name:\tascribe\nVmPeak:\t  99999 kB\nVmHWM:\t    1234 kB\nVmRSS:\t 99 kB\n";
+        assert_eq!(peak_in(status), Some(1234 * 1024));
+        assert_eq!(peak_in("Name:\tascribe\n"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn grows_with_what_the_process_touches() {
+        let block = std::hint::black_box(vec![1u8; 64 << 20]);
+        assert!(peak_memory_bytes().unwrap() > block.len() as u64);
+    }
+}

@@ -1,0 +1,17 @@
+//! Files on disk that are whole or absent: atomic writes, digests, run folders and `run.json`.
+//!
+//! A command that leaves results opens a [`RunFolder`], writes every file through [`AtomicFile`],
+//! and finishes; a later command takes up those results through [`RunFolder::read`].
+
+mod atomic;
+mod digest;
+mod json;
+mod memory;
+mod record;
+mod run;
+
+pub use atomic::{AtomicFile, write_atomically};
+pub use digest::{digest_bytes, digest_file, digest_folder, digest_path};
+pub use json::{read_json, write_json};
+pub use record::{Input, Options, RunRecord, Stage, Status};
+pub use run::RunFolder;

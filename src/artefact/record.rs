@@ -1,0 +1,216 @@
+//! `run.json`: what was run, on what, with which options, and what came of it.
+
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Effective value by option name, as on the command line but without the dashes (`"epochs"`, `"l2"`).
+pub type Options = BTreeMap<String, Value>;
+
+/// Everything a reader needs to judge or repeat a run; the content of `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The folder this record was read from; not part of the file.
+    #[serde(skip)]
+    pub folder: PathBuf,
+    /// Version of this program that made the run.
+    pub ascribe: String,
+    /// The command's name: `train`, `transfer`, `rank` …
+    pub command: String,
+    /// What was typed after `ascribe`, word by word.
+    pub arguments: Vec<String>,
+    /// Every option of the command with its effective value, seeds among them.
+    pub options: Options,
+    /// Data and weights the run reads.
+    pub inputs: Vec<Input>,
+    /// Class names in label order, where the run has classes.
+    pub classes: Option<Vec<String>>,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// Worker threads.
+    pub threads: usize,
+    /// Time and memory by stage, in the order they first began.
+    pub stages: Vec<Stage>,
+    /// What came out: accuracies, solver outcome counts, ids.
+    pub results: BTreeMap<String, Value>,
+    /// Whether the run came to its end.
+    pub status: Status,
+    /// When the run was begun: UTC, RFC 3339.
+    pub started_at: String,
+    /// Seconds of work, summed over resumptions.
+    pub seconds: f64,
+}
+
+/// A data set or weight file that a run reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// What it is to the run: `train`, `test`, `source`, `head`.
+    pub role: String,
+    /// The path as typed.
+    pub path: PathBuf,
+    /// SHA-256 of what was read.
+    pub digest: String,
+    /// Examples used; `None` for weights.
+    pub rows: Option<usize>,
+}
+
+/// Time and memory of one stage of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// The stage's name.
+    pub name: String,
+    /// Seconds, summed over resumptions.
+    pub seconds: f64,
+    /// Largest resident memory of the process up to the stage's end, in bytes; `None` where unknown.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// Whether a run came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// At work, or killed on the way.
+    Running,
+    /// Every file of the run is there.
+    Finished,
+}
+
+impl RunRecord {
+    /// A run that begins now.
+    pub(super) fn begin(
+        command: &str,
+        arguments: Vec<String>,
+        options: Options,
+        inputs: Vec<Input>,
+    ) -> Self {
+        let device = options
+            .get("device")
+            .and_then(Value::as_str)
+            .unwrap_or("cpu")
+            .to_owned();
+        Self {
+            folder: PathBuf::new(),
+            ascribe: env!("CARGO_PKG_VERSION").to_owned(),
+            command: command.to_owned(),
+            arguments,
+            options,
+            inputs,
+            classes: None,
+            device,
+            threads: rayon::current_num_threads(),
+            stages: Vec::new(),
+            results: BTreeMap::new(),
+            status: Status::Running,
+            started_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            seconds: 0.0,
+        }
+    }
+
+    /// The input of that role, where the run has one.
+    pub fn input(&self, role: &str) -> Option<&Input> {
+        self.inputs.iter().find(|input| input.role == role)
+    }
+
+    /// The effective value of an option of that run.
+    ///
+    /// # Errors
+    /// The run has no such option, or it is of another type.
+    pub fn option<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        self.typed("option", name, self.options.get(name))
+    }
+
+    /// A result of that run.
+    ///
+    /// # Errors
+    /// The run left no such result, or it is of another type.
+    pub fn result<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
+        self.typed("result", key, self.results.get(key))
+    }
+
+    fn typed<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        name: &str,
+        value: Option<&Value>,
+    ) -> Result<T> {
+        let wrong = |expected: String, found: String| {
+            let remedy = format!(
+                "give a folder made by `ascribe {}` of this version",
+                self.command
+            );
+            Error::format(
+                &self.folder.join("run.json"),
+                format!("{kind} {name}"),
+                expected,
+                found,
+                remedy,
+            )
+        };
+        let value = value.ok_or_else(|| wrong("a value".into(), "none".into()))?;
+        T::deserialize(value)
+            .map_err(|reason| wrong("a value that fits".into(), reason.to_string()))
+    }
+
+    /// The command line that made this run, quoted for a shell.
+    pub(super) fn command_line(&self) -> String {
+        let words = self.arguments.iter().map(|word| quoted(word));
+        std::iter::once("ascribe".to_owned())
+            .chain(words)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_survive_a_shell() {
+        let words = [
+            "rank",
+            "--train",
+            "my data/it's.parquet",
+            "--l2",
+            "1e-3",
+            "",
+        ];
+        let arguments = words.map(str::to_owned).to_vec();
+        let record = RunRecord::begin("rank", arguments, Options::new(), Vec::new());
+        assert_eq!(
+            record.command_line(),
+            r"ascribe rank --train 'my data/it'\''s.parquet' --l2 1e-3 ''"
+        );
+    }
+
+    #[test]
+    fn options_and_results_are_typed_and_errors_name_the_file() {
+        let options = Options::from([("l2".into(), 1e-3.into()), ("solver".into(), "cg".into())]);
+        let mut record = RunRecord::begin("rank", Vec::new(), options, Vec::new());
+        record.folder = "run".into();
+        assert_eq!(record.option::<f64>("l2").unwrap(), 1e-3);
+        assert_eq!(record.option::<String>("solver").unwrap(), "cg");
+        let absent = record.result::<f64>("accuracy").unwrap_err().to_string();
+        let remedy = "give a folder made by `ascribe rank` of this version";
+        assert_eq!(
+            absent,
+            format!("run/run.json: result accuracy: expected a value, found none; {remedy}")
+        );
+        let wrong = record.option::<u64>("solver").unwrap_err().to_string();
+        assert!(
+            wrong.starts_with("run/run.json: option solver: expected a value that fits, found"),
+            "{wrong}"
+        );
+    }
+}

@@ -1,0 +1,229 @@
+//! A folder that holds exactly one run: begun, resumed where it was, or refused with the reason.
+//!
+//! | what stands at the path | what happens |
+//! |---|---|
+//! | nothing, or an empty folder | a new run |
+//! | the same run, unfinished | it resumes |
+//! | the same run, finished | refused: nothing to do |
+//! | a run that differs in command, version, options, data or weights | refused: the first difference |
+//! | other files | refused |
+//! | any run at which another process works | refused |
+//!
+//! "Same" leaves out options that cannot change the result (`--threads`, `--out`, `--json`) and paths:
+//! content counts, by its digest. Hidden files (names starting with a dot) do not make a folder full.
+
+use self::admission::{LOCK, lock, unfinished_run};
+use super::atomic::remove_unfinished;
+use super::json::{read_json, write_json};
+use super::memory::peak_memory_bytes;
+use super::record::{Input, Options, RunRecord, Stage, Status};
+use crate::{Error, Result};
+use serde::Serialize;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+mod admission;
+mod difference;
+#[cfg(test)]
+mod tests;
+
+const RECORD: &str = "run.json";
+const ANOTHER_FOLDER: &str = "choose another --out, or remove the folder";
+
+/// An output folder at work; every change is in `run.json` before the call returns.
+///
+/// ```
+/// use ascribe::artefact::{Options, RunFolder};
+/// # let place = tempfile::tempdir().unwrap();
+/// # let path = place.path().join("run");
+/// let options = Options::from([("epochs".into(), 10.into())]);
+/// let arguments = vec!["train".into(), "--epochs".into(), "10".into()];
+/// let mut run = RunFolder::open_or_create(&path, "train", arguments, options, Vec::new())?;
+/// run.stage("training")?;
+/// run.set_result("test_accuracy", 0.75)?;
+/// run.finish()?;
+/// assert_eq!(RunFolder::read(&path)?.result::<f64>("test_accuracy")?, 0.75);
+/// # Ok::<(), ascribe::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    record: RunRecord,
+    resuming: bool,
+    /// Seconds of work before this process.
+    seconds_before: f64,
+    started: Instant,
+    /// Index of the stage at work, the seconds it had before, and when it began here.
+    stage: Option<(usize, f64, Instant)>,
+    /// Held open; the system releases it when the process ends, however it ends.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Begins a run in a new or empty folder, or resumes the same unfinished run.
+    ///
+    /// `arguments` are the words typed after `ascribe`; `options` hold every option with its effective value.
+    ///
+    /// # Errors
+    /// The folder holds something else, is in use, or cannot be written; its `run.json` is malformed.
+    pub fn open_or_create(
+        path: impl AsRef<Path>,
+        command: &str,
+        arguments: Vec<String>,
+        options: Options,
+        inputs: Vec<Input>,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let mut record = RunRecord::begin(command, arguments, options, inputs);
+        // Once before locking, so that a refused folder is left untouched; once after, when nobody else writes.
+        unfinished_run(path, &record)?;
+        std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
+        let lock = lock(path)?;
+        let earlier = unfinished_run(path, &record)?;
+        remove_unfinished(path)?;
+        let resuming = earlier.is_some();
+        if let Some(earlier) = earlier {
+            record = RunRecord {
+                threads: record.threads,
+                ..earlier
+            };
+        }
+        record.folder = path.to_path_buf();
+        let mut run = Self {
+            path: path.to_path_buf(),
+            seconds_before: record.seconds,
+            record,
+            resuming,
+            started: Instant::now(),
+            stage: None,
+            _lock: lock,
+        };
+        run.save()?;
+        Ok(run)
+    }
+
+    /// The record of a finished run.
+    ///
+    /// # Errors
+    /// The folder is missing, holds no run, or holds one that is not finished or malformed.
+    pub fn read(path: impl AsRef<Path>) -> Result<RunRecord> {
+        let path = path.as_ref();
+        std::fs::metadata(path).map_err(Error::io(path, "read"))?;
+        let file = path.join(RECORD);
+        if !file.exists() {
+            return Err(conflict(
+                path,
+                "holds no run.json",
+                "give the output folder of an ascribe command",
+            ));
+        }
+        let record = RunRecord {
+            folder: path.to_path_buf(),
+            ..read_json(&file)?
+        };
+        match record.status {
+            Status::Finished => Ok(record),
+            Status::Running => {
+                let remedy = format!("wait for it, or resume it with: {}", record.command_line());
+                Err(conflict(path, "holds an unfinished run", remedy))
+            }
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of a file in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Whether an earlier process began this run: its checkpoints and results are to be taken up.
+    pub fn is_resuming(&self) -> bool {
+        self.resuming
+    }
+
+    /// The record as it stands.
+    pub fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// Ends the stage at work, if any, and begins another; stages of one name, as after a resumption, add up.
+    ///
+    /// # Errors
+    /// `run.json` cannot be written.
+    pub fn stage(&mut self, name: &str) -> Result<()> {
+        self.update_times();
+        let stages = &mut self.record.stages;
+        let at = stages
+            .iter()
+            .position(|stage| stage.name == name)
+            .unwrap_or(stages.len());
+        if at == stages.len() {
+            stages.push(Stage {
+                name: name.to_owned(),
+                seconds: 0.0,
+                peak_memory_bytes: None,
+            });
+        }
+        self.stage = Some((at, stages[at].seconds, Instant::now()));
+        self.save()
+    }
+
+    /// Notes the class names, in label order.
+    ///
+    /// # Errors
+    /// `run.json` cannot be written.
+    pub fn set_classes(&mut self, classes: Vec<String>) -> Result<()> {
+        self.record.classes = Some(classes);
+        self.save()
+    }
+
+    /// Notes a result, replacing an earlier one of the same key.
+    ///
+    /// # Errors
+    /// The value has no JSON form, or `run.json` cannot be written.
+    pub fn set_result(&mut self, key: &str, value: impl Serialize) -> Result<()> {
+        let value = serde_json::to_value(value)
+            .map_err(|reason| Error::io(&self.file(RECORD), "write as JSON")(reason.into()))?;
+        self.record.results.insert(key.to_owned(), value);
+        self.save()
+    }
+
+    /// Ends the stage at work and marks the run finished: every file of it must be in place.
+    ///
+    /// # Errors
+    /// `run.json` cannot be written.
+    pub fn finish(mut self) -> Result<RunRecord> {
+        self.record.status = Status::Finished;
+        self.save()?;
+        // Tidiness alone: a process that took the lock file before this line will find the run finished.
+        let _ = std::fs::remove_file(self.file(LOCK));
+        Ok(self.record)
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.update_times();
+        write_json(self.file(RECORD), &self.record)
+    }
+
+    fn update_times(&mut self) {
+        self.record.seconds = self.seconds_before + self.started.elapsed().as_secs_f64();
+        if let Some((at, seconds_before, began)) = self.stage {
+            let stage = &mut self.record.stages[at];
+            stage.seconds = seconds_before + began.elapsed().as_secs_f64();
+            stage.peak_memory_bytes = stage.peak_memory_bytes.max(peak_memory_bytes());
+        }
+    }
+}
+
+fn conflict(path: &Path, reason: impl Into<String>, remedy: impl Into<String>) -> Error {
+    Error::Conflict {
+        path: path.to_path_buf(),
+        reason: reason.into(),
+        remedy: remedy.into(),
+    }
+}

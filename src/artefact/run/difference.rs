@@ -1,0 +1,70 @@
+//! Whether two runs are the same, and if not, why.
+
+use crate::artefact::record::{Input, RunRecord};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Options that change where or how fast a run goes, never what it finds.
+const WITHOUT_EFFECT: [&str; 3] = ["out", "threads", "json"];
+
+/// Says in what `old`, found in a folder, is another run than `new`: the first difference that matters.
+pub(super) fn difference(old: &RunRecord, new: &RunRecord) -> Option<String> {
+    if old.command != new.command {
+        return Some(format!(
+            "command was {}, is now {}",
+            old.command, new.command
+        ));
+    }
+    if old.ascribe != new.ascribe {
+        return Some(format!(
+            "it was begun by ascribe {}, this is {}",
+            old.ascribe, new.ascribe
+        ));
+    }
+    let names = old.options.keys().chain(new.options.keys());
+    let effective = names.filter(|name| !WITHOUT_EFFECT.contains(&name.as_str()));
+    for name in effective.collect::<BTreeSet<_>>() {
+        let (old, new) = (old.options.get(name), new.options.get(name));
+        if old != new {
+            let shown =
+                |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
+            return Some(format!(
+                "--{name} was {}, is now {}",
+                shown(old),
+                shown(new)
+            ));
+        }
+    }
+    let count = old.inputs.len().max(new.inputs.len());
+    (0..count).find_map(|at| input_difference(old.inputs.get(at), new.inputs.get(at)))
+}
+
+/// Says in what two inputs differ; the path may change as long as the content is the same.
+fn input_difference(old: Option<&Input>, new: Option<&Input>) -> Option<String> {
+    let same = |a: &Input, b: &Input| (&a.role, &a.digest, a.rows) == (&b.role, &b.digest, b.rows);
+    match (old, new) {
+        (Some(a), Some(b)) if same(a, b) => None,
+        (None, None) => None,
+        _ => Some(format!(
+            "input was {}, is now {}",
+            described(old),
+            described(new)
+        )),
+    }
+}
+
+fn described(input: Option<&Input>) -> String {
+    let Some(Input {
+        role,
+        path,
+        digest,
+        rows,
+    }) = input
+    else {
+        return "absent".to_owned();
+    };
+    let rows = rows.map_or(String::new(), |rows| format!(", {rows} rows"));
+    let digest = digest.get(..12).unwrap_or(digest);
+    format!("{} ({role}, digest {digest}…{rows})", Path::display(path))
+}

@@ -1,0 +1,173 @@
+//! `ascribe demo`: the main job on data and models that are part of the program.
+//!
+//! It runs the commands a user would type, and prints them: two transfers to handwritten digits, two rankings,
+//! Figures 5 and 6; then a table read from what they left.
+
+use super::Cli;
+use crate::artefact::RunFolder;
+use crate::figure::{Curve, ModelRankings, QuerySet};
+use crate::influence::read_rankings;
+use crate::{Error, Result};
+use clap::{Args, Parser};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Options of `ascribe demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ascribe demo --out ascribe-demo")]
+pub struct Demo {
+    /// Folder for the results; what an earlier demo left there is replaced
+    #[arg(long, value_name = "FOLDER", default_value = "ascribe-demo")]
+    out: PathBuf,
+}
+
+const MODELS: [&str; 2] = ["natural", "robust"];
+/// What a demo leaves in its folder, and may therefore replace.
+const LEFT: [&str; 9] = [
+    "models",
+    "natural",
+    "robust",
+    "figure5.svg",
+    "figure5.png",
+    "figure5.csv",
+    "figure6.svg",
+    "figure6.png",
+    "figure6.csv",
+];
+
+impl Demo {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// An output folder that holds something else, or cannot be written.
+    pub fn run(self) -> Result<ExitCode> {
+        let started = Instant::now();
+        clear(&self.out)?;
+        let mut rows = Vec::new();
+        for name in MODELS {
+            let model = self.path(&format!("models/{name}"));
+            let source = format!("builtin:{name}");
+            type_and_run(&[
+                "transfer",
+                "--source",
+                &source,
+                "--train",
+                "builtin:digits-train",
+                "--test",
+                "builtin:digits-test",
+                "--images",
+                "200",
+                "--blocks",
+                "3",
+                "--epochs",
+                "15",
+                "--augmentation",
+                "none",
+                "--evaluate-every",
+                "5",
+                "--frozen-statistics",
+                "frozen",
+                "--out",
+                &model,
+            ])?;
+            type_and_run(&["rank", "--model", &model, "--out", &self.path(name)])?;
+            rows.push(self.row(name)?);
+        }
+        for number in ["5", "6"] {
+            let [natural, robust] = MODELS.map(|name| self.path(name));
+            let out = self.out.display().to_string();
+            type_and_run(&["figure", number, &natural, &robust, "--out", &out])?;
+        }
+        println!();
+        println!(
+            "{:<10}{:>15}{:>22}{:>11}",
+            "source", "test accuracy", "class match, top 1", "seconds"
+        );
+        for row in rows {
+            println!("{row}");
+        }
+        println!();
+        println!(
+            "Figure 6 and Figure 5: {}, {} (also .png, .csv)",
+            self.path("figure6.svg"),
+            self.path("figure5.svg")
+        );
+        println!(
+            "rankings (score in nats, positive = helpful): {}/rankings.parquet",
+            self.path("natural")
+        );
+        println!("everything took {:.1} s", started.elapsed().as_secs_f64());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.out.join(name).display().to_string()
+    }
+
+    /// One line of the table, from the run folders.
+    fn row(&self, name: &str) -> Result<String> {
+        let folder = self.out.join(name);
+        let rank = RunFolder::read(&folder)?;
+        let transfer = RunFolder::read(self.out.join("models").join(name))?;
+        let train = read_rankings(&folder.join("train_rankings.parquet"))?;
+        let test = read_rankings(&folder.join("rankings.parquet"))?;
+        let rankings = ModelRankings {
+            model: name,
+            train: &train,
+            test: &test,
+        };
+        let top = Curve::of(&rankings, QuerySet::Test)?
+            .top_one_percent()
+            .unwrap_or(f64::NAN);
+        let accuracy = 100.0 * rank.result::<f64>("test_accuracy")?;
+        Ok(format!(
+            "{name:<10}{accuracy:>13.1} %{top:>20.1} %{:>11.1}",
+            transfer.seconds + rank.seconds
+        ))
+    }
+}
+
+/// Prints a command and runs it in this process.
+fn type_and_run(words: &[&str]) -> Result<()> {
+    println!("\n$ ascribe {}", words.join(" "));
+    let command = Cli::try_parse_from(std::iter::once("ascribe").chain(words.iter().copied()))
+        .map_err(|error| {
+            Error::mismatch("demo", "a command of this version", error, "this is a bug")
+        })?;
+    command
+        .run_as(words.iter().map(|&word| word.to_owned()).collect())
+        .map(|_| ())
+}
+
+/// Removes what an earlier demo left; refuses a folder that holds anything else.
+fn clear(out: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(out) else {
+        return Ok(());
+    };
+    let entries = entries
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(Error::io(out, "read"))?;
+    let known = |name: &std::ffi::OsStr| LEFT.iter().any(|left| name == *left);
+    if let Some(other) = entries.iter().find(|entry| !known(&entry.file_name())) {
+        let reason = format!(
+            "holds {}, which no demo left there",
+            other.file_name().display()
+        );
+        return Err(Error::Conflict {
+            path: out.to_path_buf(),
+            reason,
+            remedy: "choose another --out".into(),
+        });
+    }
+    for entry in entries {
+        let path = entry.path();
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        removed.map_err(Error::io(&path, "remove"))?;
+    }
+    Ok(())
+}

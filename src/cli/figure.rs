@@ -1,0 +1,262 @@
+//! `ascribe figure`: a figure of the paper from finished runs of `ascribe rank`.
+
+use crate::artefact::{RunFolder, RunRecord};
+use crate::data::Dataset;
+use crate::figure::{
+    ClassMatch, Format, HelpfulExamples, ModelImages, ModelRankings, one_per_class, write,
+};
+use crate::influence::{QueryRanking, read_rankings};
+use crate::{Error, Result};
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Options of `ascribe figure`.
+#[derive(Debug, Args)]
+pub struct Figure {
+    #[command(subcommand)]
+    number: Number,
+}
+
+#[derive(Debug, Subcommand)]
+enum Number {
+    /// Test images above the most helpful training image of each, by every run
+    #[command(
+        name = "5",
+        after_help = "Example:\n  ascribe figure 5 robust natural --seed 1 --out figures"
+    )]
+    Examples {
+        #[command(flatten)]
+        common: Common,
+        /// Which test images are shown
+        #[arg(long, value_enum, default_value_t = Queries::OnePerClass)]
+        queries: Queries,
+        /// Draws the test images
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        seed: u64,
+    },
+    /// How often the training image at each rank is of the query's class, by every run
+    #[command(
+        name = "6",
+        after_help = "Example:\n  ascribe figure 6 natural robust --out figures"
+    )]
+    ClassMatch {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Queries {
+    /// A random one of each class
+    OnePerClass,
+}
+
+/// What every figure asks for.
+#[derive(Debug, Args)]
+struct Common {
+    /// Folders left by ascribe rank, in the order they are to be shown
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+    /// What the runs are called in the figure (default: the folders' names)
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    names: Option<Vec<String>>,
+    /// Pictures to draw; the data behind them is always written, as CSV
+    #[arg(
+        long,
+        value_name = "FORMAT,…",
+        value_delimiter = ',',
+        default_value = "svg,png"
+    )]
+    format: Vec<Format>,
+    /// Folder for the figure; files of the same name are replaced
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+impl Figure {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A run that is missing, unfinished or without what the figure needs; data that has changed since.
+    pub fn run(self) -> Result<ExitCode> {
+        let (common, stem) = match &self.number {
+            Number::Examples { common, .. } => (common, "figure5"),
+            Number::ClassMatch { common } => (common, "figure6"),
+        };
+        let runs = common.open()?;
+        let (out, formats) = (&common.out, &common.format);
+        let written = match self.number {
+            Number::Examples {
+                queries: Queries::OnePerClass,
+                seed,
+                ..
+            } => write(&helpful_examples(&runs, seed)?, out, stem, formats),
+            Number::ClassMatch { .. } => write(&class_match(&runs)?, out, stem, formats),
+        };
+        written?
+            .iter()
+            .for_each(|path| println!("{}", path.display()));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Common {
+    fn open(&self) -> Result<Vec<NamedRun>> {
+        let names = match &self.names {
+            Some(names) => names.clone(),
+            None => self.runs.iter().map(|run| folder_name(run)).collect(),
+        };
+        if names.len() != self.runs.len() {
+            let reason = format!(
+                "{} names for {} runs; give one for each",
+                names.len(),
+                self.runs.len()
+            );
+            return Err(Error::config("names", reason));
+        }
+        if let Some(name) =
+            (1..names.len()).find_map(|at| names[..at].contains(&names[at]).then(|| &names[at]))
+        {
+            return Err(Error::config(
+                "names",
+                format!("two runs are called {name}; give names that differ"),
+            ));
+        }
+        let runs = self.runs.iter().zip(names);
+        runs.map(|(folder, name)| NamedRun::open(folder, name))
+            .collect()
+    }
+}
+
+/// The last part of a path, also of `.` and of one that ends in `..`.
+fn folder_name(path: &Path) -> String {
+    let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    full.file_name()
+        .unwrap_or(full.as_os_str())
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// A finished run and what it is called in a figure.
+pub(super) struct NamedRun {
+    name: String,
+    record: RunRecord,
+}
+
+impl NamedRun {
+    /// Takes up a run of `ascribe rank`.
+    pub(super) fn open(folder: &Path, name: String) -> Result<Self> {
+        let record = RunFolder::read(folder)?;
+        Ok(Self { name, record })
+    }
+
+    fn rankings(&self, file: &str, remedy: &str) -> Result<Vec<QueryRanking>> {
+        let path = self.record.folder.join(file);
+        if path.exists() {
+            return read_rankings(&path);
+        }
+        Err(Error::Conflict {
+            path: self.record.folder.clone(),
+            reason: format!("holds no {file}"),
+            remedy: remedy.into(),
+        })
+    }
+
+    fn test_rankings(&self) -> Result<Vec<QueryRanking>> {
+        self.rankings("rankings.parquet", "give a folder made by ascribe rank")
+    }
+
+    fn train_rankings(&self) -> Result<Vec<QueryRanking>> {
+        self.rankings(
+            "train_rankings.parquet",
+            "run ascribe rank without --skip-train",
+        )
+    }
+
+    /// The images the run was made from, where they are unchanged.
+    fn images(&self, role: &str) -> Result<Dataset> {
+        let folder = &self.record.folder;
+        let input = self.record.input(role).ok_or_else(|| {
+            let place = format!("inputs, role {role}");
+            Error::format(
+                &folder.join("run.json"),
+                place,
+                "a data set",
+                "none",
+                "give a folder made by ascribe rank",
+            )
+        })?;
+        let images = Dataset::open(&input.path)?;
+        if images.digest() != input.digest {
+            let reason = format!("has changed since {} was made", folder.display());
+            let remedy = "restore it, or run ascribe rank again".into();
+            return Err(Error::Conflict {
+                path: input.path.clone(),
+                reason,
+                remedy,
+            });
+        }
+        Ok(images)
+    }
+}
+
+/// Figure 6.
+pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
+    let read = |run: &NamedRun| Ok((run.train_rankings()?, run.test_rankings()?));
+    let rankings = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let models = runs
+        .iter()
+        .zip(&rankings)
+        .map(|(run, (train, test))| ModelRankings {
+            model: &run.name,
+            train,
+            test,
+        });
+    ClassMatch::of(&models.collect::<Vec<_>>())
+}
+
+/// Figure 5, with queries drawn from those of the first run.
+pub(super) fn helpful_examples(runs: &[NamedRun], seed: u64) -> Result<HelpfulExamples> {
+    let read = |run: &NamedRun| {
+        Ok((
+            run.test_rankings()?,
+            run.images("train")?,
+            run.images("test")?,
+        ))
+    };
+    let material = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let Some((first, _, test)) = material.first() else {
+        return Err(Error::mismatch(
+            "runs",
+            "at least one",
+            "none",
+            "give a folder made by ascribe rank",
+        ));
+    };
+    for (run, (_, _, other)) in runs.iter().zip(&material) {
+        if other.digest() != test.digest() {
+            let what = format!("test images of {}", run.name);
+            let expected = format!("those of {}, {}", runs[0].name, test.path().display());
+            return Err(Error::mismatch(
+                what,
+                expected,
+                other.path().display(),
+                "give runs with the same test images",
+            ));
+        }
+    }
+    let models = runs
+        .iter()
+        .zip(&material)
+        .map(|(run, (rankings, train, _))| ModelImages {
+            model: &run.name,
+            rankings,
+            train,
+        });
+    HelpfulExamples::of(
+        &one_per_class(first, seed),
+        &models.collect::<Vec<_>>(),
+        test,
+    )
+}

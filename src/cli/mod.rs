@@ -1,0 +1,85 @@
+//! The command line: one file per command, one place that prints errors (`main`).
+//!
+//! Exit codes: 0 all went well, 1 an error (one line on standard error), 2 unusable arguments,
+//! 3 finished, but a solver did not converge for some query (the result says which).
+
+mod demo;
+mod figure;
+mod progress;
+mod rank;
+mod recipe_options;
+mod train;
+mod transfer;
+
+use crate::Result;
+use crate::artefact::Input;
+use crate::data::Dataset;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Which training images does this prediction rest on, and how far can that answer be trusted?
+#[derive(Debug, Parser)]
+#[command(name = "ascribe", version, propagate_version = true)]
+pub struct Cli {
+    /// Worker threads (default: all cores)
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything on embedded data, no download: transfer two models, rank, figures
+    Demo(demo::Demo),
+    /// Train a source model, natural or adversarial
+    Train(train::Train),
+    /// Fine-tune a source model on a target set
+    Transfer(transfer::Transfer),
+    /// Influence scores and rankings of training images for every query
+    Rank(rank::Rank),
+    /// Draw one of the paper's figures from finished runs
+    Figure(figure::Figure),
+}
+
+impl Cli {
+    /// Runs the command; the exit code is 0, or 3 where a solver did not converge.
+    ///
+    /// # Errors
+    /// Whatever stopped the command; `main` prints it as one line.
+    pub fn run(self) -> Result<ExitCode> {
+        self.run_as(
+            std::env::args_os()
+                .skip(1)
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+        )
+    }
+
+    /// Runs the command, which `run.json` will say was typed as `arguments`.
+    fn run_as(self, arguments: Vec<String>) -> Result<ExitCode> {
+        if let Some(threads) = self.threads {
+            // Fails only where a pool exists already, which no command makes before this line.
+            let _ = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build_global();
+        }
+        match self.command {
+            Command::Demo(command) => command.run(),
+            Command::Train(command) => command.run(arguments),
+            Command::Transfer(command) => command.run(arguments),
+            Command::Rank(command) => command.run(arguments),
+            Command::Figure(command) => command.run(),
+        }
+    }
+}
+
+/// What `run.json` says of a data set.
+fn data_input(role: &str, dataset: &Dataset) -> Input {
+    Input {
+        role: role.into(),
+        path: dataset.path().to_path_buf(),
+        digest: dataset.digest().into(),
+        rows: Some(dataset.len()),
+    }
+}

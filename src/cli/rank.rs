@@ -1,0 +1,211 @@
+//! `ascribe rank`: a transferred model, or features and a head, in; a run folder with scores and rankings out.
+//!
+//! [`transferred`] and [`material`] read what is scored, [`work`] scores it and fills the run folder.
+
+mod material;
+mod transferred;
+mod work;
+
+use crate::artefact::{Options, RunFolder};
+use crate::influence::RankOptions;
+use crate::solve::Method;
+use crate::{Error, Result};
+use candle_core::DType;
+use clap::{Args, ValueEnum};
+use material::Material;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLE: &str = "\
+Examples:
+  ascribe rank --model robust --out robust-rank
+  ascribe rank --train train.npz --test test.npz --head head.safetensors --l2 1e-3 --out run
+
+Scores are in nats, [query, train], positive = helpful: leaving that training image out is
+predicted to raise the query's loss by that much.
+
+Exit code 3: finished, but the solver missed its tolerance for some query;
+solves.parquet says which.";
+
+/// Options of `ascribe rank`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Rank {
+    /// A folder left by ascribe transfer: training images, head, L2 term and classes are taken from there
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["train", "head", "l2"], required_unless_present = "train")]
+    model: Option<PathBuf>,
+    /// Features and labels of the training images (.npz, .safetensors, or a folder with features.npy and labels.npy)
+    #[arg(long, value_name = "FEATURES", requires = "test")]
+    train: Option<PathBuf>,
+    /// The queries: features and labels, or with --model images (default there: the test images of the transfer)
+    #[arg(long, value_name = "DATA")]
+    test: Option<PathBuf>,
+    /// Weight [C, d] and bias [C] of the classifier (.npz or .safetensors); fitted with --l2 where not given
+    #[arg(long, value_name = "HEAD")]
+    head: Option<PathBuf>,
+    /// The L2 term l2/2·‖θ‖² that the head was trained with, weights and bias alike; part of the curvature (with
+    /// --model: that of the transfer)
+    #[arg(long, value_name = "L2", allow_negative_numbers = true)]
+    l2: Option<f64>,
+    /// Added to every eigenvalue of the curvature
+    #[arg(
+        long,
+        value_name = "LAMBDA",
+        default_value_t = 1e-3,
+        allow_negative_numbers = true
+    )]
+    damping: f64,
+    /// Curvature of the training loss; for a classifier head the two are the same matrix
+    #[arg(long, value_enum, default_value_t = Curvature::Hessian)]
+    curvature: Curvature,
+    /// How systems are solved
+    #[arg(long, value_enum, default_value_t = Method::Direct)]
+    solver: Method,
+    /// Relative residual at which cg stops (default: 1e-5 in f32, 1e-10 in f64)
+    #[arg(long, value_name = "RESIDUAL", allow_negative_numbers = true)]
+    tolerance: Option<f64>,
+    /// Most iterations of cg for a query
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    iterations: usize,
+    /// Precision of features, matrix products and scores (direct always factorises in f64)
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
+    /// Most helpful training images kept for each query
+    #[arg(long, value_name = "K", default_value_t = 100)]
+    top: usize,
+    /// Most harmful training images kept for each query
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    bottom: usize,
+    /// Write the full matrix too: scores.npy, f32 [query, train]
+    #[arg(long)]
+    scores: bool,
+    /// Leave out self-influence and the rankings of the training images as queries
+    #[arg(long)]
+    skip_train: bool,
+    /// Folder for the results
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Print a machine-readable summary
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Curvature {
+    /// Second derivatives of the mean loss
+    Hessian,
+    /// Its Gauss–Newton form
+    GaussNewton,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Precision {
+    /// Single precision
+    F32,
+    /// Double precision
+    F64,
+}
+
+impl Rank {
+    /// Runs the command, which was typed as `arguments`.
+    ///
+    /// # Errors
+    /// Input that cannot be used, an output folder that holds something else, or a curvature without an inverse.
+    pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
+        let (material, l2) = match (&self.model, &self.train, &self.test) {
+            (Some(folder), _, test) => transferred::open(folder, test.as_deref())?,
+            (None, Some(train), Some(test)) => {
+                let material = Material::open(train, test, self.head.as_deref())?;
+                let l2 = self.effective_l2(material.head.is_some())?;
+                (material, l2)
+            }
+            _ => {
+                return Err(Error::config(
+                    "model",
+                    "give --model, or --train and --test",
+                ));
+            }
+        };
+        let options = self.rank_options(l2)?;
+        let (effective, inputs) = (self.effective(&options), material.inputs.clone());
+        let run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
+        work::fill(run, material, options, self.json)
+    }
+
+    fn rank_options(&self, l2: f64) -> Result<RankOptions> {
+        if !at_least_zero(self.damping) {
+            return Err(Error::config(
+                "damping",
+                format!("{} is not a number of 0 or more", self.damping),
+            ));
+        }
+        if self.top == 0 && self.bottom == 0 && !self.scores {
+            return Err(Error::config(
+                "top",
+                "0 keeps nothing; give a number of images, --bottom or --scores",
+            ));
+        }
+        Ok(RankOptions {
+            l2,
+            damping: self.damping,
+            method: self.solver,
+            tolerance: self.tolerance,
+            iterations: self.iterations,
+            precision: match self.precision {
+                Precision::F32 => DType::F32,
+                Precision::F64 => DType::F64,
+            },
+            top: self.top,
+            bottom: self.bottom,
+            scores: self.scores,
+            train_queries: !self.skip_train,
+            blocks: None,
+        })
+    }
+
+    fn effective_l2(&self, head_is_given: bool) -> Result<f64> {
+        let reason = match self.l2 {
+            None if head_is_given => return Ok(0.0),
+            Some(l2) if at_least_zero(l2) && (head_is_given || l2 > 0.0) => return Ok(l2),
+            Some(l2) => format!("{l2} is not above 0 (or 0 with --head)"),
+            None => {
+                "without --head the head is fitted, which needs a value above 0; try 1e-3".into()
+            }
+        };
+        Err(Error::config("l2", reason))
+    }
+
+    /// Every option with the value it takes effect with.
+    fn effective(&self, options: &RankOptions) -> Options {
+        let values = [
+            ("model", json!(self.model)),
+            ("train", json!(self.train)),
+            ("test", json!(self.test)),
+            ("head", json!(self.head)),
+            ("l2", json!(options.l2)),
+            ("damping", json!(self.damping)),
+            ("curvature", json!(self.curvature)),
+            ("solver", json!(self.solver)),
+            ("tolerance", json!(options.effective_tolerance())),
+            ("iterations", json!(self.iterations)),
+            ("precision", json!(self.precision)),
+            ("top", json!(self.top)),
+            ("bottom", json!(self.bottom)),
+            ("scores", json!(self.scores)),
+            ("skip-train", json!(self.skip_train)),
+            ("out", json!(self.out)),
+            ("json", json!(self.json)),
+        ];
+        values
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+}
+
+fn at_least_zero(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
+}

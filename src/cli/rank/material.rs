@@ -1,0 +1,139 @@
+//! What is scored: features, labels and ids of both sides, and the head.
+
+use crate::artefact::{Input, digest_file};
+use crate::data::{Features, HeadFile};
+use crate::derivative::head::SoftmaxHead;
+use crate::influence::FeatureSet;
+use crate::{Error, Result};
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One side, wherever it came from.
+pub(super) struct Side {
+    /// `[n, d]`.
+    pub(super) features: Tensor,
+    pub(super) labels: Vec<usize>,
+    /// The rows' ids in their data set.
+    pub(super) ids: Vec<usize>,
+}
+
+impl Side {
+    pub(super) fn set(&self) -> FeatureSet<'_> {
+        FeatureSet {
+            features: &self.features,
+            labels: &self.labels,
+            ids: &self.ids,
+        }
+    }
+}
+
+/// Everything a run scores.
+pub(super) struct Material {
+    pub(super) train: Side,
+    pub(super) test: Side,
+    /// Fitted to the training side where there is none.
+    pub(super) head: Option<SoftmaxHead>,
+    pub(super) class_count: usize,
+    pub(super) classes: Option<Vec<String>>,
+    pub(super) inputs: Vec<Input>,
+}
+
+impl Material {
+    /// Reads features files and, where given, a head file, and checks that they belong together.
+    pub(super) fn open(train: &Path, test: &Path, head: Option<&Path>) -> Result<Self> {
+        let (train, test) = (Features::open(train)?, Features::open(test)?);
+        check_pair(&train, &test)?;
+        let file = head.map(HeadFile::open).transpose()?;
+        let mut inputs = vec![input("train", &train), input("test", &test)];
+        let mut class_count = train.class_count();
+        if let Some(file) = &file {
+            file.check_against(&train)?;
+            file.check_against(&test)?;
+            class_count = file.class_count();
+            let digest = digest_file(&file.path)?;
+            inputs.push(Input {
+                role: "head".into(),
+                path: file.path.clone(),
+                digest,
+                rows: None,
+            });
+        }
+        let head = file
+            .map(|file| SoftmaxHead::new(&file.weight, &file.bias))
+            .transpose()?;
+        let classes = train.classes.clone();
+        Ok(Self {
+            train: side(train),
+            test: side(test),
+            head,
+            class_count,
+            classes,
+            inputs,
+        })
+    }
+
+    /// Digests of the inputs by role.
+    pub(super) fn digests(&self) -> BTreeMap<String, String> {
+        self.inputs
+            .iter()
+            .map(|input| (input.role.clone(), input.digest.clone()))
+            .collect()
+    }
+}
+
+/// What `run.json` says of a features file.
+fn input(role: &str, features: &Features) -> Input {
+    Input {
+        role: role.into(),
+        path: features.path.clone(),
+        digest: features.digest.clone(),
+        rows: Some(features.len()),
+    }
+}
+
+fn side(features: Features) -> Side {
+    Side {
+        ids: (0..features.len()).collect(),
+        features: features.values,
+        labels: features.labels,
+    }
+}
+
+/// The same d, and no class in the test set that the training set does not have.
+fn check_pair(train: &Features, test: &Features) -> Result<()> {
+    let remedy = "give train and test features of the same model and classes";
+    let mismatch = |what: &str, expected: String, found: String| {
+        let expected = format!("{expected} (as in {})", train.path.display());
+        Err(Error::mismatch(
+            format!("{}: {what}", test.path.display()),
+            expected,
+            found,
+            remedy,
+        ))
+    };
+    if train.dimension() != test.dimension() {
+        return mismatch(
+            "features",
+            format!("{} columns", train.dimension()),
+            test.dimension().to_string(),
+        );
+    }
+    if let (Some(wanted), Some(given)) = (&train.classes, &test.classes)
+        && wanted != given
+    {
+        return mismatch("classes", wanted.join(", "), given.join(", "));
+    }
+    if let Some(row) = test
+        .labels
+        .iter()
+        .position(|&label| label >= train.class_count())
+    {
+        let (expected, label) = (
+            format!("a label below {}", train.class_count()),
+            test.labels[row],
+        );
+        return mismatch(&format!("row {row}"), expected, label.to_string());
+    }
+    Ok(())
+}

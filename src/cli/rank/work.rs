@@ -1,0 +1,159 @@
+//! From material and options to a finished run folder.
+
+use super::material::Material;
+use crate::artefact::{RunFolder, write_atomically};
+use crate::derivative::head::{HeadInputs, SoftmaxHead};
+use crate::influence::{RankJob, RankOptions, RankSummary, SIGN, Solves, UNIT};
+use crate::solve::Newton;
+use crate::{Error, Result};
+use candle_core::{DType, Device};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Scores the material, fills the folder, prints a summary; exit code 3 where a solve missed its tolerance.
+pub(super) fn fill(
+    mut run: RunFolder,
+    material: Material,
+    options: RankOptions,
+    as_json: bool,
+) -> Result<ExitCode> {
+    if let Some(classes) = &material.classes {
+        run.set_classes(classes.clone())?;
+    }
+    let head = match &material.head {
+        Some(head) => head.clone(),
+        None => fitted_head(&mut run, &material, options.l2)?,
+    };
+    run.stage("influence")?;
+    let (train, test) = (material.train.set(), material.test.set());
+    let job = RankJob {
+        train,
+        test,
+        head: &head,
+        options,
+        digests: material.digests(),
+    };
+    let mut bar = Bar::default();
+    let summary = job.run(run.path(), &mut |set, done, total| {
+        bar.show(set, done, total)
+    })?;
+    let results = results(&summary);
+    for (key, value) in &results {
+        run.set_result(key, value)?;
+    }
+    let folder = run.path().to_path_buf();
+    run.finish()?;
+    if as_json {
+        println!("{}", json!({ "out": folder, "results": results }));
+    } else {
+        print(&summary, &folder);
+    }
+    summary.solves.iter().for_each(warn);
+    let failed = (summary.solves.iter()).any(|solves| solves.first_failure().is_some());
+    Ok(ExitCode::from(if failed { 3 } else { 0 }))
+}
+
+fn print(summary: &RankSummary, folder: &Path) {
+    let line = |set, loss, accuracy| println!("{set}: loss {loss:.4} nats, accuracy {accuracy:.4}");
+    line("train", summary.train_loss, summary.train_accuracy);
+    line("test", summary.test_loss, summary.test_accuracy);
+    println!("scores in {UNIT}, {SIGN}");
+    println!("results in {}", folder.display());
+}
+
+/// Fits the head to the training side and leaves it in the folder as `head.safetensors`.
+fn fitted_head(run: &mut RunFolder, material: &Material, l2: f64) -> Result<SoftmaxHead> {
+    run.stage("head")?;
+    let inputs = HeadInputs::new(&material.train.features, &material.train.labels, DType::F64)?;
+    let start = SoftmaxHead::zeros(
+        material.class_count,
+        inputs.feature_count(),
+        DType::F64,
+        &Device::Cpu,
+    )?;
+    let fit = Newton::new(l2).fit(&inputs, start)?;
+    let path = run.file("head.safetensors");
+    let tensors = [("weight", fit.head.weight()?), ("bias", fit.head.bias()?)];
+    let bytes = safetensors::serialize(tensors, None)
+        .map_err(|reason| Error::io(&path, "write")(std::io::Error::other(reason)))?;
+    write_atomically(&path, &bytes)?;
+    run.set_result(
+        "fit",
+        json!({ "steps": fit.steps, "gradient_norm": fit.gradient_norm }),
+    )?;
+    Ok(fit.head)
+}
+
+fn results(summary: &RankSummary) -> BTreeMap<&'static str, Value> {
+    let solves = |solves: &Solves| {
+        let value =
+            json!({ "outcomes": solves.outcomes(), "largest_residual": solves.largest_residual() });
+        (solves.set.to_owned(), value)
+    };
+    let solves: BTreeMap<String, Value> = summary.solves.iter().map(solves).collect();
+    BTreeMap::from([
+        ("train_loss", json!(summary.train_loss)),
+        ("train_accuracy", json!(summary.train_accuracy)),
+        ("test_loss", json!(summary.test_loss)),
+        ("test_accuracy", json!(summary.test_accuracy)),
+        ("gradient_norm", json!(summary.gradient_norm)),
+        ("solves", json!(solves)),
+        ("sign", json!(SIGN)),
+        ("unit", json!(UNIT)),
+    ])
+}
+
+/// Says on standard error what did not succeed, if anything.
+fn warn(solves: &Solves) {
+    let count = solves
+        .reports
+        .iter()
+        .filter(|report| !report.outcome.is_success())
+        .count();
+    if let Some((query, report)) = solves.first_failure() {
+        eprintln!(
+            "ascribe: {} set: {count} of {} solves missed the tolerance, the first for query {query}: {} at residual {:.1e}; {}",
+            solves.set,
+            solves.reports.len(),
+            report.outcome.name(),
+            report.residual,
+            report.outcome.remedy(),
+        );
+    }
+}
+
+/// A progress bar with rate and time left, or a line at the end of each set where nobody watches.
+#[derive(Default)]
+struct Bar {
+    bar: Option<ProgressBar>,
+}
+
+impl Bar {
+    fn show(&mut self, set: &str, done: usize, total: usize) {
+        if !std::io::stderr().is_terminal() {
+            if done == total {
+                eprintln!("{set}: {total} queries scored");
+            }
+            return;
+        }
+        if done == 0 {
+            let bar = ProgressBar::new(total as u64).with_prefix(set.to_owned());
+            if let Ok(style) = ProgressStyle::with_template(
+                "{prefix} {bar:40} {pos}/{len} queries, {per_sec}, {eta} left",
+            ) {
+                bar.set_style(style);
+            }
+            self.bar = Some(bar);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+            if done == total {
+                bar.finish();
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Named arrays from `.npz`, `.safetensors`, or a folder of `.npy` files, checked and with errors that name the array.
+//!
+//! Floats keep their precision; integers of any width become `i64`. Memory order does not matter (Fortran order reads
+//! as well as C order); values are handed on row-major.
+
+use super::{npy, safetensors};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// One array as stored.
+pub(super) struct Array {
+    pub(super) shape: Vec<usize>,
+    pub(super) values: Values,
+}
+
+/// An array's values, row-major.
+pub(super) enum Values {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    Integers(Vec<i64>),
+}
+
+/// The file or folder that arrays are read from.
+pub(super) struct Arrays {
+    path: PathBuf,
+    names: Vec<String>,
+    source: Source,
+}
+
+enum Source {
+    Npz(npy::Npz),
+    Folder,
+    Safetensors(Vec<u8>),
+}
+
+/// The kinds of container, by name alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Container {
+    Npz,
+    Folder,
+    Safetensors,
+}
+
+impl Container {
+    fn of(path: &Path) -> Option<Self> {
+        let extension = path
+            .extension()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
+        match extension.as_str() {
+            _ if path.is_dir() => path.join("features.npy").is_file().then_some(Self::Folder),
+            "npz" => Some(Self::Npz),
+            "safetensors" => Some(Self::Safetensors),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a path looks like a container of arrays.
+pub(super) fn recognises(path: &Path) -> bool {
+    Container::of(path).is_some()
+}
+
+impl Arrays {
+    /// Opens a container without reading its values yet.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        std::fs::metadata(path).map_err(Error::io(path, "read"))?;
+        let container = Container::of(path).ok_or_else(|| {
+            let what = format!("{}: this file format", path.display());
+            Error::Unsupported {
+                what,
+                instead: "give .npz, .safetensors, or a folder with features.npy and labels.npy"
+                    .into(),
+            }
+        })?;
+        let (names, source) = match container {
+            Container::Npz => npy::open_npz(path).map(|(names, npz)| (names, Source::Npz(npz)))?,
+            Container::Folder => (npy::names_in_folder(path)?, Source::Folder),
+            Container::Safetensors => {
+                let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+                (
+                    safetensors::names(path, &bytes)?,
+                    Source::Safetensors(bytes),
+                )
+            }
+        };
+        Ok(Self {
+            path: path.to_path_buf(),
+            names,
+            source,
+        })
+    }
+
+    /// Text that travels with the arrays (safetensors only).
+    pub(super) fn metadata(&self) -> Result<HashMap<String, String>> {
+        match &self.source {
+            Source::Safetensors(bytes) => safetensors::metadata(&self.path, bytes),
+            _ => Ok(HashMap::new()),
+        }
+    }
+
+    /// A float array of the given number of dimensions, none of them empty, all of it finite.
+    pub(super) fn floats(&mut self, name: &str, dimensions: &str, rank: usize) -> Result<Tensor> {
+        let Array { shape, values } = self.array(name, dimensions, rank)?;
+        match values {
+            Values::F32(values) => {
+                self.check_finite(
+                    name,
+                    &shape,
+                    values.iter().position(|value| !value.is_finite()),
+                )?;
+                Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+            }
+            Values::F64(values) => {
+                self.check_finite(
+                    name,
+                    &shape,
+                    values.iter().position(|value| !value.is_finite()),
+                )?;
+                Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+            }
+            Values::Integers(_) => {
+                let remedy = format!("convert it, in numpy: {name}.astype(\"float32\")");
+                Err(self.malformed(name, "float32 or float64", "integers", remedy))
+            }
+        }
+    }
+
+    /// Refuses an array whose value at `index` is not finite.
+    fn check_finite(&self, name: &str, shape: &[usize], index: Option<usize>) -> Result<()> {
+        let Some(index) = index else { return Ok(()) };
+        let place = match *shape {
+            [_, columns] => format!("row {}, column {}", index / columns, index % columns),
+            _ => format!("row {index}"),
+        };
+        let what = format!("{}: array {name}", self.path.display());
+        Err(Error::NonFinite {
+            what,
+            place,
+            remedy: "remove the row or compute it again".into(),
+        })
+    }
+
+    /// A vector of integers of any width.
+    pub(super) fn integers(&mut self, name: &str, dimensions: &str) -> Result<Vec<i64>> {
+        match self.array(name, dimensions, 1)?.values {
+            Values::Integers(values) => Ok(values),
+            Values::F32(_) | Values::F64(_) => {
+                let remedy = format!("convert it, in numpy: {name}.astype(\"int64\")");
+                Err(self.malformed(name, "integers", "floating-point numbers", remedy))
+            }
+        }
+    }
+
+    fn array(&mut self, name: &str, dimensions: &str, rank: usize) -> Result<Array> {
+        if !self.names.iter().any(|found| found == name) {
+            let found = if self.names.is_empty() {
+                "none".into()
+            } else {
+                self.names.join(", ")
+            };
+            let expected = format!("an array named {name}");
+            return Err(Error::format(
+                &self.path,
+                "arrays",
+                expected,
+                found,
+                "store it under that name",
+            ));
+        }
+        let array = match &mut self.source {
+            Source::Npz(npz) => npy::read_from_npz(&self.path, npz, name)?,
+            Source::Folder => npy::read_from_folder(&self.path, name)?,
+            Source::Safetensors(bytes) => safetensors::read(&self.path, bytes, name)?,
+        };
+        if array.shape.len() != rank || array.shape.contains(&0) {
+            let (expected, found) = (
+                format!("shape {dimensions}, not empty"),
+                format!("shape {:?}", array.shape),
+            );
+            return Err(self.malformed(name, expected, found, "store it in that shape"));
+        }
+        Ok(array)
+    }
+
+    fn malformed(
+        &self,
+        name: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Error {
+        Error::format(&self.path, format!("array {name}"), expected, found, remedy)
+    }
+}

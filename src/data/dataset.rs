@@ -1,0 +1,299 @@
+//! The one type behind every image format.
+//!
+//! An example's id is its row in the file as stored (folder data: sorted paths), whatever the subset or batch size.
+//! Images stay encoded in memory; they are decoded when asked for.
+
+use super::digest::ContentDigest;
+use super::digits::{self, digits_test, digits_train};
+use super::{Image, folder, idx, parquet};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// One labelled image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// The decoded image.
+    pub image: Image,
+    /// Index into the data set's classes.
+    pub label: usize,
+}
+
+/// Labelled images with stable ids, class names and a digest.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    path: PathBuf,
+    images: Images,
+    places: Places,
+    labels: Vec<usize>,
+    classes: Vec<String>,
+    named: bool,
+    digest: String,
+}
+
+/// What a format's reader found, before it is checked.
+pub(super) struct Stored {
+    pub(super) images: Images,
+    pub(super) places: Places,
+    pub(super) labels: Vec<i64>,
+    /// Class names where the format has them.
+    pub(super) classes: Option<Vec<String>>,
+}
+
+/// Images as stored.
+#[derive(Debug, Clone)]
+pub(super) enum Images {
+    /// JPEG or PNG files.
+    Encoded(Vec<Vec<u8>>),
+    /// Greyscale bytes, `[N, H, W]`.
+    Grey {
+        height: usize,
+        width: usize,
+        pixels: Vec<u8>,
+    },
+}
+
+/// Where examples lie within the data set, for messages.
+#[derive(Debug, Clone)]
+pub(super) enum Places {
+    Rows,
+    Files(Vec<String>),
+}
+
+/// Without class names, a label beyond this is taken for damage rather than for a class.
+const LARGEST_UNNAMED_LABEL: i64 = 99_999;
+
+const RECOGNISED: &str = "a Hugging Face style .parquet file, a folder of class folders of JPEG or PNG images, \
+                          or an IDX images file (*images*idx3*, .gz or not)";
+
+impl Dataset {
+    /// Opens a data set of any recognised format; `builtin:digits-train` and `builtin:digits-test` are embedded.
+    ///
+    /// # Errors
+    /// When the path does not exist, is of no recognised format, is damaged, empty, or holds a label without a class.
+    pub fn open(path: &Path) -> Result<Self> {
+        match path.to_str() {
+            Some(digits::TRAIN) => return digits_train(),
+            Some(digits::TEST) => return digits_test(),
+            _ => {}
+        }
+        let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
+        if metadata.is_dir() {
+            return match folder::single_parquet(path)? {
+                Some(file) => Self::new(&file, parquet::read_file(&file)?),
+                None => Self::new(path, folder::read(path)?),
+            };
+        }
+        if name.ends_with(".parquet") {
+            Self::new(path, parquet::read_file(path)?)
+        } else if idx::is_images(&name) {
+            Self::new(path, idx::read(path)?)
+        } else if idx::is_labels(&name) {
+            Err(Error::format(
+                path,
+                "file name",
+                "the images",
+                "the labels",
+                "give the images file beside it",
+            ))
+        } else {
+            let what = format!("{}: this file format", path.display());
+            Err(Error::Unsupported {
+                what,
+                instead: format!("give {RECOGNISED}"),
+            })
+        }
+    }
+
+    /// Reads Parquet that is already in memory; `name` stands for the path in messages.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn from_parquet_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        let path = Path::new(name);
+        Self::new(path, parquet::read_bytes(path, bytes)?)
+    }
+
+    fn new(path: &Path, stored: Stored) -> Result<Self> {
+        let Stored {
+            images,
+            places,
+            labels,
+            classes,
+        } = stored;
+        let named = classes.is_some();
+        let labels = check_labels(path, &labels, classes.as_deref(), |row| places.name(row))?;
+        let count = labels.iter().max().map_or(0, |largest| largest + 1);
+        let classes =
+            classes.unwrap_or_else(|| (0..count).map(|class| class.to_string()).collect());
+        let digest = digest(&images, &labels, &classes);
+        Ok(Self {
+            path: path.to_path_buf(),
+            images,
+            places,
+            labels,
+            classes,
+            named,
+            digest,
+        })
+    }
+
+    /// How many examples there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Never true: an empty set is refused when it is opened.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The label of one example: an index into [`Dataset::classes`].
+    ///
+    /// # Panics
+    /// When `id` is not below [`Dataset::len`].
+    #[must_use]
+    pub fn label(&self, id: usize) -> usize {
+        self.labels[id]
+    }
+
+    /// All labels, by id.
+    #[must_use]
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    /// The class names, by label; "0", "1", … where the format has none.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Whether the format gave class names; otherwise [`Dataset::classes`] are numbers up to the largest label.
+    #[must_use]
+    pub fn has_class_names(&self) -> bool {
+        self.named
+    }
+
+    /// SHA-256 of the stored images, labels and class names, 64 hexadecimal digits; where the set lies does not matter.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Where the set was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where an example lies within the set: "row 17", or its file's path within the folder.
+    #[must_use]
+    pub fn place(&self, id: usize) -> String {
+        self.places.name(id)
+    }
+
+    /// Decodes one example.
+    ///
+    /// # Errors
+    /// When there is no such id, or its image does not decode.
+    pub fn get(&self, id: usize) -> Result<Example> {
+        let Some(&label) = self.labels.get(id) else {
+            let what = format!("{}: example id", self.path.display());
+            let expected = format!("at most {}", self.len() - 1);
+            return Err(Error::mismatch(what, expected, id, "ids count from 0"));
+        };
+        let image = match &self.images {
+            Images::Encoded(images) => Image::decode(&images[id]).map_err(|reason| {
+                let remedy = "replace or remove this image";
+                Error::format(
+                    &self.path,
+                    self.place(id),
+                    "a JPEG or PNG that decodes",
+                    reason,
+                    remedy,
+                )
+            })?,
+            &Images::Grey {
+                height,
+                width,
+                ref pixels,
+            } => {
+                let size = height * width;
+                Image {
+                    channels: 1,
+                    height,
+                    width,
+                    pixels: pixels[id * size..(id + 1) * size].to_vec(),
+                }
+            }
+        };
+        Ok(Example { image, label })
+    }
+}
+
+impl Places {
+    fn name(&self, id: usize) -> String {
+        match self {
+            Self::Files(files) if id < files.len() => files[id].clone(),
+            _ => format!("row {id}"),
+        }
+    }
+}
+
+/// Labels as indices, when there are any and each has a class.
+pub(super) fn check_labels(
+    path: &Path,
+    labels: &[i64],
+    classes: Option<&[String]>,
+    place: impl Fn(usize) -> String,
+) -> Result<Vec<usize>> {
+    if labels.is_empty() {
+        return Err(Error::format(
+            path,
+            "content",
+            "at least one image",
+            "none",
+            "give a set that is not empty",
+        ));
+    }
+    let limit = classes.map_or(LARGEST_UNNAMED_LABEL, |names| names.len() as i64 - 1);
+    if let Some(row) = labels.iter().position(|label| !(0..=limit).contains(label)) {
+        let expected = format!("a label from 0 to {limit}");
+        let remedy = "correct or remove it (-1 marks images without a label)";
+        return Err(Error::format(
+            path,
+            place(row),
+            expected,
+            labels[row].to_string(),
+            remedy,
+        ));
+    }
+    Ok(labels.iter().map(|&label| label as usize).collect())
+}
+
+fn digest(images: &Images, labels: &[usize], classes: &[String]) -> String {
+    let mut digest = ContentDigest::new("images");
+    digest.names(classes);
+    digest.number(labels.len() as u64);
+    labels.iter().for_each(|&label| digest.number(label as u64));
+    match images {
+        Images::Encoded(images) => images.iter().for_each(|image| digest.bytes(image)),
+        Images::Grey {
+            height,
+            width,
+            pixels,
+        } => {
+            digest.number(*height as u64);
+            digest.number(*width as u64);
+            digest.bytes(pixels);
+        }
+    }
+    digest.finish()
+}

@@ -1,0 +1,140 @@
+//! A set whose images are already vectors: the features before a classifier's last layer.
+//!
+//! Arrays `features` `[n, d]` (float32 or float64) and `labels` `[n]` (integers of any width), as `.npz`,
+//! `.safetensors`, or a folder with `features.npy` and `labels.npy`. Class names, where known, stand in the metadata of
+//! a safetensors file as a JSON list under `classes`.
+
+use super::arrays::{self, Arrays};
+use super::dataset::check_labels;
+use super::digest::ContentDigest;
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
+use std::path::{Path, PathBuf};
+
+/// Features and labels; an example's id is its row.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// `[n, d]`, f32 or f64 as stored, on the CPU; all finite.
+    pub values: Tensor,
+    /// `n` labels, by row.
+    pub labels: Vec<usize>,
+    /// Class names, where the file has them.
+    pub classes: Option<Vec<String>>,
+    /// SHA-256 of values, labels and class names, 64 hexadecimal digits; where the file lies does not matter.
+    pub digest: String,
+    /// Where it was opened.
+    pub path: PathBuf,
+}
+
+impl Features {
+    /// Whether a path is a features file or folder rather than a set of images, judged by its name.
+    #[must_use]
+    pub fn recognises(path: &Path) -> bool {
+        arrays::recognises(path)
+    }
+
+    /// Opens a features file or folder.
+    ///
+    /// # Errors
+    /// When it does not exist, is damaged or empty, lacks an array, or holds a value that is not finite, a label
+    /// without a class, or not as many labels as rows.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut arrays = Arrays::open(path)?;
+        let values = arrays.floats("features", "[n, d]", 2)?;
+        let labels = arrays.integers("labels", "[n]")?;
+        let classes = class_names(path, &arrays)?;
+        let rows = values.dim(0)?;
+        if labels.len() != rows {
+            let found = format!("{} labels", labels.len());
+            let expected = format!("{rows} (the rows of features)");
+            return Err(Error::format(
+                path,
+                "array labels",
+                expected,
+                found,
+                "store both from the same images",
+            ));
+        }
+        let labels = check_labels(path, &labels, classes.as_deref(), |row| {
+            format!("row {row}")
+        })?;
+        let digest = digest(&values, &labels, classes.as_deref().unwrap_or_default())?;
+        Ok(Self {
+            values,
+            labels,
+            classes,
+            digest,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// How many examples there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Never true: an empty set is refused when it is opened.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// How many numbers describe an image (d).
+    #[must_use]
+    pub fn dimension(&self) -> usize {
+        self.values.elem_count() / self.labels.len()
+    }
+
+    /// The number of classes: that of the names, otherwise one more than the largest label.
+    #[must_use]
+    pub fn class_count(&self) -> usize {
+        let largest = self.labels.iter().max().map_or(0, |label| label + 1);
+        self.classes.as_ref().map_or(largest, Vec::len)
+    }
+}
+
+fn class_names(path: &Path, arrays: &Arrays) -> Result<Option<Vec<String>>> {
+    let metadata = arrays.metadata()?;
+    let Some(text) = metadata.get("classes") else {
+        return Ok(None);
+    };
+    serde_json::from_str(text)
+        .map(|names: Vec<String>| Some(names).filter(|names| !names.is_empty()))
+        .map_err(|error| {
+            let remedy = "store the class names as [\"cat\", \"dog\"]";
+            Error::format(
+                path,
+                "metadata classes",
+                "a JSON list of names",
+                error.to_string(),
+                remedy,
+            )
+        })
+}
+
+fn digest(values: &Tensor, labels: &[usize], classes: &[String]) -> Result<String> {
+    let mut digest = ContentDigest::new("features");
+    digest.names(classes);
+    digest.number(labels.len() as u64);
+    labels.iter().for_each(|&label| digest.number(label as u64));
+    let flat = values.flatten_all()?;
+    let bytes: Vec<u8> = match values.dtype() {
+        DType::F64 => flat
+            .to_vec1::<f64>()?
+            .into_iter()
+            .flat_map(f64::to_le_bytes)
+            .collect(),
+        _ => flat
+            .to_vec1::<f32>()?
+            .into_iter()
+            .flat_map(f32::to_le_bytes)
+            .collect(),
+    };
+    digest.bytes(values.dtype().as_str().as_bytes());
+    digest.bytes(&bytes);
+    Ok(digest.finish())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+use super::*;
+use crate::data::HeadFile;
+use ::safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use ndarray::{Array1, Array2, ShapeBuilder, array};
+use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
+use std::collections::HashMap;
+use std::fs::File;
+use tempfile::{TempDir, tempdir};
+
+fn features() -> Array2<f32> {
+    array![[1.0, 2.0, 3.0], [4.0, 5.0, -6.5]]
+}
+
+fn npz<T: WritableElement>(
+    folder: &TempDir,
+    features: &Array2<f32>,
+    labels: &Array1<T>,
+) -> PathBuf {
+    let path = folder.path().join("set.npz");
+    let mut writer = NpzWriter::new_compressed(File::create(&path).unwrap());
+    writer.add_array("features", features).unwrap();
+    writer.add_array("labels", labels).unwrap();
+    writer.finish().unwrap();
+    path
+}
+
+fn safetensors(folder: &TempDir, metadata: Option<HashMap<String, String>>) -> PathBuf {
+    let path = folder.path().join("set.safetensors");
+    let values: Vec<u8> = features()
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    let labels: Vec<u8> = [1i32, 0]
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    let tensors = [
+        (
+            "features",
+            TensorView::new(Dtype::F32, vec![2, 3], &values).unwrap(),
+        ),
+        (
+            "labels",
+            TensorView::new(Dtype::I32, vec![2], &labels).unwrap(),
+        ),
+    ];
+    serialize_to_file(tensors, metadata, &path).unwrap();
+    path
+}
+
+#[test]
+fn every_container_gives_the_same_set() {
+    let folder = tempdir().unwrap();
+    let from_npz = Features::open(&npz(&folder, &features(), &array![1i64, 0])).unwrap();
+    assert_eq!(
+        from_npz.values.to_vec2::<f32>().unwrap(),
+        [[1.0, 2.0, 3.0], [4.0, 5.0, -6.5]]
+    );
+    assert_eq!(
+        (from_npz.len(), from_npz.dimension(), from_npz.class_count()),
+        (2, 3, 2)
+    );
+    assert_eq!(from_npz.labels, [1, 0]);
+    let from_safetensors = Features::open(&safetensors(&folder, None)).unwrap();
+    assert_eq!(from_npz.digest, from_safetensors.digest);
+    features()
+        .write_npy(File::create(folder.path().join("features.npy")).unwrap())
+        .unwrap();
+    array![1u8, 0]
+        .write_npy(File::create(folder.path().join("labels.npy")).unwrap())
+        .unwrap();
+    assert_eq!(
+        from_npz.digest,
+        Features::open(folder.path()).unwrap().digest
+    );
+    assert!(Features::recognises(folder.path()) && !Features::recognises(Path::new("set.parquet")));
+}
+
+#[test]
+fn fortran_order_reads_as_well() {
+    let folder = tempdir().unwrap();
+    let columns_first =
+        Array2::from_shape_vec((2, 3).f(), vec![1.0, 4.0, 2.0, 5.0, 3.0, -6.5]).unwrap();
+    assert_eq!(columns_first, features());
+    let set = Features::open(&npz(&folder, &columns_first, &array![1u16, 0])).unwrap();
+    assert_eq!(
+        set.values.to_vec2::<f32>().unwrap(),
+        [[1.0, 2.0, 3.0], [4.0, 5.0, -6.5]]
+    );
+}
+
+#[test]
+fn every_integer_type_serves_as_label() {
+    fn labels<T: WritableElement>(labels: Array1<T>) -> Vec<usize> {
+        let folder = tempdir().unwrap();
+        Features::open(&npz(&folder, &features(), &labels))
+            .unwrap()
+            .labels
+    }
+    assert_eq!(labels(array![1i8, 0]), [1, 0]);
+    assert_eq!(labels(array![1i16, 0]), [1, 0]);
+    assert_eq!(labels(array![1i32, 0]), [1, 0]);
+    assert_eq!(labels(array![1u32, 0]), [1, 0]);
+    assert_eq!(labels(array![1u64, 0]), [1, 0]);
+    assert_eq!(labels(array![true, false]), [1, 0]);
+}
+
+#[test]
+fn class_names_come_from_the_metadata() {
+    let folder = tempdir().unwrap();
+    let metadata = |text: &str| Some(HashMap::from([("classes".into(), text.into())]));
+    let set = Features::open(&safetensors(&folder, metadata(r#"["cat", "dog", "frog"]"#))).unwrap();
+    assert_eq!(
+        (set.class_count(), set.classes.unwrap()[2].as_str()),
+        (3, "frog")
+    );
+    let message = Features::open(&safetensors(&folder, metadata("cat")))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("metadata classes: expected a JSON list"),
+        "{message}"
+    );
+    let message = Features::open(&safetensors(&folder, metadata(r#"["cat"]"#)))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("row 0: expected a label from 0 to 0, found 1"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_head_takes_the_higher_precision() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("head.npz");
+    let mut writer = NpzWriter::new(File::create(&path).unwrap());
+    writer
+        .add_array("weight", &Array2::<f32>::ones((4, 3)))
+        .unwrap();
+    writer.add_array("bias", &Array1::<f64>::ones(4)).unwrap();
+    writer.finish().unwrap();
+    let head = HeadFile::open(&path).unwrap();
+    assert_eq!((head.class_count(), head.dimension()), (4, 3));
+    assert_eq!(
+        (head.weight.dtype(), head.bias.dtype()),
+        (DType::F64, DType::F64)
+    );
+    head.check_against(&Features::open(&npz(&folder, &features(), &array![3i64, 0])).unwrap())
+        .unwrap();
+}

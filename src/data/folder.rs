@@ -1,0 +1,179 @@
+//! A folder of class folders: `root/<class>/<picture>.jpg|jpeg|png`.
+//!
+//! Classes are the folders' names, sorted; ids follow the paths sorted by class, then by file name. Hidden files and
+//! folders (a leading dot) are left out, and so are files beside the class folders; anything else that is no JPEG or
+//! PNG is refused rather than skipped.
+
+use super::dataset::{Images, Places, Stored};
+use crate::{Error, Result};
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+
+/// The one Parquet file directly in a folder, if there is one.
+pub(super) fn single_parquet(path: &Path) -> Result<Option<PathBuf>> {
+    let mut files: Vec<_> = entries(path)?
+        .into_iter()
+        .filter(|name| name.ends_with(".parquet"))
+        .collect();
+    match files.len() {
+        0 | 1 => Ok(files.pop().map(|name| path.join(name))),
+        _ => {
+            let found = files.join(", ");
+            Err(Error::format(
+                path,
+                "folder",
+                "one Parquet file",
+                found,
+                "give the path of one of them",
+            ))
+        }
+    }
+}
+
+/// Reads a folder of class folders.
+pub(super) fn read(path: &Path) -> Result<Stored> {
+    let classes: Vec<String> = entries(path)?
+        .into_iter()
+        .filter(|name| path.join(name).is_dir())
+        .collect();
+    if classes.is_empty() {
+        let expected = "class folders of JPEG or PNG images, or one Parquet file";
+        return Err(Error::format(
+            path,
+            "folder",
+            expected,
+            "neither",
+            "check the path",
+        ));
+    }
+    let (mut files, mut labels) = (Vec::new(), Vec::new());
+    for (label, class) in classes.iter().enumerate() {
+        for name in images_of(path, class)? {
+            files.push(format!("{class}/{name}"));
+            labels.push(label as i64);
+        }
+    }
+    let images = files.par_iter().map(|file| {
+        let file = path.join(file);
+        std::fs::read(&file).map_err(Error::io(&file, "read"))
+    });
+    let images = Images::Encoded(images.collect::<Result<_>>()?);
+    Ok(Stored {
+        images,
+        places: Places::Files(files),
+        labels,
+        classes: Some(classes),
+    })
+}
+
+fn images_of(path: &Path, class: &str) -> Result<Vec<String>> {
+    let folder = path.join(class);
+    let names = entries(&folder)?;
+    let expected = "JPEG or PNG files in each class folder";
+    if let Some(other) = names
+        .iter()
+        .find(|name| !is_image(name) || folder.join(name).is_dir())
+    {
+        let (found, remedy) = if folder.join(other).is_dir() {
+            (
+                format!("the folder {other}"),
+                "give the folder that directly holds the class folders",
+            )
+        } else if other.ends_with(".parquet") {
+            (other.clone(), "give the path of that Parquet file")
+        } else {
+            (other.clone(), "convert or remove it")
+        };
+        return Err(Error::format(path, class, expected, found, remedy));
+    }
+    if names.is_empty() {
+        return Err(Error::format(
+            path,
+            class,
+            expected,
+            "none",
+            "add images or remove the folder",
+        ));
+    }
+    Ok(names)
+}
+
+fn is_image(name: &str) -> bool {
+    let extension = Path::new(name)
+        .extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    matches!(extension.as_str(), "jpg" | "jpeg" | "png")
+}
+
+/// The names in a folder that are not hidden, sorted by their bytes.
+fn entries(path: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(Error::io(path, "read"))? {
+        let name = entry.map_err(Error::io(path, "read"))?.file_name();
+        let name = name.into_string().map_err(|name| {
+            let found = name.to_string_lossy().into_owned();
+            Error::format(
+                path,
+                "folder",
+                "file names in UTF-8",
+                found,
+                "rename the file",
+            )
+        })?;
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{create_dir, write};
+
+    #[test]
+    fn ids_follow_class_then_name_and_hidden_files_stay_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        // As text "a-b/1.png" sorts before "a/2.jpeg"; as paths class a comes first.
+        for class in ["a-b", "a", ".cache"] {
+            create_dir(root.join(class)).unwrap();
+        }
+        for (file, bytes) in [
+            ("a-b/1.png", "x"),
+            ("a/2.jpeg", "y"),
+            ("a/10.JPG", "z"),
+            ("a/.DS_Store", ""),
+            ("SHA256SUMS", ""),
+        ] {
+            write(root.join(file), bytes).unwrap();
+        }
+        let stored = read(root).unwrap();
+        assert_eq!(stored.classes.unwrap(), ["a", "a-b"]);
+        assert_eq!(stored.labels, [0, 0, 1]);
+        let (Images::Encoded(images), Places::Files(files)) = (stored.images, stored.places) else {
+            panic!("not files")
+        };
+        assert_eq!(files, ["a/10.JPG", "a/2.jpeg", "a-b/1.png"]);
+        assert_eq!(images, [b"z", b"y", b"x"]);
+    }
+
+    #[test]
+    fn a_folder_of_one_parquet_file_is_that_file() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(single_parquet(folder.path()).unwrap(), None);
+        let file = folder.path().join("train.parquet");
+        write(&file, "").unwrap();
+        assert_eq!(single_parquet(folder.path()).unwrap(), Some(file));
+        write(folder.path().join("test.parquet"), "").unwrap();
+        let message = single_parquet(folder.path()).unwrap_err().to_string();
+        assert!(
+            message.contains("found test.parquet, train.parquet; give the path of one"),
+            "{message}"
+        );
+    }
+}

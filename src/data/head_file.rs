@@ -1,0 +1,105 @@
+//! A classifier's last layer from a file: arrays `weight` `[C, d]` and `bias` `[C]`, as `.npz` or `.safetensors`.
+
+use super::Features;
+use super::arrays::Arrays;
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
+use std::path::{Path, PathBuf};
+
+/// Weight and bias of a linear classifier: logits = weight · features + bias.
+#[derive(Debug, Clone)]
+pub struct HeadFile {
+    /// `[C, d]`, f32 or f64 as stored, on the CPU; all finite.
+    pub weight: Tensor,
+    /// `[C]`, of the weight's type.
+    pub bias: Tensor,
+    /// Where it was opened.
+    pub path: PathBuf,
+}
+
+impl HeadFile {
+    /// Opens a head file. Where weight and bias differ in precision, both take the higher one.
+    ///
+    /// # Errors
+    /// When it does not exist, is damaged, lacks an array, or holds a wrong shape or a value that is not finite.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut arrays = Arrays::open(path)?;
+        let weight = arrays.floats("weight", "[classes, d]", 2)?;
+        let bias = arrays.floats("bias", "[classes]", 1)?;
+        if weight.dim(0)? != bias.dim(0)? {
+            let expected = format!("shape [{}] (the rows of weight)", weight.dim(0)?);
+            let found = format!("shape {:?}", bias.dims());
+            return Err(Error::format(
+                path,
+                "array bias",
+                expected,
+                found,
+                "store both from the same layer",
+            ));
+        }
+        let kind = if weight.dtype() == bias.dtype() {
+            weight.dtype()
+        } else {
+            DType::F64
+        };
+        let (weight, bias) = (weight.to_dtype(kind)?, bias.to_dtype(kind)?);
+        Ok(Self {
+            weight,
+            bias,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// The number of classes (C).
+    #[must_use]
+    pub fn class_count(&self) -> usize {
+        self.bias.elem_count()
+    }
+
+    /// The number of features of an image (d).
+    #[must_use]
+    pub fn dimension(&self) -> usize {
+        self.weight.elem_count() / self.class_count()
+    }
+
+    /// Checks that the head can classify these features: the same d, and a class for every label.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] naming both files; [`Error::Format`] naming the row of a label without a class.
+    pub fn check_against(&self, features: &Features) -> Result<()> {
+        let remedy = "give the head that belongs to these features";
+        let (head, set) = (self.path.display(), features.path.display());
+        if self.dimension() != features.dimension() {
+            let expected = format!("{} columns (the features of {set})", features.dimension());
+            return Err(Error::mismatch(
+                format!("{head}: array weight"),
+                expected,
+                self.dimension(),
+                remedy,
+            ));
+        }
+        let classes = self.class_count();
+        if let Some(row) = features.labels.iter().position(|&label| label >= classes) {
+            let expected = format!("a label below {classes} (the classes of {head})");
+            return Err(Error::format(
+                &features.path,
+                format!("row {row}"),
+                expected,
+                features.labels[row].to_string(),
+                remedy,
+            ));
+        }
+        match &features.classes {
+            Some(names) if names.len() != classes => {
+                let expected = format!("{} rows (the classes of {set})", names.len());
+                Err(Error::mismatch(
+                    format!("{head}: array weight"),
+                    expected,
+                    classes,
+                    remedy,
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}

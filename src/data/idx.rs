@@ -1,0 +1,189 @@
+//! IDX, the format of MNIST: big-endian header, then bytes; gzip or not.
+//!
+//! Images: magic `00 00 08 03`, then count, rows, columns (u32 each), then `[N, H, W]` bytes.
+//! Labels: magic `00 00 08 01`, then count, then N bytes; found beside the images by name
+//! (`train-images-idx3-ubyte.gz` → `train-labels-idx1-ubyte.gz`). The format has no class names.
+
+use super::dataset::{Images, Places, Stored};
+use crate::{Error, Result};
+use flate2::read::MultiGzDecoder;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Whether a file of this name (in lower case) holds IDX images.
+pub(super) fn is_images(name: &str) -> bool {
+    name.find("images")
+        .is_some_and(|at| name[at..].contains("idx3"))
+}
+
+/// Whether a file of this name (in lower case) holds IDX labels.
+pub(super) fn is_labels(name: &str) -> bool {
+    name.find("labels")
+        .is_some_and(|at| name[at..].contains("idx1"))
+}
+
+/// Reads the images file and the labels beside it.
+pub(super) fn read(path: &Path) -> Result<Stored> {
+    let (sizes, pixels) = read_array::<3>(path)?;
+    let [count, height, width] = sizes;
+    let labels_path = labels_beside(path)?;
+    let ([label_count], labels) = read_array::<1>(&labels_path)?;
+    if label_count != count {
+        let what = format!("{}: number of labels", labels_path.display());
+        return Err(Error::mismatch(
+            what,
+            format!("{count} (the images)"),
+            label_count,
+            "give files that belong together",
+        ));
+    }
+    let labels = labels.into_iter().map(i64::from).collect();
+    Ok(Stored {
+        images: Images::Grey {
+            height,
+            width,
+            pixels,
+        },
+        places: Places::Rows,
+        labels,
+        classes: None,
+    })
+}
+
+fn labels_beside(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let labels = name.replace("images", "labels").replace("idx3", "idx1");
+    let other = labels
+        .strip_suffix(".gz")
+        .map_or_else(|| format!("{labels}.gz"), str::to_owned);
+    let mut candidates = [&labels, &other]
+        .into_iter()
+        .map(|name| path.with_file_name(name));
+    candidates
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| {
+            let expected = format!("the labels in {labels} beside it");
+            Error::format(
+                path,
+                "labels",
+                expected,
+                "no such file",
+                "put both files into one folder",
+            )
+        })
+}
+
+/// The sizes and the bytes of an IDX file with `RANK` dimensions.
+fn read_array<const RANK: usize>(path: &Path) -> Result<([usize; RANK], Vec<u8>)> {
+    let bytes = unpack(path, std::fs::read(path).map_err(Error::io(path, "read"))?)?;
+    let header = 4 + 4 * RANK;
+    let again = "fetch or write the file again";
+    let magic = [0, 0, 8, RANK as u8];
+    if bytes.len() < header || bytes[..4] != magic {
+        let found = format!(
+            "{} bytes that start with {:02x?}",
+            bytes.len(),
+            &bytes[..bytes.len().min(4)]
+        );
+        let expected = format!("an IDX header of {header} bytes that starts with {magic:02x?}");
+        return Err(Error::format(path, "header", expected, found, again));
+    }
+    let mut sizes = [0; RANK];
+    for (size, raw) in sizes.iter_mut().zip(bytes[4..header].chunks_exact(4)) {
+        *size = u32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]) as usize;
+    }
+    if sizes[1..].contains(&0) {
+        return Err(Error::format(
+            path,
+            "header",
+            "images of at least one pixel",
+            format!("sizes {sizes:?}"),
+            again,
+        ));
+    }
+    let expected = sizes
+        .iter()
+        .try_fold(1usize, |product, &size| product.checked_mul(size));
+    let found = bytes.len() - header;
+    if expected != Some(found) {
+        let expected = format!("data for the sizes {sizes:?} of the header");
+        let place = format!("after byte {header}");
+        return Err(Error::format(
+            path,
+            place,
+            expected,
+            format!("{found} bytes"),
+            again,
+        ));
+    }
+    Ok((sizes, bytes[header..].to_vec()))
+}
+
+/// Unpacks gzip, recognised by its first bytes rather than by the file's name.
+fn unpack(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut unpacked = Vec::new();
+    MultiGzDecoder::new(&bytes[..])
+        .read_to_end(&mut unpacked)
+        .map_err(|error| {
+            let place = format!("after byte {} unpacked", unpacked.len());
+            Error::format(
+                path,
+                place,
+                "whole gzip data",
+                error.to_string(),
+                "fetch the file again",
+            )
+        })?;
+    Ok(unpacked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+
+    fn gz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn reads_plain_and_packed_files_with_labels_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = [
+            0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6,
+        ];
+        let labels = [0, 0, 8, 1, 0, 0, 0, 2, 7, 9];
+        let path = folder.path().join("t10k-images.idx3-ubyte");
+        std::fs::write(&path, images).unwrap();
+        // The labels may be packed where the images are not.
+        std::fs::write(folder.path().join("t10k-labels.idx1-ubyte.gz"), gz(&labels)).unwrap();
+        let stored = read(&path).unwrap();
+        assert_eq!(stored.labels, [7, 9]);
+        let Images::Grey {
+            height,
+            width,
+            pixels,
+        } = stored.images
+        else {
+            panic!("not greyscale")
+        };
+        assert_eq!((height, width, pixels), (1, 3, vec![1, 2, 3, 4, 5, 6]));
+    }
+
+    #[test]
+    fn names_are_recognised() {
+        assert!(
+            is_images("train-images-idx3-ubyte.gz")
+                && is_images("emnist-letters-test-images.idx3-ubyte")
+        );
+        assert!(
+            !is_images("train-labels-idx1-ubyte.gz") && is_labels("train-labels-idx1-ubyte.gz")
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! One decoded image: bytes in `[C, H, W]` layout.
+//!
+//! Greyscale stays one channel. Sixteen bits become eight, a palette becomes RGB, and an alpha channel is dropped
+//! (not blended), so that a picture's colours do not depend on a background nobody chose.
+
+use ::image::{
+    DynamicImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage,
+    imageops::{FilterType, resize},
+};
+
+/// A decoded image, 8 bits a channel, row-major `[C, H, W]`; one channel for greyscale, three for RGB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// 1 (greyscale) or 3 (RGB).
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// `channels · height · width` bytes.
+    pub pixels: Vec<u8>,
+}
+
+impl Image {
+    /// Decodes a JPEG or PNG.
+    ///
+    /// # Errors
+    /// The reason, without file and place: the caller knows those. A JPEG that breaks off is refused, although its
+    /// first rows could be shown.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.is_empty() {
+            return Err("no bytes".into());
+        }
+        let format = ::image::guess_format(bytes).map_err(|_| {
+            let start = &bytes[..bytes.len().min(4)];
+            format!("neither (it starts with the bytes {start:02x?})")
+        })?;
+        if format == ImageFormat::Jpeg && !has_end_of_image(bytes) {
+            return Err(format!(
+                "a JPEG that breaks off after {} bytes",
+                bytes.len()
+            ));
+        }
+        let decoded = ::image::load_from_memory_with_format(bytes, format)
+            .map_err(|error| one_line(&error.to_string()))?;
+        Ok(Self::from_dynamic(decoded))
+    }
+
+    fn from_dynamic(decoded: DynamicImage) -> Self {
+        let (height, width) = (decoded.height() as usize, decoded.width() as usize);
+        if decoded.color().has_color() {
+            Self {
+                channels: 3,
+                height,
+                width,
+                pixels: planes(&decoded.into_rgb8()),
+            }
+        } else {
+            Self {
+                channels: 1,
+                height,
+                width,
+                pixels: decoded.into_luma8().into_raw(),
+            }
+        }
+    }
+
+    /// The same picture with three channels; greyscale is repeated.
+    #[must_use]
+    pub fn to_rgb(mut self) -> Self {
+        if self.channels == 1 {
+            self.pixels = self.pixels.repeat(3);
+            self.channels = 3;
+        }
+        self
+    }
+
+    /// The picture at another size, bilinear with antialiasing when it shrinks; untouched when the size is the same.
+    #[must_use]
+    pub fn resize(self, height: usize, width: usize) -> Self {
+        if (self.height, self.width) == (height, width) {
+            return self;
+        }
+        let planes = self.pixels.chunks_exact((self.height * self.width).max(1));
+        let pixels = planes
+            .flat_map(|plane| resize_plane(plane, (self.height, self.width), (height, width)))
+            .collect();
+        Self {
+            channels: self.channels,
+            height,
+            width,
+            pixels,
+        }
+    }
+}
+
+fn resize_plane(plane: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
+    let source = ImageBuffer::from_fn(from.1 as u32, from.0 as u32, |x, y| {
+        Luma([plane[y as usize * from.1 + x as usize]])
+    });
+    resize(&source, to.1 as u32, to.0 as u32, FilterType::Triangle).into_raw()
+}
+
+/// Interleaved RGB to `[3, H, W]`.
+fn planes(interleaved: &RgbImage) -> Vec<u8> {
+    (0..3)
+        .flat_map(|channel| interleaved.pixels().map(move |Rgb(rgb)| rgb[channel]))
+        .collect()
+}
+
+/// Whether the marker that ends a JPEG stream stands anywhere in it (some writers append other data after it).
+fn has_end_of_image(bytes: &[u8]) -> bool {
+    bytes.windows(2).rev().any(|pair| pair == [0xff, 0xd9])
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::image::{GrayAlphaImage, ImageBuffer, LumaA, Rgba};
+    use std::io::Cursor;
+
+    fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn png_round_trips_in_channel_planes() {
+        let rgb = RgbImage::from_fn(2, 3, |x, y| Rgb([x as u8, y as u8, 200]));
+        let image = Image::decode(&encode(rgb, ImageFormat::Png)).unwrap();
+        assert_eq!((image.channels, image.height, image.width), (3, 3, 2));
+        assert_eq!(image.pixels[..6], [0, 1, 0, 1, 0, 1]);
+        assert_eq!(image.pixels[6..12], [0, 0, 1, 1, 2, 2]);
+        assert_eq!(image.pixels[12..], [200; 6]);
+    }
+
+    #[test]
+    fn sixteen_bits_and_alpha_become_eight_bits_without_alpha() {
+        let deep: ImageBuffer<Luma<u16>, _> = ImageBuffer::from_pixel(2, 1, Luma([0xab_ab]));
+        let image = Image::decode(&encode(deep, ImageFormat::Png)).unwrap();
+        assert_eq!((image.channels, &image.pixels[..]), (1, &[0xab, 0xab][..]));
+        let clear = GrayAlphaImage::from_pixel(1, 1, LumaA([77, 0]));
+        let image = Image::decode(&encode(clear, ImageFormat::Png)).unwrap();
+        assert_eq!((image.channels, &image.pixels[..]), (1, &[77][..]));
+        let clear: ImageBuffer<Rgba<u8>, _> = ImageBuffer::from_pixel(1, 1, Rgba([1, 2, 3, 0]));
+        let image = Image::decode(&encode(clear, ImageFormat::Png)).unwrap();
+        assert_eq!(image.pixels, [1, 2, 3]);
+    }
+
+    #[test]
+    fn broken_pictures_are_refused_with_a_reason() {
+        let jpeg = encode(
+            RgbImage::from_pixel(16, 16, Rgb([9, 99, 199])),
+            ImageFormat::Jpeg,
+        );
+        assert!(Image::decode(&jpeg).is_ok());
+        let reason = Image::decode(&jpeg[..jpeg.len() - 5]).unwrap_err();
+        assert!(reason.contains("breaks off"), "{reason}");
+        let png = encode(RgbImage::new(16, 16), ImageFormat::Png);
+        assert!(Image::decode(&png[..png.len() / 2]).is_err());
+        assert!(Image::decode(&[]).is_err());
+        assert!(Image::decode(b"GIF89a, or so it says").is_err());
+    }
+
+    #[test]
+    fn resize_keeps_the_mean_and_is_exact_at_the_same_size() {
+        let image = Image {
+            channels: 1,
+            height: 2,
+            width: 2,
+            pixels: vec![0, 100, 100, 200],
+        };
+        assert_eq!(image.clone().resize(2, 2), image);
+        let large = image.clone().to_rgb().resize(6, 4);
+        assert_eq!((large.channels, large.height, large.width), (3, 6, 4));
+        let mean = large.pixels.iter().map(|&v| f64::from(v)).sum::<f64>() / 72.0;
+        assert!((mean - 100.0).abs() < 1.0, "{mean}");
+        assert_eq!(image.resize(1, 1).pixels, [100]);
+    }
+}

@@ -1,0 +1,55 @@
+//! Data sets: images with labels, ids, class names and a digest, whatever the format on disk.
+//!
+//! | type or function | what it is |
+//! |---|---|
+//! | [`Dataset`] | labelled images as stored, still encoded |
+//! | [`Pixels`] | some of them decoded, RGB, of one size: the source of batches |
+//! | [`Augmentation`] | train-time crop, flip, colour jitter and rotation |
+//! | [`Features`], [`HeadFile`] | images that are already vectors, and a classifier's last layer for them |
+//! | [`subset`], [`order`], [`batches`] | which examples, in which order |
+//! | [`check_same_classes`] | train and test fit together |
+//! | [`digits_train`], [`digits_test`] | the set that is built in |
+//!
+//! ```
+//! use ascribe::data::{Augmentation, Pixels, digits_train, subset};
+//! use candle_core::Device;
+//!
+//! let digits = digits_train()?;
+//! let ids = subset(digits.labels(), digits.classes().len(), 100, 0)?;
+//! let pixels = Pixels::decode(&digits, &ids, 16, 16)?;
+//! let batch = pixels.augmented_batch(&[0, 1, 2], &Augmentation::standard(), 0, 0, &Device::Cpu)?;
+//! assert_eq!(batch.dims(), [3, 3, 16, 16]);
+//! # Ok::<(), ascribe::Error>(())
+//! ```
+
+mod arrays;
+mod augmentation;
+mod classes;
+mod dataset;
+mod digest;
+mod digits;
+mod features;
+mod folder;
+mod head_file;
+mod idx;
+mod image;
+mod npy;
+mod order;
+mod parquet;
+mod pixels;
+pub(crate) mod random;
+mod safetensors;
+mod subset;
+#[cfg(test)]
+mod tests;
+
+pub use augmentation::Augmentation;
+pub use classes::check_same_classes;
+pub use dataset::{Dataset, Example};
+pub use digits::{digits_test, digits_train};
+pub use features::Features;
+pub use head_file::HeadFile;
+pub use image::Image;
+pub use order::{batches, order};
+pub use pixels::Pixels;
+pub use subset::subset;

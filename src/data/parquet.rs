@@ -1,0 +1,204 @@
+//! Hugging Face style Parquet: a column of encoded images, a column of labels, class names in the schema's metadata.
+//!
+//! The image column is a struct with a field `bytes` (as the `datasets` library writes it) or plain binary; the label
+//! column holds integers. Names are those used on the hub. Class names stand in the metadata key `huggingface`:
+//! `{"info": {"features": {"label": {"_type": "ClassLabel", "names": […]}}}}`.
+
+use super::dataset::{Images, Places, Stored};
+use crate::{Error, Result};
+use ::parquet::arrow::ProjectionMask;
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use ::parquet::file::reader::ChunkReader;
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, Schema};
+use bytes::Bytes;
+use std::fs::File;
+use std::path::Path;
+
+const IMAGE_COLUMNS: [&str; 4] = ["img", "image", "images", "picture"];
+const LABEL_COLUMNS: [&str; 5] = ["label", "labels", "fine_label", "class", "target"];
+
+/// Reads a Parquet file.
+pub(super) fn read_file(path: &Path) -> Result<Stored> {
+    read(path, File::open(path).map_err(Error::io(path, "read"))?)
+}
+
+/// Reads Parquet held in memory; `path` is for messages.
+pub(super) fn read_bytes(path: &Path, bytes: Vec<u8>) -> Result<Stored> {
+    read(path, Bytes::from(bytes))
+}
+
+fn read(path: &Path, source: impl ChunkReader + 'static) -> Result<Stored> {
+    let damaged = |place: String, reason: String| {
+        let reason = reason.lines().collect::<Vec<_>>().join(" ");
+        Error::format(
+            path,
+            place,
+            "readable Parquet",
+            reason,
+            "fetch or write the file again (snappy or zstd)",
+        )
+    };
+    let builder = ParquetRecordBatchReaderBuilder::try_new(source)
+        .map_err(|error| damaged("Parquet footer".into(), error.to_string()))?;
+    let columns = Columns::find(path, builder.schema())?;
+    let classes = class_names(builder.schema(), &columns.label_name);
+    let mask = ProjectionMask::roots(builder.parquet_schema(), [columns.image, columns.label]);
+    let reader = builder
+        .with_projection(mask)
+        .build()
+        .map_err(|error| damaged("Parquet row groups".into(), error.to_string()))?;
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    for batch in reader {
+        let batch = batch.map_err(|error| {
+            damaged(format!("rows from {} on", labels.len()), error.to_string())
+        })?;
+        let column = |name: &str| batch.column_by_name(name).cloned();
+        let (Some(image), Some(label)) = (column(&columns.image_name), column(&columns.label_name))
+        else {
+            return Err(damaged("columns".into(), "a row group without them".into()));
+        };
+        append_images(path, &image, &mut images)?;
+        append_labels(path, &label, &mut labels)?;
+    }
+    Ok(Stored {
+        images: Images::Encoded(images),
+        places: Places::Rows,
+        labels,
+        classes,
+    })
+}
+
+struct Columns {
+    image: usize,
+    label: usize,
+    image_name: String,
+    label_name: String,
+}
+
+impl Columns {
+    fn find(path: &Path, schema: &Schema) -> Result<Self> {
+        let fields = schema.fields();
+        let by_name = |names: &[&str]| names.iter().find_map(|name| schema.index_of(name).ok());
+        let image =
+            by_name(&IMAGE_COLUMNS).filter(|&column| holds_images(fields[column].data_type()));
+        // A column of another name is taken when it is the only one that can hold images.
+        let image = image.or_else(|| {
+            let mut fitting =
+                (0..fields.len()).filter(|&column| holds_images(fields[column].data_type()));
+            fitting.next().filter(|_| fitting.next().is_none())
+        });
+        let label =
+            by_name(&LABEL_COLUMNS).filter(|&column| fields[column].data_type().is_integer());
+        let missing = |what: &str, names: &[&str]| {
+            let found = fields
+                .iter()
+                .map(|field| format!("{} ({})", field.name(), field.data_type()));
+            let expected = format!("{what} named {}", names.join(", "));
+            let found = found.collect::<Vec<_>>().join(", ");
+            Error::format(
+                path,
+                "columns",
+                expected,
+                found,
+                "rename the column or write it in that type",
+            )
+        };
+        let image = image.ok_or_else(|| missing("a column of image bytes", &IMAGE_COLUMNS))?;
+        let label = label.ok_or_else(|| missing("a column of integer labels", &LABEL_COLUMNS))?;
+        let name = |column: usize| fields[column].name().clone();
+        Ok(Self {
+            image,
+            label,
+            image_name: name(image),
+            label_name: name(label),
+        })
+    }
+}
+
+fn holds_images(kind: &DataType) -> bool {
+    match kind {
+        DataType::Struct(fields) => fields
+            .find("bytes")
+            .is_some_and(|(_, field)| is_binary(field.data_type())),
+        other => is_binary(other),
+    }
+}
+
+fn is_binary(kind: &DataType) -> bool {
+    matches!(
+        kind,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView
+    )
+}
+
+fn append_images(path: &Path, column: &ArrayRef, images: &mut Vec<Vec<u8>>) -> Result<()> {
+    let start = images.len();
+    let whole = column.as_struct_opt();
+    let binary = whole
+        .and_then(|it| it.column_by_name("bytes"))
+        .unwrap_or(column);
+    let binary = cast(binary, &DataType::LargeBinary).map_err(|error| {
+        Error::format(
+            path,
+            "image column",
+            "binary",
+            error.to_string(),
+            "write it as binary",
+        )
+    })?;
+    let outer = |row| whole.is_some_and(|it| it.is_null(row));
+    for (row, bytes) in binary.as_binary::<i64>().iter().enumerate() {
+        let bytes = bytes.filter(|_| !outer(row)).ok_or_else(|| {
+            let remedy = "write the file with its images embedded, or remove the row";
+            Error::format(
+                path,
+                format!("row {}", start + row),
+                "the bytes of an image",
+                "null",
+                remedy,
+            )
+        })?;
+        images.push(bytes.to_vec());
+    }
+    Ok(())
+}
+
+fn append_labels(path: &Path, column: &ArrayRef, labels: &mut Vec<i64>) -> Result<()> {
+    let start = labels.len();
+    let wide = cast(column, &DataType::Int64).map_err(|error| {
+        Error::format(
+            path,
+            "label column",
+            "integers",
+            error.to_string(),
+            "write it as int64",
+        )
+    })?;
+    for (row, label) in wide.as_primitive::<Int64Type>().iter().enumerate() {
+        labels.push(label.ok_or_else(|| {
+            let place = format!("row {}", start + row);
+            Error::format(path, place, "a label", "null", "correct or remove the row")
+        })?);
+    }
+    Ok(())
+}
+
+fn class_names(schema: &Schema, label: &str) -> Option<Vec<String>> {
+    let metadata: serde_json::Value =
+        serde_json::from_str(schema.metadata().get("huggingface")?).ok()?;
+    let names = metadata
+        .pointer("/info/features")?
+        .get(label)?
+        .get("names")?
+        .as_array()?;
+    let names: Option<Vec<String>> = names
+        .iter()
+        .map(|name| name.as_str().map(str::to_owned))
+        .collect();
+    names.filter(|names| !names.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+use super::*;
+use crate::data::Dataset;
+use ::parquet::arrow::ArrowWriter;
+use arrow::array::{
+    BinaryArray, Int64Array, LargeBinaryArray, RecordBatch, StringArray, StructArray, UInt8Array,
+};
+use arrow::datatypes::Field;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+fn parquet(columns: Vec<(&str, ArrayRef)>, metadata: &[(&str, &str)]) -> Vec<u8> {
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))
+        .collect();
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .collect();
+    let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
+    let batch = RecordBatch::try_new(
+        schema.clone(),
+        columns.into_iter().map(|(_, column)| column).collect(),
+    )
+    .unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+fn images(values: Vec<Option<&[u8]>>) -> ArrayRef {
+    let bytes: ArrayRef = Arc::new(BinaryArray::from(values.clone()));
+    let paths: ArrayRef = Arc::new(StringArray::from(vec![Some("x.png"); values.len()]));
+    let fields = vec![
+        Field::new("bytes", DataType::Binary, true),
+        Field::new("path", DataType::Utf8, true),
+    ];
+    Arc::new(StructArray::new(fields.into(), vec![bytes, paths], None))
+}
+
+fn labels(values: Vec<Option<i64>>) -> ArrayRef {
+    Arc::new(Int64Array::from(values))
+}
+
+fn open(columns: Vec<(&str, ArrayRef)>, metadata: &[(&str, &str)]) -> Result<Stored> {
+    read_bytes(Path::new("set.parquet"), parquet(columns, metadata))
+}
+
+fn refusal(columns: Vec<(&str, ArrayRef)>) -> String {
+    open(columns, &[])
+        .err()
+        .expect("must be refused")
+        .to_string()
+}
+
+#[test]
+fn column_names_and_types_of_the_hub_are_recognised() {
+    let names = r#"{"info": {"features": {"fine_label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}}}"#;
+    let plain: ArrayRef = Arc::new(LargeBinaryArray::from(vec![&b"one"[..], b"two"]));
+    let small: ArrayRef = Arc::new(UInt8Array::from(vec![1, 0]));
+    let coarse: ArrayRef = Arc::new(UInt8Array::from(vec![3, 3]));
+    let columns = vec![
+        ("coarse_label", coarse),
+        ("fine_label", small),
+        ("photo", plain),
+    ];
+    let stored = open(columns, &[("huggingface", names)]).unwrap();
+    assert_eq!(stored.labels, [1, 0]);
+    assert_eq!(stored.classes.unwrap(), ["cat", "dog"]);
+    let Images::Encoded(images) = stored.images else {
+        panic!("not encoded")
+    };
+    assert_eq!(images, [b"one", b"two"]);
+}
+
+#[test]
+fn without_class_names_classes_are_numbers() {
+    let columns = vec![
+        ("image", images(vec![Some(b"a"), Some(b"b")])),
+        ("label", labels(vec![Some(2), Some(0)])),
+    ];
+    let set = Dataset::from_parquet_bytes("set", parquet(columns, &[])).unwrap();
+    assert_eq!(set.classes(), ["0", "1", "2"]);
+    assert!(!set.has_class_names());
+}
+
+#[test]
+fn nulls_are_named_by_row() {
+    let good = || images(vec![Some(b"a"), Some(b"b")]);
+    let message = refusal(vec![
+        ("image", images(vec![Some(b"a"), None])),
+        ("label", labels(vec![Some(0); 2])),
+    ]);
+    assert_eq!(
+        message,
+        "set.parquet: row 1: expected the bytes of an image, found null; \
+         write the file with its images embedded, or remove the row"
+    );
+    let message = refusal(vec![
+        ("image", good()),
+        ("label", labels(vec![Some(0), None])),
+    ]);
+    assert_eq!(
+        message,
+        "set.parquet: row 1: expected a label, found null; correct or remove the row"
+    );
+}
+
+#[test]
+fn missing_columns_are_told_with_what_there_is() {
+    let message = refusal(vec![
+        ("image", images(vec![Some(b"a")])),
+        ("answer", labels(vec![Some(0)])),
+    ]);
+    assert!(
+        message.contains("integer labels named label, labels"),
+        "{message}"
+    );
+    assert!(message.contains("answer (Int64)"), "{message}");
+    let message = refusal(vec![
+        ("text", Arc::new(StringArray::from(vec!["a"]))),
+        ("label", labels(vec![Some(0)])),
+    ]);
+    assert!(
+        message.contains("image bytes named img, image") && message.contains("text (Utf8)"),
+        "{message}"
+    );
+}

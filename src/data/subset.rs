@@ -1,0 +1,146 @@
+//! Class-balanced subsets: the paper's "number of training images".
+//!
+//! Every class gives its first image before any gives its second, and so on, until the number is reached; so classes
+//! are as equal as they can be and each is present. The paper's own code (`make_mask`) draws images at random and only
+//! reserves one place for each class; ours is balanced because a few images should not decide which classes are learnt.
+//! The subset of a smaller number is part of the subset of a larger one with the same seed.
+
+use super::random::{Purpose, generator};
+use crate::{Error, Result};
+use rand::seq::SliceRandom;
+
+/// Draws `images` ids (positions in `labels`), balanced over the classes, sorted.
+///
+/// # Errors
+/// [`Error::Config`] naming `--images` when the number exceeds the examples at hand, when it is smaller than the number
+/// of classes, or when a class has no example at all; [`Error::Mismatch`] when a label is not below `class_count`.
+pub fn subset(
+    labels: &[usize],
+    class_count: usize,
+    images: usize,
+    seed: u64,
+) -> Result<Vec<usize>> {
+    let mut by_class = vec![Vec::new(); class_count];
+    for (id, &label) in labels.iter().enumerate() {
+        let Some(ids) = by_class.get_mut(label) else {
+            let expected = format!("a label below {class_count}");
+            return Err(Error::mismatch(
+                format!("label of example {id}"),
+                expected,
+                label,
+                "check the labels",
+            ));
+        };
+        ids.push(id);
+    }
+    check(&by_class, labels.len(), images)?;
+    let mut queue = Vec::with_capacity(labels.len());
+    for (class, ids) in by_class.iter_mut().enumerate() {
+        ids.shuffle(&mut generator(Purpose::Subset, seed, 0, class as u64));
+    }
+    // Who goes first within a round: the classes that give one more when the number does not divide evenly.
+    by_class.shuffle(&mut generator(Purpose::Subset, seed, 1, 0));
+    for (turn, ids) in by_class.iter().enumerate() {
+        queue.extend(ids.iter().enumerate().map(|(round, &id)| (round, turn, id)));
+    }
+    queue.sort_unstable();
+    let mut ids: Vec<usize> = queue
+        .into_iter()
+        .take(images)
+        .map(|(_, _, id)| id)
+        .collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+fn check(by_class: &[Vec<usize>], available: usize, images: usize) -> Result<()> {
+    let refuse = |reason| Err(Error::config("images", reason));
+    let class_count = by_class.len();
+    if images > available {
+        return refuse(format!(
+            "expected at most {available} (the images there are), found {images}"
+        ));
+    }
+    if images < class_count {
+        return refuse(format!(
+            "expected at least {class_count} (one image for each class), found {images}; give a larger number"
+        ));
+    }
+    match by_class.iter().position(Vec::is_empty) {
+        Some(class) => refuse(format!(
+            "expected every class to have an image, found none of class {class}; leave --images out to take all images"
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn counts(labels: &[usize], ids: &[usize], class_count: usize) -> Vec<usize> {
+        let mut counts = vec![0; class_count];
+        ids.iter().for_each(|&id| counts[labels[id]] += 1);
+        counts
+    }
+
+    proptest! {
+        #[test]
+        fn balanced_sorted_and_nested(seed: u64, extra in 0usize..60, sizes in prop::collection::vec(1usize..20, 1..6)) {
+            let labels: Vec<usize> = sizes.iter().enumerate().flat_map(|(class, &n)| vec![class; n]).collect();
+            let images = (sizes.len() + extra).min(labels.len());
+            let ids = subset(&labels, sizes.len(), images, seed).unwrap();
+            prop_assert_eq!(ids.len(), images);
+            prop_assert!(ids.is_sorted_by(|a, b| a < b));
+            let counts = counts(&labels, &ids, sizes.len());
+            let most = *counts.iter().max().unwrap();
+            for (&count, &size) in counts.iter().zip(&sizes) {
+                prop_assert!(count >= 1 && (count == size || count + 1 >= most));
+            }
+            let smaller = subset(&labels, sizes.len(), images.max(sizes.len() + 1) - 1, seed).unwrap();
+            prop_assert!(smaller.iter().all(|id| ids.contains(id)));
+        }
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let labels: Vec<usize> = (0..100).map(|i| i % 4).collect();
+        assert_eq!(
+            subset(&labels, 4, 20, 1).unwrap(),
+            subset(&labels, 4, 20, 1).unwrap()
+        );
+        assert_ne!(
+            subset(&labels, 4, 20, 1).unwrap(),
+            subset(&labels, 4, 20, 2).unwrap()
+        );
+    }
+
+    #[test]
+    fn stays_the_same_between_versions() {
+        let labels: Vec<usize> = (0..20).map(|i| i % 3).collect();
+        assert_eq!(subset(&labels, 3, 5, 0).unwrap(), [5, 7, 11, 12, 16]);
+    }
+
+    #[test]
+    fn errors_name_the_option() {
+        let labels = [0, 1, 1, 3];
+        for (classes, images, part) in [
+            (4, 5, "at most 4"),
+            (4, 3, "at least 4"),
+            (4, 4, "none of class 2"),
+        ] {
+            let message = subset(&labels, classes, images, 0).unwrap_err().to_string();
+            assert!(
+                message.starts_with("--images: expected") && message.contains(part),
+                "{message}"
+            );
+        }
+        assert!(
+            subset(&labels, 3, 4, 0)
+                .unwrap_err()
+                .to_string()
+                .contains("label of example 3")
+        );
+    }
+}

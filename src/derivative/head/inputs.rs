@@ -1,0 +1,89 @@
+//! Features as the head sees them: a constant 1 appended for the bias, labels beside them, everything checked once.
+
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
+
+/// Labelled feature vectors with a constant 1 appended, `[n, d + 1]`.
+#[derive(Debug, Clone)]
+pub struct HeadInputs {
+    rows: Tensor,
+    labels: Vec<usize>,
+}
+
+impl HeadInputs {
+    /// From `[n, d]` features and n labels, in the given precision.
+    ///
+    /// # Errors
+    /// No rows, another number of labels, or a row with a value that is not finite.
+    pub fn new(features: &Tensor, labels: &[usize], dtype: DType) -> Result<Self> {
+        let Ok((count, columns)) = features.dims2() else {
+            let found = format!("{:?}", features.dims());
+            return Err(Error::mismatch(
+                "features: shape",
+                "[n, d]",
+                found,
+                "give one row for each image",
+            ));
+        };
+        if count == 0 || columns == 0 {
+            let found = format!("{count} × {columns}");
+            return Err(Error::mismatch(
+                "features",
+                "at least one image and one feature",
+                found,
+                "check the file",
+            ));
+        }
+        if labels.len() != count {
+            return Err(Error::mismatch(
+                "features: labels",
+                count,
+                labels.len(),
+                "give one label for each row",
+            ));
+        }
+        if let Some(row) = first_row_not_finite(features)? {
+            return Err(Error::NonFinite {
+                what: "features".into(),
+                place: format!("row {row}"),
+                remedy: "remove that row or compute its features again".into(),
+            });
+        }
+        let features = features.to_dtype(dtype)?;
+        let ones = Tensor::ones((count, 1), dtype, features.device())?;
+        Ok(Self {
+            rows: Tensor::cat(&[&features, &ones], 1)?,
+            labels: labels.to_vec(),
+        })
+    }
+
+    /// `[n, d + 1]`, the last column 1.
+    pub fn rows(&self) -> &Tensor {
+        &self.rows
+    }
+
+    /// n labels.
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    /// n.
+    pub fn count(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// d.
+    pub fn feature_count(&self) -> usize {
+        self.rows.dims()[1] - 1
+    }
+}
+
+/// The first row of a matrix that holds NaN or an infinity.
+pub(super) fn first_row_not_finite(matrix: &Tensor) -> Result<Option<usize>> {
+    // 0·x is 0 for every finite x and NaN for all others, and NaN survives the sum.
+    let sums = (matrix * 0.0)?
+        .sum(1)?
+        .to_dtype(DType::F64)?
+        .to_vec1::<f64>()?;
+    Ok(sums.iter().position(|sum| *sum != 0.0))
+}

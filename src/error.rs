@@ -1,0 +1,165 @@
+//! What can go wrong, sorted by what the reader can do about it.
+//!
+//! Every message is one line: the file or option it is about, what was expected, what was found, and the remedy.
+//! A solver that does not converge is *not* an error: it is an outcome stored beside its result (see `solve`).
+
+use std::path::{Path, PathBuf};
+
+/// The result of every fallible call of this library.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can stop a command.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read or write a path.
+    #[error("{}: cannot {action}: {source}{}", path.display(), io_remedy(source))]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was attempted: "read", "write", "create" …
+        action: &'static str,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A file's content is not what its format promises.
+    #[error("{}: {place}: expected {expected}, found {found}; {remedy}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file: "row 17", "header", "byte 12", "tensor layer1.0.conv1.weight".
+        place: String,
+        /// What the format promises there.
+        expected: String,
+        /// What stands there.
+        found: String,
+        /// What the reader can do.
+        remedy: String,
+    },
+    /// Two things that must fit together do not: sizes, classes, dimensions.
+    #[error("{what}: expected {expected}, found {found}; {remedy}")]
+    Mismatch {
+        /// What is compared, with the file or option it came from.
+        what: String,
+        /// The size or value needed.
+        expected: String,
+        /// The size or value at hand.
+        found: String,
+        /// What the reader can do.
+        remedy: String,
+    },
+    /// An option's value cannot be used.
+    #[error("--{option}: {reason}")]
+    Config {
+        /// The option's name without dashes.
+        option: &'static str,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+    /// A thing that exists but that this version cannot do.
+    #[error("{what} is not supported; {instead}")]
+    Unsupported {
+        /// The thing asked for.
+        what: String,
+        /// What to do instead.
+        instead: String,
+    },
+    /// NaN or infinity where a number is needed.
+    #[error("{what}: not a finite number at {place}; {remedy}")]
+    NonFinite {
+        /// The file, tensor or stage.
+        what: String,
+        /// Row, column, epoch or block.
+        place: String,
+        /// What the reader can do.
+        remedy: String,
+    },
+    /// An output folder holds something that must not be overwritten or continued.
+    #[error("{}: {reason}; {remedy}", path.display())]
+    Conflict {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is there and why it does not fit.
+        reason: String,
+        /// What the reader can do.
+        remedy: String,
+    },
+    /// A tensor operation failed: a bug of ours, or memory exhausted.
+    #[error("tensor computation: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// A matrix factorisation failed for another reason than its mathematics.
+    #[error("linear algebra: {0}")]
+    LinearAlgebra(#[from] ndarray_linalg::error::LinalgError),
+    /// A figure could not be drawn.
+    #[error("{}: cannot draw: {reason}", path.display())]
+    Drawing {
+        /// The picture.
+        path: PathBuf,
+        /// The drawing library's reason.
+        reason: String,
+    },
+}
+
+fn io_remedy(source: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{
+        FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, StorageFull,
+    };
+    match source.kind() {
+        NotFound => "; check the path",
+        PermissionDenied => "; check who owns it",
+        StorageFull | QuotaExceeded | FileTooLarge => "; free some space or choose another --out",
+        _ => "",
+    }
+}
+
+impl Error {
+    /// Wraps an operating-system error with the path and the attempted action; made for `map_err`.
+    pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io {
+            path,
+            action,
+            source,
+        }
+    }
+
+    /// A malformed file.
+    pub fn format(
+        path: &Path,
+        place: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Format {
+            path: path.to_path_buf(),
+            place: place.into(),
+            expected: expected.into(),
+            found: found.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// Two things that must fit together do not.
+    pub fn mismatch(
+        what: impl Into<String>,
+        expected: impl ToString,
+        found: impl ToString,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Mismatch {
+            what: what.into(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// An option's value cannot be used.
+    pub fn config(option: &'static str, reason: impl Into<String>) -> Self {
+        Self::Config {
+            option,
+            reason: reason.into(),
+        }
+    }
+}

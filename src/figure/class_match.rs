@@ -1,0 +1,282 @@
+//! Figure 6: how often the training images behind a prediction are of the query's class.
+//!
+//! For every rank k from 1 to 100 (fewer where fewer are known): the percent of queries whose k-th most helpful training
+//! image has the query's *true* class. Per rank, not cumulative. Each curve has a band, the 95 % Wilson score interval
+//! over queries taken as independent, and a dotted level: the match expected if training images were ranked at random,
+//! Σ_c share_c(queries) · share_c(training images).
+//!
+//! | panel | queries | read from |
+//! |---|---|---|
+//! | (a) | the training images, each itself among the images ranked | `train_rankings.parquet` |
+//! | (a’) | the training images, each itself passed over and the ranks after it moved up | `train_rankings.parquet` |
+//! | (b) | the test images | `rankings.parquet` |
+//!
+//! Read are the columns `query`, `query_label`, `rank`, `train`, `train_label` and the order of `score`; classes of the
+//! training images are the labels of the queries of `train_rankings.parquet`.
+//!
+//! Utrera et al. (2021, figure 6) draw (a) and (b) for two models, without band or level. In (a) an image is nearly always
+//! among the most helpful for itself, so its own class matches at a low rank for free; (a’) is the same without that gift.
+
+mod curve;
+mod drawing;
+#[cfg(test)]
+mod tests;
+
+use super::{Drawn, Figure, Sheet};
+use crate::influence::QueryRanking;
+use crate::{Error, Result};
+use plotters::prelude::DrawingBackend;
+use serde::{Deserialize, Serialize};
+
+/// Class match by rank: panels of queries, in them one curve for each model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassMatch {
+    /// From left to right.
+    pub panels: Vec<Panel>,
+}
+
+/// The curves of one set of queries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Panel {
+    /// Whose training images are ranked.
+    pub queries: QuerySet,
+    /// One for each model.
+    pub curves: Vec<Curve>,
+}
+
+/// Which images are the queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QuerySet {
+    /// (a): the training images, each ranked among the others and itself.
+    TrainingItselfIncluded,
+    /// (a’): the training images, each ranked among the others alone.
+    TrainingItselfExcluded,
+    /// (b): the test images.
+    Test,
+}
+
+/// How one model's rankings match.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// The model's name.
+    pub model: String,
+    /// Queries behind every percentage.
+    pub query_count: usize,
+    /// The match expected from a random ranking, in percent.
+    pub chance_percent: f64,
+    /// Percent of queries of whose five most helpful images at least three match; `None` with fewer than five ranks.
+    pub three_of_top_five_percent: Option<f64>,
+    /// By rank, from 1.
+    pub points: Vec<Point>,
+}
+
+/// The match at one rank, in percent of queries.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// From 1, most helpful first.
+    pub rank: usize,
+    /// Queries whose training image at this rank has their class.
+    pub match_percent: f64,
+    /// Lower end of the 95 % interval.
+    pub low_percent: f64,
+    /// Upper end of the 95 % interval.
+    pub high_percent: f64,
+}
+
+/// A model's rankings, as `influence::read_rankings` gives them.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelRankings<'a> {
+    /// What the model is called.
+    pub model: &'a str,
+    /// With all training images as queries.
+    pub train: &'a [QueryRanking],
+    /// With the test images as queries.
+    pub test: &'a [QueryRanking],
+}
+
+impl QuerySet {
+    /// All panels, from left to right.
+    pub const ALL: [Self; 3] = [
+        Self::TrainingItselfIncluded,
+        Self::TrainingItselfExcluded,
+        Self::Test,
+    ];
+
+    /// The panel's letter.
+    #[must_use]
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::TrainingItselfIncluded => "a",
+            Self::TrainingItselfExcluded => "a’",
+            Self::Test => "b",
+        }
+    }
+
+    /// The queries in words.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::TrainingItselfIncluded => "training images, self included",
+            Self::TrainingItselfExcluded => "training images, self excluded",
+            Self::Test => "test images",
+        }
+    }
+}
+
+impl ClassMatch {
+    /// All three panels for the given models.
+    ///
+    /// # Errors
+    /// No model, no query, a query without or with fewer images than the others, scores that do not fall with the rank.
+    pub fn of(models: &[ModelRankings]) -> Result<Self> {
+        let panel = |queries| {
+            let curves = models.iter().map(|model| Curve::of(model, queries));
+            let curves = curves.collect::<Result<_>>()?;
+            Ok(Panel { queries, curves })
+        };
+        let panels = QuerySet::ALL.into_iter().map(panel);
+        let figure = Self {
+            panels: panels.collect::<Result<_>>()?,
+        };
+        figure.check()?;
+        Ok(figure)
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    panel: &'a str,
+    queries: &'a str,
+    model: &'a str,
+    query_count: usize,
+    rank: usize,
+    match_percent: f64,
+    low_95_percent: f64,
+    high_95_percent: f64,
+    chance_percent: f64,
+    three_of_top_five_percent: Option<f64>,
+}
+
+impl Figure for ClassMatch {
+    fn title(&self) -> String {
+        "Class match of the most helpful training images by rank".into()
+    }
+
+    fn caption(&self) -> String {
+        let mut caption = drawing::NOTE.to_owned();
+        for panel in &self.panels {
+            let Panel { queries, curves } = panel;
+            caption.push_str(&format!(
+                " ({}) {}:",
+                queries.letter(),
+                queries.description()
+            ));
+            let curves: Vec<String> = curves.iter().map(curve_caption).collect();
+            caption.push_str(&format!(" {}.", curves.join("; ")));
+        }
+        caption
+    }
+
+    fn check(&self) -> Result<()> {
+        let remedy = "make the record from at least one run";
+        if self.panels.iter().all(|panel| panel.curves.is_empty()) {
+            return Err(Error::mismatch(
+                "class match",
+                "at least one curve",
+                "none",
+                remedy,
+            ));
+        }
+        for panel in &self.panels {
+            panel
+                .curves
+                .iter()
+                .try_for_each(|curve| check_curve(panel.queries, curve))?;
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> (f64, f64) {
+        drawing::size(self)
+    }
+
+    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+        drawing::draw(self, sheet)
+    }
+
+    fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        for Panel { queries, curves } in &self.panels {
+            for curve in curves {
+                for point in &curve.points {
+                    rows.serialize(Row {
+                        panel: queries.letter(),
+                        queries: queries.description(),
+                        model: &curve.model,
+                        query_count: curve.query_count,
+                        rank: point.rank,
+                        match_percent: point.match_percent,
+                        low_95_percent: point.low_percent,
+                        high_95_percent: point.high_percent,
+                        chance_percent: curve.chance_percent,
+                        three_of_top_five_percent: curve.three_of_top_five_percent,
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_curve(queries: QuerySet, curve: &Curve) -> Result<()> {
+    let what = || {
+        format!(
+            "class match of {} on {}",
+            curve.model,
+            queries.description()
+        )
+    };
+    if curve.points.is_empty() {
+        let remedy = "rank with --top 2 or more";
+        return Err(Error::mismatch(what(), "at least one rank", "none", remedy));
+    }
+    for (point, rank) in curve.points.iter().zip(1..) {
+        if point.rank != rank {
+            let remedy = "make the record again";
+            return Err(Error::mismatch(
+                what(),
+                format!("rank {rank}"),
+                point.rank,
+                remedy,
+            ));
+        }
+        let values = [
+            point.match_percent,
+            point.low_percent,
+            point.high_percent,
+            curve.chance_percent,
+        ];
+        if values.iter().any(|value| !value.is_finite()) {
+            let (place, remedy) = (format!("rank {rank}"), "make the record again".into());
+            return Err(Error::NonFinite {
+                what: what(),
+                place,
+                remedy,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn curve_caption(curve: &Curve) -> String {
+    let percent = drawing::percent;
+    let three = curve.three_of_top_five_percent;
+    format!(
+        "{} top 1 {}, at least 3 of the top 5 {}, chance {}",
+        curve.model,
+        percent(curve.top_one_percent()),
+        percent(three),
+        percent(Some(curve.chance_percent))
+    )
+}

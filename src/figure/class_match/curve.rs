@@ -1,0 +1,152 @@
+//! From rankings to a curve: matches by rank, their interval, and chance.
+
+use super::{Curve, ModelRankings, Point, QuerySet};
+use crate::influence::QueryRanking;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Ranks drawn at most.
+const RANKS: usize = 100;
+/// The 0.975 quantile of the standard normal distribution.
+const Z: f64 = 1.959_963_984_540_054;
+
+impl Curve {
+    /// One model's match on one set of queries.
+    ///
+    /// # Errors
+    /// As [`ClassMatch::of`](super::ClassMatch::of).
+    pub fn of(rankings: &ModelRankings, queries: QuerySet) -> Result<Self> {
+        let (model, train) = (rankings.model, rankings.train);
+        let of_queries = if queries == QuerySet::Test {
+            rankings.test
+        } else {
+            train
+        };
+        if of_queries.is_empty() || train.is_empty() {
+            let remedy = "rank again, with training images as queries too";
+            let what = format!("rankings of {model}");
+            return Err(Error::mismatch(what, "at least one query", "none", remedy));
+        }
+        check_ranks(model, of_queries)?;
+        let matches: Vec<Vec<bool>> = of_queries
+            .iter()
+            .map(|query| query_matches(query, queries))
+            .collect();
+        let ranks = matches.iter().map(Vec::len).min().unwrap_or(0).min(RANKS);
+        let query_count = of_queries.len();
+        let percent_of = |met: &dyn Fn(&[bool]) -> bool| {
+            let count = matches.iter().filter(|matches| met(matches)).count();
+            (count, 100.0 * count as f64 / query_count as f64)
+        };
+        let points = (1..=ranks).map(|rank| {
+            let (count, match_percent) = percent_of(&|matches| matches[rank - 1]);
+            let (low_percent, high_percent) = wilson_percent(count, query_count);
+            Point {
+                rank,
+                match_percent,
+                low_percent,
+                high_percent,
+            }
+        });
+        let three_of_five =
+            |matches: &[bool]| matches[..5].iter().filter(|matches| **matches).count() >= 3;
+        Ok(Self {
+            model: model.to_owned(),
+            query_count,
+            chance_percent: chance_percent(of_queries, train, queries),
+            three_of_top_five_percent: (ranks >= 5).then(|| percent_of(&three_of_five).1),
+            points: points.collect(),
+        })
+    }
+
+    /// The match of the most helpful image, in percent of queries.
+    #[must_use]
+    pub fn top_one_percent(&self) -> Option<f64> {
+        self.points.first().map(|point| point.match_percent)
+    }
+}
+
+/// Whether the images at ranks 1, 2, … have the query's class.
+fn query_matches(query: &QueryRanking, queries: QuerySet) -> Vec<bool> {
+    let passed_over = (queries == QuerySet::TrainingItselfExcluded).then_some(query.query);
+    let ranked = query
+        .helpful
+        .iter()
+        .filter(|image| Some(image.train) != passed_over);
+    ranked
+        .map(|image| image.train_label == query.query_label)
+        .collect()
+}
+
+/// Refuses rankings whose queries have different numbers of ranks, or whose scores do not fall.
+fn check_ranks(model: &str, rankings: &[QueryRanking]) -> Result<()> {
+    let ranks = rankings[0].helpful.len();
+    for QueryRanking { query, helpful, .. } in rankings {
+        let what = || format!("ranking of query {query} by {model}");
+        let remedy = "run ascribe rank again";
+        if helpful.len() != ranks || ranks == 0 {
+            let expected = format!("{} ranks, as the first query has", ranks.max(1));
+            return Err(Error::mismatch(what(), expected, helpful.len(), remedy));
+        }
+        if let Some(rank) = helpful.iter().position(|image| !image.score.is_finite()) {
+            let place = format!("rank {}", rank + 1);
+            return Err(Error::NonFinite {
+                what: what(),
+                place,
+                remedy: remedy.into(),
+            });
+        }
+        if let Some(rank) = helpful
+            .windows(2)
+            .position(|pair| pair[0].score < pair[1].score)
+        {
+            let found = format!("a higher one at rank {}", rank + 2);
+            return Err(Error::mismatch(
+                what(),
+                "scores that fall with the rank",
+                found,
+                remedy,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The match expected from a random ranking, in percent.
+fn chance_percent(of_queries: &[QueryRanking], train: &[QueryRanking], queries: QuerySet) -> f64 {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for image in train {
+        *counts.entry(image.query_label).or_default() += 1;
+    }
+    // An image passed over is missing from its own class and from the whole.
+    let missing = usize::from(queries == QuerySet::TrainingItselfExcluded);
+    let rankable = (train.len() - missing).max(1);
+    let of_class = |query: &QueryRanking| {
+        counts
+            .get(&query.query_label)
+            .map_or(0, |count| count - missing)
+    };
+    let candidates: usize = of_queries.iter().map(of_class).sum();
+    100.0 * candidates as f64 / (rankable * of_queries.len()) as f64
+}
+
+/// The 95 % Wilson (1927) score interval of a share, in percent.
+pub(super) fn wilson_percent(count: usize, total: usize) -> (f64, f64) {
+    let (share, total) = (count as f64 / total as f64, total as f64);
+    let scale = 1.0 + Z * Z / total;
+    let centre = (share + Z * Z / (2.0 * total)) / scale;
+    let half = Z / scale * (share * (1.0 - share) / total + Z * Z / (4.0 * total * total)).sqrt();
+    let percent = |value: f64| 100.0 * value.clamp(0.0, 1.0);
+    // At the ends the interval touches 0 or 1; rounding must not keep it away.
+    let low = if count == 0 {
+        0.0
+    } else {
+        percent(centre - half)
+    };
+    let high = if share == 1.0 {
+        100.0
+    } else {
+        percent(centre + half)
+    };
+    (low, high)
+}

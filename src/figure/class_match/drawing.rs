@@ -1,0 +1,274 @@
+//! The drawing of Figure 6: panels side by side, under each a table that is its legend too.
+
+use super::{ClassMatch, Curve, Panel};
+use crate::figure::axis::Axis;
+use crate::figure::sheet::{Drawn, Sheet, dots};
+use crate::figure::style::{Align, GRID, INK, QUIET, Text, colour, fit, thousands, wrap};
+use plotters::prelude::*;
+use std::ops::Range;
+
+/// What is drawn, below the panels.
+pub(super) const NOTE: &str = "Percent of queries whose training image at a rank (1 = most helpful; per rank, not \
+    cumulative) has the query’s true class. Band: 95 % Wilson interval over queries. Dotted: chance, the match expected \
+    if training images were ranked at random.";
+
+/// Lengths in millimetres.
+const MARGIN: f64 = 2.5;
+const GAP: f64 = 4.5;
+const TITLE: f64 = 6.0;
+const CHART: f64 = 50.0;
+const LABELS_LEFT: f64 = 10.5;
+const LABELS_BELOW: f64 = 8.5;
+const TABLE_ROW: f64 = 3.9;
+const NOTE_LINE: f64 = 3.5;
+const SWATCH: f64 = 6.0;
+/// Right edges of the columns, from the panel's right edge.
+const COLUMNS: [f64; 3] = [24.8, 12.0, 0.0];
+
+/// Sizes of text in points.
+const TITLE_POINTS: f64 = 8.0;
+const POINTS: f64 = 7.5;
+const NOTE_POINTS: f64 = 7.0;
+
+fn width(figure: &ClassMatch) -> f64 {
+    match figure.panels.len() {
+        0 | 1 => 90.0,
+        2 => 174.0,
+        _ => 180.0,
+    }
+}
+
+fn note(figure: &ClassMatch) -> Vec<String> {
+    // Room for the wider fonts that a reader of an SVG may have.
+    wrap(NOTE, NOTE_POINTS, 0.95 * (width(figure) - 2.0 * MARGIN))
+}
+
+/// Where the note begins, from the top.
+fn note_top(figure: &ClassMatch) -> f64 {
+    let rows = figure
+        .panels
+        .iter()
+        .map(|panel| panel.curves.len() + 1)
+        .max();
+    MARGIN + TITLE + CHART + 2.0 + rows.unwrap_or(0) as f64 * TABLE_ROW + 2.0
+}
+
+pub(super) fn size(figure: &ClassMatch) -> (f64, f64) {
+    let lines = note(figure).len() as f64;
+    (width(figure), note_top(figure) + lines * NOTE_LINE + MARGIN)
+}
+
+pub(super) fn draw<B: DrawingBackend>(figure: &ClassMatch, sheet: &Sheet<B>) -> Drawn<B> {
+    let count = figure.panels.len() as f64;
+    let panel_width = (width(figure) - 2.0 * MARGIN - (count - 1.0) * GAP) / count;
+    for (index, panel) in figure.panels.iter().enumerate() {
+        let left = MARGIN + index as f64 * (panel_width + GAP);
+        let place = Place {
+            sheet,
+            left,
+            width: panel_width,
+        };
+        place.title(panel)?;
+        place.chart(panel, index == 0)?;
+        place.table(panel)?;
+    }
+    for (line, at) in note(figure).iter().zip(0..) {
+        let y = note_top(figure) + (f64::from(at) + 0.5) * NOTE_LINE;
+        sheet.text(
+            line,
+            (MARGIN, y),
+            Text::new(NOTE_POINTS, QUIET, Align::Left),
+        )?;
+    }
+    Ok(())
+}
+
+/// A panel's column of the sheet, in millimetres.
+struct Place<'a, B: DrawingBackend> {
+    sheet: &'a Sheet<B>,
+    left: f64,
+    width: f64,
+}
+
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
+
+impl<B: DrawingBackend> Place<'_, B> {
+    fn title(&self, panel: &Panel) -> Drawn<B> {
+        let title = format!(
+            "({}) {}",
+            panel.queries.letter(),
+            panel.queries.description()
+        );
+        let title = fit(&title, TITLE_POINTS, self.width);
+        self.sheet.text(
+            &title,
+            (self.left, MARGIN + TITLE / 2.0 - 0.5),
+            Text::new(TITLE_POINTS, INK, Align::Left),
+        )
+    }
+
+    fn chart(&self, panel: &Panel, first: bool) -> Drawn<B> {
+        let ranks = panel
+            .curves
+            .iter()
+            .map(|curve| curve.points.len())
+            .max()
+            .unwrap_or(1);
+        let area = self
+            .sheet
+            .part(self.left, MARGIN + TITLE, self.width, CHART);
+        let mut chart = ChartBuilder::on(&area)
+            .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
+            .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
+            .margin_right(dots(1.5))
+            .margin_top(dots(1.0))
+            .build_cartesian_2d(Axis::ranks(ranks), Axis::percent())?;
+        axes(&mut chart, first, self.sheet.text_drop(POINTS))?;
+        for curve in &panel.curves {
+            self.chance(&chart, curve)?;
+        }
+        for (index, curve) in panel.curves.iter().enumerate() {
+            self.band(&chart, index, curve)?;
+        }
+        for (index, curve) in panel.curves.iter().enumerate() {
+            self.curve(&chart, index, curve)?;
+        }
+        Ok(())
+    }
+
+    fn band(&self, chart: &Chart<B>, index: usize, curve: &Curve) -> Drawn<B> {
+        let area = chart.plotting_area();
+        let at = |rank: usize, percent: f64| area.map_coordinate(&(rank as f64, percent));
+        let upper = curve
+            .points
+            .iter()
+            .map(|point| at(point.rank, point.high_percent));
+        let lower = curve
+            .points
+            .iter()
+            .rev()
+            .map(|point| at(point.rank, point.low_percent));
+        self.sheet
+            .shape(upper.chain(lower).collect(), colour(index).mix(0.18))
+    }
+
+    fn curve(&self, chart: &Chart<B>, index: usize, curve: &Curve) -> Drawn<B> {
+        let area = chart.plotting_area();
+        let at = |rank: usize, percent: f64| area.map_coordinate(&(rank as f64, percent));
+        let line: Vec<_> = curve
+            .points
+            .iter()
+            .map(|point| at(point.rank, point.match_percent))
+            .collect();
+        self.sheet.line(line.clone(), 1.1, colour(index))?;
+        for (rank, &dot) in line.iter().enumerate() {
+            if is_marked(rank, index, line.len()) {
+                self.sheet.marker(index, dot, 0.62)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A dotted line across the chart.
+    fn chance(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {
+        let area = chart.plotting_area();
+        let Range { start, end } = area.get_x_range();
+        let (start, y) = area.map_coordinate(&(start, curve.chance_percent));
+        let (end, _) = area.map_coordinate(&(end, curve.chance_percent));
+        for left in (start..end).step_by(dots(1.2) as usize) {
+            self.sheet
+                .line(vec![(left, y), (end.min(left + dots(0.45)), y)], 0.8, QUIET)?;
+        }
+        Ok(())
+    }
+
+    fn table(&self, panel: &Panel) -> Drawn<B> {
+        let (left, right) = (self.left + 1.0, self.left + self.width - 1.0);
+        let y = |row: usize| MARGIN + TITLE + CHART + 2.0 + (row as f64 + 0.5) * TABLE_ROW;
+        let row = |row: usize, cells: [String; 3], colour: RGBColor| {
+            COLUMNS
+                .iter()
+                .zip(cells)
+                .try_for_each(|(from_right, cell)| {
+                    self.sheet.text(
+                        &cell,
+                        (right - from_right, y(row)),
+                        Text::new(POINTS, colour, Align::Right),
+                    )
+                })
+        };
+        let quiet = Text::new(POINTS, QUIET, Align::Left);
+        self.sheet.text(&queries(panel), (left, y(0)), quiet)?;
+        row(0, ["top 1", "≥ 3 of 5", "chance"].map(String::from), QUIET)?;
+        for (index, curve) in panel.curves.iter().enumerate() {
+            let middle = dots(y(index + 1));
+            self.sheet.line(
+                vec![(dots(left), middle), (dots(left + SWATCH - 1.2), middle)],
+                1.1,
+                colour(index),
+            )?;
+            self.sheet
+                .marker(index, (dots(left + SWATCH / 2.0 - 0.6), middle), 0.62)?;
+            let name = fit(
+                &curve.model,
+                POINTS,
+                right - COLUMNS[0] - 8.0 - left - SWATCH,
+            );
+            self.sheet.text(
+                &name,
+                (left + SWATCH, y(index + 1)),
+                Text::new(POINTS, INK, Align::Left),
+            )?;
+            let values = [
+                curve.top_one_percent(),
+                curve.three_of_top_five_percent,
+                Some(curve.chance_percent),
+            ];
+            row(index + 1, values.map(percent), INK)?;
+        }
+        Ok(())
+    }
+}
+
+fn axes<B: DrawingBackend>(chart: &mut Chart<B>, first: bool, text_drop: i32) -> Drawn<B> {
+    let description = if first {
+        "Queries matched by class (%)"
+    } else {
+        ""
+    };
+    let label = Text::new(POINTS, INK, Align::Centre).style();
+    chart
+        .configure_mesh()
+        .bold_line_style(GRID.stroke_width(3))
+        .light_line_style(TRANSPARENT)
+        .axis_style(QUIET.stroke_width(4))
+        .set_all_tick_mark_size(dots(0.8))
+        .label_style(label.clone())
+        .axis_desc_style(label)
+        .y_label_offset(text_drop)
+        .x_label_formatter(&|rank| format!("{rank:.0}"))
+        .y_label_formatter(&|percent| format!("{percent:.0}"))
+        .x_desc("Rank of the training image")
+        .y_desc(description)
+        .draw()
+}
+
+/// Rank 1 and one in ten after it carry a marker, at different ranks for different models so that none hides another.
+fn is_marked(position: usize, index: usize, ranks: usize) -> bool {
+    position == 0 || ranks <= 20 || (position + 1) % 10 == (index * 5 + index / 2 * 3) % 10
+}
+
+/// How many queries a panel has, where its models agree on that.
+fn queries(panel: &Panel) -> String {
+    let count = panel.curves.first().map_or(0, |curve| curve.query_count);
+    if panel.curves.iter().all(|curve| curve.query_count == count) {
+        format!("{} queries", thousands(count))
+    } else {
+        String::new()
+    }
+}
+
+/// A percentage with one decimal; a dash where there is none.
+pub(super) fn percent(value: Option<f64>) -> String {
+    value.map_or("–".into(), |value| format!("{value:.1} %"))
+}

@@ -1,0 +1,302 @@
+//! Figure 5: test images, and below each the training image that is most helpful for it by each model.
+//!
+//! Drawn from `rankings.parquet` (columns `query`, `query_label`, `rank` = 1, `train`, `train_label`, `score`) and the
+//! images of the data sets. Queries are one test image of each class, drawn at random from a seed ([`one_per_class`]) and
+//! the same for every model. Small images are enlarged by a whole factor, so that their pixels stay squares; a frame and a
+//! tick mark training images of the query's class, a cross the others. Scores are in nats, positive = helpful, shown with
+//! the unit that suits each model (millinats …), in the CSV always in nats.
+//!
+//! Utrera et al. (2021, figure 5) show the same for one unseeded draw, the robust model above the natural one, without
+//! labels' agreement or scores; our rows stand in the order the models are given.
+
+mod drawing;
+#[cfg(test)]
+mod tests;
+
+use super::{Drawn, Figure, Picture, Sheet};
+use crate::data::Dataset;
+use crate::influence::QueryRanking;
+use crate::{Error, Result};
+use plotters::prelude::DrawingBackend;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// Queries that one figure can hold.
+const MOST_QUERIES: usize = 200;
+
+/// Test images with the most helpful training image of each by each model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HelpfulExamples {
+    /// From left to right.
+    pub queries: Vec<QueryExample>,
+    /// From top to bottom.
+    pub models: Vec<ModelExamples>,
+}
+
+/// A test image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueryExample {
+    /// Its id in the test set.
+    pub query: usize,
+    /// Its label's number.
+    pub class: usize,
+    /// Its label's name.
+    pub label: String,
+    /// What it looks like.
+    pub picture: Picture,
+}
+
+/// One model's most helpful training images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelExamples {
+    /// The model's name.
+    pub model: String,
+    /// One for each query, in their order.
+    pub helpful: Vec<HelpfulExample>,
+}
+
+/// The training image most helpful for a query.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HelpfulExample {
+    /// Its id in the training set.
+    pub train: usize,
+    /// Its label's number.
+    pub class: usize,
+    /// Its label's name.
+    pub label: String,
+    /// In nats, positive = helpful.
+    pub score: f64,
+    /// What it looks like.
+    pub picture: Picture,
+}
+
+/// A model's rankings of test images, and the set its training images are in.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelImages<'a> {
+    /// What the model is called.
+    pub model: &'a str,
+    /// With the test images as queries.
+    pub rankings: &'a [QueryRanking],
+    /// Where the ranked ids are to be found.
+    pub train: &'a Dataset,
+}
+
+/// One query of each class that has any, by rising class; which one depends on seed, class and the ids alone.
+#[must_use]
+pub fn one_per_class(rankings: &[QueryRanking], seed: u64) -> Vec<usize> {
+    let mut classes: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for ranking in rankings {
+        classes
+            .entry(ranking.query_label)
+            .or_default()
+            .push(ranking.query);
+    }
+    let draw = |(class, mut queries): (usize, Vec<usize>)| {
+        queries.sort_unstable();
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(class as u64);
+        queries[random.random_range(0..queries.len())]
+    };
+    classes.into_iter().map(draw).collect()
+}
+
+impl HelpfulExamples {
+    /// Looks up the given queries in the models' rankings, and the images in the data sets.
+    ///
+    /// # Errors
+    /// A query that a model has not ranked, labels that differ between rankings and data, or an image that does not decode.
+    pub fn of(queries: &[usize], models: &[ModelImages], test: &Dataset) -> Result<Self> {
+        let query_example = |&query: &usize| {
+            let example = test.get(query)?;
+            Ok(QueryExample {
+                query,
+                class: example.label,
+                label: test.classes()[example.label].clone(),
+                picture: example.image.into(),
+            })
+        };
+        let queries: Vec<QueryExample> =
+            queries.iter().map(query_example).collect::<Result<_>>()?;
+        let models = models.iter().map(|model| model.examples(&queries));
+        let figure = Self {
+            models: models.collect::<Result<_>>()?,
+            queries,
+        };
+        figure.check()?;
+        Ok(figure)
+    }
+}
+
+impl ModelImages<'_> {
+    fn examples(&self, queries: &[QueryExample]) -> Result<ModelExamples> {
+        let by_query: HashMap<usize, &QueryRanking> = self
+            .rankings
+            .iter()
+            .map(|ranking| (ranking.query, ranking))
+            .collect();
+        let helpful = queries
+            .iter()
+            .map(|query| self.most_helpful(query, by_query.get(&query.query).copied()));
+        Ok(ModelExamples {
+            model: self.model.to_owned(),
+            helpful: helpful.collect::<Result<_>>()?,
+        })
+    }
+
+    fn most_helpful(
+        &self,
+        query: &QueryExample,
+        ranking: Option<&QueryRanking>,
+    ) -> Result<HelpfulExample> {
+        let id = query.query;
+        let first = ranking.and_then(|ranking| ranking.helpful.first());
+        let (Some(ranking), Some(first)) = (ranking, first) else {
+            let what = format!("rankings of {}", self.model);
+            let remedy = "give runs that ranked the same queries";
+            return Err(Error::mismatch(
+                what,
+                format!("query {id} with its most helpful image"),
+                "none",
+                remedy,
+            ));
+        };
+        self.check_label(&format!("query {id}"), query.class, ranking.query_label)?;
+        let example = self.train.get(first.train)?;
+        self.check_label(
+            &format!("training image {}", first.train),
+            example.label,
+            first.train_label,
+        )?;
+        Ok(HelpfulExample {
+            train: first.train,
+            class: example.label,
+            label: self.train.classes()[example.label].clone(),
+            score: first.score,
+            picture: example.image.into(),
+        })
+    }
+
+    fn check_label(&self, image: &str, in_data: usize, in_rankings: usize) -> Result<()> {
+        if in_data == in_rankings {
+            return Ok(());
+        }
+        let what = format!("label of {image} in the rankings of {}", self.model);
+        let remedy = "give the data the run was made from";
+        Err(Error::mismatch(
+            what,
+            format!("{in_data}, as in the data"),
+            in_rankings,
+            remedy,
+        ))
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    class: usize,
+    query: usize,
+    query_label: &'a str,
+    model: &'a str,
+    train: usize,
+    train_label: &'a str,
+    score_nats_positive_helpful: f64,
+    r#match: bool,
+}
+
+impl Figure for HelpfulExamples {
+    fn title(&self) -> String {
+        "Test images and the most helpful training image for each".into()
+    }
+
+    fn caption(&self) -> String {
+        let mut caption = drawing::NOTE.to_owned();
+        for ModelExamples { model, helpful } in &self.models {
+            let same = self
+                .queries
+                .iter()
+                .zip(helpful)
+                .filter(|(query, image)| query.class == image.class);
+            let (same, all) = (same.count(), helpful.len());
+            caption.push_str(&format!(" {model}: {same} of {all} of the query’s class."));
+        }
+        caption
+    }
+
+    fn check(&self) -> Result<()> {
+        let count = self.queries.len();
+        if count == 0 || count > MOST_QUERIES || self.models.is_empty() {
+            let expected = format!("1 to {MOST_QUERIES} queries and at least one model");
+            let found = format!("{count} queries and {} models", self.models.len());
+            return Err(Error::mismatch(
+                "figure of examples",
+                expected,
+                found,
+                "choose other queries or runs",
+            ));
+        }
+        self.queries
+            .iter()
+            .try_for_each(|query| query.picture.check(&format!("query {}", query.query)))?;
+        self.models.iter().try_for_each(|model| model.check(count))
+    }
+
+    fn size(&self) -> (f64, f64) {
+        drawing::size(self)
+    }
+
+    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+        drawing::draw(self, sheet)
+    }
+
+    fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        for (at, query) in self.queries.iter().enumerate() {
+            for ModelExamples { model, helpful } in &self.models {
+                let image = &helpful[at];
+                rows.serialize(Row {
+                    class: query.class,
+                    query: query.query,
+                    query_label: &query.label,
+                    model,
+                    train: image.train,
+                    train_label: &image.label,
+                    score_nats_positive_helpful: image.score,
+                    r#match: query.class == image.class,
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ModelExamples {
+    fn check(&self, queries: usize) -> Result<()> {
+        let what = format!("examples of {}", self.model);
+        if self.helpful.len() != queries {
+            let (expected, remedy) = (
+                format!("{queries}, one for each query"),
+                "make the record again",
+            );
+            return Err(Error::mismatch(what, expected, self.helpful.len(), remedy));
+        }
+        for image in &self.helpful {
+            image
+                .picture
+                .check(&format!("training image {}", image.train))?;
+            if !image.score.is_finite() {
+                let (place, remedy) = (
+                    format!("training image {}", image.train),
+                    "run ascribe rank again".into(),
+                );
+                return Err(Error::NonFinite {
+                    what,
+                    place,
+                    remedy,
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! The figures of the paper, one file each, drawn from plain records.
+//!
+//! A figure is a record: a serialisable struct without tensors that holds exactly the numbers that are drawn.
+//! [`write()`] leaves up to three files of one name: `.svg` and `.png`, made by the same drawing code, and `.csv` with the
+//! data behind them, one row for each value drawn.
+//!
+//! | figure | record | drawn from |
+//! |---|---|---|
+//! | 5 | [`HelpfulExamples`] | `rankings.parquet` and the images |
+//! | 6 | [`ClassMatch`] | `rankings.parquet` and `train_rankings.parquet` |
+//!
+//! A new figure is one file with a record that implements [`Figure`], and one line here.
+//!
+//! Lengths are millimetres on the printed page: a full width of 180 mm, text of at least 7 pt. Colours are those of Okabe
+//! and Ito (2008), which colour-blind readers can tell apart; every distinction is also made by a marker or a frame.
+
+mod axis;
+mod class_match;
+mod helpful_examples;
+mod picture;
+mod render;
+mod sheet;
+mod style;
+
+pub use class_match::{ClassMatch, Curve, ModelRankings, Panel, Point, QuerySet};
+pub use helpful_examples::{
+    HelpfulExample, HelpfulExamples, ModelExamples, ModelImages, QueryExample, one_per_class,
+};
+pub use picture::Picture;
+pub use render::{Format, render};
+pub use sheet::{Drawn, Sheet};
+
+use crate::artefact::write_atomically;
+use crate::{Error, Result};
+use plotters::prelude::DrawingBackend;
+use std::path::{Path, PathBuf};
+
+/// A record that can be drawn.
+pub trait Figure {
+    /// What the figure is called, in a few words: the title of the SVG.
+    fn title(&self) -> String;
+
+    /// What is drawn, with sign and unit, and its main numbers: the description of the SVG.
+    fn caption(&self) -> String;
+
+    /// Whether the record can be drawn.
+    ///
+    /// # Errors
+    /// It is empty, its parts do not fit together, or a number in it is not finite.
+    fn check(&self) -> Result<()>;
+
+    /// Width and height on the page, in millimetres.
+    fn size(&self) -> (f64, f64);
+
+    /// Draws the record, which has passed [`check`](Self::check), on a white sheet of [`size`](Self::size).
+    ///
+    /// # Errors
+    /// The back end's.
+    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B>;
+
+    /// The data that is drawn: a header, then one row for each value.
+    ///
+    /// # Errors
+    /// The writer's.
+    fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()>;
+}
+
+/// Writes `stem.csv` and the figure as `stem.svg`, `stem.png` into `folder`, which is made where it is missing; each file
+/// whole or not at all. Returns their paths.
+///
+/// # Errors
+/// As [`Figure::check`]; or the folder cannot be written.
+pub fn write(
+    figure: &impl Figure,
+    folder: &Path,
+    stem: &str,
+    formats: &[Format],
+) -> Result<Vec<PathBuf>> {
+    figure.check()?;
+    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    let table = folder.join(format!("{stem}.csv"));
+    write_atomically(&table, &csv_bytes(figure, &table)?)?;
+    let mut written = Vec::new();
+    for format in formats {
+        let path = folder.join(format!("{stem}.{format}"));
+        write_atomically(&path, &render(figure, *format, &path)?)?;
+        written.push(path);
+    }
+    written.push(table);
+    Ok(written)
+}
+
+fn csv_bytes(figure: &impl Figure, path: &Path) -> Result<Vec<u8>> {
+    let failed = |reason: String| Error::io(path, "write")(std::io::Error::other(reason));
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    figure
+        .table(&mut rows)
+        .map_err(|reason| failed(reason.to_string()))?;
+    rows.into_inner()
+        .map_err(|reason| failed(reason.to_string()))
+}

@@ -1,0 +1,74 @@
+//! Self-influence: the scores of the training images on themselves, (1/n) ∇ℓᵢᵀ (H + λI)⁻¹ ∇ℓᵢ ≥ 0 in nats.
+//!
+//! A large value means that the image's own loss would rise much without it: memorised, rare or mislabelled.
+
+use super::{Examples, ScoreBlock, ScoreHeader, ScoreSink, table};
+use crate::Result;
+use arrow::array::{Float64Array, Int32Array, Int64Array};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Keeps the diagonal where the queries are the training images themselves.
+#[derive(Debug, Default)]
+pub struct Diagonal {
+    /// One score per training image, in nats.
+    pub values: Vec<f64>,
+}
+
+impl ScoreSink for Diagonal {
+    fn begin(&mut self, header: &ScoreHeader) -> Result<()> {
+        self.values = vec![0.0; header.queries.len()];
+        Ok(())
+    }
+
+    fn write(&mut self, block: &ScoreBlock) -> Result<()> {
+        let shared = block.queries.start.max(block.training.start)
+            ..block.queries.end.min(block.training.end);
+        for position in shared {
+            let (row, column) = (
+                position - block.queries.start,
+                position - block.training.start,
+            );
+            self.values[position] = block.scores[[row, column]];
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes `self_influence.parquet`: train, label, self_influence and loss, both in nats.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_self_influence(
+    path: &Path,
+    training: &Examples,
+    diagonal: &Diagonal,
+    digests: &BTreeMap<String, String>,
+) -> Result<()> {
+    let ids: Int64Array = training.ids().iter().map(|&id| id as i64).collect();
+    let labels: Int32Array = training
+        .labels()
+        .iter()
+        .map(|&label| label as i32)
+        .collect();
+    let columns = vec![
+        ("train", Arc::new(ids) as _, false),
+        ("label", Arc::new(labels) as _, false),
+        (
+            "self_influence",
+            Arc::new(Float64Array::from(diagonal.values.clone())) as _,
+            false,
+        ),
+        (
+            "loss",
+            Arc::new(Float64Array::from(training.outputs().losses.clone())) as _,
+            false,
+        ),
+    ];
+    table::write(path, digests, columns)
+}

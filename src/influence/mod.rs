@@ -1,0 +1,34 @@
+//! Queries in, scores out.
+//!
+//! `score[query, train] = (1/n) ∇m(query)ᵀ (H + λI)⁻¹ ∇ℓ(train)` in nats, n the number of training images, ℓ the
+//! cross-entropy at the given label, m the measurement (the query's own loss), H the curvature of the mean training
+//! loss including its L2 term. **Positive = helpful**: leaving the training image out is predicted to raise the query's
+//! loss by that much. It is −(1/n)·I_up,loss of Koh & Liang (2017, equation 2) and, up to the factor 1/n and the
+//! curvature's scale, the entries of G_test H⁻¹ G_trainᵀ of Utrera et al. (2021). ∇ℓ(train) is the data term alone, so
+//! that the score is about leaving out one term of the mean loss, the L2 term staying as it is.
+//!
+//! [`score`] streams the scores in blocks, addressed by (query range, training range), into [`ScoreSink`]s: the best
+//! ranks, the full matrix on disk or in memory, the diagonal. [`RankJob`] does a whole run.
+
+mod diagonal;
+mod examples;
+mod job;
+mod matrix;
+mod rankings;
+mod scores;
+mod sink;
+mod solves;
+mod table;
+#[cfg(test)]
+mod tests;
+mod top;
+
+pub use diagonal::{Diagonal, write_self_influence};
+pub use examples::{Examples, FeatureSet};
+pub use job::{Progress, RankJob, RankOptions, RankSummary};
+pub use matrix::{ScoreFile, ScoreMatrix};
+pub use rankings::{QueryRanking, RankedImage, read_rankings, write_rankings};
+pub use scores::{BlockSizes, score};
+pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, UNIT};
+pub use solves::{Solves, write_solves};
+pub use top::TopRanks;

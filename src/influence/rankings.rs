@@ -1,0 +1,184 @@
+//! `rankings.parquet`: one row for each query and rank.
+//!
+//! Ranks count from 1, most helpful first. Harmful images, where asked for, are ranked from the other end: −1 is the
+//! most harmful, −2 the next. `certified` is null: whether a rank is proven against the solver's error is not computed.
+
+use super::{Examples, TopRanks, table};
+use crate::Result;
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// One training image behind a query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RankedImage {
+    /// Its id in the training data set.
+    pub train: usize,
+    /// Its label.
+    pub train_label: usize,
+    /// In nats, positive = helpful.
+    pub score: f64,
+}
+
+/// One query's images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryRanking {
+    /// The query's id in its data set.
+    pub query: usize,
+    /// Its label.
+    pub query_label: usize,
+    /// What the head predicts.
+    pub query_prediction: usize,
+    /// Most helpful first.
+    pub helpful: Vec<RankedImage>,
+    /// Most harmful first.
+    pub harmful: Vec<RankedImage>,
+}
+
+impl QueryRanking {
+    /// The rankings that `top` collected, query by query.
+    pub fn collect(top: &TopRanks, training: &Examples, queries: &Examples) -> Vec<Self> {
+        let image = |(position, score): (usize, f64)| RankedImage {
+            train: training.ids()[position],
+            train_label: training.labels()[position],
+            score,
+        };
+        (0..queries.count())
+            .map(|position| Self {
+                query: queries.ids()[position],
+                query_label: queries.labels()[position],
+                query_prediction: queries.outputs().predictions[position],
+                helpful: top.helpful(position).into_iter().map(image).collect(),
+                harmful: top.harmful(position).into_iter().map(image).collect(),
+            })
+            .collect()
+    }
+
+    /// All rows of this query: rank and image.
+    fn rows(&self) -> impl Iterator<Item = (i32, &RankedImage)> {
+        let helpful = self
+            .helpful
+            .iter()
+            .zip(1..)
+            .map(|(image, rank)| (rank, image));
+        helpful.chain(
+            self.harmful
+                .iter()
+                .zip(1..)
+                .map(|(image, rank)| (-rank, image)),
+        )
+    }
+}
+
+/// Writes rankings as Parquet; `digests` go into the file's metadata.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_rankings(
+    path: &Path,
+    rankings: &[QueryRanking],
+    digests: &BTreeMap<String, String>,
+) -> Result<()> {
+    let rows: Vec<(&QueryRanking, i32, &RankedImage)> = rankings
+        .iter()
+        .flat_map(|query| query.rows().map(move |(rank, image)| (query, rank, image)))
+        .collect();
+    let id = |value: fn(&(&QueryRanking, i32, &RankedImage)) -> usize| -> ArrayRef {
+        Arc::new(
+            rows.iter()
+                .map(|row| value(row) as i64)
+                .collect::<Int64Array>(),
+        )
+    };
+    let label = |value: fn(&(&QueryRanking, i32, &RankedImage)) -> usize| -> ArrayRef {
+        Arc::new(
+            rows.iter()
+                .map(|row| value(row) as i32)
+                .collect::<Int32Array>(),
+        )
+    };
+    let ranks: ArrayRef = Arc::new(rows.iter().map(|row| row.1).collect::<Int32Array>());
+    let scores: ArrayRef = Arc::new(rows.iter().map(|row| row.2.score).collect::<Float64Array>());
+    let certified: ArrayRef = Arc::new(BooleanArray::new_null(rows.len()));
+    let columns = vec![
+        ("query", id(|row| row.0.query), false),
+        ("query_label", label(|row| row.0.query_label), false),
+        (
+            "query_prediction",
+            label(|row| row.0.query_prediction),
+            false,
+        ),
+        ("rank", ranks, false),
+        ("train", id(|row| row.2.train), false),
+        ("train_label", label(|row| row.2.train_label), false),
+        ("score", scores, false),
+        ("certified", certified, true),
+    ];
+    table::write(path, digests, columns)
+}
+
+/// Reads what [`write_rankings`] wrote, queries in the order of the file.
+///
+/// # Errors
+/// The file cannot be read or is not such a table.
+pub fn read_rankings(path: &Path) -> Result<Vec<QueryRanking>> {
+    let batch = table::read(path)?;
+    let mut rankings: Vec<QueryRanking> = Vec::new();
+    let (query, train) = (ids(path, &batch, "query")?, ids(path, &batch, "train")?);
+    let (label, prediction) = (
+        integers(path, &batch, "query_label")?,
+        integers(path, &batch, "query_prediction")?,
+    );
+    let (rank, train_label) = (
+        integers(path, &batch, "rank")?,
+        integers(path, &batch, "train_label")?,
+    );
+    let score = column(path, &batch, "score")?.as_primitive_opt::<Float64Type>();
+    let score =
+        score.ok_or_else(|| table::damaged(path, "a column score of another type".into()))?;
+    for row in 0..batch.num_rows() {
+        let id = query.value(row) as usize;
+        if rankings.last().is_none_or(|last| last.query != id) {
+            rankings.push(QueryRanking {
+                query: id,
+                query_label: label.value(row) as usize,
+                query_prediction: prediction.value(row) as usize,
+                helpful: Vec::new(),
+                harmful: Vec::new(),
+            });
+        }
+        let image = RankedImage {
+            train: train.value(row) as usize,
+            train_label: train_label.value(row) as usize,
+            score: score.value(row),
+        };
+        if let Some(last) = rankings.last_mut() {
+            if rank.value(row) > 0 {
+                last.helpful.push(image)
+            } else {
+                last.harmful.push(image)
+            }
+        }
+    }
+    Ok(rankings)
+}
+
+fn column<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch
+        .column_by_name(name)
+        .ok_or_else(|| table::damaged(path, format!("no column {name}")))
+}
+
+fn ids<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a Int64Array> {
+    let column = column(path, batch, name)?.as_primitive_opt::<Int64Type>();
+    column.ok_or_else(|| table::damaged(path, format!("a column {name} of another type")))
+}
+
+fn integers<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a Int32Array> {
+    let column = column(path, batch, name)?.as_primitive_opt::<Int32Type>();
+    column.ok_or_else(|| table::damaged(path, format!("a column {name} of another type")))
+}

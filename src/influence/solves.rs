@@ -1,0 +1,81 @@
+//! `solves.parquet`: how every solve of a run ended.
+
+use super::table;
+use crate::Result;
+use crate::solve::Report;
+use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How the solves of one set of queries ended.
+#[derive(Debug, Clone)]
+pub struct Solves {
+    /// `test` or `train`.
+    pub set: &'static str,
+    /// Ids of the queries.
+    pub queries: Vec<usize>,
+    /// One report per query.
+    pub reports: Vec<Report>,
+}
+
+impl Solves {
+    /// How often each outcome occurred, by its name.
+    pub fn outcomes(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for report in &self.reports {
+            *counts.entry(report.outcome.name()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The first query whose solve did not succeed.
+    pub fn first_failure(&self) -> Option<(usize, Report)> {
+        let failed = self
+            .reports
+            .iter()
+            .position(|report| !report.outcome.is_success())?;
+        Some((self.queries[failed], self.reports[failed]))
+    }
+
+    /// The largest true residual.
+    pub fn largest_residual(&self) -> f64 {
+        self.reports
+            .iter()
+            .fold(0.0, |largest, report| largest.max(report.residual))
+    }
+}
+
+/// Writes the table: set, query, outcome, residual (‖b − A x‖ / ‖b‖) and iterations.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_solves(
+    path: &Path,
+    solves: &[&Solves],
+    digests: &BTreeMap<String, String>,
+) -> Result<()> {
+    let reports = || solves.iter().flat_map(|solves| &solves.reports);
+    let sets: StringArray = solves
+        .iter()
+        .flat_map(|solves| solves.queries.iter().map(|_| Some(solves.set)))
+        .collect();
+    let queries: Int64Array = solves
+        .iter()
+        .flat_map(|solves| &solves.queries)
+        .map(|&id| id as i64)
+        .collect();
+    let outcomes: StringArray = reports()
+        .map(|report| Some(report.outcome.name()))
+        .collect();
+    let residuals: Float64Array = reports().map(|report| report.residual).collect();
+    let iterations: Int32Array = reports().map(|report| report.iterations as i32).collect();
+    let columns = vec![
+        ("set", Arc::new(sets) as _, false),
+        ("query", Arc::new(queries) as _, false),
+        ("outcome", Arc::new(outcomes) as _, false),
+        ("residual", Arc::new(residuals) as _, false),
+        ("iterations", Arc::new(iterations) as _, false),
+    ];
+    table::write(path, digests, columns)
+}

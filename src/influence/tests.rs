@@ -1,0 +1,353 @@
+//! The sign by hand, what a run leaves on disk, and what it refuses to write.
+
+use super::*;
+use crate::derivative::head::SoftmaxHead;
+use crate::operator::{Damped, Dense, HeadHessian, Structure};
+use crate::solve::{Cg, Direct, Inverse, Method, Outcome, Solver};
+use candle_core::{DType, Device, Tensor};
+use ndarray::{Array2, array};
+use ndarray_npy::read_npy;
+use std::collections::BTreeMap;
+
+fn tensor(values: Vec<f64>, columns: usize) -> Tensor {
+    let rows = values.len() / columns;
+    Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+}
+
+fn examples(features: Vec<f64>, columns: usize, labels: &[usize], head: &SoftmaxHead) -> Examples {
+    let ids: Vec<usize> = (0..labels.len()).map(|row| 100 + row).collect();
+    Examples::new(
+        &FeatureSet {
+            features: &tensor(features, columns),
+            labels,
+            ids: &ids,
+        },
+        head,
+        DType::F64,
+    )
+    .unwrap()
+}
+
+fn matrix(inverse: &dyn Inverse, train: &Examples, queries: &Examples) -> Array2<f64> {
+    let mut scores = ScoreMatrix::default();
+    let blocks = BlockSizes {
+        queries: 2,
+        training: 3,
+    };
+    score(
+        inverse,
+        train,
+        queries,
+        blocks,
+        &BTreeMap::new(),
+        &mut [&mut scores],
+    )
+    .unwrap();
+    scores.scores
+}
+
+/// At θ = 0 with two classes π = (½, ½): the softmax curvature has the eigenvalue ½ along (1, −1), where all residuals
+/// lie, and Σ aaᵀ/n = I for x = ±1. Hence (H + ½I)⁻¹ leaves every gradient as it is, and
+/// score = ½ · (r_q·r_i) · (x_q x_i + 1) with r_q·r_i = ½ for equal labels and −½ for different ones.
+#[test]
+fn the_sign_by_hand_same_label_helps_other_label_harms() {
+    let head = SoftmaxHead::zeros(2, 1, DType::F64, &Device::Cpu).unwrap();
+    let train = examples(vec![1.0, -1.0], 1, &[0, 1], &head);
+    let queries = examples(vec![1.0, 1.0, -1.0], 1, &[0, 1, 1], &head);
+    let hessian = HeadHessian::new(&head, train.inputs(), 0.25).unwrap();
+    let curvature = Damped::new(&hessian, 0.25).unwrap();
+    let scores = matrix(&*Direct.prepare(&curvature).unwrap(), &train, &queries);
+    assert!(
+        (&scores - &array![[0.5, 0.0], [-0.5, 0.0], [0.0, 0.5]])
+            .iter()
+            .all(|error| error.abs() < 1e-15),
+        "{scores}"
+    );
+}
+
+fn wave(length: usize, frequency: f64) -> Vec<f64> {
+    (0..length)
+        .map(|i| (frequency * (i as f64 + 0.4)).sin())
+        .collect()
+}
+
+struct Problem {
+    head: SoftmaxHead,
+    train: Tensor,
+    train_labels: Vec<usize>,
+    train_ids: Vec<usize>,
+    test: Tensor,
+    test_labels: Vec<usize>,
+    test_ids: Vec<usize>,
+}
+
+fn problem() -> Problem {
+    Problem {
+        head: SoftmaxHead::from_parameters(&tensor(wave(12, 1.3), 4)).unwrap(),
+        train: tensor(wave(30, 0.9), 3),
+        train_labels: (0..10).map(|row| row % 3).collect(),
+        train_ids: (0..10).map(|row| 50 - 5 * row).collect(),
+        test: tensor(wave(12, 2.3), 3),
+        test_labels: vec![2, 0, 1, 1],
+        test_ids: vec![7, 3, 9, 8],
+    }
+}
+
+impl Problem {
+    fn job(&self, options: RankOptions) -> RankJob<'_> {
+        RankJob {
+            train: FeatureSet {
+                features: &self.train,
+                labels: &self.train_labels,
+                ids: &self.train_ids,
+            },
+            test: FeatureSet {
+                features: &self.test,
+                labels: &self.test_labels,
+                ids: &self.test_ids,
+            },
+            head: &self.head,
+            options,
+            digests: BTreeMap::from([("train".to_owned(), "abc".to_owned())]),
+        }
+    }
+}
+
+fn options() -> RankOptions {
+    let blocks = Some(BlockSizes {
+        queries: 3,
+        training: 4,
+    });
+    RankOptions {
+        l2: 0.01,
+        precision: DType::F64,
+        top: 3,
+        bottom: 2,
+        scores: true,
+        blocks,
+        ..RankOptions::default()
+    }
+}
+
+#[test]
+fn a_run_leaves_rankings_scores_and_self_influence_that_agree() {
+    let (problem, folder) = (problem(), tempfile::tempdir().unwrap());
+    let mut seen = Vec::new();
+    let mut progress =
+        |set: &str, done: usize, total: usize| seen.push((set.to_owned(), done, total));
+    let summary = problem
+        .job(options())
+        .run(folder.path(), &mut progress)
+        .unwrap();
+    assert_eq!(
+        seen[..3],
+        [
+            ("test".into(), 0, 4),
+            ("test".into(), 3, 4),
+            ("test".into(), 4, 4)
+        ]
+    );
+    assert_eq!(seen.last(), Some(&("train".into(), 10, 10)));
+    assert_eq!(
+        summary.solves[0].outcomes(),
+        BTreeMap::from([("direct", 4)])
+    );
+    assert!(
+        summary.solves[1].first_failure().is_none() && summary.solves[1].largest_residual() < 1e-12
+    );
+
+    let scores: Array2<f32> = read_npy(folder.path().join("scores.npy")).unwrap();
+    let rankings = read_rankings(&folder.path().join("rankings.parquet")).unwrap();
+    assert_eq!(scores.dim(), (4, 10));
+    for (row, ranking) in rankings.iter().enumerate() {
+        assert_eq!(
+            (ranking.query, ranking.query_label),
+            (problem.test_ids[row], problem.test_labels[row])
+        );
+        let mut order: Vec<usize> = (0..10).collect();
+        order.sort_by(|a, b| scores[[row, *b]].total_cmp(&scores[[row, *a]]));
+        let ids =
+            |images: &[RankedImage]| images.iter().map(|image| image.train).collect::<Vec<_>>();
+        let expected: Vec<usize> = order
+            .iter()
+            .map(|&column| problem.train_ids[column])
+            .collect();
+        assert_eq!(ids(&ranking.helpful), expected[..3]);
+        assert_eq!(ids(&ranking.harmful), [expected[9], expected[8]]);
+        assert_eq!(
+            ranking.helpful[0].train_label,
+            problem.train_labels[order[0]]
+        );
+        assert!((ranking.helpful[0].score - f64::from(scores[[row, order[0]]])).abs() < 1e-6);
+    }
+    let train_rankings = read_rankings(&folder.path().join("train_rankings.parquet")).unwrap();
+    assert_eq!(
+        (train_rankings.len(), train_rankings[0].helpful.len()),
+        (10, 4)
+    );
+    check_self_influence(&problem, folder.path(), &train_rankings);
+}
+
+fn check_self_influence(problem: &Problem, folder: &std::path::Path, rankings: &[QueryRanking]) {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Float64Type, Int64Type};
+    let batch = table::read(&folder.join("self_influence.parquet")).unwrap();
+    let values = batch["self_influence"].as_primitive::<Float64Type>();
+    let ids = batch["train"].as_primitive::<Int64Type>();
+    for (row, ranking) in rankings.iter().enumerate() {
+        assert_eq!(ids.value(row) as usize, problem.train_ids[row]);
+        assert!(values.value(row) > 0.0);
+        if let Some(itself) = ranking
+            .helpful
+            .iter()
+            .find(|image| image.train == ranking.query)
+        {
+            assert_eq!(itself.score, values.value(row));
+        }
+    }
+    let solves = table::read(&folder.join("solves.parquet")).unwrap();
+    assert_eq!(solves.num_rows(), 14);
+    assert_eq!(solves["set"].as_string::<i32>().value(4), "train");
+}
+
+#[test]
+fn the_metadata_states_sign_unit_orientation_and_digests() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let (problem, folder) = (problem(), tempfile::tempdir().unwrap());
+    problem
+        .job(options())
+        .run(folder.path(), &mut |_, _, _| {})
+        .unwrap();
+    for name in [
+        "rankings.parquet",
+        "train_rankings.parquet",
+        "self_influence.parquet",
+        "solves.parquet",
+    ] {
+        let reader =
+            SerializedFileReader::new(std::fs::File::open(folder.path().join(name)).unwrap())
+                .unwrap();
+        let stored = reader
+            .metadata()
+            .file_metadata()
+            .key_value_metadata()
+            .unwrap()
+            .clone();
+        let value = |key: &str| {
+            stored
+                .iter()
+                .find(|pair| pair.key == key)
+                .and_then(|pair| pair.value.clone())
+                .unwrap()
+        };
+        assert!(value("ascribe.sign").starts_with("positive = helpful"));
+        assert_eq!(
+            (value("ascribe.unit"), value("ascribe.orientation")),
+            ("nats".into(), "[query, train]".into())
+        );
+        assert_eq!(value("ascribe.digest.train"), "abc");
+    }
+}
+
+#[test]
+fn a_limit_reached_is_reported_query_by_query() {
+    let (problem, folder) = (problem(), tempfile::tempdir().unwrap());
+    let options = RankOptions {
+        method: Method::Cg,
+        iterations: 2,
+        damping: 1e-6,
+        l2: 0.0,
+        ..options()
+    };
+    let summary = problem
+        .job(options)
+        .run(folder.path(), &mut |_, _, _| {})
+        .unwrap();
+    let (query, report) = summary.solves[0].first_failure().unwrap();
+    assert_eq!(
+        (query, report.outcome, report.iterations),
+        (7, Outcome::LimitReached, 2)
+    );
+    assert!(report.residual > 1e-3 && report.residual < 1.0);
+    assert_eq!(
+        read_rankings(&folder.path().join("rankings.parquet"))
+            .unwrap()
+            .len(),
+        4
+    );
+}
+
+#[test]
+fn nothing_is_written_where_the_curvature_has_no_inverse() {
+    let (problem, folder) = (problem(), tempfile::tempdir().unwrap());
+    let options = RankOptions {
+        l2: 0.0,
+        damping: 0.0,
+        ..options()
+    };
+    let message = problem
+        .job(options)
+        .run(folder.path(), &mut |_, _, _| {})
+        .unwrap_err()
+        .to_string();
+    assert!(message.starts_with("--damping: "), "{message}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_solve_that_diverges_is_refused_by_the_id_of_its_query() {
+    let head = SoftmaxHead::zeros(2, 1, DType::F64, &Device::Cpu).unwrap();
+    let train = examples(vec![1.0, -1.0], 1, &[0, 1], &head);
+    let queries = examples(vec![0.0, 1.0], 1, &[0, 1], &head);
+    // A curvature that is finite in every entry but overflows along s, which is the second query's gradient.
+    let s = array![1.0, 1.0, -1.0, -1.0];
+    let matrix = Array2::from_shape_fn((4, 4), |(i, j)| 1e308 * s[i] * s[j]);
+    let huge = Dense::new(matrix, Structure::PositiveSemidefinite).unwrap();
+    let inverse = Cg {
+        tolerance: 1e-6,
+        iterations: 5,
+    };
+    let inverse = inverse.prepare(&huge).unwrap();
+    let mut scores = ScoreMatrix::default();
+    let blocks = BlockSizes {
+        queries: 2,
+        training: 2,
+    };
+    let message = score(
+        &*inverse,
+        &train,
+        &queries,
+        blocks,
+        &BTreeMap::new(),
+        &mut [&mut scores],
+    )
+    .unwrap_err()
+    .to_string();
+    assert!(
+        message.contains("query 101") && message.contains("--damping"),
+        "{message}"
+    );
+    assert!(scores.scores.iter().all(|score| *score == 0.0));
+}
+
+#[test]
+fn ids_that_do_not_fit_and_foreign_files_are_refused() {
+    let (mut problem, folder) = (problem(), tempfile::tempdir().unwrap());
+    problem.train_ids.pop();
+    let message = problem
+        .job(options())
+        .run(folder.path(), &mut |_, _, _| {})
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.starts_with("ids of the features: expected 10, found 9"),
+        "{message}"
+    );
+    let foreign = folder.path().join("rankings.parquet");
+    std::fs::write(&foreign, b"not a table").unwrap();
+    let message = read_rankings(&foreign).unwrap_err().to_string();
+    assert!(
+        message.contains("rankings.parquet: table: expected") && !message.contains('\n'),
+        "{message}"
+    );
+}

@@ -1,0 +1,32 @@
+//! Which training images a transferred image classifier's prediction rests on, and how far that answer can be trusted.
+//!
+//! Data flows one way through the modules, top to bottom; a module imports only from those above it:
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`error`] | the one error type |
+//! | [`artefact`] | files that are never half-written, run folders, `run.json` |
+//! | [`data`] | data sets, their formats, transforms, subsets, digests |
+//! | [`model`] | the ResNet family, its blocks and layers, weight files |
+//! | [`derivative`] | the only place that differentiates |
+//! | [`train`] | source training (natural, adversarial) and transfer |
+//! | [`operator`] | curvature as linear operators |
+//! | [`solve`] | one file per solver; outcomes |
+//! | [`influence`] | queries in, scores out |
+//! | [`figure`] | one file per figure, drawn from plain records |
+//! | [`cli`] | one file per command |
+#![deny(missing_docs)]
+
+pub mod artefact;
+pub mod cli;
+pub mod data;
+pub mod derivative;
+pub mod error;
+pub mod figure;
+pub mod influence;
+pub mod model;
+pub mod operator;
+pub mod solve;
+pub mod train;
+
+pub use error::{Error, Result};

@@ -1,0 +1,34 @@
+//! Images through everything but the head: the feature vectors that influence of the head needs.
+
+use super::resnet::{Pass, ResNet};
+use crate::Result;
+use crate::data::{Dataset, Pixels, batches};
+use candle_core::{Device, Tensor};
+
+/// Images decoded and computed at once.
+const BATCH: usize = 250;
+
+/// Features `[n, d]` of the examples `ids`, in evaluation mode, without augmentation; row `i` belongs to `ids[i]`.
+/// `progress` is told how many are done.
+///
+/// # Errors
+/// An image that does not decode; see [`ResNet::forward`].
+pub fn features(
+    model: &ResNet,
+    dataset: &Dataset,
+    ids: &[usize],
+    progress: &mut dyn FnMut(usize),
+) -> Result<Tensor> {
+    let model = model.detached();
+    let mut parts = Vec::new();
+    let mut done = 0;
+    for batch in batches(ids, BATCH) {
+        let images = Pixels::decode(dataset, batch, model.side(), model.side())?;
+        let positions: Vec<usize> = (0..images.len()).collect();
+        let images = images.batch(&positions, &Device::Cpu)?;
+        parts.push(model.features_from(0, &images, &mut Pass::evaluation())?);
+        done += batch.len();
+        progress(done);
+    }
+    Ok(Tensor::cat(&parts, 0)?)
+}

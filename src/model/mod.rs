@@ -1,0 +1,15 @@
+//! The ResNet family: architecture, layers, parameters, weight files.
+
+mod architecture;
+mod features;
+pub mod op;
+mod parameters;
+mod resnet;
+mod weight_file;
+
+pub use architecture::{Architecture, Block, BlockKind, Blocks, Stem};
+pub use features::features;
+pub use parameters::expected_shapes;
+pub use resnet::{Normalisation, Pass, ResNet};
+pub use weight_file::{model_from_bytes, read_model, write_model};
+pub(crate) use weight_file::{tensors_from_bytes, write_tensors};

@@ -1,0 +1,141 @@
+//! A scale and a shift per channel: `y[b, c, h, w] = scale[c] · x[b, c, h, w] + shift[c]`.
+//!
+//! It is the input normalisation, and batch norm in evaluation mode.
+
+use super::{Element, check_dtype, elements, for_dtype, needs_gradient, with_elements};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
+use rayon::prelude::*;
+
+/// `scale[c] · x + shift[c]` for `x` `[B, C, …]`, `scale` and `shift` `[C]`; differentiable in all three.
+///
+/// # Errors
+/// Where the number of channels differs.
+pub fn channel_affine(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    check_dtype("channel affine", &[x, scale, shift])?;
+    let channels = x.dim(1)?;
+    if scale.dims() != [channels] || shift.dims() != [channels] {
+        bail!(
+            "channel affine: {channels} channels, but scale {:?} and shift {:?}",
+            scale.dims(),
+            shift.dims()
+        );
+    }
+    x.contiguous()?
+        .apply_op3(&scale.contiguous()?, &shift.contiguous()?, ChannelAffine)
+}
+
+/// `[B, C, rest]` of a shape.
+fn planes(dims: &[usize]) -> (usize, usize, usize) {
+    (dims[0], dims[1], dims[2..].iter().product())
+}
+
+/// `out = scale[c]·x + shift[c]`, plane by plane.
+fn scale_and_shift<T: Element>(x: &[T], scale: &[T], shift: Option<&[T]>, plane: usize) -> Vec<T> {
+    let channels = scale.len();
+    let mut out = vec![T::default(); x.len()];
+    out.par_chunks_mut(plane)
+        .zip(x.par_chunks(plane))
+        .enumerate()
+        .for_each(|(index, (out, x))| {
+            let c = index % channels;
+            let (scale, shift) = (scale[c], shift.map_or(T::default(), |shift| shift[c]));
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = scale * x + shift;
+            }
+        });
+    out
+}
+
+/// `Σ_{b,h,w} f(a, b)` per channel, in a fixed order.
+pub(super) fn channel_sums<T: Element>(
+    a: &[T],
+    b: &[T],
+    dims: &[usize],
+    f: impl Fn(T, T) -> T + Sync,
+) -> Vec<T> {
+    let (batch, channels, plane) = planes(dims);
+    (0..channels)
+        .into_par_iter()
+        .map(|c| {
+            let mut total = 0.0;
+            for image in 0..batch {
+                let range = (image * channels + c) * plane..(image * channels + c + 1) * plane;
+                total += lane_sum(&a[range.clone()], &b[range], &f);
+            }
+            T::from_f64(total)
+        })
+        .collect()
+}
+
+/// `Σ f(a, b)` over one plane with eight running sums, which the compiler turns into vector instructions.
+pub(super) fn lane_sum<T: Element>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
+    const LANES: usize = 8;
+    let mut lanes = [T::default(); LANES];
+    let (a_whole, b_whole) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let (a_rest, b_rest) = (a_whole.remainder(), b_whole.remainder());
+    for (a, b) in a_whole.zip(b_whole) {
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += f(a, b);
+        }
+    }
+    let rest: f64 = a_rest
+        .iter()
+        .zip(b_rest)
+        .map(|(&a, &b)| f(a, b).to_f64())
+        .sum();
+    lanes.iter().map(|lane| lane.to_f64()).sum::<f64>() + rest
+}
+
+struct ChannelAffine;
+
+impl CustomOp3 for ChannelAffine {
+    fn name(&self) -> &'static str {
+        "channel-affine"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        scale: &CpuStorage,
+        scale_layout: &Layout,
+        shift: &CpuStorage,
+        shift_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (_, _, plane) = planes(x_layout.dims());
+        for_dtype!(x.dtype(), self.name(), T => {
+            let (scale, shift) = (elements::<T>(scale, scale_layout)?, elements::<T>(shift, shift_layout)?);
+            let y = scale_and_shift(elements::<T>(x, x_layout)?, scale, Some(shift), plane);
+            Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        shift: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let dims = x.dims();
+        for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(&gradient, |g| {
+            let to_x = needs_gradient(x)
+                .then(|| with_elements::<T, _>(scale, |scale| {
+                    Tensor::from_vec(scale_and_shift(g, scale, None, planes(dims).2), dims, x.device())
+                }))
+                .transpose()?;
+            let to_scale = needs_gradient(scale)
+                .then(|| with_elements::<T, _>(x, |x| {
+                    Tensor::from_vec(channel_sums(g, x, dims, |g, x| g * x), scale.shape(), scale.device())
+                }))
+                .transpose()?;
+            let to_shift = needs_gradient(shift)
+                .then(|| Tensor::from_vec(channel_sums(g, g, dims, |g, _| g), shift.shape(), shift.device()))
+                .transpose()?;
+            Ok((to_x, to_scale, to_shift))
+        }))
+    }
+}

@@ -1,0 +1,123 @@
+//! Rectified linear units: `max(x, 0)`, and `max(a + b, 0)` for the end of a residual block, in one parallel pass.
+//!
+//! The derivative at 0 is 0, as in PyTorch (candle's own is 1).
+
+use super::{Element, check_dtype, elements, for_dtype, needs_gradient, with_elements};
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail,
+};
+use rayon::prelude::*;
+
+/// Elements a task; large enough that scheduling costs nothing.
+const CHUNK: usize = 1 << 14;
+
+/// `max(x, 0)`, elementwise.
+///
+/// # Errors
+/// Where the dtype is neither `f32` nor `f64`.
+pub fn rectify(x: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(Rectifier)
+}
+
+/// `max(a + b, 0)`, elementwise, for two tensors of one shape.
+///
+/// # Errors
+/// Where shapes or dtypes differ.
+pub fn add_rectify(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    check_dtype("add-rectifier", &[a, b])?;
+    if a.dims() != b.dims() {
+        bail!(
+            "residual sum: shapes {:?} and {:?} differ",
+            a.dims(),
+            b.dims()
+        );
+    }
+    a.contiguous()?.apply_op2(&b.contiguous()?, AddRectifier)
+}
+
+/// `f(x, y)` elementwise over two slices of one length.
+fn zip_map<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+    let mut out = vec![T::default(); x.len()];
+    out.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK).zip(y.par_chunks(CHUNK)))
+        .for_each(|(out, (x, y))| {
+            for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
+                *out = f(x, y);
+            }
+        });
+    out
+}
+
+/// The incoming gradient where the result is positive, else 0.
+fn gate(result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let gradient = gradient.contiguous()?;
+    for_dtype!(result.dtype(), "rectifier", T => with_elements::<T, _>(result, |result| {
+        with_elements::<T, _>(&gradient, |g| {
+            let zero = T::default();
+            Tensor::from_vec(zip_map(result, g, |r, g| if r > zero { g } else { zero }), gradient.shape(), gradient.device())
+        })
+    }))
+}
+
+struct Rectifier;
+
+impl CustomOp1 for Rectifier {
+    fn name(&self) -> &'static str {
+        "rectifier"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        for_dtype!(x.dtype(), self.name(), T => {
+            let x = elements::<T>(x, layout)?;
+            let zero = T::default();
+            // `max` of NaN would hide it; this comparison passes it on.
+            let y = zip_map(x, x, |x, _| if x < zero { zero } else { x });
+            Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
+        })
+    }
+
+    fn bwd(&self, _x: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        gate(result, gradient).map(Some)
+    }
+}
+
+struct AddRectifier;
+
+impl CustomOp2 for AddRectifier {
+    fn name(&self) -> &'static str {
+        "add-rectifier"
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        for_dtype!(a.dtype(), self.name(), T => {
+            let (a, b) = (elements::<T>(a, a_layout)?, elements::<T>(b, b_layout)?);
+            let zero = T::default();
+            let y = zip_map(a, b, |a, b| {
+                let sum = a + b;
+                if sum < zero { zero } else { sum }
+            });
+            Ok((T::to_cpu_storage_owned(y), a_layout.shape().clone()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gated = gate(result, gradient)?;
+        Ok((
+            needs_gradient(a).then(|| gated.clone()),
+            needs_gradient(b).then_some(gated),
+        ))
+    }
+}

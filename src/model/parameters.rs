@@ -1,0 +1,238 @@
+//! The names and shapes a model consists of, and their first values.
+
+use super::architecture::{Architecture, BlockKind, Stem};
+use super::resnet::{Normalisation, ResNet, is_statistic};
+use crate::data::random::{Purpose, generator};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use rand_distr::{Distribution, Normal, Uniform};
+use std::collections::BTreeMap;
+
+/// Every tensor of a model by torchvision name, with its shape; running statistics included.
+#[must_use]
+pub fn expected_shapes(
+    architecture: &Architecture,
+    class_count: usize,
+) -> BTreeMap<String, Vec<usize>> {
+    let mut shapes = BTreeMap::new();
+    let mut layer = |convolution: String, norm: String, shape: [usize; 4]| {
+        shapes.insert(format!("{convolution}.weight"), shape.to_vec());
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            shapes.insert(format!("{norm}.{part}"), vec![shape[0]]);
+        }
+    };
+    let stem = if architecture.stem() == Stem::Cifar {
+        3
+    } else {
+        7
+    };
+    layer(
+        "conv1".into(),
+        "bn1".into(),
+        [architecture.width(), 3, stem, stem],
+    );
+    for block in architecture.blocks() {
+        let kernels: &[(usize, usize, usize)] = match architecture.kind() {
+            BlockKind::Basic => &[(block.width, block.c_in, 3), (block.c_out, block.width, 3)],
+            BlockKind::Bottleneck => &[
+                (block.width, block.c_in, 1),
+                (block.width, block.width, 3),
+                (block.c_out, block.width, 1),
+            ],
+        };
+        for (index, &(c_out, c_in, k)) in (1..).zip(kernels) {
+            layer(
+                format!("{}.conv{index}", block.name),
+                format!("{}.bn{index}", block.name),
+                [c_out, c_in, k, k],
+            );
+        }
+        if block.projects() {
+            let name = format!("{}.downsample", block.name);
+            layer(
+                format!("{name}.0"),
+                format!("{name}.1"),
+                [block.c_out, block.c_in, 1, 1],
+            );
+        }
+    }
+    shapes.insert(
+        "fc.weight".into(),
+        vec![class_count, architecture.feature_dimension()],
+    );
+    shapes.insert("fc.bias".into(), vec![class_count]);
+    shapes
+}
+
+/// Checks names, shapes and dtypes.
+pub(super) fn check(
+    architecture: &Architecture,
+    class_count: usize,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    let what = || format!("weights of {architecture} with {class_count} classes");
+    let expected = expected_shapes(architecture, class_count);
+    for (name, shape) in &expected {
+        match tensors.get(name) {
+            None => {
+                return Err(Error::mismatch(
+                    what(),
+                    format!("a tensor {name} of shape {shape:?}"),
+                    "none",
+                    "is this the right architecture?",
+                ));
+            }
+            Some(tensor) if tensor.dims() != shape.as_slice() => {
+                return Err(Error::mismatch(
+                    what(),
+                    format!("{name} of shape {shape:?}"),
+                    format!("{:?}", tensor.dims()),
+                    "is this the right architecture and number of classes?",
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(name) = tensors.keys().find(|name| !expected.contains_key(*name)) {
+        return Err(Error::mismatch(
+            what(),
+            "no other tensor",
+            name,
+            "is this the right architecture?",
+        ));
+    }
+    check_dtypes(tensors)
+}
+
+/// All tensors are f32, or all are f64.
+fn check_dtypes(tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let dtype = match tensors["conv1.weight"].dtype() {
+        DType::F64 => DType::F64,
+        _ => DType::F32,
+    };
+    match tensors.iter().find(|(_, tensor)| tensor.dtype() != dtype) {
+        Some((name, tensor)) => Err(Error::mismatch(
+            format!("tensor {name}"),
+            format!("{dtype:?}"),
+            format!("{:?}", tensor.dtype()),
+            "convert all tensors to one of f32 and f64",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Checks what a model knows besides its tensors.
+pub(super) fn check_description(
+    classes: &[String],
+    normalisation: Normalisation,
+    side: usize,
+) -> Result<()> {
+    let Normalisation { mean, deviation } = normalisation;
+    let usable = mean.iter().all(|mean| mean.is_finite())
+        && deviation
+            .iter()
+            .all(|&deviation| deviation.is_finite() && deviation > 0.0);
+    if !usable {
+        return Err(Error::mismatch(
+            "normalisation of the model",
+            "finite means and positive deviations",
+            format!("{mean:?} and {deviation:?}"),
+            "give those of the images it was trained on",
+        ));
+    }
+    if classes.is_empty() || side == 0 {
+        let (what, found) = if side == 0 {
+            ("image side", "0")
+        } else {
+            ("classes", "none")
+        };
+        return Err(Error::mismatch(
+            format!("{what} of the model"),
+            "at least one",
+            found,
+            "give those of the images it was trained on",
+        ));
+    }
+    Ok(())
+}
+
+impl ResNet {
+    /// A model with fresh weights: convolutions normal with variance `2 / (C_out k²)` (He et al. 2015, fan out),
+    /// batch norm the identity, head uniform in `±1/√d`; each tensor from the seed and its own name's place.
+    ///
+    /// # Errors
+    /// Where memory runs out.
+    pub fn initialise(
+        architecture: Architecture,
+        classes: Vec<String>,
+        normalisation: Normalisation,
+        side: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let shapes = expected_shapes(&architecture, classes.len());
+        let bound = 1.0 / (architecture.feature_dimension() as f32).sqrt();
+        let mut tensors = BTreeMap::new();
+        for (index, (name, shape)) in shapes.into_iter().enumerate() {
+            let count = shape.iter().product();
+            let values = if shape.len() == 4 {
+                let deviation = (2.0 / (shape[0] * shape[2] * shape[3]) as f32).sqrt();
+                normal(count, deviation, seed, index as u64)?
+            } else if name.starts_with("fc.") {
+                let uniform = Uniform::new(-bound, bound)
+                    .map_err(|error| Error::config("seed", error.to_string()))?;
+                uniform
+                    .sample_iter(generator(Purpose::Initialisation, seed, 0, index as u64))
+                    .take(count)
+                    .collect()
+            } else {
+                vec![
+                    if name.ends_with("running_var")
+                        || (name.ends_with("weight") && !is_statistic(&name))
+                    {
+                        1.0
+                    } else {
+                        0.0
+                    };
+                    count
+                ]
+            };
+            tensors.insert(name, Tensor::from_vec(values, shape, device)?);
+        }
+        Self::new(architecture, classes, normalisation, side, tensors)
+    }
+
+    /// The model with a new head for other classes: weight normal with the given standard deviation, bias 0.
+    /// The paper's code has deviation 1 (METHODS A2).
+    ///
+    /// # Errors
+    /// Where the deviation is not a positive number.
+    pub fn with_new_head(self, classes: Vec<String>, deviation: f32, seed: u64) -> Result<Self> {
+        let (count, dimension) = (classes.len(), self.architecture().feature_dimension());
+        let (old, _) = self.head_parameters()?;
+        let weight = Tensor::from_vec(
+            normal(count * dimension, deviation, seed, u64::MAX)?,
+            (count, dimension),
+            old.device(),
+        )?
+        .to_dtype(old.dtype())?;
+        let bias = Tensor::zeros(count, old.dtype(), old.device())?;
+        self.with_head(classes, weight, bias)
+    }
+}
+
+fn normal(count: usize, deviation: f32, seed: u64, index: u64) -> Result<Vec<f32>> {
+    let distribution = Normal::new(0.0, deviation)
+        .ok()
+        .filter(|_| deviation > 0.0)
+        .ok_or_else(|| {
+            Error::config(
+                "head-deviation",
+                format!("expected a positive number, found {deviation}"),
+            )
+        })?;
+    Ok(distribution
+        .sample_iter(generator(Purpose::Initialisation, seed, 0, index))
+        .take(count)
+        .collect())
+}

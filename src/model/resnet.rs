@@ -1,0 +1,451 @@
+//! A residual network as plain named tensors, run segment by segment.
+//!
+//! Images enter as `[B, 3, H, W]` with pixels in `[0, 1]`; the normalisation is part of the model, so that an
+//! adversary's ε is in pixel units. Parameter names are torchvision's. Layers hold no state of their own: a model is
+//! its map of tensors, and what is trained is decided by which of them are variables.
+
+use super::architecture::{Architecture, Block, BlockKind, Stem};
+use super::op::{
+    BatchMoments, Convolution, Window, add_rectify, batch_moments, batch_norm, channel_affine,
+    convolve, max_pool, rectify,
+};
+use crate::data::Pixels;
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor, Var};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Added to a variance before its root, as in PyTorch.
+const EPSILON: f64 = 1e-5;
+/// Weight of the newest batch in the running statistics, as in PyTorch.
+const MOMENTUM: f64 = 0.1;
+
+/// Per-channel mean and standard deviation of the pixels (in `[0, 1]`) the model was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Normalisation {
+    /// Red, green, blue.
+    pub mean: [f64; 3],
+    /// Red, green, blue; positive.
+    pub deviation: [f64; 3],
+}
+
+impl Normalisation {
+    /// Mean and deviation of every pixel of the given images.
+    #[must_use]
+    pub fn of(images: &Pixels) -> Self {
+        let plane = images.height() * images.width();
+        let mut sums = [[0.0_f64; 2]; 3];
+        for position in 0..images.len() {
+            for (channel, pixels) in images.image(position).chunks(plane).enumerate() {
+                // Integer sums are exact.
+                let sum: u64 = pixels.iter().map(|&pixel| u64::from(pixel)).sum();
+                let squares: u64 = pixels
+                    .iter()
+                    .map(|&pixel| u64::from(pixel) * u64::from(pixel))
+                    .sum();
+                sums[channel][0] += sum as f64;
+                sums[channel][1] += squares as f64;
+            }
+        }
+        let count = (images.len() * plane).max(1) as f64;
+        let mean = sums.map(|[sum, _]| sum / count);
+        let variance = [0, 1, 2].map(|c| sums[c][1] / count - mean[c] * mean[c]);
+        // A constant channel keeps deviation 1/255 instead of 0.
+        Self {
+            mean: mean.map(|mean| mean / 255.0),
+            deviation: variance.map(|variance| variance.max(1.0).sqrt() / 255.0),
+        }
+    }
+}
+
+/// Which statistics batch norm uses, and what it saw.
+#[derive(Debug)]
+pub struct Pass {
+    /// Segments from here on use the batch's own moments; `None`: all use the running statistics.
+    batch_statistics_from: Option<usize>,
+    observed: Vec<(String, BatchMoments)>,
+}
+
+impl Pass {
+    /// Evaluation mode: running statistics everywhere.
+    #[must_use]
+    pub fn evaluation() -> Self {
+        Self {
+            batch_statistics_from: None,
+            observed: Vec::new(),
+        }
+    }
+
+    /// Training mode for the segments from `segment` on, evaluation mode before.
+    #[must_use]
+    pub fn training_from(segment: usize) -> Self {
+        Self {
+            batch_statistics_from: Some(segment),
+            observed: Vec::new(),
+        }
+    }
+}
+
+/// A ResNet with its weights, running statistics, classes and normalisation.
+#[derive(Debug, Clone)]
+pub struct ResNet {
+    architecture: Architecture,
+    blocks: Vec<Block>,
+    classes: Vec<String>,
+    normalisation: Normalisation,
+    side: usize,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl ResNet {
+    /// Assembles a model from named tensors, which must be complete and of the right shapes
+    /// ([`super::expected_shapes`]).
+    ///
+    /// # Errors
+    /// Names the first tensor that is missing, left over, of the wrong shape or dtype; or no classes, no side, a
+    /// deviation that is not positive.
+    pub fn new(
+        architecture: Architecture,
+        classes: Vec<String>,
+        normalisation: Normalisation,
+        side: usize,
+        tensors: BTreeMap<String, Tensor>,
+    ) -> Result<Self> {
+        super::parameters::check_description(&classes, normalisation, side)?;
+        super::parameters::check(&architecture, classes.len(), &tensors)?;
+        let blocks = architecture.blocks();
+        Ok(Self {
+            architecture,
+            blocks,
+            classes,
+            normalisation,
+            side,
+            tensors,
+        })
+    }
+
+    /// The architecture.
+    #[must_use]
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Class names, in the order of the logits.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The input normalisation.
+    #[must_use]
+    pub fn normalisation(&self) -> Normalisation {
+        self.normalisation
+    }
+
+    /// Height and width of the images the model was trained on.
+    #[must_use]
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
+    /// All tensors by torchvision name, running statistics included.
+    #[must_use]
+    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.tensors
+    }
+
+    /// Number of the head's segment, B + 1.
+    #[must_use]
+    pub fn head_segment(&self) -> usize {
+        self.blocks.len() + 1
+    }
+
+    /// The same model with weights that are constants; it shares their storage.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let tensors = self
+            .tensors
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.detach()))
+            .collect();
+        Self {
+            tensors,
+            ..self.clone()
+        }
+    }
+
+    /// The same model in another dtype.
+    ///
+    /// # Errors
+    /// Where candle cannot convert.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        let convert = |(name, tensor): (&String, &Tensor)| {
+            Ok((name.clone(), tensor.detach().to_dtype(dtype)?))
+        };
+        let tensors = self.tensors.iter().map(convert).collect::<Result<_>>()?;
+        Ok(Self {
+            tensors,
+            ..self.clone()
+        })
+    }
+
+    /// Turns the parameters of the segments from `first` on into variables and returns them by name;
+    /// everything else becomes a constant.
+    ///
+    /// # Errors
+    /// Where memory runs out.
+    pub fn make_trainable(&mut self, first: usize) -> Result<BTreeMap<String, Var>> {
+        let mut variables = BTreeMap::new();
+        for (name, tensor) in &mut self.tensors {
+            *tensor = tensor.detach();
+            if !is_statistic(name) && self.architecture.segment_of(name) >= first {
+                let variable = Var::from_tensor(tensor)?;
+                *tensor = variable.as_tensor().clone();
+                variables.insert(name.clone(), variable);
+            }
+        }
+        Ok(variables)
+    }
+
+    /// Replaces the classifier head; the classes become those given.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit: `weight` is `[classes, feature dimension]`, `bias` `[classes]`.
+    pub fn with_head(mut self, classes: Vec<String>, weight: Tensor, bias: Tensor) -> Result<Self> {
+        self.tensors.insert("fc.weight".into(), weight);
+        self.tensors.insert("fc.bias".into(), bias);
+        Self::new(
+            self.architecture,
+            classes,
+            self.normalisation,
+            self.side,
+            self.tensors,
+        )
+    }
+
+    /// The head's weight `[C, d]` and bias `[C]`, as constants.
+    ///
+    /// # Errors
+    /// Never for an assembled model.
+    pub fn head_parameters(&self) -> Result<(Tensor, Tensor)> {
+        Ok((
+            self.tensor("fc.weight")?.detach(),
+            self.tensor("fc.bias")?.detach(),
+        ))
+    }
+
+    /// Logits `[B, C]` of images `[B, 3, H, W]`.
+    ///
+    /// # Errors
+    /// Where the images do not have three channels or are too small.
+    pub fn forward(&self, images: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        self.head(&self.features_from(0, images, pass)?)
+    }
+
+    /// Logits in evaluation mode.
+    ///
+    /// # Errors
+    /// As [`ResNet::forward`].
+    pub fn logits(&self, images: &Tensor) -> Result<Tensor> {
+        self.forward(images, &mut Pass::evaluation())
+    }
+
+    /// What enters `segment` (0: the images themselves), from what enters segment 0.
+    ///
+    /// # Errors
+    /// As [`ResNet::forward`].
+    pub fn prefix(&self, segment: usize, images: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        self.run(0, segment, images, pass)
+    }
+
+    /// Features `[B, d]` from what enters `segment`. Of the head's segment the input is the features themselves.
+    ///
+    /// # Errors
+    /// As [`ResNet::forward`].
+    pub fn features_from(
+        &self,
+        segment: usize,
+        activation: &Tensor,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        self.run(segment, self.head_segment(), activation, pass)
+    }
+
+    /// Logits `[B, C]` of features `[B, d]`.
+    ///
+    /// # Errors
+    /// Where the feature dimension differs.
+    pub fn head(&self, features: &Tensor) -> Result<Tensor> {
+        Ok(features
+            .matmul(&self.tensor("fc.weight")?.t()?)?
+            .broadcast_add(self.tensor("fc.bias")?)?)
+    }
+
+    /// Moves the running statistics towards the moments seen during `pass` (momentum 0.1, unbiased variance).
+    ///
+    /// # Errors
+    /// Where memory runs out.
+    pub fn absorb(&mut self, pass: Pass) -> Result<()> {
+        for (layer, moments) in pass.observed {
+            let unbiased = moments.count as f64 / (moments.count.max(2) - 1) as f64;
+            let variance: Vec<f64> = moments
+                .variance
+                .iter()
+                .map(|variance| variance * unbiased)
+                .collect();
+            self.move_statistic(&format!("{layer}.running_mean"), moments.mean)?;
+            self.move_statistic(&format!("{layer}.running_var"), variance)?;
+        }
+        Ok(())
+    }
+
+    fn move_statistic(&mut self, name: &str, newest: Vec<f64>) -> Result<()> {
+        let running = self.tensor(name)?;
+        let newest = Tensor::from_vec(newest, running.shape(), running.device())?
+            .to_dtype(running.dtype())?;
+        let moved = ((running * (1.0 - MOMENTUM))? + (newest * MOMENTUM)?)?;
+        self.tensors.insert(name.into(), moved);
+        Ok(())
+    }
+
+    fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).ok_or_else(|| {
+            Error::mismatch(
+                format!("model {}", self.architecture),
+                format!("a tensor {name}"),
+                "none",
+                "the weight file is incomplete",
+            )
+        })
+    }
+
+    /// Runs the segments `first..last`; the last step before the head is the global average pool.
+    fn run(
+        &self,
+        first: usize,
+        last: usize,
+        activation: &Tensor,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        let mut activation = activation.clone();
+        for segment in first..last {
+            activation = if segment == 0 {
+                self.stem(&activation, pass)?
+            } else {
+                self.block(segment, &activation, pass)?
+            };
+            if segment + 1 == self.head_segment() {
+                activation = activation.flatten_from(2)?.mean(2)?;
+            }
+        }
+        Ok(activation)
+    }
+
+    fn stem(&self, images: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let constant = |values: [f64; 3]| -> Result<Tensor> {
+            Ok(Tensor::new(&values, images.device())?.to_dtype(images.dtype())?)
+        };
+        let Normalisation { mean, deviation } = self.normalisation;
+        let scale = deviation.map(|deviation| 1.0 / deviation);
+        let shift = [0, 1, 2].map(|c| -mean[c] * scale[c]);
+        let x = channel_affine(images, &constant(scale)?, &constant(shift)?)?;
+        match self.architecture.stem() {
+            Stem::Cifar => Ok(rectify(&self.convolve_and_norm(
+                "conv1",
+                "bn1",
+                &x,
+                (1, 1),
+                (0, pass),
+            )?)?),
+            Stem::ImageNet => {
+                let x = rectify(&self.convolve_and_norm("conv1", "bn1", &x, (2, 3), (0, pass))?)?;
+                Ok(max_pool(
+                    &x,
+                    Window {
+                        size: 3,
+                        stride: 2,
+                        padding: 1,
+                    },
+                )?)
+            }
+        }
+    }
+
+    fn block(&self, segment: usize, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let block = &self.blocks[segment - 1];
+        let stride = block.stride;
+        // (stride, padding) of the block's convolutions in turn
+        let steps: &[(usize, usize)] = match self.architecture.kind() {
+            BlockKind::Basic => &[(stride, 1), (1, 1)],
+            BlockKind::Bottleneck => &[(1, 0), (stride, 1), (1, 0)],
+        };
+        let mut h = x.clone();
+        for (index, &step) in steps.iter().enumerate() {
+            let (convolution, norm) = (
+                format!("{}.conv{}", block.name, index + 1),
+                format!("{}.bn{}", block.name, index + 1),
+            );
+            h = self.convolve_and_norm(&convolution, &norm, &h, step, (segment, pass))?;
+            if index + 1 < steps.len() {
+                h = rectify(&h)?;
+            }
+        }
+        let shortcut = if block.projects() {
+            let (convolution, norm) = (
+                format!("{}.downsample.0", block.name),
+                format!("{}.downsample.1", block.name),
+            );
+            self.convolve_and_norm(&convolution, &norm, x, (stride, 0), (segment, pass))?
+        } else {
+            x.clone()
+        };
+        Ok(add_rectify(&h, &shortcut)?)
+    }
+
+    fn convolve_and_norm(
+        &self,
+        convolution: &str,
+        norm: &str,
+        x: &Tensor,
+        (stride, padding): (usize, usize),
+        (segment, pass): (usize, &mut Pass),
+    ) -> Result<Tensor> {
+        let x = convolve(
+            x,
+            self.tensor(&format!("{convolution}.weight"))?,
+            Convolution { stride, padding },
+        )?;
+        let (gamma, beta) = (
+            self.tensor(&format!("{norm}.weight"))?,
+            self.tensor(&format!("{norm}.bias"))?,
+        );
+        if pass
+            .batch_statistics_from
+            .is_some_and(|first| segment >= first)
+        {
+            let moments = batch_moments(&x)?;
+            pass.observed.push((norm.to_owned(), moments.clone()));
+            return Ok(batch_norm(&x, gamma, beta, moments, EPSILON)?);
+        }
+        let (mean, variance) = (
+            self.tensor(&format!("{norm}.running_mean"))?,
+            self.tensor(&format!("{norm}.running_var"))?,
+        );
+        let scale = (gamma / (variance + EPSILON)?.sqrt()?)?;
+        let shift = (beta - (mean * &scale)?)?;
+        Ok(channel_affine(&x, &scale, &shift)?)
+    }
+
+    /// The device the weights are on.
+    ///
+    /// # Errors
+    /// Never for an assembled model.
+    pub fn device(&self) -> Result<&Device> {
+        Ok(self.tensor("fc.weight")?.device())
+    }
+}
+
+/// Whether a tensor is a running statistic of batch norm rather than a parameter.
+pub(super) fn is_statistic(name: &str) -> bool {
+    name.ends_with("running_mean") || name.ends_with("running_var")
+}

@@ -1,0 +1,196 @@
+//! Models on disk: safetensors, with everything needed to rebuild the model in the file's metadata.
+//!
+//! Metadata keys: `format` (`ascribe-model-1`), `architecture`, `classes` (JSON list), `normalisation` (JSON),
+//! `side`. Tensors keep torchvision's names, so that the file is of use elsewhere too.
+
+use super::resnet::{Normalisation, ResNet};
+use crate::artefact::write_atomically;
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor, safetensors::Load};
+use safetensors::SafeTensors;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+const FORMAT: &str = "ascribe-model-1";
+const REMEDY: &str = "use a model.safetensors written by ascribe train or ascribe transfer";
+
+/// Writes a model; the file is whole or absent.
+///
+/// # Errors
+/// Where the path cannot be written.
+pub fn write_model(model: &ResNet, path: &Path) -> Result<()> {
+    let tensors: BTreeMap<_, _> = model
+        .tensors()
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.detach()))
+        .collect();
+    let mut metadata = HashMap::new();
+    let mut note = |key: &str, value: String| metadata.insert(key.to_owned(), value);
+    note("format", FORMAT.into());
+    note("architecture", model.architecture().to_string());
+    note("side", model.side().to_string());
+    note("classes", serde_json::json!(model.classes()).to_string());
+    note(
+        "normalisation",
+        serde_json::json!(model.normalisation()).to_string(),
+    );
+    write_tensors(&tensors, metadata, path)
+}
+
+/// Writes named tensors with metadata; the file is whole or absent.
+pub(crate) fn write_tensors(
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: HashMap<String, String>,
+    path: &Path,
+) -> Result<()> {
+    let unfit = |reason: String| {
+        Error::format(
+            path,
+            "tensors",
+            "something safetensors can hold",
+            reason,
+            "this is a bug",
+        )
+    };
+    let bytes = safetensors::serialize(tensors, Some(metadata))
+        .map_err(|error| unfit(error.to_string()))?;
+    let bytes = with_sorted_metadata(bytes).ok_or_else(|| unfit("an unreadable header".into()))?;
+    write_atomically(path, &bytes)
+}
+
+/// The same file with its metadata in the order of their keys: the library takes them from a hash map, in another
+/// order at every run, and equal models are to be equal files.
+fn with_sorted_metadata(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let length = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?) as usize;
+    let header = bytes.get_mut(8..8 + length)?;
+    let mut entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    if let Some(metadata) = entries.get_mut("__metadata__") {
+        let sorted: BTreeMap<String, String> = serde_json::from_value(metadata.take()).ok()?;
+        *metadata = serde_json::to_value(sorted).ok()?;
+    }
+    let sorted = serde_json::to_vec(&entries).ok()?;
+    if sorted.len() > length {
+        return None;
+    }
+    header.fill(b' ');
+    header[..sorted.len()].copy_from_slice(&sorted);
+    Some(bytes)
+}
+
+/// Reads a model file.
+///
+/// # Errors
+/// A missing or malformed file, metadata or tensors that do not make a model, numbers that are not finite.
+pub fn read_model(path: &Path, device: &Device) -> Result<ResNet> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    model_from_bytes(&bytes, path, device)
+}
+
+/// Reads a model from the bytes of its file; `path` is for messages.
+///
+/// # Errors
+/// As [`read_model`].
+pub fn model_from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<ResNet> {
+    let (tensors, metadata) = tensors_from_bytes(bytes, path, device)?;
+    let entry = |key: &str| {
+        metadata.get(key).ok_or_else(|| {
+            Error::format(path, "metadata", format!("an entry {key}"), "none", REMEDY)
+        })
+    };
+    if entry("format")? != FORMAT {
+        return Err(Error::format(
+            path,
+            "metadata",
+            format!("format {FORMAT}"),
+            entry("format")?,
+            "use a matching version of ascribe",
+        ));
+    }
+    let parse_error = |key: &str, found: &str| {
+        Error::format(
+            path,
+            format!("metadata entry {key}"),
+            "a readable value",
+            found,
+            REMEDY,
+        )
+    };
+    let architecture = entry("architecture")?
+        .parse()
+        .map_err(|_| parse_error("architecture", &metadata["architecture"]))?;
+    let classes: Vec<String> = serde_json::from_str(entry("classes")?)
+        .map_err(|error| parse_error("classes", &error.to_string()))?;
+    let normalisation: Normalisation = serde_json::from_str(entry("normalisation")?)
+        .map_err(|error| parse_error("normalisation", &error.to_string()))?;
+    let side = entry("side")?
+        .parse()
+        .map_err(|_| parse_error("side", &metadata["side"]))?;
+    for (name, tensor) in &tensors {
+        check_values(name, tensor, path)?;
+    }
+    ResNet::new(architecture, classes, normalisation, side, tensors).map_err(|error| match error {
+        Error::Mismatch {
+            what,
+            expected,
+            found,
+            remedy,
+        } => Error::format(path, what, expected, found, remedy),
+        other => other,
+    })
+}
+
+/// Named tensors and the metadata of a safetensors file.
+pub(crate) fn tensors_from_bytes(
+    bytes: &[u8],
+    path: &Path,
+    device: &Device,
+) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
+    let malformed = |error: safetensors::SafeTensorError| {
+        Error::format(
+            path,
+            "header",
+            "a whole safetensors file",
+            error.to_string(),
+            "the file is damaged or cut short: copy it again",
+        )
+    };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(malformed)?;
+    let file = SafeTensors::deserialize(bytes).map_err(malformed)?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let tensor = view.load(device).map_err(|error| {
+            Error::format(
+                path,
+                format!("tensor {name}"),
+                "f32 or f64",
+                format!("{:?}, which does not load: {error}", view.dtype()),
+                REMEDY,
+            )
+        })?;
+        tensors.insert(name.to_owned(), tensor);
+    }
+    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+}
+
+/// Numbers are finite, variances not negative.
+fn check_values(name: &str, tensor: &Tensor, path: &Path) -> Result<()> {
+    let values = tensor.to_dtype(DType::F64)?.flatten_all()?;
+    if !values.abs()?.sum_all()?.to_scalar::<f64>()?.is_finite() {
+        return Err(Error::NonFinite {
+            what: path.display().to_string(),
+            place: format!("tensor {name}"),
+            remedy: "the model diverged in training: train it again".into(),
+        });
+    }
+    let least = values.min_all()?.to_scalar::<f64>()?;
+    if name.ends_with("running_var") && least < 0.0 {
+        return Err(Error::format(
+            path,
+            format!("tensor {name}"),
+            "no negative variance",
+            least.to_string(),
+            REMEDY,
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! A matrix written out: small problems, oracles in tests, inverses that are matrices.
+
+use super::{LinearOperator, Structure, Vectors};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use ndarray::Array2;
+
+/// A `[p, p]` matrix in f64; products are computed in the precision of the vectors.
+pub struct Dense {
+    matrix: Tensor,
+    structure: Structure,
+}
+
+impl Dense {
+    /// Takes a square matrix whose structure the caller vouches for.
+    ///
+    /// # Errors
+    /// Not square.
+    pub fn new(matrix: Array2<f64>, structure: Structure) -> Result<Self> {
+        let (rows, columns) = matrix.dim();
+        if rows != columns {
+            return Err(Error::mismatch(
+                "matrix",
+                "as many columns as rows",
+                format!("{rows} × {columns}"),
+                "transpose?",
+            ));
+        }
+        // A symmetric matrix in Fortran order is itself in C order: no copy is needed.
+        let fortran = structure != Structure::General && !matrix.is_standard_layout();
+        let matrix = if fortran {
+            matrix.reversed_axes()
+        } else {
+            matrix
+        };
+        let (values, _) = matrix
+            .as_standard_layout()
+            .into_owned()
+            .into_raw_vec_and_offset();
+        Ok(Self {
+            matrix: Tensor::from_vec(values, (rows, rows), &Device::Cpu)?,
+            structure,
+        })
+    }
+}
+
+impl LinearOperator for Dense {
+    fn size(&self) -> usize {
+        self.matrix.dims()[0]
+    }
+
+    fn structure(&self) -> Structure {
+        self.structure
+    }
+
+    fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
+        vectors.check_size(self.size())?;
+        let rows = vectors.tensor();
+        let matrix = self
+            .matrix
+            .to_dtype(rows.dtype())?
+            .to_device(rows.device())?;
+        Vectors::new(rows.matmul(&matrix.t()?)?)
+    }
+
+    fn dense(&self) -> Result<Array2<f64>> {
+        let values = self.matrix.flatten_all()?.to_vec1::<f64>()?;
+        Ok(Array2::from_shape_fn(
+            (self.size(), self.size()),
+            |(row, column)| values[row * self.size() + column],
+        ))
+    }
+}

@@ -1,0 +1,209 @@
+//! Every operator against its matrix by definition; linearity and symmetry as properties.
+
+use super::*;
+use crate::operator::{Damped, Dense};
+use ndarray::Array1;
+use proptest::prelude::*;
+
+const CLASSES: usize = 3;
+const FEATURES: usize = 4;
+const SIZE: usize = CLASSES * (FEATURES + 1);
+
+fn wave(length: usize, frequency: f64) -> Vec<f64> {
+    (0..length)
+        .map(|i| (frequency * (i as f64 + 0.4)).sin())
+        .collect()
+}
+
+fn tensor(values: Vec<f64>, columns: usize) -> Tensor {
+    let rows = values.len() / columns;
+    Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+}
+
+fn head_and_inputs(count: usize) -> (SoftmaxHead, HeadInputs) {
+    let head = SoftmaxHead::from_parameters(&tensor(wave(SIZE, 1.3), FEATURES + 1)).unwrap();
+    let labels: Vec<usize> = (0..count).map(|row| row % CLASSES).collect();
+    let inputs = HeadInputs::new(
+        &tensor(wave(count * FEATURES, 0.9), FEATURES),
+        &labels,
+        DType::F64,
+    )
+    .unwrap();
+    (head, inputs)
+}
+
+/// (1/n) Σ (diag(π) − ππᵀ) ⊗ aaᵀ + l2·I, entry by entry.
+fn by_definition(head: &SoftmaxHead, inputs: &HeadInputs, l2: f64) -> Array2<f64> {
+    let rows = inputs.rows().to_vec2::<f64>().unwrap();
+    let probabilities = head
+        .outputs(inputs)
+        .unwrap()
+        .probabilities
+        .to_vec2::<f64>()
+        .unwrap();
+    let columns = FEATURES + 1;
+    Array2::from_shape_fn((SIZE, SIZE), |(i, j)| {
+        let (c, k) = (i / columns, j / columns);
+        let data: f64 = (rows.iter().zip(&probabilities))
+            .map(|(a, p)| {
+                p[c] * (f64::from(u8::from(c == k)) - p[k]) * a[i % columns] * a[j % columns]
+            })
+            .sum();
+        data / rows.len() as f64 + l2 * f64::from(u8::from(i == j))
+    })
+}
+
+fn largest_difference(a: &Array2<f64>, b: &Array2<f64>) -> f64 {
+    (a - b)
+        .iter()
+        .fold(0.0, |largest, value| largest.max(value.abs()))
+}
+
+fn product(operator: &dyn LinearOperator, values: Vec<f64>) -> Array2<f64> {
+    let rows = values.len() / operator.size();
+    let product = operator
+        .apply(&Vectors::new(tensor(values, operator.size())).unwrap())
+        .unwrap();
+    let values = product
+        .tensor()
+        .flatten_all()
+        .unwrap()
+        .to_vec1::<f64>()
+        .unwrap();
+    Array2::from_shape_vec((rows, operator.size()), values).unwrap()
+}
+
+#[test]
+fn products_and_dense_form_equal_the_definition_for_every_chunk_size() {
+    let (head, inputs) = head_and_inputs(11);
+    let expected = by_definition(&head, &inputs, 0.02);
+    let vectors = wave(5 * SIZE, 2.1);
+    let block = Array2::from_shape_vec((5, SIZE), vectors.clone()).unwrap();
+    for chunk in [1, 4, 11, 1024] {
+        let hessian = HeadHessian::new(&head, &inputs, 0.02)
+            .unwrap()
+            .with_row_chunk(chunk);
+        let dense = hessian.dense().unwrap();
+        assert!(largest_difference(&dense, &expected) < 1e-15);
+        assert_eq!(dense, dense.t());
+        assert!(
+            largest_difference(&product(&hessian, vectors.clone()), &block.dot(&expected)) < 1e-14
+        );
+    }
+}
+
+#[test]
+fn the_hessian_is_the_derivative_of_the_gradient() {
+    let (head, inputs) = head_and_inputs(7);
+    let hessian = HeadHessian::new(&head, &inputs, 0.1)
+        .unwrap()
+        .dense()
+        .unwrap();
+    let step = 1e-5;
+    for index in 0..SIZE {
+        let gradient = |by: f64| -> Array1<f64> {
+            let mut values = wave(SIZE, 1.3);
+            values[index] += by;
+            let moved = SoftmaxHead::from_parameters(&tensor(values, FEATURES + 1)).unwrap();
+            let gradient = moved.objective(&inputs, 0.1).unwrap().1;
+            gradient
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f64>()
+                .unwrap()
+                .into()
+        };
+        let numeric = (gradient(step) - gradient(-step)) / (2.0 * step);
+        assert!(
+            (&numeric - &hessian.row(index))
+                .iter()
+                .all(|difference| difference.abs() < 1e-9)
+        );
+    }
+}
+
+#[test]
+fn a_certain_prediction_keeps_its_curvature_in_f32() {
+    // π_0 = 1 − 2e-9: in f32 1 − π_0 is 0, so that only a product that avoids the difference sees any curvature.
+    let tiny = 1e-9f32;
+    let probabilities = Tensor::new(&[[1.0 - 2.0 * tiny, tiny, tiny]], &Device::Cpu).unwrap();
+    let directions = Tensor::new(&[[1000.0f32, 999.0, 1002.0]], &Device::Cpu).unwrap();
+    let result = softmax_curvature::apply(directions, &probabilities)
+        .unwrap()
+        .to_vec2::<f32>()
+        .unwrap();
+    for (value, expected) in result[0].iter().zip([-1.0e-9, -1.0e-9, 2.0e-9]) {
+        assert!(
+            (f64::from(*value) / expected - 1.0).abs() < 1e-6,
+            "{value} {expected}"
+        );
+    }
+}
+
+#[test]
+fn damping_adds_to_the_diagonal_and_to_the_structure() {
+    let (head, inputs) = head_and_inputs(6);
+    let hessian = HeadHessian::new(&head, &inputs, 0.0).unwrap();
+    let damped = Damped::new(&hessian, 0.5).unwrap();
+    let expected = by_definition(&head, &inputs, 0.5);
+    assert!(largest_difference(&damped.dense().unwrap(), &expected) < 1e-15);
+    assert!(largest_difference(&product(&damped, identity()), &expected) < 1e-15);
+    assert_eq!(hessian.structure(), Structure::PositiveSemidefinite);
+    assert_eq!(damped.structure(), Structure::PositiveDefinite);
+    assert!(
+        Damped::new(&hessian, -1.0).is_err_and(|error| error.to_string().contains("--damping"))
+    );
+    assert!(
+        HeadHessian::new(&head, &inputs, f64::NAN)
+            .is_err_and(|error| error.to_string().contains("--l2"))
+    );
+}
+
+#[test]
+fn vectors_of_another_length_are_refused() {
+    let (head, inputs) = head_and_inputs(6);
+    let hessian = HeadHessian::new(&head, &inputs, 0.0).unwrap();
+    let error = hessian
+        .apply(&Vectors::new(tensor(wave(8, 1.0), 8)).unwrap())
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("expected 15, found 8"),
+        "{error}"
+    );
+}
+
+fn identity() -> Vec<f64> {
+    (0..SIZE * SIZE)
+        .map(|i| f64::from(u8::from(i % (SIZE + 1) == 0)))
+        .collect()
+}
+
+#[test]
+fn a_dense_operator_multiplies_from_the_left() {
+    let matrix = Array2::from_shape_vec((2, 2), vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+    let dense = Dense::new(matrix.clone(), Structure::General).unwrap();
+    assert_eq!(
+        product(&dense, vec![1.0, 0.0]).into_raw_vec_and_offset().0,
+        [1.0, 3.0]
+    );
+    assert_eq!(dense.dense().unwrap(), matrix);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn products_are_linear_symmetric_and_not_negative(
+        u in prop::collection::vec(-3.0..3.0f64, SIZE),
+        v in prop::collection::vec(-3.0..3.0f64, SIZE),
+        scale in -2.0..2.0f64,
+    ) {
+        let (head, inputs) = head_and_inputs(9);
+        let hessian = HeadHessian::new(&head, &inputs, 0.01).unwrap().with_row_chunk(4);
+        let sum: Vec<f64> = u.iter().zip(&v).map(|(a, b)| scale * a + b).collect();
+        let (hu, hv, hs) = (product(&hessian, u.clone()), product(&hessian, v.clone()), product(&hessian, sum));
+        prop_assert!(largest_difference(&hs, &(&hu * scale + &hv)) < 1e-13);
+        let (u, v) = (Array1::from(u), Array1::from(v));
+        prop_assert!((hu.row(0).dot(&v) - hv.row(0).dot(&u)).abs() < 1e-12);
+        prop_assert!(hu.row(0).dot(&u) >= 0.0);
+    }
+}

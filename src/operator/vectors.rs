@@ -1,0 +1,184 @@
+//! A block of k vectors over one parameter space, as the rows of a tensor `[k, p]`.
+
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
+use std::ops::Range;
+
+/// k vectors of length p, `[k, p]`, f32 or f64, on one device. Inner products are summed in f64.
+#[derive(Debug, Clone)]
+pub struct Vectors {
+    rows: Tensor,
+}
+
+impl Vectors {
+    /// From a tensor `[k, p]`.
+    ///
+    /// # Errors
+    /// Not two-dimensional, or neither f32 nor f64.
+    pub fn new(rows: Tensor) -> Result<Self> {
+        let shape_fits = rows.dims().len() == 2;
+        if !shape_fits || !matches!(rows.dtype(), DType::F32 | DType::F64) {
+            let found = format!("{:?} of {:?}", rows.dims(), rows.dtype());
+            return Err(Error::mismatch(
+                "vectors",
+                "[k, p] of f32 or f64",
+                found,
+                "convert the tensor first",
+            ));
+        }
+        Ok(Self {
+            rows: rows.contiguous()?,
+        })
+    }
+
+    /// k.
+    pub fn count(&self) -> usize {
+        self.rows.dims()[0]
+    }
+
+    /// p.
+    pub fn size(&self) -> usize {
+        self.rows.dims()[1]
+    }
+
+    /// The tensor `[k, p]`.
+    pub fn tensor(&self) -> &Tensor {
+        &self.rows
+    }
+
+    /// k zero vectors of the same size, precision and device.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn zeros_like(&self) -> Result<Self> {
+        Ok(Self {
+            rows: self.rows.zeros_like()?,
+        })
+    }
+
+    /// The inner product of each row with the same row of `other`.
+    ///
+    /// # Errors
+    /// Shapes or precisions differ, or a tensor operation failed.
+    pub fn dot(&self, other: &Self) -> Result<Vec<f64>> {
+        Ok((&self.rows * &other.rows)?
+            .to_dtype(DType::F64)?
+            .sum(1)?
+            .to_vec1()?)
+    }
+
+    /// The Euclidean norm of each row.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn norms(&self) -> Result<Vec<f64>> {
+        Ok(self.dot(self)?.into_iter().map(f64::sqrt).collect())
+    }
+
+    /// `self_i + coefficient_i · other_i` for each row i.
+    ///
+    /// # Errors
+    /// Shapes, precisions or counts differ, or a tensor operation failed.
+    pub fn add_scaled(&self, coefficients: &[f64], other: &Self) -> Result<Self> {
+        let column = Tensor::from_slice(coefficients, (coefficients.len(), 1), self.rows.device())?;
+        let scaled = other
+            .rows
+            .broadcast_mul(&column.to_dtype(self.rows.dtype())?)?;
+        Ok(Self {
+            rows: (&self.rows + scaled)?,
+        })
+    }
+
+    /// The rows with the given positions, in that order.
+    ///
+    /// # Errors
+    /// A position out of range.
+    pub fn select(&self, positions: &[usize]) -> Result<Self> {
+        let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
+        let count = positions.len();
+        let index = Tensor::from_vec(positions, count, self.rows.device())?;
+        Ok(Self {
+            rows: self.rows.index_select(&index, 0)?,
+        })
+    }
+
+    /// The rows in `range`.
+    ///
+    /// # Errors
+    /// A range out of bounds.
+    pub fn narrow(&self, range: Range<usize>) -> Result<Self> {
+        Ok(Self {
+            rows: self.rows.narrow(0, range.start, range.len())?,
+        })
+    }
+
+    /// The rows of all blocks, one after the other.
+    ///
+    /// # Errors
+    /// No block, or sizes or precisions differ.
+    pub fn concatenate(blocks: &[Self]) -> Result<Self> {
+        let rows: Vec<&Tensor> = blocks.iter().map(|block| &block.rows).collect();
+        Ok(Self {
+            rows: Tensor::cat(&rows, 0)?,
+        })
+    }
+
+    pub(super) fn check_size(&self, size: usize) -> Result<()> {
+        if self.size() == size {
+            return Ok(());
+        }
+        Err(Error::mismatch(
+            "vectors: length",
+            size,
+            self.size(),
+            "use vectors over the operator's own parameters",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn vectors(rows: &[[f64; 3]]) -> Vectors {
+        let values: Vec<f64> = rows.concat();
+        Vectors::new(Tensor::from_vec(values, (rows.len(), 3), &Device::Cpu).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn rows_are_independent() {
+        let (a, b) = (
+            vectors(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+            vectors(&[[1.0, 0.0, -1.0], [2.0, 2.0, 2.0]]),
+        );
+        assert_eq!(a.dot(&b).unwrap(), [-2.0, 30.0]);
+        assert_eq!(b.norms().unwrap(), [2f64.sqrt(), 12f64.sqrt()]);
+        let sum = a.add_scaled(&[10.0, -0.5], &b).unwrap();
+        assert_eq!(
+            sum.tensor().to_vec2::<f64>().unwrap(),
+            [[11.0, 2.0, -7.0], [3.0, 4.0, 5.0]]
+        );
+        assert_eq!(
+            a.select(&[1, 0])
+                .unwrap()
+                .narrow(0..1)
+                .unwrap()
+                .tensor()
+                .to_vec2::<f64>()
+                .unwrap(),
+            [[4.0, 5.0, 6.0]]
+        );
+    }
+
+    #[test]
+    fn integers_are_refused() {
+        let integers = Tensor::zeros((2, 3), DType::U32, &Device::Cpu).unwrap();
+        assert!(
+            Vectors::new(integers)
+                .unwrap_err()
+                .to_string()
+                .contains("f32 or f64")
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! Solvers: one file per method, each solve ending in an outcome and a true residual for every right-hand side.
+//!
+//! A [`Solver`] is prepared once for an operator A; the [`Inverse`] it gives then solves A x = b for as many blocks of
+//! right-hand sides as there are. What a solver cannot handle is refused before any work; what goes wrong in a solve
+//! is an [`Outcome`] stored beside the result, never silence.
+
+mod cg;
+mod direct;
+mod newton;
+mod outcome;
+#[cfg(test)]
+mod tests;
+
+pub use cg::Cg;
+pub use direct::Direct;
+pub use newton::{Fit, Newton};
+pub use outcome::Outcome;
+
+use crate::operator::{LinearOperator, Vectors};
+use crate::{Error, Result};
+
+/// The methods there are, by the names of `--solver`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Cholesky factorisation of the whole matrix in f64
+    Direct,
+    /// Conjugate gradients, all queries at once
+    Cg,
+}
+
+/// A method for A x = b, with its settings.
+pub trait Solver: Sync {
+    /// Does the work that all right-hand sides share.
+    ///
+    /// # Errors
+    /// An operator whose structure the method cannot use, or that turns out not to have it.
+    fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>>;
+}
+
+/// A prepared solver: A⁻¹ for blocks of right-hand sides.
+pub trait Inverse {
+    /// Solves A x = b for every row b of `right_hand_sides` `[k, p]`.
+    ///
+    /// # Errors
+    /// Another size than the operator's, or a tensor operation failed; a solve that does not succeed is an outcome.
+    fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution>;
+}
+
+/// What a block of solves gave.
+#[derive(Debug)]
+pub struct Solution {
+    /// One solution per right-hand side, `[k, p]`; all finite, a row of zeros where the outcome is [`Outcome::Diverged`].
+    pub value: Vectors,
+    /// How each solve ended.
+    pub reports: Vec<Report>,
+    /// Products of the operator with single vectors.
+    pub products: usize,
+}
+
+/// How one solve ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// ‖b − A x‖ / ‖b‖, computed afresh from the returned x by the operator; 0 for b = 0.
+    pub residual: f64,
+    /// Iterations; 0 for a factorisation.
+    pub iterations: usize,
+}
+
+impl Report {
+    /// A row without a solution: zeros, whose residual is b itself.
+    const DIVERGED: Self = Self {
+        outcome: Outcome::Diverged,
+        residual: 1.0,
+        iterations: 0,
+    };
+}
+
+/// b − A x and its norm relative to ‖b‖, row by row.
+fn true_residual(
+    operator: &dyn LinearOperator,
+    value: &Vectors,
+    right_hand_sides: &Vectors,
+    norms: &[f64],
+) -> Result<(Vectors, Vec<f64>)> {
+    let minus = vec![-1.0; norms.len()];
+    let residual = right_hand_sides.add_scaled(&minus, &operator.apply(value)?)?;
+    let relative = |(residual, norm): (f64, &f64)| if *norm == 0.0 { 0.0 } else { residual / norm };
+    let relative = residual
+        .norms()?
+        .into_iter()
+        .zip(norms)
+        .map(relative)
+        .collect();
+    Ok((residual, relative))
+}
+
+/// Which rows hold a value that is not finite.
+fn rows_not_finite(value: &Vectors) -> Result<Vec<bool>> {
+    Ok(value
+        .norms()?
+        .iter()
+        .map(|norm| !norm.is_finite())
+        .collect())
+}
+
+/// The vectors with the marked rows set to zero.
+fn clear_rows(value: Vectors, marked: &[bool]) -> Result<Vectors> {
+    if !marked.contains(&true) {
+        return Ok(value);
+    }
+    let zero = value.narrow(0..1)?.zeros_like()?;
+    let row = |row: usize| {
+        if marked[row] {
+            Ok(zero.clone())
+        } else {
+            value.narrow(row..row + 1)
+        }
+    };
+    Vectors::concatenate(&(0..value.count()).map(row).collect::<Result<Vec<_>>>()?)
+}
+
+fn check_size(operator: &dyn LinearOperator, right_hand_sides: &Vectors) -> Result<()> {
+    if right_hand_sides.size() == operator.size() {
+        return Ok(());
+    }
+    let (expected, found) = (operator.size(), right_hand_sides.size());
+    Err(Error::mismatch(
+        "right-hand sides: length",
+        expected,
+        found,
+        "use vectors over the operator's own parameters",
+    ))
+}

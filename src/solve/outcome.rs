@@ -1,0 +1,46 @@
+//! How a solve ended, and what to do about it.
+
+/// How a solve ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The true residual reached the tolerance.
+    Converged,
+    /// Solved by a factorisation, the true residual at rounding level.
+    Direct,
+    /// Stopped at the iteration limit, or where rounding allows no smaller residual; the solution is the best reached.
+    LimitReached,
+    /// A direction d with dᵀA d ≤ 0 was met; the solution is the last one before it.
+    NegativeCurvature,
+    /// A number was not finite or the residual grew without bound; there is no solution.
+    Diverged,
+}
+
+impl Outcome {
+    /// Whether the solution is as good as was asked for.
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Converged | Self::Direct)
+    }
+
+    /// The name that files use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Converged => "converged",
+            Self::Direct => "direct",
+            Self::LimitReached => "limit reached",
+            Self::NegativeCurvature => "negative curvature",
+            Self::Diverged => "diverged",
+        }
+    }
+
+    /// What to do where the solve did not succeed.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Converged | Self::Direct => "nothing to do",
+            Self::LimitReached => {
+                "raise --iterations or --damping, loosen --tolerance, or use --precision f64"
+            }
+            Self::NegativeCurvature => "raise --damping: the curvature is not positive definite",
+            Self::Diverged => "raise --damping, use --precision f64, and look for extreme features",
+        }
+    }
+}

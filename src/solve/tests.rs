@@ -1,0 +1,365 @@
+//! Every solver against known inverses, and every way a solve can end.
+
+use super::*;
+use crate::derivative::head::{HeadInputs, SoftmaxHead};
+use crate::operator::{Damped, Dense, HeadHessian, Structure};
+use candle_core::{DType, Device, Tensor};
+use ndarray::{Array1, Array2};
+
+fn diagonal(values: &[f64], structure: Structure) -> Dense {
+    Dense::new(Array2::from_diag(&Array1::from(values.to_vec())), structure).unwrap()
+}
+
+fn vectors(rows: &[&[f64]], dtype: DType) -> Vectors {
+    let values =
+        Tensor::from_vec(rows.concat(), (rows.len(), rows[0].len()), &Device::Cpu).unwrap();
+    Vectors::new(values.to_dtype(dtype).unwrap()).unwrap()
+}
+
+fn values(vectors: &Vectors) -> Vec<Vec<f64>> {
+    vectors
+        .tensor()
+        .to_dtype(DType::F64)
+        .unwrap()
+        .to_vec2()
+        .unwrap()
+}
+
+/// A well-conditioned symmetric matrix that is not diagonal.
+fn definite(size: usize) -> Array2<f64> {
+    Array2::from_shape_fn((size, size), |(i, j)| {
+        let off = (0.7 * (i + j) as f64 + 0.1 * (i * j) as f64).sin() / size as f64;
+        if i == j { 2.0 + i as f64 + off } else { off }
+    })
+}
+
+const CG: Cg = Cg {
+    tolerance: 1e-12,
+    iterations: 200,
+};
+
+#[test]
+fn direct_and_cg_agree_with_the_product_they_invert() {
+    let operator = Dense::new(definite(30), Structure::PositiveDefinite).unwrap();
+    let truth: Vec<f64> = (0..90).map(|i| (1.9 * i as f64).cos()).collect();
+    let truth = Vectors::new(Tensor::from_vec(truth, (3, 30), &Device::Cpu).unwrap()).unwrap();
+    let right_hand_sides = operator.apply(&truth).unwrap();
+    for (solver, expected) in [
+        (&Direct as &dyn Solver, Outcome::Direct),
+        (&CG, Outcome::Converged),
+    ] {
+        let solution = solver
+            .prepare(&operator)
+            .unwrap()
+            .solve(&right_hand_sides)
+            .unwrap();
+        let error = solution
+            .value
+            .add_scaled(&[-1.0; 3], &truth)
+            .unwrap()
+            .norms()
+            .unwrap();
+        assert!(error.iter().all(|error| *error < 1e-11), "{error:?}");
+        for report in solution.reports {
+            assert!(
+                report.outcome == expected && report.residual <= 1e-12,
+                "{report:?}"
+            );
+        }
+        assert!(solution.products >= 3);
+    }
+}
+
+#[test]
+fn each_row_stops_on_its_own() {
+    let operator = diagonal(&[1.0, 2.0, 3.0, 4.0], Structure::PositiveDefinite);
+    let block = vectors(
+        &[
+            &[0.0; 4],
+            &[0.0, 6.0, 0.0, 0.0],
+            &[1.0, 1.0, 1.0, 1.0],
+            &[2.0, 0.0, 3.0, 0.0],
+        ],
+        DType::F64,
+    );
+    let solution = CG.prepare(&operator).unwrap().solve(&block).unwrap();
+    let iterations: Vec<usize> = solution
+        .reports
+        .iter()
+        .map(|report| report.iterations)
+        .collect();
+    assert_eq!(iterations, [0, 1, 4, 2]);
+    assert!(
+        solution
+            .reports
+            .iter()
+            .all(|report| report.outcome == Outcome::Converged)
+    );
+    let expected = [
+        [0.0; 4],
+        [0.0, 3.0, 0.0, 0.0],
+        [1.0, 0.5, 1.0 / 3.0, 0.25],
+        [2.0, 0.0, 1.0, 0.0],
+    ];
+    for (row, expected) in values(&solution.value).iter().zip(expected) {
+        assert!(
+            row.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12),
+            "{row:?}"
+        );
+    }
+}
+
+#[test]
+fn a_row_solves_the_same_alone_and_in_a_block() {
+    let operator = Dense::new(definite(12), Structure::PositiveDefinite).unwrap();
+    let rows: Vec<Vec<f64>> = (0..5)
+        .map(|row| {
+            (0..12)
+                .map(|i| ((row * 12 + i) as f64 * 0.37).sin())
+                .collect()
+        })
+        .collect();
+    let block = vectors(
+        &rows.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+        DType::F64,
+    );
+    let inverse = CG.prepare(&operator).unwrap();
+    let together = values(&inverse.solve(&block).unwrap().value);
+    for (position, row) in together.iter().enumerate() {
+        let alone = values(
+            &inverse
+                .solve(&block.narrow(position..position + 1).unwrap())
+                .unwrap()
+                .value,
+        );
+        assert!(
+            row.iter()
+                .zip(&alone[0])
+                .all(|(a, b)| (a - b).abs() < 1e-13)
+        );
+    }
+}
+
+#[test]
+fn the_iteration_limit_is_an_outcome_with_its_true_residual() {
+    let operator = Dense::new(definite(30), Structure::PositiveDefinite).unwrap();
+    let block = vectors(&[&[1.0; 30]], DType::F64);
+    let solution = Cg {
+        tolerance: 1e-12,
+        iterations: 3,
+    }
+    .prepare(&operator)
+    .unwrap()
+    .solve(&block)
+    .unwrap();
+    let report = solution.reports[0];
+    assert_eq!(
+        (report.outcome, report.iterations),
+        (Outcome::LimitReached, 3)
+    );
+    let rest = block
+        .add_scaled(&[-1.0], &operator.apply(&solution.value).unwrap())
+        .unwrap()
+        .norms()
+        .unwrap()[0];
+    assert!(
+        (report.residual - rest / 30f64.sqrt()).abs() < 1e-14 && report.residual > 1e-6,
+        "{report:?}"
+    );
+    assert!(report.outcome.remedy().contains("--iterations"));
+}
+
+#[test]
+fn a_tolerance_below_rounding_is_reported_not_claimed() {
+    let operator = diagonal(&[1.0, 7.0, 1e4, 3e4, 1e5], Structure::PositiveDefinite);
+    let block = vectors(&[&[1.0, 0.3, 0.7, 0.9, 0.1]], DType::F32);
+    let solution = Cg {
+        tolerance: 1e-12,
+        iterations: 500,
+    }
+    .prepare(&operator)
+    .unwrap()
+    .solve(&block)
+    .unwrap();
+    assert_eq!(solution.reports[0].outcome, Outcome::LimitReached);
+    assert!(
+        solution.reports[0].residual < 1e-4,
+        "{:?}",
+        solution.reports
+    );
+}
+
+#[test]
+fn negative_curvature_is_found_and_the_other_rows_finish() {
+    let operator = diagonal(&[1.0, 2.0, -1.0], Structure::Symmetric);
+    let block = vectors(&[&[1.0, 1.0, 0.0], &[0.0, 0.0, 1.0]], DType::F64);
+    let solution = CG.prepare(&operator).unwrap().solve(&block).unwrap();
+    assert_eq!(solution.reports[0].outcome, Outcome::Converged);
+    assert_eq!(solution.reports[1].outcome, Outcome::NegativeCurvature);
+    assert_eq!(solution.reports[1].residual, 1.0);
+    assert!(solution.reports[1].outcome.remedy().contains("--damping"));
+}
+
+#[test]
+fn a_row_that_is_not_finite_diverges_alone_and_leaves_zeros() {
+    let operator = diagonal(&[1.0, 2.0], Structure::PositiveDefinite);
+    for broken in [f64::NAN, f64::INFINITY] {
+        let block = vectors(&[&[1.0, 1.0], &[broken, 0.0]], DType::F64);
+        for solver in [&Direct as &dyn Solver, &CG] {
+            let solution = solver.prepare(&operator).unwrap().solve(&block).unwrap();
+            assert!(solution.reports[0].outcome.is_success());
+            assert_eq!(solution.reports[1].outcome, Outcome::Diverged);
+            let rows = values(&solution.value);
+            assert!((rows[0][0] - 1.0).abs() + (rows[0][1] - 0.5).abs() < 1e-14);
+            assert_eq!(rows[1], [0.0, 0.0]);
+        }
+    }
+}
+
+#[test]
+fn a_residual_that_grows_without_bound_is_divergence() {
+    // Vouched for as symmetric but far from it: dᵀA d stays positive while the residual grows.
+    let values_of = vec![2.0, 2.0, -2.0, -2.0, 3.0, 0.0, -9.0, 4.0, 5.0];
+    let matrix = Array2::from_shape_vec((3, 3), values_of).unwrap();
+    let operator = Dense::new(matrix, Structure::PositiveDefinite).unwrap();
+    let block = vectors(&[&[1.0, 1.0, 1.0]], DType::F64);
+    let solution = CG.prepare(&operator).unwrap().solve(&block).unwrap();
+    assert_eq!(solution.reports[0].outcome, Outcome::Diverged);
+    assert_eq!(values(&solution.value), [[0.0; 3]]);
+}
+
+#[test]
+fn direct_refuses_what_is_not_positive_definite_and_names_the_remedy() {
+    for matrix in [
+        diagonal(&[1.0, -1.0], Structure::Symmetric),
+        diagonal(&[1.0, 0.0], Structure::PositiveSemidefinite),
+    ] {
+        let message = Direct.prepare(&matrix).err().unwrap().to_string();
+        assert!(
+            message.starts_with("--damping: ") && message.ends_with("raise it"),
+            "{message}"
+        );
+        assert!(Direct.prepare(&Damped::new(&matrix, 1.5).unwrap()).is_ok());
+    }
+}
+
+#[test]
+fn the_undamped_head_is_singular_and_refused() {
+    let features = Tensor::new(
+        &[[0.3, -1.0], [1.2, 0.4], [-0.7, 0.9], [0.1, 0.2], [0.5, 2.0]],
+        &Device::Cpu,
+    )
+    .unwrap();
+    let inputs = HeadInputs::new(&features, &[0, 1, 1, 0, 1], DType::F64).unwrap();
+    let head = SoftmaxHead::zeros(2, 2, DType::F64, &Device::Cpu).unwrap();
+    let hessian = HeadHessian::new(&head, &inputs, 0.0).unwrap();
+    assert!(
+        Direct
+            .prepare(&hessian)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("--damping")
+    );
+    assert!(
+        Direct
+            .prepare(&Damped::new(&hessian, 1e-6).unwrap())
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_method_refuses_a_structure_it_cannot_use_and_settings_out_of_range() {
+    let general = diagonal(&[1.0, 2.0], Structure::General);
+    assert!(
+        CG.prepare(&general)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("symmetric")
+    );
+    assert!(
+        Direct
+            .prepare(&general)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("symmetric")
+    );
+    let definite = diagonal(&[1.0, 2.0], Structure::PositiveDefinite);
+    assert!(
+        Cg {
+            tolerance: 0.0,
+            ..CG
+        }
+        .prepare(&definite)
+        .err()
+        .unwrap()
+        .to_string()
+        .contains("--tolerance")
+    );
+    assert!(
+        Cg {
+            iterations: 0,
+            ..CG
+        }
+        .prepare(&definite)
+        .err()
+        .unwrap()
+        .to_string()
+        .contains("--iterations")
+    );
+    let wrong = vectors(&[&[1.0, 2.0, 3.0]], DType::F64);
+    assert!(
+        CG.prepare(&definite)
+            .unwrap()
+            .solve(&wrong)
+            .unwrap_err()
+            .to_string()
+            .contains("expected 2, found 3")
+    );
+}
+
+#[test]
+fn newton_reaches_the_minimum_from_a_bad_start_and_refuses_what_has_none() {
+    let features: Vec<f64> = (0..120).map(|i| 30.0 * (0.77 * i as f64).sin()).collect();
+    let features = Tensor::from_vec(features, (40, 3), &Device::Cpu).unwrap();
+    let labels: Vec<usize> = (0..40).map(|row| (row * row) % 3).collect();
+    let inputs = HeadInputs::new(&features, &labels, DType::F64).unwrap();
+    let start = || {
+        let far: Vec<f64> = (0..12).map(|i| 5.0 * (i as f64).cos()).collect();
+        SoftmaxHead::from_parameters(&Tensor::from_vec(far, (3, 4), &Device::Cpu).unwrap()).unwrap()
+    };
+    let fit = Newton::new(1e-3).fit(&inputs, start()).unwrap();
+    let (best, gradient) = fit.head.objective(&inputs, 1e-3).unwrap();
+    assert!(
+        fit.gradient_norm < 1e-8
+            && gradient
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap()
+                .to_scalar::<f64>()
+                .unwrap()
+                < 1e-8
+    );
+    assert!(best < start().objective(&inputs, 1e-3).unwrap().0);
+    assert!(
+        Newton::new(0.0)
+            .fit(&inputs, start())
+            .unwrap_err()
+            .to_string()
+            .starts_with("--l2")
+    );
+    let hurried = Newton {
+        steps: 1,
+        ..Newton::new(1e-3)
+    };
+    assert!(
+        hurried
+            .fit(&inputs, start())
+            .unwrap_err()
+            .to_string()
+            .contains("did not converge")
+    );
+}

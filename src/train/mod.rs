@@ -1,0 +1,18 @@
+//! Training: source models (natural, adversarial) and transfer to a target set.
+
+mod adversary;
+mod checkpoint;
+mod fit;
+mod history;
+mod measure;
+mod schedule;
+mod sgd;
+#[cfg(test)]
+mod tests;
+
+pub use adversary::{Adversary, Norm};
+pub use fit::{FrozenStatistics, Observer, Recipe, fit, remove_checkpoint};
+pub use history::{Epoch, write_history};
+pub use measure::Performance;
+pub use schedule::Schedule;
+pub use sgd::Sgd;

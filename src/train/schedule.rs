@@ -1,0 +1,44 @@
+//! Learning-rate schedules, by epoch.
+
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// It does not.
+    Constant,
+    /// Times 0.1 after each third of the epochs (the paper's: 50 of 150, 33 of 100).
+    Step,
+    /// Half a cosine from the first value to 0.
+    Cosine,
+}
+
+impl Schedule {
+    /// The factor on the learning rate in `epoch` (from 0) of `epochs`.
+    #[must_use]
+    pub fn factor(self, epoch: usize, epochs: usize) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::Step => 0.1_f64.powi((epoch / (epochs / 3).max(1)) as i32),
+            Self::Cosine => {
+                0.5 * (1.0 + (std::f64::consts::PI * epoch as f64 / epochs as f64).cos())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_at_the_turning_points() {
+        let step = |epoch| Schedule::Step.factor(epoch, 150);
+        assert_eq!([step(0), step(49)], [1.0, 1.0]);
+        assert!((step(50) - 0.1).abs() < 1e-15 && (step(149) - 0.01).abs() < 1e-15);
+        assert_eq!(Schedule::Cosine.factor(0, 10), 1.0);
+        assert!((Schedule::Cosine.factor(5, 10) - 0.5).abs() < 1e-15);
+        assert_eq!(Schedule::Constant.factor(9, 10), 1.0);
+    }
+}

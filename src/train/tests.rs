@@ -1,0 +1,273 @@
+//! Training on the embedded digits: it learns, resumes exactly, and does not depend on threads or caching.
+
+use super::*;
+use crate::data::{Augmentation, Pixels, digits_test, digits_train};
+use crate::model::{Architecture, Normalisation, ResNet};
+use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+struct Silent;
+impl Observer for Silent {
+    fn batch(&mut self, _: usize, _: usize, _: usize) {}
+    fn epoch(&mut self, _: &Epoch) {}
+}
+
+fn recipe() -> Recipe {
+    Recipe {
+        epochs: 3,
+        batch_size: 32,
+        learning_rate: 0.05,
+        momentum: 0.9,
+        l2: 5e-4,
+        schedule: Schedule::Cosine,
+        augmentation: Augmentation::crop_and_flip(),
+        adversary: None,
+        frozen_statistics: FrozenStatistics::Moving,
+        evaluate_every: 1,
+        seed: 3,
+    }
+}
+
+fn digits() -> (Pixels, Pixels) {
+    let ids: Vec<usize> = (0..200).collect();
+    let decode = |set: &crate::data::Dataset| Pixels::decode(set, &ids, 8, 8).unwrap();
+    (
+        decode(&digits_train().unwrap()),
+        decode(&digits_test().unwrap()),
+    )
+}
+
+fn model() -> ResNet {
+    let architecture: Architecture = "cifar-resnet8-w4".parse().unwrap();
+    let classes = (0..10).map(|digit| digit.to_string()).collect();
+    let normalisation = Normalisation {
+        mean: [0.3; 3],
+        deviation: [0.3; 3],
+    };
+    ResNet::initialise(architecture, classes, normalisation, 8, 1, &Device::Cpu).unwrap()
+}
+
+fn numbers(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Vec<f32>> {
+    tensors
+        .iter()
+        .map(|(name, tensor)| {
+            (
+                name.clone(),
+                tensor.flatten_all().unwrap().to_vec1().unwrap(),
+            )
+        })
+        .collect()
+}
+
+fn train(recipe: &Recipe, first_segment: usize, folder: &Path) -> (ResNet, Vec<Epoch>) {
+    let (train, test) = digits();
+    let mut model = model();
+    let history = fit(
+        &mut model,
+        first_segment,
+        recipe,
+        (&train, &test),
+        folder,
+        &mut Silent,
+    )
+    .unwrap();
+    (model, history)
+}
+
+#[test]
+fn learns_the_digits_and_writes_a_row_an_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = Recipe {
+        epochs: 12,
+        augmentation: Augmentation::none(),
+        ..recipe()
+    };
+    let (model, history) = train(&recipe, 0, folder.path());
+    assert!(history[11].test_accuracy.unwrap() > 0.75, "{history:?}");
+    assert!(history[11].train_loss < 0.5 * history[0].train_loss);
+    let measured = Performance::measure(&model, &digits().1, None).unwrap();
+    assert!((measured.loss - history[11].test_loss.unwrap()).abs() < 1e-6);
+    let table = std::fs::read_to_string(folder.path().join("training.csv")).unwrap();
+    assert_eq!(table.lines().count(), 13);
+    assert!(table.starts_with(
+        "epoch,learning_rate,train_loss,train_accuracy,test_loss,test_accuracy,seconds"
+    ));
+}
+
+#[test]
+fn an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one() {
+    let adversary = Some(Adversary {
+        random_start: true,
+        ..Adversary::new(Norm::L2, 0.3, 2).unwrap()
+    });
+    let recipe = Recipe {
+        adversary,
+        ..recipe()
+    };
+    let (whole, interrupted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (expected, _) = train(&recipe, 0, whole.path());
+    // Stops after the first epoch, as a kill between two epochs would.
+    struct Stop;
+    impl Observer for Stop {
+        fn batch(&mut self, epoch: usize, _: usize, _: usize) {
+            assert!(epoch < 2, "stopped on purpose");
+        }
+        fn epoch(&mut self, _: &Epoch) {}
+    }
+    let (train_images, test_images) = digits();
+    let stopped = std::panic::catch_unwind(|| {
+        let mut model = model();
+        fit(
+            &mut model,
+            0,
+            &recipe,
+            (&train_images, &test_images),
+            interrupted.path(),
+            &mut Stop,
+        )
+    });
+    assert!(stopped.is_err());
+    let (resumed, history) = train(&recipe, 0, interrupted.path());
+    assert_eq!(history.len(), 3);
+    assert_eq!(numbers(expected.tensors()), numbers(resumed.tensors()));
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_number_of_threads() {
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        pool.install(|| {
+            numbers(
+                train(
+                    &Recipe {
+                        epochs: 1,
+                        ..recipe()
+                    },
+                    0,
+                    folder.path(),
+                )
+                .0
+                .tensors(),
+            )
+        })
+    };
+    assert_eq!(on(1), on(2));
+}
+
+#[test]
+fn frozen_segments_stay_and_caching_them_changes_nothing() {
+    let fresh = model();
+    let folder = || tempfile::tempdir().unwrap();
+    let frozen = Recipe {
+        frozen_statistics: FrozenStatistics::Frozen,
+        augmentation: Augmentation::none(),
+        ..recipe()
+    };
+    let (cached, _) = train(&frozen, 3, folder().path());
+    // An augmentation that does nothing visible but forbids the cache.
+    let (computed, _) = train(
+        &Recipe {
+            augmentation: Augmentation {
+                jitter: 1e-12,
+                ..Augmentation::none()
+            },
+            ..frozen.clone()
+        },
+        3,
+        folder().path(),
+    );
+    for (name, before) in numbers(fresh.tensors()) {
+        let (cached, computed) = (
+            numbers(cached.tensors())[&name].clone(),
+            numbers(computed.tensors())[&name].clone(),
+        );
+        let trained = fresh.architecture().segment_of(&name) >= 3;
+        assert_eq!(cached != before, trained, "{name}");
+        let difference = cached
+            .iter()
+            .zip(&computed)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(difference < 1e-3, "{name} {difference}");
+    }
+    let (moving, _) = train(&recipe(), 4, folder().path());
+    for (name, before) in numbers(fresh.tensors()) {
+        let changes = name.starts_with("fc.") || name.contains("running");
+        assert_eq!(
+            numbers(moving.tensors())[&name] != before,
+            changes,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_the_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (train, test) = digits();
+    let recipe = Recipe {
+        learning_rate: 1e30,
+        ..recipe()
+    };
+    let message = fit(
+        &mut model(),
+        0,
+        &recipe,
+        (&train, &test),
+        folder.path(),
+        &mut Silent,
+    )
+    .unwrap_err()
+    .to_string();
+    assert!(
+        message.contains("epoch 1, batch") && message.contains("--learning-rate"),
+        "{message}"
+    );
+    for (recipe, option) in [
+        (
+            Recipe {
+                epochs: 0,
+                ..recipe.clone()
+            },
+            "--epochs",
+        ),
+        (
+            Recipe {
+                momentum: 1.0,
+                ..recipe.clone()
+            },
+            "--momentum",
+        ),
+        (
+            Recipe {
+                l2: -1.0,
+                ..recipe.clone()
+            },
+            "--l2",
+        ),
+        (
+            Recipe {
+                learning_rate: f64::NAN,
+                ..recipe.clone()
+            },
+            "--learning-rate",
+        ),
+    ] {
+        let message = fit(
+            &mut model(),
+            0,
+            &recipe,
+            (&train, &test),
+            folder.path(),
+            &mut Silent,
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(message.starts_with(option), "{message}");
+    }
+}

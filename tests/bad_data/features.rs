@@ -1,0 +1,255 @@
+//! Features and head files.
+
+use crate::{cut, half, refusal};
+use ascribe::data::{Features, HeadFile};
+use ndarray::{Array1, Array2, array};
+use ndarray_npy::{NpzWriter, WritableElement};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use tempfile::{TempDir, tempdir};
+
+#[test]
+fn missing_unknown_or_empty() {
+    refusal(
+        Features::open(Path::new("nowhere.npz")),
+        &["nowhere.npz", "cannot read", "check the path"],
+    );
+    refusal(
+        HeadFile::open(Path::new("nowhere.safetensors")),
+        &["nowhere.safetensors", "check the path"],
+    );
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("images.tar");
+    fs::write(&path, "x").unwrap();
+    refusal(
+        Features::open(&path),
+        &["images.tar", "not supported", ".npz", ".safetensors"],
+    );
+    let path = npz(
+        &folder,
+        "features",
+        &Array2::<f32>::zeros((0, 4)),
+        "labels",
+        &Array1::<i64>::zeros(0),
+    );
+    refusal(
+        Features::open(&path),
+        &[
+            "set.npz",
+            "array features",
+            "not empty",
+            "found shape [0, 4]",
+        ],
+    );
+}
+
+fn npz<A: WritableElement, B: WritableElement>(
+    folder: &TempDir,
+    first: &str,
+    matrix: &Array2<A>,
+    second: &str,
+    vector: &Array1<B>,
+) -> PathBuf {
+    let path = folder.path().join("set.npz");
+    let mut writer = NpzWriter::new(File::create(&path).unwrap());
+    writer.add_array(first, matrix).unwrap();
+    writer.add_array(second, vector).unwrap();
+    writer.finish().unwrap();
+    path
+}
+
+fn features(folder: &TempDir, matrix: &Array2<f64>, labels: &Array1<i64>) -> PathBuf {
+    npz(folder, "features", matrix, "labels", labels)
+}
+
+#[test]
+fn features_with_bad_values() {
+    let folder = tempdir().unwrap();
+    let good = array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]];
+    assert_eq!(
+        Features::open(&features(&folder, &good, &array![0, 1, 1]))
+            .unwrap()
+            .len(),
+        3
+    );
+    for bad in [f64::NAN, f64::INFINITY] {
+        let mut values = good.clone();
+        values[[2, 1]] = bad;
+        let parts = [
+            "set.npz: array features",
+            "not a finite number",
+            "row 2, column 1",
+            "remove the row",
+        ];
+        refusal(
+            Features::open(&features(&folder, &values, &array![0, 1, 1])),
+            &parts,
+        );
+    }
+    refusal(
+        Features::open(&features(&folder, &good, &array![0, -1, 1])),
+        &["set.npz", "row 1", "expected a label", "found -1"],
+    );
+    let parts = [
+        "array labels",
+        "expected 3 (the rows of features)",
+        "found 2 labels",
+    ];
+    refusal(
+        Features::open(&features(&folder, &good, &array![0, 1])),
+        &parts,
+    );
+}
+
+#[test]
+fn features_of_wrong_names_and_types() {
+    let folder = tempdir().unwrap();
+    let (floats, whole) = (array![[1.0f32, 2.0]], array![0i64]);
+    let path = npz(&folder, "embeddings", &floats, "labels", &whole);
+    refusal(
+        Features::open(&path),
+        &[
+            "an array named features",
+            "found embeddings, labels",
+            "store it",
+        ],
+    );
+    let path = npz(&folder, "features", &array![[1i64, 2]], "labels", &whole);
+    refusal(
+        Features::open(&path),
+        &[
+            "array features",
+            "expected float32",
+            "found integers",
+            "astype",
+        ],
+    );
+    let path = npz(&folder, "features", &floats, "labels", &array![0.0f64]);
+    refusal(
+        Features::open(&path),
+        &[
+            "array labels",
+            "expected integers",
+            "found floating-point",
+            "astype",
+        ],
+    );
+    let path = npz(
+        &folder,
+        "labels",
+        &array![[0i64]],
+        "features",
+        &array![1.0f32],
+    );
+    refusal(
+        Features::open(&path),
+        &["array features", "expected shape [n, d]", "found shape [1]"],
+    );
+    let bare = folder.path().join("bare");
+    fs::create_dir(&bare).unwrap();
+    ndarray_npy::write_npy(bare.join("features.npy"), &floats).unwrap();
+    refusal(
+        Features::open(&bare),
+        &["bare", "an array named labels", "found features"],
+    );
+    cut(&bare.join("features.npy"), 130);
+    refusal(
+        Features::open(&bare),
+        &["bare", "array features", "expected a whole array"],
+    );
+}
+
+#[test]
+fn truncated_npz_and_safetensors() {
+    let folder = tempdir().unwrap();
+    let path = npz(
+        &folder,
+        "features",
+        &array![[1.0f32, 2.0]],
+        "labels",
+        &array![0i64],
+    );
+    half(&path);
+    refusal(
+        Features::open(&path),
+        &[
+            "set.npz",
+            "expected a whole .npz archive",
+            "write the file again",
+        ],
+    );
+    let path = folder.path().join("set.safetensors");
+    let header = r#"{"features":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(&[0; 8]);
+    for keep in [bytes.len() - 1, 20, 3, 0] {
+        fs::write(&path, &bytes[..keep]).unwrap();
+        refusal(
+            Features::open(&path),
+            &[
+                "set.safetensors",
+                "header",
+                "expected a whole safetensors file",
+                "fetch or",
+            ],
+        );
+    }
+    fs::write(&path, &bytes).unwrap();
+    refusal(
+        Features::open(&path),
+        &["set.safetensors", "an array named labels", "found features"],
+    );
+}
+
+#[test]
+fn heads_of_wrong_shape() {
+    let folder = tempdir().unwrap();
+    let set = Features::open(&features(
+        &folder,
+        &array![[1.0, 2.0], [3.0, 4.0]],
+        &array![0, 2],
+    ))
+    .unwrap();
+    let head_folder = tempdir().unwrap();
+    let head = |weight: Array2<f32>, bias: Array1<f32>| {
+        npz(&head_folder, "weight", &weight, "bias", &bias)
+    };
+    HeadFile::open(&head(Array2::ones((3, 2)), Array1::ones(3)))
+        .unwrap()
+        .check_against(&set)
+        .unwrap();
+    let parts = [
+        "array bias",
+        "expected shape [3] (the rows of weight)",
+        "found shape [2]",
+        "same layer",
+    ];
+    refusal(
+        HeadFile::open(&head(Array2::ones((3, 2)), Array1::ones(2))),
+        &parts,
+    );
+    let bad = HeadFile::open(&head(Array2::ones((3, 5)), Array1::ones(3)))
+        .unwrap()
+        .check_against(&set);
+    refusal(
+        bad,
+        &[
+            "array weight",
+            "expected 2 columns",
+            "found 5",
+            "belongs to these features",
+        ],
+    );
+    let bad = HeadFile::open(&head(Array2::ones((2, 2)), Array1::ones(2)))
+        .unwrap()
+        .check_against(&set);
+    refusal(
+        bad,
+        &["set.npz", "row 1", "expected a label below 2", "found 2"],
+    );
+    refusal(
+        HeadFile::open(&head(Array2::ones((3, 2)), array![0.0, f32::NAN, 0.0])),
+        &["array bias", "not a finite", "row 1"],
+    );
+}

@@ -1,0 +1,362 @@
+//! Sets of images: Parquet, class folders, IDX.
+
+use crate::{cut, half, refusal};
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StructArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use ascribe::data::{Dataset, Pixels, check_same_classes, digits_train};
+use flate2::{Compression, write::GzEncoder};
+use image::{ImageFormat, RgbImage};
+use parquet::arrow::ArrowWriter;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::{TempDir, tempdir};
+
+fn picture(format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    let image = RgbImage::from_fn(16, 16, |x, y| image::Rgb([x as u8 * 16, y as u8 * 16, 99]));
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+fn write_parquet(path: &Path, images: &[Vec<u8>], labels: &[i64], classes: &[&str]) {
+    let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(images));
+    let fields = vec![Field::new("bytes", DataType::Binary, true)];
+    let images: ArrayRef = Arc::new(StructArray::new(fields.into(), vec![bytes], None));
+    let labels: ArrayRef = Arc::new(Int64Array::from(labels.to_vec()));
+    let names = serde_json::json!({"info": {"features": {"label": {"_type": "ClassLabel", "names": classes}}}});
+    let fields = vec![
+        Field::new("image", images.data_type().clone(), true),
+        Field::new("label", DataType::Int64, true),
+    ];
+    let schema = Schema::new_with_metadata(
+        fields,
+        HashMap::from([("huggingface".to_string(), names.to_string())]),
+    );
+    let batch = RecordBatch::try_new(Arc::new(schema), vec![images, labels]).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+fn parquet_set(folder: &TempDir, name: &str, labels: &[i64], classes: &[&str]) -> PathBuf {
+    let path = folder.path().join(name);
+    write_parquet(
+        &path,
+        &vec![picture(ImageFormat::Png); labels.len()],
+        labels,
+        classes,
+    );
+    path
+}
+
+#[test]
+fn missing_file() {
+    let parts = ["nowhere.parquet", "cannot read", "check the path"];
+    refusal(Dataset::open(Path::new("nowhere.parquet")), &parts);
+}
+
+#[test]
+fn unknown_format() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("images.tar");
+    fs::write(&path, "x").unwrap();
+    refusal(
+        Dataset::open(&path),
+        &[
+            "images.tar",
+            "not supported",
+            ".parquet",
+            "class folders",
+            "IDX",
+        ],
+    );
+    fs::remove_file(&path).unwrap();
+    refusal(
+        Dataset::open(folder.path()),
+        &["expected class folders", "found neither", "check the path"],
+    );
+}
+
+#[test]
+fn truncated_parquet() {
+    let folder = tempdir().unwrap();
+    let path = parquet_set(&folder, "train.parquet", &[0, 1], &["cat", "dog"]);
+    half(&path);
+    refusal(
+        Dataset::open(&path),
+        &[
+            "train.parquet",
+            "footer",
+            "expected readable Parquet",
+            "fetch or write",
+        ],
+    );
+    cut(&path, 0);
+    refusal(Dataset::open(&path), &["train.parquet", "footer"]);
+}
+
+/// The footer is whole, a data page is not: found out while reading rows.
+#[test]
+fn damaged_parquet_pages() {
+    let folder = tempdir().unwrap();
+    let path = parquet_set(&folder, "train.parquet", &[0, 1], &["cat", "dog"]);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4..24].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    refusal(
+        Dataset::open(&path),
+        &[
+            "train.parquet",
+            "rows from 0 on",
+            "expected readable Parquet",
+        ],
+    );
+}
+
+#[test]
+fn labels_without_a_class() {
+    let folder = tempdir().unwrap();
+    let path = parquet_set(&folder, "train.parquet", &[0, 1, 2], &["cat", "dog"]);
+    refusal(
+        Dataset::open(&path),
+        &[
+            "train.parquet",
+            "row 2",
+            "expected a label from 0 to 1",
+            "found 2",
+        ],
+    );
+    let path = parquet_set(&folder, "test.parquet", &[0, -1], &["cat", "dog"]);
+    refusal(
+        Dataset::open(&path),
+        &["test.parquet", "row 1", "found -1", "without a label"],
+    );
+    let path = parquet_set(&folder, "unnamed.parquet", &[0, 1 << 40], &[]);
+    refusal(
+        Dataset::open(&path),
+        &["unnamed.parquet", "row 1", "found 1099511627776"],
+    );
+}
+
+#[test]
+fn empty_set() {
+    let folder = tempdir().unwrap();
+    let path = parquet_set(&folder, "train.parquet", &[], &["cat", "dog"]);
+    refusal(
+        Dataset::open(&path),
+        &["train.parquet", "expected at least one image", "found none"],
+    );
+    fs::remove_file(path).unwrap();
+    fs::create_dir(folder.path().join("cat")).unwrap();
+    refusal(
+        Dataset::open(folder.path()),
+        &[
+            "cat",
+            "expected JPEG or PNG files",
+            "found none",
+            "remove the folder",
+        ],
+    );
+}
+
+#[test]
+fn picture_that_does_not_decode_in_parquet() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("train.parquet");
+    let mut images = vec![picture(ImageFormat::Jpeg); 30];
+    images[17].truncate(200);
+    images[23] = b"not a picture".to_vec();
+    write_parquet(&path, &images, &[0; 30], &["cat"]);
+    let set = Dataset::open(&path).unwrap();
+    let parts = [
+        "train.parquet",
+        "row 17",
+        "expected a JPEG or PNG",
+        "breaks off after 200 bytes",
+        "replace or remove",
+    ];
+    refusal(set.get(17), &parts);
+    // Of several the first is named, whatever the number of threads.
+    let all: Vec<usize> = (0..30).collect();
+    refusal(Pixels::decode(&set, &all, 16, 16), &parts);
+    refusal(
+        Pixels::decode(&set, &all[18..], 16, 16),
+        &["row 23", "found neither"],
+    );
+    refusal(
+        set.get(30),
+        &["train.parquet", "example id", "at most 29", "found 30"],
+    );
+    refusal(
+        Pixels::decode(&set, &all[..2], 0, 16),
+        &["image size", "0 x 16"],
+    );
+}
+
+#[test]
+fn pictures_in_class_folders() {
+    let folder = tempdir().unwrap();
+    for class in ["cat", "dog"] {
+        fs::create_dir(folder.path().join(class)).unwrap();
+        fs::write(
+            folder.path().join(class).join("1.jpg"),
+            picture(ImageFormat::Jpeg),
+        )
+        .unwrap();
+    }
+    half(&folder.path().join("dog/1.jpg"));
+    let set = Dataset::open(folder.path()).unwrap();
+    assert!(set.get(0).is_ok());
+    refusal(
+        set.get(1),
+        &[
+            ": dog/1.jpg: expected a JPEG or PNG that decodes",
+            "breaks off",
+        ],
+    );
+    fs::write(folder.path().join("dog/notes.txt"), "x").unwrap();
+    refusal(
+        Dataset::open(folder.path()),
+        &["dog", "found notes.txt", "convert or remove"],
+    );
+    let outer = tempdir().unwrap();
+    fs::create_dir_all(outer.path().join("train/cat")).unwrap();
+    refusal(
+        Dataset::open(outer.path()),
+        &[
+            "train",
+            "found the folder cat",
+            "directly holds the class folders",
+        ],
+    );
+}
+
+fn idx(folder: &TempDir, images: &[u8], labels: &[u8]) -> PathBuf {
+    fs::write(folder.path().join("train-labels-idx1-ubyte"), labels).unwrap();
+    let path = folder.path().join("train-images-idx3-ubyte");
+    fs::write(&path, images).unwrap();
+    path
+}
+
+const IMAGES: [u8; 20] = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 1, 2, 3, 4];
+const LABELS: [u8; 10] = [0, 0, 8, 1, 0, 0, 0, 2, 1, 0];
+
+#[test]
+fn idx_files() {
+    let folder = tempdir().unwrap();
+    assert_eq!(
+        Dataset::open(&idx(&folder, &IMAGES, &LABELS))
+            .unwrap()
+            .len(),
+        2
+    );
+    let images = "train-images-idx3-ubyte";
+    let parts = [
+        images,
+        "after byte 16",
+        "expected data for the sizes [2, 1, 2]",
+        "found 3 bytes",
+        "fetch or write",
+    ];
+    refusal(Dataset::open(&idx(&folder, &IMAGES[..19], &LABELS)), &parts);
+    refusal(
+        Dataset::open(&idx(&folder, &IMAGES[..9], &LABELS)),
+        &[images, "header", "found 9 bytes"],
+    );
+    refusal(
+        Dataset::open(&idx(&folder, &LABELS, &LABELS)),
+        &[images, "header", "08, 01"],
+    );
+    let parts = [
+        "train-labels-idx1-ubyte",
+        "expected 2 (the images)",
+        "found 1",
+        "belong together",
+    ];
+    refusal(
+        Dataset::open(&idx(&folder, &IMAGES, &[0, 0, 8, 1, 0, 0, 0, 1, 1])),
+        &parts,
+    );
+    let labels = folder.path().join("train-labels-idx1-ubyte");
+    refusal(
+        Dataset::open(&labels),
+        &["expected the images", "found the labels", "beside it"],
+    );
+    fs::remove_file(labels).unwrap();
+    let path = folder.path().join(images);
+    refusal(
+        Dataset::open(&path),
+        &[
+            images,
+            "train-labels-idx1-ubyte",
+            "no such file",
+            "into one folder",
+        ],
+    );
+}
+
+#[test]
+fn truncated_gzip() {
+    let folder = tempdir().unwrap();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&IMAGES).unwrap();
+    let packed = encoder.finish().unwrap();
+    let path = idx(&folder, &packed, &LABELS);
+    assert_eq!(Dataset::open(&path).unwrap().len(), 2);
+    cut(&path, packed.len() - 6);
+    refusal(
+        Dataset::open(&path),
+        &[
+            "train-images-idx3-ubyte",
+            "expected whole gzip data",
+            "fetch the file again",
+        ],
+    );
+}
+
+#[test]
+fn train_and_test_of_different_classes() {
+    let folder = tempdir().unwrap();
+    let open = |name, labels: &[i64], classes: &[&str]| {
+        Dataset::open(&parquet_set(&folder, name, labels, classes)).unwrap()
+    };
+    let train = open("train.parquet", &[0, 1], &["cat", "dog"]);
+    check_same_classes(&train, &open("same.parquet", &[1], &["cat", "dog"])).unwrap();
+    let parts = [
+        "test.parquet: classes",
+        "train.parquet",
+        "without dog and with frog",
+        "; give train and test",
+    ];
+    refusal(
+        check_same_classes(&train, &open("test.parquet", &[0], &["cat", "frog"])),
+        &parts,
+    );
+    let parts = ["in another order", "class 0 is dog instead of cat"];
+    refusal(
+        check_same_classes(&train, &open("test.parquet", &[0], &["dog", "cat"])),
+        &parts,
+    );
+    refusal(
+        check_same_classes(&train, &digits_train().unwrap()),
+        &[
+            "builtin:digits-train: classes",
+            "found 10 classes",
+            "5 more",
+        ],
+    );
+    // Without names, a test set may lack the last classes, but not have more.
+    let (more, fewer) = (
+        open("three.parquet", &[0, 2], &[]),
+        open("two.parquet", &[1], &[]),
+    );
+    check_same_classes(&more, &fewer).unwrap();
+    refusal(
+        check_same_classes(&fewer, &more),
+        &["three.parquet", "two.parquet", "with 2"],
+    );
+}

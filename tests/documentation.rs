@@ -1,0 +1,100 @@
+//! Every `ascribe` command in a `sh` block of README.md, typed in order in an empty folder, does its work.
+
+use assert_cmd::Command;
+use std::path::Path;
+
+/// The lines of all ```sh blocks that call the program.
+fn commands(text: &str) -> Vec<Vec<String>> {
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        match line.trim() {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            line if inside && line.starts_with("ascribe ") => {
+                found.push(line.split_whitespace().skip(1).map(str::to_owned).collect());
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Pixels of the embedded digits as features, the `train.npz` and `test.npz` of the README.
+fn write_features(folder: &Path) {
+    use ascribe::data::{digits_test, digits_train};
+    for (name, set) in [
+        ("train.npz", digits_train().unwrap()),
+        ("test.npz", digits_test().unwrap()),
+    ] {
+        let images: Vec<_> = (0..200).map(|id| set.get(id).unwrap()).collect();
+        let features = ndarray::Array2::from_shape_fn((200, 64), |(row, column)| {
+            f32::from(images[row].image.pixels[column]) / 255.0
+        });
+        let labels: ndarray::Array1<i64> =
+            images.iter().map(|example| example.label as i64).collect();
+        let mut file =
+            ndarray_npy::NpzWriter::new(std::fs::File::create(folder.join(name)).unwrap());
+        file.add_array("features", &features).unwrap();
+        file.add_array("labels", &labels).unwrap();
+        file.finish().unwrap();
+    }
+}
+
+#[test]
+fn the_readme_does_what_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let commands = commands(&std::fs::read_to_string(root.join("README.md")).unwrap());
+    assert!(commands.len() >= 7, "{commands:?}");
+    let folder = tempfile::tempdir().unwrap();
+    write_features(folder.path());
+    for words in &commands {
+        let output = Command::cargo_bin("ascribe")
+            .unwrap()
+            .args(words)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "ascribe {}: {}",
+            words.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let demo = folder.path().join("ascribe-demo");
+    for stem in ["figure5", "figure6"] {
+        for format in ["svg", "png", "csv"] {
+            assert!(
+                std::fs::metadata(demo.join(format!("{stem}.{format}")))
+                    .unwrap()
+                    .len()
+                    > 500,
+                "{stem}.{format}"
+            );
+        }
+    }
+    for run in [
+        "ascribe-demo/natural",
+        "ascribe-demo/robust",
+        "robust-rank",
+        "features-rank",
+    ] {
+        let record = ascribe::artefact::RunFolder::read(folder.path().join(run)).unwrap();
+        let accuracy: f64 = record.result("test_accuracy").unwrap();
+        assert!(accuracy > 0.5, "{run}: {accuracy}");
+    }
+    // Again into the same folder: the demo replaces its own results, but nothing else.
+    std::fs::write(demo.join("notes.txt"), "mine").unwrap();
+    let output = Command::cargo_bin("ascribe")
+        .unwrap()
+        .arg("demo")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && message.contains("notes.txt") && message.lines().count() == 1,
+        "{message}"
+    );
+}

@@ -1,0 +1,238 @@
+//! `ascribe figure` on small finished runs.
+
+use ascribe::artefact::{Input, Options, RunFolder};
+use ascribe::data::Dataset;
+use ascribe::influence::{QueryRanking, RankedImage, write_rankings};
+use assert_cmd::Command;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const TRAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/digits/train.parquet");
+const TEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/digits/test.parquet");
+
+/// Every query's six images: its own class except where (query + rank) is a multiple of `period`.
+fn rankings(queries: &Dataset, train: &Dataset, period: usize) -> Vec<QueryRanking> {
+    let of_class: Vec<Vec<usize>> = (0..10)
+        .map(|class| {
+            (0..train.len())
+                .filter(|id| train.label(*id) == class)
+                .collect()
+        })
+        .collect();
+    let query = |query: usize| {
+        let query_label = queries.label(query);
+        let image = |rank: usize| {
+            let train_label = if (query + rank) % period == 0 {
+                (query_label + 1) % 10
+            } else {
+                query_label
+            };
+            let train = of_class[train_label][(query + 11 * rank) % 80];
+            RankedImage {
+                train,
+                train_label,
+                score: 0.1 / rank as f64,
+            }
+        };
+        let helpful = (1..=6).map(image).collect();
+        QueryRanking {
+            query,
+            query_label,
+            query_prediction: query_label,
+            helpful,
+            harmful: Vec::new(),
+        }
+    };
+    (0..queries.len()).map(query).collect()
+}
+
+fn input(role: &str, set: &Dataset) -> Input {
+    let (path, digest) = (set.path().to_path_buf(), set.digest().to_owned());
+    Input {
+        role: role.into(),
+        path,
+        digest,
+        rows: Some(set.len()),
+    }
+}
+
+/// A finished run as `ascribe rank` leaves it.
+fn run(place: &Path, name: &str, period: usize, inputs: Option<Vec<Input>>) -> PathBuf {
+    let (train, test) = (
+        Dataset::open(Path::new(TRAIN)).unwrap(),
+        Dataset::open(Path::new(TEST)).unwrap(),
+    );
+    let inputs = inputs.unwrap_or_else(|| vec![input("train", &train), input("test", &test)]);
+    let folder = place.join(name);
+    let run =
+        RunFolder::open_or_create(&folder, "rank", Vec::new(), Options::new(), inputs).unwrap();
+    let write = |file, queries| {
+        write_rankings(
+            &run.file(file),
+            &rankings(queries, &train, period),
+            &BTreeMap::new(),
+        )
+    };
+    write("rankings.parquet", &test).unwrap();
+    write("train_rankings.parquet", &train).unwrap();
+    run.finish().unwrap();
+    folder
+}
+
+fn figure(place: &Path, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::cargo_bin("ascribe")
+        .unwrap()
+        .current_dir(place)
+        .arg("figure")
+        .args(arguments)
+        .output()
+        .unwrap();
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout).unwrap());
+    }
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(message.lines().count(), 1, "{message}");
+    Err(message)
+}
+
+#[test]
+fn both_figures_come_from_finished_runs() {
+    let place = tempfile::tempdir().unwrap();
+    run(place.path(), "natural", 2, None);
+    run(place.path(), "robust", 5, None);
+    let out = place.path().join("figures");
+    let printed = figure(
+        place.path(),
+        &["6", "natural", "robust", "--out", "figures"],
+    )
+    .unwrap();
+    assert_eq!(
+        printed,
+        "figures/figure6.svg\nfigures/figure6.png\nfigures/figure6.csv\n"
+    );
+    let mut table = csv::Reader::from_path(out.join("figure6.csv")).unwrap();
+    let matches = |row: &csv::StringRecord| row[5].parse::<f64>().unwrap();
+    let rows: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
+    let test: Vec<(&str, f64)> = rows
+        .iter()
+        .filter(|row| &row[0] == "b" && &row[4] == "1")
+        .map(|row| (&row[2], matches(row)))
+        .collect();
+    // Of 797 queries 399 are even and 159 leave 4 after division by 5.
+    assert_eq!(
+        test,
+        [
+            ("natural", 100.0 * 399.0 / 797.0),
+            ("robust", 100.0 * 638.0 / 797.0)
+        ]
+    );
+
+    let named = [
+        "5",
+        "robust",
+        "natural",
+        "--names",
+        "L2 robust,plain",
+        "--format",
+        "svg",
+        "--seed",
+        "3",
+        "--out",
+        "figures",
+    ];
+    let printed = figure(place.path(), &named).unwrap();
+    assert_eq!(printed, "figures/figure5.svg\nfigures/figure5.csv\n");
+    let first = std::fs::read_to_string(out.join("figure5.csv")).unwrap();
+    assert_eq!(first.lines().count(), 21);
+    assert!(
+        first.lines().nth(1).unwrap().contains("L2 robust")
+            && first.lines().nth(2).unwrap().contains("plain")
+    );
+    figure(place.path(), &named).unwrap();
+    assert_eq!(
+        std::fs::read_to_string(out.join("figure5.csv")).unwrap(),
+        first
+    );
+    let other: Vec<&str> = named
+        .iter()
+        .map(|word| if *word == "3" { "4" } else { word })
+        .collect();
+    figure(place.path(), &other).unwrap();
+    assert_ne!(
+        std::fs::read_to_string(out.join("figure5.csv")).unwrap(),
+        first
+    );
+}
+
+#[test]
+fn runs_that_do_not_do_are_refused_in_one_line() {
+    let place = tempfile::tempdir().unwrap();
+    let natural = run(place.path(), "natural", 2, None);
+    let refused = |arguments: &[&str]| {
+        let message =
+            figure(place.path(), &[arguments, &["--out", "figures"]].concat()).unwrap_err();
+        assert!(!place.path().join("figures").exists());
+        message
+    };
+    let absent = refused(&["6", "natural", "robust"]);
+    assert!(
+        absent.starts_with("ascribe: robust: cannot read"),
+        "{absent}"
+    );
+    assert!(refused(&["6", "natural", "natural"]).contains("two runs are called natural"));
+    assert!(refused(&["6", "natural", "--names", "a,b"]).contains("2 names for 1 runs"));
+
+    std::fs::remove_file(natural.join("train_rankings.parquet")).unwrap();
+    let skipped = refused(&["6", "natural"]);
+    assert!(
+        skipped.contains("holds no train_rankings.parquet") && skipped.contains("--skip-train"),
+        "{skipped}"
+    );
+    figure(place.path(), &["5", "natural", "--out", "fifth"]).unwrap();
+}
+
+#[test]
+fn data_that_changed_or_differs_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let (train, test) = (
+        Dataset::open(Path::new(TRAIN)).unwrap(),
+        Dataset::open(Path::new(TEST)).unwrap(),
+    );
+    let changed = Input {
+        digest: "0".repeat(64),
+        ..input("train", &train)
+    };
+    run(
+        place.path(),
+        "changed",
+        2,
+        Some(vec![changed, input("test", &test)]),
+    );
+    let message = figure(place.path(), &["5", "changed", "--out", "figures"]).unwrap_err();
+    assert!(
+        message.contains("train.parquet: has changed since changed was made"),
+        "{message}"
+    );
+
+    run(
+        place.path(),
+        "without",
+        2,
+        Some(vec![input("train", &train)]),
+    );
+    let message = figure(place.path(), &["5", "without", "--out", "figures"]).unwrap_err();
+    assert!(message.contains("run.json: inputs, role test"), "{message}");
+
+    run(place.path(), "natural", 2, None);
+    run(
+        place.path(),
+        "other",
+        2,
+        Some(vec![input("train", &train), input("test", &train)]),
+    );
+    let message = figure(place.path(), &["5", "natural", "other", "--out", "figures"]).unwrap_err();
+    assert!(
+        message.contains("test images of other") && message.contains("the same test images"),
+        "{message}"
+    );
+}

@@ -1,0 +1,518 @@
+//! Influence of the head against a dense f64 oracle that shares no code with it, on real digits and on made-up data;
+//! the numbers of leave-one-out retraining; and what must not change a score.
+
+use ascribe::data::{Dataset, digits_test, digits_train};
+use ascribe::derivative::head::{HeadInputs, SoftmaxHead};
+use ascribe::influence::{BlockSizes, Examples, FeatureSet, ScoreMatrix, score};
+use ascribe::operator::{Damped, HeadHessian, LinearOperator};
+use ascribe::solve::{Cg, Direct, Newton, Solver};
+use candle_core::{DType, Device, Tensor};
+use ndarray::{Array1, Array2, ArrayView1, Axis, concatenate, s};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+struct Set {
+    features: Array2<f64>,
+    labels: Vec<usize>,
+}
+
+impl Set {
+    fn tensor(&self) -> Tensor {
+        let values = self.features.iter().copied().collect();
+        Tensor::from_vec(values, self.features.dim(), &Device::Cpu).unwrap()
+    }
+
+    fn inputs(&self) -> HeadInputs {
+        HeadInputs::new(&self.tensor(), &self.labels, DType::F64).unwrap()
+    }
+
+    fn without(&self, row: usize) -> Self {
+        let keep: Vec<usize> = (0..self.labels.len())
+            .filter(|&other| other != row)
+            .collect();
+        Self {
+            features: self.features.select(Axis(0), &keep),
+            labels: keep.iter().map(|&row| self.labels[row]).collect(),
+        }
+    }
+
+    fn examples(&self, head: &SoftmaxHead, dtype: DType) -> Examples {
+        let ids: Vec<usize> = (0..self.labels.len()).collect();
+        Examples::new(
+            &FeatureSet {
+                features: &self.tensor(),
+                labels: &self.labels,
+                ids: &ids,
+            },
+            head,
+            dtype,
+        )
+        .unwrap()
+    }
+}
+
+/// Smooth made-up features in overlapping classes.
+fn made_up(count: usize, dimension: usize, classes: usize, phase: f64) -> Set {
+    let labels: Vec<usize> = (0..count)
+        .map(|row| (row * row + row / 3) % classes)
+        .collect();
+    let features = Array2::from_shape_fn((count, dimension), |(row, column)| {
+        let class = labels[row] as f64;
+        (1.3 * class * (column as f64 + 1.0)).cos()
+            + 1.5 * (12.9898 * (row as f64 + phase) + 78.233 * column as f64).sin()
+    });
+    Set { features, labels }
+}
+
+/// The digits with values 0, 1/16, … 1.
+fn digits(dataset: &Dataset) -> Set {
+    let mut values = Vec::new();
+    for id in 0..dataset.len() {
+        let pixels = dataset.get(id).unwrap().image.pixels;
+        values.extend(
+            pixels
+                .iter()
+                .map(|&byte| (f64::from(byte) * 16.0 / 255.0).round() / 16.0),
+        );
+    }
+    let features = Array2::from_shape_vec((dataset.len(), 64), values).unwrap();
+    Set {
+        features,
+        labels: dataset.labels().to_vec(),
+    }
+}
+
+const DIGITS_L2: f64 = 0.01;
+
+struct Digits {
+    train: Set,
+    test: Set,
+    head: SoftmaxHead,
+}
+
+static DIGITS: LazyLock<Digits> = LazyLock::new(|| {
+    let (train, test) = (
+        digits(&digits_train().unwrap()),
+        digits(&digits_test().unwrap()),
+    );
+    let head = fit(&train, 10, DIGITS_L2);
+    Digits { train, test, head }
+});
+
+fn fit(set: &Set, classes: usize, l2: f64) -> SoftmaxHead {
+    let start =
+        SoftmaxHead::zeros(classes, set.features.ncols(), DType::F64, &Device::Cpu).unwrap();
+    Newton::new(l2).fit(&set.inputs(), start).unwrap().head
+}
+
+/// Per-example gradients and the Hessian by definition, all in plain loops, inverted by Gauss–Jordan elimination.
+mod oracle {
+    use super::*;
+
+    fn probabilities(parameters: &Array2<f64>, input: ArrayView1<f64>) -> Array1<f64> {
+        let exponentials = parameters.dot(&input).mapv(f64::exp);
+        let sum = exponentials.sum();
+        exponentials / sum
+    }
+
+    fn inputs(set: &Set) -> Array2<f64> {
+        concatenate![Axis(1), set.features, Array2::ones((set.labels.len(), 1))]
+    }
+
+    fn gradients(parameters: &Array2<f64>, set: &Set) -> Array2<f64> {
+        let inputs = inputs(set);
+        let columns = inputs.ncols();
+        let mut gradients = Array2::zeros((set.labels.len(), parameters.len()));
+        for (row, input) in inputs.rows().into_iter().enumerate() {
+            let mut residual = probabilities(parameters, input);
+            residual[set.labels[row]] -= 1.0;
+            for class in 0..parameters.nrows() {
+                let part = &input * residual[class];
+                gradients
+                    .slice_mut(s![row, class * columns..(class + 1) * columns])
+                    .assign(&part);
+            }
+        }
+        gradients
+    }
+
+    pub fn hessian(parameters: &Array2<f64>, set: &Set, l2: f64) -> Array2<f64> {
+        let (inputs, classes) = (inputs(set), parameters.nrows());
+        let (count, columns) = inputs.dim();
+        let mut hessian = Array2::eye(parameters.len()) * l2;
+        for input in inputs.rows() {
+            let p = probabilities(parameters, input);
+            let outer = input.insert_axis(Axis(1)).dot(&input.insert_axis(Axis(0)));
+            for c in 0..classes {
+                for k in 0..classes {
+                    let weight = p[c] * (f64::from(u8::from(c == k)) - p[k]) / count as f64;
+                    let block = s![
+                        c * columns..(c + 1) * columns,
+                        k * columns..(k + 1) * columns
+                    ];
+                    hessian.slice_mut(block).scaled_add(weight, &outer);
+                }
+            }
+        }
+        hessian
+    }
+
+    /// Gauss–Jordan elimination with row pivoting.
+    pub fn inverse(matrix: &Array2<f64>) -> Array2<f64> {
+        let size = matrix.nrows();
+        let mut work = concatenate![Axis(1), *matrix, Array2::eye(size)];
+        for column in 0..size {
+            let larger = |a: &usize, b: &usize| {
+                work[[*a, column]]
+                    .abs()
+                    .total_cmp(&work[[*b, column]].abs())
+            };
+            let pivot = (column..size).max_by(larger).unwrap();
+            for entry in 0..2 * size {
+                work.swap([column, entry], [pivot, entry]);
+            }
+            let scaled = &work.row(column) / work[[column, column]];
+            work.row_mut(column).assign(&scaled);
+            for row in (0..size).filter(|&row| row != column) {
+                let factor = work[[row, column]];
+                work.row_mut(row).scaled_add(-factor, &scaled);
+            }
+        }
+        work.slice(s![.., size..]).to_owned()
+    }
+
+    /// The largest eigenvalue of a symmetric positive definite matrix, by power iteration.
+    pub fn largest_eigenvalue(matrix: &Array2<f64>) -> f64 {
+        let mut vector = Array1::from_shape_fn(matrix.nrows(), |i| 1.0 + (i as f64).sin());
+        let mut value = 0.0;
+        for _ in 0..1000 {
+            let product = matrix.dot(&vector);
+            value = product.dot(&product).sqrt();
+            vector = product / value;
+        }
+        value
+    }
+
+    pub fn scores(
+        head: &SoftmaxHead,
+        train: &Set,
+        queries: &Set,
+        l2: f64,
+        damping: f64,
+    ) -> Array2<f64> {
+        let parameters = parameters(head);
+        let curvature = hessian(&parameters, train, l2 + damping);
+        let inverse = inverse(&curvature);
+        gradients(&parameters, queries)
+            .dot(&inverse)
+            .dot(&gradients(&parameters, train).t())
+            / train.labels.len() as f64
+    }
+
+    pub fn parameters(head: &SoftmaxHead) -> Array2<f64> {
+        let values = head.parameters().flatten_all().unwrap().to_vec1().unwrap();
+        Array2::from_shape_vec((head.class_count(), head.feature_count() + 1), values).unwrap()
+    }
+}
+
+struct Settings<'a> {
+    solver: &'a dyn Solver,
+    dtype: DType,
+    l2: f64,
+    damping: f64,
+    blocks: BlockSizes,
+    row_chunk: usize,
+}
+
+const BLOCKS: BlockSizes = BlockSizes {
+    queries: 64,
+    training: 128,
+};
+
+impl<'a> Settings<'a> {
+    fn new(solver: &'a dyn Solver, dtype: DType, l2: f64, damping: f64) -> Self {
+        Self {
+            solver,
+            dtype,
+            l2,
+            damping,
+            blocks: BLOCKS,
+            row_chunk: 1024,
+        }
+    }
+
+    fn scores(&self, head: &SoftmaxHead, train: &Set, queries: &Set) -> Array2<f64> {
+        let (train, queries) = (
+            train.examples(head, self.dtype),
+            queries.examples(head, self.dtype),
+        );
+        let head = head.to_dtype(self.dtype).unwrap();
+        let hessian = HeadHessian::new(&head, train.inputs(), self.l2)
+            .unwrap()
+            .with_row_chunk(self.row_chunk);
+        let curvature = Damped::new(&hessian, self.damping).unwrap();
+        let inverse = self.solver.prepare(&curvature).unwrap();
+        let mut matrix = ScoreMatrix::default();
+        let reports = score(
+            &*inverse,
+            &train,
+            &queries,
+            self.blocks,
+            &BTreeMap::new(),
+            &mut [&mut matrix],
+        )
+        .unwrap();
+        assert!(
+            reports.iter().all(|report| report.outcome.is_success()),
+            "{reports:?}"
+        );
+        matrix.scores
+    }
+}
+
+fn relative_error(found: &Array2<f64>, expected: &Array2<f64>) -> f64 {
+    let norm = |matrix: &Array2<f64>| matrix.iter().map(|value| value * value).sum::<f64>().sqrt();
+    norm(&(found - expected)) / norm(expected)
+}
+
+fn ranks(values: ArrayView1<f64>) -> Array1<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let mut ranks = Array1::zeros(values.len());
+    order
+        .iter()
+        .enumerate()
+        .for_each(|(rank, &position)| ranks[position] = rank as f64);
+    ranks
+}
+
+fn pearson(a: ArrayView1<f64>, b: ArrayView1<f64>) -> f64 {
+    let (a, b) = (&a - a.mean().unwrap(), &b - b.mean().unwrap());
+    a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt()
+}
+
+fn spearman(a: ArrayView1<f64>, b: ArrayView1<f64>) -> f64 {
+    pearson(ranks(a).view(), ranks(b).view())
+}
+
+/// The share of `expected`'s `top` highest that are among `found`'s.
+fn overlap(found: ArrayView1<f64>, expected: ArrayView1<f64>, top: usize) -> f64 {
+    let first = |values| ranks(values).mapv(|rank| rank >= (values.len() - top) as f64);
+    let both = first(found)
+        .iter()
+        .zip(&first(expected))
+        .filter(|(a, b)| **a && **b)
+        .count();
+    both as f64 / top as f64
+}
+
+const TIGHT: Cg = Cg {
+    tolerance: 1e-12,
+    iterations: 2000,
+};
+
+#[test]
+fn f64_scores_equal_the_oracle() {
+    let (train, queries) = (made_up(90, 7, 4, 0.0), made_up(40, 7, 4, 0.5));
+    let head = fit(&train, 4, 0.02);
+    for damping in [0.0, 0.05] {
+        let expected = oracle::scores(&head, &train, &queries, 0.02, damping);
+        for solver in [&Direct as &dyn Solver, &TIGHT] {
+            let found =
+                Settings::new(solver, DType::F64, 0.02, damping).scores(&head, &train, &queries);
+            let error = relative_error(&found, &expected);
+            assert!(error < 1e-11, "damping {damping}: {error:e}");
+        }
+    }
+}
+
+#[test]
+fn digits_scores_equal_the_oracle_in_both_precisions() {
+    let Digits { train, test, head } = &*DIGITS;
+    let queries = Set {
+        features: test.features.slice(s![..200, ..]).to_owned(),
+        labels: test.labels[..200].to_vec(),
+    };
+    let expected = oracle::scores(head, train, &queries, DIGITS_L2, 1e-3);
+    let loose = Cg {
+        tolerance: 1e-5,
+        iterations: 500,
+    };
+    let cases: [(&dyn Solver, DType); 4] = [
+        (&Direct, DType::F64),
+        (&TIGHT, DType::F64),
+        (&Direct, DType::F32),
+        (&loose, DType::F32),
+    ];
+    for (solver, dtype) in cases {
+        let found = Settings::new(solver, dtype, DIGITS_L2, 1e-3).scores(head, train, &queries);
+        let error = relative_error(&found, &expected);
+        let rows = || found.rows().into_iter().zip(expected.rows());
+        let lowest = rows()
+            .map(|(found, expected)| spearman(found, expected))
+            .fold(1.0, f64::min);
+        let shared = rows()
+            .map(|(found, expected)| overlap(found, expected, 100))
+            .sum::<f64>()
+            / 200.0;
+        println!(
+            "{dtype:?}: relative error {error:e}, lowest Spearman {lowest}, top-100 overlap {shared}"
+        );
+        assert!(error < if dtype == DType::F64 { 1e-10 } else { 1e-4 });
+        assert!(lowest >= 0.9999 && shared >= 0.999);
+    }
+}
+
+#[test]
+fn digits_loss_accuracy_and_condition_number_are_the_published_ones() {
+    let Digits { train, test, head } = &*DIGITS;
+    let outputs = head.outputs(&train.inputs()).unwrap();
+    assert!(
+        (outputs.mean_loss() - 0.395219).abs() < 5e-7,
+        "{}",
+        outputs.mean_loss()
+    );
+    let outputs = head.outputs(&test.inputs()).unwrap();
+    let accuracy = outputs.accuracy(&test.labels);
+    assert!((accuracy - 0.9184).abs() < 5e-5, "{accuracy}");
+    let hessian = HeadHessian::new(head, &train.inputs(), DIGITS_L2)
+        .unwrap()
+        .dense()
+        .unwrap();
+    assert!(
+        relative_error(
+            &hessian,
+            &oracle::hessian(&oracle::parameters(head), train, DIGITS_L2)
+        ) < 1e-13
+    );
+    let condition = oracle::largest_eigenvalue(&hessian)
+        * oracle::largest_eigenvalue(&oracle::inverse(&hessian));
+    assert!((condition - 92.9).abs() < 0.05, "{condition}");
+}
+
+/// The 50 training digits with the largest |score| for the test digit with the largest loss, each left out (the divisor
+/// n kept) and the head fitted anew: predicted against actual rise of the loss, the slope that of a least-squares line.
+#[test]
+fn digits_leave_one_out_agrees_as_published() {
+    let Digits { train, test, head } = &*DIGITS;
+    let losses = head.outputs(&test.inputs()).unwrap().losses;
+    let worst = (0..losses.len()).fold(0, |worst, row| {
+        if losses[row] > losses[worst] {
+            row
+        } else {
+            worst
+        }
+    });
+    assert_eq!(worst, 660);
+    assert!((losses[worst] - 3.918858).abs() < 5e-7, "{}", losses[worst]);
+    let query = Set {
+        features: test.features.slice(s![worst..=worst, ..]).to_owned(),
+        labels: vec![test.labels[worst]],
+    };
+    let scores = Settings::new(&Direct, DType::F64, DIGITS_L2, 0.0).scores(head, train, &query);
+    let mut order: Vec<usize> = (0..train.labels.len()).collect();
+    order.sort_by(|a, b| scores[[0, *b]].abs().total_cmp(&scores[[0, *a]].abs()));
+    let predicted: Array1<f64> = order[..50].iter().map(|&row| scores[[0, row]]).collect();
+    let refit = |&row: &usize| refitted_loss(train, row, head, DIGITS_L2, &query) - losses[worst];
+    let actual: Array1<f64> = order[..50].iter().map(refit).collect();
+    let centred = &actual - actual.mean().unwrap();
+    let slope = predicted.dot(&centred) / centred.dot(&centred);
+    let (pearson, spearman) = (
+        pearson(predicted.view(), actual.view()),
+        spearman(predicted.view(), actual.view()),
+    );
+    println!("Pearson {pearson}, Spearman {spearman}, slope {slope}");
+    assert!((pearson - 0.99963).abs() < 5e-6);
+    assert!((spearman - 0.9953).abs() < 5e-5);
+    assert!((slope - 0.9397).abs() < 5e-5);
+}
+
+/// The loss of `query` at the minimiser of (1/n) Σ_{j≠row} ℓ_j + l2/2·‖θ‖².
+fn refitted_loss(train: &Set, row: usize, start: &SoftmaxHead, l2: f64, query: &Set) -> f64 {
+    let count = train.labels.len() as f64;
+    // Dividing by n − 1 instead of n is the same minimiser at an l2 larger by n / (n − 1).
+    let refitted = Newton::new(l2 * count / (count - 1.0))
+        .fit(&train.without(row).inputs(), start.clone())
+        .unwrap()
+        .head;
+    refitted.outputs(&query.inputs()).unwrap().losses[0]
+}
+
+#[test]
+fn a_positive_score_means_that_leaving_the_image_out_raises_the_loss() {
+    let (train, query) = (made_up(30, 3, 3, 0.0), made_up(1, 3, 3, 0.5));
+    let head = fit(&train, 3, 0.1);
+    let before = head.outputs(&query.inputs()).unwrap().losses[0];
+    let scores = Settings::new(&Direct, DType::F64, 0.1, 0.0).scores(&head, &train, &query);
+    let largest = scores
+        .iter()
+        .fold(0.0f64, |largest, score| largest.max(score.abs()));
+    let (mut helpful, mut harmful) = (0, 0);
+    for row in 0..30 {
+        let rise = refitted_loss(&train, row, &head, 0.1, &query) - before;
+        let score = scores[[0, row]];
+        if score.abs() > 0.05 * largest {
+            assert!(
+                rise.signum() == score.signum() && (rise / score - 1.0).abs() < 0.5,
+                "{row}: {rise} {score}"
+            );
+            if score > 0.0 {
+                helpful += 1
+            } else {
+                harmful += 1
+            }
+        }
+    }
+    assert!(helpful >= 3 && harmful >= 3);
+}
+
+/// Tolerances: 1e-13 relative in f64 and 1e-5 in f32 where a sum is taken in another order; threads change nothing.
+#[test]
+fn scores_do_not_depend_on_blocks_chunks_or_threads() {
+    let (train, queries) = (made_up(150, 20, 5, 0.0), made_up(90, 20, 5, 0.5));
+    let head = fit(&train, 5, 0.02);
+    let loose = Cg {
+        tolerance: 1e-6,
+        iterations: 500,
+    };
+    let cases: [(&dyn Solver, DType, f64); 4] = [
+        (&Direct, DType::F64, 1e-13),
+        (&TIGHT, DType::F64, 1e-10),
+        (&Direct, DType::F32, 1e-5),
+        (&loose, DType::F32, 1e-4),
+    ];
+    for (solver, dtype, tolerance) in cases {
+        let run = |blocks: BlockSizes, row_chunk: usize, threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let settings = Settings {
+                blocks,
+                row_chunk,
+                ..Settings::new(solver, dtype, 0.02, 0.01)
+            };
+            pool.install(|| settings.scores(&head, &train, &queries))
+        };
+        let reference = run(BLOCKS, 1024, 2);
+        assert_eq!(run(BLOCKS, 1024, 1), reference, "threads");
+        for (query_block, train_block, row_chunk) in
+            [(1, 150, 1024), (90, 1, 1024), (17, 23, 1024), (64, 128, 37)]
+        {
+            let found = run(
+                BlockSizes {
+                    queries: query_block,
+                    training: train_block,
+                },
+                row_chunk,
+                2,
+            );
+            let error = relative_error(&found, &reference);
+            println!("{dtype:?} {query_block} {train_block} {row_chunk}: {error:e}");
+            assert!(
+                error <= tolerance,
+                "{dtype:?} {query_block} {train_block} {row_chunk}: {error:e}"
+            );
+        }
+    }
+}
