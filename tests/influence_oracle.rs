@@ -2,8 +2,10 @@
 //! the numbers of leave-one-out retraining; and what must not change a score.
 
 use ascribe::data::{Dataset, digits_test, digits_train};
-use ascribe::derivative::head::{HeadInputs, SoftmaxHead};
-use ascribe::influence::{BlockSizes, Examples, FeatureSet, ScoreMatrix, score};
+use ascribe::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
+use ascribe::influence::{
+    BlockSizes, Examples, FeatureSet, Queries, ScoreMatrix, score, score_by_training,
+};
 use ascribe::operator::{Damped, HeadHessian, LinearOperator};
 use ascribe::solve::{Cg, Direct, Newton, Solver};
 use candle_core::{DType, Device, Tensor};
@@ -222,11 +224,13 @@ struct Settings<'a> {
     damping: f64,
     blocks: BlockSizes,
     row_chunk: usize,
+    /// Solve for the training images rather than the queries.
+    by_training: bool,
 }
 
 const BLOCKS: BlockSizes = BlockSizes {
-    queries: 64,
-    training: 128,
+    solved: 64,
+    gradients: 128,
 };
 
 impl<'a> Settings<'a> {
@@ -238,6 +242,7 @@ impl<'a> Settings<'a> {
             damping,
             blocks: BLOCKS,
             row_chunk: 1024,
+            by_training: false,
         }
     }
 
@@ -246,22 +251,28 @@ impl<'a> Settings<'a> {
             train.examples(head, self.dtype),
             queries.examples(head, self.dtype),
         );
-        let head = head.to_dtype(self.dtype).unwrap();
-        let hessian = HeadHessian::new(&head, train.inputs(), self.l2)
+        let coordinates = HeadCoordinates::of(train.inputs(), train.outputs()).unwrap();
+        let (train, queries) = (
+            train.in_coordinates(&coordinates).unwrap(),
+            queries.in_coordinates(&coordinates).unwrap(),
+        );
+        let inputs = train.axes_inputs();
+        let hessian = HeadHessian::in_coordinates(&coordinates, inputs, train.outputs(), self.l2)
             .unwrap()
             .with_row_chunk(self.row_chunk);
         let curvature = Damped::new(&hessian, self.damping).unwrap();
         let inverse = self.solver.prepare(&curvature).unwrap();
         let mut matrix = ScoreMatrix::default();
-        let reports = score(
-            &*inverse,
-            &train,
-            &queries,
-            self.blocks,
-            &BTreeMap::new(),
-            &mut [&mut matrix],
-        )
-        .unwrap();
+        let set = Queries {
+            examples: &queries,
+            sinks: &mut [&mut matrix],
+        };
+        let (inverse, blocks, digests) = (&*inverse, self.blocks, &BTreeMap::new());
+        let reports = if self.by_training {
+            score_by_training(inverse, &train, vec![set], blocks, digests).unwrap()
+        } else {
+            score(inverse, &train, set, blocks, digests).unwrap()
+        };
         assert!(
             reports.iter().all(|report| report.outcome.is_success()),
             "{reports:?}"
@@ -317,9 +328,17 @@ fn f64_scores_equal_the_oracle() {
     let head = fit(&train, 4, 0.02);
     for damping in [0.0, 0.05] {
         let expected = oracle::scores(&head, &train, &queries, 0.02, damping);
-        for solver in [&Direct as &dyn Solver, &TIGHT] {
-            let found =
-                Settings::new(solver, DType::F64, 0.02, damping).scores(&head, &train, &queries);
+        for (solver, by_training) in [
+            (&Direct as &dyn Solver, false),
+            (&Direct, true),
+            (&TIGHT, false),
+            (&TIGHT, true),
+        ] {
+            let settings = Settings {
+                by_training,
+                ..Settings::new(solver, DType::F64, 0.02, damping)
+            };
+            let found = settings.scores(&head, &train, &queries);
             let error = relative_error(&found, &expected);
             assert!(error < 1e-11, "damping {damping}: {error:e}");
         }
@@ -377,8 +396,9 @@ fn digits_loss_accuracy_and_condition_number_are_the_published_ones() {
     assert!((accuracy - 0.9184).abs() < 5e-5, "{accuracy}");
     let hessian = HeadHessian::new(head, &train.inputs(), DIGITS_L2)
         .unwrap()
-        .dense()
-        .unwrap();
+        .dense(DType::F64)
+        .unwrap()
+        .to_array();
     assert!(
         relative_error(
             &hessian,
@@ -501,8 +521,8 @@ fn scores_do_not_depend_on_blocks_chunks_or_threads() {
         {
             let found = run(
                 BlockSizes {
-                    queries: query_block,
-                    training: train_block,
+                    solved: query_block,
+                    gradients: train_block,
                 },
                 row_chunk,
                 2,

@@ -64,7 +64,7 @@ fn a_fitted_head_is_stored_and_gives_the_same_scores_when_read_back() {
         "{out}"
     );
     assert!(
-        err.contains("test: 9 queries scored") && err.contains("train: 40 queries scored"),
+        err.contains("test: 360 scores") && err.contains("train: 1600 scores"),
         "{err}"
     );
     let with_head = [
@@ -90,8 +90,8 @@ fn a_fitted_head_is_stored_and_gives_the_same_scores_when_read_back() {
         serde_json::from_slice(&std::fs::read(folder.path().join("b/run.json")).unwrap()).unwrap();
     assert_eq!(record["status"], "finished");
     assert_eq!(
-        record["results"]["solves"]["test"]["outcomes"]["converged"],
-        9
+        record["results"]["solves"]["train"]["outcomes"]["converged"],
+        40
     );
     assert_eq!(record["options"]["tolerance"], 1e-10);
     assert!(record["results"]["gradient_norm"].as_f64().unwrap() < 1e-9);

@@ -11,11 +11,13 @@
 //! The softmax of one row is computed in f64 whatever the precision of the features, and the residual of the label's
 //! class as −Σ_{c≠y} π_c: in f32 π_y − 1 would lose all digits for the well-fitted images.
 
+mod coordinates;
 mod inputs;
 mod outer_product;
 #[cfg(test)]
 mod tests;
 
+pub use coordinates::HeadCoordinates;
 pub use inputs::HeadInputs;
 pub(crate) use outer_product::outer_product;
 
@@ -241,6 +243,11 @@ impl HeadOutputs {
             losses,
             predictions,
         })
+    }
+
+    /// C.
+    pub fn class_count(&self) -> usize {
+        self.probabilities.dims()[1]
     }
 
     /// Gradients r ⊗ a of the losses of the rows in `range`, `[range.len(), p]`.

@@ -1,6 +1,8 @@
 //! One side of the scores, training images or queries: features, labels, ids, and what the head says about them.
 
-use crate::derivative::head::{HeadInputs, HeadOutputs, SoftmaxHead};
+use crate::derivative::head::{
+    HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead, outer_product,
+};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use std::ops::Range;
@@ -21,6 +23,10 @@ pub struct Examples {
     ids: Vec<usize>,
     inputs: HeadInputs,
     outputs: HeadOutputs,
+    /// ∂ℓ/∂(logit axes), `[n, w]`: a gradient is this ⊗ that.
+    left: Tensor,
+    /// Inputs in feature axes, `[n, d + 1]`.
+    right: Tensor,
 }
 
 impl Examples {
@@ -41,9 +47,38 @@ impl Examples {
         let outputs = head.to_dtype(dtype)?.outputs(&inputs)?;
         Ok(Self {
             ids: set.ids.to_vec(),
+            left: outputs.residuals.clone(),
+            right: inputs.rows().clone(),
             inputs,
             outputs,
         })
+    }
+
+    /// The same images with their gradients in `coordinates`.
+    ///
+    /// # Errors
+    /// Sizes that do not fit, or a tensor operation failed.
+    pub fn in_coordinates(self, coordinates: &HeadCoordinates) -> Result<Self> {
+        Ok(Self {
+            left: coordinates.residuals(&self.outputs)?,
+            right: coordinates.inputs(&self.inputs)?,
+            ..self
+        })
+    }
+
+    /// ∂ℓ/∂(logit axes), `[n, w]`.
+    pub fn residuals(&self) -> &Tensor {
+        &self.left
+    }
+
+    /// The inputs in feature axes, `[n, d + 1]`.
+    pub fn axes_inputs(&self) -> &Tensor {
+        &self.right
+    }
+
+    /// Parameters of a gradient, w·(d + 1).
+    pub fn parameter_count(&self) -> usize {
+        self.left.dims()[1] * self.right.dims()[1]
     }
 
     /// How many images.
@@ -73,6 +108,9 @@ impl Examples {
 
     /// Loss gradients of the rows in `range`, `[range.len(), p]`.
     pub(super) fn gradients(&self, range: Range<usize>) -> Result<Tensor> {
-        self.outputs.gradients(&self.inputs, range)
+        outer_product(
+            &self.left.narrow(0, range.start, range.len())?,
+            &self.right.narrow(0, range.start, range.len())?,
+        )
     }
 }

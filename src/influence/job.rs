@@ -1,14 +1,16 @@
 //! A whole run for the head: every test image and every training image as a query, and the files that a run leaves.
 
 use super::{
-    BlockSizes, Diagonal, Examples, FeatureSet, QueryRanking, ScoreBlock, ScoreFile, ScoreHeader,
-    ScoreSink, Solves, TopRanks, score, write_rankings, write_self_influence, write_solves,
+    BlockSizes, Diagonal, Examples, FeatureSet, Queries, QueryRanking, ScoreBlock, ScoreFile,
+    ScoreHeader, ScoreSink, Solves, TopRanks, score, score_by_training, write_rankings,
+    write_self_influence, write_solves,
 };
 use crate::Result;
-use crate::derivative::head::SoftmaxHead;
+use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
 use crate::operator::{Damped, HeadHessian};
 use crate::solve::{Cg, Direct, Inverse, Method, Solver};
 use candle_core::DType;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -35,7 +37,7 @@ pub struct RankOptions {
     pub scores: bool,
     /// Whether the training images are queries too (self-influence, train-on-train rankings).
     pub train_queries: bool,
-    /// Rows in a step; about 32 MiB where not given.
+    /// Rows in a step; 256 MiB of solutions and 32 MiB of gradients where not given.
     pub blocks: Option<BlockSizes>,
 }
 
@@ -92,7 +94,7 @@ pub struct RankJob<'a> {
     pub digests: BTreeMap<String, String>,
 }
 
-/// Told of progress: which images are the queries (`test` or `train`), how many are scored, how many there are.
+/// Told of progress: which images are the queries (`test` or `train`), how many scores are done, of how many.
 pub type Progress<'a> = dyn FnMut(&str, usize, usize) + 'a;
 
 /// What a run says about itself.
@@ -108,7 +110,7 @@ pub struct RankSummary {
     pub test_accuracy: f64,
     /// ‖∇‖ of the training objective at the head: influence assumes that it is small.
     pub gradient_norm: f64,
-    /// How the solves ended: the test queries, then the training images where they are queries too.
+    /// How the solves ended: those of the test queries, or of the training images where these are fewer or queries too.
     pub solves: Vec<Solves>,
 }
 
@@ -125,20 +127,26 @@ impl RankJob<'_> {
         let options = &self.options;
         let train = Examples::new(&self.train, self.head, options.precision)?;
         let test = Examples::new(&self.test, self.head, options.precision)?;
-        let head = self.head.to_dtype(options.precision)?;
-        let hessian = HeadHessian::new(&head, train.inputs(), options.l2)?;
+        let coordinates = HeadCoordinates::of(train.inputs(), train.outputs())?;
+        let gradient = self.gradient_norm(&train)?;
+        let (train, test) = (
+            train.in_coordinates(&coordinates)?,
+            test.in_coordinates(&coordinates)?,
+        );
+        let hessian = HeadHessian::in_coordinates(
+            &coordinates,
+            train.axes_inputs(),
+            train.outputs(),
+            options.l2,
+        )?;
         let curvature = Damped::new(&hessian, options.damping)?;
         let inverse = options.solver().prepare(&curvature)?;
-        let gradient = head
-            .objective(train.inputs(), options.l2)?
-            .1
-            .to_dtype(DType::F64)?;
         let mut summary = RankSummary {
             train_loss: train.outputs().mean_loss(),
             train_accuracy: train.outputs().accuracy(train.labels()),
             test_loss: test.outputs().mean_loss(),
             test_accuracy: test.outputs().accuracy(test.labels()),
-            gradient_norm: gradient.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt(),
+            gradient_norm: gradient,
             solves: Vec::new(),
         };
         let sides = Sides {
@@ -146,110 +154,115 @@ impl RankJob<'_> {
             folder,
             inverse: &*inverse,
             train: &train,
+            test: &test,
         };
-        summary.solves.push(sides.test_queries(&test, progress)?);
-        if options.train_queries {
-            summary.solves.push(sides.train_queries(progress)?);
-        }
+        summary.solves.push(sides.score(progress)?);
         let solves: Vec<&Solves> = summary.solves.iter().collect();
         write_solves(&folder.join("solves.parquet"), &solves, &self.digests)?;
         Ok(summary)
     }
+
+    /// ‖∇‖ of the training objective.
+    fn gradient_norm(&self, train: &Examples) -> Result<f64> {
+        let head = self.head.to_dtype(self.options.precision)?;
+        let (_, gradient) = head.objective(train.inputs(), self.options.l2)?;
+        let squares = gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?;
+        Ok(squares.to_scalar::<f64>()?.sqrt())
+    }
 }
 
-/// What both passes share.
+/// Both sides, and where their scores go.
 struct Sides<'a> {
     job: &'a RankJob<'a>,
     folder: &'a Path,
     inverse: &'a dyn Inverse,
     train: &'a Examples,
+    test: &'a Examples,
 }
 
 impl Sides<'_> {
-    fn test_queries(&self, test: &Examples, progress: &mut Progress) -> Result<Solves> {
+    /// Scores all queries, by solving for whichever side takes fewer solves, and writes what came of it.
+    fn score(&self, progress: &mut Progress) -> Result<Solves> {
         let options = &self.job.options;
+        let progress = RefCell::new(progress);
         let mut top = TopRanks::new(options.top, options.bottom);
         let mut file = ScoreFile::new(&self.folder.join("scores.npy"));
-        let mut counted = Counted::new("test", progress);
+        let mut counted = Counted::new("test", &progress);
         let mut sinks: Vec<&mut dyn ScoreSink> = vec![&mut top, &mut counted];
         if options.scores {
             sinks.push(&mut file);
         }
-        let solves = self.score("test", test, &mut sinks)?;
-        let rankings = QueryRanking::collect(&top, self.train, test);
-        write_rankings(
-            &self.folder.join("rankings.parquet"),
-            &rankings,
-            &self.job.digests,
-        )?;
-        Ok(solves)
-    }
-
-    fn train_queries(&self, progress: &mut Progress) -> Result<Solves> {
-        let mut top = TopRanks::new(self.job.options.top + 1, self.job.options.bottom);
+        let test = Queries {
+            examples: self.test,
+            sinks: &mut sinks,
+        };
+        let mut train_top = TopRanks::new(options.top + 1, options.bottom);
         let mut diagonal = Diagonal::default();
-        let mut counted = Counted::new("train", progress);
-        let solves = self.score(
-            "train",
-            self.train,
-            &mut [&mut top, &mut diagonal, &mut counted],
-        )?;
-        let rankings = QueryRanking::collect(&top, self.train, self.train);
-        write_rankings(
-            &self.folder.join("train_rankings.parquet"),
-            &rankings,
-            &self.job.digests,
-        )?;
-        write_self_influence(
-            &self.folder.join("self_influence.parquet"),
-            self.train,
-            &diagonal,
-            &self.job.digests,
-        )?;
+        let mut train_counted = Counted::new("train", &progress);
+        let mut train_sinks: Vec<&mut dyn ScoreSink> =
+            vec![&mut train_top, &mut diagonal, &mut train_counted];
+        let train = options.train_queries.then_some(Queries {
+            examples: self.train,
+            sinks: &mut train_sinks,
+        });
+        let solves = self.solve(test, train)?;
+        self.write_rankings("rankings.parquet", &top, self.test)?;
+        if options.train_queries {
+            self.write_rankings("train_rankings.parquet", &train_top, self.train)?;
+            let path = self.folder.join("self_influence.parquet");
+            write_self_influence(&path, self.train, &diagonal, &self.job.digests)?;
+        }
         Ok(solves)
     }
 
-    fn score(
+    fn solve<'q, 's>(
         &self,
-        set: &'static str,
-        queries: &Examples,
-        sinks: &mut [&mut dyn ScoreSink],
+        test: Queries<'q, 's>,
+        train: Option<Queries<'q, 's>>,
     ) -> Result<Solves> {
+        let digests = &self.job.digests;
         let blocks = self
             .job
             .options
             .blocks
-            .unwrap_or_else(|| BlockSizes::for_parameters(self.job.head.parameter_count()));
-        let reports = score(
-            self.inverse,
-            self.train,
-            queries,
-            blocks,
-            &self.job.digests,
-            sinks,
-        )?;
+            .unwrap_or_else(|| BlockSizes::for_parameters(self.train.parameter_count()));
+        if train.is_none() && self.test.count() < self.train.count() {
+            let reports = score(self.inverse, self.train, test, blocks, digests)?;
+            return Ok(Solves {
+                set: "test",
+                ids: self.test.ids().to_vec(),
+                reports,
+            });
+        }
+        let sets = std::iter::once(test).chain(train).collect();
+        let reports = score_by_training(self.inverse, self.train, sets, blocks, digests)?;
         Ok(Solves {
-            set,
-            queries: queries.ids().to_vec(),
+            set: "train",
+            ids: self.train.ids().to_vec(),
             reports,
         })
     }
+
+    fn write_rankings(&self, name: &str, top: &TopRanks, queries: &Examples) -> Result<()> {
+        let rankings = QueryRanking::collect(top, self.train, queries);
+        write_rankings(&self.folder.join(name), &rankings, &self.job.digests)
+    }
 }
 
-/// Counts the queries whose scores are complete.
+/// Counts scores.
 struct Counted<'a, 'b> {
     set: &'static str,
-    queries: usize,
-    training: usize,
-    progress: &'a mut Progress<'b>,
+    done: usize,
+    total: usize,
+    progress: &'a RefCell<&'a mut Progress<'b>>,
 }
 
 impl<'a, 'b> Counted<'a, 'b> {
-    fn new(set: &'static str, progress: &'a mut Progress<'b>) -> Self {
+    fn new(set: &'static str, progress: &'a RefCell<&'a mut Progress<'b>>) -> Self {
         Self {
             set,
-            queries: 0,
-            training: 0,
+            done: 0,
+            total: 0,
             progress,
         }
     }
@@ -257,15 +270,14 @@ impl<'a, 'b> Counted<'a, 'b> {
 
 impl ScoreSink for Counted<'_, '_> {
     fn begin(&mut self, header: &ScoreHeader) -> Result<()> {
-        (self.queries, self.training) = (header.queries.len(), header.training.len());
-        (self.progress)(self.set, 0, self.queries);
+        self.total = header.queries.len() * header.training.len();
+        (self.progress.borrow_mut())(self.set, 0, self.total);
         Ok(())
     }
 
     fn write(&mut self, block: &ScoreBlock) -> Result<()> {
-        if block.training.end == self.training {
-            (self.progress)(self.set, block.queries.end, self.queries);
-        }
+        self.done += block.queries.len() * block.training.len();
+        (self.progress.borrow_mut())(self.set, self.done, self.total);
         Ok(())
     }
 

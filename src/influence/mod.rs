@@ -28,7 +28,7 @@ pub use examples::{Examples, FeatureSet};
 pub use job::{Progress, RankJob, RankOptions, RankSummary};
 pub use matrix::{ScoreFile, ScoreMatrix};
 pub use rankings::{QueryRanking, RankedImage, read_rankings, write_rankings};
-pub use scores::{BlockSizes, score};
+pub use scores::{BlockSizes, Queries, score, score_by_training};
 pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, UNIT};
 pub use solves::{Solves, write_solves};
 pub use top::TopRanks;

@@ -1,7 +1,10 @@
-//! The block loop: query gradients, one solve for the block, one matrix product with each block of training gradients.
+//! The block loop: right-hand sides solved in blocks, each block multiplied with the gradients of the other side.
 //!
-//! A training gradient is r ⊗ a, so that it is made again for each block of queries rather than kept: that costs
-//! one number written for every 2·k multiplied, k the queries in a block.
+//! A⁻¹ is symmetric, so that a score is (A⁻¹∇m)·∇ℓ or ∇m·(A⁻¹∇ℓ): [`score_by_training`] solves for the training images,
+//! once for every set of queries, and [`score`] solves for the queries; the fewer solves, the better.
+//!
+//! A gradient is r ⊗ a, so that it is made again for each solved block rather than kept: that costs one number written
+//! for every 2·k multiplied, k the rows of the block.
 
 use super::{Examples, ScoreBlock, ScoreHeader, ScoreSink};
 use crate::operator::Vectors;
@@ -14,29 +17,40 @@ use std::ops::Range;
 
 /// Numbers in one block of gradients: 32 MiB in f32.
 const BLOCK_ELEMENTS: usize = 1 << 23;
+/// Numbers in one block of solutions: 256 MiB in f32. Larger than a block of gradients, since every block of solutions
+/// goes through the whole other side.
+const SOLVED_ELEMENTS: usize = 1 << 26;
 
 /// How many rows go through one step; scores depend on it by rounding only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockSizes {
-    /// Queries solved together.
-    pub queries: usize,
-    /// Training gradients held at once.
-    pub training: usize,
+    /// Right-hand sides solved together.
+    pub solved: usize,
+    /// Gradients of the other side held at once.
+    pub gradients: usize,
 }
 
 impl BlockSizes {
-    /// Blocks of about 32 MiB for `parameter_count` parameters.
+    /// Blocks of about 256 and 32 MiB for `parameter_count` parameters.
     pub fn for_parameters(parameter_count: usize) -> Self {
-        let rows = (BLOCK_ELEMENTS / parameter_count.max(1)).clamp(16, 1024);
+        let rows = |elements: usize| (elements / parameter_count.max(1)).clamp(16, 4096);
         Self {
-            queries: rows,
-            training: rows,
+            solved: rows(SOLVED_ELEMENTS),
+            gradients: rows(BLOCK_ELEMENTS),
         }
     }
 }
 
-/// Scores all `queries` against all `training` images and hands every block to every sink; how each query's solve ended
-/// comes back, row by row. `inverse` is that of the (damped) curvature of the training images, in their precision.
+/// A set of queries and where its scores go.
+pub struct Queries<'a, 'b> {
+    /// The queries.
+    pub examples: &'a Examples,
+    /// Every block goes to each of them.
+    pub sinks: &'a mut [&'b mut dyn ScoreSink],
+}
+
+/// Scores all `queries` against all `training` images by solving for the queries; how each query's solve ended comes back,
+/// row by row. `inverse` is that of the (damped) curvature of the training images, in their precision and coordinates.
 ///
 /// # Errors
 /// A query whose solve diverged or a score that is not finite (the ids are named; nothing of it reaches a sink), or
@@ -44,93 +58,152 @@ impl BlockSizes {
 pub fn score(
     inverse: &dyn Inverse,
     training: &Examples,
-    queries: &Examples,
+    queries: Queries,
     blocks: BlockSizes,
     digests: &BTreeMap<String, String>,
-    sinks: &mut [&mut dyn ScoreSink],
 ) -> Result<Vec<Report>> {
-    let header = ScoreHeader {
-        queries: queries.ids().to_vec(),
-        training: training.ids().to_vec(),
-        digests: digests.clone(),
-    };
-    for sink in &mut *sinks {
-        sink.begin(&header)?;
-    }
-    let mut reports = Vec::with_capacity(queries.count());
-    for rows in ranges(queries.count(), blocks.queries) {
-        let solution = inverse.solve(&Vectors::new(queries.gradients(rows.clone())?)?)?;
-        refuse_diverged(&header, rows.start, &solution.reports)?;
-        reports.extend(solution.reports);
-        for columns in ranges(training.count(), blocks.training) {
-            let scores = contract(&solution.value, training, columns.clone())?;
-            let scores = ArrayView2::from_shape((rows.len(), columns.len()), &scores)
-                .map_err(ndarray_linalg::error::LinalgError::from)?;
-            let block = ScoreBlock {
-                queries: rows.clone(),
-                training: columns,
-                scores,
-            };
-            refuse_not_finite(&header, &block)?;
-            for sink in &mut *sinks {
-                sink.write(&block)?;
-            }
+    let mut set = Set::begin(training, queries, digests)?;
+    let examples = set.queries.examples;
+    let mut reports = Vec::with_capacity(examples.count());
+    for rows in ranges(examples.count(), blocks.solved) {
+        let solved = solve(inverse, examples, rows.clone(), "query", &mut reports)?;
+        for columns in ranges(training.count(), blocks.gradients) {
+            let gradients = training.gradients(columns.clone())?;
+            let products = solved.matmul(&gradients.t()?)?;
+            set.write(rows.clone(), columns, &products)?;
         }
     }
-    for sink in sinks {
-        sink.finish()?;
-    }
+    set.finish()?;
     Ok(reports)
 }
 
-fn ranges(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+/// Scores several sets of queries against all `training` images by solving for the training images; how each training
+/// image's solve ended comes back, row by row.
+///
+/// # Errors
+/// As for [`score`].
+pub fn score_by_training(
+    inverse: &dyn Inverse,
+    training: &Examples,
+    sets: Vec<Queries>,
+    blocks: BlockSizes,
+    digests: &BTreeMap<String, String>,
+) -> Result<Vec<Report>> {
+    let mut sets = sets
+        .into_iter()
+        .map(|queries| Set::begin(training, queries, digests))
+        .collect::<Result<Vec<_>>>()?;
+    let mut reports = Vec::with_capacity(training.count());
+    for columns in ranges(training.count(), blocks.solved) {
+        let solved = solve(
+            inverse,
+            training,
+            columns.clone(),
+            "training image",
+            &mut reports,
+        )?;
+        let solved = solved.t()?;
+        for set in &mut sets {
+            for rows in ranges(set.queries.examples.count(), blocks.gradients) {
+                let gradients = set.queries.examples.gradients(rows.clone())?;
+                let products = gradients.matmul(&solved)?;
+                set.write(rows, columns.clone(), &products)?;
+            }
+        }
+    }
+    sets.iter_mut().try_for_each(Set::finish)?;
+    Ok(reports)
+}
+
+/// A⁻¹∇ of the rows in `range`, `[range.len(), p]`.
+fn solve(
+    inverse: &dyn Inverse,
+    examples: &Examples,
+    range: Range<usize>,
+    what: &str,
+    reports: &mut Vec<Report>,
+) -> Result<Tensor> {
+    let solution = inverse.solve(&Vectors::new(examples.gradients(range.clone())?)?)?;
+    let diverged = |report: &Report| report.outcome == Outcome::Diverged;
+    if let Some(row) = solution.reports.iter().position(diverged) {
+        let id = examples.ids()[range.start + row];
+        return Err(not_finite(format!("the solve of {what} {id}")));
+    }
+    reports.extend(solution.reports);
+    Ok(solution.value.tensor().clone())
+}
+
+fn not_finite(place: String) -> Error {
+    Error::NonFinite {
+        what: "influence".into(),
+        place,
+        remedy: Outcome::Diverged.remedy().into(),
+    }
+}
+
+pub(super) fn ranges(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     let size = size.max(1);
     (0..count)
         .step_by(size)
         .map(move |start| start..count.min(start + size))
 }
 
-/// (1/n) X Gᵀ for solutions X `[k, p]` and the training gradients G of `columns`, row-major `[k, columns.len()]`.
-fn contract(solutions: &Vectors, training: &Examples, columns: Range<usize>) -> Result<Vec<f64>> {
-    let gradients: Tensor = training.gradients(columns)?;
-    let products = solutions
-        .tensor()
-        .matmul(&gradients.t()?)?
-        .to_dtype(DType::F64)?;
-    Ok((products / training.count() as f64)?
-        .flatten_all()?
-        .to_vec1()?)
+/// A set of queries at work.
+struct Set<'a, 'b> {
+    header: ScoreHeader,
+    queries: Queries<'a, 'b>,
 }
 
-fn refuse_diverged(header: &ScoreHeader, start: usize, reports: &[Report]) -> Result<()> {
-    match reports
-        .iter()
-        .position(|report| report.outcome == Outcome::Diverged)
-    {
-        None => Ok(()),
-        Some(row) => Err(Error::NonFinite {
-            what: "influence".into(),
-            place: format!("the solve of query {}", header.queries[start + row]),
-            remedy: Outcome::Diverged.remedy().into(),
-        }),
-    }
-}
-
-fn refuse_not_finite(header: &ScoreHeader, block: &ScoreBlock) -> Result<()> {
-    match block
-        .scores
-        .indexed_iter()
-        .find(|(_, score)| !score.is_finite())
-    {
-        None => Ok(()),
-        Some(((row, column), _)) => {
-            let query = header.queries[block.queries.start + row];
-            let train = header.training[block.training.start + column];
-            Err(Error::NonFinite {
-                what: "influence".into(),
-                place: format!("query {query}, training image {train}"),
-                remedy: Outcome::Diverged.remedy().into(),
-            })
+impl<'a, 'b> Set<'a, 'b> {
+    fn begin(
+        training: &Examples,
+        queries: Queries<'a, 'b>,
+        digests: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let header = ScoreHeader {
+            queries: queries.examples.ids().to_vec(),
+            training: training.ids().to_vec(),
+            digests: digests.clone(),
+        };
+        for sink in queries.sinks.iter_mut() {
+            sink.begin(&header)?;
         }
+        Ok(Self { header, queries })
+    }
+
+    /// Divides the products `[rows.len(), columns.len()]` by n and hands them on, if all are finite.
+    fn write(
+        &mut self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        products: &Tensor,
+    ) -> Result<()> {
+        let products = products.to_dtype(DType::F64)?;
+        let scores = (products / self.header.training.len() as f64)?
+            .flatten_all()?
+            .to_vec1::<f64>()?;
+        if let Some(at) = scores.iter().position(|score| !score.is_finite()) {
+            let query = self.header.queries[rows.start + at / columns.len()];
+            let train = self.header.training[columns.start + at % columns.len()];
+            return Err(not_finite(format!("query {query}, training image {train}")));
+        }
+        let scores = ArrayView2::from_shape((rows.len(), columns.len()), &scores)
+            .map_err(ndarray_linalg::error::LinalgError::from)?;
+        let block = ScoreBlock {
+            queries: rows,
+            training: columns,
+            scores,
+        };
+        self.queries
+            .sinks
+            .iter_mut()
+            .try_for_each(|sink| sink.write(&block))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.queries
+            .sinks
+            .iter_mut()
+            .try_for_each(|sink| sink.finish())
     }
 }

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How the solves of one set of queries ended.
+/// How the solves of one side ended.
 #[derive(Debug, Clone)]
 pub struct Solves {
-    /// `test` or `train`.
+    /// Whose gradients were the right-hand sides: `test` or `train`.
     pub set: &'static str,
-    /// Ids of the queries.
-    pub queries: Vec<usize>,
-    /// One report per query.
+    /// Their ids.
+    pub ids: Vec<usize>,
+    /// One report each.
     pub reports: Vec<Report>,
 }
 
@@ -29,13 +29,13 @@ impl Solves {
         counts
     }
 
-    /// The first query whose solve did not succeed.
+    /// The first image whose solve did not succeed.
     pub fn first_failure(&self) -> Option<(usize, Report)> {
         let failed = self
             .reports
             .iter()
             .position(|report| !report.outcome.is_success())?;
-        Some((self.queries[failed], self.reports[failed]))
+        Some((self.ids[failed], self.reports[failed]))
     }
 
     /// The largest true residual.
@@ -46,7 +46,7 @@ impl Solves {
     }
 }
 
-/// Writes the table: set, query, outcome, residual (‖b − A x‖ / ‖b‖) and iterations.
+/// Writes the table: set, image, outcome, residual (‖b − A x‖ / ‖b‖) and iterations.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -58,11 +58,11 @@ pub fn write_solves(
     let reports = || solves.iter().flat_map(|solves| &solves.reports);
     let sets: StringArray = solves
         .iter()
-        .flat_map(|solves| solves.queries.iter().map(|_| Some(solves.set)))
+        .flat_map(|solves| solves.ids.iter().map(|_| Some(solves.set)))
         .collect();
-    let queries: Int64Array = solves
+    let images: Int64Array = solves
         .iter()
-        .flat_map(|solves| &solves.queries)
+        .flat_map(|solves| &solves.ids)
         .map(|&id| id as i64)
         .collect();
     let outcomes: StringArray = reports()
@@ -72,7 +72,7 @@ pub fn write_solves(
     let iterations: Int32Array = reports().map(|report| report.iterations as i32).collect();
     let columns = vec![
         ("set", Arc::new(sets) as _, false),
-        ("query", Arc::new(queries) as _, false),
+        ("image", Arc::new(images) as _, false),
         ("outcome", Arc::new(outcomes) as _, false),
         ("residual", Arc::new(residuals) as _, false),
         ("iterations", Arc::new(iterations) as _, false),

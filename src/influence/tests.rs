@@ -31,18 +31,14 @@ fn examples(features: Vec<f64>, columns: usize, labels: &[usize], head: &Softmax
 fn matrix(inverse: &dyn Inverse, train: &Examples, queries: &Examples) -> Array2<f64> {
     let mut scores = ScoreMatrix::default();
     let blocks = BlockSizes {
-        queries: 2,
-        training: 3,
+        solved: 2,
+        gradients: 3,
     };
-    score(
-        inverse,
-        train,
-        queries,
-        blocks,
-        &BTreeMap::new(),
-        &mut [&mut scores],
-    )
-    .unwrap();
+    let queries = Queries {
+        examples: queries,
+        sinks: &mut [&mut scores],
+    };
+    score(inverse, train, queries, blocks, &BTreeMap::new()).unwrap();
     scores.scores
 }
 
@@ -115,8 +111,8 @@ impl Problem {
 
 fn options() -> RankOptions {
     let blocks = Some(BlockSizes {
-        queries: 3,
-        training: 4,
+        solved: 4,
+        gradients: 3,
     });
     RankOptions {
         l2: 0.01,
@@ -140,20 +136,21 @@ fn a_run_leaves_rankings_scores_and_self_influence_that_agree() {
         .run(folder.path(), &mut progress)
         .unwrap();
     assert_eq!(
-        seen[..3],
+        seen[..4],
         [
-            ("test".into(), 0, 4),
-            ("test".into(), 3, 4),
-            ("test".into(), 4, 4)
+            ("test".into(), 0, 40),
+            ("train".into(), 0, 100),
+            ("test".into(), 12, 40),
+            ("test".into(), 16, 40)
         ]
     );
-    assert_eq!(seen.last(), Some(&("train".into(), 10, 10)));
+    assert_eq!(seen.last(), Some(&("train".into(), 100, 100)));
     assert_eq!(
         summary.solves[0].outcomes(),
-        BTreeMap::from([("direct", 4)])
+        BTreeMap::from([("direct", 10)])
     );
     assert!(
-        summary.solves[1].first_failure().is_none() && summary.solves[1].largest_residual() < 1e-12
+        summary.solves[0].first_failure().is_none() && summary.solves[0].largest_residual() < 1e-12
     );
 
     let scores: Array2<f32> = read_npy(folder.path().join("scores.npy")).unwrap();
@@ -206,7 +203,7 @@ fn check_self_influence(problem: &Problem, folder: &std::path::Path, rankings: &
         }
     }
     let solves = table::read(&folder.join("solves.parquet")).unwrap();
-    assert_eq!(solves.num_rows(), 14);
+    assert_eq!(solves.num_rows(), 10);
     assert_eq!(solves["set"].as_string::<i32>().value(4), "train");
 }
 
@@ -250,7 +247,7 @@ fn the_metadata_states_sign_unit_orientation_and_digests() {
 }
 
 #[test]
-fn a_limit_reached_is_reported_query_by_query() {
+fn a_limit_reached_is_reported_image_by_image() {
     let (problem, folder) = (problem(), tempfile::tempdir().unwrap());
     let options = RankOptions {
         method: Method::Cg,
@@ -263,10 +260,10 @@ fn a_limit_reached_is_reported_query_by_query() {
         .job(options)
         .run(folder.path(), &mut |_, _, _| {})
         .unwrap();
-    let (query, report) = summary.solves[0].first_failure().unwrap();
+    let (image, report) = summary.solves[0].first_failure().unwrap();
     assert_eq!(
-        (query, report.outcome, report.iterations),
-        (7, Outcome::LimitReached, 2)
+        (image, report.outcome, report.iterations),
+        (50, Outcome::LimitReached, 2)
     );
     assert!(report.residual > 1e-3 && report.residual < 1.0);
     assert_eq!(
@@ -310,19 +307,16 @@ fn a_solve_that_diverges_is_refused_by_the_id_of_its_query() {
     let inverse = inverse.prepare(&huge).unwrap();
     let mut scores = ScoreMatrix::default();
     let blocks = BlockSizes {
-        queries: 2,
-        training: 2,
+        solved: 2,
+        gradients: 2,
     };
-    let message = score(
-        &*inverse,
-        &train,
-        &queries,
-        blocks,
-        &BTreeMap::new(),
-        &mut [&mut scores],
-    )
-    .unwrap_err()
-    .to_string();
+    let queries = Queries {
+        examples: &queries,
+        sinks: &mut [&mut scores],
+    };
+    let message = score(&*inverse, &train, queries, blocks, &BTreeMap::new())
+        .unwrap_err()
+        .to_string();
     assert!(
         message.contains("query 101") && message.contains("--damping"),
         "{message}"

@@ -1,13 +1,30 @@
 //! A + λI for any operator A: the curvature that influence scores invert.
 
-use super::{LinearOperator, Structure, Vectors};
+use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
 use crate::{Error, Result};
-use ndarray::Array2;
+use candle_core::DType;
+use std::ops::Deref;
 
 /// A + λI.
 pub struct Damped<'a> {
-    operator: &'a dyn LinearOperator,
+    operator: Inner<'a>,
     damping: f64,
+}
+
+enum Inner<'a> {
+    Borrowed(&'a dyn LinearOperator),
+    Owned(Box<dyn LinearOperator + 'a>),
+}
+
+impl<'a> Deref for Inner<'a> {
+    type Target = dyn LinearOperator + 'a;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Borrowed(operator) => *operator,
+            Self::Owned(operator) => operator.as_ref(),
+        }
+    }
 }
 
 impl<'a> Damped<'a> {
@@ -22,7 +39,10 @@ impl<'a> Damped<'a> {
                 format!("{damping} is not a number of 0 or more"),
             ));
         }
-        Ok(Self { operator, damping })
+        Ok(Self {
+            operator: Inner::Borrowed(operator),
+            damping,
+        })
     }
 }
 
@@ -46,9 +66,29 @@ impl LinearOperator for Damped<'_> {
         product.add_scaled(&vec![self.damping; vectors.count()], vectors)
     }
 
-    fn dense(&self) -> Result<Array2<f64>> {
-        let mut matrix = self.operator.dense()?;
-        matrix.diag_mut().mapv_inplace(|value| value + self.damping);
+    fn dtype(&self) -> DType {
+        self.operator.dtype()
+    }
+
+    fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
+        let mut matrix = self.operator.dense(dtype)?;
+        matrix.add_to_diagonal(self.damping);
         Ok(matrix)
+    }
+
+    fn diagonal(&self) -> Result<Vec<f64>> {
+        let diagonal = self.operator.diagonal()?.into_iter();
+        Ok(diagonal.map(|value| value + self.damping).collect())
+    }
+
+    fn image_count(&self) -> usize {
+        self.operator.image_count()
+    }
+
+    fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
+        Ok(Box::new(Damped {
+            operator: Inner::Owned(self.operator.on_images(positions)?),
+            damping: self.damping,
+        }))
     }
 }

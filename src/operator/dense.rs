@@ -1,8 +1,9 @@
 //! A matrix written out: small problems, oracles in tests, inverses that are matrices.
 
-use super::{LinearOperator, Structure, Vectors};
+use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use faer::Mat;
 use ndarray::Array2;
 
 /// A `[p, p]` matrix in f64; products are computed in the precision of the vectors.
@@ -44,6 +45,12 @@ impl Dense {
     }
 }
 
+impl Dense {
+    fn values(&self) -> Result<Vec<f64>> {
+        Ok(self.matrix.flatten_all()?.to_vec1::<f64>()?)
+    }
+}
+
 impl LinearOperator for Dense {
     fn size(&self) -> usize {
         self.matrix.dims()[0]
@@ -63,11 +70,24 @@ impl LinearOperator for Dense {
         Vectors::new(rows.matmul(&matrix.t()?)?)
     }
 
-    fn dense(&self) -> Result<Array2<f64>> {
-        let values = self.matrix.flatten_all()?.to_vec1::<f64>()?;
-        Ok(Array2::from_shape_fn(
-            (self.size(), self.size()),
-            |(row, column)| values[row * self.size() + column],
-        ))
+    fn dtype(&self) -> DType {
+        DType::F64
+    }
+
+    fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
+        let (values, size) = (self.values()?, self.size());
+        Ok(match dtype {
+            DType::F32 => SymmetricMatrix::F32(Mat::from_fn(size, size, |row, column| {
+                values[row * size + column] as f32
+            })),
+            _ => SymmetricMatrix::F64(Mat::from_fn(size, size, |row, column| {
+                values[row * size + column]
+            })),
+        })
+    }
+
+    fn diagonal(&self) -> Result<Vec<f64>> {
+        let values = self.values()?;
+        Ok(values.into_iter().step_by(self.size() + 1).collect())
     }
 }

@@ -4,46 +4,77 @@
 //! Koh & Liang 2017, section 2). The loss is convex in the logits and the logits are linear in θ, so that the
 //! Gauss–Newton matrix of the head *is* this Hessian.
 //!
-//! A product with k vectors V `[k·C, d + 1]` is two matrix products per chunk of images: the logit directions
-//! Z = A Vᵀ `[m, k·C]`, then, after the softmax curvature has been applied to Z, the pull-back Zᵀ A.
+//! [`HeadHessian::new`] has it in all C classes and the features as they are (for Newton's method);
+//! [`HeadHessian::in_coordinates`] in the C − 1 class axes and the feature axes of [`HeadCoordinates`], where influence
+//! is computed. w below is C or C − 1.
+//!
+//! A product with k vectors V `[k·w, d + 1]` is two matrix products per chunk of images: the logit directions
+//! Z = A Vᵀ `[m, k·w]`, then, after the softmax curvature has been applied to Z, the pull-back Zᵀ A.
 
-use super::{LinearOperator, Structure, Vectors, softmax_curvature};
+use super::softmax_curvature::SoftmaxCurvature;
+use super::symmetric_matrix::{Real, WeightedMoments, mirror_blocks};
+use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
 use crate::Result;
-use crate::derivative::head::{HeadInputs, SoftmaxHead, outer_product};
+use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
 use crate::error::Error;
 use candle_core::{DType, Device, Tensor};
-use ndarray::{Array2, ArrayView2, s};
+use faer::Mat;
 use std::ops::Range;
 
 /// Images that go through one matrix product. Fixed, so that sums run in the same order whatever the block of vectors.
 const ROW_CHUNK: usize = 1024;
+/// Images whose weighted inputs are held at once while the matrix is written out.
+const DENSE_CHUNK: usize = 8192;
 /// Upper bound of the elements of Z, 64 MiB in f32: larger blocks of vectors are taken in parts.
 const DIRECTION_ELEMENTS: usize = 1 << 24;
 
 /// The curvature of mean cross-entropy + l2/2·‖θ‖² over a training set, parameters as in [`crate::derivative::head`].
 pub struct HeadHessian {
     inputs: Tensor,
-    probabilities: Tensor,
+    curvature: SoftmaxCurvature,
     l2: f64,
     row_chunk: usize,
 }
 
 impl HeadHessian {
-    /// The Hessian at `head` over `inputs`.
+    /// The Hessian at `head` over `inputs`, p = C·(d + 1).
     ///
     /// # Errors
     /// An l2 that is negative or not finite, or inputs that do not fit the head.
     pub fn new(head: &SoftmaxHead, inputs: &HeadInputs, l2: f64) -> Result<Self> {
+        let probabilities = head.outputs(inputs)?.probabilities;
+        Self::assemble(
+            inputs.rows().clone(),
+            SoftmaxCurvature::new(probabilities, None),
+            l2,
+        )
+    }
+
+    /// The Hessian in `coordinates`, p = (C − 1)·(d + 1), from ã `[n, d + 1]` and the outputs of the same images.
+    ///
+    /// # Errors
+    /// An l2 that is negative or not finite, or a tensor operation failed.
+    pub fn in_coordinates(
+        coordinates: &HeadCoordinates,
+        inputs: &Tensor,
+        outputs: &HeadOutputs,
+        l2: f64,
+    ) -> Result<Self> {
+        let axes = coordinates.classes().to_device(inputs.device())?;
+        let curvature = SoftmaxCurvature::new(outputs.probabilities.clone(), Some(axes));
+        Self::assemble(inputs.clone(), curvature, l2)
+    }
+
+    fn assemble(inputs: Tensor, curvature: SoftmaxCurvature, l2: f64) -> Result<Self> {
         if !(l2.is_finite() && l2 >= 0.0) {
             return Err(Error::config(
                 "l2",
                 format!("{l2} is not a number of 0 or more"),
             ));
         }
-        let probabilities = head.outputs(inputs)?.probabilities;
         Ok(Self {
-            inputs: inputs.rows().clone(),
-            probabilities,
+            inputs,
+            curvature,
             l2,
             row_chunk: ROW_CHUNK,
         })
@@ -65,25 +96,20 @@ impl HeadHessian {
         self.inputs.dims()[1]
     }
 
-    fn class_count(&self) -> usize {
-        self.probabilities.dims()[1]
-    }
-
-    fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
-        let (count, size) = (self.count(), self.row_chunk);
+    fn chunks(&self, size: usize) -> impl Iterator<Item = Range<usize>> {
+        let count = self.count();
         (0..count)
             .step_by(size)
             .map(move |start| start..count.min(start + size))
     }
 
-    /// Σ_i over all chunks for `vectors` `[k·C, d + 1]`, before the division by n.
+    /// Σ_i over all chunks for `vectors` `[k·w, d + 1]`, before the division by n.
     fn data_product(&self, vectors: &Tensor) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
-        for chunk in self.chunks() {
+        for chunk in self.chunks(self.row_chunk) {
             let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
-            let probabilities = self.probabilities.narrow(0, chunk.start, chunk.len())?;
-            let directions =
-                softmax_curvature::apply(inputs.matmul(&vectors.t()?)?, &probabilities)?;
+            let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
+            let directions = curvature.apply(inputs.matmul(&vectors.t()?)?)?;
             let part = directions.t()?.matmul(&inputs)?;
             sum = Some(match sum {
                 None => part,
@@ -93,61 +119,39 @@ impl HeadHessian {
         sum.map_or_else(|| Ok(vectors.zeros_like()?), Ok)
     }
 
-    /// Adds one chunk's share of the blocks (c, k ≥ c) to the upper block triangle of `matrix`.
-    fn add_dense_chunk(&self, chunk: Range<usize>, matrix: &mut Array2<f64>) -> Result<()> {
-        let columns = self.columns();
-        let on_host = |tensor: &Tensor| {
-            tensor
-                .narrow(0, chunk.start, chunk.len())?
-                .to_device(&Device::Cpu)?
-                .to_dtype(DType::F64)?
-                .contiguous()
-        };
-        let inputs = on_host(&self.inputs)?;
-        let probabilities = on_host(&self.probabilities)?.to_vec2::<f64>()?;
-        for class in 0..self.class_count() {
-            let weights = class_weights(&probabilities, class)?;
-            let product = inputs.t()?.matmul(&outer_product(&weights, &inputs)?)?;
-            let values = product.flatten_all()?.to_vec1::<f64>()?;
-            let width = values.len() / columns;
-            let product = ArrayView2::from_shape((columns, width), &values)
-                .map_err(ndarray_linalg::error::LinalgError::from)?;
-            let start = class * columns;
-            let mut target = matrix.slice_mut(s![start..start + columns, start..start + width]);
-            target += &product;
+    /// All blocks (c, e ≤ c), and l2 on the diagonal.
+    fn written_out<T: Real>(&self) -> Result<Mat<T>> {
+        let size = self.size();
+        let mut matrix = Mat::<T>::zeros(size, size);
+        for chunk in self.chunks(DENSE_CHUNK) {
+            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(T::DTYPE)?;
+            let moments = WeightedMoments {
+                inputs: &inputs.flatten_all()?.to_vec1::<T>()?,
+                columns: self.columns(),
+                weights: &self
+                    .curvature
+                    .narrow(chunk.start, chunk.len())?
+                    .written_out()?,
+                width: self.curvature.width(),
+            };
+            moments.add_to(&mut matrix, 1.0 / self.count() as f64);
         }
-        Ok(())
+        mirror_blocks(&mut matrix, self.columns());
+        Ok(matrix)
     }
-}
-
-/// The entries (class, k) of diag(π) − ππᵀ for k = class…C−1, `[m, C − class]`; the diagonal as π_c Σ_{k≠c} π_k.
-fn class_weights(probabilities: &[Vec<f64>], class: usize) -> Result<Tensor> {
-    let mut weights = Vec::new();
-    for row in probabilities {
-        let others: f64 = row
-            .iter()
-            .enumerate()
-            .filter(|&(k, _)| k != class)
-            .map(|(_, p)| p)
-            .sum();
-        weights.push(row[class] * others);
-        weights.extend(row[class + 1..].iter().map(|p| -row[class] * p));
-    }
-    let width = weights.len() / probabilities.len();
-    Ok(Tensor::from_vec(
-        weights,
-        (probabilities.len(), width),
-        &Device::Cpu,
-    )?)
 }
 
 impl LinearOperator for HeadHessian {
     fn size(&self) -> usize {
-        self.class_count() * self.columns()
+        self.curvature.width() * self.columns()
+    }
+
+    fn dtype(&self) -> DType {
+        self.inputs.dtype()
     }
 
     fn structure(&self) -> Structure {
-        // The shift of all logits is in the null space of the data term, always.
         if self.l2 > 0.0 {
             Structure::PositiveDefinite
         } else {
@@ -157,14 +161,14 @@ impl LinearOperator for HeadHessian {
 
     fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
         vectors.check_size(self.size())?;
-        let classes = self.class_count();
-        let part = (DIRECTION_ELEMENTS / (self.row_chunk.min(self.count()) * classes)).max(1);
+        let width = self.curvature.width();
+        let part = (DIRECTION_ELEMENTS / (self.row_chunk.min(self.count()) * width)).max(1);
         let mut products = Vec::new();
         for start in (0..vectors.count()).step_by(part) {
             let rows = vectors.narrow(start..vectors.count().min(start + part))?;
             let matrix = rows
                 .tensor()
-                .reshape((rows.count() * classes, self.columns()))?;
+                .reshape((rows.count() * width, self.columns()))?;
             let product = (self.data_product(&matrix)? / self.count() as f64)?;
             products.push(Vectors::new(product.reshape((rows.count(), self.size()))?)?);
         }
@@ -176,22 +180,47 @@ impl LinearOperator for HeadHessian {
         }
     }
 
-    fn dense(&self) -> Result<Array2<f64>> {
-        let size = self.size();
-        let mut matrix = Array2::<f64>::zeros((size, size));
-        for chunk in self.chunks() {
-            self.add_dense_chunk(chunk, &mut matrix)?;
-        }
-        let scale = 1.0 / self.count() as f64;
-        for row in 0..size {
-            matrix[[row, row]] = matrix[[row, row]] * scale + self.l2;
-            for column in row + 1..size {
-                let value = matrix[[row, column]] * scale;
-                matrix[[row, column]] = value;
-                matrix[[column, row]] = value;
-            }
-        }
+    fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
+        let mut matrix = match dtype {
+            DType::F32 => SymmetricMatrix::F32(self.written_out()?),
+            _ => SymmetricMatrix::F64(self.written_out()?),
+        };
+        matrix.add_to_diagonal(self.l2);
         Ok(matrix)
+    }
+
+    /// (1/n) Σ_i w_i[c, c] a_i², a matrix product of the weights and the squared inputs.
+    fn diagonal(&self) -> Result<Vec<f64>> {
+        let (width, columns) = (self.curvature.width(), self.columns());
+        let mut sum = Tensor::zeros((width, columns), DType::F64, &Device::Cpu)?;
+        for chunk in self.chunks(self.row_chunk) {
+            let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
+            let weights: Vec<f64> = curvature
+                .written_out()?
+                .chunks_exact(width * width)
+                .flat_map(|matrix| (0..width).map(|c| matrix[c * width + c]))
+                .collect();
+            let weights = Tensor::from_vec(weights, (chunk.len(), width), &Device::Cpu)?;
+            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+            sum = (sum + weights.t()?.matmul(&inputs.sqr()?)?)?;
+        }
+        let sums = sum.flatten_all()?.to_vec1::<f64>()?;
+        let mean = |sum: f64| sum / self.count() as f64 + self.l2;
+        Ok(sums.into_iter().map(mean).collect())
+    }
+
+    fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
+        let index = Tensor::new(positions, self.inputs.device())?;
+        Ok(Box::new(Self {
+            inputs: self.inputs.index_select(&index, 0)?,
+            curvature: self.curvature.select(&index)?,
+            ..*self
+        }))
+    }
+
+    fn image_count(&self) -> usize {
+        self.count()
     }
 }
 

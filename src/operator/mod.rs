@@ -8,15 +8,17 @@ mod damped;
 mod dense;
 mod head_hessian;
 mod softmax_curvature;
+mod symmetric_matrix;
 mod vectors;
 
 pub use damped::Damped;
 pub use dense::Dense;
 pub use head_hessian::HeadHessian;
+pub use symmetric_matrix::SymmetricMatrix;
 pub use vectors::Vectors;
 
-use crate::Result;
-use ndarray::Array2;
+use crate::{Error, Result};
+use candle_core::DType;
 
 /// What is known of an operator's matrix, from least to most; a solver refuses what it cannot handle before any work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,9 +47,35 @@ pub trait LinearOperator: Sync {
     /// Another size than `self.size()`, or a tensor operation failed.
     fn apply(&self, vectors: &Vectors) -> Result<Vectors>;
 
-    /// A written out in f64, `[p, p]`; where the operator has a closed form, not by applying it to the identity.
+    /// The precision it computes in; vectors are of the same.
+    fn dtype(&self) -> DType;
+
+    /// A written out, `[p, p]`; where the operator has a closed form, not by applying it to the identity.
     ///
     /// # Errors
     /// A tensor operation failed.
-    fn dense(&self) -> Result<Array2<f64>>;
+    fn dense(&self, dtype: DType) -> Result<SymmetricMatrix>;
+
+    /// The diagonal of A, `[p]`.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    fn diagonal(&self) -> Result<Vec<f64>>;
+
+    /// The images that A is a mean over; 0 where it is not such a mean.
+    fn image_count(&self) -> usize {
+        0
+    }
+
+    /// The same curvature over the images at `positions` alone: the batches of stochastic solvers.
+    ///
+    /// # Errors
+    /// The operator is not a mean over images, or a position is out of range.
+    fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
+        let _ = positions;
+        Err(Error::Unsupported {
+            what: "a batch of a curvature that is not a mean over images".into(),
+            instead: "leave --batch-size out".into(),
+        })
+    }
 }

@@ -1,35 +1,167 @@
-//! The curvature of the cross-entropy in the logits, diag(π) − ππᵀ, applied in place to many logit directions at once.
+//! The curvature of the cross-entropy in the logits, applied in place to many logit directions at once.
 //!
-//! With z shifted so that it is 0 at the most probable class (the matrix does not see shifts), the product is
-//! π_c (z_c − Σ_k π_k z_k) and no difference of nearly equal numbers is left where one π is close to 1.
+//! In all C classes it is diag(π) − ππᵀ. With the direction z shifted so that it is 0 at the most probable class (the
+//! matrix does not see shifts), the product is π_c (z_c − Σ_k π_k z_k), and no difference of nearly equal numbers is left
+//! where one π is close to 1.
+//!
+//! In the C − 1 axes U of [`HeadCoordinates`](crate::derivative::head::HeadCoordinates) it is Uᵀ(diag(π) − ππᵀ)U, written out for each image as
+//! Σ_k π_k v_k v_kᵀ − (Σ π_k v_k)(Σ π_k v_k)ᵀ with v_k the difference of row k of U and the row of the most probable class,
+//! again without cancellation.
+//!
 //! On the CPU this is one parallel pass; other devices compose it from tensor operations.
 
+use super::symmetric_matrix::Real;
 use crate::Result;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, bail};
 use rayon::prelude::*;
 use std::ops::{AddAssign, Mul, Sub};
 
-/// Replaces every logit direction in `directions` `[m, k·C]`, k to a row, by its product with diag(π) − ππᵀ of that
-/// row's `probabilities` `[m, C]`; returns the result in the same layout.
-pub(super) fn apply(directions: Tensor, probabilities: &Tensor) -> Result<Tensor> {
-    if directions.device().is_cpu() {
-        directions.inplace_op2(&probabilities.contiguous()?, &SoftmaxCurvature)?;
-        return Ok(directions);
-    }
-    let (rows, columns) = directions.dims2()?;
-    let classes = probabilities.dims()[1];
-    let logits = directions.reshape((rows, columns / classes, classes))?;
-    let weights = probabilities.unsqueeze(1)?;
-    let mean = logits.broadcast_mul(&weights)?.sum_keepdim(2)?;
-    Ok(logits
-        .broadcast_sub(&mean)?
-        .broadcast_mul(&weights)?
-        .reshape((rows, columns))?)
+/// The softmax curvature of a row of images.
+#[derive(Debug, Clone)]
+pub(super) struct SoftmaxCurvature {
+    /// π, `[m, C]`.
+    probabilities: Tensor,
+    /// U `[C, C − 1]`, row-major; `None`: all C classes.
+    axes: Option<Tensor>,
 }
 
-struct SoftmaxCurvature;
+impl SoftmaxCurvature {
+    pub(super) fn new(probabilities: Tensor, axes: Option<Tensor>) -> Self {
+        Self {
+            probabilities,
+            axes,
+        }
+    }
 
-impl InplaceOp2 for SoftmaxCurvature {
+    /// C, or C − 1 in axes.
+    pub(super) fn width(&self) -> usize {
+        self.axes
+            .as_ref()
+            .map_or(self.probabilities.dims()[1], |axes| axes.dims()[1])
+    }
+
+    /// The images in a range, or those at the given positions.
+    pub(super) fn narrow(&self, start: usize, count: usize) -> Result<Self> {
+        Ok(Self {
+            probabilities: self.probabilities.narrow(0, start, count)?,
+            axes: self.axes.clone(),
+        })
+    }
+
+    /// The images at the given positions, in that order.
+    pub(super) fn select(&self, positions: &Tensor) -> Result<Self> {
+        Ok(Self {
+            probabilities: self.probabilities.index_select(positions, 0)?,
+            axes: self.axes.clone(),
+        })
+    }
+
+    /// Replaces every logit direction in `directions` `[m, k·width]`, k to a row, by its product with that row's
+    /// curvature; returns the result in the same layout.
+    pub(super) fn apply(&self, directions: Tensor) -> Result<Tensor> {
+        if directions.device().is_cpu() {
+            let axes = self.axes.as_ref().map(values).transpose()?;
+            let pass = Pass {
+                axes,
+                width: self.width(),
+            };
+            directions.inplace_op2(&self.probabilities.contiguous()?, &pass)?;
+            return Ok(directions);
+        }
+        self.compose(directions)
+    }
+
+    fn compose(&self, directions: Tensor) -> Result<Tensor> {
+        let (rows, columns) = directions.dims2()?;
+        let width = self.width();
+        let count = columns / width;
+        let weights = self.probabilities.unsqueeze(1)?;
+        let logits = match &self.axes {
+            None => directions.reshape((rows, count, width))?,
+            Some(axes) => directions
+                .reshape((rows * count, width))?
+                .matmul(&axes.to_dtype(directions.dtype())?.t()?)?
+                .reshape((rows, count, ()))?,
+        };
+        let mean = logits.broadcast_mul(&weights)?.sum_keepdim(2)?;
+        let product = logits.broadcast_sub(&mean)?.broadcast_mul(&weights)?;
+        let product = match &self.axes {
+            None => product,
+            Some(axes) => product
+                .reshape((rows * count, ()))?
+                .matmul(&axes.to_dtype(directions.dtype())?)?,
+        };
+        Ok(product.reshape((rows, columns))?)
+    }
+
+    /// The curvature of every image written out, `[m, width, width]` in row-major order, f64.
+    pub(super) fn written_out(&self) -> Result<Vec<f64>> {
+        let probabilities = values(&self.probabilities)?;
+        let classes = self.probabilities.dims()[1];
+        let width = self.width();
+        let axes = match &self.axes {
+            Some(axes) => values(axes)?,
+            None => (0..classes * classes)
+                .map(|i| f64::from(u8::from(i / classes == i % classes)))
+                .collect(),
+        };
+        let mut weights = vec![0.0; self.probabilities.dims()[0] * width * width];
+        weights
+            .par_chunks_exact_mut(width * width)
+            .zip(probabilities.par_chunks_exact(classes))
+            .for_each(|(weights, row)| write_out(row, &axes, weights));
+        Ok(weights)
+    }
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f64>> {
+    let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    Ok(tensor.flatten_all()?.to_vec1()?)
+}
+
+/// Uᵀ(diag(π) − ππᵀ)U of one image by the formula of the module's head, into `[width, width]`.
+fn write_out(row: &[f64], axes: &[f64], curvature: &mut [f64]) {
+    let width = axes.len() / row.len();
+    let top = most_probable(row);
+    let reference = &axes[top * width..][..width];
+    let (mut mean, mut difference) = (vec![0.0; width], vec![0.0; width]);
+    curvature.fill(0.0);
+    for (class, &weight) in row.iter().enumerate() {
+        if class == top {
+            continue;
+        }
+        for (i, value) in difference.iter_mut().enumerate() {
+            *value = axes[class * width + i] - reference[i];
+            mean[i] += weight * *value;
+        }
+        for (i, line) in curvature.chunks_exact_mut(width).enumerate() {
+            let factor = weight * difference[i];
+            line.iter_mut()
+                .zip(&difference)
+                .for_each(|(value, &other)| *value += factor * other);
+        }
+    }
+    for (i, line) in curvature.chunks_exact_mut(width).enumerate() {
+        line.iter_mut()
+            .zip(&mean)
+            .for_each(|(value, &other)| *value -= mean[i] * other);
+    }
+}
+
+fn most_probable<T: PartialOrd>(row: &[T]) -> usize {
+    (1..row.len()).fold(
+        0,
+        |best, class| if row[class] > row[best] { class } else { best },
+    )
+}
+
+struct Pass {
+    /// U, row-major.
+    axes: Option<Vec<f64>>,
+    width: usize,
+}
+
+impl InplaceOp2 for Pass {
     fn name(&self) -> &'static str {
         "softmax curvature"
     }
@@ -42,15 +174,16 @@ impl InplaceOp2 for SoftmaxCurvature {
         probabilities_layout: &Layout,
     ) -> candle_core::Result<()> {
         let (_, columns) = directions_layout.shape().dims2()?;
-        let (_, classes) = probabilities_layout.shape().dims2()?;
+        let (rows, classes) = probabilities_layout.shape().dims2()?;
         let (from, to) = directions_layout.contiguous_offsets().unwrap_or((0, 0));
         let start = probabilities_layout.start_offset();
+        let end = start + rows * classes;
         match (directions, probabilities) {
             (CpuStorage::F32(z), CpuStorage::F32(p)) => {
-                rows(&mut z[from..to], &p[start..], columns, classes)
+                self.rows(&mut z[from..to], &p[start..end], columns, classes)
             }
             (CpuStorage::F64(z), CpuStorage::F64(p)) => {
-                rows(&mut z[from..to], &p[start..], columns, classes)
+                self.rows(&mut z[from..to], &p[start..end], columns, classes)
             }
             _ => bail!(
                 "the {} needs two matrices of one precision, f32 or f64",
@@ -61,31 +194,57 @@ impl InplaceOp2 for SoftmaxCurvature {
     }
 }
 
-fn rows<T>(directions: &mut [T], probabilities: &[T], columns: usize, classes: usize)
-where
-    T: Copy + Default + PartialOrd + Send + Sync + Sub<Output = T> + Mul<Output = T> + AddAssign,
-{
-    directions
-        .par_chunks_exact_mut(columns)
-        .zip(probabilities.par_chunks_exact(classes))
-        .for_each(|(row, weights)| {
-            let top = (1..classes).fold(0, |best, class| {
-                if weights[class] > weights[best] {
-                    class
-                } else {
-                    best
-                }
+impl Pass {
+    fn rows<T>(&self, directions: &mut [T], probabilities: &[T], columns: usize, classes: usize)
+    where
+        T: Real + Default + Sub<Output = T> + Mul<Output = T> + AddAssign,
+    {
+        directions
+            .par_chunks_exact_mut(columns)
+            .zip(probabilities.par_chunks_exact(classes))
+            .for_each(|(row, weights)| match &self.axes {
+                None => in_all_classes(row, weights),
+                Some(axes) => in_axes(row, weights, axes, self.width),
             });
-            for logits in row.chunks_exact_mut(classes) {
-                let (shift, mut mean) = (logits[top], T::default());
-                for (logit, &weight) in logits.iter_mut().zip(weights) {
-                    *logit = *logit - shift;
-                    mean += weight * *logit;
-                }
-                logits
-                    .iter_mut()
-                    .zip(weights)
-                    .for_each(|(logit, &weight)| *logit = weight * (*logit - mean));
-            }
-        });
+    }
+}
+
+fn in_all_classes<T>(row: &mut [T], weights: &[T])
+where
+    T: Real + Default + Sub<Output = T> + Mul<Output = T> + AddAssign,
+{
+    let top = most_probable(weights);
+    for logits in row.chunks_exact_mut(weights.len()) {
+        let (shift, mut mean) = (logits[top], T::default());
+        for (logit, &weight) in logits.iter_mut().zip(weights) {
+            *logit = *logit - shift;
+            mean += weight * *logit;
+        }
+        logits
+            .iter_mut()
+            .zip(weights)
+            .for_each(|(logit, &weight)| *logit = weight * (*logit - mean));
+    }
+}
+
+/// The image's matrix is written out once, C·width² operations, and multiplies all its directions.
+fn in_axes<T>(row: &mut [T], weights: &[T], axes: &[f64], width: usize)
+where
+    T: Real + Default + Mul<Output = T> + AddAssign,
+{
+    let weights: Vec<f64> = weights.iter().map(|weight| weight.to_f64()).collect();
+    let mut matrix = vec![0.0; width * width];
+    write_out(&weights, axes, &mut matrix);
+    let matrix: Vec<T> = matrix.into_iter().map(T::from_f64).collect();
+    let mut product = vec![T::default(); width];
+    for direction in row.chunks_exact_mut(width) {
+        product.fill(T::default());
+        for (&value, line) in direction.iter().zip(matrix.chunks_exact(width)) {
+            product
+                .iter_mut()
+                .zip(line)
+                .for_each(|(sum, &entry)| *sum += value * entry);
+        }
+        direction.copy_from_slice(&product);
+    }
 }

@@ -1,8 +1,9 @@
 //! Every operator against its matrix by definition; linearity and symmetry as properties.
 
 use super::*;
+use crate::derivative::head::HeadCoordinates;
 use crate::operator::{Damped, Dense};
-use ndarray::Array1;
+use ndarray::{Array1, Array2};
 use proptest::prelude::*;
 
 const CLASSES: usize = 3;
@@ -83,7 +84,7 @@ fn products_and_dense_form_equal_the_definition_for_every_chunk_size() {
         let hessian = HeadHessian::new(&head, &inputs, 0.02)
             .unwrap()
             .with_row_chunk(chunk);
-        let dense = hessian.dense().unwrap();
+        let dense = hessian.dense(DType::F64).unwrap().to_array();
         assert!(largest_difference(&dense, &expected) < 1e-15);
         assert_eq!(dense, dense.t());
         assert!(
@@ -97,8 +98,9 @@ fn the_hessian_is_the_derivative_of_the_gradient() {
     let (head, inputs) = head_and_inputs(7);
     let hessian = HeadHessian::new(&head, &inputs, 0.1)
         .unwrap()
-        .dense()
-        .unwrap();
+        .dense(DType::F64)
+        .unwrap()
+        .to_array();
     let step = 1e-5;
     for index in 0..SIZE {
         let gradient = |by: f64| -> Array1<f64> {
@@ -128,7 +130,8 @@ fn a_certain_prediction_keeps_its_curvature_in_f32() {
     let tiny = 1e-9f32;
     let probabilities = Tensor::new(&[[1.0 - 2.0 * tiny, tiny, tiny]], &Device::Cpu).unwrap();
     let directions = Tensor::new(&[[1000.0f32, 999.0, 1002.0]], &Device::Cpu).unwrap();
-    let result = softmax_curvature::apply(directions, &probabilities)
+    let result = SoftmaxCurvature::new(probabilities, None)
+        .apply(directions)
         .unwrap()
         .to_vec2::<f32>()
         .unwrap();
@@ -141,12 +144,64 @@ fn a_certain_prediction_keeps_its_curvature_in_f32() {
 }
 
 #[test]
+fn in_coordinates_the_curvature_is_the_same_without_its_null_space() {
+    let (head, inputs) = head_and_inputs(11);
+    let outputs = head.outputs(&inputs).unwrap();
+    let coordinates = HeadCoordinates::of(&inputs, &outputs).unwrap();
+    let rotated = coordinates.inputs(&inputs).unwrap();
+    let hessian = HeadHessian::in_coordinates(&coordinates, &rotated, &outputs, 0.02)
+        .unwrap()
+        .with_row_chunk(4);
+    let size = (CLASSES - 1) * (FEATURES + 1);
+    assert_eq!(hessian.size(), size);
+    let dense = hessian.dense(DType::F64).unwrap().to_array();
+    // The rotation R [p, p'] by its definition: class axis c and feature axis j give the column classes_c ⊗ features_j.
+    let classes = coordinates.classes().to_vec2::<f64>().unwrap();
+    let features = coordinates.features().to_vec2::<f64>().unwrap();
+    let rotation = Array2::from_shape_fn((SIZE, size), |(i, j)| {
+        let columns = FEATURES + 1;
+        classes[i / columns][j / columns] * features[i % columns][j % columns]
+    });
+    let expected = rotation
+        .t()
+        .dot(&by_definition(&head, &inputs, 0.02))
+        .dot(&rotation);
+    assert!(largest_difference(&dense, &expected) < 1e-14);
+    assert!(largest_difference(&rotation.t().dot(&rotation), &Array2::eye(size)) < 1e-14);
+    let diagonal = hessian.diagonal().unwrap();
+    assert!((0..size).all(|i| (diagonal[i] - expected[[i, i]]).abs() < 1e-14));
+    let vectors = wave(3 * size, 2.1);
+    let block = Array2::from_shape_vec((3, size), vectors.clone()).unwrap();
+    assert!(largest_difference(&product(&hessian, vectors), &block.dot(&expected)) < 1e-14);
+    // A batch of all images twice over is the whole.
+    let positions: Vec<u32> = (0..22).map(|i| i % 11).collect();
+    let batch = hessian.on_images(&positions).unwrap();
+    let batch = batch.dense(DType::F64).unwrap().to_array();
+    assert!(largest_difference(&batch, &expected) < 1e-14);
+}
+
+#[test]
+fn a_certain_prediction_keeps_its_curvature_in_axes() {
+    let tiny = 1e-9f32;
+    let probabilities = Tensor::new(&[[1.0 - 2.0 * tiny, tiny, tiny]], &Device::Cpu).unwrap();
+    let (a, b) = (0.5f64.sqrt(), 6f64.sqrt());
+    let axes = tensor(vec![a, 1.0 / b, -a, 1.0 / b, 0.0, -2.0 / b], 2);
+    let curvature = SoftmaxCurvature::new(probabilities, Some(axes));
+    let found = curvature.written_out().unwrap();
+    // By hand, to first order in 1e-9: Σ_k π_k v_k v_kᵀ with v_1 = (−2a, 0) and v_2 = (−a, −3/b).
+    let expected = [5.0 * a * a, 3.0 * a / b, 3.0 * a / b, 9.0 / (b * b)];
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found / (1e-9 * expected) - 1.0).abs() < 1e-6, "{found}");
+    }
+}
+
+#[test]
 fn damping_adds_to_the_diagonal_and_to_the_structure() {
     let (head, inputs) = head_and_inputs(6);
     let hessian = HeadHessian::new(&head, &inputs, 0.0).unwrap();
     let damped = Damped::new(&hessian, 0.5).unwrap();
     let expected = by_definition(&head, &inputs, 0.5);
-    assert!(largest_difference(&damped.dense().unwrap(), &expected) < 1e-15);
+    assert!(largest_difference(&damped.dense(DType::F64).unwrap().to_array(), &expected) < 1e-15);
     assert!(largest_difference(&product(&damped, identity()), &expected) < 1e-15);
     assert_eq!(hessian.structure(), Structure::PositiveSemidefinite);
     assert_eq!(damped.structure(), Structure::PositiveDefinite);
@@ -186,7 +241,7 @@ fn a_dense_operator_multiplies_from_the_left() {
         product(&dense, vec![1.0, 0.0]).into_raw_vec_and_offset().0,
         [1.0, 3.0]
     );
-    assert_eq!(dense.dense().unwrap(), matrix);
+    assert_eq!(dense.diagonal().unwrap(), [1.0, 4.0]);
 }
 
 proptest! {

@@ -114,9 +114,9 @@ fn warn(solves: &Solves) {
         .iter()
         .filter(|report| !report.outcome.is_success())
         .count();
-    if let Some((query, report)) = solves.first_failure() {
+    if let Some((image, report)) = solves.first_failure() {
         eprintln!(
-            "ascribe: {} set: {count} of {} solves missed the tolerance, the first for query {query}: {} at residual {:.1e}; {}",
+            "ascribe: {} set: {count} of {} solves missed the tolerance, the first for image {image}: {} at residual {:.1e}; {}",
             solves.set,
             solves.reports.len(),
             report.outcome.name(),
@@ -136,14 +136,14 @@ impl Bar {
     fn show(&mut self, set: &str, done: usize, total: usize) {
         if !std::io::stderr().is_terminal() {
             if done == total {
-                eprintln!("{set}: {total} queries scored");
+                eprintln!("{set}: {total} scores");
             }
             return;
         }
         if done == 0 {
             let bar = ProgressBar::new(total as u64).with_prefix(set.to_owned());
             if let Ok(style) = ProgressStyle::with_template(
-                "{prefix} {bar:40} {pos}/{len} queries, {per_sec}, {eta} left",
+                "{prefix} {bar:40} {human_pos}/{human_len} scores, {per_sec}, {eta} left",
             ) {
                 bar.set_style(style);
             }

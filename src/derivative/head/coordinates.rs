@@ -1,0 +1,156 @@
+//! Orthogonal coordinates in which the head's curvature is small, definite and nearly diagonal.
+//!
+//! A gradient of the head is r ⊗ a with Σ_c r_c = 0: adding one number to all logits changes no probability. Hence every
+//! gradient and every A⁻¹∇ℓ lies in U ⊗ ℝ^{d+1}, U the C − 1 dimensional complement of (1, …, 1) in class space, and
+//! there the data Hessian has lost the null space it always has in all C classes.
+//!
+//! In U and in feature space the axes are the eigenvectors of the Kronecker factors (Martens & Grosse 2015, George et al.
+//! 2018): the mean softmax curvature S = (1/n) Σ Uᵀ(diag π − ππᵀ)U and the second moment M = (1/n) Σ aaᵀ. In these axes
+//! S ⊗ M is diagonal, so that EK-FAC is a division by the curvature's own diagonal, a Cholesky factor in f32 loses only
+//! what the *scaled* condition number costs (Demmel 1989), and inner products, norms and scores are what they were.
+//!
+//! Layout: `classes` `[C, C − 1]` and `features` `[d + 1, d + 1]`, orthonormal columns; r̃ = r·`classes`,
+//! ã = a·`features`, parameters `[C − 1, d + 1]` row by row.
+
+use super::{HeadInputs, HeadOutputs};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::{Accum, Mat, MatRef, Par, Side};
+
+/// Rows of features that are converted to f64 at once.
+const ROW_CHUNK: usize = 4096;
+
+/// The axes; f64 on the host.
+#[derive(Debug, Clone)]
+pub struct HeadCoordinates {
+    classes: Tensor,
+    features: Tensor,
+}
+
+impl HeadCoordinates {
+    /// The Kronecker axes of the training images.
+    ///
+    /// # Errors
+    /// An eigenvalue computation that fails, or a tensor operation.
+    pub fn of(inputs: &HeadInputs, outputs: &HeadOutputs) -> Result<Self> {
+        let contrasts = contrasts(outputs.class_count());
+        let curvature = mean_curvature(&contrasts, &outputs.probabilities)?;
+        let classes = &contrasts * eigenvectors(&curvature, "the mean softmax curvature")?;
+        let features = eigenvectors(&second_moment(inputs.rows())?, "the features' moment")?;
+        Ok(Self {
+            classes: tensor(classes.as_ref())?,
+            features: tensor(features.as_ref())?,
+        })
+    }
+
+    /// `[C, C − 1]`, f64.
+    pub fn classes(&self) -> &Tensor {
+        &self.classes
+    }
+
+    /// `[d + 1, d + 1]`, f64.
+    pub fn features(&self) -> &Tensor {
+        &self.features
+    }
+
+    /// ã `[n, d + 1]` in the precision of the inputs.
+    ///
+    /// # Errors
+    /// Another number of features, or a tensor operation failed.
+    pub fn inputs(&self, inputs: &HeadInputs) -> Result<Tensor> {
+        let rows = inputs.rows();
+        let axes = self.features.to_device(rows.device())?;
+        Ok(rows.matmul(&axes.to_dtype(rows.dtype())?)?)
+    }
+
+    /// r̃ `[n, C − 1]` in the precision of the outputs.
+    ///
+    /// # Errors
+    /// Another number of classes, or a tensor operation failed.
+    pub fn residuals(&self, outputs: &HeadOutputs) -> Result<Tensor> {
+        let residuals = &outputs.residuals;
+        let axes = self.classes.to_device(residuals.device())?;
+        Ok(residuals.matmul(&axes.to_dtype(residuals.dtype())?)?)
+    }
+}
+
+/// Orthonormal columns that span the complement of (1, …, 1): column k compares class k + 1 with the mean of those
+/// before it (Helmert).
+fn contrasts(classes: usize) -> Mat<f64> {
+    Mat::from_fn(classes, classes - 1, |class, column| {
+        let before = (column + 1) as f64;
+        let length = (before * (before + 1.0)).sqrt();
+        match class.cmp(&(column + 1)) {
+            std::cmp::Ordering::Less => 1.0 / length,
+            std::cmp::Ordering::Equal => -before / length,
+            std::cmp::Ordering::Greater => 0.0,
+        }
+    })
+}
+
+/// S: U the given columns.
+fn mean_curvature(columns: &Mat<f64>, probabilities: &Tensor) -> Result<Mat<f64>> {
+    let rows = on_host(probabilities)?.to_vec2::<f64>()?;
+    let classes = columns.nrows();
+    let mut mean = Mat::<f64>::zeros(classes, classes);
+    for row in &rows {
+        for c in 0..classes {
+            for k in 0..classes {
+                let diagonal = if c == k { row[c] } else { 0.0 };
+                mean[(c, k)] += (diagonal - row[c] * row[k]) / rows.len() as f64;
+            }
+        }
+    }
+    Ok(columns.transpose() * &mean * columns)
+}
+
+/// M, lower triangle.
+fn second_moment(rows: &Tensor) -> Result<Mat<f64>> {
+    let (count, columns) = rows.dims2()?;
+    let mut moment = Mat::<f64>::zeros(columns, columns);
+    for start in (0..count).step_by(ROW_CHUNK) {
+        let height = ROW_CHUNK.min(count - start);
+        let chunk = on_host(&rows.narrow(0, start, height)?)?;
+        let values = chunk.flatten_all()?.to_vec1::<f64>()?;
+        // Row-major [height, columns] is column-major [columns, height].
+        let chunk = MatRef::from_column_major_slice(&values, columns, height);
+        triangular::matmul(
+            moment.as_mut(),
+            BlockStructure::TriangularLower,
+            Accum::Add,
+            chunk,
+            BlockStructure::Rectangular,
+            chunk.transpose(),
+            BlockStructure::Rectangular,
+            1.0 / count as f64,
+            Par::rayon(0),
+        );
+    }
+    Ok(moment)
+}
+
+/// Eigenvectors of a symmetric matrix given by its lower triangle, those of the largest eigenvalues first.
+fn eigenvectors(matrix: &Mat<f64>, what: &str) -> Result<Mat<f64>> {
+    let failed = |reason: String| Error::NonFinite {
+        what: what.to_owned(),
+        place: reason,
+        remedy: "look for extreme features".into(),
+    };
+    let eigen = matrix
+        .self_adjoint_eigen(Side::Lower)
+        .map_err(|reason| failed(format!("its eigenvalues ({reason:?})")))?;
+    Ok(eigen.U().reverse_cols().to_owned())
+}
+
+fn on_host(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
+}
+
+fn tensor(matrix: MatRef<f64>) -> Result<Tensor> {
+    let (rows, columns) = matrix.shape();
+    let values: Vec<f64> = (0..rows)
+        .flat_map(|row| (0..columns).map(move |column| matrix[(row, column)]))
+        .collect();
+    Ok(Tensor::from_vec(values, (rows, columns), &Device::Cpu)?)
+}
