@@ -320,6 +320,7 @@ fn overlap(found: ArrayView1<f64>, expected: ArrayView1<f64>, top: usize) -> f64
 const TIGHT: Cg = Cg {
     tolerance: 1e-12,
     iterations: 2000,
+    preconditioned: true,
 };
 
 #[test]
@@ -356,6 +357,7 @@ fn digits_scores_equal_the_oracle_in_both_precisions() {
     let loose = Cg {
         tolerance: 1e-5,
         iterations: 500,
+        preconditioned: true,
     };
     let cases: [(&dyn Solver, DType); 4] = [
         (&Direct, DType::F64),
@@ -494,6 +496,7 @@ fn scores_do_not_depend_on_blocks_chunks_or_threads() {
     let loose = Cg {
         tolerance: 1e-6,
         iterations: 500,
+        preconditioned: true,
     };
     let cases: [(&dyn Solver, DType, f64); 4] = [
         (&Direct, DType::F64, 1e-13),

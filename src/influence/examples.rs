@@ -113,4 +113,13 @@ impl Examples {
             &self.right.narrow(0, range.start, range.len())?,
         )
     }
+
+    /// Loss gradients of the rows at `positions`, `[positions.len(), p]`.
+    pub(super) fn gradients_at(&self, positions: &[u32]) -> Result<Tensor> {
+        let index = Tensor::new(positions, self.left.device())?;
+        outer_product(
+            &self.left.index_select(&index, 0)?,
+            &self.right.index_select(&index, 0)?,
+        )
+    }
 }

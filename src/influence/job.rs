@@ -8,7 +8,7 @@ use super::{
 use crate::Result;
 use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
 use crate::operator::{Damped, HeadHessian};
-use crate::solve::{Cg, Direct, Inverse, Method, Solver};
+use crate::solve::{Cg, Direct, Ekfac, Identity, Inverse, Method, Solver};
 use candle_core::DType;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -72,9 +72,12 @@ impl RankOptions {
     fn solver(&self) -> Box<dyn Solver> {
         match self.method {
             Method::Direct => Box::new(Direct),
+            Method::Ekfac => Box::new(Ekfac),
+            Method::Identity => Box::new(Identity),
             Method::Cg => Box::new(Cg {
                 tolerance: self.effective_tolerance(),
                 iterations: self.iterations,
+                preconditioned: true,
             }),
         }
     }

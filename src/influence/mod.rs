@@ -10,6 +10,8 @@
 //! [`score`] streams the scores in blocks, addressed by (query range, training range), into [`ScoreSink`]s: the best
 //! ranks, the full matrix on disk or in memory, the diagonal. [`RankJob`] does a whole run.
 
+mod certificate;
+mod certified;
 mod diagonal;
 mod examples;
 mod job;
@@ -23,12 +25,14 @@ mod table;
 mod tests;
 mod top;
 
+pub use certificate::{Certificate, Certified, CertifiedRanks};
+pub use certified::Certification;
 pub use diagonal::{Diagonal, write_self_influence};
 pub use examples::{Examples, FeatureSet};
 pub use job::{Progress, RankJob, RankOptions, RankSummary};
 pub use matrix::{ScoreFile, ScoreMatrix};
 pub use rankings::{QueryRanking, RankedImage, read_rankings, write_rankings};
 pub use scores::{BlockSizes, Queries, score, score_by_training};
-pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, UNIT};
+pub use sink::{ErrorBounds, ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, UNIT};
 pub use solves::{Solves, write_solves};
 pub use top::TopRanks;

@@ -6,7 +6,7 @@
 //! A gradient is r ⊗ a, so that it is made again for each solved block rather than kept: that costs one number written
 //! for every 2·k multiplied, k the rows of the block.
 
-use super::{Examples, ScoreBlock, ScoreHeader, ScoreSink};
+use super::{ErrorBounds, Examples, ScoreBlock, ScoreHeader, ScoreSink};
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
@@ -70,7 +70,7 @@ pub fn score(
         for columns in ranges(training.count(), blocks.gradients) {
             let gradients = training.gradients(columns.clone())?;
             let products = solved.matmul(&gradients.t()?)?;
-            set.write(rows.clone(), columns, &products)?;
+            set.write(rows.clone(), columns, &products, None)?;
         }
     }
     set.finish()?;
@@ -107,7 +107,7 @@ pub fn score_by_training(
             for rows in ranges(set.queries.examples.count(), blocks.gradients) {
                 let gradients = set.queries.examples.gradients(rows.clone())?;
                 let products = gradients.matmul(&solved)?;
-                set.write(rows, columns.clone(), &products)?;
+                set.write(rows, columns.clone(), &products, None)?;
             }
         }
     }
@@ -133,7 +133,7 @@ fn solve(
     Ok(solution.value.tensor().clone())
 }
 
-fn not_finite(place: String) -> Error {
+pub(super) fn not_finite(place: String) -> Error {
     Error::NonFinite {
         what: "influence".into(),
         place,
@@ -149,13 +149,13 @@ pub(super) fn ranges(count: usize, size: usize) -> impl Iterator<Item = Range<us
 }
 
 /// A set of queries at work.
-struct Set<'a, 'b> {
+pub(super) struct Set<'a, 'b> {
     header: ScoreHeader,
-    queries: Queries<'a, 'b>,
+    pub(super) queries: Queries<'a, 'b>,
 }
 
 impl<'a, 'b> Set<'a, 'b> {
-    fn begin(
+    pub(super) fn begin(
         training: &Examples,
         queries: Queries<'a, 'b>,
         digests: &BTreeMap<String, String>,
@@ -172,11 +172,12 @@ impl<'a, 'b> Set<'a, 'b> {
     }
 
     /// Divides the products `[rows.len(), columns.len()]` by n and hands them on, if all are finite.
-    fn write(
+    pub(super) fn write(
         &mut self,
         rows: Range<usize>,
         columns: Range<usize>,
         products: &Tensor,
+        errors: Option<ErrorBounds>,
     ) -> Result<()> {
         let products = products.to_dtype(DType::F64)?;
         let scores = (products / self.header.training.len() as f64)?
@@ -193,6 +194,7 @@ impl<'a, 'b> Set<'a, 'b> {
             queries: rows,
             training: columns,
             scores,
+            errors,
         };
         self.queries
             .sinks
@@ -200,7 +202,7 @@ impl<'a, 'b> Set<'a, 'b> {
             .try_for_each(|sink| sink.write(&block))
     }
 
-    fn finish(&mut self) -> Result<()> {
+    pub(super) fn finish(&mut self) -> Result<()> {
         self.queries
             .sinks
             .iter_mut()

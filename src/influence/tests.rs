@@ -303,6 +303,7 @@ fn a_solve_that_diverges_is_refused_by_the_id_of_its_query() {
     let inverse = Cg {
         tolerance: 1e-6,
         iterations: 5,
+        preconditioned: false,
     };
     let inverse = inverse.prepare(&huge).unwrap();
     let mut scores = ScoreMatrix::default();

@@ -149,6 +149,7 @@ mod tests {
                     queries: 0..queries,
                     training: range,
                     scores: part,
+                    errors: None,
                 })
                 .unwrap();
             }

@@ -81,6 +81,11 @@ impl LinearOperator for Damped<'_> {
         Ok(diagonal.map(|value| value + self.damping).collect())
     }
 
+    fn rounding(&self) -> Result<f64> {
+        Ok(self.operator.rounding()? * (1.0 + 4.0 * f64::EPSILON)
+            + 4.0 * f64::EPSILON * self.damping)
+    }
+
     fn image_count(&self) -> usize {
         self.operator.image_count()
     }

@@ -210,6 +210,26 @@ impl LinearOperator for HeadHessian {
         Ok(sums.into_iter().map(mean).collect())
     }
 
+    /// γ_k (1/n) Σ_i ‖W_i‖ ‖a_i‖² with k the terms of the longest chain of sums: d + 1 for the logit directions, w for the
+    /// curvature, and the images of a chunk and the chunks for the pull-back.
+    fn rounding(&self) -> Result<f64> {
+        let (width, count) = (self.curvature.width(), self.count());
+        let unit = if self.dtype() == DType::F64 {
+            f64::EPSILON
+        } else {
+            f64::from(f32::EPSILON)
+        };
+        let norms = self.inputs.to_dtype(DType::F64)?.sqr()?.sum(1)?;
+        let norms = norms.to_vec1::<f64>()?;
+        let weights = self.curvature.written_out()?;
+        let mass: f64 = (norms.iter().zip(weights.chunks_exact(width * width)))
+            .map(|(norm, weights)| norm * weights.iter().map(|w| w * w).sum::<f64>().sqrt())
+            .sum();
+        let chain = self.columns() + width + self.row_chunk + count.div_ceil(self.row_chunk) + 20;
+        let relative = chain as f64 * unit / (1.0 - chain as f64 * unit);
+        Ok(relative * 1.01 * mass / count as f64 + 8.0 * unit * self.l2)
+    }
+
     fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
         let index = Tensor::new(positions, self.inputs.device())?;
         Ok(Box::new(Self {

@@ -62,6 +62,17 @@ pub trait LinearOperator: Sync {
     /// A tensor operation failed.
     fn diagonal(&self) -> Result<Vec<f64>>;
 
+    /// ρ such that ‖computed A v − A v‖ ≤ ρ·‖v‖ for every v, the sums taken in any order.
+    ///
+    /// # Errors
+    /// No such bound is known for this operator, or a tensor operation failed.
+    fn rounding(&self) -> Result<f64> {
+        Err(Error::Unsupported {
+            what: "a certificate for this operator".into(),
+            instead: "leave --certify out".into(),
+        })
+    }
+
     /// The images that A is a mean over; 0 where it is not such a mean.
     fn image_count(&self) -> usize {
         0

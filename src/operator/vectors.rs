@@ -80,12 +80,31 @@ impl Vectors {
     /// # Errors
     /// Shapes, precisions or counts differ, or a tensor operation failed.
     pub fn add_scaled(&self, coefficients: &[f64], other: &Self) -> Result<Self> {
-        let column = Tensor::from_slice(coefficients, (coefficients.len(), 1), self.rows.device())?;
-        let scaled = other
-            .rows
-            .broadcast_mul(&column.to_dtype(self.rows.dtype())?)?;
         Ok(Self {
-            rows: (&self.rows + scaled)?,
+            rows: (&self.rows + other.scaled(coefficients)?.rows)?,
+        })
+    }
+
+    /// Each row i times `factors[i]`.
+    ///
+    /// # Errors
+    /// Another number of factors, or a tensor operation failed.
+    pub fn scaled(&self, factors: &[f64]) -> Result<Self> {
+        let column = Tensor::from_slice(factors, (factors.len(), 1), self.rows.device())?;
+        Ok(Self {
+            rows: self
+                .rows
+                .broadcast_mul(&column.to_dtype(self.rows.dtype())?)?,
+        })
+    }
+
+    /// The same vectors in another precision.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            rows: self.rows.to_dtype(dtype)?,
         })
     }
 

@@ -1,12 +1,14 @@
 //! Conjugate gradients on all right-hand sides at once.
 //!
-//! Hestenes & Stiefel 1952: with r = b − A x and d = r, each iteration takes α = rᵀr / dᵀA d, x ← x + α d,
-//! r ← r − α A d, d ← r + (‖r_new‖² / ‖r‖²) d. Every row has its own α and stops on its own; rows that have stopped
-//! leave the block, so that no product is spent on them.
+//! Hestenes & Stiefel 1952, preconditioned: with r = b − A x, z = M⁻¹r and d = z, each iteration takes α = rᵀz / dᵀA d,
+//! x ← x + α d, r ← r − α A d, d ← z + (r_newᵀz_new / rᵀz) d. M is the diagonal of A, which in the head's Kronecker axes is
+//! EK-FAC. Every row has its own α and stops on its own; rows that have stopped leave the block, so that no product is
+//! spent on them.
 //!
 //! The recurrence drifts away from the true residual. Therefore, when all rows have stopped, b − A x is computed afresh,
 //! and rows that miss the tolerance are solved again for the rest (iterative refinement), as long as that helps.
 
+use super::diagonal::Reciprocal;
 use super::{
     Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, rows_not_finite,
     true_residual,
@@ -28,6 +30,8 @@ pub struct Cg {
     pub tolerance: f64,
     /// Most iterations per right-hand side.
     pub iterations: usize,
+    /// Whether M is the diagonal of A; else it is the identity.
+    pub preconditioned: bool,
 }
 
 impl Solver for Cg {
@@ -47,9 +51,14 @@ impl Solver for Cg {
         if self.iterations == 0 {
             return Err(Error::config("iterations", "at least 1 is needed"));
         }
+        let preconditioner = match self.preconditioned {
+            true => Some(Reciprocal::of(operator)?),
+            false => None,
+        };
         Ok(Box::new(Prepared {
             operator,
             settings: *self,
+            preconditioner,
         }))
     }
 }
@@ -57,6 +66,7 @@ impl Solver for Cg {
 struct Prepared<'a> {
     operator: &'a dyn LinearOperator,
     settings: Cg,
+    preconditioner: Option<Reciprocal>,
 }
 
 /// One right-hand side on its way: its norm, the iterations spent on it, and how its last round ended.
@@ -151,7 +161,8 @@ impl Prepared<'_> {
     /// One round from x = 0 for the rows in `open`; returns the steps of all rows (zero where not open) and the number
     /// of products.
     fn run(&self, start: &Vectors, rows: &mut [Row], open: &[usize]) -> Result<(Vectors, usize)> {
-        let mut state = State::new(start.select(open)?, open.to_vec())?;
+        let preconditioner = self.preconditioner.as_ref();
+        let mut state = State::new(start.select(open)?, open.to_vec(), preconditioner)?;
         let mut finished = Finished {
             blocks: vec![start.zeros_like()?],
             places: (0..rows.len()).collect(),
@@ -188,25 +199,34 @@ struct Finished {
 }
 
 /// The rows still running; all vectors `[running, p]`.
-struct State {
+struct State<'a> {
+    preconditioner: Option<&'a Reciprocal>,
     positions: Vec<usize>,
     value: Vectors,
     residual: Vectors,
     direction: Vectors,
+    /// rᵀz
+    products: Vec<f64>,
+    /// rᵀr
     squares: Vec<f64>,
     stopped: Vec<bool>,
 }
 
-impl State {
-    fn new(residual: Vectors, positions: Vec<usize>) -> Result<Self> {
-        let squares = residual.dot(&residual)?;
-        let stopped = vec![false; positions.len()];
+impl<'a> State<'a> {
+    fn new(
+        residual: Vectors,
+        positions: Vec<usize>,
+        preconditioner: Option<&'a Reciprocal>,
+    ) -> Result<Self> {
+        let direction = preconditioned(preconditioner, &residual)?;
         Ok(Self {
+            preconditioner,
             value: residual.zeros_like()?,
-            direction: residual.clone(),
+            products: residual.dot(&direction)?,
+            squares: residual.dot(&residual)?,
+            stopped: vec![false; positions.len()],
+            direction,
             residual,
-            squares,
-            stopped,
             positions,
         })
     }
@@ -216,7 +236,7 @@ impl State {
         let product = operator.apply(&self.direction)?;
         let curvatures = self.direction.dot(&product)?;
         let mut steps = Vec::with_capacity(curvatures.len());
-        for (slot, (&square, curvature)) in self.squares.iter().zip(curvatures).enumerate() {
+        for (slot, (&along, curvature)) in self.products.iter().zip(curvatures).enumerate() {
             let row = &mut rows[self.positions[slot]];
             row.iterations += 1;
             if curvature <= 0.0 {
@@ -225,20 +245,19 @@ impl State {
             steps.push(if curvature <= 0.0 {
                 0.0
             } else {
-                square / curvature
+                along / curvature
             });
         }
         self.value = self.value.add_scaled(&steps, &self.direction)?;
         let back: Vec<f64> = steps.iter().map(|step| -step).collect();
         self.residual = self.residual.add_scaled(&back, &product)?;
-        let squares = self.residual.dot(&self.residual)?;
-        let ratios: Vec<f64> = squares
-            .iter()
-            .zip(&self.squares)
-            .map(|(new, old)| new / old)
-            .collect();
-        self.direction = self.residual.add_scaled(&ratios, &self.direction)?;
-        self.squares = squares;
+        let next = preconditioned(self.preconditioner, &self.residual)?;
+        let products = self.residual.dot(&next)?;
+        let ratio = |(new, old): (&f64, &f64)| new / old;
+        let ratios: Vec<f64> = products.iter().zip(&self.products).map(ratio).collect();
+        self.direction = next.add_scaled(&ratios, &self.direction)?;
+        self.squares = self.residual.dot(&self.residual)?;
+        self.products = products;
         Ok(())
     }
 
@@ -275,6 +294,7 @@ impl State {
     fn keep(&mut self, staying: &[usize]) -> Result<()> {
         self.positions = staying.iter().map(|&slot| self.positions[slot]).collect();
         self.squares = staying.iter().map(|&slot| self.squares[slot]).collect();
+        self.products = staying.iter().map(|&slot| self.products[slot]).collect();
         self.stopped = vec![false; staying.len()];
         if !staying.is_empty() {
             self.value = self.value.select(staying)?;
@@ -282,5 +302,12 @@ impl State {
             self.direction = self.direction.select(staying)?;
         }
         Ok(())
+    }
+}
+
+fn preconditioned(preconditioner: Option<&Reciprocal>, residual: &Vectors) -> Result<Vectors> {
+    match preconditioner {
+        Some(reciprocal) => reciprocal.apply(residual),
+        None => Ok(residual.clone()),
     }
 }

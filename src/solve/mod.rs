@@ -5,16 +5,20 @@
 //! is an [`Outcome`] stored beside the result, never silence.
 
 mod cg;
+mod diagonal;
 mod direct;
 mod newton;
 mod outcome;
+mod refinement;
 #[cfg(test)]
 mod tests;
 
 pub use cg::Cg;
-pub use direct::Direct;
+pub use diagonal::{Ekfac, Identity};
+pub use direct::{Direct, LARGEST};
 pub use newton::{Fit, Newton};
 pub use outcome::Outcome;
+pub use refinement::{Bounded, Refinement};
 
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result};
@@ -23,10 +27,14 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// Cholesky factorisation of the whole matrix in f64
+    /// Cholesky factorisation of the whole matrix
     Direct,
-    /// Conjugate gradients, all queries at once
+    /// Conjugate gradients, all right-hand sides at once, preconditioned by EK-FAC
     Cg,
+    /// Approximation: division by the diagonal in the Kronecker axes
+    Ekfac,
+    /// Approximation: no curvature at all, a gradient dot product
+    Identity,
 }
 
 /// A method for A x = b, with its settings.
@@ -63,7 +71,8 @@ pub struct Solution {
 pub struct Report {
     /// How it ended.
     pub outcome: Outcome,
-    /// ‖b − A x‖ / ‖b‖, computed afresh from the returned x by the operator; 0 for b = 0.
+    /// ‖b − A x‖ / ‖b‖, computed afresh from the returned x by the operator; 0 for b = 0, NaN where it was not measured (an
+    /// approximation's, but for the first of a block).
     pub residual: f64,
     /// Iterations; 0 for a factorisation.
     pub iterations: usize,

@@ -117,6 +117,7 @@ impl Newton {
             Cg {
                 tolerance,
                 iterations: 1000,
+                preconditioned: false,
             }
             .prepare(&hessian)?
         };

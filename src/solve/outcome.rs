@@ -7,6 +7,8 @@ pub enum Outcome {
     Converged,
     /// Solved by a factorisation, the true residual at rounding level.
     Direct,
+    /// Not solved but approximated, as the method does by design; the residual says how far.
+    Approximate,
     /// Stopped at the iteration limit, or where rounding allows no smaller residual; the solution is the best reached.
     LimitReached,
     /// A direction d with dᵀA d ≤ 0 was met; the solution is the last one before it.
@@ -18,7 +20,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the solution is as good as was asked for.
     pub fn is_success(self) -> bool {
-        matches!(self, Self::Converged | Self::Direct)
+        matches!(self, Self::Converged | Self::Direct | Self::Approximate)
     }
 
     /// The name that files use.
@@ -26,6 +28,7 @@ impl Outcome {
         match self {
             Self::Converged => "converged",
             Self::Direct => "direct",
+            Self::Approximate => "approximate",
             Self::LimitReached => "limit reached",
             Self::NegativeCurvature => "negative curvature",
             Self::Diverged => "diverged",
@@ -35,7 +38,7 @@ impl Outcome {
     /// What to do where the solve did not succeed.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Converged | Self::Direct => "nothing to do",
+            Self::Converged | Self::Direct | Self::Approximate => "nothing to do",
             Self::LimitReached => {
                 "raise --iterations or --damping, loosen --tolerance, or use --precision f64"
             }

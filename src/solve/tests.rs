@@ -36,6 +36,7 @@ fn definite(size: usize) -> Array2<f64> {
 const CG: Cg = Cg {
     tolerance: 1e-12,
     iterations: 200,
+    preconditioned: false,
 };
 
 #[test]
@@ -147,6 +148,7 @@ fn the_iteration_limit_is_an_outcome_with_its_true_residual() {
     let solution = Cg {
         tolerance: 1e-12,
         iterations: 3,
+        preconditioned: false,
     }
     .prepare(&operator)
     .unwrap()
@@ -176,6 +178,7 @@ fn a_tolerance_below_rounding_is_reported_not_claimed() {
     let solution = Cg {
         tolerance: 1e-12,
         iterations: 500,
+        preconditioned: false,
     }
     .prepare(&operator)
     .unwrap()

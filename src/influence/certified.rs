@@ -1,0 +1,247 @@
+//! Scores with proven ranks: solves refined in f64 until the ranking is settled, not until a residual is small.
+//!
+//! |ŝ − s| ≤ (1/n)(‖∇q‖_{A⁻¹} ‖x − A⁻¹∇t‖_A + γ_p ‖∇q‖ ‖x‖) for the solution x of training image t (or, solved for the queries, the
+//! same with the sides exchanged), ‖∇q‖_{A⁻¹} ≤ ‖∇q‖/√μ. Both parts are a number of the query times one of the training image.
+//!
+//! Refinement goes on while a sample of the queries has ranks that are not certified and bounds still fall.
+
+use super::scores::{Set, not_finite, ranges};
+use super::{BlockSizes, CertifiedRanks, ErrorBounds, Examples, Queries, ScoreSink};
+use crate::Result;
+use crate::operator::Vectors;
+use crate::solve::{Bounded, Outcome, Refinement, Report};
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Queries on which it is decided whether another round is worth it.
+const SAMPLE: usize = 64;
+/// Most rounds of refinement; each wins some five digits, of which f64 has sixteen.
+const ROUNDS: usize = 5;
+
+/// What certified scoring needs besides the examples.
+pub struct Certification<'a> {
+    /// Solver and bound.
+    pub refinement: Refinement<'a>,
+    /// μ, a lower bound of the curvature's eigenvalues.
+    pub smallest: f64,
+    /// Ranks of every query that are to be certified.
+    pub ranks: usize,
+    /// Rows in a step.
+    pub blocks: BlockSizes,
+}
+
+/// Solutions of one side and the numbers that bound their scores.
+struct Solved {
+    blocks: Vec<(Range<usize>, Bounded)>,
+    /// Right-hand sides with their bound, row by row.
+    errors: Vec<f64>,
+}
+
+impl Certification<'_> {
+    /// Scores several sets of queries by solving for the training images; `training` and the queries in f64.
+    ///
+    /// # Errors
+    /// As for [`super::score`].
+    pub fn score_by_training(
+        &self,
+        training: &Examples,
+        sets: Vec<Queries>,
+        digests: &BTreeMap<String, String>,
+    ) -> Result<Vec<Report>> {
+        let mut sets = sets
+            .into_iter()
+            .map(|queries| Set::begin(training, queries, digests))
+            .collect::<Result<Vec<_>>>()?;
+        let mut solved = self.solve(training, 0..training.count(), "training image")?;
+        for _ in 1..ROUNDS {
+            if self.sample_is_certified(training, &solved, sets[0].queries.examples)?
+                || !self.improve(training, &mut solved)?
+            {
+                break;
+            }
+        }
+        solved.errors = self.errors(&solved, training.count());
+        for set in &mut sets {
+            let examples = set.queries.examples;
+            for rows in ranges(examples.count(), self.blocks.gradients) {
+                let gradients = Vectors::new(examples.gradients(rows.clone())?)?;
+                let products = solved.products(gradients.tensor())?;
+                let errors = ErrorBounds {
+                    queries: &gradients.norms()?,
+                    training: &solved.errors,
+                };
+                set.write(rows, 0..training.count(), &products, Some(errors))?;
+            }
+        }
+        sets.iter_mut().try_for_each(Set::finish)?;
+        Ok(solved.reports())
+    }
+
+    /// Scores one set of queries by solving for them, block by block, each until its own ranks are certified.
+    ///
+    /// # Errors
+    /// As for [`super::score`].
+    pub fn score_by_queries(
+        &self,
+        training: &Examples,
+        queries: Queries,
+        digests: &BTreeMap<String, String>,
+    ) -> Result<Vec<Report>> {
+        let mut set = Set::begin(training, queries, digests)?;
+        let examples = set.queries.examples;
+        let norms = gradient_norms(training, self.blocks.gradients)?;
+        let mut reports = Vec::with_capacity(examples.count());
+        for rows in ranges(examples.count(), self.blocks.solved) {
+            let mut solved = self.solve(examples, rows.clone(), "query")?;
+            let mut round = 1;
+            let products = loop {
+                solved.errors = self.errors(&solved, training.count());
+                let products = solved.scores(training, self.blocks.gradients)?;
+                round += 1;
+                let errors = (&solved.errors[..], &norms[..]);
+                if round > ROUNDS
+                    || self.is_certified(training, examples, rows.clone(), &products, errors)?
+                    || !self.improve(examples, &mut solved)?
+                {
+                    break products;
+                }
+            };
+            // The last improvement, if any, was not scored: bounds and products belong together.
+            let errors = ErrorBounds {
+                queries: &solved.errors,
+                training: &norms,
+            };
+            set.write(rows, 0..training.count(), &products, Some(errors))?;
+            reports.extend(solved.reports());
+        }
+        set.finish()?;
+        Ok(reports)
+    }
+
+    fn solve(&self, examples: &Examples, range: Range<usize>, what: &str) -> Result<Solved> {
+        let mut blocks = Vec::new();
+        for part in ranges(range.len(), self.blocks.gradients) {
+            let part = range.start + part.start..range.start + part.end;
+            let gradients = Vectors::new(examples.gradients(part.clone())?)?;
+            let bounded = self.refinement.solve(&gradients)?;
+            let diverged = |report: &Report| report.outcome == Outcome::Diverged;
+            if let Some(row) = bounded.reports.iter().position(diverged) {
+                let id = examples.ids()[part.start + row];
+                return Err(not_finite(format!("the solve of {what} {id}")));
+            }
+            blocks.push((part, bounded));
+        }
+        Ok(Solved {
+            blocks,
+            errors: Vec::new(),
+        })
+    }
+
+    fn improve(&self, examples: &Examples, solved: &mut Solved) -> Result<bool> {
+        let mut improved = false;
+        for (range, bounded) in &mut solved.blocks {
+            let gradients = Vectors::new(examples.gradients(range.clone())?)?;
+            improved |= self.refinement.improve(&gradients, bounded)?;
+        }
+        Ok(improved)
+    }
+
+    /// The factors of the solved side: (error/√μ + γ_p‖x‖)/n. The other side's are its gradients' norms.
+    fn errors(&self, solved: &Solved, training_count: usize) -> Vec<f64> {
+        let parameters = solved
+            .blocks
+            .first()
+            .map_or(0, |(_, bounded)| bounded.value.size());
+        let chain = (parameters + 8) as f64 * f64::EPSILON;
+        let gamma = chain / (1.0 - chain);
+        let blocks = solved.blocks.iter();
+        let rows = blocks.flat_map(|(_, bounded)| bounded.errors.iter().zip(&bounded.lengths));
+        rows.map(|(error, length)| {
+            (error / self.smallest.sqrt() + gamma * length) * (1.0 + 1e-12) / training_count as f64
+        })
+        .collect()
+    }
+
+    fn sample_is_certified(
+        &self,
+        training: &Examples,
+        solved: &Solved,
+        queries: &Examples,
+    ) -> Result<bool> {
+        let count = queries.count().min(SAMPLE);
+        let positions: Vec<u32> = (0..count)
+            .map(|i| (i * queries.count() / count) as u32)
+            .collect();
+        let gradients = Vectors::new(queries.gradients_at(&positions)?)?;
+        let products = solved.products(gradients.tensor())?;
+        let errors = self.errors(solved, training.count());
+        let errors = (&gradients.norms()?[..], &errors[..]);
+        self.is_certified(training, queries, 0..count, &products, errors)
+    }
+
+    /// Whether all wanted ranks of the queries in `products` `[rows.len(), n]` are certified.
+    fn is_certified(
+        &self,
+        training: &Examples,
+        queries: &Examples,
+        rows: Range<usize>,
+        products: &Tensor,
+        (row_errors, column_errors): (&[f64], &[f64]),
+    ) -> Result<bool> {
+        let mut ranks = CertifiedRanks::new(self.ranks, training)?;
+        let mut sinks: [&mut dyn ScoreSink; 1] = [&mut ranks];
+        let none = BTreeMap::new();
+        let mut set = Set::begin(
+            training,
+            Queries {
+                examples: queries,
+                sinks: &mut sinks,
+            },
+            &none,
+        )?;
+        let errors = ErrorBounds {
+            queries: row_errors,
+            training: column_errors,
+        };
+        set.write(rows.clone(), 0..training.count(), products, Some(errors))?;
+        Ok(rows
+            .into_iter()
+            .all(|row| ranks.is_certified(row, self.ranks)))
+    }
+}
+
+impl Solved {
+    /// G Xᵀ `[k, rows]` for the solutions X and gradients G `[k, p]`.
+    fn products(&self, gradients: &Tensor) -> Result<Tensor> {
+        let parts = self.blocks.iter().map(|(_, bounded)| {
+            let solutions = bounded.value.tensor().t()?;
+            Ok(gradients.matmul(&solutions)?)
+        });
+        Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?)
+    }
+
+    /// X Gᵀ `[rows, n]` for the gradients G of all training images.
+    fn scores(&self, training: &Examples, block: usize) -> Result<Tensor> {
+        let columns = ranges(training.count(), block)
+            .map(|columns| self.products(&training.gradients(columns)?));
+        Ok(Tensor::cat(&columns.collect::<Result<Vec<_>>>()?, 0)?
+            .t()?
+            .contiguous()?)
+    }
+
+    fn reports(&self) -> Vec<Report> {
+        let blocks = self.blocks.iter();
+        blocks
+            .flat_map(|(_, bounded)| bounded.reports.clone())
+            .collect()
+    }
+}
+
+fn gradient_norms(examples: &Examples, block: usize) -> Result<Vec<f64>> {
+    let mut norms = Vec::with_capacity(examples.count());
+    for range in ranges(examples.count(), block) {
+        norms.extend(Vectors::new(examples.gradients(range)?)?.norms()?);
+    }
+    Ok(norms)
+}
