@@ -3,7 +3,8 @@
 
 use ascribe::derivative::head::{HeadCoordinates, SoftmaxHead};
 use ascribe::influence::{
-    BlockSizes, Certification, CertifiedRanks, Examples, FeatureSet, Queries, ScoreMatrix,
+    BlockSizes, Certification, CertifiedRanks, EqualImages, Examples, FeatureSet, Provenance,
+    Queries, ScoreMatrix,
 };
 use ascribe::operator::{Damped, HeadHessian};
 use ascribe::solve::{Cg, Direct, Ekfac, Refinement, Solver};
@@ -11,7 +12,6 @@ use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, Array2, s};
 use ndarray_linalg::SolveH;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 struct Problem {
     classes: usize,
@@ -175,18 +175,19 @@ fn certified(problem: &Problem, l2: f64, damping: f64, inner: Inner, by_training
         refinement: Refinement::new(&exact, &*inverse, DType::F32, smallest).unwrap(),
         smallest,
         ranks: 6,
+        equal: EqualImages::among(&train64).unwrap(),
         blocks: BlockSizes {
             solved: 3,
             gradients: 5,
         },
     };
-    let mut ranks = CertifiedRanks::new(6, &train64).unwrap();
+    let mut ranks = CertifiedRanks::new(6, &certification.equal);
     let mut scores = ScoreMatrix::default();
     let queries = Queries {
         examples: &queries64,
         sinks: &mut [&mut ranks, &mut scores],
     };
-    let none = BTreeMap::new();
+    let none = Provenance::default();
     if by_training {
         certification
             .score_by_training(&train64, vec![queries], &none)

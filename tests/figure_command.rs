@@ -2,9 +2,8 @@
 
 use ascribe::artefact::{Input, Options, RunFolder};
 use ascribe::data::Dataset;
-use ascribe::influence::{QueryRanking, RankedImage, write_rankings};
+use ascribe::influence::{Provenance, QueryRanking, RankedImage, write_rankings};
 use assert_cmd::Command;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const TRAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/digits/train.parquet");
@@ -32,6 +31,7 @@ fn rankings(queries: &Dataset, train: &Dataset, period: usize) -> Vec<QueryRanki
                 train,
                 train_label,
                 score: 0.1 / rank as f64,
+                certificate: None,
             }
         };
         let helpful = (1..=6).map(image).collect();
@@ -70,7 +70,7 @@ fn run(place: &Path, name: &str, period: usize, inputs: Option<Vec<Input>>) -> P
         write_rankings(
             &run.file(file),
             &rankings(queries, &train, period),
-            &BTreeMap::new(),
+            &Provenance::default(),
         )
     };
     write("rankings.parquet", &test).unwrap();

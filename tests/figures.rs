@@ -28,6 +28,7 @@ fn rankings(count: usize, share: impl Fn(f64) -> f64, itself: bool) -> Vec<Query
                 train: if itself { query } else { count + rank },
                 train_label: if itself { query_label } else { train_label },
                 score: 1.0 / rank as f64,
+                certificate: None,
             }
         };
         let helpful = (1..=101).map(image).collect();
@@ -112,6 +113,7 @@ fn nearest(
                 train: best,
                 train_label: train.label(best),
                 score,
+                certificate: None,
             }],
             harmful: Vec::new(),
         }

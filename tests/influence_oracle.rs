@@ -4,13 +4,12 @@
 use ascribe::data::{Dataset, digits_test, digits_train};
 use ascribe::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
 use ascribe::influence::{
-    BlockSizes, Examples, FeatureSet, Queries, ScoreMatrix, score, score_by_training,
+    BlockSizes, Examples, FeatureSet, Normalise, Provenance, Queries, ScoreMatrix, Scoring,
 };
 use ascribe::operator::{Damped, HeadHessian, LinearOperator};
 use ascribe::solve::{Cg, Direct, Newton, Solver};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, Array2, ArrayView1, Axis, concatenate, s};
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 struct Set {
@@ -267,11 +266,17 @@ impl<'a> Settings<'a> {
             examples: &queries,
             sinks: &mut [&mut matrix],
         };
-        let (inverse, blocks, digests) = (&*inverse, self.blocks, &BTreeMap::new());
+        let scoring = Scoring {
+            inverse: &*inverse,
+            training: &train,
+            normalise: Normalise::None,
+            blocks: self.blocks,
+            provenance: &Provenance::default(),
+        };
         let reports = if self.by_training {
-            score_by_training(inverse, &train, vec![set], blocks, digests).unwrap()
+            scoring.by_training(vec![set]).unwrap()
         } else {
-            score(inverse, &train, set, blocks, digests).unwrap()
+            scoring.by_queries(set).unwrap()
         };
         assert!(
             reports.iter().all(|report| report.outcome.is_success()),

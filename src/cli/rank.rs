@@ -7,8 +7,8 @@ mod transferred;
 mod work;
 
 use crate::artefact::{Options, RunFolder};
-use crate::influence::RankOptions;
-use crate::solve::Method;
+use crate::influence::{Correction, Grouping, Normalise, RankOptions};
+use crate::solve::{Method, Settings};
 use crate::{Error, Result};
 use candle_core::DType;
 use clap::{Args, ValueEnum};
@@ -77,6 +77,20 @@ pub struct Rank {
     /// Most harmful training images kept for each query
     #[arg(long, value_name = "K", default_value_t = 0)]
     bottom: usize,
+    /// Prove the first K ranks of every query against the solver's and rounding's errors (exact linear algebra, not that
+    /// influence predicts retraining); solves go on until they are proven or f64 has no more to give
+    #[arg(long, value_name = "K")]
+    certify: Option<usize>,
+    /// Divide scores by the size of what they measure
+    #[arg(long, value_enum, default_value_t = Normalise::None)]
+    normalise: Normalise,
+    /// Leave out an image's curvature with it, so that predicted and actual rise agree in size
+    #[arg(long, value_enum, default_value_t = Correction::None)]
+    correction: Correction,
+    /// Rank the training images for groups of queries too, one solve a group: class, confusion (label and prediction),
+    /// or a CSV file with the columns query,group
+    #[arg(long, value_name = "GROUPS", value_parser = grouping)]
+    query_groups: Option<Grouping>,
     /// Write the full matrix too: scores.npy, f32 [query, train]
     #[arg(long)]
     scores: bool,
@@ -130,6 +144,7 @@ impl Rank {
             }
         };
         let options = self.rank_options(l2)?;
+        options.check()?;
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
         let run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
         work::fill(run, material, options, self.json)
@@ -151,9 +166,15 @@ impl Rank {
         Ok(RankOptions {
             l2,
             damping: self.damping,
-            method: self.solver,
-            tolerance: self.tolerance,
-            iterations: self.iterations,
+            solver: Settings {
+                method: self.solver,
+                tolerance: self.tolerance,
+                iterations: self.iterations,
+            },
+            certify: self.certify,
+            normalise: self.normalise,
+            correction: self.correction,
+            groups: self.query_groups.clone(),
             precision: match self.precision {
                 Precision::F32 => DType::F32,
                 Precision::F64 => DType::F64,
@@ -189,11 +210,18 @@ impl Rank {
             ("damping", json!(self.damping)),
             ("curvature", json!(self.curvature)),
             ("solver", json!(self.solver)),
-            ("tolerance", json!(options.effective_tolerance())),
+            (
+                "tolerance",
+                json!(options.solver.effective_tolerance(options.precision)),
+            ),
             ("iterations", json!(self.iterations)),
             ("precision", json!(self.precision)),
             ("top", json!(self.top)),
             ("bottom", json!(self.bottom)),
+            ("certify", json!(self.certify)),
+            ("normalise", json!(self.normalise)),
+            ("correction", json!(self.correction)),
+            ("query-groups", json!(self.query_groups)),
             ("scores", json!(self.scores)),
             ("skip-train", json!(self.skip_train)),
             ("out", json!(self.out)),
@@ -208,4 +236,13 @@ impl Rank {
 
 fn at_least_zero(value: f64) -> bool {
     value.is_finite() && value >= 0.0
+}
+
+fn grouping(text: &str) -> std::result::Result<Grouping, String> {
+    match text {
+        "" => Err("expected class, confusion or a file".into()),
+        "class" => Ok(Grouping::Class),
+        "confusion" => Ok(Grouping::Confusion),
+        file => Ok(Grouping::File(file.into())),
+    }
 }

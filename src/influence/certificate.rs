@@ -28,34 +28,47 @@ pub struct Certificate {
 /// A kept image: its position among the training images, its score and its certificate.
 pub type Certified = (usize, f64, Certificate);
 
+/// Which training images have the same features, bit by bit, and the same label.
+#[derive(Debug, Clone)]
+pub struct EqualImages {
+    /// For each training image the position of the first one equal to it.
+    first: Vec<usize>,
+    /// Whether there is another one.
+    shared: Vec<bool>,
+}
+
+impl EqualImages {
+    /// Compares all training images.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn among(training: &Examples) -> Result<Self> {
+        let first = first_equal(training)?;
+        let mut counts = vec![0usize; first.len()];
+        first.iter().for_each(|&image| counts[image] += 1);
+        let shared = first.iter().map(|&image| counts[image] > 1).collect();
+        Ok(Self { first, shared })
+    }
+}
+
 /// Keeps the `top` most helpful images of every query, each with its certificate. Blocks must hold whole rows and error
 /// bounds.
 pub struct CertifiedRanks {
     top: usize,
     ids: Vec<usize>,
-    /// For each training image the position of the first one equal to it.
-    first_equal: Vec<usize>,
-    shared: Vec<bool>,
+    equal: EqualImages,
     queries: Vec<Vec<Certified>>,
 }
 
 impl CertifiedRanks {
-    /// For rankings of `training`.
-    ///
-    /// # Errors
-    /// A tensor operation failed.
-    pub fn new(top: usize, training: &Examples) -> Result<Self> {
-        let first_equal = first_equal(training)?;
-        let mut counts = vec![0usize; first_equal.len()];
-        first_equal.iter().for_each(|&first| counts[first] += 1);
-        let shared = first_equal.iter().map(|&first| counts[first] > 1).collect();
-        Ok(Self {
+    /// A sink for `top` images a query.
+    pub fn new(top: usize, equal: &EqualImages) -> Self {
+        Self {
             top,
             ids: Vec::new(),
-            first_equal,
-            shared,
+            equal: equal.clone(),
             queries: Vec::new(),
-        })
+        }
     }
 
     /// The images of the query at `position`, most helpful first.
@@ -70,73 +83,112 @@ impl CertifiedRanks {
     }
 
     fn rank(&self, scores: ArrayView1<f64>, query_error: f64, errors: &[f64]) -> Vec<Certified> {
-        let score = |image: usize| scores[self.first_equal[image]] + 0.0;
-        let bound = |image: usize| query_error * errors[self.first_equal[image]];
+        let first = &self.equal.first;
+        let row = Row {
+            first,
+            score: |image: usize| scores[first[image]] + 0.0,
+            error: |image: usize| query_error * errors[first[image]],
+        };
         let mut order: Vec<usize> = (0..scores.len()).collect();
         let better = |a: &usize, b: &usize| {
-            (score(*b).total_cmp(&score(*a))).then_with(|| self.ids[*a].cmp(&self.ids[*b]))
+            let (a_score, b_score) = ((row.score)(*a), (row.score)(*b));
+            (b_score.total_cmp(&a_score)).then_with(|| self.ids[*a].cmp(&self.ids[*b]))
         };
         let kept = self.top.min(order.len());
         if kept < order.len() {
             order.select_nth_unstable_by(kept, better);
         }
         order[..kept].sort_unstable_by(better);
-        // The images that are not kept matter by the highest their scores may be; those equal to a kept one, not to it.
-        let rest = order[kept..]
-            .iter()
-            .map(|&image| (score(image) + bound(image), image));
-        let (mut highest, mut second) = (None, f64::NEG_INFINITY);
-        for (upper, image) in rest {
-            let group = self.first_equal[image];
-            match highest {
-                Some((best, owner)) if upper <= best => {
-                    if owner != group {
-                        second = second.max(upper);
-                    }
-                }
-                Some((best, owner)) => {
-                    if owner != group {
-                        second = second.max(best);
-                    }
-                    highest = Some((upper, group));
-                }
-                None => highest = Some((upper, group)),
-            }
-        }
-        let below_all = |group: usize| match highest {
-            Some((best, owner)) if owner != group => best,
-            Some(_) => second,
-            None => f64::NEG_INFINITY,
-        };
-        let mut below = vec![f64::NEG_INFINITY; kept];
-        for rank in (0..kept).rev() {
-            let group = self.first_equal[order[rank]];
-            let mut highest = below_all(group);
-            // Equal images stand next to each other: pass over them.
-            if let Some(next) = (rank + 1..kept).find(|&r| self.first_equal[order[r]] != group) {
-                let image = order[next];
-                highest = highest.max(score(image) + bound(image)).max(below[next]);
-            }
-            below[rank] = highest;
-        }
-        let mut ranked = Vec::with_capacity(kept);
-        // The lowest that the images above may be: of all before the current group of equal ones, and of the group.
-        let (mut above, mut group_low) = (f64::INFINITY, f64::INFINITY);
-        for (rank, &image) in order[..kept].iter().enumerate() {
-            let (score, error) = (score(image), bound(image));
-            if rank > 0 && self.first_equal[order[rank - 1]] != self.first_equal[image] {
-                above = above.min(group_low);
-                group_low = f64::INFINITY;
-            }
-            group_low = group_low.min(score - error);
+        let (kept, rest) = order.split_at(kept);
+        let (above, below) = (row.lowest_above(kept), row.highest_below(kept, rest));
+        let certify = |(rank, &image): (usize, &usize)| {
+            let (score, error) = ((row.score)(image), (row.error)(image));
             let certificate = Certificate {
                 bound: error,
-                certified: above > score + error && score - error > below[rank],
-                tied: self.shared[image],
+                certified: above[rank] > score + error && score - error > below[rank],
+                tied: self.equal.shared[image],
             };
-            ranked.push((image, score, certificate));
+            (image, score, certificate)
+        };
+        kept.iter().enumerate().map(certify).collect()
+    }
+}
+
+/// The scores of one query with their error bounds; equal images have those of the first of them.
+struct Row<'a, S, E> {
+    first: &'a [usize],
+    score: S,
+    error: E,
+}
+
+impl<S: Fn(usize) -> f64, E: Fn(usize) -> f64> Row<'_, S, E> {
+    /// For each kept rank the least that any image above may score, those equal to the image itself left out.
+    fn lowest_above(&self, kept: &[usize]) -> Vec<f64> {
+        let (mut above, mut group) = (f64::INFINITY, f64::INFINITY);
+        let mut lowest = Vec::with_capacity(kept.len());
+        for (rank, &image) in kept.iter().enumerate() {
+            // Equal images stand next to each other.
+            if rank > 0 && self.first[kept[rank - 1]] != self.first[image] {
+                above = above.min(group);
+                group = f64::INFINITY;
+            }
+            group = group.min((self.score)(image) - (self.error)(image));
+            lowest.push(above);
         }
-        ranked
+        lowest
+    }
+
+    /// For each kept rank the most that any image below may score, kept or in `rest`, equal ones left out.
+    fn highest_below(&self, kept: &[usize], rest: &[usize]) -> Vec<f64> {
+        let upper = |image: usize| (self.score)(image) + (self.error)(image);
+        let rest = Highest::of(rest.iter().map(|&image| (upper(image), self.first[image])));
+        let mut highest = vec![f64::NEG_INFINITY; kept.len()];
+        // The most of the ranks below the current group of equal images, and of the group.
+        let (mut below, mut group) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        for rank in (0..kept.len()).rev() {
+            let owner = self.first[kept[rank]];
+            if rank + 1 < kept.len() && self.first[kept[rank + 1]] != owner {
+                below = below.max(group);
+                group = f64::NEG_INFINITY;
+            }
+            group = group.max(upper(kept[rank]));
+            highest[rank] = below.max(rest.without(owner));
+        }
+        highest
+    }
+}
+
+/// The highest value of a set, and the highest of any other owner.
+struct Highest {
+    first: (f64, usize),
+    second: f64,
+}
+
+impl Highest {
+    fn of(values: impl Iterator<Item = (f64, usize)>) -> Self {
+        let mut highest = Self {
+            first: (f64::NEG_INFINITY, usize::MAX),
+            second: f64::NEG_INFINITY,
+        };
+        for (value, owner) in values {
+            if owner == highest.first.1 {
+                highest.first.0 = highest.first.0.max(value);
+            } else if value > highest.first.0 {
+                highest.second = highest.first.0;
+                highest.first = (value, owner);
+            } else {
+                highest.second = highest.second.max(value);
+            }
+        }
+        highest
+    }
+
+    fn without(&self, owner: usize) -> f64 {
+        if self.first.1 == owner {
+            self.second
+        } else {
+            self.first.0
+        }
     }
 }
 

@@ -6,12 +6,13 @@
 //! Refinement goes on while a sample of the queries has ranks that are not certified and bounds still fall.
 
 use super::scores::{Set, not_finite, ranges};
-use super::{BlockSizes, CertifiedRanks, ErrorBounds, Examples, Queries, ScoreSink};
+use super::{
+    BlockSizes, CertifiedRanks, EqualImages, ErrorBounds, Examples, Provenance, Queries, ScoreSink,
+};
 use crate::Result;
 use crate::operator::Vectors;
 use crate::solve::{Bounded, Outcome, Refinement, Report};
 use candle_core::Tensor;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Queries on which it is decided whether another round is worth it.
@@ -27,6 +28,8 @@ pub struct Certification<'a> {
     pub smallest: f64,
     /// Ranks of every query that are to be certified.
     pub ranks: usize,
+    /// Which training images equal which.
+    pub equal: EqualImages,
     /// Rows in a step.
     pub blocks: BlockSizes,
 }
@@ -42,16 +45,16 @@ impl Certification<'_> {
     /// Scores several sets of queries by solving for the training images; `training` and the queries in f64.
     ///
     /// # Errors
-    /// As for [`super::score`].
+    /// As for [`super::Scoring::by_queries`].
     pub fn score_by_training(
         &self,
         training: &Examples,
         sets: Vec<Queries>,
-        digests: &BTreeMap<String, String>,
+        provenance: &Provenance,
     ) -> Result<Vec<Report>> {
         let mut sets = sets
             .into_iter()
-            .map(|queries| Set::begin(training, queries, digests))
+            .map(|queries| Set::begin(training, queries, provenance))
             .collect::<Result<Vec<_>>>()?;
         let mut solved = self.solve(training, 0..training.count(), "training image")?;
         for _ in 1..ROUNDS {
@@ -81,14 +84,14 @@ impl Certification<'_> {
     /// Scores one set of queries by solving for them, block by block, each until its own ranks are certified.
     ///
     /// # Errors
-    /// As for [`super::score`].
+    /// As for [`super::Scoring::by_queries`].
     pub fn score_by_queries(
         &self,
         training: &Examples,
         queries: Queries,
-        digests: &BTreeMap<String, String>,
+        provenance: &Provenance,
     ) -> Result<Vec<Report>> {
-        let mut set = Set::begin(training, queries, digests)?;
+        let mut set = Set::begin(training, queries, provenance)?;
         let examples = set.queries.examples;
         let norms = gradient_norms(training, self.blocks.gradients)?;
         let mut reports = Vec::with_capacity(examples.count());
@@ -140,7 +143,10 @@ impl Certification<'_> {
 
     fn improve(&self, examples: &Examples, solved: &mut Solved) -> Result<bool> {
         let mut improved = false;
-        for (range, bounded) in &mut solved.blocks {
+        let refinement = &self.refinement;
+        let open =
+            (solved.blocks.iter_mut()).filter(|(_, bounded)| !refinement.is_at_floor(bounded));
+        for (range, bounded) in open {
             let gradients = Vectors::new(examples.gradients(range.clone())?)?;
             improved |= self.refinement.improve(&gradients, bounded)?;
         }
@@ -153,7 +159,7 @@ impl Certification<'_> {
             .blocks
             .first()
             .map_or(0, |(_, bounded)| bounded.value.size());
-        let chain = (parameters + 8) as f64 * f64::EPSILON;
+        let chain = (parameters + 8) as f64 * f64::EPSILON / 2.0;
         let gamma = chain / (1.0 - chain);
         let blocks = solved.blocks.iter();
         let rows = blocks.flat_map(|(_, bounded)| bounded.errors.iter().zip(&bounded.lengths));
@@ -189,9 +195,9 @@ impl Certification<'_> {
         products: &Tensor,
         (row_errors, column_errors): (&[f64], &[f64]),
     ) -> Result<bool> {
-        let mut ranks = CertifiedRanks::new(self.ranks, training)?;
+        let mut ranks = CertifiedRanks::new(self.ranks, &self.equal);
         let mut sinks: [&mut dyn ScoreSink; 1] = [&mut ranks];
-        let none = BTreeMap::new();
+        let none = Provenance::default();
         let mut set = Set::begin(
             training,
             Queries {

@@ -2,10 +2,9 @@
 //!
 //! A large value means that the image's own loss would rise much without it: memorised, rare or mislabelled.
 
-use super::{Examples, ScoreBlock, ScoreHeader, ScoreSink, table};
+use super::{Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, table};
 use crate::Result;
 use arrow::array::{Float64Array, Int32Array, Int64Array};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,7 +47,7 @@ pub fn write_self_influence(
     path: &Path,
     training: &Examples,
     diagonal: &Diagonal,
-    digests: &BTreeMap<String, String>,
+    provenance: &Provenance,
 ) -> Result<()> {
     let ids: Int64Array = training.ids().iter().map(|&id| id as i64).collect();
     let labels: Int32Array = training
@@ -70,5 +69,5 @@ pub fn write_self_influence(
             false,
         ),
     ];
-    table::write(path, digests, columns)
+    table::write(path, provenance, columns)
 }

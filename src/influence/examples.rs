@@ -122,4 +122,28 @@ impl Examples {
             &self.right.index_select(&index, 0)?,
         )
     }
+
+    /// e_c ⊗ a for every output axis c of the rows in `range`, `[range.len()·w, p]`: what a unit of each output would change.
+    pub(super) fn output_gradients(&self, range: Range<usize>) -> Result<Tensor> {
+        let width = self.left.dims()[1];
+        let units = Tensor::eye(width, self.left.dtype(), self.left.device())?;
+        let units = units.repeat((range.len(), 1))?;
+        let inputs = self.right.narrow(0, range.start, range.len())?;
+        let columns = inputs.dims()[1];
+        let inputs = inputs
+            .unsqueeze(1)?
+            .broadcast_as((range.len(), width, columns))?;
+        outer_product(&units, &inputs.reshape((range.len() * width, columns))?)
+    }
+
+    /// The same images with other derivatives in their outputs, `[n, w]`.
+    pub(super) fn with_residuals(&self, residuals: Tensor) -> Self {
+        Self {
+            ids: self.ids.clone(),
+            inputs: self.inputs.clone(),
+            outputs: self.outputs.clone(),
+            left: residuals,
+            right: self.right.clone(),
+        }
+    }
 }

@@ -1,18 +1,39 @@
 //! A whole run for the head: every test image and every training image as a query, and the files that a run leaves.
 
+use super::pass::Pass;
 use super::{
-    BlockSizes, Diagonal, Examples, FeatureSet, Queries, QueryRanking, ScoreBlock, ScoreFile,
-    ScoreHeader, ScoreSink, Solves, TopRanks, score, score_by_training, write_rankings,
-    write_self_influence, write_solves,
+    BlockSizes, Examples, FeatureSet, Normalise, Provenance, Solves, corrected, write_solves,
 };
-use crate::Result;
 use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
-use crate::operator::{Damped, HeadHessian};
-use crate::solve::{Cg, Direct, Ekfac, Identity, Inverse, Method, Solver};
+use crate::operator::{Damped, HeadHessian, LinearOperator};
+use crate::solve::{Inverse, Method, Settings};
+use crate::{Error, Result};
 use candle_core::DType;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// What takes the place of r in the gradient of an image that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Correction {
+    /// Nothing: influence, to first order in the image's weight
+    #[default]
+    None,
+    /// One exact Newton step without the image: predicted and actual rise agree in size
+    Leverage,
+}
+
+/// Queries that are summed up before the solve.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grouping {
+    /// One group a label.
+    Class,
+    /// One group a pair of label and prediction.
+    Confusion,
+    /// As a CSV file with the columns query and group says.
+    File(PathBuf),
+}
 
 /// Everything that decides a run's numbers, besides data and head.
 #[derive(Debug, Clone)]
@@ -22,22 +43,26 @@ pub struct RankOptions {
     /// λ, added to the curvature.
     pub damping: f64,
     /// How systems are solved.
-    pub method: Method,
-    /// Relative true residual at which `cg` stops; 1e-5 in f32 and 1e-10 in f64 where not given.
-    pub tolerance: Option<f64>,
-    /// Most iterations of `cg` for a query.
-    pub iterations: usize,
+    pub solver: Settings,
     /// Precision of features, products and scores: f32 or f64.
     pub precision: DType,
     /// Helpful images kept for each query.
     pub top: usize,
     /// Harmful images kept for each query.
     pub bottom: usize,
+    /// Ranks of each query that are to be proven; the solves go on until they are.
+    pub certify: Option<usize>,
+    /// What scores are divided by.
+    pub normalise: Normalise,
+    /// Whether an image's own curvature leaves with it.
+    pub correction: Correction,
+    /// Groups of queries that are ranked too.
+    pub groups: Option<Grouping>,
     /// Whether the full matrix of the test queries is written too.
     pub scores: bool,
     /// Whether the training images are queries too (self-influence, train-on-train rankings).
     pub train_queries: bool,
-    /// Rows in a step; 256 MiB of solutions and 32 MiB of gradients where not given.
+    /// Rows in a step; 64 MiB of solutions and 32 MiB of gradients where not given.
     pub blocks: Option<BlockSizes>,
 }
 
@@ -46,12 +71,14 @@ impl Default for RankOptions {
         Self {
             l2: 0.0,
             damping: 1e-3,
-            method: Method::Direct,
-            tolerance: None,
-            iterations: 1000,
+            solver: Settings::default(),
             precision: DType::F32,
             top: 100,
             bottom: 0,
+            certify: None,
+            normalise: Normalise::None,
+            correction: Correction::None,
+            groups: None,
             scores: false,
             train_queries: true,
             blocks: None,
@@ -60,26 +87,25 @@ impl Default for RankOptions {
 }
 
 impl RankOptions {
-    /// The tolerance in effect.
-    pub fn effective_tolerance(&self) -> f64 {
-        self.tolerance.unwrap_or(if self.precision == DType::F32 {
-            1e-5
+    /// Refuses what does not go together.
+    ///
+    /// # Errors
+    /// Names the option.
+    pub fn check(&self) -> Result<()> {
+        self.normalise.check(self.solver.method)?;
+        let Some(ranks) = self.certify else {
+            return Ok(());
+        };
+        let reason = if ranks == 0 {
+            "0 ranks need no proof; give a number or leave it out"
+        } else if !matches!(self.solver.method, Method::Direct | Method::Cg) {
+            "proves ranks of exact scores: choose --solver direct or cg"
+        } else if self.normalise != Normalise::None || self.correction != Correction::None {
+            "is of plain scores: leave --normalise and --correction out"
         } else {
-            1e-10
-        })
-    }
-
-    fn solver(&self) -> Box<dyn Solver> {
-        match self.method {
-            Method::Direct => Box::new(Direct),
-            Method::Ekfac => Box::new(Ekfac),
-            Method::Identity => Box::new(Identity),
-            Method::Cg => Box::new(Cg {
-                tolerance: self.effective_tolerance(),
-                iterations: self.iterations,
-                preconditioned: true,
-            }),
-        }
+            return Ok(());
+        };
+        Err(Error::config("certify", reason))
     }
 }
 
@@ -91,14 +117,25 @@ pub struct RankJob<'a> {
     pub test: FeatureSet<'a>,
     /// The head at which everything is evaluated.
     pub head: &'a SoftmaxHead,
+    /// Class names, where there are any: names of groups.
+    pub classes: Vec<String>,
     /// What decides the numbers.
     pub options: RankOptions,
     /// SHA-256 of what went in, by role.
     pub digests: BTreeMap<String, String>,
 }
 
-/// Told of progress: which images are the queries (`test` or `train`), how many scores are done, of how many.
-pub type Progress<'a> = dyn FnMut(&str, usize, usize) + 'a;
+/// Follows a run from outside.
+pub trait Progress {
+    /// A stage begins: `coordinates`, `curvature`, `leverage`, `scores` …
+    ///
+    /// # Errors
+    /// What the follower cannot note.
+    fn stage(&mut self, name: &'static str) -> Result<()>;
+
+    /// So many scores of the set (`test` or `train` images as queries) are done, of how many.
+    fn scores(&mut self, set: &str, done: usize, total: usize);
+}
 
 /// What a run says about itself.
 #[derive(Debug)]
@@ -113,178 +150,151 @@ pub struct RankSummary {
     pub test_accuracy: f64,
     /// ‖∇‖ of the training objective at the head: influence assumes that it is small.
     pub gradient_norm: f64,
+    /// The unit of the scores.
+    pub unit: &'static str,
     /// How the solves ended: those of the test queries, or of the training images where these are fewer or queries too.
     pub solves: Vec<Solves>,
+    /// What the solver says of itself.
+    pub notes: BTreeMap<&'static str, f64>,
+    /// Of the wanted ranks of the test queries, the share that is certified, and the share of queries with all of them.
+    pub certified: Option<Certified>,
+}
+
+/// How much was certified.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Certified {
+    /// The ranks asked for.
+    pub ranks: usize,
+    /// Share of these ranks, over all test queries.
+    pub share_of_ranks: f64,
+    /// Share of test queries with all of these ranks.
+    pub share_of_queries: f64,
 }
 
 impl RankJob<'_> {
     /// Scores everything and writes `rankings.parquet`, `solves.parquet` and, as the options ask for them,
-    /// `scores.npy`, `self_influence.parquet` and `train_rankings.parquet` into `folder`.
+    /// `scores.npy`, `self_influence.parquet`, `train_rankings.parquet` and `group_rankings.parquet` into `folder`.
     ///
     /// Train-on-train rankings hold one rank more than `top`, so that `top` are left when the image itself is passed over.
     ///
     /// # Errors
     /// Input that does not fit, a curvature that cannot be inverted, scores that are not finite, files that cannot be
     /// written. A solve that stops short of its tolerance is in the summary instead.
-    pub fn run(&self, folder: &Path, progress: &mut Progress) -> Result<RankSummary> {
-        let options = &self.options;
-        let train = Examples::new(&self.train, self.head, options.precision)?;
-        let test = Examples::new(&self.test, self.head, options.precision)?;
+    pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
+        self.options.check()?;
+        progress.stage("coordinates")?;
+        let sides = self.sides(self.options.precision)?;
+        progress.stage("solver")?;
+        let hessian = sides.hessian(self.options.l2)?;
+        let damped = Damped::new(&hessian, self.options.damping)?;
+        let operator: &dyn LinearOperator = &damped;
+        let inverse = (self.options.solver)
+            .solver(self.options.precision)
+            .prepare(operator)?;
+        let provenance = Provenance {
+            digests: self.digests.clone(),
+            unit: self.options.normalise.unit(),
+        };
+        if self.options.correction != Correction::None {
+            progress.stage("leverage")?;
+        }
+        let training = self.left_out(&sides, &hessian, &*inverse)?;
+        let pass = Pass {
+            job: self,
+            folder,
+            sides: &sides,
+            training: training.as_ref().unwrap_or(&sides.train),
+            inverse: &*inverse,
+            provenance: &provenance,
+        };
+        let mut summary = self.summary(&sides)?;
+        summary.notes = inverse.notes().into_iter().collect();
+        progress.stage("scores")?;
+        let scored = pass.score(progress)?;
+        summary.certified = scored.certified;
+        summary.solves.push(scored.solves);
+        summary.solves.extend(pass.groups()?);
+        let solves: Vec<&Solves> = summary.solves.iter().collect();
+        write_solves(&folder.join("solves.parquet"), &solves, &provenance)?;
+        Ok(summary)
+    }
+
+    /// Both sides in the Kronecker axes of the training images.
+    pub(super) fn sides(&self, precision: DType) -> Result<Sides> {
+        let train = Examples::new(&self.train, self.head, precision)?;
+        let test = Examples::new(&self.test, self.head, precision)?;
         let coordinates = HeadCoordinates::of(train.inputs(), train.outputs())?;
-        let gradient = self.gradient_norm(&train)?;
-        let (train, test) = (
-            train.in_coordinates(&coordinates)?,
-            test.in_coordinates(&coordinates)?,
-        );
-        let hessian = HeadHessian::in_coordinates(
-            &coordinates,
-            train.axes_inputs(),
-            train.outputs(),
-            options.l2,
-        )?;
-        let curvature = Damped::new(&hessian, options.damping)?;
-        let inverse = options.solver().prepare(&curvature)?;
-        let mut summary = RankSummary {
+        Ok(Sides {
+            train: train.in_coordinates(&coordinates)?,
+            test: test.in_coordinates(&coordinates)?,
+            coordinates,
+        })
+    }
+
+    /// The training images as those that are left out, where the correction makes them differ.
+    fn left_out(
+        &self,
+        sides: &Sides,
+        hessian: &HeadHessian,
+        inverse: &dyn Inverse,
+    ) -> Result<Option<Examples>> {
+        if self.options.correction == Correction::None {
+            return Ok(None);
+        }
+        let block = self.blocks(&sides.train).gradients;
+        corrected(&sides.train, hessian, inverse, block).map(Some)
+    }
+
+    pub(super) fn blocks(&self, train: &Examples) -> BlockSizes {
+        let usual = || BlockSizes::for_parameters(train.parameter_count());
+        self.options.blocks.unwrap_or_else(usual)
+    }
+
+    fn summary(&self, sides: &Sides) -> Result<RankSummary> {
+        let (train, test) = (&sides.train, &sides.test);
+        let head = self.head.to_dtype(self.options.precision)?;
+        let (_, gradient) = head.objective(train.inputs(), self.options.l2)?;
+        let squares = gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?;
+        Ok(RankSummary {
             train_loss: train.outputs().mean_loss(),
             train_accuracy: train.outputs().accuracy(train.labels()),
             test_loss: test.outputs().mean_loss(),
             test_accuracy: test.outputs().accuracy(test.labels()),
-            gradient_norm: gradient,
+            gradient_norm: squares.to_scalar::<f64>()?.sqrt(),
+            unit: self.options.normalise.unit(),
             solves: Vec::new(),
-        };
-        let sides = Sides {
-            job: self,
-            folder,
-            inverse: &*inverse,
-            train: &train,
-            test: &test,
-        };
-        summary.solves.push(sides.score(progress)?);
-        let solves: Vec<&Solves> = summary.solves.iter().collect();
-        write_solves(&folder.join("solves.parquet"), &solves, &self.digests)?;
-        Ok(summary)
-    }
-
-    /// ‖∇‖ of the training objective.
-    fn gradient_norm(&self, train: &Examples) -> Result<f64> {
-        let head = self.head.to_dtype(self.options.precision)?;
-        let (_, gradient) = head.objective(train.inputs(), self.options.l2)?;
-        let squares = gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?;
-        Ok(squares.to_scalar::<f64>()?.sqrt())
-    }
-}
-
-/// Both sides, and where their scores go.
-struct Sides<'a> {
-    job: &'a RankJob<'a>,
-    folder: &'a Path,
-    inverse: &'a dyn Inverse,
-    train: &'a Examples,
-    test: &'a Examples,
-}
-
-impl Sides<'_> {
-    /// Scores all queries, by solving for whichever side takes fewer solves, and writes what came of it.
-    fn score(&self, progress: &mut Progress) -> Result<Solves> {
-        let options = &self.job.options;
-        let progress = RefCell::new(progress);
-        let mut top = TopRanks::new(options.top, options.bottom);
-        let mut file = ScoreFile::new(&self.folder.join("scores.npy"));
-        let mut counted = Counted::new("test", &progress);
-        let mut sinks: Vec<&mut dyn ScoreSink> = vec![&mut top, &mut counted];
-        if options.scores {
-            sinks.push(&mut file);
-        }
-        let test = Queries {
-            examples: self.test,
-            sinks: &mut sinks,
-        };
-        let mut train_top = TopRanks::new(options.top + 1, options.bottom);
-        let mut diagonal = Diagonal::default();
-        let mut train_counted = Counted::new("train", &progress);
-        let mut train_sinks: Vec<&mut dyn ScoreSink> =
-            vec![&mut train_top, &mut diagonal, &mut train_counted];
-        let train = options.train_queries.then_some(Queries {
-            examples: self.train,
-            sinks: &mut train_sinks,
-        });
-        let solves = self.solve(test, train)?;
-        self.write_rankings("rankings.parquet", &top, self.test)?;
-        if options.train_queries {
-            self.write_rankings("train_rankings.parquet", &train_top, self.train)?;
-            let path = self.folder.join("self_influence.parquet");
-            write_self_influence(&path, self.train, &diagonal, &self.job.digests)?;
-        }
-        Ok(solves)
-    }
-
-    fn solve<'q, 's>(
-        &self,
-        test: Queries<'q, 's>,
-        train: Option<Queries<'q, 's>>,
-    ) -> Result<Solves> {
-        let digests = &self.job.digests;
-        let blocks = self
-            .job
-            .options
-            .blocks
-            .unwrap_or_else(|| BlockSizes::for_parameters(self.train.parameter_count()));
-        if train.is_none() && self.test.count() < self.train.count() {
-            let reports = score(self.inverse, self.train, test, blocks, digests)?;
-            return Ok(Solves {
-                set: "test",
-                ids: self.test.ids().to_vec(),
-                reports,
-            });
-        }
-        let sets = std::iter::once(test).chain(train).collect();
-        let reports = score_by_training(self.inverse, self.train, sets, blocks, digests)?;
-        Ok(Solves {
-            set: "train",
-            ids: self.train.ids().to_vec(),
-            reports,
+            notes: BTreeMap::new(),
+            certified: None,
         })
     }
-
-    fn write_rankings(&self, name: &str, top: &TopRanks, queries: &Examples) -> Result<()> {
-        let rankings = QueryRanking::collect(top, self.train, queries);
-        write_rankings(&self.folder.join(name), &rankings, &self.job.digests)
-    }
 }
 
-/// Counts scores.
-struct Counted<'a, 'b> {
-    set: &'static str,
-    done: usize,
-    total: usize,
-    progress: &'a RefCell<&'a mut Progress<'b>>,
+/// Training images and queries in one precision and the same axes.
+pub(super) struct Sides {
+    pub(super) train: Examples,
+    pub(super) test: Examples,
+    coordinates: HeadCoordinates,
 }
 
-impl<'a, 'b> Counted<'a, 'b> {
-    fn new(set: &'static str, progress: &'a RefCell<&'a mut Progress<'b>>) -> Self {
-        Self {
-            set,
-            done: 0,
-            total: 0,
-            progress,
-        }
-    }
-}
-
-impl ScoreSink for Counted<'_, '_> {
-    fn begin(&mut self, header: &ScoreHeader) -> Result<()> {
-        self.total = header.queries.len() * header.training.len();
-        (self.progress.borrow_mut())(self.set, 0, self.total);
-        Ok(())
+impl Sides {
+    pub(super) fn hessian(&self, l2: f64) -> Result<HeadHessian> {
+        HeadHessian::in_coordinates(
+            &self.coordinates,
+            self.train.axes_inputs(),
+            self.train.outputs(),
+            l2,
+        )
     }
 
-    fn write(&mut self, block: &ScoreBlock) -> Result<()> {
-        self.done += block.queries.len() * block.training.len();
-        (self.progress.borrow_mut())(self.set, self.done, self.total);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        Ok(())
+    /// The same in another precision.
+    pub(super) fn again(&self, job: &RankJob, precision: DType) -> Result<Self> {
+        let side = |set: &FeatureSet| {
+            Examples::new(set, job.head, precision)?.in_coordinates(&self.coordinates)
+        };
+        Ok(Self {
+            train: side(&job.train)?,
+            test: side(&job.test)?,
+            coordinates: self.coordinates.clone(),
+        })
     }
 }

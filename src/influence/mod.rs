@@ -7,15 +7,20 @@
 //! curvature's scale, the entries of G_test H⁻¹ G_trainᵀ of Utrera et al. (2021). ∇ℓ(train) is the data term alone, so
 //! that the score is about leaving out one term of the mean loss, the L2 term staying as it is.
 //!
-//! [`score`] streams the scores in blocks, addressed by (query range, training range), into [`ScoreSink`]s: the best
+//! [`Scoring`] streams the scores in blocks, addressed by (query range, training range), into [`ScoreSink`]s: the best
 //! ranks, the full matrix on disk or in memory, the diagonal. [`RankJob`] does a whole run.
 
 mod certificate;
 mod certified;
 mod diagonal;
 mod examples;
+mod groups;
 mod job;
+mod leverage;
 mod matrix;
+mod normalise;
+mod pass;
+mod provenance;
 mod rankings;
 mod scores;
 mod sink;
@@ -25,14 +30,20 @@ mod table;
 mod tests;
 mod top;
 
-pub use certificate::{Certificate, Certified, CertifiedRanks};
+pub use certificate::{Certificate, Certified, CertifiedRanks, EqualImages};
 pub use certified::Certification;
 pub use diagonal::{Diagonal, write_self_influence};
 pub use examples::{Examples, FeatureSet};
-pub use job::{Progress, RankJob, RankOptions, RankSummary};
+pub use groups::{GroupRanking, QueryGroups, write_group_rankings};
+pub use job::{
+    Certified as CertifiedShare, Correction, Grouping, Progress, RankJob, RankOptions, RankSummary,
+};
+pub use leverage::corrected;
 pub use matrix::{ScoreFile, ScoreMatrix};
+pub use normalise::Normalise;
+pub use provenance::{NATS, Provenance};
 pub use rankings::{QueryRanking, RankedImage, read_rankings, write_rankings};
-pub use scores::{BlockSizes, Queries, score, score_by_training};
-pub use sink::{ErrorBounds, ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, UNIT};
+pub use scores::{BlockSizes, Queries, Scoring};
+pub use sink::{ErrorBounds, ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink};
 pub use solves::{Solves, write_solves};
 pub use top::TopRanks;

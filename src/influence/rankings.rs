@@ -1,15 +1,14 @@
 //! `rankings.parquet`: one row for each query and rank.
 //!
 //! Ranks count from 1, most helpful first. Harmful images, where asked for, are ranked from the other end: −1 is the
-//! most harmful, −2 the next. `certified` is null: whether a rank is proven against the solver's error is not computed.
+//! most harmful, −2 the next. `bound`, `certified` and `tied` are those of a [`Certificate`], null where none was asked for.
 
-use super::{Examples, TopRanks, table};
+use super::{Certificate, CertifiedRanks, Examples, Provenance, TopRanks, table};
 use crate::Result;
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch,
 };
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +21,8 @@ pub struct RankedImage {
     pub train_label: usize,
     /// In nats, positive = helpful.
     pub score: f64,
+    /// What is proven of its rank, if that was asked for.
+    pub certificate: Option<Certificate>,
 }
 
 /// One query's images.
@@ -40,22 +41,36 @@ pub struct QueryRanking {
 }
 
 impl QueryRanking {
-    /// The rankings that `top` collected, query by query.
-    pub fn collect(top: &TopRanks, training: &Examples, queries: &Examples) -> Vec<Self> {
-        let image = |(position, score): (usize, f64)| RankedImage {
+    /// The rankings that `top` collected, or where there are any the `certified` ones, query by query.
+    pub fn collect(
+        top: &TopRanks,
+        certified: Option<&CertifiedRanks>,
+        training: &Examples,
+        queries: &Examples,
+    ) -> Vec<Self> {
+        let image = |position: usize, score: f64, certificate| RankedImage {
             train: training.ids()[position],
             train_label: training.labels()[position],
             score,
+            certificate,
         };
-        (0..queries.count())
-            .map(|position| Self {
-                query: queries.ids()[position],
-                query_label: queries.labels()[position],
-                query_prediction: queries.outputs().predictions[position],
-                helpful: top.helpful(position).into_iter().map(image).collect(),
-                harmful: top.harmful(position).into_iter().map(image).collect(),
-            })
-            .collect()
+        let plain = |ranks: Vec<(usize, f64)>| {
+            let ranks = ranks.into_iter();
+            ranks.map(|(position, score)| image(position, score, None))
+        };
+        let ranking = |position: usize| Self {
+            query: queries.ids()[position],
+            query_label: queries.labels()[position],
+            query_prediction: queries.outputs().predictions[position],
+            helpful: match certified {
+                None => plain(top.helpful(position)).collect(),
+                Some(certified) => (certified.ranks(position).iter())
+                    .map(|&(at, score, certificate)| image(at, score, Some(certificate)))
+                    .collect(),
+            },
+            harmful: plain(top.harmful(position)).collect(),
+        };
+        (0..queries.count()).map(ranking).collect()
     }
 
     /// All rows of this query: rank and image.
@@ -74,14 +89,14 @@ impl QueryRanking {
     }
 }
 
-/// Writes rankings as Parquet; `digests` go into the file's metadata.
+/// Writes rankings as Parquet; `provenance` goes into the file's metadata.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write_rankings(
     path: &Path,
     rankings: &[QueryRanking],
-    digests: &BTreeMap<String, String>,
+    provenance: &Provenance,
 ) -> Result<()> {
     let rows: Vec<(&QueryRanking, i32, &RankedImage)> = rankings
         .iter()
@@ -103,7 +118,12 @@ pub fn write_rankings(
     };
     let ranks: ArrayRef = Arc::new(rows.iter().map(|row| row.1).collect::<Int32Array>());
     let scores: ArrayRef = Arc::new(rows.iter().map(|row| row.2.score).collect::<Float64Array>());
-    let certified: ArrayRef = Arc::new(BooleanArray::new_null(rows.len()));
+    let certificates = || rows.iter().map(|row| row.2.certificate);
+    let bounds: Float64Array = certificates().map(|known| known.map(|c| c.bound)).collect();
+    let certified: BooleanArray = certificates()
+        .map(|known| known.map(|c| c.certified))
+        .collect();
+    let tied: BooleanArray = certificates().map(|known| known.map(|c| c.tied)).collect();
     let columns = vec![
         ("query", id(|row| row.0.query), false),
         ("query_label", label(|row| row.0.query_label), false),
@@ -116,9 +136,11 @@ pub fn write_rankings(
         ("train", id(|row| row.2.train), false),
         ("train_label", label(|row| row.2.train_label), false),
         ("score", scores, false),
-        ("certified", certified, true),
+        ("bound", Arc::new(bounds) as _, true),
+        ("certified", Arc::new(certified) as _, true),
+        ("tied", Arc::new(tied) as _, true),
     ];
-    table::write(path, digests, columns)
+    table::write(path, provenance, columns)
 }
 
 /// Reads what [`write_rankings`] wrote, queries in the order of the file.
@@ -140,6 +162,7 @@ pub fn read_rankings(path: &Path) -> Result<Vec<QueryRanking>> {
     let score = column(path, &batch, "score")?.as_primitive_opt::<Float64Type>();
     let score =
         score.ok_or_else(|| table::damaged(path, "a column score of another type".into()))?;
+    let certificates = Certificates::of(path, &batch)?;
     for row in 0..batch.num_rows() {
         let id = query.value(row) as usize;
         if rankings.last().is_none_or(|last| last.query != id) {
@@ -155,6 +178,7 @@ pub fn read_rankings(path: &Path) -> Result<Vec<QueryRanking>> {
             train: train.value(row) as usize,
             train_label: train_label.value(row) as usize,
             score: score.value(row),
+            certificate: certificates.row(row),
         };
         if let Some(last) = rankings.last_mut() {
             if rank.value(row) > 0 {
@@ -165,6 +189,35 @@ pub fn read_rankings(path: &Path) -> Result<Vec<QueryRanking>> {
         }
     }
     Ok(rankings)
+}
+
+/// The columns of the certificates.
+struct Certificates<'a> {
+    bounds: &'a Float64Array,
+    certified: &'a BooleanArray,
+    tied: &'a BooleanArray,
+}
+
+impl<'a> Certificates<'a> {
+    fn of(path: &Path, batch: &'a RecordBatch) -> Result<Self> {
+        let wrong = || table::damaged(path, "certificate columns of another type".into());
+        let flags =
+            |name| column(path, batch, name).and_then(|c| c.as_boolean_opt().ok_or_else(wrong));
+        let bounds = column(path, batch, "bound")?.as_primitive_opt::<Float64Type>();
+        Ok(Self {
+            bounds: bounds.ok_or_else(wrong)?,
+            certified: flags("certified")?,
+            tied: flags("tied")?,
+        })
+    }
+
+    fn row(&self, row: usize) -> Option<Certificate> {
+        (self.bounds.is_valid(row) && self.certified.is_valid(row)).then(|| Certificate {
+            bound: self.bounds.value(row),
+            certified: self.certified.value(row),
+            tied: self.tied.value(row),
+        })
+    }
 }
 
 fn column<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {

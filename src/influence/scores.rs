@@ -1,25 +1,24 @@
 //! The block loop: right-hand sides solved in blocks, each block multiplied with the gradients of the other side.
 //!
-//! A⁻¹ is symmetric, so that a score is (A⁻¹∇m)·∇ℓ or ∇m·(A⁻¹∇ℓ): [`score_by_training`] solves for the training images,
-//! once for every set of queries, and [`score`] solves for the queries; the fewer solves, the better.
+//! A⁻¹ is symmetric, so that a score is (A⁻¹∇m)·∇ℓ or ∇m·(A⁻¹∇ℓ): [`Scoring::by_training`] solves for the training images,
+//! once for every set of queries, and [`Scoring::by_queries`] for the queries; the fewer solves, the better.
 //!
 //! A gradient is r ⊗ a, so that it is made again for each solved block rather than kept: that costs one number written
 //! for every 2·k multiplied, k the rows of the block.
 
-use super::{ErrorBounds, Examples, ScoreBlock, ScoreHeader, ScoreSink};
+use super::{ErrorBounds, Examples, Normalise, Provenance, ScoreBlock, ScoreHeader, ScoreSink};
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use ndarray::ArrayView2;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Numbers in one block of gradients: 32 MiB in f32.
 const BLOCK_ELEMENTS: usize = 1 << 23;
-/// Numbers in one block of solutions: 256 MiB in f32. Larger than a block of gradients, since every block of solutions
+/// Numbers in one block of solutions: 64 MiB in f32. Larger than a block of gradients, since every block of solutions
 /// goes through the whole other side.
-const SOLVED_ELEMENTS: usize = 1 << 26;
+const SOLVED_ELEMENTS: usize = 1 << 24;
 
 /// How many rows go through one step; scores depend on it by rounding only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub struct BlockSizes {
 }
 
 impl BlockSizes {
-    /// Blocks of about 256 and 32 MiB for `parameter_count` parameters.
+    /// Blocks of about 64 and 32 MiB for `parameter_count` parameters.
     pub fn for_parameters(parameter_count: usize) -> Self {
         let rows = |elements: usize| (elements / parameter_count.max(1)).clamp(16, 4096);
         Self {
@@ -49,88 +48,142 @@ pub struct Queries<'a, 'b> {
     pub sinks: &'a mut [&'b mut dyn ScoreSink],
 }
 
-/// Scores all `queries` against all `training` images by solving for the queries; how each query's solve ended comes back,
-/// row by row. `inverse` is that of the (damped) curvature of the training images, in their precision and coordinates.
-///
-/// # Errors
-/// A query whose solve diverged or a score that is not finite (the ids are named; nothing of it reaches a sink), or
-/// what a sink refuses.
-pub fn score(
-    inverse: &dyn Inverse,
-    training: &Examples,
-    queries: Queries,
-    blocks: BlockSizes,
-    digests: &BTreeMap<String, String>,
-) -> Result<Vec<Report>> {
-    let mut set = Set::begin(training, queries, digests)?;
-    let examples = set.queries.examples;
-    let mut reports = Vec::with_capacity(examples.count());
-    for rows in ranges(examples.count(), blocks.solved) {
-        let solved = solve(inverse, examples, rows.clone(), "query", &mut reports)?;
-        for columns in ranges(training.count(), blocks.gradients) {
-            let gradients = training.gradients(columns.clone())?;
-            let products = solved.matmul(&gradients.t()?)?;
-            set.write(rows.clone(), columns, &products, None)?;
-        }
-    }
-    set.finish()?;
-    Ok(reports)
+/// What scores are made with: the inverse of the (damped) curvature of the training images, in their precision and
+/// coordinates.
+pub struct Scoring<'a> {
+    /// A⁻¹.
+    pub inverse: &'a dyn Inverse,
+    /// The training images.
+    pub training: &'a Examples,
+    /// What scores are divided by.
+    pub normalise: Normalise,
+    /// Rows in a step.
+    pub blocks: BlockSizes,
+    /// Where the scores come from.
+    pub provenance: &'a Provenance,
 }
 
-/// Scores several sets of queries against all `training` images by solving for the training images; how each training
-/// image's solve ended comes back, row by row.
-///
-/// # Errors
-/// As for [`score`].
-pub fn score_by_training(
-    inverse: &dyn Inverse,
-    training: &Examples,
-    sets: Vec<Queries>,
-    blocks: BlockSizes,
-    digests: &BTreeMap<String, String>,
-) -> Result<Vec<Report>> {
-    let mut sets = sets
-        .into_iter()
-        .map(|queries| Set::begin(training, queries, digests))
-        .collect::<Result<Vec<_>>>()?;
-    let mut reports = Vec::with_capacity(training.count());
-    for columns in ranges(training.count(), blocks.solved) {
-        let solved = solve(
-            inverse,
-            training,
-            columns.clone(),
-            "training image",
-            &mut reports,
-        )?;
-        let solved = solved.t()?;
-        for set in &mut sets {
-            for rows in ranges(set.queries.examples.count(), blocks.gradients) {
-                let gradients = set.queries.examples.gradients(rows.clone())?;
-                let products = gradients.matmul(&solved)?;
+impl Scoring<'_> {
+    /// Scores all `queries` by solving for them; how each query's solve ended comes back, row by row.
+    ///
+    /// # Errors
+    /// A query whose solve diverged or a score that is not finite (the ids are named; nothing of it reaches a sink), or
+    /// what a sink refuses.
+    pub fn by_queries(&self, queries: Queries) -> Result<Vec<Report>> {
+        let training = self.training;
+        let mut set = Set::begin(training, queries, self.provenance)?;
+        let examples = set.queries.examples;
+        let mut reports = Vec::with_capacity(examples.count());
+        for rows in ranges(examples.count(), self.blocks.solved) {
+            let (sources, solved) = self.solve(examples, rows.clone(), "query", &mut reports)?;
+            let lengths = self.normalise.query_factors(&sources)?;
+            for columns in ranges(training.count(), self.blocks.gradients) {
+                let gradients = Vectors::new(training.gradients(columns.clone())?)?;
+                let products = solved.tensor().matmul(&gradients.tensor().t()?)?;
+                let factors = Factors {
+                    queries: lengths.as_deref(),
+                    training: &self.normalise.training_factors(
+                        &gradients,
+                        &gradients,
+                        training.count(),
+                    )?,
+                };
+                set.write(rows.clone(), columns, &factors.times(products)?, None)?;
+            }
+        }
+        set.finish()?;
+        Ok(reports)
+    }
+
+    /// Scores several sets of queries by solving for the training images; how each training image's solve ended comes
+    /// back, row by row.
+    ///
+    /// # Errors
+    /// As for [`Scoring::by_queries`].
+    pub fn by_training(&self, sets: Vec<Queries>) -> Result<Vec<Report>> {
+        let training = self.training;
+        let mut sets = sets
+            .into_iter()
+            .map(|queries| Set::begin(training, queries, self.provenance))
+            .collect::<Result<Vec<_>>>()?;
+        let mut reports = Vec::with_capacity(training.count());
+        for columns in ranges(training.count(), self.blocks.solved) {
+            self.training_block(&mut sets, columns, &mut reports)?;
+        }
+        sets.iter_mut().try_for_each(Set::finish)?;
+        Ok(reports)
+    }
+
+    /// Solves for the training images in `columns` and scores every query against them.
+    fn training_block(
+        &self,
+        sets: &mut [Set],
+        columns: Range<usize>,
+        reports: &mut Vec<Report>,
+    ) -> Result<()> {
+        let (gradients, solved) =
+            self.solve(self.training, columns.clone(), "training image", reports)?;
+        let factors =
+            (self.normalise).training_factors(&gradients, &solved, self.training.count())?;
+        drop(gradients);
+        let solved = solved.tensor().t()?;
+        for set in sets {
+            for rows in ranges(set.queries.examples.count(), self.blocks.gradients) {
+                let gradients = Vectors::new(set.queries.examples.gradients(rows.clone())?)?;
+                let lengths = self.normalise.query_factors(&gradients)?;
+                let factors = Factors {
+                    queries: lengths.as_deref(),
+                    training: &factors,
+                };
+                let products = factors.times(gradients.tensor().matmul(&solved)?)?;
                 set.write(rows, columns.clone(), &products, None)?;
             }
         }
+        Ok(())
     }
-    sets.iter_mut().try_for_each(Set::finish)?;
-    Ok(reports)
+
+    /// The gradients of the rows in `range` and A⁻¹ times them, `[range.len(), p]`.
+    fn solve(
+        &self,
+        examples: &Examples,
+        range: Range<usize>,
+        what: &str,
+        reports: &mut Vec<Report>,
+    ) -> Result<(Vectors, Vectors)> {
+        let gradients = Vectors::new(examples.gradients(range.clone())?)?;
+        let solution = self.inverse.solve(&gradients)?;
+        let diverged = |report: &Report| report.outcome == Outcome::Diverged;
+        if let Some(row) = solution.reports.iter().position(diverged) {
+            let id = examples.ids()[range.start + row];
+            return Err(not_finite(format!("the solve of {what} {id}")));
+        }
+        reports.extend(solution.reports);
+        Ok((gradients, solution.value))
+    }
 }
 
-/// A⁻¹∇ of the rows in `range`, `[range.len(), p]`.
-fn solve(
-    inverse: &dyn Inverse,
-    examples: &Examples,
-    range: Range<usize>,
-    what: &str,
-    reports: &mut Vec<Report>,
-) -> Result<Tensor> {
-    let solution = inverse.solve(&Vectors::new(examples.gradients(range.clone())?)?)?;
-    let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-    if let Some(row) = solution.reports.iter().position(diverged) {
-        let id = examples.ids()[range.start + row];
-        return Err(not_finite(format!("the solve of {what} {id}")));
+/// What a block of products is multiplied with, row by row and column by column.
+struct Factors<'a> {
+    queries: Option<&'a [f64]>,
+    training: &'a [f64],
+}
+
+impl Factors<'_> {
+    fn times(&self, products: Tensor) -> Result<Tensor> {
+        if self.queries.is_none() && self.training.iter().all(|&factor| factor == 1.0) {
+            return Ok(products);
+        }
+        let (device, dtype) = (products.device().clone(), products.dtype());
+        let row = Tensor::new(self.training, &device)?.unsqueeze(0)?;
+        let products = products.broadcast_mul(&row.to_dtype(dtype)?)?;
+        match self.queries {
+            None => Ok(products),
+            Some(factors) => {
+                let column = Tensor::new(factors, &device)?.unsqueeze(1)?;
+                Ok(products.broadcast_mul(&column.to_dtype(dtype)?)?)
+            }
+        }
     }
-    reports.extend(solution.reports);
-    Ok(solution.value.tensor().clone())
 }
 
 pub(super) fn not_finite(place: String) -> Error {
@@ -158,12 +211,12 @@ impl<'a, 'b> Set<'a, 'b> {
     pub(super) fn begin(
         training: &Examples,
         queries: Queries<'a, 'b>,
-        digests: &BTreeMap<String, String>,
+        provenance: &Provenance,
     ) -> Result<Self> {
         let header = ScoreHeader {
             queries: queries.examples.ids().to_vec(),
             training: training.ids().to_vec(),
-            digests: digests.clone(),
+            provenance: provenance.clone(),
         };
         for sink in queries.sinks.iter_mut() {
             sink.begin(&header)?;

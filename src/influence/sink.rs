@@ -1,15 +1,13 @@
 //! Where scores go: block by block, in any number of places at once.
 
+use super::Provenance;
 use crate::Result;
 use ndarray::ArrayView2;
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The sign of every score.
 pub const SIGN: &str =
     "positive = helpful: leaving the training image out is predicted to raise the query's loss";
-/// The unit of every score.
-pub const UNIT: &str = "nats";
 /// How score blocks and score files lie.
 pub const ORIENTATION: &str = "[query, train]";
 
@@ -20,8 +18,8 @@ pub struct ScoreHeader {
     pub queries: Vec<usize>,
     /// Ids of the training images, column by column.
     pub training: Vec<usize>,
-    /// SHA-256 of what the scores were computed from, by role (`train`, `test`, `head` …).
-    pub digests: BTreeMap<String, String>,
+    /// What they were computed from, and their unit.
+    pub provenance: Provenance,
 }
 
 /// A rectangle of scores, in nats, positive = helpful.

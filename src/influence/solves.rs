@@ -1,6 +1,6 @@
 //! `solves.parquet`: how every solve of a run ended.
 
-use super::table;
+use super::{Provenance, table};
 use crate::Result;
 use crate::solve::Report;
 use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// How the solves of one side ended.
 #[derive(Debug, Clone)]
 pub struct Solves {
-    /// Whose gradients were the right-hand sides: `test` or `train`.
+    /// Whose gradients were the right-hand sides: `test`, `train` or `group`.
     pub set: &'static str,
     /// Their ids.
     pub ids: Vec<usize>,
@@ -46,15 +46,12 @@ impl Solves {
     }
 }
 
-/// Writes the table: set, image, outcome, residual (‖b − A x‖ / ‖b‖) and iterations.
+/// Writes the table: set, image, outcome, residual (‖b − A x‖ / ‖b‖; null where it was not
+/// measured) and iterations.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_solves(
-    path: &Path,
-    solves: &[&Solves],
-    digests: &BTreeMap<String, String>,
-) -> Result<()> {
+pub fn write_solves(path: &Path, solves: &[&Solves], provenance: &Provenance) -> Result<()> {
     let reports = || solves.iter().flat_map(|solves| &solves.reports);
     let sets: StringArray = solves
         .iter()
@@ -68,14 +65,15 @@ pub fn write_solves(
     let outcomes: StringArray = reports()
         .map(|report| Some(report.outcome.name()))
         .collect();
-    let residuals: Float64Array = reports().map(|report| report.residual).collect();
+    let known = |residual: f64| (!residual.is_nan()).then_some(residual);
+    let residuals: Float64Array = reports().map(|report| known(report.residual)).collect();
     let iterations: Int32Array = reports().map(|report| report.iterations as i32).collect();
     let columns = vec![
         ("set", Arc::new(sets) as _, false),
         ("image", Arc::new(images) as _, false),
         ("outcome", Arc::new(outcomes) as _, false),
-        ("residual", Arc::new(residuals) as _, false),
+        ("residual", Arc::new(residuals) as _, true),
         ("iterations", Arc::new(iterations) as _, false),
     ];
-    table::write(path, digests, columns)
+    table::write(path, provenance, columns)
 }

@@ -1,6 +1,6 @@
 //! Parquet tables of scores: columns, and key-value metadata that says what the scores are.
 
-use super::{ORIENTATION, SIGN, UNIT};
+use super::{ORIENTATION, Provenance, SIGN};
 use crate::artefact::AtomicFile;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch};
@@ -9,14 +9,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 /// Writes a table whole or not at all; `(name, column, nullable)`.
 pub(super) fn write(
     path: &Path,
-    digests: &BTreeMap<String, String>,
+    provenance: &Provenance,
     columns: Vec<(&str, ArrayRef, bool)>,
 ) -> Result<()> {
     let failed = |reason: String| Error::io(path, "write")(std::io::Error::other(reason));
@@ -24,7 +23,7 @@ pub(super) fn write(
         .map_err(|reason| failed(reason.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
-        .set_key_value_metadata(Some(metadata(digests)))
+        .set_key_value_metadata(Some(metadata(provenance)))
         .build();
     let mut writer =
         ArrowWriter::try_new(AtomicFile::create(path)?, batch.schema(), Some(properties))
@@ -38,10 +37,15 @@ pub(super) fn write(
         .commit()
 }
 
-fn metadata(digests: &BTreeMap<String, String>) -> Vec<KeyValue> {
-    let fixed = [("sign", SIGN), ("unit", UNIT), ("orientation", ORIENTATION)];
+fn metadata(provenance: &Provenance) -> Vec<KeyValue> {
+    let fixed = [
+        ("sign", SIGN),
+        ("unit", provenance.unit),
+        ("orientation", ORIENTATION),
+    ];
     let fixed = fixed.map(|(key, value)| KeyValue::new(format!("ascribe.{key}"), value.to_owned()));
-    let digests = digests
+    let digests = provenance
+        .digests
         .iter()
         .map(|(role, digest)| KeyValue::new(format!("ascribe.digest.{role}"), digest.clone()));
     fixed.into_iter().chain(digests).collect()

@@ -3,7 +3,7 @@
 use super::*;
 use crate::derivative::head::SoftmaxHead;
 use crate::operator::{Damped, Dense, HeadHessian, Structure};
-use crate::solve::{Cg, Direct, Inverse, Method, Outcome, Solver};
+use crate::solve::{Cg, Direct, Inverse, Method, Outcome, Settings, Solver};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, array};
 use ndarray_npy::read_npy;
@@ -38,7 +38,14 @@ fn matrix(inverse: &dyn Inverse, train: &Examples, queries: &Examples) -> Array2
         examples: queries,
         sinks: &mut [&mut scores],
     };
-    score(inverse, train, queries, blocks, &BTreeMap::new()).unwrap();
+    let scoring = Scoring {
+        inverse,
+        training: train,
+        normalise: Normalise::None,
+        blocks,
+        provenance: &Provenance::default(),
+    };
+    scoring.by_queries(queries).unwrap();
     scores.scores
 }
 
@@ -103,9 +110,27 @@ impl Problem {
                 ids: &self.test_ids,
             },
             head: &self.head,
+            classes: Vec::new(),
             options,
             digests: BTreeMap::from([("train".to_owned(), "abc".to_owned())]),
         }
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    stages: Vec<&'static str>,
+    scores: Vec<(String, usize, usize)>,
+}
+
+impl Progress for Seen {
+    fn stage(&mut self, name: &'static str) -> crate::Result<()> {
+        self.stages.push(name);
+        Ok(())
+    }
+
+    fn scores(&mut self, set: &str, done: usize, total: usize) {
+        self.scores.push((set.to_owned(), done, total));
     }
 }
 
@@ -128,13 +153,13 @@ fn options() -> RankOptions {
 #[test]
 fn a_run_leaves_rankings_scores_and_self_influence_that_agree() {
     let (problem, folder) = (problem(), tempfile::tempdir().unwrap());
-    let mut seen = Vec::new();
-    let mut progress =
-        |set: &str, done: usize, total: usize| seen.push((set.to_owned(), done, total));
+    let mut seen = Seen::default();
     let summary = problem
         .job(options())
-        .run(folder.path(), &mut progress)
+        .run(folder.path(), &mut seen)
         .unwrap();
+    assert_eq!(seen.stages, ["coordinates", "solver", "scores"]);
+    let seen = seen.scores;
     assert_eq!(
         seen[..4],
         [
@@ -213,7 +238,7 @@ fn the_metadata_states_sign_unit_orientation_and_digests() {
     let (problem, folder) = (problem(), tempfile::tempdir().unwrap());
     problem
         .job(options())
-        .run(folder.path(), &mut |_, _, _| {})
+        .run(folder.path(), &mut Seen::default())
         .unwrap();
     for name in [
         "rankings.parquet",
@@ -250,15 +275,18 @@ fn the_metadata_states_sign_unit_orientation_and_digests() {
 fn a_limit_reached_is_reported_image_by_image() {
     let (problem, folder) = (problem(), tempfile::tempdir().unwrap());
     let options = RankOptions {
-        method: Method::Cg,
-        iterations: 2,
+        solver: Settings {
+            method: Method::Cg,
+            iterations: 2,
+            ..Settings::default()
+        },
         damping: 1e-6,
         l2: 0.0,
         ..options()
     };
     let summary = problem
         .job(options)
-        .run(folder.path(), &mut |_, _, _| {})
+        .run(folder.path(), &mut Seen::default())
         .unwrap();
     let (image, report) = summary.solves[0].first_failure().unwrap();
     assert_eq!(
@@ -284,7 +312,7 @@ fn nothing_is_written_where_the_curvature_has_no_inverse() {
     };
     let message = problem
         .job(options)
-        .run(folder.path(), &mut |_, _, _| {})
+        .run(folder.path(), &mut Seen::default())
         .unwrap_err()
         .to_string();
     assert!(message.starts_with("--damping: "), "{message}");
@@ -315,9 +343,14 @@ fn a_solve_that_diverges_is_refused_by_the_id_of_its_query() {
         examples: &queries,
         sinks: &mut [&mut scores],
     };
-    let message = score(&*inverse, &train, queries, blocks, &BTreeMap::new())
-        .unwrap_err()
-        .to_string();
+    let scoring = Scoring {
+        inverse: &*inverse,
+        training: &train,
+        normalise: Normalise::None,
+        blocks,
+        provenance: &Provenance::default(),
+    };
+    let message = scoring.by_queries(queries).unwrap_err().to_string();
     assert!(
         message.contains("query 101") && message.contains("--damping"),
         "{message}"
@@ -331,7 +364,7 @@ fn ids_that_do_not_fit_and_foreign_files_are_refused() {
     problem.train_ids.pop();
     let message = problem
         .job(options())
-        .run(folder.path(), &mut |_, _, _| {})
+        .run(folder.path(), &mut Seen::default())
         .unwrap_err()
         .to_string();
     assert!(

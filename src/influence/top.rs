@@ -124,7 +124,6 @@ fn order(a: &(f64, usize), b: &(f64, usize), ids: &[usize]) -> Ordering {
 mod tests {
     use super::*;
     use ndarray::Array2;
-    use std::collections::BTreeMap;
 
     #[test]
     fn equals_a_full_sort_for_any_blocks_with_ties_by_id() {
@@ -139,7 +138,7 @@ mod tests {
             sink.begin(&ScoreHeader {
                 queries: (0..queries).collect(),
                 training: ids.clone(),
-                digests: BTreeMap::new(),
+                provenance: Default::default(),
             })
             .unwrap();
             for start in (0..training).step_by(block) {

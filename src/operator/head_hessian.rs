@@ -88,6 +88,16 @@ impl HeadHessian {
         }
     }
 
+    /// The softmax curvatures W_i of the images in `range`, `[range.len(), w, w]` in row-major order.
+    ///
+    /// # Errors
+    /// A range out of bounds.
+    pub fn output_curvatures(&self, range: Range<usize>) -> Result<Vec<f64>> {
+        self.curvature
+            .narrow(range.start, range.len())?
+            .written_out()
+    }
+
     fn count(&self) -> usize {
         self.inputs.dims()[0]
     }
@@ -215,9 +225,9 @@ impl LinearOperator for HeadHessian {
     fn rounding(&self) -> Result<f64> {
         let (width, count) = (self.curvature.width(), self.count());
         let unit = if self.dtype() == DType::F64 {
-            f64::EPSILON
+            f64::EPSILON / 2.0
         } else {
-            f64::from(f32::EPSILON)
+            f64::from(f32::EPSILON) / 2.0
         };
         let norms = self.inputs.to_dtype(DType::F64)?.sqr()?.sum(1)?;
         let norms = norms.to_vec1::<f64>()?;

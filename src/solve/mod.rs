@@ -10,6 +10,7 @@ mod direct;
 mod newton;
 mod outcome;
 mod refinement;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use direct::{Direct, LARGEST};
 pub use newton::{Fit, Newton};
 pub use outcome::Outcome;
 pub use refinement::{Bounded, Refinement};
+pub use settings::Settings;
 
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result};
@@ -53,6 +55,11 @@ pub trait Inverse {
     /// # Errors
     /// Another size than the operator's, or a tensor operation failed; a solve that does not succeed is an outcome.
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution>;
+
+    /// What the preparation found, by name: eigenpairs kept, steps taken.
+    fn notes(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
 }
 
 /// What a block of solves gave.

@@ -12,7 +12,9 @@ use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result};
 use candle_core::DType;
 
-/// Residuals below this share of ‖b‖ are left alone: f64 has no more to give.
+/// The unit roundoff of f64.
+const UNIT: f64 = f64::EPSILON / 2.0;
+/// Residuals below this share of ‖b‖ are converged whatever the inner solver says: f64 has little more to give.
 const FLOOR: f64 = 1e-14;
 
 /// Solves for an f64 operator whose eigenvalues are at least μ.
@@ -142,9 +144,16 @@ impl<'a> Refinement<'a> {
             .to_dtype(self.dtype)
     }
 
+    /// Whether rounding is most of every bound, so that another round can win nothing.
+    pub fn is_at_floor(&self, bounded: &Bounded) -> bool {
+        let rows = bounded.scales.iter().zip(&bounded.lengths);
+        rows.zip(&bounded.norms)
+            .all(|((residual, length), norm)| *residual <= self.rounding * length + UNIT * norm)
+    }
+
     fn error(&self, residual: f64, length: f64, norm: f64) -> f64 {
         // The norms themselves are rounded: a part in 1e12 covers them.
-        let exact = residual + self.rounding * length + f64::EPSILON * norm;
+        let exact = residual + self.rounding * length + UNIT * norm;
         exact * (1.0 + 1e-12) / self.smallest.sqrt()
     }
 }

@@ -3,7 +3,7 @@
 use super::material::Material;
 use crate::artefact::{RunFolder, write_atomically};
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
-use crate::influence::{RankJob, RankOptions, RankSummary, SIGN, Solves, UNIT};
+use crate::influence::{Progress, RankJob, RankOptions, RankSummary, SIGN, Solves};
 use crate::solve::Newton;
 use crate::{Error, Result};
 use candle_core::{DType, Device};
@@ -28,24 +28,25 @@ pub(super) fn fill(
         Some(head) => head.clone(),
         None => fitted_head(&mut run, &material, options.l2)?,
     };
-    run.stage("influence")?;
     let (train, test) = (material.train.set(), material.test.set());
     let job = RankJob {
         train,
         test,
         head: &head,
+        classes: material.classes.clone().unwrap_or_default(),
         options,
         digests: material.digests(),
     };
-    let mut bar = Bar::default();
-    let summary = job.run(run.path(), &mut |set, done, total| {
-        bar.show(set, done, total)
-    })?;
+    let folder = run.path().to_path_buf();
+    let mut follower = Follower {
+        run: &mut run,
+        bar: Bar::default(),
+    };
+    let summary = job.run(&folder, &mut follower)?;
     let results = results(&summary);
     for (key, value) in &results {
         run.set_result(key, value)?;
     }
-    let folder = run.path().to_path_buf();
     run.finish()?;
     if as_json {
         println!("{}", json!({ "out": folder, "results": results }));
@@ -61,7 +62,15 @@ fn print(summary: &RankSummary, folder: &Path) {
     let line = |set, loss, accuracy| println!("{set}: loss {loss:.4} nats, accuracy {accuracy:.4}");
     line("train", summary.train_loss, summary.train_accuracy);
     line("test", summary.test_loss, summary.test_accuracy);
-    println!("scores in {UNIT}, {SIGN}");
+    println!("scores in {}, {SIGN}", summary.unit);
+    if let Some(certified) = summary.certified {
+        println!(
+            "certified: {:.2} % of the first {} ranks; all of them for {:.2} % of the queries",
+            100.0 * certified.share_of_ranks,
+            certified.ranks,
+            100.0 * certified.share_of_queries
+        );
+    }
     println!("results in {}", folder.display());
 }
 
@@ -103,7 +112,9 @@ fn results(summary: &RankSummary) -> BTreeMap<&'static str, Value> {
         ("gradient_norm", json!(summary.gradient_norm)),
         ("solves", json!(solves)),
         ("sign", json!(SIGN)),
-        ("unit", json!(UNIT)),
+        ("unit", json!(summary.unit)),
+        ("solver", json!(summary.notes)),
+        ("certified", json!(summary.certified)),
     ])
 }
 
@@ -123,6 +134,22 @@ fn warn(solves: &Solves) {
             report.residual,
             report.outcome.remedy(),
         );
+    }
+}
+
+/// Notes stages in `run.json` and shows scores.
+struct Follower<'a> {
+    run: &'a mut RunFolder,
+    bar: Bar,
+}
+
+impl Progress for Follower<'_> {
+    fn stage(&mut self, name: &'static str) -> Result<()> {
+        self.run.stage(name)
+    }
+
+    fn scores(&mut self, set: &str, done: usize, total: usize) {
+        self.bar.show(set, done, total);
     }
 }
 

@@ -10,6 +10,7 @@ fn ranking(query: usize, query_label: usize, ranked: &[(usize, usize)]) -> Query
             train,
             train_label,
             score,
+            certificate: None,
         }
     });
     QueryRanking {

@@ -7,6 +7,7 @@ fn ranking(query: usize, query_label: usize, first: Option<(usize, usize, f64)>)
         train,
         train_label,
         score,
+        certificate: None,
     };
     let helpful = first.into_iter().map(image).collect();
     QueryRanking {

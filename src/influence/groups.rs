@@ -1,0 +1,205 @@
+//! Influence on groups of queries: one solve a group.
+//!
+//! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
+//! or harms a class, or a kind of confusion, takes as many solves as there are groups.
+
+use super::scores::ranges;
+use super::{Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks, table};
+use crate::operator::Vectors;
+use crate::solve::{Inverse, Report};
+use crate::{Error, Result};
+use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
+use candle_core::{DType, Tensor};
+use ndarray::ArrayView2;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Named groups of queries, by position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryGroups {
+    groups: BTreeMap<String, Vec<usize>>,
+}
+
+/// One group's training images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupRanking {
+    /// The group.
+    pub name: String,
+    /// Its queries.
+    pub query_count: usize,
+    /// Most helpful first: position among the training images, and the mean rise of the losses without it, in nats.
+    pub helpful: Vec<(usize, f64)>,
+    /// Most harmful first.
+    pub harmful: Vec<(usize, f64)>,
+}
+
+impl QueryGroups {
+    /// A group for each label.
+    pub fn by_class(queries: &Examples, classes: &[String]) -> Self {
+        let label = |position: usize| name(classes, queries.labels()[position]);
+        Self::by(queries.count(), label)
+    }
+
+    /// A group for each pair of label and prediction, `label → prediction`.
+    pub fn by_confusion(queries: &Examples, classes: &[String]) -> Self {
+        let cell = |position: usize| {
+            let label = name(classes, queries.labels()[position]);
+            let prediction = name(classes, queries.outputs().predictions[position]);
+            format!("{label} → {prediction}")
+        };
+        Self::by(queries.count(), cell)
+    }
+
+    /// Groups from a CSV file with the columns `query` (an id) and `group`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not such a table, or names a query that is none.
+    pub fn from_file(path: &Path, queries: &Examples) -> Result<Self> {
+        let malformed = |place: String, found: String| {
+            let remedy = "give a CSV file with the columns query,group";
+            Error::format(path, place, "a query's id and its group", found, remedy)
+        };
+        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+        let positions: BTreeMap<usize, usize> = queries.ids().iter().copied().zip(0..).collect();
+        let mut groups = BTreeMap::<String, Vec<usize>>::new();
+        let mut reader = csv::Reader::from_reader(&bytes[..]);
+        for (line, row) in reader.deserialize::<(usize, String)>().enumerate() {
+            let place = format!("row {}", line + 1);
+            let (id, group) = row.map_err(|reason| malformed(place.clone(), reason.to_string()))?;
+            let position = positions.get(&id);
+            let position =
+                position.ok_or_else(|| malformed(place, format!("{id}, which is no query")))?;
+            groups.entry(group).or_default().push(*position);
+        }
+        if groups.is_empty() {
+            return Err(malformed("table".into(), "no rows".into()));
+        }
+        Ok(Self { groups })
+    }
+
+    fn by(count: usize, group: impl Fn(usize) -> String) -> Self {
+        let mut groups = BTreeMap::<String, Vec<usize>>::new();
+        for position in 0..count {
+            groups.entry(group(position)).or_default().push(position);
+        }
+        Self { groups }
+    }
+
+    /// The mean gradients, `[groups, p]`: r̃ᵀã over the members, divided by their number.
+    fn gradients(&self, queries: &Examples) -> Result<Tensor> {
+        let mut rows = Vec::with_capacity(self.groups.len());
+        for members in self.groups.values() {
+            let index: Vec<u32> = members.iter().map(|&member| member as u32).collect();
+            let index = Tensor::new(&index[..], queries.residuals().device())?;
+            let left = queries.residuals().index_select(&index, 0)?;
+            let right = queries.axes_inputs().index_select(&index, 0)?;
+            let sum = left.t()?.matmul(&right)?.flatten_all()?;
+            rows.push((sum / members.len() as f64)?);
+        }
+        Ok(Tensor::stack(&rows, 0)?)
+    }
+
+    /// Ranks all training images for every group; how each group's solve ended comes back too.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn rank(
+        &self,
+        inverse: &dyn Inverse,
+        training: &Examples,
+        queries: &Examples,
+        (top, bottom): (usize, usize),
+        block: usize,
+    ) -> Result<(Vec<GroupRanking>, Vec<Report>)> {
+        let solution = inverse.solve(&Vectors::new(self.gradients(queries)?)?)?;
+        let mut ranks = TopRanks::new(top, bottom);
+        ranks.begin(&ScoreHeader {
+            queries: (0..self.groups.len()).collect(),
+            training: training.ids().to_vec(),
+            provenance: Provenance::default(),
+        })?;
+        for columns in ranges(training.count(), block) {
+            let gradients = training.gradients(columns.clone())?;
+            let products = solution.value.tensor().matmul(&gradients.t()?)?;
+            let scores = (products.to_dtype(DType::F64)? / training.count() as f64)?;
+            let scores = scores.flatten_all()?.to_vec1::<f64>()?;
+            let shape = (self.groups.len(), columns.len());
+            let scores = ArrayView2::from_shape(shape, &scores)
+                .map_err(ndarray_linalg::error::LinalgError::from)?;
+            ranks.write(&ScoreBlock {
+                queries: 0..self.groups.len(),
+                training: columns,
+                scores,
+                errors: None,
+            })?;
+        }
+        ranks.finish()?;
+        let ranking = |(place, (name, members)): (usize, (&String, &Vec<usize>))| GroupRanking {
+            name: name.clone(),
+            query_count: members.len(),
+            helpful: ranks.helpful(place),
+            harmful: ranks.harmful(place),
+        };
+        let rankings = self.groups.iter().enumerate().map(ranking).collect();
+        Ok((rankings, solution.reports))
+    }
+}
+
+fn name(classes: &[String], class: usize) -> String {
+    classes
+        .get(class)
+        .cloned()
+        .unwrap_or_else(|| class.to_string())
+}
+
+/// Writes `group_rankings.parquet`: group, queries, rank (from 1; −1 is the most harmful), train, train_label, score.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_group_rankings(
+    path: &Path,
+    rankings: &[GroupRanking],
+    training: &Examples,
+    provenance: &Provenance,
+) -> Result<()> {
+    let rows: Vec<(&GroupRanking, i32, (usize, f64))> = rankings
+        .iter()
+        .flat_map(|group| {
+            let helpful = group
+                .helpful
+                .iter()
+                .zip(1..)
+                .map(|(&image, rank)| (rank, image));
+            let harmful = group
+                .harmful
+                .iter()
+                .zip(1..)
+                .map(|(&image, rank)| (-rank, image));
+            helpful
+                .chain(harmful)
+                .map(move |(rank, image)| (group, rank, image))
+        })
+        .collect();
+    let groups: StringArray = rows.iter().map(|row| Some(row.0.name.as_str())).collect();
+    let counts: Int64Array = rows.iter().map(|row| row.0.query_count as i64).collect();
+    let ranks: Int32Array = rows.iter().map(|row| row.1).collect();
+    let ids: Int64Array = rows
+        .iter()
+        .map(|row| training.ids()[row.2.0] as i64)
+        .collect();
+    let labels: Int32Array = rows
+        .iter()
+        .map(|row| training.labels()[row.2.0] as i32)
+        .collect();
+    let scores: Float64Array = rows.iter().map(|row| row.2.1).collect();
+    let columns: Vec<(&str, ArrayRef, bool)> = vec![
+        ("group", Arc::new(groups), false),
+        ("queries", Arc::new(counts), false),
+        ("rank", Arc::new(ranks), false),
+        ("train", Arc::new(ids), false),
+        ("train_label", Arc::new(labels), false),
+        ("score", Arc::new(scores), false),
+    ];
+    table::write(path, provenance, columns)
+}

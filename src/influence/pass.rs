@@ -1,0 +1,258 @@
+//! One pass over all scores of a run: which side is solved for, where the scores go, what is written of them.
+
+use super::job::{Certified, Grouping, RankJob, Sides};
+use super::{
+    Certification, CertifiedRanks, Diagonal, EqualImages, Examples, Progress, Provenance, Queries,
+    QueryGroups, QueryRanking, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, Scoring, Solves,
+    TopRanks, write_group_rankings, write_rankings, write_self_influence,
+};
+use crate::Result;
+use crate::operator::Damped;
+use crate::solve::{Inverse, Refinement};
+use candle_core::DType;
+use std::cell::RefCell;
+use std::path::Path;
+
+/// What a pass works with.
+pub(super) struct Pass<'a> {
+    pub(super) job: &'a RankJob<'a>,
+    pub(super) folder: &'a Path,
+    pub(super) sides: &'a Sides,
+    /// The training images as those that are left out.
+    pub(super) training: &'a Examples,
+    pub(super) inverse: &'a dyn Inverse,
+    pub(super) provenance: &'a Provenance,
+}
+
+/// What came of a pass.
+pub(super) struct Scored {
+    pub(super) solves: Solves,
+    pub(super) certified: Option<Certified>,
+}
+
+/// The sinks of one set of queries.
+struct Outputs<'a, 'b> {
+    top: TopRanks,
+    certified: Option<CertifiedRanks>,
+    diagonal: Option<Diagonal>,
+    file: Option<ScoreFile>,
+    counted: Counted<'a, 'b>,
+}
+
+impl<'a, 'b> Outputs<'a, 'b> {
+    fn sinks(&mut self) -> Vec<&mut dyn ScoreSink> {
+        let mut sinks: Vec<&mut dyn ScoreSink> = vec![&mut self.top, &mut self.counted];
+        sinks.extend(self.certified.iter_mut().map(|sink| sink as _));
+        sinks.extend(self.diagonal.iter_mut().map(|sink| sink as _));
+        sinks.extend(self.file.iter_mut().map(|sink| sink as _));
+        sinks
+    }
+}
+
+impl Pass<'_> {
+    /// Scores all queries, by solving for whichever side takes fewer solves, and writes what came of it.
+    pub(super) fn score(&self, progress: &mut dyn Progress) -> Result<Scored> {
+        let options = &self.job.options;
+        let progress = RefCell::new(progress);
+        let equal = match options.certify {
+            Some(_) => Some(EqualImages::among(&self.sides.train)?),
+            None => None,
+        };
+        let top = options.top.max(options.certify.unwrap_or(0));
+        let ranks = |top| equal.as_ref().map(|equal| CertifiedRanks::new(top, equal));
+        let mut test = Outputs {
+            top: TopRanks::new(top, options.bottom),
+            certified: ranks(top),
+            diagonal: None,
+            file: (options.scores).then(|| ScoreFile::new(&self.folder.join("scores.npy"))),
+            counted: Counted::new("test", &progress),
+        };
+        let mut train = Outputs {
+            top: TopRanks::new(top + 1, options.bottom),
+            certified: ranks(top + 1),
+            diagonal: Some(Diagonal::default()),
+            file: None,
+            counted: Counted::new("train", &progress),
+        };
+        let solves = match equal {
+            Some(equal) => self.certified(equal, &mut test, &mut train)?,
+            None => self.plain(&mut test, &mut train)?,
+        };
+        self.write("rankings.parquet", &test, &self.sides.test)?;
+        if let (true, Some(diagonal)) = (options.train_queries, &train.diagonal) {
+            self.write("train_rankings.parquet", &train, &self.sides.train)?;
+            let path = self.folder.join("self_influence.parquet");
+            write_self_influence(&path, &self.sides.train, diagonal, self.provenance)?;
+        }
+        let certified = self.certified_share(&test);
+        Ok(Scored { solves, certified })
+    }
+
+    fn plain(&self, test: &mut Outputs, train: &mut Outputs) -> Result<Solves> {
+        let normalise = self.job.options.normalise;
+        let scoring = Scoring {
+            inverse: self.inverse,
+            training: self.training,
+            normalise,
+            blocks: self.job.blocks(self.training),
+            provenance: self.provenance,
+        };
+        let (mut test, mut train) = (test.sinks(), train.sinks());
+        let (test, train) = self.queries(self.sides, &mut test, &mut train);
+        if self.solves_queries() && !normalise.needs_training_solves() {
+            return Ok(solves("test", &self.sides.test, scoring.by_queries(test)?));
+        }
+        let sets = std::iter::once(test).chain(train).collect();
+        let reports = scoring.by_training(sets)?;
+        Ok(solves("train", &self.sides.train, reports))
+    }
+
+    fn certified(
+        &self,
+        equal: EqualImages,
+        test: &mut Outputs,
+        train: &mut Outputs,
+    ) -> Result<Solves> {
+        let options = &self.job.options;
+        let exact;
+        let sides = if options.precision == DType::F64 {
+            self.sides
+        } else {
+            exact = self.sides.again(self.job, DType::F64)?;
+            &exact
+        };
+        let hessian = sides.hessian(options.l2)?;
+        let operator = Damped::new(&hessian, options.damping)?;
+        let smallest = options.l2 + options.damping;
+        let certification = Certification {
+            refinement: Refinement::new(&operator, self.inverse, options.precision, smallest)?,
+            smallest,
+            ranks: options.certify.unwrap_or(0),
+            equal,
+            blocks: self.job.blocks(&sides.train),
+        };
+        let (mut test, mut train) = (test.sinks(), train.sinks());
+        let (test, train) = self.queries(sides, &mut test, &mut train);
+        if self.solves_queries() {
+            let reports = certification.score_by_queries(&sides.train, test, self.provenance)?;
+            return Ok(solves("test", &sides.test, reports));
+        }
+        let sets = std::iter::once(test).chain(train).collect();
+        let reports = certification.score_by_training(&sides.train, sets, self.provenance)?;
+        Ok(solves("train", &sides.train, reports))
+    }
+
+    /// Whether solving for the queries is less work: the training images need solves of their own as queries.
+    fn solves_queries(&self) -> bool {
+        !self.job.options.train_queries && self.sides.test.count() < self.sides.train.count()
+    }
+
+    fn queries<'q, 's>(
+        &self,
+        sides: &'q Sides,
+        test: &'q mut [&'s mut dyn ScoreSink],
+        train: &'q mut [&'s mut dyn ScoreSink],
+    ) -> (Queries<'q, 's>, Option<Queries<'q, 's>>) {
+        let test = Queries {
+            examples: &sides.test,
+            sinks: test,
+        };
+        let train = Queries {
+            examples: &sides.train,
+            sinks: train,
+        };
+        (test, self.job.options.train_queries.then_some(train))
+    }
+
+    /// The rankings of every group of queries, where the options ask for them.
+    pub(super) fn groups(&self) -> Result<Option<Solves>> {
+        let (queries, classes) = (&self.sides.test, &self.job.classes);
+        let groups = match &self.job.options.groups {
+            None => return Ok(None),
+            Some(Grouping::Class) => QueryGroups::by_class(queries, classes),
+            Some(Grouping::Confusion) => QueryGroups::by_confusion(queries, classes),
+            Some(Grouping::File(path)) => QueryGroups::from_file(path, queries)?,
+        };
+        let kept = (self.job.options.top, self.job.options.bottom);
+        let block = self.job.blocks(self.training).gradients;
+        let (rankings, reports) = groups.rank(self.inverse, self.training, queries, kept, block)?;
+        let path = self.folder.join("group_rankings.parquet");
+        write_group_rankings(&path, &rankings, &self.sides.train, &Provenance::default())?;
+        let ids = (0..rankings.len()).collect();
+        Ok(Some(Solves {
+            set: "group",
+            ids,
+            reports,
+        }))
+    }
+
+    fn write(&self, name: &str, outputs: &Outputs, queries: &Examples) -> Result<()> {
+        let certified = outputs.certified.as_ref();
+        let rankings = QueryRanking::collect(&outputs.top, certified, &self.sides.train, queries);
+        write_rankings(&self.folder.join(name), &rankings, self.provenance)
+    }
+
+    fn certified_share(&self, outputs: &Outputs) -> Option<Certified> {
+        let (ranks, certified) = (self.job.options.certify?, outputs.certified.as_ref()?);
+        let (mut all, mut proven, mut whole) = (0, 0, 0);
+        let count = self.sides.test.count();
+        for query in 0..count {
+            let wanted = certified.ranks(query).iter().take(ranks);
+            all += wanted.clone().count();
+            proven += wanted.filter(|rank| rank.2.certified).count();
+            whole += usize::from(certified.is_certified(query, ranks));
+        }
+        Some(Certified {
+            ranks,
+            share_of_ranks: proven as f64 / all.max(1) as f64,
+            share_of_queries: whole as f64 / count.max(1) as f64,
+        })
+    }
+}
+
+fn solves(set: &'static str, examples: &Examples, reports: Vec<crate::solve::Report>) -> Solves {
+    Solves {
+        set,
+        ids: examples.ids().to_vec(),
+        reports,
+    }
+}
+
+/// Counts scores.
+struct Counted<'a, 'b> {
+    set: &'static str,
+    done: usize,
+    total: usize,
+    progress: &'a RefCell<&'b mut dyn Progress>,
+}
+
+impl<'a, 'b> Counted<'a, 'b> {
+    fn new(set: &'static str, progress: &'a RefCell<&'b mut dyn Progress>) -> Self {
+        Self {
+            set,
+            done: 0,
+            total: 0,
+            progress,
+        }
+    }
+}
+
+impl ScoreSink for Counted<'_, '_> {
+    fn begin(&mut self, header: &ScoreHeader) -> Result<()> {
+        self.total = header.queries.len() * header.training.len();
+        let mut progress = self.progress.borrow_mut();
+        progress.scores(self.set, 0, self.total);
+        Ok(())
+    }
+
+    fn write(&mut self, block: &ScoreBlock) -> Result<()> {
+        self.done += block.queries.len() * block.training.len();
+        let mut progress = self.progress.borrow_mut();
+        progress.scores(self.set, self.done, self.total);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
