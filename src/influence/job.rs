@@ -62,7 +62,7 @@ pub struct RankOptions {
     pub scores: bool,
     /// Whether the training images are queries too (self-influence, train-on-train rankings).
     pub train_queries: bool,
-    /// Rows in a step; 64 MiB of solutions and 32 MiB of gradients where not given.
+    /// Rows in a step; 128 MiB of solutions and 32 MiB of gradients where not given.
     pub blocks: Option<BlockSizes>,
 }
 

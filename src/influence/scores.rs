@@ -12,13 +12,14 @@ use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use ndarray::ArrayView2;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Numbers in one block of gradients: 32 MiB in f32.
 const BLOCK_ELEMENTS: usize = 1 << 23;
-/// Numbers in one block of solutions: 64 MiB in f32. Larger than a block of gradients, since every block of solutions
+/// Numbers in one block of solutions: 128 MiB in f32. Larger than a block of gradients, since every block of solutions
 /// goes through the whole other side.
-const SOLVED_ELEMENTS: usize = 1 << 24;
+const SOLVED_ELEMENTS: usize = 1 << 25;
 
 /// How many rows go through one step; scores depend on it by rounding only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct BlockSizes {
 }
 
 impl BlockSizes {
-    /// Blocks of about 64 and 32 MiB for `parameter_count` parameters.
+    /// Blocks of about 128 and 32 MiB for `parameter_count` parameters.
     pub fn for_parameters(parameter_count: usize) -> Self {
         let rows = |elements: usize| (elements / parameter_count.max(1)).clamp(16, 4096);
         Self {
@@ -232,11 +233,17 @@ impl<'a, 'b> Set<'a, 'b> {
         products: &Tensor,
         errors: Option<ErrorBounds>,
     ) -> Result<()> {
-        let products = products.to_dtype(DType::F64)?;
-        let scores = (products / self.header.training.len() as f64)?
-            .flatten_all()?
-            .to_vec1::<f64>()?;
-        if let Some(at) = scores.iter().position(|score| !score.is_finite()) {
+        let products = products.flatten_all()?;
+        let scale = 1.0 / self.header.training.len() as f64;
+        let scores: Vec<f64> = match products.dtype() {
+            DType::F32 => (products.to_vec1::<f32>()?.par_iter())
+                .map(|&product| f64::from(product) * scale)
+                .collect(),
+            _ => (products.to_vec1::<f64>()?.par_iter())
+                .map(|product| product * scale)
+                .collect(),
+        };
+        if let Some(at) = scores.par_iter().position_first(|score| !score.is_finite()) {
             let query = self.header.queries[rows.start + at / columns.len()];
             let train = self.header.training[columns.start + at % columns.len()];
             return Err(not_finite(format!("query {query}, training image {train}")));

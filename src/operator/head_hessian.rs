@@ -179,15 +179,16 @@ impl LinearOperator for HeadHessian {
             let matrix = rows
                 .tensor()
                 .reshape((rows.count() * width, self.columns()))?;
-            let product = (self.data_product(&matrix)? / self.count() as f64)?;
+            let product = self.data_product(&matrix)?;
             products.push(Vectors::new(product.reshape((rows.count(), self.size()))?)?);
         }
-        let product = Vectors::concatenate(&products)?;
-        if self.l2 == 0.0 {
-            Ok(product)
-        } else {
-            product.add_scaled(&vec![self.l2; vectors.count()], vectors)
-        }
+        let mean = vec![1.0 / self.count() as f64; vectors.count()];
+        // l2·V + product/n in one pass.
+        let term = match self.l2 {
+            0.0 => vectors.zeros_like()?,
+            l2 => vectors.scaled(&vec![l2; vectors.count()])?,
+        };
+        term.add_scaled(&mean, &Vectors::concatenate(&products)?)
     }
 
     fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {

@@ -7,6 +7,7 @@
 mod damped;
 mod dense;
 mod head_hessian;
+mod row_pass;
 mod softmax_curvature;
 mod symmetric_matrix;
 mod vectors;

@@ -1,5 +1,6 @@
 //! A block of k vectors over one parameter space, as the rows of a tensor `[k, p]`.
 
+use super::row_pass;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use std::ops::Range;
@@ -61,10 +62,7 @@ impl Vectors {
     /// # Errors
     /// Shapes or precisions differ, or a tensor operation failed.
     pub fn dot(&self, other: &Self) -> Result<Vec<f64>> {
-        Ok((&self.rows * &other.rows)?
-            .to_dtype(DType::F64)?
-            .sum(1)?
-            .to_vec1()?)
+        row_pass::dot(&self.rows, &other.rows)
     }
 
     /// The Euclidean norm of each row.
@@ -81,7 +79,7 @@ impl Vectors {
     /// Shapes, precisions or counts differ, or a tensor operation failed.
     pub fn add_scaled(&self, coefficients: &[f64], other: &Self) -> Result<Self> {
         Ok(Self {
-            rows: (&self.rows + other.scaled(coefficients)?.rows)?,
+            rows: row_pass::add_scaled(&self.rows, coefficients, &other.rows)?,
         })
     }
 
@@ -90,12 +88,7 @@ impl Vectors {
     /// # Errors
     /// Another number of factors, or a tensor operation failed.
     pub fn scaled(&self, factors: &[f64]) -> Result<Self> {
-        let column = Tensor::from_slice(factors, (factors.len(), 1), self.rows.device())?;
-        Ok(Self {
-            rows: self
-                .rows
-                .broadcast_mul(&column.to_dtype(self.rows.dtype())?)?,
-        })
+        self.zeros_like()?.add_scaled(factors, self)
     }
 
     /// The same vectors in another precision.
