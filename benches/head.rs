@@ -46,7 +46,12 @@ fn main() {
     let rate = operations / seconds / 1e9;
     report("f32 matrix product, 4096³", seconds, operations, rate);
     let seconds = fastest(|| drop(square.matmul(&square.t().unwrap()).unwrap()));
-    report("the same, transposed on the right", seconds, operations, rate);
+    report(
+        "the same, transposed on the right",
+        seconds,
+        operations,
+        rate,
+    );
 
     let labels: Vec<usize> = (0..IMAGES).map(|row| row % CLASSES).collect();
     let inputs = HeadInputs::new(&wave(IMAGES, FEATURES, 0.37), &labels, DType::F32).unwrap();
@@ -58,7 +63,12 @@ fn main() {
     let outputs = head.outputs(&inputs).unwrap();
     let columns = (FEATURES + 1) as f64;
     let seconds = fastest(|| drop(HeadCoordinates::of(&inputs, &outputs).unwrap()));
-    report("Kronecker axes (f64)", seconds, IMAGES as f64 * columns.powi(2), rate);
+    report(
+        "Kronecker axes (f64)",
+        seconds,
+        IMAGES as f64 * columns.powi(2),
+        rate,
+    );
     let coordinates = HeadCoordinates::of(&inputs, &outputs).unwrap();
     let rotated = coordinates.inputs(&inputs).unwrap();
     let hessian = HeadHessian::in_coordinates(&coordinates, &rotated, &outputs, 0.0).unwrap();
@@ -75,14 +85,34 @@ fn main() {
     let started = Instant::now();
     let inverse = Direct.prepare(&curvature).unwrap();
     let seconds = started.elapsed().as_secs_f64();
-    report("written out and factorised", seconds, written + size.powi(3) / 3.0, rate);
+    report(
+        "written out and factorised",
+        seconds,
+        written + size.powi(3) / 3.0,
+        rate,
+    );
     let seconds = fastest(|| drop(inverse.solve(&vectors).unwrap()));
     let solve = 2.0 * ROWS as f64 * size.powi(2);
-    report("512 solves with their residuals", seconds, solve + product, rate);
+    report(
+        "512 solves with their residuals",
+        seconds,
+        solve + product,
+        rate,
+    );
     let other = wave(ROWS, curvature.size(), 0.31);
     let seconds = fastest(|| drop(vectors.tensor().matmul(&other.t().unwrap()).unwrap()));
-    report("512 × 512 scores", seconds, 2.0 * (ROWS * ROWS) as f64 * size, rate);
+    report(
+        "512 × 512 scores",
+        seconds,
+        2.0 * (ROWS * ROWS) as f64 * size,
+        rate,
+    );
     let ekfac = Ekfac.prepare(&curvature).unwrap();
     let seconds = fastest(|| drop(ekfac.solve(&vectors).unwrap()));
-    report("512 EK-FAC divisions, 8 residuals", seconds, product / 64.0, rate);
+    report(
+        "512 EK-FAC divisions, 8 residuals",
+        seconds,
+        product / 64.0,
+        rate,
+    );
 }
