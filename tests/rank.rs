@@ -182,3 +182,188 @@ fn a_finished_run_is_not_overwritten() {
     let other = ["--l2", "0.02", "--out", "a"];
     assert!(rank(folder.path(), &other).2.contains("l2"));
 }
+
+/// One column of a table as f64; null as NaN.
+fn column(folder: &Path, file: &str, name: &str) -> Vec<f64> {
+    use arrow::array::Array;
+    use arrow::compute::cast;
+    use arrow::datatypes::{DataType, Float64Type};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let file = File::open(folder.join(file)).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .unwrap()
+        .build()
+        .unwrap();
+    let mut values = Vec::new();
+    for batch in reader {
+        let column = cast(
+            batch.unwrap().column_by_name(name).unwrap(),
+            &DataType::Float64,
+        )
+        .unwrap();
+        let column = arrow::array::AsArray::as_primitive::<Float64Type>(&column);
+        values.extend((0..column.len()).map(|row| {
+            if column.is_valid(row) {
+                column.value(row)
+            } else {
+                f64::NAN
+            }
+        }));
+    }
+    values
+}
+
+#[test]
+fn normalised_scores_are_the_plain_ones_divided() {
+    let folder = place();
+    let fixed = [
+        "--l2",
+        "0.01",
+        "--precision",
+        "f64",
+        "--scores",
+        "--damping",
+        "0",
+    ];
+    let run = |out: &str, extra: &[&str]| {
+        let (code, _, err) = rank(
+            folder.path(),
+            &[&fixed[..], extra, &["--out", out]].concat(),
+        );
+        assert_eq!(code, 0, "{err}");
+        scores(folder.path(), out)
+    };
+    let plain = run("plain", &[]);
+    let own = column(
+        folder.path(),
+        "plain/self_influence.parquet",
+        "self_influence",
+    );
+    let relative = run("l", &["--normalise", "l-relatif"]);
+    for ((query, train), score) in relative.indexed_iter() {
+        let expected = f64::from(plain[[query, train]]) / (40.0 * own[train]).sqrt();
+        assert!((f64::from(*score) - expected).abs() < 1e-5 * expected.abs().max(1e-3));
+    }
+    let theta = run("theta", &["--normalise", "theta-relatif"]);
+    let ratio = |row: usize, train: usize| plain[[row, train]] / theta[[row, train]];
+    // The divisor is the training image's alone, and not the same for all.
+    assert!((0..40).all(|train| (ratio(0, train) / ratio(5, train) - 1.0).abs() < 1e-3));
+    assert!((0..40).any(|train| (ratio(0, train) / ratio(0, 0) - 1.0).abs() > 0.1));
+    let cosine = run("cosine", &["--solver", "identity", "--normalise", "cosine"]);
+    assert!(cosine.iter().all(|score| score.abs() <= 1.0 + 1e-6));
+    let own = column(
+        folder.path(),
+        "cosine/self_influence.parquet",
+        "self_influence",
+    );
+    assert!(
+        own.iter().all(|score| (score - 1.0).abs() < 1e-6),
+        "an image with itself"
+    );
+    refused(
+        folder.path(),
+        &["--l2", "0.01", "--normalise", "cosine"],
+        &["--normalise", "identity"],
+    );
+}
+
+#[test]
+fn a_group_is_ranked_by_the_mean_of_its_queries() {
+    let folder = place();
+    std::fs::write(
+        folder.path().join("groups.csv"),
+        "query,group\n0,a\n3,a\n8,b\n",
+    )
+    .unwrap();
+    let fixed = [
+        "--l2",
+        "0.01",
+        "--precision",
+        "f64",
+        "--scores",
+        "--top",
+        "40",
+    ];
+    let groups = ["--query-groups", "groups.csv", "--out", "g"];
+    let (code, _, err) = rank(folder.path(), &[&fixed[..], &groups].concat());
+    assert_eq!(code, 0, "{err}");
+    let plain = scores(folder.path(), "g");
+    let table = |name| column(folder.path(), "g/group_rankings.parquet", name);
+    let (trains, found, ranks) = (table("train"), table("score"), table("rank"));
+    assert_eq!(
+        (found.len(), table("queries")[0], table("queries")[40]),
+        (80, 2.0, 1.0)
+    );
+    for (row, score) in found.iter().enumerate() {
+        let train = trains[row] as usize;
+        let expected = if row < 40 {
+            0.5 * (plain[[0, train]] + plain[[3, train]])
+        } else {
+            plain[[8, train]]
+        };
+        assert!((score - f64::from(expected)).abs() < 1e-6);
+        assert_eq!(ranks[row] as usize, row % 40 + 1);
+    }
+    for by in ["class", "confusion"] {
+        let words = ["--query-groups", by, "--out", by];
+        let (code, _, err) = rank(folder.path(), &[&fixed[..], &words].concat());
+        assert_eq!(code, 0, "{err}");
+    }
+    std::fs::write(folder.path().join("bad.csv"), "query,group\n77,a\n").unwrap();
+    refused(
+        folder.path(),
+        &["--l2", "0.01", "--query-groups", "bad.csv"],
+        &["bad.csv: row 1", "77"],
+    );
+}
+
+#[test]
+fn certified_ranks_carry_bounds_and_the_share_is_told() {
+    let folder = place();
+    let fixed = ["--l2", "0.01", "--top", "10", "--certify", "5"];
+    for (out, extra) in [
+        ("direct", &[][..]),
+        ("cg", &["--solver", "cg", "--skip-train"][..]),
+    ] {
+        let (code, text, err) = rank(
+            folder.path(),
+            &[&fixed[..], extra, &["--out", out]].concat(),
+        );
+        assert_eq!(code, 0, "{err}");
+        assert!(
+            text.contains("certified: 100.00 % of the first 5 ranks"),
+            "{text}"
+        );
+        let file = format!("{out}/rankings.parquet");
+        let bounds = column(folder.path(), &file, "bound");
+        let scores = column(folder.path(), &file, "score");
+        assert!(
+            bounds
+                .iter()
+                .zip(&scores)
+                .all(|(bound, score)| *bound < 1e-2 * score.abs().max(1e-2))
+        );
+    }
+    for (words, why) in [
+        (&["--solver", "ekfac"][..], "exact scores"),
+        (&["--normalise", "l-relatif"][..], "plain scores"),
+        (
+            &[
+                "--damping",
+                "0",
+                "--head",
+                "direct/head.safetensors",
+                "--l2",
+                "0",
+            ][..],
+            "--damping",
+        ),
+    ] {
+        let certify: &[&str] = if why == "--damping" {
+            &["--certify", "5"]
+        } else {
+            &fixed
+        };
+        refused(folder.path(), &[certify, words].concat(), &[why]);
+    }
+}

@@ -206,8 +206,9 @@ fn check(name: &str, classes: usize, expected: &[Expected], digits: (f64, f64)) 
             (found.0 - expected.pearson).abs() < digits.0,
             "{name} {found:?}"
         );
+        // Ranks among the smallest rises, 1e-11 and less, depend on how tightly the refits converge.
         assert!(
-            (found.1 - expected.spearman).abs() < digits.0,
+            (found.1 - expected.spearman).abs() < 3e-4,
             "{name} {found:?}"
         );
         assert!(

@@ -129,7 +129,7 @@ impl Rank {
     /// # Errors
     /// Input that cannot be used, an output folder that holds something else, or a curvature without an inverse.
     pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
-        let (material, l2) = match (&self.model, &self.train, &self.test) {
+        let (mut material, l2) = match (&self.model, &self.train, &self.test) {
             (Some(folder), _, test) => transferred::open(folder, test.as_deref())?,
             (None, Some(train), Some(test)) => {
                 let material = Material::open(train, test, self.head.as_deref())?;
@@ -145,6 +145,9 @@ impl Rank {
         };
         let options = self.rank_options(l2)?;
         options.check()?;
+        if let Some(Grouping::File(path)) = &self.query_groups {
+            material.add_groups(path)?;
+        }
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
         let run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
         work::fill(run, material, options, self.json)

@@ -51,17 +51,17 @@ impl QueryGroups {
         Self::by(queries.count(), cell)
     }
 
-    /// Groups from a CSV file with the columns `query` (an id) and `group`.
+    /// Groups of the queries with these `ids` from a CSV file with the columns `query` (an id) and `group`.
     ///
     /// # Errors
     /// A file that cannot be read or is not such a table, or names a query that is none.
-    pub fn from_file(path: &Path, queries: &Examples) -> Result<Self> {
+    pub fn from_file(path: &Path, ids: &[usize]) -> Result<Self> {
         let malformed = |place: String, found: String| {
             let remedy = "give a CSV file with the columns query,group";
             Error::format(path, place, "a query's id and its group", found, remedy)
         };
         let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-        let positions: BTreeMap<usize, usize> = queries.ids().iter().copied().zip(0..).collect();
+        let positions: BTreeMap<usize, usize> = ids.iter().copied().zip(0..).collect();
         let mut groups = BTreeMap::<String, Vec<usize>>::new();
         let mut reader = csv::Reader::from_reader(&bytes[..]);
         for (line, row) in reader.deserialize::<(usize, String)>().enumerate() {

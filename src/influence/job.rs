@@ -102,6 +102,8 @@ impl RankOptions {
             "proves ranks of exact scores: choose --solver direct or cg"
         } else if self.normalise != Normalise::None || self.correction != Correction::None {
             "is of plain scores: leave --normalise and --correction out"
+        } else if self.l2 + self.damping <= 0.0 {
+            "needs --damping or --l2 above 0: without them nothing bounds the inverse"
         } else {
             return Ok(());
         };

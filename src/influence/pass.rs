@@ -171,7 +171,7 @@ impl Pass<'_> {
             None => return Ok(None),
             Some(Grouping::Class) => QueryGroups::by_class(queries, classes),
             Some(Grouping::Confusion) => QueryGroups::by_confusion(queries, classes),
-            Some(Grouping::File(path)) => QueryGroups::from_file(path, queries)?,
+            Some(Grouping::File(path)) => QueryGroups::from_file(path, queries.ids())?,
         };
         let kept = (self.job.options.top, self.job.options.bottom);
         let block = self.job.blocks(self.training).gradients;

@@ -3,7 +3,7 @@
 use crate::artefact::{Input, digest_file};
 use crate::data::{Features, HeadFile};
 use crate::derivative::head::SoftmaxHead;
-use crate::influence::FeatureSet;
+use crate::influence::{FeatureSet, QueryGroups};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
@@ -71,6 +71,18 @@ impl Material {
             classes,
             inputs,
         })
+    }
+
+    /// Notes a file of query groups as an input, if it is one for these queries.
+    pub(super) fn add_groups(&mut self, path: &Path) -> Result<()> {
+        QueryGroups::from_file(path, &self.test.ids)?;
+        self.inputs.push(Input {
+            role: "query-groups".into(),
+            path: path.to_path_buf(),
+            digest: digest_file(path)?,
+            rows: None,
+        });
+        Ok(())
     }
 
     /// Digests of the inputs by role.
