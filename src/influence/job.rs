@@ -8,7 +8,7 @@ use super::{
 use crate::Result;
 use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
 use crate::operator::{Damped, HeadHessian};
-use crate::solve::{Cg, Direct, Ekfac, Identity, Inverse, Method, Solver};
+use crate::solve::{Arnoldi, Cg, Direct, Ekfac, Identity, Inverse, Lissa, Method, Pinv, Solver};
 use candle_core::DType;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -79,6 +79,13 @@ impl RankOptions {
                 iterations: self.iterations,
                 preconditioned: true,
             }),
+            Method::Lissa => Box::new(Lissa {
+                tolerance: self.effective_tolerance(),
+                ..Lissa::default()
+            }),
+            Method::Arnoldi => Box::new(Arnoldi::default()),
+            // The paper's estimator is of the undamped curvature: with a damping above 0 this is another one.
+            Method::Pinv => Box::new(Pinv::default()),
         }
     }
 }
