@@ -62,13 +62,39 @@ pub struct Rank {
     /// How systems are solved
     #[arg(long, value_enum, default_value_t = Method::Direct)]
     solver: Method,
-    /// Relative residual at which cg stops (default: 1e-5 in f32, 1e-10 in f64)
+    /// Relative residual at which cg and lissa stop (default: 1e-5 in f32, 1e-10 in f64)
     #[arg(long, value_name = "RESIDUAL", allow_negative_numbers = true)]
     tolerance: Option<f64>,
-    /// Most iterations of cg for a query
+    /// Most iterations of cg for a right-hand side
     #[arg(long, value_name = "N", default_value_t = 1000)]
     iterations: usize,
-    /// Precision of features, matrix products and scores (direct always factorises in f64)
+    /// Eigenpairs that arnoldi keeps
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    rank: usize,
+    /// Share of the largest eigenvalue below which pinv drops an eigenpair
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 5e-2,
+        allow_negative_numbers = true
+    )]
+    rcond: f64,
+    /// What lissa divides the curvature by (default: a little above its largest eigenvalue)
+    #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
+    scale: Option<f64>,
+    /// Iterations of lissa
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    depth: usize,
+    /// Runs of lissa that are averaged
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    repeats: usize,
+    /// Images in a batch of lissa (default: all of them, the same at every run)
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Draws the batches of lissa
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Precision of features, matrix products and scores (direct factorises in f32 and refines where that is enough)
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
     /// Most helpful training images kept for each query
@@ -173,6 +199,13 @@ impl Rank {
                 method: self.solver,
                 tolerance: self.tolerance,
                 iterations: self.iterations,
+                rank: self.rank,
+                rcond: self.rcond,
+                scale: self.scale,
+                depth: self.depth,
+                repeats: self.repeats,
+                batch_size: self.batch_size,
+                seed: self.seed,
             },
             certify: self.certify,
             normalise: self.normalise,
@@ -218,6 +251,13 @@ impl Rank {
                 json!(options.solver.effective_tolerance(options.precision)),
             ),
             ("iterations", json!(self.iterations)),
+            ("rank", json!(self.rank)),
+            ("rcond", json!(self.rcond)),
+            ("scale", json!(self.scale)),
+            ("depth", json!(self.depth)),
+            ("repeats", json!(self.repeats)),
+            ("batch-size", json!(self.batch_size)),
+            ("seed", json!(self.seed)),
             ("precision", json!(self.precision)),
             ("top", json!(self.top)),
             ("bottom", json!(self.bottom)),

@@ -16,6 +16,10 @@ pub(crate) enum Purpose {
     Initialisation = 4,
     /// The start of an adversary.
     Adversary = 5,
+    /// The first vector of a Lanczos process.
+    Lanczos = 6,
+    /// The images that one iteration of a stochastic solver looks at.
+    Batch = 7,
 }
 
 /// The generator that belongs to a purpose, a seed, an epoch and an index.

@@ -189,7 +189,12 @@ impl RankJob<'_> {
         progress.stage("solver")?;
         let hessian = sides.hessian(self.options.l2)?;
         let damped = Damped::new(&hessian, self.options.damping)?;
-        let operator: &dyn LinearOperator = &damped;
+        let data = sides.hessian(0.0)?;
+        // The paper's estimator is of the data term alone.
+        let operator: &dyn LinearOperator = match self.options.solver.method {
+            Method::Pinv => &data,
+            _ => &damped,
+        };
         let inverse = (self.options.solver)
             .solver(self.options.precision)
             .prepare(operator)?;

@@ -24,6 +24,7 @@ impl Solver for Ekfac {
         Ok(Box::new(Approximation {
             operator,
             apply: move |block: &Vectors| scale.apply(block),
+            notes: Vec::new(),
         }))
     }
 }
@@ -37,6 +38,7 @@ impl Solver for Identity {
         Ok(Box::new(Approximation {
             operator,
             apply: |block: &Vectors| Ok(block.clone()),
+            notes: Vec::new(),
         }))
     }
 }
@@ -77,6 +79,7 @@ impl Reciprocal {
 pub(super) struct Approximation<'a, F> {
     pub(super) operator: &'a dyn LinearOperator,
     pub(super) apply: F,
+    pub(super) notes: Vec<(&'static str, f64)>,
 }
 
 /// Right-hand sides of a block whose true residual is measured: it costs a product each, and says of an approximation by
@@ -107,5 +110,9 @@ impl<F: Fn(&Vectors) -> Result<Vectors>> Inverse for Approximation<'_, F> {
             value,
             products: measured,
         })
+    }
+
+    fn notes(&self) -> Vec<(&'static str, f64)> {
+        self.notes.clone()
     }
 }

@@ -4,25 +4,34 @@
 //! right-hand sides as there are. What a solver cannot handle is refused before any work; what goes wrong in a solve
 //! is an [`Outcome`] stored beside the result, never silence.
 
+mod arnoldi;
 mod cg;
 mod diagonal;
 mod direct;
+mod lanczos;
+mod lissa;
 mod newton;
 mod outcome;
+mod pinv;
 mod refinement;
 mod settings;
+mod spectral;
 #[cfg(test)]
 mod tests;
 
+pub use arnoldi::Arnoldi;
 pub use cg::Cg;
 pub use diagonal::{Ekfac, Identity};
 pub use direct::{Direct, LARGEST};
+pub use lanczos::{Lanczos, LargestEigenvalue, Ritz, Stop, largest_eigenvalue};
+pub use lissa::Lissa;
 pub use newton::{Fit, Newton};
 pub use outcome::Outcome;
+pub use pinv::Pinv;
 pub use refinement::{Bounded, Refinement};
 pub use settings::Settings;
 
-use crate::operator::{LinearOperator, Vectors};
+use crate::operator::{LinearOperator, Structure, Vectors};
 use crate::{Error, Result};
 
 /// The methods there are, by the names of `--solver`.
@@ -37,6 +46,12 @@ pub enum Method {
     Ekfac,
     /// Approximation: no curvature at all, a gradient dot product
     Identity,
+    /// Neumann series, with the whole curvature or with random batches of images (LiSSA)
+    Lissa,
+    /// Approximation: the eigenvectors of the largest curvature alone
+    Arnoldi,
+    /// Approximation: the pseudo-inverse of the undamped curvature without its small eigenvalues
+    Pinv,
 }
 
 /// A method for A x = b, with its settings.
@@ -149,4 +164,38 @@ fn check_size(operator: &dyn LinearOperator, right_hand_sides: &Vectors) -> Resu
         found,
         "use vectors over the operator's own parameters",
     ))
+}
+
+/// Refuses an operator that is not symmetric, in the name of the method.
+fn check_symmetric(operator: &dyn LinearOperator, method: &str) -> Result<()> {
+    if operator.structure() != Structure::General {
+        return Ok(());
+    }
+    let reason = format!("{method} needs a symmetric curvature; choose another solver");
+    Err(Error::config("solver", reason))
+}
+
+/// Refuses a setting that is not strictly between 0 and 1.
+fn check_share(option: &'static str, value: f64) -> Result<()> {
+    if value > 0.0 && value < 1.0 {
+        return Ok(());
+    }
+    let reason = format!("{value} is not between 0 and 1");
+    Err(Error::config(option, reason))
+}
+
+/// Refuses a setting of 0.
+fn check_count(option: &'static str, value: usize) -> Result<()> {
+    if value > 0 {
+        return Ok(());
+    }
+    Err(Error::config(option, "at least 1 is needed"))
+}
+
+/// The refusal of a curvature without any eigenvalue but 0.
+fn zero_curvature() -> Error {
+    Error::config(
+        "solver",
+        "the curvature is zero and has no inverse; choose identity",
+    )
 }

@@ -40,10 +40,12 @@ impl Outcome {
         match self {
             Self::Converged | Self::Direct | Self::Approximate => "nothing to do",
             Self::LimitReached => {
-                "raise --iterations or --damping, loosen --tolerance, or use --precision f64"
+                "raise --iterations (lissa: --depth, arnoldi: --steps) or --damping, loosen --tolerance, or use --precision f64"
             }
             Self::NegativeCurvature => "raise --damping: the curvature is not positive definite",
-            Self::Diverged => "raise --damping, use --precision f64, and look for extreme features",
+            Self::Diverged => {
+                "raise --damping (lissa: or --scale), use --precision f64, and look for extreme features"
+            }
         }
     }
 }

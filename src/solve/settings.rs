@@ -1,6 +1,6 @@
 //! A method with its settings, as options give them.
 
-use super::{Cg, Direct, Ekfac, Identity, Method, Solver};
+use super::{Arnoldi, Cg, Direct, Ekfac, Identity, Lissa, Method, Pinv, Solver};
 use candle_core::DType;
 
 /// Everything that decides how systems are solved; what a method does not use is left aside.
@@ -8,10 +8,24 @@ use candle_core::DType;
 pub struct Settings {
     /// The method.
     pub method: Method,
-    /// Relative true residual at which iterations stop; 1e-5 in f32 and 1e-10 in f64 where not given.
+    /// Relative true residual at which `cg` and `lissa` stop; 1e-5 in f32 and 1e-10 in f64 where not given.
     pub tolerance: Option<f64>,
-    /// Most iterations for a right-hand side.
+    /// Most iterations of `cg` for a right-hand side.
     pub iterations: usize,
+    /// Eigenpairs that `arnoldi` keeps.
+    pub rank: usize,
+    /// Share of the largest eigenvalue below which `pinv` drops an eigenpair.
+    pub rcond: f64,
+    /// What `lissa` divides the curvature by; found where not given.
+    pub scale: Option<f64>,
+    /// Iterations of `lissa`.
+    pub depth: usize,
+    /// Runs of `lissa` that are averaged.
+    pub repeats: usize,
+    /// Images in a batch of `lissa`; all where not given.
+    pub batch_size: Option<usize>,
+    /// Draws the batches.
+    pub seed: u64,
 }
 
 impl Default for Settings {
@@ -20,6 +34,13 @@ impl Default for Settings {
             method: Method::Direct,
             tolerance: None,
             iterations: 1000,
+            rank: 50,
+            rcond: 5e-2,
+            scale: None,
+            depth: 5000,
+            repeats: 1,
+            batch_size: None,
+            seed: 0,
         }
     }
 }
@@ -33,15 +54,29 @@ impl Settings {
 
     /// The solver for operators in `precision`.
     pub fn solver(&self, precision: DType) -> Box<dyn Solver> {
+        let tolerance = self.effective_tolerance(precision);
         match self.method {
             Method::Direct => Box::new(Direct),
             Method::Cg => Box::new(Cg {
-                tolerance: self.effective_tolerance(precision),
+                tolerance,
                 iterations: self.iterations,
                 preconditioned: true,
             }),
             Method::Ekfac => Box::new(Ekfac),
             Method::Identity => Box::new(Identity),
+            Method::Lissa => Box::new(Lissa {
+                scale: self.scale,
+                depth: self.depth,
+                repeats: self.repeats,
+                batch: self.batch_size,
+                tolerance,
+                seed: self.seed,
+            }),
+            Method::Arnoldi => Box::new(Arnoldi {
+                rank: self.rank,
+                ..Arnoldi::default()
+            }),
+            Method::Pinv => Box::new(Pinv { rcond: self.rcond }),
         }
     }
 }

@@ -1,22 +1,22 @@
 //! Every solver against known inverses, and every way a solve can end.
 
 use super::*;
-use crate::derivative::head::{HeadInputs, SoftmaxHead};
-use crate::operator::{Damped, Dense, HeadHessian, Structure};
+use crate::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
+use crate::operator::{Damped, Dense, HeadHessian};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, Array2};
 
-fn diagonal(values: &[f64], structure: Structure) -> Dense {
+pub(super) fn diagonal(values: &[f64], structure: Structure) -> Dense {
     Dense::new(Array2::from_diag(&Array1::from(values.to_vec())), structure).unwrap()
 }
 
-fn vectors(rows: &[&[f64]], dtype: DType) -> Vectors {
+pub(super) fn vectors(rows: &[&[f64]], dtype: DType) -> Vectors {
     let values =
         Tensor::from_vec(rows.concat(), (rows.len(), rows[0].len()), &Device::Cpu).unwrap();
     Vectors::new(values.to_dtype(dtype).unwrap()).unwrap()
 }
 
-fn values(vectors: &Vectors) -> Vec<Vec<f64>> {
+pub(super) fn values(vectors: &Vectors) -> Vec<Vec<f64>> {
     vectors
         .tensor()
         .to_dtype(DType::F64)
@@ -26,11 +26,85 @@ fn values(vectors: &Vectors) -> Vec<Vec<f64>> {
 }
 
 /// A well-conditioned symmetric matrix that is not diagonal.
-fn definite(size: usize) -> Array2<f64> {
+pub(super) fn definite(size: usize) -> Array2<f64> {
     Array2::from_shape_fn((size, size), |(i, j)| {
         let off = (0.7 * (i + j) as f64 + 0.1 * (i * j) as f64).sin() / size as f64;
         if i == j { 2.0 + i as f64 + off } else { off }
     })
+}
+
+/// The Hessian of a head on made-up images, in coordinates: p = 2·(5 + 1) = 12.
+pub(super) fn head_hessian(dtype: DType) -> HeadHessian {
+    let features: Vec<f64> = (0..200)
+        .map(|i| (0.77 * i as f64 + 0.013 * (i * i) as f64).sin() * (1.0 + (i % 5) as f64))
+        .collect();
+    let features = Tensor::from_vec(features, (40, 5), &Device::Cpu).unwrap();
+    let labels: Vec<usize> = (0..40).map(|row| (row * row) % 3).collect();
+    let inputs = HeadInputs::new(&features, &labels, dtype).unwrap();
+    let weights: Vec<f64> = (0..18).map(|i| 0.4 * (i as f64).cos()).collect();
+    let weights = Tensor::from_vec(weights, (3, 6), &Device::Cpu).unwrap();
+    let head = SoftmaxHead::from_parameters(&weights.to_dtype(dtype).unwrap()).unwrap();
+    let outputs = head.outputs(&inputs).unwrap();
+    let coordinates = HeadCoordinates::of(&inputs, &outputs).unwrap();
+    let rotated = coordinates.inputs(&inputs).unwrap();
+    HeadHessian::in_coordinates(&coordinates, &rotated, &outputs, 0.0).unwrap()
+}
+
+/// `count` made-up right-hand sides of length `size`.
+pub(super) fn waves(count: usize, size: usize) -> Vectors {
+    let values: Vec<f64> = (0..count * size)
+        .map(|i| (1.3 * i as f64 + 0.2).sin())
+        .collect();
+    Vectors::new(Tensor::from_vec(values, (count, size), &Device::Cpu).unwrap()).unwrap()
+}
+
+/// Q diag(values) Qᵀ with a made-up orthogonal Q: any spectrum, multiple eigenvalues included.
+pub(super) fn rotated(values: &[f64], structure: Structure) -> Dense {
+    let size = values.len();
+    let mirror = |matrix: Array2<f64>, seed: f64| {
+        let axis: Array1<f64> = (0..size).map(|i| (seed * (i + 1) as f64).cos()).collect();
+        let factor = 2.0 / axis.dot(&axis);
+        let column = axis.clone().insert_axis(ndarray::Axis(1));
+        let reflection = Array2::eye(size) - factor * column.dot(&column.t());
+        reflection.dot(&matrix).dot(&reflection)
+    };
+    let matrix = Array2::from_diag(&Array1::from(values.to_vec()));
+    let matrix = mirror(mirror(matrix, 1.1), 2.3);
+    let matrix = (&matrix + &matrix.t()) / 2.0;
+    Dense::new(matrix, structure).unwrap()
+}
+
+/// Σ f(λ) u uᵀ b over all eigenpairs of the operator, for every row b.
+pub(super) fn by_eigenpairs(
+    operator: &dyn LinearOperator,
+    block: &Vectors,
+    f: impl Fn(f64) -> f64,
+) -> Array2<f64> {
+    use ndarray_linalg::{Eigh, UPLO};
+    let matrix = operator.dense(DType::F64).unwrap().to_array();
+    let (eigenvalues, vectors) = matrix.eigh(UPLO::Lower).unwrap();
+    let inverse = vectors
+        .dot(&Array2::from_diag(&eigenvalues.mapv(f)))
+        .dot(&vectors.t());
+    array(block).dot(&inverse)
+}
+
+/// The rows as an array.
+pub(super) fn array(vectors: &Vectors) -> Array2<f64> {
+    Array2::from_shape_vec((vectors.count(), vectors.size()), values(vectors).concat()).unwrap()
+}
+
+/// ‖a − b‖ / ‖b‖ over whole blocks.
+pub(super) fn distance(found: &Vectors, expected: &Array2<f64>) -> f64 {
+    let difference = array(found) - expected;
+    (difference.mapv(|x| x * x).sum() / expected.mapv(|x| x * x).sum()).sqrt()
+}
+
+/// The message of a refused preparation.
+pub(super) fn refusal(solver: &dyn Solver, operator: &dyn LinearOperator) -> String {
+    let message = solver.prepare(operator).err().unwrap().to_string();
+    assert!(!message.contains('\n'), "{message}");
+    message
 }
 
 const CG: Cg = Cg {

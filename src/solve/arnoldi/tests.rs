@@ -1,0 +1,158 @@
+use super::super::tests::{
+    array, by_eigenpairs, diagonal, distance, head_hessian, refusal, rotated, values, vectors,
+    waves,
+};
+use super::*;
+use crate::operator::Structure;
+use candle_core::DType;
+
+const ALL: Arnoldi = Arnoldi {
+    rank: 1000,
+    steps: 1000,
+    tolerance: 1e-10,
+    damping: 0.0,
+};
+
+fn note(inverse: &dyn Inverse, name: &str) -> f64 {
+    let notes = inverse.notes();
+    notes.iter().find(|(found, _)| *found == name).unwrap().1
+}
+
+#[test]
+fn at_full_rank_it_is_the_inverse() {
+    let hessian = head_hessian(DType::F64);
+    let damped = Damped::new(&hessian, 1e-2).unwrap();
+    let indefinite = rotated(&[3.0, -2.0, 1.0, 1.0, -0.5], Structure::Symmetric);
+    let plain = diagonal(&[1.0, 2.0, 5.0, 9.0], Structure::PositiveDefinite);
+    for operator in [&damped as &dyn LinearOperator, &indefinite, &plain] {
+        let inverse = ALL.prepare(operator).unwrap();
+        let block = waves(3, operator.size());
+        let solution = inverse.solve(&block).unwrap();
+        let expected = by_eigenpairs(operator, &block, f64::recip);
+        assert!(distance(&solution.value, &expected) < 1e-11);
+        for report in &solution.reports {
+            assert_eq!(report.outcome, Outcome::Approximate);
+            assert!(report.residual < 1e-11);
+        }
+        assert_eq!(note(&*inverse, "eigenpairs kept"), operator.size() as f64);
+    }
+}
+
+#[test]
+fn the_damping_of_its_own_is_that_of_the_operator() {
+    let hessian = head_hessian(DType::F64);
+    let damped = Damped::new(&hessian, 1e-2).unwrap();
+    let block = waves(2, hessian.size());
+    let own = Arnoldi {
+        damping: 1e-2,
+        rank: 4,
+        ..ALL
+    };
+    let own = own.prepare(&hessian).unwrap().solve(&block).unwrap();
+    let outer = Arnoldi { rank: 4, ..ALL };
+    let outer = outer.prepare(&damped).unwrap().solve(&block).unwrap();
+    assert!(distance(&own.value, &array(&outer.value)) < 1e-9);
+    let rest = own.reports[0].residual - outer.reports[0].residual;
+    assert!(rest.abs() < 1e-9);
+}
+
+#[test]
+fn a_few_pairs_are_those_of_largest_magnitude() {
+    let spectrum: Vec<f64> = (0..100).map(|i| 0.7f64.powi(i) * (-1f64).powi(i)).collect();
+    let operator = rotated(&spectrum, Structure::Symmetric);
+    let block = waves(10, 100);
+    let few = Arnoldi { rank: 6, ..ALL };
+    let inverse = few.prepare(&operator).unwrap();
+    let solution = inverse.solve(&block).unwrap();
+    let least = 0.5 * (0.7f64.powi(5) + 0.7f64.powi(6));
+    let keep = |value: f64| {
+        if value.abs() > least {
+            value.recip()
+        } else {
+            0.0
+        }
+    };
+    assert!(distance(&solution.value, &by_eigenpairs(&operator, &block, keep)) < 1e-8);
+    assert_eq!(note(&*inverse, "eigenpairs kept"), 6.0);
+    assert!(note(&*inverse, "Lanczos steps") < 60.0);
+    assert!(solution.reports[9].residual.is_nan() && solution.reports[7].residual > 0.1);
+}
+
+#[test]
+fn too_few_steps_are_said_with_the_pairs_there_are() {
+    let spectrum: Vec<f64> = (1..=200).map(|i| 1.0 / f64::from(i)).collect();
+    let operator = rotated(&spectrum, Structure::PositiveDefinite);
+    for (steps, least) in [(20, 1.0), (2, 0.0)] {
+        let hurried = Arnoldi {
+            rank: steps,
+            steps,
+            tolerance: 1e-6,
+            damping: 0.0,
+        };
+        let inverse = hurried.prepare(&operator).unwrap();
+        let mut block = waves(9, 200);
+        block = Vectors::concatenate(&[block, vectors(&[&[f64::NAN; 200]], DType::F64)]).unwrap();
+        let solution = inverse.solve(&block).unwrap();
+        let kept = note(&*inverse, "eigenpairs kept");
+        assert!(kept >= least && kept < steps as f64, "{kept}");
+        for report in &solution.reports[..9] {
+            assert_eq!(report.outcome, Outcome::LimitReached);
+            assert!(report.outcome.remedy().contains("--steps"));
+        }
+        assert_eq!(solution.reports[9].outcome, Outcome::Diverged);
+        assert_eq!(values(&solution.value)[9], [0.0; 200]);
+    }
+}
+
+#[test]
+fn single_precision_keeps_the_same_pairs() {
+    let (single, double) = (head_hessian(DType::F32), head_hessian(DType::F64));
+    let solver = Arnoldi {
+        rank: 5,
+        steps: 100,
+        tolerance: 1e-4,
+        damping: 0.1,
+    };
+    let block = waves(2, double.size());
+    let expected = solver.prepare(&double).unwrap().solve(&block).unwrap();
+    let block = block.to_dtype(DType::F32).unwrap();
+    let found = solver.prepare(&single).unwrap().solve(&block).unwrap();
+    assert_eq!(found.value.tensor().dtype(), DType::F32);
+    assert!(distance(&found.value, &array(&expected.value)) < 1e-4);
+}
+
+#[test]
+fn settings_and_operators_it_cannot_use_are_refused() {
+    let plain = diagonal(&[1.0, 2.0, 3.0], Structure::PositiveDefinite);
+    for (solver, start) in [
+        (Arnoldi { rank: 0, ..ALL }, "--rank: at least 1"),
+        (Arnoldi { steps: 2, ..ALL }, "--steps: 2 cannot give 3"),
+        (
+            Arnoldi {
+                tolerance: 1.0,
+                ..ALL
+            },
+            "--tolerance: 1 is not",
+        ),
+        (
+            Arnoldi {
+                damping: -1.0,
+                ..ALL
+            },
+            "--damping: -1 is not",
+        ),
+    ] {
+        let message = refusal(&solver, &plain);
+        assert!(message.starts_with(start), "{message}");
+    }
+    let general = diagonal(&[1.0, 2.0], Structure::General);
+    assert!(refusal(&ALL, &general).starts_with("--solver: arnoldi needs a symmetric"));
+    let zero = diagonal(&[0.0; 4], Structure::PositiveSemidefinite);
+    assert!(refusal(&ALL, &zero).starts_with("--solver: the curvature is zero"));
+    let singular = diagonal(&[2.0, 1.0, 0.0], Structure::PositiveSemidefinite);
+    let message = refusal(&ALL, &singular);
+    assert!(message.starts_with("--damping: eigenvalue 3") && message.contains("--rank"));
+    let wrong = ALL.prepare(&plain).unwrap().solve(&waves(1, 5));
+    let message = wrong.unwrap_err().to_string();
+    assert!(message.contains("expected 3, found 5"), "{message}");
+}

@@ -1,0 +1,319 @@
+//! LiSSA: the Neumann series for A⁻¹b, with the whole curvature or with a random batch of images in each term.
+//!
+//! Agarwal et al. 2017, Koh & Liang 2017, section 3: h_0 = b, h_{j+1} = b + (I − A/s) h_j and x = h / s, averaged over
+//! independent repeats. With the whole A the error along an eigenvector of eigenvalue λ is (1 − λ/s)^{J+1} after J
+//! iterations: it needs s > λ_max / 2, and about s/λ_min · ln(1/ε) iterations. h_{j+1} − h_j is the residual b − A x_j, so
+//! that rows stop, and leave the block, where it is small enough; nothing is random, and one repeat is taken.
+//!
+//! With batches, A in iteration j is the curvature over images drawn without replacement for (seed, repeat, j), the same
+//! for every row. The mean of the iterates is that of the whole series, but they scatter about it: more repeats or larger
+//! batches make that less, more depth does not. A batch's largest eigenvalue can be far above that of the whole: hence
+//! twice the margin in s, and for batches of few images it may still take a larger `scale`.
+//!
+//! Koh & Liang's code adds the damping behind the division by s; here it is part of A.
+
+use super::{
+    Inverse, Outcome, Report, Solution, Solver, check_count, check_share, check_size,
+    check_symmetric, clear_rows, largest_eigenvalue, rows_not_finite, true_residual,
+    zero_curvature,
+};
+use crate::data::random::{Purpose, generator};
+use crate::operator::{LinearOperator, Vectors};
+use crate::{Error, Result};
+use rand::seq::SliceRandom;
+
+/// The recurrence aims a little below the tolerance, so that the true residual lands below it too.
+const AIM: f64 = 0.9;
+/// A residual this many times ‖b‖ has diverged.
+const DIVERGED: f64 = 1e8;
+/// With the whole curvature the residual never grows; this many times its least has diverged.
+const GROWN: f64 = 100.0;
+/// s over the estimate of the largest eigenvalue, with the whole curvature.
+const MARGIN: f64 = 1.05;
+/// The further factor of s for batches.
+const BATCH_MARGIN: f64 = 2.0;
+
+/// Solves by a Neumann series.
+#[derive(Debug, Clone, Copy)]
+pub struct Lissa {
+    /// s; where not given, 1.05 times an upper bound of the largest eigenvalue, and twice that for batches.
+    pub scale: Option<f64>,
+    /// Most iterations with the whole curvature; the iterations with batches.
+    pub depth: usize,
+    /// Independent series to average; with the whole curvature one is taken.
+    pub repeats: usize,
+    /// Images in a batch; none for the whole curvature.
+    pub batch: Option<usize>,
+    /// Converged where ‖b − A x‖ ≤ tolerance · ‖b‖, A the whole curvature.
+    pub tolerance: f64,
+    /// Decides the images of the batches, and the start of the eigenvalue estimate.
+    pub seed: u64,
+}
+
+impl Default for Lissa {
+    /// The whole curvature, its own scale, depth 5000, one repeat, tolerance 1e-5.
+    fn default() -> Self {
+        Self {
+            scale: None,
+            depth: 5000,
+            repeats: 1,
+            batch: None,
+            tolerance: 1e-5,
+            seed: 0,
+        }
+    }
+}
+
+impl Solver for Lissa {
+    fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
+        check_symmetric(operator, "lissa")?;
+        check_share("tolerance", self.tolerance)?;
+        check_count("depth", self.depth)?;
+        check_count("repeats", self.repeats)?;
+        if let Some(batch) = self.batch {
+            check_count("batch-size", batch)?;
+            // An operator that knows no batches says so now.
+            drop(operator.on_images(&[0])?);
+        }
+        let mut notes = Vec::new();
+        let scale = match self.scale {
+            Some(scale) if scale > 0.0 && scale.is_finite() => scale,
+            Some(scale) => {
+                let reason = format!("{scale} is not a number above 0");
+                return Err(Error::config("scale", reason));
+            }
+            None => {
+                let largest = largest_eigenvalue(operator, self.seed)?;
+                if largest.value == 0.0 {
+                    return Err(zero_curvature());
+                }
+                notes.push(("largest eigenvalue", largest.value));
+                let margin = self.batch.map_or(MARGIN, |_| MARGIN * BATCH_MARGIN);
+                margin * largest.upper
+            }
+        };
+        notes.push(("scale", scale));
+        Ok(Box::new(Prepared {
+            operator,
+            settings: *self,
+            scale,
+            notes,
+        }))
+    }
+}
+
+struct Prepared<'a> {
+    operator: &'a dyn LinearOperator,
+    settings: Lissa,
+    scale: f64,
+    notes: Vec<(&'static str, f64)>,
+}
+
+/// One right-hand side: ‖b‖, the iterations spent on it over all repeats, and whether a series of it diverged.
+#[derive(Clone)]
+struct Row {
+    norm: f64,
+    iterations: usize,
+    diverged: bool,
+}
+
+impl Inverse for Prepared<'_> {
+    fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution> {
+        check_size(self.operator, right_hand_sides)?;
+        let norms = right_hand_sides.norms()?;
+        let row = |&norm: &f64| Row {
+            norm,
+            iterations: 0,
+            diverged: false,
+        };
+        let mut rows: Vec<Row> = norms.iter().map(row).collect();
+        let repeats = self.settings.batch.map_or(1, |_| self.settings.repeats);
+        let share = vec![(self.scale * repeats as f64).recip(); norms.len()];
+        let mut value = right_hand_sides.zeros_like()?;
+        let mut products = norms.len();
+        for repeat in 0..repeats {
+            let (sum, spent) = self.series(right_hand_sides, repeat, &mut rows)?;
+            value = value.add_scaled(&share, &sum)?;
+            products += spent;
+        }
+        let broken: Vec<bool> = (rows.iter().zip(rows_not_finite(&value)?))
+            .map(|(row, broken)| row.diverged || broken)
+            .collect();
+        let value = clear_rows(value, &broken)?;
+        let (_, residuals) = true_residual(self.operator, &value, right_hand_sides, &norms)?;
+        let report = |slot: usize| self.report(&rows[slot], residuals[slot], broken[slot]);
+        Ok(Solution {
+            reports: (0..norms.len()).map(report).collect(),
+            value,
+            products,
+        })
+    }
+
+    fn notes(&self) -> Vec<(&'static str, f64)> {
+        self.notes.clone()
+    }
+}
+
+impl Prepared<'_> {
+    fn report(&self, row: &Row, residual: f64, broken: bool) -> Report {
+        let iterations = row.iterations;
+        if broken || !residual.is_finite() {
+            return Report {
+                iterations,
+                ..Report::DIVERGED
+            };
+        }
+        let outcome = match residual <= self.settings.tolerance {
+            true => Outcome::Converged,
+            false => Outcome::LimitReached,
+        };
+        Report {
+            outcome,
+            residual,
+            iterations,
+        }
+    }
+
+    /// One series for all rows: h, and the number of products.
+    fn series(&self, start: &Vectors, repeat: usize, rows: &mut [Row]) -> Result<(Vectors, usize)> {
+        let mut running = Running::new(start.clone());
+        let mut finished = Finished {
+            blocks: Vec::new(),
+            places: vec![0; rows.len()],
+        };
+        let mut products = 0;
+        for iteration in 0..self.settings.depth {
+            if running.positions.is_empty() {
+                break;
+            }
+            products += running.positions.len();
+            let residual = match self.settings.batch {
+                None => running.residual(self.operator, self.scale)?,
+                Some(batch) => {
+                    let images = self.images(batch, repeat, iteration);
+                    let operator = self.operator.on_images(&images)?;
+                    running.residual(&*operator, self.scale)?
+                }
+            };
+            let leaving = self.leaving(&mut running, residual.norms()?, rows);
+            running.retire(&leaving, &residual, &mut finished)?;
+            running.count(rows);
+        }
+        let all: Vec<usize> = (0..running.positions.len()).collect();
+        finished.take(&running, &all)?;
+        let blocks = Vectors::concatenate(&finished.blocks)?;
+        Ok((blocks.select(&finished.places)?, products))
+    }
+
+    /// The images of one iteration.
+    fn images(&self, batch: usize, repeat: usize, iteration: usize) -> Vec<u32> {
+        let mut positions: Vec<u32> = (0..self.operator.image_count() as u32).collect();
+        let batch = batch.min(positions.len());
+        let mut random = generator(
+            Purpose::Batch,
+            self.settings.seed,
+            repeat as u64,
+            iteration as u64,
+        );
+        positions.partial_shuffle(&mut random, batch).0.to_vec()
+    }
+
+    /// The slots of the rows that have come to an end: converged, with the whole curvature, or diverged.
+    fn leaving(&self, running: &mut Running, residuals: Vec<f64>, rows: &mut [Row]) -> Vec<bool> {
+        let whole = self.settings.batch.is_none();
+        let ended = |(slot, residual): (usize, f64)| {
+            let row = &mut rows[running.positions[slot]];
+            let least = running.least[slot].min(residual);
+            running.least[slot] = least;
+            let grown = whole && residual > GROWN * least;
+            let diverged = !residual.is_finite() || residual > DIVERGED * row.norm || grown;
+            row.diverged |= diverged;
+            let small = whole && residual <= AIM * self.settings.tolerance * row.norm;
+            small || diverged
+        };
+        residuals.into_iter().enumerate().map(ended).collect()
+    }
+}
+
+/// The rows still running; all vectors `[running, p]`.
+struct Running {
+    positions: Vec<usize>,
+    start: Vectors,
+    sum: Vectors,
+    /// The least residual so far.
+    least: Vec<f64>,
+}
+
+impl Running {
+    fn new(start: Vectors) -> Self {
+        let count = start.count();
+        Self {
+            positions: (0..count).collect(),
+            sum: start.clone(),
+            start,
+            least: vec![f64::INFINITY; count],
+        }
+    }
+
+    /// b − A h / s.
+    fn residual(&self, operator: &dyn LinearOperator, scale: f64) -> Result<Vectors> {
+        let product = operator.apply(&self.sum)?;
+        let back = vec![-scale.recip(); self.positions.len()];
+        self.start.add_scaled(&back, &product)
+    }
+
+    fn count(&self, rows: &mut [Row]) {
+        for &position in &self.positions {
+            rows[position].iterations += 1;
+        }
+    }
+
+    /// Moves the rows marked out of the block; the others take their step.
+    fn retire(
+        &mut self,
+        leaving: &[bool],
+        residual: &Vectors,
+        finished: &mut Finished,
+    ) -> Result<()> {
+        let slots = |ending: bool| (0..leaving.len()).filter(move |&slot| leaving[slot] == ending);
+        let (leave, stay): (Vec<usize>, Vec<usize>) =
+            (slots(true).collect(), slots(false).collect());
+        if leave.is_empty() {
+            self.sum = self.sum.add_scaled(&vec![1.0; leaving.len()], residual)?;
+            return Ok(());
+        }
+        finished.take(self, &leave)?;
+        if !stay.is_empty() {
+            let step = residual.select(&stay)?;
+            let sum = self.sum.select(&stay)?;
+            self.sum = sum.add_scaled(&vec![1.0; stay.len()], &step)?;
+            self.start = self.start.select(&stay)?;
+        }
+        self.least = stay.iter().map(|&slot| self.least[slot]).collect();
+        self.positions = stay.iter().map(|&slot| self.positions[slot]).collect();
+        Ok(())
+    }
+}
+
+/// The rows that have stopped: `places[row]` is the row's position in the concatenated blocks.
+struct Finished {
+    blocks: Vec<Vectors>,
+    places: Vec<usize>,
+}
+
+impl Finished {
+    fn take(&mut self, running: &Running, slots: &[usize]) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let offset: usize = self.blocks.iter().map(Vectors::count).sum();
+        for (place, &slot) in slots.iter().enumerate() {
+            self.places[running.positions[slot]] = offset + place;
+        }
+        self.blocks.push(running.sum.select(slots)?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
