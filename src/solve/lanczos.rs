@@ -13,10 +13,13 @@
 //! 1992): after k steps in n dimensions the largest Ritz value of a positive semidefinite matrix falls short of its
 //! largest eigenvalue by more than the share ε with probability at most 1.648 √n exp(−√ε (2k − 1)).
 
+mod basis;
+
 use super::check_symmetric;
 use crate::data::random::{Purpose, generator};
 use crate::operator::{LinearOperator, Structure, Vectors};
 use crate::{Error, Result};
+use basis::Basis;
 use candle_core::{DType, Device, Tensor};
 use faer::{Mat, Side};
 use rand_distr::{Distribution, StandardNormal};
@@ -260,47 +263,6 @@ pub(super) fn unit(dtype: DType) -> f64 {
     match dtype {
         DType::F64 => f64::EPSILON,
         _ => f64::from(f32::EPSILON),
-    }
-}
-
-/// Orthonormal rows in a tensor with room for more.
-struct Basis {
-    rows: Tensor,
-    count: usize,
-}
-
-impl Basis {
-    fn new(size: usize, dtype: DType) -> Result<Self> {
-        Ok(Self {
-            rows: Tensor::zeros((16, size), dtype, &Device::Cpu)?,
-            count: 0,
-        })
-    }
-
-    fn push(&mut self, vectors: &Vectors) -> Result<()> {
-        let room = self.rows.dims()[0];
-        let needed = self.count + vectors.count();
-        if needed > room {
-            let more = Tensor::zeros_like(&self.rows.narrow(0, 0, 1)?)?;
-            let more = more.repeat((room.max(needed - room), 1))?;
-            self.rows = Tensor::cat(&[&self.rows, &more], 0)?;
-        }
-        self.rows.slice_set(vectors.tensor(), 0, self.count)?;
-        self.count = needed;
-        Ok(())
-    }
-
-    /// w − QᵀQ w, twice.
-    fn orthogonalise(&self, vector: Vectors) -> Result<Vectors> {
-        if self.count == 0 {
-            return Ok(vector);
-        }
-        let basis = self.rows.narrow(0, 0, self.count)?;
-        let mut rest = vector.tensor().clone();
-        for _ in 0..2 {
-            rest = (&rest - rest.matmul(&basis.t()?)?.matmul(&basis)?)?;
-        }
-        Vectors::new(rest)
     }
 }
 

@@ -12,6 +12,8 @@
 //!
 //! Koh & Liang's code adds the damping behind the division by s; here it is part of A.
 
+mod block;
+
 use super::{
     Inverse, Outcome, Report, Solution, Solver, check_count, check_share, check_size,
     check_symmetric, clear_rows, largest_eigenvalue, rows_not_finite, true_residual,
@@ -20,6 +22,7 @@ use super::{
 use crate::data::random::{Purpose, generator};
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result};
+use block::{Finished, Row, Running};
 use rand::seq::SliceRandom;
 
 /// The recurrence aims a little below the tolerance, so that the true residual lands below it too.
@@ -107,14 +110,6 @@ struct Prepared<'a> {
     settings: Lissa,
     scale: f64,
     notes: Vec<(&'static str, f64)>,
-}
-
-/// One right-hand side: ‖b‖, the iterations spent on it over all repeats, and whether a series of it diverged.
-#[derive(Clone)]
-struct Row {
-    norm: f64,
-    iterations: usize,
-    diverged: bool,
 }
 
 impl Inverse for Prepared<'_> {
@@ -232,86 +227,6 @@ impl Prepared<'_> {
             small || diverged
         };
         residuals.into_iter().enumerate().map(ended).collect()
-    }
-}
-
-/// The rows still running; all vectors `[running, p]`.
-struct Running {
-    positions: Vec<usize>,
-    start: Vectors,
-    sum: Vectors,
-    /// The least residual so far.
-    least: Vec<f64>,
-}
-
-impl Running {
-    fn new(start: Vectors) -> Self {
-        let count = start.count();
-        Self {
-            positions: (0..count).collect(),
-            sum: start.clone(),
-            start,
-            least: vec![f64::INFINITY; count],
-        }
-    }
-
-    /// b − A h / s.
-    fn residual(&self, operator: &dyn LinearOperator, scale: f64) -> Result<Vectors> {
-        let product = operator.apply(&self.sum)?;
-        let back = vec![-scale.recip(); self.positions.len()];
-        self.start.add_scaled(&back, &product)
-    }
-
-    fn count(&self, rows: &mut [Row]) {
-        for &position in &self.positions {
-            rows[position].iterations += 1;
-        }
-    }
-
-    /// Moves the rows marked out of the block; the others take their step.
-    fn retire(
-        &mut self,
-        leaving: &[bool],
-        residual: &Vectors,
-        finished: &mut Finished,
-    ) -> Result<()> {
-        let slots = |ending: bool| (0..leaving.len()).filter(move |&slot| leaving[slot] == ending);
-        let (leave, stay): (Vec<usize>, Vec<usize>) =
-            (slots(true).collect(), slots(false).collect());
-        if leave.is_empty() {
-            self.sum = self.sum.add_scaled(&vec![1.0; leaving.len()], residual)?;
-            return Ok(());
-        }
-        finished.take(self, &leave)?;
-        if !stay.is_empty() {
-            let step = residual.select(&stay)?;
-            let sum = self.sum.select(&stay)?;
-            self.sum = sum.add_scaled(&vec![1.0; stay.len()], &step)?;
-            self.start = self.start.select(&stay)?;
-        }
-        self.least = stay.iter().map(|&slot| self.least[slot]).collect();
-        self.positions = stay.iter().map(|&slot| self.positions[slot]).collect();
-        Ok(())
-    }
-}
-
-/// The rows that have stopped: `places[row]` is the row's position in the concatenated blocks.
-struct Finished {
-    blocks: Vec<Vectors>,
-    places: Vec<usize>,
-}
-
-impl Finished {
-    fn take(&mut self, running: &Running, slots: &[usize]) -> Result<()> {
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let offset: usize = self.blocks.iter().map(Vectors::count).sum();
-        for (place, &slot) in slots.iter().enumerate() {
-            self.places[running.positions[slot]] = offset + place;
-        }
-        self.blocks.push(running.sum.select(slots)?);
-        Ok(())
     }
 }
 
