@@ -65,7 +65,7 @@ impl Model {
 
     /// Writes the parts and checks the message of the refusal.
     #[track_caller]
-    fn is_refused(self, parts: &[&str]) {
+    fn must_be_refused(self, parts: &[&str]) {
         self.write();
         self.file_is_refused(parts);
     }
@@ -125,7 +125,7 @@ fn not_safetensors_at_all() {
 fn safetensors_of_something_else() {
     let mut model = Model::new();
     model.metadata.clear();
-    model.is_refused(&[
+    model.must_be_refused(&[
         "metadata: expected an entry format, found none",
         "written by ascribe train",
     ]);
@@ -135,7 +135,7 @@ fn safetensors_of_something_else() {
 fn other_version_of_the_format() {
     Model::new()
         .note("format", "ascribe-model-9")
-        .is_refused(&["ascribe-model-1", "found ascribe-model-9"]);
+        .must_be_refused(&["ascribe-model-1", "found ascribe-model-9"]);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn missing_entry() {
     for key in ["architecture", "classes", "normalisation", "side"] {
         let mut model = Model::new();
         model.metadata.remove(key);
-        model.is_refused(&[&format!("metadata: expected an entry {key}, found none")]);
+        model.must_be_refused(&[&format!("metadata: expected an entry {key}, found none")]);
     }
 }
 
@@ -151,29 +151,29 @@ fn missing_entry() {
 fn unknown_architecture() {
     Model::new()
         .note("architecture", "vgg16")
-        .is_refused(&["metadata entry architecture", "found vgg16"]);
+        .must_be_refused(&["metadata entry architecture", "found vgg16"]);
 }
 
 #[test]
 fn unreadable_classes() {
     Model::new()
         .note("classes", "cat, dog")
-        .is_refused(&["metadata entry classes"]);
+        .must_be_refused(&["metadata entry classes"]);
     Model::new()
         .note("classes", "[]")
-        .is_refused(&["classes", "at least one", "found none"]);
+        .must_be_refused(&["classes", "at least one", "found none"]);
 }
 
 #[test]
 fn unusable_normalisation() {
     Model::new()
         .note("normalisation", "{}")
-        .is_refused(&["metadata entry normalisation", "mean"]);
+        .must_be_refused(&["metadata entry normalisation", "mean"]);
     for deviation in ["0.0", "-0.25", "1e999"] {
         let text = format!(r#"{{"mean":[0.5,0.5,0.5],"deviation":[0.25,{deviation},0.25]}}"#);
         Model::new()
             .note("normalisation", &text)
-            .is_refused(&["normalisation"]);
+            .must_be_refused(&["normalisation"]);
     }
 }
 
@@ -182,7 +182,7 @@ fn unusable_side() {
     for side in ["", "wide", "-3", "0"] {
         Model::new()
             .note("side", side)
-            .is_refused(&["side", &format!("found {side}")]);
+            .must_be_refused(&["side", &format!("found {side}")]);
     }
 }
 
@@ -190,7 +190,7 @@ fn unusable_side() {
 fn missing_tensor() {
     let mut model = Model::new();
     model.tensors.remove("layer2.0.bn1.running_var").unwrap();
-    model.is_refused(&[
+    model.must_be_refused(&[
         "cifar-resnet8-w4",
         "a tensor layer2.0.bn1.running_var of shape [8], found none",
     ]);
@@ -200,17 +200,17 @@ fn missing_tensor() {
 fn tensor_too_many() {
     Model::new()
         .tensor("layer4.0.conv1.weight", ones(&[2]))
-        .is_refused(&["no other tensor", "found layer4.0.conv1.weight"]);
+        .must_be_refused(&["no other tensor", "found layer4.0.conv1.weight"]);
 }
 
 #[test]
 fn wrong_shape() {
     Model::new()
         .tensor("conv1.weight", ones(&[4, 3, 7, 7]))
-        .is_refused(&["conv1.weight of shape [4, 3, 3, 3], found [4, 3, 7, 7]"]);
+        .must_be_refused(&["conv1.weight of shape [4, 3, 3, 3], found [4, 3, 7, 7]"]);
     Model::new()
         .tensor("fc.weight", ones(&[3, 16]))
-        .is_refused(&["2 classes", "fc.weight of shape [2, 16], found [3, 16]"]);
+        .must_be_refused(&["2 classes", "fc.weight of shape [2, 16], found [3, 16]"]);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn numbers_that_are_not_finite() {
         let bias = Tensor::new(&[0.0, bad], &Device::Cpu).unwrap();
         Model::new()
             .tensor("fc.bias", bias)
-            .is_refused(&["not a finite number at tensor fc.bias", "train it again"]);
+            .must_be_refused(&["not a finite number at tensor fc.bias", "train it again"]);
     }
 }
 
@@ -228,7 +228,7 @@ fn negative_variance() {
     let bad = (ones(&[8]) * -1.0).unwrap();
     Model::new()
         .tensor("layer2.0.bn1.running_var", bad)
-        .is_refused(&[
+        .must_be_refused(&[
             "tensor layer2.0.bn1.running_var",
             "no negative variance",
             "found -1",
@@ -239,7 +239,7 @@ fn negative_variance() {
 fn wrong_number_type() {
     for dtype in [DType::I64, DType::F64, DType::BF16] {
         let bias = ones(&[2]).to_dtype(dtype).unwrap();
-        Model::new().tensor("fc.bias", bias).is_refused(&[
+        Model::new().tensor("fc.bias", bias).must_be_refused(&[
             "tensor fc.bias",
             "expected",
             &format!("found {dtype:?}"),

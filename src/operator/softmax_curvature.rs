@@ -217,7 +217,7 @@ where
     for logits in row.chunks_exact_mut(weights.len()) {
         let (shift, mut mean) = (logits[top], T::default());
         for (logit, &weight) in logits.iter_mut().zip(weights) {
-            *logit = *logit - shift;
+            *logit -= shift;
             mean += weight * *logit;
         }
         logits

@@ -70,7 +70,8 @@ impl MaxPool {
                 for y in y_first..y_last {
                     for index in y * width + x_first..y * width + x_last {
                         // NaN wins and stays, so that it is not hidden.
-                        if plane[index] > plane[best] || plane[index] != plane[index] {
+                        let (value, largest) = (plane[index], plane[best]);
+                        if value > largest || value.partial_cmp(&value).is_none() {
                             best = index;
                         }
                     }
