@@ -237,7 +237,32 @@ impl Unit {
             decimals,
         }
     }
+
+    /// A score in this unit; one too small for its digits as less than the last of them, so that it is not taken for 0.
     fn shown(&self, score: f64) -> String {
-        format!("{:.*}", self.decimals, score * self.scale).replace('-', "−")
+        let least = 0.1_f64.powi(self.decimals as i32);
+        let scaled = score * self.scale;
+        let (sign, number) = match scaled {
+            tiny if tiny > 0.0 && tiny < least / 2.0 => ("<", least),
+            tiny if tiny < 0.0 && tiny > -least / 2.0 => (">", -least),
+            other => ("", other),
+        };
+        format!("{sign}{number:.*}", self.decimals).replace('-', "−")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_score_is_not_shown_as_zero() {
+        let unit = Unit {
+            name: "score: millinats",
+            scale: 1e3,
+            decimals: 1,
+        };
+        let shown = [0.0, 4e-5, 6e-5, 1.25e-2, -4e-5, -2e-3].map(|score| unit.shown(score));
+        assert_eq!(shown, ["0.0", "<0.1", "0.1", "12.5", ">−0.1", "−2.0"]);
     }
 }
