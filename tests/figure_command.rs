@@ -21,7 +21,7 @@ fn rankings(queries: &Dataset, train: &Dataset, period: usize) -> Vec<QueryRanki
     let query = |query: usize| {
         let query_label = queries.label(query);
         let image = |rank: usize| {
-            let train_label = if (query + rank) % period == 0 {
+            let train_label = if (query + rank).is_multiple_of(period) {
                 (query_label + 1) % 10
             } else {
                 query_label

@@ -7,7 +7,7 @@ use ascribe::influence::{
     BlockSizes, Examples, FeatureSet, Normalise, Provenance, Queries, ScoreMatrix, Scoring,
     corrected,
 };
-use ascribe::operator::{Damped, Dense, HeadHessian, LinearOperator, Structure, Vectors};
+use ascribe::operator::{Dense, HeadHessian, LinearOperator, Structure, Vectors};
 use ascribe::solve::{Cg, Direct, Newton, Solver};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, Array2, ArrayView1, Axis, s};

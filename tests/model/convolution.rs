@@ -134,8 +134,10 @@ proptest! {
     }
 }
 
-/// Square kernels of the usual sizes: `(batch, size, kernel, stride, padding)`.
-const SQUARE_KERNELS: [(usize, (usize, usize), usize, usize, usize); 9] = [
+/// `(batch, size, kernel, stride, padding)`; the kernels are of the usual sizes.
+type SquareKernel = (usize, (usize, usize), usize, usize, usize);
+
+const SQUARE_KERNELS: [SquareKernel; 9] = [
     (1, (5, 5), 1, 1, 0),
     (2, (6, 5), 1, 2, 0),
     (1, (5, 7), 3, 1, 1),

@@ -12,7 +12,7 @@ const LARGE: [usize; 4] = [3, 5, 41, 37];
 #[test]
 fn rectifier_is_the_positive_part() {
     let x = normal(1, &LARGE);
-    let (y, g, gradients) = output_and_gradients(&[x.clone()], |x| rectify(&x[0]));
+    let (y, g, gradients) = output_and_gradients(std::slice::from_ref(&x), |x| rectify(&x[0]));
     let (x, g) = (values(&x), values(&g));
     let expected: Vec<f64> = x.iter().map(|&x| x.max(0.0)).collect();
     assert_eq!(values(&y), expected);
@@ -58,7 +58,7 @@ fn channel_affine_scales_and_shifts_each_channel() {
 fn gradients_are_finite_differences() {
     for shape in [[1, 3, 5, 4], [10, 2, 3, 1], [2, 4, 1, 7]] {
         let x = away_from_zero(7, &shape);
-        check_gradients("rectifier", &[x.clone()], |x| rectify(&x[0]));
+        check_gradients("rectifier", std::slice::from_ref(&x), |x| rectify(&x[0]));
         // The halves of one number: their sum, too, is away from 0.
         let part = (&x * 0.25).unwrap();
         let rest = (&x - &part).unwrap();

@@ -81,7 +81,7 @@ fn check_along_directions(
     const LENGTH: f64 = 1e-6;
     let mut trainable = model.clone();
     let parameters = trainable.make_trainable(0).unwrap();
-    let image_variable = variables(&[images.clone()]).remove(0);
+    let image_variable = variables(std::slice::from_ref(images)).remove(0);
     let mut inputs: Vec<(&str, &Tensor)> = parameters
         .iter()
         .map(|(name, v)| (name.as_str(), v.as_tensor()))

@@ -83,7 +83,7 @@ fn a_training_pass_of_a_network() {
             .values()
             .map(|v| v.as_tensor().clone())
             .collect();
-        let images = variables(&[images.clone()]).remove(0);
+        let images = variables(std::slice::from_ref(&images)).remove(0);
         let mut pass = Pass::training_from(0);
         let logits = model.forward(&images, &mut pass).unwrap();
         let with_respect_to: Vec<&Tensor> = parameters.iter().chain([&images]).collect();
