@@ -173,7 +173,6 @@ fn certified(problem: &Problem, l2: f64, damping: f64, inner: Inner, by_training
     let smallest = l2 + damping;
     let certification = Certification {
         refinement: Refinement::new(&exact, &*inverse, DType::F32, smallest).unwrap(),
-        smallest,
         ranks: 6,
         equal: EqualImages::among(&train64).unwrap(),
         blocks: BlockSizes {

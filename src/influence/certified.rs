@@ -1,7 +1,8 @@
 //! Scores with proven ranks: solves refined in f64 until the ranking is settled, not until a residual is small.
 //!
 //! |ŝ − s| ≤ (1/n)(‖∇q‖_{A⁻¹} ‖x − A⁻¹∇t‖_A + γ_p ‖∇q‖ ‖x‖) for the solution x of training image t (or, solved for the queries, the
-//! same with the sides exchanged), ‖∇q‖_{A⁻¹} ≤ ‖∇q‖/√μ. Both parts are a number of the query times one of the training image.
+//! same with the sides exchanged). With the bound u of ‖∇q‖_{A⁻¹} that [`Refinement::inverse_lengths`] gives, ‖∇q‖ ≤ u/κ: the
+//! whole is u times a number of the training image.
 //!
 //! Refinement goes on while a sample of the queries has ranks that are not certified and bounds still fall.
 
@@ -24,8 +25,6 @@ const ROUNDS: usize = 5;
 pub struct Certification<'a> {
     /// Solver and bound.
     pub refinement: Refinement<'a>,
-    /// μ, a lower bound of the curvature's eigenvalues.
-    pub smallest: f64,
     /// Ranks of every query that are to be certified.
     pub ranks: usize,
     /// Which training images equal which.
@@ -71,7 +70,7 @@ impl Certification<'_> {
                 let gradients = Vectors::new(examples.gradients(rows.clone())?)?;
                 let products = solved.products(gradients.tensor())?;
                 let errors = ErrorBounds {
-                    queries: &gradients.norms()?,
+                    queries: &self.refinement.inverse_lengths(&gradients)?,
                     training: &solved.errors,
                 };
                 set.write(rows, 0..training.count(), &products, Some(errors))?;
@@ -93,7 +92,7 @@ impl Certification<'_> {
     ) -> Result<Vec<Report>> {
         let mut set = Set::begin(training, queries, provenance)?;
         let examples = set.queries.examples;
-        let norms = gradient_norms(training, self.blocks.gradients)?;
+        let norms = self.lengths(training)?;
         let mut reports = Vec::with_capacity(examples.count());
         for rows in ranges(examples.count(), self.blocks.solved) {
             let mut solved = self.solve(examples, rows.clone(), "query")?;
@@ -143,9 +142,7 @@ impl Certification<'_> {
 
     fn improve(&self, examples: &Examples, solved: &mut Solved) -> Result<bool> {
         let mut improved = false;
-        let refinement = &self.refinement;
-        let open =
-            (solved.blocks.iter_mut()).filter(|(_, bounded)| !refinement.is_at_floor(bounded));
+        let open = (solved.blocks.iter_mut()).filter(|(_, bounded)| !bounded.at_floor);
         for (range, bounded) in open {
             let gradients = Vectors::new(examples.gradients(range.clone())?)?;
             improved |= self.refinement.improve(&gradients, bounded)?;
@@ -153,7 +150,7 @@ impl Certification<'_> {
         Ok(improved)
     }
 
-    /// The factors of the solved side: (error/√μ + γ_p‖x‖)/n. The other side's are its gradients' norms.
+    /// The factors of the solved side: (error + γ_p‖x‖/κ)/n. The other side's are the bounds of its gradients in A⁻¹.
     fn errors(&self, solved: &Solved, training_count: usize) -> Vec<f64> {
         let parameters = solved
             .blocks
@@ -164,9 +161,20 @@ impl Certification<'_> {
         let blocks = solved.blocks.iter();
         let rows = blocks.flat_map(|(_, bounded)| bounded.errors.iter().zip(&bounded.lengths));
         rows.map(|(error, length)| {
-            (error / self.smallest.sqrt() + gamma * length) * (1.0 + 1e-12) / training_count as f64
+            (error + gamma * length / self.refinement.strong()) * (1.0 + 1e-12)
+                / training_count as f64
         })
         .collect()
+    }
+
+    /// Bounds of all gradients in A⁻¹.
+    fn lengths(&self, examples: &Examples) -> Result<Vec<f64>> {
+        let mut lengths = Vec::with_capacity(examples.count());
+        for range in ranges(examples.count(), self.blocks.gradients) {
+            let gradients = Vectors::new(examples.gradients(range)?)?;
+            lengths.extend(self.refinement.inverse_lengths(&gradients)?);
+        }
+        Ok(lengths)
     }
 
     fn sample_is_certified(
@@ -182,7 +190,8 @@ impl Certification<'_> {
         let gradients = Vectors::new(queries.gradients_at(&positions)?)?;
         let products = solved.products(gradients.tensor())?;
         let errors = self.errors(solved, training.count());
-        let errors = (&gradients.norms()?[..], &errors[..]);
+        let lengths = self.refinement.inverse_lengths(&gradients)?;
+        let errors = (&lengths[..], &errors[..]);
         self.is_certified(training, queries, 0..count, &products, errors)
     }
 
@@ -242,12 +251,4 @@ impl Solved {
             .flat_map(|(_, bounded)| bounded.reports.clone())
             .collect()
     }
-}
-
-fn gradient_norms(examples: &Examples, block: usize) -> Result<Vec<f64>> {
-    let mut norms = Vec::with_capacity(examples.count());
-    for range in ranges(examples.count(), block) {
-        norms.extend(Vectors::new(examples.gradients(range)?)?.norms()?);
-    }
-    Ok(norms)
 }

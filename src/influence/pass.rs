@@ -126,7 +126,6 @@ impl Pass<'_> {
         let smallest = options.l2 + options.damping;
         let certification = Certification {
             refinement: Refinement::new(&operator, self.inverse, options.precision, smallest)?,
-            smallest,
             ranks: options.certify.unwrap_or(0),
             equal,
             blocks: self.job.blocks(&sides.train),

@@ -1,6 +1,6 @@
 //! A + λI for any operator A: the curvature that influence scores invert.
 
-use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
+use super::{LinearOperator, Rounding, Structure, SymmetricMatrix, Vectors};
 use crate::{Error, Result};
 use candle_core::DType;
 use std::ops::Deref;
@@ -81,9 +81,15 @@ impl LinearOperator for Damped<'_> {
         Ok(diagonal.map(|value| value + self.damping).collect())
     }
 
-    fn rounding(&self) -> Result<f64> {
-        Ok(self.operator.rounding()? * (1.0 + 4.0 * f64::EPSILON)
-            + 4.0 * f64::EPSILON * self.damping)
+    fn rounding(&self) -> Result<Rounding> {
+        let inner = self.operator.rounding()?;
+        let grown = 1.0 + 4.0 * f64::EPSILON;
+        Ok(Rounding {
+            strong: inner.strong * grown,
+            rest: inner.rest * grown,
+            scalar: inner.scalar + 4.0 * f64::EPSILON * self.damping,
+            ..inner
+        })
     }
 
     fn image_count(&self) -> usize {

@@ -13,7 +13,7 @@
 
 use super::softmax_curvature::SoftmaxCurvature;
 use super::symmetric_matrix::{Real, WeightedMoments, mirror_blocks};
-use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
+use super::{LinearOperator, Rounding, Structure, SymmetricMatrix, Vectors};
 use crate::Result;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
 use crate::error::Error;
@@ -221,24 +221,42 @@ impl LinearOperator for HeadHessian {
         Ok(sums.into_iter().map(mean).collect())
     }
 
-    /// γ_k (1/n) Σ_i ‖W_i‖ ‖a_i‖² with k the terms of the longest chain of sums: d + 1 for the logit directions, w for the
-    /// curvature, and the images of a chunk and the chunks for the pull-back.
-    fn rounding(&self) -> Result<f64> {
+    /// With m_j the root mean square of axis j and q_i = ‖a_i / m‖, the logit directions of image i are at most ‖V ∘ m‖ q_i long
+    /// and as wrong as γ times that; the curvature multiplies by ‖W_i‖, and column j of the pull-back sums them with |a_ij|: its
+    /// error is at most γ ‖V ∘ m‖ (1/n) Σ_i ‖W_i‖ q_i |a_ij|. γ = ku/(1 − ku), k the longest chain of sums: d + 1 terms for the
+    /// directions, w for the curvature, the images of a chunk and the chunks for the pull-back.
+    fn rounding(&self) -> Result<Rounding> {
         let (width, count) = (self.curvature.width(), self.count());
-        let unit = if self.dtype() == DType::F64 {
-            f64::EPSILON / 2.0
-        } else {
-            f64::from(f32::EPSILON) / 2.0
+        let columns = self.columns();
+        let unit = match self.dtype() {
+            DType::F64 => f64::EPSILON / 2.0,
+            _ => f64::from(f32::EPSILON) / 2.0,
         };
-        let norms = self.inputs.to_dtype(DType::F64)?.sqr()?.sum(1)?;
-        let norms = norms.to_vec1::<f64>()?;
-        let weights = self.curvature.written_out()?;
-        let mass: f64 = (norms.iter().zip(weights.chunks_exact(width * width)))
-            .map(|(norm, weights)| norm * weights.iter().map(|w| w * w).sum::<f64>().sqrt())
-            .sum();
-        let chain = self.columns() + width + self.row_chunk + count.div_ceil(self.row_chunk) + 20;
-        let relative = chain as f64 * unit / (1.0 - chain as f64 * unit);
-        Ok(relative * 1.01 * mass / count as f64 + 8.0 * unit * self.l2)
+        let inputs = self.inputs.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+        let inputs = inputs.flatten_all()?.to_vec1::<f64>()?;
+        let weights = root_mean_squares(&inputs, columns);
+        let curvatures = self.curvature.written_out()?;
+        let mut sums = vec![0.0; columns];
+        for (row, curvature) in inputs
+            .chunks_exact(columns)
+            .zip(curvatures.chunks_exact(width * width))
+        {
+            let relative: f64 = (row.iter().zip(&weights))
+                .map(|(a, m)| (a / m).powi(2))
+                .sum();
+            let norm: f64 = curvature.iter().map(|w| w * w).sum();
+            let factor = (relative * norm).sqrt() / count as f64;
+            (sums.iter_mut().zip(row)).for_each(|(sum, a)| *sum += factor * a.abs());
+        }
+        let chain = (columns + width + self.row_chunk + count.div_ceil(self.row_chunk) + 20) as f64;
+        let gamma = 1.01 * chain * unit / (1.0 - chain * unit);
+        Ok(Rounding {
+            width,
+            weights,
+            strong: gamma * sums[0],
+            rest: gamma * sums[1..].iter().map(|sum| sum * sum).sum::<f64>().sqrt(),
+            scalar: 8.0 * unit * self.l2,
+        })
     }
 
     fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
@@ -253,6 +271,24 @@ impl LinearOperator for HeadHessian {
     fn image_count(&self) -> usize {
         self.count()
     }
+}
+
+/// Of each column; columns of (nearly) zeros count as a millionth of the largest.
+fn root_mean_squares(inputs: &[f64], columns: usize) -> Vec<f64> {
+    let mut squares = vec![0.0; columns];
+    for row in inputs.chunks_exact(columns) {
+        (squares.iter_mut().zip(row)).for_each(|(square, a)| *square += a * a);
+    }
+    let count = (inputs.len() / columns).max(1) as f64;
+    let roots: Vec<f64> = squares
+        .iter()
+        .map(|square| (square / count).sqrt())
+        .collect();
+    let floor = 1e-6
+        * roots
+            .iter()
+            .fold(f64::MIN_POSITIVE, |most, &root| most.max(root));
+    roots.into_iter().map(|root| root.max(floor)).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod damped;
 mod dense;
 mod head_hessian;
+mod rounding;
 mod row_pass;
 mod softmax_curvature;
 mod symmetric_matrix;
@@ -15,6 +16,7 @@ mod vectors;
 pub use damped::Damped;
 pub use dense::Dense;
 pub use head_hessian::HeadHessian;
+pub use rounding::Rounding;
 pub use symmetric_matrix::SymmetricMatrix;
 pub use vectors::Vectors;
 
@@ -63,11 +65,11 @@ pub trait LinearOperator: Sync {
     /// A tensor operation failed.
     fn diagonal(&self) -> Result<Vec<f64>>;
 
-    /// ρ such that ‖computed A v − A v‖ ≤ ρ·‖v‖ for every v, the sums taken in any order.
+    /// What rounding can do to a product, the sums taken in any order.
     ///
     /// # Errors
     /// No such bound is known for this operator, or a tensor operation failed.
-    fn rounding(&self) -> Result<f64> {
+    fn rounding(&self) -> Result<Rounding> {
         Err(Error::Unsupported {
             what: "a certificate for this operator".into(),
             instead: "leave --certify out".into(),

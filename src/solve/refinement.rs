@@ -1,16 +1,17 @@
 //! Solves with a proven error: mixed-precision refinement in f64, and a bound on ‖x − A⁻¹b‖ in the norm of A.
 //!
-//! x ← x + P(b − A x) with P any prepared solver, in f32 if that is faster, and the residual in f64. With A ⪰ μI,
-//! ‖x − A⁻¹b‖_A = ‖r‖_{A⁻¹} ≤ ‖r‖/√μ for the exact residual r = b − A x, and ‖r‖ ≤ ‖r̂‖ + ρ‖x‖ + u‖b‖ for the computed r̂, ρ the
-//! operator's own rounding bound ([`LinearOperator::rounding`]; Higham 2002, chapter 3). μ is what is known without any
-//! computation: the L2 term plus the damping.
+//! x ← x + P(b − A x) with P any prepared solver, in f32 if that is faster, and the residual in f64. For the exact residual
+//! r = b − A x, ‖x − A⁻¹b‖_A = ‖r‖_{A⁻¹}. With A ⪰ μI (μ is the L2 term plus the damping) that is at most ‖r‖/√μ; but features
+//! have a mean, along which A is much larger, so that the part r_s along the *strong* axes counts less:
+//! ‖r‖_{A⁻¹} ≤ κ ‖r_s‖ + ‖r_rest‖/√μ, κ² ≥ ‖EᵀA⁻¹E‖ for the strong unit vectors E, itself from a few proven solves. What
+//! rounding does to the computed residual is bounded in the same two parts ([`Rounding`]; Higham 2002, chapter 3).
 //!
 //! What is proven is the linear algebra, for A and b as they stand in f64; not that influence predicts retraining.
 
 use super::{Inverse, Outcome, Report};
-use crate::operator::{LinearOperator, Vectors};
+use crate::operator::{LinearOperator, Rounding, Vectors};
 use crate::{Error, Result};
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 /// The unit roundoff of f64.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -25,7 +26,9 @@ pub struct Refinement<'a> {
     dtype: DType,
     /// μ
     smallest: f64,
-    rounding: f64,
+    rounding: Rounding,
+    /// κ, at most 1/√μ.
+    strong: f64,
 }
 
 /// A block of solutions with their error bounds.
@@ -44,6 +47,8 @@ pub struct Bounded {
     pub errors: Vec<f64>,
     /// How each solve stands.
     pub reports: Vec<Report>,
+    /// Whether rounding is most of every bound, so that another round can win nothing.
+    pub at_floor: bool,
 }
 
 impl<'a> Refinement<'a> {
@@ -71,13 +76,53 @@ impl<'a> Refinement<'a> {
                 "this is a bug",
             ));
         }
-        Ok(Self {
+        let mut refinement = Self {
             operator,
             inverse,
             dtype,
             smallest,
             rounding: operator.rounding()?,
+            strong: 1.0 / smallest.sqrt(),
+        };
+        refinement.strong = refinement.strong_bound()?;
+        Ok(refinement)
+    }
+
+    /// κ: |(EᵀA⁻¹E)_ce − e_c·x_e| ≤ ‖x_e − A⁻¹e_e‖_A/√μ, and the Frobenius norm is at least the spectral one.
+    fn strong_bound(&self) -> Result<f64> {
+        let axes = self.rounding.strong_axes(&Device::Cpu)?;
+        let mut bounded = self.solve(&axes)?;
+        self.improve(&axes, &mut bounded)?;
+        let products = axes.tensor().matmul(&bounded.value.tensor().t()?)?;
+        let found = products.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+        let errors: f64 = bounded.errors.iter().map(|error| error * error).sum();
+        let unknown = (errors * axes.count() as f64 / self.smallest).sqrt();
+        let bound = (found + unknown) * (1.0 + 1e-12);
+        // A solver that does not solve bounds nothing.
+        let plain = 1.0 / self.smallest.sqrt();
+        Ok(if bound.is_finite() {
+            bound.sqrt().min(plain)
+        } else {
+            plain
         })
+    }
+
+    /// An upper bound of ‖v‖_{A⁻¹} for each row of f64 `vectors`.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn inverse_lengths(&self, vectors: &Vectors) -> Result<Vec<f64>> {
+        let parts = self.rounding.parts(vectors)?;
+        let grown = 1.0 + 1e-12;
+        Ok(parts
+            .iter()
+            .map(|(strong, rest)| (self.strong * strong + rest / self.smallest.sqrt()) * grown)
+            .collect())
+    }
+
+    /// κ: lengths are at most 1/κ of what [`Refinement::inverse_lengths`] says.
+    pub fn strong(&self) -> f64 {
+        self.strong
     }
 
     /// One solve and its bound.
@@ -94,6 +139,7 @@ impl<'a> Refinement<'a> {
             lengths: Vec::new(),
             errors: Vec::new(),
             reports: Vec::new(),
+            at_floor: false,
         };
         self.improve(right_hand_sides, &mut bounded)?;
         Ok(bounded)
@@ -111,9 +157,13 @@ impl<'a> Refinement<'a> {
         let product = self.operator.apply(&value)?;
         let residual = right_hand_sides.add_scaled(&minus, &product)?;
         let (lengths, rest) = (value.norms()?, residual.norms()?);
-        let errors: Vec<f64> = (rest.iter().zip(&lengths).zip(&bounded.norms))
-            .map(|((rest, length), norm)| self.error(*rest, *length, *norm))
-            .collect();
+        let known = self.inverse_lengths(&residual)?;
+        let unknown = self.rounding_errors(&value, &lengths, &bounded.norms)?;
+        let errors: Vec<f64> = known.iter().zip(&unknown).map(|(a, b)| a + b).collect();
+        bounded.at_floor = known
+            .iter()
+            .zip(&unknown)
+            .all(|(known, unknown)| known <= unknown);
         let before = std::mem::take(&mut bounded.errors);
         let improved = before.is_empty()
             || (errors.iter().zip(&before)).any(|(after, before)| *after <= 0.5 * before);
@@ -144,17 +194,18 @@ impl<'a> Refinement<'a> {
             .to_dtype(self.dtype)
     }
 
-    /// Whether rounding is most of every bound, so that another round can win nothing.
-    pub fn is_at_floor(&self, bounded: &Bounded) -> bool {
-        let rows = bounded.scales.iter().zip(&bounded.lengths);
-        rows.zip(&bounded.norms)
-            .all(|((residual, length), norm)| *residual <= self.rounding * length + UNIT * norm)
-    }
-
-    fn error(&self, residual: f64, length: f64, norm: f64) -> f64 {
-        // The norms themselves are rounded: a part in 1e12 covers them.
-        let exact = residual + self.rounding * length + UNIT * norm;
-        exact * (1.0 + 1e-12) / self.smallest.sqrt()
+    /// What rounding may hide of ‖b − A x‖_{A⁻¹}, row by row.
+    fn rounding_errors(&self, value: &Vectors, lengths: &[f64], norms: &[f64]) -> Result<Vec<f64>> {
+        let weighted = self.rounding.weighted_lengths(value)?;
+        let root = self.smallest.sqrt();
+        let factor = self.strong * self.rounding.strong + self.rounding.rest / root;
+        let rows = weighted.iter().zip(lengths).zip(norms);
+        Ok(rows
+            .map(|((weighted, length), norm)| {
+                let plain = self.rounding.scalar * length + 2.0 * UNIT * norm;
+                (factor * weighted + 2.0 * plain / root) * (1.0 + 1e-12)
+            })
+            .collect())
     }
 }
 
