@@ -161,7 +161,7 @@ impl Certification<'_> {
         let blocks = solved.blocks.iter();
         let rows = blocks.flat_map(|(_, bounded)| bounded.errors.iter().zip(&bounded.lengths));
         rows.map(|(error, length)| {
-            (error + gamma * length / self.refinement.strong()) * (1.0 + 1e-12)
+            (error + gamma * length / self.refinement.least_factor()) * (1.0 + 1e-12)
                 / training_count as f64
         })
         .collect()

@@ -85,8 +85,7 @@ impl LinearOperator for Damped<'_> {
         let inner = self.operator.rounding()?;
         let grown = 1.0 + 4.0 * f64::EPSILON;
         Ok(Rounding {
-            strong: inner.strong * grown,
-            rest: inner.rest * grown,
+            errors: inner.errors.iter().map(|error| error * grown).collect(),
             scalar: inner.scalar + 4.0 * f64::EPSILON * self.damping,
             ..inner
         })

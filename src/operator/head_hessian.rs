@@ -13,7 +13,7 @@
 
 use super::softmax_curvature::SoftmaxCurvature;
 use super::symmetric_matrix::{Real, WeightedMoments, mirror_blocks};
-use super::{LinearOperator, Rounding, Structure, SymmetricMatrix, Vectors};
+use super::{LinearOperator, Rounding, Structure, SymmetricMatrix, Vectors, bands};
 use crate::Result;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
 use crate::error::Error;
@@ -253,8 +253,10 @@ impl LinearOperator for HeadHessian {
         Ok(Rounding {
             width,
             weights,
-            strong: gamma * sums[0],
-            rest: gamma * sums[1..].iter().map(|sum| sum * sum).sum::<f64>().sqrt(),
+            errors: bands(columns)
+                .into_iter()
+                .map(|band| sums[band].iter().map(|sum| sum * sum).sum::<f64>().sqrt() * gamma)
+                .collect(),
             scalar: 8.0 * unit * self.l2,
         })
     }

@@ -16,7 +16,7 @@ mod vectors;
 pub use damped::Damped;
 pub use dense::Dense;
 pub use head_hessian::HeadHessian;
-pub use rounding::Rounding;
+pub use rounding::{Rounding, bands};
 pub use symmetric_matrix::SymmetricMatrix;
 pub use vectors::Vectors;
 

@@ -181,6 +181,25 @@ impl Inverse for Prepared<'_> {
             products,
         })
     }
+
+    fn step(&self, right_hand_sides: &Vectors) -> Result<Solution> {
+        check_size(self.operator, right_hand_sides)?;
+        let value = self.factor.apply(right_hand_sides)?;
+        let broken = rows_not_finite(&value)?;
+        let report = |&broken: &bool| match broken {
+            true => Report::DIVERGED,
+            false => Report {
+                outcome: Outcome::Direct,
+                residual: f64::NAN,
+                iterations: 0,
+            },
+        };
+        Ok(Solution {
+            reports: broken.iter().map(report).collect(),
+            value: clear_rows(value, &broken)?,
+            products: 0,
+        })
+    }
 }
 
 /// Residuals above this are worth a round of refinement.

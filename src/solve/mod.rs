@@ -71,6 +71,14 @@ pub trait Inverse {
     /// Another size than the operator's, or a tensor operation failed; a solve that does not succeed is an outcome.
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution>;
 
+    /// The same where somebody else measures the residual: a step of refinement.
+    ///
+    /// # Errors
+    /// As for [`Inverse::solve`].
+    fn step(&self, right_hand_sides: &Vectors) -> Result<Solution> {
+        self.solve(right_hand_sides)
+    }
+
     /// What the preparation found, by name: eigenpairs kept, steps taken.
     fn notes(&self) -> Vec<(&'static str, f64)> {
         Vec::new()

@@ -2,16 +2,19 @@
 //!
 //! x ← x + P(b − A x) with P any prepared solver, in f32 if that is faster, and the residual in f64. For the exact residual
 //! r = b − A x, ‖x − A⁻¹b‖_A = ‖r‖_{A⁻¹}. With A ⪰ μI (μ is the L2 term plus the damping) that is at most ‖r‖/√μ; but features
-//! have a mean, along which A is much larger, so that the part r_s along the *strong* axes counts less:
-//! ‖r‖_{A⁻¹} ≤ κ ‖r_s‖ + ‖r_rest‖/√μ, κ² ≥ ‖EᵀA⁻¹E‖ for the strong unit vectors E, itself from a few proven solves. What
-//! rounding does to the computed residual is bounded in the same two parts ([`Rounding`]; Higham 2002, chapter 3).
+//! have a mean and other strong axes, along which A is much larger. With r cut into bands of axes,
+//! ‖r‖_{A⁻¹} ≤ Σ κ_band ‖r_band‖, where κ² ≥ ‖EᵀA⁻¹E‖ for the unit vectors E of a strong band comes from proven solves for
+//! these, and κ = 1/√μ for the weakest band. What rounding does to the computed residual is bounded by the same bands
+//! ([`Rounding`]; Higham 2002, chapter 3).
 //!
 //! What is proven is the linear algebra, for A and b as they stand in f64; not that influence predicts retraining.
 
 use super::{Inverse, Outcome, Report};
-use crate::operator::{LinearOperator, Rounding, Vectors};
+use crate::operator::{LinearOperator, Rounding, Vectors, bands};
 use crate::{Error, Result};
-use candle_core::{DType, Device};
+use candle_core::DType;
+use faer::{Mat, Side};
+use std::ops::Range;
 
 /// The unit roundoff of f64.
 const UNIT: f64 = f64::EPSILON / 2.0;
@@ -27,8 +30,8 @@ pub struct Refinement<'a> {
     /// μ
     smallest: f64,
     rounding: Rounding,
-    /// κ, at most 1/√μ.
-    strong: f64,
+    /// κ of each band, at most 1/√μ.
+    factors: Vec<f64>,
 }
 
 /// A block of solutions with their error bounds.
@@ -76,31 +79,38 @@ impl<'a> Refinement<'a> {
                 "this is a bug",
             ));
         }
+        let rounding = operator.rounding()?;
+        let bands = bands(rounding.weights.len());
         let mut refinement = Self {
             operator,
             inverse,
             dtype,
             smallest,
-            rounding: operator.rounding()?,
-            strong: 1.0 / smallest.sqrt(),
+            factors: vec![1.0 / smallest.sqrt(); bands.len()],
+            rounding,
         };
-        refinement.strong = refinement.strong_bound()?;
+        let strong = bands.iter().take(bands.len() - 1);
+        let factors = strong
+            .map(|band| refinement.factor(band))
+            .collect::<Result<Vec<_>>>()?;
+        refinement.factors[..factors.len()].copy_from_slice(&factors);
         Ok(refinement)
     }
 
-    /// κ: |(EᵀA⁻¹E)_ce − e_c·x_e| ≤ ‖x_e − A⁻¹e_e‖_A/√μ, and the Frobenius norm is at least the spectral one.
-    fn strong_bound(&self) -> Result<f64> {
-        let axes = self.rounding.strong_axes(&Device::Cpu)?;
+    /// κ: |(EᵀA⁻¹E)_ce − e_c·x_e| ≤ ‖x_e − A⁻¹e_e‖_A/√μ, and no eigenvalue moves by more than the Frobenius norm of the change.
+    fn factor(&self, band: &Range<usize>) -> Result<f64> {
+        let axes = self.rounding.unit_vectors(band)?;
         let mut bounded = self.solve(&axes)?;
         self.improve(&axes, &mut bounded)?;
         let products = axes.tensor().matmul(&bounded.value.tensor().t()?)?;
-        let found = products.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+        let found = largest_eigenvalue(&products.to_vec2::<f64>()?);
         let errors: f64 = bounded.errors.iter().map(|error| error * error).sum();
         let unknown = (errors * axes.count() as f64 / self.smallest).sqrt();
-        let bound = (found + unknown) * (1.0 + 1e-12);
-        // A solver that does not solve bounds nothing.
+        let bound = (found + unknown) * (1.0 + 1e-10);
         let plain = 1.0 / self.smallest.sqrt();
-        Ok(if bound.is_finite() {
+        // A solver that does not solve bounds nothing.
+        let usable = bound.is_finite() && bound > 0.0;
+        Ok(if usable {
             bound.sqrt().min(plain)
         } else {
             plain
@@ -112,17 +122,27 @@ impl<'a> Refinement<'a> {
     /// # Errors
     /// A tensor operation failed.
     pub fn inverse_lengths(&self, vectors: &Vectors) -> Result<Vec<f64>> {
-        let parts = self.rounding.parts(vectors)?;
-        let grown = 1.0 + 1e-12;
-        Ok(parts
+        let rows = self.rounding.lengths(vectors)?;
+        Ok(rows
             .iter()
-            .map(|(strong, rest)| (self.strong * strong + rest / self.smallest.sqrt()) * grown)
+            .map(|row| self.sum(row) * (1.0 + 1e-12))
             .collect())
     }
 
-    /// κ: lengths are at most 1/κ of what [`Refinement::inverse_lengths`] says.
-    pub fn strong(&self) -> f64 {
-        self.strong
+    /// Σ κ_band of a number for each band.
+    fn sum(&self, bands: &[f64]) -> f64 {
+        bands
+            .iter()
+            .zip(&self.factors)
+            .map(|(length, factor)| length * factor)
+            .sum()
+    }
+
+    /// The least κ: lengths are at most 1/κ of what [`Refinement::inverse_lengths`] says.
+    pub fn least_factor(&self) -> f64 {
+        self.factors
+            .iter()
+            .fold(f64::INFINITY, |least, &factor| least.min(factor))
     }
 
     /// One solve and its bound.
@@ -150,7 +170,7 @@ impl<'a> Refinement<'a> {
     /// # Errors
     /// A tensor operation failed.
     pub fn improve(&self, right_hand_sides: &Vectors, bounded: &mut Bounded) -> Result<bool> {
-        let solution = self.inverse.solve(&bounded.residual)?;
+        let solution = self.inverse.step(&bounded.residual)?;
         let step = solution.value.to_dtype(DType::F64)?;
         let value = bounded.value.add_scaled(&bounded.scales, &step)?;
         let minus = vec![-1.0; bounded.scales.len()];
@@ -197,16 +217,32 @@ impl<'a> Refinement<'a> {
     /// What rounding may hide of ‖b − A x‖_{A⁻¹}, row by row.
     fn rounding_errors(&self, value: &Vectors, lengths: &[f64], norms: &[f64]) -> Result<Vec<f64>> {
         let weighted = self.rounding.weighted_lengths(value)?;
-        let root = self.smallest.sqrt();
-        let factor = self.strong * self.rounding.strong + self.rounding.rest / root;
+        let factor = self.sum(&self.rounding.errors);
+        let all: f64 = self.factors.iter().sum();
         let rows = weighted.iter().zip(lengths).zip(norms);
         Ok(rows
             .map(|((weighted, length), norm)| {
                 let plain = self.rounding.scalar * length + 2.0 * UNIT * norm;
-                (factor * weighted + 2.0 * plain / root) * (1.0 + 1e-12)
+                (factor * weighted + all * plain) * (1.0 + 1e-12)
             })
             .collect())
     }
+}
+
+/// Of a small matrix that is symmetric but for rounding: of its symmetric part, and the rest by its norm.
+fn largest_eigenvalue(rows: &[Vec<f64>]) -> f64 {
+    let size = rows.len();
+    let symmetric = Mat::from_fn(size, size, |i, j| 0.5 * (rows[i][j] + rows[j][i]));
+    let skew: f64 = (0..size)
+        .flat_map(|i| (0..size).map(move |j| 0.5 * (rows[i][j] - rows[j][i])))
+        .map(|value| value * value)
+        .sum();
+    let values = symmetric
+        .self_adjoint_eigenvalues(Side::Lower)
+        .unwrap_or_default();
+    values
+        .last()
+        .map_or(f64::NAN, |largest| largest + skew.sqrt())
 }
 
 /// The inner solver's verdict was on its own right-hand side; what counts is the residual that is left.
