@@ -11,6 +11,7 @@ mod newton;
 mod outcome;
 mod refinement;
 mod settings;
+mod shifted;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub use newton::{Fit, Newton};
 pub use outcome::Outcome;
 pub use refinement::{Bounded, Refinement};
 pub use settings::Settings;
+pub use shifted::ShiftedCg;
 
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result};
