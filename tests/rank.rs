@@ -135,6 +135,81 @@ fn a_solver_that_stops_early_exits_with_3_and_says_what_to_do() {
     );
 }
 
+#[test]
+fn a_damping_path_is_written_drawn_and_suggests_a_damping() {
+    let folder = place();
+    let options = ["--l2", "0.01", "--skip-train", "--damping-path"];
+    let more = ["--damping", "0.01", "--path-queries", "4", "--out", "a"];
+    let (code, out, err) = rank(folder.path(), &[&options[..], &more].concat());
+    assert_eq!((code, err.as_str()), (0, "test: 360 scores\n"), "{err}");
+    let run = folder.path().join("a");
+    let record: Value =
+        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let path = &record["results"]["damping_path"];
+    assert_eq!(
+        (&path["query_count"], &path["ranks"]),
+        (&4.into(), &10.into())
+    );
+    assert_eq!(record["options"]["path-queries"], 4);
+    let points = path["points"].as_array().unwrap();
+    assert_eq!((points.len(), &points[6]["rbo_chosen"]), (13, &1.0.into()));
+    for (at, point) in points.iter().enumerate() {
+        for name in ["jaccard_next", "rbo_next", "jaccard_chosen", "rbo_chosen"] {
+            let is_last = at == 12 && name.ends_with("next");
+            let sound = |value: f64| (0.0..=1.0).contains(&value);
+            assert!(point[name].as_f64().map_or(is_last, sound), "{point}");
+        }
+        assert_eq!(point["converged"], 1.0);
+    }
+    let sizes: Vec<f64> = points
+        .iter()
+        .map(|point| point["median_top_score"].as_f64().unwrap())
+        .collect();
+    assert!(sizes.windows(2).all(|pair| pair[0] > pair[1]), "{sizes:?}");
+    let suggested = path["suggestion"]["damping"].as_f64().unwrap();
+    assert!(
+        points
+            .iter()
+            .any(|point| point["damping"].as_f64() == Some(suggested))
+    );
+    let line = out
+        .lines()
+        .find(|line| line.starts_with("suggested --damping "))
+        .unwrap();
+    assert!(
+        line.ends_with(path["suggestion"]["reason"].as_str().unwrap()),
+        "{line}"
+    );
+    for ending in ["parquet", "csv", "svg", "png"] {
+        let file = run.join(format!("damping_path.{ending}"));
+        assert!(std::fs::metadata(file).unwrap().len() > 500, "{ending}");
+    }
+}
+
+#[test]
+fn a_damping_path_that_cannot_be_computed_is_refused() {
+    let folder = place();
+    let path = ["--l2", "0.01", "--damping-path"];
+    let refused = |more: &[&str], parts: &[&str]| {
+        refused(folder.path(), &[&path[..], more].concat(), parts);
+    };
+    refused(
+        &["--path-queries", "0"],
+        &["--path-queries: 0", "1 or more"],
+    );
+    refused(&["--damping", "0"], &["--damping-path:", "above 0"]);
+    refused(&["--solver", "ekfac"], &["--damping-path:", "direct or cg"]);
+    refused(
+        &["--normalise", "l-relatif"],
+        &["--damping-path:", "--normalise"],
+    );
+    let (code, _, err) = rank(
+        folder.path(),
+        &["--l2", "0.01", "--path-queries", "3", "--out", "b"],
+    );
+    assert!(code == 2 && err.contains("--damping-path"), "{err}");
+}
+
 fn refused(folder: &Path, arguments: &[&str], parts: &[&str]) {
     let (code, out, err) = rank(folder, &[arguments, &["--out", "refused"]].concat());
     assert_eq!((code, out.as_str()), (1, ""), "{err}");

@@ -3,11 +3,12 @@
 //! [`transferred`] and [`material`] read what is scored, [`work`] scores it and fills the run folder.
 
 mod material;
+mod path;
 mod transferred;
 mod work;
 
 use crate::artefact::{Options, RunFolder};
-use crate::influence::{Correction, Grouping, Normalise, RankOptions};
+use crate::influence::{Correction, Grouping, Normalise, PathOptions, RankOptions};
 use crate::solve::{Method, Settings};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -117,6 +118,18 @@ pub struct Rank {
     /// or a CSV file with the columns query,group
     #[arg(long, value_name = "GROUPS", value_parser = grouping)]
     query_groups: Option<Grouping>,
+    /// Compare the rankings of a sample of the queries at dampings from 1e-3 to 1e3 times --damping, draw how they change
+    /// (damping_path.svg, .png, .csv, .parquet), and suggest a damping
+    #[arg(long)]
+    damping_path: bool,
+    /// Queries in the sample of --damping-path
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100,
+        requires = "damping_path"
+    )]
+    path_queries: usize,
     /// Write the full matrix too: scores.npy, f32 [query, train]
     #[arg(long)]
     scores: bool,
@@ -211,6 +224,10 @@ impl Rank {
             normalise: self.normalise,
             correction: self.correction,
             groups: self.query_groups.clone(),
+            damping_path: self.damping_path.then(|| PathOptions {
+                queries: self.path_queries,
+                ..PathOptions::default()
+            }),
             precision: match self.precision {
                 Precision::F32 => DType::F32,
                 Precision::F64 => DType::F64,
@@ -265,6 +282,8 @@ impl Rank {
             ("normalise", json!(self.normalise)),
             ("correction", json!(self.correction)),
             ("query-groups", json!(self.query_groups)),
+            ("damping-path", json!(self.damping_path)),
+            ("path-queries", json!(self.path_queries)),
             ("scores", json!(self.scores)),
             ("skip-train", json!(self.skip_train)),
             ("out", json!(self.out)),

@@ -19,6 +19,27 @@ impl Axis {
         }
     }
 
+    /// Shares from 0 to 1, with a tick every 0.2.
+    pub(super) fn shares() -> Self {
+        let ticks = (0..=5).map(|fifth| f64::from(fifth) / 5.0).collect();
+        Self {
+            range: 0.0..1.0,
+            ticks,
+        }
+    }
+
+    /// log₁₀ of positive numbers, with ticks at whole decades, about `most` at most; at least one decade long.
+    pub(super) fn decades(low: f64, high: f64, most: i32) -> Self {
+        let (low, high) = (low.log10(), high.log10());
+        let room = (0.5 * (1.0 - (high - low))).max(0.03 * (high - low));
+        let range = low - room..high + room;
+        let (first, last) = (range.start.ceil() as i32, range.end.floor() as i32);
+        let step = (last - first) / most.max(1) + 1;
+        let ticks = (first..=last).filter(|decade| decade % step == 0);
+        let ticks = ticks.map(f64::from).collect();
+        Self { range, ticks }
+    }
+
     /// Ranks from 1, with ticks at 1 and at the multiples of a round step, about five of them.
     pub(super) fn ranks(last: usize) -> Self {
         let step = [1, 2, 5, 10, 20]
@@ -71,6 +92,15 @@ mod tests {
         );
         assert_eq!(Axis::ranks(100).ticks, [1.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
         assert_eq!(Axis::ranks(7).ticks, [1.0, 2.0, 4.0, 6.0]);
+        assert_eq!(
+            Axis::decades(1e-6, 1.0, 8).ticks,
+            [-6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0]
+        );
+        for (low, high) in [(2e-3, 3e-3), (0.5, 0.5), (1e-30, 1e30), (9e-7, 0.9)] {
+            let Axis { range, ticks } = Axis::decades(low, high, 8);
+            assert!(range.end - range.start >= 1.0 - 1e-12 && (1..=9).contains(&ticks.len()));
+            assert!(ticks.iter().all(|tick| range.contains(tick)), "{ticks:?}");
+        }
         for last in 1..1000 {
             let Axis { range, ticks } = Axis::ranks(last);
             assert!(ticks.len() <= 7 && range.start < range.end);

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | 5 | [`HelpfulExamples`] | `rankings.parquet` and the images |
 //! | 6 | [`ClassMatch`] | `rankings.parquet` and `train_rankings.parquet` |
+//! | damping path | [`DampingPath`](crate::influence::DampingPath) | a run of `ascribe rank --damping-path` |
 //!
 //! A new figure is one file with a record that implements [`Figure`], and one line here.
 //!
@@ -16,6 +17,7 @@
 
 mod axis;
 mod class_match;
+mod damping_path;
 mod helpful_examples;
 mod picture;
 mod render;

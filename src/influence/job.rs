@@ -1,8 +1,9 @@
 //! A whole run for the head: every test image and every training image as a query, and the files that a run leaves.
 
-use super::pass::Pass;
+use super::pass::{Certified, Pass};
 use super::{
-    BlockSizes, Examples, FeatureSet, Normalise, Provenance, Solves, corrected, write_solves,
+    BlockSizes, DampingPath, Examples, FeatureSet, Normalise, PathOptions, Provenance, Solves,
+    corrected, write_solves,
 };
 use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
 use crate::operator::{Damped, HeadHessian, LinearOperator};
@@ -58,6 +59,8 @@ pub struct RankOptions {
     pub correction: Correction,
     /// Groups of queries that are ranked too.
     pub groups: Option<Grouping>,
+    /// Whether rankings at other dampings are compared too.
+    pub damping_path: Option<PathOptions>,
     /// Whether the full matrix of the test queries is written too.
     pub scores: bool,
     /// Whether the training images are queries too (self-influence, train-on-train rankings).
@@ -79,6 +82,7 @@ impl Default for RankOptions {
             normalise: Normalise::None,
             correction: Correction::None,
             groups: None,
+            damping_path: None,
             scores: false,
             train_queries: true,
             blocks: None,
@@ -93,6 +97,7 @@ impl RankOptions {
     /// Names the option.
     pub fn check(&self) -> Result<()> {
         self.normalise.check(self.solver.method)?;
+        self.damping_path.map_or(Ok(()), |path| path.check(self))?;
         let Some(ranks) = self.certify else {
             return Ok(());
         };
@@ -160,22 +165,14 @@ pub struct RankSummary {
     pub notes: BTreeMap<&'static str, f64>,
     /// Of the wanted ranks of the test queries, the share that is certified, and the share of queries with all of them.
     pub certified: Option<Certified>,
-}
-
-/// How much was certified.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
-pub struct Certified {
-    /// The ranks asked for.
-    pub ranks: usize,
-    /// Share of these ranks, over all test queries.
-    pub share_of_ranks: f64,
-    /// Share of test queries with all of these ranks.
-    pub share_of_queries: f64,
+    /// How rankings change with the damping.
+    pub damping_path: Option<DampingPath>,
 }
 
 impl RankJob<'_> {
     /// Scores everything and writes `rankings.parquet`, `solves.parquet` and, as the options ask for them,
-    /// `scores.npy`, `self_influence.parquet`, `train_rankings.parquet` and `group_rankings.parquet` into `folder`.
+    /// `scores.npy`, `self_influence.parquet`, `train_rankings.parquet`, `group_rankings.parquet` and
+    /// `damping_path.parquet` into `folder`.
     ///
     /// Train-on-train rankings hold one rank more than `top`, so that `top` are left when the image itself is passed over.
     ///
@@ -221,6 +218,7 @@ impl RankJob<'_> {
         summary.certified = scored.certified;
         summary.solves.push(scored.solves);
         summary.solves.extend(pass.groups()?);
+        summary.damping_path = pass.damping_path(progress)?;
         let solves: Vec<&Solves> = summary.solves.iter().collect();
         write_solves(&folder.join("solves.parquet"), &solves, &provenance)?;
         Ok(summary)
@@ -272,6 +270,7 @@ impl RankJob<'_> {
             solves: Vec::new(),
             notes: BTreeMap::new(),
             certified: None,
+            damping_path: None,
         })
     }
 }

@@ -12,6 +12,7 @@
 
 mod certificate;
 mod certified;
+mod damping_path;
 mod diagonal;
 mod examples;
 mod groups;
@@ -32,15 +33,18 @@ mod top;
 
 pub use certificate::{Certificate, Certified, CertifiedRanks, EqualImages};
 pub use certified::Certification;
+pub use damping_path::{
+    AGREEMENT, CONVERGED, DampingPath, DampingPoint, PERSISTENCE, PathOptions, Suggestion, jaccard,
+    rank_biased_overlap,
+};
 pub use diagonal::{Diagonal, write_self_influence};
 pub use examples::{Examples, FeatureSet};
 pub use groups::{GroupRanking, QueryGroups, write_group_rankings};
-pub use job::{
-    Certified as CertifiedShare, Correction, Grouping, Progress, RankJob, RankOptions, RankSummary,
-};
+pub use job::{Correction, Grouping, Progress, RankJob, RankOptions, RankSummary};
 pub use leverage::corrected;
 pub use matrix::{ScoreFile, ScoreMatrix};
 pub use normalise::Normalise;
+pub use pass::Certified as CertifiedShare;
 pub use provenance::{NATS, Provenance};
 pub use rankings::{QueryRanking, RankedImage, read_rankings, write_rankings};
 pub use scores::{BlockSizes, Queries, Scoring};

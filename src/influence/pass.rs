@@ -1,6 +1,6 @@
 //! One pass over all scores of a run: which side is solved for, where the scores go, what is written of them.
 
-use super::job::{Certified, Grouping, RankJob, Sides};
+use super::job::{Grouping, RankJob, Sides};
 use super::{
     Certification, CertifiedRanks, Diagonal, EqualImages, Examples, Progress, Provenance, Queries,
     QueryGroups, QueryRanking, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, Scoring, Solves,
@@ -28,6 +28,17 @@ pub(super) struct Pass<'a> {
 pub(super) struct Scored {
     pub(super) solves: Solves,
     pub(super) certified: Option<Certified>,
+}
+
+/// How much was certified.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Certified {
+    /// The ranks asked for.
+    pub ranks: usize,
+    /// Share of these ranks, over all test queries.
+    pub share_of_ranks: f64,
+    /// Share of test queries with all of these ranks.
+    pub share_of_queries: f64,
 }
 
 /// The sinks of one set of queries.

@@ -15,6 +15,7 @@ mod outcome;
 mod pinv;
 mod refinement;
 mod settings;
+mod shifted;
 mod spectral;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use outcome::Outcome;
 pub use pinv::Pinv;
 pub use refinement::{Bounded, Refinement};
 pub use settings::Settings;
+pub use shifted::ShiftedCg;
 
 use crate::operator::{LinearOperator, Structure, Vectors};
 use crate::{Error, Result};

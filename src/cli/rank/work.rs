@@ -1,6 +1,7 @@
 //! From material and options to a finished run folder.
 
 use super::material::Material;
+use super::path;
 use crate::artefact::{RunFolder, write_atomically};
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::influence::{Progress, RankJob, RankOptions, RankSummary, SIGN, Solves};
@@ -43,6 +44,7 @@ pub(super) fn fill(
         bar: Bar::default(),
     };
     let summary = job.run(&folder, &mut follower)?;
+    path::leave(summary.damping_path.as_ref(), &folder)?;
     let results = results(&summary);
     for (key, value) in &results {
         run.set_result(key, value)?;
@@ -71,6 +73,7 @@ fn print(summary: &RankSummary, folder: &Path) {
             100.0 * certified.share_of_queries
         );
     }
+    path::print(summary.damping_path.as_ref());
     println!("results in {}", folder.display());
 }
 
@@ -115,6 +118,7 @@ fn results(summary: &RankSummary) -> BTreeMap<&'static str, Value> {
         ("unit", json!(summary.unit)),
         ("solver", json!(summary.notes)),
         ("certified", json!(summary.certified)),
+        ("damping_path", json!(summary.damping_path)),
     ])
 }
 

@@ -1,0 +1,34 @@
+//! What `--damping-path` leaves and says.
+
+use crate::Result;
+use crate::figure::{Format, write};
+use crate::influence::{CONVERGED, DampingPath};
+use std::path::Path;
+
+/// Draws the path, where there is one, beside its numbers, and says what its solves missed.
+pub(super) fn leave(path: Option<&DampingPath>, folder: &Path) -> Result<()> {
+    if let Some(path) = path {
+        write(path, folder, "damping_path", &[Format::Svg, Format::Png])?;
+        warn(path);
+    }
+    Ok(())
+}
+
+/// Prints the suggestion.
+pub(super) fn print(path: Option<&DampingPath>) {
+    if let Some(DampingPath { suggestion, .. }) = path {
+        let damping = suggestion.brief();
+        println!("suggested --damping {damping}: {}", suggestion.reason);
+    }
+}
+
+/// Says on standard error at which dampings the solves missed their tolerance.
+fn warn(path: &DampingPath) {
+    let missed = (path.points.iter()).filter(|point| point.converged < CONVERGED);
+    if let Some(damping) = missed.map(|point| point.damping).reduce(f64::max) {
+        eprintln!(
+            "ascribe: damping path: solves missed the tolerance at dampings up to {damping:.1e}, which are not compared; \
+             raise --iterations or loosen --tolerance"
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! How rankings and scores change with the damping λ: the picture of `ascribe rank --damping-path`.
+//!
+//! | panel | against λ |
+//! |---|---|
+//! | (a) | mean overlap of each query's top k with those at the next larger damping, and at the damping in use |
+//! | (b) | median size of the score of a query's most helpful image |
+//!
+//! Rank-biased overlap has markers, the Jaccard index none. A comparison of two neighbours stands halfway between them.
+//! The damping in use and the suggested one are marked, and the stretch on which the suggestion rests is shaded. The
+//! record is [`DampingPath`].
+
+mod drawing;
+mod note;
+#[cfg(test)]
+mod tests;
+
+use super::{Drawn, Figure, Sheet};
+use crate::influence::{DampingPath, DampingPoint};
+use crate::{Error, Result};
+use plotters::prelude::DrawingBackend;
+
+impl Figure for DampingPath {
+    fn title(&self) -> String {
+        "How rankings and scores change with the damping".into()
+    }
+
+    fn caption(&self) -> String {
+        format!(
+            "{} In use: {:e}. Suggested: {}, {}.",
+            note::note(self),
+            self.damping,
+            self.suggestion.brief(),
+            self.suggestion.reason
+        )
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.points.len() < 2 || self.query_count == 0 {
+            let found = format!("{} of {} queries", self.points.len(), self.query_count);
+            let remedy = "rank with --damping-path and at least one query";
+            return Err(Error::mismatch(
+                "damping path",
+                "two dampings",
+                found,
+                remedy,
+            ));
+        }
+        match self.points.iter().find(|point| !is_sound(point)) {
+            None => Ok(()),
+            Some(point) => Err(Error::NonFinite {
+                what: "damping path".into(),
+                place: format!("damping {}", point.damping),
+                remedy: "make the record again".into(),
+            }),
+        }
+    }
+
+    fn size(&self) -> (f64, f64) {
+        drawing::size(self)
+    }
+
+    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+        drawing::draw(self, sheet)
+    }
+
+    fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        self.points
+            .iter()
+            .try_for_each(|point| rows.serialize(point))
+    }
+}
+
+fn is_sound(point: &DampingPoint) -> bool {
+    let always = [
+        point.jaccard_chosen,
+        point.rbo_chosen,
+        point.median_top_score,
+        point.converged,
+        point.iterations,
+    ];
+    let mut known = always
+        .into_iter()
+        .chain(point.jaccard_next)
+        .chain(point.rbo_next);
+    point.damping.is_finite() && point.damping > 0.0 && known.all(f64::is_finite)
+}

@@ -1,0 +1,288 @@
+//! The drawing: two panels over one axis of dampings, a legend, a note.
+
+use super::note;
+use crate::figure::axis::Axis;
+use crate::figure::sheet::{Drawn, Sheet, dots};
+use crate::figure::style::{AGREES, Align, GRID, INK, QUIET, Text, colour, text_width, wrap};
+use crate::influence::{AGREEMENT, DampingPath, DampingPoint};
+use plotters::prelude::*;
+
+/// Lengths in millimetres.
+const WIDTH: f64 = 174.0;
+const MARGIN: f64 = 2.5;
+const GAP: f64 = 5.0;
+const TITLE: f64 = 6.0;
+/// Above each chart: the names of the marked dampings, one row each.
+const MARKS: f64 = 9.0;
+const CHART: f64 = 54.0;
+const FIRST: f64 = 106.0;
+const LABELS_LEFT: f64 = 12.5;
+const LABELS_BELOW: f64 = 8.5;
+const LEGEND_ROW: f64 = 4.2;
+const SWATCH: f64 = 9.0;
+const NOTE_LINE: f64 = 3.5;
+
+/// Sizes of text in points.
+const TITLE_POINTS: f64 = 8.0;
+const POINTS: f64 = 7.5;
+const NOTE_POINTS: f64 = 7.0;
+
+fn note_lines(path: &DampingPath) -> Vec<String> {
+    // Room for the wider fonts that a reader of an SVG may have.
+    wrap(
+        &note::note(path),
+        NOTE_POINTS,
+        0.95 * (WIDTH - 2.0 * MARGIN),
+    )
+}
+
+const LEGEND_TOP: f64 = MARGIN + TITLE + MARKS + CHART + 2.0;
+const NOTE_TOP: f64 = LEGEND_TOP + 2.0 * LEGEND_ROW + 2.0;
+
+pub(super) fn size(path: &DampingPath) -> (f64, f64) {
+    let lines = note_lines(path).len() as f64;
+    (WIDTH, NOTE_TOP + lines * NOTE_LINE + MARGIN)
+}
+
+pub(super) fn draw<B: DrawingBackend>(path: &DampingPath, sheet: &Sheet<B>) -> Drawn<B> {
+    let second = MARGIN + FIRST + GAP;
+    let overlaps = Panel {
+        sheet,
+        path,
+        left: MARGIN,
+        width: FIRST,
+    };
+    overlaps.title("(a) overlap of the top ranks")?;
+    overlaps.overlaps()?;
+    let scores = Panel {
+        left: second,
+        width: WIDTH - MARGIN - second,
+        ..overlaps
+    };
+    scores.title("(b) size of the top score")?;
+    scores.scores()?;
+    legend(sheet)?;
+    for (line, at) in note_lines(path).iter().zip(0..) {
+        let y = NOTE_TOP + (f64::from(at) + 0.5) * NOTE_LINE;
+        let look = Text::new(NOTE_POINTS, QUIET, Align::Left);
+        sheet.text(line, (MARGIN, y), look)?;
+    }
+    Ok(())
+}
+
+/// Two rows: the overlap with the next damping and with the one in use, as rank-biased overlap and Jaccard index.
+fn legend<B: DrawingBackend>(sheet: &Sheet<B>) -> Drawn<B> {
+    let rows = ["with the next damping", "with the damping in use"];
+    for (index, words) in rows.iter().enumerate() {
+        let middle = LEGEND_TOP + (index as f64 + 0.5) * LEGEND_ROW;
+        let y = dots(middle);
+        let mut left = MARGIN + LABELS_LEFT;
+        for (kind, points) in [("rank-biased overlap", 1.1), ("Jaccard index", 0.6)] {
+            let ends = [left, left + SWATCH - 1.5].map(|x| (dots(x), y));
+            sheet.line(ends.to_vec(), points, colour(index))?;
+            if points > 1.0 {
+                let centre = dots(left + (SWATCH - 1.5) / 2.0);
+                sheet.marker(index, (centre, y), 0.75)?;
+            }
+            let look = Text::new(POINTS, INK, Align::Left);
+            let words = format!("{kind} {words}");
+            sheet.text(&words, (left + SWATCH, middle), look)?;
+            left += SWATCH + 62.0;
+        }
+    }
+    Ok(())
+}
+
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
+
+/// A panel's column of the sheet, in millimetres.
+#[derive(Clone, Copy)]
+struct Panel<'a, B: DrawingBackend> {
+    sheet: &'a Sheet<B>,
+    path: &'a DampingPath,
+    left: f64,
+    width: f64,
+}
+
+impl<B: DrawingBackend> Panel<'_, B> {
+    fn title(&self, title: &str) -> Drawn<B> {
+        let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
+        self.sheet
+            .text(title, at, Text::new(TITLE_POINTS, INK, Align::Left))
+    }
+
+    fn chart(&self, values: Axis) -> Drawn<B, Chart<'_, B>> {
+        let top = MARGIN + TITLE + MARKS;
+        let area = self.sheet.part(self.left, top, self.width, CHART);
+        let points = &self.path.points;
+        // One label a centimetre.
+        let most = (self.width / 10.0) as i32;
+        let ends = (points[0].damping, points[points.len() - 1].damping);
+        ChartBuilder::on(&area)
+            .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
+            .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
+            .margin_right(dots(1.5))
+            .margin_top(dots(1.0))
+            .build_cartesian_2d(Axis::decades(ends.0, ends.1, most), values)
+    }
+
+    fn overlaps(&self) -> Drawn<B> {
+        let mut chart = self.chart(Axis::shares())?;
+        self.stretch(&chart)?;
+        axes(
+            &mut chart,
+            "Overlap",
+            self.sheet.text_drop(POINTS),
+            |share| format!("{share:.1}"),
+        )?;
+        self.agreement(&chart)?;
+        self.marks(&chart)?;
+        let next = |value: fn(&DampingPoint) -> Option<f64>| self.between(value);
+        let in_use = |value: fn(&DampingPoint) -> f64| self.at(value);
+        self.curve(&chart, 0, false, &next(|point| point.jaccard_next))?;
+        self.curve(&chart, 1, false, &in_use(|point| point.jaccard_chosen))?;
+        self.curve(&chart, 1, true, &in_use(|point| point.rbo_chosen))?;
+        self.curve(&chart, 0, true, &next(|point| point.rbo_next))
+    }
+
+    fn scores(&self) -> Drawn<B> {
+        let sizes = self.at(|point| point.median_top_score.log10());
+        let drawn: Vec<(f64, f64)> = sizes.into_iter().filter(|at| at.1.is_finite()).collect();
+        let logs = || drawn.iter().map(|at| at.1);
+        let low = logs().reduce(f64::min).unwrap_or(-1.0);
+        let high = logs().reduce(f64::max).unwrap_or(0.0);
+        let mut chart = self.chart(Axis::decades(10f64.powf(low), 10f64.powf(high), 8))?;
+        self.stretch(&chart)?;
+        axes(
+            &mut chart,
+            "Median score (nats)",
+            self.sheet.text_drop(POINTS),
+            power,
+        )?;
+        self.marks(&chart)?;
+        self.curve(&chart, 6, true, &drawn)
+    }
+
+    /// A value at every damping, (log₁₀ λ, value).
+    fn at(&self, value: fn(&DampingPoint) -> f64) -> Vec<(f64, f64)> {
+        let points = self.path.points.iter();
+        points
+            .map(|point| (point.damping.log10(), value(point)))
+            .collect()
+    }
+
+    /// A comparison of neighbours, halfway between them.
+    fn between(&self, value: fn(&DampingPoint) -> Option<f64>) -> Vec<(f64, f64)> {
+        let halfway = |pair: &[DampingPoint]| {
+            let middle = 0.5 * (pair[0].damping.log10() + pair[1].damping.log10());
+            value(&pair[0]).map(|value| (middle, value))
+        };
+        self.path.points.windows(2).filter_map(halfway).collect()
+    }
+
+    fn curve(
+        &self,
+        chart: &Chart<B>,
+        index: usize,
+        is_main: bool,
+        values: &[(f64, f64)],
+    ) -> Drawn<B> {
+        let area = chart.plotting_area();
+        let line: Vec<_> = values.iter().map(|at| area.map_coordinate(at)).collect();
+        let points = if is_main { 1.1 } else { 0.6 };
+        self.sheet.line(line.clone(), points, colour(index))?;
+        if is_main {
+            line.into_iter()
+                .try_for_each(|dot| self.sheet.marker(index, dot, 0.75))?;
+        }
+        Ok(())
+    }
+
+    /// The shade of the stable stretch.
+    fn stretch(&self, chart: &Chart<B>) -> Drawn<B> {
+        let Some((first, last)) = self.path.suggestion.stretch else {
+            return Ok(());
+        };
+        let area = chart.plotting_area();
+        let rows = area.get_y_range();
+        let corner = |damping: f64, value: f64| area.map_coordinate(&(damping.log10(), value));
+        let corners = vec![
+            corner(first, rows.start),
+            corner(last, rows.start),
+            corner(last, rows.end),
+            corner(first, rows.end),
+        ];
+        self.sheet.shape(corners, AGREES.mix(0.1))
+    }
+
+    /// A dotted line at the overlap from which neighbours agree.
+    fn agreement(&self, chart: &Chart<B>) -> Drawn<B> {
+        let area = chart.plotting_area();
+        let columns = area.get_x_range();
+        let (start, y) = area.map_coordinate(&(columns.start, AGREEMENT));
+        let (end, _) = area.map_coordinate(&(columns.end, AGREEMENT));
+        for left in (start..end).step_by(dots(1.2) as usize) {
+            let right = end.min(left + dots(0.45));
+            self.sheet.line(vec![(left, y), (right, y)], 0.8, QUIET)?;
+        }
+        Ok(())
+    }
+
+    /// The damping in use and the suggested one: lines through the chart, named above it in a row each.
+    fn marks(&self, chart: &Chart<B>) -> Drawn<B> {
+        let suggestion = &self.path.suggestion;
+        let in_use = format!("in use {:e}", self.path.damping);
+        let suggested = format!("suggested {}", suggestion.brief());
+        self.mark(chart, (self.path.damping, &in_use), 0, QUIET)?;
+        self.mark(chart, (suggestion.damping, &suggested), 1, AGREES)
+    }
+
+    fn mark(
+        &self,
+        chart: &Chart<B>,
+        (damping, name): (f64, &str),
+        row: u8,
+        colour: RGBColor,
+    ) -> Drawn<B> {
+        let area = chart.plotting_area();
+        let rows = area.get_y_range();
+        let (x, bottom) = area.map_coordinate(&(damping.log10(), rows.start));
+        let y = MARGIN + TITLE + (f64::from(row) + 0.5) * (MARKS - 1.0) / 2.0;
+        // The line passes behind the other row's name where both stand together: it starts below its own.
+        let top = dots(y + (MARKS - 1.0) / 4.0 - 0.3);
+        self.sheet.line(vec![(x, top), (x, bottom)], 1.0, colour)?;
+        let half = 0.5 * text_width(name, POINTS);
+        let middle = f64::from(x) / crate::figure::sheet::DOTS_PER_MM;
+        let furthest = self.left + self.width - half;
+        let middle = middle.clamp(self.left + half, furthest.max(self.left + half));
+        self.sheet
+            .text(name, (middle, y), Text::new(POINTS, colour, Align::Centre))
+    }
+}
+
+fn power(log: &f64) -> String {
+    format!("1e{log:.0}")
+}
+
+fn axes<B: DrawingBackend>(
+    chart: &mut Chart<B>,
+    description: &str,
+    text_drop: i32,
+    values: impl Fn(&f64) -> String,
+) -> Drawn<B> {
+    let label = Text::new(POINTS, INK, Align::Centre).style();
+    chart
+        .configure_mesh()
+        .bold_line_style(GRID.stroke_width(3))
+        .light_line_style(TRANSPARENT)
+        .axis_style(QUIET.stroke_width(4))
+        .set_all_tick_mark_size(dots(0.8))
+        .label_style(label.clone())
+        .axis_desc_style(label)
+        .y_label_offset(text_drop)
+        .x_label_formatter(&power)
+        .y_label_formatter(&values)
+        .x_desc("Damping λ")
+        .y_desc(description)
+        .draw()
+}

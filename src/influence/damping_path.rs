@@ -1,0 +1,215 @@
+//! How rankings and scores change with the damping λ.
+//!
+//! For a sample of the test queries, evenly spaced, and dampings from 1e-3 to 1e3 times the one in use, two a decade, the
+//! scores against all training images give each query's most helpful images at every damping ([`sweep`]: one writing-out
+//! of the curvature, or one run of conjugate gradients, serves them all). Two lists are compared by the
+//! Jaccard index and by rank-biased overlap ([`overlap`]), each list with that of the next larger damping and with that of
+//! the damping in use. The means over the queries are a [`DampingPath`], which suggests a damping ([`suggestion`]);
+//! `damping_path.parquet` has the values of each query.
+//!
+//! All is computed in f64, so that a change is the damping's and not rounding's. That rankings are stable does not say
+//! that they are right: where λ outweighs the curvature they are those of plain gradient products, where the curvature
+//! outweighs λ those of the undamped inverse, so that a grid long enough is stable at both of its ends.
+
+mod overlap;
+mod suggestion;
+mod sweep;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use overlap::{PERSISTENCE, jaccard, rank_biased_overlap};
+pub use suggestion::{AGREEMENT, CONVERGED, Suggestion};
+
+use super::{Normalise, RankOptions};
+use crate::influence::Correction;
+use crate::solve::Method;
+use crate::{Error, Result};
+use overlap::mean;
+use serde::Serialize;
+
+/// Dampings in a decade of the grid.
+const PER_DECADE: i32 = 2;
+/// Decades of the grid on either side of the damping in use.
+const DECADES: i32 = 3;
+
+/// How a damping path is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathOptions {
+    /// Test queries in the sample; all where there are fewer.
+    pub queries: usize,
+    /// Helpful images of a query that are compared, `k`.
+    pub ranks: usize,
+}
+
+impl Default for PathOptions {
+    fn default() -> Self {
+        Self {
+            queries: 100,
+            ranks: 10,
+        }
+    }
+}
+
+impl PathOptions {
+    /// Refuses what does not go together with the rest of a run's options.
+    ///
+    /// # Errors
+    /// Names the option.
+    pub fn check(&self, options: &RankOptions) -> Result<()> {
+        if self.queries == 0 {
+            let reason = "0 queries have no path; give 1 or more";
+            return Err(Error::config("path-queries", reason));
+        }
+        let reason = if options.damping.is_nan() || options.damping <= 0.0 {
+            "varies the damping by factors: give a --damping above 0"
+        } else if !matches!(options.solver.method, Method::Direct | Method::Cg) {
+            "is of exact scores: choose --solver direct or cg"
+        } else if options.normalise != Normalise::None || options.correction != Correction::None {
+            "is of plain scores: leave --normalise and --correction out"
+        } else {
+            return Ok(());
+        };
+        Err(Error::config("damping-path", reason))
+    }
+}
+
+/// λ · 10^(i/2), i from −6 to 6, smallest first.
+pub(super) fn grid(damping: f64) -> Vec<f64> {
+    let steps = DECADES * PER_DECADE;
+    let factor = |step: i32| 10f64.powf(f64::from(step) / f64::from(PER_DECADE));
+    (-steps..=steps)
+        .map(|step| damping * factor(step))
+        .collect()
+}
+
+/// Positions of `wanted` of `count` queries, evenly spaced; all where there are fewer.
+pub(super) fn sample(count: usize, wanted: usize) -> Vec<usize> {
+    let kept = wanted.min(count);
+    (0..kept).map(|place| place * count / kept).collect()
+}
+
+/// A query's most helpful images at one damping, and how its solve ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct TopImages {
+    /// Ids, most helpful first.
+    pub(super) ids: Vec<usize>,
+    /// Score of the first, in nats.
+    pub(super) score: f64,
+    pub(super) converged: bool,
+    pub(super) iterations: usize,
+}
+
+/// One query at one damping: a row of `damping_path.parquet`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct QueryPoint {
+    pub(super) query: usize,
+    pub(super) damping: f64,
+    pub(super) jaccard_next: Option<f64>,
+    pub(super) rbo_next: Option<f64>,
+    pub(super) jaccard_chosen: f64,
+    pub(super) rbo_chosen: f64,
+    pub(super) top_train: Option<usize>,
+    pub(super) top_score: f64,
+    pub(super) converged: bool,
+    pub(super) iterations: usize,
+}
+
+/// What the rankings of the sampled queries are like at one damping.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct DampingPoint {
+    /// λ
+    pub damping: f64,
+    /// Mean Jaccard index of the top k with those at the next larger damping; none at the largest.
+    pub jaccard_next: Option<f64>,
+    /// Mean rank-biased overlap with them.
+    pub rbo_next: Option<f64>,
+    /// Mean Jaccard index of the top k with those at the damping in use.
+    pub jaccard_chosen: f64,
+    /// Mean rank-biased overlap with them.
+    pub rbo_chosen: f64,
+    /// Median over the queries of the size of the most helpful image's score, in nats.
+    pub median_top_score: f64,
+    /// Share of the solves that reached the tolerance.
+    pub converged: f64,
+    /// Mean iterations of a solve; 0 where it was a factorisation.
+    pub iterations: f64,
+}
+
+/// How rankings and scores change with the damping: the record of `damping_path.csv` and of the picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DampingPath {
+    /// The damping in use.
+    pub damping: f64,
+    /// Queries in the sample.
+    pub query_count: usize,
+    /// Ranks that are compared, k.
+    pub ranks: usize,
+    /// Smallest damping first.
+    pub points: Vec<DampingPoint>,
+    /// A damping to use, and why.
+    pub suggestion: Suggestion,
+}
+
+/// Compares the lists `tops[damping][query]` with those of the next damping and with those at position `chosen`; rows
+/// damping by damping.
+pub(super) fn compare(
+    queries: &[usize],
+    dampings: &[f64],
+    chosen: usize,
+    tops: &[Vec<TopImages>],
+) -> Vec<QueryPoint> {
+    let mut rows = Vec::with_capacity(queries.len() * dampings.len());
+    for (at, &damping) in dampings.iter().enumerate() {
+        for (place, &query) in queries.iter().enumerate() {
+            let top = &tops[at][place];
+            let next = tops.get(at + 1).map(|next| &next[place].ids);
+            let in_use = &tops[chosen][place].ids;
+            rows.push(QueryPoint {
+                query,
+                damping,
+                jaccard_next: next.map(|next| jaccard(&top.ids, next)),
+                rbo_next: next.map(|next| rank_biased_overlap(&top.ids, next)),
+                jaccard_chosen: jaccard(&top.ids, in_use),
+                rbo_chosen: rank_biased_overlap(&top.ids, in_use),
+                top_train: top.ids.first().copied(),
+                top_score: top.score,
+                converged: top.converged,
+                iterations: top.iterations,
+            });
+        }
+    }
+    rows
+}
+
+impl DampingPath {
+    /// The means over the queries of `rows`, which stand damping by damping, all of the same `query_count`.
+    pub(super) fn of(damping: f64, ranks: usize, query_count: usize, rows: &[QueryPoint]) -> Self {
+        let points: Vec<DampingPoint> = rows.chunks(query_count.max(1)).map(point).collect();
+        Self {
+            damping,
+            query_count,
+            ranks,
+            suggestion: Suggestion::of(damping, &points),
+            points,
+        }
+    }
+}
+
+/// The means over one damping's rows.
+fn point(rows: &[QueryPoint]) -> DampingPoint {
+    let over = |value: fn(&QueryPoint) -> f64| mean(rows.iter().map(value)).unwrap_or(f64::NAN);
+    let mut sizes: Vec<f64> = rows.iter().map(|row| row.top_score.abs()).collect();
+    sizes.sort_by(f64::total_cmp);
+    let (low, high) = (sizes[(sizes.len() - 1) / 2], sizes[sizes.len() / 2]);
+    DampingPoint {
+        damping: rows[0].damping,
+        jaccard_next: mean(rows.iter().filter_map(|row| row.jaccard_next)),
+        rbo_next: mean(rows.iter().filter_map(|row| row.rbo_next)),
+        jaccard_chosen: over(|row| row.jaccard_chosen),
+        rbo_chosen: over(|row| row.rbo_chosen),
+        median_top_score: 0.5 * (low + high),
+        converged: over(|row| f64::from(u8::from(row.converged))),
+        iterations: over(|row| row.iterations as f64),
+    }
+}
