@@ -42,6 +42,29 @@ fn write_features(folder: &Path) {
 }
 
 #[test]
+fn the_commands_of_the_solvers_page_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let commands = commands(&std::fs::read_to_string(root.join("docs/solvers.md")).unwrap());
+    assert!(commands.len() >= 7, "{commands:?}");
+    let folder = tempfile::tempdir().unwrap();
+    write_features(folder.path());
+    for words in &commands {
+        let output = Command::cargo_bin("ascribe")
+            .unwrap()
+            .args(words)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "ascribe {}: {}",
+            words.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[test]
 fn the_readme_does_what_it_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let commands = commands(&std::fs::read_to_string(root.join("README.md")).unwrap());
