@@ -95,7 +95,10 @@ fn a_fitted_head_is_stored_and_gives_the_same_scores_when_read_back() {
     );
     assert_eq!(record["options"]["tolerance"], 1e-10);
     assert!(record["results"]["gradient_norm"].as_f64().unwrap() < 1e-9);
-    assert_eq!(printed["results"], record["results"]);
+    let mut results = record["results"].clone();
+    let plan = results.as_object_mut().unwrap().remove("plan").unwrap();
+    assert_eq!(plan["solves_for"], "train");
+    assert_eq!(printed["results"], results);
     for name in [
         "rankings.parquet",
         "train_rankings.parquet",
@@ -441,4 +444,60 @@ fn certified_ranks_carry_bounds_and_the_share_is_told() {
         };
         refused(folder.path(), &[certify, words].concat(), &[why]);
     }
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let folder = place();
+    let words = ["--l2", "0.01", "--dry-run", "--out", "never"];
+    let (code, out, err) = rank(folder.path(), &words);
+    assert_eq!(code, 0, "{err}");
+    for part in [
+        "solver direct: for 40 solves",
+        "solves for the train images",
+        "GFLOP/s",
+        "GiB",
+    ] {
+        assert!(out.contains(part), "{out}");
+    }
+    assert!(!folder.path().join("never").exists());
+    let (_, out, _) = rank(
+        folder.path(),
+        &[&words[..], &["--json", "--solver", "cg"]].concat(),
+    );
+    let plan: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&plan["method"], &plan["reason"]),
+        (&"cg".into(), &"as asked for".into())
+    );
+    refused(
+        folder.path(),
+        &["--l2", "0.01", "--memory", "1e-7"],
+        &["--memory: ", "too little"],
+    );
+    refused(
+        folder.path(),
+        &["--l2", "0.01", "--memory", "-1"],
+        &["--memory: -1"],
+    );
+    // Little memory: the same scores in smaller blocks.
+    let run = |out: &str, extra: &[&str]| {
+        let fixed = [
+            "--l2",
+            "0.01",
+            "--precision",
+            "f64",
+            "--scores",
+            "--solver",
+            "direct",
+        ];
+        let (code, _, err) = rank(
+            folder.path(),
+            &[&fixed[..], extra, &["--out", out]].concat(),
+        );
+        assert_eq!(code, 0, "{err}");
+        scores(folder.path(), out)
+    };
+    let (wide, narrow) = (run("wide", &[]), run("narrow", &["--memory", "1.5e-5"]));
+    assert!((&wide - &narrow).iter().all(|error| error.abs() < 1e-6));
 }

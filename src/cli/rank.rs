@@ -8,7 +8,9 @@ mod transferred;
 mod work;
 
 use crate::artefact::{Options, RunFolder};
-use crate::influence::{Correction, Grouping, Normalise, PathOptions, RankOptions};
+use crate::influence::{
+    Correction, GIB, Grouping, Normalise, PathOptions, Plan, ProblemSize, RankOptions, product_rate,
+};
 use crate::solve::{Method, Settings};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -22,6 +24,7 @@ const EXAMPLE: &str = "\
 Examples:
   ascribe rank --model robust --out robust-rank
   ascribe rank --train train.npz --test test.npz --head head.safetensors --l2 1e-3 --out run
+  ascribe rank --train train.npz --test test.npz --l2 1e-3 --dry-run --out run
 
 Scores are in nats, [query, train], positive = helpful: leaving that training image out is
 predicted to raise the query's loss by that much.
@@ -61,7 +64,7 @@ pub struct Rank {
     #[arg(long, value_enum, default_value_t = Curvature::Hessian)]
     curvature: Curvature,
     /// How systems are solved
-    #[arg(long, value_enum, default_value_t = Method::Direct)]
+    #[arg(long, value_enum, default_value_t = Method::Auto)]
     solver: Method,
     /// Relative residual at which cg and lissa stop (default: 1e-5 in f32, 1e-10 in f64)
     #[arg(long, value_name = "RESIDUAL", allow_negative_numbers = true)]
@@ -130,6 +133,12 @@ pub struct Rank {
         requires = "damping_path"
     )]
     path_queries: usize,
+    /// Most memory to use, in GiB: blocks are made to fit, and auto chooses by it (default: no limit)
+    #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
+    memory: Option<f64>,
+    /// Print what would be done (method, why, operations, seconds, bytes) and stop
+    #[arg(long)]
+    dry_run: bool,
     /// Write the full matrix too: scores.npy, f32 [query, train]
     #[arg(long)]
     scores: bool,
@@ -182,14 +191,44 @@ impl Rank {
                 ));
             }
         };
-        let options = self.rank_options(l2)?;
+        let mut options = self.rank_options(l2)?;
         options.check()?;
         if let Some(Grouping::File(path)) = &self.query_groups {
             material.add_groups(path)?;
         }
+        let plan = self.plan(&material, &mut options)?;
+        if self.dry_run {
+            println!("{}", work::describe(&plan, self.json));
+            return Ok(ExitCode::SUCCESS);
+        }
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
-        let run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
+        let mut run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
+        run.set_result("plan", &plan)?;
         work::fill(run, material, options, self.json)
+    }
+
+    /// Predicts the run, and settles method and blocks in the options.
+    fn plan(&self, material: &Material, options: &mut RankOptions) -> Result<Plan> {
+        let memory = match self.memory {
+            Some(gib) if !(gib.is_finite() && gib > 0.0) => {
+                let reason = format!("{gib} is not a number of GiB above 0");
+                return Err(Error::config("memory", reason));
+            }
+            memory => memory.map(|gib| gib * GIB),
+        };
+        let size = ProblemSize {
+            train: material.train.ids.len(),
+            test: material.test.ids.len(),
+            features: material.train.features.dims()[1],
+            classes: material.class_count,
+            train_queries: options.train_queries,
+            double: options.precision == DType::F64,
+        };
+        let rate = product_rate(options.precision)?;
+        let (plan, blocks) = size.plan(options.solver.method, memory, rate)?;
+        options.solver.method = plan.method;
+        options.blocks = Some(blocks);
+        Ok(plan)
     }
 
     fn rank_options(&self, l2: f64) -> Result<RankOptions> {
@@ -284,6 +323,7 @@ impl Rank {
             ("query-groups", json!(self.query_groups)),
             ("damping-path", json!(self.damping_path)),
             ("path-queries", json!(self.path_queries)),
+            ("memory", json!(self.memory)),
             ("scores", json!(self.scores)),
             ("skip-train", json!(self.skip_train)),
             ("out", json!(self.out)),

@@ -23,7 +23,6 @@ pub use suggestion::{AGREEMENT, CONVERGED, Suggestion};
 
 use super::{Normalise, RankOptions};
 use crate::influence::Correction;
-use crate::solve::Method;
 use crate::{Error, Result};
 use overlap::mean;
 use serde::Serialize;
@@ -63,7 +62,7 @@ impl PathOptions {
         }
         let reason = if options.damping.is_nan() || options.damping <= 0.0 {
             "varies the damping by factors: give a --damping above 0"
-        } else if !matches!(options.solver.method, Method::Direct | Method::Cg) {
+        } else if !options.solver.method.is_exact() {
             "is of exact scores: choose --solver direct or cg"
         } else if options.normalise != Normalise::None || options.correction != Correction::None {
             "is of plain scores: leave --normalise and --correction out"

@@ -103,7 +103,7 @@ impl RankOptions {
         };
         let reason = if ranks == 0 {
             "0 ranks need no proof; give a number or leave it out"
-        } else if !matches!(self.solver.method, Method::Direct | Method::Cg) {
+        } else if !self.solver.method.is_exact() {
             "proves ranks of exact scores: choose --solver direct or cg"
         } else if self.normalise != Normalise::None || self.correction != Correction::None {
             "is of plain scores: leave --normalise and --correction out"

@@ -40,6 +40,8 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
+    /// Whichever of direct and cg takes fewer operations and fits into memory
+    Auto,
     /// Cholesky factorisation of the whole matrix
     Direct,
     /// Conjugate gradients, all right-hand sides at once, preconditioned by EK-FAC
@@ -54,6 +56,13 @@ pub enum Method {
     Arnoldi,
     /// Approximation: the pseudo-inverse of the undamped curvature without its small eigenvalues
     Pinv,
+}
+
+impl Method {
+    /// Whether scores are those of the exact inverse, up to a tolerance.
+    pub fn is_exact(self) -> bool {
+        matches!(self, Self::Auto | Self::Direct | Self::Cg)
+    }
 }
 
 /// A method for A x = b, with its settings.

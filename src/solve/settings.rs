@@ -56,7 +56,8 @@ impl Settings {
     pub fn solver(&self, precision: DType) -> Box<dyn Solver> {
         let tolerance = self.effective_tolerance(precision);
         match self.method {
-            Method::Direct => Box::new(Direct),
+            // A plan resolves `auto` before it comes to solving; where none did, a factor is the safe choice.
+            Method::Direct | Method::Auto => Box::new(Direct),
             Method::Cg => Box::new(Cg {
                 tolerance,
                 iterations: self.iterations,

@@ -4,7 +4,7 @@ use super::material::Material;
 use super::path;
 use crate::artefact::{RunFolder, write_atomically};
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
-use crate::influence::{Progress, RankJob, RankOptions, RankSummary, SIGN, Solves};
+use crate::influence::{GIB, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves};
 use crate::solve::Newton;
 use crate::{Error, Result};
 use candle_core::{DType, Device};
@@ -58,6 +58,23 @@ pub(super) fn fill(
     summary.solves.iter().for_each(warn);
     let failed = (summary.solves.iter()).any(|solves| solves.first_failure().is_some());
     Ok(ExitCode::from(if failed { 3 } else { 0 }))
+}
+
+/// A plan in words, or as JSON.
+pub(super) fn describe(plan: &Plan, as_json: bool) -> String {
+    if as_json {
+        return json!(plan).to_string();
+    }
+    format!(
+        "solver {}: {}\nsolves for the {} images\n{:.3} TFLOP at {:.0} GFLOP/s: about {:.1} s\nabout {:.2} GiB of memory",
+        json!(plan.method).as_str().unwrap_or_default(),
+        plan.reason,
+        plan.solves_for,
+        plan.operations / 1e12,
+        plan.rate / 1e9,
+        plan.seconds,
+        plan.bytes / GIB,
+    )
 }
 
 fn print(summary: &RankSummary, folder: &Path) {

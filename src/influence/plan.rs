@@ -1,0 +1,260 @@
+//! What a run will cost before it runs: operations, seconds, bytes; and which method `auto` takes.
+//!
+//! With w = C − 1, e = d + 1, p = w·e parameters, n training images, s right-hand sides and m queries:
+//!
+//! | part | operations |
+//! |---|---|
+//! | Kronecker axes | n·e² + 10·e³ |
+//! | matrix and factor (`direct`) | w(w + 1)/2 · e²·n + p³/3 |
+//! | solves (`direct`) | s·(2p² + 4np), the residual included |
+//! | solves (`cg`) | s·25·4np: EK-FAC takes some 25 iterations to 1e-5 |
+//! | scores | 2p·n·m |
+//!
+//! Seconds are operations over the rate of a matrix product measured on the spot, times 1.2: the kernels reach about 0.85
+//! of it (`benches/head.rs`). Bytes are those of the features in both axes, the factor, and six blocks of solutions.
+
+use super::BlockSizes;
+use crate::solve::{LARGEST, Method};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use std::time::Instant;
+
+/// Iterations that EK-FAC preconditioned conjugate gradients are taken to need.
+const ITERATIONS: f64 = 25.0;
+/// Blocks of solutions that are alive at once: right-hand sides, solutions, products, residuals and copies.
+const BLOCKS: f64 = 6.0;
+/// How much longer a run takes than its operations at the rate of a matrix product.
+const OVERHEAD: f64 = 1.2;
+
+/// The size of a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProblemSize {
+    /// n
+    pub train: usize,
+    /// Test queries.
+    pub test: usize,
+    /// d
+    pub features: usize,
+    /// C
+    pub classes: usize,
+    /// Whether the training images are queries too.
+    pub train_queries: bool,
+    /// Whether arithmetic is f64.
+    pub double: bool,
+}
+
+/// What a run is predicted to take.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Plan {
+    /// The method.
+    pub method: Method,
+    /// Why this one.
+    pub reason: String,
+    /// Which images are solved for: `train` or `test`.
+    pub solves_for: &'static str,
+    /// Floating-point operations.
+    pub operations: f64,
+    /// Of a matrix product in the same precision, measured, in operations a second.
+    pub rate: f64,
+    /// Predicted.
+    pub seconds: f64,
+    /// Predicted peak.
+    pub bytes: f64,
+}
+
+impl ProblemSize {
+    /// p
+    pub fn parameters(&self) -> f64 {
+        (self.classes.saturating_sub(1) * (self.features + 1)) as f64
+    }
+
+    fn solves(&self) -> (&'static str, f64) {
+        if self.train_queries || self.train <= self.test {
+            ("train", self.train as f64)
+        } else {
+            ("test", self.test as f64)
+        }
+    }
+
+    fn operations(&self, method: Method) -> f64 {
+        let (n, p) = (self.train as f64, self.parameters());
+        let (e, w) = (
+            (self.features + 1) as f64,
+            self.classes.saturating_sub(1) as f64,
+        );
+        let (_, solves) = self.solves();
+        let queries = (self.test + if self.train_queries { self.train } else { 0 }) as f64;
+        let product = 4.0 * n * p;
+        let solving = match method {
+            Method::Direct | Method::Auto => {
+                let factor = w * (w + 1.0) / 2.0 * e * e * n + p.powi(3) / 3.0;
+                factor + solves * (2.0 * p * p + product)
+            }
+            Method::Cg | Method::Lissa => solves * ITERATIONS * product,
+            Method::Ekfac | Method::Identity => 0.0,
+            Method::Arnoldi | Method::Pinv => 200.0 * product,
+        };
+        n * e * e + 10.0 * e.powi(3) + solving + 2.0 * p * n * queries
+    }
+
+    fn width(&self) -> f64 {
+        if self.double { 8.0 } else { 4.0 }
+    }
+
+    /// Bytes that are needed whatever the blocks.
+    fn fixed_bytes(&self, method: Method) -> f64 {
+        let rows = ((self.train + self.test) * (self.features + 1)) as f64;
+        let matrix = match method {
+            // The factor is f32 but for small f64 problems.
+            Method::Direct | Method::Auto => 4.0 * self.parameters().powi(2),
+            _ => 0.0,
+        };
+        3.0 * self.width() * rows + matrix
+    }
+
+    fn block_bytes(&self, blocks: BlockSizes) -> f64 {
+        let solved = blocks.solved.min(self.solves().1 as usize) as f64;
+        let gradients = blocks.gradients as f64;
+        self.width() * self.parameters() * (BLOCKS * solved + 2.0 * gradients)
+    }
+
+    /// The plan for `method`, `auto` resolved, in at most `memory` bytes; and the blocks that fit.
+    ///
+    /// # Errors
+    /// Too little memory for the method, or for any.
+    pub fn plan(
+        &self,
+        method: Method,
+        memory: Option<f64>,
+        rate: f64,
+    ) -> Result<(Plan, BlockSizes)> {
+        let (method, reason) = match method {
+            Method::Auto => self.choose(memory),
+            other => (other, "as asked for".to_owned()),
+        };
+        let blocks = self.blocks(method, memory)?;
+        let operations = self.operations(method);
+        let plan = Plan {
+            method,
+            reason,
+            solves_for: self.solves().0,
+            operations,
+            rate,
+            seconds: OVERHEAD * operations / rate,
+            bytes: self.fixed_bytes(method) + self.block_bytes(blocks),
+        };
+        Ok((plan, blocks))
+    }
+
+    fn choose(&self, memory: Option<f64>) -> (Method, String) {
+        let (direct, cg) = (self.operations(Method::Direct), self.operations(Method::Cg));
+        let (_, solves) = self.solves();
+        if self.parameters() > LARGEST as f64 {
+            let reason = format!("a factor of {} parameters is too large", self.parameters());
+            (Method::Cg, reason)
+        } else if memory.is_some_and(|memory| self.fixed_bytes(Method::Direct) > 0.9 * memory) {
+            (Method::Cg, "the factor does not fit into --memory".into())
+        } else if direct <= cg {
+            let reason = format!(
+                "for {solves} solves one factor takes {:.2} of the operations of cg",
+                direct / cg
+            );
+            (Method::Direct, reason)
+        } else {
+            let reason = format!(
+                "for {solves} solves cg takes {:.2} of the operations of a factor",
+                cg / direct
+            );
+            (Method::Cg, reason)
+        }
+    }
+
+    /// The usual blocks, or smaller ones that fit.
+    fn blocks(&self, method: Method, memory: Option<f64>) -> Result<BlockSizes> {
+        let usual = BlockSizes::for_parameters(self.parameters() as usize);
+        let Some(memory) = memory else {
+            return Ok(usual);
+        };
+        let row = self.width() * self.parameters();
+        let rows = (memory - self.fixed_bytes(method)) / row;
+        let least = BLOCKS + 2.0;
+        if rows < least {
+            let needed = (self.fixed_bytes(method) + least * row) / GIB;
+            let reason = format!(
+                "{:.3} GiB are too little for {method:?}, which needs {needed:.3}; give more, or choose another --solver",
+                memory / GIB
+            );
+            return Err(Error::config("memory", reason));
+        }
+        // Three quarters for solutions, a quarter for gradients.
+        Ok(BlockSizes {
+            solved: usual.solved.min((0.75 * rows / BLOCKS).max(1.0) as usize),
+            gradients: usual.gradients.min((0.25 * rows / 2.0).max(1.0) as usize),
+        })
+    }
+}
+
+/// Bytes in a GiB.
+pub const GIB: f64 = (1u64 << 30) as f64;
+
+/// Operations a second of a matrix product of 1,024 × 1,024, the fastest of three.
+///
+/// # Errors
+/// A tensor operation failed.
+pub fn product_rate(dtype: DType) -> Result<f64> {
+    const SIZE: usize = 1024;
+    let matrix = Tensor::ones((SIZE, SIZE), dtype, &Device::Cpu)?;
+    let mut fastest = f64::INFINITY;
+    for _ in 0..3 {
+        let started = Instant::now();
+        matrix.matmul(&matrix)?;
+        fastest = fastest.min(started.elapsed().as_secs_f64());
+    }
+    Ok(2.0 * (SIZE as f64).powi(3) / fastest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAPER: ProblemSize = ProblemSize {
+        train: 3200,
+        test: 10_000,
+        features: 2048,
+        classes: 10,
+        train_queries: false,
+        double: false,
+    };
+
+    #[test]
+    fn the_papers_job_takes_six_teraflop_and_a_factor() {
+        let (plan, _) = PAPER.plan(Method::Auto, None, 1e11).unwrap();
+        assert_eq!((plan.method, plan.solves_for), (Method::Direct, "train"));
+        // 0.6 + 2.1 + 2.2 + 1.2 for the cheapest route, 0.9 for the residuals and axes.
+        assert!((plan.operations / 1e12 - 7.0).abs() < 0.2, "{plan:?}");
+        assert!((plan.bytes / 1e9 - 2.6).abs() < 0.4, "{plan:?}");
+        let few = ProblemSize { test: 10, ..PAPER };
+        let (plan, _) = few.plan(Method::Auto, None, 1e11).unwrap();
+        assert_eq!((plan.method, plan.solves_for), (Method::Cg, "test"));
+    }
+
+    #[test]
+    fn little_memory_makes_smaller_blocks_then_another_method_then_an_error() {
+        let usual = PAPER.plan(Method::Auto, None, 1e11).unwrap().1;
+        let (plan, blocks) = PAPER.plan(Method::Auto, Some(2.0 * GIB), 1e11).unwrap();
+        assert!(plan.method == Method::Direct && blocks.solved < usual.solved);
+        assert!(plan.bytes <= 2.0 * GIB, "{plan:?}");
+        let (plan, _) = PAPER.plan(Method::Auto, Some(1.0 * GIB), 1e11).unwrap();
+        assert_eq!(plan.method, Method::Cg);
+        assert!(
+            plan.reason.contains("--memory") && plan.bytes <= GIB,
+            "{plan:?}"
+        );
+        let message = |method| {
+            let planned = PAPER.plan(method, Some(0.2 * GIB), 1e11);
+            planned.unwrap_err().to_string()
+        };
+        assert!(message(Method::Auto).starts_with("--memory: 0.200 GiB are too little for Cg"));
+        assert!(message(Method::Direct).contains("choose another --solver"));
+    }
+}
