@@ -5,6 +5,7 @@ use super::*;
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::{Examples, FeatureSet};
 use crate::operator::{Damped, HeadHessian, Vectors};
+use crate::solve::Method;
 use crate::solve::{Direct, Settings, ShiftedCg, Solver};
 use candle_core::{DType, Device, Tensor};
 
