@@ -41,18 +41,12 @@ fn write_features(folder: &Path) {
     }
 }
 
-#[test]
-fn the_commands_of_the_solvers_page_run() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let commands = commands(&std::fs::read_to_string(root.join("docs/solvers.md")).unwrap());
-    assert!(commands.len() >= 7, "{commands:?}");
-    let folder = tempfile::tempdir().unwrap();
-    write_features(folder.path());
-    for words in &commands {
+fn run_all(commands: &[Vec<String>], folder: &Path) {
+    for words in commands {
         let output = Command::cargo_bin("ascribe")
             .unwrap()
             .args(words)
-            .current_dir(folder.path())
+            .current_dir(folder)
             .output()
             .unwrap();
         assert!(
@@ -65,26 +59,23 @@ fn the_commands_of_the_solvers_page_run() {
 }
 
 #[test]
+fn the_commands_of_the_solvers_page_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let commands = commands(&std::fs::read_to_string(root.join("docs/solvers.md")).unwrap());
+    assert!(commands.len() >= 7, "{commands:?}");
+    let folder = tempfile::tempdir().unwrap();
+    write_features(folder.path());
+    run_all(&commands, folder.path());
+}
+
+#[test]
 fn the_readme_does_what_it_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let commands = commands(&std::fs::read_to_string(root.join("README.md")).unwrap());
     assert!(commands.len() >= 7, "{commands:?}");
     let folder = tempfile::tempdir().unwrap();
     write_features(folder.path());
-    for words in &commands {
-        let output = Command::cargo_bin("ascribe")
-            .unwrap()
-            .args(words)
-            .current_dir(folder.path())
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "ascribe {}: {}",
-            words.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
+    run_all(&commands, folder.path());
     let demo = folder.path().join("ascribe-demo");
     for stem in ["figure5", "figure6"] {
         for format in ["svg", "png", "csv"] {

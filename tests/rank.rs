@@ -501,3 +501,45 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let (wide, narrow) = (run("wide", &[]), run("narrow", &["--memory", "1.5e-5"]));
     assert!((&wide - &narrow).iter().all(|error| error.abs() < 1e-6));
 }
+
+#[test]
+fn a_killed_run_goes_on_in_its_folder_to_the_same_result() {
+    use std::time::{Duration, Instant};
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("train.npz"), &features(1200, 60, 0.0));
+    write(&folder.path().join("test.npz"), &features(1500, 60, 0.5));
+    let words = ["--l2", "0.01", "--certify", "20", "--out"];
+    let (code, _, err) = rank(folder.path(), &[&words[..], &["whole"]].concat());
+    assert_eq!(code, 0, "{err}");
+    let program = assert_cmd::cargo::cargo_bin("ascribe");
+    let mut killed = std::process::Command::new(program)
+        .current_dir(folder.path())
+        .args(["rank", "--train", "train.npz", "--test", "test.npz"])
+        .args(words)
+        .arg("killed")
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while !folder.path().join("killed/run.json").exists()
+        && started.elapsed() < Duration::from_secs(60)
+    {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    killed.kill().unwrap();
+    assert!(
+        !killed.wait().unwrap().success(),
+        "it ended before it could be killed"
+    );
+    assert!(!folder.path().join("killed/rankings.parquet").exists());
+    let (code, _, err) = rank(folder.path(), &[&words[..], &["killed"]].concat());
+    assert_eq!(code, 0, "{err}");
+    for file in [
+        "rankings.parquet",
+        "train_rankings.parquet",
+        "self_influence.parquet",
+    ] {
+        let bytes = |run: &str| std::fs::read(folder.path().join(run).join(file)).unwrap();
+        assert!(bytes("whole") == bytes("killed"), "{file}");
+    }
+}
