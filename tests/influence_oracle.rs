@@ -7,7 +7,7 @@ use ascribe::influence::{
     BlockSizes, Examples, FeatureSet, Normalise, Provenance, Queries, ScoreMatrix, Scoring,
 };
 use ascribe::operator::{Damped, HeadHessian, LinearOperator};
-use ascribe::solve::{Cg, Direct, Newton, Solver};
+use ascribe::solve::{Cg, Direct, Identity, Newton, Solver};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, Array2, ArrayView1, Axis, concatenate, s};
 use std::sync::LazyLock;
@@ -386,6 +386,22 @@ fn digits_scores_equal_the_oracle_in_both_precisions() {
         );
         assert!(error < if dtype == DType::F64 { 1e-10 } else { 1e-4 });
         assert!(lowest >= 0.9999 && shared >= 0.999);
+    }
+}
+
+#[test]
+fn identity_is_the_dot_product_of_the_gradients_on_either_side() {
+    let (train, queries) = (made_up(90, 7, 4, 0.0), made_up(40, 7, 4, 0.5));
+    let head = fit(&train, 4, 0.02);
+    // With all curvature in λ = 1e9 the damped inverse is the identity divided by it.
+    let expected = oracle::scores(&head, &train, &queries, 0.0, 1e9) * 1e9;
+    for by_training in [false, true] {
+        let settings = Settings {
+            by_training,
+            ..Settings::new(&Identity, DType::F64, 0.02, 0.1)
+        };
+        let error = relative_error(&settings.scores(&head, &train, &queries), &expected);
+        assert!(error < 1e-8, "{error:e}");
     }
 }
 

@@ -146,4 +146,20 @@ impl Examples {
             right: self.right.clone(),
         }
     }
+
+    /// Inner products of the gradients of the rows in `range` with those of `other` in `columns`: (R Rᵀ) ∘ (A Aᵀ), 2(w + d + 1)
+    /// operations each where gradients written out would take 2w(d + 1).
+    pub(super) fn gradient_products(
+        &self,
+        range: Range<usize>,
+        other: &Self,
+        columns: Range<usize>,
+    ) -> Result<Tensor> {
+        let product = |left: &Tensor, right: &Tensor| -> Result<Tensor> {
+            let left = left.narrow(0, range.start, range.len())?;
+            let right = right.narrow(0, columns.start, columns.len())?;
+            Ok(left.matmul(&right.t()?)?)
+        };
+        Ok((product(&self.left, &other.left)? * product(&self.right, &other.right)?)?)
+    }
 }

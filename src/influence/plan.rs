@@ -8,7 +8,7 @@
 //! | matrix and factor (`direct`) | w(w + 1)/2 · e²·n + p³/3 |
 //! | solves (`direct`) | s·(2p² + 4np), the residual included |
 //! | solves (`cg`) | s·25·4np: EK-FAC takes some 25 iterations to 1e-5 |
-//! | scores | 2p·n·m |
+//! | scores | 2p·n·m; `identity` 2(w + e)·n·m |
 //!
 //! Seconds are operations over the rate of a matrix product measured on the spot, times 1.2: the kernels reach about 0.85
 //! of it (`benches/head.rs`). Bytes are those of the features in both axes, the factor, and six blocks of solutions.
@@ -94,7 +94,12 @@ impl ProblemSize {
             Method::Ekfac | Method::Identity => 0.0,
             Method::Arnoldi | Method::Pinv => 200.0 * product,
         };
-        n * e * e + 10.0 * e.powi(3) + solving + 2.0 * p * n * queries
+        // Without curvature a score is a product of two short dot products.
+        let score = match method {
+            Method::Identity => 2.0 * (w + e),
+            _ => 2.0 * p,
+        };
+        n * e * e + 10.0 * e.powi(3) + solving + score * n * queries
     }
 
     fn width(&self) -> f64 {

@@ -79,15 +79,11 @@ impl Scoring<'_> {
             let (sources, solved) = self.solve(examples, rows.clone(), "query", &mut reports)?;
             let lengths = self.normalise.query_factors(&sources)?;
             for columns in ranges(training.count(), self.blocks.gradients) {
-                let gradients = Vectors::new(training.gradients(columns.clone())?)?;
-                let products = solved.tensor().matmul(&gradients.tensor().t()?)?;
+                let (products, scales) =
+                    self.products(&solved, examples, rows.clone(), &columns)?;
                 let factors = Factors {
                     queries: lengths.as_deref(),
-                    training: &self.normalise.training_factors(
-                        &gradients,
-                        &gradients,
-                        training.count(),
-                    )?,
+                    training: &scales,
                 };
                 set.write(rows.clone(), columns, &factors.times(products)?, None)?;
             }
@@ -115,6 +111,31 @@ impl Scoring<'_> {
         Ok(reports)
     }
 
+    /// Whether scores are gradient dot products and nothing else, so that no gradient need be written out.
+    fn is_plain_product(&self) -> bool {
+        self.inverse.is_identity() && self.normalise == Normalise::None
+    }
+
+    /// Products of solved queries with the training gradients in `columns`, and the training images' factors.
+    fn products(
+        &self,
+        solved: &Vectors,
+        queries: &Examples,
+        rows: Range<usize>,
+        columns: &Range<usize>,
+    ) -> Result<(Tensor, Vec<f64>)> {
+        let training = self.training;
+        if self.is_plain_product() {
+            let products = queries.gradient_products(rows, training, columns.clone())?;
+            return Ok((products, vec![1.0; columns.len()]));
+        }
+        let gradients = Vectors::new(training.gradients(columns.clone())?)?;
+        let count = training.count();
+        let scales = (self.normalise).training_factors(&gradients, &gradients, count)?;
+        let products = solved.tensor().matmul(&gradients.tensor().t()?)?;
+        Ok((products, scales))
+    }
+
     /// Solves for the training images in `columns` and scores every query against them.
     fn training_block(
         &self,
@@ -130,14 +151,22 @@ impl Scoring<'_> {
         let solved = solved.tensor().t()?;
         for set in sets {
             for rows in ranges(set.queries.examples.count(), self.blocks.gradients) {
-                let gradients = Vectors::new(set.queries.examples.gradients(rows.clone())?)?;
-                let lengths = self.normalise.query_factors(&gradients)?;
+                let queries = set.queries.examples;
+                let (products, lengths) = if self.is_plain_product() {
+                    let columns = columns.clone();
+                    let products =
+                        queries.gradient_products(rows.clone(), self.training, columns)?;
+                    (products, None)
+                } else {
+                    let gradients = Vectors::new(queries.gradients(rows.clone())?)?;
+                    let lengths = self.normalise.query_factors(&gradients)?;
+                    (gradients.tensor().matmul(&solved)?, lengths)
+                };
                 let factors = Factors {
                     queries: lengths.as_deref(),
                     training: &factors,
                 };
-                let products = factors.times(gradients.tensor().matmul(&solved)?)?;
-                set.write(rows, columns.clone(), &products, None)?;
+                set.write(rows, columns.clone(), &factors.times(products)?, None)?;
             }
         }
         Ok(())

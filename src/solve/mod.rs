@@ -90,6 +90,11 @@ pub trait Inverse {
         self.solve(right_hand_sides)
     }
 
+    /// Whether the inverse leaves every vector as it is: scores are then products of two small matrix products.
+    fn is_identity(&self) -> bool {
+        false
+    }
+
     /// What the preparation found, by name: eigenpairs kept, steps taken.
     fn notes(&self) -> Vec<(&'static str, f64)> {
         Vec::new()
