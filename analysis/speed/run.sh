@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ascribe and its peers on one job in one sitting: 3,200 training images × 10,000 queries, d = 2,048, ten classes,
+# Ascribe and its peers on one job in one go: 3,200 training images × 10,000 queries, d = 2,048, ten classes,
 # damping 1e-3. README.md says what was seen.
 #
 # usage: PYTHON=python-with-the-peers BENCH=folder analysis/speed/run.sh
