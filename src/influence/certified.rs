@@ -6,7 +6,7 @@
 //!
 //! Refinement goes on while a sample of the queries has ranks that are not certified and bounds still fall.
 
-use super::scores::{Set, not_finite, ranges};
+use super::scores::{Set, evenly_spaced, not_finite, ranges};
 use super::{
     BlockSizes, CertifiedRanks, EqualImages, ErrorBounds, Examples, Provenance, Queries, ScoreSink,
 };
@@ -183,10 +183,9 @@ impl Certification<'_> {
         solved: &Solved,
         queries: &Examples,
     ) -> Result<bool> {
-        let count = queries.count().min(SAMPLE);
-        let positions: Vec<u32> = (0..count)
-            .map(|i| (i * queries.count() / count) as u32)
-            .collect();
+        let positions = evenly_spaced(queries.count(), SAMPLE);
+        let count = positions.len();
+        let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
         let gradients = Vectors::new(queries.gradients_at(&positions)?)?;
         let products = solved.products(gradients.tensor())?;
         let errors = self.errors(solved, training.count());

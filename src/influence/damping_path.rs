@@ -82,12 +82,6 @@ pub(super) fn grid(damping: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Positions of `wanted` of `count` queries, evenly spaced; all where there are fewer.
-pub(super) fn sample(count: usize, wanted: usize) -> Vec<usize> {
-    let kept = wanted.min(count);
-    (0..kept).map(|place| place * count / kept).collect()
-}
-
 /// A query's most helpful images at one damping, and how its solve ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TopImages {

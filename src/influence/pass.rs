@@ -125,13 +125,8 @@ impl Pass<'_> {
         train: &mut Outputs,
     ) -> Result<Solves> {
         let options = &self.job.options;
-        let exact;
-        let sides = if options.precision == DType::F64 {
-            self.sides
-        } else {
-            exact = self.sides.again(self.job, DType::F64)?;
-            &exact
-        };
+        let exact = self.exact_sides()?;
+        let sides = exact.as_ref().unwrap_or(self.sides);
         let hessian = sides.hessian(options.l2)?;
         let operator = Damped::new(&hessian, options.damping)?;
         let smallest = options.l2 + options.damping;
@@ -150,6 +145,14 @@ impl Pass<'_> {
         let sets = std::iter::once(test).chain(train).collect();
         let reports = certification.score_by_training(&sides.train, sets, self.provenance)?;
         Ok(solves("train", &sides.train, reports))
+    }
+
+    /// Both sides in f64, where they are not already.
+    pub(super) fn exact_sides(&self) -> Result<Option<Sides>> {
+        if self.job.options.precision == DType::F64 {
+            return Ok(None);
+        }
+        self.sides.again(self.job, DType::F64).map(Some)
     }
 
     /// Whether solving for the queries is less work: the training images need solves of their own as queries.

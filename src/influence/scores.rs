@@ -231,6 +231,12 @@ pub(super) fn ranges(count: usize, size: usize) -> impl Iterator<Item = Range<us
         .map(move |start| start..count.min(start + size))
 }
 
+/// Positions of `wanted` of `count` rows, evenly spaced; all where there are fewer.
+pub(super) fn evenly_spaced(count: usize, wanted: usize) -> Vec<usize> {
+    let kept = wanted.min(count);
+    (0..kept).map(|place| place * count / kept).collect()
+}
+
 /// A set of queries at work.
 pub(super) struct Set<'a, 'b> {
     header: ScoreHeader,

@@ -5,9 +5,10 @@
 //! block of queries serves all dampings ([`ShiftedCg`]). The former is exact however small the damping; the latter needs
 //! about as many iterations as the square root of the condition number at the smallest.
 
-use super::{DampingPath, PathOptions, TopImages, compare, grid, sample, table};
+use super::{DampingPath, PathOptions, TopImages, compare, grid, table};
 use crate::influence::job::Sides;
 use crate::influence::pass::Pass;
+use crate::influence::scores::evenly_spaced;
 use crate::influence::scores::{not_finite, ranges};
 use crate::influence::{
     Examples, Progress, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks,
@@ -38,17 +39,12 @@ impl Pass<'_> {
             return Ok(None);
         };
         progress.stage("damping path")?;
-        let exact;
-        let sides = if options.precision == DType::F64 {
-            self.sides
-        } else {
-            exact = self.sides.again(self.job, DType::F64)?;
-            &exact
-        };
+        let exact = self.exact_sides()?;
+        let sides = exact.as_ref().unwrap_or(self.sides);
         let dampings = grid(options.damping);
         let hessian = sides.hessian(options.l2)?;
         let sweep = self.sweep(path, sides, &hessian, &dampings);
-        let positions = sample(sides.test.count(), path.queries);
+        let positions = evenly_spaced(sides.test.count(), path.queries);
         let tops = sweep.tops(&positions)?;
         let ids: Vec<usize> = positions.iter().map(|&at| sides.test.ids()[at]).collect();
         let rows = compare(&ids, &dampings, dampings.len() / 2, &tops);

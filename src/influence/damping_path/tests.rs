@@ -3,6 +3,7 @@
 use super::sweep::Sweep;
 use super::*;
 use crate::derivative::head::SoftmaxHead;
+use crate::influence::scores::evenly_spaced;
 use crate::influence::{Examples, FeatureSet};
 use crate::operator::{Damped, HeadHessian, Vectors};
 use crate::solve::Method;
@@ -122,9 +123,9 @@ fn the_grid_holds_the_damping_in_use_and_the_sample_is_even() {
             .windows(2)
             .all(|pair| (pair[1] / pair[0] - 10f64.sqrt()).abs() < 1e-9)
     );
-    assert_eq!(sample(10, 4), [0, 2, 5, 7]);
-    assert_eq!(sample(3, 100), [0, 1, 2]);
-    assert!(sample(0, 5).is_empty());
+    assert_eq!(evenly_spaced(10, 4), [0, 2, 5, 7]);
+    assert_eq!(evenly_spaced(3, 100), [0, 1, 2]);
+    assert!(evenly_spaced(0, 5).is_empty());
 }
 
 fn wave(rows: usize, columns: usize, frequency: f64) -> Tensor {
