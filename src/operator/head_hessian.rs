@@ -114,7 +114,7 @@ impl HeadHessian {
             .map(move |start| start..count.min(start + size))
     }
 
-    /// Σ_i over all chunks for `vectors` `[k·w, d + 1]`, before the division by n.
+    /// (1/n) Σ_i over all chunks for `vectors` `[k·w, d + 1]`.
     fn data_product(&self, vectors: &Tensor) -> Result<Tensor> {
         match (vectors.device().is_cpu(), vectors.dtype()) {
             (true, DType::F32) => self.data_product_on_host::<f32>(vectors),
@@ -128,6 +128,7 @@ impl HeadHessian {
         let (rows, columns) = vectors.dims2()?;
         let vectors = vectors.contiguous()?;
         let mut sum = vec![T::from_f64(0.0); rows * columns];
+        let mean = T::from_f64(1.0 / self.count() as f64);
         let mut directions = Vec::new();
         for chunk in self.chunks(self.row_chunk) {
             let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
@@ -152,7 +153,7 @@ impl HeadHessian {
                     Accum::Add,
                     MatRef::from_column_major_slice(inputs, columns, chunk.len()),
                     MatRef::from_row_major_slice(&directions, chunk.len(), rows),
-                    T::from_f64(1.0),
+                    mean,
                     Par::rayon(0),
                 );
                 Ok(())
@@ -173,7 +174,8 @@ impl HeadHessian {
                 Some(sum) => (sum + part)?,
             });
         }
-        sum.map_or_else(|| Ok(vectors.zeros_like()?), Ok)
+        let sum = sum.map_or_else(|| vectors.zeros_like(), Ok)?;
+        Ok((sum / self.count() as f64)?)
     }
 
     /// All blocks (c, e ≤ c), and l2 on the diagonal.
@@ -229,13 +231,14 @@ impl LinearOperator for HeadHessian {
             let product = self.data_product(&matrix)?;
             products.push(Vectors::new(product.reshape((rows.count(), self.size()))?)?);
         }
-        let mean = vec![1.0 / self.count() as f64; vectors.count()];
-        // l2·V + product/n in one pass.
-        let term = match self.l2 {
-            0.0 => vectors.zeros_like()?,
-            l2 => vectors.scaled(&vec![l2; vectors.count()])?,
+        let product = match products.len() {
+            1 => products.remove(0),
+            _ => Vectors::concatenate(&products)?,
         };
-        term.add_scaled(&mean, &Vectors::concatenate(&products)?)
+        match self.l2 {
+            0.0 => Ok(product),
+            l2 => product.add_scaled(&vec![l2; vectors.count()], vectors),
+        }
     }
 
     fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
