@@ -6,6 +6,7 @@
 
 mod arnoldi;
 mod cg;
+mod cholesky;
 mod diagonal;
 mod direct;
 mod lanczos;
@@ -13,9 +14,9 @@ mod lissa;
 mod newton;
 mod outcome;
 mod pinv;
+mod preconditioner;
 mod refinement;
 mod settings;
-mod shifted;
 mod spectral;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,6 @@ pub use outcome::Outcome;
 pub use pinv::Pinv;
 pub use refinement::{Bounded, Refinement};
 pub use settings::Settings;
-pub use shifted::ShiftedCg;
 
 use crate::operator::{LinearOperator, Structure, Vectors};
 use crate::{Error, Result};
@@ -81,6 +81,15 @@ pub trait Inverse {
     /// # Errors
     /// Another size than the operator's, or a tensor operation failed; a solve that does not succeed is an outcome.
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution>;
+
+    /// The same from a first guess x `[k, p]`; methods that do not iterate have no use for it.
+    ///
+    /// # Errors
+    /// As for [`Inverse::solve`].
+    fn solve_from(&self, right_hand_sides: &Vectors, start: &Vectors) -> Result<Solution> {
+        let _ = start;
+        self.solve(right_hand_sides)
+    }
 
     /// The same where somebody else measures the residual: a step of refinement.
     ///
