@@ -30,6 +30,7 @@ pub use lissa::Lissa;
 pub use newton::{Fit, Newton};
 pub use outcome::Outcome;
 pub use pinv::Pinv;
+pub use preconditioner::strong_parameters;
 pub use refinement::{Bounded, Refinement};
 pub use settings::Settings;
 
@@ -44,7 +45,7 @@ pub enum Method {
     Auto,
     /// Cholesky factorisation of the whole matrix
     Direct,
-    /// Conjugate gradients, all right-hand sides at once, preconditioned by EK-FAC
+    /// Conjugate gradients in blocks, preconditioned by EK-FAC and a factor of the strongest axes
     Cg,
     /// Approximation: division by the diagonal in the Kronecker axes
     Ekfac,

@@ -12,10 +12,15 @@ use crate::Result;
 use crate::operator::{LinearOperator, Vectors};
 use candle_core::Tensor;
 
-/// Parameters written out at most: 128 axes of ten classes, about the cost of a product with ten vectors.
+/// Parameters written out at most: 256 axes of ten classes, about the cost of a product with sixty vectors.
 const WRITTEN_OUT: usize = 2304;
 /// The share of all parameters that is written out at most; with more the solver would be a factorisation.
 const SHARE: usize = 4;
+
+/// The parameters of the strongest axes that are written out, at most, of `size` in all.
+pub fn strong_parameters(size: usize) -> usize {
+    WRITTEN_OUT.min(size / SHARE)
+}
 
 /// M⁻¹
 pub(super) struct Preconditioner {
@@ -32,7 +37,7 @@ struct Strong {
 impl Preconditioner {
     /// For an operator; the diagonal alone where it knows no strong axes, or is not definite on them.
     pub(super) fn of(operator: &dyn LinearOperator) -> Result<Self> {
-        let size = WRITTEN_OUT.min(operator.size() / SHARE);
+        let size = strong_parameters(operator.size());
         let strong = operator.principal_block(size)?.and_then(|block| {
             Some(Strong {
                 positions: block.positions.iter().map(|&at| at as u32).collect(),
