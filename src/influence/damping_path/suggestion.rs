@@ -31,9 +31,8 @@ const ENDS: &str = "stretches at the grid's ends do not count: where λ outweigh
 impl Suggestion {
     /// The smallest damping on the longest stretch of `points` whose neighbours agree (the first of equally long ones), not
     /// counting stretches at the ends of what was compared. Where there is none: `in_use` if all neighbours agree; else
-    /// the largest damping up to which rankings are those of the smallest; else the damping that agrees best with its
-    /// neighbours; `in_use` if there is nothing to compare. Dampings with solves that missed their tolerance are not
-    /// compared.
+    /// the largest damping up to which rankings are those of the smallest; else `in_use`. Dampings with solves that missed
+    /// their tolerance are not compared.
     pub(super) fn of(in_use: f64, points: &[DampingPoint]) -> Self {
         let overlaps = overlaps(points);
         let compared = |overlap: &Option<f64>| overlap.is_some();
@@ -58,10 +57,7 @@ impl Suggestion {
         match (lowest, highest) {
             (Some(run), Some(other)) if run == other => Self::everywhere(in_use, points, run),
             (Some(run), _) => Self::lowest(points, run),
-            (None, highest) => {
-                let end = highest.map_or(points.len(), |run| run.start);
-                Self::unstable(in_use, &points[..end], &overlaps[..end.min(overlaps.len())])
-            }
+            (None, _) => Self::unstable(in_use),
         }
     }
 
@@ -113,38 +109,16 @@ impl Suggestion {
         brief(self.damping)
     }
 
-    fn unstable(in_use: f64, points: &[DampingPoint], overlaps: &[Option<f64>]) -> Self {
-        let both = |at: usize| {
-            let before = at.checked_sub(1).and_then(|before| overlaps[before]);
-            let after = overlaps.get(at).copied().flatten();
-            super::mean([before, after].into_iter().flatten())
-        };
-        let mut best: Option<(f64, f64)> = None;
-        for (at, point) in points.iter().enumerate() {
-            if let Some(overlap) = both(at)
-                && best.is_none_or(|(_, highest)| overlap > highest)
-            {
-                best = Some((point.damping, overlap));
-            }
-        }
-        let (damping, why) = match best {
-            Some((damping, overlap)) => {
-                let why = format!("this one agrees best with its neighbours, at {overlap:.2}");
-                (damping, why)
-            }
-            None => (
-                in_use,
-                "solves of no two converged, and this one is in use".into(),
-            ),
-        };
-        let reason = format!(
-            "no value is stable: no two neighbouring dampings agree (mean rank-biased overlap of {AGREEMENT} or more) below the \
-             grid's upper end, where λ outweighs the curvature; {why}"
-        );
+    /// The damping that agrees best with its neighbours would only be the one nearest to an end.
+    fn unstable(in_use: f64) -> Self {
         Self {
-            damping,
+            damping: in_use,
             stretch: None,
-            reason,
+            reason: format!(
+                "no value is stable: no two neighbouring dampings whose solves converged agree (mean rank-biased overlap of \
+                 {AGREEMENT} or more) below the grid's upper end, where λ outweighs the curvature and rankings are stable for \
+                 that alone; the one in use is kept"
+            ),
         }
     }
 }
