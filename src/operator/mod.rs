@@ -19,6 +19,7 @@ pub use dense::Dense;
 pub use head_hessian::HeadHessian;
 pub use principal_block::PrincipalBlock;
 pub use rounding::{Rounding, bands};
+pub(crate) use symmetric_matrix::Real;
 pub use symmetric_matrix::SymmetricMatrix;
 pub use vectors::Vectors;
 
