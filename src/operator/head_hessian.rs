@@ -13,7 +13,9 @@
 
 use super::softmax_curvature::{Scalar, SoftmaxCurvature};
 use super::symmetric_matrix::{Real, WeightedMoments, mirror_blocks};
-use super::{LinearOperator, Rounding, Structure, SymmetricMatrix, Vectors, bands, row_pass};
+use super::{
+    LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors, bands, row_pass,
+};
 use crate::Result;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
 use crate::error::Error;
@@ -178,16 +180,26 @@ impl HeadHessian {
         Ok((sum / self.count() as f64)?)
     }
 
-    /// All blocks (c, e ≤ c), and l2 on the diagonal.
-    fn written_out<T: Real>(&self) -> Result<Mat<T>> {
-        let size = self.size();
+    /// All blocks (c, e ≤ c) of the curvature for `inputs` `[n, columns]`, l2 on the diagonal.
+    fn matrix(&self, inputs: &Tensor, dtype: DType) -> Result<SymmetricMatrix> {
+        let mut matrix = match dtype {
+            DType::F32 => SymmetricMatrix::F32(self.written_out(inputs)?),
+            _ => SymmetricMatrix::F64(self.written_out(inputs)?),
+        };
+        matrix.add_to_diagonal(self.l2);
+        Ok(matrix)
+    }
+
+    fn written_out<T: Real>(&self, rows: &Tensor) -> Result<Mat<T>> {
+        let columns = rows.dims()[1];
+        let size = self.curvature.width() * columns;
         let mut matrix = Mat::<T>::zeros(size, size);
         for chunk in self.chunks(DENSE_CHUNK) {
-            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = rows.narrow(0, chunk.start, chunk.len())?;
             let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(T::DTYPE)?;
             let moments = WeightedMoments {
                 inputs: &inputs.flatten_all()?.to_vec1::<T>()?,
-                columns: self.columns(),
+                columns,
                 weights: &self
                     .curvature
                     .narrow(chunk.start, chunk.len())?
@@ -196,8 +208,24 @@ impl HeadHessian {
             };
             moments.add_to(&mut matrix, 1.0 / self.count() as f64);
         }
-        mirror_blocks(&mut matrix, self.columns());
+        mirror_blocks(&mut matrix, columns);
         Ok(matrix)
+    }
+
+    /// The `count` columns with the largest second moment, in their order.
+    fn strongest(&self, count: usize) -> Result<Vec<u32>> {
+        let mut moments = vec![0.0; self.columns()];
+        for chunk in self.chunks(DENSE_CHUNK) {
+            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let squares = inputs.sqr()?.sum(0)?.to_device(&Device::Cpu)?;
+            let squares = squares.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            (moments.iter_mut().zip(squares)).for_each(|(moment, square)| *moment += square);
+        }
+        let mut order: Vec<u32> = (0..self.columns() as u32).collect();
+        order.sort_by(|&a, &b| moments[b as usize].total_cmp(&moments[a as usize]));
+        order.truncate(count);
+        order.sort_unstable();
+        Ok(order)
     }
 }
 
@@ -242,12 +270,27 @@ impl LinearOperator for HeadHessian {
     }
 
     fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
-        let mut matrix = match dtype {
-            DType::F32 => SymmetricMatrix::F32(self.written_out()?),
-            _ => SymmetricMatrix::F64(self.written_out()?),
+        self.matrix(&self.inputs, dtype)
+    }
+
+    /// The feature axes with the largest second moment, in all output directions.
+    fn principal_block(&self, size: usize) -> Result<Option<PrincipalBlock>> {
+        let width = self.curvature.width();
+        let axes = self.strongest(size / width)?;
+        if axes.is_empty() {
+            return Ok(None);
+        }
+        let index = Tensor::new(axes.as_slice(), self.inputs.device())?;
+        let inputs = self.inputs.index_select(&index, 1)?;
+        let columns = self.columns();
+        let position = |direction: usize| {
+            axes.iter()
+                .map(move |&axis| direction * columns + axis as usize)
         };
-        matrix.add_to_diagonal(self.l2);
-        Ok(matrix)
+        Ok(Some(PrincipalBlock {
+            positions: (0..width).flat_map(position).collect(),
+            matrix: self.matrix(&inputs, self.dtype())?,
+        }))
     }
 
     /// (1/n) Σ_i w_i[c, c] a_i², a matrix product of the weights and the squared inputs.

@@ -184,6 +184,19 @@ fn in_coordinates_the_curvature_is_the_same_without_its_null_space() {
     assert!(largest_difference(&rotation.t().dot(&rotation), &Array2::eye(size)) < 1e-14);
     let diagonal = hessian.diagonal().unwrap();
     assert!((0..size).all(|i| (diagonal[i] - expected[[i, i]]).abs() < 1e-14));
+    let damped = Damped::new(&hessian, 0.3).unwrap();
+    for (room, axes) in [(2, 1), (7, 3), (size, FEATURES + 1), (99, FEATURES + 1)] {
+        let block = damped.principal_block(room).unwrap().unwrap();
+        // The strongest axes come first, two class directions of each.
+        let columns = FEATURES + 1;
+        let positions: Vec<usize> = (0..axes).chain(columns..columns + axes).collect();
+        assert_eq!(block.positions, positions);
+        let part = Array2::from_shape_fn((2 * axes, 2 * axes), |(i, j)| {
+            expected[[positions[i], positions[j]]] + if i == j { 0.3 } else { 0.0 }
+        });
+        assert!(largest_difference(&block.matrix.to_array(), &part) < 1e-14);
+    }
+    assert!(damped.principal_block(1).unwrap().is_none());
     let vectors = wave(3 * size, 2.1);
     let block = Array2::from_shape_vec((3, size), vectors.clone()).unwrap();
     assert!(largest_difference(&product(&hessian, vectors), &block.dot(&expected)) < 1e-14);

@@ -3,6 +3,7 @@
 use super::row_pass;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor, WithDType};
+use faer::{Mat, MatRef};
 use std::ops::Range;
 
 /// k vectors of length p, `[k, p]`, f32 or f64, on one device. Inner products are summed in f64.
@@ -111,6 +112,34 @@ impl Vectors {
         })
     }
 
+    /// The inner products of all rows with all rows of `other`, `[k, other.count()]`, f64.
+    ///
+    /// # Errors
+    /// Sizes differ, or a tensor operation failed.
+    pub fn products(&self, other: &Self) -> Result<Mat<f64>> {
+        let (left, right) = (self.to_dtype(DType::F64)?, other.to_dtype(DType::F64)?);
+        let products = left.rows.matmul(&right.rows.t()?)?.to_vec2::<f64>()?;
+        let shape = (self.count(), other.count());
+        Ok(Mat::from_fn(shape.0, shape.1, |row, column| {
+            products[row][column]
+        }))
+    }
+
+    /// Linear combinations of the rows: `coefficients` `[m, k]` times these `[k, p]`.
+    ///
+    /// # Errors
+    /// Another number of coefficients, or a tensor operation failed.
+    pub fn combined(&self, coefficients: MatRef<f64>) -> Result<Self> {
+        let (rows, columns) = coefficients.shape();
+        let values: Vec<f64> = (0..rows)
+            .flat_map(|row| (0..columns).map(move |column| coefficients[(row, column)]))
+            .collect();
+        let matrix = Tensor::from_vec(values, (rows, columns), self.rows.device())?;
+        Ok(Self {
+            rows: matrix.to_dtype(self.rows.dtype())?.matmul(&self.rows)?,
+        })
+    }
+
     /// The same vectors in another precision.
     ///
     /// # Errors
@@ -199,6 +228,21 @@ mod tests {
                 .to_vec2::<f64>()
                 .unwrap(),
             [[4.0, 5.0, 6.0]]
+        );
+    }
+
+    #[test]
+    fn all_products_and_combinations_of_rows() {
+        let a = vectors(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+        let b = vectors(&[[1.0, 0.0, -1.0], [2.0, 2.0, 2.0], [0.0, 0.5, 0.0]]);
+        let found = a.products(&b).unwrap();
+        let expected = [[-2.0, 12.0, 1.0], [-2.0, 30.0, 2.5]];
+        assert_eq!(found, Mat::from_fn(2, 3, |i, j| expected[i][j]));
+        let weights = Mat::from_fn(3, 2, |i, j| [[1.0, -1.0], [0.0, 0.5], [2.0, 0.0]][i][j]);
+        let combined = a.combined(weights.as_ref()).unwrap();
+        assert_eq!(
+            combined.tensor().to_vec2::<f64>().unwrap(),
+            [[-3.0, -3.0, -3.0], [2.0, 2.5, 3.0], [2.0, 4.0, 6.0]]
         );
     }
 
