@@ -6,6 +6,7 @@
 //!
 //! Refinement goes on while a sample of the queries has ranks that are not certified and bounds still fall.
 
+use super::checkpoint::Checkpoint;
 use super::scores::{Set, evenly_spaced, not_finite, ranges};
 use super::{
     BlockSizes, CertifiedRanks, EqualImages, ErrorBounds, Examples, Provenance, Queries, ScoreSink,
@@ -51,6 +52,17 @@ impl Certification<'_> {
         sets: Vec<Queries>,
         provenance: &Provenance,
     ) -> Result<Vec<Report>> {
+        self.resume_by_training(training, sets, provenance, &mut Checkpoint::none())
+    }
+
+    /// The same; scored queries are recorded, while the solves, which come before all scores, are made again.
+    pub(super) fn resume_by_training(
+        &self,
+        training: &Examples,
+        sets: Vec<Queries>,
+        provenance: &Provenance,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Vec<Report>> {
         let mut sets = sets
             .into_iter()
             .map(|queries| Set::begin(training, queries, provenance))
@@ -64,17 +76,25 @@ impl Certification<'_> {
             }
         }
         solved.errors = self.errors(&solved, training.count());
-        for set in &mut sets {
-            let examples = set.queries.examples;
+        let done = checkpoint.resume(&mut sets, &mut Vec::new())?;
+        let mut before = 0;
+        for place in 0..sets.len() {
+            let examples = sets[place].queries.examples;
             for rows in ranges(examples.count(), self.blocks.gradients) {
+                let end = before + rows.end;
+                if end <= done {
+                    continue;
+                }
                 let gradients = Vectors::new(examples.gradients(rows.clone())?)?;
                 let products = solved.products(gradients.tensor())?;
                 let errors = ErrorBounds {
                     queries: &self.refinement.inverse_lengths(&gradients)?,
                     training: &solved.errors,
                 };
-                set.write(rows, 0..training.count(), &products, Some(errors))?;
+                sets[place].write(rows, 0..training.count(), &products, Some(errors))?;
+                checkpoint.block_is_done(&mut sets, end, &[])?;
             }
+            before += examples.count();
         }
         sets.iter_mut().try_for_each(Set::finish)?;
         Ok(solved.reports())
@@ -90,11 +110,26 @@ impl Certification<'_> {
         queries: Queries,
         provenance: &Provenance,
     ) -> Result<Vec<Report>> {
+        self.resume_by_queries(training, queries, provenance, &mut Checkpoint::none())
+    }
+
+    /// The same from where the checkpoint is, which records the blocks.
+    pub(super) fn resume_by_queries(
+        &self,
+        training: &Examples,
+        queries: Queries,
+        provenance: &Provenance,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Vec<Report>> {
         let mut set = Set::begin(training, queries, provenance)?;
         let examples = set.queries.examples;
         let norms = self.lengths(training)?;
         let mut reports = Vec::with_capacity(examples.count());
+        let done = checkpoint.resume(std::slice::from_mut(&mut set), &mut reports)?;
         for rows in ranges(examples.count(), self.blocks.solved) {
+            if rows.start < done {
+                continue;
+            }
             let mut solved = self.solve(examples, rows.clone(), "query")?;
             let mut round = 1;
             let products = loop {
@@ -114,8 +149,9 @@ impl Certification<'_> {
                 queries: &solved.errors,
                 training: &norms,
             };
-            set.write(rows, 0..training.count(), &products, Some(errors))?;
+            set.write(rows.clone(), 0..training.count(), &products, Some(errors))?;
             reports.extend(solved.reports());
+            checkpoint.block_is_done(std::slice::from_mut(&mut set), rows.end, &reports)?;
         }
         set.finish()?;
         Ok(reports)

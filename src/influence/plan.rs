@@ -11,9 +11,11 @@
 //! | scores | 2p·n·m; `identity` 2(w + e)·n·m |
 //!
 //! Seconds are operations over the rate of a matrix product measured on the spot, times 1.2: the kernels reach about 0.85
-//! of it (`benches/head.rs`). Bytes are those of the features in both axes, the factor, and six blocks of solutions.
+//! of it (`benches/head.rs`). Bytes are those of the features as read, with a constant, and in feature axes (unless they are
+//! mapped); of the ranks kept; and of what is larger, finding the axes or factor and blocks.
 
 use super::BlockSizes;
+use crate::artefact::physical_memory_bytes;
 use crate::solve::{LARGEST, Method};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -23,6 +25,12 @@ use std::time::Instant;
 const ITERATIONS: f64 = 45.0;
 /// Blocks of solutions that are alive at once: right-hand sides, solutions, products, residuals and copies.
 const BLOCKS: f64 = 6.0;
+/// Rows in memory: as read, with a constant appended, and in feature axes.
+const COPIES: f64 = 3.0;
+/// Matrices of the size of the features' second moment that are alive while its eigenvectors are found.
+const AXES: f64 = 6.0;
+/// The share of the memory that the resident rows of one side may take.
+const RESIDENT_SHARE: f64 = 1.0 / 8.0;
 /// How much longer a run takes than its operations at the rate of a matrix product.
 const OVERHEAD: f64 = 1.2;
 
@@ -37,6 +45,12 @@ pub struct ProblemSize {
     pub features: usize,
     /// C
     pub classes: usize,
+    /// Ranks kept for a query.
+    pub kept: usize,
+    /// Whether the training features stay in their file.
+    pub mapped_train: bool,
+    /// Whether the test features do.
+    pub mapped_test: bool,
     /// Whether the training images are queries too.
     pub train_queries: bool,
     /// Whether arithmetic is f64.
@@ -52,6 +66,8 @@ pub struct Plan {
     pub reason: String,
     /// Which images are solved for: `train` or `test`.
     pub solves_for: &'static str,
+    /// Whose features stay in their file: `train`, `test`.
+    pub mapped: Vec<&'static str>,
     /// Floating-point operations.
     pub operations: f64,
     /// Of a matrix product in the same precision, measured, in operations a second.
@@ -108,13 +124,38 @@ impl ProblemSize {
 
     /// Bytes that are needed whatever the blocks.
     fn fixed_bytes(&self, method: Method) -> f64 {
-        let rows = ((self.train + self.test) * (self.features + 1)) as f64;
         let matrix = match method {
             // The factor is f32 but for small f64 problems.
             Method::Direct | Method::Auto => 4.0 * self.parameters().powi(2),
             _ => 0.0,
         };
-        3.0 * self.width() * rows + matrix
+        self.row_bytes() + self.kept_bytes() + matrix
+    }
+
+    /// Resident rows in their three forms, and the axes.
+    fn row_bytes(&self) -> f64 {
+        let columns = (self.features + 1) as f64;
+        let sides = [
+            (self.train, self.mapped_train),
+            (self.test, self.mapped_test),
+        ];
+        let resident = sides.iter().filter(|side| !side.1).map(|side| side.0);
+        let rows = resident.sum::<usize>() as f64;
+        COPIES * self.width() * rows * columns + 8.0 * columns * columns
+    }
+
+    /// Position and score of up to four times the ranks kept.
+    fn kept_bytes(&self) -> f64 {
+        let train = if self.train_queries { self.train } else { 0 };
+        let most = (4 * self.kept).min(self.train) as f64;
+        16.0 * most * (self.test + train) as f64
+    }
+
+    /// What finding the axes takes at its height.
+    fn axes_bytes(&self) -> f64 {
+        let columns = (self.features + 1) as f64;
+        let largest = self.train.max(self.test).min(4096) as f64;
+        8.0 * (AXES * columns * columns + 3.0 * largest * columns)
     }
 
     fn block_bytes(&self, blocks: BlockSizes) -> f64 {
@@ -143,12 +184,20 @@ impl ProblemSize {
             method,
             reason,
             solves_for: self.solves().0,
+            mapped: ([("train", self.mapped_train), ("test", self.mapped_test)].into_iter())
+                .filter_map(|(side, mapped)| mapped.then_some(side))
+                .collect(),
             operations,
             rate,
             seconds: OVERHEAD * operations / rate,
-            bytes: self.fixed_bytes(method) + self.block_bytes(blocks),
+            bytes: self.peak(method, blocks),
         };
         Ok((plan, blocks))
+    }
+
+    fn peak(&self, method: Method, blocks: BlockSizes) -> f64 {
+        let scoring = self.fixed_bytes(method) + self.block_bytes(blocks);
+        scoring.max(self.row_bytes() + self.axes_bytes())
     }
 
     fn choose(&self, memory: Option<f64>) -> (Method, String) {
@@ -202,6 +251,14 @@ impl ProblemSize {
 /// Bytes in a GiB.
 pub const GIB: f64 = (1u64 << 30) as f64;
 
+/// The most bytes that a file of f32 features may have before it is mapped: its rows in memory would take more than an
+/// eighth of `memory`, or of the machine's where there is no limit; `None` where that is unknown.
+pub fn resident_limit(memory: Option<f64>, double: bool) -> Option<u64> {
+    let memory = memory.or_else(|| physical_memory_bytes().map(|bytes| bytes as f64))?;
+    let wider = if double { 2.0 } else { 1.0 };
+    Some((memory * RESIDENT_SHARE / (COPIES * wider)) as u64)
+}
+
 /// Operations a second of a matrix product of 1,024 × 1,024, the fastest of three.
 ///
 /// # Errors
@@ -227,6 +284,9 @@ mod tests {
         test: 10_000,
         features: 2048,
         classes: 10,
+        kept: 100,
+        mapped_train: false,
+        mapped_test: false,
         train_queries: false,
         double: false,
     };

@@ -1,6 +1,7 @@
 //! The most helpful and most harmful training images of every query, without the full matrix.
 
-use super::{ScoreBlock, ScoreHeader, ScoreSink};
+use super::sink::StateReader;
+use super::{ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 use crate::Result;
 use ndarray::Axis;
 use ndarray::parallel::prelude::*;
@@ -84,6 +85,37 @@ impl ScoreSink for TopRanks {
         Ok(())
     }
 
+    fn save(&mut self) -> Result<Option<SinkState>> {
+        let mut state = SinkState::default();
+        for extremes in &mut self.queries {
+            extremes.highest.prune(self.top, &self.training);
+            extremes.lowest.prune(self.bottom, &self.training);
+            for leaders in [&extremes.highest, &extremes.lowest] {
+                state.integers.push(leaders.held.len() as u64);
+                for &(key, position) in &leaders.held {
+                    state.integers.push(position as u64);
+                    state.numbers.push(key);
+                }
+            }
+        }
+        Ok(Some(state))
+    }
+
+    fn restore(&mut self, state: &SinkState) -> Result<bool> {
+        let (top, bottom, count) = (self.top, self.bottom, self.training.len());
+        let mut reader = state.reader();
+        let queries = self.queries.iter().map(|_| {
+            Some(Extremes {
+                highest: Leaders::read(&mut reader, top, count)?,
+                lowest: Leaders::read(&mut reader, bottom, count)?,
+            })
+        });
+        let queries: Option<Vec<Extremes>> = queries.collect();
+        let fits = queries.is_some() && reader.is_at_end();
+        self.queries = queries.unwrap_or_default();
+        Ok(fits)
+    }
+
     fn finish(&mut self) -> Result<()> {
         let (top, bottom, ids) = (self.top, self.bottom, &self.training);
         self.queries.par_iter_mut().for_each(|extremes| {
@@ -102,11 +134,30 @@ impl Leaders {
         // Adding zero turns −0 into 0, which would otherwise sort below it.
         self.held.push((key + 0.0, position));
         if self.held.len() >= 4 * keep {
+            self.prune(keep, ids);
+        }
+    }
+
+    /// Drops all that are not among the first `keep`.
+    fn prune(&mut self, keep: usize, ids: &[usize]) {
+        if keep > 0 && self.held.len() > keep {
             self.held
                 .select_nth_unstable_by(keep - 1, |a, b| order(a, b, ids));
             self.held.truncate(keep);
             self.threshold = Some(self.held[keep - 1].0);
         }
+    }
+
+    /// At most `keep` pairs with positions below `count`.
+    fn read(reader: &mut StateReader, keep: usize, count: usize) -> Option<Self> {
+        let length = reader.position(keep + 1)?;
+        let pairs = (0..length).map(|_| Some((reader.number()?, reader.position(count)?)));
+        let held: Vec<(f64, usize)> = pairs.collect::<Option<_>>()?;
+        let lowest = held.iter().map(|pair| pair.0).reduce(f64::min);
+        Some(Self {
+            threshold: lowest.filter(|_| length == keep),
+            held,
+        })
     }
 
     fn settle(&mut self, keep: usize, ids: &[usize]) {

@@ -15,6 +15,7 @@ use super::softmax_curvature::SoftmaxCurvature;
 use super::symmetric_matrix::{Real, WeightedMoments, mirror_blocks};
 use super::{LinearOperator, Rounding, Structure, SymmetricMatrix, Vectors, bands};
 use crate::Result;
+use crate::data::Rows;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
 use crate::error::Error;
 use candle_core::{DType, Device, Tensor};
@@ -30,7 +31,7 @@ const DIRECTION_ELEMENTS: usize = 1 << 24;
 
 /// The curvature of mean cross-entropy + l2/2·‖θ‖² over a training set, parameters as in [`crate::derivative::head`].
 pub struct HeadHessian {
-    inputs: Tensor,
+    inputs: Rows,
     curvature: SoftmaxCurvature,
     l2: f64,
     row_chunk: usize,
@@ -56,7 +57,7 @@ impl HeadHessian {
     /// An l2 that is negative or not finite, or a tensor operation failed.
     pub fn in_coordinates(
         coordinates: &HeadCoordinates,
-        inputs: &Tensor,
+        inputs: &Rows,
         outputs: &HeadOutputs,
         l2: f64,
     ) -> Result<Self> {
@@ -65,7 +66,7 @@ impl HeadHessian {
         Self::assemble(inputs.clone(), curvature, l2)
     }
 
-    fn assemble(inputs: Tensor, curvature: SoftmaxCurvature, l2: f64) -> Result<Self> {
+    fn assemble(inputs: Rows, curvature: SoftmaxCurvature, l2: f64) -> Result<Self> {
         if !(l2.is_finite() && l2 >= 0.0) {
             return Err(Error::config(
                 "l2",
@@ -99,11 +100,11 @@ impl HeadHessian {
     }
 
     fn count(&self) -> usize {
-        self.inputs.dims()[0]
+        self.inputs.count()
     }
 
     fn columns(&self) -> usize {
-        self.inputs.dims()[1]
+        self.inputs.columns()
     }
 
     fn chunks(&self, size: usize) -> impl Iterator<Item = Range<usize>> {
@@ -117,7 +118,7 @@ impl HeadHessian {
     fn data_product(&self, vectors: &Tensor) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
         for chunk in self.chunks(self.row_chunk) {
-            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = self.inputs.chunk(chunk.clone())?;
             let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
             let directions = curvature.apply(inputs.matmul(&vectors.t()?)?)?;
             let part = directions.t()?.matmul(&inputs)?;
@@ -134,7 +135,7 @@ impl HeadHessian {
         let size = self.size();
         let mut matrix = Mat::<T>::zeros(size, size);
         for chunk in self.chunks(DENSE_CHUNK) {
-            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = self.inputs.chunk(chunk.clone())?;
             let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(T::DTYPE)?;
             let moments = WeightedMoments {
                 inputs: &inputs.flatten_all()?.to_vec1::<T>()?,
@@ -212,7 +213,7 @@ impl LinearOperator for HeadHessian {
                 .flat_map(|matrix| (0..width).map(|c| matrix[c * width + c]))
                 .collect();
             let weights = Tensor::from_vec(weights, (chunk.len(), width), &Device::Cpu)?;
-            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = self.inputs.chunk(chunk)?;
             let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
             sum = (sum + weights.t()?.matmul(&inputs.sqr()?)?)?;
         }
@@ -232,21 +233,21 @@ impl LinearOperator for HeadHessian {
             DType::F64 => f64::EPSILON / 2.0,
             _ => f64::from(f32::EPSILON) / 2.0,
         };
-        let inputs = self.inputs.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-        let inputs = inputs.flatten_all()?.to_vec1::<f64>()?;
-        let weights = root_mean_squares(&inputs, columns);
-        let curvatures = self.curvature.written_out()?;
+        let weights = root_mean_squares(&self.inputs)?;
         let mut sums = vec![0.0; columns];
-        for (row, curvature) in inputs
-            .chunks_exact(columns)
-            .zip(curvatures.chunks_exact(width * width))
-        {
-            let relative: f64 = (row.iter().zip(&weights))
-                .map(|(a, m)| (a / m).powi(2))
-                .sum();
-            let norm: f64 = curvature.iter().map(|w| w * w).sum();
-            let factor = (relative * norm).sqrt() / count as f64;
-            (sums.iter_mut().zip(row)).for_each(|(sum, a)| *sum += factor * a.abs());
+        for step in self.inputs.steps() {
+            let inputs = on_host(&self.inputs.chunk(step.clone())?)?;
+            let curvatures = self.curvature.narrow(step.start, step.len())?;
+            let curvatures = curvatures.written_out()?;
+            let curvatures = curvatures.chunks_exact(width * width);
+            for (row, curvature) in inputs.chunks_exact(columns).zip(curvatures) {
+                let relative: f64 = (row.iter().zip(&weights))
+                    .map(|(a, m)| (a / m).powi(2))
+                    .sum();
+                let norm: f64 = curvature.iter().map(|w| w * w).sum();
+                let factor = (relative * norm).sqrt() / count as f64;
+                (sums.iter_mut().zip(row)).for_each(|(sum, a)| *sum += factor * a.abs());
+            }
         }
         let chain = (columns + width + self.row_chunk + count.div_ceil(self.row_chunk) + 20) as f64;
         let gamma = 1.01 * chain * unit / (1.0 - chain * unit);
@@ -264,7 +265,7 @@ impl LinearOperator for HeadHessian {
     fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
         let index = Tensor::new(positions, self.inputs.device())?;
         Ok(Box::new(Self {
-            inputs: self.inputs.index_select(&index, 0)?,
+            inputs: self.inputs.select(positions)?.into(),
             curvature: self.curvature.select(&index)?,
             ..*self
         }))
@@ -276,12 +277,15 @@ impl LinearOperator for HeadHessian {
 }
 
 /// Of each column; columns of (nearly) zeros count as a millionth of the largest.
-fn root_mean_squares(inputs: &[f64], columns: usize) -> Vec<f64> {
+fn root_mean_squares(inputs: &Rows) -> Result<Vec<f64>> {
+    let columns = inputs.columns();
     let mut squares = vec![0.0; columns];
-    for row in inputs.chunks_exact(columns) {
-        (squares.iter_mut().zip(row)).for_each(|(square, a)| *square += a * a);
+    for step in inputs.steps() {
+        for row in on_host(&inputs.chunk(step)?)?.chunks_exact(columns) {
+            (squares.iter_mut().zip(row)).for_each(|(square, a)| *square += a * a);
+        }
     }
-    let count = (inputs.len() / columns).max(1) as f64;
+    let count = inputs.count().max(1) as f64;
     let roots: Vec<f64> = squares
         .iter()
         .map(|square| (square / count).sqrt())
@@ -290,7 +294,12 @@ fn root_mean_squares(inputs: &[f64], columns: usize) -> Vec<f64> {
         * roots
             .iter()
             .fold(f64::MIN_POSITIVE, |most, &root| most.max(root));
-    roots.into_iter().map(|root| root.max(floor)).collect()
+    Ok(roots.into_iter().map(|root| root.max(floor)).collect())
+}
+
+fn on_host(chunk: &Tensor) -> Result<Vec<f64>> {
+    let chunk = chunk.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    Ok(chunk.flatten_all()?.to_vec1()?)
 }
 
 #[cfg(test)]
