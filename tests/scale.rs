@@ -242,10 +242,10 @@ fn kill_when_recorded(folder: &Path, words: &str, run: &str) {
 
 #[test]
 fn a_killed_run_goes_on_after_its_last_recorded_block_to_the_same_bytes() {
-    let place = place(3000, 1500, 20);
+    let place = place(1500, 800, 20);
     let folder = place.path();
-    // So little memory that blocks have about thirty rows.
-    let (all, few) = ("--memory 0.00407", "--memory 0.002815 --skip-train");
+    // So little memory that blocks have some twenty rows.
+    let (all, few) = ("--memory 0.0021", "--memory 0.001474 --skip-train");
     for (name, options) in [
         ("train", format!("{all} --scores")),
         ("test", format!("{few} --scores")),
@@ -273,9 +273,9 @@ fn a_killed_run_goes_on_after_its_last_recorded_block_to_the_same_bytes() {
 
 #[test]
 fn a_damaged_record_or_scores_that_changed_are_passed_over_with_a_note() {
-    let place = place(3000, 1500, 20);
+    let place = place(1500, 800, 20);
     let folder = place.path();
-    let common = format!("{SMALL} --memory 0.00407 --scores");
+    let common = format!("{SMALL} --memory 0.0021 --scores");
     rank(folder, &format!("{common} --out whole"));
     for (run, file, reason) in [
         ("record", ".scored", "is damaged"),

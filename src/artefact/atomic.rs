@@ -263,6 +263,30 @@ mod tests {
         assert_eq!(names(folder.path()), ["result.partial"]);
     }
 
+    #[test]
+    fn a_recorded_file_outlives_its_writer_and_is_taken_up_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.npy");
+        assert!(AtomicFile::resume(&path).unwrap().is_none());
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"first").unwrap();
+        let mut file = file.record().unwrap();
+        file.write_all(b", second").unwrap();
+        drop(file.record().unwrap());
+        assert_eq!(names(folder.path()), [".scores.npy.recorded"]);
+        remove_unfinished(folder.path()).unwrap();
+        for end in [" third", " fourth"] {
+            // The second time it is the finished file that is taken up.
+            let mut file = AtomicFile::resume(&path).unwrap().unwrap();
+            assert!(!path.exists());
+            file.seek(SeekFrom::End(0)).unwrap();
+            file.write_all(end.as_bytes()).unwrap();
+            file.commit().unwrap();
+            assert_eq!(names(folder.path()), ["scores.npy"]);
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"first, second third fourth");
+    }
+
     #[cfg(unix)]
     #[test]
     fn permissions_follow_the_umask() {

@@ -192,8 +192,9 @@ fn restore(sets: &mut [Set], states: &[SinkState]) -> Result<bool> {
 impl Recorded {
     /// Digest of what follows; key; rows, reports and sinks as little-endian numbers of 8 bytes.
     fn encode(&self, key: &str) -> Vec<u8> {
-        let mut body = key.as_bytes().to_vec();
-        let mut number = |value: u64| body.extend(value.to_le_bytes());
+        let mut bytes = vec![0; DIGEST];
+        bytes.extend(key.as_bytes());
+        let mut number = |value: u64| bytes.extend(value.to_le_bytes());
         number(self.rows as u64);
         number(self.reports.len() as u64);
         for report in &self.reports {
@@ -211,8 +212,8 @@ impl Recorded {
                 .iter()
                 .for_each(|value| number(value.to_bits()));
         }
-        let mut bytes = digest_bytes(&body).into_bytes();
-        bytes.extend(body);
+        let digest = digest_bytes(&bytes[DIGEST..]);
+        bytes[..DIGEST].copy_from_slice(digest.as_bytes());
         bytes
     }
 

@@ -144,11 +144,11 @@ impl ProblemSize {
         COPIES * self.width() * rows * columns + 8.0 * columns * columns
     }
 
-    /// Position and score of up to four times the ranks kept.
+    /// Position and score of up to four times the ranks kept, and twice once more while they are recorded.
     fn kept_bytes(&self) -> f64 {
         let train = if self.train_queries { self.train } else { 0 };
-        let most = (4 * self.kept).min(self.train) as f64;
-        16.0 * most * (self.test + train) as f64
+        let most = (4 * self.kept).min(self.train) + 2 * self.kept.min(self.train);
+        16.0 * (most * (self.test + train)) as f64
     }
 
     /// What finding the axes takes at its height.
@@ -321,5 +321,32 @@ mod tests {
         };
         assert!(message(Method::Auto).starts_with("--memory: 0.200 GiB are too little for Cg"));
         assert!(message(Method::Direct).contains("choose another --solver"));
+    }
+
+    #[test]
+    fn the_size_of_cifar_10_fits_into_six_gib_and_mapped_rows_take_no_memory() {
+        let large = ProblemSize {
+            train: 50_000,
+            ..PAPER
+        };
+        let (resident, _) = large.plan(Method::Auto, Some(6.0 * GIB), 1e11).unwrap();
+        let mapped = ProblemSize {
+            mapped_train: true,
+            mapped_test: true,
+            ..large
+        };
+        let (mapped, _) = mapped.plan(Method::Auto, Some(6.0 * GIB), 1e11).unwrap();
+        assert_eq!(mapped.mapped, ["train", "test"]);
+        assert_eq!((mapped.method, mapped.solves_for), (Method::Direct, "test"));
+        assert!(resident.bytes < 6.0 * GIB, "{resident:?}");
+        // Three forms of 60,000 rows of 2,049 f32 numbers.
+        let rows = 3.0 * 4.0 * 60_000.0 * 2049.0;
+        assert_eq!(resident.bytes - mapped.bytes, rows);
+    }
+
+    #[test]
+    fn a_file_is_mapped_where_its_rows_would_take_an_eighth() {
+        assert_eq!(resident_limit(Some(24.0 * 1000.0), false), Some(1000));
+        assert_eq!(resident_limit(Some(24.0 * 1000.0), true), Some(500));
     }
 }

@@ -214,4 +214,52 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_saved_state_goes_on_to_the_same_ranks_and_no_other_fits() {
+        let (queries, training) = (4, 60);
+        let scores = Array2::from_shape_fn((queries, training), |(q, t)| {
+            ((q * 31 + t * 17) % 13) as f64 - 6.0
+        });
+        let header = ScoreHeader {
+            queries: (0..queries).collect(),
+            training: (0..training).rev().collect(),
+            provenance: Default::default(),
+        };
+        let begun = || {
+            let mut sink = TopRanks::new(7, 3);
+            sink.begin(&header).unwrap();
+            sink
+        };
+        let write = |sink: &mut TopRanks, columns: std::ops::Range<usize>| {
+            let scores = scores.slice(ndarray::s![.., columns.clone()]);
+            sink.write(&ScoreBlock {
+                queries: 0..queries,
+                training: columns,
+                scores,
+                errors: None,
+            })
+            .unwrap();
+        };
+        let mut whole = begun();
+        write(&mut whole, 0..training);
+        whole.finish().unwrap();
+        for cut in [1, 8, 30, 59] {
+            let mut first = begun();
+            write(&mut first, 0..cut);
+            let state = first.save().unwrap().unwrap();
+            let mut second = begun();
+            assert!(second.restore(&state).unwrap());
+            write(&mut second, cut..training);
+            second.finish().unwrap();
+            for query in 0..queries {
+                assert_eq!(second.helpful(query), whole.helpful(query));
+                assert_eq!(second.harmful(query), whole.harmful(query));
+            }
+            let (mut short, mut beyond) = (state.clone(), state);
+            short.numbers.pop();
+            beyond.integers[1] = training as u64;
+            assert!(!begun().restore(&short).unwrap() && !begun().restore(&beyond).unwrap());
+        }
+    }
 }

@@ -12,12 +12,15 @@ pub struct HeadInputs {
 }
 
 impl HeadInputs {
-    /// From `[n, d]` features and n labels, in the given precision.
+    /// From `[n, d]` features, a tensor or rows, and n labels, in the given precision.
     ///
     /// # Errors
     /// No rows, another number of labels, or a row with a value that is not finite.
-    pub fn new(features: impl Into<Rows>, labels: &[usize], dtype: DType) -> Result<Self> {
-        let features = features.into();
+    pub fn new<T>(features: &T, labels: &[usize], dtype: DType) -> Result<Self>
+    where
+        Rows: for<'a> From<&'a T>,
+    {
+        let features = Rows::from(features);
         let dims = features.dims();
         let &[count, columns] = &dims[..] else {
             let found = format!("{dims:?}");
