@@ -250,6 +250,7 @@ impl Rank {
             classes: material.class_count,
             train_queries: options.train_queries,
             kept: options.top.max(options.certify.unwrap_or(0)) + options.bottom,
+            certified: options.certify.is_some(),
             mapped_train: material.train.features.is_mapped(),
             mapped_test: material.test.features.is_mapped(),
             double: options.precision == DType::F64,

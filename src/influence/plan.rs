@@ -12,7 +12,7 @@
 //!
 //! Seconds are operations over the rate of a matrix product measured on the spot, times 1.2: the kernels reach about 0.85
 //! of it (`benches/head.rs`). Bytes are those of the features as read, with a constant, and in feature axes (unless they are
-//! mapped); of the ranks kept; and of what is larger, finding the axes or factor and blocks.
+//! mapped); of the ranks kept, and what their certificates need; and of what is larger, finding the axes or factor and blocks.
 
 use super::BlockSizes;
 use crate::artefact::physical_memory_bytes;
@@ -47,6 +47,8 @@ pub struct ProblemSize {
     pub classes: usize,
     /// Ranks kept for a query.
     pub kept: usize,
+    /// Whether ranks are certified.
+    pub certified: bool,
     /// Whether the training features stay in their file.
     pub mapped_train: bool,
     /// Whether the test features do.
@@ -129,19 +131,31 @@ impl ProblemSize {
             Method::Direct | Method::Auto => 4.0 * self.parameters().powi(2),
             _ => 0.0,
         };
-        self.row_bytes() + self.kept_bytes() + matrix
+        self.row_bytes() + self.kept_bytes() + self.certificate_bytes() + matrix
     }
 
     /// Resident rows in their three forms, and the axes.
     fn row_bytes(&self) -> f64 {
         let columns = (self.features + 1) as f64;
-        let sides = [
-            (self.train, self.mapped_train),
-            (self.test, self.mapped_test),
-        ];
-        let resident = sides.iter().filter(|side| !side.1).map(|side| side.0);
-        let rows = resident.sum::<usize>() as f64;
-        COPIES * self.width() * rows * columns + 8.0 * columns * columns
+        COPIES * self.width() * self.resident_rows() * columns + 8.0 * columns * columns
+    }
+
+    fn resident_rows(&self) -> f64 {
+        let resident = |count: usize, mapped: bool| if mapped { 0 } else { count };
+        let train = resident(self.train, self.mapped_train);
+        (train + resident(self.test, self.mapped_test)) as f64
+    }
+
+    /// Both sides once more in f64, where they are not already, and all solutions where they are the training images'.
+    fn certificate_bytes(&self) -> f64 {
+        if !self.certified {
+            return 0.0;
+        }
+        let columns = (self.features + 1) as f64;
+        let wider = if self.double { 0.0 } else { 2.0 * 8.0 };
+        let (side, count) = self.solves();
+        let solutions = if side == "train" { count } else { 0.0 };
+        wider * self.resident_rows() * columns + 8.0 * solutions * self.parameters()
     }
 
     /// Position and score of up to four times the ranks kept, and twice once more while they are recorded.
@@ -285,6 +299,7 @@ mod tests {
         features: 2048,
         classes: 10,
         kept: 100,
+        certified: false,
         mapped_train: false,
         mapped_test: false,
         train_queries: false,
@@ -298,6 +313,13 @@ mod tests {
         // 0.6 + 2.1 + 2.2 + 1.2 for the cheapest route, 0.9 for the residuals and axes.
         assert!((plan.operations / 1e12 - 7.0).abs() < 0.2, "{plan:?}");
         assert!((plan.bytes / 1e9 - 2.6).abs() < 0.4, "{plan:?}");
+        let certified = ProblemSize {
+            certified: true,
+            ..PAPER
+        };
+        let (certified, _) = certified.plan(Method::Auto, None, 1e11).unwrap();
+        // Measured at 3.4 (`analysis/speed`).
+        assert!((certified.bytes / 1e9 - 3.4).abs() < 0.4, "{certified:?}");
         let few = ProblemSize { test: 10, ..PAPER };
         let (plan, _) = few.plan(Method::Auto, None, 1e11).unwrap();
         assert_eq!((plan.method, plan.solves_for), (Method::Cg, "test"));
