@@ -245,7 +245,7 @@ fn a_killed_run_goes_on_after_its_last_recorded_block_to_the_same_bytes() {
     let place = place(1500, 800, 20);
     let folder = place.path();
     // So little memory that blocks have some twenty rows.
-    let (all, few) = ("--memory 0.0021", "--memory 0.001474 --skip-train");
+    let (all, few) = ("--memory 0.00258", "--memory 0.00164 --skip-train");
     for (name, options) in [
         ("train", format!("{all} --scores")),
         ("test", format!("{few} --scores")),
@@ -254,7 +254,7 @@ fn a_killed_run_goes_on_after_its_last_recorded_block_to_the_same_bytes() {
         // All solutions are kept besides.
         (
             "certified-train",
-            "--memory 0.00257 --certify 5 --scores".into(),
+            "--memory 0.00305 --certify 5 --scores".into(),
         ),
     ] {
         let common = format!("{SMALL} {options}");
@@ -279,7 +279,7 @@ fn a_killed_run_goes_on_after_its_last_recorded_block_to_the_same_bytes() {
 fn a_damaged_record_or_scores_that_changed_are_passed_over_with_a_note() {
     let place = place(1500, 800, 20);
     let folder = place.path();
-    let common = format!("{SMALL} --memory 0.0021 --scores");
+    let common = format!("{SMALL} --memory 0.00258 --scores");
     rank(folder, &format!("{common} --out whole"));
     for (run, file, reason) in [
         ("record", ".scored", "is damaged"),
