@@ -7,7 +7,6 @@
 //! A block is recorded where the last record is some seconds old, and fifty times as old as recording took: small runs
 //! never do, large ones lose two hundredths of their time at most.
 
-use super::scores::Set;
 use super::{RankOptions, SinkState};
 use crate::artefact::{digest_bytes, write_atomically};
 use crate::solve::{Outcome, Report};
@@ -29,6 +28,62 @@ const OUTCOMES: [Outcome; 6] = [
     Outcome::NegativeCurvature,
     Outcome::Diverged,
 ];
+
+/// What can be recorded.
+pub(super) trait Recordable {
+    /// Its states; `None` where it cannot go on elsewhere.
+    fn save(&mut self) -> Result<Option<Vec<SinkState>>>;
+
+    /// Takes its states up; `false` where they do not fit.
+    fn restore(&mut self, states: &mut std::slice::Iter<SinkState>) -> Result<bool>;
+
+    /// Goes back to before the first block.
+    fn begin_anew(&mut self) -> Result<()>;
+}
+
+impl<A: Recordable, B: Recordable> Recordable for (A, B) {
+    fn save(&mut self) -> Result<Option<Vec<SinkState>>> {
+        let (first, second) = (self.0.save()?, self.1.save()?);
+        Ok(first
+            .zip(second)
+            .map(|(first, second)| [first, second].concat()))
+    }
+
+    fn restore(&mut self, states: &mut std::slice::Iter<SinkState>) -> Result<bool> {
+        Ok(self.0.restore(states)? && self.1.restore(states)?)
+    }
+
+    fn begin_anew(&mut self) -> Result<()> {
+        self.0.begin_anew()?;
+        self.1.begin_anew()
+    }
+}
+
+impl<T: Recordable> Recordable for [T] {
+    fn save(&mut self) -> Result<Option<Vec<SinkState>>> {
+        let mut states = Vec::new();
+        for part in self {
+            let Some(part) = part.save()? else {
+                return Ok(None);
+            };
+            states.extend(part);
+        }
+        Ok(Some(states))
+    }
+
+    fn restore(&mut self, states: &mut std::slice::Iter<SinkState>) -> Result<bool> {
+        for part in self {
+            if !part.restore(states)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn begin_anew(&mut self) -> Result<()> {
+        self.iter_mut().try_for_each(T::begin_anew)
+    }
+}
 
 /// Records blocks, and takes up those that an earlier process recorded.
 pub(super) struct Checkpoint<'a> {
@@ -96,7 +151,11 @@ impl<'a> Checkpoint<'a> {
 
     /// Puts all sinks, which have begun, and reports where the earlier process left them; how many rows need no more
     /// solving comes back.
-    pub(super) fn resume(&mut self, sets: &mut [Set], reports: &mut Vec<Report>) -> Result<usize> {
+    pub(super) fn resume<R: Recordable + ?Sized>(
+        &mut self,
+        sets: &mut R,
+        reports: &mut Vec<Report>,
+    ) -> Result<usize> {
         let Some(place) = &mut self.place else {
             return Ok(0);
         };
@@ -115,9 +174,10 @@ impl<'a> Checkpoint<'a> {
                 return Ok(0);
             }
         };
-        if !restore(sets, &recorded.sinks)? {
+        let mut states = recorded.sinks.iter();
+        if !sets.restore(&mut states)? || states.len() > 0 {
             pass_over("does not fit what else is in the folder");
-            sets.iter_mut().try_for_each(Set::begin_anew)?;
+            sets.begin_anew()?;
             return Ok(0);
         }
         (place.say)(&format!("{} rows were scored before", recorded.rows));
@@ -127,9 +187,9 @@ impl<'a> Checkpoint<'a> {
     }
 
     /// Notes that the first `rows` rows are done, if it is time to.
-    pub(super) fn block_is_done(
+    pub(super) fn block_is_done<R: Recordable + ?Sized>(
         &mut self,
-        sets: &mut [Set],
+        sets: &mut R,
         rows: usize,
         reports: &[Report],
     ) -> Result<()> {
@@ -140,14 +200,10 @@ impl<'a> Checkpoint<'a> {
             return Ok(());
         }
         let began = Instant::now();
-        let mut sinks = Vec::new();
-        for sink in sets.iter_mut().flat_map(|set| set.queries.sinks.iter_mut()) {
-            let Some(state) = sink.save()? else {
-                self.place = None;
-                return Ok(());
-            };
-            sinks.push(state);
-        }
+        let Some(sinks) = sets.save()? else {
+            self.place = None;
+            return Ok(());
+        };
         let recorded = Recorded {
             rows,
             reports: reports.to_vec(),
@@ -172,21 +228,6 @@ pub(super) fn remove(folder: &Path) -> Result<()> {
 
 fn file(folder: &Path) -> PathBuf {
     folder.join(".scored")
-}
-
-fn restore(sets: &mut [Set], states: &[SinkState]) -> Result<bool> {
-    let mut sinks: Vec<_> = (sets.iter_mut())
-        .flat_map(|set| set.queries.sinks.iter_mut())
-        .collect();
-    if sinks.len() != states.len() {
-        return Ok(false);
-    }
-    for (sink, state) in sinks.iter_mut().zip(states) {
-        if !sink.restore(state)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 impl Recorded {

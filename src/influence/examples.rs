@@ -137,6 +137,24 @@ impl Examples {
         )
     }
 
+    /// The factors of the loss gradients in `range`.
+    pub(super) fn factors(&self, range: Range<usize>) -> Result<Factors> {
+        let left = self.left.narrow(0, range.start, range.len())?;
+        Ok(Factors {
+            residuals: on_host(&left)?,
+            inputs: on_host(&self.right.chunk(range)?)?,
+        })
+    }
+
+    /// The same at `positions`.
+    pub(super) fn factors_at(&self, positions: &[u32]) -> Result<Factors> {
+        let index = Tensor::new(positions, self.left.device())?;
+        Ok(Factors {
+            residuals: on_host(&self.left.index_select(&index, 0)?)?,
+            inputs: on_host(&self.right.select(positions)?)?,
+        })
+    }
+
     /// e_c ⊗ a for every output axis c of the rows in `range`, `[range.len()·w, p]`: what a unit of each output would change.
     pub(super) fn output_gradients(&self, range: Range<usize>) -> Result<Tensor> {
         let width = self.left.dims()[1];
@@ -175,4 +193,17 @@ impl Examples {
         let other_right = other.right.chunk(columns)?;
         Ok((left.matmul(&other_left.t()?)? * right.matmul(&other_right.t()?)?)?)
     }
+}
+
+/// Of loss gradients r ⊗ a, row by row in f64.
+pub(super) struct Factors {
+    /// ∂ℓ/∂(logit axes), `[k, w]`.
+    pub(super) residuals: Vec<f64>,
+    /// Inputs in feature axes, `[k, d + 1]`.
+    pub(super) inputs: Vec<f64>,
+}
+
+fn on_host(rows: &Tensor) -> Result<Vec<f64>> {
+    let rows = rows.to_device(&candle_core::Device::Cpu)?;
+    Ok(rows.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }

@@ -6,8 +6,8 @@
 //! A gradient is r ⊗ a, so that it is made again for each solved block rather than kept: that costs one number written
 //! for every 2·k multiplied, k the rows of the block.
 
-use super::checkpoint::Checkpoint;
-use super::{ErrorBounds, Examples, Normalise, Provenance, ScoreBlock, ScoreHeader, ScoreSink};
+use super::checkpoint::{Checkpoint, Recordable};
+use super::{Examples, Normalise, Provenance, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
@@ -85,7 +85,7 @@ impl Scoring<'_> {
         let mut set = Set::begin(training, queries, self.provenance)?;
         let examples = set.queries.examples;
         let mut reports = Vec::with_capacity(examples.count());
-        let done = checkpoint.resume(std::slice::from_mut(&mut set), &mut reports)?;
+        let done = checkpoint.resume(&mut set, &mut reports)?;
         for rows in ranges(examples.count(), self.blocks.solved) {
             if rows.start < done {
                 continue;
@@ -99,9 +99,9 @@ impl Scoring<'_> {
                     queries: lengths.as_deref(),
                     training: &scales,
                 };
-                set.write(rows.clone(), columns, &factors.times(products)?, None)?;
+                set.write(rows.clone(), columns, &factors.times(products)?)?;
             }
-            checkpoint.block_is_done(std::slice::from_mut(&mut set), rows.end, &reports)?;
+            checkpoint.block_is_done(&mut set, rows.end, &reports)?;
         }
         set.finish()?;
         Ok(reports)
@@ -128,13 +128,13 @@ impl Scoring<'_> {
             .map(|queries| Set::begin(training, queries, self.provenance))
             .collect::<Result<Vec<_>>>()?;
         let mut reports = Vec::with_capacity(training.count());
-        let done = checkpoint.resume(&mut sets, &mut reports)?;
+        let done = checkpoint.resume(&mut sets[..], &mut reports)?;
         for columns in ranges(training.count(), self.blocks.solved) {
             if columns.start < done {
                 continue;
             }
             self.training_block(&mut sets, columns.clone(), &mut reports)?;
-            checkpoint.block_is_done(&mut sets, columns.end, &reports)?;
+            checkpoint.block_is_done(&mut sets[..], columns.end, &reports)?;
         }
         sets.iter_mut().try_for_each(Set::finish)?;
         Ok(reports)
@@ -195,7 +195,7 @@ impl Scoring<'_> {
                     queries: lengths.as_deref(),
                     training: &factors,
                 };
-                set.write(rows, columns.clone(), &factors.times(products)?, None)?;
+                set.write(rows, columns.clone(), &factors.times(products)?)?;
             }
         }
         Ok(())
@@ -272,6 +272,34 @@ pub(super) struct Set<'a, 'b> {
     pub(super) queries: Queries<'a, 'b>,
 }
 
+impl Recordable for Set<'_, '_> {
+    fn save(&mut self) -> Result<Option<Vec<SinkState>>> {
+        let mut states = Vec::new();
+        for sink in self.queries.sinks.iter_mut() {
+            let Some(state) = sink.save()? else {
+                return Ok(None);
+            };
+            states.push(state);
+        }
+        Ok(Some(states))
+    }
+
+    fn restore(&mut self, states: &mut std::slice::Iter<SinkState>) -> Result<bool> {
+        for sink in self.queries.sinks.iter_mut() {
+            let restored = states.next().map(|state| sink.restore(state)).transpose()?;
+            if restored != Some(true) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn begin_anew(&mut self) -> Result<()> {
+        let header = &self.header;
+        (self.queries.sinks.iter_mut()).try_for_each(|sink| sink.begin(header))
+    }
+}
+
 impl<'a, 'b> Set<'a, 'b> {
     pub(super) fn begin(
         training: &Examples,
@@ -289,19 +317,12 @@ impl<'a, 'b> Set<'a, 'b> {
         Ok(Self { header, queries })
     }
 
-    /// Puts the sinks back to before the first block.
-    pub(super) fn begin_anew(&mut self) -> Result<()> {
-        let header = &self.header;
-        (self.queries.sinks.iter_mut()).try_for_each(|sink| sink.begin(header))
-    }
-
     /// Divides the products `[rows.len(), columns.len()]` by n and hands them on, if all are finite.
-    pub(super) fn write(
+    fn write(
         &mut self,
         rows: Range<usize>,
         columns: Range<usize>,
         products: &Tensor,
-        errors: Option<ErrorBounds>,
     ) -> Result<()> {
         let products = products.flatten_all()?;
         let scale = 1.0 / self.header.training.len() as f64;
@@ -313,18 +334,27 @@ impl<'a, 'b> Set<'a, 'b> {
                 .map(|product| product * scale)
                 .collect(),
         };
+        self.write_scores(rows, columns, &scores)
+    }
+
+    /// Hands the scores `[rows.len(), columns.len()]` in nats on, if all are finite.
+    pub(super) fn write_scores(
+        &mut self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        scores: &[f64],
+    ) -> Result<()> {
         if let Some(at) = scores.par_iter().position_first(|score| !score.is_finite()) {
             let query = self.header.queries[rows.start + at / columns.len()];
             let train = self.header.training[columns.start + at % columns.len()];
             return Err(not_finite(format!("query {query}, training image {train}")));
         }
-        let scores = ArrayView2::from_shape((rows.len(), columns.len()), &scores)
+        let scores = ArrayView2::from_shape((rows.len(), columns.len()), scores)
             .map_err(ndarray_linalg::error::LinalgError::from)?;
         let block = ScoreBlock {
             queries: rows,
             training: columns,
             scores,
-            errors,
         };
         self.queries
             .sinks

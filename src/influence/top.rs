@@ -199,7 +199,6 @@ mod tests {
                     queries: 0..queries,
                     training: range,
                     scores: part,
-                    errors: None,
                 })
                 .unwrap();
             }
@@ -237,7 +236,6 @@ mod tests {
                 queries: 0..queries,
                 training: columns,
                 scores,
-                errors: None,
             })
             .unwrap();
         };

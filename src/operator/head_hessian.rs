@@ -11,15 +11,16 @@
 //! A product with k vectors V `[k·w, d + 1]` is two matrix products per chunk of images: the logit directions
 //! Z = A Vᵀ `[m, k·w]`, then, after the softmax curvature has been applied to Z, the pull-back Zᵀ A.
 
-use super::softmax_curvature::SoftmaxCurvature;
+use super::softmax_curvature::{Scalar, SoftmaxCurvature};
 use super::symmetric_matrix::{Real, WeightedMoments, mirror_blocks};
-use super::{LinearOperator, Rounding, Structure, SymmetricMatrix, Vectors, bands};
+use super::{LinearOperator, Rounding, Structure, SymmetricMatrix, Vectors, bands, row_pass};
 use crate::Result;
 use crate::data::Rows;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
 use crate::error::Error;
 use candle_core::{DType, Device, Tensor};
-use faer::Mat;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatMut, MatRef, Par};
 use std::ops::Range;
 
 /// Images that go through one matrix product. Fixed, so that sums run in the same order whatever the block of vectors.
@@ -116,6 +117,52 @@ impl HeadHessian {
 
     /// Σ_i over all chunks for `vectors` `[k·w, d + 1]`, before the division by n.
     fn data_product(&self, vectors: &Tensor) -> Result<Tensor> {
+        match (vectors.device().is_cpu(), vectors.dtype()) {
+            (true, DType::F32) => self.data_product_on_host::<f32>(vectors),
+            (true, _) => self.data_product_on_host::<f64>(vectors),
+            _ => self.data_product_elsewhere(vectors),
+        }
+    }
+
+    /// The chunks are added up inside the matrix product: one pass over the sums for each of them.
+    fn data_product_on_host<T: Scalar>(&self, vectors: &Tensor) -> Result<Tensor> {
+        let (rows, columns) = vectors.dims2()?;
+        let vectors = vectors.contiguous()?;
+        let mut sum = vec![T::from_f64(0.0); rows * columns];
+        let mut directions = Vec::new();
+        for chunk in self.chunks(self.row_chunk) {
+            let inputs = self.inputs.chunk(chunk.clone())?;
+            let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
+            directions.resize(chunk.len() * rows, T::from_f64(0.0));
+            // Row-major [m, k·w] is column-major [k·w, m], and so on.
+            row_pass::with_rows(&inputs, &vectors, |inputs: &[T], vectors: &[T]| {
+                matmul(
+                    MatMut::from_column_major_slice_mut(&mut directions, rows, chunk.len()),
+                    Accum::Replace,
+                    MatRef::from_row_major_slice(vectors, rows, columns),
+                    MatRef::from_column_major_slice(inputs, columns, chunk.len()),
+                    T::from_f64(1.0),
+                    Par::rayon(0),
+                );
+                Ok(())
+            })?;
+            curvature.apply_on_host(&mut directions, rows)?;
+            row_pass::with_elements(&inputs, |inputs: &[T]| {
+                matmul(
+                    MatMut::from_column_major_slice_mut(&mut sum, columns, rows),
+                    Accum::Add,
+                    MatRef::from_column_major_slice(inputs, columns, chunk.len()),
+                    MatRef::from_row_major_slice(&directions, chunk.len(), rows),
+                    T::from_f64(1.0),
+                    Par::rayon(0),
+                );
+                Ok(())
+            })?;
+        }
+        Ok(Tensor::from_vec(sum, (rows, columns), &Device::Cpu)?)
+    }
+
+    fn data_product_elsewhere(&self, vectors: &Tensor) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
         for chunk in self.chunks(self.row_chunk) {
             let inputs = self.inputs.chunk(chunk.clone())?;

@@ -17,6 +17,7 @@ pub use damped::Damped;
 pub use dense::Dense;
 pub use head_hessian::HeadHessian;
 pub use rounding::{Rounding, bands};
+pub(crate) use symmetric_matrix::Real;
 pub use symmetric_matrix::SymmetricMatrix;
 pub use vectors::Vectors;
 

@@ -50,8 +50,20 @@ fn check(left: &Tensor, right: &Tensor, count: usize) -> candle_core::Result<()>
     Ok(())
 }
 
+/// Calls `body` with the elements of a contiguous tensor.
+pub(super) fn with_elements<T: WithDType, R>(
+    tensor: &Tensor,
+    body: impl FnOnce(&[T]) -> candle_core::Result<R>,
+) -> candle_core::Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some(span)) => body(&slice::<T>(storage)?[span.0..span.1]),
+        _ => bail!("vectors are contiguous and on the host"),
+    }
+}
+
 /// Calls `body` with the elements of both tensors.
-fn with_rows<T: WithDType, R>(
+pub(super) fn with_rows<T: WithDType, R>(
     left: &Tensor,
     right: &Tensor,
     body: impl FnOnce(&[T], &[T]) -> candle_core::Result<R>,

@@ -2,7 +2,7 @@
 
 use super::row_pass;
 use crate::{Error, Result};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
 use std::ops::Range;
 
 /// k vectors of length p, `[k, p]`, f32 or f64, on one device. Inner products are summed in f64.
@@ -32,6 +32,15 @@ impl Vectors {
         })
     }
 
+    /// From rows of length `size`, one after the other, on the host.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn from_rows<T: WithDType>(rows: Vec<T>, size: usize) -> Result<Self> {
+        let count = rows.len() / size.max(1);
+        Self::new(Tensor::from_vec(rows, (count, size), &Device::Cpu)?)
+    }
+
     /// k.
     pub fn count(&self) -> usize {
         self.rows.dims()[0]
@@ -45,6 +54,15 @@ impl Vectors {
     /// The tensor `[k, p]`.
     pub fn tensor(&self) -> &Tensor {
         &self.rows
+    }
+
+    /// Calls `body` with all elements of f64 vectors, row by row, without a copy where they are on the host.
+    ///
+    /// # Errors
+    /// Another precision, or a tensor operation failed.
+    pub(crate) fn with_values<R>(&self, body: impl FnOnce(&[f64]) -> R) -> Result<R> {
+        let host = self.rows.to_device(&Device::Cpu)?;
+        Ok(row_pass::with_elements(&host, |values| Ok(body(values)))?)
     }
 
     /// k zero vectors of the same size, precision and device.
@@ -151,7 +169,6 @@ impl Vectors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
 
     fn vectors(rows: &[[f64; 3]]) -> Vectors {
         let values: Vec<f64> = rows.concat();

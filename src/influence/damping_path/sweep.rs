@@ -191,7 +191,6 @@ impl Sweep<'_> {
                 queries: 0..solutions.count(),
                 training: columns,
                 scores,
-                errors: None,
             })?;
         }
         ranks.finish()?;
