@@ -16,6 +16,7 @@ mod pinv;
 mod refinement;
 mod settings;
 mod shifted;
+mod smallest;
 mod spectral;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use pinv::Pinv;
 pub use refinement::{Bounded, Refinement};
 pub use settings::Settings;
 pub use shifted::ShiftedCg;
+pub use smallest::{SmallestEigenvalue, smallest_eigenvalue};
 
 use crate::operator::{LinearOperator, Structure, Vectors};
 use crate::{Error, Result};

@@ -63,6 +63,9 @@ const PASS_BYTES: usize = 1 << 30;
 /// Most images in one pass.
 const PASS_IMAGES: usize = 64;
 
+/// Images whose squared gradients are held at once; a constant, so that sums run in a fixed order.
+const DIAGONAL_IMAGES: usize = 8;
+
 /// The fine-tuned part of a model.
 pub struct Network {
     program: Inner,
@@ -300,6 +303,35 @@ impl Network {
             }
             let shape = (directions.len(), positions.len());
             Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
+        })
+    }
+
+    /// Adds Σ_i Σ_c π_ic (∇ℓ_i(c))² to `sums` `[p]`, ℓ_i(c) the loss of image i at the label c: the diagonal of the
+    /// Gauss–Newton matrix, since (diag π − ππᵀ) = Σ_c π_c (π − e_c)(π − e_c)ᵀ.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`].
+    pub fn add_gauss_newton_diagonal(
+        &self,
+        examples: &Examples,
+        positions: &[u32],
+        sums: &mut [f64],
+    ) -> Result<()> {
+        in_precision!(self, program => {
+            let mut inner = vec![0.0; self.size()];
+            for pass in positions.chunks(DIAGONAL_IMAGES) {
+                let squares = |&position: &u32| {
+                    let (input, _) = self.read(program, examples, &[position])?;
+                    program.squared_gradients(input)
+                };
+                let rows: Vec<_> = pass.par_iter().map(squares).collect::<Result<_>>()?;
+                for row in rows {
+                    inner.iter_mut().zip(row).for_each(|(sum, square)| *sum += square);
+                }
+            }
+            let outer = program.space.outward(&inner);
+            sums.iter_mut().zip(outer).for_each(|(sum, value)| *sum += value);
+            Ok(())
         })
     }
 

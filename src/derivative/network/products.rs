@@ -140,6 +140,25 @@ impl<T: Precision> Program<T> {
         Ok(())
     }
 
+    /// Σ_c π_c (∇ℓ(c))² of one image, in the computation's order and in f64.
+    pub(super) fn squared_gradients(&self, input: Planes<T>) -> Result<Vec<f64>> {
+        let values = self.values(input);
+        let logits = &values[values.len() - 1];
+        let classes = logits.shape.channels;
+        let mut squares = vec![0.0; self.space.size()];
+        for class in 0..classes {
+            let outputs = self.outputs(logits, &[class])?;
+            let weight = outputs.probabilities.flatten_all()?.to_vec1::<T>()?[class].to_f64();
+            let seed = self.logits_planes(&outputs.residuals, logits)?;
+            let mut gradient = vec![T::default(); self.space.size()];
+            self.pull_back(&values, seed, &mut gradient);
+            for (sum, value) in squares.iter_mut().zip(gradient) {
+                *sum += weight * value.to_f64() * value.to_f64();
+            }
+        }
+        Ok(squares)
+    }
+
     /// ⟨∇ℓ_i, v⟩ `[k, m]` for every direction and image.
     pub(super) fn direction_products(
         &self,
