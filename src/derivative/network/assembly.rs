@@ -1,6 +1,6 @@
 //! The fine-tuned part of a ResNet as a program of layers.
 
-use super::convolution::Geometry;
+use super::convolution::{Form, Geometry};
 use super::layer::{Affine, Convolution, GlobalMean, Layer, MaxPool};
 use super::planes::{Scalar, Shape};
 use super::program::{Node, Program};
@@ -16,8 +16,47 @@ pub(super) fn space(model: &ResNet, first: usize) -> ParameterSpace {
     ParameterSpace::new(model.tensors().iter().filter_map(|(name, tensor)| {
         let segment = architecture.segment_of(name);
         let trained = segment >= first && !is_statistic(name);
-        trained.then(|| (name.clone(), tensor.dims().to_vec(), segment))
+        let form = match name.strip_suffix(".weight") {
+            Some(convolution) => form(model, convolution, tensor.dims()),
+            None => Form::Taps,
+        };
+        trained.then(|| (name.clone(), tensor.dims().to_vec(), segment, form))
     }))
+}
+
+/// (stride, padding) of a convolution by its name: torchvision's blocks carry their stride in the 3×3 convolution (the first
+/// of a basic block) and in the shortcut.
+fn step(model: &ResNet, name: &str) -> (usize, usize) {
+    let architecture = model.architecture();
+    if name == "conv1" {
+        return match architecture.stem() {
+            Stem::ImageNet => (2, 3),
+            Stem::Cifar => (1, 1),
+        };
+    }
+    let blocks = architecture.blocks();
+    let (block, part) = match architecture.segment_of(name) {
+        segment if (1..=blocks.len()).contains(&segment) => {
+            let block = &blocks[segment - 1];
+            (block, name.strip_prefix(block.name.as_str()).unwrap_or(""))
+        }
+        _ => return (1, 0),
+    };
+    match (architecture.kind(), part) {
+        (BlockKind::Basic, ".conv1") => (block.stride, 1),
+        (BlockKind::Basic, ".conv2") => (1, 1),
+        (BlockKind::Bottleneck, ".conv2") => (block.stride, 1),
+        (_, ".downsample.0") => (block.stride, 0),
+        _ => (1, 0),
+    }
+}
+
+fn form(model: &ResNet, convolution: &str, shape: &[usize]) -> Form {
+    let (stride, padding) = step(model, convolution);
+    match *shape {
+        [_, _, kernel, _] => Form::of(kernel, stride, padding),
+        _ => Form::Taps,
+    }
 }
 
 /// The program of the segments from `first` on, for inputs of the shape `input`.
@@ -49,11 +88,12 @@ pub(super) fn assemble<T: Scalar>(
     }
     assembly.head(last)?;
     let nodes = assembly.nodes;
-    let weights = Program::weights_of(&space, &outer);
+    let weights = space.inward(&outer);
     Ok(Program {
         input,
         nodes,
         space,
+        parameters: outer,
         weights,
     })
 }
@@ -93,16 +133,12 @@ impl<T: Scalar> Assembly<'_, T> {
     }
 
     fn range(&self, name: &str) -> Result<std::ops::Range<usize>> {
-        self.space.range(name).ok_or_else(|| missing(name))
+        self.space.inner_range(name).ok_or_else(|| missing(name))
     }
 
-    /// A convolution of value `input`; (stride, padding).
-    fn convolution(
-        &mut self,
-        name: &str,
-        input: usize,
-        (stride, padding): (usize, usize),
-    ) -> Result<usize> {
+    /// A convolution of value `input`.
+    fn convolution(&mut self, name: &str, input: usize) -> Result<usize> {
+        let (stride, padding) = step(self.model, name);
         let weight = format!("{name}.weight");
         let tensor = self.model.tensors().get(&weight);
         let (c_out, _, kernel, _) = tensor.ok_or_else(|| missing(&weight))?.dims4()?;
@@ -153,8 +189,7 @@ impl<T: Scalar> Assembly<'_, T> {
 
     fn stem(&mut self) -> Result<usize> {
         let imagenet = self.model.architecture().stem() == Stem::ImageNet;
-        let step = if imagenet { (2, 3) } else { (1, 1) };
-        let x = self.convolution("conv1", 0, step)?;
+        let x = self.convolution("conv1", 0)?;
         let x = self.affine("bn1", x, None, true)?;
         let window = Window {
             size: 3,
@@ -169,22 +204,21 @@ impl<T: Scalar> Assembly<'_, T> {
 
     fn block(&mut self, segment: usize, input: usize) -> Result<usize> {
         let block = &self.model.architecture().blocks()[segment - 1];
-        let (name, stride) = (&block.name, block.stride);
+        let name = &block.name;
         let shortcut = if block.projects() {
-            let x = self.convolution(&format!("{name}.downsample.0"), input, (stride, 0))?;
+            let x = self.convolution(&format!("{name}.downsample.0"), input)?;
             self.affine(&format!("{name}.downsample.1"), x, None, false)?
         } else {
             input
         };
-        // (stride, padding) of the block's convolutions in turn
-        let steps: &[(usize, usize)] = match self.model.architecture().kind() {
-            BlockKind::Basic => &[(stride, 1), (1, 1)],
-            BlockKind::Bottleneck => &[(1, 0), (stride, 1), (1, 0)],
+        let count = match self.model.architecture().kind() {
+            BlockKind::Basic => 2,
+            BlockKind::Bottleneck => 3,
         };
         let mut h = input;
-        for (index, &step) in (1..).zip(steps) {
-            h = self.convolution(&format!("{name}.conv{index}"), h, step)?;
-            let last = index == steps.len();
+        for index in 1..=count {
+            h = self.convolution(&format!("{name}.conv{index}"), h)?;
+            let last = index == count;
             h = self.affine(
                 &format!("{name}.bn{index}"),
                 h,

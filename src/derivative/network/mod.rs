@@ -167,8 +167,7 @@ impl Network {
     /// A tensor operation failed.
     pub fn parameters(&self) -> Result<Tensor> {
         in_precision!(self, program => {
-            let values = program.space.outward(&program.weights.plain);
-            Ok(Tensor::from_vec(values, self.size(), &Device::Cpu)?)
+            Ok(Tensor::from_slice(&program.parameters, self.size(), &Device::Cpu)?)
         })
     }
 
@@ -178,8 +177,9 @@ impl Network {
     /// Another size or precision.
     pub fn set_parameters(&mut self, parameters: &Tensor) -> Result<()> {
         fn set<T: Precision>(program: &mut Program<T>, parameters: &Tensor) -> Result<()> {
-            let mut weights = program.directions(&parameters.unsqueeze(0)?)?;
-            program.weights = weights.remove(0);
+            let rows = parameters.unsqueeze(0)?;
+            program.weights = program.directions(&rows)?.concat();
+            program.parameters = rows.flatten_all()?.to_vec1()?;
             Ok(())
         }
         match &mut self.program {
@@ -222,7 +222,7 @@ impl Network {
     /// As [`Network::outputs`], or no positions.
     pub fn gradient(&self, examples: &Examples, positions: &[u32]) -> Result<(Tensor, f64)> {
         in_precision!(self, program => {
-            let mut sum = vec![Default::default(); self.size()];
+            let mut sum = vec![Default::default(); program.space.inner_size()];
             let mut loss = 0.0;
             for pass in positions.chunks(self.pass_images()) {
                 let (input, labels) = self.read(program, examples, pass)?;
@@ -242,7 +242,7 @@ impl Network {
     pub fn example_gradients(&self, examples: &Examples, positions: &[u32]) -> Result<Tensor> {
         in_precision!(self, program => {
             let row = |&position: &u32| {
-                let mut row = vec![Default::default(); self.size()];
+                let mut row = vec![Default::default(); program.space.inner_size()];
                 let (input, labels) = self.read(program, examples, &[position])?;
                 program.add_gradient((input, &labels), &mut row)?;
                 Ok(program.space.outward(&row))
@@ -318,7 +318,6 @@ impl Network {
         sums: &mut [f64],
     ) -> Result<()> {
         in_precision!(self, program => {
-            let mut inner = vec![0.0; self.size()];
             for pass in positions.chunks(DIAGONAL_IMAGES) {
                 let squares = |&position: &u32| {
                     let (input, _) = self.read(program, examples, &[position])?;
@@ -326,11 +325,9 @@ impl Network {
                 };
                 let rows: Vec<_> = pass.par_iter().map(squares).collect::<Result<_>>()?;
                 for row in rows {
-                    inner.iter_mut().zip(row).for_each(|(sum, square)| *sum += square);
+                    sums.iter_mut().zip(row).for_each(|(sum, square)| *sum += square);
                 }
             }
-            let outer = program.space.outward(&inner);
-            sums.iter_mut().zip(outer).for_each(|(sum, value)| *sum += value);
             Ok(())
         })
     }

@@ -10,7 +10,6 @@
 //! each layer). At a linearisation, a Hessian product 6 (two terms in each of three roles), a Gauss–Newton product 4,
 //! all ⟨∇ℓ_i, v⟩ 1. The first trained layer is cheaper throughout, as nothing is passed to its input.
 
-use super::layer::Weights;
 use super::linearisation::Kit;
 use super::planes::{Planes, Scalar};
 use super::program::Program;
@@ -81,7 +80,7 @@ impl<T: Precision> Program<T> {
     }
 
     /// The rows of `vectors` `[k, p]` as directions.
-    pub(super) fn directions(&self, vectors: &Tensor) -> Result<Vec<Weights<T>>> {
+    pub(super) fn directions(&self, vectors: &Tensor) -> Result<Vec<Vec<T>>> {
         let (_, size) = vectors.dims2()?;
         if size != self.space.size() || vectors.dtype() != T::DTYPE {
             return Err(Error::mismatch(
@@ -93,7 +92,7 @@ impl<T: Precision> Program<T> {
         }
         let values = vectors.flatten_all()?.to_vec1::<T>()?;
         let rows = values.chunks_exact(size.max(1));
-        Ok(rows.map(|row| Self::weights_of(&self.space, row)).collect())
+        Ok(rows.map(|row| self.space.inward(row)).collect())
     }
 
     /// Σ over the images of all linearisations, for every row of `vectors` `[k, p]`.
@@ -104,7 +103,7 @@ impl<T: Precision> Program<T> {
         parts: &mut dyn Iterator<Item = Result<std::sync::Arc<Linearisation>>>,
     ) -> Result<Tensor> {
         let directions = self.directions(vectors)?;
-        let mut sums = vec![vec![T::default(); self.space.size()]; directions.len()];
+        let mut sums = vec![vec![T::default(); self.space.inner_size()]; directions.len()];
         for part in parts {
             let part = part?;
             for (direction, sum) in directions.iter().zip(&mut sums) {
@@ -122,7 +121,7 @@ impl<T: Precision> Program<T> {
         &self,
         curvature: Curvature,
         part: &Linearisation,
-        direction: &Weights<T>,
+        direction: &[T],
         into: &mut [T],
     ) -> Result<()> {
         let kit = kit_of::<T>(part)?;
@@ -140,7 +139,7 @@ impl<T: Precision> Program<T> {
         Ok(())
     }
 
-    /// Σ_c π_c (∇ℓ(c))² of one image, in the computation's order and in f64.
+    /// Σ_c π_c (∇ℓ(c))² of one image, `[p]` in f64.
     pub(super) fn squared_gradients(&self, input: Planes<T>) -> Result<Vec<f64>> {
         let values = self.values(input);
         let logits = &values[values.len() - 1];
@@ -150,9 +149,9 @@ impl<T: Precision> Program<T> {
             let outputs = self.outputs(logits, &[class])?;
             let weight = outputs.probabilities.flatten_all()?.to_vec1::<T>()?[class].to_f64();
             let seed = self.logits_planes(&outputs.residuals, logits)?;
-            let mut gradient = vec![T::default(); self.space.size()];
+            let mut gradient = vec![T::default(); self.space.inner_size()];
             self.pull_back(&values, seed, &mut gradient);
-            for (sum, value) in squares.iter_mut().zip(gradient) {
+            for (sum, value) in squares.iter_mut().zip(self.space.outward(&gradient)) {
                 *sum += weight * value.to_f64() * value.to_f64();
             }
         }
@@ -163,11 +162,11 @@ impl<T: Precision> Program<T> {
     pub(super) fn direction_products(
         &self,
         part: &Linearisation,
-        directions: &[Weights<T>],
+        directions: &[Vec<T>],
     ) -> Result<Vec<Vec<f64>>> {
         let kit = kit_of::<T>(part)?;
         let state = (&kit.values[..], gradients_of(kit)?);
-        let product = |direction: &Weights<T>| self.example_products(state, direction);
+        let product = |direction: &Vec<T>| self.example_products(state, direction);
         Ok(directions.iter().map(product).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! The layers of the fine-tuned part in order, and the passes over them.
 
-use super::layer::{Along, Layer, Site, Slot, Weights};
+use super::layer::{Along, Layer, Site, Slot};
 use super::planes::{Planes, Scalar, Shape};
 use super::space::ParameterSpace;
 
@@ -16,7 +16,10 @@ pub(super) struct Program<T> {
     pub(super) input: Shape,
     pub(super) nodes: Vec<Node<T>>,
     pub(super) space: ParameterSpace,
-    pub(super) weights: Weights<T>,
+    /// θ as stored.
+    pub(super) parameters: Vec<T>,
+    /// θ in the computation's order.
+    pub(super) weights: Vec<T>,
 }
 
 impl<T: Scalar> Program<T> {
@@ -28,14 +31,6 @@ impl<T: Scalar> Program<T> {
             shapes.push(node.layer.shape(&inputs));
         }
         shapes.iter().map(|shape| shape.elements()).sum()
-    }
-
-    /// A parameter vector in the stored order, in the computation's.
-    pub(super) fn weights_of(space: &ParameterSpace, outer: &[T]) -> Weights<T> {
-        Weights {
-            plain: space.inward(outer),
-            mirrored: space.mirrored(outer),
-        }
     }
 
     /// All values, the logits last.
@@ -61,7 +56,7 @@ impl<T: Scalar> Program<T> {
     fn along<'a>(
         &self,
         tangents: &'a [Option<Planes<T>>],
-        direction: &'a Weights<T>,
+        direction: &'a [T],
         index: usize,
     ) -> Along<'a, T> {
         let inputs = self.nodes[index].inputs.iter();
@@ -72,11 +67,7 @@ impl<T: Scalar> Program<T> {
     }
 
     /// The tangents of all values along a direction of the parameters, those of the logits last.
-    pub(super) fn tangents(
-        &self,
-        values: &[Planes<T>],
-        direction: &Weights<T>,
-    ) -> Vec<Option<Planes<T>>> {
+    pub(super) fn tangents(&self, values: &[Planes<T>], direction: &[T]) -> Vec<Option<Planes<T>>> {
         let mut tangents = vec![None];
         for (index, node) in self.nodes.iter().enumerate() {
             let along = self.along(&tangents, direction, index);
@@ -134,7 +125,7 @@ impl<T: Scalar> Program<T> {
     pub(super) fn pull_back_tangent(
         &self,
         (values, gradients): (&[Planes<T>], &[Planes<T>]),
-        (tangents, direction): (&[Option<Planes<T>>], &Weights<T>),
+        (tangents, direction): (&[Option<Planes<T>>], &[T]),
         seed: Planes<T>,
         into: &mut [T],
     ) {
@@ -151,7 +142,7 @@ impl<T: Scalar> Program<T> {
     pub(super) fn example_products(
         &self,
         (values, gradients): (&[Planes<T>], &[Planes<T>]),
-        direction: &Weights<T>,
+        direction: &[T],
     ) -> Vec<f64> {
         let mut sums = vec![0.0; values[0].images()];
         for (index, node) in self.nodes.iter().enumerate() {

@@ -38,15 +38,14 @@ impl Geometry {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
 
-    /// The convolution that is this one's adjoint when the kernel is mirrored and its channels are swapped; only where
-    /// the stride is 1.
-    pub(crate) fn mirrored(&self) -> Option<Self> {
-        (self.stride == 1 && self.padding < self.kernel).then(|| Self {
+    /// The convolution that is this one's adjoint in x, for stride 1 and the mirrored kernel with its channels exchanged.
+    pub(crate) fn mirrored(&self) -> Self {
+        Self {
             input: self.output(),
             c_out: self.input.channels,
             padding: self.kernel - 1 - self.padding,
             ..*self
-        })
+        }
     }
 
     /// Calls `visit(tap row ky, image row or none, first column of the image, taps inside)` for the output position

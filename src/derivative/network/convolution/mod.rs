@@ -1,167 +1,87 @@
 //! The three roles of a convolution with the channels last, each for a sum of terms.
 //!
-//! With U the unfolding (im2col) of all images' pixels, `[m·H_out·W_out, K]`, K = k²·C_in, and the kernel W `[K, C_out]`:
-//!
-//! - output: y = Σ_t U(x_t) W_t,
-//! - input gradient: x̄ = Σ_t U*(ȳ_t W_tᵀ), U* the adjoint; for stride 1 it is itself a convolution with mirrored kernels,
-//! - weight gradient: W̄ = Σ_t U(x_t)ᵀ ȳ_t.
+//! - output: y = Σ_t W_t ∗ x_t,
+//! - input gradient: x̄ = Σ_t of its adjoint in x on (ȳ_t, W_t),
+//! - weight gradient: W̄ = Σ_t of its adjoint in W on (x_t, ȳ_t).
 //!
 //! All are bilinear, so that their derivative along a direction is the same role with two terms: ẏ has the terms (ẋ, W)
 //! and (x, Ẇ), x̄˙ the terms (ȳ˙, W) and (ȳ, Ẇ), W̄˙ the terms (x, ȳ˙) and (ẋ, ȳ).
 //!
-//! The unfolded rows are made tile by tile in a buffer that fits the cache, one matrix product each. Sums run in a fixed
-//! order whatever the number of threads.
+//! 3×3 kernels with stride 1 go through [`winograd`], all others through [`unfolded`]; [`Form`] says how a kernel is stored for
+//! either. Sums run in a fixed order whatever the number of threads.
 
 mod geometry;
 #[cfg(test)]
 mod tests;
+mod unfolded;
+mod winograd;
 
 pub(crate) use geometry::Geometry;
+pub(crate) use winograd::{PLACES, kernel as winograd_kernel, kernel_adjoint as winograd_adjoint};
 
-use super::planes::{Scalar, multiply, rows};
-use geometry::{fold, unfold, unfold_columns};
-use rayon::prelude::*;
+use super::planes::Scalar;
+use winograd::Sense;
 
-/// Elements of an unfolded tile: half a core's second-level cache in f32.
-const TILE: usize = 1 << 17;
-/// Rows of a tile: fewer spend too much on packing the kernel.
-const TILE_ROWS: std::ops::RangeInclusive<usize> = 256..=1024;
-/// Columns of U in one task of a weight gradient.
-const WEIGHT_COLUMNS: usize = 320;
-/// Tasks of a weight gradient, a constant so that sums run in the same order on any number of threads.
-const WEIGHT_TASKS: usize = 8;
-
-fn tile_rows(columns: usize) -> usize {
-    (TILE / columns.max(1)).clamp(*TILE_ROWS.start(), *TILE_ROWS.end())
+/// How a kernel is stored in the computation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `[k², C_in, C_out]`.
+    Taps,
+    /// `[16, C_in, C_out]`, transformed.
+    Winograd,
 }
 
-/// `onto + Σ U(x) W` for the terms (x, W), `[m·H_out·W_out, C_out]`; without `onto` the sum alone.
+impl Form {
+    /// The form that kernels of this side, stride and padding have.
+    pub(crate) fn of(kernel: usize, stride: usize, padding: usize) -> Self {
+        match (kernel, stride) {
+            (3, 1) if padding <= 2 => Self::Winograd,
+            _ => Self::Taps,
+        }
+    }
+}
+
+impl Geometry {
+    fn form(&self) -> Form {
+        Form::of(self.kernel, self.stride, self.padding)
+    }
+}
+
+/// `onto + Σ W ∗ x` for the terms (x, W), `[m, H_out, W_out, C_out]`; without `onto` the sum alone.
 pub(crate) fn output<T: Scalar>(
     g: &Geometry,
     images: usize,
     terms: &[(&[T], &[T])],
     onto: Option<Vec<T>>,
 ) -> Vec<T> {
-    let (total, columns) = (images * g.output().positions(), g.columns());
-    let accumulate = onto.is_some();
-    let mut y = onto.unwrap_or_else(|| vec![T::default(); total * g.c_out]);
-    let height = tile_rows(columns);
-    y.par_chunks_mut(height * g.c_out)
-        .enumerate()
-        .for_each_init(Vec::new, |buffer, (tile, y)| {
-            let range = tile * height..tile * height + y.len() / g.c_out;
-            for (index, &(x, weight)) in terms.iter().enumerate() {
-                let unfolded = if g.is_pointwise() {
-                    &x[range.start * columns..range.end * columns]
-                } else {
-                    buffer.resize(height * columns, T::default());
-                    let unfolded = &mut buffer[..range.len() * columns];
-                    unfold(g, x, range.clone(), unfolded);
-                    unfolded
-                };
-                let add = accumulate || index > 0;
-                multiply(y, rows(unfolded, columns), rows(weight, g.c_out), add);
-            }
-        });
-    y
-}
-
-/// A kernel as it is, and mirrored with its channels swapped, `[k²·C_out, C_in]`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Kernel<'a, T> {
-    pub(crate) plain: &'a [T],
-    pub(crate) mirrored: &'a [T],
-}
-
-/// `onto + Σ U*(ȳ Wᵀ)` for the terms (ȳ, W), `[m, H, W, C_in]`; without `onto` the sum alone.
-pub(crate) fn input_gradient<T: Scalar>(
-    g: &Geometry,
-    images: usize,
-    terms: &[(&[T], Kernel<T>)],
-    onto: Option<Vec<T>>,
-) -> Vec<T> {
-    match g.mirrored() {
-        Some(mirrored) => {
-            let terms: Vec<_> = terms.iter().map(|(y, w)| (*y, w.mirrored)).collect();
-            output(&mirrored, images, &terms, onto)
-        }
-        None => folded_input_gradient(g, images, terms, onto),
+    match g.form() {
+        Form::Taps => unfolded::output(g, images, terms, onto),
+        Form::Winograd => winograd::output(g, images, terms, Sense::Plain, onto),
     }
 }
 
-/// The same by folding, for any stride.
-fn folded_input_gradient<T: Scalar>(
+/// `onto + Σ` of the input gradients for the terms (ȳ, W), `[m, H, W, C_in]`; without `onto` the sum alone.
+pub(crate) fn input_gradient<T: Scalar>(
     g: &Geometry,
     images: usize,
-    terms: &[(&[T], Kernel<T>)],
+    terms: &[(&[T], &[T])],
     onto: Option<Vec<T>>,
 ) -> Vec<T> {
-    let (size, positions, columns) = (g.input.elements(), g.output().positions(), g.columns());
-    let mut x = onto.unwrap_or_else(|| vec![T::default(); images * size]);
-    let tile = tile_rows(columns).div_ceil(positions);
-    x.par_chunks_mut(tile * size)
-        .enumerate()
-        .for_each_init(Vec::new, |buffer, (index, x)| {
-            let count = x.len() / size * positions;
-            let start = index * tile * positions;
-            buffer.resize(tile * positions * columns, T::default());
-            let unfolded = &mut buffer[..count * columns];
-            for (index, (y, weight)) in terms.iter().enumerate() {
-                let y = &y[start * g.c_out..(start + count) * g.c_out];
-                let transposed = rows(weight.plain, g.c_out).transpose();
-                multiply(unfolded, rows(y, g.c_out), transposed, index > 0);
-            }
-            fold(g, unfolded, x);
-        });
-    x
+    match g.form() {
+        Form::Taps => unfolded::input_gradient(g, images, terms, onto),
+        Form::Winograd => winograd::output(&g.mirrored(), images, terms, Sense::Mirrored, onto),
+    }
 }
 
-/// Adds `Σ U(x)ᵀ ȳ` for the terms (x, ȳ) to `into` `[K, C_out]`.
+/// Adds the weight gradients for the terms (x, ȳ) to `into`, in the kernel's form.
 pub(crate) fn add_weight_gradient<T: Scalar>(
     g: &Geometry,
     images: usize,
     terms: &[(&[T], &[T])],
     into: &mut [T],
 ) {
-    let (total, columns) = (images * g.output().positions(), g.columns());
-    let blocks = columns.div_ceil(WEIGHT_COLUMNS);
-    let block = columns.div_ceil(blocks);
-    let parts = WEIGHT_TASKS.div_ceil(blocks).min(total).max(1);
-    let part_rows = total.div_ceil(parts);
-    let task = |part: usize, index: usize, sum: &mut [T], buffer: &mut Vec<T>| {
-        let span = index * block..index * block + sum.len() / g.c_out;
-        let end = total.min((part + 1) * part_rows);
-        let height = tile_rows(span.len());
-        buffer.resize(height * span.len(), T::default());
-        for start in (part * part_rows..end).step_by(height) {
-            let range = start..end.min(start + height);
-            let unfolded = &mut buffer[..range.len() * span.len()];
-            for (x, y) in terms {
-                unfold_columns(g, x, range.clone(), span.clone(), unfolded);
-                let y = &y[range.start * g.c_out..range.end * g.c_out];
-                let transposed = rows(unfolded, span.len()).transpose();
-                multiply(sum, transposed, rows(y, g.c_out), true);
-            }
-        }
-    };
-    let all = |part: usize, sums: &mut [T]| {
-        sums.par_chunks_mut(block * g.c_out)
-            .enumerate()
-            .for_each_init(Vec::new, |buffer, (index, sum)| {
-                task(part, index, sum, buffer);
-            });
-    };
-    if parts == 1 {
-        return all(0, into);
-    }
-    let mut partial = vec![T::default(); parts * into.len()];
-    partial
-        .par_chunks_mut(into.len())
-        .enumerate()
-        .for_each(|(part, sums)| all(part, sums));
-    for sums in partial.chunks(into.len()) {
-        into.iter_mut()
-            .zip(sums)
-            .for_each(|(sum, &value)| *sum += value);
+    match g.form() {
+        Form::Taps => unfolded::add_weight_gradient(g, images, terms, into),
+        Form::Winograd => winograd::add_weight_gradient(g, images, terms, into),
     }
 }

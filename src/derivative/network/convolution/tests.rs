@@ -4,7 +4,7 @@ use super::super::planes::Shape;
 use super::*;
 
 /// Height, width, channels in and out, kernel, stride, padding, images.
-const CASES: [[usize; 8]; 8] = [
+const CASES: [[usize; 8]; 12] = [
     [5, 4, 2, 3, 3, 1, 1, 3],
     [6, 7, 2, 3, 3, 2, 1, 2],
     [4, 5, 3, 2, 3, 2, 0, 10],
@@ -13,6 +13,10 @@ const CASES: [[usize; 8]; 8] = [
     [9, 8, 1, 2, 5, 3, 2, 2],
     [8, 7, 3, 2, 7, 2, 3, 2],
     [6, 6, 40, 9, 3, 1, 1, 9],
+    [7, 5, 3, 4, 3, 1, 0, 2],
+    [4, 3, 2, 3, 3, 1, 2, 40],
+    [31, 24, 3, 2, 3, 1, 1, 2],
+    [1, 1, 2, 3, 3, 1, 1, 3],
 ];
 
 fn geometry([height, width, channels, c_out, kernel, stride, padding, _]: [usize; 8]) -> Geometry {
@@ -71,20 +75,6 @@ fn products(g: &Geometry, images: usize, mut visit: impl FnMut(usize, usize, usi
     }
 }
 
-fn mirrored(g: &Geometry, weight: &[f64]) -> Vec<f64> {
-    let (taps, c_in) = (g.taps(), g.input.channels);
-    let mut out = vec![0.0; weight.len()];
-    for tap in 0..taps {
-        for ci in 0..c_in {
-            for co in 0..g.c_out {
-                out[((taps - 1 - tap) * g.c_out + co) * c_in + ci] =
-                    weight[(tap * c_in + ci) * g.c_out + co];
-            }
-        }
-    }
-    out
-}
-
 fn assert_close(case: [usize; 8], found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{case:?}");
     for (found, expected) in found.iter().zip(expected) {
@@ -119,25 +109,46 @@ fn roles_are_the_definition() {
                 expected[2][w] += xs[t][x] * ys[t][y];
             });
         }
-        let forward: Vec<_> = (0..2).map(|t| (&xs[t][..], &weights[t][..])).collect();
-        let y = output(&g, images, &forward, Some(vec![0.5; sizes[2]]));
-        assert_close(case, &y, &expected[0]);
-
-        let mirrors = [0, 1].map(|t| mirrored(&g, &weights[t]));
-        let kernel = |t: usize| Kernel {
-            plain: &weights[t],
-            mirrored: &mirrors[t],
+        let terms = |a: &[Vec<f64>; 2], b: &[Vec<f64>; 2]| -> [(Vec<f64>, Vec<f64>); 2] {
+            [0, 1].map(|t| (a[t].clone(), b[t].clone()))
         };
-        let back: Vec<_> = (0..2).map(|t| (&ys[t][..], kernel(t))).collect();
-        let x = input_gradient(&g, images, &back, Some(vec![0.5; sizes[0]]));
-        assert_close(case, &x, &expected[1]);
-        let x = folded_input_gradient(&g, images, &back, Some(vec![0.5; sizes[0]]));
-        assert_close(case, &x, &expected[1]);
-
-        let pairs: Vec<_> = (0..2).map(|t| (&xs[t][..], &ys[t][..])).collect();
-        let mut weight = vec![0.5; sizes[1]];
-        add_weight_gradient(&g, images, &pairs, &mut weight);
-        assert_close(case, &weight, &expected[2]);
+        let check = |form: Form, weights: &[Vec<f64>; 2]| {
+            let (forward, back) = (terms(&xs, weights), terms(&ys, weights));
+            let pairs = terms(&xs, &ys);
+            let [forward, back, pairs] = [&forward, &back, &pairs]
+                .map(|terms| terms.each_ref().map(|(a, b)| (&a[..], &b[..])));
+            let start = |role: usize| Some(vec![0.5; expected[role].len()]);
+            let (y, x, mut weight) = match form {
+                Form::Taps => (
+                    unfolded::output(&g, images, &forward, start(0)),
+                    unfolded::input_gradient(&g, images, &back, start(1)),
+                    vec![0.5; sizes[1]],
+                ),
+                Form::Winograd => (
+                    output(&g, images, &forward, start(0)),
+                    input_gradient(&g, images, &back, start(1)),
+                    vec![0.0; weights[0].len()],
+                ),
+            };
+            assert_close(case, &y, &expected[0]);
+            assert_close(case, &x, &expected[1]);
+            match form {
+                Form::Taps => unfolded::add_weight_gradient(&g, images, &pairs, &mut weight),
+                Form::Winograd => {
+                    add_weight_gradient(&g, images, &pairs, &mut weight);
+                    weight = winograd_adjoint(&weight);
+                    weight.iter_mut().for_each(|sum| *sum += 0.5);
+                }
+            }
+            assert_close(case, &weight, &expected[2]);
+        };
+        check(Form::Taps, &weights);
+        if g.form() == Form::Winograd {
+            check(
+                Form::Winograd,
+                &weights.each_ref().map(|w| winograd_kernel(w)),
+            );
+        }
     }
 }
 
@@ -145,7 +156,7 @@ fn roles_are_the_definition() {
 fn without_a_start_the_sum_alone() {
     let (g, images) = (geometry(CASES[0]), 3);
     let x = numbers(0.2, images * g.input.elements());
-    let weight = numbers(0.3, g.columns() * g.c_out);
+    let weight = winograd_kernel(&numbers(0.3, g.columns() * g.c_out));
     let zero = vec![0.0; images * g.output().elements()];
     let terms = [(&x[..], &weight[..])];
     assert_eq!(

@@ -6,7 +6,7 @@
 //! With g = ȳ where y > 0, else 0: x̄ = s ∘ g with s = γ/√(σ² + ε), r̄ = g, β̄ = Σ g, γ̄ = Σ g ∘ x̂; sums over images and pixels.
 
 use super::super::planes::{PART, Planes, Scalar, Shape};
-use super::{Along, Layer, Site, Slot, Weights};
+use super::{Along, Layer, Site, Slot};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -39,8 +39,8 @@ impl<T: Scalar> Affine<T> {
     }
 
     /// γ/√(σ² + ε) of a parameter vector or direction.
-    fn scale(&self, weights: &Weights<T>) -> Vec<T> {
-        let gamma = weights.plain[self.gamma.clone()].iter();
+    fn scale(&self, weights: &[T]) -> Vec<T> {
+        let gamma = weights[self.gamma.clone()].iter();
         gamma
             .zip(&self.inverse_deviation)
             .map(|(&gamma, &inverse)| gamma * inverse)
@@ -94,8 +94,8 @@ impl<T: Scalar> Layer<T> for Affine<T> {
         inputs[0]
     }
 
-    fn value(&self, weights: &Weights<T>, inputs: &[&Planes<T>]) -> Planes<T> {
-        let (scale, beta) = (self.scale(weights), &weights.plain[self.beta.clone()]);
+    fn value(&self, weights: &[T], inputs: &[&Planes<T>]) -> Planes<T> {
+        let (scale, beta) = (self.scale(weights), &weights[self.beta.clone()]);
         let (x, part, width) = (inputs[0], self.part(), self.channels());
         let mut out = Planes::zeros(x.images(), x.shape);
         let tasks = out.values.par_chunks_mut(part);
@@ -123,7 +123,7 @@ impl<T: Scalar> Layer<T> for Affine<T> {
 
     fn tangent(&self, site: &Site<T>, along: &Along<T>) -> Planes<T> {
         let (scale, slope) = (self.scale(site.weights), self.scale(along.direction));
-        let shift = &along.direction.plain[self.beta.clone()];
+        let shift = &along.direction[self.beta.clone()];
         let (x, part, width) = (site.inputs[0], self.part(), self.channels());
         let mut out = Planes::zeros(x.images(), x.shape);
         let tasks = out.values.par_chunks_mut(part);
@@ -252,7 +252,7 @@ impl<T: Scalar> Layer<T> for Affine<T> {
         &self,
         site: &Site<T>,
         gradient: &Planes<T>,
-        direction: &Weights<T>,
+        direction: &[T],
         sums: &mut [f64],
     ) {
         // The tangent for a fixed input is gated like the gradient, and a gate may be applied twice.

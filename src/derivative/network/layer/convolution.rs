@@ -1,8 +1,8 @@
 //! A convolution, with a bias where it is the classifier head (a 1×1 kernel on a 1×1 image).
 
-use super::super::convolution::{Geometry, Kernel, add_weight_gradient, input_gradient, output};
+use super::super::convolution::{Geometry, add_weight_gradient, input_gradient, output};
 use super::super::planes::{PART, Planes, Scalar, Shape};
-use super::{Along, Layer, Site, Slot, Weights};
+use super::{Along, Layer, Site, Slot};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -17,13 +17,6 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    fn kernel<'a, T>(&self, weights: &'a Weights<T>) -> Kernel<'a, T> {
-        Kernel {
-            plain: &weights.plain[self.weight.clone()],
-            mirrored: &weights.mirrored[self.weight.clone()],
-        }
-    }
-
     fn planes<T: Scalar>(&self, values: Vec<T>) -> Planes<T> {
         Planes {
             shape: self.geometry.output(),
@@ -32,14 +25,14 @@ impl Convolution {
     }
 
     /// Σ W ∗ x over the terms, + b of the last term's weights.
-    fn sum<T: Scalar>(&self, terms: &[(&Planes<T>, &Weights<T>)], bias: &Weights<T>) -> Planes<T> {
+    fn sum<T: Scalar>(&self, terms: &[(&Planes<T>, &[T])], bias: &[T]) -> Planes<T> {
         let images = terms.first().map_or(0, |(x, _)| x.images());
         let parts: Vec<_> = (terms.iter())
-            .map(|(x, weights)| (&x.values[..], self.kernel(weights).plain))
+            .map(|(x, weights)| (&x.values[..], &weights[self.weight.clone()]))
             .collect();
         let mut y = output(&self.geometry, images, &parts, None);
         if let Some(range) = &self.bias {
-            let bias = &bias.plain[range.clone()];
+            let bias = &bias[range.clone()];
             y.par_chunks_mut((PART / bias.len()).max(1) * bias.len())
                 .for_each(|y| {
                     for row in y.chunks_exact_mut(bias.len()) {
@@ -71,13 +64,13 @@ impl Convolution {
     }
 
     /// x̄ += Σ over the terms (ȳ, W).
-    fn add_input<T: Scalar>(&self, terms: &[(&Planes<T>, &Weights<T>)], slot: &mut Slot<T>) {
+    fn add_input<T: Scalar>(&self, terms: &[(&Planes<T>, &[T])], slot: &mut Slot<T>) {
         if !slot.wanted {
             return;
         }
         let images = terms.first().map_or(0, |(y, _)| y.images());
         let parts: Vec<_> = (terms.iter())
-            .map(|(y, weights)| (&y.values[..], self.kernel(weights)))
+            .map(|(y, weights)| (&y.values[..], &weights[self.weight.clone()]))
             .collect();
         let onto = slot.sum.take().map(|sum| sum.values);
         slot.sum = Some(Planes {
@@ -92,7 +85,7 @@ impl<T: Scalar> Layer<T> for Convolution {
         self.geometry.output()
     }
 
-    fn value(&self, weights: &Weights<T>, inputs: &[&Planes<T>]) -> Planes<T> {
+    fn value(&self, weights: &[T], inputs: &[&Planes<T>]) -> Planes<T> {
         self.sum(&[(inputs[0], weights)], weights)
     }
 
@@ -138,7 +131,7 @@ impl<T: Scalar> Layer<T> for Convolution {
         &self,
         site: &Site<T>,
         gradient: &Planes<T>,
-        direction: &Weights<T>,
+        direction: &[T],
         sums: &mut [f64],
     ) {
         let tangent = self.sum(&[(site.inputs[0], direction)], direction);

@@ -1,7 +1,7 @@
 //! The mean over all pixels: `[H, W, C]` → `[C]`.
 
 use super::super::planes::{Planes, Scalar, Shape};
-use super::{Along, Layer, Site, Slot, Weights};
+use super::{Along, Layer, Site, Slot};
 use rayon::prelude::*;
 
 /// y_c = (1/HW) Σ x_c.
@@ -61,7 +61,7 @@ impl<T: Scalar> Layer<T> for GlobalMean {
         }
     }
 
-    fn value(&self, _weights: &Weights<T>, inputs: &[&Planes<T>]) -> Planes<T> {
+    fn value(&self, _weights: &[T], inputs: &[&Planes<T>]) -> Planes<T> {
         mean(inputs[0])
     }
 
@@ -97,7 +97,7 @@ impl<T: Scalar> Layer<T> for GlobalMean {
         &self,
         _site: &Site<T>,
         _gradient: &Planes<T>,
-        _direction: &Weights<T>,
+        _direction: &[T],
         _sums: &mut [f64],
     ) {
     }

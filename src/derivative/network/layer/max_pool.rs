@@ -2,7 +2,7 @@
 //! there.
 
 use super::super::planes::{Planes, Scalar, Shape};
-use super::{Along, Layer, Site, Slot, Weights};
+use super::{Along, Layer, Site, Slot};
 use crate::model::op::Window;
 use rayon::prelude::*;
 
@@ -94,7 +94,7 @@ impl<T: Scalar> Layer<T> for MaxPool {
         self.out(inputs[0])
     }
 
-    fn value(&self, _weights: &Weights<T>, inputs: &[&Planes<T>]) -> Planes<T> {
+    fn value(&self, _weights: &[T], inputs: &[&Planes<T>]) -> Planes<T> {
         self.pick(inputs[0], inputs[0])
     }
 
@@ -130,7 +130,7 @@ impl<T: Scalar> Layer<T> for MaxPool {
         &self,
         _site: &Site<T>,
         _gradient: &Planes<T>,
-        _direction: &Weights<T>,
+        _direction: &[T],
         _sums: &mut [f64],
     ) {
     }

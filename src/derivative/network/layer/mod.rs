@@ -2,7 +2,8 @@
 //!
 //! At fixed images a layer is y = f(x, θ). Along a direction (ẋ, θ̇) its *tangent* is ẏ = f_x ẋ + f_θ θ̇; its *backward* step
 //! takes ȳ = ∂L/∂y to x̄ = f_xᵀ ȳ and θ̄ = f_θᵀ ȳ; its *backward tangent* is the derivative of that step along the
-//! direction, with ȳ˙ that of ȳ (Pearlmutter 1994, the R operator).
+//! direction, with ȳ˙ that of ȳ (Pearlmutter 1994, the R operator). Parameter vectors and directions are in the
+//! computation's order ([`ParameterSpace`](super::ParameterSpace)).
 
 mod affine;
 mod convolution;
@@ -16,26 +17,17 @@ pub(crate) use max_pool::MaxPool;
 
 use super::planes::{Planes, Scalar, Shape};
 
-/// A parameter vector, or a direction in it, in the computation's order.
-#[derive(Debug, Clone)]
-pub(crate) struct Weights<T> {
-    /// p numbers, kernels as `[k², C_in, C_out]`.
-    pub(crate) plain: Vec<T>,
-    /// Kernels mirrored, `[k² (reversed), C_out, C_in]`, at the same places.
-    pub(crate) mirrored: Vec<T>,
-}
-
 /// What a layer saw at the fixed parameters.
 pub(crate) struct Site<'a, T> {
     pub(crate) inputs: Vec<&'a Planes<T>>,
     pub(crate) output: &'a Planes<T>,
-    pub(crate) weights: &'a Weights<T>,
+    pub(crate) weights: &'a [T],
 }
 
 /// What a layer saw of a direction: the tangents of its inputs (none: zero) and the direction itself.
 pub(crate) struct Along<'a, T> {
     pub(crate) tangents: Vec<Option<&'a Planes<T>>>,
-    pub(crate) direction: &'a Weights<T>,
+    pub(crate) direction: &'a [T],
 }
 
 /// Where the gradient of an input is summed over the layers that read it.
@@ -62,7 +54,7 @@ pub(crate) trait Layer<T: Scalar>: Send + Sync {
     fn shape(&self, inputs: &[Shape]) -> Shape;
 
     /// y.
-    fn value(&self, weights: &Weights<T>, inputs: &[&Planes<T>]) -> Planes<T>;
+    fn value(&self, weights: &[T], inputs: &[&Planes<T>]) -> Planes<T>;
 
     /// ẏ.
     fn tangent(&self, site: &Site<T>, along: &Along<T>) -> Planes<T>;
@@ -91,7 +83,7 @@ pub(crate) trait Layer<T: Scalar>: Send + Sync {
         &self,
         site: &Site<T>,
         gradient: &Planes<T>,
-        direction: &Weights<T>,
+        direction: &[T],
         sums: &mut [f64],
     );
 }
