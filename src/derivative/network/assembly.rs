@@ -116,7 +116,7 @@ fn missing(name: &str) -> Error {
     )
 }
 
-struct Assembly<'a, T> {
+struct Assembly<'a, T: Scalar> {
     model: &'a ResNet,
     space: &'a ParameterSpace,
     nodes: Vec<Node<T>>,

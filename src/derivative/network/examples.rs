@@ -136,7 +136,7 @@ impl Examples {
         let labels = positions.iter().map(|&p| self.labels[p as usize]);
         let planes = Planes {
             shape: self.shape,
-            values,
+            values: values.into(),
         };
         Ok((planes, labels.collect()))
     }

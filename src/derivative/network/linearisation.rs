@@ -19,7 +19,7 @@ pub(super) enum Kept {
 
 /// The values of all layers, their gradients (none where they were not asked for), and the softmax's probabilities.
 #[derive(Debug)]
-pub(super) struct Kit<T> {
+pub(super) struct Kit<T: Scalar> {
     pub(super) values: Vec<Planes<T>>,
     pub(super) gradients: Vec<Planes<T>>,
 }

@@ -21,6 +21,7 @@
 //! gradient, and fewer where few layers are trained. Memory does not grow with the number of products.
 
 mod assembly;
+mod buffer;
 mod convolution;
 mod examples;
 mod layer;
@@ -178,7 +179,7 @@ impl Network {
     pub fn set_parameters(&mut self, parameters: &Tensor) -> Result<()> {
         fn set<T: Precision>(program: &mut Program<T>, parameters: &Tensor) -> Result<()> {
             let rows = parameters.unsqueeze(0)?;
-            program.weights = program.directions(&rows)?.concat();
+            program.weights = program.directions(&rows)?.remove(0);
             program.parameters = rows.flatten_all()?.to_vec1()?;
             Ok(())
         }
@@ -222,7 +223,7 @@ impl Network {
     /// As [`Network::outputs`], or no positions.
     pub fn gradient(&self, examples: &Examples, positions: &[u32]) -> Result<(Tensor, f64)> {
         in_precision!(self, program => {
-            let mut sum = vec![Default::default(); program.space.inner_size()];
+            let mut sum = buffer::Buffer::zeros(program.space.inner_size());
             let mut loss = 0.0;
             for pass in positions.chunks(self.pass_images()) {
                 let (input, labels) = self.read(program, examples, pass)?;
@@ -230,7 +231,7 @@ impl Network {
                 loss += outputs.losses.iter().sum::<f64>();
             }
             let sum = program.space.outward(&sum);
-            let sum = Tensor::from_vec(sum, self.size(), &Device::Cpu)?;
+            let sum = Tensor::from_slice(&sum, self.size(), &Device::Cpu)?;
             Ok((sum, loss / positions.len().max(1) as f64))
         })
     }
@@ -242,10 +243,10 @@ impl Network {
     pub fn example_gradients(&self, examples: &Examples, positions: &[u32]) -> Result<Tensor> {
         in_precision!(self, program => {
             let row = |&position: &u32| {
-                let mut row = vec![Default::default(); program.space.inner_size()];
+                let mut row = buffer::Buffer::zeros(program.space.inner_size());
                 let (input, labels) = self.read(program, examples, &[position])?;
                 program.add_gradient((input, &labels), &mut row)?;
-                Ok(program.space.outward(&row))
+                Ok(program.space.outward(&row).to_vec())
             };
             let rows: Vec<_> = positions.par_iter().map(row).collect::<Result<_>>()?;
             let shape = (positions.len(), self.size());

@@ -1,6 +1,7 @@
 //! Activations with the channels last, `[m, H, W, C]`: a pixel's channels are contiguous, so that an unfolded row of a
 //! convolution is copied in a few runs and all images of a batch enter one matrix product.
 
+use super::buffer::{Buffer, Pool};
 use super::storage::Storage;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -10,6 +11,9 @@ use rayon::prelude::*;
 pub(crate) trait Scalar:
     candle_core::WithDType + Default + faer::traits::RealField + Copy
 {
+    /// Memory for its next use.
+    fn pool() -> &'static Pool<Self>;
+
     /// What is kept of this precision in memory.
     fn kept(storage: &Storage) -> Option<&[Self]>;
 
@@ -26,6 +30,11 @@ pub(crate) trait Scalar:
 macro_rules! scalar {
     ($type:ty, $variant:ident) => {
         impl Scalar for $type {
+            fn pool() -> &'static Pool<Self> {
+                static POOL: Pool<$type> = Pool::new();
+                &POOL
+            }
+
             fn kept(storage: &Storage) -> Option<&[Self]> {
                 match storage {
                     Storage::$variant(kept) => Some(kept),
@@ -79,15 +88,21 @@ impl Shape {
 
 /// The activations of m images.
 #[derive(Debug, Clone)]
-pub(crate) struct Planes<T> {
+pub(crate) struct Planes<T: Scalar> {
     pub(crate) shape: Shape,
-    pub(crate) values: Vec<T>,
+    pub(crate) values: Buffer<T>,
 }
 
 impl<T: Scalar> Planes<T> {
     /// m images of zeros.
     pub(crate) fn zeros(images: usize, shape: Shape) -> Self {
-        let values = vec![T::default(); images * shape.elements()];
+        let values = Buffer::zeros(images * shape.elements());
+        Self { shape, values }
+    }
+
+    /// m images of numbers left over, for what is written before it is read.
+    pub(crate) fn stale(images: usize, shape: Shape) -> Self {
+        let values = Buffer::stale(images * shape.elements());
         Self { shape, values }
     }
 

@@ -10,6 +10,7 @@
 //! each layer). At a linearisation, a Hessian product 6 (two terms in each of three roles), a Gauss–Newton product 4,
 //! all ⟨∇ℓ_i, v⟩ 1. The first trained layer is cheaper throughout, as nothing is passed to its input.
 
+use super::buffer::Buffer;
 use super::linearisation::Kit;
 use super::planes::{Planes, Scalar};
 use super::program::Program;
@@ -45,7 +46,7 @@ impl<T: Precision> Program<T> {
     fn logits_planes(&self, values: &Tensor, like: &Planes<T>) -> Result<Planes<T>> {
         Ok(Planes {
             shape: like.shape,
-            values: values.flatten_all()?.to_vec1()?,
+            values: values.flatten_all()?.to_vec1()?.into(),
         })
     }
 
@@ -80,7 +81,7 @@ impl<T: Precision> Program<T> {
     }
 
     /// The rows of `vectors` `[k, p]` as directions.
-    pub(super) fn directions(&self, vectors: &Tensor) -> Result<Vec<Vec<T>>> {
+    pub(super) fn directions(&self, vectors: &Tensor) -> Result<Vec<Buffer<T>>> {
         let (_, size) = vectors.dims2()?;
         if size != self.space.size() || vectors.dtype() != T::DTYPE {
             return Err(Error::mismatch(
@@ -103,7 +104,8 @@ impl<T: Precision> Program<T> {
         parts: &mut dyn Iterator<Item = Result<std::sync::Arc<Linearisation>>>,
     ) -> Result<Tensor> {
         let directions = self.directions(vectors)?;
-        let mut sums = vec![vec![T::default(); self.space.inner_size()]; directions.len()];
+        let zeros = |_| Buffer::zeros(self.space.inner_size());
+        let mut sums: Vec<_> = (0..directions.len()).map(zeros).collect();
         for part in parts {
             let part = part?;
             for (direction, sum) in directions.iter().zip(&mut sums) {
@@ -112,7 +114,7 @@ impl<T: Precision> Program<T> {
         }
         let mut rows = Vec::with_capacity(directions.len() * self.space.size());
         for sum in &sums {
-            rows.extend(self.space.outward(sum));
+            rows.extend_from_slice(&self.space.outward(sum));
         }
         Ok(Tensor::from_vec(rows, vectors.shape(), &Device::Cpu)?)
     }
@@ -149,9 +151,9 @@ impl<T: Precision> Program<T> {
             let outputs = self.outputs(logits, &[class])?;
             let weight = outputs.probabilities.flatten_all()?.to_vec1::<T>()?[class].to_f64();
             let seed = self.logits_planes(&outputs.residuals, logits)?;
-            let mut gradient = vec![T::default(); self.space.inner_size()];
+            let mut gradient = Buffer::zeros(self.space.inner_size());
             self.pull_back(&values, seed, &mut gradient);
-            for (sum, value) in squares.iter_mut().zip(self.space.outward(&gradient)) {
+            for (sum, value) in squares.iter_mut().zip(&*self.space.outward(&gradient)) {
                 *sum += weight * value.to_f64() * value.to_f64();
             }
         }
@@ -162,16 +164,16 @@ impl<T: Precision> Program<T> {
     pub(super) fn direction_products(
         &self,
         part: &Linearisation,
-        directions: &[Vec<T>],
+        directions: &[Buffer<T>],
     ) -> Result<Vec<Vec<f64>>> {
         let kit = kit_of::<T>(part)?;
         let state = (&kit.values[..], gradients_of(kit)?);
-        let product = |direction: &Vec<T>| self.example_products(state, direction);
+        let product = |direction: &Buffer<T>| self.example_products(state, direction);
         Ok(directions.iter().map(product).collect())
     }
 }
 
-fn gradients_of<T>(kit: &Kit<T>) -> Result<&[Planes<T>]> {
+fn gradients_of<T: Scalar>(kit: &Kit<T>) -> Result<&[Planes<T>]> {
     if kit.gradients.is_empty() {
         return Err(Error::mismatch(
             "linearisation",

@@ -1,25 +1,26 @@
 //! The layers of the fine-tuned part in order, and the passes over them.
 
+use super::buffer::Buffer;
 use super::layer::{Along, Layer, Site, Slot};
 use super::planes::{Planes, Scalar, Shape};
 use super::space::ParameterSpace;
 
 /// One layer and the values it reads: 0 is what enters the program, i + 1 what node i gives.
-pub(super) struct Node<T> {
+pub(super) struct Node<T: Scalar> {
     pub(super) layer: Box<dyn Layer<T>>,
     pub(super) inputs: Vec<usize>,
 }
 
 /// The fine-tuned part at fixed parameters. Every layer lies behind one with parameters, so that only what enters the
 /// program has neither tangent nor gradient.
-pub(super) struct Program<T> {
+pub(super) struct Program<T: Scalar> {
     pub(super) input: Shape,
     pub(super) nodes: Vec<Node<T>>,
     pub(super) space: ParameterSpace,
     /// θ as stored.
     pub(super) parameters: Vec<T>,
     /// θ in the computation's order.
-    pub(super) weights: Vec<T>,
+    pub(super) weights: Buffer<T>,
 }
 
 impl<T: Scalar> Program<T> {

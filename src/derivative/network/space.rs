@@ -4,6 +4,7 @@
 //! `layer4.1.bn1.bias`, …), each in PyTorch's own element order. Inside a computation matrices are transposed and kernels are
 //! in their [`Form`]: a linear map takes parameters and directions inward, its adjoint takes gradients outward.
 
+use super::buffer::Buffer;
 use super::convolution::{Form, PLACES, winograd_adjoint, winograd_kernel};
 use super::planes::Scalar;
 use rayon::prelude::*;
@@ -69,11 +70,11 @@ impl Kernel {
     }
 
     /// `[C_out, C_in, k²]` → `[k², C_in, C_out]`, then into the form.
-    fn inward<T: Scalar>(self, from: &[T]) -> Vec<T> {
+    fn inward<T: Scalar>(self, from: &[T]) -> Buffer<T> {
         let Self {
             c_out, c_in, taps, ..
         } = self;
-        let mut to = vec![T::default(); from.len()];
+        let mut to = Buffer::stale(from.len());
         to.par_chunks_mut(c_in * c_out)
             .enumerate()
             .for_each(|(tap, to)| {
@@ -165,8 +166,8 @@ impl ParameterSpace {
     }
 
     /// Parameters or a direction, `[p]`, for the computation.
-    pub(super) fn inward<T: Scalar>(&self, outer: &[T]) -> Vec<T> {
-        let mut to = vec![T::default(); self.inner_size()];
+    pub(super) fn inward<T: Scalar>(&self, outer: &[T]) -> Buffer<T> {
+        let mut to = Buffer::stale(self.inner_size());
         for (block, inner) in self.blocks.iter().zip(&self.inner) {
             let (from, to) = (&outer[block.range.clone()], &mut to[inner.range.clone()]);
             match inner.kernel {
@@ -179,8 +180,8 @@ impl ParameterSpace {
 
     /// A gradient with respect to the computation's parameters as one with respect to the stored ones, `[p]`: the adjoint of
     /// [`ParameterSpace::inward`].
-    pub(super) fn outward<T: Scalar>(&self, inner: &[T]) -> Vec<T> {
-        let mut to = vec![T::default(); self.size()];
+    pub(super) fn outward<T: Scalar>(&self, inner: &[T]) -> Buffer<T> {
+        let mut to = Buffer::stale(self.size());
         for (block, place) in self.blocks.iter().zip(&self.inner) {
             let (from, to) = (&inner[place.range.clone()], &mut to[block.range.clone()]);
             match place.kernel {

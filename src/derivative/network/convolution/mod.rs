@@ -19,6 +19,7 @@ mod winograd;
 pub(crate) use geometry::Geometry;
 pub(crate) use winograd::{PLACES, kernel as winograd_kernel, kernel_adjoint as winograd_adjoint};
 
+use super::buffer::Buffer;
 use super::planes::Scalar;
 use winograd::Sense;
 
@@ -52,8 +53,8 @@ pub(crate) fn output<T: Scalar>(
     g: &Geometry,
     images: usize,
     terms: &[(&[T], &[T])],
-    onto: Option<Vec<T>>,
-) -> Vec<T> {
+    onto: Option<Buffer<T>>,
+) -> Buffer<T> {
     match g.form() {
         Form::Taps => unfolded::output(g, images, terms, onto),
         Form::Winograd => winograd::output(g, images, terms, Sense::Plain, onto),
@@ -65,8 +66,8 @@ pub(crate) fn input_gradient<T: Scalar>(
     g: &Geometry,
     images: usize,
     terms: &[(&[T], &[T])],
-    onto: Option<Vec<T>>,
-) -> Vec<T> {
+    onto: Option<Buffer<T>>,
+) -> Buffer<T> {
     match g.form() {
         Form::Taps => unfolded::input_gradient(g, images, terms, onto),
         Form::Winograd => winograd::output(&g.mirrored(), images, terms, Sense::Mirrored, onto),

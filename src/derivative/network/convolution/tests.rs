@@ -117,7 +117,7 @@ fn roles_are_the_definition() {
             let pairs = terms(&xs, &ys);
             let [forward, back, pairs] = [&forward, &back, &pairs]
                 .map(|terms| terms.each_ref().map(|(a, b)| (&a[..], &b[..])));
-            let start = |role: usize| Some(vec![0.5; expected[role].len()]);
+            let start = |role: usize| Some(vec![0.5; expected[role].len()].into());
             let (y, x, mut weight) = match form {
                 Form::Taps => (
                     unfolded::output(&g, images, &forward, start(0)),
@@ -136,7 +136,7 @@ fn roles_are_the_definition() {
                 Form::Taps => unfolded::add_weight_gradient(&g, images, &pairs, &mut weight),
                 Form::Winograd => {
                     add_weight_gradient(&g, images, &pairs, &mut weight);
-                    weight = winograd_adjoint(&weight);
+                    weight = winograd_adjoint(&weight).to_vec();
                     weight.iter_mut().for_each(|sum| *sum += 0.5);
                 }
             }
@@ -146,7 +146,7 @@ fn roles_are_the_definition() {
         if g.form() == Form::Winograd {
             check(
                 Form::Winograd,
-                &weights.each_ref().map(|w| winograd_kernel(w)),
+                &weights.each_ref().map(|w| winograd_kernel(w).to_vec()),
             );
         }
     }
@@ -160,7 +160,7 @@ fn without_a_start_the_sum_alone() {
     let zero = vec![0.0; images * g.output().elements()];
     let terms = [(&x[..], &weight[..])];
     assert_eq!(
-        output(&g, images, &terms, None),
-        output(&g, images, &terms, Some(zero))
+        *output(&g, images, &terms, None),
+        *output(&g, images, &terms, Some(zero.into()))
     );
 }

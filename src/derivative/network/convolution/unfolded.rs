@@ -2,6 +2,7 @@
 //!
 //! The unfolded rows U are made tile by tile in a buffer that fits the cache, one matrix product each. Kernels are `[K, C_out]`.
 
+use super::super::buffer::Buffer;
 use super::super::planes::{Scalar, multiply, rows};
 use super::Geometry;
 use super::geometry::{fold, unfold, unfold_columns};
@@ -25,21 +26,21 @@ pub(super) fn output<T: Scalar>(
     g: &Geometry,
     images: usize,
     terms: &[(&[T], &[T])],
-    onto: Option<Vec<T>>,
-) -> Vec<T> {
+    onto: Option<Buffer<T>>,
+) -> Buffer<T> {
     let (total, columns) = (images * g.output().positions(), g.columns());
     let accumulate = onto.is_some();
-    let mut y = onto.unwrap_or_else(|| vec![T::default(); total * g.c_out]);
+    let mut y = onto.unwrap_or_else(|| Buffer::stale(total * g.c_out));
     let height = tile_rows(columns);
     y.par_chunks_mut(height * g.c_out)
         .enumerate()
-        .for_each_init(Vec::new, |buffer, (tile, y)| {
+        .for_each_init(Buffer::default, |buffer, (tile, y)| {
             let range = tile * height..tile * height + y.len() / g.c_out;
             for (index, &(x, weight)) in terms.iter().enumerate() {
                 let unfolded = if g.is_pointwise() {
                     &x[range.start * columns..range.end * columns]
                 } else {
-                    buffer.resize(height * columns, T::default());
+                    buffer.resize(height * columns);
                     let unfolded = &mut buffer[..range.len() * columns];
                     unfold(g, x, range.clone(), unfolded);
                     unfolded
@@ -56,15 +57,15 @@ pub(super) fn input_gradient<T: Scalar>(
     g: &Geometry,
     images: usize,
     terms: &[(&[T], &[T])],
-    onto: Option<Vec<T>>,
-) -> Vec<T> {
+    onto: Option<Buffer<T>>,
+) -> Buffer<T> {
     let (size, positions, columns) = (g.input.elements(), g.output().positions(), g.columns());
     let accumulate = onto.is_some();
-    let mut x = onto.unwrap_or_else(|| vec![T::default(); images * size]);
+    let mut x = onto.unwrap_or_else(|| Buffer::zeros(images * size));
     let tile = tile_rows(columns).div_ceil(positions);
-    x.par_chunks_mut(tile * size)
-        .enumerate()
-        .for_each_init(Vec::new, |buffer, (index, x)| {
+    x.par_chunks_mut(tile * size).enumerate().for_each_init(
+        Buffer::default,
+        |buffer, (index, x)| {
             let count = x.len() / size * positions;
             let start = index * tile * positions;
             if g.is_pointwise() {
@@ -75,7 +76,7 @@ pub(super) fn input_gradient<T: Scalar>(
                 }
                 return;
             }
-            buffer.resize(tile * positions * columns, T::default());
+            buffer.resize(tile * positions * columns);
             let unfolded = &mut buffer[..count * columns];
             for (index, (y, weight)) in terms.iter().enumerate() {
                 let y = &y[start * g.c_out..(start + count) * g.c_out];
@@ -83,7 +84,8 @@ pub(super) fn input_gradient<T: Scalar>(
                 multiply(unfolded, rows(y, g.c_out), transposed, index > 0);
             }
             fold(g, unfolded, x);
-        });
+        },
+    );
     x
 }
 
@@ -99,11 +101,11 @@ pub(super) fn add_weight_gradient<T: Scalar>(
     let block = columns.div_ceil(blocks);
     let parts = WEIGHT_TASKS.div_ceil(blocks).min(total).max(1);
     let part_rows = total.div_ceil(parts);
-    let task = |part: usize, index: usize, sum: &mut [T], buffer: &mut Vec<T>| {
+    let task = |part: usize, index: usize, sum: &mut [T], buffer: &mut Buffer<T>| {
         let span = index * block..index * block + sum.len() / g.c_out;
         let end = total.min((part + 1) * part_rows);
         let height = tile_rows(span.len());
-        buffer.resize(height * span.len(), T::default());
+        buffer.resize(height * span.len());
         for start in (part * part_rows..end).step_by(height) {
             let range = start..end.min(start + height);
             let unfolded = &mut buffer[..range.len() * span.len()];
@@ -118,14 +120,14 @@ pub(super) fn add_weight_gradient<T: Scalar>(
     let all = |part: usize, sums: &mut [T]| {
         sums.par_chunks_mut(block * g.c_out)
             .enumerate()
-            .for_each_init(Vec::new, |buffer, (index, sum)| {
+            .for_each_init(Buffer::default, |buffer, (index, sum)| {
                 task(part, index, sum, buffer);
             });
     };
     if parts == 1 {
         return all(0, into);
     }
-    let mut partial = vec![T::default(); parts * into.len()];
+    let mut partial = Buffer::zeros(parts * into.len());
     partial
         .par_chunks_mut(into.len())
         .enumerate()

@@ -16,6 +16,7 @@
 //! [`kernel_adjoint`] go in and out. A mirrored kernel has the same W̃ with the outer places exchanged, so that the input
 //! gradient is again an output.
 
+use super::super::buffer::Buffer;
 use super::super::planes::{Scalar, multiply, rows};
 use super::Geometry;
 use rayon::prelude::*;
@@ -38,7 +39,7 @@ const KERNEL: [[f64; 3]; 4] = [
 ];
 
 /// W̃ `[16, n]` of kernels `[9, n]`.
-pub(crate) fn kernel<T: Scalar>(taps: &[T]) -> Vec<T> {
+pub(crate) fn kernel<T: Scalar>(taps: &[T]) -> Buffer<T> {
     // ky, then kx.
     let size = taps.len() / 9;
     let half = combined(taps, size, 12, |place, tap| match place % 3 == tap % 3 {
@@ -52,7 +53,7 @@ pub(crate) fn kernel<T: Scalar>(taps: &[T]) -> Vec<T> {
 }
 
 /// The adjoint: `[9, n]` of `[16, n]`.
-pub(crate) fn kernel_adjoint<T: Scalar>(places: &[T]) -> Vec<T> {
+pub(crate) fn kernel_adjoint<T: Scalar>(places: &[T]) -> Buffer<T> {
     let size = places.len() / PLACES;
     let half = combined(places, size, 12, |tap, place| match place / 4 == tap / 3 {
         true => KERNEL[place % 4][tap % 3],
@@ -70,8 +71,8 @@ fn combined<T: Scalar>(
     size: usize,
     count: usize,
     coefficient: impl Fn(usize, usize) -> f64 + Sync,
-) -> Vec<T> {
-    let mut out = vec![T::default(); count * size];
+) -> Buffer<T> {
+    let mut out = Buffer::zeros(count * size);
     out.par_chunks_mut(size.max(1))
         .enumerate()
         .for_each(|(row, out)| {
@@ -168,10 +169,10 @@ pub(super) fn output<T: Scalar>(
     images: usize,
     terms: &[(&[T], &[T])],
     sense: Sense,
-    onto: Option<Vec<T>>,
-) -> Vec<T> {
+    onto: Option<Buffer<T>>,
+) -> Buffer<T> {
     let (shape, accumulate) = (g.output(), onto.is_some());
-    let mut y = onto.unwrap_or_else(|| vec![T::default(); images * shape.elements()]);
+    let mut y = onto.unwrap_or_else(|| Buffer::stale(images * shape.elements()));
     let mut rest = &mut y[..];
     let mut work = Vec::new();
     for task in Deal::new(g).tasks(images) {
@@ -181,12 +182,13 @@ pub(super) fn output<T: Scalar>(
         rest = after;
         work.push((task, part));
     }
-    work.into_par_iter()
-        .for_each_init(Default::default, |buffers: &mut [Vec<T>; 2], (task, y)| {
+    work.into_par_iter().for_each_init(
+        Default::default,
+        |buffers: &mut [Buffer<T>; 2], (task, y)| {
             let [x, m] = buffers;
             let (c_in, tiles) = (g.input.channels, task.tiles());
-            m.resize(PLACES * tiles * g.c_out, T::default());
-            x.resize(PLACES * tiles * c_in, T::default());
+            m.resize(PLACES * tiles * g.c_out);
+            x.resize(PLACES * tiles * c_in);
             for (index, (input, weight)) in terms.iter().enumerate() {
                 input_tiles(g, input, &task, x);
                 for (place, m) in m.chunks_exact_mut(tiles * g.c_out).enumerate() {
@@ -200,7 +202,8 @@ pub(super) fn output<T: Scalar>(
                 }
             }
             output_tiles(g, m, &task, y, accumulate);
-        });
+        },
+    );
     y
 }
 
@@ -222,12 +225,12 @@ pub(super) fn add_weight_gradient<T: Scalar>(
     let held = (HELD / (PLACES * TILES * (c_in + c_out))).max(4);
     for tasks in tasks.chunks(held) {
         for (x, y) in terms {
-            let transformed: Vec<(usize, Vec<T>, Vec<T>)> = tasks
+            let transformed: Vec<(usize, Buffer<T>, Buffer<T>)> = tasks
                 .par_iter()
                 .map(|task| {
                     let tiles = task.tiles();
-                    let mut inputs = vec![T::default(); PLACES * tiles * c_in];
-                    let mut gradients = vec![T::default(); PLACES * tiles * c_out];
+                    let mut inputs = Buffer::stale(PLACES * tiles * c_in);
+                    let mut gradients = Buffer::stale(PLACES * tiles * c_out);
                     input_tiles(g, x, task, &mut inputs);
                     gradient_tiles(g, y, task, &mut gradients);
                     (tiles, inputs, gradients)

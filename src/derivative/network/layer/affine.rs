@@ -5,6 +5,7 @@
 //!
 //! With g = ȳ where y > 0, else 0: x̄ = s ∘ g with s = γ/√(σ² + ε), r̄ = g, β̄ = Σ g, γ̄ = Σ g ∘ x̂; sums over images and pixels.
 
+use super::super::buffer::Buffer;
 use super::super::planes::{PART, Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
 use rayon::prelude::*;
@@ -97,7 +98,7 @@ impl<T: Scalar> Layer<T> for Affine<T> {
     fn value(&self, weights: &[T], inputs: &[&Planes<T>]) -> Planes<T> {
         let (scale, beta) = (self.scale(weights), &weights[self.beta.clone()]);
         let (x, part, width) = (inputs[0], self.part(), self.channels());
-        let mut out = Planes::zeros(x.images(), x.shape);
+        let mut out = Planes::stale(x.images(), x.shape);
         let tasks = out.values.par_chunks_mut(part);
         tasks.enumerate().for_each(|(index, out)| {
             let range = index * part..index * part + out.len();
@@ -125,7 +126,7 @@ impl<T: Scalar> Layer<T> for Affine<T> {
         let (scale, slope) = (self.scale(site.weights), self.scale(along.direction));
         let shift = &along.direction[self.beta.clone()];
         let (x, part, width) = (site.inputs[0], self.part(), self.channels());
-        let mut out = Planes::zeros(x.images(), x.shape);
+        let mut out = Planes::stale(x.images(), x.shape);
         let tasks = out.values.par_chunks_mut(part);
         tasks.enumerate().for_each(|(index, out)| {
             let range = index * part..index * part + out.len();
@@ -203,7 +204,7 @@ impl<T: Scalar> Layer<T> for Affine<T> {
         let (x, part, width) = (site.inputs[0], self.part(), self.channels());
         let shortcut = slots.get(1).is_some_and(|slot| slot.wanted);
         let mut out = tangent.clone();
-        let mut gated = shortcut.then(|| Planes::zeros(x.images(), x.shape));
+        let mut gated = shortcut.then(|| Planes::stale(x.images(), x.shape));
         let gated_parts: Vec<Option<&mut [T]>> = match &mut gated {
             Some(gated) => gated.values.chunks_mut(part).map(Some).collect(),
             None => (0..out.values.len().div_ceil(part)).map(|_| None).collect(),
@@ -217,7 +218,8 @@ impl<T: Scalar> Layer<T> for Affine<T> {
                 if let Some(gated) = gated {
                     gated.copy_from_slice(out);
                 }
-                let mut g = gradient.values[range.clone()].to_vec();
+                let mut g = Buffer::stale(range.len());
+                g.copy_from_slice(&gradient.values[range.clone()]);
                 self.gate(&mut g, y);
                 let mut sums = (vec![T::default(); width], vec![T::default(); width]);
                 by_rows(width, out, &x.values[range.clone()], |(g_dot, x)| {

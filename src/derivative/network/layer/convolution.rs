@@ -1,5 +1,6 @@
 //! A convolution, with a bias where it is the classifier head (a 1×1 kernel on a 1×1 image).
 
+use super::super::buffer::Buffer;
 use super::super::convolution::{Geometry, add_weight_gradient, input_gradient, output};
 use super::super::planes::{PART, Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
@@ -17,7 +18,7 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    fn planes<T: Scalar>(&self, values: Vec<T>) -> Planes<T> {
+    fn planes<T: Scalar>(&self, values: Buffer<T>) -> Planes<T> {
         Planes {
             shape: self.geometry.output(),
             values,

@@ -18,21 +18,21 @@ pub(crate) use max_pool::MaxPool;
 use super::planes::{Planes, Scalar, Shape};
 
 /// What a layer saw at the fixed parameters.
-pub(crate) struct Site<'a, T> {
+pub(crate) struct Site<'a, T: Scalar> {
     pub(crate) inputs: Vec<&'a Planes<T>>,
     pub(crate) output: &'a Planes<T>,
     pub(crate) weights: &'a [T],
 }
 
 /// What a layer saw of a direction: the tangents of its inputs (none: zero) and the direction itself.
-pub(crate) struct Along<'a, T> {
+pub(crate) struct Along<'a, T: Scalar> {
     pub(crate) tangents: Vec<Option<&'a Planes<T>>>,
     pub(crate) direction: &'a [T],
 }
 
 /// Where the gradient of an input is summed over the layers that read it.
 #[derive(Debug)]
-pub(crate) struct Slot<T> {
+pub(crate) struct Slot<T: Scalar> {
     /// Whether anybody needs it.
     pub(crate) wanted: bool,
     /// The sum so far.
