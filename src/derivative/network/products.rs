@@ -7,8 +7,9 @@
 //! - Hessian: the tangent of the backward pass, seeded with s.
 //!
 //! Cost in units of one forward pass, convolutions counted: a gradient 3 (values, and in the backward pass two products for
-//! each layer). At a linearisation, a Hessian product 6 (two terms in each of three roles), a Gauss–Newton product 4,
-//! all ⟨∇ℓ_i, v⟩ 1. The first trained layer is cheaper throughout, as nothing is passed to its input.
+//! each layer). At a linearisation, a Hessian product 6 (two terms in each of three roles), a Gauss–Newton product 4, all
+//! ⟨∇ℓ_i, v⟩ 1; a linearisation itself 1, with output gradients 2. The first trained layer is cheaper throughout, as nothing
+//! is passed to its input.
 
 use super::buffer::Buffer;
 use super::linearisation::Kit;

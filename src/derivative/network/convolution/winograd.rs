@@ -28,7 +28,14 @@ const TILES: usize = 128;
 /// Numbers of both transforms that a weight gradient holds at once: they stay in the last cache.
 const HELD: usize = 1 << 22;
 /// Channels that are transformed together, as vector instructions.
-const LANES: usize = 8;
+const LANES: usize = 16;
+/// Numbers between the ends of one place and the next: places a power of two apart would share their cache lines' sets.
+const GAP: usize = 16;
+
+/// The distance from one place to the next, for tiles of so many numbers in all.
+fn stride(numbers: usize) -> usize {
+    numbers + GAP
+}
 
 /// G.
 const KERNEL: [[f64; 3]; 4] = [
@@ -187,12 +194,13 @@ pub(super) fn output<T: Scalar>(
         |buffers: &mut [Buffer<T>; 2], (task, y)| {
             let [x, m] = buffers;
             let (c_in, tiles) = (g.input.channels, task.tiles());
-            m.resize(PLACES * tiles * g.c_out);
-            x.resize(PLACES * tiles * c_in);
+            m.resize(PLACES * stride(tiles * g.c_out));
+            x.resize(PLACES * stride(tiles * c_in));
             for (index, (input, weight)) in terms.iter().enumerate() {
                 input_tiles(g, input, &task, x);
-                for (place, m) in m.chunks_exact_mut(tiles * g.c_out).enumerate() {
-                    let x = rows(&x[place * tiles * c_in..][..tiles * c_in], c_in);
+                for (place, m) in m.chunks_exact_mut(stride(tiles * g.c_out)).enumerate() {
+                    let m = &mut m[..tiles * g.c_out];
+                    let x = rows(&x[place * stride(tiles * c_in)..][..tiles * c_in], c_in);
                     let matrix = |place: usize| &weight[place * c_in * g.c_out..][..c_in * g.c_out];
                     let weight = match sense {
                         Sense::Plain => rows(matrix(place), g.c_out),
@@ -229,8 +237,8 @@ pub(super) fn add_weight_gradient<T: Scalar>(
                 .par_iter()
                 .map(|task| {
                     let tiles = task.tiles();
-                    let mut inputs = Buffer::stale(PLACES * tiles * c_in);
-                    let mut gradients = Buffer::stale(PLACES * tiles * c_out);
+                    let mut inputs = Buffer::stale(PLACES * stride(tiles * c_in));
+                    let mut gradients = Buffer::stale(PLACES * stride(tiles * c_out));
                     input_tiles(g, x, task, &mut inputs);
                     gradient_tiles(g, y, task, &mut gradients);
                     (tiles, inputs, gradients)
@@ -240,8 +248,8 @@ pub(super) fn add_weight_gradient<T: Scalar>(
                 .enumerate()
                 .for_each(|(place, sum)| {
                     for (tiles, x, y) in &transformed {
-                        let x = rows(&x[place * tiles * c_in..][..tiles * c_in], c_in);
-                        let y = rows(&y[place * tiles * c_out..][..tiles * c_out], c_out);
+                        let x = rows(&x[place * stride(tiles * c_in)..][..tiles * c_in], c_in);
+                        let y = rows(&y[place * stride(tiles * c_out)..][..tiles * c_out], c_out);
                         multiply(sum, x.transpose(), y, true);
                     }
                 });
@@ -249,25 +257,79 @@ pub(super) fn add_weight_gradient<T: Scalar>(
     }
 }
 
-/// Bᵀ v for four numbers.
-fn input_step<T: Scalar>([a, b, c, d]: [T; 4]) -> [T; 4] {
-    [a - c, b + c, c - b, b - d]
+/// The same number of several channels.
+type Lanes<T> = [T; LANES];
+
+#[inline(always)]
+fn plus<T: Scalar>(mut a: Lanes<T>, b: Lanes<T>) -> Lanes<T> {
+    for lane in 0..LANES {
+        a[lane] += b[lane];
+    }
+    a
+}
+
+#[inline(always)]
+fn minus<T: Scalar>(mut a: Lanes<T>, b: Lanes<T>) -> Lanes<T> {
+    for lane in 0..LANES {
+        a[lane] -= b[lane];
+    }
+    a
+}
+
+/// Bᵀ v.
+#[inline(always)]
+fn input_step<T: Scalar>([a, b, c, d]: [Lanes<T>; 4]) -> [Lanes<T>; 4] {
+    [minus(a, c), plus(b, c), minus(c, b), minus(b, d)]
 }
 
 /// Aᵀ v.
-fn output_step<T: Scalar>([a, b, c, d]: [T; 4]) -> [T; 2] {
-    [a + b + c, b - c - d]
+#[inline(always)]
+fn output_step<T: Scalar>([a, b, c, d]: [Lanes<T>; 4]) -> [Lanes<T>; 2] {
+    [plus(plus(a, b), c), minus(minus(b, c), d)]
 }
 
 /// A v.
-fn gradient_step<T: Scalar>([a, b]: [T; 2]) -> [T; 4] {
-    [a, a + b, a - b, T::default() - b]
+#[inline(always)]
+fn gradient_step<T: Scalar>([a, b]: [Lanes<T>; 2]) -> [Lanes<T>; 4] {
+    [a, plus(a, b), minus(a, b), minus([T::default(); LANES], b)]
 }
 
-/// X̃ of the task's tiles, `[16, tiles, C_in]`.
+/// The first numbers of `from`, zeros behind its end.
+#[inline(always)]
+fn load<T: Scalar>(from: &[T]) -> Lanes<T> {
+    match from.first_chunk() {
+        Some(lanes) => *lanes,
+        None => {
+            let mut lanes = [T::default(); LANES];
+            lanes.iter_mut().zip(from).for_each(|(lane, &x)| *lane = x);
+            lanes
+        }
+    }
+}
+
+/// As many numbers as `to` has room for.
+#[inline(always)]
+fn store<T: Scalar>(lanes: Lanes<T>, to: &mut [T]) {
+    match to.first_chunk_mut() {
+        Some(to) => *to = lanes,
+        None => to.iter_mut().zip(lanes).for_each(|(to, lane)| *to = lane),
+    }
+}
+
+/// Runs of at most [`LANES`] channels.
+fn runs(channels: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..channels)
+        .step_by(LANES)
+        .map(move |start| start..channels.min(start + LANES))
+}
+
+/// X̃ of the task's tiles, `[16, tiles, C_in]` but for the gaps.
 fn input_tiles<T: Scalar>(g: &Geometry, x: &[T], task: &Task, out: &mut [T]) {
-    let (shape, tiles, channels) = (g.input, task.tiles(), g.input.channels);
-    let zeros = vec![T::default(); channels];
+    let (shape, channels) = (g.input, g.input.channels);
+    let (stride, zeros) = (
+        stride(task.tiles() * channels),
+        vec![T::default(); channels],
+    );
     for (tile, (image, row, column)) in task.each().enumerate() {
         let image = &x[image * shape.elements()..][..shape.elements()];
         let pixel = |place: usize| -> &[T] {
@@ -279,39 +341,24 @@ fn input_tiles<T: Scalar>(g: &Geometry, x: &[T], task: &Task, out: &mut [T]) {
             }
         };
         let pixels: [&[T]; PLACES] = std::array::from_fn(pixel);
-        in_lanes(channels, |start, lanes| {
-            let mut d = [[T::default(); LANES]; PLACES];
-            for (d, pixel) in d.iter_mut().zip(&pixels) {
-                d[..lanes].copy_from_slice(&pixel[start..start + lanes]);
+        for run in runs(channels) {
+            let d = |place: usize| load(&pixels[place][run.clone()]);
+            let mut half = [[[T::default(); LANES]; 4]; 4];
+            for (i, half) in half.iter_mut().enumerate() {
+                *half = input_step([d(i), d(4 + i), d(8 + i), d(12 + i)]);
             }
-            for i in 0..4 {
-                for lane in 0..LANES {
-                    let column = input_step([0, 1, 2, 3].map(|k| d[4 * k + i][lane]));
-                    (0..4).for_each(|k| d[4 * k + i][lane] = column[k]);
+            for k in 0..4 {
+                let line = input_step([half[0][k], half[1][k], half[2][k], half[3][k]]);
+                for (i, lanes) in line.into_iter().enumerate() {
+                    let to = (4 * k + i) * stride + tile * channels;
+                    store(lanes, &mut out[to + run.start..to + run.end]);
                 }
             }
-            for i in 0..4 {
-                for lane in 0..LANES {
-                    let line = input_step([0, 1, 2, 3].map(|k| d[4 * i + k][lane]));
-                    (0..4).for_each(|k| d[4 * i + k][lane] = line[k]);
-                }
-            }
-            for (place, d) in d.iter().enumerate() {
-                let to = (place * tiles + tile) * channels + start;
-                out[to..to + lanes].copy_from_slice(&d[..lanes]);
-            }
-        });
+        }
     }
 }
 
-/// Calls `visit(first channel, channels)` for runs of at most [`LANES`].
-fn in_lanes(channels: usize, mut visit: impl FnMut(usize, usize)) {
-    for start in (0..channels).step_by(LANES) {
-        visit(start, LANES.min(channels - start));
-    }
-}
-
-/// The pixels of a tile that lie inside the output, with their place in the 2×2 tile; pixels count from the first of `task`.
+/// The pixels of a tile that lie inside the output, with their place in the 2×2 tile.
 fn inside(g: &Geometry, row: usize, column: usize) -> impl Iterator<Item = (usize, usize)> {
     let shape = g.output();
     (0..4).filter_map(move |place| {
@@ -322,72 +369,53 @@ fn inside(g: &Geometry, row: usize, column: usize) -> impl Iterator<Item = (usiz
 
 /// Aᵀ M A of the task's tiles into its part of the output.
 fn output_tiles<T: Scalar>(g: &Geometry, m: &[T], task: &Task, y: &mut [T], accumulate: bool) {
-    let (shape, tiles, channels) = (g.output(), task.tiles(), g.c_out);
+    let (shape, channels) = (g.output(), g.c_out);
+    let stride = stride(task.tiles() * channels);
     let before = task.first_image * shape.positions() + 2 * task.first_row * shape.width;
     for (tile, (image, row, column)) in task.each().enumerate() {
-        in_lanes(channels, |start, lanes| {
-            let mut d = [[T::default(); LANES]; PLACES];
-            for (place, d) in d.iter_mut().enumerate() {
-                let from = (place * tiles + tile) * channels + start;
-                d[..lanes].copy_from_slice(&m[from..from + lanes]);
+        for run in runs(channels) {
+            let d = |place: usize| {
+                let from = place * stride + tile * channels;
+                load(&m[from + run.start..from + run.end])
+            };
+            let mut half = [[[T::default(); LANES]; 2]; 4];
+            for (i, half) in half.iter_mut().enumerate() {
+                *half = output_step([d(i), d(4 + i), d(8 + i), d(12 + i)]);
             }
-            let mut half = [[T::default(); LANES]; 8];
-            for i in 0..4 {
-                for lane in 0..LANES {
-                    let column = output_step([0, 1, 2, 3].map(|k| d[4 * k + i][lane]));
-                    (0..2).for_each(|k| half[4 * k + i][lane] = column[k]);
-                }
-            }
-            let mut whole = [[T::default(); LANES]; 4];
-            for i in 0..2 {
-                for lane in 0..LANES {
-                    let line = output_step([0, 1, 2, 3].map(|k| half[4 * i + k][lane]));
-                    (0..2).for_each(|k| whole[2 * i + k][lane] = line[k]);
-                }
-            }
+            let line = |k: usize| output_step([half[0][k], half[1][k], half[2][k], half[3][k]]);
+            let whole = [line(0), line(1)];
             for (place, pixel) in inside(g, row, column) {
                 let position = image * shape.positions() + pixel - before;
-                let y = &mut y[position * channels + start..][..lanes];
+                let y = &mut y[position * channels + run.start..position * channels + run.end];
+                let value = whole[place / 2][place % 2];
                 match accumulate {
-                    true => y
-                        .iter_mut()
-                        .zip(&whole[place])
-                        .for_each(|(y, &value)| *y += value),
-                    false => y.copy_from_slice(&whole[place][..lanes]),
+                    true => store(plus(load(y), value), y),
+                    false => store(value, y),
                 }
             }
-        });
+        }
     }
 }
 
-/// Ỹ = A ȳ Aᵀ of the task's tiles, `[16, tiles, C_out]`.
+/// Ỹ = A ȳ Aᵀ of the task's tiles, `[16, tiles, C_out]` but for the gaps.
 fn gradient_tiles<T: Scalar>(g: &Geometry, y: &[T], task: &Task, out: &mut [T]) {
-    let (shape, tiles, channels) = (g.output(), task.tiles(), g.c_out);
+    let (shape, channels) = (g.output(), g.c_out);
+    let stride = stride(task.tiles() * channels);
     for (tile, (image, row, column)) in task.each().enumerate() {
         let image = &y[image * shape.elements()..][..shape.elements()];
-        in_lanes(channels, |start, lanes| {
+        for run in runs(channels) {
             let mut d = [[T::default(); LANES]; 4];
             for (place, pixel) in inside(g, row, column) {
-                d[place][..lanes].copy_from_slice(&image[pixel * channels + start..][..lanes]);
+                d[place] = load(&image[pixel * channels + run.start..pixel * channels + run.end]);
             }
-            let mut half = [[T::default(); LANES]; 8];
-            for i in 0..2 {
-                for lane in 0..LANES {
-                    let column = gradient_step([d[i][lane], d[2 + i][lane]]);
-                    (0..4).for_each(|k| half[2 * k + i][lane] = column[k]);
+            let half = [gradient_step([d[0], d[2]]), gradient_step([d[1], d[3]])];
+            for k in 0..4 {
+                let line = gradient_step([half[0][k], half[1][k]]);
+                for (i, lanes) in line.into_iter().enumerate() {
+                    let to = (4 * k + i) * stride + tile * channels;
+                    store(lanes, &mut out[to + run.start..to + run.end]);
                 }
             }
-            for i in 0..4 {
-                let mut line = [[T::default(); LANES]; 4];
-                for lane in 0..LANES {
-                    let values = gradient_step([half[2 * i][lane], half[2 * i + 1][lane]]);
-                    (0..4).for_each(|k| line[k][lane] = values[k]);
-                }
-                for (k, line) in line.iter().enumerate() {
-                    let to = ((4 * i + k) * tiles + tile) * channels + start;
-                    out[to..to + lanes].copy_from_slice(&line[..lanes]);
-                }
-            }
-        });
+        }
     }
 }
