@@ -4,14 +4,14 @@
 //! when every image above it is certainly above and every image below it certainly below: with s ± e as intervals,
 //! min(s_i − e_i) of those above > s_k + e_k, and s_k − e_k > max(s_j + e_j) of those below, kept or not.
 //!
+//! Rough scores with wide intervals are enough to tell which images cannot be among the first K: those below the K-th largest
+//! lower end. Only the other ones, the *candidates*, are scored again.
+//!
 //! Images with the same features and label have the same score whatever the solver does. They are *tied*: they get one
 //! score, stand in the order of their ids, and are not compared with each other.
 
-use super::{Examples, ScoreBlock, ScoreHeader, ScoreSink};
+use super::Examples;
 use crate::Result;
-use ndarray::ArrayView1;
-use ndarray::Axis;
-use ndarray::parallel::prelude::*;
 use std::collections::HashMap;
 
 /// What is known of one rank.
@@ -51,8 +51,7 @@ impl EqualImages {
     }
 }
 
-/// Keeps the `top` most helpful images of every query, each with its certificate. Blocks must hold whole rows and error
-/// bounds.
+/// The `top` most helpful images of every query, each with its certificate.
 pub struct CertifiedRanks {
     top: usize,
     ids: Vec<usize>,
@@ -60,14 +59,22 @@ pub struct CertifiedRanks {
     queries: Vec<Vec<Certified>>,
 }
 
+/// The images that may be among the highest of a query.
+pub(super) struct Candidates {
+    /// Positions among the training images, in their order; of equal images all or none.
+    pub(super) images: Vec<usize>,
+    /// The most that any other image may score.
+    ceiling: f64,
+}
+
 impl CertifiedRanks {
-    /// A sink for `top` images a query.
-    pub fn new(top: usize, equal: &EqualImages) -> Self {
+    /// For `top` images of each of `queries` queries; `ids` of the training images decide among equal scores.
+    pub(super) fn new(top: usize, queries: usize, ids: &[usize], equal: &EqualImages) -> Self {
         Self {
             top,
-            ids: Vec::new(),
+            ids: ids.to_vec(),
             equal: equal.clone(),
-            queries: Vec::new(),
+            queries: vec![Vec::new(); queries],
         }
     }
 
@@ -82,17 +89,65 @@ impl CertifiedRanks {
         ranks.all(|(_, _, certificate)| certificate.certified)
     }
 
-    fn rank(&self, scores: ArrayView1<f64>, query_error: f64, errors: &[f64]) -> Vec<Certified> {
-        let first = &self.equal.first;
+    /// The first of the images that equal `image`: the one whose score stands for all of them.
+    pub(super) fn representative(&self, image: usize) -> usize {
+        self.equal.first[image]
+    }
+
+    /// From scores that are within `error` of the exact ones, both by position.
+    pub(super) fn candidates(
+        &self,
+        score: impl Fn(usize) -> f64,
+        error: impl Fn(usize) -> f64,
+    ) -> Candidates {
+        let interval = |image: usize| {
+            let first = self.equal.first[image];
+            (score(first) - error(first), score(first) + error(first))
+        };
+        let count = self.ids.len();
+        let mut floor = f64::NEG_INFINITY;
+        if self.top < count {
+            let mut lowest: Vec<f64> = (0..count).map(|image| interval(image).0).collect();
+            let place = self.top.saturating_sub(1);
+            floor = *(lowest.select_nth_unstable_by(place, |a, b| b.total_cmp(a))).1;
+        }
+        let mut candidates = Candidates {
+            images: Vec::with_capacity(self.top),
+            ceiling: f64::NEG_INFINITY,
+        };
+        for image in 0..count {
+            let highest = interval(image).1;
+            if highest >= floor {
+                candidates.images.push(image);
+            } else {
+                candidates.ceiling = candidates.ceiling.max(highest);
+            }
+        }
+        candidates
+    }
+
+    /// Keeps the ranks of the query at `position`.
+    pub(super) fn keep(&mut self, position: usize, ranks: Vec<Certified>) {
+        self.queries[position] = ranks;
+    }
+
+    /// The ranks that `scores` and `errors` of the candidates, in their order, give a query.
+    pub(super) fn certify(
+        &self,
+        candidates: &Candidates,
+        scores: &[f64],
+        errors: &[f64],
+    ) -> Vec<Certified> {
         let row = Row {
-            first,
-            score: |image: usize| scores[first[image]] + 0.0,
-            error: |image: usize| query_error * errors[first[image]],
+            candidates,
+            first: &self.equal.first,
+            scores,
+            errors,
         };
         let mut order: Vec<usize> = (0..scores.len()).collect();
         let better = |a: &usize, b: &usize| {
-            let (a_score, b_score) = ((row.score)(*a), (row.score)(*b));
-            (b_score.total_cmp(&a_score)).then_with(|| self.ids[*a].cmp(&self.ids[*b]))
+            let ids = |place: usize| self.ids[candidates.images[place]];
+            (scores[*b].total_cmp(&scores[*a])).then_with(|| ids(*a).cmp(&ids(*b)))
         };
         let kept = self.top.min(order.len());
         if kept < order.len() {
@@ -101,8 +156,9 @@ impl CertifiedRanks {
         order[..kept].sort_unstable_by(better);
         let (kept, rest) = order.split_at(kept);
         let (above, below) = (row.lowest_above(kept), row.highest_below(kept, rest));
-        let certify = |(rank, &image): (usize, &usize)| {
-            let (score, error) = ((row.score)(image), (row.error)(image));
+        let certify = |(rank, &place): (usize, &usize)| {
+            let (score, error) = (scores[place], errors[place]);
+            let image = candidates.images[place];
             let certificate = Certificate {
                 bound: error,
                 certified: above[rank] > score + error && score - error > below[rank],
@@ -114,40 +170,46 @@ impl CertifiedRanks {
     }
 }
 
-/// The scores of one query with their error bounds; equal images have those of the first of them.
-struct Row<'a, S, E> {
+/// The scores of one query's candidates with their error bounds, by place among the candidates.
+struct Row<'a> {
+    candidates: &'a Candidates,
     first: &'a [usize],
-    score: S,
-    error: E,
+    scores: &'a [f64],
+    errors: &'a [f64],
 }
 
-impl<S: Fn(usize) -> f64, E: Fn(usize) -> f64> Row<'_, S, E> {
+impl Row<'_> {
+    /// Equal images have the same owner.
+    fn owner(&self, place: usize) -> usize {
+        self.first[self.candidates.images[place]]
+    }
+
     /// For each kept rank the least that any image above may score, those equal to the image itself left out.
     fn lowest_above(&self, kept: &[usize]) -> Vec<f64> {
         let (mut above, mut group) = (f64::INFINITY, f64::INFINITY);
         let mut lowest = Vec::with_capacity(kept.len());
-        for (rank, &image) in kept.iter().enumerate() {
+        for (rank, &place) in kept.iter().enumerate() {
             // Equal images stand next to each other.
-            if rank > 0 && self.first[kept[rank - 1]] != self.first[image] {
+            if rank > 0 && self.owner(kept[rank - 1]) != self.owner(place) {
                 above = above.min(group);
                 group = f64::INFINITY;
             }
-            group = group.min((self.score)(image) - (self.error)(image));
+            group = group.min(self.scores[place] - self.errors[place]);
             lowest.push(above);
         }
         lowest
     }
 
-    /// For each kept rank the most that any image below may score, kept or in `rest`, equal ones left out.
+    /// For each kept rank the most that any image below may score, kept or not, equal ones left out.
     fn highest_below(&self, kept: &[usize], rest: &[usize]) -> Vec<f64> {
-        let upper = |image: usize| (self.score)(image) + (self.error)(image);
-        let rest = Highest::of(rest.iter().map(|&image| (upper(image), self.first[image])));
+        let upper = |place: usize| self.scores[place] + self.errors[place];
+        let rest = Highest::of(rest.iter().map(|&place| (upper(place), self.owner(place))));
         let mut highest = vec![f64::NEG_INFINITY; kept.len()];
         // The most of the ranks below the current group of equal images, and of the group.
-        let (mut below, mut group) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        let (mut below, mut group) = (self.candidates.ceiling, f64::NEG_INFINITY);
         for rank in (0..kept.len()).rev() {
-            let owner = self.first[kept[rank]];
-            if rank + 1 < kept.len() && self.first[kept[rank + 1]] != owner {
+            let owner = self.owner(kept[rank]);
+            if rank + 1 < kept.len() && self.owner(kept[rank + 1]) != owner {
                 below = below.max(group);
                 group = f64::NEG_INFINITY;
             }
@@ -189,32 +251,6 @@ impl Highest {
         } else {
             self.first.0
         }
-    }
-}
-
-impl ScoreSink for CertifiedRanks {
-    fn begin(&mut self, header: &ScoreHeader) -> Result<()> {
-        self.ids = header.training.clone();
-        self.queries = vec![Vec::new(); header.queries.len()];
-        Ok(())
-    }
-
-    fn write(&mut self, block: &ScoreBlock) -> Result<()> {
-        let Some(errors) = block.errors else {
-            return Ok(());
-        };
-        let mut queries = std::mem::take(&mut self.queries);
-        queries[block.queries.clone()]
-            .par_iter_mut()
-            .zip(block.scores.axis_iter(Axis(0)).into_par_iter())
-            .zip(errors.queries.par_iter())
-            .for_each(|((kept, row), error)| *kept = self.rank(row, *error, errors.training));
-        self.queries = queries;
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        Ok(())
     }
 }
 

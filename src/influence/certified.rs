@@ -1,25 +1,34 @@
 //! Scores with proven ranks: solves refined in f64 until the ranking is settled, not until a residual is small.
 //!
-//! |ŝ − s| ≤ (1/n)(‖∇q‖_{A⁻¹} ‖x − A⁻¹∇t‖_A + γ_p ‖∇q‖ ‖x‖) for the solution x of training image t (or, solved for the queries, the
-//! same with the sides exchanged). With the bound u of ‖∇q‖_{A⁻¹} that [`Refinement::inverse_lengths`] gives, ‖∇q‖ ≤ u/κ: the
-//! whole is u times a number of the training image.
+//! |ŝ − s| ≤ (1/n)(‖∇q‖_{A⁻¹} ‖x̂ − A⁻¹∇t‖_A + rounding) for the solution x̂ of training image t (or, solved for the queries, the
+//! same with the sides exchanged); [`Refinement`] bounds both norms.
 //!
-//! Refinement goes on while a sample of the queries has ranks that are not certified and bounds still fall.
+//! - Refinement goes on while a sample of the queries (solved for the queries: any query of the block) has ranks that are not
+//!   certified and bounds still fall.
+//! - All scores are then computed roughly, in the precision of the solver, and again in f64 for those images that may be among
+//!   the wanted ranks.
 
+mod scaling;
+mod scorer;
+mod solved;
+
+use super::certificate::{Candidates, Certified};
 use super::scores::{Set, evenly_spaced, not_finite, ranges};
-use super::{
-    BlockSizes, CertifiedRanks, EqualImages, ErrorBounds, Examples, Provenance, Queries, ScoreSink,
-};
+use super::{BlockSizes, CertifiedRanks, EqualImages, Examples, Provenance, Queries};
 use crate::Result;
 use crate::operator::Vectors;
-use crate::solve::{Bounded, Outcome, Refinement, Report};
-use candle_core::Tensor;
+use crate::solve::{Outcome, Refinement, Report};
+use rayon::prelude::*;
+use scorer::{GradientBounds, Precision, Rough, Scorer, Side};
+use solved::Solved;
 use std::ops::Range;
 
 /// Queries on which it is decided whether another round is worth it.
 const SAMPLE: usize = 64;
 /// Most rounds of refinement; each wins some five digits, of which f64 has sixteen.
 const ROUNDS: usize = 5;
+/// Scores that are held at once: 64 MiB.
+const SCORES: usize = 1 << 23;
 
 /// What certified scoring needs besides the examples.
 pub struct Certification<'a> {
@@ -33,11 +42,20 @@ pub struct Certification<'a> {
     pub blocks: BlockSizes,
 }
 
-/// Solutions of one side and the numbers that bound their scores.
-struct Solved {
-    blocks: Vec<(Range<usize>, Bounded)>,
-    /// Right-hand sides with their bound, row by row.
-    errors: Vec<f64>,
+/// Queries, and how many ranks of each are kept.
+pub struct RankedQueries<'a, 'b> {
+    /// The queries; sinks get the rough scores.
+    pub queries: Queries<'a, 'b>,
+    /// Ranks of every query.
+    pub kept: usize,
+}
+
+/// What came of it.
+pub struct CertifiedScores {
+    /// How the solves ended, row by row.
+    pub reports: Vec<Report>,
+    /// The ranks of each set of queries.
+    pub ranks: Vec<CertifiedRanks>,
 }
 
 impl Certification<'_> {
@@ -48,36 +66,46 @@ impl Certification<'_> {
     pub fn score_by_training(
         &self,
         training: &Examples,
-        sets: Vec<Queries>,
+        sets: Vec<RankedQueries>,
         provenance: &Provenance,
-    ) -> Result<Vec<Report>> {
-        let mut sets = sets
-            .into_iter()
-            .map(|queries| Set::begin(training, queries, provenance))
-            .collect::<Result<Vec<_>>>()?;
+    ) -> Result<CertifiedScores> {
+        let begin = |RankedQueries { queries, kept }| {
+            let set = Set::begin(training, queries, provenance)?;
+            let ranks = self.ranks(training, set.queries.examples.count(), kept);
+            Ok((set, ranks))
+        };
+        let mut sets = (sets.into_iter().map(begin)).collect::<Result<Vec<_>>>()?;
         let mut solved = self.solve(training, 0..training.count(), "training image")?;
         for _ in 1..ROUNDS {
-            if self.sample_is_certified(training, &solved, sets[0].queries.examples)?
+            if solved.at_floor()
+                || self.sample_is_certified(training, &solved, sets[0].0.queries.examples)?
                 || !self.improve(training, &mut solved)?
             {
                 break;
             }
         }
-        solved.errors = self.errors(&solved, training.count());
-        for set in &mut sets {
+        solved.blocks_mut().for_each(|(_, block)| block.settle());
+        let scorer = Scorer::new(&self.refinement, &solved, training.count())?;
+        for (set, ranks) in &mut sets {
             let examples = set.queries.examples;
-            for rows in ranges(examples.count(), self.blocks.gradients) {
-                let gradients = Vectors::new(examples.gradients(rows.clone())?)?;
-                let products = solved.products(gradients.tensor())?;
-                let errors = ErrorBounds {
-                    queries: &self.refinement.inverse_lengths(&gradients)?,
-                    training: &solved.errors,
-                };
-                set.write(rows, 0..training.count(), &products, Some(errors))?;
+            for rows in ranges(examples.count(), self.rows_of_scores(training.count())) {
+                let rough = scorer.rough(
+                    &self.refinement,
+                    examples.factors(rows.clone())?,
+                    Side::Training,
+                )?;
+                set.write_scores(rows.clone(), 0..training.count(), &rough.scores)?;
+                let positions: Vec<u32> = rows.clone().map(|row| row as u32).collect();
+                let found = rank_gradients(&scorer, examples, &positions, &rough, ranks)?;
+                rows.zip(found)
+                    .for_each(|(row, found)| ranks.keep(row, found));
             }
+            set.finish()?;
         }
-        sets.iter_mut().try_for_each(Set::finish)?;
-        Ok(solved.reports())
+        Ok(CertifiedScores {
+            reports: solved.reports(),
+            ranks: sets.into_iter().map(|(_, ranks)| ranks).collect(),
+        })
     }
 
     /// Scores one set of queries by solving for them, block by block, each until its own ranks are certified.
@@ -87,38 +115,49 @@ impl Certification<'_> {
     pub fn score_by_queries(
         &self,
         training: &Examples,
-        queries: Queries,
+        RankedQueries { queries, kept }: RankedQueries,
         provenance: &Provenance,
-    ) -> Result<Vec<Report>> {
+    ) -> Result<CertifiedScores> {
         let mut set = Set::begin(training, queries, provenance)?;
         let examples = set.queries.examples;
-        let norms = self.lengths(training)?;
+        let mut ranks = self.ranks(training, examples.count(), kept);
         let mut reports = Vec::with_capacity(examples.count());
-        for rows in ranges(examples.count(), self.blocks.solved) {
+        let size = self
+            .blocks
+            .solved
+            .min(self.rows_of_scores(training.count()));
+        for rows in ranges(examples.count(), size) {
             let mut solved = self.solve(examples, rows.clone(), "query")?;
             let mut round = 1;
-            let products = loop {
-                solved.errors = self.errors(&solved, training.count());
-                let products = solved.scores(training, self.blocks.gradients)?;
+            let (scores, found) = loop {
+                let scorer = Scorer::new(&self.refinement, &solved, training.count())?;
+                let rough = self.rough_by_queries(&scorer, training, rows.len())?;
+                let found = rank_solutions(&scorer, training, &rough, &ranks)?;
+                drop(scorer);
                 round += 1;
-                let errors = (&solved.errors[..], &norms[..]);
-                if round > ROUNDS
-                    || self.is_certified(training, examples, rows.clone(), &products, errors)?
-                    || !self.improve(examples, &mut solved)?
-                {
-                    break products;
+                let settled = (found.iter()).all(|found| certified(found, self.ranks));
+                if settled || round > ROUNDS || !self.improve(examples, &mut solved)? {
+                    break (rough.scores, found);
                 }
             };
-            // The last improvement, if any, was not scored: bounds and products belong together.
-            let errors = ErrorBounds {
-                queries: &solved.errors,
-                training: &norms,
-            };
-            set.write(rows, 0..training.count(), &products, Some(errors))?;
+            set.write_scores(rows.clone(), 0..training.count(), &scores)?;
+            rows.zip(found)
+                .for_each(|(row, found)| ranks.keep(row, found));
             reports.extend(solved.reports());
         }
         set.finish()?;
-        Ok(reports)
+        Ok(CertifiedScores {
+            reports,
+            ranks: vec![ranks],
+        })
+    }
+
+    fn ranks(&self, training: &Examples, queries: usize, kept: usize) -> CertifiedRanks {
+        CertifiedRanks::new(kept.max(self.ranks), queries, training.ids(), &self.equal)
+    }
+
+    fn rows_of_scores(&self, columns: usize) -> usize {
+        (SCORES / columns.max(1)).clamp(1, self.blocks.gradients.max(1))
     }
 
     fn solve(&self, examples: &Examples, range: Range<usize>, what: &str) -> Result<Solved> {
@@ -134,47 +173,18 @@ impl Certification<'_> {
             }
             blocks.push((part, bounded));
         }
-        Ok(Solved {
-            blocks,
-            errors: Vec::new(),
-        })
+        Ok(Solved::new(blocks))
     }
 
     fn improve(&self, examples: &Examples, solved: &mut Solved) -> Result<bool> {
         let mut improved = false;
-        let open = (solved.blocks.iter_mut()).filter(|(_, bounded)| !bounded.at_floor);
-        for (range, bounded) in open {
-            let gradients = Vectors::new(examples.gradients(range.clone())?)?;
-            improved |= self.refinement.improve(&gradients, bounded)?;
+        for (range, bounded) in solved.blocks_mut() {
+            if !bounded.at_floor {
+                let gradients = Vectors::new(examples.gradients(range.clone())?)?;
+                improved |= self.refinement.improve(&gradients, bounded)?;
+            }
         }
         Ok(improved)
-    }
-
-    /// The factors of the solved side: (error + γ_p‖x‖/κ)/n. The other side's are the bounds of its gradients in A⁻¹.
-    fn errors(&self, solved: &Solved, training_count: usize) -> Vec<f64> {
-        let parameters = solved
-            .blocks
-            .first()
-            .map_or(0, |(_, bounded)| bounded.value.size());
-        let chain = (parameters + 8) as f64 * f64::EPSILON / 2.0;
-        let gamma = chain / (1.0 - chain);
-        let blocks = solved.blocks.iter();
-        let rows = blocks.flat_map(|(_, bounded)| bounded.errors.iter().zip(&bounded.lengths));
-        rows.map(|(error, length)| {
-            (error + gamma * length / self.refinement.least_factor()) * (1.0 + 1e-12)
-                / training_count as f64
-        })
-        .collect()
-    }
-
-    /// Bounds of all gradients in A⁻¹.
-    fn lengths(&self, examples: &Examples) -> Result<Vec<f64>> {
-        let mut lengths = Vec::with_capacity(examples.count());
-        for range in ranges(examples.count(), self.blocks.gradients) {
-            let gradients = Vectors::new(examples.gradients(range)?)?;
-            lengths.extend(self.refinement.inverse_lengths(&gradients)?);
-        }
-        Ok(lengths)
     }
 
     fn sample_is_certified(
@@ -184,70 +194,143 @@ impl Certification<'_> {
         queries: &Examples,
     ) -> Result<bool> {
         let positions = evenly_spaced(queries.count(), SAMPLE);
-        let count = positions.len();
         let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
-        let gradients = Vectors::new(queries.gradients_at(&positions)?)?;
-        let products = solved.products(gradients.tensor())?;
-        let errors = self.errors(solved, training.count());
-        let lengths = self.refinement.inverse_lengths(&gradients)?;
-        let errors = (&lengths[..], &errors[..]);
-        self.is_certified(training, queries, 0..count, &products, errors)
+        let scorer = Scorer::new(&self.refinement, solved, training.count())?;
+        let rough = scorer.rough(
+            &self.refinement,
+            queries.factors_at(&positions)?,
+            Side::Training,
+        )?;
+        let ranks = self.ranks(training, positions.len(), self.ranks);
+        let found = rank_gradients(&scorer, queries, &positions, &rough, &ranks)?;
+        Ok((found.iter()).all(|found| certified(found, self.ranks)))
     }
 
-    /// Whether all wanted ranks of the queries in `products` `[rows.len(), n]` are certified.
-    fn is_certified(
-        &self,
-        training: &Examples,
-        queries: &Examples,
-        rows: Range<usize>,
-        products: &Tensor,
-        (row_errors, column_errors): (&[f64], &[f64]),
-    ) -> Result<bool> {
-        let mut ranks = CertifiedRanks::new(self.ranks, &self.equal);
-        let mut sinks: [&mut dyn ScoreSink; 1] = [&mut ranks];
-        let none = Provenance::default();
-        let mut set = Set::begin(
-            training,
-            Queries {
-                examples: queries,
-                sinks: &mut sinks,
-            },
-            &none,
-        )?;
-        let errors = ErrorBounds {
-            queries: row_errors,
-            training: column_errors,
+    /// `[rows, n]`
+    fn rough_by_queries(&self, scorer: &Scorer, training: &Examples, rows: usize) -> Result<Rough> {
+        let count = training.count();
+        let mut all = Rough {
+            scores: vec![0.0; rows * count],
+            gradients: GradientBounds::default(),
         };
-        set.write(rows.clone(), 0..training.count(), products, Some(errors))?;
-        Ok(rows
-            .into_iter()
-            .all(|row| ranks.is_certified(row, self.ranks)))
+        for columns in ranges(count, self.blocks.gradients) {
+            let part = scorer.rough(
+                &self.refinement,
+                training.factors(columns.clone())?,
+                Side::Queries,
+            )?;
+            (all.scores.par_chunks_exact_mut(count))
+                .zip(part.scores.par_chunks_exact(columns.len()))
+                .for_each(|(row, part)| row[columns.clone()].copy_from_slice(part));
+            all.gradients.append(part.gradients);
+        }
+        Ok(all)
     }
 }
 
-impl Solved {
-    /// G Xᵀ `[k, rows]` for the solutions X and gradients G `[k, p]`.
-    fn products(&self, gradients: &Tensor) -> Result<Tensor> {
-        let parts = self.blocks.iter().map(|(_, bounded)| {
-            let solutions = bounded.value.tensor().t()?;
-            Ok(gradients.matmul(&solutions)?)
-        });
-        Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)?)
+/// Solved for the training images: the ranks of the queries at `positions`, whose gradients meet all solutions.
+fn rank_gradients(
+    scorer: &Scorer,
+    queries: &Examples,
+    positions: &[u32],
+    rough: &Rough,
+    ranks: &CertifiedRanks,
+) -> Result<Vec<Vec<Certified>>> {
+    let columns = rough.scores.len() / positions.len();
+    let error = |row: usize, image: usize, precision| {
+        scorer.error((&rough.gradients, row), image, precision)
+    };
+    let candidates = candidates(ranks, &rough.scores, columns, error);
+    // From the images of each query to the queries of each image, and back.
+    let mut lists: Vec<Vec<u32>> = vec![Vec::new(); columns];
+    for (row, candidates) in candidates.iter().enumerate() {
+        for image in representatives(ranks, candidates) {
+            lists[image].push(positions[row]);
+        }
     }
+    let by_image = scorer.exact(queries, &lists)?;
+    let mut next = vec![0; columns];
+    let mut by_query = vec![Vec::new(); positions.len()];
+    for (row, candidates) in candidates.iter().enumerate() {
+        for image in representatives(ranks, candidates) {
+            by_query[row].push(by_image[image][next[image]]);
+            next[image] += 1;
+        }
+    }
+    Ok(certify(ranks, &candidates, &by_query, error))
+}
 
-    /// X Gᵀ `[rows, n]` for the gradients G of all training images.
-    fn scores(&self, training: &Examples, block: usize) -> Result<Tensor> {
-        let columns = ranges(training.count(), block)
-            .map(|columns| self.products(&training.gradients(columns)?));
-        Ok(Tensor::cat(&columns.collect::<Result<Vec<_>>>()?, 0)?
-            .t()?
-            .contiguous()?)
-    }
+/// Solved for the queries: the ranks of all solutions, which meet the gradients of all training images.
+fn rank_solutions(
+    scorer: &Scorer,
+    training: &Examples,
+    rough: &Rough,
+    ranks: &CertifiedRanks,
+) -> Result<Vec<Vec<Certified>>> {
+    let error = |row: usize, image: usize, precision| {
+        scorer.error((&rough.gradients, image), row, precision)
+    };
+    let candidates = candidates(ranks, &rough.scores, training.count(), error);
+    let lists: Vec<Vec<u32>> = (candidates.iter())
+        .map(|candidates| {
+            representatives(ranks, candidates)
+                .map(|image| image as u32)
+                .collect()
+        })
+        .collect();
+    let by_query = scorer.exact(training, &lists)?;
+    Ok(certify(ranks, &candidates, &by_query, error))
+}
 
-    fn reports(&self) -> Vec<Report> {
-        let blocks = self.blocks.iter();
-        blocks
-            .flat_map(|(_, bounded)| bounded.reports.clone())
-            .collect()
-    }
+/// Of each query, from its row of `scores`.
+fn candidates(
+    ranks: &CertifiedRanks,
+    scores: &[f64],
+    columns: usize,
+    error: impl Fn(usize, usize, Precision) -> f64 + Sync,
+) -> Vec<Candidates> {
+    (scores.par_chunks_exact(columns).enumerate())
+        .map(|(row, scores)| {
+            let error = |image| error(row, image, Precision::Rough);
+            ranks.candidates(|image| scores[image], error)
+        })
+        .collect()
+}
+
+/// The images whose scores stand for the candidates', each once and in order.
+fn representatives<'a>(
+    ranks: &'a CertifiedRanks,
+    candidates: &'a Candidates,
+) -> impl Iterator<Item = usize> + 'a {
+    let images = candidates.images.iter().copied();
+    images.filter(|&image| ranks.representative(image) == image)
+}
+
+/// The ranks of each query from the exact `scores` of its representatives.
+fn certify(
+    ranks: &CertifiedRanks,
+    candidates: &[Candidates],
+    scores: &[Vec<f64>],
+    error: impl Fn(usize, usize, Precision) -> f64 + Sync,
+) -> Vec<Vec<Certified>> {
+    (candidates.par_iter().zip(scores).enumerate())
+        .map(|(row, (candidates, scores))| {
+            let own: Vec<usize> = representatives(ranks, candidates).collect();
+            let place = |image: &usize| {
+                let first = ranks.representative(*image);
+                own.partition_point(|&other| other < first)
+            };
+            let places: Vec<usize> = candidates.images.iter().map(place).collect();
+            let all: Vec<f64> = places.iter().map(|&place| scores[place]).collect();
+            let errors: Vec<f64> = (places.iter())
+                .map(|&place| error(row, own[place], Precision::Exact))
+                .collect();
+            ranks.certify(candidates, &all, &errors)
+        })
+        .collect()
+}
+
+/// Whether the first `count` ranks are.
+fn certified(ranks: &[Certified], count: usize) -> bool {
+    (ranks.iter().take(count)).all(|(_, _, certificate)| certificate.certified)
 }

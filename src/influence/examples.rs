@@ -123,6 +123,25 @@ impl Examples {
         )
     }
 
+    /// The factors of the loss gradients in `range`.
+    pub(super) fn factors(&self, range: Range<usize>) -> Result<Factors> {
+        let rows = |tensor: &Tensor| tensor.narrow(0, range.start, range.len());
+        Ok(Factors {
+            residuals: on_host(&rows(&self.left)?)?,
+            inputs: on_host(&rows(&self.right)?)?,
+        })
+    }
+
+    /// The same at `positions`.
+    pub(super) fn factors_at(&self, positions: &[u32]) -> Result<Factors> {
+        let index = Tensor::new(positions, self.left.device())?;
+        let rows = |tensor: &Tensor| tensor.index_select(&index, 0);
+        Ok(Factors {
+            residuals: on_host(&rows(&self.left)?)?,
+            inputs: on_host(&rows(&self.right)?)?,
+        })
+    }
+
     /// e_c ⊗ a for every output axis c of the rows in `range`, `[range.len()·w, p]`: what a unit of each output would change.
     pub(super) fn output_gradients(&self, range: Range<usize>) -> Result<Tensor> {
         let width = self.left.dims()[1];
@@ -162,4 +181,17 @@ impl Examples {
         };
         Ok((product(&self.left, &other.left)? * product(&self.right, &other.right)?)?)
     }
+}
+
+/// Of loss gradients r ⊗ a, row by row in f64.
+pub(super) struct Factors {
+    /// ∂ℓ/∂(logit axes), `[k, w]`.
+    pub(super) residuals: Vec<f64>,
+    /// Inputs in feature axes, `[k, d + 1]`.
+    pub(super) inputs: Vec<f64>,
+}
+
+fn on_host(rows: &Tensor) -> Result<Vec<f64>> {
+    let rows = rows.to_device(&candle_core::Device::Cpu)?;
+    Ok(rows.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }

@@ -131,7 +131,6 @@ impl QueryGroups {
                 queries: 0..self.groups.len(),
                 training: columns,
                 scores,
-                errors: None,
             })?;
         }
         ranks.finish()?;

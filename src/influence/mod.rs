@@ -33,7 +33,7 @@ mod tests;
 mod top;
 
 pub use certificate::{Certificate, Certified, CertifiedRanks, EqualImages};
-pub use certified::Certification;
+pub use certified::{Certification, CertifiedScores, RankedQueries};
 pub use damping_path::{
     AGREEMENT, CONVERGED, DampingPath, DampingPoint, PERSISTENCE, PathOptions, Suggestion, jaccard,
     rank_biased_overlap,
@@ -50,6 +50,6 @@ pub use plan::{GIB, Plan, ProblemSize, product_rate};
 pub use provenance::{NATS, Provenance};
 pub use rankings::{QueryRanking, RankedImage, read_rankings, write_rankings};
 pub use scores::{BlockSizes, Queries, Scoring};
-pub use sink::{ErrorBounds, ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink};
+pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink};
 pub use solves::{Solves, write_solves};
 pub use top::TopRanks;

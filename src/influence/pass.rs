@@ -3,8 +3,8 @@
 use super::job::{Grouping, RankJob, Sides};
 use super::{
     Certification, CertifiedRanks, Diagonal, EqualImages, Examples, Progress, Provenance, Queries,
-    QueryGroups, QueryRanking, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, Scoring, Solves,
-    TopRanks, write_group_rankings, write_rankings, write_self_influence,
+    QueryGroups, QueryRanking, RankedQueries, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink,
+    Scoring, Solves, TopRanks, write_group_rankings, write_rankings, write_self_influence,
 };
 use crate::Result;
 use crate::operator::Damped;
@@ -53,7 +53,6 @@ struct Outputs<'a, 'b> {
 impl<'a, 'b> Outputs<'a, 'b> {
     fn sinks(&mut self) -> Vec<&mut dyn ScoreSink> {
         let mut sinks: Vec<&mut dyn ScoreSink> = vec![&mut self.top, &mut self.counted];
-        sinks.extend(self.certified.iter_mut().map(|sink| sink as _));
         sinks.extend(self.diagonal.iter_mut().map(|sink| sink as _));
         sinks.extend(self.file.iter_mut().map(|sink| sink as _));
         sinks
@@ -70,17 +69,16 @@ impl Pass<'_> {
             None => None,
         };
         let top = options.top.max(options.certify.unwrap_or(0));
-        let ranks = |top| equal.as_ref().map(|equal| CertifiedRanks::new(top, equal));
         let mut test = Outputs {
             top: TopRanks::new(top, options.bottom),
-            certified: ranks(top),
+            certified: None,
             diagonal: None,
             file: (options.scores).then(|| ScoreFile::new(&self.folder.join("scores.npy"))),
             counted: Counted::new("test", &progress),
         };
         let mut train = Outputs {
             top: TopRanks::new(top + 1, options.bottom),
-            certified: ranks(top + 1),
+            certified: None,
             diagonal: Some(Diagonal::default()),
             file: None,
             counted: Counted::new("train", &progress),
@@ -136,15 +134,26 @@ impl Pass<'_> {
             equal,
             blocks: self.job.blocks(&sides.train),
         };
-        let (mut test, mut train) = (test.sinks(), train.sinks());
-        let (test, train) = self.queries(sides, &mut test, &mut train);
-        if self.solves_queries() {
-            let reports = certification.score_by_queries(&sides.train, test, self.provenance)?;
-            return Ok(solves("test", &sides.test, reports));
-        }
-        let sets = std::iter::once(test).chain(train).collect();
-        let reports = certification.score_by_training(&sides.train, sets, self.provenance)?;
-        Ok(solves("train", &sides.train, reports))
+        let scores = {
+            let top = options.top.max(options.certify.unwrap_or(0));
+            let (mut test, mut train) = (test.sinks(), train.sinks());
+            let (test, train) = self.queries(sides, &mut test, &mut train);
+            let ranked = |queries, kept| RankedQueries { queries, kept };
+            let (test, train) = (ranked(test, top), train.map(|train| ranked(train, top + 1)));
+            if self.solves_queries() {
+                certification.score_by_queries(&sides.train, test, self.provenance)?
+            } else {
+                let sets = std::iter::once(test).chain(train).collect();
+                certification.score_by_training(&sides.train, sets, self.provenance)?
+            }
+        };
+        let mut ranks = scores.ranks.into_iter();
+        (test.certified, train.certified) = (ranks.next(), ranks.next());
+        let (set, examples) = match self.solves_queries() {
+            true => ("test", &sides.test),
+            false => ("train", &sides.train),
+        };
+        Ok(solves(set, examples, scores.reports))
     }
 
     /// Both sides in f64, where they are not already.

@@ -7,20 +7,23 @@
 //! | Kronecker axes | n·e² + 10·e³ |
 //! | matrix and factor (`direct`) | w(w + 1)/2 · e²·n + p³/3 |
 //! | solves (`direct`) | s·(2p² + 4np), the residual included |
-//! | solves (`cg`) | s·45·4np: 43 to 47 iterations to 1e-5 on the job of `analysis/speed`, ten queries |
+//! | preconditioner (`cg`) | n·b²/2 + b³/3, b parameters of the strongest axes |
+//! | solves (`cg`) | s·(9·(4np + 2b²) + 4np): 7 to 8 iterations to 1e-5 on the job of `analysis/speed`, ten queries |
 //! | scores | 2p·n·m; `identity` 2(w + e)·n·m |
 //!
 //! Seconds are operations over the rate of a matrix product measured on the spot, times 1.2: the kernels reach about 0.85
 //! of it (`benches/head.rs`). Bytes are those of the features in both axes, the factor, and six blocks of solutions.
 
 use super::BlockSizes;
-use crate::solve::{LARGEST, Method};
+use crate::solve::{LARGEST, Method, strong_parameters};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use std::time::Instant;
 
-/// Iterations that EK-FAC preconditioned conjugate gradients are taken to need.
-const ITERATIONS: f64 = 45.0;
+/// Iterations that preconditioned conjugate gradients are taken to need.
+const ITERATIONS: f64 = 9.0;
+/// Iterations of a Neumann series: as many as its user allows, of which this is the least that makes sense.
+const TERMS: f64 = 45.0;
 /// Blocks of solutions that are alive at once: right-hand sides, solutions, products, residuals and copies.
 const BLOCKS: f64 = 6.0;
 /// How much longer a run takes than its operations at the rate of a matrix product.
@@ -90,7 +93,13 @@ impl ProblemSize {
                 let factor = w * (w + 1.0) / 2.0 * e * e * n + p.powi(3) / 3.0;
                 factor + solves * (2.0 * p * p + product)
             }
-            Method::Cg | Method::Lissa => solves * ITERATIONS * product,
+            Method::Cg => {
+                let block = strong_parameters(p as usize) as f64;
+                let prepared = n * block * block / 2.0 + block.powi(3) / 3.0;
+                let iteration = product + 2.0 * block * block;
+                prepared + solves * (ITERATIONS * iteration + product)
+            }
+            Method::Lissa => solves * TERMS * product,
             Method::Ekfac | Method::Identity => 0.0,
             Method::Arnoldi | Method::Pinv => 200.0 * product,
         };

@@ -6,7 +6,7 @@
 //! A gradient is r ⊗ a, so that it is made again for each solved block rather than kept: that costs one number written
 //! for every 2·k multiplied, k the rows of the block.
 
-use super::{ErrorBounds, Examples, Normalise, Provenance, ScoreBlock, ScoreHeader, ScoreSink};
+use super::{Examples, Normalise, Provenance, ScoreBlock, ScoreHeader, ScoreSink};
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
@@ -85,7 +85,7 @@ impl Scoring<'_> {
                     queries: lengths.as_deref(),
                     training: &scales,
                 };
-                set.write(rows.clone(), columns, &factors.times(products)?, None)?;
+                set.write(rows.clone(), columns, &factors.times(products)?)?;
             }
         }
         set.finish()?;
@@ -166,7 +166,7 @@ impl Scoring<'_> {
                     queries: lengths.as_deref(),
                     training: &factors,
                 };
-                set.write(rows, columns.clone(), &factors.times(products)?, None)?;
+                set.write(rows, columns.clone(), &factors.times(products)?)?;
             }
         }
         Ok(())
@@ -261,12 +261,11 @@ impl<'a, 'b> Set<'a, 'b> {
     }
 
     /// Divides the products `[rows.len(), columns.len()]` by n and hands them on, if all are finite.
-    pub(super) fn write(
+    fn write(
         &mut self,
         rows: Range<usize>,
         columns: Range<usize>,
         products: &Tensor,
-        errors: Option<ErrorBounds>,
     ) -> Result<()> {
         let products = products.flatten_all()?;
         let scale = 1.0 / self.header.training.len() as f64;
@@ -278,18 +277,27 @@ impl<'a, 'b> Set<'a, 'b> {
                 .map(|product| product * scale)
                 .collect(),
         };
+        self.write_scores(rows, columns, &scores)
+    }
+
+    /// Hands the scores `[rows.len(), columns.len()]` in nats on, if all are finite.
+    pub(super) fn write_scores(
+        &mut self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        scores: &[f64],
+    ) -> Result<()> {
         if let Some(at) = scores.par_iter().position_first(|score| !score.is_finite()) {
             let query = self.header.queries[rows.start + at / columns.len()];
             let train = self.header.training[columns.start + at % columns.len()];
             return Err(not_finite(format!("query {query}, training image {train}")));
         }
-        let scores = ArrayView2::from_shape((rows.len(), columns.len()), &scores)
+        let scores = ArrayView2::from_shape((rows.len(), columns.len()), scores)
             .map_err(ndarray_linalg::error::LinalgError::from)?;
         let block = ScoreBlock {
             queries: rows,
             training: columns,
             scores,
-            errors,
         };
         self.queries
             .sinks

@@ -31,17 +31,6 @@ pub struct ScoreBlock<'a> {
     pub training: Range<usize>,
     /// `[queries.len(), training.len()]`, all finite.
     pub scores: ArrayView2<'a, f64>,
-    /// How far the scores may be off, where that is known.
-    pub errors: Option<ErrorBounds<'a>>,
-}
-
-/// Bounds of the scores' errors in nats: that of a score is the product of its query's and its training image's number.
-#[derive(Debug, Clone, Copy)]
-pub struct ErrorBounds<'a> {
-    /// One for each row.
-    pub queries: &'a [f64],
-    /// One for each column.
-    pub training: &'a [f64],
 }
 
 /// Takes scores block by block.

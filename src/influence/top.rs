@@ -148,7 +148,6 @@ mod tests {
                     queries: 0..queries,
                     training: range,
                     scores: part,
-                    errors: None,
                 })
                 .unwrap();
             }

@@ -1,6 +1,6 @@
 //! A + λI for any operator A: the curvature that influence scores invert.
 
-use super::{LinearOperator, Rounding, Structure, SymmetricMatrix, Vectors};
+use super::{LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors};
 use crate::{Error, Result};
 use candle_core::DType;
 use std::ops::Deref;
@@ -79,6 +79,14 @@ impl LinearOperator for Damped<'_> {
     fn diagonal(&self) -> Result<Vec<f64>> {
         let diagonal = self.operator.diagonal()?.into_iter();
         Ok(diagonal.map(|value| value + self.damping).collect())
+    }
+
+    fn principal_block(&self, size: usize) -> Result<Option<PrincipalBlock>> {
+        let mut block = self.operator.principal_block(size)?;
+        if let Some(block) = &mut block {
+            block.matrix.add_to_diagonal(self.damping);
+        }
+        Ok(block)
     }
 
     fn rounding(&self) -> Result<Rounding> {

@@ -11,14 +11,17 @@
 //! A product with k vectors V `[k·w, d + 1]` is two matrix products per chunk of images: the logit directions
 //! Z = A Vᵀ `[m, k·w]`, then, after the softmax curvature has been applied to Z, the pull-back Zᵀ A.
 
-use super::softmax_curvature::SoftmaxCurvature;
+use super::softmax_curvature::{Scalar, SoftmaxCurvature};
 use super::symmetric_matrix::{Real, WeightedMoments, mirror_blocks};
-use super::{LinearOperator, Rounding, Structure, SymmetricMatrix, Vectors, bands};
+use super::{
+    LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors, bands, row_pass,
+};
 use crate::Result;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
 use crate::error::Error;
 use candle_core::{DType, Device, Tensor};
-use faer::Mat;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatMut, MatRef, Par};
 use std::ops::Range;
 
 /// Images that go through one matrix product. Fixed, so that sums run in the same order whatever the block of vectors.
@@ -113,8 +116,55 @@ impl HeadHessian {
             .map(move |start| start..count.min(start + size))
     }
 
-    /// Σ_i over all chunks for `vectors` `[k·w, d + 1]`, before the division by n.
+    /// (1/n) Σ_i over all chunks for `vectors` `[k·w, d + 1]`.
     fn data_product(&self, vectors: &Tensor) -> Result<Tensor> {
+        match (vectors.device().is_cpu(), vectors.dtype()) {
+            (true, DType::F32) => self.data_product_on_host::<f32>(vectors),
+            (true, _) => self.data_product_on_host::<f64>(vectors),
+            _ => self.data_product_elsewhere(vectors),
+        }
+    }
+
+    /// The chunks are added up inside the matrix product: one pass over the sums for each of them.
+    fn data_product_on_host<T: Scalar>(&self, vectors: &Tensor) -> Result<Tensor> {
+        let (rows, columns) = vectors.dims2()?;
+        let vectors = vectors.contiguous()?;
+        let mut sum = vec![T::from_f64(0.0); rows * columns];
+        let mean = T::from_f64(1.0 / self.count() as f64);
+        let mut directions = Vec::new();
+        for chunk in self.chunks(self.row_chunk) {
+            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
+            directions.resize(chunk.len() * rows, T::from_f64(0.0));
+            // Row-major [m, k·w] is column-major [k·w, m], and so on.
+            row_pass::with_rows(&inputs, &vectors, |inputs: &[T], vectors: &[T]| {
+                matmul(
+                    MatMut::from_column_major_slice_mut(&mut directions, rows, chunk.len()),
+                    Accum::Replace,
+                    MatRef::from_row_major_slice(vectors, rows, columns),
+                    MatRef::from_column_major_slice(inputs, columns, chunk.len()),
+                    T::from_f64(1.0),
+                    Par::rayon(0),
+                );
+                Ok(())
+            })?;
+            curvature.apply_on_host(&mut directions, rows)?;
+            row_pass::with_elements(&inputs, |inputs: &[T]| {
+                matmul(
+                    MatMut::from_column_major_slice_mut(&mut sum, columns, rows),
+                    Accum::Add,
+                    MatRef::from_column_major_slice(inputs, columns, chunk.len()),
+                    MatRef::from_row_major_slice(&directions, chunk.len(), rows),
+                    mean,
+                    Par::rayon(0),
+                );
+                Ok(())
+            })?;
+        }
+        Ok(Tensor::from_vec(sum, (rows, columns), &Device::Cpu)?)
+    }
+
+    fn data_product_elsewhere(&self, vectors: &Tensor) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
         for chunk in self.chunks(self.row_chunk) {
             let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
@@ -126,19 +176,30 @@ impl HeadHessian {
                 Some(sum) => (sum + part)?,
             });
         }
-        sum.map_or_else(|| Ok(vectors.zeros_like()?), Ok)
+        let sum = sum.map_or_else(|| vectors.zeros_like(), Ok)?;
+        Ok((sum / self.count() as f64)?)
     }
 
-    /// All blocks (c, e ≤ c), and l2 on the diagonal.
-    fn written_out<T: Real>(&self) -> Result<Mat<T>> {
-        let size = self.size();
+    /// All blocks (c, e ≤ c) of the curvature for `inputs` `[n, columns]`, l2 on the diagonal.
+    fn matrix(&self, inputs: &Tensor, dtype: DType) -> Result<SymmetricMatrix> {
+        let mut matrix = match dtype {
+            DType::F32 => SymmetricMatrix::F32(self.written_out(inputs)?),
+            _ => SymmetricMatrix::F64(self.written_out(inputs)?),
+        };
+        matrix.add_to_diagonal(self.l2);
+        Ok(matrix)
+    }
+
+    fn written_out<T: Real>(&self, rows: &Tensor) -> Result<Mat<T>> {
+        let columns = rows.dims()[1];
+        let size = self.curvature.width() * columns;
         let mut matrix = Mat::<T>::zeros(size, size);
         for chunk in self.chunks(DENSE_CHUNK) {
-            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = rows.narrow(0, chunk.start, chunk.len())?;
             let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(T::DTYPE)?;
             let moments = WeightedMoments {
                 inputs: &inputs.flatten_all()?.to_vec1::<T>()?,
-                columns: self.columns(),
+                columns,
                 weights: &self
                     .curvature
                     .narrow(chunk.start, chunk.len())?
@@ -147,8 +208,24 @@ impl HeadHessian {
             };
             moments.add_to(&mut matrix, 1.0 / self.count() as f64);
         }
-        mirror_blocks(&mut matrix, self.columns());
+        mirror_blocks(&mut matrix, columns);
         Ok(matrix)
+    }
+
+    /// The `count` columns with the largest second moment, in their order.
+    fn strongest(&self, count: usize) -> Result<Vec<u32>> {
+        let mut moments = vec![0.0; self.columns()];
+        for chunk in self.chunks(DENSE_CHUNK) {
+            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let squares = inputs.sqr()?.sum(0)?.to_device(&Device::Cpu)?;
+            let squares = squares.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            (moments.iter_mut().zip(squares)).for_each(|(moment, square)| *moment += square);
+        }
+        let mut order: Vec<u32> = (0..self.columns() as u32).collect();
+        order.sort_by(|&a, &b| moments[b as usize].total_cmp(&moments[a as usize]));
+        order.truncate(count);
+        order.sort_unstable();
+        Ok(order)
     }
 }
 
@@ -182,22 +259,38 @@ impl LinearOperator for HeadHessian {
             let product = self.data_product(&matrix)?;
             products.push(Vectors::new(product.reshape((rows.count(), self.size()))?)?);
         }
-        let mean = vec![1.0 / self.count() as f64; vectors.count()];
-        // l2·V + product/n in one pass.
-        let term = match self.l2 {
-            0.0 => vectors.zeros_like()?,
-            l2 => vectors.scaled(&vec![l2; vectors.count()])?,
+        let product = match products.len() {
+            1 => products.remove(0),
+            _ => Vectors::concatenate(&products)?,
         };
-        term.add_scaled(&mean, &Vectors::concatenate(&products)?)
+        match self.l2 {
+            0.0 => Ok(product),
+            l2 => product.add_scaled(&vec![l2; vectors.count()], vectors),
+        }
     }
 
     fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
-        let mut matrix = match dtype {
-            DType::F32 => SymmetricMatrix::F32(self.written_out()?),
-            _ => SymmetricMatrix::F64(self.written_out()?),
+        self.matrix(&self.inputs, dtype)
+    }
+
+    /// The feature axes with the largest second moment, in all output directions.
+    fn principal_block(&self, size: usize) -> Result<Option<PrincipalBlock>> {
+        let width = self.curvature.width();
+        let axes = self.strongest(size / width)?;
+        if axes.is_empty() {
+            return Ok(None);
+        }
+        let index = Tensor::new(axes.as_slice(), self.inputs.device())?;
+        let inputs = self.inputs.index_select(&index, 1)?;
+        let columns = self.columns();
+        let position = |direction: usize| {
+            axes.iter()
+                .map(move |&axis| direction * columns + axis as usize)
         };
-        matrix.add_to_diagonal(self.l2);
-        Ok(matrix)
+        Ok(Some(PrincipalBlock {
+            positions: (0..width).flat_map(position).collect(),
+            matrix: self.matrix(&inputs, self.dtype())?,
+        }))
     }
 
     /// (1/n) Σ_i w_i[c, c] a_i², a matrix product of the weights and the squared inputs.

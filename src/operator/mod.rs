@@ -8,6 +8,7 @@ mod damped;
 mod dense;
 mod head_hessian;
 mod network_curvature;
+mod principal_block;
 mod rounding;
 mod row_pass;
 mod softmax_curvature;
@@ -18,7 +19,9 @@ pub use damped::Damped;
 pub use dense::Dense;
 pub use head_hessian::HeadHessian;
 pub use network_curvature::NetworkCurvature;
+pub use principal_block::PrincipalBlock;
 pub use rounding::{Rounding, bands};
+pub(crate) use symmetric_matrix::Real;
 pub use symmetric_matrix::SymmetricMatrix;
 pub use vectors::Vectors;
 
@@ -66,6 +69,16 @@ pub trait LinearOperator: Sync {
     /// # Errors
     /// A tensor operation failed.
     fn diagonal(&self) -> Result<Vec<f64>>;
+
+    /// A restricted to at most `size` parameters along which it is large and strongly coupled; `None` where the operator knows
+    /// of none, or where even the fewest are too many.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    fn principal_block(&self, size: usize) -> Result<Option<PrincipalBlock>> {
+        let _ = size;
+        Ok(None)
+    }
 
     /// What rounding can do to a product, the sums taken in any order.
     ///

@@ -12,9 +12,17 @@
 
 use super::symmetric_matrix::Real;
 use crate::Result;
-use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Tensor, bail};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use std::ops::{AddAssign, Mul, Sub};
+
+/// What one pass over the directions computes in.
+pub(super) trait Scalar:
+    Real + Default + Sub<Output = Self> + Mul<Output = Self> + AddAssign
+{
+}
+impl Scalar for f32 {}
+impl Scalar for f64 {}
 
 /// The softmax curvature of a row of images.
 #[derive(Debug, Clone)]
@@ -56,22 +64,29 @@ impl SoftmaxCurvature {
         })
     }
 
-    /// Replaces every logit direction in `directions` `[m, k·width]`, k to a row, by its product with that row's
-    /// curvature; returns the result in the same layout.
-    pub(super) fn apply(&self, directions: Tensor) -> Result<Tensor> {
-        if directions.device().is_cpu() {
-            let axes = self.axes.as_ref().map(values).transpose()?;
-            let pass = Pass {
-                axes,
-                width: self.width(),
-            };
-            directions.inplace_op2(&self.probabilities.contiguous()?, &pass)?;
-            return Ok(directions);
-        }
-        self.compose(directions)
+    /// Replaces every logit direction in `directions` `[m, columns]`, columns = k·width, k to a row, by its product with that
+    /// row's curvature.
+    pub(super) fn apply_on_host<T: Scalar>(
+        &self,
+        directions: &mut [T],
+        columns: usize,
+    ) -> Result<()> {
+        let probabilities = self.probabilities.to_dtype(T::DTYPE)?.flatten_all()?;
+        let probabilities = probabilities.to_vec1::<T>()?;
+        let axes = self.axes.as_ref().map(values).transpose()?;
+        let (classes, width) = (self.probabilities.dims()[1], self.width());
+        directions
+            .par_chunks_exact_mut(columns)
+            .zip(probabilities.par_chunks_exact(classes))
+            .for_each(|(row, weights)| match &axes {
+                None => in_all_classes(row, weights),
+                Some(axes) => in_axes(row, weights, axes, width),
+            });
+        Ok(())
     }
 
-    fn compose(&self, directions: Tensor) -> Result<Tensor> {
+    /// The same from tensor operations, on any device.
+    pub(super) fn apply(&self, directions: Tensor) -> Result<Tensor> {
         let (rows, columns) = directions.dims2()?;
         let width = self.width();
         let count = columns / width;
@@ -155,64 +170,7 @@ fn most_probable<T: PartialOrd>(row: &[T]) -> usize {
     )
 }
 
-struct Pass {
-    /// U, row-major.
-    axes: Option<Vec<f64>>,
-    width: usize,
-}
-
-impl InplaceOp2 for Pass {
-    fn name(&self) -> &'static str {
-        "softmax curvature"
-    }
-
-    fn cpu_fwd(
-        &self,
-        directions: &mut CpuStorage,
-        directions_layout: &Layout,
-        probabilities: &CpuStorage,
-        probabilities_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let (_, columns) = directions_layout.shape().dims2()?;
-        let (rows, classes) = probabilities_layout.shape().dims2()?;
-        let (from, to) = directions_layout.contiguous_offsets().unwrap_or((0, 0));
-        let start = probabilities_layout.start_offset();
-        let end = start + rows * classes;
-        match (directions, probabilities) {
-            (CpuStorage::F32(z), CpuStorage::F32(p)) => {
-                self.rows(&mut z[from..to], &p[start..end], columns, classes)
-            }
-            (CpuStorage::F64(z), CpuStorage::F64(p)) => {
-                self.rows(&mut z[from..to], &p[start..end], columns, classes)
-            }
-            _ => bail!(
-                "the {} needs two matrices of one precision, f32 or f64",
-                self.name()
-            ),
-        }
-        Ok(())
-    }
-}
-
-impl Pass {
-    fn rows<T>(&self, directions: &mut [T], probabilities: &[T], columns: usize, classes: usize)
-    where
-        T: Real + Default + Sub<Output = T> + Mul<Output = T> + AddAssign,
-    {
-        directions
-            .par_chunks_exact_mut(columns)
-            .zip(probabilities.par_chunks_exact(classes))
-            .for_each(|(row, weights)| match &self.axes {
-                None => in_all_classes(row, weights),
-                Some(axes) => in_axes(row, weights, axes, self.width),
-            });
-    }
-}
-
-fn in_all_classes<T>(row: &mut [T], weights: &[T])
-where
-    T: Real + Default + Sub<Output = T> + Mul<Output = T> + AddAssign,
-{
+fn in_all_classes<T: Scalar>(row: &mut [T], weights: &[T]) {
     let top = most_probable(weights);
     for logits in row.chunks_exact_mut(weights.len()) {
         let (shift, mut mean) = (logits[top], T::default());
@@ -228,10 +186,7 @@ where
 }
 
 /// The image's matrix is written out once, C·width² operations, and multiplies all its directions.
-fn in_axes<T>(row: &mut [T], weights: &[T], axes: &[f64], width: usize)
-where
-    T: Real + Default + Mul<Output = T> + AddAssign,
-{
+fn in_axes<T: Scalar>(row: &mut [T], weights: &[T], axes: &[f64], width: usize) {
     let weights: Vec<f64> = weights.iter().map(|weight| weight.to_f64()).collect();
     let mut matrix = vec![0.0; width * width];
     write_out(&weights, axes, &mut matrix);

@@ -129,17 +129,31 @@ fn a_certain_prediction_keeps_its_curvature_in_f32() {
     // π_0 = 1 − 2e-9: in f32 1 − π_0 is 0, so that only a product that avoids the difference sees any curvature.
     let tiny = 1e-9f32;
     let probabilities = Tensor::new(&[[1.0 - 2.0 * tiny, tiny, tiny]], &Device::Cpu).unwrap();
-    let directions = Tensor::new(&[[1000.0f32, 999.0, 1002.0]], &Device::Cpu).unwrap();
-    let result = SoftmaxCurvature::new(probabilities, None)
-        .apply(directions)
-        .unwrap()
-        .to_vec2::<f32>()
+    let mut result = [1000.0f32, 999.0, 1002.0];
+    SoftmaxCurvature::new(probabilities, None)
+        .apply_on_host(&mut result, 3)
         .unwrap();
-    for (value, expected) in result[0].iter().zip([-1.0e-9, -1.0e-9, 2.0e-9]) {
+    for (value, expected) in result.iter().zip([-1.0e-9, -1.0e-9, 2.0e-9]) {
         assert!(
             (f64::from(*value) / expected - 1.0).abs() < 1e-6,
             "{value} {expected}"
         );
+    }
+}
+
+#[test]
+fn the_pass_over_directions_is_what_tensor_operations_give() {
+    let (head, inputs) = head_and_inputs(7);
+    let outputs = head.outputs(&inputs).unwrap();
+    let axes = HeadCoordinates::of(&inputs, &outputs).unwrap();
+    for axes in [None, Some(axes.classes().clone())] {
+        let curvature = SoftmaxCurvature::new(outputs.probabilities.clone(), axes);
+        let columns = 3 * curvature.width();
+        let mut found = wave(7 * columns, 0.4);
+        let composed = curvature.apply(tensor(found.clone(), columns)).unwrap();
+        curvature.apply_on_host(&mut found, columns).unwrap();
+        let composed = composed.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        assert!((found.iter().zip(&composed)).all(|(a, b)| (a - b).abs() < 1e-14));
     }
 }
 
@@ -170,6 +184,19 @@ fn in_coordinates_the_curvature_is_the_same_without_its_null_space() {
     assert!(largest_difference(&rotation.t().dot(&rotation), &Array2::eye(size)) < 1e-14);
     let diagonal = hessian.diagonal().unwrap();
     assert!((0..size).all(|i| (diagonal[i] - expected[[i, i]]).abs() < 1e-14));
+    let damped = Damped::new(&hessian, 0.3).unwrap();
+    for (room, axes) in [(2, 1), (7, 3), (size, FEATURES + 1), (99, FEATURES + 1)] {
+        let block = damped.principal_block(room).unwrap().unwrap();
+        // The strongest axes come first, two class directions of each.
+        let columns = FEATURES + 1;
+        let positions: Vec<usize> = (0..axes).chain(columns..columns + axes).collect();
+        assert_eq!(block.positions, positions);
+        let part = Array2::from_shape_fn((2 * axes, 2 * axes), |(i, j)| {
+            expected[[positions[i], positions[j]]] + if i == j { 0.3 } else { 0.0 }
+        });
+        assert!(largest_difference(&block.matrix.to_array(), &part) < 1e-14);
+    }
+    assert!(damped.principal_block(1).unwrap().is_none());
     let vectors = wave(3 * size, 2.1);
     let block = Array2::from_shape_vec((3, size), vectors.clone()).unwrap();
     assert!(largest_difference(&product(&hessian, vectors), &block.dot(&expected)) < 1e-14);

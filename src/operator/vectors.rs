@@ -2,7 +2,8 @@
 
 use super::row_pass;
 use crate::{Error, Result};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
+use faer::{Mat, MatRef};
 use std::ops::Range;
 
 /// k vectors of length p, `[k, p]`, f32 or f64, on one device. Inner products are summed in f64.
@@ -32,6 +33,15 @@ impl Vectors {
         })
     }
 
+    /// From rows of length `size`, one after the other, on the host.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn from_rows<T: WithDType>(rows: Vec<T>, size: usize) -> Result<Self> {
+        let count = rows.len() / size.max(1);
+        Self::new(Tensor::from_vec(rows, (count, size), &Device::Cpu)?)
+    }
+
     /// k.
     pub fn count(&self) -> usize {
         self.rows.dims()[0]
@@ -45,6 +55,15 @@ impl Vectors {
     /// The tensor `[k, p]`.
     pub fn tensor(&self) -> &Tensor {
         &self.rows
+    }
+
+    /// Calls `body` with all elements of f64 vectors, row by row, without a copy where they are on the host.
+    ///
+    /// # Errors
+    /// Another precision, or a tensor operation failed.
+    pub(crate) fn with_values<R>(&self, body: impl FnOnce(&[f64]) -> R) -> Result<R> {
+        let host = self.rows.to_device(&Device::Cpu)?;
+        Ok(row_pass::with_elements(&host, |values| Ok(body(values)))?)
     }
 
     /// k zero vectors of the same size, precision and device.
@@ -88,7 +107,37 @@ impl Vectors {
     /// # Errors
     /// Another number of factors, or a tensor operation failed.
     pub fn scaled(&self, factors: &[f64]) -> Result<Self> {
-        self.zeros_like()?.add_scaled(factors, self)
+        Ok(Self {
+            rows: row_pass::scaled(&self.rows, factors)?,
+        })
+    }
+
+    /// The inner products of all rows with all rows of `other`, `[k, other.count()]`, f64.
+    ///
+    /// # Errors
+    /// Sizes differ, or a tensor operation failed.
+    pub fn products(&self, other: &Self) -> Result<Mat<f64>> {
+        let (left, right) = (self.to_dtype(DType::F64)?, other.to_dtype(DType::F64)?);
+        let products = left.rows.matmul(&right.rows.t()?)?.to_vec2::<f64>()?;
+        let shape = (self.count(), other.count());
+        Ok(Mat::from_fn(shape.0, shape.1, |row, column| {
+            products[row][column]
+        }))
+    }
+
+    /// Linear combinations of the rows: `coefficients` `[m, k]` times these `[k, p]`.
+    ///
+    /// # Errors
+    /// Another number of coefficients, or a tensor operation failed.
+    pub fn combined(&self, coefficients: MatRef<f64>) -> Result<Self> {
+        let (rows, columns) = coefficients.shape();
+        let values: Vec<f64> = (0..rows)
+            .flat_map(|row| (0..columns).map(move |column| coefficients[(row, column)]))
+            .collect();
+        let matrix = Tensor::from_vec(values, (rows, columns), self.rows.device())?;
+        Ok(Self {
+            rows: matrix.to_dtype(self.rows.dtype())?.matmul(&self.rows)?,
+        })
     }
 
     /// The same vectors in another precision.
@@ -151,7 +200,6 @@ impl Vectors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
 
     fn vectors(rows: &[[f64; 3]]) -> Vectors {
         let values: Vec<f64> = rows.concat();
@@ -180,6 +228,21 @@ mod tests {
                 .to_vec2::<f64>()
                 .unwrap(),
             [[4.0, 5.0, 6.0]]
+        );
+    }
+
+    #[test]
+    fn all_products_and_combinations_of_rows() {
+        let a = vectors(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+        let b = vectors(&[[1.0, 0.0, -1.0], [2.0, 2.0, 2.0], [0.0, 0.5, 0.0]]);
+        let found = a.products(&b).unwrap();
+        let expected = [[-2.0, 12.0, 1.0], [-2.0, 30.0, 2.5]];
+        assert_eq!(found, Mat::from_fn(2, 3, |i, j| expected[i][j]));
+        let weights = Mat::from_fn(3, 2, |i, j| [[1.0, -1.0], [0.0, 0.5], [2.0, 0.0]][i][j]);
+        let combined = a.combined(weights.as_ref()).unwrap();
+        assert_eq!(
+            combined.tensor().to_vec2::<f64>().unwrap(),
+            [[-3.0, -3.0, -3.0], [2.0, 2.5, 3.0], [2.0, 4.0, 6.0]]
         );
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Agarwal et al. 2017, Koh & Liang 2017, section 3: h_0 = b, h_{j+1} = b + (I − A/s) h_j and x = h / s, averaged over
 //! independent repeats. With the whole A the error along an eigenvector of eigenvalue λ is (1 − λ/s)^{J+1} after J
-//! iterations: it needs s > λ_max / 2, and about s/λ_min · ln(1/ε) iterations. h_{j+1} − h_j is the residual b − A x_j, so
+//! iterations: it needs s > λ_max / 2, and about s/λ_min · ln(1/ε) iterations. Where s is not given it is 1.05 times an upper
+//! bound of λ_max that is wrong with probability 1e-6 at most ([`largest_eigenvalue`]), so that the series of a definite A
+//! converges. h_{j+1} − h_j is the residual b − A x_j, so
 //! that rows stop, and leave the block, where it is small enough; nothing is random, and one repeat is taken.
 //!
 //! With batches, A in iteration j is the curvature over images drawn without replacement for (seed, repeat, j), the same

@@ -6,6 +6,7 @@
 
 mod arnoldi;
 mod cg;
+mod cholesky;
 mod diagonal;
 mod direct;
 mod lanczos;
@@ -13,9 +14,9 @@ mod lissa;
 mod newton;
 mod outcome;
 mod pinv;
+mod preconditioner;
 mod refinement;
 mod settings;
-mod shifted;
 mod smallest;
 mod spectral;
 #[cfg(test)]
@@ -30,9 +31,9 @@ pub use lissa::Lissa;
 pub use newton::{Fit, Newton};
 pub use outcome::Outcome;
 pub use pinv::Pinv;
+pub use preconditioner::strong_parameters;
 pub use refinement::{Bounded, Refinement};
 pub use settings::Settings;
-pub use shifted::ShiftedCg;
 pub use smallest::{SmallestEigenvalue, smallest_eigenvalue};
 
 use crate::operator::{LinearOperator, Structure, Vectors};
@@ -46,7 +47,7 @@ pub enum Method {
     Auto,
     /// Cholesky factorisation of the whole matrix
     Direct,
-    /// Conjugate gradients, all right-hand sides at once, preconditioned by EK-FAC
+    /// Conjugate gradients in blocks, preconditioned by EK-FAC and a factor of the strongest axes
     Cg,
     /// Approximation: division by the diagonal in the Kronecker axes
     Ekfac,
@@ -83,6 +84,15 @@ pub trait Inverse {
     /// # Errors
     /// Another size than the operator's, or a tensor operation failed; a solve that does not succeed is an outcome.
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution>;
+
+    /// The same from a first guess x `[k, p]`; methods that do not iterate have no use for it.
+    ///
+    /// # Errors
+    /// As for [`Inverse::solve`].
+    fn solve_from(&self, right_hand_sides: &Vectors, start: &Vectors) -> Result<Solution> {
+        let _ = start;
+        self.solve(right_hand_sides)
+    }
 
     /// The same where somebody else measures the residual: a step of refinement.
     ///

@@ -38,8 +38,8 @@ pub struct Refinement<'a> {
 pub struct Bounded {
     /// x, f64 `[k, p]`.
     pub value: Vectors,
-    /// r̂ as the next right-hand side, in the precision of the inverse, `[k, p]`.
-    residual: Vectors,
+    /// r̂ as the next right-hand side, in the precision of the inverse, `[k, p]`; none once settled.
+    residual: Option<Vectors>,
     /// ‖r̂‖, which the rows of `residual` are divided by.
     scales: Vec<f64>,
     /// ‖b‖
@@ -52,6 +52,13 @@ pub struct Bounded {
     pub reports: Vec<Report>,
     /// Whether rounding is most of every bound, so that another round can win nothing.
     pub at_floor: bool,
+}
+
+impl Bounded {
+    /// Gives up further rounds, and the memory they would need.
+    pub fn settle(&mut self) {
+        self.residual = None;
+    }
 }
 
 impl<'a> Refinement<'a> {
@@ -117,7 +124,8 @@ impl<'a> Refinement<'a> {
         })
     }
 
-    /// An upper bound of ‖v‖_{A⁻¹} for each row of f64 `vectors`.
+    /// An upper bound of ‖v‖_{A⁻¹} for each row of f64 `vectors`; or, for rows of one output alone (`[k, d + 1]`), of
+    /// ‖u ⊗ v‖_{A⁻¹} with any unit vector u of outputs.
     ///
     /// # Errors
     /// A tensor operation failed.
@@ -138,11 +146,14 @@ impl<'a> Refinement<'a> {
             .sum()
     }
 
-    /// The least κ: lengths are at most 1/κ of what [`Refinement::inverse_lengths`] says.
-    pub fn least_factor(&self) -> f64 {
-        self.factors
-            .iter()
-            .fold(f64::INFINITY, |least, &factor| least.min(factor))
+    /// The root mean square of the inputs along each feature axis, `[d + 1]`.
+    pub fn axis_lengths(&self) -> &[f64] {
+        &self.rounding.weights
+    }
+
+    /// The precision the inverse works in.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// One solve and its bound.
@@ -153,7 +164,7 @@ impl<'a> Refinement<'a> {
         let norms = right_hand_sides.norms()?;
         let mut bounded = Bounded {
             value: right_hand_sides.zeros_like()?,
-            residual: self.scaled(right_hand_sides, &norms)?,
+            residual: Some(self.scaled(right_hand_sides, &norms)?),
             scales: norms.clone(),
             norms,
             lengths: Vec::new(),
@@ -170,7 +181,11 @@ impl<'a> Refinement<'a> {
     /// # Errors
     /// A tensor operation failed.
     pub fn improve(&self, right_hand_sides: &Vectors, bounded: &mut Bounded) -> Result<bool> {
-        let solution = self.inverse.step(&bounded.residual)?;
+        let Some(residual) = bounded.residual.take() else {
+            return Ok(false);
+        };
+        let solution = self.inverse.step(&residual)?;
+        drop(residual);
         let step = solution.value.to_dtype(DType::F64)?;
         let value = bounded.value.add_scaled(&bounded.scales, &step)?;
         let minus = vec![-1.0; bounded.scales.len()];
@@ -200,7 +215,7 @@ impl<'a> Refinement<'a> {
                 outcome(report, relative, iterations)
             })
             .collect();
-        bounded.residual = self.scaled(&residual, &rest)?;
+        bounded.residual = Some(self.scaled(&residual, &rest)?);
         (bounded.value, bounded.scales) = (value, rest);
         (bounded.lengths, bounded.errors) = (lengths, errors);
         Ok(improved)

@@ -5,10 +5,10 @@ use crate::influence::{AGREEMENT, DampingPath};
 /// What is drawn, in words.
 pub(super) fn note(path: &DampingPath) -> String {
     let shaded = match path.suggestion.stretch {
-        Some(_) => {
-            "Shaded: the longest stretch on which neighbours reach it; the suggestion is its smallest damping."
+        Some(_) => "Shaded: the stretch on which neighbours reach it that the suggestion rests on.",
+        None => {
+            "Below the grid’s upper end no two neighbours reach it with converged solves: no value is stable."
         }
-        None => "No two neighbours reach it with converged solves: no value is stable.",
     };
     format!(
         "Means over {} test queries. (a) Overlap of each query’s {} most helpful training images with those at the next \

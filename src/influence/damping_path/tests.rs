@@ -5,9 +5,9 @@ use super::*;
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::scores::evenly_spaced;
 use crate::influence::{Examples, FeatureSet};
-use crate::operator::{Damped, HeadHessian, Vectors};
+use crate::operator::{Damped, HeadHessian, LinearOperator, Structure, SymmetricMatrix, Vectors};
 use crate::solve::Method;
-use crate::solve::{Direct, Settings, ShiftedCg, Solver};
+use crate::solve::{Cg, Direct, Settings, Solver};
 use candle_core::{DType, Device, Tensor};
 
 fn top(ids: &[usize], score: f64) -> TopImages {
@@ -57,10 +57,10 @@ fn the_record_by_hand() {
         [3.0, 2.0, 1.25]
     );
     assert_eq!((first.converged, first.iterations), (1.0, 4.0));
-    // (1 + 0.7632)/2 = 0.88 is below the threshold, but the second step is the better one on both of its ends.
+    // (1 + 0.7632)/2 = 0.88 is below the threshold.
     assert_eq!(
         (path.suggestion.damping, path.suggestion.stretch),
-        (10.0, None)
+        (1.0, None)
     );
     assert!(
         path.suggestion.reason.starts_with("no value is stable"),
@@ -84,31 +84,69 @@ fn suggested(overlaps: &[f64], converged: impl Fn(usize) -> f64) -> Suggestion {
     Suggestion::of(7.0, &(0..=overlaps.len()).map(point).collect::<Vec<_>>())
 }
 
+fn all(_: usize) -> f64 {
+    1.0
+}
+
 #[test]
-fn the_suggestion_is_the_smallest_damping_of_the_longest_stable_stretch() {
-    let all = |_| 1.0;
+fn the_suggestion_is_the_smallest_damping_of_the_longest_stretch_inside() {
     let found = suggested(&[0.95, 0.3, 0.9, 0.91, 0.2], all);
     assert_eq!((found.damping, found.stretch), (100.0, Some((100.0, 1e4))));
-    assert!(found.reason.contains("from 1e2 to 1e4") && !found.reason.contains("end)"));
-    let found = suggested(&[0.95, 0.95, 0.1, 0.95, 0.95], all);
-    assert_eq!((found.damping, found.stretch), (1.0, Some((1.0, 100.0))));
     assert!(
-        found.reason.contains("from 1e0 (the grid's end)"),
+        found.reason.contains("from 1e2 to 1e4") && found.reason.contains("ends do not count"),
         "{}",
         found.reason
     );
-    // Solves that missed their tolerance are not compared.
+    // However long the stretches at the ends are; of two equally long ones the first.
     let found = suggested(
-        &[0.95, 0.95, 0.1, 0.95],
-        |at| if at == 0 { 0.5 } else { 1.0 },
+        &[0.99, 0.99, 0.99, 0.1, 0.9, 0.2, 0.9, 0.3, 0.99, 0.99],
+        all,
     );
-    assert_eq!((found.damping, found.stretch), (10.0, Some((10.0, 100.0))));
-    let found = suggested(&[0.2, 0.8, 0.7, 0.1], all);
-    assert_eq!((found.damping, found.stretch), (100.0, None));
-    assert!(found.reason.contains("0.75"), "{}", found.reason);
-    // The best neighbours do not count where their solves did not converge, and there may be none at all.
+    assert_eq!((found.damping, found.stretch), (1e4, Some((1e4, 1e5))));
+}
+
+#[test]
+fn an_end_of_the_grid_is_not_suggested_for_being_one() {
+    // Gradient products at large dampings agree with each other: no reason to choose them.
+    let found = suggested(&[0.2, 0.6, 0.5, 0.95, 0.99], all);
+    assert_eq!((found.damping, found.stretch), (7.0, None));
+    assert!(
+        found.reason.contains("in use is kept") && found.reason.contains("outweighs"),
+        "{}",
+        found.reason
+    );
+    let found = suggested(&[0.2, 0.95, 0.99], all);
+    assert_eq!((found.damping, found.stretch), (7.0, None));
+    // The undamped limit up to where it ends.
+    let found = suggested(&[0.95, 0.95, 0.1, 0.95, 0.95], all);
+    assert_eq!((found.damping, found.stretch), (100.0, Some((1.0, 100.0))));
+    assert!(
+        found.reason.contains("begins to matter"),
+        "{}",
+        found.reason
+    );
+    // Nothing changes anywhere.
+    let found = suggested(&[0.95, 0.95, 0.95], all);
+    assert_eq!((found.damping, found.stretch), (7.0, Some((1.0, 1e3))));
+    assert!(found.reason.contains("in use is kept"), "{}", found.reason);
+    // What could not be compared moves the end.
+    let late = |at: usize| f64::from(u8::from(at > 0));
+    let found = suggested(&[0.95, 0.95, 0.95, 0.1, 0.95], late);
+    assert_eq!((found.damping, found.stretch), (1e3, Some((10.0, 1e3))));
+    let found = suggested(&[0.95, 0.95, 0.95], late);
+    assert_eq!((found.damping, found.stretch), (10.0, Some((10.0, 1e3))));
+}
+
+#[test]
+fn without_a_stable_stretch_the_damping_in_use_is_kept() {
+    for overlaps in [&[0.2, 0.8, 0.7, 0.1][..], &[0.5, 0.6, 0.7, 0.8, 0.89]] {
+        let found = suggested(overlaps, all);
+        assert_eq!((found.damping, found.stretch), (7.0, None));
+        assert!(found.reason.contains("in use is kept"), "{}", found.reason);
+    }
+    // What did not converge does not count.
     let found = suggested(&[0.95, 0.8, 0.7], |at| f64::from(u8::from(at > 1)));
-    assert_eq!((found.damping, found.stretch), (100.0, None));
+    assert_eq!((found.damping, found.stretch), (7.0, None));
     let found = suggested(&[0.95, 0.95], |_| 0.0);
     assert_eq!((found.damping, found.stretch), (7.0, None));
 }
@@ -153,9 +191,10 @@ fn both_ways_equal_a_solve_of_each_damping_by_itself() {
     let sweep = |method| Sweep {
         method,
         operator: &hessian,
-        solver: ShiftedCg {
+        solver: Cg {
             tolerance: 1e-11,
             iterations: 500,
+            preconditioned: true,
         },
         training: &training,
         queries: &queries,
@@ -168,11 +207,11 @@ fn both_ways_equal_a_solve_of_each_damping_by_itself() {
     };
     let positions = [4, 0, 5];
     let by_factors = sweep(Method::Direct).tops(&positions).unwrap();
-    let by_shifts = sweep(Method::Cg).tops(&positions).unwrap();
+    let by_iterations = sweep(Method::Cg).tops(&positions).unwrap();
     assert!(by_factors.iter().flatten().all(|top| top.iterations == 0));
-    assert!(by_shifts.iter().flatten().all(|top| top.iterations > 0));
+    assert!(by_iterations.iter().flatten().all(|top| top.iterations > 0));
     let gradients = training.gradients(0..30).unwrap();
-    let both = by_factors.iter().chain(&by_shifts);
+    let both = by_factors.iter().chain(&by_iterations);
     for (tops, &damping) in both.zip(dampings.iter().chain(&dampings)) {
         let damped = Damped::new(&hessian, damping).unwrap();
         let sources = Vectors::new(queries.gradients_at(&[4, 0, 5]).unwrap()).unwrap();
@@ -192,6 +231,57 @@ fn both_ways_equal_a_solve_of_each_damping_by_itself() {
             assert!((top.score - exact).abs() < 1e-8 * exact.abs(), "{damping}");
         }
     }
+}
+
+/// Few queries are iterated even with `--solver direct`, many are not, and large matrices never written out.
+#[test]
+fn factors_are_made_where_they_are_cheaper() {
+    struct Sized(usize);
+    impl LinearOperator for Sized {
+        fn size(&self) -> usize {
+            self.0
+        }
+        fn structure(&self) -> Structure {
+            Structure::PositiveSemidefinite
+        }
+        fn apply(&self, vectors: &Vectors) -> crate::Result<Vectors> {
+            Ok(vectors.clone())
+        }
+        fn dtype(&self) -> DType {
+            DType::F64
+        }
+        fn dense(&self, _: DType) -> crate::Result<SymmetricMatrix> {
+            unreachable!("only its size is asked for")
+        }
+        fn diagonal(&self) -> crate::Result<Vec<f64>> {
+            Ok(vec![1.0; self.0])
+        }
+        fn image_count(&self) -> usize {
+            3200
+        }
+    }
+    let head = SoftmaxHead::from_parameters(&wave(3, 5, 1.3)).unwrap();
+    let examples = examples(6, 0.9, &head);
+    let dampings = grid(1e-2);
+    let factorised = |size: usize, queries: usize| {
+        let sweep = Sweep {
+            method: Method::Direct,
+            operator: &Sized(size),
+            solver: Cg {
+                tolerance: 1e-5,
+                iterations: 500,
+                preconditioned: true,
+            },
+            training: &examples,
+            queries: &examples,
+            dampings: &dampings,
+            path: PathOptions::default(),
+            gradients: 7,
+        };
+        sweep.is_factorised(queries)
+    };
+    assert!(factorised(500, 10) && factorised(2313, 100) && factorised(8000, 200));
+    assert!(!factorised(2313, 1) && !factorised(8000, 10) && !factorised(8193, 10_000));
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn the_largest_eigenvalue_is_bracketed_in_both_precisions() {
             "{found:?}"
         );
         assert!(
-            found.upper < 3.1 && found.steps < LARGEST_STEPS,
+            found.upper < 3.3 && found.steps < LARGEST_STEPS,
             "{found:?}"
         );
         assert_eq!(found, largest_eigenvalue(&operator, seed).unwrap());
@@ -137,6 +137,57 @@ fn the_bound_of_what_was_missed_holds_and_narrows() {
             .unwrap();
         assert!(last < 1.1, "{last}");
     }
+}
+
+/// How often the largest Ritz value falls short by more than ε, over random starts, against the bound on that. The spectra
+/// are hard ones: where the polynomial of the proof is largest, and one clear eigenvalue among equal ones.
+#[test]
+fn random_starts_fall_short_no_more_often_than_the_bound() {
+    let (size, seeds) = (60usize, 500u64);
+    for (steps, failure) in [(2, 0.5), (4, 0.3), (6, 0.1)] {
+        let share = shortfall_for(size, steps, failure);
+        let extremum = |j: usize| {
+            let angle = PI * (j % steps) as f64 / (2.0 * steps as f64 - 1.0);
+            (1.0 - share) * angle.sin().powi(2)
+        };
+        let hardest: Vec<f64> = (0..size)
+            .map(|i| if i == 0 { 1.0 } else { extremum(i) })
+            .collect();
+        let mut flat = vec![1.0 - 1.5 * share; size];
+        flat[0] = 1.0;
+        for spectrum in [hardest, flat] {
+            let operator = diagonal(&spectrum, Structure::PositiveSemidefinite);
+            let short = (0..seeds).filter(|&seed| {
+                let mut process = Lanczos::new(&operator, seed, None).unwrap();
+                let (ritz, _) = process.run(steps, |_, _| false).unwrap();
+                ritz.largest() < 1.0 - share
+            });
+            let found = short.count() as f64 / seeds as f64;
+            let scatter = 4.0 * (failure / seeds as f64).sqrt();
+            assert!(
+                found <= failure + scatter,
+                "{steps} steps: {found} of {failure}"
+            );
+        }
+    }
+}
+
+/// An eigenvalue barely above a dense band, which the estimates do not reach: the bound is above it for all seeds.
+#[test]
+fn the_bound_of_the_largest_eigenvalue_is_above_it() {
+    let mut spectrum: Vec<f64> = (0..900).map(|i| 1.0 - f64::from(i) / 2e4).collect();
+    spectrum.push(1.0002);
+    let operator = diagonal(&spectrum, Structure::PositiveSemidefinite);
+    let mut below = 0;
+    for seed in 0..20 {
+        let found = largest_eigenvalue(&operator, seed).unwrap();
+        assert!(found.upper >= 1.0002 && found.upper <= 1.12, "{found:?}");
+        below += usize::from(found.value < 1.0001);
+    }
+    assert!(
+        below > 0,
+        "the estimates themselves fall short of this eigenvalue"
+    );
 }
 
 #[test]

@@ -136,6 +136,31 @@ fn too_little_depth_is_an_outcome_with_its_true_residual() {
     }
 }
 
+/// An eigenvalue that a short Lanczos process need not see is below the scale all the same.
+#[test]
+fn its_own_scale_never_diverges() {
+    let mut spectrum: Vec<f64> = (0..300).map(|i| 1.0 - f64::from(i) / 400.0).collect();
+    spectrum[0] = 1.02;
+    let operator = diagonal(&spectrum, Structure::PositiveDefinite);
+    for seed in 0..10 {
+        let solver = Lissa {
+            seed,
+            tolerance: 1e-8,
+            ..EXACT
+        };
+        let inverse = solver.prepare(&operator).unwrap();
+        let scale = inverse
+            .notes()
+            .iter()
+            .find(|(name, _)| *name == "scale")
+            .unwrap()
+            .1;
+        assert!(scale > 1.02 && scale < 1.25, "{scale}");
+        let solution = inverse.solve(&waves(2, 300)).unwrap();
+        assert_eq!(outcomes(&solution), [Outcome::Converged; 2]);
+    }
+}
+
 #[test]
 fn a_scale_too_small_and_a_negative_eigenvalue_diverge() {
     let definite = rotated(&[5.0, 3.0, 1.0], Structure::PositiveDefinite);

@@ -1,0 +1,219 @@
+//! Scores of one solved side against the other side's gradients: rough ones of all pairs, exact ones of some.
+//!
+//! With x̂ solved for the image t and the gradient g of an image q, the score's error is at most
+//! (u e + γ v y)/n: u ≥ ‖g‖_{A⁻¹}, e ≥ ‖x̂ − A⁻¹∇t‖_A, and γ v y what rounding does to the product (`scaling`). Rough scores are
+//! products in the precision of the solver, 2p operations a pair at the speed of a matrix product; exact ones are
+//! Σ_c r_c (x_c · a) in f64, 2p operations a pair too, but of few pairs.
+
+use super::scaling::{AxisScaling, UnitRows, gamma, product_error, products};
+use super::solved::Solved;
+use crate::Result;
+use crate::influence::Examples;
+use crate::influence::examples::Factors;
+use crate::operator::{Real, Vectors};
+use crate::solve::Refinement;
+use candle_core::DType;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatRef, Par};
+use rayon::prelude::*;
+
+/// The solved side, ready for products.
+pub(super) struct Scorer<'a> {
+    solved: &'a Solved,
+    scaling: AxisScaling,
+    rows: Rows,
+    /// e
+    errors: Vec<f64>,
+    /// d + 1
+    columns: usize,
+    /// p
+    size: usize,
+    /// 1/n
+    scale: f64,
+}
+
+/// x̂ ∘ w / y and y.
+enum Rows {
+    F32(UnitRows<f32>),
+    F64(UnitRows<f64>),
+}
+
+/// Which side is solved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Training,
+    Queries,
+}
+
+/// Rough scores of some gradients and all solutions.
+pub(super) struct Rough {
+    /// `[queries, training images]` in nats, row-major.
+    pub(super) scores: Vec<f64>,
+    /// What the gradients' side gives to bounds.
+    pub(super) gradients: GradientBounds,
+}
+
+/// u and v of a block of gradients.
+#[derive(Debug, Default)]
+pub(super) struct GradientBounds {
+    lengths: Vec<f64>,
+    scaled: Vec<f64>,
+}
+
+impl GradientBounds {
+    pub(super) fn append(&mut self, other: Self) {
+        self.lengths.extend(other.lengths);
+        self.scaled.extend(other.scaled);
+    }
+}
+
+/// Which scores a bound is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Precision {
+    Rough,
+    Exact,
+}
+
+impl<'a> Scorer<'a> {
+    pub(super) fn new(
+        refinement: &Refinement,
+        solved: &'a Solved,
+        training_count: usize,
+    ) -> Result<Self> {
+        let first = solved.block(0).tensor().flatten_all()?.to_vec1::<f64>()?;
+        let scaling = AxisScaling::new(refinement.axis_lengths(), &first);
+        drop(first);
+        let rows = match refinement.dtype() {
+            DType::F32 => Rows::F32(solved.unit_rows(&scaling)?),
+            _ => Rows::F64(solved.unit_rows(&scaling)?),
+        };
+        Ok(Self {
+            errors: solved.errors(),
+            columns: refinement.axis_lengths().len(),
+            size: solved.block(0).size(),
+            scale: 1.0 / training_count as f64,
+            solved,
+            scaling,
+            rows,
+        })
+    }
+
+    /// Of `gradients` with the solutions of `side`.
+    pub(super) fn rough(
+        &self,
+        refinement: &Refinement,
+        gradients: Factors,
+        side: Side,
+    ) -> Result<Rough> {
+        let (scores, scaled) = match &self.rows {
+            Rows::F32(rows) => self.unit_products(&gradients, rows, side),
+            Rows::F64(rows) => self.unit_products(&gradients, rows, side),
+        };
+        let gradients = GradientBounds {
+            lengths: self.inverse_lengths(refinement, gradients)?,
+            scaled,
+        };
+        Ok(Rough { scores, gradients })
+    }
+
+    fn unit_products<T: Real>(
+        &self,
+        gradients: &Factors,
+        solutions: &UnitRows<T>,
+        side: Side,
+    ) -> (Vec<f64>, Vec<f64>) {
+        let (residuals, inputs) = (&gradients.residuals, &gradients.inputs);
+        let gradients: UnitRows<T> = self.scaling.gradients(residuals, inputs);
+        let (left, right) = match side {
+            Side::Training => (&gradients, solutions),
+            Side::Queries => (solutions, &gradients),
+        };
+        let products = products(&left.rows, &right.rows, self.size);
+        let columns = right.lengths.len();
+        let mut scores = vec![0.0; products.len()];
+        (scores.par_chunks_exact_mut(columns))
+            .zip(products.par_chunks_exact(columns))
+            .zip(&left.lengths)
+            .for_each(|((scores, products), row)| {
+                let products = products.iter().zip(&right.lengths);
+                for (score, (product, column)) in scores.iter_mut().zip(products) {
+                    *score = product.to_f64() * (row * column * self.scale);
+                }
+            });
+        (scores, gradients.lengths)
+    }
+
+    /// u: a gradient is r ⊗ a, so that its length in a band of feature axes is ‖r‖ ‖a_band‖.
+    fn inverse_lengths(&self, refinement: &Refinement, gradients: Factors) -> Result<Vec<f64>> {
+        let inputs = Vectors::from_rows(gradients.inputs, self.columns)?;
+        let lengths = refinement.inverse_lengths(&inputs)?;
+        let norm = |row: &[f64]| row.iter().map(|r| r * r).sum::<f64>().sqrt();
+        let residuals = gradients.residuals.chunks_exact(self.width());
+        Ok((residuals.zip(lengths))
+            .map(|(row, length)| norm(row) * length * (1.0 + 1e-12))
+            .collect())
+    }
+
+    /// How far the score of a gradient and a solution may be off, in nats.
+    pub(super) fn error(
+        &self,
+        (bounds, gradient): (&GradientBounds, usize),
+        solution: usize,
+        precision: Precision,
+    ) -> f64 {
+        let (gamma, length) = match (&self.rows, precision) {
+            (Rows::F32(rows), Precision::Rough) => {
+                (product_error::<f32>(self.size), rows.lengths[solution])
+            }
+            (Rows::F64(rows), Precision::Rough) => {
+                (product_error::<f64>(self.size), rows.lengths[solution])
+            }
+            (Rows::F32(rows), Precision::Exact) => (self.exact_error(), rows.lengths[solution]),
+            (Rows::F64(rows), Precision::Exact) => (self.exact_error(), rows.lengths[solution]),
+        };
+        let solve = bounds.lengths[gradient] * self.errors[solution];
+        let rounding = gamma * bounds.scaled[gradient] * length;
+        (solve + rounding) * self.scale * (1.0 + 1e-12)
+    }
+
+    /// Sums of d + 1 and then of w terms.
+    fn exact_error(&self) -> f64 {
+        gamma(self.columns + self.width() + 8, f64::EPSILON / 2.0)
+    }
+
+    /// w
+    fn width(&self) -> usize {
+        self.size / self.columns
+    }
+
+    /// For each solution, its scores against the gradients of `examples` at the positions in its list, in nats.
+    pub(super) fn exact(&self, examples: &Examples, lists: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {
+        let score = |solution: &[f64], positions: &Vec<u32>| {
+            if positions.is_empty() {
+                return Ok(Vec::new());
+            }
+            let gradients = examples.factors_at(positions)?;
+            let products = pair_products(solution, &gradients, self.columns);
+            Ok(products.into_iter().map(|p| p * self.scale + 0.0).collect())
+        };
+        self.solved.map_rows(lists, score)
+    }
+}
+
+/// Σ_c r_c (x_c · a) for each of the gradients; x is `[w, columns]`.
+fn pair_products(solution: &[f64], gradients: &Factors, columns: usize) -> Vec<f64> {
+    let Factors { residuals, inputs } = gradients;
+    let (width, count) = (solution.len() / columns, inputs.len() / columns);
+    let mut outputs = Mat::<f64>::zeros(width, count);
+    matmul(
+        outputs.as_mut(),
+        Accum::Replace,
+        MatRef::from_row_major_slice(solution, width, columns),
+        MatRef::from_column_major_slice(inputs, columns, count),
+        1.0,
+        Par::Seq,
+    );
+    (residuals.chunks_exact(width).zip(outputs.col_iter()))
+        .map(|(row, outputs)| row.iter().zip(outputs.iter()).map(|(r, z)| r * z).sum())
+        .collect()
+}
