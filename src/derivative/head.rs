@@ -216,7 +216,7 @@ pub struct HeadOutputs {
 }
 
 impl HeadOutputs {
-    fn from_logits(logits: &Tensor, labels: &[usize]) -> Result<Self> {
+    pub(crate) fn from_logits(logits: &Tensor, labels: &[usize]) -> Result<Self> {
         let (count, classes) = logits.dims2()?;
         let mut probabilities = logits
             .to_dtype(DType::F64)?
