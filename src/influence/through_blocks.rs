@@ -87,9 +87,8 @@ impl NetworkOptions {
     /// # Errors
     /// Names the option.
     pub fn check(&self) -> Result<()> {
-        if self.solver.method == Method::Ekfac && self.curvature == Curvature::Hessian {
-            let reason =
-                "ekfac approximates the Gauss–Newton matrix: choose --curvature gauss-newton";
+        if self.solver.method == Method::Ekfac {
+            let reason = "ekfac is of the head alone: choose cg, or --blocks 0";
             return Err(Error::config("solver", reason));
         }
         Ok(())
