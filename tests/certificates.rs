@@ -228,9 +228,17 @@ fn check(
                 "{inner:?} query {query} image {image}: off by {error:e}, bound {:e}",
                 certificate.bound
             );
-            // The scores of all pairs are those of the solver's precision.
+            // The scores of all pairs are those of the solver's precision: two rounds to 1e-2 for the loose one.
+            let precision = if matches!(inner, Inner::LooseCg) {
+                1e-4
+            } else {
+                1e-5
+            };
             let rough = (found.scores[[query, *image]] - score).abs();
-            assert!(rough <= 1e-5 * scale, "{rough:e} of {scale:e}");
+            assert!(
+                rough <= precision * scale,
+                "{inner:?}: {rough:e} of {scale:e}"
+            );
             all += 1;
             if certificate.certified {
                 certified += 1;

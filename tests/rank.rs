@@ -120,7 +120,7 @@ fn a_solver_that_stops_early_exits_with_3_and_says_what_to_do() {
         "--solver",
         "cg",
         "--iterations",
-        "3",
+        "1",
         "--skip-train",
         "--out",
         "a",
