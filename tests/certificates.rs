@@ -71,7 +71,7 @@ fn tensor(matrix: &Array2<f64>) -> Tensor {
 fn examples(set: &(Array2<f64>, Vec<usize>), head: &SoftmaxHead, dtype: DType) -> Examples {
     let ids: Vec<usize> = (0..set.1.len()).collect();
     let set = FeatureSet {
-        features: &tensor(&set.0),
+        features: &tensor(&set.0).into(),
         labels: &set.1,
         ids: &ids,
     };

@@ -41,7 +41,7 @@ impl Set {
         let ids: Vec<usize> = (0..self.labels.len()).collect();
         Examples::new(
             &FeatureSet {
-                features: &self.tensor(),
+                features: &self.tensor().into(),
                 labels: &self.labels,
                 ids: &ids,
             },

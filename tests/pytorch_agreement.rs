@@ -1,10 +1,12 @@
 //! Layers, loss and a small network agree with numbers computed by PyTorch (`fixtures/pytorch/`).
 
 use ascribe::derivative::gradient;
+use ascribe::derivative::network::{Curvature, Examples, Keeping, Network};
 use ascribe::model::op::{
     Convolution, Window, batch_moments, batch_norm, channel_affine, convolve, max_pool,
 };
-use ascribe::model::{Normalisation, Pass, ResNet};
+use ascribe::model::{Blocks, Normalisation, Pass, ResNet};
+use ascribe::operator::{LinearOperator, NetworkCurvature, Vectors};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -38,6 +40,14 @@ impl Fixture {
             .keys()
             .filter_map(|name| name.strip_suffix(part)?.strip_suffix('/'))
             .collect()
+    }
+
+    /// How many names begin so.
+    fn cases_under(&self, prefix: &str) -> usize {
+        self.0
+            .keys()
+            .filter(|name| name.starts_with(prefix))
+            .count()
     }
 
     /// The found tensor is the one stored under `name`, within `tolerance` of its largest element.
@@ -254,6 +264,55 @@ fn a_network_in_both_modes() {
                     format!("model/{name}")
                 };
                 fixture.assert_is(&after, tensor, tolerance);
+            }
+        }
+    }
+}
+
+/// Products with the Hessian and the Gauss–Newton matrix, and every image's gradient times the direction.
+#[test]
+fn curvature_products() {
+    let (fixture, resnet) = (Fixture::open("curvature"), Fixture::open("resnet"));
+    let labels: Vec<usize> = (resnet
+        .get("data/labels")
+        .to_vec1::<i64>()
+        .unwrap()
+        .into_iter())
+    .map(|label| label as usize)
+    .collect();
+    for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 1e-5)] {
+        for (case, blocks) in [("all", Blocks::All), ("last", Blocks::Last(1))] {
+            let model = network(&resnet, dtype);
+            let (images, keeping) = (resnet.get("data/images"), Keeping::default());
+            let examples =
+                Examples::of_images((&model, blocks), images, &labels, &keeping).unwrap();
+            let network = Network::new(&model, blocks, &examples).unwrap();
+            let parts: Vec<Tensor> = (network.space().blocks().iter())
+                .map(|block| fixture.get(&format!("direction/{}", block.name)))
+                .map(|part| part.flatten_all().unwrap().to_dtype(dtype).unwrap())
+                .collect();
+            let vector = Tensor::cat(&parts, 0).unwrap().unsqueeze(0).unwrap();
+            let products = network.example_products(&examples, &[0, 1, 2], &vector);
+            let name = format!("{case}/example_products");
+            fixture.assert_is(&name, &products.unwrap(), tolerance);
+
+            for (kind, curvature) in [
+                ("hessian", Curvature::Hessian),
+                ("gauss_newton", Curvature::GaussNewton),
+            ] {
+                let operator =
+                    NetworkCurvature::new(&network, &examples, curvature, 0.0, 1 << 30).unwrap();
+                let product = operator
+                    .apply(&Vectors::new(vector.clone()).unwrap())
+                    .unwrap();
+                let product = product.tensor().squeeze(0).unwrap();
+                let stored = fixture.cases_under(&format!("{case}/{kind}/"));
+                assert_eq!(stored, network.space().blocks().len());
+                for block in network.space().blocks() {
+                    let part = product.narrow(0, block.range.start, block.range.len());
+                    let name = format!("{case}/{kind}/{}", block.name);
+                    fixture.assert_is(&name, &part.unwrap(), tolerance);
+                }
             }
         }
     }

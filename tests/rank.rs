@@ -498,7 +498,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
         assert_eq!(code, 0, "{err}");
         scores(folder.path(), out)
     };
-    let (wide, narrow) = (run("wide", &[]), run("narrow", &["--memory", "1.5e-5"]));
+    let (wide, narrow) = (run("wide", &[]), run("narrow", &["--memory", "1.03e-4"]));
     assert!((&wide - &narrow).iter().all(|error| error.abs() < 1e-6));
 }
 

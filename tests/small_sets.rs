@@ -71,7 +71,7 @@ impl Set {
     fn examples(&self, head: &SoftmaxHead) -> Examples {
         let ids: Vec<usize> = (0..self.labels.len()).collect();
         let set = FeatureSet {
-            features: &tensor(&self.features),
+            features: &tensor(&self.features).into(),
             labels: &self.labels,
             ids: &ids,
         };
@@ -285,7 +285,7 @@ fn conjugate_gradients_converge_as_published_and_faster_preconditioned() {
     let rows: Vec<Tensor> = (0..5)
         .map(|row| {
             let left = gradients.narrow(0, row, 1).unwrap().t().unwrap();
-            let right = inputs.rows().narrow(0, row, 1).unwrap();
+            let right = inputs.rows().chunk(row..row + 1).unwrap();
             left.matmul(&right).unwrap().flatten_all().unwrap()
         })
         .collect();

@@ -50,4 +50,11 @@ if [ "$step" = all ] || [ "$step" = peers ]; then
     "$python" "$peers/pydvl_bench.py" blockcg d2048 10
     "$python" "$peers/pydvl_bench.py" direct d2048 10000 side=train
 fi
-"$python" analysis/speed/table.py
+if [ "$step" = all ] || [ "$step" = large ]; then
+    large=$BENCH/features/large out=$BENCH/out/ascribe-large
+    [ -f "$large/test/features.npy" ] || "$python" analysis/speed/large.py
+    rm -rf "$out"
+    /usr/bin/time -f "50,000 × 10,000: %e s, %U + %S s of both cores, %M KiB" "$ascribe" rank --train "$large/train" \
+        --test "$large/test" --head "$job/head.npz" --damping 1e-3 --skip-train --memory 6 --out "$out"
+fi
+[ "$step" = large ] || "$python" analysis/speed/table.py

@@ -8,10 +8,12 @@ use crate::{Error, Result};
 use std::fs::File;
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 /// How the name of an unfinished file ends; it starts with a dot.
 const UNFINISHED: &str = ".partial";
+/// How that of one ends that a later process may take up; it starts with a dot.
+const RECORDED: &str = ".recorded";
 
 /// A file being written beside its target, moved there by [`commit`](Self::commit).
 ///
@@ -69,6 +71,48 @@ impl AtomicFile {
         })
     }
 
+    /// Flushes what was written so far to the disk, and keeps the file beside its target, from where
+    /// [`resume`](Self::resume) takes it up, even where this process does not come to the commit.
+    ///
+    /// # Errors
+    /// The disk is full or failing.
+    pub fn record(self) -> Result<Self> {
+        let target = self.target;
+        let refused = || Error::io(&target, "write");
+        (self.temporary.as_file().sync_data()).map_err(refused())?;
+        let recorded = recorded_path(&target);
+        if self.temporary.path() == recorded {
+            let temporary = self.temporary;
+            return Ok(Self { target, temporary });
+        }
+        let file =
+            (self.temporary.persist(&recorded)).map_err(|failure| refused()(failure.error))?;
+        sync_folder(folder_of(&target))?;
+        let temporary = kept(file, recorded).map_err(Error::io(&target, "keep"))?;
+        Ok(Self { target, temporary })
+    }
+
+    /// Opens what an earlier process recorded for `path`, or else the file itself, which is unfinished again; `None` where
+    /// there is neither.
+    ///
+    /// # Errors
+    /// The file cannot be opened or renamed.
+    pub fn resume(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let target = path.as_ref().to_path_buf();
+        let recorded = recorded_path(&target);
+        if !recorded.exists() && target.is_file() {
+            std::fs::rename(&target, &recorded).map_err(Error::io(&target, "rename"))?;
+        }
+        match File::options().read(true).write(true).open(&recorded) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            opened => {
+                let file = opened.map_err(Error::io(&recorded, "read"))?;
+                let temporary = kept(file, recorded).map_err(Error::io(&target, "keep"))?;
+                Ok(Some(Self { target, temporary }))
+            }
+        }
+    }
+
     /// Where the file will stand.
     pub fn path(&self) -> &Path {
         &self.target
@@ -113,6 +157,18 @@ impl Seek for AtomicFile {
     fn seek(&mut self, position: SeekFrom) -> std::io::Result<u64> {
         self.temporary.as_file_mut().seek(position)
     }
+}
+
+fn recorded_path(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    folder_of(target).join(format!(".{name}{RECORDED}"))
+}
+
+/// A file that stays where it is when it is dropped.
+fn kept(file: File, path: PathBuf) -> std::io::Result<NamedTempFile> {
+    let mut temporary = NamedTempFile::from_parts(file, TempPath::try_from_path(path)?);
+    temporary.disable_cleanup(true);
+    Ok(temporary)
 }
 
 /// Writes `bytes` to `path`, whole or not at all.
@@ -205,6 +261,30 @@ mod tests {
         assert!(leftover.exists());
         remove_unfinished(folder.path()).unwrap();
         assert_eq!(names(folder.path()), ["result.partial"]);
+    }
+
+    #[test]
+    fn a_recorded_file_outlives_its_writer_and_is_taken_up_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.npy");
+        assert!(AtomicFile::resume(&path).unwrap().is_none());
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"first").unwrap();
+        let mut file = file.record().unwrap();
+        file.write_all(b", second").unwrap();
+        drop(file.record().unwrap());
+        assert_eq!(names(folder.path()), [".scores.npy.recorded"]);
+        remove_unfinished(folder.path()).unwrap();
+        for end in [" third", " fourth"] {
+            // The second time it is the finished file that is taken up.
+            let mut file = AtomicFile::resume(&path).unwrap().unwrap();
+            assert!(!path.exists());
+            file.seek(SeekFrom::End(0)).unwrap();
+            file.write_all(end.as_bytes()).unwrap();
+            file.commit().unwrap();
+            assert_eq!(names(folder.path()), ["scores.npy"]);
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"first, second third fourth");
     }
 
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Peak memory of this process.
+//! Peak memory of this process, and the machine's.
 
 /// The largest resident memory of this process so far, in bytes; `None` where the system does not say
 /// (anywhere but on Linux).
@@ -6,11 +6,19 @@ pub(super) fn peak_memory_bytes() -> Option<u64> {
     peak_in(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// The machine's memory in bytes; `None` where the system does not say (anywhere but on Linux).
+pub fn physical_memory_bytes() -> Option<u64> {
+    kilobytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
 /// The high-water mark (`VmHWM`, in kB of 1024 bytes) in the text of `/proc/self/status`.
 fn peak_in(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kilobytes(status, "VmHWM:")
+}
+
+/// The number after `name` in a list of names and numbers of kB, in bytes.
+fn kilobytes(list: &str, name: &str) -> Option<u64> {
+    let line = list.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 

@@ -13,5 +13,6 @@ mod run;
 pub use atomic::{AtomicFile, write_atomically};
 pub use digest::{digest_bytes, digest_file, digest_folder, digest_path};
 pub use json::{read_json, write_json};
+pub use memory::physical_memory_bytes;
 pub use record::{Input, Options, RunRecord, Stage, Status};
 pub use run::RunFolder;

@@ -9,7 +9,7 @@
 //! | other files | refused |
 //! | any run at which another process works | refused |
 //!
-//! "Same" leaves out options that cannot change the result (`--threads`, `--out`, `--json`) and paths:
+//! "Same" leaves out options that cannot change the result (`--threads`, `--out`, `--json`, `--record-every`) and paths:
 //! content counts, by its digest. Hidden files (names starting with a dot) do not make a folder full.
 
 use self::admission::{LOCK, lock, unfinished_run};

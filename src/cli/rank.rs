@@ -9,7 +9,8 @@ mod work;
 
 use crate::artefact::{Options, RunFolder};
 use crate::influence::{
-    Correction, GIB, Grouping, Normalise, PathOptions, Plan, ProblemSize, RankOptions, product_rate,
+    Correction, GIB, Grouping, Normalise, PathOptions, Plan, ProblemSize, RankOptions,
+    product_rate, resident_limit,
 };
 use crate::solve::{Method, Settings};
 use crate::{Error, Result};
@@ -19,6 +20,7 @@ use material::Material;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -133,9 +135,18 @@ pub struct Rank {
         requires = "damping_path"
     )]
     path_queries: usize,
-    /// Most memory to use, in GiB: blocks are made to fit, and auto chooses by it (default: no limit)
+    /// Most memory to use, in GiB: blocks are made to fit, features of a folder that would take more than an eighth of it are
+    /// mapped from their file, and auto chooses by it (default: no limit, but that the machine's memory decides on mapping)
     #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
     memory: Option<f64>,
+    /// Record finished blocks in the run folder, for a killed run to go on from, so many seconds after the last ones at least
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 5.0,
+        allow_negative_numbers = true
+    )]
+    record_every: f64,
     /// Print what would be done (method, why, operations, seconds, bytes) and stop
     #[arg(long)]
     dry_run: bool,
@@ -177,10 +188,17 @@ impl Rank {
     /// # Errors
     /// Input that cannot be used, an output folder that holds something else, or a curvature without an inverse.
     pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
+        let memory = self.memory_limit()?;
+        let double = matches!(self.precision, Precision::F64);
         let (mut material, l2) = match (&self.model, &self.train, &self.test) {
             (Some(folder), _, test) => transferred::open(folder, test.as_deref())?,
             (None, Some(train), Some(test)) => {
-                let material = Material::open(train, test, self.head.as_deref())?;
+                let material = Material::open(
+                    train,
+                    test,
+                    self.head.as_deref(),
+                    resident_limit(memory, double),
+                )?;
                 let l2 = self.effective_l2(material.head.is_some())?;
                 (material, l2)
             }
@@ -196,7 +214,7 @@ impl Rank {
         if let Some(Grouping::File(path)) = &self.query_groups {
             material.add_groups(path)?;
         }
-        let plan = self.plan(&material, &mut options)?;
+        let plan = self.plan(&material, &mut options, memory)?;
         if self.dry_run {
             println!("{}", work::describe(&plan, self.json));
             return Ok(ExitCode::SUCCESS);
@@ -207,21 +225,34 @@ impl Rank {
         work::fill(run, material, options, self.json)
     }
 
-    /// Predicts the run, and settles method and blocks in the options.
-    fn plan(&self, material: &Material, options: &mut RankOptions) -> Result<Plan> {
-        let memory = match self.memory {
+    /// `--memory` in bytes.
+    fn memory_limit(&self) -> Result<Option<f64>> {
+        match self.memory {
             Some(gib) if !(gib.is_finite() && gib > 0.0) => {
                 let reason = format!("{gib} is not a number of GiB above 0");
-                return Err(Error::config("memory", reason));
+                Err(Error::config("memory", reason))
             }
-            memory => memory.map(|gib| gib * GIB),
-        };
+            memory => Ok(memory.map(|gib| gib * GIB)),
+        }
+    }
+
+    /// Predicts the run, and settles method and blocks in the options.
+    fn plan(
+        &self,
+        material: &Material,
+        options: &mut RankOptions,
+        memory: Option<f64>,
+    ) -> Result<Plan> {
         let size = ProblemSize {
             train: material.train.ids.len(),
             test: material.test.ids.len(),
-            features: material.train.features.dims()[1],
+            features: material.train.features.columns(),
             classes: material.class_count,
             train_queries: options.train_queries,
+            kept: options.top.max(options.certify.unwrap_or(0)) + options.bottom,
+            certified: options.certify.is_some(),
+            mapped_train: material.train.features.is_mapped(),
+            mapped_test: material.test.features.is_mapped(),
             double: options.precision == DType::F64,
         };
         let rate = product_rate(options.precision)?;
@@ -276,6 +307,9 @@ impl Rank {
             scores: self.scores,
             train_queries: !self.skip_train,
             blocks: None,
+            record_every: Duration::try_from_secs_f64(self.record_every).map_err(|reason| {
+                Error::config("record-every", format!("{}: {reason}", self.record_every))
+            })?,
         })
     }
 
@@ -324,6 +358,7 @@ impl Rank {
             ("damping-path", json!(self.damping_path)),
             ("path-queries", json!(self.path_queries)),
             ("memory", json!(self.memory)),
+            ("record-every", json!(self.record_every)),
             ("scores", json!(self.scores)),
             ("skip-train", json!(self.skip_train)),
             ("out", json!(self.out)),

@@ -3,9 +3,12 @@
 //! Floats keep their precision; integers of any width become `i64`. Memory order does not matter (Fortran order reads
 //! as well as C order); values are handed on row-major.
 
+use super::mapped::MappedMatrix;
+use super::rows::Rows;
 use super::{npy, safetensors};
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -127,6 +130,42 @@ impl Arrays {
                 Err(self.malformed(name, "float32 or float64", "integers", remedy))
             }
         }
+    }
+
+    /// As [`Arrays::floats`] for a matrix; mapped where it is an npy file of more than `resident` bytes that can be.
+    pub(super) fn rows(
+        &mut self,
+        name: &str,
+        dimensions: &str,
+        resident: Option<u64>,
+    ) -> Result<Rows> {
+        match self.mapped(name, resident)? {
+            Some(rows) => Ok(rows),
+            None => Ok(self.floats(name, dimensions, 2)?.into()),
+        }
+    }
+
+    fn mapped(&self, name: &str, resident: Option<u64>) -> Result<Option<Rows>> {
+        let file = self.path.join(format!("{name}.npy"));
+        let (Source::Folder, Some(resident), true) = (&self.source, resident, file.is_file())
+        else {
+            return Ok(None);
+        };
+        let length = std::fs::metadata(&file).map_err(Error::io(&file, "read"))?;
+        if length.len() <= resident {
+            return Ok(None);
+        }
+        let Some(rows) = MappedMatrix::npy(&file)?.map(Rows::from) else {
+            return Ok(None);
+        };
+        for step in rows.steps() {
+            let first = step.start * rows.columns();
+            let chunk = rows.chunk(step)?.to_dtype(DType::F64)?.flatten_all()?;
+            let values = chunk.to_vec1::<f64>()?;
+            let found = values.par_iter().position_first(|value| !value.is_finite());
+            self.check_finite(name, &rows.dims(), found.map(|at| first + at))?;
+        }
+        Ok(Some(rows))
     }
 
     /// Refuses an array whose value at `index` is not finite.

@@ -19,6 +19,11 @@ impl ContentDigest {
     /// Takes in a string of bytes.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
+        self.part(bytes);
+    }
+
+    /// Takes in a part of a string of bytes whose length went in as a number.
+    pub(super) fn part(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 

@@ -7,15 +7,15 @@
 use super::arrays::{self, Arrays};
 use super::dataset::check_labels;
 use super::digest::ContentDigest;
+use super::rows::{Rows, little_endian};
 use crate::{Error, Result};
-use candle_core::{DType, Tensor};
 use std::path::{Path, PathBuf};
 
 /// Features and labels; an example's id is its row.
 #[derive(Debug, Clone)]
 pub struct Features {
     /// `[n, d]`, f32 or f64 as stored, on the CPU; all finite.
-    pub values: Tensor,
+    pub values: Rows,
     /// `n` labels, by row.
     pub labels: Vec<usize>,
     /// Class names, where the file has them.
@@ -39,11 +39,19 @@ impl Features {
     /// When it does not exist, is damaged or empty, lacks an array, or holds a value that is not finite, a label
     /// without a class, or not as many labels as rows.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_within(path, None)
+    }
+
+    /// Opens a features file or folder; features in a `features.npy` of more than `resident` bytes are mapped, not read.
+    ///
+    /// # Errors
+    /// As for [`Features::open`].
+    pub fn open_within(path: &Path, resident: Option<u64>) -> Result<Self> {
         let mut arrays = Arrays::open(path)?;
-        let values = arrays.floats("features", "[n, d]", 2)?;
+        let values = arrays.rows("features", "[n, d]", resident)?;
         let labels = arrays.integers("labels", "[n]")?;
         let classes = class_names(path, &arrays)?;
-        let rows = values.dim(0)?;
+        let rows = values.count();
         if labels.len() != rows {
             let found = format!("{} labels", labels.len());
             let expected = format!("{rows} (the rows of features)");
@@ -83,7 +91,7 @@ impl Features {
     /// How many numbers describe an image (d).
     #[must_use]
     pub fn dimension(&self) -> usize {
-        self.values.elem_count() / self.labels.len()
+        self.values.columns()
     }
 
     /// The number of classes: that of the names, otherwise one more than the largest label.
@@ -113,26 +121,16 @@ fn class_names(path: &Path, arrays: &Arrays) -> Result<Option<Vec<String>>> {
         })
 }
 
-fn digest(values: &Tensor, labels: &[usize], classes: &[String]) -> Result<String> {
+fn digest(values: &Rows, labels: &[usize], classes: &[String]) -> Result<String> {
     let mut digest = ContentDigest::new("features");
     digest.names(classes);
     digest.number(labels.len() as u64);
     labels.iter().for_each(|&label| digest.number(label as u64));
-    let flat = values.flatten_all()?;
-    let bytes: Vec<u8> = match values.dtype() {
-        DType::F64 => flat
-            .to_vec1::<f64>()?
-            .into_iter()
-            .flat_map(f64::to_le_bytes)
-            .collect(),
-        _ => flat
-            .to_vec1::<f32>()?
-            .into_iter()
-            .flat_map(f32::to_le_bytes)
-            .collect(),
-    };
     digest.bytes(values.dtype().as_str().as_bytes());
-    digest.bytes(&bytes);
+    digest.number((values.count() * values.columns() * values.dtype().size_in_bytes()) as u64);
+    for step in values.steps() {
+        digest.part(&little_endian(&values.chunk(step)?)?);
+    }
     Ok(digest.finish())
 }
 

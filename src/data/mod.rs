@@ -6,6 +6,7 @@
 //! | [`Pixels`] | some of them decoded, RGB, of one size: the source of batches |
 //! | [`Augmentation`] | train-time crop, flip, colour jitter and rotation |
 //! | [`Features`], [`HeadFile`] | images that are already vectors, and a classifier's last layer for them |
+//! | [`Rows`] | a matrix used some rows at a time, in memory or in a mapped file |
 //! | [`subset`], [`order`], [`batches`] | which examples, in which order |
 //! | [`check_same_classes`] | train and test fit together |
 //! | [`digits_train`], [`digits_test`] | the set that is built in |
@@ -33,11 +34,13 @@ mod folder;
 mod head_file;
 mod idx;
 mod image;
+mod mapped;
 mod npy;
 mod order;
 mod parquet;
 mod pixels;
 pub(crate) mod random;
+mod rows;
 mod safetensors;
 mod subset;
 #[cfg(test)]
@@ -52,4 +55,6 @@ pub use head_file::HeadFile;
 pub use image::Image;
 pub use order::{batches, order};
 pub use pixels::Pixels;
+pub(crate) use rows::little_endian;
+pub use rows::{RowWriter, Rows};
 pub use subset::subset;

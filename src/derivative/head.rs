@@ -147,8 +147,11 @@ impl SoftmaxHead {
     /// Another number of features, a label outside the classes, or another precision than the inputs'.
     pub fn outputs(&self, inputs: &HeadInputs) -> Result<HeadOutputs> {
         self.check_fits(inputs)?;
-        let logits = inputs.rows().matmul(&self.parameters.t()?)?;
-        HeadOutputs::from_logits(&logits, inputs.labels())
+        let (rows, weights) = (inputs.rows(), self.parameters.t()?);
+        let logits = (rows.steps())
+            .map(|step| Ok(rows.chunk(step)?.matmul(&weights)?))
+            .collect::<Result<Vec<_>>>()?;
+        HeadOutputs::from_logits(&Tensor::cat(&logits, 0)?, inputs.labels())
     }
 
     /// The training objective mean(ℓ) + l2/2·‖θ‖² in nats, weights and biases alike, and its gradient `[C, d + 1]`.
@@ -163,7 +166,11 @@ impl SoftmaxHead {
             .sqr()?
             .sum_all()?
             .to_scalar::<f64>()?;
-        let data = outputs.residuals.t()?.matmul(inputs.rows())?;
+        let mut data = self.parameters.zeros_like()?;
+        for step in inputs.rows().steps() {
+            let residuals = outputs.residuals.narrow(0, step.start, step.len())?;
+            data = (data + residuals.t()?.matmul(&inputs.rows().chunk(step)?)?)?;
+        }
         let gradient = ((data / inputs.count() as f64)? + (&self.parameters * l2)?)?;
         Ok((outputs.mean_loss() + 0.5 * l2 * squares, gradient))
     }
@@ -209,7 +216,7 @@ pub struct HeadOutputs {
 }
 
 impl HeadOutputs {
-    fn from_logits(logits: &Tensor, labels: &[usize]) -> Result<Self> {
+    pub(crate) fn from_logits(logits: &Tensor, labels: &[usize]) -> Result<Self> {
         let (count, classes) = logits.dims2()?;
         let mut probabilities = logits
             .to_dtype(DType::F64)?
@@ -256,10 +263,7 @@ impl HeadOutputs {
     /// A tensor operation failed.
     pub fn gradients(&self, inputs: &HeadInputs, range: Range<usize>) -> Result<Tensor> {
         let residuals = self.residuals.narrow(0, range.start, range.len())?;
-        outer_product(
-            &residuals,
-            &inputs.rows().narrow(0, range.start, range.len())?,
-        )
+        outer_product(&residuals, &inputs.rows().chunk(range)?)
     }
 
     /// The mean loss in nats.

@@ -2,5 +2,6 @@
 
 mod gradient;
 pub mod head;
+pub mod network;
 
 pub use gradient::gradient;

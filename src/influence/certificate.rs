@@ -10,9 +10,13 @@
 //! Images with the same features and label have the same score whatever the solver does. They are *tied*: they get one
 //! score, stand in the order of their ids, and are not compared with each other.
 
-use super::Examples;
+use super::checkpoint::Recordable;
+use super::sink::StateReader;
+use super::{Examples, SinkState};
 use crate::Result;
+use candle_core::DType;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// What is known of one rank.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -254,23 +258,82 @@ impl Highest {
     }
 }
 
+impl Recordable for CertifiedRanks {
+    fn save(&mut self) -> Result<Option<Vec<SinkState>>> {
+        let mut state = SinkState::default();
+        for ranks in &self.queries {
+            state.integers.push(ranks.len() as u64);
+            for (position, score, certificate) in ranks {
+                let (certified, tied) = (certificate.certified, certificate.tied);
+                let flags = u64::from(certified) + 2 * u64::from(tied);
+                state.integers.extend([*position as u64, flags]);
+                state.numbers.extend([*score, certificate.bound]);
+            }
+        }
+        Ok(Some(vec![state]))
+    }
+
+    fn restore(&mut self, states: &mut std::slice::Iter<SinkState>) -> Result<bool> {
+        let Some(state) = states.next() else {
+            return Ok(false);
+        };
+        let mut reader = state.reader();
+        let mut restored = Vec::with_capacity(self.queries.len());
+        for _ in 0..self.queries.len() {
+            let kept = reader.position(self.ids.len() + 1).unwrap_or_default();
+            let ranks = (0..kept).map(|_| restored_rank(&mut reader, self.ids.len()));
+            let Some(ranks) = ranks.collect() else {
+                return Ok(false);
+            };
+            restored.push(ranks);
+        }
+        self.queries = restored;
+        Ok(reader.is_at_end())
+    }
+
+    fn begin_anew(&mut self) -> Result<()> {
+        self.queries.iter_mut().for_each(Vec::clear);
+        Ok(())
+    }
+}
+
+/// One rank as [`CertifiedRanks`] saves it.
+fn restored_rank(reader: &mut StateReader, count: usize) -> Option<Certified> {
+    let (position, flags) = (reader.position(count)?, reader.position(4)?);
+    let (score, bound) = (reader.number()?, reader.number()?);
+    let certificate = Certificate {
+        bound,
+        certified: flags % 2 == 1,
+        tied: flags / 2 == 1,
+    };
+    Some((position, score, certificate))
+}
+
 /// For each image the position of the first one with the same features and label, bit by bit.
 fn first_equal(examples: &Examples) -> Result<Vec<usize>> {
-    let rows = examples.inputs().rows().to_dtype(candle_core::DType::F64)?;
-    let columns = rows.dims()[1];
-    let values = rows.flatten_all()?.to_vec1::<f64>()?;
-    let row = |image: usize| &values[image * columns..][..columns];
+    let rows = examples.inputs().rows();
+    let values = |range: Range<usize>| -> Result<Vec<f64>> {
+        let chunk = rows.chunk(range)?.to_dtype(DType::F64)?;
+        Ok(chunk.flatten_all()?.to_vec1()?)
+    };
     let mut seen: HashMap<(usize, u64), Vec<usize>> = HashMap::new();
     let mut first = Vec::with_capacity(examples.count());
-    for (image, &label) in examples.labels().iter().enumerate() {
-        let candidates = seen.entry((label, digest(row(image)))).or_default();
-        let equal = candidates.iter().find(|&&other| row(other) == row(image));
-        match equal {
-            Some(&other) => first.push(other),
-            None => {
-                candidates.push(image);
-                first.push(image);
+    for step in rows.steps() {
+        let chunk = values(step.clone())?;
+        for (image, row) in step.zip(chunk.chunks_exact(rows.columns())) {
+            let label = examples.labels()[image];
+            let candidates = seen.entry((label, digest(row))).or_default();
+            let mut equal = None;
+            for &other in &*candidates {
+                if values(other..other + 1)? == row {
+                    equal = Some(other);
+                    break;
+                }
             }
+            if equal.is_none() {
+                candidates.push(image);
+            }
+            first.push(equal.unwrap_or(image));
         }
     }
     Ok(first)

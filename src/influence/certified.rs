@@ -13,6 +13,7 @@ mod scorer;
 mod solved;
 
 use super::certificate::{Candidates, Certified};
+use super::checkpoint::Checkpoint;
 use super::scores::{Set, evenly_spaced, not_finite, ranges};
 use super::{BlockSizes, CertifiedRanks, EqualImages, Examples, Provenance, Queries};
 use crate::Result;
@@ -69,6 +70,17 @@ impl Certification<'_> {
         sets: Vec<RankedQueries>,
         provenance: &Provenance,
     ) -> Result<CertifiedScores> {
+        self.resume_by_training(training, sets, provenance, &mut Checkpoint::none())
+    }
+
+    /// The same; scored queries are recorded, while the solves, which come before all scores, are made again.
+    pub(super) fn resume_by_training(
+        &self,
+        training: &Examples,
+        sets: Vec<RankedQueries>,
+        provenance: &Provenance,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<CertifiedScores> {
         let begin = |RankedQueries { queries, kept }| {
             let set = Set::begin(training, queries, provenance)?;
             let ranks = self.ranks(training, set.queries.examples.count(), kept);
@@ -86,9 +98,16 @@ impl Certification<'_> {
         }
         solved.blocks_mut().for_each(|(_, block)| block.settle());
         let scorer = Scorer::new(&self.refinement, &solved, training.count())?;
-        for (set, ranks) in &mut sets {
-            let examples = set.queries.examples;
+        let done = checkpoint.resume(&mut sets[..], &mut Vec::new())?;
+        let mut before = 0;
+        for place in 0..sets.len() {
+            let examples = sets[place].0.queries.examples;
             for rows in ranges(examples.count(), self.rows_of_scores(training.count())) {
+                let end = before + rows.end;
+                if end <= done {
+                    continue;
+                }
+                let (set, ranks) = &mut sets[place];
                 let rough = scorer.rough(
                     &self.refinement,
                     examples.factors(rows.clone())?,
@@ -99,9 +118,11 @@ impl Certification<'_> {
                 let found = rank_gradients(&scorer, examples, &positions, &rough, ranks)?;
                 rows.zip(found)
                     .for_each(|(row, found)| ranks.keep(row, found));
+                checkpoint.block_is_done(&mut sets[..], end, &[])?;
             }
-            set.finish()?;
+            before += examples.count();
         }
+        (sets.iter_mut()).try_for_each(|(set, _)| set.finish())?;
         Ok(CertifiedScores {
             reports: solved.reports(),
             ranks: sets.into_iter().map(|(_, ranks)| ranks).collect(),
@@ -115,24 +136,41 @@ impl Certification<'_> {
     pub fn score_by_queries(
         &self,
         training: &Examples,
-        RankedQueries { queries, kept }: RankedQueries,
+        queries: RankedQueries,
         provenance: &Provenance,
     ) -> Result<CertifiedScores> {
-        let mut set = Set::begin(training, queries, provenance)?;
+        self.resume_by_queries(training, queries, provenance, &mut Checkpoint::none())
+    }
+
+    /// The same from where the checkpoint is, which records the blocks.
+    pub(super) fn resume_by_queries(
+        &self,
+        training: &Examples,
+        RankedQueries { queries, kept }: RankedQueries,
+        provenance: &Provenance,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<CertifiedScores> {
+        let set = Set::begin(training, queries, provenance)?;
         let examples = set.queries.examples;
-        let mut ranks = self.ranks(training, examples.count(), kept);
+        let ranks = self.ranks(training, examples.count(), kept);
+        let mut ranked = (set, ranks);
         let mut reports = Vec::with_capacity(examples.count());
+        let done = checkpoint.resume(&mut ranked, &mut reports)?;
         let size = self
             .blocks
             .solved
             .min(self.rows_of_scores(training.count()));
         for rows in ranges(examples.count(), size) {
+            if rows.start < done {
+                continue;
+            }
+            let (set, ranks) = &mut ranked;
             let mut solved = self.solve(examples, rows.clone(), "query")?;
             let mut round = 1;
             let (scores, found) = loop {
                 let scorer = Scorer::new(&self.refinement, &solved, training.count())?;
                 let rough = self.rough_by_queries(&scorer, training, rows.len())?;
-                let found = rank_solutions(&scorer, training, &rough, &ranks)?;
+                let found = rank_solutions(&scorer, training, &rough, ranks)?;
                 drop(scorer);
                 round += 1;
                 let settled = (found.iter()).all(|found| certified(found, self.ranks));
@@ -141,10 +179,11 @@ impl Certification<'_> {
                 }
             };
             set.write_scores(rows.clone(), 0..training.count(), &scores)?;
-            rows.zip(found)
-                .for_each(|(row, found)| ranks.keep(row, found));
+            (rows.clone().zip(found)).for_each(|(row, found)| ranks.keep(row, found));
             reports.extend(solved.reports());
+            checkpoint.block_is_done(&mut ranked, rows.end, &reports)?;
         }
+        let (mut set, ranks) = ranked;
         set.finish()?;
         Ok(CertifiedScores {
             reports,

@@ -2,7 +2,7 @@
 //!
 //! A large value means that the image's own loss would rise much without it: memorised, rare or mislabelled.
 
-use super::{Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, table};
+use super::{Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, SinkState, table};
 use crate::Result;
 use arrow::array::{Float64Array, Int32Array, Int64Array};
 use std::path::Path;
@@ -32,6 +32,21 @@ impl ScoreSink for Diagonal {
             self.values[position] = block.scores[[row, column]];
         }
         Ok(())
+    }
+
+    fn save(&mut self) -> Result<Option<SinkState>> {
+        Ok(Some(SinkState {
+            integers: Vec::new(),
+            numbers: self.values.clone(),
+        }))
+    }
+
+    fn restore(&mut self, state: &SinkState) -> Result<bool> {
+        let fits = state.numbers.len() == self.values.len() && state.integers.is_empty();
+        if fits {
+            self.values.clone_from(&state.numbers);
+        }
+        Ok(fits)
     }
 
     fn finish(&mut self) -> Result<()> {

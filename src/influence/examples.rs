@@ -1,17 +1,19 @@
 //! One side of the scores, training images or queries: features, labels, ids, and what the head says about them.
 
+use crate::data::Rows;
 use crate::derivative::head::{
     HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead, outer_product,
 };
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use std::ops::Range;
+use std::path::Path;
 
 /// Labelled features whose rows are images of a larger data set.
 #[derive(Debug, Clone, Copy)]
 pub struct FeatureSet<'a> {
     /// `[n, d]`, f32 or f64.
-    pub features: &'a Tensor,
+    pub features: &'a Rows,
     /// n labels.
     pub labels: &'a [usize],
     /// The image's id in its data set, row by row: a transfer uses a subset of it.
@@ -26,7 +28,7 @@ pub struct Examples {
     /// ∂ℓ/∂(logit axes), `[n, w]`: a gradient is this ⊗ that.
     left: Tensor,
     /// Inputs in feature axes, `[n, d + 1]`.
-    right: Tensor,
+    right: Rows,
 }
 
 impl Examples {
@@ -59,9 +61,21 @@ impl Examples {
     /// # Errors
     /// Sizes that do not fit, or a tensor operation failed.
     pub fn in_coordinates(self, coordinates: &HeadCoordinates) -> Result<Self> {
+        self.in_coordinates_within(coordinates, None)
+    }
+
+    /// The same; where the features are mapped, inputs in feature axes lie in a file in the folder `scratch`.
+    ///
+    /// # Errors
+    /// As for [`Examples::in_coordinates`]; the file cannot be written.
+    pub fn in_coordinates_within(
+        self,
+        coordinates: &HeadCoordinates,
+        scratch: Option<&Path>,
+    ) -> Result<Self> {
         Ok(Self {
             left: coordinates.residuals(&self.outputs)?,
-            right: coordinates.inputs(&self.inputs)?,
+            right: coordinates.inputs_within(&self.inputs, scratch)?,
             ..self
         })
     }
@@ -72,13 +86,13 @@ impl Examples {
     }
 
     /// The inputs in feature axes, `[n, d + 1]`.
-    pub fn axes_inputs(&self) -> &Tensor {
+    pub fn axes_inputs(&self) -> &Rows {
         &self.right
     }
 
     /// Parameters of a gradient, w·(d + 1).
     pub fn parameter_count(&self) -> usize {
-        self.left.dims()[1] * self.right.dims()[1]
+        self.left.dims()[1] * self.right.columns()
     }
 
     /// How many images.
@@ -110,7 +124,7 @@ impl Examples {
     pub(super) fn gradients(&self, range: Range<usize>) -> Result<Tensor> {
         outer_product(
             &self.left.narrow(0, range.start, range.len())?,
-            &self.right.narrow(0, range.start, range.len())?,
+            &self.right.chunk(range)?,
         )
     }
 
@@ -119,26 +133,25 @@ impl Examples {
         let index = Tensor::new(positions, self.left.device())?;
         outer_product(
             &self.left.index_select(&index, 0)?,
-            &self.right.index_select(&index, 0)?,
+            &self.right.select(positions)?,
         )
     }
 
     /// The factors of the loss gradients in `range`.
     pub(super) fn factors(&self, range: Range<usize>) -> Result<Factors> {
-        let rows = |tensor: &Tensor| tensor.narrow(0, range.start, range.len());
+        let left = self.left.narrow(0, range.start, range.len())?;
         Ok(Factors {
-            residuals: on_host(&rows(&self.left)?)?,
-            inputs: on_host(&rows(&self.right)?)?,
+            residuals: on_host(&left)?,
+            inputs: on_host(&self.right.chunk(range)?)?,
         })
     }
 
     /// The same at `positions`.
     pub(super) fn factors_at(&self, positions: &[u32]) -> Result<Factors> {
         let index = Tensor::new(positions, self.left.device())?;
-        let rows = |tensor: &Tensor| tensor.index_select(&index, 0);
         Ok(Factors {
-            residuals: on_host(&rows(&self.left)?)?,
-            inputs: on_host(&rows(&self.right)?)?,
+            residuals: on_host(&self.left.index_select(&index, 0)?)?,
+            inputs: on_host(&self.right.select(positions)?)?,
         })
     }
 
@@ -147,7 +160,7 @@ impl Examples {
         let width = self.left.dims()[1];
         let units = Tensor::eye(width, self.left.dtype(), self.left.device())?;
         let units = units.repeat((range.len(), 1))?;
-        let inputs = self.right.narrow(0, range.start, range.len())?;
+        let inputs = self.right.chunk(range.clone())?;
         let columns = inputs.dims()[1];
         let inputs = inputs
             .unsqueeze(1)?
@@ -174,12 +187,11 @@ impl Examples {
         other: &Self,
         columns: Range<usize>,
     ) -> Result<Tensor> {
-        let product = |left: &Tensor, right: &Tensor| -> Result<Tensor> {
-            let left = left.narrow(0, range.start, range.len())?;
-            let right = right.narrow(0, columns.start, columns.len())?;
-            Ok(left.matmul(&right.t()?)?)
-        };
-        Ok((product(&self.left, &other.left)? * product(&self.right, &other.right)?)?)
+        let left = self.left.narrow(0, range.start, range.len())?;
+        let other_left = other.left.narrow(0, columns.start, columns.len())?;
+        let right = self.right.chunk(range)?;
+        let other_right = other.right.chunk(columns)?;
+        Ok((left.matmul(&other_left.t()?)? * right.matmul(&other_right.t()?)?)?)
     }
 }
 

@@ -91,9 +91,9 @@ impl QueryGroups {
         let mut rows = Vec::with_capacity(self.groups.len());
         for members in self.groups.values() {
             let index: Vec<u32> = members.iter().map(|&member| member as u32).collect();
+            let right = queries.axes_inputs().select(&index)?;
             let index = Tensor::new(&index[..], queries.residuals().device())?;
             let left = queries.residuals().index_select(&index, 0)?;
-            let right = queries.axes_inputs().index_select(&index, 0)?;
             let sum = left.t()?.matmul(&right)?.flatten_all()?;
             rows.push((sum / members.len() as f64)?);
         }

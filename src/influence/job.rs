@@ -1,5 +1,6 @@
 //! A whole run for the head: every test image and every training image as a query, and the files that a run leaves.
 
+use super::checkpoint;
 use super::pass::{Certified, Pass};
 use super::{
     BlockSizes, DampingPath, Examples, FeatureSet, Normalise, PathOptions, Provenance, Solves,
@@ -12,6 +13,7 @@ use crate::{Error, Result};
 use candle_core::DType;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What takes the place of r in the gradient of an image that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize)]
@@ -67,6 +69,8 @@ pub struct RankOptions {
     pub train_queries: bool,
     /// Rows in a step; 128 MiB of solutions and 32 MiB of gradients where not given.
     pub blocks: Option<BlockSizes>,
+    /// How long after finished blocks were recorded, for a killed run to go on from, the next are; of no effect on numbers.
+    pub record_every: Duration,
 }
 
 impl Default for RankOptions {
@@ -86,6 +90,7 @@ impl Default for RankOptions {
             scores: false,
             train_queries: true,
             blocks: None,
+            record_every: Duration::from_secs(5),
         }
     }
 }
@@ -142,6 +147,9 @@ pub trait Progress {
 
     /// So many scores of the set (`test` or `train` images as queries) are done, of how many.
     fn scores(&mut self, set: &str, done: usize, total: usize);
+
+    /// Something that the user should know of.
+    fn note(&mut self, _text: &str) {}
 }
 
 /// What a run says about itself.
@@ -163,6 +171,8 @@ pub struct RankSummary {
     pub solves: Vec<Solves>,
     /// What the solver says of itself.
     pub notes: BTreeMap<&'static str, f64>,
+    /// Images whose scores an earlier process had recorded.
+    pub resumed: usize,
     /// Of the wanted ranks of the test queries, the share that is certified, and the share of queries with all of them.
     pub certified: Option<Certified>,
     /// How rankings change with the damping.
@@ -174,6 +184,8 @@ impl RankJob<'_> {
     /// `scores.npy`, `self_influence.parquet`, `train_rankings.parquet`, `group_rankings.parquet` and
     /// `damping_path.parquet` into `folder`.
     ///
+    /// A run that was killed goes on in its folder after the last block that it recorded there, to the same bytes.
+    ///
     /// Train-on-train rankings hold one rank more than `top`, so that `top` are left when the image itself is passed over.
     ///
     /// # Errors
@@ -182,7 +194,7 @@ impl RankJob<'_> {
     pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
         self.options.check()?;
         progress.stage("coordinates")?;
-        let sides = self.sides(self.options.precision)?;
+        let sides = self.sides(self.options.precision, folder)?;
         progress.stage("solver")?;
         let hessian = sides.hessian(self.options.l2)?;
         let damped = Damped::new(&hessian, self.options.damping)?;
@@ -216,22 +228,24 @@ impl RankJob<'_> {
         progress.stage("scores")?;
         let scored = pass.score(progress)?;
         summary.certified = scored.certified;
+        summary.resumed = scored.resumed;
         summary.solves.push(scored.solves);
         summary.solves.extend(pass.groups()?);
         summary.damping_path = pass.damping_path(progress)?;
         let solves: Vec<&Solves> = summary.solves.iter().collect();
         write_solves(&folder.join("solves.parquet"), &solves, &provenance)?;
+        checkpoint::remove(folder)?;
         Ok(summary)
     }
 
-    /// Both sides in the Kronecker axes of the training images.
-    pub(super) fn sides(&self, precision: DType) -> Result<Sides> {
+    /// Both sides in the Kronecker axes of the training images; the folder takes what memory does not hold.
+    pub(super) fn sides(&self, precision: DType, folder: &Path) -> Result<Sides> {
         let train = Examples::new(&self.train, self.head, precision)?;
         let test = Examples::new(&self.test, self.head, precision)?;
         let coordinates = HeadCoordinates::of(train.inputs(), train.outputs())?;
         Ok(Sides {
-            train: train.in_coordinates(&coordinates)?,
-            test: test.in_coordinates(&coordinates)?,
+            train: train.in_coordinates_within(&coordinates, Some(folder))?,
+            test: test.in_coordinates_within(&coordinates, Some(folder))?,
             coordinates,
         })
     }
@@ -269,6 +283,7 @@ impl RankJob<'_> {
             unit: self.options.normalise.unit(),
             solves: Vec::new(),
             notes: BTreeMap::new(),
+            resumed: 0,
             certified: None,
             damping_path: None,
         })
@@ -293,9 +308,10 @@ impl Sides {
     }
 
     /// The same in another precision.
-    pub(super) fn again(&self, job: &RankJob, precision: DType) -> Result<Self> {
+    pub(super) fn again(&self, job: &RankJob, precision: DType, folder: &Path) -> Result<Self> {
         let side = |set: &FeatureSet| {
-            Examples::new(set, job.head, precision)?.in_coordinates(&self.coordinates)
+            let examples = Examples::new(set, job.head, precision)?;
+            examples.in_coordinates_within(&self.coordinates, Some(folder))
         };
         Ok(Self {
             train: side(&job.train)?,

@@ -65,9 +65,7 @@ fn leverages(training: &Examples, inverse: &dyn Inverse, images: Range<usize>) -
             remedy: Outcome::Diverged.remedy().into(),
         });
     }
-    let inputs = training
-        .axes_inputs()
-        .narrow(0, images.start, images.len())?;
+    let inputs = training.axes_inputs().chunk(images)?;
     let (count, columns) = inputs.dims2()?;
     let width = training.residuals().dims()[1];
     // [count, w·w, columns] · [count, columns, 1]

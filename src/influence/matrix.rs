@@ -1,11 +1,12 @@
 //! The full score matrix, in memory or as `scores.npy`.
 
-use super::{ScoreBlock, ScoreHeader, ScoreSink};
-use crate::artefact::AtomicFile;
+use super::{ScoreBlock, ScoreHeader, ScoreSink, SinkState};
+use crate::artefact::{AtomicFile, digest_bytes};
 use crate::{Error, Result};
 use ndarray::{Array2, s};
 use ndarray_npy::write_zeroed_npy;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Scores in memory, f64 `[query, train]`.
@@ -38,8 +39,18 @@ impl ScoreSink for ScoreMatrix {
 pub struct ScoreFile {
     path: PathBuf,
     file: Option<AtomicFile>,
+    rows: usize,
     columns: usize,
     data_start: u64,
+    written: Vec<Written>,
+}
+
+/// A block on disk.
+#[derive(Debug)]
+struct Written {
+    queries: Range<usize>,
+    training: Range<usize>,
+    digest: [u64; 4],
 }
 
 impl ScoreFile {
@@ -48,8 +59,10 @@ impl ScoreFile {
         Self {
             path: path.to_path_buf(),
             file: None,
+            rows: 0,
             columns: 0,
             data_start: 0,
+            written: Vec::new(),
         }
     }
 }
@@ -64,7 +77,8 @@ impl ScoreSink for ScoreFile {
             .seek(SeekFrom::End(0))
             .map_err(Error::io(&self.path, "write"))?;
         self.data_start = length - (4 * rows * columns) as u64;
-        (self.columns, self.file) = (columns, Some(file));
+        (self.rows, self.columns, self.file) = (rows, columns, Some(file));
+        self.written.clear();
         Ok(())
     }
 
@@ -72,20 +86,91 @@ impl ScoreSink for ScoreFile {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
-        for (row, scores) in block.queries.clone().zip(block.scores.rows()) {
+        let bytes: Vec<u8> = (block.scores.iter())
+            .flat_map(|&score| (score as f32).to_le_bytes())
+            .collect();
+        let width = 4 * block.training.len();
+        for (row, bytes) in block.queries.clone().zip(bytes.chunks_exact(width)) {
             let offset = self.data_start + 4 * (row * self.columns + block.training.start) as u64;
-            let bytes: Vec<u8> = scores
-                .iter()
-                .flat_map(|&score| (score as f32).to_le_bytes())
-                .collect();
             file.seek(SeekFrom::Start(offset))
-                .and_then(|_| file.write_all(&bytes))
+                .and_then(|_| file.write_all(bytes))
                 .map_err(Error::io(&self.path, "write"))?;
         }
+        self.written.push(Written {
+            queries: block.queries.clone(),
+            training: block.training.clone(),
+            digest: digest(&bytes),
+        });
         Ok(())
+    }
+
+    fn save(&mut self) -> Result<Option<SinkState>> {
+        if let Some(file) = self.file.take() {
+            self.file = Some(file.record()?);
+        }
+        let blocks = self.written.iter().flat_map(|block| {
+            let (queries, training) = (&block.queries, &block.training);
+            let ranges = [queries.start, queries.end, training.start, training.end];
+            ranges.map(|end| end as u64).into_iter().chain(block.digest)
+        });
+        Ok(Some(SinkState {
+            integers: blocks.collect(),
+            numbers: Vec::new(),
+        }))
+    }
+
+    /// Every block is read again and must be what was written.
+    fn restore(&mut self, state: &SinkState) -> Result<bool> {
+        let expected = self.data_start + 4 * (self.rows * self.columns) as u64;
+        let (blocks, rest) = state.integers.as_chunks::<8>();
+        let Some(mut file) = AtomicFile::resume(&self.path)? else {
+            return Ok(false);
+        };
+        let length = file
+            .seek(SeekFrom::End(0))
+            .map_err(Error::io(&self.path, "read"))?;
+        let mut fits = length == expected && rest.is_empty() && state.numbers.is_empty();
+        for &[first, last, left, right, a, b, c, d] in blocks {
+            let block = Written {
+                queries: first as usize..last as usize,
+                training: left as usize..right as usize,
+                digest: [a, b, c, d],
+            };
+            fits = fits && self.holds(&mut file, &block)?;
+            self.written.push(block);
+        }
+        self.file = Some(file);
+        Ok(fits)
     }
 
     fn finish(&mut self) -> Result<()> {
         self.file.take().map_or(Ok(()), AtomicFile::commit)
     }
+}
+
+impl ScoreFile {
+    /// Whether `file`, which has the right length, has the block as it was written.
+    fn holds(&self, file: &mut AtomicFile, block: &Written) -> Result<bool> {
+        let (queries, training) = (&block.queries, &block.training);
+        let within = |range: &Range<usize>, end| range.start < range.end && range.end <= end;
+        if !within(queries, self.rows) || !within(training, self.columns) {
+            return Ok(false);
+        }
+        let width = 4 * training.len();
+        let mut bytes = vec![0; queries.len() * width];
+        for (row, bytes) in queries.clone().zip(bytes.chunks_exact_mut(width)) {
+            let offset = self.data_start + 4 * (row * self.columns + training.start) as u64;
+            file.seek(SeekFrom::Start(offset))
+                .and_then(|_| file.file_mut().read_exact(bytes))
+                .map_err(Error::io(&self.path, "read"))?;
+        }
+        Ok(digest(&bytes) == block.digest)
+    }
+}
+
+/// SHA-256 as four numbers.
+fn digest(bytes: &[u8]) -> [u64; 4] {
+    let text = digest_bytes(bytes);
+    let part = |at: usize| u64::from_str_radix(&text[16 * at..][..16], 16).unwrap_or_default();
+    [part(0), part(1), part(2), part(3)]
 }

@@ -12,6 +12,7 @@
 
 mod certificate;
 mod certified;
+mod checkpoint;
 mod damping_path;
 mod diagonal;
 mod examples;
@@ -46,10 +47,10 @@ pub use leverage::corrected;
 pub use matrix::{ScoreFile, ScoreMatrix};
 pub use normalise::Normalise;
 pub use pass::Certified as CertifiedShare;
-pub use plan::{GIB, Plan, ProblemSize, product_rate};
+pub use plan::{GIB, Plan, ProblemSize, product_rate, resident_limit};
 pub use provenance::{NATS, Provenance};
 pub use rankings::{QueryRanking, RankedImage, read_rankings, write_rankings};
 pub use scores::{BlockSizes, Queries, Scoring};
-pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink};
+pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 pub use solves::{Solves, write_solves};
 pub use top::TopRanks;

@@ -1,12 +1,15 @@
 //! One pass over all scores of a run: which side is solved for, where the scores go, what is written of them.
 
+use super::checkpoint::Checkpoint;
 use super::job::{Grouping, RankJob, Sides};
 use super::{
     Certification, CertifiedRanks, Diagonal, EqualImages, Examples, Progress, Provenance, Queries,
     QueryGroups, QueryRanking, RankedQueries, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink,
-    Scoring, Solves, TopRanks, write_group_rankings, write_rankings, write_self_influence,
+    Scoring, SinkState, Solves, TopRanks, write_group_rankings, write_rankings,
+    write_self_influence,
 };
 use crate::Result;
+use crate::data::little_endian;
 use crate::operator::Damped;
 use crate::solve::{Inverse, Refinement};
 use candle_core::DType;
@@ -28,6 +31,8 @@ pub(super) struct Pass<'a> {
 pub(super) struct Scored {
     pub(super) solves: Solves,
     pub(super) certified: Option<Certified>,
+    /// Rows that an earlier process had scored.
+    pub(super) resumed: usize,
 }
 
 /// How much was certified.
@@ -83,9 +88,12 @@ impl Pass<'_> {
             file: None,
             counted: Counted::new("train", &progress),
         };
+        let say = |text: &str| progress.borrow_mut().note(text);
+        let material = self.material()?;
+        let mut checkpoint = Checkpoint::new(self.folder, options, &material, &say);
         let solves = match equal {
-            Some(equal) => self.certified(equal, &mut test, &mut train)?,
-            None => self.plain(&mut test, &mut train)?,
+            Some(equal) => self.certified(equal, &mut test, &mut train, &mut checkpoint)?,
+            None => self.plain(&mut test, &mut train, &mut checkpoint)?,
         };
         self.write("rankings.parquet", &test, &self.sides.test)?;
         if let (true, Some(diagonal)) = (options.train_queries, &train.diagonal) {
@@ -94,10 +102,29 @@ impl Pass<'_> {
             write_self_influence(&path, &self.sides.train, diagonal, self.provenance)?;
         }
         let certified = self.certified_share(&test);
-        Ok(Scored { solves, certified })
+        Ok(Scored {
+            solves,
+            certified,
+            resumed: checkpoint.resumed,
+        })
     }
 
-    fn plain(&self, test: &mut Outputs, train: &mut Outputs) -> Result<Solves> {
+    /// What decides the scores besides the options.
+    fn material(&self) -> Result<Vec<u8>> {
+        let mut material = format!("{:?}", self.provenance).into_bytes();
+        for side in [self.training, &self.sides.test] {
+            material.extend(format!("{:?} {:?}", side.ids(), side.labels()).into_bytes());
+            material.extend(little_endian(side.residuals())?);
+        }
+        Ok(material)
+    }
+
+    fn plain(
+        &self,
+        test: &mut Outputs,
+        train: &mut Outputs,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Solves> {
         let normalise = self.job.options.normalise;
         let scoring = Scoring {
             inverse: self.inverse,
@@ -109,10 +136,14 @@ impl Pass<'_> {
         let (mut test, mut train) = (test.sinks(), train.sinks());
         let (test, train) = self.queries(self.sides, &mut test, &mut train);
         if self.solves_queries() && !normalise.needs_training_solves() {
-            return Ok(solves("test", &self.sides.test, scoring.by_queries(test)?));
+            return Ok(solves(
+                "test",
+                &self.sides.test,
+                scoring.resume_by_queries(test, checkpoint)?,
+            ));
         }
         let sets = std::iter::once(test).chain(train).collect();
-        let reports = scoring.by_training(sets)?;
+        let reports = scoring.resume_by_training(sets, checkpoint)?;
         Ok(solves("train", &self.sides.train, reports))
     }
 
@@ -121,6 +152,7 @@ impl Pass<'_> {
         equal: EqualImages,
         test: &mut Outputs,
         train: &mut Outputs,
+        checkpoint: &mut Checkpoint,
     ) -> Result<Solves> {
         let options = &self.job.options;
         let exact = self.exact_sides()?;
@@ -141,10 +173,10 @@ impl Pass<'_> {
             let ranked = |queries, kept| RankedQueries { queries, kept };
             let (test, train) = (ranked(test, top), train.map(|train| ranked(train, top + 1)));
             if self.solves_queries() {
-                certification.score_by_queries(&sides.train, test, self.provenance)?
+                certification.resume_by_queries(&sides.train, test, self.provenance, checkpoint)?
             } else {
                 let sets = std::iter::once(test).chain(train).collect();
-                certification.score_by_training(&sides.train, sets, self.provenance)?
+                certification.resume_by_training(&sides.train, sets, self.provenance, checkpoint)?
             }
         };
         let mut ranks = scores.ranks.into_iter();
@@ -161,7 +193,8 @@ impl Pass<'_> {
         if self.job.options.precision == DType::F64 {
             return Ok(None);
         }
-        self.sides.again(self.job, DType::F64).map(Some)
+        let folder = self.folder;
+        (self.sides.again(self.job, DType::F64, folder)).map(Some)
     }
 
     /// Whether solving for the queries is less work: the training images need solves of their own as queries.
@@ -272,6 +305,22 @@ impl ScoreSink for Counted<'_, '_> {
         let mut progress = self.progress.borrow_mut();
         progress.scores(self.set, self.done, self.total);
         Ok(())
+    }
+
+    fn save(&mut self) -> Result<Option<SinkState>> {
+        Ok(Some(SinkState {
+            integers: vec![self.done as u64],
+            numbers: Vec::new(),
+        }))
+    }
+
+    fn restore(&mut self, state: &SinkState) -> Result<bool> {
+        let mut reader = state.reader();
+        let done = reader.position(self.total + 1);
+        self.done = done.unwrap_or_default();
+        let mut progress = self.progress.borrow_mut();
+        progress.scores(self.set, self.done, self.total);
+        Ok(done.is_some() && reader.is_at_end())
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -12,9 +12,11 @@
 //! | scores | 2p·n·m; `identity` 2(w + e)·n·m |
 //!
 //! Seconds are operations over the rate of a matrix product measured on the spot, times 1.2: the kernels reach about 0.85
-//! of it (`benches/head.rs`). Bytes are those of the features in both axes, the factor, and six blocks of solutions.
+//! of it (`benches/head.rs`). Bytes are those of the features as read, with a constant, and in feature axes (unless they are
+//! mapped); of the ranks kept, and what their certificates need; and of what is larger, finding the axes or factor and blocks.
 
 use super::BlockSizes;
+use crate::artefact::physical_memory_bytes;
 use crate::solve::{LARGEST, Method, strong_parameters};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -26,6 +28,12 @@ const ITERATIONS: f64 = 9.0;
 const TERMS: f64 = 45.0;
 /// Blocks of solutions that are alive at once: right-hand sides, solutions, products, residuals and copies.
 const BLOCKS: f64 = 6.0;
+/// Rows in memory: as read, with a constant appended, and in feature axes.
+const COPIES: f64 = 3.0;
+/// Matrices of the size of the features' second moment that are alive while its eigenvectors are found.
+const AXES: f64 = 6.0;
+/// The share of the memory that the resident rows of one side may take.
+const RESIDENT_SHARE: f64 = 1.0 / 8.0;
 /// How much longer a run takes than its operations at the rate of a matrix product.
 const OVERHEAD: f64 = 1.2;
 
@@ -40,6 +48,14 @@ pub struct ProblemSize {
     pub features: usize,
     /// C
     pub classes: usize,
+    /// Ranks kept for a query.
+    pub kept: usize,
+    /// Whether ranks are certified.
+    pub certified: bool,
+    /// Whether the training features stay in their file.
+    pub mapped_train: bool,
+    /// Whether the test features do.
+    pub mapped_test: bool,
     /// Whether the training images are queries too.
     pub train_queries: bool,
     /// Whether arithmetic is f64.
@@ -55,6 +71,8 @@ pub struct Plan {
     pub reason: String,
     /// Which images are solved for: `train` or `test`.
     pub solves_for: &'static str,
+    /// Whose features stay in their file: `train`, `test`.
+    pub mapped: Vec<&'static str>,
     /// Floating-point operations.
     pub operations: f64,
     /// Of a matrix product in the same precision, measured, in operations a second.
@@ -117,13 +135,50 @@ impl ProblemSize {
 
     /// Bytes that are needed whatever the blocks.
     fn fixed_bytes(&self, method: Method) -> f64 {
-        let rows = ((self.train + self.test) * (self.features + 1)) as f64;
         let matrix = match method {
             // The factor is f32 but for small f64 problems.
             Method::Direct | Method::Auto => 4.0 * self.parameters().powi(2),
             _ => 0.0,
         };
-        3.0 * self.width() * rows + matrix
+        self.row_bytes() + self.kept_bytes() + self.certificate_bytes() + matrix
+    }
+
+    /// Resident rows in their three forms, and the axes.
+    fn row_bytes(&self) -> f64 {
+        let columns = (self.features + 1) as f64;
+        COPIES * self.width() * self.resident_rows() * columns + 8.0 * columns * columns
+    }
+
+    fn resident_rows(&self) -> f64 {
+        let resident = |count: usize, mapped: bool| if mapped { 0 } else { count };
+        let train = resident(self.train, self.mapped_train);
+        (train + resident(self.test, self.mapped_test)) as f64
+    }
+
+    /// Both sides once more in f64, where they are not already, and all solutions where they are the training images'.
+    fn certificate_bytes(&self) -> f64 {
+        if !self.certified {
+            return 0.0;
+        }
+        let columns = (self.features + 1) as f64;
+        let wider = if self.double { 0.0 } else { 2.0 * 8.0 };
+        let (side, count) = self.solves();
+        let solutions = if side == "train" { count } else { 0.0 };
+        wider * self.resident_rows() * columns + 8.0 * solutions * self.parameters()
+    }
+
+    /// Position and score of up to four times the ranks kept, and twice once more while they are recorded.
+    fn kept_bytes(&self) -> f64 {
+        let train = if self.train_queries { self.train } else { 0 };
+        let most = (4 * self.kept).min(self.train) + 2 * self.kept.min(self.train);
+        16.0 * (most * (self.test + train)) as f64
+    }
+
+    /// What finding the axes takes at its height.
+    fn axes_bytes(&self) -> f64 {
+        let columns = (self.features + 1) as f64;
+        let largest = self.train.max(self.test).min(4096) as f64;
+        8.0 * (AXES * columns * columns + 3.0 * largest * columns)
     }
 
     fn block_bytes(&self, blocks: BlockSizes) -> f64 {
@@ -152,12 +207,20 @@ impl ProblemSize {
             method,
             reason,
             solves_for: self.solves().0,
+            mapped: ([("train", self.mapped_train), ("test", self.mapped_test)].into_iter())
+                .filter_map(|(side, mapped)| mapped.then_some(side))
+                .collect(),
             operations,
             rate,
             seconds: OVERHEAD * operations / rate,
-            bytes: self.fixed_bytes(method) + self.block_bytes(blocks),
+            bytes: self.peak(method, blocks),
         };
         Ok((plan, blocks))
+    }
+
+    fn peak(&self, method: Method, blocks: BlockSizes) -> f64 {
+        let scoring = self.fixed_bytes(method) + self.block_bytes(blocks);
+        scoring.max(self.row_bytes() + self.axes_bytes())
     }
 
     fn choose(&self, memory: Option<f64>) -> (Method, String) {
@@ -211,6 +274,14 @@ impl ProblemSize {
 /// Bytes in a GiB.
 pub const GIB: f64 = (1u64 << 30) as f64;
 
+/// The most bytes that a file of f32 features may have before it is mapped: its rows in memory would take more than an
+/// eighth of `memory`, or of the machine's where there is no limit; `None` where that is unknown.
+pub fn resident_limit(memory: Option<f64>, double: bool) -> Option<u64> {
+    let memory = memory.or_else(|| physical_memory_bytes().map(|bytes| bytes as f64))?;
+    let wider = if double { 2.0 } else { 1.0 };
+    Some((memory * RESIDENT_SHARE / (COPIES * wider)) as u64)
+}
+
 /// Operations a second of a matrix product of 1,024 × 1,024, the fastest of three.
 ///
 /// # Errors
@@ -236,6 +307,10 @@ mod tests {
         test: 10_000,
         features: 2048,
         classes: 10,
+        kept: 100,
+        certified: false,
+        mapped_train: false,
+        mapped_test: false,
         train_queries: false,
         double: false,
     };
@@ -247,6 +322,13 @@ mod tests {
         // 0.6 + 2.1 + 2.2 + 1.2 for the cheapest route, 0.9 for the residuals and axes.
         assert!((plan.operations / 1e12 - 7.0).abs() < 0.2, "{plan:?}");
         assert!((plan.bytes / 1e9 - 2.6).abs() < 0.4, "{plan:?}");
+        let certified = ProblemSize {
+            certified: true,
+            ..PAPER
+        };
+        let (certified, _) = certified.plan(Method::Auto, None, 1e11).unwrap();
+        // Measured at 3.4 (`analysis/speed`).
+        assert!((certified.bytes / 1e9 - 3.4).abs() < 0.4, "{certified:?}");
         let few = ProblemSize { test: 10, ..PAPER };
         let (plan, _) = few.plan(Method::Auto, None, 1e11).unwrap();
         assert_eq!((plan.method, plan.solves_for), (Method::Cg, "test"));
@@ -270,5 +352,32 @@ mod tests {
         };
         assert!(message(Method::Auto).starts_with("--memory: 0.200 GiB are too little for Cg"));
         assert!(message(Method::Direct).contains("choose another --solver"));
+    }
+
+    #[test]
+    fn the_size_of_cifar_10_fits_into_six_gib_and_mapped_rows_take_no_memory() {
+        let large = ProblemSize {
+            train: 50_000,
+            ..PAPER
+        };
+        let (resident, _) = large.plan(Method::Auto, Some(6.0 * GIB), 1e11).unwrap();
+        let mapped = ProblemSize {
+            mapped_train: true,
+            mapped_test: true,
+            ..large
+        };
+        let (mapped, _) = mapped.plan(Method::Auto, Some(6.0 * GIB), 1e11).unwrap();
+        assert_eq!(mapped.mapped, ["train", "test"]);
+        assert_eq!((mapped.method, mapped.solves_for), (Method::Direct, "test"));
+        assert!(resident.bytes < 6.0 * GIB, "{resident:?}");
+        // Three forms of 60,000 rows of 2,049 f32 numbers.
+        let rows = 3.0 * 4.0 * 60_000.0 * 2049.0;
+        assert_eq!(resident.bytes - mapped.bytes, rows);
+    }
+
+    #[test]
+    fn a_file_is_mapped_where_its_rows_would_take_an_eighth() {
+        assert_eq!(resident_limit(Some(24.0 * 1000.0), false), Some(1000));
+        assert_eq!(resident_limit(Some(24.0 * 1000.0), true), Some(500));
     }
 }

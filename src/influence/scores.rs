@@ -6,7 +6,8 @@
 //! A gradient is r ⊗ a, so that it is made again for each solved block rather than kept: that costs one number written
 //! for every 2·k multiplied, k the rows of the block.
 
-use super::{Examples, Normalise, Provenance, ScoreBlock, ScoreHeader, ScoreSink};
+use super::checkpoint::{Checkpoint, Recordable};
+use super::{Examples, Normalise, Provenance, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
@@ -71,11 +72,24 @@ impl Scoring<'_> {
     /// A query whose solve diverged or a score that is not finite (the ids are named; nothing of it reaches a sink), or
     /// what a sink refuses.
     pub fn by_queries(&self, queries: Queries) -> Result<Vec<Report>> {
+        self.resume_by_queries(queries, &mut Checkpoint::none())
+    }
+
+    /// The same from where the checkpoint is, which records the blocks.
+    pub(super) fn resume_by_queries(
+        &self,
+        queries: Queries,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Vec<Report>> {
         let training = self.training;
         let mut set = Set::begin(training, queries, self.provenance)?;
         let examples = set.queries.examples;
         let mut reports = Vec::with_capacity(examples.count());
+        let done = checkpoint.resume(&mut set, &mut reports)?;
         for rows in ranges(examples.count(), self.blocks.solved) {
+            if rows.start < done {
+                continue;
+            }
             let (sources, solved) = self.solve(examples, rows.clone(), "query", &mut reports)?;
             let lengths = self.normalise.query_factors(&sources)?;
             for columns in ranges(training.count(), self.blocks.gradients) {
@@ -87,6 +101,7 @@ impl Scoring<'_> {
                 };
                 set.write(rows.clone(), columns, &factors.times(products)?)?;
             }
+            checkpoint.block_is_done(&mut set, rows.end, &reports)?;
         }
         set.finish()?;
         Ok(reports)
@@ -98,14 +113,28 @@ impl Scoring<'_> {
     /// # Errors
     /// As for [`Scoring::by_queries`].
     pub fn by_training(&self, sets: Vec<Queries>) -> Result<Vec<Report>> {
+        self.resume_by_training(sets, &mut Checkpoint::none())
+    }
+
+    /// The same from where the checkpoint is, which records the blocks.
+    pub(super) fn resume_by_training(
+        &self,
+        sets: Vec<Queries>,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Vec<Report>> {
         let training = self.training;
         let mut sets = sets
             .into_iter()
             .map(|queries| Set::begin(training, queries, self.provenance))
             .collect::<Result<Vec<_>>>()?;
         let mut reports = Vec::with_capacity(training.count());
+        let done = checkpoint.resume(&mut sets[..], &mut reports)?;
         for columns in ranges(training.count(), self.blocks.solved) {
-            self.training_block(&mut sets, columns, &mut reports)?;
+            if columns.start < done {
+                continue;
+            }
+            self.training_block(&mut sets, columns.clone(), &mut reports)?;
+            checkpoint.block_is_done(&mut sets[..], columns.end, &reports)?;
         }
         sets.iter_mut().try_for_each(Set::finish)?;
         Ok(reports)
@@ -241,6 +270,34 @@ pub(super) fn evenly_spaced(count: usize, wanted: usize) -> Vec<usize> {
 pub(super) struct Set<'a, 'b> {
     header: ScoreHeader,
     pub(super) queries: Queries<'a, 'b>,
+}
+
+impl Recordable for Set<'_, '_> {
+    fn save(&mut self) -> Result<Option<Vec<SinkState>>> {
+        let mut states = Vec::new();
+        for sink in self.queries.sinks.iter_mut() {
+            let Some(state) = sink.save()? else {
+                return Ok(None);
+            };
+            states.push(state);
+        }
+        Ok(Some(states))
+    }
+
+    fn restore(&mut self, states: &mut std::slice::Iter<SinkState>) -> Result<bool> {
+        for sink in self.queries.sinks.iter_mut() {
+            let restored = states.next().map(|state| sink.restore(state)).transpose()?;
+            if restored != Some(true) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn begin_anew(&mut self) -> Result<()> {
+        let header = &self.header;
+        (self.queries.sinks.iter_mut()).try_for_each(|sink| sink.begin(header))
+    }
 }
 
 impl<'a, 'b> Set<'a, 'b> {

@@ -33,6 +33,52 @@ pub struct ScoreBlock<'a> {
     pub scores: ArrayView2<'a, f64>,
 }
 
+/// What a sink needs to go on in another process; what the numbers mean is its own matter.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SinkState {
+    /// Lengths, positions and the like.
+    pub integers: Vec<u64>,
+    /// Scores and the like.
+    pub numbers: Vec<f64>,
+}
+
+impl SinkState {
+    /// Reads from the start.
+    pub(super) fn reader(&self) -> StateReader<'_> {
+        StateReader {
+            integers: self.integers.iter(),
+            numbers: self.numbers.iter(),
+        }
+    }
+}
+
+/// Takes a state's numbers one by one; `None` where there are no more.
+pub(super) struct StateReader<'a> {
+    integers: std::slice::Iter<'a, u64>,
+    numbers: std::slice::Iter<'a, f64>,
+}
+
+impl StateReader<'_> {
+    pub(super) fn integer(&mut self) -> Option<u64> {
+        self.integers.next().copied()
+    }
+
+    /// An integer below `bound`.
+    pub(super) fn position(&mut self, bound: usize) -> Option<usize> {
+        let position = usize::try_from(self.integer()?).ok()?;
+        (position < bound).then_some(position)
+    }
+
+    pub(super) fn number(&mut self) -> Option<f64> {
+        self.numbers.next().copied()
+    }
+
+    /// Whether everything was read.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.integers.len() == 0 && self.numbers.len() == 0
+    }
+}
+
 /// Takes scores block by block.
 pub trait ScoreSink {
     /// Called once, before the first block.
@@ -46,6 +92,24 @@ pub trait ScoreSink {
     /// # Errors
     /// The block cannot be stored.
     fn write(&mut self, block: &ScoreBlock) -> Result<()>;
+
+    /// The state after the blocks so far; what of it lies in files outlives the process from here on. `None`: this sink cannot
+    /// go on elsewhere.
+    ///
+    /// # Errors
+    /// A file cannot be kept.
+    fn save(&mut self) -> Result<Option<SinkState>> {
+        Ok(None)
+    }
+
+    /// Called after [`begin`](Self::begin), which it may undo: takes up what [`save`](Self::save) gave under the same header.
+    /// Where that does not fit `false` comes back, and the sink is to begin anew.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    fn restore(&mut self, _state: &SinkState) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Called once, after the last block.
     ///

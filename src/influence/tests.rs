@@ -1,6 +1,7 @@
 //! The sign by hand, what a run leaves on disk, and what it refuses to write.
 
 use super::*;
+use crate::data::Rows;
 use crate::derivative::head::SoftmaxHead;
 use crate::operator::{Damped, Dense, HeadHessian, Structure};
 use crate::solve::{Cg, Direct, Inverse, Method, Outcome, Settings, Solver};
@@ -18,7 +19,7 @@ fn examples(features: Vec<f64>, columns: usize, labels: &[usize], head: &Softmax
     let ids: Vec<usize> = (0..labels.len()).map(|row| 100 + row).collect();
     Examples::new(
         &FeatureSet {
-            features: &tensor(features, columns),
+            features: &tensor(features, columns).into(),
             labels,
             ids: &ids,
         },
@@ -76,10 +77,10 @@ fn wave(length: usize, frequency: f64) -> Vec<f64> {
 
 struct Problem {
     head: SoftmaxHead,
-    train: Tensor,
+    train: Rows,
     train_labels: Vec<usize>,
     train_ids: Vec<usize>,
-    test: Tensor,
+    test: Rows,
     test_labels: Vec<usize>,
     test_ids: Vec<usize>,
 }
@@ -87,10 +88,10 @@ struct Problem {
 fn problem() -> Problem {
     Problem {
         head: SoftmaxHead::from_parameters(&tensor(wave(12, 1.3), 4)).unwrap(),
-        train: tensor(wave(30, 0.9), 3),
+        train: tensor(wave(30, 0.9), 3).into(),
         train_labels: (0..10).map(|row| row % 3).collect(),
         train_ids: (0..10).map(|row| 50 - 5 * row).collect(),
-        test: tensor(wave(12, 2.3), 3),
+        test: tensor(wave(12, 2.3), 3).into(),
         test_labels: vec![2, 0, 1, 1],
         test_ids: vec![7, 3, 9, 8],
     }

@@ -1,6 +1,7 @@
 //! The most helpful and most harmful training images of every query, without the full matrix.
 
-use super::{ScoreBlock, ScoreHeader, ScoreSink};
+use super::sink::StateReader;
+use super::{ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 use crate::Result;
 use ndarray::Axis;
 use ndarray::parallel::prelude::*;
@@ -84,6 +85,37 @@ impl ScoreSink for TopRanks {
         Ok(())
     }
 
+    fn save(&mut self) -> Result<Option<SinkState>> {
+        let mut state = SinkState::default();
+        for extremes in &mut self.queries {
+            extremes.highest.prune(self.top, &self.training);
+            extremes.lowest.prune(self.bottom, &self.training);
+            for leaders in [&extremes.highest, &extremes.lowest] {
+                state.integers.push(leaders.held.len() as u64);
+                for &(key, position) in &leaders.held {
+                    state.integers.push(position as u64);
+                    state.numbers.push(key);
+                }
+            }
+        }
+        Ok(Some(state))
+    }
+
+    fn restore(&mut self, state: &SinkState) -> Result<bool> {
+        let (top, bottom, count) = (self.top, self.bottom, self.training.len());
+        let mut reader = state.reader();
+        let queries = self.queries.iter().map(|_| {
+            Some(Extremes {
+                highest: Leaders::read(&mut reader, top, count)?,
+                lowest: Leaders::read(&mut reader, bottom, count)?,
+            })
+        });
+        let queries: Option<Vec<Extremes>> = queries.collect();
+        let fits = queries.is_some() && reader.is_at_end();
+        self.queries = queries.unwrap_or_default();
+        Ok(fits)
+    }
+
     fn finish(&mut self) -> Result<()> {
         let (top, bottom, ids) = (self.top, self.bottom, &self.training);
         self.queries.par_iter_mut().for_each(|extremes| {
@@ -102,11 +134,30 @@ impl Leaders {
         // Adding zero turns −0 into 0, which would otherwise sort below it.
         self.held.push((key + 0.0, position));
         if self.held.len() >= 4 * keep {
+            self.prune(keep, ids);
+        }
+    }
+
+    /// Drops all that are not among the first `keep`.
+    fn prune(&mut self, keep: usize, ids: &[usize]) {
+        if keep > 0 && self.held.len() > keep {
             self.held
                 .select_nth_unstable_by(keep - 1, |a, b| order(a, b, ids));
             self.held.truncate(keep);
             self.threshold = Some(self.held[keep - 1].0);
         }
+    }
+
+    /// At most `keep` pairs with positions below `count`.
+    fn read(reader: &mut StateReader, keep: usize, count: usize) -> Option<Self> {
+        let length = reader.position(keep + 1)?;
+        let pairs = (0..length).map(|_| Some((reader.number()?, reader.position(count)?)));
+        let held: Vec<(f64, usize)> = pairs.collect::<Option<_>>()?;
+        let lowest = held.iter().map(|pair| pair.0).reduce(f64::min);
+        Some(Self {
+            threshold: lowest.filter(|_| length == keep),
+            held,
+        })
     }
 
     fn settle(&mut self, keep: usize, ids: &[usize]) {
@@ -160,6 +211,53 @@ mod tests {
                 all.sort_by(|a, b| a.1.partial_cmp(&b.1).unwrap().then(ids[a.0].cmp(&ids[b.0])));
                 assert_eq!(sink.harmful(query), all[..bottom.min(training)]);
             }
+        }
+    }
+
+    #[test]
+    fn a_saved_state_goes_on_to_the_same_ranks_and_no_other_fits() {
+        let (queries, training) = (4, 60);
+        let scores = Array2::from_shape_fn((queries, training), |(q, t)| {
+            ((q * 31 + t * 17) % 13) as f64 - 6.0
+        });
+        let header = ScoreHeader {
+            queries: (0..queries).collect(),
+            training: (0..training).rev().collect(),
+            provenance: Default::default(),
+        };
+        let begun = || {
+            let mut sink = TopRanks::new(7, 3);
+            sink.begin(&header).unwrap();
+            sink
+        };
+        let write = |sink: &mut TopRanks, columns: std::ops::Range<usize>| {
+            let scores = scores.slice(ndarray::s![.., columns.clone()]);
+            sink.write(&ScoreBlock {
+                queries: 0..queries,
+                training: columns,
+                scores,
+            })
+            .unwrap();
+        };
+        let mut whole = begun();
+        write(&mut whole, 0..training);
+        whole.finish().unwrap();
+        for cut in [1, 8, 30, 59] {
+            let mut first = begun();
+            write(&mut first, 0..cut);
+            let state = first.save().unwrap().unwrap();
+            let mut second = begun();
+            assert!(second.restore(&state).unwrap());
+            write(&mut second, cut..training);
+            second.finish().unwrap();
+            for query in 0..queries {
+                assert_eq!(second.helpful(query), whole.helpful(query));
+                assert_eq!(second.harmful(query), whole.harmful(query));
+            }
+            let (mut short, mut beyond) = (state.clone(), state);
+            short.numbers.pop();
+            beyond.integers[1] = training as u64;
+            assert!(!begun().restore(&short).unwrap() && !begun().restore(&beyond).unwrap());
         }
     }
 }

@@ -10,6 +10,7 @@ mod weight_file;
 pub use architecture::{Architecture, Block, BlockKind, Blocks, Stem};
 pub use features::features;
 pub use parameters::expected_shapes;
+pub(crate) use resnet::{EPSILON, is_statistic};
 pub use resnet::{Normalisation, Pass, ResNet};
 pub use weight_file::{model_from_bytes, read_model, write_model};
 pub(crate) use weight_file::{tensors_from_bytes, write_tensors};

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Added to a variance before its root, as in PyTorch.
-const EPSILON: f64 = 1e-5;
+pub(crate) const EPSILON: f64 = 1e-5;
 /// Weight of the newest batch in the running statistics, as in PyTorch.
 const MOMENTUM: f64 = 0.1;
 
@@ -341,14 +341,26 @@ impl ResNet {
         Ok(activation)
     }
 
-    fn stem(&self, images: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+    /// Images `[B, 3, H, W]` with pixels in [0, 1], shifted and scaled as the stem wants them.
+    ///
+    /// # Errors
+    /// Where the images do not have three channels.
+    pub fn normalise(&self, images: &Tensor) -> Result<Tensor> {
         let constant = |values: [f64; 3]| -> Result<Tensor> {
             Ok(Tensor::new(&values, images.device())?.to_dtype(images.dtype())?)
         };
         let Normalisation { mean, deviation } = self.normalisation;
         let scale = deviation.map(|deviation| 1.0 / deviation);
         let shift = [0, 1, 2].map(|c| -mean[c] * scale[c]);
-        let x = channel_affine(images, &constant(scale)?, &constant(shift)?)?;
+        Ok(channel_affine(
+            images,
+            &constant(scale)?,
+            &constant(shift)?,
+        )?)
+    }
+
+    fn stem(&self, images: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let x = self.normalise(images)?;
         match self.architecture.stem() {
             Stem::Cifar => Ok(rectify(&self.convolve_and_norm(
                 "conv1",
@@ -446,6 +458,6 @@ impl ResNet {
 }
 
 /// Whether a tensor is a running statistic of batch norm rather than a parameter.
-pub(super) fn is_statistic(name: &str) -> bool {
+pub(crate) fn is_statistic(name: &str) -> bool {
     name.ends_with("running_mean") || name.ends_with("running_var")
 }

@@ -17,6 +17,7 @@ use super::{
     LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors, bands, row_pass,
 };
 use crate::Result;
+use crate::data::Rows;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
 use crate::error::Error;
 use candle_core::{DType, Device, Tensor};
@@ -33,7 +34,7 @@ const DIRECTION_ELEMENTS: usize = 1 << 24;
 
 /// The curvature of mean cross-entropy + l2/2·‖θ‖² over a training set, parameters as in [`crate::derivative::head`].
 pub struct HeadHessian {
-    inputs: Tensor,
+    inputs: Rows,
     curvature: SoftmaxCurvature,
     l2: f64,
     row_chunk: usize,
@@ -59,7 +60,7 @@ impl HeadHessian {
     /// An l2 that is negative or not finite, or a tensor operation failed.
     pub fn in_coordinates(
         coordinates: &HeadCoordinates,
-        inputs: &Tensor,
+        inputs: &Rows,
         outputs: &HeadOutputs,
         l2: f64,
     ) -> Result<Self> {
@@ -68,7 +69,7 @@ impl HeadHessian {
         Self::assemble(inputs.clone(), curvature, l2)
     }
 
-    fn assemble(inputs: Tensor, curvature: SoftmaxCurvature, l2: f64) -> Result<Self> {
+    fn assemble(inputs: Rows, curvature: SoftmaxCurvature, l2: f64) -> Result<Self> {
         if !(l2.is_finite() && l2 >= 0.0) {
             return Err(Error::config(
                 "l2",
@@ -102,11 +103,11 @@ impl HeadHessian {
     }
 
     fn count(&self) -> usize {
-        self.inputs.dims()[0]
+        self.inputs.count()
     }
 
     fn columns(&self) -> usize {
-        self.inputs.dims()[1]
+        self.inputs.columns()
     }
 
     fn chunks(&self, size: usize) -> impl Iterator<Item = Range<usize>> {
@@ -116,7 +117,7 @@ impl HeadHessian {
             .map(move |start| start..count.min(start + size))
     }
 
-    /// Σ_i over all chunks for `vectors` `[k·w, d + 1]`, before the division by n.
+    /// (1/n) Σ_i over all chunks for `vectors` `[k·w, d + 1]`.
     fn data_product(&self, vectors: &Tensor) -> Result<Tensor> {
         match (vectors.device().is_cpu(), vectors.dtype()) {
             (true, DType::F32) => self.data_product_on_host::<f32>(vectors),
@@ -130,9 +131,10 @@ impl HeadHessian {
         let (rows, columns) = vectors.dims2()?;
         let vectors = vectors.contiguous()?;
         let mut sum = vec![T::from_f64(0.0); rows * columns];
+        let mean = T::from_f64(1.0 / self.count() as f64);
         let mut directions = Vec::new();
         for chunk in self.chunks(self.row_chunk) {
-            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = self.inputs.chunk(chunk.clone())?;
             let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
             directions.resize(chunk.len() * rows, T::from_f64(0.0));
             // Row-major [m, k·w] is column-major [k·w, m], and so on.
@@ -154,7 +156,7 @@ impl HeadHessian {
                     Accum::Add,
                     MatRef::from_column_major_slice(inputs, columns, chunk.len()),
                     MatRef::from_row_major_slice(&directions, chunk.len(), rows),
-                    T::from_f64(1.0),
+                    mean,
                     Par::rayon(0),
                 );
                 Ok(())
@@ -166,7 +168,7 @@ impl HeadHessian {
     fn data_product_elsewhere(&self, vectors: &Tensor) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
         for chunk in self.chunks(self.row_chunk) {
-            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = self.inputs.chunk(chunk.clone())?;
             let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
             let directions = curvature.apply(inputs.matmul(&vectors.t()?)?)?;
             let part = directions.t()?.matmul(&inputs)?;
@@ -175,25 +177,31 @@ impl HeadHessian {
                 Some(sum) => (sum + part)?,
             });
         }
-        sum.map_or_else(|| Ok(vectors.zeros_like()?), Ok)
+        let sum = sum.map_or_else(|| vectors.zeros_like(), Ok)?;
+        Ok((sum / self.count() as f64)?)
     }
 
-    /// All blocks (c, e ≤ c) of the curvature for `inputs` `[n, columns]`, l2 on the diagonal.
-    fn matrix(&self, inputs: &Tensor, dtype: DType) -> Result<SymmetricMatrix> {
+    /// All blocks (c, e ≤ c) of the curvature, l2 on the diagonal; for some feature axes alone where they are given.
+    fn matrix(&self, axes: Option<&[u32]>, dtype: DType) -> Result<SymmetricMatrix> {
         let mut matrix = match dtype {
-            DType::F32 => SymmetricMatrix::F32(self.written_out(inputs)?),
-            _ => SymmetricMatrix::F64(self.written_out(inputs)?),
+            DType::F32 => SymmetricMatrix::F32(self.written_out(axes)?),
+            _ => SymmetricMatrix::F64(self.written_out(axes)?),
         };
         matrix.add_to_diagonal(self.l2);
         Ok(matrix)
     }
 
-    fn written_out<T: Real>(&self, rows: &Tensor) -> Result<Mat<T>> {
-        let columns = rows.dims()[1];
+    fn written_out<T: Real>(&self, axes: Option<&[u32]>) -> Result<Mat<T>> {
+        let columns = axes.map_or(self.columns(), <[u32]>::len);
+        let axes = (axes.map(|axes| Tensor::new(axes, self.inputs.device()))).transpose()?;
         let size = self.curvature.width() * columns;
         let mut matrix = Mat::<T>::zeros(size, size);
         for chunk in self.chunks(DENSE_CHUNK) {
-            let inputs = rows.narrow(0, chunk.start, chunk.len())?;
+            let inputs = self.inputs.chunk(chunk.clone())?;
+            let inputs = match &axes {
+                Some(axes) => inputs.index_select(axes, 1)?,
+                None => inputs,
+            };
             let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(T::DTYPE)?;
             let moments = WeightedMoments {
                 inputs: &inputs.flatten_all()?.to_vec1::<T>()?,
@@ -214,7 +222,7 @@ impl HeadHessian {
     fn strongest(&self, count: usize) -> Result<Vec<u32>> {
         let mut moments = vec![0.0; self.columns()];
         for chunk in self.chunks(DENSE_CHUNK) {
-            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = self.inputs.chunk(chunk)?;
             let squares = inputs.sqr()?.sum(0)?.to_device(&Device::Cpu)?;
             let squares = squares.to_dtype(DType::F64)?.to_vec1::<f64>()?;
             (moments.iter_mut().zip(squares)).for_each(|(moment, square)| *moment += square);
@@ -257,17 +265,18 @@ impl LinearOperator for HeadHessian {
             let product = self.data_product(&matrix)?;
             products.push(Vectors::new(product.reshape((rows.count(), self.size()))?)?);
         }
-        let mean = vec![1.0 / self.count() as f64; vectors.count()];
-        // l2·V + product/n in one pass.
-        let term = match self.l2 {
-            0.0 => vectors.zeros_like()?,
-            l2 => vectors.scaled(&vec![l2; vectors.count()])?,
+        let product = match products.len() {
+            1 => products.remove(0),
+            _ => Vectors::concatenate(&products)?,
         };
-        term.add_scaled(&mean, &Vectors::concatenate(&products)?)
+        match self.l2 {
+            0.0 => Ok(product),
+            l2 => product.add_scaled(&vec![l2; vectors.count()], vectors),
+        }
     }
 
     fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
-        self.matrix(&self.inputs, dtype)
+        self.matrix(None, dtype)
     }
 
     /// The feature axes with the largest second moment, in all output directions.
@@ -277,8 +286,6 @@ impl LinearOperator for HeadHessian {
         if axes.is_empty() {
             return Ok(None);
         }
-        let index = Tensor::new(axes.as_slice(), self.inputs.device())?;
-        let inputs = self.inputs.index_select(&index, 1)?;
         let columns = self.columns();
         let position = |direction: usize| {
             axes.iter()
@@ -286,7 +293,7 @@ impl LinearOperator for HeadHessian {
         };
         Ok(Some(PrincipalBlock {
             positions: (0..width).flat_map(position).collect(),
-            matrix: self.matrix(&inputs, self.dtype())?,
+            matrix: self.matrix(Some(&axes), self.dtype())?,
         }))
     }
 
@@ -302,7 +309,7 @@ impl LinearOperator for HeadHessian {
                 .flat_map(|matrix| (0..width).map(|c| matrix[c * width + c]))
                 .collect();
             let weights = Tensor::from_vec(weights, (chunk.len(), width), &Device::Cpu)?;
-            let inputs = self.inputs.narrow(0, chunk.start, chunk.len())?;
+            let inputs = self.inputs.chunk(chunk)?;
             let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
             sum = (sum + weights.t()?.matmul(&inputs.sqr()?)?)?;
         }
@@ -322,21 +329,21 @@ impl LinearOperator for HeadHessian {
             DType::F64 => f64::EPSILON / 2.0,
             _ => f64::from(f32::EPSILON) / 2.0,
         };
-        let inputs = self.inputs.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-        let inputs = inputs.flatten_all()?.to_vec1::<f64>()?;
-        let weights = root_mean_squares(&inputs, columns);
-        let curvatures = self.curvature.written_out()?;
+        let weights = root_mean_squares(&self.inputs)?;
         let mut sums = vec![0.0; columns];
-        for (row, curvature) in inputs
-            .chunks_exact(columns)
-            .zip(curvatures.chunks_exact(width * width))
-        {
-            let relative: f64 = (row.iter().zip(&weights))
-                .map(|(a, m)| (a / m).powi(2))
-                .sum();
-            let norm: f64 = curvature.iter().map(|w| w * w).sum();
-            let factor = (relative * norm).sqrt() / count as f64;
-            (sums.iter_mut().zip(row)).for_each(|(sum, a)| *sum += factor * a.abs());
+        for step in self.inputs.steps() {
+            let inputs = on_host(&self.inputs.chunk(step.clone())?)?;
+            let curvatures = self.curvature.narrow(step.start, step.len())?;
+            let curvatures = curvatures.written_out()?;
+            let curvatures = curvatures.chunks_exact(width * width);
+            for (row, curvature) in inputs.chunks_exact(columns).zip(curvatures) {
+                let relative: f64 = (row.iter().zip(&weights))
+                    .map(|(a, m)| (a / m).powi(2))
+                    .sum();
+                let norm: f64 = curvature.iter().map(|w| w * w).sum();
+                let factor = (relative * norm).sqrt() / count as f64;
+                (sums.iter_mut().zip(row)).for_each(|(sum, a)| *sum += factor * a.abs());
+            }
         }
         let chain = (columns + width + self.row_chunk + count.div_ceil(self.row_chunk) + 20) as f64;
         let gamma = 1.01 * chain * unit / (1.0 - chain * unit);
@@ -354,7 +361,7 @@ impl LinearOperator for HeadHessian {
     fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
         let index = Tensor::new(positions, self.inputs.device())?;
         Ok(Box::new(Self {
-            inputs: self.inputs.index_select(&index, 0)?,
+            inputs: self.inputs.select(positions)?.into(),
             curvature: self.curvature.select(&index)?,
             ..*self
         }))
@@ -366,12 +373,15 @@ impl LinearOperator for HeadHessian {
 }
 
 /// Of each column; columns of (nearly) zeros count as a millionth of the largest.
-fn root_mean_squares(inputs: &[f64], columns: usize) -> Vec<f64> {
+fn root_mean_squares(inputs: &Rows) -> Result<Vec<f64>> {
+    let columns = inputs.columns();
     let mut squares = vec![0.0; columns];
-    for row in inputs.chunks_exact(columns) {
-        (squares.iter_mut().zip(row)).for_each(|(square, a)| *square += a * a);
+    for step in inputs.steps() {
+        for row in on_host(&inputs.chunk(step)?)?.chunks_exact(columns) {
+            (squares.iter_mut().zip(row)).for_each(|(square, a)| *square += a * a);
+        }
     }
-    let count = (inputs.len() / columns).max(1) as f64;
+    let count = inputs.count().max(1) as f64;
     let roots: Vec<f64> = squares
         .iter()
         .map(|square| (square / count).sqrt())
@@ -380,7 +390,12 @@ fn root_mean_squares(inputs: &[f64], columns: usize) -> Vec<f64> {
         * roots
             .iter()
             .fold(f64::MIN_POSITIVE, |most, &root| most.max(root));
-    roots.into_iter().map(|root| root.max(floor)).collect()
+    Ok(roots.into_iter().map(|root| root.max(floor)).collect())
+}
+
+fn on_host(chunk: &Tensor) -> Result<Vec<f64>> {
+    let chunk = chunk.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    Ok(chunk.flatten_all()?.to_vec1()?)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Curvature as linear operators that apply themselves to a block of vectors.
 //!
 //! An operator is one mathematical object: it knows its size and structure, and multiplies k vectors at once.
-//! [`HeadHessian`] is the curvature of the classifier head, [`Damped`] adds λI to any operator, and [`Dense`] is a
-//! matrix written out.
+//! [`HeadHessian`] is the curvature of the classifier head, [`NetworkCurvature`] that through the fine-tuned blocks, [`Damped`]
+//! adds λI to any operator, and [`Dense`] is a matrix written out.
 
 mod damped;
 mod dense;
 mod head_hessian;
+mod network_curvature;
 mod principal_block;
 mod rounding;
 mod row_pass;
@@ -17,6 +18,7 @@ mod vectors;
 pub use damped::Damped;
 pub use dense::Dense;
 pub use head_hessian::HeadHessian;
+pub use network_curvature::NetworkCurvature;
 pub use principal_block::PrincipalBlock;
 pub use rounding::{Rounding, bands};
 pub(crate) use symmetric_matrix::Real;

@@ -5,7 +5,7 @@
 //! eight running sums that become vector instructions.
 
 use crate::Result;
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType, bail};
 use rayon::prelude::*;
 use std::ops::{Add, Mul};
 
@@ -20,6 +20,20 @@ pub(super) fn add_scaled(left: &Tensor, coefficients: &[f64], right: &Tensor) ->
     Ok(match left.dtype() {
         DType::F32 => with_rows::<f32, _>(left, right, |a, b| sum(a, coefficients, b, left)),
         _ => with_rows::<f64, _>(left, right, |a, b| sum(a, coefficients, b, left)),
+    }?)
+}
+
+/// `coefficient_i · rows_i` for each row i of a contiguous `[k, p]` tensor.
+pub(super) fn scaled(rows: &Tensor, coefficients: &[f64]) -> Result<Tensor> {
+    if !rows.device().is_cpu() {
+        let column = Tensor::from_slice(coefficients, (coefficients.len(), 1), rows.device())?;
+        return Ok(rows.broadcast_mul(&column.to_dtype(rows.dtype())?)?);
+    }
+    check(rows, rows, coefficients.len())?;
+    let shape = rows.shape();
+    Ok(match rows.dtype() {
+        DType::F32 => with_elements::<f32, _>(rows, |a| multiples(a, coefficients, shape)),
+        _ => with_elements::<f64, _>(rows, |a| multiples(a, coefficients, shape)),
     }?)
 }
 
@@ -107,6 +121,22 @@ where
             }
         });
     Tensor::from_vec(out, like.shape(), &Device::Cpu)
+}
+
+fn multiples<T: WithDType + Mul<Output = T>>(
+    rows: &[T],
+    coefficients: &[f64],
+    shape: &Shape,
+) -> candle_core::Result<Tensor> {
+    let columns = (rows.len() / coefficients.len().max(1)).max(1);
+    let mut out = vec![T::from_f64(0.0); rows.len()];
+    (out.par_chunks_mut(columns).zip(rows.par_chunks(columns)))
+        .zip(coefficients)
+        .for_each(|((out, row), &coefficient)| {
+            let coefficient = T::from_f64(coefficient);
+            (out.iter_mut().zip(row)).for_each(|(out, &a)| *out = coefficient * a);
+        });
+    Tensor::from_vec(out, shape, &Device::Cpu)
 }
 
 fn dots<T: WithDType>(left: &[T], right: &[T], columns: usize) -> Vec<f64> {

@@ -35,7 +35,7 @@ fn head_and_inputs(count: usize) -> (SoftmaxHead, HeadInputs) {
 
 /// (1/n) Σ (diag(π) − ππᵀ) ⊗ aaᵀ + l2·I, entry by entry.
 fn by_definition(head: &SoftmaxHead, inputs: &HeadInputs, l2: f64) -> Array2<f64> {
-    let rows = inputs.rows().to_vec2::<f64>().unwrap();
+    let rows = inputs.rows().all().unwrap().to_vec2::<f64>().unwrap();
     let probabilities = head
         .outputs(inputs)
         .unwrap()

@@ -107,7 +107,9 @@ impl Vectors {
     /// # Errors
     /// Another number of factors, or a tensor operation failed.
     pub fn scaled(&self, factors: &[f64]) -> Result<Self> {
-        self.zeros_like()?.add_scaled(factors, self)
+        Ok(Self {
+            rows: row_pass::scaled(&self.rows, factors)?,
+        })
     }
 
     /// The inner products of all rows with all rows of `other`, `[k, other.count()]`, f64.

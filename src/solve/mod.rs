@@ -17,6 +17,7 @@ mod pinv;
 mod preconditioner;
 mod refinement;
 mod settings;
+mod smallest;
 mod spectral;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use pinv::Pinv;
 pub use preconditioner::strong_parameters;
 pub use refinement::{Bounded, Refinement};
 pub use settings::Settings;
+pub use smallest::{SmallestEigenvalue, smallest_eigenvalue};
 
 use crate::operator::{LinearOperator, Structure, Vectors};
 use crate::{Error, Result};

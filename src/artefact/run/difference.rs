@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Options that change where or how fast a run goes, never what it finds.
-const WITHOUT_EFFECT: [&str; 3] = ["out", "threads", "json"];
+const WITHOUT_EFFECT: [&str; 4] = ["out", "threads", "json", "record-every"];
 
 /// Says in what `old`, found in a folder, is another run than `new`: the first difference that matters.
 pub(super) fn difference(old: &RunRecord, new: &RunRecord) -> Option<String> {

@@ -1,18 +1,17 @@
 //! What is scored: features, labels and ids of both sides, and the head.
 
 use crate::artefact::{Input, digest_file};
-use crate::data::{Features, HeadFile};
+use crate::data::{Features, HeadFile, Rows};
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::{FeatureSet, QueryGroups};
 use crate::{Error, Result};
-use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One side, wherever it came from.
 pub(super) struct Side {
     /// `[n, d]`.
-    pub(super) features: Tensor,
+    pub(super) features: Rows,
     pub(super) labels: Vec<usize>,
     /// The rows' ids in their data set.
     pub(super) ids: Vec<usize>,
@@ -40,9 +39,16 @@ pub(super) struct Material {
 }
 
 impl Material {
-    /// Reads features files and, where given, a head file, and checks that they belong together.
-    pub(super) fn open(train: &Path, test: &Path, head: Option<&Path>) -> Result<Self> {
-        let (train, test) = (Features::open(train)?, Features::open(test)?);
+    /// Reads features files and, where given, a head file, and checks that they belong together. Features of more than
+    /// `resident` bytes are mapped where they can be.
+    pub(super) fn open(
+        train: &Path,
+        test: &Path,
+        head: Option<&Path>,
+        resident: Option<u64>,
+    ) -> Result<Self> {
+        let train = Features::open_within(train, resident)?;
+        let test = Features::open_within(test, resident)?;
         check_pair(&train, &test)?;
         let file = head.map(HeadFile::open).transpose()?;
         let mut inputs = vec![input("train", &train), input("test", &test)];

@@ -88,7 +88,7 @@ fn recorded(record: &RunRecord, role: &str) -> Result<Dataset> {
 
 fn side(model: &ResNet, dataset: &Dataset, ids: Vec<usize>) -> Result<Side> {
     Ok(Side {
-        features: features(model, dataset, &ids, &mut |_| {})?,
+        features: features(model, dataset, &ids, &mut |_| {})?.into(),
         labels: ids.iter().map(|&id| dataset.label(id)).collect(),
         ids,
     })

@@ -65,11 +65,16 @@ pub(super) fn describe(plan: &Plan, as_json: bool) -> String {
     if as_json {
         return json!(plan).to_string();
     }
+    let mapped = plan
+        .mapped
+        .iter()
+        .map(|side| format!("{side} features too large for the memory: mapped from their file\n"));
     format!(
-        "solver {}: {}\nsolves for the {} images\n{:.3} TFLOP at {:.0} GFLOP/s: about {:.1} s\nabout {:.2} GiB of memory",
+        "solver {}: {}\nsolves for the {} images\n{}{:.3} TFLOP at {:.0} GFLOP/s: about {:.1} s\nabout {:.2} GiB of memory",
         json!(plan.method).as_str().unwrap_or_default(),
         plan.reason,
         plan.solves_for,
+        mapped.collect::<String>(),
         plan.operations / 1e12,
         plan.rate / 1e9,
         plan.seconds,
@@ -131,6 +136,7 @@ fn results(summary: &RankSummary) -> BTreeMap<&'static str, Value> {
         ("test_accuracy", json!(summary.test_accuracy)),
         ("gradient_norm", json!(summary.gradient_norm)),
         ("solves", json!(solves)),
+        ("resumed", json!(summary.resumed)),
         ("sign", json!(SIGN)),
         ("unit", json!(summary.unit)),
         ("solver", json!(summary.notes)),
@@ -171,6 +177,10 @@ impl Progress for Follower<'_> {
 
     fn scores(&mut self, set: &str, done: usize, total: usize) {
         self.bar.show(set, done, total);
+    }
+
+    fn note(&mut self, text: &str) {
+        eprintln!("ascribe: {text}");
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::data::HeadFile;
 use ::safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use candle_core::DType;
 use ndarray::{Array1, Array2, ShapeBuilder, array};
 use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
 use std::collections::HashMap;
@@ -53,7 +54,7 @@ fn every_container_gives_the_same_set() {
     let folder = tempdir().unwrap();
     let from_npz = Features::open(&npz(&folder, &features(), &array![1i64, 0])).unwrap();
     assert_eq!(
-        from_npz.values.to_vec2::<f32>().unwrap(),
+        from_npz.values.all().unwrap().to_vec2::<f32>().unwrap(),
         [[1.0, 2.0, 3.0], [4.0, 5.0, -6.5]]
     );
     assert_eq!(
@@ -84,7 +85,7 @@ fn fortran_order_reads_as_well() {
     assert_eq!(columns_first, features());
     let set = Features::open(&npz(&folder, &columns_first, &array![1u16, 0])).unwrap();
     assert_eq!(
-        set.values.to_vec2::<f32>().unwrap(),
+        set.values.all().unwrap().to_vec2::<f32>().unwrap(),
         [[1.0, 2.0, 3.0], [4.0, 5.0, -6.5]]
     );
 }

@@ -13,13 +13,12 @@
 //! ã = a·`features`, parameters `[C − 1, d + 1]` row by row.
 
 use super::{HeadInputs, HeadOutputs};
+use crate::data::{RowWriter, Rows};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, MatRef, Par, Side};
-
-/// Rows of features that are converted to f64 at once.
-const ROW_CHUNK: usize = 4096;
+use std::path::Path;
 
 /// The axes; f64 on the host.
 #[derive(Debug, Clone)]
@@ -58,10 +57,25 @@ impl HeadCoordinates {
     ///
     /// # Errors
     /// Another number of features, or a tensor operation failed.
-    pub fn inputs(&self, inputs: &HeadInputs) -> Result<Tensor> {
+    pub fn inputs(&self, inputs: &HeadInputs) -> Result<Rows> {
+        self.inputs_within(inputs, None)
+    }
+
+    /// The same; where the inputs are mapped, in a file in the folder `scratch` instead of in memory.
+    ///
+    /// # Errors
+    /// As for [`HeadCoordinates::inputs`]; the file cannot be written.
+    pub fn inputs_within(&self, inputs: &HeadInputs, scratch: Option<&Path>) -> Result<Rows> {
         let rows = inputs.rows();
         let axes = self.features.to_device(rows.device())?;
-        Ok(rows.matmul(&axes.to_dtype(rows.dtype())?)?)
+        let axes = axes.to_dtype(rows.dtype())?;
+        let dims = (rows.count(), axes.dims()[1]);
+        let scratch = scratch.filter(|_| rows.is_mapped());
+        let mut writer = RowWriter::new(dims, rows.dtype(), rows.device(), scratch)?;
+        for step in rows.steps() {
+            writer.push(&rows.chunk(step)?.matmul(&axes)?)?;
+        }
+        writer.finish()
     }
 
     /// r̃ `[n, C − 1]` in the precision of the outputs.
@@ -106,12 +120,12 @@ fn mean_curvature(columns: &Mat<f64>, probabilities: &Tensor) -> Result<Mat<f64>
 }
 
 /// M, lower triangle.
-fn second_moment(rows: &Tensor) -> Result<Mat<f64>> {
-    let (count, columns) = rows.dims2()?;
+fn second_moment(rows: &Rows) -> Result<Mat<f64>> {
+    let (count, columns) = (rows.count(), rows.columns());
     let mut moment = Mat::<f64>::zeros(columns, columns);
-    for start in (0..count).step_by(ROW_CHUNK) {
-        let height = ROW_CHUNK.min(count - start);
-        let chunk = on_host(&rows.narrow(0, start, height)?)?;
+    for step in rows.steps() {
+        let height = step.len();
+        let chunk = on_host(&rows.chunk(step)?)?;
         let values = chunk.flatten_all()?.to_vec1::<f64>()?;
         // Row-major [height, columns] is column-major [columns, height].
         let chunk = MatRef::from_column_major_slice(&values, columns, height);

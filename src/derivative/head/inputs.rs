@@ -1,23 +1,29 @@
 //! Features as the head sees them: a constant 1 appended for the bias, labels beside them, everything checked once.
 
+use crate::data::Rows;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 
 /// Labelled feature vectors with a constant 1 appended, `[n, d + 1]`.
 #[derive(Debug, Clone)]
 pub struct HeadInputs {
-    rows: Tensor,
+    rows: Rows,
     labels: Vec<usize>,
 }
 
 impl HeadInputs {
-    /// From `[n, d]` features and n labels, in the given precision.
+    /// From `[n, d]` features, a tensor or rows, and n labels, in the given precision.
     ///
     /// # Errors
     /// No rows, another number of labels, or a row with a value that is not finite.
-    pub fn new(features: &Tensor, labels: &[usize], dtype: DType) -> Result<Self> {
-        let Ok((count, columns)) = features.dims2() else {
-            let found = format!("{:?}", features.dims());
+    pub fn new<T>(features: &T, labels: &[usize], dtype: DType) -> Result<Self>
+    where
+        Rows: for<'a> From<&'a T>,
+    {
+        let features = Rows::from(features);
+        let dims = features.dims();
+        let &[count, columns] = &dims[..] else {
+            let found = format!("{dims:?}");
             return Err(Error::mismatch(
                 "features: shape",
                 "[n, d]",
@@ -42,23 +48,24 @@ impl HeadInputs {
                 "give one label for each row",
             ));
         }
-        if let Some(row) = first_row_not_finite(features)? {
-            return Err(Error::NonFinite {
-                what: "features".into(),
-                place: format!("row {row}"),
-                remedy: "remove that row or compute its features again".into(),
-            });
+        for step in features.steps() {
+            let start = step.start;
+            if let Some(row) = first_row_not_finite(&features.chunk(step)?)? {
+                return Err(Error::NonFinite {
+                    what: "features".into(),
+                    place: format!("row {}", start + row),
+                    remedy: "remove that row or compute its features again".into(),
+                });
+            }
         }
-        let features = features.to_dtype(dtype)?;
-        let ones = Tensor::ones((count, 1), dtype, features.device())?;
         Ok(Self {
-            rows: Tensor::cat(&[&features, &ones], 1)?,
+            rows: features.to_dtype(dtype)?.with_constant()?,
             labels: labels.to_vec(),
         })
     }
 
     /// `[n, d + 1]`, the last column 1.
-    pub fn rows(&self) -> &Tensor {
+    pub fn rows(&self) -> &Rows {
         &self.rows
     }
 
@@ -74,7 +81,7 @@ impl HeadInputs {
 
     /// d.
     pub fn feature_count(&self) -> usize {
-        self.rows.dims()[1] - 1
+        self.rows.columns() - 1
     }
 }
 

@@ -175,7 +175,7 @@ fn examples(count: usize, frequency: f64, head: &SoftmaxHead) -> Examples {
     let labels: Vec<usize> = (0..count).map(|row| row * row % 3).collect();
     let ids: Vec<usize> = (0..count).map(|row| 100 + row).collect();
     let set = FeatureSet {
-        features: &wave(count, 4, frequency),
+        features: &wave(count, 4, frequency).into(),
         labels: &labels,
         ids: &ids,
     };

@@ -1,0 +1,154 @@
+//! Products through the fine-tuned blocks against a gradient of the same parameters, f32.
+//!
+//! `cargo bench --bench network -- 5` takes medians over 5 rounds, in which the computations take turns. The network is the
+//! CIFAR ResNet-18 of width 64, random weights, 64 images of 32×32: first the last block and the head (4.7 million
+//! parameters, what lies before them computed once), then all parameters.
+
+use ascribe::derivative::network::{Curvature, Examples, Keeping, Linearisation, Network};
+use ascribe::model::{Blocks, Normalisation, ResNet};
+use candle_core::{DType, Device, Tensor};
+use std::sync::Arc;
+use std::time::Instant;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const IMAGES: usize = 64;
+/// Vectors of a block.
+const BLOCK: usize = 8;
+
+struct Setting {
+    examples: Examples,
+    network: Network,
+    positions: Vec<u32>,
+    vectors: Tensor,
+}
+
+impl Setting {
+    fn new(blocks: Blocks) -> Result<Self> {
+        let model = ResNet::initialise(
+            "cifar-resnet18-w64".parse()?,
+            (0..10).map(|class| class.to_string()).collect(),
+            Normalisation {
+                mean: [0.5; 3],
+                deviation: [0.25; 3],
+            },
+            32,
+            1,
+            &Device::Cpu,
+        )?;
+        let images = Tensor::rand(0f32, 1.0, (IMAGES, 3, 32, 32), &Device::Cpu)?;
+        let labels: Vec<usize> = (0..IMAGES).map(|i| i % 10).collect();
+        let keeping = Keeping::default();
+        let examples = Examples::of_images((&model, blocks), &images, &labels, &keeping)?;
+        let network = Network::new(&model, blocks, &examples)?;
+        let vectors = Tensor::randn(0f32, 1.0, (BLOCK, network.size()), &Device::Cpu)?;
+        Ok(Self {
+            examples,
+            positions: (0..IMAGES as u32).collect(),
+            vectors: vectors.to_dtype(DType::F32)?,
+            network,
+        })
+    }
+
+    fn linearise(&self, gradients: bool) -> Result<Vec<Arc<Linearisation>>> {
+        let passes = self.positions.chunks(self.network.pass_images());
+        let pass = |part| self.network.linearise(&self.examples, part, gradients);
+        Ok(passes
+            .map(|part| Ok(Arc::new(pass(part)?)))
+            .collect::<Result<_>>()?)
+    }
+
+    fn product(
+        &self,
+        curvature: Curvature,
+        parts: &[Arc<Linearisation>],
+        count: usize,
+    ) -> Result<()> {
+        let vectors = self.vectors.narrow(0, 0, count)?;
+        let mut parts = parts.iter().map(|part| Ok(Arc::clone(part)));
+        self.network
+            .curvature_products(curvature, &vectors, &mut parts)?;
+        Ok(())
+    }
+
+    /// Median seconds of each computation.
+    fn measure(&self, rounds: usize) -> Result<Vec<(&'static str, f64)>> {
+        let kept = self.linearise(true)?;
+        let both = [
+            ("Gauss–Newton", Curvature::GaussNewton),
+            ("Hessian", Curvature::Hessian),
+        ];
+        let names = [
+            "gradient",
+            "H v, passes kept",
+            "H v, nothing kept",
+            "H v, one of a block of 8, nothing kept",
+            "G v, passes kept",
+            "G v, nothing kept",
+            "all ⟨∇ℓ_i, v⟩",
+        ];
+        let mut times = vec![Vec::new(); names.len()];
+        let (gauss_newton, hessian) = (both[0].1, both[1].1);
+        for round in 0..=rounds {
+            let mut found = Vec::new();
+            let mut time = |work: &dyn Fn() -> Result<()>| -> Result<()> {
+                let start = Instant::now();
+                work()?;
+                found.push(start.elapsed().as_secs_f64());
+                Ok(())
+            };
+            time(&|| {
+                self.network.gradient(&self.examples, &self.positions)?;
+                Ok(())
+            })?;
+            time(&|| self.product(hessian, &kept, 1))?;
+            time(&|| self.product(hessian, &self.linearise(true)?, 1))?;
+            time(&|| self.product(hessian, &self.linearise(true)?, BLOCK))?;
+            time(&|| self.product(gauss_newton, &kept, 1))?;
+            time(&|| self.product(gauss_newton, &self.linearise(false)?, 1))?;
+            time(&|| {
+                let vector = self.vectors.narrow(0, 0, 1)?;
+                self.network
+                    .example_products(&self.examples, &self.positions, &vector)?;
+                Ok(())
+            })?;
+            found[3] /= BLOCK as f64;
+            // The first round warms up.
+            if round > 0 {
+                times
+                    .iter_mut()
+                    .zip(found)
+                    .for_each(|(times, time)| times.push(time));
+            }
+        }
+        let medians = times.into_iter().map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        });
+        Ok(names.into_iter().zip(medians).collect())
+    }
+}
+
+fn main() -> Result<()> {
+    let number = |argument: String| argument.parse().ok();
+    let rounds: usize = std::env::args().find_map(number).unwrap_or(5).max(1);
+    let only = std::env::args().find(|argument| argument == "last" || argument == "all");
+    println!("| trained | parameters | computation | ms | over a gradient |");
+    println!("|---|---|---|---|---|");
+    for (name, blocks) in [("last", Blocks::Last(1)), ("all", Blocks::All)] {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
+        let setting = Setting::new(blocks)?;
+        let times = setting.measure(rounds)?;
+        for (computation, time) in &times {
+            println!(
+                "| {name} | {} | {computation} | {:.0} | {:.2} |",
+                setting.network.size(),
+                time * 1e3,
+                time / times[0].1
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! A convolution, with a bias where it is the classifier head (a 1×1 kernel on a 1×1 image).
+
+use super::super::buffer::Buffer;
+use super::super::convolution::{Geometry, add_weight_gradient, input_gradient, output};
+use super::super::planes::{PART, Planes, Scalar, Shape};
+use super::{Along, Layer, Site, Slot};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// y = W ∗ x (+ b).
+#[derive(Debug)]
+pub(crate) struct Convolution {
+    pub(crate) geometry: Geometry,
+    /// Place of W in the parameter vector.
+    pub(crate) weight: Range<usize>,
+    /// Place of b.
+    pub(crate) bias: Option<Range<usize>>,
+}
+
+impl Convolution {
+    fn planes<T: Scalar>(&self, values: Buffer<T>) -> Planes<T> {
+        Planes {
+            shape: self.geometry.output(),
+            values,
+        }
+    }
+
+    /// Σ W ∗ x over the terms, + b of the last term's weights.
+    fn sum<T: Scalar>(&self, terms: &[(&Planes<T>, &[T])], bias: &[T]) -> Planes<T> {
+        let images = terms.first().map_or(0, |(x, _)| x.images());
+        let parts: Vec<_> = (terms.iter())
+            .map(|(x, weights)| (&x.values[..], &weights[self.weight.clone()]))
+            .collect();
+        let mut y = output(&self.geometry, images, &parts, None);
+        if let Some(range) = &self.bias {
+            let bias = &bias[range.clone()];
+            y.par_chunks_mut((PART / bias.len()).max(1) * bias.len())
+                .for_each(|y| {
+                    for row in y.chunks_exact_mut(bias.len()) {
+                        row.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
+                    }
+                });
+        }
+        self.planes(y)
+    }
+
+    /// θ̄ = Σ over the terms (x, ȳ), b̄ from `bias`.
+    fn add_parameters<T: Scalar>(
+        &self,
+        terms: &[(&Planes<T>, &Planes<T>)],
+        bias: &Planes<T>,
+        into: &mut [T],
+    ) {
+        let pairs: Vec<_> = (terms.iter())
+            .map(|(x, y)| (&x.values[..], &y.values[..]))
+            .collect();
+        let target = &mut into[self.weight.clone()];
+        add_weight_gradient(&self.geometry, bias.images(), &pairs, target);
+        if let Some(range) = &self.bias {
+            let sums = &mut into[range.clone()];
+            for row in bias.values.chunks_exact(sums.len()) {
+                sums.iter_mut().zip(row).for_each(|(sum, &y)| *sum += y);
+            }
+        }
+    }
+
+    /// x̄ += Σ over the terms (ȳ, W).
+    fn add_input<T: Scalar>(&self, terms: &[(&Planes<T>, &[T])], slot: &mut Slot<T>) {
+        if !slot.wanted {
+            return;
+        }
+        let images = terms.first().map_or(0, |(y, _)| y.images());
+        let parts: Vec<_> = (terms.iter())
+            .map(|(y, weights)| (&y.values[..], &weights[self.weight.clone()]))
+            .collect();
+        let onto = slot.sum.take().map(|sum| sum.values);
+        slot.sum = Some(Planes {
+            shape: self.geometry.input,
+            values: input_gradient(&self.geometry, images, &parts, onto),
+        });
+    }
+}
+
+impl<T: Scalar> Layer<T> for Convolution {
+    fn shape(&self, _inputs: &[Shape]) -> Shape {
+        self.geometry.output()
+    }
+
+    fn value(&self, weights: &[T], inputs: &[&Planes<T>]) -> Planes<T> {
+        self.sum(&[(inputs[0], weights)], weights)
+    }
+
+    fn tangent(&self, site: &Site<T>, along: &Along<T>) -> Planes<T> {
+        let mut terms = vec![(site.inputs[0], along.direction)];
+        if let Some(tangent) = along.tangents[0] {
+            terms.push((tangent, site.weights));
+        }
+        self.sum(&terms, along.direction)
+    }
+
+    fn backward(
+        &self,
+        site: &Site<T>,
+        gradient: &Planes<T>,
+        into: Option<&mut [T]>,
+        slots: &mut [Slot<T>],
+    ) {
+        if let Some(into) = into {
+            self.add_parameters(&[(site.inputs[0], gradient)], gradient, into);
+        }
+        self.add_input(&[(gradient, site.weights)], &mut slots[0]);
+    }
+
+    fn backward_tangent(
+        &self,
+        site: &Site<T>,
+        along: &Along<T>,
+        (gradient, tangent): (&Planes<T>, &Planes<T>),
+        into: &mut [T],
+        slots: &mut [Slot<T>],
+    ) {
+        let mut terms = vec![(site.inputs[0], tangent)];
+        if let Some(input) = along.tangents[0] {
+            terms.push((input, gradient));
+        }
+        self.add_parameters(&terms, tangent, into);
+        let terms = [(tangent, site.weights), (gradient, along.direction)];
+        self.add_input(&terms, &mut slots[0]);
+    }
+
+    fn add_example_products(
+        &self,
+        site: &Site<T>,
+        gradient: &Planes<T>,
+        direction: &[T],
+        sums: &mut [f64],
+    ) {
+        let tangent = self.sum(&[(site.inputs[0], direction)], direction);
+        tangent.add_dots(gradient, sums);
+    }
+}

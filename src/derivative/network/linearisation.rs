@@ -1,0 +1,47 @@
+//! What a pass over fixed images at fixed parameters leaves: everything of a product that no vector changes.
+
+use super::planes::{Planes, Scalar};
+use crate::derivative::head::HeadOutputs;
+
+/// Activations, softmax outputs and, where asked for, output gradients of m images.
+#[derive(Debug)]
+pub struct Linearisation {
+    pub(super) kept: Kept,
+    pub(super) outputs: HeadOutputs,
+}
+
+/// In the network's precision.
+#[derive(Debug)]
+pub(super) enum Kept {
+    F32(Kit<f32>),
+    F64(Kit<f64>),
+}
+
+/// The values of all layers, their gradients (none where they were not asked for), and the softmax's probabilities.
+#[derive(Debug)]
+pub(super) struct Kit<T: Scalar> {
+    pub(super) values: Vec<Planes<T>>,
+    pub(super) gradients: Vec<Planes<T>>,
+}
+
+impl<T: Scalar> Kit<T> {
+    fn bytes(&self) -> usize {
+        let planes = self.values.iter().chain(&self.gradients);
+        planes.map(|planes| planes.values.len()).sum::<usize>() * T::DTYPE.size_in_bytes()
+    }
+}
+
+impl Linearisation {
+    /// Losses, probabilities and predictions, by image.
+    pub fn outputs(&self) -> &HeadOutputs {
+        &self.outputs
+    }
+
+    /// Memory held.
+    pub fn bytes(&self) -> usize {
+        match &self.kept {
+            Kept::F32(kit) => kit.bytes(),
+            Kept::F64(kit) => kit.bytes(),
+        }
+    }
+}

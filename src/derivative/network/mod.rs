@@ -1,0 +1,367 @@
+//! The fine-tuned part of a network as a function of its parameters: gradients, curvature products, per-example products.
+//!
+//! The loss of an image is the cross-entropy ℓ (nats) of the network's logits at its label, batch norm in evaluation mode; θ
+//! are the parameters of the last blocks and the head ([`ParameterSpace`]). Everything before them is frozen and runs once
+//! ([`Examples`]).
+//!
+//! | | |
+//! |---|---|
+//! | [`Network::gradient`] | Σ ∇ℓ_i over images |
+//! | [`Network::example_gradients`] | ∇ℓ_i of each image |
+//! | [`Network::linearise`] | what products over some images share |
+//! | [`Network::curvature_products`] | Σ ∇²ℓ_i v or Σ J_iᵀ (diag π − ππᵀ) J_i v |
+//! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image, no gradient written out |
+//!
+//! # Why not a graph of tensors
+//!
+//! Reverse over forward on a tensor graph repeats the forward pass, its tangent and both backward passes for every vector:
+//! about 8 times a forward pass in convolutions, and a gradient takes 3. But activations and output gradients do not
+//! depend on the vector. Layers written out by hand (value, tangent, backward, tangent of backward; Pearlmutter 1994) share
+//! them between all vectors of a block and, where they fit into memory, between products: 6 are left, 2 times a
+//! gradient, and fewer where few layers are trained. Memory does not grow with the number of products.
+
+mod assembly;
+mod buffer;
+mod convolution;
+mod examples;
+mod layer;
+mod linearisation;
+mod planes;
+mod products;
+mod program;
+mod space;
+mod storage;
+#[cfg(test)]
+mod tests;
+
+pub use examples::{Examples, Keeping};
+pub use linearisation::Linearisation;
+pub use space::{ParameterBlock, ParameterSpace};
+
+use crate::derivative::head::HeadOutputs;
+use crate::model::{Blocks, ResNet};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use linearisation::{Kept, Kit};
+use planes::{Planes, Scalar, Shape};
+use products::Precision;
+use program::Program;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Which matrix stands for the curvature of the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Curvature {
+    /// Jᵀ (diag π − ππᵀ) J, positive semi-definite.
+    GaussNewton,
+    /// All second derivatives; it has negative eigenvalues as a rule.
+    Hessian,
+}
+
+/// Bytes that the activations of the images in one pass may take.
+const PASS_BYTES: usize = 1 << 30;
+/// Most images in one pass.
+const PASS_IMAGES: usize = 64;
+
+/// Images whose squared gradients are held at once; a constant, so that sums run in a fixed order.
+const DIAGONAL_IMAGES: usize = 8;
+
+/// The fine-tuned part of a model.
+pub struct Network {
+    program: Inner,
+    classes: usize,
+}
+
+enum Inner {
+    F32(Program<f32>),
+    F64(Program<f64>),
+}
+
+/// Runs `$body` with `$program` the program in its precision.
+macro_rules! in_precision {
+    ($network:expr, $program:ident => $body:expr) => {
+        match &$network.program {
+            Inner::F32($program) => $body,
+            Inner::F64($program) => $body,
+        }
+    };
+}
+
+impl Precision for f32 {
+    fn kit(linearisation: &Linearisation) -> Option<&Kit<f32>> {
+        match &linearisation.kept {
+            Kept::F32(kit) => Some(kit),
+            Kept::F64(_) => None,
+        }
+    }
+
+    fn keep(kit: Kit<f32>, outputs: HeadOutputs) -> Linearisation {
+        let kept = Kept::F32(kit);
+        Linearisation { kept, outputs }
+    }
+}
+
+impl Precision for f64 {
+    fn kit(linearisation: &Linearisation) -> Option<&Kit<f64>> {
+        match &linearisation.kept {
+            Kept::F64(kit) => Some(kit),
+            Kept::F32(_) => None,
+        }
+    }
+
+    fn keep(kit: Kit<f64>, outputs: HeadOutputs) -> Linearisation {
+        let kept = Kept::F64(kit);
+        Linearisation { kept, outputs }
+    }
+}
+
+impl Network {
+    /// The last `blocks` blocks and the head of `model`, for inputs of the shape of `examples`.
+    ///
+    /// # Errors
+    /// More blocks than the model has, or inputs too small for a kernel.
+    pub fn new(model: &ResNet, blocks: Blocks, examples: &Examples) -> Result<Self> {
+        let first = blocks.first_segment(model.architecture())?;
+        let [height, width, channels] = examples.shape();
+        let input = Shape {
+            height,
+            width,
+            channels,
+        };
+        let program = match assembly::precision(model) {
+            DType::F64 => Inner::F64(assembly::assemble(model, first, input)?),
+            _ => Inner::F32(assembly::assemble(model, first, input)?),
+        };
+        Ok(Self {
+            program,
+            classes: model.classes().len(),
+        })
+    }
+
+    /// The trained tensors in the order of a parameter vector.
+    pub fn space(&self) -> &ParameterSpace {
+        in_precision!(self, program => &program.space)
+    }
+
+    /// p.
+    pub fn size(&self) -> usize {
+        self.space().size()
+    }
+
+    /// The model's precision; vectors are of the same.
+    pub fn dtype(&self) -> DType {
+        match self.program {
+            Inner::F32(_) => DType::F32,
+            Inner::F64(_) => DType::F64,
+        }
+    }
+
+    /// C.
+    pub fn class_count(&self) -> usize {
+        self.classes
+    }
+
+    /// θ, `[p]`.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn parameters(&self) -> Result<Tensor> {
+        in_precision!(self, program => {
+            Ok(Tensor::from_slice(&program.parameters, self.size(), &Device::Cpu)?)
+        })
+    }
+
+    /// Moves θ to `parameters` `[p]`.
+    ///
+    /// # Errors
+    /// Another size or precision.
+    pub fn set_parameters(&mut self, parameters: &Tensor) -> Result<()> {
+        fn set<T: Precision>(program: &mut Program<T>, parameters: &Tensor) -> Result<()> {
+            let rows = parameters.unsqueeze(0)?;
+            program.weights = program.directions(&rows)?.remove(0);
+            program.parameters = rows.flatten_all()?.to_vec1()?;
+            Ok(())
+        }
+        match &mut self.program {
+            Inner::F32(program) => set(program, parameters),
+            Inner::F64(program) => set(program, parameters),
+        }
+    }
+
+    /// Images that go through one pass together, so that what is held stays within memory.
+    pub fn pass_images(&self) -> usize {
+        in_precision!(self, program => {
+            // Values, their gradients, and their tangents.
+            let bytes = 3 * program.elements_per_image() * self.dtype().size_in_bytes();
+            (PASS_BYTES / bytes.max(1)).clamp(1, PASS_IMAGES)
+        })
+    }
+
+    /// Bytes of a linearisation, per image.
+    pub fn linearisation_bytes(&self, gradients: bool) -> usize {
+        in_precision!(self, program => {
+            let planes = if gradients { 2 } else { 1 };
+            planes * program.elements_per_image() * self.dtype().size_in_bytes()
+        })
+    }
+
+    /// Losses, probabilities and predictions of the images at `positions`.
+    ///
+    /// # Errors
+    /// Examples of another shape, precision or with other classes, or a position out of range.
+    pub fn outputs(&self, examples: &Examples, positions: &[u32]) -> Result<Vec<HeadOutputs>> {
+        let passes = positions.chunks(self.pass_images());
+        passes
+            .map(|pass| Ok(self.linearise(examples, pass, false)?.outputs))
+            .collect()
+    }
+
+    /// Σ ∇ℓ_i over the images at `positions`, `[p]`, and their mean loss.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`], or no positions.
+    pub fn gradient(&self, examples: &Examples, positions: &[u32]) -> Result<(Tensor, f64)> {
+        in_precision!(self, program => {
+            let mut sum = buffer::Buffer::zeros(program.space.inner_size());
+            let mut loss = 0.0;
+            for pass in positions.chunks(self.pass_images()) {
+                let (input, labels) = self.read(program, examples, pass)?;
+                let outputs = program.add_gradient((input, &labels), &mut sum)?;
+                loss += outputs.losses.iter().sum::<f64>();
+            }
+            let sum = program.space.outward(&sum);
+            let sum = Tensor::from_slice(&sum, self.size(), &Device::Cpu)?;
+            Ok((sum, loss / positions.len().max(1) as f64))
+        })
+    }
+
+    /// ∇ℓ_i of each image at `positions`, `[m, p]`.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`].
+    pub fn example_gradients(&self, examples: &Examples, positions: &[u32]) -> Result<Tensor> {
+        in_precision!(self, program => {
+            let row = |&position: &u32| {
+                let mut row = buffer::Buffer::zeros(program.space.inner_size());
+                let (input, labels) = self.read(program, examples, &[position])?;
+                program.add_gradient((input, &labels), &mut row)?;
+                Ok(program.space.outward(&row).to_vec())
+            };
+            let rows: Vec<_> = positions.par_iter().map(row).collect::<Result<_>>()?;
+            let shape = (positions.len(), self.size());
+            Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
+        })
+    }
+
+    /// What products over the images at `positions` share; `gradients` are needed for Hessian and per-example products,
+    /// not for Gauss–Newton ones. At most [`Network::pass_images`] images at once keep memory in bounds.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`].
+    pub fn linearise(
+        &self,
+        examples: &Examples,
+        positions: &[u32],
+        gradients: bool,
+    ) -> Result<Linearisation> {
+        in_precision!(self, program => {
+            let (input, labels) = self.read(program, examples, positions)?;
+            program.linearise((input, &labels), gradients)
+        })
+    }
+
+    /// Σ over the images of all `parts`, one product for every row of `vectors` `[k, p]`; no mean, no L2 term.
+    ///
+    /// # Errors
+    /// Vectors of another size or precision, or linearisations without gradients where they are needed.
+    pub fn curvature_products(
+        &self,
+        curvature: Curvature,
+        vectors: &Tensor,
+        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
+    ) -> Result<Tensor> {
+        in_precision!(self, program => program.curvature_products(curvature, vectors, parts))
+    }
+
+    /// ⟨∇ℓ_i, v⟩ for every row v of `vectors` `[k, p]` and image i at `positions`, `[k, m]` in f64.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`], or vectors of another size or precision.
+    pub fn example_products(
+        &self,
+        examples: &Examples,
+        positions: &[u32],
+        vectors: &Tensor,
+    ) -> Result<Tensor> {
+        in_precision!(self, program => {
+            let directions = program.directions(vectors)?;
+            let mut rows = vec![Vec::with_capacity(positions.len()); directions.len()];
+            for pass in positions.chunks(self.pass_images()) {
+                let part = self.linearise(examples, pass, true)?;
+                let products = program.direction_products(&part, &directions)?;
+                rows.iter_mut().zip(products).for_each(|(row, part)| row.extend(part));
+            }
+            let shape = (directions.len(), positions.len());
+            Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
+        })
+    }
+
+    /// Adds Σ_i Σ_c π_ic (∇ℓ_i(c))² to `sums` `[p]`, ℓ_i(c) the loss of image i at the label c: the diagonal of the
+    /// Gauss–Newton matrix, since (diag π − ππᵀ) = Σ_c π_c (π − e_c)(π − e_c)ᵀ.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`].
+    pub fn add_gauss_newton_diagonal(
+        &self,
+        examples: &Examples,
+        positions: &[u32],
+        sums: &mut [f64],
+    ) -> Result<()> {
+        in_precision!(self, program => {
+            for pass in positions.chunks(DIAGONAL_IMAGES) {
+                let squares = |&position: &u32| {
+                    let (input, _) = self.read(program, examples, &[position])?;
+                    program.squared_gradients(input)
+                };
+                let rows: Vec<_> = pass.par_iter().map(squares).collect::<Result<_>>()?;
+                for row in rows {
+                    sums.iter_mut().zip(row).for_each(|(sum, square)| *sum += square);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The activations at `positions`, if they fit the program.
+    fn read<T: Scalar>(
+        &self,
+        program: &Program<T>,
+        examples: &Examples,
+        positions: &[u32],
+    ) -> Result<(Planes<T>, Vec<usize>)> {
+        let Shape {
+            height,
+            width,
+            channels,
+        } = program.input;
+        if examples.shape() != [height, width, channels] || examples.dtype() != self.dtype() {
+            return Err(Error::mismatch(
+                "activations of the frozen layers",
+                format!("{height} × {width} × {channels} of {:?}", self.dtype()),
+                format!("{:?} of {:?}", examples.shape(), examples.dtype()),
+                "compute them with the same model and blocks",
+            ));
+        }
+        let (input, labels) = examples.read(positions)?;
+        match labels.iter().position(|&label| label >= self.classes) {
+            None => Ok((input, labels)),
+            Some(index) => Err(Error::mismatch(
+                format!("label of image {}", positions[index]),
+                format!("a class below {}", self.classes),
+                labels[index],
+                "use the labels that this model was trained on",
+            )),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Products of the loss's derivatives with vectors, in one precision.
+//!
+//! With the logits z(θ) of an image, π their softmax and J = ∂z/∂θ, along a direction v: ż = J v is the tangent of the
+//! logits, and the derivative of the logits' gradient π − e_y is s = (diag π − ππᵀ) ż. Then
+//!
+//! - Gauss–Newton: Jᵀ s, one ordinary backward pass;
+//! - Hessian: the tangent of the backward pass, seeded with s.
+//!
+//! Cost in units of one forward pass, convolutions counted: a gradient 3 (values, and in the backward pass two products for
+//! each layer). At a linearisation, a Hessian product 6 (two terms in each of three roles), a Gauss–Newton product 4, all
+//! ⟨∇ℓ_i, v⟩ 1; a linearisation itself 1, with output gradients 2. The first trained layer is cheaper throughout, as nothing
+//! is passed to its input.
+
+use super::buffer::Buffer;
+use super::linearisation::Kit;
+use super::planes::{Planes, Scalar};
+use super::program::Program;
+use super::{Curvature, Linearisation};
+use crate::derivative::head::HeadOutputs;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+
+/// A program whose linearisations are of its own precision.
+pub(super) trait Precision: Scalar {
+    fn kit(linearisation: &Linearisation) -> Option<&Kit<Self>>;
+    fn keep(kit: Kit<Self>, outputs: HeadOutputs) -> Linearisation;
+}
+
+fn kit_of<T: Precision>(linearisation: &Linearisation) -> Result<&Kit<T>> {
+    T::kit(linearisation).ok_or_else(|| {
+        Error::mismatch(
+            "linearisation",
+            "the network's precision",
+            "another one",
+            "linearise the same network",
+        )
+    })
+}
+
+impl<T: Precision> Program<T> {
+    fn outputs(&self, logits: &Planes<T>, labels: &[usize]) -> Result<HeadOutputs> {
+        let shape = (logits.images(), logits.shape.channels);
+        let logits = Tensor::from_slice(&logits.values, shape, &Device::Cpu)?;
+        HeadOutputs::from_logits(&logits, labels)
+    }
+
+    fn logits_planes(&self, values: &Tensor, like: &Planes<T>) -> Result<Planes<T>> {
+        Ok(Planes {
+            shape: like.shape,
+            values: values.flatten_all()?.to_vec1()?.into(),
+        })
+    }
+
+    /// A linearisation, with output gradients where `gradients`.
+    pub(super) fn linearise(
+        &self,
+        (input, labels): (Planes<T>, &[usize]),
+        gradients: bool,
+    ) -> Result<Linearisation> {
+        let values = self.values(input);
+        let logits = &values[values.len() - 1];
+        let outputs = self.outputs(logits, labels)?;
+        let gradients = match gradients {
+            true => self.gradients(&values, self.logits_planes(&outputs.residuals, logits)?),
+            false => Vec::new(),
+        };
+        Ok(T::keep(Kit { values, gradients }, outputs))
+    }
+
+    /// Adds Σ ∇ℓ to `into`; the losses and predictions.
+    pub(super) fn add_gradient(
+        &self,
+        (input, labels): (Planes<T>, &[usize]),
+        into: &mut [T],
+    ) -> Result<HeadOutputs> {
+        let values = self.values(input);
+        let logits = &values[values.len() - 1];
+        let outputs = self.outputs(logits, labels)?;
+        let seed = self.logits_planes(&outputs.residuals, logits)?;
+        self.pull_back(&values, seed, into);
+        Ok(outputs)
+    }
+
+    /// The rows of `vectors` `[k, p]` as directions.
+    pub(super) fn directions(&self, vectors: &Tensor) -> Result<Vec<Buffer<T>>> {
+        let (_, size) = vectors.dims2()?;
+        if size != self.space.size() || vectors.dtype() != T::DTYPE {
+            return Err(Error::mismatch(
+                "vectors",
+                format!("{} numbers of {:?}", self.space.size(), T::DTYPE),
+                format!("{size} of {:?}", vectors.dtype()),
+                "use vectors over the network's own parameters",
+            ));
+        }
+        let values = vectors.flatten_all()?.to_vec1::<T>()?;
+        let rows = values.chunks_exact(size.max(1));
+        Ok(rows.map(|row| self.space.inward(row)).collect())
+    }
+
+    /// Σ over the images of all linearisations, for every row of `vectors` `[k, p]`.
+    pub(super) fn curvature_products(
+        &self,
+        curvature: Curvature,
+        vectors: &Tensor,
+        parts: &mut dyn Iterator<Item = Result<std::sync::Arc<Linearisation>>>,
+    ) -> Result<Tensor> {
+        let directions = self.directions(vectors)?;
+        let zeros = |_| Buffer::zeros(self.space.inner_size());
+        let mut sums: Vec<_> = (0..directions.len()).map(zeros).collect();
+        for part in parts {
+            let part = part?;
+            for (direction, sum) in directions.iter().zip(&mut sums) {
+                self.add_product(curvature, &part, direction, sum)?;
+            }
+        }
+        let mut rows = Vec::with_capacity(directions.len() * self.space.size());
+        for sum in &sums {
+            rows.extend_from_slice(&self.space.outward(sum));
+        }
+        Ok(Tensor::from_vec(rows, vectors.shape(), &Device::Cpu)?)
+    }
+
+    fn add_product(
+        &self,
+        curvature: Curvature,
+        part: &Linearisation,
+        direction: &[T],
+        into: &mut [T],
+    ) -> Result<()> {
+        let kit = kit_of::<T>(part)?;
+        let mut tangents = self.tangents(&kit.values, direction);
+        let logits = tangents.pop().flatten();
+        let Some(logits) = logits else { return Ok(()) };
+        let seed = softmax_curvature(&part.outputs, logits)?;
+        match curvature {
+            Curvature::GaussNewton => self.pull_back(&kit.values, seed, into),
+            Curvature::Hessian => {
+                let state = (&kit.values[..], gradients_of(kit)?);
+                self.pull_back_tangent(state, (&tangents, direction), seed, into);
+            }
+        }
+        Ok(())
+    }
+
+    /// Σ_c π_c (∇ℓ(c))² of one image, `[p]` in f64.
+    pub(super) fn squared_gradients(&self, input: Planes<T>) -> Result<Vec<f64>> {
+        let values = self.values(input);
+        let logits = &values[values.len() - 1];
+        let classes = logits.shape.channels;
+        let mut squares = vec![0.0; self.space.size()];
+        for class in 0..classes {
+            let outputs = self.outputs(logits, &[class])?;
+            let weight = outputs.probabilities.flatten_all()?.to_vec1::<T>()?[class].to_f64();
+            let seed = self.logits_planes(&outputs.residuals, logits)?;
+            let mut gradient = Buffer::zeros(self.space.inner_size());
+            self.pull_back(&values, seed, &mut gradient);
+            for (sum, value) in squares.iter_mut().zip(&*self.space.outward(&gradient)) {
+                *sum += weight * value.to_f64() * value.to_f64();
+            }
+        }
+        Ok(squares)
+    }
+
+    /// ⟨∇ℓ_i, v⟩ `[k, m]` for every direction and image.
+    pub(super) fn direction_products(
+        &self,
+        part: &Linearisation,
+        directions: &[Buffer<T>],
+    ) -> Result<Vec<Vec<f64>>> {
+        let kit = kit_of::<T>(part)?;
+        let state = (&kit.values[..], gradients_of(kit)?);
+        let product = |direction: &Buffer<T>| self.example_products(state, direction);
+        Ok(directions.iter().map(product).collect())
+    }
+}
+
+fn gradients_of<T: Scalar>(kit: &Kit<T>) -> Result<&[Planes<T>]> {
+    if kit.gradients.is_empty() {
+        return Err(Error::mismatch(
+            "linearisation",
+            "output gradients",
+            "none",
+            "linearise with gradients",
+        ));
+    }
+    Ok(&kit.gradients)
+}
+
+/// (diag π − ππᵀ) ż for every image, in f64. ż is shifted to 0 at the most probable class, which the matrix does not see, so
+/// that no difference of nearly equal numbers is left where one π is close to 1.
+fn softmax_curvature<T: Scalar>(
+    outputs: &HeadOutputs,
+    mut directions: Planes<T>,
+) -> Result<Planes<T>> {
+    let probabilities = outputs.probabilities.flatten_all()?.to_vec1::<T>()?;
+    let classes = directions.shape.channels;
+    let number = <T as candle_core::WithDType>::from_f64;
+    let rows = directions.values.chunks_exact_mut(classes);
+    let images = rows.zip(probabilities.chunks_exact(classes));
+    for ((row, weights), &top) in images.zip(&outputs.predictions) {
+        let shift = row[top].to_f64();
+        let pairs = row.iter().zip(weights);
+        let mean: f64 = pairs
+            .map(|(z, weight)| weight.to_f64() * (z.to_f64() - shift))
+            .sum();
+        for (z, weight) in row.iter_mut().zip(weights) {
+            *z = number(weight.to_f64() * (z.to_f64() - shift - mean));
+        }
+    }
+    Ok(directions)
+}

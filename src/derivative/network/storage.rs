@@ -1,0 +1,112 @@
+//! Rows of numbers in memory, or in a scratch file where they are too many.
+
+use super::examples::Keeping;
+use super::planes::Scalar;
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// Numbers of one precision, appended once and read by rows.
+#[derive(Debug)]
+pub(super) enum Storage {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    /// Little-endian numbers; the file has no name any more, so that it goes with the process.
+    File {
+        file: Mutex<File>,
+        folder: PathBuf,
+    },
+}
+
+impl Storage {
+    /// For `bytes` in all.
+    pub(super) fn new(dtype: DType, bytes: u64, keeping: &Keeping) -> Result<Self> {
+        if bytes > keeping.memory {
+            let file = tempfile::tempfile_in(&keeping.folder)
+                .map_err(Error::io(&keeping.folder, "create a scratch file in"))?;
+            return Ok(Self::File {
+                file: Mutex::new(file),
+                folder: keeping.folder.clone(),
+            });
+        }
+        Ok(match dtype {
+            DType::F64 => Self::F64(Vec::new()),
+            _ => Self::F32(Vec::new()),
+        })
+    }
+
+    pub(super) fn is_on_disk(&self) -> bool {
+        matches!(self, Self::File { .. })
+    }
+
+    /// Appends a vector; `place` says which image one of its elements belongs to.
+    pub(super) fn push(&mut self, values: &Tensor, place: impl Fn(usize) -> usize) -> Result<()> {
+        let finite = |not: Option<usize>| match not {
+            None => Ok(()),
+            Some(index) => Err(Error::NonFinite {
+                what: "activations of the frozen layers".into(),
+                place: format!("image {}", place(index)),
+                remedy: "look at that image and at the model's weights".into(),
+            }),
+        };
+        match values.dtype() {
+            DType::F64 => {
+                let values = values.to_vec1::<f64>()?;
+                finite(values.iter().position(|value| !value.is_finite()))?;
+                self.append(&values)
+            }
+            _ => {
+                let values = values.to_vec1::<f32>()?;
+                finite(values.iter().position(|value| !value.is_finite()))?;
+                self.append(&values)
+            }
+        }
+    }
+
+    fn append<T: Scalar>(&mut self, values: &[T]) -> Result<()> {
+        if let Some(kept) = T::kept_mut(self) {
+            kept.extend_from_slice(values);
+            return Ok(());
+        }
+        let Self::File { file, folder } = self else {
+            return Err(other_precision());
+        };
+        let bytes = T::to_bytes(values);
+        let mut file = file.lock().unwrap_or_else(|broken| broken.into_inner());
+        file.write_all(&bytes)
+            .map_err(Error::io(folder, "write a scratch file in"))
+    }
+
+    /// The rows at `positions`, each of `size` numbers.
+    pub(super) fn read<T: Scalar>(&self, positions: &[u32], size: usize) -> Result<Vec<T>> {
+        if let Some(kept) = T::kept(self) {
+            let row = |&position: &u32| &kept[position as usize * size..][..size];
+            return Ok(positions.iter().flat_map(row).copied().collect());
+        }
+        let Self::File { file, folder } = self else {
+            return Err(other_precision());
+        };
+        let mut file = file.lock().unwrap_or_else(|broken| broken.into_inner());
+        let mut bytes = vec![0; size * T::DTYPE.size_in_bytes()];
+        let mut values = Vec::with_capacity(positions.len() * size);
+        for &position in positions {
+            file.seek(SeekFrom::Start(u64::from(position) * bytes.len() as u64))
+                .and_then(|_| file.read_exact(&mut bytes))
+                .map_err(Error::io(folder, "read a scratch file in"))?;
+            T::extend_from_bytes(&bytes, &mut values);
+        }
+        Ok(values)
+    }
+}
+
+fn other_precision() -> Error {
+    Error::mismatch(
+        "activations of the frozen layers",
+        "the network's precision",
+        "another one",
+        "compute them with the same model",
+    )
+}

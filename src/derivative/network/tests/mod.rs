@@ -1,0 +1,374 @@
+//! The products against a graph of tensors, explicit Jacobians and plain loops, f64 and f32.
+
+mod dual;
+
+use super::*;
+use crate::model::Normalisation;
+use dual::Oracle;
+use std::collections::BTreeMap;
+
+/// Smooth numbers without symmetry.
+fn numbers(phase: f64, shape: &[usize]) -> Tensor {
+    let values: Vec<f64> = (0..shape.iter().product())
+        .map(|i| (phase + 1.7 * i as f64 + 0.003 * ((i * i) % 7919) as f64).sin())
+        .collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// A network with weights and statistics that are not those of a fresh one, f64.
+fn model(architecture: &str, side: usize) -> ResNet {
+    let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+    let normalisation = Normalisation {
+        mean: [0.4, 0.5, 0.6],
+        deviation: [0.2, 0.3, 0.25],
+    };
+    let fresh = ResNet::initialise(
+        architecture.parse().unwrap(),
+        classes.clone(),
+        normalisation,
+        side,
+        7,
+        &Device::Cpu,
+    )
+    .unwrap();
+    let moved = |(index, (name, tensor)): (usize, (&String, &Tensor))| {
+        let tensor = tensor.to_dtype(DType::F64).unwrap();
+        let wave = numbers(index as f64, tensor.dims());
+        let tensor = match tensor.dims().len() {
+            1 if name.ends_with("running_var") => (wave * 0.5).unwrap().exp().unwrap(),
+            1 => (tensor + (wave * 0.3).unwrap()).unwrap(),
+            _ => tensor,
+        };
+        (name.clone(), tensor)
+    };
+    let tensors: BTreeMap<_, _> = fresh.tensors().iter().enumerate().map(moved).collect();
+    let architecture = fresh.architecture().clone();
+    ResNet::new(architecture, classes, normalisation, side, tensors).unwrap()
+}
+
+const LABELS: [usize; 5] = [1, 3, 0, 2, 3];
+
+fn images(side: usize) -> Tensor {
+    let wave = numbers(0.4, &[LABELS.len(), 3, side, side]);
+    ((wave + 1.0).unwrap() * 0.5).unwrap()
+}
+
+fn examples(model: &ResNet, blocks: Blocks, side: usize) -> Examples {
+    let images = images(side);
+    Examples::of_images((model, blocks), &images, &LABELS, &Keeping::default()).unwrap()
+}
+
+fn row(tensor: &Tensor) -> Vec<f64> {
+    let tensor = tensor.to_dtype(DType::F64).unwrap();
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The largest difference over the largest element.
+#[track_caller]
+fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+    let error = (found.iter().zip(expected)).fold(0.0f64, |a, (f, e)| a.max((f - e).abs()));
+    assert!(
+        error <= tolerance * largest,
+        "{what}: off by {error:e} of {largest:e}"
+    );
+}
+
+/// The input of the trained part as the oracle takes it, `[m, C, H, W]` or `[m, d]`.
+fn input(model: &ResNet, first: usize, side: usize) -> Tensor {
+    let images = images(side);
+    match first {
+        0 => model.normalise(&images).unwrap(),
+        _ => {
+            let mut pass = crate::model::Pass::evaluation();
+            model.prefix(first, &images, &mut pass).unwrap()
+        }
+    }
+}
+
+fn oracle_labels() -> Vec<u32> {
+    LABELS.iter().map(|&label| label as u32).collect()
+}
+
+fn along(network: &Network, vector: &Tensor) -> BTreeMap<String, Tensor> {
+    let part = |block: &ParameterBlock| {
+        let part = vector
+            .narrow(0, block.range.start, block.range.len())
+            .unwrap();
+        (
+            block.name.clone(),
+            part.reshape(block.shape.clone()).unwrap(),
+        )
+    };
+    network.space().blocks().iter().map(part).collect()
+}
+
+/// One product over all examples.
+fn product(network: &Network, examples: &Examples, kind: Curvature, vector: &Tensor) -> Vec<f64> {
+    let positions: Vec<u32> = (0..LABELS.len() as u32).collect();
+    let hessian = kind == Curvature::Hessian;
+    // Uneven parts.
+    let parts: Vec<_> = [&positions[..3], &positions[3..]]
+        .map(|part| {
+            Ok(Arc::new(
+                network.linearise(examples, part, hessian).unwrap(),
+            ))
+        })
+        .into();
+    let rows = vector.unsqueeze(0).unwrap();
+    row(&network
+        .curvature_products(kind, &rows, &mut parts.into_iter())
+        .unwrap())
+}
+
+const CHOICES: [(&str, Blocks); 5] = [
+    ("cifar-resnet8-w2", Blocks::Last(0)),
+    ("cifar-resnet8-w2", Blocks::Last(1)),
+    ("cifar-resnet8-w2", Blocks::Last(3)),
+    ("cifar-resnet8-w2", Blocks::All),
+    ("cifar-resnet14-w2", Blocks::Last(1)),
+];
+const SIDE: usize = 9;
+
+#[test]
+fn gradients_and_hessian_products_are_those_of_a_tensor_graph() {
+    for (architecture, blocks) in CHOICES {
+        let model = model(architecture, SIDE);
+        let examples = examples(&model, blocks, SIDE);
+        let network = Network::new(&model, blocks, &examples).unwrap();
+        let first = blocks.first_segment(model.architecture()).unwrap();
+        let mut oracle = Oracle::new(&model, first);
+        let names: Vec<_> = network.space().blocks().iter().map(|b| &b.name).collect();
+        assert_eq!(names, oracle.variables.keys().collect::<Vec<_>>());
+
+        let (input, labels) = (input(&model, first, SIDE), oracle_labels());
+        let what = format!("{architecture} {blocks}");
+        let (gradient, _) = network.gradient(&examples, &[0, 1, 2, 3, 4]).unwrap();
+        let expected = oracle.gradient(&input, &labels);
+        assert_close(&what, &row(&gradient), &expected, 1e-12);
+
+        let vector = numbers(0.9, &[network.size()]);
+        oracle.direction = along(&network, &vector);
+        let expected = oracle.hessian_product(&input, &labels);
+        let found = product(&network, &examples, Curvature::Hessian, &vector);
+        assert_close(&what, &found, &expected, 1e-11);
+    }
+}
+
+#[test]
+fn dense_matrices_are_those_of_explicit_jacobians_and_of_a_tensor_graph() {
+    let (model, blocks) = (model("cifar-resnet8-w1", 6), Blocks::Last(2));
+    let examples = examples(&model, blocks, 6);
+    let network = Network::new(&model, blocks, &examples).unwrap();
+    let first = blocks.first_segment(model.architecture()).unwrap();
+    let (input, labels) = (input(&model, first, 6), oracle_labels());
+    let size = network.size();
+    let mut oracle = Oracle::new(&model, first);
+
+    let mut dense = vec![vec![0.0; size]; size];
+    for image in 0..LABELS.len() {
+        let (jacobian, p) = oracle.jacobian(&input.narrow(0, image, 1).unwrap());
+        for (c, left) in jacobian.iter().enumerate() {
+            for (e, right) in jacobian.iter().enumerate() {
+                let weight = f64::from(u8::from(c == e)) * p[c] - p[c] * p[e];
+                for (line, l) in dense.iter_mut().zip(left) {
+                    line.iter_mut()
+                        .zip(right)
+                        .for_each(|(sum, r)| *sum += weight * l * r);
+                }
+            }
+        }
+    }
+    let mut columns = [const { Vec::new() }; 3];
+    for index in 0..size {
+        let mut unit = vec![0.0; size];
+        unit[index] = 1.0;
+        let unit = Tensor::from_vec(unit, size, &Device::Cpu).unwrap();
+        oracle.direction = along(&network, &unit);
+        for (all, column) in columns.iter_mut().zip([
+            product(&network, &examples, Curvature::GaussNewton, &unit),
+            product(&network, &examples, Curvature::Hessian, &unit),
+            oracle.hessian_product(&input, &labels),
+        ]) {
+            all.extend(column);
+        }
+    }
+    let [gauss_newton, hessian, expected] = columns;
+    assert_close("G", &gauss_newton, &dense.concat(), 1e-11);
+    assert_close("H", &hessian, &expected, 1e-11);
+}
+
+#[test]
+fn both_curvatures_are_symmetric_and_the_head_alone_has_one() {
+    for (architecture, blocks) in CHOICES {
+        let model = model(architecture, SIDE);
+        let examples = examples(&model, blocks, SIDE);
+        let network = Network::new(&model, blocks, &examples).unwrap();
+        let (u, v) = (
+            numbers(0.2, &[network.size()]),
+            numbers(0.7, &[network.size()]),
+        );
+        let inner = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let mut products = Vec::new();
+        for kind in [Curvature::GaussNewton, Curvature::Hessian] {
+            let hv = product(&network, &examples, kind, &v);
+            let hu = product(&network, &examples, kind, &u);
+            let (uhv, vhu) = (inner(&row(&u), &hv), inner(&row(&v), &hu));
+            let scale = inner(&hv, &hv).sqrt() * inner(&row(&u), &row(&u)).sqrt();
+            assert!((uhv - vhu).abs() < 1e-13 * scale, "{blocks}: {uhv}, {vhu}");
+            assert!(kind == Curvature::Hessian || inner(&row(&v), &hv) > 0.0);
+            products.push(hv);
+        }
+        if blocks == Blocks::Last(0) {
+            assert_close("the head", &products[0], &products[1], 1e-12);
+        }
+    }
+}
+
+#[test]
+fn example_products_are_an_explicit_loop() {
+    for (architecture, blocks) in CHOICES {
+        let model = model(architecture, SIDE);
+        let examples = examples(&model, blocks, SIDE);
+        let network = Network::new(&model, blocks, &examples).unwrap();
+        let vectors = numbers(0.3, &[3, network.size()]);
+        let positions = [4, 0, 2, 1];
+        let gradients = network.example_gradients(&examples, &positions).unwrap();
+        for (index, &position) in positions.iter().enumerate() {
+            let (alone, _) = network.gradient(&examples, &[position]).unwrap();
+            let found = gradients.narrow(0, index, 1).unwrap();
+            assert_close("a gradient", &row(&found), &row(&alone), 1e-13);
+        }
+        let expected = vectors.matmul(&gradients.t().unwrap()).unwrap();
+        let found = network
+            .example_products(&examples, &positions, &vectors)
+            .unwrap();
+        assert_eq!(found.dims(), [3, 4]);
+        assert_close("products", &row(&found), &row(&expected), 1e-12);
+    }
+}
+
+#[test]
+fn single_precision_is_close_to_double() {
+    for (architecture, blocks) in CHOICES {
+        let double = model(architecture, SIDE);
+        let single = double.to_dtype(DType::F32).unwrap();
+        let sides = [&double, &single].map(|model| {
+            let examples = examples(model, blocks, SIDE);
+            let network = Network::new(model, blocks, &examples).unwrap();
+            let vector = numbers(0.5, &[network.size()])
+                .to_dtype(network.dtype())
+                .unwrap();
+            let (gradient, _) = network.gradient(&examples, &[0, 1, 2, 3, 4]).unwrap();
+            let [g, h] = [Curvature::GaussNewton, Curvature::Hessian]
+                .map(|kind| product(&network, &examples, kind, &vector));
+            [row(&gradient), g, h]
+        });
+        for (double, single) in sides[0].iter().zip(&sides[1]) {
+            assert_close(&format!("{architecture} {blocks}"), single, double, 1e-5);
+        }
+    }
+}
+
+/// The stem of ImageNet models, with its pool, and bottlenecks: differences of gradients along a direction, at a step so
+/// small that next to no rectifier changes sides.
+#[test]
+fn hessian_products_of_every_layer_kind_are_differences_of_gradients() {
+    for (architecture, side) in [("resnet18", 20), ("resnet50", 33)] {
+        let model = model(architecture, side);
+        let examples = examples(&model, Blocks::All, side);
+        let mut network = Network::new(&model, Blocks::All, &examples).unwrap();
+        let parameters = network.parameters().unwrap();
+        let vector = (numbers(0.8, &[network.size()]) * 0.05).unwrap();
+        let found = {
+            let part = network.linearise(&examples, &[0], true).unwrap();
+            let rows = vector.unsqueeze(0).unwrap();
+            let mut parts = [Ok(Arc::new(part))].into_iter();
+            let kind = Curvature::Hessian;
+            row(&network.curvature_products(kind, &rows, &mut parts).unwrap())
+        };
+        let step = 1e-8;
+        let sides = [step, -step].map(|step| {
+            let moved = (&parameters + (&vector * step).unwrap()).unwrap();
+            network.set_parameters(&moved).unwrap();
+            row(&network.gradient(&examples, &[0]).unwrap().0)
+        });
+        let pairs = sides[0].iter().zip(&sides[1]);
+        let expected: Vec<f64> = pairs.map(|(a, b)| (a - b) / (2.0 * step)).collect();
+        assert_close(architecture, &found, &expected, 1e-4);
+    }
+}
+
+#[test]
+fn activations_on_disk_are_those_in_memory() {
+    let model = model("cifar-resnet8-w2", SIDE);
+    for dtype in [DType::F32, DType::F64] {
+        let model = model.to_dtype(dtype).unwrap();
+        let blocks = Blocks::Last(1);
+        let folder = tempfile::tempdir().unwrap();
+        let [memory, disk] = [u64::MAX, 0].map(|memory| {
+            let keeping = Keeping {
+                memory,
+                folder: folder.path().to_path_buf(),
+            };
+            Examples::of_images((&model, blocks), &images(SIDE), &LABELS, &keeping).unwrap()
+        });
+        assert!(disk.is_on_disk() && !memory.is_on_disk());
+        let network = Network::new(&model, blocks, &memory).unwrap();
+        let gradients =
+            [&memory, &disk].map(|examples| row(&network.gradient(examples, &[3, 1]).unwrap().0));
+        assert_eq!(gradients[0], gradients[1]);
+        // Nothing stays behind.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+    let keeping = Keeping {
+        memory: 0,
+        folder: "no/such/folder".into(),
+    };
+    let message = Examples::of_images((&model, Blocks::All), &images(SIDE), &LABELS, &keeping)
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("no/such/folder"), "{message}");
+}
+
+#[test]
+fn input_that_does_not_fit_is_refused() {
+    let (model, blocks) = (model("cifar-resnet8-w2", SIDE), Blocks::Last(1));
+    let examples = examples(&model, blocks, SIDE);
+    let network = Network::new(&model, blocks, &examples).unwrap();
+    let refused = |result: crate::Result<Tensor>, part: &str| {
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    };
+    refused(
+        network.gradient(&examples, &[5]).map(|it| it.0),
+        "below 5, found 5",
+    );
+    let short = Tensor::zeros((1, 3), DType::F64, &Device::Cpu).unwrap();
+    refused(
+        network.example_products(&examples, &[0], &short),
+        "found 3 of",
+    );
+    let other = super::tests::examples(&model, Blocks::All, SIDE);
+    refused(
+        network.gradient(&other, &[0]).map(|it| it.0),
+        "same model and blocks",
+    );
+
+    let keeping = Keeping::default();
+    let of = |images: &Tensor, labels: &[usize]| {
+        Examples::of_images((&model, blocks), images, labels, &keeping)
+    };
+    let message = |result: crate::Result<Examples>| result.unwrap_err().to_string();
+    assert!(message(of(&images(SIDE), &[0, 1])).contains("labels"));
+    let none = Tensor::zeros((0, 3, SIDE, SIDE), DType::F64, &Device::Cpu).unwrap();
+    assert!(message(of(&none, &[])).contains("at least one"));
+    let broken = (images(SIDE) * f64::NAN).unwrap();
+    assert!(message(of(&broken, &LABELS)).contains("image 0"));
+    let unknown = of(&images(SIDE), &[0, 1, 2, 4, 0]).unwrap();
+    refused(
+        network.gradient(&unknown, &[2, 3]).map(|it| it.0),
+        "label of image 3",
+    );
+}

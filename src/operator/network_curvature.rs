@@ -1,0 +1,227 @@
+//! The curvature of the training objective through the fine-tuned blocks, by products over the training images.
+//!
+//! A = (1/n) Σ_i C_i + l2·I with C_i the Hessian ∇²ℓ_i or the Gauss–Newton matrix J_iᵀ (diag π_i − π_i π_iᵀ) J_i of image i in
+//! the parameters of [`Network`]. Images are taken some at a time, and what does not depend on the vectors is shared by all
+//! vectors of a block; as much of it as fits into the given memory is kept for the next product.
+//!
+//! The Gauss–Newton matrix is positive semi-definite; the Hessian is not as a rule, and says so by its structure: a solver
+//! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
+
+use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
+use crate::derivative::network::{Curvature, Examples, Linearisation, Network};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use faer::Mat;
+use std::sync::{Arc, Mutex};
+
+/// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
+const VECTOR_BYTES: usize = 1 << 30;
+/// Vectors of the identity that are multiplied at once while the matrix is written out.
+const DENSE_BLOCK: usize = 64;
+
+/// The curvature of mean cross-entropy + l2/2·‖θ‖² over a training set, θ the parameters of a [`Network`].
+pub struct NetworkCurvature<'a> {
+    network: &'a Network,
+    examples: &'a Examples,
+    curvature: Curvature,
+    l2: f64,
+    positions: Vec<u32>,
+    /// One place for each pass that may be kept.
+    kept: Mutex<Vec<Option<Arc<Linearisation>>>>,
+}
+
+impl<'a> NetworkCurvature<'a> {
+    /// The curvature over all `examples`; `memory` bytes may be taken to keep passes between products.
+    ///
+    /// # Errors
+    /// An l2 that is negative or not finite.
+    pub fn new(
+        network: &'a Network,
+        examples: &'a Examples,
+        curvature: Curvature,
+        l2: f64,
+        memory: u64,
+    ) -> Result<Self> {
+        if !(l2.is_finite() && l2 >= 0.0) {
+            let reason = format!("{l2} is not a number of 0 or more");
+            return Err(Error::config("l2", reason));
+        }
+        let positions: Vec<u32> = (0..examples.count() as u32).collect();
+        let gradients = curvature == Curvature::Hessian;
+        let pass = network.linearisation_bytes(gradients) * network.pass_images();
+        let passes = positions.len().div_ceil(network.pass_images());
+        let kept = (memory / pass.max(1) as u64).min(passes as u64);
+        Ok(Self {
+            network,
+            examples,
+            curvature,
+            l2,
+            positions,
+            kept: Mutex::new(vec![None; kept as usize]),
+        })
+    }
+
+    /// Which matrix it is.
+    pub fn curvature(&self) -> Curvature {
+        self.curvature
+    }
+
+    /// The network whose parameters the vectors run over.
+    pub fn network(&self) -> &'a Network {
+        self.network
+    }
+
+    /// The images it is a mean over.
+    pub fn examples(&self) -> &'a Examples {
+        self.examples
+    }
+
+    /// l2.
+    pub fn l2(&self) -> f64 {
+        self.l2
+    }
+
+    /// Passes kept at the moment.
+    pub fn kept_passes(&self) -> usize {
+        self.lock().iter().flatten().count()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<Arc<Linearisation>>>> {
+        // What is in there is whole, whatever became of the thread that put it there.
+        self.kept
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The linearisation of a pass, made or kept.
+    fn pass(&self, index: usize, positions: &[u32]) -> Result<Arc<Linearisation>> {
+        if let Some(Some(kept)) = self.lock().get(index) {
+            return Ok(Arc::clone(kept));
+        }
+        let gradients = self.curvature == Curvature::Hessian;
+        let made = self
+            .network
+            .linearise(self.examples, positions, gradients)?;
+        let made = Arc::new(made);
+        if let Some(place) = self.lock().get_mut(index) {
+            *place = Some(Arc::clone(&made));
+        }
+        Ok(made)
+    }
+
+    /// Σ C_i v for some vectors.
+    fn sums(&self, vectors: &Vectors) -> Result<Vectors> {
+        let size = self.network.pass_images();
+        let passes = self.positions.chunks(size).enumerate();
+        let mut parts = passes.map(|(index, positions)| self.pass(index, positions));
+        let network = self.network;
+        Vectors::new(network.curvature_products(self.curvature, vectors.tensor(), &mut parts)?)
+    }
+
+    fn scale(&self) -> f64 {
+        1.0 / self.positions.len() as f64
+    }
+}
+
+impl LinearOperator for NetworkCurvature<'_> {
+    fn size(&self) -> usize {
+        self.network.size()
+    }
+
+    fn dtype(&self) -> DType {
+        self.network.dtype()
+    }
+
+    fn structure(&self) -> Structure {
+        match self.curvature {
+            Curvature::Hessian => Structure::Symmetric,
+            Curvature::GaussNewton if self.l2 > 0.0 => Structure::PositiveDefinite,
+            Curvature::GaussNewton => Structure::PositiveSemidefinite,
+        }
+    }
+
+    fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
+        vectors.check_size(self.size())?;
+        // A direction in two layouts, and its sum.
+        let bytes = 3 * self.size() * self.dtype().size_in_bytes();
+        let part = (VECTOR_BYTES / bytes.max(1)).max(1);
+        let mut products = Vec::new();
+        for start in (0..vectors.count()).step_by(part) {
+            let rows = vectors.narrow(start..vectors.count().min(start + part))?;
+            products.push(self.sums(&rows)?);
+        }
+        let sums = Vectors::concatenate(&products)?;
+        let scale = vec![self.scale(); vectors.count()];
+        match self.l2 {
+            0.0 => sums.scaled(&scale),
+            l2 => vectors
+                .scaled(&vec![l2; vectors.count()])?
+                .add_scaled(&scale, &sums),
+        }
+    }
+
+    /// By products with the unit vectors: for small networks.
+    fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
+        let size = self.size();
+        let mut matrix = Mat::<f64>::zeros(size, size);
+        for start in (0..size).step_by(DENSE_BLOCK) {
+            let count = DENSE_BLOCK.min(size - start);
+            let mut units = vec![0.0; count * size];
+            (0..count).for_each(|row| units[row * size + start + row] = 1.0);
+            let units = Tensor::from_vec(units, (count, size), &Device::Cpu)?;
+            let product = self.apply(&Vectors::new(units.to_dtype(self.dtype())?)?)?;
+            let rows = product.to_dtype(DType::F64)?.tensor().to_vec2::<f64>()?;
+            for (column, row) in rows.iter().enumerate() {
+                let column = start + column;
+                (column..size).for_each(|index| matrix[(index, column)] = row[index]);
+            }
+        }
+        Ok(match dtype {
+            DType::F32 => SymmetricMatrix::F32(Mat::from_fn(size, size, |row, column| {
+                matrix[(row, column)] as f32
+            })),
+            _ => SymmetricMatrix::F64(matrix),
+        })
+    }
+
+    /// (1/n) Σ_i Σ_c π_ic (∇ℓ_i(c))² + l2 with ℓ_i(c) the loss of image i at the label c: exact for the Gauss–Newton matrix, at
+    /// C backward passes for each image.
+    fn diagonal(&self) -> Result<Vec<f64>> {
+        if self.curvature == Curvature::Hessian {
+            return Err(Error::Unsupported {
+                what: "the diagonal of a network's Hessian".into(),
+                instead: "choose --curvature gauss-newton, or a solver without it".into(),
+            });
+        }
+        let mut sums = vec![0.0; self.size()];
+        self.network
+            .add_gauss_newton_diagonal(self.examples, &self.positions, &mut sums)?;
+        let mean = |sum: f64| sum * self.scale() + self.l2;
+        Ok(sums.into_iter().map(mean).collect())
+    }
+
+    fn image_count(&self) -> usize {
+        self.positions.len()
+    }
+
+    fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
+        let count = self.positions.len();
+        if let Some(position) = positions.iter().find(|&&p| p as usize >= count) {
+            return Err(Error::mismatch(
+                "batch: position of an image",
+                format!("below {count}"),
+                position,
+                "draw positions among the images of the curvature",
+            ));
+        }
+        if positions.is_empty() {
+            return Err(Error::config("batch-size", "at least 1 is needed"));
+        }
+        let place = |&position: &u32| self.positions[position as usize];
+        Ok(Box::new(Self {
+            positions: positions.iter().map(place).collect(),
+            kept: Mutex::new(Vec::new()),
+            ..*self
+        }))
+    }
+}

@@ -1,0 +1,248 @@
+//! The curvature through the fine-tuned blocks as an operator: mean, L2 term, batches, kept passes, indefiniteness.
+
+use ascribe::derivative::network::{Curvature, Examples, Keeping, Network};
+use ascribe::model::{Blocks, Normalisation, ResNet};
+use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Structure, Vectors};
+use ascribe::solve::{Cg, Lissa, Outcome, Solver, smallest_eigenvalue};
+use candle_core::{DType, Device, Tensor};
+
+const IMAGES: usize = 70;
+const BLOCKS: Blocks = Blocks::Last(1);
+
+struct Problem {
+    examples: Examples,
+    network: Network,
+}
+
+/// Smooth numbers without symmetry.
+fn numbers(phase: f64, shape: &[usize]) -> Tensor {
+    let values: Vec<f64> = (0..shape.iter().product())
+        .map(|i| (phase + 1.7 * i as f64 + 0.003 * ((i * i) % 7919) as f64).sin())
+        .collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// More images than one pass takes.
+fn problem() -> Problem {
+    let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let normalisation = Normalisation {
+        mean: [0.5; 3],
+        deviation: [0.25; 3],
+    };
+    let architecture = "cifar-resnet8-w1".parse().unwrap();
+    let model = ResNet::initialise(architecture, classes, normalisation, 8, 3, &Device::Cpu)
+        .unwrap()
+        .to_dtype(DType::F64)
+        .unwrap();
+    let images = ((numbers(0.4, &[IMAGES, 3, 8, 8]) + 1.0).unwrap() * 0.5).unwrap();
+    let labels: Vec<usize> = (0..IMAGES).map(|i| (i * 7 + i / 5) % 3).collect();
+    let keeping = Keeping::default();
+    let examples = Examples::of_images((&model, BLOCKS), &images, &labels, &keeping).unwrap();
+    let network = Network::new(&model, BLOCKS, &examples).unwrap();
+    Problem { examples, network }
+}
+
+impl Problem {
+    fn operator(&self, curvature: Curvature, l2: f64, memory: u64) -> NetworkCurvature<'_> {
+        NetworkCurvature::new(&self.network, &self.examples, curvature, l2, memory).unwrap()
+    }
+
+    fn vectors(&self, count: usize) -> Vectors {
+        Vectors::new(numbers(0.3, &[count, self.network.size()])).unwrap()
+    }
+}
+
+fn values(vectors: &Vectors) -> Vec<f64> {
+    vectors.tensor().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn assert_close(found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(
+            (found - expected).abs() <= tolerance * largest,
+            "{found}, {expected}"
+        );
+    }
+}
+
+#[test]
+fn what_is_kept_and_how_vectors_are_blocked_changes_nothing() {
+    let problem = problem();
+    assert!(problem.network.pass_images() < IMAGES);
+    for curvature in [Curvature::Hessian, Curvature::GaussNewton] {
+        let [nothing, one, all] = [0, 1 << 20, u64::MAX].map(|memory| {
+            // The middle budget: one pass, where a pass is a megabyte at most.
+            let pass = problem
+                .network
+                .linearisation_bytes(curvature == Curvature::Hessian)
+                * problem.network.pass_images();
+            let memory = memory.min(match memory {
+                1_048_576 => pass as u64,
+                other => other,
+            });
+            problem.operator(curvature, 0.1, memory)
+        });
+        let vectors = problem.vectors(3);
+        let expected = values(&nothing.apply(&vectors).unwrap());
+        for operator in [&one, &all, &one, &all] {
+            assert_eq!(values(&operator.apply(&vectors).unwrap()), expected);
+        }
+        let kept = [&nothing, &one, &all].map(NetworkCurvature::kept_passes);
+        assert_eq!(kept[0], 0);
+        assert!(kept[1] <= 1 && kept[2] == 2, "{kept:?}");
+        let single = all.apply(&vectors.narrow(1..2).unwrap()).unwrap();
+        assert_eq!(
+            values(&single)[..],
+            expected[problem.network.size()..][..problem.network.size()]
+        );
+    }
+}
+
+#[test]
+fn it_is_a_mean_with_the_l2_term_and_batches_are_means_of_theirs() {
+    let problem = problem();
+    let vectors = problem.vectors(2);
+    for curvature in [Curvature::Hessian, Curvature::GaussNewton] {
+        let whole = problem.operator(curvature, 0.0, 0);
+        let with_l2 = values(
+            &problem
+                .operator(curvature, 0.25, 0)
+                .apply(&vectors)
+                .unwrap(),
+        );
+        let sum = (whole.apply(&vectors).unwrap()).add_scaled(&[0.25; 2], &vectors);
+        assert_close(&with_l2, &values(&sum.unwrap()), 1e-14);
+
+        // Two batches make up the whole.
+        let positions: Vec<u32> = (0..IMAGES as u32).collect();
+        let (left, right) = positions.split_at(21);
+        let part = |positions: &[u32]| {
+            let batch = whole.on_images(positions).unwrap();
+            assert_eq!(batch.image_count(), positions.len());
+            batch.apply(&vectors).unwrap()
+        };
+        let share = |count: usize| [count as f64 / IMAGES as f64; 2];
+        let sum = (part(left).scaled(&share(21)).unwrap())
+            .add_scaled(&share(IMAGES - 21), &part(right))
+            .unwrap();
+        assert_close(
+            &values(&sum),
+            &values(&whole.apply(&vectors).unwrap()),
+            1e-12,
+        );
+        assert!(whole.on_images(&[IMAGES as u32]).is_err() && whole.on_images(&[]).is_err());
+        // A batch of a batch counts within the batch.
+        let outer = whole.on_images(right).unwrap();
+        let inner = outer.on_images(&[0, 3]).unwrap();
+        let direct = whole.on_images(&[21, 24]).unwrap();
+        assert_eq!(
+            values(&inner.apply(&vectors).unwrap()),
+            values(&direct.apply(&vectors).unwrap())
+        );
+    }
+}
+
+#[test]
+fn the_dense_form_is_symmetric_and_has_the_diagonal_that_is_computed_apart() {
+    let problem = problem();
+    let operator = problem.operator(Curvature::GaussNewton, 0.01, u64::MAX);
+    assert_eq!(operator.structure(), Structure::PositiveDefinite);
+    let dense = operator.dense(DType::F64).unwrap().to_array();
+    let diagonal: Vec<f64> = dense.diag().to_vec();
+    assert_close(&operator.diagonal().unwrap(), &diagonal, 1e-12);
+    let vectors = problem.vectors(1);
+    let expected = dense.dot(&ndarray::Array1::from(values(&vectors)));
+    assert_close(
+        &values(&operator.apply(&vectors).unwrap()),
+        &expected.to_vec(),
+        1e-12,
+    );
+
+    let hessian = problem.operator(Curvature::Hessian, 0.0, u64::MAX);
+    let message = hessian.diagonal().unwrap_err().to_string();
+    assert!(message.contains("gauss-newton"), "{message}");
+}
+
+#[test]
+fn an_indefinite_hessian_is_reported_and_the_advised_damping_suffices() {
+    let problem = problem();
+    let hessian = problem.operator(Curvature::Hessian, 0.0, u64::MAX);
+    assert_eq!(hessian.structure(), Structure::Symmetric);
+    let smallest = smallest_eigenvalue(&hessian, 5).unwrap();
+    assert!(smallest.is_negative(), "{smallest:?}");
+
+    let cg = Cg {
+        tolerance: 1e-6,
+        iterations: 2000,
+        preconditioned: false,
+    };
+    let right = problem.vectors(1);
+    let solve = |damping: f64| {
+        let damped = Damped::new(&hessian, damping).unwrap();
+        let solution = cg.prepare(&damped).unwrap().solve(&right).unwrap();
+        solution.reports[0]
+    };
+    assert_eq!(solve(0.0).outcome, Outcome::NegativeCurvature);
+    let report = solve(smallest.missing_damping());
+    assert_eq!(report.outcome, Outcome::Converged, "{report:?}");
+
+    let gauss_newton = problem.operator(Curvature::GaussNewton, 0.0, u64::MAX);
+    assert_eq!(gauss_newton.structure(), Structure::PositiveSemidefinite);
+    assert!(!smallest_eigenvalue(&gauss_newton, 5).unwrap().is_negative());
+}
+
+#[test]
+fn solvers_agree_on_the_gauss_newton_matrix() {
+    let problem = problem();
+    let operator = problem.operator(Curvature::GaussNewton, 0.0, u64::MAX);
+    let damped = Damped::new(&operator, 0.05).unwrap();
+    let right = problem.vectors(2);
+    let cg = |preconditioned: bool| {
+        let cg = Cg {
+            tolerance: 1e-9,
+            iterations: 2000,
+            preconditioned,
+        };
+        let solution = cg.prepare(&damped).unwrap().solve(&right).unwrap();
+        assert_eq!(solution.reports[1].outcome, Outcome::Converged);
+        values(&solution.value)
+    };
+    let plain = cg(false);
+    assert_close(&cg(true), &plain, 1e-7);
+    let lissa = Lissa {
+        tolerance: 1e-8,
+        ..Lissa::default()
+    };
+    let solution = lissa.prepare(&damped).unwrap().solve(&right).unwrap();
+    assert_eq!(solution.reports[0].outcome, Outcome::Converged);
+    assert_close(&values(&solution.value), &plain, 1e-6);
+    // Batches of images: the same solution but for their scatter.
+    let lissa = Lissa {
+        batch: Some(20),
+        depth: 400,
+        ..Lissa::default()
+    };
+    let solution = lissa.prepare(&damped).unwrap().solve(&right).unwrap();
+    assert_close(&values(&solution.value), &plain, 0.5);
+}
+
+#[test]
+fn settings_that_do_not_fit_are_refused() {
+    let problem = problem();
+    for l2 in [-1.0, f64::NAN] {
+        let (network, examples) = (&problem.network, &problem.examples);
+        let refused = NetworkCurvature::new(network, examples, Curvature::Hessian, l2, 0);
+        assert!(refused.err().unwrap().to_string().starts_with("--l2:"));
+    }
+    let short = Vectors::new(numbers(0.1, &[1, 4])).unwrap();
+    let operator = problem.operator(Curvature::Hessian, 0.0, 0);
+    assert!(
+        operator
+            .apply(&short)
+            .unwrap_err()
+            .to_string()
+            .contains("found 4")
+    );
+}

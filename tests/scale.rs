@@ -1,0 +1,307 @@
+//! Large runs: mapped features give the bytes that resident ones give, and a killed run goes on where it was.
+
+use ascribe::data::Features;
+use ascribe::derivative::head::SoftmaxHead;
+use ascribe::influence::{Correction, FeatureSet, Grouping, Progress, RankJob, RankOptions};
+use ascribe::solve::{Method, Settings};
+use assert_cmd::cargo::cargo_bin;
+use candle_core::{DType, Device, Tensor};
+use ndarray::{Array1, Array2};
+use ndarray_npy::{NpzWriter, WriteNpyExt};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+const FILES: [&str; 5] = [
+    "rankings.parquet",
+    "train_rankings.parquet",
+    "self_influence.parquet",
+    "solves.parquet",
+    "scores.npy",
+];
+
+/// Three classes, waves with something of the class in them.
+fn features(count: usize, dimension: usize, phase: f64) -> (Array2<f32>, Array1<i64>) {
+    let labels = Array1::from_shape_fn(count, |row| ((row * row + row / 3) % 3) as i64);
+    let features = Array2::from_shape_fn((count, dimension), |(row, column)| {
+        let class = labels[row] as f64;
+        let wave = (1.3 * class * (column as f64 + 1.0)).cos()
+            + (12.9898 * (row as f64 + phase) + 78.233 * column as f64).sin();
+        wave as f32
+    });
+    (features, labels)
+}
+
+/// Writes `name.npz`, which is always read, and the folder `name`, which can be mapped.
+fn write(folder: &Path, name: &str, (features, labels): &(Array2<f32>, Array1<i64>)) {
+    let file = |name: String| File::create(folder.join(name)).unwrap();
+    let mut archive = NpzWriter::new(file(format!("{name}.npz")));
+    archive.add_array("features", features).unwrap();
+    archive.add_array("labels", labels).unwrap();
+    archive.finish().unwrap();
+    std::fs::create_dir(folder.join(name)).unwrap();
+    features
+        .write_npy(file(format!("{name}/features.npy")))
+        .unwrap();
+    labels
+        .write_npy(file(format!("{name}/labels.npy")))
+        .unwrap();
+}
+
+fn place(train: usize, test: usize, dimension: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "train", &features(train, dimension, 0.0));
+    write(folder.path(), "test", &features(test, dimension, 0.5));
+    folder
+}
+
+fn command(folder: &Path, words: &str) -> Command {
+    let mut command = Command::new(cargo_bin("ascribe"));
+    command
+        .current_dir(folder)
+        .arg("rank")
+        .args(words.split_whitespace());
+    command
+}
+
+fn rank(folder: &Path, words: &str) -> String {
+    let Output { status, stderr, .. } = command(folder, words).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert!(status.success(), "{words}: {said}");
+    said
+}
+
+fn same_files(folder: &Path, files: &[&str], one: &str, other: &str) {
+    for file in files {
+        let bytes = |run: &str| std::fs::read(folder.join(run).join(file)).unwrap();
+        assert!(bytes(one) == bytes(other), "{file} of {one} and {other}");
+    }
+}
+
+fn record(folder: &Path, run: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join(run).join("run.json")).unwrap()).unwrap()
+}
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn stage(&mut self, _: &'static str) -> ascribe::Result<()> {
+        Ok(())
+    }
+
+    fn scores(&mut self, _: &str, _: usize, _: usize) {}
+}
+
+/// Runs a job on the folders `train` and `test`, with features of more than `resident` bytes mapped, into the folder `run`.
+fn job(folder: &Path, run: &str, resident: Option<u64>, options: RankOptions) {
+    let open = |name: &str| Features::open_within(&folder.join(name), resident).unwrap();
+    let (train, test) = (open("train"), open("test"));
+    assert_eq!(train.values.is_mapped(), resident.is_some());
+    let weights = (0..3 * (train.dimension() + 1)).map(|i| (0.3 * (1.3 * i as f64).sin()) as f32);
+    let shape = (3, train.dimension() + 1);
+    let weights = Tensor::from_vec(weights.collect(), shape, &Device::Cpu).unwrap();
+    let ids: Vec<usize> = (0..train.len()).collect();
+    let head = SoftmaxHead::from_parameters(&weights).unwrap();
+    let set = |features: &Features| features.labels.clone();
+    let (train_labels, test_labels) = (set(&train), set(&test));
+    let job = RankJob {
+        train: FeatureSet {
+            features: &train.values,
+            labels: &train_labels,
+            ids: &ids,
+        },
+        test: FeatureSet {
+            features: &test.values,
+            labels: &test_labels,
+            ids: &ids[..test.len()],
+        },
+        head: &head,
+        classes: Vec::new(),
+        options,
+        digests: BTreeMap::new(),
+    };
+    std::fs::create_dir(folder.join(run)).unwrap();
+    job.run(&folder.join(run), &mut Quiet).unwrap();
+}
+
+#[test]
+fn mapped_features_give_the_bytes_that_resident_ones_give() {
+    // More rows than a step of 4,096, so that sums over all rows are of several chunks.
+    let place = place(4300, 150, 12);
+    let folder = place.path();
+    let method = |method| Settings {
+        method,
+        ..Settings::default()
+    };
+    let plain = |solver| RankOptions {
+        l2: 0.01,
+        top: 3,
+        bottom: 2,
+        scores: true,
+        train_queries: false,
+        solver,
+        ..RankOptions::default()
+    };
+    let lissa = Settings {
+        depth: 30,
+        batch_size: Some(64),
+        ..method(Method::Lissa)
+    };
+    let jobs = [
+        ("direct", plain(method(Method::Direct))),
+        ("lissa", plain(lissa)),
+        (
+            "cg-groups",
+            RankOptions {
+                groups: Some(Grouping::Class),
+                precision: DType::F64,
+                ..plain(method(Method::Cg))
+            },
+        ),
+        (
+            "leverage",
+            RankOptions {
+                correction: Correction::Leverage,
+                ..plain(method(Method::Direct))
+            },
+        ),
+        (
+            "identity-self",
+            RankOptions {
+                train_queries: true,
+                scores: false,
+                ..plain(method(Method::Identity))
+            },
+        ),
+        (
+            "certified",
+            RankOptions {
+                certify: Some(3),
+                ..plain(method(Method::Direct))
+            },
+        ),
+    ];
+    for (name, options) in jobs {
+        let (mapped, resident) = (format!("{name}-mapped"), format!("{name}-resident"));
+        job(folder, &mapped, Some(0), options.clone());
+        job(folder, &resident, None, options);
+        let files = |run: &str| {
+            let entries = std::fs::read_dir(folder.join(run)).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<String> = names.collect();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(files(&mapped), files(&resident), "nothing is left behind");
+        assert!(files(&mapped).contains(&"rankings.parquet".to_owned()));
+        for file in files(&mapped) {
+            same_files(folder, &[&file], &mapped, &resident);
+        }
+    }
+}
+
+#[test]
+fn a_plan_in_little_memory_maps_what_lies_in_folders() {
+    let place = place(3000, 200, 24);
+    let plan = |files: &str| {
+        let words = format!("{files} --l2 0.01 --top 1 --dry-run --json --out run --memory 2e-3");
+        let output = command(place.path(), &words).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let mapped = plan("--train train --test test");
+    let read = plan("--train train.npz --test test.npz");
+    assert_eq!(mapped["mapped"].to_string(), r#"["train"]"#);
+    assert_eq!(read["mapped"].to_string(), "[]");
+    assert!(!place.path().join("run").exists());
+}
+
+const SMALL: &str =
+    "--train train.npz --test test.npz --l2 0.01 --solver cg --precision f64 --top 5 --bottom 2";
+
+/// Starts a run and kills it as soon as it has recorded a block.
+fn kill_when_recorded(folder: &Path, words: &str, run: &str) {
+    let mut child = command(folder, words)
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let record = folder.join(run).join(".scored");
+    let began = Instant::now();
+    while !record.exists() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap(); // SIGKILL
+    assert!(!child.wait().unwrap().success(), "it ended before the kill");
+    assert!(record.exists(), "nothing was recorded");
+}
+
+#[test]
+fn a_killed_run_goes_on_after_its_last_recorded_block_to_the_same_bytes() {
+    let place = place(1500, 800, 20);
+    let folder = place.path();
+    // So little memory that blocks have some twenty rows.
+    let (all, few) = ("--memory 0.00258", "--memory 0.00164 --skip-train");
+    for (name, options) in [
+        ("train", format!("{all} --scores")),
+        ("test", format!("{few} --scores")),
+        ("normalised", format!("{all} --normalise l-relatif")),
+        ("certified", format!("{few} --certify 5")),
+        // All solutions are kept besides.
+        (
+            "certified-train",
+            "--memory 0.00305 --certify 5 --scores".into(),
+        ),
+    ] {
+        let common = format!("{SMALL} {options}");
+        let (whole, killed) = (format!("{name}-whole"), format!("{name}-killed"));
+        rank(folder, &format!("{common} --out {whole}"));
+        let words = format!("{common} --record-every 0 --out {killed}");
+        kill_when_recorded(folder, &words, &killed);
+        let said = rank(folder, &words);
+        assert!(said.contains("rows were scored before"), "{said}");
+        let resumed = |run: &str| record(folder, run)["results"]["resumed"].as_u64().unwrap();
+        assert!(resumed(&killed) > 0 && resumed(&whole) == 0);
+        let left = (FILES.into_iter()).filter(|file| folder.join(&whole).join(file).exists());
+        same_files(folder, &left.collect::<Vec<_>>(), &whole, &killed);
+        let hidden = std::fs::read_dir(folder.join(&killed)).unwrap();
+        let names = hidden.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names: Vec<String> = names.filter(|name| name.starts_with('.')).collect();
+        assert!(names.is_empty(), "{names:?}");
+    }
+}
+
+#[test]
+fn a_damaged_record_or_scores_that_changed_are_passed_over_with_a_note() {
+    let place = place(1500, 800, 20);
+    let folder = place.path();
+    let common = format!("{SMALL} --memory 0.00258 --scores");
+    rank(folder, &format!("{common} --out whole"));
+    for (run, file, reason) in [
+        ("record", ".scored", "is damaged"),
+        (
+            "scores",
+            ".scores.npy.recorded",
+            "does not fit what else is in the folder",
+        ),
+    ] {
+        let words = format!("{common} --record-every 0 --out {run}");
+        kill_when_recorded(folder, &words, run);
+        let path = folder.join(run).join(file);
+        let mut bytes = std::fs::read(&path).unwrap();
+        // Into the first scores, or somewhere in the record.
+        bytes[200] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let said = rank(folder, &words);
+        assert!(
+            said.contains(reason) && said.contains("scoring begins anew"),
+            "{said}"
+        );
+        assert_eq!(record(folder, run)["results"]["resumed"], 0);
+        same_files(folder, &FILES, "whole", run);
+    }
+}
