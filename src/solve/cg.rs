@@ -1,9 +1,13 @@
 //! Conjugate gradients on all right-hand sides at once.
 //!
-//! Preconditioned by M, the strongest Kronecker axes written out and the diagonal elsewhere ([`Preconditioner`]). Up to
-//! [`SHARED`] right-hand sides search one Krylov space together ([`block`]: O'Leary 1980; breakdown-free as in Ji & Li
-//! 2017); where there is one alone, or a block meets what it cannot treat, each has its own ([`rows`]: Hestenes & Stiefel
-//! 1952). Every right-hand side stops on its own, and no product is spent on those that have stopped.
+//! Preconditioned by M, the strongest Kronecker axes written out and the diagonal elsewhere ([`Preconditioner`]). Where the
+//! operator knows no strong axes, up to [`SHARED`] right-hand sides search one Krylov space together ([`block`]: O'Leary
+//! 1980; breakdown-free as in Ji & Li 2017). Where it does, where there is one right-hand side alone, or a block meets what
+//! it cannot treat, each has its own ([`rows`]: Hestenes & Stiefel 1952), so that it is solved alike in whatever block it
+//! comes. Every right-hand side stops on its own, and no product is spent on those that have stopped.
+//!
+//! Measured on the job of `analysis/speed`: with the diagonal alone ten right-hand sides take 30 iterations together and 45
+//! apart; with the strongest axes factorised 8 and 8, and 32 take 11 and 12, which the algebra between them eats up.
 //!
 //! The recurrences drift away from the true residual. Therefore, when all rows have stopped, b − A x is computed afresh,
 //! and rows that miss the tolerance are solved again for the rest (iterative refinement), as long as that helps. A start x
@@ -44,7 +48,12 @@ pub struct Cg {
 
 impl Solver for Cg {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
-        Ok(Box::new(self.sharing(operator, SHARED)?))
+        let mut prepared = self.sharing(operator, SHARED)?;
+        let preconditioner = prepared.system.preconditioner.as_ref();
+        if preconditioner.is_some_and(Preconditioner::has_strong_axes) {
+            prepared.shared = 1;
+        }
+        Ok(Box::new(prepared))
     }
 }
 

@@ -47,7 +47,7 @@ pub enum Method {
     Auto,
     /// Cholesky factorisation of the whole matrix
     Direct,
-    /// Conjugate gradients in blocks, preconditioned by EK-FAC and a factor of the strongest axes
+    /// Conjugate gradients, all right-hand sides at once, preconditioned by EK-FAC and a factor of the strongest axes
     Cg,
     /// Approximation: division by the diagonal in the Kronecker axes
     Ekfac,

@@ -50,6 +50,11 @@ impl Preconditioner {
         })
     }
 
+    /// Whether some axes are factorised.
+    pub(super) fn has_strong_axes(&self) -> bool {
+        self.strong.is_some()
+    }
+
     /// M⁻¹ on every row.
     pub(super) fn apply(&self, block: &Vectors) -> Result<Vectors> {
         let quotients = self.diagonal.apply(block)?;

@@ -254,6 +254,27 @@ fn strong_axes_written_out_save_iterations() {
     assert!(most_iterations(&with) < most_iterations(&plain));
 }
 
+/// With strong axes a row is solved alike in whatever block it comes; without, rows share what they find.
+#[test]
+fn rows_share_where_no_strong_axes_are_known() {
+    let head = head_hessian(DType::F64);
+    let damped = Damped::new(&head, 1e-3).unwrap();
+    let cg = Cg {
+        preconditioned: true,
+        ..TIGHT
+    };
+    let bits = |operator: &dyn LinearOperator| {
+        let block = scattered(4, operator.size());
+        let inverse = cg.prepare(operator).unwrap();
+        let together = values(&inverse.solve(&block).unwrap().value);
+        let alone = inverse.solve(&block.narrow(1..2).unwrap()).unwrap();
+        together[1] == values(&alone.value)[0]
+    };
+    assert!(damped.principal_block(12 / 4).unwrap().is_some());
+    assert!(bits(&damped));
+    assert!(!bits(&spread()));
+}
+
 #[test]
 fn a_good_start_saves_iterations_and_the_answer_serves_as_one() {
     let (operator, block) = (spread(), scattered(4, 40));
