@@ -292,7 +292,7 @@ fn a_limit_reached_is_reported_image_by_image() {
     let (image, report) = summary.solves[0].first_failure().unwrap();
     assert_eq!(
         (image, report.outcome, report.iterations),
-        (10, Outcome::LimitReached, 2)
+        (50, Outcome::LimitReached, 2)
     );
     assert!(
         report.residual > 1e-5 && report.residual < 10.0,
