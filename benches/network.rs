@@ -53,9 +53,7 @@ impl Setting {
     fn linearise(&self, gradients: bool) -> Result<Vec<Arc<Linearisation>>> {
         let passes = self.positions.chunks(self.network.pass_images());
         let pass = |part| self.network.linearise(&self.examples, part, gradients);
-        Ok(passes
-            .map(|part| Ok(Arc::new(pass(part)?)))
-            .collect::<Result<_>>()?)
+        passes.map(|part| Ok(Arc::new(pass(part)?))).collect()
     }
 
     fn product(

@@ -228,9 +228,11 @@ fn check(
                 "{inner:?} query {query} image {image}: off by {error:e}, bound {:e}",
                 certificate.bound
             );
-            // The scores of all pairs are those of the solver's precision.
+            // The scores of all pairs are f32 products of a gradient and a solution, which is up to 1/(l2 + damping) times as long
+            // as its gradient; those of equal images are the same.
             let rough = (found.scores[[query, *image]] - score).abs();
-            assert!(rough <= 1e-5 * scale, "{rough:e} of {scale:e}");
+            let allowed = 1e-5 * scale + 1e-6 / (l2 + damping);
+            assert!(rough <= allowed, "{inner:?}: {rough:e} of {scale:e}");
             all += 1;
             if certificate.certified {
                 certified += 1;

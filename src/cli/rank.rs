@@ -4,6 +4,7 @@
 
 mod material;
 mod path;
+mod through_blocks;
 mod transferred;
 mod work;
 
@@ -12,6 +13,7 @@ use crate::influence::{
     Correction, GIB, Grouping, Normalise, PathOptions, Plan, ProblemSize, RankOptions,
     product_rate, resident_limit,
 };
+use crate::model::Blocks;
 use crate::solve::{Method, Settings};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -62,9 +64,20 @@ pub struct Rank {
         allow_negative_numbers = true
     )]
     damping: f64,
-    /// Curvature of the training loss; for a classifier head the two are the same matrix
-    #[arg(long, value_enum, default_value_t = Curvature::Hessian)]
-    curvature: Curvature,
+    /// Influence through the parameters of the head and of this many fine-tuned residual blocks before it: 0 (the head
+    /// alone), 1, 3, 9 … or all
+    #[arg(long, value_name = "BLOCKS", default_value_t = Blocks::Last(0), requires = "model")]
+    blocks: Blocks,
+    /// Only so many of the test images, evenly spaced (with --model)
+    #[arg(long, value_name = "N", requires = "model")]
+    queries: Option<usize>,
+    /// Write how much of each ranked score comes through the head and through each block: shares.parquet
+    #[arg(long)]
+    shares: bool,
+    /// Curvature of the training loss; for a classifier head the two are the same matrix (default there: hessian; with
+    /// --blocks: gauss-newton, which is positive semi-definite)
+    #[arg(long, value_enum)]
+    curvature: Option<Curvature>,
     /// How systems are solved
     #[arg(long, value_enum, default_value_t = Method::Auto)]
     solver: Method,
@@ -189,9 +202,22 @@ impl Rank {
     /// Input that cannot be used, an output folder that holds something else, or a curvature without an inverse.
     pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
         let memory = self.memory_limit()?;
+        if self.blocks != Blocks::Last(0) {
+            return through_blocks::run(&self, memory, arguments);
+        }
+        if self.shares {
+            return Err(Error::config(
+                "shares",
+                "needs --blocks 1 or more: the head alone has one share",
+            ));
+        }
         let double = matches!(self.precision, Precision::F64);
         let (mut material, l2) = match (&self.model, &self.train, &self.test) {
-            (Some(folder), _, test) => transferred::open(folder, test.as_deref())?,
+            (Some(folder), _, test) => {
+                let opened = transferred::open(folder, test.as_deref(), self.queries)?;
+                let l2 = opened.l2;
+                (opened.material()?, l2)
+            }
             (None, Some(train), Some(test)) => {
                 let material = Material::open(
                     train,
@@ -223,6 +249,14 @@ impl Rank {
         let mut run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
         run.set_result("plan", &plan)?;
         work::fill(run, material, options, self.json)
+    }
+
+    fn effective_curvature(&self) -> Curvature {
+        let usual = match self.blocks {
+            Blocks::Last(0) => Curvature::Hessian,
+            _ => Curvature::GaussNewton,
+        };
+        self.curvature.unwrap_or(usual)
     }
 
     /// `--memory` in bytes.
@@ -334,7 +368,10 @@ impl Rank {
             ("head", json!(self.head)),
             ("l2", json!(options.l2)),
             ("damping", json!(self.damping)),
-            ("curvature", json!(self.curvature)),
+            ("blocks", json!(self.blocks)),
+            ("queries", json!(self.queries)),
+            ("shares", json!(self.shares)),
+            ("curvature", json!(self.effective_curvature())),
             ("solver", json!(self.solver)),
             (
                 "tolerance",

@@ -1,5 +1,6 @@
 //! One side of the scores, training images or queries: features, labels, ids, and what the head says about them.
 
+use super::Images;
 use crate::data::Rows;
 use crate::derivative::head::{
     HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead, outer_product,
@@ -108,6 +109,15 @@ impl Examples {
     /// Labels, row by row.
     pub fn labels(&self) -> &[usize] {
         self.inputs.labels()
+    }
+
+    /// What rankings say of them.
+    pub fn images(&self) -> Images<'_> {
+        Images {
+            ids: self.ids(),
+            labels: self.labels(),
+            predictions: &self.outputs.predictions,
+        }
     }
 
     /// Features with a constant 1 appended, and labels.

@@ -31,6 +31,7 @@ mod solves;
 mod table;
 #[cfg(test)]
 mod tests;
+mod through_blocks;
 mod top;
 
 pub use certificate::{Certificate, Certified, CertifiedRanks, EqualImages};
@@ -49,8 +50,9 @@ pub use normalise::Normalise;
 pub use pass::Certified as CertifiedShare;
 pub use plan::{GIB, Plan, ProblemSize, product_rate, resident_limit};
 pub use provenance::{NATS, Provenance};
-pub use rankings::{QueryRanking, RankedImage, read_rankings, write_rankings};
+pub use rankings::{Images, QueryRanking, RankedImage, read_rankings, write_rankings};
 pub use scores::{BlockSizes, Queries, Scoring};
 pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 pub use solves::{Solves, write_solves};
+pub use through_blocks::{NetworkImages, NetworkJob, NetworkOptions, SegmentShares, write_shares};
 pub use top::TopRanks;

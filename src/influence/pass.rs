@@ -243,7 +243,12 @@ impl Pass<'_> {
 
     fn write(&self, name: &str, outputs: &Outputs, queries: &Examples) -> Result<()> {
         let certified = outputs.certified.as_ref();
-        let rankings = QueryRanking::collect(&outputs.top, certified, &self.sides.train, queries);
+        let rankings = QueryRanking::collect(
+            &outputs.top,
+            certified,
+            self.sides.train.images(),
+            queries.images(),
+        );
         write_rankings(&self.folder.join(name), &rankings, self.provenance)
     }
 

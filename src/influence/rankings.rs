@@ -3,7 +3,7 @@
 //! Ranks count from 1, most helpful first. Harmful images, where asked for, are ranked from the other end: −1 is the
 //! most harmful, −2 the next. `bound`, `certified` and `tied` are those of a [`Certificate`], null where none was asked for.
 
-use super::{Certificate, CertifiedRanks, Examples, Provenance, TopRanks, table};
+use super::{Certificate, CertifiedRanks, Provenance, TopRanks, table};
 use crate::Result;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch,
@@ -40,17 +40,28 @@ pub struct QueryRanking {
     pub harmful: Vec<RankedImage>,
 }
 
+/// What rankings say of the images of one side, by position.
+#[derive(Debug, Clone, Copy)]
+pub struct Images<'a> {
+    /// Ids in the data set.
+    pub ids: &'a [usize],
+    /// Labels.
+    pub labels: &'a [usize],
+    /// What the model predicts.
+    pub predictions: &'a [usize],
+}
+
 impl QueryRanking {
     /// The rankings that `top` collected, or where there are any the `certified` ones, query by query.
     pub fn collect(
         top: &TopRanks,
         certified: Option<&CertifiedRanks>,
-        training: &Examples,
-        queries: &Examples,
+        training: Images,
+        queries: Images,
     ) -> Vec<Self> {
         let image = |position: usize, score: f64, certificate| RankedImage {
-            train: training.ids()[position],
-            train_label: training.labels()[position],
+            train: training.ids[position],
+            train_label: training.labels[position],
             score,
             certificate,
         };
@@ -59,9 +70,9 @@ impl QueryRanking {
             ranks.map(|(position, score)| image(position, score, None))
         };
         let ranking = |position: usize| Self {
-            query: queries.ids()[position],
-            query_label: queries.labels()[position],
-            query_prediction: queries.outputs().predictions[position],
+            query: queries.ids[position],
+            query_label: queries.labels[position],
+            query_prediction: queries.predictions[position],
             helpful: match certified {
                 None => plain(top.helpful(position)).collect(),
                 Some(certified) => (certified.ranks(position).iter())
@@ -70,11 +81,11 @@ impl QueryRanking {
             },
             harmful: plain(top.harmful(position)).collect(),
         };
-        (0..queries.count()).map(ranking).collect()
+        (0..queries.ids.len()).map(ranking).collect()
     }
 
     /// All rows of this query: rank and image.
-    fn rows(&self) -> impl Iterator<Item = (i32, &RankedImage)> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (i32, &RankedImage)> {
         let helpful = self
             .helpful
             .iter()

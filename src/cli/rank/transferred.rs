@@ -4,13 +4,31 @@ use super::material::{Material, Side};
 use crate::artefact::{Input, RunFolder, RunRecord, digest_file};
 use crate::data::{Dataset, check_same_classes};
 use crate::derivative::head::SoftmaxHead;
-use crate::model::{ResNet, features, read_model};
+use crate::model::{Blocks, ResNet, features, read_model};
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::Path;
 
-/// Opens the model's folder and computes the features of both sides; the number is the L2 term of the transfer.
-pub(super) fn open(folder: &Path, test: Option<&Path>) -> Result<(Material, f64)> {
+/// A model with the images that it was fine-tuned on, and queries.
+pub(super) struct Transferred {
+    pub(super) model: ResNet,
+    pub(super) train: Dataset,
+    pub(super) test: Dataset,
+    pub(super) train_ids: Vec<usize>,
+    pub(super) test_ids: Vec<usize>,
+    pub(super) inputs: Vec<Input>,
+    /// The L2 term of the transfer.
+    pub(super) l2: f64,
+    /// What the transfer fine-tuned.
+    pub(super) blocks: Blocks,
+}
+
+/// Opens the model's folder; of the test images, `queries` evenly spaced ones where that is given.
+pub(super) fn open(
+    folder: &Path,
+    test: Option<&Path>,
+    queries: Option<usize>,
+) -> Result<Transferred> {
     let record = RunFolder::read(folder)?;
     if record.command != "transfer" {
         let reason = format!("holds a run of ascribe {}", record.command);
@@ -39,26 +57,54 @@ pub(super) fn open(folder: &Path, test: Option<&Path>) -> Result<(Material, f64)
     }
     let file = folder.join("model.safetensors");
     let model = read_model(&file, &Device::Cpu)?;
-    let (weight, bias) = model.head_parameters()?;
-    let test_ids = (0..test.len()).collect();
-    let material = Material {
-        inputs: vec![
-            super::super::data_input("train", &train),
-            super::super::data_input("test", &test),
-            Input {
-                role: "model".into(),
-                digest: digest_file(&file)?,
-                path: file,
-                rows: None,
-            },
-        ],
-        class_count: model.classes().len(),
-        classes: Some(model.classes().to_vec()),
-        head: Some(SoftmaxHead::new(&weight, &bias)?),
-        train: side(&model, &train, train_ids)?,
-        test: side(&model, &test, test_ids)?,
-    };
-    Ok((material, record.option("l2")?))
+    let inputs = vec![
+        super::super::data_input("train", &train),
+        super::super::data_input("test", &test),
+        Input {
+            role: "model".into(),
+            digest: digest_file(&file)?,
+            path: file,
+            rows: None,
+        },
+    ];
+    Ok(Transferred {
+        train_ids,
+        test_ids: chosen(test.len(), queries)?,
+        model,
+        train,
+        test,
+        inputs,
+        l2: record.option("l2")?,
+        blocks: record.option("blocks")?,
+    })
+}
+
+fn chosen(count: usize, queries: Option<usize>) -> Result<Vec<usize>> {
+    match queries {
+        None => Ok((0..count).collect()),
+        Some(queries) if (1..=count).contains(&queries) => {
+            Ok((0..queries).map(|place| place * count / queries).collect())
+        }
+        Some(queries) => Err(Error::config(
+            "queries",
+            format!("{queries} is not between 1 and the {count} test images there are"),
+        )),
+    }
+}
+
+impl Transferred {
+    /// The features of both sides, and the head.
+    pub(super) fn material(self) -> Result<Material> {
+        let (weight, bias) = self.model.head_parameters()?;
+        Ok(Material {
+            class_count: self.model.classes().len(),
+            classes: Some(self.model.classes().to_vec()),
+            head: Some(SoftmaxHead::new(&weight, &bias)?),
+            train: side(&self.model, &self.train, self.train_ids)?,
+            test: side(&self.model, &self.test, self.test_ids)?,
+            inputs: self.inputs,
+        })
+    }
 }
 
 /// A data set the transfer used, if it is still what it was.

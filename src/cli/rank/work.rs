@@ -39,13 +39,16 @@ pub(super) fn fill(
         digests: material.digests(),
     };
     let folder = run.path().to_path_buf();
-    let mut follower = Follower {
-        run: &mut run,
-        bar: Bar::default(),
-    };
+    let mut follower = Follower::new(&mut run);
     let summary = job.run(&folder, &mut follower)?;
+    finish(run, &summary, as_json)
+}
+
+/// Leaves the results in the folder and says what came out; exit code 3 where a solve missed its tolerance.
+pub(super) fn finish(mut run: RunFolder, summary: &RankSummary, as_json: bool) -> Result<ExitCode> {
+    let folder = run.path().to_path_buf();
     path::leave(summary.damping_path.as_ref(), &folder)?;
-    let results = results(&summary);
+    let results = results(summary);
     for (key, value) in &results {
         run.set_result(key, value)?;
     }
@@ -53,7 +56,7 @@ pub(super) fn fill(
     if as_json {
         println!("{}", json!({ "out": folder, "results": results }));
     } else {
-        print(&summary, &folder);
+        print(summary, &folder);
     }
     summary.solves.iter().for_each(warn);
     let failed = (summary.solves.iter()).any(|solves| solves.first_failure().is_some());
@@ -165,9 +168,16 @@ fn warn(solves: &Solves) {
 }
 
 /// Notes stages in `run.json` and shows scores.
-struct Follower<'a> {
+pub(super) struct Follower<'a> {
     run: &'a mut RunFolder,
     bar: Bar,
+}
+
+impl<'a> Follower<'a> {
+    pub(super) fn new(run: &'a mut RunFolder) -> Self {
+        let bar = Bar::default();
+        Self { run, bar }
+    }
 }
 
 impl Progress for Follower<'_> {

@@ -75,7 +75,7 @@ impl Storage {
             return Err(other_precision());
         };
         let bytes = T::to_bytes(values);
-        let mut file = file.lock().unwrap_or_else(|broken| broken.into_inner());
+        let file = file.get_mut().unwrap_or_else(|broken| broken.into_inner());
         file.write_all(&bytes)
             .map_err(Error::io(folder, "write a scratch file in"))
     }

@@ -347,9 +347,9 @@ fn input_tiles<T: Scalar>(g: &Geometry, x: &[T], task: &Task, out: &mut [T]) {
             for (i, half) in half.iter_mut().enumerate() {
                 *half = input_step([d(i), d(4 + i), d(8 + i), d(12 + i)]);
             }
+            let line = |k: usize| input_step([half[0][k], half[1][k], half[2][k], half[3][k]]);
             for k in 0..4 {
-                let line = input_step([half[0][k], half[1][k], half[2][k], half[3][k]]);
-                for (i, lanes) in line.into_iter().enumerate() {
+                for (i, lanes) in line(k).into_iter().enumerate() {
                     let to = (4 * k + i) * stride + tile * channels;
                     store(lanes, &mut out[to + run.start..to + run.end]);
                 }
@@ -409,9 +409,9 @@ fn gradient_tiles<T: Scalar>(g: &Geometry, y: &[T], task: &Task, out: &mut [T]) 
                 d[place] = load(&image[pixel * channels + run.start..pixel * channels + run.end]);
             }
             let half = [gradient_step([d[0], d[2]]), gradient_step([d[1], d[3]])];
+            let line = |k: usize| gradient_step([half[0][k], half[1][k]]);
             for k in 0..4 {
-                let line = gradient_step([half[0][k], half[1][k]]);
-                for (i, lanes) in line.into_iter().enumerate() {
+                for (i, lanes) in line(k).into_iter().enumerate() {
                     let to = (4 * k + i) * stride + tile * channels;
                     store(lanes, &mut out[to + run.start..to + run.end]);
                 }

@@ -1,0 +1,179 @@
+//! `ascribe rank --blocks`: from a transferred model to a finished run folder, through its fine-tuned blocks.
+
+use super::transferred::{self, Transferred};
+use super::{Curvature, Precision, Rank, work};
+use crate::artefact::{RunFolder, physical_memory_bytes};
+use crate::data::Dataset;
+use crate::derivative::network::{self, Examples, Keeping, Network};
+use crate::influence::{
+    Correction, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
+};
+use crate::model::Blocks;
+use crate::{Error, Result};
+use candle_core::DType;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Images on which a plan is measured.
+const MEASURED: usize = 64;
+
+/// Runs the command; `memory` is `--memory` in bytes.
+pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> Result<ExitCode> {
+    check(rank)?;
+    let folder = rank
+        .model
+        .as_deref()
+        .ok_or_else(|| Error::config("model", "is needed with --blocks"))?;
+    let mut opened = transferred::open(folder, rank.test.as_deref(), rank.queries)?;
+    opened.model = opened.model.to_dtype(match rank.precision {
+        Precision::F32 => DType::F32,
+        Precision::F64 => DType::F64,
+    })?;
+    note_untrained(rank.blocks, &opened)?;
+    let options = options(rank, opened.l2, memory)?;
+    options.check()?;
+    if rank.dry_run {
+        println!("{}", plan(rank, &opened, &options)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let effective = rank.effective(&rank.rank_options(opened.l2)?);
+    let inputs = opened.inputs.clone();
+    let mut run = RunFolder::open_or_create(&rank.out, "rank", arguments, effective, inputs)?;
+    run.set_classes(opened.model.classes().to_vec())?;
+    let folder = run.path().to_path_buf();
+    let mut follower = work::Follower::new(&mut run);
+    follower.stage("activations")?;
+    let keeping = Keeping {
+        memory: options.memory / 2,
+        folder: folder.clone(),
+    };
+    let compute = |dataset: &Dataset, ids: &[usize]| {
+        Examples::compute(
+            (&opened.model, rank.blocks),
+            dataset,
+            ids,
+            &keeping,
+            &mut |_| {},
+        )
+    };
+    let train = compute(&opened.train, &opened.train_ids)?;
+    let test = compute(&opened.test, &opened.test_ids)?;
+    let job = NetworkJob {
+        network: &Network::new(&opened.model, rank.blocks, &train)?,
+        train: NetworkImages {
+            examples: &train,
+            ids: &opened.train_ids,
+        },
+        test: NetworkImages {
+            examples: &test,
+            ids: &opened.test_ids,
+        },
+        options,
+        digests: digests(&opened),
+    };
+    let summary = job.run(&folder, &mut follower)?;
+    run.set_result("parameters", json!(job.network.size()))?;
+    if let Some(&missing) = summary
+        .notes
+        .get("missing_damping")
+        .filter(|&&missing| missing > 0.0)
+    {
+        eprintln!(
+            "ascribe: the damped Hessian has negative eigenvalues, so that scores are not those of a minimum; raise --damping by {missing:.2e}, or choose --curvature gauss-newton"
+        );
+    }
+    work::finish(run, &summary, rank.json)
+}
+
+/// Refuses what is for the head alone.
+fn check(rank: &Rank) -> Result<()> {
+    let refused = [
+        ("certify", rank.certify.is_some()),
+        ("normalise", rank.normalise != Normalise::None),
+        ("correction", rank.correction != Correction::None),
+        ("query-groups", rank.query_groups.is_some()),
+        ("damping-path", rank.damping_path),
+    ];
+    match refused.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((option, _)) => Err(Error::config(
+            option,
+            "is for the head alone: leave it out, or --blocks",
+        )),
+    }
+}
+
+/// Parameters that were not fine-tuned are at no minimum of the training loss.
+fn note_untrained(blocks: Blocks, opened: &Transferred) -> Result<()> {
+    let architecture = opened.model.architecture();
+    if blocks.first_segment(architecture)? < opened.blocks.first_segment(architecture)? {
+        eprintln!(
+            "ascribe: --blocks {blocks}: the transfer fine-tuned only {}; influence through the others is that of a model not trained there",
+            opened.blocks
+        );
+    }
+    Ok(())
+}
+
+fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> {
+    let given = rank.rank_options(l2)?;
+    let memory = memory.map_or_else(
+        || physical_memory_bytes().unwrap_or(8 << 30) / 4,
+        |bytes| bytes as u64,
+    );
+    Ok(NetworkOptions {
+        curvature: match rank.effective_curvature() {
+            Curvature::Hessian => network::Curvature::Hessian,
+            Curvature::GaussNewton => network::Curvature::GaussNewton,
+        },
+        l2,
+        damping: given.damping,
+        solver: given.solver,
+        top: given.top,
+        bottom: given.bottom,
+        scores: given.scores,
+        shares: rank.shares,
+        memory: memory / 2,
+    })
+}
+
+fn digests(opened: &Transferred) -> BTreeMap<String, String> {
+    let inputs = opened.inputs.iter();
+    inputs
+        .map(|input| (input.role.clone(), input.digest.clone()))
+        .collect()
+}
+
+/// What a run would take, from a gradient over a few images measured on the spot.
+fn plan(rank: &Rank, opened: &Transferred, options: &NetworkOptions) -> Result<String> {
+    let images = opened.train_ids.len();
+    let sample = &opened.train_ids[..images.min(MEASURED)];
+    let examples = Examples::compute(
+        (&opened.model, rank.blocks),
+        &opened.train,
+        sample,
+        &Keeping::default(),
+        &mut |_| {},
+    )?;
+    let network = Network::new(&opened.model, rank.blocks, &examples)?;
+    let positions: Vec<u32> = (0..sample.len() as u32).collect();
+    network.gradient(&examples, &positions)?;
+    let started = Instant::now();
+    network.gradient(&examples, &positions)?;
+    let gradient = started.elapsed().as_secs_f64() * images as f64 / sample.len() as f64;
+    let parameters = network.size();
+    let queries = opened.test_ids.len();
+    if rank.json {
+        return Ok(json!({
+            "parameters": parameters, "images": images, "queries": queries,
+            "gradient_seconds": gradient, "curvature": options.curvature,
+        })
+        .to_string());
+    }
+    Ok(format!(
+        "{parameters} parameters of the head and --blocks {}\n{queries} queries, each a solve\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes up to twice that",
+        rank.blocks
+    ))
+}
