@@ -1,4 +1,4 @@
-//! Every `ascribe` command in a `sh` block of README.md, typed in order in an empty folder, does its work.
+//! Every `ascribe` command in a `sh` block of README.md and docs, typed in order in an empty folder, does its work.
 
 use assert_cmd::Command;
 use std::path::Path;
@@ -76,6 +76,9 @@ fn the_readme_does_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
     write_features(folder.path());
     run_all(&commands, folder.path());
+    // A page that goes on with the README's model.
+    let page = std::fs::read_to_string(root.join("docs/through-blocks.md")).unwrap();
+    run_all(&self::commands(&page), folder.path());
     let demo = folder.path().join("ascribe-demo");
     for stem in ["figure5", "figure6"] {
         for format in ["svg", "png", "csv"] {

@@ -81,7 +81,8 @@ pub struct Rank {
     /// How systems are solved
     #[arg(long, value_enum, default_value_t = Method::Auto)]
     solver: Method,
-    /// Relative residual at which cg and lissa stop (default: 1e-5 in f32, 1e-10 in f64)
+    /// Relative residual at which cg and lissa stop (default: 1e-5 in f32, 1e-10 in f64, and 1e-3
+    /// with --blocks)
     #[arg(long, value_name = "RESIDUAL", allow_negative_numbers = true)]
     tolerance: Option<f64>,
     /// Most iterations of cg for a right-hand side
@@ -251,6 +252,11 @@ impl Rank {
         work::fill(run, material, options, self.json)
     }
 
+    /// Where it is not that of the solver: products through blocks are dear, and 1e-3 changes no ranking to speak of.
+    fn usual_tolerance(&self) -> Option<f64> {
+        (self.blocks != Blocks::Last(0)).then_some(1e-3)
+    }
+
     fn effective_curvature(&self) -> Curvature {
         let usual = match self.blocks {
             Blocks::Last(0) => Curvature::Hessian,
@@ -314,7 +320,7 @@ impl Rank {
             damping: self.damping,
             solver: Settings {
                 method: self.solver,
-                tolerance: self.tolerance,
+                tolerance: self.tolerance.or(self.usual_tolerance()),
                 iterations: self.iterations,
                 rank: self.rank,
                 rcond: self.rcond,
