@@ -229,13 +229,10 @@ fn check(
                 certificate.bound
             );
             // The scores of all pairs are f32 products of a gradient and a solution, which is up to 1/(l2 + damping) times as long
-            // as its gradient. (A tied image is certified by its twin's solution.)
+            // as its gradient; those of equal images are the same.
             let rough = (found.scores[[query, *image]] - score).abs();
             let allowed = 1e-5 * scale + 1e-6 / (l2 + damping);
-            assert!(
-                certificate.tied || rough <= allowed,
-                "{inner:?}: {rough:e} of {scale:e}"
-            );
+            assert!(rough <= allowed, "{inner:?}: {rough:e} of {scale:e}");
             all += 1;
             if certificate.certified {
                 certified += 1;

@@ -284,7 +284,10 @@ impl LinearOperator for HeadHessian {
         let width = self.curvature.width();
         let axes = self.strongest(size / width)?;
         if axes.is_empty() {
-            return Ok(None);
+            return Ok(Some(PrincipalBlock {
+                positions: Vec::new(),
+                matrix: SymmetricMatrix::F64(Mat::zeros(0, 0)),
+            }));
         }
         let columns = self.columns();
         let position = |direction: usize| {

@@ -70,8 +70,8 @@ pub trait LinearOperator: Sync {
     /// A tensor operation failed.
     fn diagonal(&self) -> Result<Vec<f64>>;
 
-    /// A restricted to at most `size` parameters along which it is large and strongly coupled; `None` where the operator knows
-    /// of none, or where even the fewest are too many.
+    /// A restricted to at most `size` parameters along which it is large and strongly coupled, to none where even the fewest
+    /// are too many; `None` where the operator knows of no such parameters.
     ///
     /// # Errors
     /// A tensor operation failed.

@@ -50,7 +50,7 @@ impl Solver for Cg {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
         let mut prepared = self.sharing(operator, SHARED)?;
         let preconditioner = prepared.system.preconditioner.as_ref();
-        if preconditioner.is_some_and(Preconditioner::has_strong_axes) {
+        if preconditioner.is_some_and(Preconditioner::knows_axes) {
             prepared.shared = 1;
         }
         Ok(Box::new(prepared))

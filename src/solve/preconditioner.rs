@@ -26,6 +26,8 @@ pub fn strong_parameters(size: usize) -> usize {
 pub(super) struct Preconditioner {
     diagonal: Reciprocal,
     strong: Option<Strong>,
+    /// Whether the operator knows strong axes, be they too many or not.
+    axes_known: bool,
 }
 
 /// The part that is factorised.
@@ -38,21 +40,25 @@ impl Preconditioner {
     /// For an operator; the diagonal alone where it knows no strong axes, or is not definite on them.
     pub(super) fn of(operator: &dyn LinearOperator) -> Result<Self> {
         let size = strong_parameters(operator.size());
-        let strong = operator.principal_block(size)?.and_then(|block| {
-            Some(Strong {
-                positions: block.positions.iter().map(|&at| at as u32).collect(),
-                factor: Factor::of_matrix(block.matrix)?,
-            })
+        let block = operator.principal_block(size)?;
+        let axes_known = block.is_some();
+        let strong = block.and_then(|block| {
+            let positions: Vec<u32> = block.positions.iter().map(|&at| at as u32).collect();
+            let factor = (!positions.is_empty())
+                .then(|| Factor::of_matrix(block.matrix))
+                .flatten()?;
+            Some(Strong { positions, factor })
         });
         Ok(Self {
             diagonal: Reciprocal::of(operator)?,
             strong,
+            axes_known,
         })
     }
 
-    /// Whether some axes are factorised.
-    pub(super) fn has_strong_axes(&self) -> bool {
-        self.strong.is_some()
+    /// Whether the operator knows its strong axes.
+    pub(super) fn knows_axes(&self) -> bool {
+        self.axes_known
     }
 
     /// M⁻¹ on every row.
