@@ -51,6 +51,7 @@ pub use pass::Certified as CertifiedShare;
 pub use plan::{GIB, Plan, ProblemSize, product_rate, resident_limit};
 pub use provenance::{NATS, Provenance};
 pub use rankings::{Images, QueryRanking, RankedImage, read_rankings, write_rankings};
+pub(crate) use scores::evenly_spaced;
 pub use scores::{BlockSizes, Queries, Scoring};
 pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 pub use solves::{Solves, write_solves};

@@ -261,7 +261,7 @@ pub(super) fn ranges(count: usize, size: usize) -> impl Iterator<Item = Range<us
 }
 
 /// Positions of `wanted` of `count` rows, evenly spaced; all where there are fewer.
-pub(super) fn evenly_spaced(count: usize, wanted: usize) -> Vec<usize> {
+pub(crate) fn evenly_spaced(count: usize, wanted: usize) -> Vec<usize> {
     let kept = wanted.min(count);
     (0..kept).map(|place| place * count / kept).collect()
 }

@@ -4,6 +4,7 @@ use super::material::{Material, Side};
 use crate::artefact::{Input, RunFolder, RunRecord, digest_file};
 use crate::data::{Dataset, check_same_classes};
 use crate::derivative::head::SoftmaxHead;
+use crate::influence::evenly_spaced;
 use crate::model::{Blocks, ResNet, features, read_model};
 use crate::{Error, Result};
 use candle_core::Device;
@@ -82,9 +83,7 @@ pub(super) fn open(
 fn chosen(count: usize, queries: Option<usize>) -> Result<Vec<usize>> {
     match queries {
         None => Ok((0..count).collect()),
-        Some(queries) if (1..=count).contains(&queries) => {
-            Ok((0..queries).map(|place| place * count / queries).collect())
-        }
+        Some(queries) if (1..=count).contains(&queries) => Ok(evenly_spaced(count, queries)),
         Some(queries) => Err(Error::config(
             "queries",
             format!("{queries} is not between 1 and the {count} test images there are"),

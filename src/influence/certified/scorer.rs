@@ -161,18 +161,16 @@ impl<'a> Scorer<'a> {
         solution: usize,
         precision: Precision,
     ) -> f64 {
-        let (gamma, length) = match (&self.rows, precision) {
-            (Rows::F32(rows), Precision::Rough) => {
-                (product_error::<f32>(self.size), rows.lengths[solution])
-            }
-            (Rows::F64(rows), Precision::Rough) => {
-                (product_error::<f64>(self.size), rows.lengths[solution])
-            }
-            (Rows::F32(rows), Precision::Exact) => (self.exact_error(), rows.lengths[solution]),
-            (Rows::F64(rows), Precision::Exact) => (self.exact_error(), rows.lengths[solution]),
+        let (rough, lengths) = match &self.rows {
+            Rows::F32(rows) => (product_error::<f32>(self.size), &rows.lengths),
+            Rows::F64(rows) => (product_error::<f64>(self.size), &rows.lengths),
+        };
+        let gamma = match precision {
+            Precision::Rough => rough,
+            Precision::Exact => self.exact_error(),
         };
         let solve = bounds.lengths[gradient] * self.errors[solution];
-        let rounding = gamma * bounds.scaled[gradient] * length;
+        let rounding = gamma * bounds.scaled[gradient] * lengths[solution];
         (solve + rounding) * self.scale * (1.0 + 1e-12)
     }
 
