@@ -14,6 +14,7 @@
 //! | [`solve`] | one file per solver; outcomes |
 //! | [`influence`] | queries in, scores out |
 //! | [`figure`] | one file per figure, drawn from plain records |
+//! | [`report`] | the audit, a page written from plain records |
 //! | [`cli`] | one file per command |
 #![deny(missing_docs)]
 
@@ -26,6 +27,7 @@ pub mod figure;
 pub mod influence;
 pub mod model;
 pub mod operator;
+pub mod report;
 pub mod solve;
 pub mod train;
 

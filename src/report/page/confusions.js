@@ -1,0 +1,26 @@
+/* Per label and prediction: the training images most responsible. */
+route.views.confusions = async ({ parts: [label, prediction] }) => {
+  await load("queries", "training", "confusions");
+  const worst = models().flatMap((model) => model.cells).filter(([label, prediction]) => label !== prediction).sort((a, b) => b[2] - a[2])[0];
+  const chosen = label !== undefined && prediction !== undefined ? { label: Number(label), prediction: Number(prediction) }
+    : worst ? { label: worst[0], prediction: worst[1] } : null;
+  return h("article", {}, h("h1", {}, "Confusions"),
+    h("p.lead", {}, "Choose a cell: its test images, and the training images whose scores, averaged over them, are the most harmful and most helpful."),
+    sideBySide((_, at) => confusionMatrix(at, chosen)),
+    chosen ? h("section", {}, h("h2", {}, chosen.label === chosen.prediction ? `${className(chosen.label)}, rightly predicted`
+      : `${className(chosen.label)}, predicted as ${className(chosen.prediction)}`),
+      sideBySide((model, at) => cellOf(model, at, chosen))) : h("p.quiet", {}, "Nothing is confused."));
+};
+
+function cellOf(model, at, { label, prediction }) {
+  const cell = page.confusions[at].find((cell) => cell.label === label && cell.prediction === prediction);
+  if (!cell) return h("p.quiet", {}, "No test image.");
+  const again = () => route.show({ keep: true });
+  const list = (title, ranked) => ranked.train.length ? h("section", {}, h("h4", {}, title, h("span.quiet", {}, ` mean score in ${unitOf(model).name}`)),
+    h("div.cards", {}, ranked.train.map((train, rank) => h("div.held", {}, trainCard(train, 64, scoreElement(model, ranked.score[rank])), decisions.controls(train, again))))) : null;
+  return h("div", {},
+    h("p", {}, h("a", { href: `#/queries?label=${label}&prediction=${prediction}` }, plural(cell.queries.length, "test image"))),
+    h("div.cards", {}, cell.queries.slice(0, 24).map((position) => queryCard(position, 48))),
+    list(label === prediction ? "Work against it" : "Most responsible: without these the label becomes more probable", cell.harmful),
+    list(label === prediction ? "It rests on these" : "Speak for the label", cell.helpful));
+}

@@ -1,0 +1,153 @@
+/* Elements, pictures and numbers. Text is always set as text, never as markup. */
+const page = { overview: null, queries: null, training: null };
+
+/* h("p.note", { title: "…" }, "text", child): functions among the properties listen, null children are left out. */
+function h(name, properties = {}, ...children) {
+  const [tag, ...classes] = name.split(".");
+  const element = document.createElement(tag || "div");
+  if (classes.length) element.className = classes.join(" ");
+  for (const [key, value] of Object.entries(properties ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") element.addEventListener(key, value);
+    else if (key === "style") element.style.cssText = value;
+    else element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function svg(tag, properties, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(properties)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+const className = (label) => page.overview.classes[label] ?? `class ${label}`;
+const models = () => page.overview.models;
+const percent = (share, places = 0) => `${(100 * share).toFixed(places)} %`;
+const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+
+/* Of a probability; never 0 or 100 where it is neither. */
+function probability(value) {
+  if (value > 0 && value < 0.001) return "< 0.1 %";
+  if (value < 1 && value > 0.999) return "> 99.9 %";
+  return percent(value, 1);
+}
+
+const UNITS = [[1, "nats"], [1e3, "millinats"], [1e6, "micronats"], [1e9, "nanonats"]];
+
+/* The unit that suits a model's scores: { factor, name }. */
+function unitOf(model) {
+  if (model.unit !== "nats") return { factor: 1, name: model.unit };
+  const [factor, name] = UNITS.find(([factor]) => model.largest_score * factor >= 0.5) ?? UNITS[3];
+  return { factor, name };
+}
+
+function signed(value, places = 3) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const text = size >= 1e5 || size < 1e-3 ? size.toExponential(places - 1) : size.toPrecision(places);
+  return `${value > 0 ? "+" : "−"}${text}`;
+}
+
+const score = (model, value) => signed(value * unitOf(model).factor);
+
+/* A number with its sign and, for a reader who hears it, its meaning. */
+function scoreElement(model, value) {
+  const unit = unitOf(model).name;
+  const meaning = value >= 0 ? "helpful" : "harmful";
+  return h(`span.score.${meaning}`, { title: `${score(model, value)} ${unit}, ${meaning}` }, score(model, value));
+}
+
+/* Cuts one picture out of its sheet; the number stands in where there are no pictures. */
+function thumb(list, position, size, description) {
+  const layout = page.overview.layouts[list];
+  if (!layout) return h("span.thumb.none", { style: `width:${size}px;height:${size}px`, role: "img", "aria-label": description }, "?");
+  const perSheet = layout.columns * layout.columns;
+  const place = position % perSheet;
+  const [column, row] = [place % layout.columns, Math.floor(place / layout.columns)];
+  const address = ascribe.address(`${layout.name}-${Math.floor(position / perSheet)}`);
+  const style = `width:${size}px;height:${size}px;background-image:url("${address}");`
+    + `background-size:${layout.columns * size}px auto;background-position:${-column * size}px ${-row * size}px;`
+    + (size >= 2 * layout.tile ? "image-rendering:pixelated;" : "");
+  return h("span.thumb", { style, role: "img", "aria-label": description });
+}
+
+const queryName = (position) => `test image ${page.queries.id[position]}, ${className(page.queries.label[position])}`;
+const trainName = (position) => `training image ${page.training.id[position]}, ${className(page.training.label[position])}`;
+
+/* A training image as a link, with what is said below it and how it was decided. */
+function trainCard(position, size, ...below) {
+  const decision = decisions.of(page.training.id[position]);
+  const state = decision ? `.${decision.decision}` : "";
+  const card = h(`a.card${state}`, { href: `#/image/${page.training.id[position]}`, "data-train": position },
+    thumb("train", position, size, trainName(position)),
+    h("span.name", {}, className(page.training.label[position])),
+    ...below);
+  return card;
+}
+
+function queryCard(position, size, ...below) {
+  const right = models().map((_, at) => page.queries.models[at].prediction[position] === page.queries.label[position]);
+  const state = right.every(Boolean) ? ".right" : right.some(Boolean) ? ".mixed" : ".wrong";
+  return h(`a.card${state}`, { href: `#/query/${page.queries.id[position]}` },
+    thumb("test", position, size, queryName(position)),
+    h("span.name", {}, className(page.queries.label[position])),
+    ...below);
+}
+
+/* One column a model, its name above it where there are two. */
+function sideBySide(of) {
+  const columns = models().map((model, at) => h("section.model", { "aria-label": model.name },
+    models().length > 1 ? h("h3.model-name", {}, h(`span.swatch.series-${at}`), model.name) : null,
+    of(model, at)));
+  return h("div.models", {}, columns);
+}
+
+function select(label, value, options, change) {
+  const id = `select-${label.replace(/\W+/g, "-").toLowerCase()}`;
+  const element = h("select", { id, change: (event) => change(event.target.value) },
+    options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)));
+  return h("span.field", {}, h("label", { for: id }, label), element);
+}
+
+function say(text) {
+  document.getElementById("said").textContent = text;
+}
+
+/* A window onto a long list: only the rows in sight are in the document. */
+function longGrid(count, cell, [width, height]) {
+  const grid = h("div.long-grid", { role: "list" });
+  const holder = h("div.long", {}, grid);
+  let shown = "";
+  function draw() {
+    if (!holder.isConnected) return;
+    const columns = Math.max(1, Math.floor(holder.clientWidth / width));
+    const rows = Math.ceil(count / columns);
+    holder.style.height = `${rows * height}px`;
+    const above = -holder.getBoundingClientRect().top;
+    const first = Math.max(0, Math.floor(above / height) - 2);
+    const last = Math.min(rows, Math.ceil((above + window.innerHeight) / height) + 2);
+    const key = `${columns} ${first} ${last}`;
+    if (key === shown) return;
+    shown = key;
+    const cells = [];
+    for (let at = first * columns; at < Math.min(count, last * columns); at += 1) {
+      const item = h("div", { role: "listitem", "aria-setsize": count, "aria-posinset": at + 1 }, cell(at));
+      cells.push(item);
+    }
+    grid.style.transform = `translateY(${first * height}px)`;
+    grid.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
+    grid.style.gridAutoRows = `${height}px`;
+    grid.replaceChildren(...cells);
+  }
+  const listen = new AbortController();
+  for (const event of ["scroll", "resize"]) {
+    window.addEventListener(event, () => {
+      if (holder.isConnected) requestAnimationFrame(draw); else listen.abort();
+    }, { passive: true, signal: listen.signal });
+  }
+  requestAnimationFrame(draw);
+  return holder;
+}

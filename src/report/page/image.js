@@ -1,0 +1,37 @@
+/* One training image: what the models make of it, and the test images that rest on it. */
+route.views.image = async ({ parts: [id] }) => {
+  await load("queries", "training");
+  const position = page.training.id.indexOf(Number(id));
+  if (position < 0 || id === "") throw new Error(`There is no training image ${id} in this audit.`);
+  const piece = await ascribe.load(`image-${Math.floor(position / page.overview.per_piece)}`);
+  const details = piece[position % page.overview.per_piece];
+  const alike = page.training.duplicates.filter((group) => group.training.includes(position));
+  const again = () => route.show({ keep: true });
+  return h("article", {},
+    h("p.steps", {}, h("a", { href: "#/training/mislabels" }, "Training images")),
+    h("h1", {}, `Training image ${id}: ${className(page.training.label[position])}`),
+    h("div.subject", {}, h("figure", {}, thumb("train", position, 160, trainName(position)), h("figcaption", {}, `labelled ${className(page.training.label[position])}`)),
+      h("div", {}, sideBySide((model, at) => standing(model, at, position)), h("p", {}, decisions.controls(position, again)))),
+    alike.length ? h("section", {}, h("h2", {}, "Also in the data"), alike.map((group) => h("div.cards", {},
+      group.training.filter((other) => other !== position).map((other) => trainCard(other, 56, h("span.quiet", {}, group.kind === "pixels" ? "equal" : group.similarity.toFixed(4)))),
+      group.queries.map((other) => queryCard(other, 56, h("span.quiet", {}, "in the test set")))))) : null,
+    sideBySide((model, at) => rests(model, details[at])));
+};
+
+function standing(model, at, position) {
+  const columns = page.training.models[at];
+  if (columns.prediction[position] === null) return h("p.quiet", {}, "This model was not trained on it.");
+  const facts = [["predicted", className(columns.prediction[position])], ["label’s probability", probability(columns.probability[position])],
+    ["loss", `${columns.loss[position].toPrecision(3)} nats`]];
+  if (columns.self[position] !== null) facts.push(["self-influence", `${score(model, columns.self[position])} ${unitOf(model).name}`]);
+  if (columns.mean[position] !== null) facts.push(["mean score over test images", `${score(model, columns.mean[position])} ${unitOf(model).name}`]);
+  return h("dl.facts", {}, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}
+
+function rests(model, { helps, harms, ranked_by }) {
+  const list = (title, pairs) => h("section", {}, h("h4", {}, title),
+    pairs.length ? h("div.cards", {}, pairs.map(([position, value]) => queryCard(position, 64, scoreElement(model, value))))
+      : h("p.quiet", {}, "None among the ranks that were kept."));
+  return h("div", {}, h("p.quiet", {}, `Ranked by ${plural(ranked_by, "test image")}; scores in ${unitOf(model).name}.`),
+    list("Helps most", helps), list("Harms most", harms));
+}

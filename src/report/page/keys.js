@@ -1,0 +1,42 @@
+/* The keyboard: everything can be done without a mouse. */
+const KEYS = [
+  ["1 … 5", "the views"], ["← →", "previous and next test image"], ["/", "find"],
+  ["x", "exclude the training image in focus, or take it back"], ["u", "up to the list"], ["?", "these keys"],
+];
+
+function openKeys() {
+  const dialog = document.getElementById("keys");
+  dialog.replaceChildren(h("h2", { id: "keys-title" }, "Keys"),
+    h("dl.facts", {}, KEYS.flatMap(([key, does]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, does)])),
+    h("form", { method: "dialog" }, h("button", {}, "Close")));
+  dialog.showModal();
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select, textarea, dialog")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  const links = [...document.querySelectorAll("#views a")];
+  const follow = (link) => { if (link) { event.preventDefault(); location.hash = link.getAttribute("href"); } };
+  if (/^[1-5]$/.test(event.key)) return follow(links[Number(event.key) - 1]);
+  if (event.key === "ArrowLeft") return follow(document.querySelector("#main a[rel=prev]"));
+  if (event.key === "ArrowRight") return follow(document.querySelector("#main a[rel=next]"));
+  if (event.key === "u") return follow(document.querySelector("#main .steps a"));
+  if (event.key === "?") return openKeys();
+  if (event.key === "/") {
+    event.preventDefault();
+    const find = document.getElementById("find");
+    if (find) find.focus(); else location.hash = "#/queries";
+    return undefined;
+  }
+  const card = document.activeElement?.closest("[data-train]");
+  if (event.key === "x" && card) {
+    const id = page.training.id[Number(card.dataset.train)];
+    decisions.decide(id, decisions.of(id)?.decision === "exclude" ? null : { decision: "exclude" });
+    const place = [...document.querySelectorAll("[data-train]")].indexOf(card);
+    route.show({ keep: true }).then(() => document.querySelectorAll("[data-train]")[place]?.focus());
+  }
+  return undefined;
+}

@@ -1,0 +1,28 @@
+/* Begins when everything is read. */
+ascribe.start = async () => {
+  const theme = document.getElementById("theme");
+  const remembered = () => { try { return localStorage.getItem("ascribe:theme"); } catch { return null; } };
+  const paint = (name) => { if (name) document.documentElement.dataset.theme = name; };
+  paint(remembered());
+  theme.addEventListener("click", () => {
+    const dark = getComputedStyle(document.documentElement).getPropertyValue("--dark").trim() === "1";
+    const name = dark ? "light" : "dark";
+    paint(name);
+    try { localStorage.setItem("ascribe:theme", name); } catch { /* Then it lasts as long as the page. */ }
+  });
+  document.getElementById("help").addEventListener("click", openKeys);
+  document.getElementById("skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    document.getElementById("main").focus();
+  });
+  document.addEventListener("keydown", onKey);
+  try {
+    await load("overview", "training");
+    decisions.restore();
+  } catch (error) {
+    document.getElementById("main").replaceChildren(h("p.alert", { role: "alert" }, error.message));
+    return;
+  }
+  window.addEventListener("hashchange", () => route.show());
+  await route.show();
+};

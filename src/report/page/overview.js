@@ -1,0 +1,118 @@
+/* What was trained on what, how far the answers can be trusted, and where to look first. */
+route.views.overview = async () => {
+  await load("queries", "training");
+  const { title } = page.overview;
+  const counts = `${plural(page.queries.id.length, "test image")}, ${plural(page.training.id.length, "training image")}, ${plural(page.overview.classes.length, "class", "classes")}`;
+  return h("article", {},
+    h("h1", {}, title),
+    h("p.lead", {}, "Which training images do these predictions rest on, and how far can that answer be trusted?"),
+    h("p.quiet", {}, counts),
+    lookFirst(),
+    sideBySide((model) => h("div", {},
+      h("dl.facts", {}, model.facts.flatMap(({ name, value }) => [h("dt", {}, name), h("dd", {}, value)])),
+      h("ul.statements", { "aria-label": "How far to trust it" },
+        model.statements.map(({ tone, text }) => h(`li.${tone}`, {}, h("span.tone", {}, TONES[tone]), " ", text))))),
+    h("section", {}, h("h2", {}, "What a score means"), meaning()),
+    h("section", {}, h("h2", {}, "Class match"),
+      h("p", {}, "How often the training image at a rank has the class of the image it explains. It describes the ranking; it does not prove it right."),
+      classMatch()),
+    h("section", {}, h("h2", {}, "Confusion matrix"),
+      h("p", {}, "Rows are labels, columns predictions; a cell leads to the training images behind it."),
+      sideBySide((_, at) => confusionMatrix(at))));
+};
+
+const TONES = { good: "Good:", note: "Note:", warning: "Careful:" };
+
+function meaning() {
+  return h("div", {},
+    h("p", {}, "A score belongs to a test image and a training image. It is the predicted rise of the test image’s loss if that training image had been left out: ",
+      h("strong.helpful", {}, "positive is helpful"), ", ", h("strong.harmful", {}, "negative is harmful"),
+      ". It is given in ", [...new Set(models().map((model) => unitOf(model).name))].join(" and "), "."),
+    h("p", {}, "Scores describe what this model learned from these images to first order. They do not say that an image is wrong, nor what another training run would give; the measured values beside them say how well they hold."));
+}
+
+/* The few places that are most worth a look. */
+function lookFirst() {
+  const { queries, training } = page;
+  const items = [];
+  models().forEach((model, at) => {
+    const columns = queries.models[at];
+    const wrong = queries.id.map((_, position) => position)
+      .filter((position) => columns.prediction[position] !== queries.label[position])
+      .sort((a, b) => columns.probability[b] - columns.probability[a]);
+    if (wrong.length) items.push([`Surely wrong${nameOf(model)}`, `#/queries?state=wrong-${at}&sort=sure-${at}`,
+      wrong.slice(0, 5).map((position) => queryCard(position, 48)), plural(wrong.length, "wrong prediction")]);
+  });
+  if (models().length === 2) {
+    const apart = queries.id.map((_, position) => position)
+      .filter((position) => queries.models[0].prediction[position] !== queries.models[1].prediction[position]);
+    if (apart.length) items.push(["The models disagree", "#/queries?state=apart",
+      apart.slice(0, 5).map((position) => queryCard(position, 48)), plural(apart.length, "test image")]);
+  }
+  models().forEach((model, at) => {
+    const order = trainingOrder(at, "loss");
+    if (order.length) items.push([`Perhaps mislabelled${nameOf(model)}`, `#/training/mislabels?model=${at}`,
+      order.slice(0, 5).map((position) => trainCard(position, 48)), "training images, least probable label first"]);
+  });
+  const leaks = training.duplicates.filter((group) => group.queries.length);
+  if (leaks.length) items.push(["Leaks", "#/training/duplicates",
+    leaks.slice(0, 5).map((group) => queryCard(group.queries[0], 48)), `${plural(leaks.length, "group")} of images in both training and test set`]);
+  return h("section", {}, h("h2", {}, "Look here first"),
+    h("div.first", {}, items.map(([name, href, cards, note]) => h("div.panel", {},
+      h("h3", {}, h("a", { href }, name)), h("div.strip", {}, cards), h("p.quiet", {}, note)))));
+}
+
+const nameOf = (model) => models().length > 1 ? `, ${model.name}` : "";
+
+function classMatch() {
+  const [width, height, left, bottom] = [640, 300, 44, 40];
+  const sets = [...new Set(models().flatMap((model) => model.class_match.map((curve) => curve.queries)))];
+  return h("div.charts", {}, sets.map((set) => {
+    const curves = models().map((model, at) => ({ model, at, curve: model.class_match.find((curve) => curve.queries === set) }))
+      .filter(({ curve }) => curve);
+    const ranks = Math.max(...curves.map(({ curve }) => curve.percent.length));
+    const x = (rank) => left + (width - left - 12) * (ranks > 1 ? Math.log(rank) / Math.log(ranks) : 0.5);
+    const y = (value) => 10 + (height - bottom - 10) * (1 - value / 100);
+    const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img",
+      "aria-label": `Class match by rank, ${set}: ` + curves.map(({ model, curve }) => `${model.name} ${curve.percent[0]} percent at rank 1`).join(", ") });
+    for (const value of [0, 25, 50, 75, 100]) chart.append(
+      svg("line", { x1: left, x2: width - 12, y1: y(value), y2: y(value), class: "grid" }),
+      text(left - 6, y(value) + 4, value, "end"));
+    for (const rank of [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].filter((rank) => rank <= ranks))
+      chart.append(text(x(rank), height - bottom + 18, rank, "middle"));
+    chart.append(text((left + width) / 2, height - 4, "rank, most helpful first", "middle"));
+    for (const { at, curve } of curves) {
+      const path = curve.percent.map((value, rank) => `${rank ? "L" : "M"}${x(rank + 1).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+      chart.append(svg("path", { d: path, class: `series series-${at}` }));
+    }
+    const chance = curves[0].curve.chance;
+    chart.append(svg("line", { x1: left, x2: width - 12, y1: y(chance), y2: y(chance), class: "chance" }),
+      text(width - 12, y(chance) - 5, "chance", "end"));
+    return h("figure", {}, h("figcaption", {}, `Percent of ${set} whose image at the rank has their class `,
+      curves.map(({ model, at, curve }) => h("span.key", {}, h(`span.swatch.series-${at}`), `${model.name}: ${curve.percent[0].toFixed(1)} % at rank 1 `))), chart);
+  }));
+
+  function text(x, y, content, anchor) {
+    return svg("text", { x, y, "text-anchor": anchor }, String(content));
+  }
+}
+
+function confusionMatrix(at, chosen) {
+  const { classes } = page.overview;
+  const cells = new Map(models()[at].cells.map(([label, prediction, count]) => [`${label} ${prediction}`, count]));
+  const sums = classes.map((_, label) => classes.reduce((sum, __, prediction) => sum + (cells.get(`${label} ${prediction}`) ?? 0), 0));
+  const cell = (label, prediction) => {
+    const count = cells.get(`${label} ${prediction}`) ?? 0;
+    const share = sums[label] ? count / sums[label] : 0;
+    const kind = label === prediction ? "hit" : "miss";
+    const current = chosen && chosen.label === label && chosen.prediction === prediction;
+    const content = count ? h("a", { href: `#/confusions/${label}/${prediction}`, "aria-current": current ? "true" : null,
+      "aria-label": `${className(label)} predicted as ${className(prediction)}: ${count}` }, count) : h("span", { "aria-hidden": "true" }, "·");
+    return h(`td.${kind}${current ? ".chosen" : ""}`, { style: `--share:${Math.sqrt(share).toFixed(3)}` }, content);
+  };
+  return h("div.scroll", {}, h("table.matrix", {},
+    h("caption.unseen", {}, `Confusion matrix of ${models()[at].name}`),
+    h("thead", {}, h("tr", {}, h("td", {}), classes.map((name) => h("th", { scope: "col" }, h("span", {}, name))))),
+    h("tbody", {}, classes.map((name, label) => h("tr", {}, h("th", { scope: "row" }, name),
+      classes.map((_, prediction) => cell(label, prediction)))))));
+}

@@ -1,0 +1,78 @@
+/* One test image: what the models say of it, and the training images behind that. */
+const SHOWN = 12;
+
+route.views.query = async ({ parts: [id], filter }) => {
+  await load("queries", "training");
+  const position = page.queries.id.indexOf(Number(id));
+  if (position < 0 || id === "") throw new Error(`There is no test image ${id} in this audit.`);
+  const piece = Math.floor(position / page.overview.per_piece);
+  const details = (await ascribe.load(`query-${piece}`))[position % page.overview.per_piece];
+  const order = queryOrder(filter);
+  const place = order.indexOf(position);
+  const tail = filter.toString() ? `?${filter}` : "";
+  const step = (to, rel, text) => order[to] === undefined || place < 0 ? h("span.button.off", {}, text)
+    : h("a.button", { rel, href: `#/query/${page.queries.id[order[to]]}${tail}` }, text);
+  const all = filter.get("all") === "1";
+  // The next piece is at hand when the reader steps on.
+  const next = order[place + 1];
+  if (next !== undefined) ascribe.load(`query-${Math.floor(next / page.overview.per_piece)}`).catch(() => {});
+  const again = () => route.show({ keep: true });
+  return h("article", {},
+    h("p.steps", {}, h("a", { href: `#/queries${tail}` }, "Test images"), h("span.spring"),
+      step(place - 1, "prev", "← Previous"), place >= 0 ? h("span.quiet", {}, `${place + 1} of ${order.length}`) : null, step(place + 1, "next", "Next →")),
+    h("h1", {}, `Test image ${id}: ${className(page.queries.label[position])}`),
+    h("div.subject", {}, h("figure", {}, thumb("test", position, 160, queryName(position)), h("figcaption", {}, `labelled ${className(page.queries.label[position])}`)),
+      sideBySide((model, at) => verdict(model, at, position, details[at]))),
+    sideBySide((model, at) => behind(model, at, details[at], all, again)),
+    longest(details) > SHOWN ? h("p", {}, h("button", { type: "button", id: "all", "aria-pressed": String(all),
+      click: () => route.refine({ all: all ? null : "1" }) }, all ? "Show fewer" : `Show all ${longest(details)}`)) : null);
+};
+
+const longest = (details) => Math.max(...details.flatMap(({ helpful, harmful }) => [helpful.train.length, harmful.train.length]));
+
+/* Prediction, probabilities, loss, sensitivity. */
+function verdict(model, at, position, { probabilities, removal, flip }) {
+  const label = page.queries.label[position];
+  const prediction = page.queries.models[at].prediction[position];
+  const order = probabilities.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
+  const listed = [...new Set([...order.slice(0, 4), label])];
+  const right = prediction === label;
+  const map = page.overview.layouts[`sensitivity-${at}`];
+  return h("div", {},
+    h("p.verdict", {}, h(`span.badge.${right ? "right" : "wrong"}`, {}, right ? "right" : "wrong"), " predicted ",
+      h("strong", {}, className(prediction)), `, loss ${page.queries.models[at].loss[position].toPrecision(3)} nats`),
+    h("div.evidence", {},
+      h("table.bars", {}, h("caption.unseen", {}, `Probabilities by ${model.name}`), h("tbody", {}, listed.map((index) =>
+        h(`tr${index === label ? ".label" : ""}`, {}, h("th", { scope: "row" }, className(index)),
+          h("td", {}, h("span.meter", { style: `--part:${probabilities[index]}` })), h("td", {}, probability(probabilities[index])))))),
+      map ? h("figure", {}, thumb(`sensitivity-${at}`, position, 96, `Loss sensitivity of test image ${page.queries.id[position]} by ${model.name}`),
+        h("figcaption", {}, "loss sensitivity")) : null),
+    removal ? h("p", {}, `Without its ${plural(removal.images, "most helpful image")} the loss is predicted to rise by `,
+      h("strong", {}, `${score(model, removal.predicted)} ${unitOf(model).name}`), "; the head fitted again without them: ",
+      h("strong", {}, `${score(model, removal.measured)}`), removal.converged ? "." : " (that fit did not converge).") : null,
+    flip ? h("p", {}, flip.images.length
+      ? ["The prediction rests on ", h("strong", {}, plural(flip.images.length, "image")), `: fitted without ${flip.images.length === 1 ? "it" : "them"}, the head says ${className(flip.prediction)}. `,
+        h("details", {}, h("summary", {}, "Which"), h("div.cards", {}, flip.images.slice(0, 200).map((train) => trainCard(train, 40))))]
+      : `Leaving out up to ${plural(flip.tried, "image")} did not change the prediction.`) : null);
+}
+
+function behind(model, at, { helpful, harmful }, all, again) {
+  const unit = unitOf(model).name;
+  const list = (title, ranked, empty) => {
+    const count = all ? ranked.train.length : Math.min(SHOWN, ranked.train.length);
+    return h("section", {}, h("h4", {}, title, h("span.quiet", {}, ` in ${unit}`)),
+      count ? h("div.cards", { role: "list" }, ranked.train.slice(0, count).map((train, rank) => h("div.held", { role: "listitem" },
+        trainCard(train, 64, scoreElement(model, ranked.score[rank]), proof(ranked, rank)),
+        decisions.controls(train, again))))
+        : h("p.quiet", {}, empty));
+  };
+  return h("div", {}, list("Most helpful", helpful, "None was kept."),
+    list("Most harmful", harmful, "None was kept: ascribe rank --bottom K keeps them."));
+}
+
+function proof(ranked, rank) {
+  if (!ranked.certified) return null;
+  return ranked.certified[rank]
+    ? h("span.proof", { title: "This rank is proven against the solver’s and rounding’s errors" }, `#${rank + 1} proven`)
+    : h("span.quiet", { title: "Its neighbours’ scores are too near to prove this rank" }, `#${rank + 1} not proven`);
+}

@@ -1,0 +1,63 @@
+/* The address after # says everything that is on the page: #/VIEW/PART?filter=value. */
+const route = (() => {
+  const views = {};
+
+  function parse(hash = location.hash) {
+    const [path, search = ""] = hash.replace(/^#\/?/, "").split("?");
+    const [view, ...parts] = path.split("/").map(decodeURIComponent);
+    return { view: view || "overview", parts, filter: new URLSearchParams(search) };
+  }
+
+  function address({ view, parts = [], filter }) {
+    const search = filter ? filter.toString() : "";
+    return `#/${[view, ...parts].map(encodeURIComponent).join("/")}${search ? `?${search}` : ""}`;
+  }
+
+  /* The same place with one filter changed; null takes it away. Replaces the history entry: a filter is not a step. */
+  function refine(changes) {
+    const here = parse();
+    for (const [key, value] of Object.entries(changes)) {
+      if (value === null || value === "") here.filter.delete(key); else here.filter.set(key, value);
+    }
+    history.replaceState(null, "", address(here));
+    return show({ keep: true });
+  }
+
+  let turn = 0;
+  async function show({ keep = false } = {}) {
+    const mine = ++turn;
+    const here = parse();
+    const main = document.getElementById("main");
+    const view = views[here.view];
+    let content;
+    try {
+      content = view ? await view(here) : lost(`There is no view called “${here.view}”.`);
+    } catch (error) {
+      content = lost(error.message);
+    }
+    if (mine !== turn) return; // The reader has gone on.
+    const focused = keep ? document.activeElement?.id : null;
+    main.replaceChildren(content);
+    for (const link of document.querySelectorAll("#views a")) {
+      const current = parse(link.getAttribute("href")).view;
+      const own = { query: "queries", image: "training" }[here.view] ?? here.view;
+      if (current === own) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    }
+    const heading = main.querySelector("h1")?.textContent ?? "";
+    document.title = heading ? `${heading} · ${page.overview?.title ?? "audit"}` : page.overview?.title ?? "audit";
+    if (focused) document.getElementById(focused)?.focus();
+    if (!keep) {
+      window.scrollTo(0, 0);
+      main.focus({ preventScroll: true });
+      say(heading);
+    }
+    main.dataset.shown = location.hash;
+  }
+
+  function lost(reason) {
+    return h("div.alert", { role: "alert" }, h("h1", {}, "Not found"), h("p", {}, reason),
+      h("p", {}, h("a", { href: "#/overview" }, "To the overview")));
+  }
+
+  return { views, parse, address, refine, show };
+})();

@@ -1,0 +1,90 @@
+/* The training set: suspected mislabels, duplicates and leaks, what helps or harms on the whole. */
+const ORDERS = {
+  loss: { name: "loss", good: "The label is improbable to the model itself. The plainest sign of a wrong label, and on small sets no worse than any other; a model that has learned wrong labels by heart hides them." },
+  self: { name: "self-influence", good: "How much the model’s own loss on an image rests on that image: high for wrong labels and for rare but right ones. It does not beat the loss at finding wrong labels." },
+  harm: { name: "harm to test images", good: "The mean score over all test images, lowest first: images without which the test loss is predicted to fall. Finds what harms this test set, whether mislabelled or not." },
+  help: { name: "help to test images", good: "The mean score over all test images, highest first: images the test set leans on most." },
+};
+
+/* Positions of a model's training images, by one of the orders; empty where the run has no such numbers. */
+function trainingOrder(at, by) {
+  const columns = page.training.models[at];
+  const [values, sign] = { loss: [columns.loss, -1], self: [columns.self, -1], harm: [columns.mean, 1], help: [columns.mean, -1] }[by];
+  return page.training.id.map((_, position) => position).filter((position) => values[position] !== null)
+    .sort((a, b) => sign * (values[a] - values[b]) || a - b);
+}
+
+route.views.training = async ({ parts: [part = "mislabels"], filter }) => {
+  await load("queries", "training");
+  const parts = [["mislabels", "Suspected mislabels"], ["duplicates", "Duplicates and leaks"], ["overall", "Help and harm overall"]];
+  const known = { mislabels: suspects, duplicates, overall };
+  if (!known[part]) throw new Error(`The training set has no list called “${part}”.`);
+  return h("article", {}, h("h1", {}, "Training images"),
+    h("nav.tabs", { "aria-label": "Lists" }, parts.map(([key, name]) => h("a", { href: `#/training/${key}`, "aria-current": key === part ? "page" : null }, name))),
+    known[part](filter));
+};
+
+function suspects(filter) {
+  return ordered(filter, ["loss", "self", "harm"], "loss");
+}
+
+function overall(filter) {
+  return ordered(filter, ["help", "harm"], "help");
+}
+
+function ordered(filter, orders, first) {
+  const at = Math.min(Number(filter.get("model") ?? 0), models().length - 1);
+  const available = orders.filter((by) => trainingOrder(at, by).length);
+  if (!available.length) return h("p.quiet", {}, "This run has no numbers for these lists.");
+  const by = available.includes(filter.get("by")) ? filter.get("by") : available.includes(first) ? first : available[0];
+  const wanted = filter.get("label");
+  const words = (filter.get("find") ?? "").trim().toLowerCase();
+  const order = trainingOrder(at, by).filter((position) => (wanted === null || page.training.label[position] === Number(wanted))
+    && (!words || String(page.training.id[position]) === words || className(page.training.label[position]).toLowerCase().includes(words)));
+  const columns = page.training.models[at];
+  const model = models()[at];
+  const classes = [["", "all"], ...page.overview.classes.map((name, label) => [String(label), name])];
+  const again = () => route.show({ keep: true });
+  const cell = (index) => {
+    const position = order[index];
+    const said = columns.prediction[position];
+    const differs = said !== page.training.label[position];
+    const value = { loss: () => `loss ${columns.loss[position].toPrecision(3)}`, self: () => `self ${score(model, columns.self[position])}`,
+      harm: () => score(model, columns.mean[position]), help: () => score(model, columns.mean[position]) }[by]();
+    return h("div.held", {}, trainCard(position, 64,
+      h(`span.${differs ? "wrong-text" : "quiet"}`, {}, differs ? `→ ${className(said)}` : `label ${probability(columns.probability[position])}`),
+      h("span.quiet", {}, value)), decisions.controls(position, again));
+  };
+  const search = h("input", { type: "search", id: "find", placeholder: "class or id", value: filter.get("find") ?? "",
+    input: later((event) => route.refine({ find: event.target.value })) });
+  return h("section", {},
+    h("form.filters", { role: "search", submit: (event) => event.preventDefault() },
+      models().length > 1 ? select("Model", String(at), models().map((model, at) => [String(at), model.name]), (model) => route.refine({ model })) : null,
+      select("Order by", by, available.map((by) => [by, ORDERS[by].name]), (by) => route.refine({ by })),
+      select("Label", wanted ?? "", classes, (label) => route.refine({ label })),
+      h("span.field", {}, h("label", { for: "find" }, "Find"), search)),
+    h("p", {}, ORDERS[by].good),
+    h("p.quiet", { id: "found" }, plural(order.length, "training image"), by === "loss" ? "" : `, scores in ${unitOf(model).name}`),
+    longGrid(order.length, cell, [124, 164]));
+}
+
+function duplicates() {
+  const groups = page.training.duplicates;
+  const leaks = groups.filter((group) => group.queries.length);
+  const within = groups.filter((group) => !group.queries.length);
+  const again = () => route.show({ keep: true });
+  const list = (groups) => h("ul.rows", {}, groups.slice(0, 200).map((group) => h("li.row", {},
+    h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `features alike, cosine ${group.similarity.toFixed(4)}`,
+      new Set([...group.training.map((at) => page.training.label[at]), ...group.queries.map((at) => page.queries.label[at])]).size > 1
+        ? h("strong.wrong-text", {}, "labels differ") : null),
+    h("div.cards", {}, group.training.slice(0, 24).map((position) => h("div.held", {}, trainCard(position, 56, h("span.quiet", {}, `training ${page.training.id[position]}`)), decisions.controls(position, again))),
+      group.queries.slice(0, 24).map((position) => queryCard(position, 56, h("span.quiet", {}, `test ${page.queries.id[position]}`)))))));
+  return h("section", {},
+    h("h2", {}, `Leaks from training to test: ${leaks.length}`),
+    h("p", {}, "A test image that is in the training set too says nothing about new images."),
+    leaks.length ? list(leaks) : h("p.quiet", {}, "None found."),
+    h("h2", {}, `Duplicates within the training set: ${within.length}`),
+    h("p", {}, "Equal images count twice; equal images with different labels contradict each other."),
+    within.length ? list(within) : h("p.quiet", {}, "None found."),
+    Math.max(leaks.length, within.length) > 200 ? h("p.quiet", {}, "The first 200 groups are shown.") : null);
+}

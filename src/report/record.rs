@@ -1,0 +1,201 @@
+//! What an audit's page shows: plain records, no tensors.
+//!
+//! Images are named by position: queries and training images each have one list that all models share, in the order of their
+//! ids, and everything else says where in it. Scores are in nats, positive = helpful.
+
+use serde::Serialize;
+
+/// Everything on the page.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Audit {
+    /// The page's heading.
+    pub title: String,
+    /// Class names in label order.
+    pub classes: Vec<String>,
+    /// The test images.
+    pub queries: Vec<LabelledImage>,
+    /// The training images of any model.
+    pub training: Vec<LabelledImage>,
+    /// One model, or two side by side.
+    pub models: Vec<AuditedModel>,
+    /// Images that are the same, or nearly so.
+    pub duplicates: Vec<Duplicates>,
+}
+
+/// An image of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LabelledImage {
+    /// Its id in the data set.
+    pub id: usize,
+    /// Its label's number.
+    pub label: usize,
+}
+
+/// What one model makes of the images.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AuditedModel {
+    /// What it is called.
+    pub name: String,
+    /// What was trained on what, and what came of it.
+    pub facts: Vec<Fact>,
+    /// How far the scores can be trusted, in plain words.
+    pub statements: Vec<Statement>,
+    /// The unit of the scores.
+    pub unit: String,
+    /// Class match by rank.
+    pub class_match: Vec<ClassMatchCurve>,
+    /// One for each query.
+    pub queries: Vec<ModelQuery>,
+    /// One for each training image; `None` where this model was not trained on it.
+    pub training: Vec<Option<ModelTrainingImage>>,
+    /// Cells of the confusion matrix with at least one query.
+    pub confusions: Vec<Confusion>,
+}
+
+/// One line of a table of facts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    /// What.
+    pub name: String,
+    /// Its value with its unit.
+    pub value: String,
+}
+
+/// A sentence on trust.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Statement {
+    /// What it does to trust.
+    pub tone: Tone,
+    /// The sentence.
+    pub text: String,
+}
+
+/// What a statement does to trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tone {
+    /// A reason to trust.
+    Good,
+    /// To be known, neither way.
+    Note,
+    /// A reason to doubt.
+    Warning,
+}
+
+/// How often the image at a rank has the query's class.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassMatchCurve {
+    /// The queries in words.
+    pub queries: String,
+    /// The match of a random ranking, in percent.
+    pub chance_percent: f64,
+    /// Percent by rank, from rank 1.
+    pub percent: Vec<f64>,
+}
+
+/// A query at one model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelQuery {
+    /// The most probable class.
+    pub prediction: usize,
+    /// Of each class.
+    pub probabilities: Vec<f64>,
+    /// In nats, at the label.
+    pub loss: f64,
+    /// Most helpful first.
+    pub helpful: Vec<Ranked>,
+    /// Most harmful first.
+    pub harmful: Vec<Ranked>,
+    /// What the loss does without the most helpful images, where it was measured.
+    pub removal: Option<Removal>,
+    /// Which images hold the prediction, where it was looked for.
+    pub flip: Option<Flip>,
+}
+
+/// A training image behind a query.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ranked {
+    /// Its position among the training images.
+    pub train: usize,
+    /// In nats.
+    pub score: f64,
+    /// Whether its rank is proven; `None` where no proof was asked for.
+    pub certified: Option<bool>,
+}
+
+/// The rise of a query's loss without its most helpful training images.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Removal {
+    /// So many of the most helpful.
+    pub images: usize,
+    /// The sum of their scores, in nats.
+    pub predicted: f64,
+    /// After the head was fitted again without them, in nats.
+    pub measured: f64,
+    /// Whether that fit converged.
+    pub converged: bool,
+}
+
+/// The fewest training images found without which the prediction is another.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Flip {
+    /// Their positions; empty where none of the tried removals changed the prediction.
+    pub images: Vec<usize>,
+    /// The class that a head fitted without them predicts.
+    pub prediction: usize,
+    /// Most images that were tried.
+    pub tried: usize,
+}
+
+/// A training image at one model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ModelTrainingImage {
+    /// The most probable class.
+    pub prediction: usize,
+    /// Of its label.
+    pub probability: f64,
+    /// In nats.
+    pub loss: f64,
+    /// Of the image on itself, in nats, where it was computed.
+    pub self_influence: Option<f64>,
+    /// The mean score over all queries, in nats: positive = it helps them on the whole.
+    pub mean_score: Option<f64>,
+}
+
+/// The queries with one label and one prediction.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Confusion {
+    /// The label.
+    pub label: usize,
+    /// The prediction.
+    pub prediction: usize,
+    /// Positions of the queries.
+    pub queries: Vec<usize>,
+    /// Training images with the largest mean score over them.
+    pub helpful: Vec<Ranked>,
+    /// Those with the smallest: without them the label becomes more probable.
+    pub harmful: Vec<Ranked>,
+}
+
+/// Images that are the same or nearly so.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Duplicates {
+    /// Why they are listed together.
+    pub kind: Likeness,
+    /// The smallest cosine between two neighbours; 1 for equal pixels.
+    pub similarity: f64,
+    /// Positions of the training images.
+    pub training: Vec<usize>,
+    /// Positions of the queries: not empty is a leak from train to test.
+    pub queries: Vec<usize>,
+}
+
+/// In what images are alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Likeness {
+    /// Every pixel.
+    Pixels,
+    /// The model's features, nearly.
+    Features,
+}

@@ -1,0 +1,145 @@
+//! An audit of any size over the embedded digits, with numbers that are easy to tell.
+
+use ascribe::data::{Dataset, digits_test, digits_train};
+use ascribe::report::{
+    Audit, AuditedModel, ClassMatchCurve, Confusion, Duplicates, Fact, Flip, LabelledImage, Layout,
+    Likeness, ModelQuery, ModelTrainingImage, Pictures, Ranked, Removal, Statement, Tone, write,
+};
+use std::path::Path;
+
+/// A class name that is markup, were it taken for that.
+pub const HOSTILE: &str = "<img src=x onerror=\"window.hostile=1\"><b>zero</b></script>";
+const TRAINING: usize = 3200;
+
+/// Writes the page; queries have ids from 1,000, every third is wrong.
+pub fn large_audit(queries: usize, folder: &Path, embed: bool) {
+    let (test, train) = (digits_test().unwrap(), digits_train().unwrap());
+    let (of_test, of_train) = (image_of(&test), image_of(&train));
+    let pictures = [
+        Pictures {
+            layout: Layout::new("test", queries, 8),
+            get: &of_test,
+        },
+        Pictures {
+            layout: Layout::new("train", TRAINING, 8),
+            get: &of_train,
+        },
+    ];
+    write(&audit(queries, &test, &train), &pictures, embed, folder).unwrap();
+}
+
+fn image_of(set: &Dataset) -> impl Fn(usize) -> ascribe::Result<ascribe::data::Image> + '_ {
+    |position| Ok(set.get(position % set.len())?.image)
+}
+
+fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
+    let labelled = |set: &Dataset, count: usize, first: usize| -> Vec<LabelledImage> {
+        (0..count)
+            .map(|at| LabelledImage {
+                id: first + at,
+                label: set.label(at % set.len()),
+            })
+            .collect()
+    };
+    let mut classes: Vec<String> = (0..10).map(|class| format!("digit {class}")).collect();
+    classes[test.label(0)] = HOSTILE.into();
+    let (queries, training) = (labelled(test, queries, 1000), labelled(train, TRAINING, 0));
+    let models = ["natural", "robust"].map(|name| model(name, &queries));
+    Audit {
+        title: "Digits, natural and robust".into(),
+        duplicates: vec![Duplicates {
+            kind: Likeness::Pixels,
+            similarity: 1.0,
+            training: vec![5, 9],
+            queries: vec![1],
+        }],
+        classes,
+        queries,
+        training,
+        models: models.into(),
+    }
+}
+
+fn model(name: &str, queries: &[LabelledImage]) -> AuditedModel {
+    let confusion = |label: usize, prediction: usize| Confusion {
+        label,
+        prediction,
+        queries: (0..queries.len())
+            .filter(|&at| queries[at].label == label && predicted(at, label) == prediction)
+            .collect(),
+        helpful: ranked(1, 1.0),
+        harmful: ranked(2, -1.0),
+    };
+    AuditedModel {
+        name: name.into(),
+        facts: vec![Fact {
+            name: "test accuracy".into(),
+            value: "66.7 %".into(),
+        }],
+        statements: vec![Statement {
+            tone: Tone::Good,
+            text: "All solves are exact.".into(),
+        }],
+        unit: "nats".into(),
+        class_match: vec![ClassMatchCurve {
+            queries: "test images".into(),
+            chance_percent: 10.0,
+            percent: (0..100).map(|rank| 90.0 - 0.8 * f64::from(rank)).collect(),
+        }],
+        queries: (0..queries.len())
+            .map(|at| query(at, queries[at].label))
+            .collect(),
+        training: (0..TRAINING).map(|at| Some(training(at))).collect(),
+        confusions: (0..10)
+            .flat_map(|label| [confusion(label, label), confusion(label, (label + 1) % 10)])
+            .filter(|cell| !cell.queries.is_empty())
+            .collect(),
+    }
+}
+
+fn predicted(at: usize, label: usize) -> usize {
+    if at % 3 == 0 { (label + 1) % 10 } else { label }
+}
+
+fn ranked(at: usize, sign: f64) -> Vec<Ranked> {
+    (0..100usize)
+        .map(|rank| Ranked {
+            train: (at * 37 + rank * 11) % TRAINING,
+            score: sign * 4e-3 / (rank + 1) as f64,
+            certified: Some(rank < 50),
+        })
+        .collect()
+}
+
+fn query(at: usize, label: usize) -> ModelQuery {
+    let mut probabilities = vec![0.02; 10];
+    probabilities[predicted(at, label)] = 0.82;
+    ModelQuery {
+        prediction: predicted(at, label),
+        loss: -f64::ln(probabilities[label]),
+        probabilities,
+        helpful: ranked(at, 1.0),
+        harmful: ranked(at + 7, -1.0),
+        removal: Some(Removal {
+            images: 10,
+            predicted: 3e-3,
+            measured: 2.5e-3,
+            converged: true,
+        }),
+        flip: Some(Flip {
+            images: vec![1, 2],
+            prediction: 3,
+            tried: 100,
+        }),
+    }
+}
+
+fn training(at: usize) -> ModelTrainingImage {
+    ModelTrainingImage {
+        prediction: at % 10,
+        probability: 0.5,
+        loss: 0.7 + (at % 7) as f64,
+        self_influence: Some(1e-3 * (at % 5) as f64),
+        mean_score: Some(1e-4 * ((at % 9) as f64 - 4.0)),
+    }
+}

@@ -1,0 +1,137 @@
+//! The audit's page in a browser: opened from a disk, without errors or requests, each view, keys, links and decisions.
+
+mod browser;
+mod example;
+
+use browser::Browser;
+use example::{HOSTILE, large_audit};
+
+const RIGHT: char = '\u{e014}';
+
+fn opened(queries: usize, embed: bool) -> Option<(Browser, tempfile::TempDir)> {
+    let browser = Browser::start(1280, 900)?;
+    let folder = tempfile::tempdir().unwrap();
+    large_audit(queries, folder.path(), embed);
+    Some((browser, folder))
+}
+
+fn is_clean(browser: &Browser) {
+    assert_eq!(browser.console(), [""; 0]);
+    assert_eq!(browser.network(), [""; 0]);
+}
+
+#[test]
+fn every_view_shows_what_the_record_says() {
+    let Some((browser, folder)) = opened(600, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    let cards = "return document.querySelectorAll('.card').length";
+    browser.visit("#/queries?state=wrong-0", "Test images");
+    assert!(
+        browser
+            .text("return document.getElementById('found').textContent")
+            .contains("200 test images")
+    );
+    browser.visit("#/query/1003", "Test image 1003");
+    assert!(browser.run(cards).as_u64().unwrap() >= 40);
+    let said = browser.text("return document.querySelector('.verdict').parentElement.textContent");
+    assert!(
+        said.contains("+3.00 millinats") && said.contains("+2.50") && said.contains("2 images"),
+        "{said}"
+    );
+    for (hash, heading) in [
+        ("#/training/mislabels?by=self", "Training images"),
+        ("#/training/duplicates", "Training images"),
+        ("#/training/overall?by=harm", "Training images"),
+        ("#/image/5", "Training image 5"),
+        ("#/confusions/0/1", "Confusions"),
+        ("#/decisions", "Decisions"),
+        ("#/query/1", "Not found"),
+        ("#/nowhere", "Not found"),
+    ] {
+        browser.visit(hash, heading);
+    }
+    is_clean(&browser);
+}
+
+#[test]
+fn text_of_a_data_set_is_text() {
+    let Some((browser, folder)) = opened(20, true) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "#/query/1000");
+    assert!(
+        browser
+            .text("return document.querySelector('main').textContent")
+            .contains(HOSTILE)
+    );
+    assert_eq!(
+        browser.run(
+            "return window.hostile === undefined && !document.querySelector('main img, main b')"
+        ),
+        true
+    );
+    is_clean(&browser);
+}
+
+#[test]
+fn a_large_run_opens_and_turns_quickly() {
+    let Some((browser, folder)) = opened(10_000, false) else {
+        return;
+    };
+    let opening = browser.open(&folder.path().join("index.html"), "");
+    assert!(opening < 2.0, "{opening} s to open");
+    let turning = [1, 5000, 9999].map(|at| {
+        let id = 1000 + at;
+        browser.visit(&format!("#/query/{id}"), &format!("Test image {id}"))
+    });
+    assert!(
+        turning.iter().all(|&seconds| seconds < 0.2),
+        "{turning:?} s for a query"
+    );
+    browser.visit("#/queries", "Test images");
+    let shown = browser
+        .run("return document.querySelectorAll('.card').length")
+        .as_u64()
+        .unwrap();
+    assert!(
+        (50..500).contains(&shown),
+        "{shown} cards for 10,000 images"
+    );
+    is_clean(&browser);
+}
+
+#[test]
+fn decisions_are_made_by_key_exported_and_read_again() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "#/query/1000");
+    browser.press(RIGHT);
+    browser.wait("return document.querySelector('main h1').textContent.includes('1001')");
+    browser.run("document.querySelector('.held [data-train]').focus()");
+    browser.press('x');
+    browser.wait("return document.getElementById('decided').textContent === '1'");
+    browser.press('5');
+    browser.wait("return document.querySelector('main h1').textContent === 'Decisions'");
+    browser.click("#export");
+    let file = browser.downloads().join("decisions.csv");
+    let began = std::time::Instant::now();
+    while !file.exists() && began.elapsed().as_secs() < 20 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let saved = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        saved.starts_with("train,decision,label\n") && saved.ends_with(",exclude,\n"),
+        "{saved}"
+    );
+    let changed = folder.path().join("mine.csv");
+    std::fs::write(&changed, format!("{saved}7,relabel,1\n")).unwrap();
+    browser.type_into("#import", changed.to_str().unwrap());
+    browser.wait("return document.getElementById('decided').textContent === '2'");
+    std::fs::write(&changed, "train,decision,label\n999999,exclude,\n").unwrap();
+    browser.type_into("#import", changed.to_str().unwrap());
+    browser.wait("return document.querySelector('main .alert').textContent.includes('line 2')");
+    is_clean(&browser);
+}
