@@ -127,7 +127,8 @@ fn an_embedded_page_is_one_file_that_asks_for_nothing() {
 #[test]
 fn lists_that_do_not_fit_and_scores_that_are_no_numbers_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let spoil: [(&str, fn(&mut Audit)); 5] = [
+    type Spoil = fn(&mut Audit);
+    let spoil: [(&str, Spoil); 5] = [
         ("queries of natural", |audit| audit.queries.truncate(1)),
         ("training images of natural", |audit| {
             audit.models[0].training.truncate(2)
