@@ -13,6 +13,7 @@
 //! | [`operator`] | curvature as linear operators |
 //! | [`solve`] | one file per solver; outcomes |
 //! | [`influence`] | queries in, scores out |
+//! | [`evaluate`] | whether a ranking is true |
 //! | [`figure`] | one file per figure, drawn from plain records |
 //! | [`report`] | the audit, a page written from plain records |
 //! | [`cli`] | one file per command |
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod data;
 pub mod derivative;
 pub mod error;
+pub mod evaluate;
 pub mod figure;
 pub mod influence;
 pub mod model;

@@ -6,6 +6,22 @@ pub(super) fn peak_memory_bytes() -> Option<u64> {
     peak_in(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// The largest resident memory since [`reset_peak_memory`], in bytes; `None` where the system does not say.
+pub(crate) fn measured_peak_bytes() -> Option<u64> {
+    peak_memory_bytes()
+}
+
+/// Begins a new measurement of the peak; what the process holds now comes back, `None` where the system has no such thing
+/// (anywhere but on Linux).
+pub(crate) fn reset_peak_memory() -> Option<u64> {
+    // 5 resets the high-water mark, and nothing else (proc(5)).
+    std::fs::write("/proc/self/clear_refs", "5").ok()?;
+    kilobytes(
+        &std::fs::read_to_string("/proc/self/status").ok()?,
+        "VmRSS:",
+    )
+}
+
 /// The machine's memory in bytes; `None` where the system does not say (anywhere but on Linux).
 pub fn physical_memory_bytes() -> Option<u64> {
     kilobytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")

@@ -4,6 +4,7 @@
 //! 3 finished, but a solver did not converge for some query (the result says which).
 
 mod demo;
+mod evaluate;
 mod figure;
 mod progress;
 mod rank;
@@ -38,6 +39,8 @@ enum Command {
     Transfer(transfer::Transfer),
     /// Influence scores and rankings of training images for every query
     Rank(rank::Rank),
+    /// Is the ranking true? Leave-one-out, LDS, removal, mislabels, sanity checks, other estimators
+    Evaluate(Box<evaluate::Evaluate>),
     /// Draw one of the paper's figures from finished runs
     Figure(figure::Figure),
 }
@@ -69,6 +72,7 @@ impl Cli {
             Command::Train(command) => command.run(arguments),
             Command::Transfer(command) => command.run(arguments),
             Command::Rank(command) => command.run(arguments),
+            Command::Evaluate(command) => command.run(arguments),
             Command::Figure(command) => command.run(),
         }
     }

@@ -5,6 +5,7 @@
 mod material;
 mod path;
 mod record;
+mod recorded;
 mod through_blocks;
 mod transferred;
 mod work;
@@ -19,10 +20,12 @@ use crate::solve::{Method, Settings};
 use crate::{Error, Result};
 use candle_core::DType;
 use clap::{Args, ValueEnum};
-use material::Material;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+
+pub(super) use material::{Material, Side};
+pub(super) use recorded::{Recorded, reopen};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -213,29 +216,7 @@ impl Rank {
             ));
         }
         let double = matches!(self.precision, Precision::F64);
-        let (mut material, l2) = match (&self.model, &self.train, &self.test) {
-            (Some(folder), _, test) => {
-                let opened = transferred::open(folder, test.as_deref(), self.queries)?;
-                let l2 = opened.l2;
-                (opened.material()?, l2)
-            }
-            (None, Some(train), Some(test)) => {
-                let material = Material::open(
-                    train,
-                    test,
-                    self.head.as_deref(),
-                    resident_limit(memory, double),
-                )?;
-                let l2 = self.effective_l2(material.head.is_some())?;
-                (material, l2)
-            }
-            _ => {
-                return Err(Error::config(
-                    "model",
-                    "give --model, or --train and --test",
-                ));
-            }
-        };
+        let (mut material, l2) = self.open(resident_limit(memory, double))?;
         let mut options = self.rank_options(l2)?;
         options.check()?;
         if let Some(Grouping::File(path)) = &self.query_groups {
@@ -250,6 +231,26 @@ impl Rank {
         let mut run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
         run.set_result("plan", &plan)?;
         work::fill(run, material, options, self.json)
+    }
+
+    /// What is to be scored, and the L2 term; features of more than `resident` bytes are mapped.
+    fn open(&self, resident: Option<u64>) -> Result<(Material, f64)> {
+        match (&self.model, &self.train, &self.test) {
+            (Some(folder), _, test) => {
+                let opened = transferred::open(folder, test.as_deref(), self.queries)?;
+                let l2 = opened.l2;
+                Ok((opened.material()?, l2))
+            }
+            (None, Some(train), Some(test)) => {
+                let material = Material::open(train, test, self.head.as_deref(), resident)?;
+                let l2 = self.effective_l2(material.head.is_some())?;
+                Ok((material, l2))
+            }
+            _ => Err(Error::config(
+                "model",
+                "give --model, or --train and --test",
+            )),
+        }
     }
 
     /// Where it is not that of the solver: products through blocks are dear, and 1e-3 changes no ranking to speak of.

@@ -20,6 +20,12 @@ pub(crate) enum Purpose {
     Lanczos = 6,
     /// The images that one iteration of a stochastic solver looks at.
     Batch = 7,
+    /// The draws of a bootstrap.
+    Bootstrap = 8,
+    /// What an evaluation leaves out, plants or shuffles.
+    Evaluation = 9,
+    /// The projections of gradients.
+    Projection = 10,
 }
 
 /// The generator that belongs to a purpose, a seed, an epoch and an index.

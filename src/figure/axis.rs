@@ -28,6 +28,27 @@ impl Axis {
         }
     }
 
+    /// Numbers from `low` to `high` with a little room, about five ticks at round numbers.
+    pub(super) fn numbers(low: f64, high: f64) -> Self {
+        let span = match high - low {
+            span if span > 0.0 => span,
+            _ => high.abs().max(1e-300),
+        };
+        let range = low - 0.04 * span..high + 0.04 * span;
+        let coarse = 10f64.powf((span / 5.0).log10().floor());
+        let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * coarse);
+        let step = steps
+            .into_iter()
+            .find(|step| span / step <= 6.0)
+            .unwrap_or(10.0 * coarse);
+        let (first, last) = (
+            (range.start / step).ceil() as i64,
+            (range.end / step).floor() as i64,
+        );
+        let ticks = (first..=last).map(|tick| tick as f64 * step).collect();
+        Self { range, ticks }
+    }
+
     /// log₁₀ of positive numbers, with ticks at whole decades, about `most` at most; at least one decade long.
     pub(super) fn decades(low: f64, high: f64, most: i32) -> Self {
         let (low, high) = (low.log10(), high.log10());
@@ -99,6 +120,20 @@ mod tests {
         for (low, high) in [(2e-3, 3e-3), (0.5, 0.5), (1e-30, 1e30), (9e-7, 0.9)] {
             let Axis { range, ticks } = Axis::decades(low, high, 8);
             assert!(range.end - range.start >= 1.0 - 1e-12 && (1..=9).contains(&ticks.len()));
+            assert!(ticks.iter().all(|tick| range.contains(tick)), "{ticks:?}");
+        }
+        for (low, high) in [
+            (0.0, 1.0),
+            (-3e-7, 2e-5),
+            (-1234.5, 77.0),
+            (2.0, 2.0),
+            (0.0, 0.0),
+        ] {
+            let Axis { range, ticks } = Axis::numbers(low, high);
+            assert!(
+                range.start < range.end && (2..=9).contains(&ticks.len()),
+                "{low} {high} {ticks:?}"
+            );
             assert!(ticks.iter().all(|tick| range.contains(tick)), "{ticks:?}");
         }
         for last in 1..1000 {

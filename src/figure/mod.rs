@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | 5 | [`HelpfulExamples`] | `rankings.parquet` and the images |
 //! | 6 | [`ClassMatch`] | `rankings.parquet` and `train_rankings.parquet` |
+//! | leave-one-out, removal, quality and cost | [`LeaveOneOut`], [`RemovalCurves`], [`QualityAndCost`] | a run of `ascribe evaluate` |
 //! | damping path | [`DampingPath`](crate::influence::DampingPath) | a run of `ascribe rank --damping-path` |
 //!
 //! A new figure is one file with a record that implements [`Figure`], and one line here.
@@ -18,6 +19,7 @@
 mod axis;
 mod class_match;
 mod damping_path;
+mod evaluation;
 mod helpful_examples;
 mod picture;
 mod render;
@@ -25,6 +27,7 @@ mod sheet;
 mod style;
 
 pub use class_match::{ClassMatch, Curve, ModelRankings, Panel, Point, QuerySet};
+pub use evaluation::{LeaveOneOut, PlacedEstimator, QualityAndCost, RemovalCurves, ScatterPoint};
 pub use helpful_examples::{
     HelpfulExample, HelpfulExamples, ModelExamples, ModelImages, QueryExample, one_per_class,
 };

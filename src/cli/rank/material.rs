@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One side, wherever it came from.
-pub(super) struct Side {
+pub(in crate::cli) struct Side {
     /// `[n, d]`.
-    pub(super) features: Rows,
-    pub(super) labels: Vec<usize>,
+    pub(in crate::cli) features: Rows,
+    pub(in crate::cli) labels: Vec<usize>,
     /// The rows' ids in their data set.
-    pub(super) ids: Vec<usize>,
+    pub(in crate::cli) ids: Vec<usize>,
 }
 
 impl Side {
-    pub(super) fn set(&self) -> FeatureSet<'_> {
+    pub(in crate::cli) fn set(&self) -> FeatureSet<'_> {
         FeatureSet {
             features: &self.features,
             labels: &self.labels,
@@ -28,14 +28,14 @@ impl Side {
 }
 
 /// Everything a run scores.
-pub(super) struct Material {
-    pub(super) train: Side,
-    pub(super) test: Side,
+pub(in crate::cli) struct Material {
+    pub(in crate::cli) train: Side,
+    pub(in crate::cli) test: Side,
     /// Fitted to the training side where there is none.
-    pub(super) head: Option<SoftmaxHead>,
-    pub(super) class_count: usize,
-    pub(super) classes: Option<Vec<String>>,
-    pub(super) inputs: Vec<Input>,
+    pub(in crate::cli) head: Option<SoftmaxHead>,
+    pub(in crate::cli) class_count: usize,
+    pub(in crate::cli) classes: Option<Vec<String>>,
+    pub(in crate::cli) inputs: Vec<Input>,
 }
 
 impl Material {
@@ -92,7 +92,7 @@ impl Material {
     }
 
     /// Digests of the inputs by role.
-    pub(super) fn digests(&self) -> BTreeMap<String, String> {
+    pub(in crate::cli) fn digests(&self) -> BTreeMap<String, String> {
         self.inputs
             .iter()
             .map(|input| (input.role.clone(), input.digest.clone()))

@@ -1,0 +1,229 @@
+//! `ascribe evaluate`: a finished run of `ascribe rank` in; how far its scores are true out.
+//!
+//! [`subject`] takes the run up, [`methods`] names the estimators, [`work`] asks the questions and fills the folder, [`summary`]
+//! prints what came of them.
+
+mod methods;
+mod subject;
+mod summary;
+mod work;
+
+use crate::artefact::{Input, Options, RunFolder, digest_file};
+use crate::evaluate::Choose;
+use crate::{Error, Result};
+use clap::{Args, ValueEnum};
+use methods::Name;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLE: &str = "\
+Examples:
+  ascribe evaluate robust-rank --out evidence
+  ascribe evaluate run --leave-one-out 500 --choose influential --query 8 --out loo
+  ascribe evaluate run --lds 100 --compare direct,ekfac,pinv,identity,feature-cosine --out lds
+
+A score predicts how much the query's loss rises when the training image is left out; here the
+head is fitted again without it, and the two are compared.
+
+Exit code 3: finished, but a refit or a solve missed its tolerance; run.json says how many.";
+
+/// Options of `ascribe evaluate`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Evaluate {
+    /// A folder left by ascribe rank (scores through the head)
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Fit the head again without each of N training images in turn (default, where nothing else is asked for: 100 and --lds 50)
+    #[arg(long, value_name = "N")]
+    leave_one_out: Option<usize>,
+    /// Which images are left out
+    #[arg(long, value_enum, default_value_t = Choose::Random, requires = "leave_one_out")]
+    choose: Choose,
+    /// Linear datamodeling score: fit the head again to N random subsets
+    #[arg(long, value_name = "N")]
+    lds: Option<usize>,
+    /// Share of the training images in a subset of --lds
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.5,
+        allow_negative_numbers = true
+    )]
+    share: f64,
+    /// Take away, or keep alone, the most helpful images of so many queries, in growing numbers
+    #[arg(long, value_name = "QUERIES")]
+    removal: Option<usize>,
+    /// Flip this share of the training labels, fit the head, and look for them by self-influence
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    mislabels: Option<f64>,
+    /// Plant copies of so many queries among the training images and see where they are ranked
+    #[arg(long, value_name = "N")]
+    duplicates: Option<usize>,
+    /// Rankings at shuffled labels and at a random head: they must differ from the run's
+    #[arg(long)]
+    randomise: bool,
+    /// Merge the classes into half as many groups, fit the head, and see whether help comes from the query's own class
+    #[arg(long)]
+    classes: bool,
+    /// Estimators that are held against the same retrainings, besides the run's own
+    #[arg(long, value_enum, value_name = "NAME,…", value_delimiter = ',')]
+    compare: Vec<Name>,
+    /// Heads (weight and bias) along the training, for tracin
+    #[arg(long, value_name = "HEAD,…", value_delimiter = ',')]
+    checkpoints: Vec<PathBuf>,
+    /// Prove so many ranks of exact estimators, for the share that is certified
+    #[arg(long, value_name = "K")]
+    certify: Option<usize>,
+    /// Queries that are evaluated, evenly spaced
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    queries: usize,
+    /// Evaluate these queries instead, by id
+    #[arg(
+        long,
+        value_name = "ID,…",
+        value_delimiter = ',',
+        conflicts_with = "queries"
+    )]
+    query: Vec<usize>,
+    /// Where scores are computed: at the run's head, or at the one fitted to convergence that refits start from
+    #[arg(long, value_enum, default_value_t = At::Run)]
+    at: At,
+    /// The damping of all estimators (default: the run's)
+    #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true)]
+    damping: Option<f64>,
+    /// The L2 term that heads are fitted again with (default: the run's)
+    #[arg(long, value_name = "L2", allow_negative_numbers = true)]
+    l2: Option<f64>,
+    /// Take retrained measurements from this folder where it has them: an earlier evaluation, or one made elsewhere
+    #[arg(long, value_name = "FOLDER")]
+    retrained: Option<PathBuf>,
+    /// Gradient norm at which a refit has converged (a share of that at zero parameters where it is larger than 1)
+    #[arg(
+        long,
+        value_name = "NORM",
+        default_value_t = 1e-10,
+        allow_negative_numbers = true
+    )]
+    gradient_norm: f64,
+    /// Decides which images are left out, flipped and drawn
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Bootstrap draws behind every interval
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    draws: usize,
+    /// Folder for the results
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Print a machine-readable summary
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+enum At {
+    /// The run's head
+    Run,
+    /// The minimum
+    Fitted,
+}
+
+impl Evaluate {
+    /// Runs the command, which was typed as `arguments`.
+    ///
+    /// # Errors
+    /// A run that is missing, unfinished or of changed data; options that do not fit it; an output folder that holds something else.
+    pub fn run(mut self, arguments: Vec<String>) -> Result<ExitCode> {
+        self.check()?;
+        if self.asks_nothing() {
+            (self.leave_one_out, self.lds) = (Some(100), Some(50));
+        }
+        let subject = subject::open(&self)?;
+        let run_file = self.run.join("run.json");
+        let mut inputs = vec![Input {
+            role: "run".into(),
+            digest: digest_file(&run_file)?,
+            path: run_file,
+            rows: None,
+        }];
+        inputs.extend(subject.inputs.iter().cloned());
+        for path in &self.checkpoints {
+            inputs.push(Input {
+                role: "checkpoint".into(),
+                path: path.clone(),
+                digest: digest_file(path)?,
+                rows: None,
+            });
+        }
+        let options = self.effective(&subject);
+        let run = RunFolder::open_or_create(&self.out, "evaluate", arguments, options, inputs)?;
+        work::fill(run, &self, &subject)
+    }
+
+    fn asks_nothing(&self) -> bool {
+        self.leave_one_out.is_none()
+            && self.lds.is_none()
+            && self.removal.is_none()
+            && self.mislabels.is_none()
+            && self.duplicates.is_none()
+            && !self.randomise
+            && !self.classes
+    }
+
+    fn check(&self) -> Result<()> {
+        let few = |option, count: Option<usize>, least: usize| match count {
+            Some(count) if count < least => {
+                let reason = format!("{count} is too few for a correlation; give {least} or more");
+                Err(Error::config(option, reason))
+            }
+            _ => Ok(()),
+        };
+        few("leave-one-out", self.leave_one_out, 3)?;
+        few("lds", self.lds, 3)?;
+        few("removal", self.removal, 1)?;
+        few("duplicates", self.duplicates, 1)?;
+        few("queries", Some(self.queries), 1)?;
+        few("draws", Some(self.draws), 20)?;
+        if !(self.gradient_norm.is_finite() && self.gradient_norm > 0.0) {
+            let reason = format!("{} is not a number above 0", self.gradient_norm);
+            return Err(Error::config("gradient-norm", reason));
+        }
+        Ok(())
+    }
+
+    /// Every option with the value it takes effect with.
+    fn effective(&self, subject: &subject::Subject) -> Options {
+        let values = [
+            ("run", json!(self.run)),
+            ("leave-one-out", json!(self.leave_one_out)),
+            ("choose", json!(self.choose)),
+            ("lds", json!(self.lds)),
+            ("share", json!(self.share)),
+            ("removal", json!(self.removal)),
+            ("mislabels", json!(self.mislabels)),
+            ("duplicates", json!(self.duplicates)),
+            ("randomise", json!(self.randomise)),
+            ("classes", json!(self.classes)),
+            ("compare", json!(self.compare)),
+            ("checkpoints", json!(self.checkpoints)),
+            ("certify", json!(self.certify)),
+            ("queries", json!(subject.queries.ids.len())),
+            ("query", json!(self.query)),
+            ("at", json!(self.at)),
+            ("damping", json!(subject.options.damping)),
+            ("l2", json!(subject.l2)),
+            ("retrained", json!(self.retrained)),
+            ("gradient-norm", json!(self.gradient_norm)),
+            ("seed", json!(self.seed)),
+            ("draws", json!(self.draws)),
+            ("out", json!(self.out)),
+            ("json", json!(self.json)),
+        ];
+        let values = values.into_iter();
+        values
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+}

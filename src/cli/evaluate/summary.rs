@@ -1,0 +1,116 @@
+//! What came out, in a few lines or as JSON.
+
+use crate::artefact::RunRecord;
+use serde_json::{Value, json};
+
+/// Prints the record of a finished evaluation.
+pub(super) fn print(record: &RunRecord, as_json: bool) {
+    if as_json {
+        println!(
+            "{}",
+            json!({ "out": record.folder, "results": record.results })
+        );
+        return;
+    }
+    for (name, title) in [("leave_one_out", "leave-one-out"), ("lds", "LDS")] {
+        if let Some(comparison) = record.results.get(name) {
+            agreements(title, comparison);
+        }
+    }
+    list(record, "mislabels", |row| {
+        let recall = |at: usize| number(&row["recall"][at]["value"], 2);
+        let title = row["ranker"].as_str().unwrap_or_default();
+        format!(
+            "{title}: AUC {}, recall {} in 10 %, {} in 20 %",
+            interval(&row["auc"]),
+            recall(0),
+            recall(1)
+        )
+    });
+    list(record, "removal", |row| {
+        let last = row["points"].as_array().and_then(|points| points.last());
+        let last = last.unwrap_or(&Value::Null);
+        format!(
+            "{} of {} by {}: loss rises by {} nats, {} right",
+            row["side"].as_str().unwrap_or_default(),
+            last["images"],
+            row["method"].as_str().unwrap_or_default(),
+            interval(&last["rise"]),
+            number(&last["correct"]["value"], 2),
+        )
+    });
+    map(record, "duplicates", |row| {
+        format!("copy ranked first {}", interval(&row["first"]))
+    });
+    if let Some(checks) = record.results.get("randomise").and_then(Value::as_object) {
+        for (check, found) in checks {
+            println!("same ranking at {check} (near 1: the model plays no part):");
+            for (name, same) in found.as_object().into_iter().flatten() {
+                println!("  {name}: {}", interval(same));
+            }
+        }
+    }
+    if let Some(found) = record
+        .results
+        .get("classes")
+        .and_then(|classes| classes["own_class"].as_object())
+    {
+        println!("own class, of which the head was not told:");
+        for (name, row) in found {
+            println!("  {name}: most helpful image {}", interval(&row["first"]));
+        }
+    }
+    println!("results in {}", record.folder.display());
+}
+
+fn agreements(title: &str, comparison: &Value) {
+    println!(
+        "{title}: {} retrainings, {} queries; means with 95 % intervals",
+        comparison["retrainings"], comparison["queries"]
+    );
+    for row in comparison["rows"].as_array().into_iter().flatten() {
+        let agreement = &row["agreement"];
+        let difference = match &row["minus_first"] {
+            Value::Null => String::new(),
+            found => format!(
+                "; minus run {} (p {})",
+                interval(&found["spearman"]),
+                number(&found["p"], 3)
+            ),
+        };
+        println!(
+            "  {}: Spearman {}, Pearson {}, slope {}; {} s{difference}",
+            row["name"].as_str().unwrap_or_default(),
+            interval(&agreement["spearman"]),
+            interval(&agreement["pearson"]),
+            interval(&agreement["slope"]),
+            number(&row["seconds"], 2),
+        );
+    }
+}
+
+fn list(record: &RunRecord, key: &str, line: impl Fn(&Value) -> String) {
+    if let Some(rows) = record.results.get(key).and_then(Value::as_array) {
+        println!("{key}:");
+        rows.iter().for_each(|row| println!("  {}", line(row)));
+    }
+}
+
+fn map(record: &RunRecord, key: &str, line: impl Fn(&Value) -> String) {
+    if let Some(rows) = record.results.get(key).and_then(Value::as_object) {
+        println!("{key}:");
+        rows.iter()
+            .for_each(|(name, row)| println!("  {name}: {}", line(row)));
+    }
+}
+
+fn number(value: &Value, digits: usize) -> String {
+    value
+        .as_f64()
+        .map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
+}
+
+fn interval(value: &Value) -> String {
+    let [middle, low, high] = ["value", "low", "high"].map(|key| number(&value[key], 3));
+    format!("{middle} [{low}, {high}]")
+}

@@ -1,0 +1,125 @@
+//! A finished run of `ascribe rank`, taken up again: its images, its head and its options.
+
+use super::Rank;
+use super::material::Material;
+use crate::artefact::RunRecord;
+use crate::data::HeadFile;
+use crate::derivative::head::SoftmaxHead;
+use crate::influence::{RankOptions, resident_limit};
+use crate::model::Blocks;
+use crate::solve::Method;
+use crate::{Error, Result};
+use clap::Parser;
+use serde_json::Value;
+
+/// Options that say where and how results are kept, not what they are.
+const LEFT_ASIDE: [&str; 9] = [
+    "out",
+    "json",
+    "query-groups",
+    "damping-path",
+    "path-queries",
+    "memory",
+    "record-every",
+    "scores",
+    "skip-train",
+];
+
+#[derive(Parser)]
+struct Words {
+    #[command(flatten)]
+    rank: Rank,
+}
+
+/// What a run was made from, and how.
+pub(in crate::cli) struct Recorded {
+    pub(in crate::cli) material: Material,
+    pub(in crate::cli) head: SoftmaxHead,
+    pub(in crate::cli) options: RankOptions,
+}
+
+/// Opens the data of the run `record`, which must be as they were.
+pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
+    let conflict = |reason: String, remedy: &str| Error::Conflict {
+        path: record.folder.clone(),
+        reason,
+        remedy: remedy.into(),
+    };
+    if record.command != "rank" {
+        let reason = format!("holds a run of ascribe {}", record.command);
+        return Err(conflict(reason, "give a folder left by ascribe rank"));
+    }
+    let rank = parsed(record)?;
+    if rank.blocks != Blocks::Last(0) {
+        return Err(Error::Unsupported {
+            what: "fitting residual blocks again".into(),
+            instead: "evaluate a run of the head alone (--blocks 0)".into(),
+        });
+    }
+    let double = matches!(rank.precision, super::Precision::F64);
+    let (material, l2) = rank.open(resident_limit(None, double))?;
+    for input in &material.inputs {
+        let known = record.input(&input.role).map(|known| &known.digest);
+        if known != Some(&input.digest) {
+            return Err(Error::Conflict {
+                path: input.path.clone(),
+                reason: format!("has changed since {} was made", record.folder.display()),
+                remedy: "put the original back, or run ascribe rank again".into(),
+            });
+        }
+    }
+    let head = match &material.head {
+        Some(head) => head.clone(),
+        None => {
+            let file = HeadFile::open(&record.folder.join("head.safetensors"))?;
+            SoftmaxHead::new(&file.weight, &file.bias)?
+        }
+    };
+    let mut options = rank.rank_options(l2)?;
+    if options.solver.method == Method::Auto {
+        // What the run took, which its plan says.
+        options.solver.method = planned(record).unwrap_or(Method::Direct);
+    }
+    Ok(Recorded {
+        material,
+        head,
+        options,
+    })
+}
+
+/// The options of `run.json` as words, read again.
+fn parsed(record: &RunRecord) -> Result<Rank> {
+    let given = |name: &str| {
+        record
+            .options
+            .get(name)
+            .is_some_and(|value| !value.is_null())
+    };
+    let mut words = vec!["rank".to_owned(), "--out=none".to_owned()];
+    for (name, value) in &record.options {
+        // The L2 term of a model is found with it.
+        if LEFT_ASIDE.contains(&name.as_str()) || (name == "l2" && given("model")) {
+            continue;
+        }
+        match value {
+            Value::Null | Value::Bool(false) => {}
+            Value::Bool(true) => words.push(format!("--{name}")),
+            Value::String(text) => words.push(format!("--{name}={text}")),
+            other => words.push(format!("--{name}={other}")),
+        }
+    }
+    Words::try_parse_from(words)
+        .map(|words| words.rank)
+        .map_err(|reason| {
+            let text = reason.to_string();
+            let found = text.lines().next().unwrap_or_default().to_owned();
+            let path = record.folder.join("run.json");
+            let expected = "options of ascribe rank of this version";
+            Error::format(&path, "options", expected, found, "run ascribe rank again")
+        })
+}
+
+fn planned(record: &RunRecord) -> Option<Method> {
+    let plan = record.results.get("plan")?.get("method")?.as_str()?;
+    clap::ValueEnum::from_str(plan, true).ok()
+}

@@ -1,0 +1,111 @@
+//! Percentile bootstrap over the rows and columns of a table, drawn from a seed and an index.
+
+use crate::data::random::{Purpose, generator};
+use rand::RngExt;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// How often, and from which seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// Decides the draws.
+    pub seed: u64,
+    /// How many there are.
+    pub draws: usize,
+}
+
+/// A number with its 95 % bootstrap interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The number itself.
+    pub value: f64,
+    /// The 2.5 percentile of the draws.
+    pub low: f64,
+    /// Their 97.5 percentile.
+    pub high: f64,
+}
+
+/// How often each row and column was drawn.
+pub(super) struct Draw {
+    pub(super) rows: Vec<u32>,
+    pub(super) columns: Vec<u32>,
+}
+
+impl Draw {
+    /// Everything once.
+    pub(super) fn whole(rows: usize, columns: usize) -> Self {
+        Self {
+            rows: vec![1; rows],
+            columns: vec![1; columns],
+        }
+    }
+}
+
+impl Interval {
+    /// From the draws, in any order.
+    pub(super) fn of(value: f64, mut draws: Vec<f64>) -> Self {
+        draws.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            let place = share * draws.len().saturating_sub(1) as f64;
+            draws.get(place.round() as usize).copied().unwrap_or(value)
+        };
+        Self {
+            value,
+            low: at(0.025),
+            high: at(0.975),
+        }
+    }
+
+    /// The mean of independent values, with its interval.
+    pub fn of_mean(values: &[f64], bootstrap: &Bootstrap) -> Self {
+        let mean = |times: &[u32]| {
+            let sum: f64 = (values.iter().zip(times))
+                .map(|(value, &times)| value * f64::from(times))
+                .sum();
+            sum / f64::from(times.iter().sum::<u32>().max(1))
+        };
+        let draws = bootstrap.draws(values.len(), 0, |draw| mean(&draw.rows));
+        Self::of(mean(&vec![1; values.len()]), draws)
+    }
+}
+
+impl Bootstrap {
+    /// `statistic` of every draw, in order.
+    pub(super) fn draws<T: Send>(
+        &self,
+        rows: usize,
+        columns: usize,
+        statistic: impl Fn(&Draw) -> T + Sync,
+    ) -> Vec<T> {
+        let draw = |index: usize| {
+            let mut random = generator(Purpose::Bootstrap, self.seed, 0, index as u64);
+            let mut times = |count: usize| {
+                let mut times = vec![0; count];
+                (0..count).for_each(|_| times[random.random_range(0..count)] += 1);
+                times
+            };
+            let (rows, columns) = (times(rows), times(columns));
+            statistic(&Draw { rows, columns })
+        };
+        (0..self.draws).into_par_iter().map(draw).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_of_a_mean_is_that_of_its_standard_error() {
+        let values: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
+        let bootstrap = Bootstrap {
+            seed: 3,
+            draws: 2000,
+        };
+        let interval = Interval::of_mean(&values, &bootstrap);
+        assert_eq!(interval, Interval::of_mean(&values, &bootstrap));
+        // 1.96 · 0.5 / √400
+        assert!((interval.high - 0.549).abs() < 0.006 && (interval.low - 0.451).abs() < 0.006);
+        assert_eq!(interval.value, 0.5);
+    }
+}

@@ -1,0 +1,96 @@
+//! Whatever `ascribe rank` computes, with any of its solvers and options.
+
+use super::{Estimate, Estimator, Setting};
+use crate::influence::{Progress, RankJob, RankOptions, RankSummary};
+use crate::{Error, Result};
+use ndarray::Array2;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Influence with these options.
+#[derive(Debug, Clone)]
+pub struct Ranked {
+    /// What it is called.
+    pub name: String,
+    /// How it is computed.
+    pub options: RankOptions,
+}
+
+impl Estimator for Ranked {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn estimate(&self, setting: &Setting) -> Result<Estimate> {
+        let folder = tempfile::tempdir_in(setting.scratch)
+            .map_err(Error::io(setting.scratch, "create a folder in"))?;
+        let options = RankOptions {
+            top: 1,
+            bottom: 0,
+            groups: None,
+            damping_path: None,
+            scores: true,
+            train_queries: false,
+            ..self.options.clone()
+        };
+        let summary = run(setting, options, folder.path())?;
+        let path = folder.path().join("scores.npy");
+        let scores: Array2<f32> = ndarray_npy::read_npy(&path)
+            .map_err(|reason| Error::io(&path, "read")(std::io::Error::other(reason)))?;
+        let failed = |report: &&crate::solve::Report| !report.outcome.is_success();
+        let reports = summary.solves.iter().flat_map(|solves| &solves.reports);
+        Ok(Estimate {
+            scores: scores.mapv(f64::from),
+            failures: reports.filter(failed).count(),
+            certified: summary.certified.map(|share| share.share_of_ranks),
+        })
+    }
+}
+
+/// The self-influence of each training image, in nats.
+///
+/// # Errors
+/// As for [`Estimator::estimate`].
+pub fn self_influence(setting: &Setting, options: &RankOptions) -> Result<Vec<f64>> {
+    let folder = tempfile::tempdir_in(setting.scratch)
+        .map_err(Error::io(setting.scratch, "create a folder in"))?;
+    let options = RankOptions {
+        top: 1,
+        bottom: 0,
+        certify: None,
+        groups: None,
+        damping_path: None,
+        scores: false,
+        train_queries: true,
+        ..options.clone()
+    };
+    run(setting, options, folder.path())?;
+    let path = folder.path().join("self_influence.parquet");
+    let batch = crate::evaluate::table::read(&path, &BTreeMap::new())?;
+    batch.numbers("self_influence")
+}
+
+fn run(setting: &Setting, options: RankOptions, folder: &Path) -> Result<RankSummary> {
+    let job = RankJob {
+        train: setting.train,
+        test: setting.queries,
+        head: setting.head,
+        classes: Vec::new(),
+        options: RankOptions {
+            l2: setting.l2,
+            ..options
+        },
+        digests: BTreeMap::new(),
+    };
+    job.run(folder, &mut Silent)
+}
+
+struct Silent;
+
+impl Progress for Silent {
+    fn stage(&mut self, _name: &'static str) -> Result<()> {
+        Ok(())
+    }
+
+    fn scores(&mut self, _set: &str, _done: usize, _total: usize) {}
+}

@@ -1,0 +1,44 @@
+//! Is the ranking true? Scores held against the head fitted again without the images they speak of.
+//!
+//! | question | where |
+//! |---|---|
+//! | what happens without these images? | [`FullFit`], [`Retrainer`], [`Retrained`]: refits, and tables of measurements |
+//! | does the ranking predict it, image by image and for random halves? | [`Agreement`]: leave-one-out, LDS |
+//! | what when the best are taken away, or alone are kept? | [`RemovalPlan`], [`RemovalCurve`] |
+//! | does it find what was planted, and change when the model does? | [`Planted`], [`Detection`], [`Copies`], [`OwnClass`] |
+//! | is another method better? | [`Estimator`] and its implementations, [`Difference`] |
+//!
+//! Every number has a bootstrap interval and the number of retrainings behind it. Randomness comes from a seed and an index.
+
+mod agreement;
+mod bootstrap;
+mod comparison;
+mod detection;
+mod estimator;
+mod heads;
+mod planted;
+mod quasi_newton;
+mod refit;
+mod removal;
+mod retrained;
+mod retrained_file;
+mod sanity;
+mod subsets;
+mod table;
+
+pub use agreement::{Agreement, Difference};
+pub use bootstrap::{Bootstrap, Interval};
+pub use comparison::{ComparedEstimator, Comparison};
+pub use detection::{BUDGETS, Detection};
+pub use estimator::{
+    Estimate, Estimator, FeatureCosine, Measured, NearestNeighbours, Ranked, RepresenterPoints,
+    Setting, TracIn, Trak, measured, self_influence,
+};
+pub use heads::Kept;
+pub use planted::{Planted, copied, flipped, merged_classes, shuffled_labels};
+pub use refit::{FullFit, Refit, RefitOptions, Refitting, Work};
+pub use removal::{RemovalCurve, RemovalPlan, RemovalPoint, Side, random_scores, usual_counts};
+pub use retrained::{RefitEnd, Retrained, Retrainer};
+pub use retrained_file::Ids;
+pub use sanity::{Copies, OwnClass, same_ranking};
+pub use subsets::{Choose, left_out_alone, random_subsets};

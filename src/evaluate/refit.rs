@@ -1,0 +1,346 @@
+//! Fitting the head again to some of its training images, from where all of them left it and with their factorised curvature.
+//!
+//! Operations, p = (C − 1)(d + 1) parameters: once n·(d + 1)²·C(C − 1)/2 for the matrix and p³/3 for its Cholesky factor (in
+//! f32, which only steers), then for each step of a refit 4np for the gradient in f64 and 2p² for the two triangular
+//! solves. The floor is one step a refit; leaving out one image takes five or so to a gradient of 1e-10, half of the images
+//! ten to twenty ([`Work`] counts them). Newton's method from scratch would take p³/3 at every step of every refit.
+//!
+//! Heads of more than [`LARGEST`] parameters have no factor; the curvature's diagonal in its Kronecker axes stands in, and more
+//! steps are needed.
+
+use super::heads::{ClassAxes, Heads, Images, Kept};
+use super::quasi_newton::{Descent, Trial};
+use crate::Result;
+use crate::data::Rows;
+use crate::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
+use crate::operator::{HeadHessian, LinearOperator, Vectors};
+use crate::solve::{Direct, Ekfac, Inverse, LARGEST, Newton, Solver};
+use candle_core::{DType, Device, Tensor};
+
+/// Numbers that the memories of the refits of one block may take: 256 MiB.
+const BLOCK_ELEMENTS: usize = 1 << 25;
+
+/// How far refits go.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RefitOptions {
+    /// Stop where ‖∇F‖ is at most this, or this share of the gradient at θ = 0 where that is larger than 1.
+    pub gradient_norm: f64,
+    /// Most steps.
+    pub steps: usize,
+}
+
+impl Default for RefitOptions {
+    fn default() -> Self {
+        Self {
+            gradient_norm: 1e-10,
+            steps: 200,
+        }
+    }
+}
+
+/// A head fitted to all training images, ready to be fitted to some of them.
+pub struct Refitting<'a> {
+    fit: &'a FullFit,
+    queries: QueryRows,
+    inverse: Box<dyn Inverse + 'a>,
+    /// The head of all images, in the axes.
+    start: Vec<f64>,
+    /// Operations of the matrix and its factor.
+    pub factor: f64,
+}
+
+struct QueryRows {
+    rows: Rows,
+    labels: Vec<usize>,
+}
+
+/// How a refit ended, and what it says of the queries.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Refit {
+    /// Each query's loss in nats.
+    pub losses: Vec<f64>,
+    /// Whether each query's label is the prediction.
+    pub hits: Vec<bool>,
+    /// ‖∇F‖ where it ended.
+    pub gradient_norm: f64,
+    /// Whether that is within the tolerance.
+    pub converged: bool,
+    /// Steps taken.
+    pub steps: usize,
+}
+
+/// What refits took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Work {
+    /// Refits.
+    pub refits: usize,
+    /// Those that did not reach the tolerance.
+    pub not_converged: usize,
+    /// The largest gradient norm that was left.
+    pub largest_gradient: f64,
+    /// Steps of the longest refit.
+    pub most_steps: usize,
+    /// Gradients of single heads.
+    pub gradients: usize,
+    /// Operations, without those of the factor.
+    pub operations: f64,
+    /// Operations if every refit had taken one step.
+    pub floor: f64,
+}
+
+impl Work {
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            refits: self.refits + other.refits,
+            not_converged: self.not_converged + other.not_converged,
+            largest_gradient: self.largest_gradient.max(other.largest_gradient),
+            most_steps: self.most_steps.max(other.most_steps),
+            gradients: self.gradients + other.gradients,
+            operations: self.operations + other.operations,
+            floor: self.floor + other.floor,
+        }
+    }
+}
+
+/// The head of all training images and what their curvature was factorised for.
+pub struct FullFit {
+    /// The minimiser.
+    pub head: SoftmaxHead,
+    /// ‖∇F‖ there.
+    pub gradient_norm: f64,
+    coordinates: HeadCoordinates,
+    rows: Rows,
+    hessian: HeadHessian,
+    training: HeadInputs,
+    tolerance: f64,
+    l2: f64,
+    options: RefitOptions,
+}
+
+impl FullFit {
+    /// Fits the head to all of `training` (f64), from `start`.
+    ///
+    /// # Errors
+    /// l2 ≤ 0, inputs that do not fit, or no convergence.
+    pub fn new(
+        training: &HeadInputs,
+        start: SoftmaxHead,
+        l2: f64,
+        options: RefitOptions,
+    ) -> Result<Self> {
+        let newton = Newton {
+            gradient_norm: options.gradient_norm,
+            ..Newton::new(l2)
+        };
+        let fit = newton.fit(training, start.to_dtype(DType::F64)?)?;
+        let outputs = fit.head.outputs(training)?;
+        let coordinates = HeadCoordinates::of(training, &outputs)?;
+        let rows = coordinates.inputs(training)?;
+        let hessian = HeadHessian::in_coordinates(&coordinates, &rows, &outputs, l2)?;
+        let zero = SoftmaxHead::zeros(
+            fit.head.class_count(),
+            fit.head.feature_count(),
+            DType::F64,
+            &Device::Cpu,
+        )?;
+        let at_zero = zero.objective(training, l2)?.1.sqr()?.sum_all()?;
+        let at_zero = at_zero.to_scalar::<f64>()?.sqrt();
+        Ok(Self {
+            head: fit.head,
+            gradient_norm: fit.gradient_norm,
+            tolerance: options.gradient_norm * at_zero.max(1.0),
+            training: training.clone(),
+            coordinates,
+            rows,
+            hessian,
+            l2,
+            options,
+        })
+    }
+
+    /// How many refits go in one block: decided by sizes alone, so that numbers do not depend on the machine.
+    pub fn block(&self) -> usize {
+        (BLOCK_ELEMENTS / (32 * self.hessian.size())).clamp(8, 64)
+    }
+
+    /// What the head itself says of `queries`.
+    ///
+    /// # Errors
+    /// Queries that do not fit.
+    pub fn measured(&self, queries: &HeadInputs) -> Result<Refit> {
+        let (rows, labels) = (self.coordinates.inputs(queries)?, queries.labels());
+        let images = Images {
+            rows: &rows,
+            labels,
+        };
+        let start = in_axes(&self.head, &self.coordinates)?;
+        let (losses, hits) = images.outputs(&start, &ClassAxes::of(&self.coordinates)?)?;
+        Ok(Refit {
+            losses,
+            hits,
+            gradient_norm: self.gradient_norm,
+            converged: true,
+            steps: 0,
+        })
+    }
+
+    /// Factorises the curvature; refits then say what they do to `queries`.
+    ///
+    /// # Errors
+    /// Queries that do not fit, or a curvature without a factor.
+    pub fn refitting(&self, queries: &HeadInputs) -> Result<Refitting<'_>> {
+        let size = self.hessian.size();
+        let (inverse, factor) = if size <= LARGEST {
+            let (n, p) = (self.training.count() as f64, size as f64);
+            let (e, w) = (self.rows.columns() as f64, p / self.rows.columns() as f64);
+            let operations = w * (w + 1.0) / 2.0 * e * e * n + p.powi(3) / 3.0;
+            (Direct.prepare(&self.hessian)?, operations)
+        } else {
+            (Ekfac.prepare(&self.hessian)?, 0.0)
+        };
+        // The head's own outputs check that queries and head fit.
+        self.head.outputs(queries)?;
+        Ok(Refitting {
+            queries: QueryRows {
+                rows: self.coordinates.inputs(queries)?,
+                labels: queries.labels().to_vec(),
+            },
+            start: in_axes(&self.head, &self.coordinates)?,
+            fit: self,
+            inverse,
+            factor,
+        })
+    }
+}
+
+/// φ = Uᵀ θ Q, `[w, d + 1]`.
+fn in_axes(head: &SoftmaxHead, coordinates: &HeadCoordinates) -> Result<Vec<f64>> {
+    let parameters = head.parameters().to_dtype(DType::F64)?;
+    let rows = coordinates.classes().t()?.matmul(&parameters)?;
+    Ok(rows
+        .matmul(coordinates.features())?
+        .flatten_all()?
+        .to_vec1()?)
+}
+
+impl Refitting<'_> {
+    /// Fits a head to each of `kept`, all in one block.
+    ///
+    /// # Errors
+    /// A tensor operation failed; a refit that does not converge says so.
+    pub fn refit(&self, kept: &[Kept]) -> Result<(Vec<Refit>, Work)> {
+        let heads = self.heads()?;
+        let (fits, gradients) = self.descend(&heads, kept)?;
+        let parameters: Vec<f64> = (fits.iter())
+            .flat_map(|fit| fit.parameters.iter().copied())
+            .collect();
+        let (losses, hits) = self.queries.images().outputs(&parameters, &heads.axes)?;
+        let queries = self.queries.labels.len();
+        let refits: Vec<Refit> = (fits.iter().enumerate())
+            .map(|(at, fit)| Refit {
+                losses: losses[at * queries..][..queries].to_vec(),
+                hits: hits[at * queries..][..queries].to_vec(),
+                gradient_norm: fit.gradient_norm,
+                converged: fit.gradient_norm <= self.fit.tolerance,
+                steps: fit.steps,
+            })
+            .collect();
+        let work = self.work(&refits, gradients);
+        Ok((refits, work))
+    }
+
+    fn heads(&self) -> Result<Heads<'_>> {
+        let images = Images {
+            rows: &self.fit.rows,
+            labels: self.fit.training.labels(),
+        };
+        let axes = ClassAxes::of(&self.fit.coordinates)?;
+        Ok(Heads::new(images, axes, self.fit.l2))
+    }
+
+    /// All heads step together, for the sake of matrix products; whoever has arrived drops out.
+    fn descend(&self, heads: &Heads, kept: &[Kept]) -> Result<(Vec<Descent>, usize)> {
+        let size = heads.size();
+        let all: Vec<&Kept> = kept.iter().collect();
+        let first = heads.objectives(&self.start.repeat(kept.len()), &all)?;
+        let mut evaluated = kept.len();
+        let mut fits: Vec<Descent> = (first.values.iter().zip(first.gradients.chunks_exact(size)))
+            .map(|(&value, gradient)| Descent::new(self.start.clone(), value, gradient.to_vec()))
+            .collect();
+        let mut moving: Vec<usize> = (0..kept.len())
+            .filter(|&at| !self.has_arrived(&fits[at]))
+            .collect();
+        let mut turning = moving.clone();
+        while !moving.is_empty() {
+            self.turn(&mut fits, &turning)?;
+            let trials: Vec<f64> = moving.iter().flat_map(|&at| fits[at].trial()).collect();
+            let parts: Vec<&Kept> = moving.iter().map(|&at| &kept[at]).collect();
+            let found = heads.objectives(&trials, &parts)?;
+            evaluated += moving.len();
+            turning.clear();
+            let mut next = Vec::new();
+            let points = found.values.iter().zip(found.gradients.chunks_exact(size));
+            for (&at, (&value, gradient)) in moving.iter().zip(points) {
+                match fits[at].judge(value, gradient) {
+                    Trial::Stuck => {}
+                    Trial::Halved => next.push(at),
+                    Trial::Accepted if self.has_arrived(&fits[at]) => {}
+                    Trial::Accepted => {
+                        next.push(at);
+                        turning.push(at);
+                    }
+                }
+            }
+            moving = next;
+        }
+        Ok((fits, evaluated))
+    }
+
+    fn has_arrived(&self, fit: &Descent) -> bool {
+        fit.gradient_norm <= self.fit.tolerance || fit.steps >= self.fit.options.steps
+    }
+
+    /// New directions for the fits at `turning`.
+    fn turn(&self, fits: &mut [Descent], turning: &[usize]) -> Result<()> {
+        if turning.is_empty() {
+            return Ok(());
+        }
+        let size = self.start.len();
+        let rows: Vec<f64> = (turning.iter())
+            .flat_map(|&at| fits[at].before_inverse())
+            .collect();
+        let tensor = Tensor::from_vec(rows, (turning.len(), size), &Device::Cpu)?;
+        let solved = self.inverse.step(&Vectors::new(tensor)?)?.value;
+        let solved: Vec<f64> = solved.tensor().flatten_all()?.to_vec1()?;
+        for (&at, solved) in turning.iter().zip(solved.chunks_exact(size)) {
+            fits[at].after_inverse(solved.to_vec());
+        }
+        Ok(())
+    }
+
+    fn work(&self, refits: &[Refit], gradients: usize) -> Work {
+        let (n, p) = (self.fit.training.count() as f64, self.start.len() as f64);
+        let applied: usize = refits.iter().map(|refit| refit.steps).sum();
+        let triangular = if self.factor > 0.0 { 2.0 * p * p } else { 0.0 };
+        Work {
+            refits: refits.len(),
+            not_converged: refits.iter().filter(|refit| !refit.converged).count(),
+            largest_gradient: (refits.iter())
+                .fold(0.0, |most, refit| most.max(refit.gradient_norm)),
+            most_steps: refits.iter().map(|refit| refit.steps).max().unwrap_or(0),
+            gradients,
+            operations: 4.0 * n * p * gradients as f64 + triangular * applied as f64,
+            floor: (4.0 * n * p + triangular) * refits.len() as f64,
+        }
+    }
+}
+
+impl QueryRows {
+    fn images(&self) -> Images<'_> {
+        Images {
+            rows: &self.rows,
+            labels: &self.labels,
+        }
+    }
+}

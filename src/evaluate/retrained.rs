@@ -1,0 +1,220 @@
+//! Retrained measurements: a table `[subset, query]`, whoever computed it.
+//!
+//! Two Parquet files make one: `NAME_subsets.parquet` (`subset`, `left_out`: one row for each training image, by id, that a
+//! subset leaves out) and `NAME_measurements.parquet` (`subset`, `query`, `loss` in nats, `correct`, `gradient_norm`, `steps`). The
+//! subset −1 leaves nothing out: the model that all others are compared with. Measurements made elsewhere, as by training
+//! a network again with several seeds, need `subset`, `query` and `loss` alone; where a pair occurs more than once, losses are
+//! averaged.
+//!
+//! While the refits run, each finished block is a hidden file of its own, whole or absent: a killed evaluation goes on after
+//! the last of them, to the same bytes.
+
+use super::heads::Kept;
+use super::refit::{FullFit, Refit, Refitting, Work};
+use crate::artefact::{digest_bytes, read_json, write_json};
+use crate::derivative::head::HeadInputs;
+use crate::{Error, Result};
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+/// Measurements after retraining.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retrained {
+    /// Positions of the training images that each subset leaves out.
+    pub left_out: Vec<Vec<usize>>,
+    /// Losses in nats, `[subset, query]`.
+    pub losses: Array2<f64>,
+    /// Whether each label is predicted, `[subset, query]`; nothing where that is unknown.
+    pub hits: Option<Array2<bool>>,
+    /// The losses of the model that leaves nothing out.
+    pub before: Vec<f64>,
+    /// How each refit ended, where they are ours.
+    pub refits: Vec<RefitEnd>,
+    /// What the refits took, where they are ours.
+    pub work: Work,
+}
+
+/// How a refit ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RefitEnd {
+    /// ‖∇F‖
+    pub gradient_norm: f64,
+    /// Whether that is within the tolerance.
+    pub converged: bool,
+    /// Steps taken.
+    pub steps: usize,
+}
+
+impl Retrained {
+    /// The actual rise of each query's loss, `[query, subset]`.
+    pub fn rises(&self) -> Array2<f64> {
+        let shape = (self.before.len(), self.left_out.len());
+        Array2::from_shape_fn(shape, |(query, subset)| {
+            self.losses[[subset, query]] - self.before[query]
+        })
+    }
+
+    /// The rises that `scores` `[query, train]` predict: the sum over what a subset leaves out, `[query, subset]`.
+    pub fn predicted(&self, scores: &Array2<f64>) -> Array2<f64> {
+        let shape = (scores.nrows(), self.left_out.len());
+        Array2::from_shape_fn(shape, |(query, subset)| {
+            let row = scores.row(query);
+            self.left_out[subset].iter().map(|&at| row[at]).sum()
+        })
+    }
+}
+
+/// Fits again, block by block, and keeps what is done.
+pub struct Retrainer<'a> {
+    fit: &'a FullFit,
+    queries: &'a HeadInputs,
+    folder: PathBuf,
+    /// Factorised when the first refit is needed.
+    refitting: OnceCell<Refitting<'a>>,
+}
+
+/// A finished block.
+#[derive(Serialize, Deserialize)]
+struct Part {
+    material: String,
+    refits: Vec<Refit>,
+    work: Work,
+}
+
+impl<'a> Retrainer<'a> {
+    /// For refits of `fit` that are measured at `queries`, recorded in `folder`.
+    pub fn new(fit: &'a FullFit, queries: &'a HeadInputs, folder: &Path) -> Self {
+        Self {
+            fit,
+            queries,
+            folder: folder.to_path_buf(),
+            refitting: OnceCell::new(),
+        }
+    }
+
+    fn refitting(&self) -> Result<&Refitting<'a>> {
+        if self.refitting.get().is_none() {
+            let refitting = self.fit.refitting(self.queries)?;
+            let _ = self.refitting.set(refitting);
+        }
+        self.refitting
+            .get()
+            .ok_or_else(|| Error::config("leave-one-out", "the refits could not be prepared"))
+    }
+
+    /// Operations of the factor that all refits share; 0 where none was made here.
+    pub fn factor_operations(&self) -> f64 {
+        self.refitting
+            .get()
+            .map_or(0.0, |refitting| refitting.factor)
+    }
+
+    /// Every refit of `kept`, in order; `done` hears of each finished block.
+    ///
+    /// # Errors
+    /// A tensor operation failed, or a block cannot be recorded.
+    pub fn retrain(
+        &self,
+        name: &str,
+        kept: &[Kept],
+        mut done: impl FnMut(usize, usize),
+    ) -> Result<(Vec<Refit>, Work)> {
+        let size = self.fit.block();
+        let (mut refits, mut work) = (Vec::with_capacity(kept.len()), Work::default());
+        for (index, block) in kept.chunks(size).enumerate() {
+            let path = self.part(name, index);
+            let material = material(block);
+            let recorded = match path.exists() {
+                true => Some(read_json::<Part>(&path)?),
+                false => None,
+            };
+            let part = match recorded.filter(|part| part.material == material) {
+                Some(part) => part,
+                None => {
+                    let (refits, work) = self.refitting()?.refit(block)?;
+                    let part = Part {
+                        material,
+                        refits,
+                        work,
+                    };
+                    write_json(&path, &part)?;
+                    part
+                }
+            };
+            refits.extend(part.refits);
+            work = work.and(part.work);
+            done(refits.len(), kept.len());
+        }
+        Ok((refits, work))
+    }
+
+    /// The same as a table; subsets leave out the images that `kept` does not keep.
+    ///
+    /// # Errors
+    /// As for [`Retrainer::retrain`].
+    pub fn table(
+        &self,
+        name: &str,
+        kept: &[Kept],
+        done: impl FnMut(usize, usize),
+    ) -> Result<Retrained> {
+        let (refits, work) = self.retrain(name, kept, done)?;
+        let before = self.before()?;
+        let queries = before.losses.len();
+        let shape = (refits.len(), queries);
+        let end = |refit: &Refit| RefitEnd {
+            gradient_norm: refit.gradient_norm,
+            converged: refit.converged,
+            steps: refit.steps,
+        };
+        Ok(Retrained {
+            left_out: kept.iter().map(Kept::left_out).collect(),
+            losses: Array2::from_shape_fn(shape, |(subset, query)| refits[subset].losses[query]),
+            hits: Some(Array2::from_shape_fn(shape, |(subset, query)| {
+                refits[subset].hits[query]
+            })),
+            before: before.losses,
+            refits: refits.iter().map(end).collect(),
+            work,
+        })
+    }
+
+    /// The measurements of the model that leaves nothing out.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn before(&self) -> Result<Refit> {
+        self.fit.measured(self.queries)
+    }
+
+    /// Removes the recorded blocks of `name`, of which a table stands now.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn forget(&self, name: &str) -> Result<()> {
+        for index in 0.. {
+            let path = self.part(name, index);
+            if !path.exists() {
+                break;
+            }
+            std::fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
+        }
+        Ok(())
+    }
+
+    fn part(&self, name: &str, index: usize) -> PathBuf {
+        self.folder.join(format!(".{name}-{index:05}.json"))
+    }
+}
+
+/// What decides a block besides the run itself.
+fn material(block: &[Kept]) -> String {
+    let mut bytes = Vec::new();
+    for kept in block {
+        bytes.extend((kept.divisor as u64).to_le_bytes());
+        bytes.extend(kept.images.iter().map(|&kept| u8::from(kept)));
+    }
+    digest_bytes(&bytes)
+}

@@ -1,0 +1,114 @@
+//! Checks that a ranking passes if it has to do with the model at all.
+//!
+//! - Randomisation: with shuffled labels, or at a head drawn at random, another ranking must come out (Adebayo et al. 2018, Hanawa
+//!   et al. 2021). A correlation near 1 with the run's ranking means that the model plays no part in it.
+//! - Duplicates: a query that is also a training image must be among its own most helpful images.
+//! - Subset classes: a head that was only told groups of classes should still find help in the query's own class.
+
+use super::agreement::Pairs;
+use super::bootstrap::{Bootstrap, Interval};
+use ndarray::{Array2, Axis};
+use serde::{Deserialize, Serialize};
+
+/// Mean Spearman correlation between two rankings of the training images, over queries.
+pub fn same_ranking(one: &Array2<f64>, other: &Array2<f64>, bootstrap: &Bootstrap) -> Interval {
+    let rows = one.axis_iter(Axis(0)).zip(other.axis_iter(Axis(0)));
+    let once = vec![1; one.ncols()];
+    let values: Vec<f64> = rows
+        .map(|(one, other)| Pairs::new(one, other).spearman(&once))
+        .collect();
+    Interval::of_mean(&values, bootstrap)
+}
+
+/// Where each query's own copy is ranked.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Copies {
+    /// Share of copies that are the most helpful image.
+    pub first: Interval,
+    /// Share of copies among the ten most helpful.
+    pub first_ten: Interval,
+    /// Mean of 1/rank.
+    pub reciprocal_rank: Interval,
+    /// Queries that were copied.
+    pub copies: usize,
+}
+
+impl Copies {
+    /// From scores `[query, train]` where the copy of query q is the training image at `originals` + q.
+    pub fn of(scores: &Array2<f64>, originals: usize, bootstrap: &Bootstrap) -> Self {
+        let ranks: Vec<usize> = (scores.rows().into_iter().enumerate())
+            .map(|(query, row)| {
+                let own = row[originals + query];
+                1 + row.iter().filter(|&&score| score > own).count()
+            })
+            .collect();
+        let mean = |value: &dyn Fn(usize) -> f64| {
+            let values: Vec<f64> = ranks.iter().map(|&rank| value(rank)).collect();
+            Interval::of_mean(&values, bootstrap)
+        };
+        Self {
+            first: mean(&|rank| f64::from(u8::from(rank == 1))),
+            first_ten: mean(&|rank| f64::from(u8::from(rank <= 10))),
+            reciprocal_rank: mean(&|rank| 1.0 / rank as f64),
+            copies: ranks.len(),
+        }
+    }
+}
+
+/// How often the most helpful images are of the query's class.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OwnClass {
+    /// Share of queries whose most helpful image is.
+    pub first: Interval,
+    /// Share of the ten most helpful that are.
+    pub first_ten: Interval,
+    /// Queries.
+    pub queries: usize,
+}
+
+impl OwnClass {
+    /// From scores `[query, train]` and the classes that the head was not told.
+    pub fn of(
+        scores: &Array2<f64>,
+        queries: &[usize],
+        train: &[usize],
+        bootstrap: &Bootstrap,
+    ) -> Self {
+        let matches: Vec<Vec<f64>> = (scores.rows().into_iter().zip(queries))
+            .map(|(row, class)| {
+                let mut order: Vec<usize> = (0..row.len()).collect();
+                order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+                let own = |&at: &usize| f64::from(u8::from(train[at] == *class));
+                order.iter().take(10).map(own).collect()
+            })
+            .collect();
+        let first: Vec<f64> = matches.iter().map(|found| found[0]).collect();
+        let ten: Vec<f64> = (matches.iter())
+            .map(|found| found.iter().sum::<f64>() / found.len() as f64)
+            .collect();
+        Self {
+            first: Interval::of_mean(&first, bootstrap),
+            first_ten: Interval::of_mean(&ten, bootstrap),
+            queries: queries.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn ranks_of_copies_and_classes() {
+        let bootstrap = Bootstrap { seed: 0, draws: 20 };
+        let scores = array![[0.5, 0.1, 0.9, 0.0], [0.3, 0.2, 0.0, 0.2]];
+        let copies = Copies::of(&scores, 2, &bootstrap);
+        assert_eq!((copies.first.value, copies.first_ten.value), (0.5, 1.0));
+        assert_eq!(copies.reciprocal_rank.value, 0.75);
+        let own = OwnClass::of(&scores, &[1, 0], &[0, 1, 1, 0], &bootstrap);
+        assert_eq!((own.first.value, own.first_ten.value), (1.0, 0.5));
+        assert_eq!(same_ranking(&scores, &scores, &bootstrap).value, 1.0);
+        assert_eq!(same_ranking(&scores, &-&scores, &bootstrap).value, -1.0);
+    }
+}

@@ -1,0 +1,163 @@
+//! Predicted against actual rise of a query's loss when a training image is left out, one point a pair.
+
+use super::{
+    Frame, LABELS_BELOW, MARGIN, NOTE_LINE, TITLE, draw_note, ends, finite, note_lines, plain,
+};
+use crate::Result;
+use crate::evaluate::{Agreement, Interval};
+use crate::figure::axis::Axis;
+use crate::figure::style::{QUIET, colour};
+use crate::figure::{Drawn, Figure, Sheet};
+use ndarray::Array2;
+use plotters::prelude::DrawingBackend;
+use serde::{Deserialize, Serialize};
+
+/// Points drawn at most; more are thinned evenly.
+const POINTS: usize = 4000;
+const WIDTH: f64 = 90.0;
+const CHART: f64 = 72.0;
+
+/// The points and what they come to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeaveOneOut {
+    /// Evenly chosen where there are many.
+    pub points: Vec<ScatterPoint>,
+    /// All pairs.
+    pub pairs: usize,
+    /// Over queries.
+    pub pearson: Interval,
+    /// Over queries.
+    pub spearman: Interval,
+    /// Over queries.
+    pub slope: Interval,
+    /// Queries.
+    pub queries: usize,
+    /// Images left out.
+    pub images: usize,
+}
+
+/// A query and an image that was left out, in nats.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ScatterPoint {
+    /// Place of the query in the evaluation.
+    pub query: usize,
+    /// Place of the image among those left out.
+    pub image: usize,
+    /// What the score says.
+    pub predicted: f64,
+    /// What fitting again measured.
+    pub actual: f64,
+}
+
+impl LeaveOneOut {
+    /// From changes `[query, image]`.
+    pub fn of(predicted: &Array2<f64>, actual: &Array2<f64>, agreement: &Agreement) -> Self {
+        let (queries, images) = actual.dim();
+        let pairs = queries * images;
+        let kept = pairs.min(POINTS);
+        let point = |place: usize| {
+            let at = place * pairs / kept;
+            let (query, image) = (at / images, at % images);
+            ScatterPoint {
+                query,
+                image,
+                predicted: predicted[[query, image]],
+                actual: actual[[query, image]],
+            }
+        };
+        Self {
+            points: (0..kept).map(point).collect(),
+            pairs,
+            pearson: agreement.pearson,
+            spearman: agreement.spearman,
+            slope: agreement.slope,
+            queries,
+            images,
+        }
+    }
+
+    fn note(&self) -> String {
+        let words = |interval: &Interval| {
+            format!(
+                "{:.3} [{:.3}, {:.3}]",
+                interval.value, interval.low, interval.high
+            )
+        };
+        let thinned = match self.points.len() < self.pairs {
+            true => format!(" {} of {} pairs drawn.", self.points.len(), self.pairs),
+            false => String::new(),
+        };
+        format!(
+            "Rise of a query’s loss when one training image is left out, {} images fitted again without, {} queries. Line: equal. Means \
+             over queries with 95 % bootstrap intervals: Pearson {}, Spearman {}, slope of predicted on actual {}.{thinned}",
+            self.images,
+            self.queries,
+            words(&self.pearson),
+            words(&self.spearman),
+            words(&self.slope),
+        )
+    }
+}
+
+impl Figure for LeaveOneOut {
+    fn title(&self) -> String {
+        "Predicted and actual change of the loss when one training image is left out".into()
+    }
+
+    fn caption(&self) -> String {
+        self.note()
+    }
+
+    fn check(&self) -> Result<()> {
+        finite(
+            "leave-one-out",
+            self.points.iter().flat_map(|p| [p.predicted, p.actual]),
+        )
+    }
+
+    fn size(&self) -> (f64, f64) {
+        let lines = note_lines(&self.note(), WIDTH).len() as f64;
+        (
+            WIDTH,
+            2.0 * MARGIN + TITLE + CHART + lines * NOTE_LINE + 1.0,
+        )
+    }
+
+    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+        let frame = Frame {
+            left: MARGIN,
+            width: WIDTH - 2.0 * MARGIN,
+            height: CHART,
+            title: "One image left out",
+            x: "Actual rise of the loss (nats)",
+            y: "Predicted (nats)",
+        };
+        let across = ends(self.points.iter().map(|point| point.actual));
+        let up = ends(self.points.iter().map(|point| point.predicted));
+        let chart = frame.draw(
+            sheet,
+            (Axis::numbers(across.0, across.1), plain),
+            (Axis::numbers(up.0, up.1), plain),
+        )?;
+        let area = chart.plotting_area();
+        let (low, high) = (across.0.max(up.0), across.1.min(up.1));
+        if low < high {
+            let line = [low, high].map(|value| area.map_coordinate(&(value, value)));
+            sheet.line(line.to_vec(), 0.7, QUIET)?;
+        }
+        for point in &self.points {
+            let (x, y) = area.map_coordinate(&(point.actual, point.predicted));
+            let half = crate::figure::sheet::dots(0.3);
+            let corners = vec![(x - half, y), (x, y - half), (x + half, y), (x, y + half)];
+            sheet.shape(corners, colour(0))?;
+        }
+        let top = MARGIN + TITLE + CHART + 0.1 * LABELS_BELOW;
+        draw_note(sheet, &note_lines(&self.note(), WIDTH), top)
+    }
+
+    fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        self.points
+            .iter()
+            .try_for_each(|point| rows.serialize(point))
+    }
+}

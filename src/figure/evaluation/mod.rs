@@ -1,0 +1,142 @@
+//! The figures of `ascribe evaluate`: predicted against actual changes, curves of removal and support, quality against cost.
+
+mod leave_one_out;
+mod quality_and_cost;
+mod removal;
+#[cfg(test)]
+mod tests;
+
+pub use leave_one_out::{LeaveOneOut, ScatterPoint};
+pub use quality_and_cost::{PlacedEstimator, QualityAndCost};
+pub use removal::RemovalCurves;
+
+use super::axis::Axis;
+use super::sheet::{Drawn, Sheet, dots};
+use super::style::{Align, GRID, INK, QUIET, Text, wrap};
+use crate::{Error, Result};
+use plotters::prelude::*;
+
+/// Lengths in millimetres.
+const MARGIN: f64 = 2.5;
+const TITLE: f64 = 6.0;
+const LABELS_LEFT: f64 = 15.0;
+const LABELS_BELOW: f64 = 8.5;
+const NOTE_LINE: f64 = 3.5;
+/// Sizes of text in points.
+const TITLE_POINTS: f64 = 8.0;
+const POINTS: f64 = 7.5;
+const NOTE_POINTS: f64 = 7.0;
+
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
+
+/// A chart with its title, in millimetres.
+struct Frame<'a> {
+    left: f64,
+    width: f64,
+    height: f64,
+    title: &'a str,
+    x: &'a str,
+    y: &'a str,
+}
+
+/// What the numbers of an axis look like.
+type Label = fn(&f64) -> String;
+
+impl Frame<'_> {
+    fn draw<'s, B: DrawingBackend>(
+        &self,
+        sheet: &'s Sheet<B>,
+        (across, across_label): (Axis, Label),
+        (up, up_label): (Axis, Label),
+    ) -> Drawn<B, Chart<'s, B>> {
+        let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
+        sheet.text(self.title, at, Text::new(TITLE_POINTS, INK, Align::Left))?;
+        let area = sheet.part(self.left, MARGIN + TITLE, self.width, self.height);
+        let mut chart = ChartBuilder::on(&area)
+            .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
+            .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
+            .margin_right(dots(1.5))
+            .margin_top(dots(1.0))
+            .build_cartesian_2d(across, up)?;
+        let label = Text::new(POINTS, INK, Align::Centre).style();
+        chart
+            .configure_mesh()
+            .bold_line_style(GRID.stroke_width(3))
+            .light_line_style(TRANSPARENT)
+            .axis_style(QUIET.stroke_width(4))
+            .set_all_tick_mark_size(dots(0.8))
+            .label_style(label.clone())
+            .axis_desc_style(label)
+            .y_label_offset(sheet.text_drop(POINTS))
+            .x_label_formatter(&across_label)
+            .y_label_formatter(&up_label)
+            .x_desc(self.x)
+            .y_desc(self.y)
+            .draw()?;
+        Ok(chart)
+    }
+}
+
+/// Lines of a note below the charts, and its drawing.
+fn note_lines(note: &str, width: f64) -> Vec<String> {
+    // Room for the wider fonts that a reader of an SVG may have.
+    wrap(note, NOTE_POINTS, 0.95 * (width - 2.0 * MARGIN))
+}
+
+fn draw_note<B: DrawingBackend>(sheet: &Sheet<B>, lines: &[String], top: f64) -> Drawn<B> {
+    for (line, at) in lines.iter().zip(0..) {
+        let y = top + (f64::from(at) + 0.5) * NOTE_LINE;
+        sheet.text(
+            line,
+            (MARGIN, y),
+            Text::new(NOTE_POINTS, QUIET, Align::Left),
+        )?;
+    }
+    Ok(())
+}
+
+/// A number for an axis, with as few characters as it takes.
+fn plain(value: &f64) -> String {
+    let size = value.abs();
+    if size == 0.0 {
+        "0".into()
+    } else if !(1e-3..1e4).contains(&size) {
+        format!("{value:.0e}")
+    } else {
+        let text = format!("{value:.3}");
+        text.trim_end_matches('0').trim_end_matches('.').into()
+    }
+}
+
+fn power(log: &f64) -> String {
+    format!("1e{log:.0}")
+}
+
+fn finite(what: &str, values: impl IntoIterator<Item = f64>) -> Result<()> {
+    let (mut count, mut sound) = (0, true);
+    for value in values {
+        count += 1;
+        sound &= value.is_finite();
+    }
+    match (count, sound) {
+        (0, _) => Err(Error::mismatch(
+            what,
+            "something to draw",
+            "nothing",
+            "evaluate again",
+        )),
+        (_, true) => Ok(()),
+        (_, false) => Err(Error::NonFinite {
+            what: what.into(),
+            place: "some value".into(),
+            remedy: "evaluate again".into(),
+        }),
+    }
+}
+
+/// The smallest and the largest.
+fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    })
+}

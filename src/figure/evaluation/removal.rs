@@ -1,0 +1,177 @@
+//! The query's loss when its most helpful images are taken away, and when they are all that is left.
+
+use super::{
+    Frame, MARGIN, NOTE_LINE, POINTS, TITLE, draw_note, ends, finite, note_lines, plain, power,
+};
+use crate::Result;
+use crate::evaluate::{RemovalCurve, Side};
+use crate::figure::axis::Axis;
+use crate::figure::sheet::dots;
+use crate::figure::style::{Align, INK, Text, colour};
+use crate::figure::{Drawn, Figure, Sheet};
+use plotters::prelude::DrawingBackend;
+use serde::{Deserialize, Serialize};
+
+const WIDTH: f64 = 174.0;
+const CHART: f64 = 60.0;
+const GAP: f64 = 4.0;
+const NAMES: f64 = 34.0;
+const NAME_ROW: f64 = 4.4;
+
+/// All methods' curves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RemovalCurves {
+    /// Two for each method: removal and support.
+    pub curves: Vec<RemovalCurve>,
+}
+
+/// One row of the table.
+#[derive(Serialize)]
+struct Row<'a> {
+    method: &'a str,
+    side: Side,
+    queries: usize,
+    images: usize,
+    rise: f64,
+    rise_low: f64,
+    rise_high: f64,
+    correct: f64,
+    correct_low: f64,
+    correct_high: f64,
+}
+
+impl RemovalCurves {
+    fn side(&self, side: Side) -> Vec<&RemovalCurve> {
+        self.curves
+            .iter()
+            .filter(|curve| curve.side == side)
+            .collect()
+    }
+
+    fn note(&self) -> String {
+        let queries = self.curves.first().map_or(0, |curve| curve.queries);
+        format!(
+            "Means over {queries} queries, each fitted again for at every point of every curve; bars: 95 % bootstrap intervals over queries. \
+             (a) The k images that a method ranks as most helpful are taken away. (b) They are all that is left."
+        )
+    }
+}
+
+impl Figure for RemovalCurves {
+    fn title(&self) -> String {
+        "The loss when the most helpful images are taken away, or alone are kept".into()
+    }
+
+    fn caption(&self) -> String {
+        let flips = self.side(Side::Removal).into_iter().filter_map(|curve| {
+            let flipped = curve.flipped?;
+            Some(format!(
+                "{}: {:.2} of predictions flip",
+                curve.method, flipped.value
+            ))
+        });
+        format!("{} {}.", self.note(), flips.collect::<Vec<_>>().join("; "))
+    }
+
+    fn check(&self) -> Result<()> {
+        let points = self.curves.iter().flat_map(|curve| &curve.points);
+        finite(
+            "removal curves",
+            points.flat_map(|point| [point.rise.value, point.rise.low, point.rise.high]),
+        )
+    }
+
+    fn size(&self) -> (f64, f64) {
+        let lines = note_lines(&self.note(), WIDTH).len() as f64;
+        let names = self.side(Side::Removal).len() as f64 * NAME_ROW;
+        (
+            WIDTH,
+            2.0 * MARGIN + TITLE + CHART.max(names) + lines * NOTE_LINE + 1.0,
+        )
+    }
+
+    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+        let width = (WIDTH - 2.0 * MARGIN - NAMES - GAP) / 2.0;
+        let sides = [
+            (Side::Removal, "(a) taken away"),
+            (Side::Support, "(b) alone kept"),
+        ];
+        for (place, (side, title)) in sides.into_iter().enumerate() {
+            let frame = Frame {
+                left: MARGIN + place as f64 * (width + GAP),
+                width,
+                height: CHART,
+                title,
+                x: "Images k",
+                y: "Rise of the loss (nats)",
+            };
+            curves(sheet, &frame, &self.side(side))?;
+        }
+        let left = WIDTH - MARGIN - NAMES + 3.0;
+        for (index, curve) in self.side(Side::Removal).iter().enumerate() {
+            let y = MARGIN + TITLE + 2.0 + (index as f64 + 0.5) * NAME_ROW;
+            sheet.marker(index, (dots(left), dots(y)), 0.95)?;
+            sheet.text(
+                &curve.method,
+                (left + 2.5, y),
+                Text::new(POINTS, INK, Align::Left),
+            )?;
+        }
+        let names = self.side(Side::Removal).len() as f64 * NAME_ROW;
+        let top = MARGIN + TITLE + CHART.max(names) + 0.8;
+        draw_note(sheet, &note_lines(&self.note(), WIDTH), top)
+    }
+
+    fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        for curve in &self.curves {
+            for point in &curve.points {
+                rows.serialize(Row {
+                    method: &curve.method,
+                    side: curve.side,
+                    queries: curve.queries,
+                    images: point.images,
+                    rise: point.rise.value,
+                    rise_low: point.rise.low,
+                    rise_high: point.rise.high,
+                    correct: point.correct.value,
+                    correct_low: point.correct.low,
+                    correct_high: point.correct.high,
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn curves<B: DrawingBackend>(
+    sheet: &Sheet<B>,
+    frame: &Frame,
+    curves: &[&RemovalCurve],
+) -> Drawn<B> {
+    let points = || curves.iter().flat_map(|curve| &curve.points);
+    let images = ends(points().map(|point| point.images as f64));
+    let (low, high) = ends(points().flat_map(|point| [point.rise.low, point.rise.high]));
+    let chart = frame.draw(
+        sheet,
+        (Axis::decades(images.0, images.1, 6), power),
+        (Axis::numbers(low.min(0.0), high), plain),
+    )?;
+    let area = chart.plotting_area();
+    for (index, curve) in curves.iter().enumerate() {
+        let at = |images: usize, value: f64| area.map_coordinate(&((images as f64).log10(), value));
+        for point in &curve.points {
+            let bar = vec![
+                at(point.images, point.rise.low),
+                at(point.images, point.rise.high),
+            ];
+            sheet.line(bar, 0.4, colour(index))?;
+        }
+        let line: Vec<_> = (curve.points.iter())
+            .map(|point| at(point.images, point.rise.value))
+            .collect();
+        sheet.line(line.clone(), 1.0, colour(index))?;
+        line.into_iter()
+            .try_for_each(|dot| sheet.marker(index, dot, 0.7))?;
+    }
+    Ok(())
+}

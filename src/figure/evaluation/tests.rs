@@ -1,0 +1,116 @@
+//! What pictures and tables say of their records, and records that cannot be drawn.
+
+use super::*;
+use crate::evaluate::{Interval, RemovalCurve, RemovalPoint, Side};
+use crate::figure::{Figure, Format, render, write};
+use std::path::Path;
+
+fn interval(value: f64) -> Interval {
+    Interval {
+        value,
+        low: value - 0.1,
+        high: value + 0.1,
+    }
+}
+
+fn svg(figure: &impl Figure) -> String {
+    String::from_utf8(render(figure, Format::Svg, Path::new("figure.svg")).unwrap()).unwrap()
+}
+
+fn scatter(predicted: f64) -> LeaveOneOut {
+    let point = |at: usize| ScatterPoint {
+        query: 0,
+        image: at,
+        predicted: predicted * at as f64,
+        actual: 2e-4 * at as f64,
+    };
+    LeaveOneOut {
+        points: (0..7).map(point).collect(),
+        pairs: 7,
+        pearson: interval(0.5),
+        spearman: interval(0.25),
+        slope: interval(0.75),
+        queries: 1,
+        images: 7,
+    }
+}
+
+#[test]
+fn the_scatter_says_its_numbers_and_draws_every_point() {
+    let drawn = svg(&scatter(1e-4));
+    for words in [
+        "Pearson 0.500 [0.400, 0.600]",
+        "Actual rise of the loss (nats)",
+        "7 images fitted again",
+    ] {
+        assert!(drawn.contains(words), "{words}");
+    }
+    assert_eq!(drawn.matches("<polygon").count(), 7);
+    assert!(render(&scatter(f64::NAN), Format::Svg, Path::new("x.svg")).is_err());
+    let empty = LeaveOneOut {
+        points: Vec::new(),
+        ..scatter(1.0)
+    };
+    assert!(empty.check().unwrap_err().to_string().contains("nothing"));
+}
+
+#[test]
+fn quality_and_removal_name_their_methods_and_tabulate_every_point() {
+    let placed = |name: &str, spearman: f64| PlacedEstimator {
+        name: name.into(),
+        spearman,
+        low: spearman - 0.05,
+        high: spearman + 0.05,
+        seconds: spearman + 0.1,
+        bytes: None,
+        certified: None,
+        p_to_first: None,
+    };
+    let quality = QualityAndCost {
+        lds: true,
+        retrainings: 50,
+        queries: 20,
+        estimators: vec![placed("direct", 0.9), placed("identity", 0.3)],
+    };
+    let drawn = svg(&quality);
+    for words in [
+        "LDS (mean Spearman)",
+        "direct: 0.900 [0.850, 0.950] in 1.00 s",
+        "50 random subsets",
+        "identity",
+    ] {
+        assert!(drawn.contains(words), "{words}");
+    }
+    let point = |images: usize| RemovalPoint {
+        images,
+        rise: interval(images as f64),
+        correct: interval(0.5),
+    };
+    let curve = |side: Side| RemovalCurve {
+        method: "random".into(),
+        side,
+        queries: 9,
+        points: vec![point(1), point(10)],
+        flipped: (side == Side::Removal).then(|| interval(0.25)),
+        median_flip: None,
+    };
+    let removal = RemovalCurves {
+        curves: vec![curve(Side::Removal), curve(Side::Support)],
+    };
+    let drawn = svg(&removal);
+    for words in [
+        "(a) taken away",
+        "Means over 9 queries",
+        "random: 0.25 of predictions flip",
+    ] {
+        assert!(drawn.contains(words), "{words}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(&removal, folder.path(), "removal", &[Format::Png]).unwrap();
+    let table = std::fs::read_to_string(folder.path().join("removal.csv")).unwrap();
+    assert_eq!(table.lines().count(), 5);
+    assert!(
+        table.contains("random,removal,9,10,10.0,9.9,10.1"),
+        "{table}"
+    );
+}
