@@ -20,6 +20,7 @@
 #![deny(missing_docs)]
 
 pub mod artefact;
+pub mod audit;
 pub mod cli;
 pub mod data;
 pub mod derivative;

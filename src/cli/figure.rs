@@ -1,5 +1,6 @@
 //! `ascribe figure`: a figure of the paper from finished runs of `ascribe rank`.
 
+use super::run_names::run_names;
 use crate::artefact::{RunFolder, RunRecord};
 use crate::data::Dataset;
 use crate::figure::{
@@ -103,39 +104,11 @@ impl Figure {
 
 impl Common {
     fn open(&self) -> Result<Vec<NamedRun>> {
-        let names = match &self.names {
-            Some(names) => names.clone(),
-            None => self.runs.iter().map(|run| folder_name(run)).collect(),
-        };
-        if names.len() != self.runs.len() {
-            let reason = format!(
-                "{} names for {} runs; give one for each",
-                names.len(),
-                self.runs.len()
-            );
-            return Err(Error::config("names", reason));
-        }
-        if let Some(name) =
-            (1..names.len()).find_map(|at| names[..at].contains(&names[at]).then(|| &names[at]))
-        {
-            return Err(Error::config(
-                "names",
-                format!("two runs are called {name}; give names that differ"),
-            ));
-        }
+        let names = run_names(&self.runs, self.names.as_deref())?;
         let runs = self.runs.iter().zip(names);
         runs.map(|(folder, name)| NamedRun::open(folder, name))
             .collect()
     }
-}
-
-/// The last part of a path, also of `.` and of one that ends in `..`.
-fn folder_name(path: &Path) -> String {
-    let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    full.file_name()
-        .unwrap_or(full.as_os_str())
-        .to_string_lossy()
-        .into_owned()
 }
 
 /// A finished run and what it is called in a figure.

@@ -3,12 +3,14 @@
 //! Exit codes: 0 all went well, 1 an error (one line on standard error), 2 unusable arguments,
 //! 3 finished, but a solver did not converge for some query (the result says which).
 
+mod audit;
 mod demo;
 mod evaluate;
 mod figure;
 mod progress;
 mod rank;
 mod recipe_options;
+mod run_names;
 mod train;
 mod transfer;
 
@@ -43,6 +45,8 @@ enum Command {
     Evaluate(Box<evaluate::Evaluate>),
     /// Draw one of the paper's figures from finished runs
     Figure(figure::Figure),
+    /// Write a page to judge one run by, or two side by side
+    Audit(audit::Audit),
 }
 
 impl Cli {
@@ -74,6 +78,7 @@ impl Cli {
             Command::Rank(command) => command.run(arguments),
             Command::Evaluate(command) => command.run(arguments),
             Command::Figure(command) => command.run(),
+            Command::Audit(command) => command.run(arguments),
         }
     }
 }

@@ -3,5 +3,7 @@
 mod gradient;
 pub mod head;
 pub mod network;
+mod pixels;
 
 pub use gradient::gradient;
+pub use pixels::pixel_gradients;

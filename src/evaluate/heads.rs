@@ -233,18 +233,18 @@ impl Images<'_> {
         Ok(())
     }
 
-    /// The losses in nats, and whether the label is the prediction, of the images under the heads `parameters` `[K, p]`:
+    /// The losses in nats and the predictions, the first class at a tie, of the images under the heads `parameters` `[K, p]`:
     /// both `[K, n]`.
     pub(super) fn outputs(
         &self,
         parameters: &[f64],
         axes: &ClassAxes,
-    ) -> Result<(Vec<f64>, Vec<bool>)> {
+    ) -> Result<(Vec<f64>, Vec<usize>)> {
         let (columns, width) = (self.rows.columns(), axes.width());
         let heads = parameters.len() / (columns * width);
         let images = self.rows.count();
         let mut losses = vec![0.0; heads * images];
-        let mut hits = vec![false; heads * images];
+        let mut predictions = vec![0; heads * images];
         let mut room = vec![0.0; axes.classes()];
         self.chunks(|range, inputs| {
             let mut logits = logits(inputs, columns, parameters, heads * width);
@@ -252,15 +252,20 @@ impl Images<'_> {
                 let (image, label) = (range.start + row, self.labels[range.start + row]);
                 for (head, logits) in logits.chunks_exact_mut(width).enumerate() {
                     losses[head * images + image] = axes.residual(logits, label, &mut room);
-                    // room is π − e_y: the label is predicted where no other class is more probable.
-                    let own = 1.0 + room[label];
-                    hits[head * images + image] = (room.iter().enumerate()).all(|(class, &p)| {
-                        class == label || p < own || (p == own && label < class)
-                    });
+                    // room is π − e_y.
+                    room[label] += 1.0;
+                    let better = |best, class| {
+                        if room[class] > room[best] {
+                            class
+                        } else {
+                            best
+                        }
+                    };
+                    predictions[head * images + image] = (1..room.len()).fold(0, better);
                 }
             }
         })?;
-        Ok((losses, hits))
+        Ok((losses, predictions))
     }
 }
 

@@ -59,7 +59,9 @@ struct QueryRows {
 pub struct Refit {
     /// Each query's loss in nats.
     pub losses: Vec<f64>,
-    /// Whether each query's label is the prediction.
+    /// Each query's most probable class.
+    pub predictions: Vec<usize>,
+    /// Whether that is its label.
     pub hits: Vec<bool>,
     /// ‖∇F‖ where it ended.
     pub gradient_norm: f64,
@@ -175,10 +177,11 @@ impl FullFit {
             labels,
         };
         let start = in_axes(&self.head, &self.coordinates)?;
-        let (losses, hits) = images.outputs(&start, &ClassAxes::of(&self.coordinates)?)?;
+        let (losses, predictions) = images.outputs(&start, &ClassAxes::of(&self.coordinates)?)?;
         Ok(Refit {
             losses,
-            hits,
+            hits: hits(&predictions, labels),
+            predictions,
             gradient_norm: self.gradient_norm,
             converged: true,
             steps: 0,
@@ -214,6 +217,13 @@ impl FullFit {
     }
 }
 
+fn hits(predictions: &[usize], labels: &[usize]) -> Vec<bool> {
+    let pairs = predictions.iter().zip(labels);
+    pairs
+        .map(|(prediction, label)| prediction == label)
+        .collect()
+}
+
 /// φ = Uᵀ θ Q, `[w, d + 1]`.
 fn in_axes(head: &SoftmaxHead, coordinates: &HeadCoordinates) -> Result<Vec<f64>> {
     let parameters = head.parameters().to_dtype(DType::F64)?;
@@ -235,17 +245,22 @@ impl Refitting<'_> {
         let parameters: Vec<f64> = (fits.iter())
             .flat_map(|fit| fit.parameters.iter().copied())
             .collect();
-        let (losses, hits) = self.queries.images().outputs(&parameters, &heads.axes)?;
-        let queries = self.queries.labels.len();
-        let refits: Vec<Refit> = (fits.iter().enumerate())
-            .map(|(at, fit)| Refit {
-                losses: losses[at * queries..][..queries].to_vec(),
-                hits: hits[at * queries..][..queries].to_vec(),
-                gradient_norm: fit.gradient_norm,
-                converged: fit.gradient_norm <= self.fit.tolerance,
-                steps: fit.steps,
-            })
-            .collect();
+        let (losses, predictions) = self.queries.images().outputs(&parameters, &heads.axes)?;
+        let labels = &self.queries.labels;
+        let queries = labels.len();
+        let refits: Vec<Refit> = (fits
+            .iter()
+            .zip(predictions.chunks_exact(queries))
+            .enumerate())
+        .map(|(at, (fit, predictions))| Refit {
+            losses: losses[at * queries..][..queries].to_vec(),
+            hits: hits(predictions, labels),
+            predictions: predictions.to_vec(),
+            gradient_norm: fit.gradient_norm,
+            converged: fit.gradient_norm <= self.fit.tolerance,
+            steps: fit.steps,
+        })
+        .collect();
         let work = self.work(&refits, gradients);
         Ok((refits, work))
     }

@@ -190,6 +190,7 @@ mod tests {
         assert_eq!((kept[5].left_out(), kept[5].divisor), (vec![1, 3, 4], 2));
         let refit = |losses: [f64; 2], hits: [bool; 2]| Refit {
             losses: losses.to_vec(),
+            predictions: Vec::new(),
             hits: hits.to_vec(),
             gradient_norm: 0.0,
             converged: true,

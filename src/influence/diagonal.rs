@@ -86,3 +86,17 @@ pub fn write_self_influence(
     ];
     table::write(path, provenance, columns)
 }
+
+/// Reads what [`write_self_influence`] wrote: each training image's id and its self-influence in nats.
+///
+/// # Errors
+/// The file cannot be read or is not such a table.
+pub fn read_self_influence(path: &Path) -> Result<Vec<(usize, f64)>> {
+    let batch = table::read(path)?;
+    let ids = table::ids(path, &batch, "train")?.values().iter();
+    let values = table::numbers(path, &batch, "self_influence")?;
+    Ok(ids
+        .map(|&id| id as usize)
+        .zip(values.values().iter().copied())
+        .collect())
+}

@@ -147,6 +147,16 @@ impl Examples {
         )
     }
 
+    /// The mean of the loss gradients at `positions`, `[p]`: r̃ᵀã over them, divided by their number.
+    pub(super) fn mean_gradient(&self, positions: &[usize]) -> Result<Tensor> {
+        let positions: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
+        let right = self.right.select(&positions)?;
+        let index = Tensor::new(&positions[..], self.left.device())?;
+        let left = self.left.index_select(&index, 0)?;
+        let sum = left.t()?.matmul(&right)?.flatten_all()?;
+        Ok((sum / positions.len() as f64)?)
+    }
+
     /// The factors of the loss gradients in `range`.
     pub(super) fn factors(&self, range: Range<usize>) -> Result<Factors> {
         let left = self.left.narrow(0, range.start, range.len())?;

@@ -86,17 +86,12 @@ impl QueryGroups {
         Self { groups }
     }
 
-    /// The mean gradients, `[groups, p]`: r̃ᵀã over the members, divided by their number.
+    /// The mean gradients, `[groups, p]`.
     fn gradients(&self, queries: &Examples) -> Result<Tensor> {
-        let mut rows = Vec::with_capacity(self.groups.len());
-        for members in self.groups.values() {
-            let index: Vec<u32> = members.iter().map(|&member| member as u32).collect();
-            let right = queries.axes_inputs().select(&index)?;
-            let index = Tensor::new(&index[..], queries.residuals().device())?;
-            let left = queries.residuals().index_select(&index, 0)?;
-            let sum = left.t()?.matmul(&right)?.flatten_all()?;
-            rows.push((sum / members.len() as f64)?);
-        }
+        let members = self.groups.values();
+        let rows = members
+            .map(|members| queries.mean_gradient(members))
+            .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::stack(&rows, 0)?)
     }
 

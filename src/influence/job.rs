@@ -294,7 +294,7 @@ impl RankJob<'_> {
 pub(super) struct Sides {
     pub(super) train: Examples,
     pub(super) test: Examples,
-    coordinates: HeadCoordinates,
+    pub(super) coordinates: HeadCoordinates,
 }
 
 impl Sides {

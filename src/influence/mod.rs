@@ -23,6 +23,7 @@ mod matrix;
 mod normalise;
 mod pass;
 mod plan;
+mod prepared;
 mod provenance;
 mod rankings;
 mod scores;
@@ -40,7 +41,7 @@ pub use damping_path::{
     AGREEMENT, CONVERGED, DampingPath, DampingPoint, PERSISTENCE, PathOptions, Suggestion, jaccard,
     rank_biased_overlap,
 };
-pub use diagonal::{Diagonal, write_self_influence};
+pub use diagonal::{Diagonal, read_self_influence, write_self_influence};
 pub use examples::{Examples, FeatureSet};
 pub use groups::{GroupRanking, QueryGroups, write_group_rankings};
 pub use job::{Correction, Grouping, Progress, RankJob, RankOptions, RankSummary};
@@ -49,6 +50,7 @@ pub use matrix::{ScoreFile, ScoreMatrix};
 pub use normalise::Normalise;
 pub use pass::Certified as CertifiedShare;
 pub use plan::{GIB, Plan, ProblemSize, product_rate, resident_limit};
+pub use prepared::Prepared;
 pub use provenance::{NATS, Provenance};
 pub use rankings::{Images, QueryRanking, RankedImage, read_rankings, write_rankings};
 pub(crate) use scores::evenly_spaced;

@@ -8,7 +8,7 @@ use crate::Result;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch,
 };
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::Float64Type;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -161,18 +161,19 @@ pub fn write_rankings(
 pub fn read_rankings(path: &Path) -> Result<Vec<QueryRanking>> {
     let batch = table::read(path)?;
     let mut rankings: Vec<QueryRanking> = Vec::new();
-    let (query, train) = (ids(path, &batch, "query")?, ids(path, &batch, "train")?);
+    let (query, train) = (
+        table::ids(path, &batch, "query")?,
+        table::ids(path, &batch, "train")?,
+    );
     let (label, prediction) = (
-        integers(path, &batch, "query_label")?,
-        integers(path, &batch, "query_prediction")?,
+        table::integers(path, &batch, "query_label")?,
+        table::integers(path, &batch, "query_prediction")?,
     );
     let (rank, train_label) = (
-        integers(path, &batch, "rank")?,
-        integers(path, &batch, "train_label")?,
+        table::integers(path, &batch, "rank")?,
+        table::integers(path, &batch, "train_label")?,
     );
-    let score = column(path, &batch, "score")?.as_primitive_opt::<Float64Type>();
-    let score =
-        score.ok_or_else(|| table::damaged(path, "a column score of another type".into()))?;
+    let score = table::numbers(path, &batch, "score")?;
     let certificates = Certificates::of(path, &batch)?;
     for row in 0..batch.num_rows() {
         let id = query.value(row) as usize;
@@ -212,9 +213,10 @@ struct Certificates<'a> {
 impl<'a> Certificates<'a> {
     fn of(path: &Path, batch: &'a RecordBatch) -> Result<Self> {
         let wrong = || table::damaged(path, "certificate columns of another type".into());
-        let flags =
-            |name| column(path, batch, name).and_then(|c| c.as_boolean_opt().ok_or_else(wrong));
-        let bounds = column(path, batch, "bound")?.as_primitive_opt::<Float64Type>();
+        let flags = |name| {
+            table::column(path, batch, name).and_then(|c| c.as_boolean_opt().ok_or_else(wrong))
+        };
+        let bounds = table::column(path, batch, "bound")?.as_primitive_opt::<Float64Type>();
         Ok(Self {
             bounds: bounds.ok_or_else(wrong)?,
             certified: flags("certified")?,
@@ -229,20 +231,4 @@ impl<'a> Certificates<'a> {
             tied: self.tied.value(row),
         })
     }
-}
-
-fn column<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
-    batch
-        .column_by_name(name)
-        .ok_or_else(|| table::damaged(path, format!("no column {name}")))
-}
-
-fn ids<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a Int64Array> {
-    let column = column(path, batch, name)?.as_primitive_opt::<Int64Type>();
-    column.ok_or_else(|| table::damaged(path, format!("a column {name} of another type")))
-}
-
-fn integers<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a Int32Array> {
-    let column = column(path, batch, name)?.as_primitive_opt::<Int32Type>();
-    column.ok_or_else(|| table::damaged(path, format!("a column {name} of another type")))
 }

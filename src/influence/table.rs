@@ -3,7 +3,8 @@
 use super::{ORIENTATION, Provenance, SIGN};
 use crate::artefact::AtomicFile;
 use crate::{Error, Result};
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
@@ -76,4 +77,33 @@ pub(super) fn damaged(path: &Path, reason: String) -> Error {
         reason,
         "run ascribe rank again",
     )
+}
+
+pub(super) fn column<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch
+        .column_by_name(name)
+        .ok_or_else(|| damaged(path, format!("no column {name}")))
+}
+
+pub(super) fn ids<'a>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a Int64Array> {
+    let column = column(path, batch, name)?.as_primitive_opt::<Int64Type>();
+    column.ok_or_else(|| damaged(path, format!("a column {name} of another type")))
+}
+
+pub(super) fn integers<'a>(
+    path: &Path,
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Result<&'a Int32Array> {
+    let column = column(path, batch, name)?.as_primitive_opt::<Int32Type>();
+    column.ok_or_else(|| damaged(path, format!("a column {name} of another type")))
+}
+
+pub(super) fn numbers<'a>(
+    path: &Path,
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Result<&'a Float64Array> {
+    let column = column(path, batch, name)?.as_primitive_opt::<Float64Type>();
+    column.ok_or_else(|| damaged(path, format!("a column {name} of another type")))
 }

@@ -182,7 +182,7 @@ pub struct Confusion {
 pub struct Duplicates {
     /// Why they are listed together.
     pub kind: Likeness,
-    /// The smallest cosine between two neighbours; 1 for equal pixels.
+    /// How alike, by cosine; 1 for equal pixels.
     pub similarity: f64,
     /// Positions of the training images.
     pub training: Vec<usize>,
@@ -196,6 +196,6 @@ pub struct Duplicates {
 pub enum Likeness {
     /// Every pixel.
     Pixels,
-    /// The model's features, nearly.
+    /// Pixels and the model's features, nearly.
     Features,
 }

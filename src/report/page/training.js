@@ -74,7 +74,7 @@ function duplicates() {
   const within = groups.filter((group) => !group.queries.length);
   const again = () => route.show({ keep: true });
   const list = (groups) => h("ul.rows", {}, groups.slice(0, 200).map((group) => h("li.row", {},
-    h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `features alike, cosine ${group.similarity.toFixed(4)}`,
+    h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `nearly the same, ${group.similarity.toFixed(3)}`,
       new Set([...group.training.map((at) => page.training.label[at]), ...group.queries.map((at) => page.queries.label[at])]).size > 1
         ? h("strong.wrong-text", {}, "labels differ") : null),
     h("div.cards", {}, group.training.slice(0, 24).map((position) => h("div.held", {}, trainCard(position, 56, h("span.quiet", {}, `training ${page.training.id[position]}`)), decisions.controls(position, again))),

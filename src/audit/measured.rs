@@ -1,0 +1,321 @@
+//! Predictions held against refits: the loss without the most helpful images, and the fewest images that hold a prediction.
+//!
+//! **Removal.** The scores of the most helpful images add up to the predicted rise; the head fitted again without them gives
+//! the measured one. Both are from the loss at all images, the measured one at the minimum.
+//!
+//! **Flip.** m = z_y − z_c is the margin of the predicted class over the next one. Its scores (removal raises m where positive is
+//! wanted to fall: (1/n) ∇mᵀA⁻¹∇ℓ_i) order the training images, and the sum of the lowest says how many should be enough. Then
+//! refits decide: more images until the prediction changes, then half-way back to the fewest of that order. The number is
+//! measured; that no other set of images is smaller is not claimed (the problem is one of subsets).
+
+use crate::data::Rows;
+use crate::derivative::head::{HeadInputs, HeadOutputs};
+use crate::evaluate::{FullFit, Kept, Refit, RefitOptions, Refitting};
+use crate::influence::{FeatureSet, Prepared, QueryRanking, RankJob, evenly_spaced};
+use crate::report::{Flip, Removal};
+use crate::{Error, Result};
+use candle_core::DType;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MeasureOptions {
+    /// Queries, half of them the surest of the wrong ones, half evenly spaced; 0 measures nothing.
+    pub queries: usize,
+    /// Most helpful images that are taken away.
+    pub removed: usize,
+}
+
+/// What came of it, by the queries' positions.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Measured {
+    /// Rises without the most helpful images.
+    pub removals: BTreeMap<usize, Removal>,
+    /// The fewest images that hold the prediction; training images by position.
+    pub flips: BTreeMap<usize, Flip>,
+}
+
+/// Measures; `None` where nothing is asked for, or the head has no L2 term and so no minimum to be fitted to.
+pub(super) fn measure(
+    job: &RankJob,
+    prepared: &Prepared,
+    rankings: &[QueryRanking],
+    options: &MeasureOptions,
+) -> Result<Option<Measured>> {
+    let positions = chosen(prepared, options.queries);
+    if positions.is_empty() || job.options.l2 <= 0.0 {
+        return Ok(None);
+    }
+    let training = HeadInputs::new(job.train.features, job.train.labels, DType::F64)?;
+    let queries = inputs_at(&job.test, &positions)?;
+    let fit = FullFit::new(
+        &training,
+        job.head.clone(),
+        job.options.l2,
+        RefitOptions::default(),
+    )?;
+    let refits = Refits {
+        block: fit.block(),
+        refitting: fit.refitting(&queries)?,
+        full: fit.measured(&queries)?,
+        count: training.count(),
+    };
+    Ok(Some(Measured {
+        removals: removals(prepared, rankings, options, &positions, &refits)?,
+        flips: flips(prepared, &positions, &refits, &fit.head.outputs(&queries)?)?,
+    }))
+}
+
+/// Half of them wrong, the surest first, the rest evenly spaced; in order.
+fn chosen(prepared: &Prepared, count: usize) -> Vec<usize> {
+    let queries = prepared.queries();
+    let outputs = queries.outputs();
+    let mut wrong: Vec<usize> = (0..queries.count())
+        .filter(|&at| outputs.predictions[at] != queries.labels()[at])
+        .collect();
+    wrong.sort_by(|&a, &b| outputs.losses[b].total_cmp(&outputs.losses[a]));
+    let mut chosen: BTreeSet<usize> = wrong.into_iter().take(count / 2).collect();
+    let spaced = evenly_spaced(queries.count(), count.min(queries.count()));
+    for at in spaced {
+        if chosen.len() >= count {
+            break;
+        }
+        chosen.insert(at);
+    }
+    chosen.into_iter().collect()
+}
+
+fn inputs_at(set: &FeatureSet, positions: &[usize]) -> Result<HeadInputs> {
+    let rows: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
+    let labels: Vec<usize> = positions.iter().map(|&at| set.labels[at]).collect();
+    HeadInputs::new(
+        &Rows::from(set.features.select(&rows)?),
+        &labels,
+        DType::F64,
+    )
+}
+
+struct Refits<'a> {
+    refitting: Refitting<'a>,
+    /// At all images.
+    full: Refit,
+    block: usize,
+    count: usize,
+}
+
+impl Refits<'_> {
+    /// A refit without each of these sets.
+    fn without(&self, sets: &[Vec<usize>]) -> Result<Vec<Refit>> {
+        let mut found = Vec::with_capacity(sets.len());
+        for part in sets.chunks(self.block) {
+            let kept: Vec<Kept> = (part.iter())
+                .map(|set| Kept::without(self.count, set))
+                .collect();
+            found.extend(self.refitting.refit(&kept)?.0);
+        }
+        Ok(found)
+    }
+}
+
+fn removals(
+    prepared: &Prepared,
+    rankings: &[QueryRanking],
+    options: &MeasureOptions,
+    positions: &[usize],
+    refits: &Refits,
+) -> Result<BTreeMap<usize, Removal>> {
+    let ids = prepared.queries().ids();
+    let places: BTreeMap<usize, usize> =
+        (prepared.training().ids().iter().copied().zip(0..)).collect();
+    let ranked: BTreeMap<usize, &QueryRanking> = rankings
+        .iter()
+        .map(|ranking| (ranking.query, ranking))
+        .collect();
+    let mut asked = Vec::new();
+    for (row, &position) in positions.iter().enumerate() {
+        let Some(ranking) = ranked.get(&ids[position]) else {
+            continue;
+        };
+        let helpful = ranking.helpful.iter().filter(|image| image.score > 0.0);
+        let taken: Vec<_> = helpful.take(options.removed).collect();
+        let predicted = taken.iter().map(|image| image.score).sum::<f64>();
+        let place = |image: usize| {
+            let found = places.get(&image).copied();
+            found.ok_or_else(|| {
+                Error::mismatch(
+                    "rankings",
+                    "images of the training set",
+                    image,
+                    "run ascribe rank again",
+                )
+            })
+        };
+        let set = taken
+            .iter()
+            .map(|image| place(image.train))
+            .collect::<Result<Vec<_>>>()?;
+        if !set.is_empty() {
+            asked.push((row, position, predicted, set));
+        }
+    }
+    let sets: Vec<Vec<usize>> = asked.iter().map(|(_, _, _, set)| set.clone()).collect();
+    let found = refits.without(&sets)?;
+    let removal =
+        |((row, position, predicted, set), refit): ((usize, usize, f64, Vec<usize>), Refit)| {
+            let removal = Removal {
+                images: set.len(),
+                predicted,
+                measured: refit.losses[row] - refits.full.losses[row],
+                converged: refit.converged,
+            };
+            (position, removal)
+        };
+    Ok(asked.into_iter().zip(found).map(removal).collect())
+}
+
+/// One query's search for the fewest images.
+struct Search {
+    /// Images that lower the margin most when they leave, first.
+    order: Vec<usize>,
+    /// Without so many the prediction stays.
+    stays: usize,
+    /// Without so many it changes, to this class.
+    changes: Option<(usize, usize)>,
+    next: Option<usize>,
+}
+
+impl Search {
+    /// From the change of the margin without each image, and the margin.
+    fn new(changes: &[f64], margin: f64) -> Self {
+        let mut order: Vec<usize> = (0..changes.len()).filter(|&at| changes[at] < 0.0).collect();
+        order.sort_by(|&a, &b| changes[a].total_cmp(&changes[b]));
+        order.truncate((changes.len() / 4).max(1));
+        let mut left = margin;
+        let enough = order.iter().position(|&image| {
+            left += changes[image];
+            left < 0.0
+        });
+        let first = enough.map_or(order.len(), |at| at + 1);
+        Self {
+            next: (first > 0).then_some(first),
+            order,
+            stays: 0,
+            changes: None,
+        }
+    }
+
+    /// What a refit without the first `count` images predicts, and whether that is another class.
+    fn learn(&mut self, count: usize, prediction: usize, is_another: bool) {
+        match is_another {
+            true => self.changes = Some((count, prediction)),
+            false => self.stays = self.stays.max(count),
+        }
+        self.next = match self.changes {
+            Some((most, _)) if most - self.stays <= 1.max(most / 20) => None,
+            Some((most, _)) => Some((most + self.stays) / 2),
+            None if count >= self.order.len() => None,
+            None => Some((count + 1).max(count * 3 / 2).min(self.order.len())),
+        };
+    }
+
+    fn flip(self, before: usize) -> Flip {
+        let (count, prediction) = self.changes.unwrap_or((0, before));
+        Flip {
+            tried: self.stays.max(count),
+            images: self.order[..count].to_vec(),
+            prediction,
+        }
+    }
+}
+
+fn flips(
+    prepared: &Prepared,
+    positions: &[usize],
+    refits: &Refits,
+    outputs: &HeadOutputs,
+) -> Result<BTreeMap<usize, Flip>> {
+    let probabilities = outputs
+        .probabilities
+        .to_dtype(DType::F64)?
+        .to_vec2::<f64>()?;
+    let before = &refits.full.predictions;
+    let mut margins = Vec::with_capacity(positions.len());
+    for (row, &position) in positions.iter().enumerate() {
+        let own = &probabilities[row];
+        let others = (0..own.len()).filter(|&class| class != before[row]);
+        let next = others
+            .max_by(|&a, &b| own[a].total_cmp(&own[b]))
+            .unwrap_or_default();
+        margins.push((position, before[row], next));
+    }
+    let scores = prepared.margins(&margins)?;
+    let search = |(row, &(_, own, next)): (usize, &(usize, usize, usize))| {
+        // A difference of logits is one of log probabilities.
+        let margin = (probabilities[row][own] / probabilities[row][next]).ln();
+        Search::new(&scores.row(row).to_vec(), margin)
+    };
+    let mut searches: Vec<Search> = margins.iter().enumerate().map(search).collect();
+    loop {
+        let asked: Vec<(usize, usize)> = (searches.iter().enumerate())
+            .filter_map(|(row, search)| Some((row, search.next?)))
+            .collect();
+        if asked.is_empty() {
+            break;
+        }
+        let sets: Vec<Vec<usize>> = (asked.iter())
+            .map(|&(row, count)| searches[row].order[..count].to_vec())
+            .collect();
+        for (&(row, count), refit) in asked.iter().zip(refits.without(&sets)?) {
+            let prediction = refit.predictions[row];
+            let is_another = refit.converged && prediction != before[row];
+            searches[row].learn(count, prediction, is_another);
+        }
+    }
+    let found = positions.iter().zip(searches).enumerate();
+    Ok(found
+        .map(|(row, (&position, search))| (position, search.flip(before[row])))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a search against a prediction that changes from `threshold` images on.
+    fn searched(changes: &[f64], margin: f64, threshold: usize) -> (Flip, usize) {
+        let mut search = Search::new(changes, margin);
+        let mut refits = 0;
+        while let Some(count) = search.next {
+            refits += 1;
+            search.learn(count, 7, count >= threshold);
+        }
+        (search.flip(3), refits)
+    }
+
+    #[test]
+    fn a_search_finds_the_fewest_images_of_its_order() {
+        let changes: Vec<f64> = (0..400).map(|at| -1.0 / (1.0 + f64::from(at))).collect();
+        for threshold in [1, 2, 3, 7, 19] {
+            let (flip, refits) = searched(&changes, 2.0, threshold);
+            assert_eq!((flip.images.len(), flip.prediction), (threshold, 7));
+            assert_eq!(flip.images, (0..threshold).collect::<Vec<_>>());
+            assert!(refits <= 10, "{refits}");
+        }
+        // Beyond twenty the last twentieth is not worth a refit.
+        let (flip, _) = searched(&changes, 2.0, 80);
+        assert!(
+            (80..=84).contains(&flip.images.len()),
+            "{}",
+            flip.images.len()
+        );
+    }
+
+    #[test]
+    fn a_prediction_that_nothing_changes_is_said_to_stay() {
+        let changes: Vec<f64> = (0..40).map(|_| -1e-3).collect();
+        let (flip, _) = searched(&changes, 5.0, usize::MAX);
+        assert_eq!((flip.images.len(), flip.prediction, flip.tried), (0, 3, 10));
+        let (flip, refits) = searched(&[1.0, 2.0], 5.0, 1);
+        assert_eq!((flip.images.len(), flip.tried, refits), (0, 0, 0));
+    }
+}

@@ -1,0 +1,263 @@
+//! `ascribe audit`: one finished run, or two side by side, as a page that a person reads.
+//!
+//! [`open`] takes a run up with its images, [`crate::audit`] finds what the page says, [`crate::report`] writes it.
+
+mod open;
+
+use super::run_names::run_names;
+use crate::artefact::{Input, Options, RunFolder, digest_file};
+use crate::audit::{Lists, MeasureOptions, Side, Subject, audited, duplicates, sensitivity};
+use crate::data::Image;
+use crate::report::{self, LARGEST_TILE, LabelledImage, Layout, Pictures};
+use crate::{Error, Result};
+use clap::Args;
+use open::Opened;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXAMPLE: &str = "\
+Examples:
+  ascribe audit robust-rank --out audit
+  ascribe audit natural-rank robust-rank --names natural,robust --out audit
+
+Open audit/index.html in a browser; it needs no server and no network. Decisions that are made
+there are exported as a file that ascribe transfer takes: --exclude FILE --relabel FILE.";
+
+/// Images that are looked at to see how large they are.
+const LOOKED_AT: usize = 64;
+
+/// Options of `ascribe audit`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Audit {
+    /// One or two folders left by ascribe rank (scores through the head), with the same test images
+    #[arg(value_name = "RUN", required = true, num_args = 1..=2)]
+    runs: Vec<PathBuf>,
+    /// What the runs are called on the page (default: the folders' names)
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    names: Option<Vec<String>>,
+    /// The page's heading (default: the runs' names)
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+    /// Test images that scores are held against refits for: the loss without the most helpful images, and the fewest images
+    /// that hold the prediction; half of them the surest of the wrong ones, half evenly spaced
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    measure: usize,
+    /// Most helpful images that are taken away at once
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    removed: usize,
+    /// Images whose features have at least this cosine, the training set's mean taken off, are listed as near-duplicates
+    #[arg(
+        long,
+        value_name = "COSINE",
+        default_value_t = 0.98,
+        allow_negative_numbers = true
+    )]
+    alike: f64,
+    /// Leave out the pictures of loss sensitivity, which take a pass forward and back for each test image
+    #[arg(long)]
+    skip_sensitivity: bool,
+    /// Put everything into index.html, pictures and data too
+    #[arg(long)]
+    embed: bool,
+    /// Folder for the page
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+impl Audit {
+    /// Runs the command, which was typed as `arguments`.
+    ///
+    /// # Errors
+    /// A run that is missing, unfinished, of changed data or through blocks; runs of different test images; an output folder
+    /// that holds something else.
+    pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
+        if !(0.0..=1.0).contains(&self.alike) {
+            let reason = format!("{} is not between 0 and 1", self.alike);
+            return Err(Error::config("alike", reason));
+        }
+        let names = run_names(&self.runs, self.names.as_deref())?;
+        let opened = (self.runs.iter())
+            .map(|run| Opened::open(run))
+            .collect::<Result<Vec<_>>>()?;
+        let mut run = RunFolder::open_or_create(
+            &self.out,
+            "audit",
+            arguments,
+            self.effective(&names),
+            inputs(&opened)?,
+        )?;
+        let subjects: Vec<Subject> = (opened.iter().zip(&names))
+            .map(|(opened, name)| opened.subject(name))
+            .collect();
+        let lists = Lists::of(&subjects)?;
+        let classes = classes(&opened);
+        run.stage("models")?;
+        let options = MeasureOptions {
+            queries: self.measure,
+            removed: self.removed,
+        };
+        let models = (subjects.iter())
+            .map(|subject| audited(subject, &lists, &options, run.path()))
+            .collect::<Result<Vec<_>>>()?;
+        run.stage("duplicates")?;
+        let images = images(&opened, &lists);
+        let duplicates = self.duplicates(&opened, &lists, images.as_ref())?;
+        run.stage("sensitivity")?;
+        let maps = self.maps(&opened, &lists)?;
+        run.stage("page")?;
+        let title = self.title.clone().unwrap_or_else(|| names.join(" and "));
+        let audit = report::Audit {
+            title,
+            classes,
+            queries: lists.queries.clone(),
+            training: lists.training.clone(),
+            models,
+            duplicates,
+        };
+        let mut lists = Vec::new();
+        if let Some([train, test]) = &images {
+            lists.push(("test".to_owned(), audit.queries.len(), test));
+            lists.push(("train".to_owned(), audit.training.len(), train));
+        }
+        for (at, map) in maps.iter().enumerate() {
+            lists.push((format!("sensitivity-{at}"), audit.queries.len(), map));
+        }
+        let pictures = (lists.into_iter())
+            .map(|(name, count, get)| pictures(&name, count, get))
+            .collect::<Result<Vec<_>>>()?;
+        report::write(&audit, &pictures, self.embed, run.path())?;
+        run.finish()?;
+        println!("{}", self.out.join("index.html").display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Audit {
+    fn effective(&self, names: &[String]) -> Options {
+        let values = [
+            ("runs", json!(self.runs)),
+            ("names", json!(names)),
+            ("title", json!(self.title)),
+            ("measure", json!(self.measure)),
+            ("removed", json!(self.removed)),
+            ("alike", json!(self.alike)),
+            ("skip-sensitivity", json!(self.skip_sensitivity)),
+            ("embed", json!(self.embed)),
+            ("out", json!(self.out)),
+        ];
+        values
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    /// By the pixels, and by the features of the first run.
+    fn duplicates(
+        &self,
+        opened: &[Opened],
+        lists: &Lists,
+        images: Option<&[GetImage; 2]>,
+    ) -> Result<Vec<report::Duplicates>> {
+        let first = &opened[0].recorded.material;
+        // Images that only another run was trained on have no features here.
+        let train: Vec<usize> = places(&first.train.ids, &lists.training);
+        let test: Vec<usize> = places(&first.test.ids, &lists.queries);
+        let pixels = |side: usize, places: &[usize]| {
+            let places = places.to_vec();
+            images.map(|images| move |at: usize| images[side](places[at]))
+        };
+        let (of_train, of_test) = (pixels(0, &train), pixels(1, &test));
+        let training = Side {
+            pixels: of_train.as_ref().map(|get| get as _),
+            features: &first.train.features,
+        };
+        let queries = Side {
+            pixels: of_test.as_ref().map(|get| get as _),
+            features: &first.test.features,
+        };
+        let mut found = duplicates(&training, &queries, self.alike)?;
+        for group in &mut found {
+            group.training.iter_mut().for_each(|at| *at = train[*at]);
+            group.queries.iter_mut().for_each(|at| *at = test[*at]);
+        }
+        Ok(found)
+    }
+
+    /// Of every query by every model; none where a run is of features alone.
+    fn maps(&self, opened: &[Opened], lists: &Lists) -> Result<Vec<GetImage<'static>>> {
+        let ids: Vec<usize> = lists.queries.iter().map(|image| image.id).collect();
+        let mut maps = Vec::new();
+        for run in opened {
+            let Some(seen) = run.seen.as_ref().filter(|_| !self.skip_sensitivity) else {
+                return Ok(Vec::new());
+            };
+            let pictures = sensitivity(&seen.model, &seen.test, &ids)?;
+            maps.push(Box::new(move |at: usize| Ok(pictures[at].clone())) as GetImage);
+        }
+        Ok(maps)
+    }
+}
+
+/// Gives the image at a position of a list.
+type GetImage<'a> = Box<dyn Fn(usize) -> Result<Image> + Sync + 'a>;
+
+/// Training and test images, where the runs are of images, and all of the same ones.
+fn images<'a>(opened: &'a [Opened], lists: &'a Lists) -> Option<[GetImage<'a>; 2]> {
+    let seen = opened.first()?.seen.as_ref()?;
+    let same = |other: &Opened| {
+        let other = other.seen.as_ref();
+        other.is_some_and(|other| {
+            other.train.digest() == seen.train.digest() && other.test.digest() == seen.test.digest()
+        })
+    };
+    opened.iter().all(same).then(|| {
+        let train = |at: usize| Ok(seen.train.get(lists.training[at].id)?.image);
+        let test = |at: usize| Ok(seen.test.get(lists.queries[at].id)?.image);
+        [Box::new(train) as GetImage, Box::new(test) as GetImage]
+    })
+}
+
+/// The positions of `ids` in a list.
+fn places(ids: &[usize], list: &[LabelledImage]) -> Vec<usize> {
+    let place = |id: &usize| list.partition_point(|image| image.id < *id);
+    ids.iter().map(place).collect()
+}
+
+/// Tiles as large as the first images need; what is larger is made smaller.
+fn pictures<'a>(name: &str, count: usize, get: &'a GetImage<'a>) -> Result<Pictures<'a>> {
+    let mut longest = 1;
+    for at in 0..count.min(LOOKED_AT) {
+        let image = get(at)?;
+        longest = longest.max(image.height).max(image.width);
+    }
+    Ok(Pictures {
+        layout: Layout::new(name, count, longest.min(LARGEST_TILE)),
+        get,
+    })
+}
+
+/// The classes' names, or their numbers.
+fn classes(opened: &[Opened]) -> Vec<String> {
+    let material = &opened[0].recorded.material;
+    let numbers = || {
+        (0..material.class_count)
+            .map(|class| class.to_string())
+            .collect()
+    };
+    material.classes.clone().unwrap_or_else(numbers)
+}
+
+fn inputs(opened: &[Opened]) -> Result<Vec<Input>> {
+    let input = |(at, run): (usize, &Opened)| {
+        let path = run.record.folder.join("run.json");
+        Ok(Input {
+            role: format!("run-{}", at + 1),
+            digest: digest_file(&path)?,
+            path,
+            rows: None,
+        })
+    };
+    opened.iter().enumerate().map(input).collect()
+}

@@ -1,0 +1,38 @@
+//! What runs are called where several are shown.
+
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The given names, or else the folders'; one for each run, all different.
+pub(super) fn run_names(runs: &[PathBuf], names: Option<&[String]>) -> Result<Vec<String>> {
+    let names = match names {
+        Some(names) => names.to_vec(),
+        None => runs.iter().map(|run| folder_name(run)).collect(),
+    };
+    if names.len() != runs.len() {
+        let reason = format!(
+            "{} names for {} runs; give one for each",
+            names.len(),
+            runs.len()
+        );
+        return Err(Error::config("names", reason));
+    }
+    if let Some(name) =
+        (1..names.len()).find_map(|at| names[..at].contains(&names[at]).then(|| &names[at]))
+    {
+        return Err(Error::config(
+            "names",
+            format!("two runs are called {name}; give names that differ"),
+        ));
+    }
+    Ok(names)
+}
+
+/// The last part of a path, also of `.` and of one that ends in `..`.
+fn folder_name(path: &Path) -> String {
+    let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    full.file_name()
+        .unwrap_or(full.as_os_str())
+        .to_string_lossy()
+        .into_owned()
+}

@@ -1,0 +1,70 @@
+//! How the loss of an image changes with its pixels.
+
+use super::gradient;
+use crate::Result;
+use crate::model::ResNet;
+use candle_core::{Tensor, Var};
+
+/// ∂ℓ/∂x of every image, `[B, 3, H, W]` in nats for a pixel going from 0 to 1, at the given labels `[B]`, batch norm in
+/// evaluation mode. `images` hold pixels in [0, 1]: the model's own normalisation is inside.
+///
+/// Tsipras et al. (2019, section 3) and Utrera et al. (2021, figure 4) show it as a picture.
+///
+/// # Errors
+/// Images or labels that do not fit the model.
+pub fn pixel_gradients(model: &ResNet, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    let variable = Var::from_tensor(images)?;
+    let logits = model.detached().logits(variable.as_tensor())?;
+    // The mean over the batch times its size: images do not touch each other in evaluation mode.
+    let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
+    let mut gradients = gradient(&loss, &[variable.as_tensor()])?;
+    Ok((gradients.remove(0) * images.dims()[0] as f64)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Pixels, digits_test};
+    use crate::model::read_model;
+    use candle_core::{DType, Device};
+    use std::path::Path;
+
+    #[test]
+    fn it_is_the_slope_of_each_images_own_loss() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let model = read_model(
+            &root.join("fixtures/source/natural.safetensors"),
+            &Device::Cpu,
+        );
+        let model = model.unwrap().to_dtype(DType::F64).unwrap();
+        let pixels = Pixels::decode(&digits_test().unwrap(), &[0, 1, 2], 32, 32).unwrap();
+        let images = pixels.batch(&[0, 1, 2], &Device::Cpu).unwrap();
+        let images = images.to_dtype(DType::F64).unwrap();
+        let labels = Tensor::new(&[3u32, 1, 7], &Device::Cpu).unwrap();
+        let slopes = pixel_gradients(&model, &images, &labels).unwrap();
+        let loss = |images: &Tensor, image: usize| {
+            let logits = model.logits(images).unwrap().get(image).unwrap();
+            let logits = logits.to_vec1::<f64>().unwrap();
+            let most = logits.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+            let sum: f64 = logits.iter().map(|z| (z - most).exp()).sum();
+            sum.ln() + most - logits[[3, 1, 7][image]]
+        };
+        let plain = images.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let found = slopes.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for place in [5, 3 * 1024 + 500, 6 * 1024 + 2000] {
+            let moved = |step: f64| {
+                let mut values = plain.clone();
+                values[place] += step;
+                let moved = Tensor::from_vec(values, images.shape(), &Device::Cpu).unwrap();
+                loss(&moved, place / 3072)
+            };
+            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            let error = (slope - found[place]).abs();
+            assert!(
+                error <= 1e-6 * found[place].abs().max(1e-3),
+                "{slope} {}",
+                found[place]
+            );
+        }
+    }
+}

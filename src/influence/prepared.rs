@@ -1,0 +1,114 @@
+//! Scores of any measurement that is linear in a few test images' logits: groups of losses, margins.
+//!
+//! score[m, train] = (1/n) ∇mᵀ A⁻¹ ∇ℓ(train): the predicted rise of m if the training image had been left out, in the unit
+//! of m, positive = m rises. m may be the mean loss of some queries, or a margin z_a − z_b of one of them.
+
+use super::job::Sides;
+use super::scores::{not_finite, ranges};
+use super::{Examples, RankJob};
+use crate::Result;
+use crate::operator::{Damped, LinearOperator, Vectors};
+use crate::solve::{Inverse, Method, Outcome};
+use candle_core::{DType, Tensor};
+use ndarray::{Array2, ArrayView2, s};
+use std::path::Path;
+
+/// Both sides of a job and A⁻¹, ready to score.
+pub struct Prepared<'a> {
+    sides: &'a Sides,
+    inverse: &'a dyn Inverse,
+    block: usize,
+}
+
+impl RankJob<'_> {
+    /// Prepares A⁻¹ with the job's solver and hands it to `body`; `folder` takes what memory does not hold.
+    ///
+    /// # Errors
+    /// Input that does not fit, a curvature that cannot be inverted, or what `body` gives.
+    pub fn prepared<R>(
+        &self,
+        folder: &Path,
+        body: impl FnOnce(&Prepared) -> Result<R>,
+    ) -> Result<R> {
+        let sides = self.sides(self.options.precision, folder)?;
+        let hessian = sides.hessian(self.options.l2)?;
+        let damped = Damped::new(&hessian, self.options.damping)?;
+        let data = sides.hessian(0.0)?;
+        let operator: &dyn LinearOperator = match self.options.solver.method {
+            Method::Pinv => &data,
+            _ => &damped,
+        };
+        let solver = self.options.solver.solver(self.options.precision);
+        body(&Prepared {
+            block: self.blocks(&sides.train).gradients,
+            inverse: &*solver.prepare(operator)?,
+            sides: &sides,
+        })
+    }
+}
+
+impl Prepared<'_> {
+    /// The training images.
+    pub fn training(&self) -> &Examples {
+        &self.sides.train
+    }
+
+    /// The queries.
+    pub fn queries(&self) -> &Examples {
+        &self.sides.test
+    }
+
+    /// Of the mean loss of each group of queries, by position: `[groups, n]` in nats.
+    ///
+    /// # Errors
+    /// An empty group, a solve that diverged, or a tensor operation failed.
+    pub fn mean_losses(&self, groups: &[Vec<usize>]) -> Result<Array2<f64>> {
+        let gradient = |group: &Vec<usize>| self.queries().mean_gradient(group);
+        let rows = groups.iter().map(gradient).collect::<Result<Vec<_>>>()?;
+        self.scores(&rows)
+    }
+
+    /// Of the margin z_a − z_b of one query each, `(query, a, b)`: `[margins, n]` in logits.
+    ///
+    /// # Errors
+    /// As for [`Prepared::mean_losses`].
+    pub fn margins(&self, margins: &[(usize, usize, usize)]) -> Result<Array2<f64>> {
+        let classes = self.sides.coordinates.classes();
+        let gradient = |&(query, a, b): &(usize, usize, usize)| {
+            let direction = (classes.get(a)? - classes.get(b)?)?;
+            let queries = self.queries();
+            let direction = direction.to_dtype(queries.residuals().dtype())?;
+            let input = queries.axes_inputs().select(&[query as u32])?;
+            Ok(direction.unsqueeze(1)?.matmul(&input)?.flatten_all()?)
+        };
+        let rows = margins.iter().map(gradient).collect::<Result<Vec<_>>>()?;
+        self.scores(&rows)
+    }
+
+    /// Of the gradients ∇m, each `[p]`.
+    fn scores(&self, gradients: &[Tensor]) -> Result<Array2<f64>> {
+        let training = self.training();
+        let mut scores = Array2::zeros((gradients.len(), training.count()));
+        for rows in ranges(gradients.len(), self.block.max(1)) {
+            let block = Tensor::stack(&gradients[rows.clone()], 0)?;
+            let solution = self.inverse.solve(&Vectors::new(block)?)?;
+            let diverged = |report: &crate::solve::Report| report.outcome == Outcome::Diverged;
+            if solution.reports.iter().any(diverged) {
+                return Err(not_finite("the solve of a measurement".into()));
+            }
+            for columns in ranges(training.count(), self.block.max(1)) {
+                let part = training.gradients(columns.clone())?;
+                let products = solution.value.tensor().matmul(&part.t()?)?;
+                let products = (products.to_dtype(DType::F64)? / training.count() as f64)?;
+                let values = products.flatten_all()?.to_vec1::<f64>()?;
+                let view = ArrayView2::from_shape((rows.len(), columns.len()), &values)
+                    .map_err(ndarray_linalg::error::LinalgError::from)?;
+                scores.slice_mut(s![rows.clone(), columns]).assign(&view);
+            }
+        }
+        match scores.iter().all(|score| score.is_finite()) {
+            true => Ok(scores),
+            false => Err(not_finite("a measurement".into())),
+        }
+    }
+}
