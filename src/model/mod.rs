@@ -1,13 +1,15 @@
 //! The ResNet family: architecture, layers, parameters, weight files.
 
 mod architecture;
+mod blocks;
 mod features;
 pub mod op;
 mod parameters;
 mod resnet;
 mod weight_file;
 
-pub use architecture::{Architecture, Block, BlockKind, Blocks, Stem};
+pub use architecture::{Architecture, Block, BlockKind, Stem};
+pub use blocks::Blocks;
 pub use features::features;
 pub use parameters::expected_shapes;
 pub(crate) use resnet::{EPSILON, is_statistic};
