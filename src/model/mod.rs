@@ -2,6 +2,7 @@
 
 mod architecture;
 mod blocks;
+mod checkpoint;
 mod features;
 pub mod op;
 mod parameters;
@@ -10,6 +11,7 @@ mod weight_file;
 
 pub use architecture::{Architecture, Block, BlockKind, Stem};
 pub use blocks::Blocks;
+pub use checkpoint::{Checkpoint, Misfit, Origin, SourceSettings, source_from_bytes};
 pub use features::features;
 pub use parameters::expected_shapes;
 pub(crate) use resnet::{EPSILON, is_statistic};
