@@ -5,10 +5,13 @@
 
 mod demo;
 mod evaluate;
+mod fetch;
 mod figure;
+mod inspect;
 mod progress;
 mod rank;
 mod recipe_options;
+mod source_options;
 mod train;
 mod transfer;
 
@@ -43,6 +46,10 @@ enum Command {
     Evaluate(Box<evaluate::Evaluate>),
     /// Draw one of the paper's figures from finished runs
     Figure(figure::Figure),
+    /// What is in this model, data set or run
+    Inspect(inspect::Inspect),
+    /// A named data set or source model from its hub, checked by digest
+    Fetch(fetch::Fetch),
 }
 
 impl Cli {
@@ -74,6 +81,8 @@ impl Cli {
             Command::Rank(command) => command.run(arguments),
             Command::Evaluate(command) => command.run(arguments),
             Command::Figure(command) => command.run(),
+            Command::Inspect(command) => command.run(),
+            Command::Fetch(command) => command.run(),
         }
     }
 }

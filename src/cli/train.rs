@@ -20,7 +20,7 @@ use std::process::ExitCode;
     ascribe train --train cifar100/train.parquet --test cifar100/test.parquet --epochs 30 \\\n    \
     --adversary l2 --epsilon 0.5 --steps 3 --out source-robust")]
 pub struct Train {
-    /// Training images: a Parquet file, a folder of class folders, or an IDX file
+    /// Training images: a Parquet file, a folder of class folders, an IDX, CIFAR binary or SVHN .mat file
     #[arg(long, value_name = "DATA")]
     train: PathBuf,
     /// Test images, with the same classes

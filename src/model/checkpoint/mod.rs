@@ -287,7 +287,9 @@ impl<'a> Stored<'a> {
         if is_archive(bytes) {
             return Ok(Self::PyTorch(Archive::open(bytes, path)?));
         }
+        // A safetensors file begins with the length of its header, whose first byte may be any.
         let other = match bytes {
+            _ if bytes.get(8) == Some(&b'{') => None,
             [0x80, ..] => Some("a pickle that torch.save did not write"),
             [0x1f, 0x8b, ..] => Some("a gzip file"),
             [b'B', b'Z', b'h', ..] => Some("a bzip2 file"),
