@@ -129,7 +129,11 @@ fn matrix(bytes: &[u8]) -> Outcome<Matrix> {
     let sizes: Vec<usize> = sizes
         .collect::<std::result::Result<_, _>>()
         .map_err(|_| "a negative size")?;
-    let name = String::from_utf8_lossy(part("name", INT8)?).into_owned();
+    let name = part("name", INT8)?;
+    if !name.iter().all(u8::is_ascii_graphic) {
+        return Err("a variable's name that is none".into());
+    }
+    let name = String::from_utf8_lossy(name).into_owned();
     let (kind, data) = elements
         .next()
         .map_err(|found| format!("numbers of {name}: {found}"))?;

@@ -221,6 +221,15 @@ fn numbers_that_no_model_has() {
     );
 }
 
+#[test]
+fn names_that_would_break_the_line() {
+    let mut bad = tensors();
+    let zeros = Tensor::zeros(4, DType::F32, &Device::Cpu).unwrap();
+    bad.insert("layer1.0.conv1\n.weight".into(), zeros);
+    let parts = ["tensor names", "printable text", "layer1.0.conv1\\n.weight"];
+    refusal(read(&safetensors_of(&bad)), &parts);
+}
+
 /// What does not fit is a report, not a refusal, where the model is only looked at.
 #[test]
 fn a_checkpoint_lists_all_that_does_not_fit() {

@@ -23,10 +23,20 @@ pub(super) struct DataSet {
     digest: String,
 }
 
+/// A class and how many examples it has.
 #[derive(Serialize)]
-struct Class {
+pub(super) struct Class {
     name: String,
-    images: usize,
+    count: usize,
+}
+
+impl Class {
+    pub(super) fn counted(names: Vec<String>, labels: &[usize]) -> Vec<Self> {
+        let mut counts = vec![0; names.len()];
+        labels.iter().for_each(|&label| counts[label] += 1);
+        let pairs = names.into_iter().zip(counts);
+        pairs.map(|(name, count)| Self { name, count }).collect()
+    }
 }
 
 pub(super) fn read(path: &Path) -> Result<DataSet> {
@@ -40,18 +50,13 @@ pub(super) fn read(path: &Path) -> Result<DataSet> {
         let least = sizes.iter().map(of).min().unwrap_or(0);
         [least, sizes.iter().map(of).max().unwrap_or(0)]
     };
-    let mut counts = vec![0; set.classes().len()];
-    set.labels().iter().for_each(|&label| counts[label] += 1);
-    let classes = set.classes().iter().cloned().zip(counts);
     Ok(DataSet {
         kind: "data-set",
         path: set.path().to_path_buf(),
         format: set.format(),
         images: set.len(),
         named: set.has_class_names(),
-        classes: classes
-            .map(|(name, images)| Class { name, images })
-            .collect(),
+        classes: Class::counted(set.classes().to_vec(), set.labels()),
         height: range(|size| size.0),
         width: range(|size| size.1),
         digest: set.digest().to_owned(),
@@ -61,41 +66,40 @@ pub(super) fn read(path: &Path) -> Result<DataSet> {
 /// Classes shown one a line; of more, JSON has all.
 const SHOWN: usize = 30;
 
+/// How many classes, and of each how many examples.
+pub(super) fn class_lines(classes: &[Class], named: bool) -> Vec<(&'static str, String)> {
+    let counts = classes.iter().map(|class| class.count);
+    let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
+    let names = if named { "" } else { ", without names" };
+    let summary = format!("{}{names}; {least} to {most} examples each", classes.len());
+    let mut lines = vec![("classes", summary)];
+    for class in classes.iter().take(SHOWN) {
+        lines.push(("class", format!("{}: {}", class.name, class.count)));
+    }
+    if classes.len() > SHOWN {
+        let more = format!("and {} more (--json has all)", classes.len() - SHOWN);
+        lines.push(("class", more));
+    }
+    lines
+}
+
 impl Report for DataSet {
     fn lines(&self) -> Vec<(&'static str, String)> {
         let size = |[least, most]: [usize; 2]| match least == most {
             true => least.to_string(),
             false => format!("{least} to {most}"),
         };
-        let counts = self.classes.iter().map(|class| class.images);
-        let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
-        let names = if self.named { "" } else { ", without names" };
+        let (height, width) = (size(self.height), size(self.width));
         let mut lines = vec![
             (
                 "data set",
                 format!("{} ({})", self.path.display(), self.format),
             ),
             ("images", self.images.to_string()),
-            (
-                "size",
-                format!("{} high, {} wide", size(self.height), size(self.width)),
-            ),
-            (
-                "classes",
-                format!(
-                    "{}{names}; {least} to {most} images each",
-                    self.classes.len()
-                ),
-            ),
-            ("sha256", self.digest.clone()),
+            ("size", format!("{height} high, {width} wide")),
         ];
-        for class in self.classes.iter().take(SHOWN) {
-            lines.push(("class", format!("{}: {}", class.name, class.images)));
-        }
-        if self.classes.len() > SHOWN {
-            let more = self.classes.len() - SHOWN;
-            lines.push(("class", format!("and {more} more (--json has all)")));
-        }
+        lines.extend(class_lines(&self.classes, self.named));
+        lines.push(("sha256", self.digest.clone()));
         lines
     }
 }

@@ -4,15 +4,19 @@
 //! |---|---|
 //! | a folder with `run.json` | the run, finished or not |
 //! | a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, a folder with one, `builtin:natural`, `builtin:robust` | the model |
+//! | a `.npz`, a `.safetensors` with `features`, a folder with `features.npy` | the features |
 //! | anything else that `--train` takes | the data set |
 
 mod data_set;
+mod features;
 mod model;
 mod run;
 
 use super::source_options::is_weight_file;
+use crate::data::Features;
 use crate::{Error, Result};
 use clap::Args;
+use safetensors::SafeTensors;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,6 +46,7 @@ impl Inspect {
         match kind(&self.path)? {
             Kind::Run => self.print(&run::read(&self.path)?),
             Kind::Model => self.print(&model::read(&self.path)?),
+            Kind::Features => self.print(&features::read(&self.path)?),
             Kind::DataSet => self.print(&data_set::read(&self.path)?),
         }?;
         Ok(ExitCode::SUCCESS)
@@ -66,6 +71,7 @@ impl Inspect {
 enum Kind {
     Run,
     Model,
+    Features,
     DataSet,
 }
 
@@ -78,6 +84,9 @@ fn kind(path: &Path) -> Result<Kind> {
             .to_str()
             .is_some_and(|name| name.starts_with("builtin:digits"));
         return Ok(if data { Kind::DataSet } else { Kind::Model });
+    }
+    if Features::recognises(path) && has_features(path)? {
+        return Ok(Kind::Features);
     }
     let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
     if metadata.is_file() {
@@ -93,4 +102,14 @@ fn kind(path: &Path) -> Result<Kind> {
     let mut entries = std::fs::read_dir(path).map_err(Error::io(path, "read"))?;
     let model = entries.any(|entry| entry.is_ok_and(|entry| is_weight_file(&entry.path())));
     Ok(if model { Kind::Model } else { Kind::DataSet })
+}
+
+/// Whether a safetensors file holds features rather than weights; others that look like features files are.
+fn has_features(path: &Path) -> Result<bool> {
+    if path.is_dir() || !is_weight_file(path) {
+        return Ok(true);
+    }
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let header = SafeTensors::read_metadata(&bytes);
+    Ok(header.is_ok_and(|(_, header)| header.info("features").is_some()))
 }

@@ -81,8 +81,9 @@ impl<'a> Archive<'a> {
     /// Reads a tensor of the state dictionary; `name` is for messages.
     pub(super) fn load(&mut self, name: &str, laid: &Laid, device: &Device) -> Result<Tensor> {
         let (path, key) = (self.path, &laid.storage.key);
+        let shown = key.escape_debug();
         let broken = |found: String| {
-            let expected = format!("storage {key} of {} numbers", laid.storage.count);
+            let expected = format!("storage {shown} of {} numbers", laid.storage.count);
             Error::format(path, format!("tensor {name}"), expected, found, AGAIN)
         };
         let read = match &mut self.storages {
@@ -144,7 +145,7 @@ fn zip_entry(
     archive: &mut ZipArchive<Cursor<&[u8]>>,
     name: &str,
 ) -> std::result::Result<Vec<u8>, String> {
-    let failed = |error: String| format!("{name}: {}", error.replace('\n', " "));
+    let failed = |error: String| format!("{name}: {error}").escape_debug().to_string();
     let mut entry = archive
         .by_name(name)
         .map_err(|error| failed(error.to_string()))?;
@@ -184,7 +185,7 @@ fn open_legacy<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>
                 None => "a storage that the pickle knows".into(),
             };
             let found = format!("{} bytes to the end of the file", bytes.len() - at);
-            let place = format!("storage {key}, byte {at}");
+            let place = format!("storage {}, byte {at}", key.escape_debug());
             return Err(Error::format(path, place, expected, found, AGAIN));
         };
         at = range.end;

@@ -94,6 +94,19 @@ impl Checkpoint {
         }
         let mut stored = Stored::open(bytes, path)?;
         let shapes = stored.shapes();
+        if let Some(name) = shapes
+            .keys()
+            .find(|name| name.chars().any(char::is_control))
+        {
+            let found = format!("{name:?}");
+            return Err(Error::format(
+                path,
+                "tensor names",
+                "printable text",
+                found,
+                CONVERT,
+            ));
+        }
         let names = naming(&shapes).ok_or_else(|| strange(path, shapes.keys()))?;
         let ours = |(ours, theirs): (&String, &String)| (ours.clone(), shapes[theirs].clone());
         let fit = fit::fit(&names.names.iter().map(ours).collect())

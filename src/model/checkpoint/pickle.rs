@@ -381,7 +381,7 @@ impl Machine<'_> {
             b'j' => self.number(4).and_then(|key| self.recall(key))?,
             b'p' | b'g' => {
                 let line = self.line()?;
-                let key = line.parse().map_err(|_| format!("the key {line}"))?;
+                let key = line.parse().map_err(|_| format!("the key {line:?}"))?;
                 match code {
                     b'p' => self.note(key)?,
                     _ => self.recall(key)?,
