@@ -145,7 +145,7 @@ fn models_and_data_sets_are_described() {
             report["class_count"].as_u64(),
             report["parameters"].as_u64()
         ),
-        (Some(10), Some(11_426))
+        (Some(10), Some(11_420))
     );
     assert_eq!(report["normalisation_from"], "file");
     let text = run(

@@ -115,7 +115,7 @@ impl Transfer {
             if failures > PATIENCE {
                 return Err(self.unreachable(&broken, done));
             }
-            std::thread::sleep(Duration::from_millis(100 << failures));
+            std::thread::sleep(Duration::from_millis(50 << failures));
         }
     }
 
