@@ -74,6 +74,16 @@ pub enum Error {
         /// What the reader can do.
         remedy: String,
     },
+    /// A download failed.
+    #[error("{url}: {reason}; {remedy}")]
+    Network {
+        /// The address.
+        url: String,
+        /// What happened.
+        reason: String,
+        /// What the reader can do.
+        remedy: String,
+    },
     /// An output folder holds something that must not be overwritten or continued.
     #[error("{}: {reason}; {remedy}", path.display())]
     Conflict {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`error`] | the one error type |
 //! | [`artefact`] | files that are never half-written, run folders, `run.json` |
+//! | [`fetch`] | named data sets and models from the hub, checked by digest |
 //! | [`data`] | data sets, their formats, transforms, subsets, digests |
 //! | [`model`] | the ResNet family, its blocks and layers, weight files |
 //! | [`derivative`] | the only place that differentiates |
@@ -26,6 +27,7 @@ pub mod data;
 pub mod derivative;
 pub mod error;
 pub mod evaluate;
+pub mod fetch;
 pub mod figure;
 pub mod influence;
 pub mod model;

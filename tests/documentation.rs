@@ -1,5 +1,12 @@
 //! Every `ascribe` command in a `sh` block of README.md and docs, typed in order in an empty folder, does its work.
 
+#[allow(
+    dead_code,
+    reason = "what was asked for matters to the tests of fetch alone"
+)]
+#[path = "fetch/mirror.rs"]
+mod mirror;
+
 use assert_cmd::Command;
 use std::path::Path;
 
@@ -41,11 +48,35 @@ fn write_features(folder: &Path) {
     }
 }
 
+/// A hub on loopback; its robust ImageNet model is a small one of another kind.
+fn hub() -> &'static str {
+    use std::sync::OnceLock;
+    static HUB: OnceLock<mirror::Mirror> = OnceLock::new();
+    let start = || {
+        let mirror = mirror::Mirror::start();
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/checkpoints/robustness.ckpt");
+        let content = std::fs::read(file).unwrap();
+        let served = mirror::Served {
+            linked: Some(ascribe::artefact::digest_bytes(&content)),
+            content,
+            ..mirror::Served::default()
+        };
+        mirror.serve(
+            "/madrylab/robust-imagenet-models/resolve/main/resnet50_l2_eps3.ckpt",
+            served,
+        );
+        mirror
+    };
+    &HUB.get_or_init(start).address
+}
+
 fn run_all(commands: &[Vec<String>], folder: &Path) {
     for words in commands {
         let output = Command::cargo_bin("ascribe")
             .unwrap()
             .args(words)
+            .env("HF_ENDPOINT", hub())
             .current_dir(folder)
             .output()
             .unwrap();
@@ -66,6 +97,14 @@ fn the_commands_of_the_solvers_page_run() {
     let folder = tempfile::tempdir().unwrap();
     write_features(folder.path());
     run_all(&commands, folder.path());
+}
+
+#[test]
+fn the_commands_of_the_sources_page_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let commands = commands(&std::fs::read_to_string(root.join("docs/sources.md")).unwrap());
+    assert!(!commands.is_empty());
+    run_all(&commands, tempfile::tempdir().unwrap().path());
 }
 
 #[test]

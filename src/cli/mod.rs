@@ -6,11 +6,14 @@
 mod audit;
 mod demo;
 mod evaluate;
+mod fetch;
 mod figure;
+mod inspect;
 mod progress;
 mod rank;
 mod recipe_options;
 mod run_names;
+mod source_options;
 mod train;
 mod transfer;
 
@@ -47,6 +50,10 @@ enum Command {
     Figure(figure::Figure),
     /// Write a page to judge one run by, or two side by side
     Audit(audit::Audit),
+    /// What is in this model, data set or run
+    Inspect(inspect::Inspect),
+    /// A named data set or source model from its hub, checked by digest
+    Fetch(fetch::Fetch),
 }
 
 impl Cli {
@@ -79,6 +86,8 @@ impl Cli {
             Command::Evaluate(command) => command.run(arguments),
             Command::Figure(command) => command.run(),
             Command::Audit(command) => command.run(arguments),
+            Command::Inspect(command) => command.run(),
+            Command::Fetch(command) => command.run(),
         }
     }
 }

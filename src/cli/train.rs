@@ -20,13 +20,14 @@ use std::process::ExitCode;
     ascribe train --train cifar100/train.parquet --test cifar100/test.parquet --epochs 30 \\\n    \
     --adversary l2 --epsilon 0.5 --steps 3 --out source-robust")]
 pub struct Train {
-    /// Training images: a Parquet file, a folder of class folders, or an IDX file
+    /// Training images: a Parquet file, a folder of class folders, an IDX, CIFAR binary or SVHN .mat file
     #[arg(long, value_name = "DATA")]
     train: PathBuf,
     /// Test images, with the same classes
     #[arg(long, value_name = "DATA")]
     test: PathBuf,
-    /// cifar-resnet8, -14, -20 or -18 (with -w24 for another width), resnet18, resnet34, resnet50
+    /// cifar-resnet8, -14, -20, -18, -34, -50, -101 or -152 (with -w24 for another width), resnet18, -34, -50, -101 or
+    /// -152, wide_resnet50_2, wide_resnet50_4, wide_resnet101_2
     #[arg(long, value_name = "NAME", default_value = "cifar-resnet14-w16")]
     architecture: String,
     /// Height and width the images are resized to (default: what the architecture was made for)

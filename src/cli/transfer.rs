@@ -2,15 +2,15 @@
 
 use super::progress::TrainingProgress;
 use super::recipe_options::{RecipeOptions, effective};
-use crate::artefact::{Input, RunFolder, digest_bytes};
+use super::source_options::SourceOptions;
+use crate::Result;
+use crate::artefact::RunFolder;
 use crate::data::{Dataset, Pixels, check_same_classes, subset};
-use crate::model::{Blocks, ResNet, model_from_bytes, write_model};
+use crate::model::{Blocks, write_model};
 use crate::train::{FrozenStatistics, Performance, fit, remove_checkpoint};
-use crate::{Error, Result};
-use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Options of `ascribe transfer`.
@@ -22,11 +22,10 @@ use std::process::ExitCode;
     --images 3200 --blocks 3 --epochs 150 --out robust"
 )]
 pub struct Transfer {
-    /// Source model: a folder left by ascribe train, or a model.safetensors; builtin:natural and builtin:robust are
-    /// the small ones that the demo uses
-    #[arg(long, value_name = "MODEL")]
-    source: PathBuf,
-    /// Target training images: a Parquet file, a folder of class folders, or an IDX file
+    #[command(flatten)]
+    #[serde(flatten)]
+    source: SourceOptions,
+    /// Target training images: a Parquet file, a folder of class folders, an IDX, CIFAR binary or SVHN .mat file
     #[arg(long, value_name = "DATA")]
     train: PathBuf,
     /// Target test images, with the same classes
@@ -75,7 +74,7 @@ impl Transfer {
         let train = Dataset::open(&self.train)?;
         let test = Dataset::open(&self.test)?;
         check_same_classes(&train, &test)?;
-        let (source, input) = open_source(&self.source)?;
+        let (source, input) = self.source.open()?;
         let first_segment = self.blocks.first_segment(source.architecture())?;
         let seed = self.recipe.seed;
         let ids = match self.images {
@@ -129,37 +128,4 @@ impl Transfer {
         run.finish()?;
         Ok(test)
     }
-}
-
-/// A source model by path or built-in name, and what `run.json` says of it.
-fn open_source(path: &Path) -> Result<(ResNet, Input)> {
-    let (file, bytes) = match path.to_str() {
-        Some("builtin:natural") => (
-            path.to_path_buf(),
-            include_bytes!("../../fixtures/source/natural.safetensors").to_vec(),
-        ),
-        Some("builtin:robust") => (
-            path.to_path_buf(),
-            include_bytes!("../../fixtures/source/robust.safetensors").to_vec(),
-        ),
-        _ => {
-            let file = if path.is_dir() {
-                path.join("model.safetensors")
-            } else {
-                path.to_path_buf()
-            };
-            let bytes = std::fs::read(&file).map_err(Error::io(&file, "read"))?;
-            (file, bytes)
-        }
-    };
-    let model = model_from_bytes(&bytes, &file, &Device::Cpu)?;
-    Ok((
-        model,
-        Input {
-            role: "source".into(),
-            path: file,
-            digest: digest_bytes(&bytes),
-            rows: None,
-        },
-    ))
 }

@@ -5,7 +5,7 @@
 
 use super::digest::ContentDigest;
 use super::digits::{self, digits_test, digits_train};
-use super::{Image, folder, idx, parquet};
+use super::{Image, cifar_binary, folder, idx, parquet, svhn};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,7 @@ pub struct Example {
 #[derive(Debug, Clone)]
 pub struct Dataset {
     path: PathBuf,
+    format: &'static str,
     images: Images,
     places: Places,
     labels: Vec<usize>,
@@ -32,6 +33,8 @@ pub struct Dataset {
 
 /// What a format's reader found, before it is checked.
 pub(super) struct Stored {
+    /// The format's name, for people.
+    pub(super) format: &'static str,
     pub(super) images: Images,
     pub(super) places: Places,
     pub(super) labels: Vec<i64>,
@@ -44,8 +47,9 @@ pub(super) struct Stored {
 pub(super) enum Images {
     /// JPEG or PNG files.
     Encoded(Vec<Vec<u8>>),
-    /// Greyscale bytes, `[N, H, W]`.
-    Grey {
+    /// Bytes, `[N, C, H, W]`; one channel for greyscale, three for RGB.
+    Planes {
+        channels: usize,
         height: usize,
         width: usize,
         pixels: Vec<u8>,
@@ -63,7 +67,8 @@ pub(super) enum Places {
 const LARGEST_UNNAMED_LABEL: i64 = 99_999;
 
 const RECOGNISED: &str = "a Hugging Face style .parquet file, a folder of class folders of JPEG or PNG images, \
-                          or an IDX images file (*images*idx3*, .gz or not)";
+                          an IDX images file (*images*idx3*, .gz or not), a CIFAR binary file or folder (data_batch_1.bin, \
+                          test_batch.bin, train.bin, test.bin), or an SVHN file (*_32x32.mat)";
 
 impl Dataset {
     /// Opens a data set of any recognised format; `builtin:digits-train` and `builtin:digits-test` are embedded.
@@ -83,6 +88,9 @@ impl Dataset {
             .to_string_lossy()
             .to_lowercase();
         if metadata.is_dir() {
+            if cifar_binary::is_folder(path) {
+                return Self::new(path, cifar_binary::read_folder(path)?);
+            }
             return match folder::single_parquet(path)? {
                 Some(file) => Self::new(&file, parquet::read_file(&file)?),
                 None => Self::new(path, folder::read(path)?),
@@ -92,6 +100,10 @@ impl Dataset {
             Self::new(path, parquet::read_file(path)?)
         } else if idx::is_images(&name) {
             Self::new(path, idx::read(path)?)
+        } else if cifar_binary::is_file(&name) {
+            Self::new(path, cifar_binary::read(path)?)
+        } else if name.ends_with(".mat") {
+            Self::new(path, svhn::read(path)?)
         } else if idx::is_labels(&name) {
             Err(Error::format(
                 path,
@@ -120,6 +132,7 @@ impl Dataset {
 
     fn new(path: &Path, stored: Stored) -> Result<Self> {
         let Stored {
+            format,
             images,
             places,
             labels,
@@ -133,6 +146,7 @@ impl Dataset {
         let digest = digest(&images, &labels, &classes);
         Ok(Self {
             path: path.to_path_buf(),
+            format,
             images,
             places,
             labels,
@@ -187,6 +201,29 @@ impl Dataset {
         &self.digest
     }
 
+    /// The format's name, for people.
+    #[must_use]
+    pub fn format(&self) -> &'static str {
+        self.format
+    }
+
+    /// Height and width of one example, without decoding it.
+    ///
+    /// # Errors
+    /// When there is no such id, or its image's header cannot be read.
+    pub fn image_size(&self, id: usize) -> Result<(usize, usize)> {
+        match &self.images {
+            Images::Encoded(images) if id < images.len() => {
+                Image::size_of(&images[id]).map_err(|reason| {
+                    let (expected, remedy) = ("a JPEG or PNG", "replace or remove this image");
+                    Error::format(&self.path, self.place(id), expected, reason, remedy)
+                })
+            }
+            Images::Planes { height, width, .. } => Ok((*height, *width)),
+            Images::Encoded(_) => self.get(id).map(|it| (it.image.height, it.image.width)),
+        }
+    }
+
     /// Where the set was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -220,14 +257,15 @@ impl Dataset {
                     remedy,
                 )
             })?,
-            &Images::Grey {
+            &Images::Planes {
+                channels,
                 height,
                 width,
                 ref pixels,
             } => {
-                let size = height * width;
+                let size = channels * height * width;
                 Image {
-                    channels: 1,
+                    channels,
                     height,
                     width,
                     pixels: pixels[id * size..(id + 1) * size].to_vec(),
@@ -285,11 +323,16 @@ fn digest(images: &Images, labels: &[usize], classes: &[String]) -> String {
     labels.iter().for_each(|&label| digest.number(label as u64));
     match images {
         Images::Encoded(images) => images.iter().for_each(|image| digest.bytes(image)),
-        Images::Grey {
+        Images::Planes {
+            channels,
             height,
             width,
             pixels,
         } => {
+            // Greyscale has the digest it had when it was alone.
+            if *channels != 1 {
+                digest.number(*channels as u64);
+            }
             digest.number(*height as u64);
             digest.number(*width as u64);
             digest.bytes(pixels);

@@ -59,6 +59,7 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
     });
     let images = Images::Encoded(images.collect::<Result<_>>()?);
     Ok(Stored {
+        format: "folder of class folders",
         images,
         places: Places::Files(files),
         labels,

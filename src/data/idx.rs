@@ -39,7 +39,9 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
     }
     let labels = labels.into_iter().map(i64::from).collect();
     Ok(Stored {
-        images: Images::Grey {
+        format: "IDX",
+        images: Images::Planes {
+            channels: 1,
             height,
             width,
             pixels,
@@ -165,7 +167,8 @@ mod tests {
         std::fs::write(folder.path().join("t10k-labels.idx1-ubyte.gz"), gz(&labels)).unwrap();
         let stored = read(&path).unwrap();
         assert_eq!(stored.labels, [7, 9]);
-        let Images::Grey {
+        let Images::Planes {
+            channels: 1,
             height,
             width,
             pixels,

@@ -46,6 +46,20 @@ impl Image {
         Ok(Self::from_dynamic(decoded))
     }
 
+    /// Height and width of a JPEG or PNG, from its header.
+    ///
+    /// # Errors
+    /// The reason, without file and place.
+    pub fn size_of(bytes: &[u8]) -> Result<(usize, usize), String> {
+        let reader = ::image::ImageReader::new(std::io::Cursor::new(bytes));
+        let reader = reader
+            .with_guessed_format()
+            .map_err(|error| error.to_string())?;
+        let size = reader.into_dimensions();
+        let (width, height) = size.map_err(|error| one_line(&error.to_string()))?;
+        Ok((height as usize, width as usize))
+    }
+
     fn from_dynamic(decoded: DynamicImage) -> Self {
         let (height, width) = (decoded.height() as usize, decoded.width() as usize);
         if decoded.color().has_color() {

@@ -25,6 +25,7 @@
 
 mod arrays;
 mod augmentation;
+mod cifar_binary;
 mod classes;
 mod dataset;
 mod digest;
@@ -35,6 +36,7 @@ mod head_file;
 mod idx;
 mod image;
 mod mapped;
+mod matlab;
 mod npy;
 mod order;
 mod parquet;
@@ -43,6 +45,7 @@ pub(crate) mod random;
 mod rows;
 mod safetensors;
 mod subset;
+mod svhn;
 #[cfg(test)]
 mod tests;
 

@@ -63,6 +63,7 @@ fn read(path: &Path, source: impl ChunkReader + 'static) -> Result<Stored> {
         append_labels(path, &label, &mut labels)?;
     }
     Ok(Stored {
+        format: "Parquet",
         images: Images::Encoded(images),
         places: Places::Rows,
         labels,

@@ -3,9 +3,13 @@
 //! | name | stem | stages of blocks |
 //! |---|---|---|
 //! | `cifar-resnet{8,14,20}-w{W}` | 3×3 | three of 1, 2 or 3 basic blocks; widths W, 2W, 4W (W = 16 if left out) |
-//! | `cifar-resnet18-w{W}` | 3×3 | 2, 2, 2, 2 basic blocks; widths W … 8W (W = 64 if left out) |
+//! | `cifar-resnet{18,34}-w{W}` | 3×3 | as `resnet{18,34}`; widths W … 8W (W = 64 if left out) |
+//! | `cifar-resnet{50,101,152}-w{W}` | 3×3 | as `resnet{50,101,152}`; widths W … 8W (W = 64 if left out) |
 //! | `resnet18`, `resnet34` | 7×7/2, max pool | 2, 2, 2, 2 and 3, 4, 6, 3 basic blocks |
-//! | `resnet50` | 7×7/2, max pool | 3, 4, 6, 3 bottleneck blocks |
+//! | `resnet50`, `-101`, `-152` | 7×7/2, max pool | 3, 4, 6, 3; 3, 4, 23, 3; 3, 8, 36, 3 bottleneck blocks |
+//! | `wide_resnet50_2`, `_4`, `wide_resnet101_2` | 7×7/2, max pool | the same, bottlenecks 2 or 4 times as wide inside |
+//!
+//! The wide ones are those of Zagoruyko and Komodakis (2016) as torchvision has them, and the ×4 of Salman et al. (2020).
 //!
 //! A model is a row of *segments*: 0 is the stem, 1 … B the residual blocks, B + 1 the classifier head. The paper's
 //! "k unfrozen blocks" are the head and the last k blocks: segments B + 1 − k onwards.
@@ -64,9 +68,45 @@ pub struct Architecture {
     depth: usize,
     width: usize,
     stages: Vec<usize>,
+    /// How many times as wide as usual the inner convolutions of a bottleneck are.
+    widening: usize,
 }
 
+/// Blocks a stage of the deep members, by depth.
+fn deep_stages(depth: usize) -> Option<(BlockKind, Vec<usize>)> {
+    Some(match depth {
+        18 => (BlockKind::Basic, vec![2; 4]),
+        34 => (BlockKind::Basic, vec![3, 4, 6, 3]),
+        50 => (BlockKind::Bottleneck, vec![3, 4, 6, 3]),
+        101 => (BlockKind::Bottleneck, vec![3, 4, 23, 3]),
+        152 => (BlockKind::Bottleneck, vec![3, 8, 36, 3]),
+        _ => return None,
+    })
+}
+
+/// The width of the deep members unless said otherwise.
+const DEEP_WIDTH: usize = 64;
+/// (depth, widening) of the wide members.
+const WIDE: [(usize, usize); 3] = [(50, 2), (50, 4), (101, 2)];
+const DEEP: [usize; 5] = [18, 34, 50, 101, 152];
+
 impl Architecture {
+    /// Every member with this stem and so many channels after it.
+    #[must_use]
+    pub fn family(stem: Stem, width: usize) -> Vec<Self> {
+        let names: Vec<String> = match stem {
+            Stem::Cifar => ([8, 14, 20].iter().chain(&DEEP))
+                .map(|depth| format!("cifar-resnet{depth}-w{width}"))
+                .collect(),
+            Stem::ImageNet if width == DEEP_WIDTH => (DEEP.iter())
+                .map(|depth| format!("resnet{depth}"))
+                .chain(WIDE.map(|(depth, widening)| format!("wide_resnet{depth}_{widening}")))
+                .collect(),
+            Stem::ImageNet => Vec::new(),
+        };
+        names.iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// The stem.
     #[must_use]
     pub fn stem(&self) -> Stem {
@@ -105,18 +145,18 @@ impl Architecture {
         let mut c_in = self.width;
         let mut blocks = Vec::new();
         for (stage, &count) in self.stages.iter().enumerate() {
-            let width = self.width << stage;
+            let narrow = self.width << stage;
             for index in 0..count {
                 let stride = if index == 0 && stage > 0 { 2 } else { 1 };
                 let name = format!("layer{}.{index}", stage + 1);
                 blocks.push(Block {
                     name,
                     c_in,
-                    width,
-                    c_out: width * expansion,
+                    width: narrow * self.widening,
+                    c_out: narrow * expansion,
                     stride,
                 });
-                c_in = width * expansion;
+                c_in = narrow * expansion;
             }
         }
         blocks
@@ -159,6 +199,9 @@ impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.stem {
             Stem::Cifar => write!(f, "cifar-resnet{}-w{}", self.depth, self.width),
+            Stem::ImageNet if self.widening > 1 => {
+                write!(f, "wide_resnet{}_{}", self.depth, self.widening)
+            }
             Stem::ImageNet => write!(f, "resnet{}", self.depth),
         }
     }
@@ -168,54 +211,57 @@ impl FromStr for Architecture {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let unknown = || {
+        parse(name).ok_or_else(|| {
             Error::config(
                 "architecture",
                 format!(
-                    "{name} is not known; choose cifar-resnet8, -14, -20 or -18 (with -w16 for another width), resnet18, resnet34 or resnet50"
+                    "{name} is not known; choose cifar-resnet8, -14, -20, -18, -34, -50, -101 or -152 (with -w16 for another width), resnet18, resnet34, resnet50, resnet101, resnet152, wide_resnet50_2, wide_resnet50_4 or wide_resnet101_2"
                 ),
             )
-        };
-        let (base, width) = match name.rsplit_once("-w") {
-            Some((base, width)) => (
-                base,
-                Some(
-                    width
-                        .parse()
-                        .ok()
-                        .filter(|&w| (1..=512).contains(&w))
-                        .ok_or_else(unknown)?,
-                ),
-            ),
-            None => (name, None),
-        };
-        let (stem, depth) = match (
-            base.strip_prefix("cifar-resnet"),
-            base.strip_prefix("resnet"),
-        ) {
-            (Some(depth), _) => (Stem::Cifar, depth),
-            (None, Some(depth)) => (Stem::ImageNet, depth),
-            (None, None) => return Err(unknown()),
-        };
-        let depth: usize = depth.parse().map_err(|_| unknown())?;
-        let (kind, stages, usual_width) = match (stem, depth) {
-            (Stem::Cifar, 8 | 14 | 20) => (BlockKind::Basic, vec![(depth - 2) / 6; 3], 16),
-            (_, 18) => (BlockKind::Basic, vec![2; 4], 64),
-            (Stem::ImageNet, 34) => (BlockKind::Basic, vec![3, 4, 6, 3], 64),
-            (Stem::ImageNet, 50) => (BlockKind::Bottleneck, vec![3, 4, 6, 3], 64),
-            _ => return Err(unknown()),
-        };
-        if stem == Stem::ImageNet && width.is_some() {
-            return Err(unknown());
-        }
-        Ok(Self {
-            stem,
-            kind,
-            depth,
-            width: width.unwrap_or(usual_width),
-            stages,
         })
     }
+}
+
+fn parse(name: &str) -> Option<Architecture> {
+    let architecture = |stem, depth, (kind, stages), width, widening| Architecture {
+        stem,
+        kind,
+        depth,
+        width,
+        stages,
+        widening,
+    };
+    if let Some(rest) = name.strip_prefix("wide_resnet") {
+        let (depth, widening) = rest.split_once('_')?;
+        let found = (depth.parse().ok()?, widening.parse().ok()?);
+        let (depth, widening) = WIDE.into_iter().find(|&wide| wide == found)?;
+        let stages = deep_stages(depth)?;
+        return Some(architecture(
+            Stem::ImageNet,
+            depth,
+            stages,
+            DEEP_WIDTH,
+            widening,
+        ));
+    }
+    let Some(rest) = name.strip_prefix("cifar-resnet") else {
+        let depth = name.strip_prefix("resnet")?.parse().ok()?;
+        let stages = deep_stages(depth)?;
+        return Some(architecture(Stem::ImageNet, depth, stages, DEEP_WIDTH, 1));
+    };
+    let (depth, width) = match rest.split_once("-w") {
+        Some((depth, width)) => (depth, Some(width.parse().ok()?)),
+        None => (rest, None),
+    };
+    let depth: usize = depth.parse().ok()?;
+    let (stages, usual_width) = match depth {
+        8 | 14 | 20 => ((BlockKind::Basic, vec![(depth - 2) / 6; 3]), 16),
+        _ => (deep_stages(depth)?, DEEP_WIDTH),
+    };
+    let width = width.unwrap_or(usual_width);
+    (1..=512)
+        .contains(&width)
+        .then(|| architecture(Stem::Cifar, depth, stages, width, 1))
 }
 
 impl TryFrom<String> for Architecture {
@@ -231,131 +277,5 @@ impl From<Architecture> for String {
     }
 }
 
-/// How many residual blocks before the head are fine-tuned: the paper's "unfrozen blocks".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Blocks {
-    /// The head and this many blocks; 0 is the head alone.
-    Last(usize),
-    /// Everything, the stem included.
-    All,
-}
-
-impl Blocks {
-    /// The first segment that is trained.
-    ///
-    /// # Errors
-    /// Where the architecture has fewer blocks.
-    pub fn first_segment(self, architecture: &Architecture) -> Result<usize> {
-        let count = architecture.block_count();
-        match self {
-            Self::All => Ok(0),
-            Self::Last(blocks) if blocks <= count => Ok(count + 1 - blocks),
-            Self::Last(blocks) => Err(Error::config(
-                "blocks",
-                format!(
-                    "{blocks} blocks asked for, but {architecture} has {count}; choose 0 to {count}, or all"
-                ),
-            )),
-        }
-    }
-}
-
-impl fmt::Display for Blocks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Last(blocks) => blocks.fmt(f),
-            Self::All => f.write_str("all"),
-        }
-    }
-}
-
-impl FromStr for Blocks {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "all" => Ok(Self::All),
-            _ => text.parse().map(Self::Last).map_err(|_| {
-                Error::config("blocks", format!("expected a number of residual blocks (0 is the head alone) or all, found {text}"))
-            }),
-        }
-    }
-}
-
-impl TryFrom<String> for Blocks {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Blocks> for String {
-    fn from(blocks: Blocks) -> Self {
-        blocks.to_string()
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_survive_a_round_trip() {
-        for name in [
-            "cifar-resnet8-w4",
-            "cifar-resnet14-w16",
-            "cifar-resnet20-w24",
-            "cifar-resnet18-w64",
-            "resnet18",
-            "resnet34",
-            "resnet50",
-        ] {
-            assert_eq!(name.parse::<Architecture>().unwrap().to_string(), name);
-        }
-        assert_eq!(
-            "cifar-resnet14"
-                .parse::<Architecture>()
-                .unwrap()
-                .to_string(),
-            "cifar-resnet14-w16"
-        );
-        for name in [
-            "vgg16",
-            "cifar-resnet9",
-            "resnet18-w32",
-            "cifar-resnet8-w0",
-            "resnet",
-        ] {
-            assert!(name.parse::<Architecture>().is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn blocks_are_counted_from_the_head_as_in_the_paper() {
-        let resnet50: Architecture = "resnet50".parse().unwrap();
-        assert_eq!(
-            (resnet50.block_count(), resnet50.feature_dimension()),
-            (16, 2048)
-        );
-        let first_trained = |blocks: usize| {
-            let segment = Blocks::Last(blocks).first_segment(&resnet50).unwrap();
-            resnet50.blocks()[segment - 1].name.clone()
-        };
-        // METHODS A2: 1 = layer4.2, 3 = all of layer4, 9 = layer3.0 onwards.
-        assert_eq!(first_trained(1), "layer4.2");
-        assert_eq!(first_trained(3), "layer4.0");
-        assert_eq!(first_trained(9), "layer3.0");
-        assert_eq!(resnet50.segment_of("layer3.0.conv1.weight"), 8);
-        assert_eq!(resnet50.segment_of("fc.bias"), 17);
-        assert_eq!(resnet50.segment_of("bn1.weight"), 0);
-        let message = Blocks::Last(17)
-            .first_segment(&resnet50)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.starts_with("--blocks:") && message.contains("has 16"),
-            "{message}"
-        );
-    }
-}
+mod tests;

@@ -5,8 +5,11 @@ use crate::Result;
 use crate::data::{Dataset, Pixels, batches};
 use candle_core::{Device, Tensor};
 
-/// Images decoded and computed at once.
-const BATCH: usize = 250;
+/// Images decoded and computed at once; fewer of large ones, so that memory does not grow with their size.
+fn batch_size(side: usize) -> usize {
+    const MOST: usize = 250;
+    (MOST * 64 * 64 / (side * side)).clamp(8, MOST)
+}
 
 /// Features `[n, d]` of the examples `ids`, in evaluation mode, without augmentation; row `i` belongs to `ids[i]`.
 /// `progress` is told how many are done.
@@ -22,7 +25,7 @@ pub fn features(
     let model = model.detached();
     let mut parts = Vec::new();
     let mut done = 0;
-    for batch in batches(ids, BATCH) {
+    for batch in batches(ids, batch_size(model.side())) {
         let images = Pixels::decode(dataset, batch, model.side(), model.side())?;
         let positions: Vec<usize> = (0..images.len()).collect();
         let images = images.batch(&positions, &Device::Cpu)?;

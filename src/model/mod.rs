@@ -1,13 +1,17 @@
 //! The ResNet family: architecture, layers, parameters, weight files.
 
 mod architecture;
+mod blocks;
+mod checkpoint;
 mod features;
 pub mod op;
 mod parameters;
 mod resnet;
 mod weight_file;
 
-pub use architecture::{Architecture, Block, BlockKind, Blocks, Stem};
+pub use architecture::{Architecture, Block, BlockKind, Stem};
+pub use blocks::Blocks;
+pub use checkpoint::{Checkpoint, Misfit, Origin, SourceSettings, source_from_bytes};
 pub use features::features;
 pub use parameters::expected_shapes;
 pub(crate) use resnet::{EPSILON, is_statistic};

@@ -30,6 +30,12 @@ pub struct Normalisation {
 }
 
 impl Normalisation {
+    /// That of torchvision's and timm's ImageNet models.
+    pub const IMAGENET: Self = Self {
+        mean: [0.485, 0.456, 0.406],
+        deviation: [0.229, 0.224, 0.225],
+    };
+
     /// Mean and deviation of every pixel of the given images.
     #[must_use]
     pub fn of(images: &Pixels) -> Self {
@@ -158,6 +164,15 @@ impl ResNet {
     #[must_use]
     pub fn head_segment(&self) -> usize {
         self.blocks.len() + 1
+    }
+
+    /// The same model for images of another height and width.
+    ///
+    /// # Errors
+    /// Where the side is 0.
+    pub fn with_side(self, side: usize) -> Result<Self> {
+        super::parameters::check_description(&self.classes, self.normalisation, side)?;
+        Ok(Self { side, ..self })
     }
 
     /// The same model with weights that are constants; it shares their storage.

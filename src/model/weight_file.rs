@@ -3,6 +3,7 @@
 //! Metadata keys: `format` (`ascribe-model-1`), `architecture`, `classes` (JSON list), `normalisation` (JSON),
 //! `side`. Tensors keep torchvision's names, so that the file is of use elsewhere too.
 
+use super::Architecture;
 use super::resnet::{Normalisation, ResNet};
 use crate::artefact::write_atomically;
 use crate::{Error, Result};
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 const FORMAT: &str = "ascribe-model-1";
+const FORMAT_START: &str = "ascribe-model-";
 const REMEDY: &str = "use a model.safetensors written by ascribe train or ascribe transfer";
 
 /// Writes a model; the file is whole or absent.
@@ -92,6 +94,46 @@ pub fn read_model(path: &Path, device: &Device) -> Result<ResNet> {
 /// As [`read_model`].
 pub fn model_from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<ResNet> {
     let (tensors, metadata) = tensors_from_bytes(bytes, path, device)?;
+    let Description {
+        architecture,
+        classes,
+        normalisation,
+        side,
+    } = description(&metadata, path)?;
+    for (name, tensor) in &tensors {
+        check_values(name, tensor, path)?;
+    }
+    ResNet::new(architecture, classes, normalisation, side, tensors).map_err(|error| match error {
+        Error::Mismatch {
+            what,
+            expected,
+            found,
+            remedy,
+        } => Error::format(path, what, expected, found, remedy),
+        other => other,
+    })
+}
+
+/// What the metadata say of a model.
+pub(super) struct Description {
+    pub(super) architecture: Architecture,
+    pub(super) classes: Vec<String>,
+    pub(super) normalisation: Normalisation,
+    pub(super) side: usize,
+}
+
+/// Whether the bytes are a model file of this program, of whatever version.
+pub(super) fn is_ours(bytes: &[u8]) -> bool {
+    let header = SafeTensors::read_metadata(bytes);
+    let metadata = header
+        .ok()
+        .and_then(|(_, header)| header.metadata().clone());
+    let format = metadata.and_then(|mut metadata| metadata.remove("format"));
+    format.is_some_and(|format| format.starts_with(FORMAT_START))
+}
+
+/// Reads the metadata.
+pub(super) fn description(metadata: &HashMap<String, String>, path: &Path) -> Result<Description> {
     let entry = |key: &str| {
         metadata.get(key).ok_or_else(|| {
             Error::format(path, "metadata", format!("an entry {key}"), "none", REMEDY)
@@ -115,28 +157,33 @@ pub fn model_from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Re
             REMEDY,
         )
     };
-    let architecture = entry("architecture")?
-        .parse()
-        .map_err(|_| parse_error("architecture", &metadata["architecture"]))?;
-    let classes: Vec<String> = serde_json::from_str(entry("classes")?)
-        .map_err(|error| parse_error("classes", &error.to_string()))?;
-    let normalisation: Normalisation = serde_json::from_str(entry("normalisation")?)
-        .map_err(|error| parse_error("normalisation", &error.to_string()))?;
-    let side = entry("side")?
-        .parse()
-        .map_err(|_| parse_error("side", &metadata["side"]))?;
-    for (name, tensor) in &tensors {
-        check_values(name, tensor, path)?;
-    }
-    ResNet::new(architecture, classes, normalisation, side, tensors).map_err(|error| match error {
-        Error::Mismatch {
-            what,
-            expected,
-            found,
-            remedy,
-        } => Error::format(path, what, expected, found, remedy),
-        other => other,
+    Ok(Description {
+        architecture: entry("architecture")?
+            .parse()
+            .map_err(|_| parse_error("architecture", &metadata["architecture"]))?,
+        classes: serde_json::from_str(entry("classes")?)
+            .map_err(|error| parse_error("classes", &error.to_string()))?,
+        normalisation: serde_json::from_str(entry("normalisation")?)
+            .map_err(|error| parse_error("normalisation", &error.to_string()))?,
+        side: entry("side")?
+            .parse()
+            .map_err(|_| parse_error("side", &metadata["side"]))?,
     })
+}
+
+/// The tensors of a safetensors file, not read yet.
+pub(super) fn parse<'data>(bytes: &'data [u8], path: &Path) -> Result<SafeTensors<'data>> {
+    SafeTensors::deserialize(bytes).map_err(|error| malformed(error, path))
+}
+
+fn malformed(error: safetensors::SafeTensorError, path: &Path) -> Error {
+    Error::format(
+        path,
+        "header",
+        "a whole safetensors file",
+        error.to_string(),
+        "the file is damaged or cut short: copy it again",
+    )
 }
 
 /// Named tensors and the metadata of a safetensors file.
@@ -145,17 +192,9 @@ pub(crate) fn tensors_from_bytes(
     path: &Path,
     device: &Device,
 ) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
-    let malformed = |error: safetensors::SafeTensorError| {
-        Error::format(
-            path,
-            "header",
-            "a whole safetensors file",
-            error.to_string(),
-            "the file is damaged or cut short: copy it again",
-        )
-    };
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(malformed)?;
-    let file = SafeTensors::deserialize(bytes).map_err(malformed)?;
+    let header = SafeTensors::read_metadata(bytes);
+    let (_, header) = header.map_err(|error| malformed(error, path))?;
+    let file = parse(bytes, path)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         let tensor = view.load(device).map_err(|error| {
@@ -173,7 +212,7 @@ pub(crate) fn tensors_from_bytes(
 }
 
 /// Numbers are finite, variances not negative.
-fn check_values(name: &str, tensor: &Tensor, path: &Path) -> Result<()> {
+pub(super) fn check_values(name: &str, tensor: &Tensor, path: &Path) -> Result<()> {
     let values = tensor.to_dtype(DType::F64)?.flatten_all()?;
     if !values.abs()?.sum_all()?.to_scalar::<f64>()?.is_finite() {
         return Err(Error::NonFinite {

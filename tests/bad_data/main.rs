@@ -1,6 +1,7 @@
 //! Malformed input: every refusal is one line that says which file, which place, what was expected, what was found and
 //! what to do.
 
+mod binaries;
 mod features;
 mod images;
 

@@ -137,11 +137,19 @@ impl<'a> Oracle<'a> {
             }
             let block = &blocks[segment - 1];
             let (name, stride) = (&block.name, block.stride);
-            assert_eq!(self.model.architecture().kind(), BlockKind::Basic);
-            let h = self.convolution(&format!("{name}.conv1"), &x, (stride, 1))?;
-            let h = self.norm(&format!("{name}.bn1"), &h)?.rectified()?;
-            let h = self.convolution(&format!("{name}.conv2"), &h, (1, 1))?;
-            let h = self.norm(&format!("{name}.bn2"), &h)?;
+            // (stride, padding) of the convolutions in turn.
+            let steps: &[(usize, usize)] = match self.model.architecture().kind() {
+                BlockKind::Basic => &[(stride, 1), (1, 1)],
+                BlockKind::Bottleneck => &[(1, 0), (stride, 1), (1, 0)],
+            };
+            let mut h = x.clone();
+            for (number, &step) in (1..).zip(steps) {
+                h = self.convolution(&format!("{name}.conv{number}"), &h, step)?;
+                h = self.norm(&format!("{name}.bn{number}"), &h)?;
+                if number < steps.len() {
+                    h = h.rectified()?;
+                }
+            }
             let shortcut = if block.projects() {
                 let y = self.convolution(&format!("{name}.downsample.0"), &x, (stride, 0))?;
                 self.norm(&format!("{name}.downsample.1"), &y)?

@@ -122,12 +122,14 @@ fn product(network: &Network, examples: &Examples, kind: Curvature, vector: &Ten
         .unwrap())
 }
 
-const CHOICES: [(&str, Blocks); 5] = [
+const CHOICES: [(&str, Blocks); 7] = [
     ("cifar-resnet8-w2", Blocks::Last(0)),
     ("cifar-resnet8-w2", Blocks::Last(1)),
     ("cifar-resnet8-w2", Blocks::Last(3)),
     ("cifar-resnet8-w2", Blocks::All),
     ("cifar-resnet14-w2", Blocks::Last(1)),
+    ("cifar-resnet50-w1", Blocks::Last(1)),
+    ("cifar-resnet50-w1", Blocks::Last(4)),
 ];
 const SIDE: usize = 9;
 

@@ -1,0 +1,105 @@
+//! What is in a data set.
+
+use super::Report;
+use crate::Result;
+use crate::data::Dataset;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// A data set in words and numbers.
+#[derive(Serialize)]
+pub(super) struct DataSet {
+    kind: &'static str,
+    path: PathBuf,
+    format: &'static str,
+    images: usize,
+    /// Whether the format has class names.
+    named: bool,
+    classes: Vec<Class>,
+    /// Smallest and largest.
+    height: [usize; 2],
+    width: [usize; 2],
+    digest: String,
+}
+
+/// A class and how many examples it has.
+#[derive(Serialize)]
+pub(super) struct Class {
+    name: String,
+    count: usize,
+}
+
+impl Class {
+    pub(super) fn counted(names: Vec<String>, labels: &[usize]) -> Vec<Self> {
+        let mut counts = vec![0; names.len()];
+        labels.iter().for_each(|&label| counts[label] += 1);
+        let pairs = names.into_iter().zip(counts);
+        pairs.map(|(name, count)| Self { name, count }).collect()
+    }
+}
+
+pub(super) fn read(path: &Path) -> Result<DataSet> {
+    let set = Dataset::open(path)?;
+    let ids = 0..set.len();
+    let sizes: Vec<(usize, usize)> = ids
+        .into_par_iter()
+        .map(|id| set.image_size(id))
+        .collect::<Result<_>>()?;
+    let range = |of: fn(&(usize, usize)) -> usize| {
+        let least = sizes.iter().map(of).min().unwrap_or(0);
+        [least, sizes.iter().map(of).max().unwrap_or(0)]
+    };
+    Ok(DataSet {
+        kind: "data-set",
+        path: set.path().to_path_buf(),
+        format: set.format(),
+        images: set.len(),
+        named: set.has_class_names(),
+        classes: Class::counted(set.classes().to_vec(), set.labels()),
+        height: range(|size| size.0),
+        width: range(|size| size.1),
+        digest: set.digest().to_owned(),
+    })
+}
+
+/// Classes shown one a line; of more, JSON has all.
+const SHOWN: usize = 30;
+
+/// How many classes, and of each how many examples.
+pub(super) fn class_lines(classes: &[Class], named: bool) -> Vec<(&'static str, String)> {
+    let counts = classes.iter().map(|class| class.count);
+    let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
+    let names = if named { "" } else { ", without names" };
+    let summary = format!("{}{names}; {least} to {most} examples each", classes.len());
+    let mut lines = vec![("classes", summary)];
+    for class in classes.iter().take(SHOWN) {
+        lines.push(("class", format!("{}: {}", class.name, class.count)));
+    }
+    if classes.len() > SHOWN {
+        let more = format!("and {} more (--json has all)", classes.len() - SHOWN);
+        lines.push(("class", more));
+    }
+    lines
+}
+
+impl Report for DataSet {
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let size = |[least, most]: [usize; 2]| match least == most {
+            true => least.to_string(),
+            false => format!("{least} to {most}"),
+        };
+        let (height, width) = (size(self.height), size(self.width));
+        let mut lines = vec![
+            (
+                "data set",
+                format!("{} ({})", self.path.display(), self.format),
+            ),
+            ("images", self.images.to_string()),
+            ("size", format!("{height} high, {width} wide")),
+        ];
+        lines.extend(class_lines(&self.classes, self.named));
+        lines.push(("sha256", self.digest.clone()));
+        lines
+    }
+}

@@ -1,0 +1,115 @@
+//! `ascribe inspect`: what is in this model, data set or run.
+//!
+//! | path | what is shown |
+//! |---|---|
+//! | a folder with `run.json` | the run, finished or not |
+//! | a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, a folder with one, `builtin:natural`, `builtin:robust` | the model |
+//! | a `.npz`, a `.safetensors` with `features`, a folder with `features.npy` | the features |
+//! | anything else that `--train` takes | the data set |
+
+mod data_set;
+mod features;
+mod model;
+mod run;
+
+use super::source_options::is_weight_file;
+use crate::data::Features;
+use crate::{Error, Result};
+use clap::Args;
+use safetensors::SafeTensors;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Options of `ascribe inspect`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: which architecture is this, and does every tensor fit?\n  \
+    ascribe inspect resnet50_l2_eps3.ckpt"
+)]
+pub struct Inspect {
+    /// A model file, a data set, or a folder left by another command
+    path: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found, as lines for people and as JSON.
+trait Report: Serialize {
+    fn lines(&self) -> Vec<(&'static str, String)>;
+}
+
+impl Inspect {
+    /// Runs the command.
+    pub fn run(self) -> Result<ExitCode> {
+        match kind(&self.path)? {
+            Kind::Run => self.print(&run::read(&self.path)?),
+            Kind::Model => self.print(&model::read(&self.path)?),
+            Kind::Features => self.print(&features::read(&self.path)?),
+            Kind::DataSet => self.print(&data_set::read(&self.path)?),
+        }?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print(&self, report: &impl Report) -> Result<()> {
+        if self.json {
+            let text = serde_json::to_string_pretty(report)
+                .map_err(|reason| Error::io(&self.path, "show as JSON")(reason.into()))?;
+            println!("{text}");
+            return Ok(());
+        }
+        let lines = report.lines();
+        let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, text) in lines {
+            println!("{name:width$}  {text}");
+        }
+        Ok(())
+    }
+}
+
+enum Kind {
+    Run,
+    Model,
+    Features,
+    DataSet,
+}
+
+fn kind(path: &Path) -> Result<Kind> {
+    if path
+        .to_str()
+        .is_some_and(|name| name.starts_with("builtin:"))
+    {
+        let data = path
+            .to_str()
+            .is_some_and(|name| name.starts_with("builtin:digits"));
+        return Ok(if data { Kind::DataSet } else { Kind::Model });
+    }
+    if Features::recognises(path) && has_features(path)? {
+        return Ok(Kind::Features);
+    }
+    let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
+    if metadata.is_file() {
+        return Ok(if is_weight_file(path) {
+            Kind::Model
+        } else {
+            Kind::DataSet
+        });
+    }
+    if path.join("run.json").is_file() {
+        return Ok(Kind::Run);
+    }
+    let mut entries = std::fs::read_dir(path).map_err(Error::io(path, "read"))?;
+    let model = entries.any(|entry| entry.is_ok_and(|entry| is_weight_file(&entry.path())));
+    Ok(if model { Kind::Model } else { Kind::DataSet })
+}
+
+/// Whether a safetensors file holds features rather than weights; others that look like features files are.
+fn has_features(path: &Path) -> Result<bool> {
+    if path.is_dir() || !is_weight_file(path) {
+        return Ok(true);
+    }
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let header = SafeTensors::read_metadata(&bytes);
+    Ok(header.is_ok_and(|(_, header)| header.info("features").is_some()))
+}

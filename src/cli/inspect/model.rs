@@ -1,0 +1,140 @@
+//! What is in a model file.
+
+use super::Report;
+use crate::Result;
+use crate::artefact::digest_bytes;
+use crate::cli::source_options::source_bytes;
+use crate::model::{Checkpoint, Misfit, Normalisation, Origin};
+use candle_core::Device;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// A model file in words and numbers.
+#[derive(Serialize)]
+pub(super) struct Model {
+    kind: &'static str,
+    path: PathBuf,
+    format: &'static str,
+    /// The keys under which a PyTorch file holds the weights.
+    place: String,
+    architecture: String,
+    blocks: usize,
+    feature_dimension: usize,
+    class_count: usize,
+    classes: Option<Vec<String>>,
+    side: usize,
+    normalisation: Option<Normalisation>,
+    normalisation_from: Option<Origin>,
+    parameters: usize,
+    /// Whether it can be a source.
+    fits: bool,
+    misfits: Vec<Misfit>,
+    ignored: Vec<String>,
+    digest: String,
+}
+
+pub(super) fn read(path: &Path) -> Result<Model> {
+    let (path, bytes) = source_bytes(path)?;
+    let checkpoint = Checkpoint::from_bytes(&bytes, &path, &Device::Cpu)?;
+    Ok(Model {
+        kind: "model",
+        format: checkpoint.format,
+        place: checkpoint.place.clone(),
+        architecture: checkpoint.architecture.to_string(),
+        blocks: checkpoint.architecture.block_count(),
+        feature_dimension: checkpoint.architecture.feature_dimension(),
+        class_count: checkpoint.class_count,
+        classes: checkpoint.classes.clone(),
+        side: checkpoint.side,
+        normalisation: checkpoint
+            .normalisation
+            .map(|(normalisation, _)| normalisation),
+        normalisation_from: checkpoint.normalisation.map(|(_, origin)| origin),
+        parameters: checkpoint.parameter_count(),
+        fits: checkpoint.misfits.is_empty(),
+        misfits: checkpoint.misfits,
+        ignored: checkpoint.ignored,
+        digest: digest_bytes(&bytes),
+        path,
+    })
+}
+
+/// Misfits shown to people; JSON has all.
+const SHOWN: usize = 20;
+
+impl Report for Model {
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let place = match self.place.as_str() {
+            "" => String::new(),
+            place => format!(", weights under {place}"),
+        };
+        let mut lines = vec![
+            (
+                "model",
+                format!("{} ({}{place})", self.path.display(), self.format),
+            ),
+            (
+                "architecture",
+                format!(
+                    "{}, {} residual blocks, {} features",
+                    self.architecture, self.blocks, self.feature_dimension
+                ),
+            ),
+            ("classes", self.classes_line()),
+            ("images", format!("{0} × {0}", self.side)),
+            ("normalisation", self.normalisation_line()),
+            ("parameters", self.parameters.to_string()),
+            ("sha256", self.digest.clone()),
+        ];
+        if let Some(first) = self.ignored.first() {
+            let rest = self.ignored.len() - 1;
+            let more = if rest > 0 {
+                format!(" and {rest} more")
+            } else {
+                String::new()
+            };
+            lines.push(("not needed", format!("{first}{more}")));
+        }
+        if self.fits {
+            lines.push(("tensors", "all there, none left over".into()));
+        }
+        for misfit in self.misfits.iter().take(SHOWN) {
+            lines.push(("does not fit", misfit.to_string()));
+        }
+        if self.misfits.len() > SHOWN {
+            let more = format!("and {} more (--json has all)", self.misfits.len() - SHOWN);
+            lines.push(("does not fit", more));
+        }
+        lines
+    }
+}
+
+impl Model {
+    fn classes_line(&self) -> String {
+        match &self.classes {
+            None => format!("{}, the file does not name them", self.class_count),
+            Some(names) => {
+                let first = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+                let more = if names.len() > 5 { " …" } else { "" };
+                format!("{}: {first}{more}", names.len())
+            }
+        }
+    }
+
+    fn normalisation_line(&self) -> String {
+        let (Some(normalisation), Some(origin)) = (self.normalisation, self.normalisation_from)
+        else {
+            return "the file does not say: --source-mean and --source-deviation are needed".into();
+        };
+        let three = |values: [f64; 3]| values.map(|value| format!("{value:.4}")).join(", ");
+        let origin = match origin {
+            Origin::File => "from the file",
+            Origin::ImageNet => "ImageNet's; the file does not say",
+        };
+        format!(
+            "mean {}; deviation {} ({origin})",
+            three(normalisation.mean),
+            three(normalisation.deviation)
+        )
+    }
+}

@@ -1,0 +1,166 @@
+//! Named data sets and source models from the Hugging Face hub or a mirror of it, checked by digest.
+//!
+//! A file is downloaded to a hidden file beside its target and appears only whole and with the right SHA-256. A cut
+//! connection is taken up where it broke, in the same process and in a later one, if the server's tag says that the file
+//! is still the same. `fetch.json` beside the files ([`Lock`]) records what was fetched; a file whose digest nobody had
+//! published is compared with it ever after.
+//!
+//! # Why not the crate `hf-hub`
+//!
+//! Its current release (1.0.0, Apache-2.0) begins a download that broke off anew, compares no digest, and brings an
+//! asynchronous runtime, an HTTP stack and the hub's chunk protocol along, some 300 packages. What is needed here is a GET
+//! with a range; `ureq` with rustls, which our build of OpenBLAS uses already, does that. The hub's endpoint variable, `HF_ENDPOINT`, is honoured as `hf-hub` does.
+
+mod download;
+mod lock;
+mod registry;
+
+pub use download::Transfer;
+pub use lock::{Fetched, Lock};
+pub use registry::{Entry, RemoteFile, entries, find};
+
+use crate::artefact::{AtomicFile, digest_file};
+use crate::{Error, Result};
+use std::io::Write;
+use std::path::Path;
+
+/// The hub, unless `HF_ENDPOINT` says otherwise.
+pub const HUB: &str = "https://huggingface.co";
+
+/// The hub or mirror to use.
+#[must_use]
+pub fn endpoint() -> String {
+    let chosen = std::env::var("HF_ENDPOINT")
+        .ok()
+        .filter(|endpoint| !endpoint.trim().is_empty());
+    chosen.map_or_else(
+        || HUB.to_owned(),
+        |it| it.trim().trim_end_matches('/').to_owned(),
+    )
+}
+
+/// Fetches what is missing of `entry` into `folder`; `progress` is told the file, the bytes done and of how many. Files
+/// that are there are compared with their digests.
+///
+/// # Errors
+/// No network, a cut connection, a path the hub does not know; a file that differs from its digest.
+pub fn fetch(
+    entry: &Entry,
+    endpoint: &str,
+    folder: &Path,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<Lock> {
+    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    let mut lock = Lock::open(folder, entry)?;
+    for file in &entry.files {
+        let target = folder.join(&file.to);
+        if target.exists() {
+            check_present(&target, file, &mut lock)?;
+        } else {
+            fetch_file(entry, endpoint, file, &target, &mut lock, progress)?;
+        }
+        lock.save(folder)?;
+    }
+    Ok(lock)
+}
+
+/// A file from an earlier fetch, or that the user put there.
+fn check_present(target: &Path, file: &RemoteFile, lock: &mut Lock) -> Result<()> {
+    let found = digest_file(target)?;
+    let recorded = lock.files.get(&file.to).map(|it| it.sha256.clone());
+    for (expected, who) in [
+        (file.sha256.as_ref(), "the registry"),
+        (recorded.as_ref(), "fetch.json"),
+    ] {
+        if let Some(expected) = expected.filter(|&expected| expected != &found) {
+            let expected = format!("sha256 {expected} ({who})");
+            let remedy = "remove it and fetch again, or put the original back";
+            return Err(Error::format(target, "content", expected, found, remedy));
+        }
+    }
+    if file.sha256.is_none() && recorded.is_none() {
+        let reason = "stands where the download would, and no digest says whether it is that file";
+        return Err(Error::Conflict {
+            path: target.to_path_buf(),
+            reason: reason.into(),
+            remedy: "choose another --out, or move it away".into(),
+        });
+    }
+    let bytes = target.metadata().map_err(Error::io(target, "read"))?.len();
+    let from = lock
+        .files
+        .get(&file.to)
+        .map_or_else(|| "found there".into(), |it| it.from.clone());
+    let checked = who_checked(file.sha256.is_some(), false, recorded.is_some());
+    lock.note(&file.to, Fetched::new(from, bytes, found, checked));
+    Ok(())
+}
+
+fn who_checked(registry: bool, hub: bool, lock: bool) -> Vec<String> {
+    let who = [(registry, "registry"), (hub, "hub"), (lock, "fetch.json")];
+    who.into_iter()
+        .filter(|(yes, _)| *yes)
+        .map(|(_, who)| who.to_owned())
+        .collect()
+}
+
+fn fetch_file(
+    entry: &Entry,
+    endpoint: &str,
+    file: &RemoteFile,
+    target: &Path,
+    lock: &mut Lock,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<()> {
+    let url = format!(
+        "{endpoint}/{}/resolve/{}/{}",
+        entry.repository, entry.revision, file.from
+    );
+    let folder = target.parent().unwrap_or(Path::new("."));
+    // In place under its hidden name from the first byte on, so that a killed process loses nothing.
+    let mut partial = match AtomicFile::resume(target)? {
+        Some(partial) => partial,
+        None => AtomicFile::create(target)?.record()?,
+    };
+    let mut transfer = Transfer::new(url.clone(), lock.pending.remove(&file.to));
+    let outcome = transfer.run(
+        partial.file_mut(),
+        target,
+        &mut |tag| {
+            lock.pending.insert(file.to.clone(), tag.to_owned());
+            lock.save(folder)
+        },
+        &mut |done, total| progress(&file.to, done, total),
+    );
+    let size = outcome?;
+    partial.flush().map_err(Error::io(target, "write"))?;
+    let found = digest_file(download::partial_path(target))?;
+    let recorded = lock.files.get(&file.to).map(|it| it.sha256.clone());
+    let expectations = [
+        (file.sha256.clone(), "the registry"),
+        (recorded.clone(), "fetch.json, recorded at the first fetch"),
+        (transfer.digest(), "the hub"),
+    ];
+    for (expected, who) in &expectations {
+        if let Some(expected) = expected.as_ref().filter(|&expected| expected != &found) {
+            let partial = download::partial_path(target);
+            std::fs::remove_file(&partial).map_err(Error::io(&partial, "remove"))?;
+            lock.pending.remove(&file.to);
+            lock.save(folder)?;
+            let expected = format!("sha256 {expected} ({who})");
+            let remedy = format!(
+                "the download from {url} was thrown away; fetch again, or use another HF_ENDPOINT"
+            );
+            return Err(Error::format(target, "content", expected, found, remedy));
+        }
+    }
+    partial.commit()?;
+    lock.pending.remove(&file.to);
+    let checked = who_checked(
+        file.sha256.is_some(),
+        transfer.digest().is_some(),
+        recorded.is_some(),
+    );
+    lock.note(&file.to, Fetched::new(url, size, found, checked));
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! The two containers that `torch.save` has written.
+//!
+//! - Since PyTorch 1.6: a zip archive, uncompressed, of `<name>/data.pkl` (the pickle), `<name>/data/<key>` (one file a
+//!   storage), `<name>/byteorder`.
+//! - Before: five things one after the other: a pickled magic number, the protocol's number, facts about the machine,
+//!   the pickle itself, the list of storage keys; then, for each key, its count (8 bytes) and its numbers.
+
+use super::pickle::{Pickle, Value};
+use super::torch_values::{Laid, StateDict};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
+use std::ops::Range;
+use std::path::Path;
+use zip::{CompressionMethod, ZipArchive};
+
+/// The pickled magic number (protocol 2) with which the old format begins.
+const LEGACY_START: [u8; 15] = [
+    0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e,
+];
+const AGAIN: &str = "the file is damaged or cut short: copy it again";
+/// What to do with a file of another kind.
+pub(super) const CONVERT: &str =
+    "write the weights alone, in Python: torch.save(model.state_dict(), \"weights.pt\")";
+
+/// A file written by `torch.save`.
+pub(super) struct Archive<'a> {
+    path: &'a Path,
+    storages: Storages<'a>,
+    pub(super) state: StateDict,
+}
+
+enum Storages<'a> {
+    Zip {
+        archive: ZipArchive<Cursor<&'a [u8]>>,
+        folder: String,
+    },
+    Legacy {
+        bytes: &'a [u8],
+        ranges: BTreeMap<String, Range<usize>>,
+    },
+}
+
+/// Whether the bytes begin as `torch.save` begins a file.
+pub(super) fn is_archive(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&LEGACY_START)
+}
+
+impl<'a> Archive<'a> {
+    /// Reads the pickle; storages are read when a tensor is asked for.
+    pub(super) fn open(bytes: &'a [u8], path: &'a Path) -> Result<Self> {
+        let (pickle, storages) = if bytes.starts_with(b"PK") {
+            open_zip(bytes, path)?
+        } else {
+            open_legacy(bytes, path)?
+        };
+        let state = pickle.state_dict().ok_or_else(|| {
+            let found = match pickle.value(pickle.root) {
+                Value::Dict(_) => "none in it".to_owned(),
+                Value::Call(..) => "a whole pickled object, which would have to be executed".into(),
+                _ => "something else".into(),
+            };
+            let expected = "a dictionary of named tensors";
+            Error::format(path, "pickle", expected, found, CONVERT)
+        })?;
+        Ok(Self {
+            path,
+            storages,
+            state,
+        })
+    }
+
+    pub(super) fn format(&self) -> &'static str {
+        match self.storages {
+            Storages::Zip { .. } => "PyTorch",
+            Storages::Legacy { .. } => "PyTorch, before version 1.6",
+        }
+    }
+
+    /// Reads a tensor of the state dictionary; `name` is for messages.
+    pub(super) fn load(&mut self, name: &str, laid: &Laid, device: &Device) -> Result<Tensor> {
+        let (path, key) = (self.path, &laid.storage.key);
+        let shown = key.escape_debug();
+        let broken = |found: String| {
+            let expected = format!("storage {shown} of {} numbers", laid.storage.count);
+            Error::format(path, format!("tensor {name}"), expected, found, AGAIN)
+        };
+        let read = match &mut self.storages {
+            Storages::Zip { archive, folder } => {
+                let entry = format!("{folder}/data/{key}");
+                let bytes = zip_entry(archive, &entry).map_err(broken)?;
+                laid.read(&bytes, device)
+            }
+            Storages::Legacy { bytes, ranges } => {
+                let range = ranges
+                    .get(key)
+                    .ok_or_else(|| broken("no such storage".into()))?;
+                laid.read(&bytes[range.clone()], device)
+            }
+        };
+        read.map_err(broken)
+    }
+}
+
+fn unpickle(bytes: &[u8], path: &Path, before: usize) -> Result<Pickle> {
+    Pickle::read(bytes).map_err(|damage| {
+        let place = format!("pickle, byte {}", before + damage.position);
+        Error::format(path, place, "a whole pickle", damage.found, AGAIN)
+    })
+}
+
+fn open_zip<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>)> {
+    let broken =
+        |found: String| Error::format(path, "zip archive", "a whole PyTorch file", found, AGAIN);
+    let mut archive = ZipArchive::new(Cursor::new(bytes))
+        .map_err(|error| broken(format!("{} bytes ({error})", bytes.len())))?;
+    let names: Vec<String> = (archive.file_names())
+        .filter_map(|name| Some(name.ok()?.into_owned()))
+        .collect();
+    let folder = (names.iter()).find_map(|name| name.strip_suffix("/data.pkl"));
+    let script = names.iter().any(|name| name.contains("/code/"));
+    let Some(folder) = folder.filter(|_| !script).map(str::to_owned) else {
+        let found = match script {
+            true => "a TorchScript program",
+            false => "a zip archive without a data.pkl",
+        };
+        let expected = "a file written by torch.save";
+        return Err(Error::format(path, "zip archive", expected, found, CONVERT));
+    };
+    if let Ok(order) = zip_entry(&mut archive, &format!("{folder}/byteorder"))
+        && order != b"little"
+    {
+        let found = String::from_utf8_lossy(&order).into_owned();
+        let expected = "little-endian numbers";
+        return Err(Error::format(path, "byteorder", expected, found, CONVERT));
+    }
+    let pickle = zip_entry(&mut archive, &format!("{folder}/data.pkl")).map_err(broken)?;
+    let pickle = unpickle(&pickle, path, 0)?;
+    Ok((pickle, Storages::Zip { archive, folder }))
+}
+
+/// One file of the archive, its checksum compared.
+fn zip_entry(
+    archive: &mut ZipArchive<Cursor<&[u8]>>,
+    name: &str,
+) -> std::result::Result<Vec<u8>, String> {
+    let failed = |error: String| format!("{name}: {error}").escape_debug().to_string();
+    let mut entry = archive
+        .by_name(name)
+        .map_err(|error| failed(error.to_string()))?;
+    // PyTorch does not compress; what is compressed could be larger than memory.
+    if entry.compression() != CompressionMethod::Stored {
+        return Err(failed("is compressed".into()));
+    }
+    let mut bytes = Vec::new();
+    (entry.read_to_end(&mut bytes)).map_err(|error| failed(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn open_legacy<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>)> {
+    let mut at = LEGACY_START.len();
+    let mut next = || {
+        let pickle = unpickle(&bytes[at..], path, at)?;
+        at += pickle.length;
+        Ok::<_, Error>(pickle)
+    };
+    let (_protocol, _machine, pickle, keys) = (next()?, next()?, next()?, next()?);
+    let storages = pickle.storages();
+    let mut ranges = BTreeMap::new();
+    for &key in keys.elements(keys.root).unwrap_or_default() {
+        let key = keys.text(key).unwrap_or_default();
+        let length = storages
+            .get(key)
+            .map(|storage| (storage.count, storage.byte_count()));
+        let stored = bytes.get(at..at + 8).and_then(|raw| raw.try_into().ok());
+        let stored = stored.map(i64::from_le_bytes);
+        let range = length
+            .filter(|&(count, _)| stored == i64::try_from(count).ok())
+            .and_then(|(_, length)| Some(at + 8..(at + 8).checked_add(length)?))
+            .filter(|range| range.end <= bytes.len());
+        let Some(range) = range else {
+            let expected = match length {
+                Some((count, length)) => format!("{count} numbers in {length} bytes"),
+                None => "a storage that the pickle knows".into(),
+            };
+            let found = format!("{} bytes to the end of the file", bytes.len() - at);
+            let place = format!("storage {}, byte {at}", key.escape_debug());
+            return Err(Error::format(path, place, expected, found, AGAIN));
+        };
+        at = range.end;
+        ranges.insert(key.to_owned(), range);
+    }
+    Ok((pickle, Storages::Legacy { bytes, ranges }))
+}

@@ -1,0 +1,271 @@
+//! What PyTorch puts into a pickle: storages, tensors laid over them, and dictionaries of tensors.
+//!
+//! | in the pickle | meaning |
+//! |---|---|
+//! | persistent `("storage", torch.FloatStorage, key, location, count, …)` | `count` numbers stored under `key` |
+//! | `torch._utils._rebuild_tensor_v2(storage, offset, size, stride, …)` | a tensor over it, in numbers |
+//! | `torch._utils._rebuild_parameter(tensor, …)` | that tensor |
+//!
+//! These names are all that is understood; every other call in the file is left alone.
+
+use super::pickle::{Id, Pickle, Value};
+use candle_core::{DType, Device, Tensor};
+use std::collections::{BTreeMap, HashSet};
+
+/// The type of the numbers in a storage of that class; `None` where tensors of it cannot be weights.
+fn dtype_of(class: &str) -> Option<DType> {
+    Some(match class.strip_prefix("torch.")? {
+        "DoubleStorage" => DType::F64,
+        "FloatStorage" => DType::F32,
+        "HalfStorage" => DType::F16,
+        "BFloat16Storage" => DType::BF16,
+        "LongStorage" => DType::I64,
+        "IntStorage" => DType::I32,
+        "ShortStorage" => DType::I16,
+        "ByteStorage" | "BoolStorage" => DType::U8,
+        _ => return None,
+    })
+}
+
+/// Numbers in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Storage {
+    pub(super) key: String,
+    pub(super) dtype: DType,
+    pub(super) count: usize,
+}
+
+impl Storage {
+    pub(super) fn byte_count(&self) -> usize {
+        self.count.saturating_mul(self.dtype.size_in_bytes())
+    }
+}
+
+/// A tensor over a storage.
+#[derive(Debug, Clone)]
+pub(super) struct Laid {
+    pub(super) storage: Storage,
+    offset: usize,
+    pub(super) shape: Vec<usize>,
+    stride: Vec<usize>,
+}
+
+/// Tensors by name, and where in the file they stand.
+#[derive(Debug)]
+pub(super) struct StateDict {
+    /// The keys that lead there, joined by dots; empty for the file's own dictionary.
+    pub(super) place: String,
+    pub(super) tensors: BTreeMap<String, Laid>,
+}
+
+/// How deep dictionaries are searched for tensors.
+const DEPTH: usize = 4;
+/// Keys that hold the weights rather than a copy of them, best first.
+const USUAL_KEYS: [&str; 5] = [
+    "state_dict",
+    "model",
+    "net",
+    "model_state_dict",
+    "model_state",
+];
+
+impl Pickle {
+    /// The dictionary of the weights: of those with the most tensors, the one under the most usual key.
+    pub(super) fn state_dict(&self) -> Option<StateDict> {
+        let mut search = Search {
+            pickle: self,
+            seen: HashSet::new(),
+            found: Vec::new(),
+        };
+        search.visit(self.root, &mut Vec::new());
+        let mut found = search.found;
+        let most = found.iter().map(|it| it.tensors.len()).max()?;
+        // A half: an average of the weights may lack the counters, an optimiser's state is many small dictionaries.
+        found.retain(|it| 2 * it.tensors.len() >= most);
+        let rank = |it: &StateDict| {
+            let last = it.place.rsplit('.').next().unwrap_or_default();
+            let usual = USUAL_KEYS.iter().position(|&key| key == last);
+            usual.unwrap_or(USUAL_KEYS.len())
+        };
+        found.into_iter().min_by_key(rank)
+    }
+
+    fn tensor(&self, id: Id) -> Option<Laid> {
+        let (name, arguments) = self.call(id)?;
+        match (name, arguments) {
+            (
+                "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor",
+                &[storage, offset, size, stride, ..],
+            ) => self.laid(storage, offset, size, stride),
+            (
+                "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state",
+                &[data, ..],
+            ) => {
+                // Not a parameter of a parameter: no file nests them, and a hostile one cannot go deep.
+                let (name, _) = self.call(data)?;
+                let nested = name.contains("_rebuild_parameter");
+                if nested { None } else { self.tensor(data) }
+            }
+            _ => None,
+        }
+    }
+
+    fn laid(&self, storage: Id, offset: Id, size: Id, stride: Id) -> Option<Laid> {
+        let sizes = |id: Id| -> Option<Vec<usize>> {
+            let numbers = self.elements(id)?.iter();
+            numbers
+                .map(|&id| self.integer(id)?.try_into().ok())
+                .collect()
+        };
+        Some(Laid {
+            storage: self.storage(storage)?,
+            offset: self.integer(offset)?.try_into().ok()?,
+            shape: sizes(size)?,
+            stride: sizes(stride)?,
+        })
+    }
+
+    fn storage(&self, id: Id) -> Option<Storage> {
+        let &Value::Persistent(id) = self.value(id) else {
+            return None;
+        };
+        match self.elements(id)? {
+            &[tag, class, key, _, count, ref view @ ..] if self.text(tag) == Some("storage") => {
+                // A view of another storage, which only very old versions wrote: not followed.
+                if view.iter().any(|&view| self.elements(view).is_some()) {
+                    return None;
+                }
+                let Value::Global(class) = self.value(class) else {
+                    return None;
+                };
+                Some(Storage {
+                    key: self.text(key)?.to_owned(),
+                    dtype: dtype_of(class)?,
+                    count: self.integer(count)?.try_into().ok()?,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// All storages that the pickle refers to, by key.
+    pub(super) fn storages(&self) -> BTreeMap<String, Storage> {
+        let all = (0..self.value_count()).filter_map(|id| self.storage(id));
+        all.map(|storage| (storage.key.clone(), storage)).collect()
+    }
+}
+
+/// The walk through dictionaries in dictionaries, each once.
+struct Search<'a> {
+    pickle: &'a Pickle,
+    seen: HashSet<Id>,
+    found: Vec<StateDict>,
+}
+
+impl<'a> Search<'a> {
+    fn visit(&mut self, id: Id, keys: &mut Vec<&'a str>) {
+        let Value::Dict(entries) = self.pickle.value(id) else {
+            return;
+        };
+        if keys.len() > DEPTH || !self.seen.insert(id) {
+            return;
+        }
+        let mut tensors = BTreeMap::new();
+        for &(key, value) in entries {
+            let Some(key) = self.pickle.text(key) else {
+                continue;
+            };
+            if let Some(tensor) = self.pickle.tensor(value) {
+                tensors.insert(key.to_owned(), tensor);
+            } else {
+                keys.push(key);
+                self.visit(value, keys);
+                keys.pop();
+            }
+        }
+        if !tensors.is_empty() {
+            let place = keys.join(".");
+            self.found.push(StateDict { place, tensors });
+        }
+    }
+}
+
+impl Laid {
+    /// The tensor, from the bytes of its storage: f64 stays, other floating-point numbers become f32, integers i64.
+    pub(super) fn read(&self, bytes: &[u8], device: &Device) -> Result<Tensor, String> {
+        let Storage { dtype, count, .. } = self.storage;
+        let places = self.places()?;
+        let bytes = (bytes.get(..self.storage.byte_count())).ok_or_else(|| {
+            format!(
+                "{} bytes for {count} numbers of type {dtype:?}",
+                bytes.len()
+            )
+        })?;
+        let wide = match dtype {
+            DType::F64 => DType::F64,
+            DType::F32 | DType::F16 | DType::BF16 => DType::F32,
+            _ => DType::I64,
+        };
+        let read = || {
+            let numbers = Tensor::from_raw_buffer(bytes, dtype, &[count], device)?;
+            let numbers = match places {
+                Places::InOrder { from, count } => numbers.narrow(0, from, count)?,
+                Places::Each(places) => {
+                    let count = places.len();
+                    numbers.index_select(&Tensor::from_vec(places, count, device)?, 0)?
+                }
+            };
+            // A copy: the storage's memory may be many times the tensor's.
+            numbers
+                .to_dtype(wide)?
+                .reshape(self.shape.as_slice())?
+                .copy()
+        };
+        read().map_err(|error: candle_core::Error| error.to_string())
+    }
+
+    /// Where the elements stand in the storage, in row-major order.
+    fn places(&self) -> Result<Places, String> {
+        let Self { shape, stride, .. } = self;
+        let count = self.storage.count;
+        let outside = || format!("shape {shape:?}, stride {stride:?} over {count} numbers");
+        let elements = (shape.iter()).try_fold(1_usize, |product, &size| product.checked_mul(size));
+        // More elements than numbers would be a short file that claims a large tensor.
+        let elements = elements
+            .filter(|&elements| elements <= count)
+            .ok_or_else(outside)?;
+        if shape.len() != stride.len() || elements == 0 {
+            return Err(outside());
+        }
+        let last = (shape.iter().zip(stride)).try_fold(self.offset, |last, (&size, &stride)| {
+            last.checked_add((size - 1).checked_mul(stride)?)
+        });
+        if last.is_none_or(|last| last >= count) {
+            return Err(outside());
+        }
+        let mut expected = 1;
+        let in_order = shape.iter().zip(stride).rev().all(|(&size, &stride)| {
+            let fits = size == 1 || stride == expected;
+            expected *= size;
+            fits
+        });
+        if in_order {
+            return Ok(Places::InOrder {
+                from: self.offset,
+                count: elements,
+            });
+        }
+        let mut places = vec![self.offset as i64];
+        for (&size, &stride) in shape.iter().zip(stride) {
+            places = (places.iter())
+                .flat_map(|&place| (0..size).map(move |index| place + (index * stride) as i64))
+                .collect();
+        }
+        Ok(Places::Each(places))
+    }
+}
+
+enum Places {
+    InOrder { from: usize, count: usize },
+    Each(Vec<i64>),
+}

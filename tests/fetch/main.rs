@@ -1,0 +1,363 @@
+//! `ascribe fetch` against a mirror on loopback.
+
+mod mirror;
+
+use ascribe::artefact::digest_bytes;
+use mirror::{Mirror, Served};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use tempfile::TempDir;
+
+const TRAIN: &str = "/datasets/ylecun/mnist/resolve/77f3279092a1c1579b2250db8eafed0ad422088c/mnist/train-00000-of-00001.parquet";
+const TEST: &str = "/datasets/ylecun/mnist/resolve/77f3279092a1c1579b2250db8eafed0ad422088c/mnist/test-00000-of-00001.parquet";
+
+fn content(seed: u8) -> Vec<u8> {
+    (0..10_000_u32)
+        .map(|at| (at * at / 7) as u8 ^ seed)
+        .collect()
+}
+
+fn whole(content: &[u8]) -> Served {
+    Served {
+        content: content.to_vec(),
+        linked: Some(digest_bytes(content)),
+        ..Served::default()
+    }
+}
+
+fn run(mirror: &str, folder: &Path, words: &[&str]) -> Output {
+    let mut command = assert_cmd::Command::cargo_bin("ascribe").unwrap();
+    for name in [
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    ] {
+        command.env_remove(name);
+    }
+    command
+        .env("HF_ENDPOINT", mirror)
+        .current_dir(folder)
+        .args(words)
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn fetched(mirror: &Mirror, folder: &Path, words: &[&str]) -> String {
+    let output = run(&mirror.address, folder, words);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one line on standard error that is not about progress.
+#[track_caller]
+fn refused(mirror: &str, folder: &Path, words: &[&str], parts: &[&str]) {
+    let output = run(mirror, folder, words);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("fetching "))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    for part in parts {
+        assert!(
+            lines[0].contains(part),
+            "`{part}` is missing in: {}",
+            lines[0]
+        );
+    }
+}
+
+fn lock(folder: &Path) -> Value {
+    serde_json::from_slice(&fs::read(folder.join("fetch.json")).unwrap()).unwrap()
+}
+
+/// The names in a folder, hidden ones included.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = folder.read_dir().unwrap();
+    let mut names: Vec<String> = entries
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn mnist() -> (Mirror, TempDir) {
+    let mirror = Mirror::start();
+    mirror.serve(TRAIN, whole(&content(0)));
+    mirror.serve(TEST, whole(&content(1)));
+    (mirror, tempfile::tempdir().unwrap())
+}
+
+#[test]
+fn a_data_set_arrives_whole_and_a_second_fetch_asks_for_nothing() {
+    let (mirror, place) = mnist();
+    let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/digits/test.parquet");
+    let digits = fs::read(digits).unwrap();
+    mirror.serve(TEST, whole(&digits));
+    let said = fetched(&mirror, place.path(), &["fetch", "mnist"]);
+    assert!(
+        said.contains("MNIST") && said.contains("licence: ") && said.contains("as hub has it"),
+        "{said}"
+    );
+    let folder = place.path().join("mnist");
+    assert_eq!(
+        names(&folder),
+        ["fetch.json", "test.parquet", "train.parquet"]
+    );
+    assert_eq!(fs::read(folder.join("train.parquet")).unwrap(), content(0));
+    let record = &lock(&folder)["files"]["train.parquet"];
+    assert_eq!(record["sha256"], digest_bytes(&content(0)));
+    assert_eq!(record["checked_against"], serde_json::json!(["hub"]));
+    assert_eq!(mirror.ranges().len(), 2);
+
+    let said = fetched(&mirror, place.path(), &["fetch", "MNIST"]);
+    assert!(said.contains("as fetch.json has it"), "{said}");
+    assert_eq!(mirror.ranges().len(), 0);
+
+    let said = fetched(&mirror, place.path(), &["inspect", "mnist/test.parquet"]);
+    assert!(said.contains("Parquet") && said.contains("10; "), "{said}");
+}
+
+#[test]
+fn a_model_is_taken_from_its_folder() {
+    let mirror = Mirror::start();
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/checkpoints/robustness.ckpt");
+    let path = "/madrylab/robust-imagenet-models/resolve/main/resnet50_l2_eps3.ckpt";
+    mirror.serve(path, whole(&fs::read(fixture).unwrap()));
+    let place = tempfile::tempdir().unwrap();
+    fetched(&mirror, place.path(), &["fetch", "resnet50-l2-eps3"]);
+    let said = fetched(
+        &mirror,
+        place.path(),
+        &["inspect", "resnet50-l2-eps3", "--json"],
+    );
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["architecture"], "cifar-resnet18-w2");
+    assert_eq!(report["fits"], true);
+}
+
+#[test]
+fn a_wrong_digest_is_thrown_away() {
+    // The hub announces another file than it sends.
+    let (mirror, place) = mnist();
+    let served = Served {
+        linked: Some(digest_bytes(b"another file")),
+        ..whole(&content(0))
+    };
+    mirror.serve(TRAIN, served);
+    let parts = [
+        "train.parquet: content: expected sha256 ",
+        "(the hub)",
+        "thrown away",
+    ];
+    refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
+    assert_eq!(names(&place.path().join("mnist")), ["fetch.json"]);
+
+    // The hub agrees with itself, but not with the registry.
+    let path = "/datasets/uoft-cs/cifar10/resolve/0b2714987fa478483af9968de7c934580d0bb9a2/plain_text/train-00000-of-00001.parquet";
+    mirror.serve(path, whole(&content(0)));
+    let parts = ["expected sha256 8428b53a88a11ac3", "(the registry)"];
+    refused(
+        &mirror.address,
+        place.path(),
+        &["fetch", "cifar10", "--out", "ten"],
+        &parts,
+    );
+    assert_eq!(names(&place.path().join("ten")), ["fetch.json"]);
+}
+
+/// Nobody published a digest: the first fetch's counts.
+#[test]
+fn a_recorded_digest_is_checked_ever_after() {
+    let (mirror, place) = mnist();
+    let plain = |content: &[u8]| Served {
+        linked: None,
+        ..whole(content)
+    };
+    mirror.serve(TRAIN, plain(&content(0)));
+    let said = fetched(&mirror, place.path(), &["fetch", "mnist"]);
+    assert!(said.contains("nobody has published one"), "{said}");
+    let folder = place.path().join("mnist");
+    assert_eq!(
+        lock(&folder)["files"]["train.parquet"]["checked_against"],
+        serde_json::json!([])
+    );
+
+    fs::write(folder.join("train.parquet"), "altered").unwrap();
+    let parts = [
+        "train.parquet: content",
+        "(fetch.json)",
+        "remove it and fetch again",
+    ];
+    refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
+
+    fs::remove_file(folder.join("train.parquet")).unwrap();
+    mirror.serve(TRAIN, plain(&content(7)));
+    let parts = ["recorded at the first fetch", "thrown away"];
+    refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
+    mirror.serve(TRAIN, plain(&content(0)));
+    fetched(&mirror, place.path(), &["fetch", "mnist"]);
+
+    let parts = ["holds mnist", "choose another --out"];
+    refused(
+        &mirror.address,
+        place.path(),
+        &["fetch", "svhn", "--out", "mnist"],
+        &parts,
+    );
+    // A file of that name that is nobody's download.
+    fs::create_dir(place.path().join("mine")).unwrap();
+    fs::write(place.path().join("mine/train.parquet"), "mine").unwrap();
+    let parts = [
+        "train.parquet",
+        "stands where the download would",
+        "move it away",
+    ];
+    refused(
+        &mirror.address,
+        place.path(),
+        &["fetch", "mnist", "--out", "mine"],
+        &parts,
+    );
+}
+
+#[test]
+fn a_cut_connection_is_taken_up_where_it_broke() {
+    let (mirror, place) = mnist();
+    let served = Served {
+        cuts: vec![1000, 2500, 0],
+        ..whole(&content(0))
+    };
+    mirror.serve(TRAIN, served);
+    fetched(&mirror, place.path(), &["fetch", "mnist"]);
+    assert_eq!(
+        fs::read(place.path().join("mnist/train.parquet")).unwrap(),
+        content(0)
+    );
+    let range = |from: usize| Some(format!("bytes={from}-"));
+    assert_eq!(
+        mirror.ranges(),
+        [None, range(1000), range(3500), range(3500), None]
+    );
+}
+
+#[test]
+fn a_fetch_that_failed_goes_on_in_another_process() {
+    let (mirror, place) = mnist();
+    let cuts = [&[4000][..], &[0; 8]].concat();
+    let served = Served {
+        cuts,
+        ..whole(&content(0))
+    };
+    mirror.serve(TRAIN, served);
+    let parts = ["4000 bytes are kept", "check the network"];
+    refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
+    let folder = place.path().join("mnist");
+    assert_eq!(names(&folder), [".train.parquet.recorded", "fetch.json"]);
+    mirror.ranges();
+    mirror.serve(TRAIN, whole(&content(0)));
+    fetched(&mirror, place.path(), &["fetch", "mnist"]);
+    assert_eq!(mirror.ranges()[0], Some("bytes=4000-".into()));
+    assert_eq!(fs::read(folder.join("train.parquet")).unwrap(), content(0));
+    assert_eq!(
+        names(&folder),
+        ["fetch.json", "test.parquet", "train.parquet"]
+    );
+}
+
+/// What was begun belongs to another file now, or nobody can tell: from the beginning.
+#[test]
+fn a_file_that_changed_or_cannot_be_told_is_begun_anew() {
+    let begun = |first: Served, second: Served| {
+        let (mirror, place) = mnist();
+        let cuts = [&[4000][..], &[0; 8]].concat();
+        mirror.serve(TRAIN, Served { cuts, ..first });
+        let output = run(&mirror.address, place.path(), &["fetch", "mnist"]);
+        assert_eq!(output.status.code(), Some(1));
+        mirror.ranges();
+        mirror.serve(TRAIN, second.clone());
+        fetched(&mirror, place.path(), &["fetch", "mnist"]);
+        assert_eq!(
+            fs::read(place.path().join("mnist/train.parquet")).unwrap(),
+            second.content
+        );
+        mirror.ranges()
+    };
+    let untagged = Served {
+        linked: None,
+        ..whole(&content(0))
+    };
+    // Another file by the hub's tag.
+    assert!(begun(whole(&content(0)), whole(&content(3))).contains(&None));
+    // A mirror without tags: the first request of the second process asks for everything.
+    assert_eq!(begun(untagged.clone(), untagged.clone())[0], None);
+    // The storage's own tag will do.
+    let tagged = Served {
+        etag: Some("abc".into()),
+        ..untagged
+    };
+    assert_eq!(begun(tagged.clone(), tagged)[0], Some("bytes=4000-".into()));
+    // A mirror that sends everything whatever was asked for.
+    let whole_only = Served {
+        no_ranges: true,
+        ..whole(&content(0))
+    };
+    assert_eq!(
+        begun(whole(&content(0)), whole_only)[0],
+        Some("bytes=4000-".into())
+    );
+}
+
+#[test]
+fn no_network_no_such_file_no_such_name_are_one_line_each() {
+    let place = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago and that nobody listens at.
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let parts = [
+        "the connection was refused",
+        "check the network, or set HF_ENDPOINT to a mirror",
+    ];
+    refused(&closed, place.path(), &["fetch", "mnist"], &parts);
+    let parts = ["no.such.host.invalid", "check the network"];
+    refused(
+        "http://no.such.host.invalid",
+        place.path(),
+        &["fetch", "mnist"],
+        &parts,
+    );
+    let mirror = Mirror::start();
+    let parts = [
+        "mnist/train-00000-of-00001.parquet",
+        "404",
+        "look for the file there",
+    ];
+    refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
+    let parts = ["fetching resnet50-l2-eps4", "did you mean resnet50-l2-eps"];
+    let output = run(
+        &mirror.address,
+        place.path(),
+        &["fetch", "resnet50-l2-eps4"],
+    );
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    let listed = fetched(&mirror, place.path(), &["fetch", "--list"]);
+    assert!(
+        listed.lines().count() == 61 && listed.contains("kmnist"),
+        "{listed}"
+    );
+}
