@@ -17,5 +17,5 @@ mod statements;
 
 pub use duplicates::{Side, duplicates};
 pub use measured::{MeasureOptions, Measured};
-pub use model::{Lists, Subject, audited};
+pub use model::{Lists, Subject, audited, worth_measuring};
 pub use sensitivity::sensitivity;

@@ -11,17 +11,17 @@
 use crate::data::Rows;
 use crate::derivative::head::{HeadInputs, HeadOutputs};
 use crate::evaluate::{FullFit, Kept, Refit, RefitOptions, Refitting};
-use crate::influence::{FeatureSet, Prepared, QueryRanking, RankJob, evenly_spaced};
+use crate::influence::{FeatureSet, Prepared, QueryRanking, RankJob};
 use crate::report::{Flip, Removal};
 use crate::{Error, Result};
 use candle_core::DType;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MeasureOptions {
-    /// Queries, half of them the surest of the wrong ones, half evenly spaced; 0 measures nothing.
-    pub queries: usize,
+    /// Ids of the queries; none: nothing is measured.
+    pub queries: BTreeSet<usize>,
     /// Most helpful images that are taken away.
     pub removed: usize,
 }
@@ -42,7 +42,10 @@ pub(super) fn measure(
     rankings: &[QueryRanking],
     options: &MeasureOptions,
 ) -> Result<Option<Measured>> {
-    let positions = chosen(prepared, options.queries);
+    let ids = prepared.queries().ids().iter().enumerate();
+    let positions: Vec<usize> = ids
+        .filter_map(|(at, id)| options.queries.contains(id).then_some(at))
+        .collect();
     if positions.is_empty() || job.options.l2 <= 0.0 {
         return Ok(None);
     }
@@ -64,25 +67,6 @@ pub(super) fn measure(
         removals: removals(prepared, rankings, options, &positions, &refits)?,
         flips: flips(prepared, &positions, &refits, &fit.head.outputs(&queries)?)?,
     }))
-}
-
-/// Half of them wrong, the surest first, the rest evenly spaced; in order.
-fn chosen(prepared: &Prepared, count: usize) -> Vec<usize> {
-    let queries = prepared.queries();
-    let outputs = queries.outputs();
-    let mut wrong: Vec<usize> = (0..queries.count())
-        .filter(|&at| outputs.predictions[at] != queries.labels()[at])
-        .collect();
-    wrong.sort_by(|&a, &b| outputs.losses[b].total_cmp(&outputs.losses[a]));
-    let mut chosen: BTreeSet<usize> = wrong.into_iter().take(count / 2).collect();
-    let spaced = evenly_spaced(queries.count(), count.min(queries.count()));
-    for at in spaced {
-        if chosen.len() >= count {
-            break;
-        }
-        chosen.insert(at);
-    }
-    chosen.into_iter().collect()
 }
 
 fn inputs_at(set: &FeatureSet, positions: &[usize]) -> Result<HeadInputs> {
@@ -223,6 +207,7 @@ impl Search {
         Flip {
             tried: self.stays.max(count),
             images: self.order[..count].to_vec(),
+            before,
             prediction,
         }
     }

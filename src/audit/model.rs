@@ -4,7 +4,7 @@ use super::measured::{MeasureOptions, Measured, measure};
 use super::statements::{facts, statements};
 use crate::artefact::RunRecord;
 use crate::figure::{Curve, ModelRankings, QuerySet};
-use crate::influence::{Examples, Prepared, QueryRanking, RankJob, RankedImage};
+use crate::influence::{Examples, Prepared, QueryRanking, RankJob, RankedImage, evenly_spaced};
 use crate::report::{
     AuditedModel, ClassMatchCurve, Confusion, Fact, LabelledImage, ModelQuery, ModelTrainingImage,
     Ranked,
@@ -12,7 +12,7 @@ use crate::report::{
 use crate::{Error, Result};
 use candle_core::DType;
 use ndarray::{Array2, ArrayView1};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 /// Training images that a confusion lists at either end.
@@ -89,6 +89,30 @@ impl Lists {
             training: list(training),
         })
     }
+}
+
+/// Ids of `count` queries that are worth a measurement: half of them such as a model gets wrong, the others among all; both
+/// evenly spaced, and the same for all models.
+pub fn worth_measuring(subjects: &[Subject], lists: &Lists, count: usize) -> BTreeSet<usize> {
+    let rankings = subjects.iter().flat_map(|subject| subject.rankings);
+    let wrong: BTreeSet<usize> = rankings
+        .filter(|ranking| ranking.query_prediction != ranking.query_label)
+        .map(|ranking| ranking.query)
+        .collect();
+    let wrong: Vec<usize> = wrong.into_iter().collect();
+    let all: Vec<usize> = lists.queries.iter().map(|image| image.id).collect();
+    let mut chosen = BTreeSet::new();
+    for (ids, wanted) in [(&wrong, count / 2), (&all, count)] {
+        let spaced = evenly_spaced(ids.len(), wanted.min(ids.len()));
+        let room = wanted.saturating_sub(chosen.len());
+        let new = spaced
+            .into_iter()
+            .map(|at| ids[at])
+            .filter(|id| !chosen.contains(id));
+        let new: Vec<usize> = new.take(room).collect();
+        chosen.extend(new);
+    }
+    chosen
 }
 
 /// Positions in a list by id.

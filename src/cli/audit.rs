@@ -6,7 +6,9 @@ mod open;
 
 use super::run_names::run_names;
 use crate::artefact::{Input, Options, RunFolder, digest_file};
-use crate::audit::{Lists, MeasureOptions, Side, Subject, audited, duplicates, sensitivity};
+use crate::audit::{
+    Lists, MeasureOptions, Side, Subject, audited, duplicates, sensitivity, worth_measuring,
+};
 use crate::data::Image;
 use crate::report::{self, LARGEST_TILE, LabelledImage, Layout, Pictures};
 use crate::{Error, Result};
@@ -41,7 +43,7 @@ pub struct Audit {
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
     /// Test images that scores are held against refits for: the loss without the most helpful images, and the fewest images
-    /// that hold the prediction; half of them the surest of the wrong ones, half evenly spaced
+    /// that hold the prediction; half of them such as a model gets wrong
     #[arg(long, value_name = "N", default_value_t = 50)]
     measure: usize,
     /// Most helpful images that are taken away at once
@@ -95,7 +97,7 @@ impl Audit {
         let classes = classes(&opened);
         run.stage("models")?;
         let options = MeasureOptions {
-            queries: self.measure,
+            queries: worth_measuring(&subjects, &lists, self.measure),
             removed: self.removed,
         };
         let models = (subjects.iter())

@@ -1,8 +1,8 @@
 //! `ascribe figure`: a figure of the paper from finished runs of `ascribe rank`.
 
+use super::recorded_data::recorded_data;
 use super::run_names::run_names;
 use crate::artefact::{RunFolder, RunRecord};
-use crate::data::Dataset;
 use crate::figure::{
     ClassMatch, Format, HelpfulExamples, ModelImages, ModelRankings, one_per_class, write,
 };
@@ -146,32 +146,6 @@ impl NamedRun {
             "run ascribe rank without --skip-train",
         )
     }
-
-    /// The images the run was made from, where they are unchanged.
-    fn images(&self, role: &str) -> Result<Dataset> {
-        let folder = &self.record.folder;
-        let input = self.record.input(role).ok_or_else(|| {
-            let place = format!("inputs, role {role}");
-            Error::format(
-                &folder.join("run.json"),
-                place,
-                "a data set",
-                "none",
-                "give a folder made by ascribe rank",
-            )
-        })?;
-        let images = Dataset::open(&input.path)?;
-        if images.digest() != input.digest {
-            let reason = format!("has changed since {} was made", folder.display());
-            let remedy = "restore it, or run ascribe rank again".into();
-            return Err(Error::Conflict {
-                path: input.path.clone(),
-                reason,
-                remedy,
-            });
-        }
-        Ok(images)
-    }
 }
 
 /// Figure 6.
@@ -194,8 +168,8 @@ pub(super) fn helpful_examples(runs: &[NamedRun], seed: u64) -> Result<HelpfulEx
     let read = |run: &NamedRun| {
         Ok((
             run.test_rankings()?,
-            run.images("train")?,
-            run.images("test")?,
+            recorded_data(&run.record, "train")?,
+            recorded_data(&run.record, "test")?,
         ))
     };
     let material = runs.iter().map(read).collect::<Result<Vec<_>>>()?;

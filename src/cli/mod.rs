@@ -12,6 +12,7 @@ mod inspect;
 mod progress;
 mod rank;
 mod recipe_options;
+mod recorded_data;
 mod run_names;
 mod source_options;
 mod train;

@@ -2,14 +2,16 @@
 
 use super::progress::TrainingProgress;
 use super::recipe_options::{RecipeOptions, effective};
+use super::recorded_data::RELABELLED;
 use super::source_options::SourceOptions;
-use crate::Result;
-use crate::artefact::RunFolder;
-use crate::data::{Dataset, Pixels, check_same_classes, subset};
+use crate::artefact::{Input, RunFolder, digest_file};
+use crate::data::{Dataset, Decisions, NewLabels, Pixels, check_same_classes, flipped, subset};
 use crate::model::{Blocks, write_model};
 use crate::train::{FrozenStatistics, Performance, fit, remove_checkpoint};
+use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,6 +36,21 @@ pub struct Transfer {
     /// Fine-tune on so many images, balanced over the classes (default: all)
     #[arg(long, value_name = "N")]
     images: Option<usize>,
+    /// Leave out the training images that a file of decisions excludes: a CSV with the columns train,decision,label, as the page
+    /// of ascribe audit exports it
+    #[arg(long, value_name = "FILE")]
+    exclude: Option<PathBuf>,
+    /// Give training images the labels of a file of decisions (its rows that say relabel)
+    #[arg(long, value_name = "FILE")]
+    relabel: Option<PathBuf>,
+    /// Flip this share of the training images' labels at random first, as an experiment; run.json says which
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    flip_labels: f64,
     /// Residual blocks fine-tuned besides the head: 0, 1, 3, 9 … or all
     #[arg(long, value_name = "K", default_value = "3")]
     blocks: Blocks,
@@ -81,11 +98,14 @@ impl Transfer {
             Some(images) => subset(train.labels(), train.classes().len(), images, seed)?,
             None => (0..train.len()).collect(),
         };
-        let inputs = vec![
+        let changed = self.changed(&train, ids)?;
+        let mut inputs = vec![
             super::data_input("train", &train),
             super::data_input("test", &test),
             input,
         ];
+        inputs.extend(self.decision_inputs()?);
+        let (ids, train) = (changed.ids, train.relabelled(&changed.labels)?);
         let mut run =
             RunFolder::open_or_create(&self.out, "transfer", arguments, effective(self)?, inputs)?;
         run.set_classes(train.classes().to_vec())?;
@@ -124,8 +144,64 @@ impl Transfer {
         };
         run.set_result("test", test)?;
         run.set_result("train_ids", ids)?;
+        if !changed.flipped.is_empty() {
+            run.set_result("flipped", &changed.flipped)?;
+        }
+        if !changed.labels.is_empty() {
+            run.set_result(RELABELLED, &changed.labels)?;
+        }
         remove_checkpoint(run.path())?;
         run.finish()?;
         Ok(test)
     }
+
+    /// Flips first, then decisions, which may undo a flip.
+    fn changed(&self, train: &Dataset, mut ids: Vec<usize>) -> Result<Changed> {
+        let classes = train.classes().len();
+        let read = |file: &Option<PathBuf>| match file {
+            Some(file) => Decisions::read(file, train.len(), classes),
+            None => Ok(Decisions::default()),
+        };
+        let (exclude, relabel) = (read(&self.exclude)?, read(&self.relabel)?);
+        let flipped = match self.flip_labels {
+            0.0 => NewLabels::new(),
+            share => flipped(&ids, train.labels(), classes, share, self.recipe.seed)?,
+        };
+        let mut labels = flipped.clone();
+        labels.extend(relabel.relabelled);
+        ids.retain(|id| !exclude.excluded.contains(id));
+        if ids.is_empty() {
+            return Err(Error::config("exclude", "leaves no training image"));
+        }
+        let kept: BTreeSet<usize> = ids.iter().copied().collect();
+        labels.retain(|id, _| kept.contains(id));
+        Ok(Changed {
+            ids,
+            labels,
+            flipped: flipped.into_keys().collect(),
+        })
+    }
+
+    fn decision_inputs(&self) -> Result<Vec<Input>> {
+        let files = [("exclude", &self.exclude), ("relabel", &self.relabel)];
+        let input = |(role, file): (&str, &PathBuf)| {
+            Ok(Input {
+                role: role.into(),
+                digest: digest_file(file)?,
+                path: file.clone(),
+                rows: None,
+            })
+        };
+        let given = files
+            .into_iter()
+            .filter_map(|(role, file)| Some((role, file.as_ref()?)));
+        given.map(input).collect()
+    }
+}
+
+/// The training images that are left, and their labels where these are not the file's.
+struct Changed {
+    ids: Vec<usize>,
+    labels: NewLabels,
+    flipped: Vec<usize>,
 }

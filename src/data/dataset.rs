@@ -5,7 +5,7 @@
 
 use super::digest::ContentDigest;
 use super::digits::{self, digits_test, digits_train};
-use super::{Image, cifar_binary, folder, idx, parquet, svhn};
+use super::{Image, NewLabels, cifar_binary, folder, idx, parquet, svhn};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -234,6 +234,31 @@ impl Dataset {
     #[must_use]
     pub fn place(&self, id: usize) -> String {
         self.places.name(id)
+    }
+
+    /// The same images, some with other labels. Path and digest stay those of what is stored.
+    ///
+    /// # Errors
+    /// An id or a label that there is not.
+    pub fn relabelled(mut self, labels: &NewLabels) -> Result<Self> {
+        for (&id, &label) in labels {
+            if id >= self.len() || label >= self.classes.len() {
+                let what = format!("{}: new label {label} of example {id}", self.path.display());
+                let expected = format!(
+                    "one of {} examples and {} classes",
+                    self.len(),
+                    self.classes.len()
+                );
+                return Err(Error::mismatch(
+                    what,
+                    expected,
+                    "neither",
+                    "check the ids and labels",
+                ));
+            }
+            self.labels[id] = label;
+        }
+        Ok(self)
     }
 
     /// Decodes one example.

@@ -8,6 +8,7 @@
 //! | [`Features`], [`HeadFile`] | images that are already vectors, and a classifier's last layer for them |
 //! | [`Rows`] | a matrix used some rows at a time, in memory or in a mapped file |
 //! | [`subset`], [`order`], [`batches`] | which examples, in which order |
+//! | [`Decisions`], [`flipped`] | images left out, and labels that are not those of the file |
 //! | [`check_same_classes`] | train and test fit together |
 //! | [`digits_train`], [`digits_test`] | the set that is built in |
 //!
@@ -35,6 +36,7 @@ mod folder;
 mod head_file;
 mod idx;
 mod image;
+mod label_changes;
 mod mapped;
 mod matlab;
 mod npy;
@@ -56,6 +58,7 @@ pub use digits::{digits_test, digits_train};
 pub use features::Features;
 pub use head_file::HeadFile;
 pub use image::Image;
+pub use label_changes::{Decisions, NewLabels, flipped};
 pub use order::{batches, order};
 pub use pixels::Pixels;
 pub(crate) use rows::little_endian;

@@ -26,6 +26,8 @@ pub(crate) enum Purpose {
     Evaluation = 9,
     /// The projections of gradients.
     Projection = 10,
+    /// Which labels are flipped, and to what.
+    Flips = 11,
 }
 
 /// The generator that belongs to a purpose, a seed, an epoch and an index.

@@ -141,6 +141,9 @@ pub struct Removal {
 pub struct Flip {
     /// Their positions; empty where none of the tried removals changed the prediction.
     pub images: Vec<usize>,
+    /// The class that a head fitted to all images predicts: where training stopped short of that it may be another than the
+    /// model's.
+    pub before: usize,
     /// The class that a head fitted without them predicts.
     pub prediction: usize,
     /// Most images that were tried.

@@ -128,6 +128,7 @@ fn query(at: usize, label: usize) -> ModelQuery {
         }),
         flip: Some(Flip {
             images: vec![1, 2],
+            before: predicted(at, label),
             prediction: 3,
             tried: 100,
         }),

@@ -3,6 +3,7 @@
 use crate::artefact::{RunFolder, RunRecord};
 use crate::audit::Subject;
 use crate::cli::rank::{Recorded, reopen};
+use crate::cli::recorded_data::recorded_data;
 use crate::data::Dataset;
 use crate::influence::{
     Correction, Normalise, QueryRanking, RankJob, RankOptions, read_rankings, read_self_influence,
@@ -94,19 +95,20 @@ fn if_there<T>(path: &Path, read: impl Fn(&Path) -> Result<Vec<T>>) -> Result<Ve
 }
 
 fn seen(record: &RunRecord) -> Result<Seen> {
-    let path = |role: &str| {
-        let input = record.input(role).map(|input| input.path.clone());
-        input.ok_or_else(|| {
-            let run = record.folder.join("run.json");
-            let place = format!("inputs, role {role}");
-            Error::format(&run, place, "a path", "none", "run ascribe rank again")
-        })
-    };
-    // Their digests were checked when the run was taken up.
+    let model = record.input("model").ok_or_else(|| {
+        let run = record.folder.join("run.json");
+        Error::format(
+            &run,
+            "inputs, role model",
+            "a path",
+            "none",
+            "run ascribe rank again",
+        )
+    })?;
     Ok(Seen {
-        model: read_model(&path("model")?, &Device::Cpu)?,
-        train: Dataset::open(&path("train")?)?,
-        test: Dataset::open(&path("test")?)?,
+        model: read_model(&model.path, &Device::Cpu)?,
+        train: recorded_data(record, "train")?,
+        test: recorded_data(record, "test")?,
     })
 }
 

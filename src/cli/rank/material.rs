@@ -1,7 +1,7 @@
 //! What is scored: features, labels and ids of both sides, and the head.
 
 use crate::artefact::{Input, digest_file};
-use crate::data::{Features, HeadFile, Rows};
+use crate::data::{Features, HeadFile, NewLabels, Rows};
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::{FeatureSet, QueryGroups};
 use crate::{Error, Result};
@@ -36,6 +36,8 @@ pub(in crate::cli) struct Material {
     pub(in crate::cli) class_count: usize,
     pub(in crate::cli) classes: Option<Vec<String>>,
     pub(in crate::cli) inputs: Vec<Input>,
+    /// Labels other than those of the training file.
+    pub(in crate::cli) relabelled: NewLabels,
 }
 
 impl Material {
@@ -76,6 +78,7 @@ impl Material {
             class_count,
             classes,
             inputs,
+            relabelled: NewLabels::new(),
         })
     }
 

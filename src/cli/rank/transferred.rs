@@ -1,8 +1,9 @@
 //! Material from a folder left by `ascribe transfer`: its model, its training images, and the queries.
 
 use super::material::{Material, Side};
-use crate::artefact::{Input, RunFolder, RunRecord, digest_file};
-use crate::data::{Dataset, check_same_classes};
+use crate::artefact::{Input, RunFolder, digest_file};
+use crate::cli::recorded_data::{recorded_data, relabelled};
+use crate::data::{Dataset, NewLabels, check_same_classes};
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::evenly_spaced;
 use crate::model::{Blocks, ResNet, features, read_model};
@@ -18,6 +19,8 @@ pub(super) struct Transferred {
     pub(super) train_ids: Vec<usize>,
     pub(super) test_ids: Vec<usize>,
     pub(super) inputs: Vec<Input>,
+    /// Labels other than those of the training file.
+    pub(super) relabelled: NewLabels,
     /// The L2 term of the transfer.
     pub(super) l2: f64,
     /// What the transfer fine-tuned.
@@ -40,10 +43,10 @@ pub(super) fn open(
             remedy,
         });
     }
-    let train = recorded(&record, "train")?;
+    let train = recorded_data(&record, "train")?;
     let test = match test {
         Some(path) => Dataset::open(path)?,
-        None => recorded(&record, "test")?,
+        None => recorded_data(&record, "test")?,
     };
     check_same_classes(&train, &test)?;
     let train_ids: Vec<usize> = record.result("train_ids")?;
@@ -75,6 +78,7 @@ pub(super) fn open(
         train,
         test,
         inputs,
+        relabelled: relabelled(&record)?,
         l2: record.option("l2")?,
         blocks: record.option("blocks")?,
     })
@@ -102,33 +106,9 @@ impl Transferred {
             train: side(&self.model, &self.train, self.train_ids)?,
             test: side(&self.model, &self.test, self.test_ids)?,
             inputs: self.inputs,
+            relabelled: self.relabelled,
         })
     }
-}
-
-/// A data set the transfer used, if it is still what it was.
-fn recorded(record: &RunRecord, role: &str) -> Result<Dataset> {
-    let run = record.folder.join("run.json");
-    let input = record.input(role).ok_or_else(|| {
-        Error::format(
-            &run,
-            "inputs",
-            format!("an input {role}"),
-            "none",
-            "transfer again",
-        )
-    })?;
-    let dataset = Dataset::open(&input.path)?;
-    if dataset.digest() != input.digest {
-        let reason = format!("has changed since {} was made", record.folder.display());
-        let remedy = "put the original back, or transfer again".into();
-        return Err(Error::Conflict {
-            path: input.path.clone(),
-            reason,
-            remedy,
-        });
-    }
-    Ok(dataset)
 }
 
 fn side(model: &ResNet, dataset: &Dataset, ids: Vec<usize>) -> Result<Side> {

@@ -3,6 +3,7 @@
 use super::material::Material;
 use super::path;
 use crate::artefact::{RunFolder, write_atomically};
+use crate::cli::recorded_data::RELABELLED;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::influence::{GIB, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves};
 use crate::solve::Newton;
@@ -24,6 +25,9 @@ pub(super) fn fill(
 ) -> Result<ExitCode> {
     if let Some(classes) = &material.classes {
         run.set_classes(classes.clone())?;
+    }
+    if !material.relabelled.is_empty() {
+        run.set_result(RELABELLED, &material.relabelled)?;
     }
     let head = match &material.head {
         Some(head) => head.clone(),

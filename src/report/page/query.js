@@ -37,6 +37,7 @@ function verdict(model, at, position, { probabilities, removal, flip }) {
   const order = probabilities.map((_, index) => index).sort((a, b) => probabilities[b] - probabilities[a]);
   const listed = [...new Set([...order.slice(0, 4), label])];
   const right = prediction === label;
+  const before = flip && flip.before !== prediction ? `Training stopped early: fitted to the end on all images, the head says ${className(flip.before)}. ` : null;
   const map = page.overview.layouts[`sensitivity-${at}`];
   return h("div", {},
     h("p.verdict", {}, h(`span.badge.${right ? "right" : "wrong"}`, {}, right ? "right" : "wrong"), " predicted ",
@@ -51,9 +52,9 @@ function verdict(model, at, position, { probabilities, removal, flip }) {
       h("strong", {}, `${score(model, removal.predicted)} ${unitOf(model).name}`), "; the head fitted again without them: ",
       h("strong", {}, `${score(model, removal.measured)}`), removal.converged ? "." : " (that fit did not converge).") : null,
     flip ? h("p", {}, flip.images.length
-      ? ["The prediction rests on ", h("strong", {}, plural(flip.images.length, "image")), `: fitted without ${flip.images.length === 1 ? "it" : "them"}, the head says ${className(flip.prediction)}. `,
+      ? [before, "The prediction rests on ", h("strong", {}, plural(flip.images.length, "image")), `: fitted without ${flip.images.length === 1 ? "it" : "them"}, the head says ${className(flip.prediction)}. `,
         h("details", {}, h("summary", {}, "Which"), h("div.cards", {}, flip.images.slice(0, 200).map((train) => trainCard(train, 40))))]
-      : `Leaving out up to ${plural(flip.tried, "image")} did not change the prediction.`) : null);
+      : [before, `Leaving out up to ${plural(flip.tried, "image")} did not change the prediction.`]) : null);
 }
 
 function behind(model, at, { helpful, harmful }, all, again) {

@@ -1,0 +1,177 @@
+//! Labels that are not those of the file: flipped for an experiment, or corrected after an audit; and images left out.
+//!
+//! Decisions are a CSV file with the columns `train` (an id), `decision` (`exclude` or `relabel`) and `label` (the new one's
+//! number; empty for an exclusion), as an audit's page exports it.
+
+use super::random::{Purpose, generator};
+use crate::{Error, Result};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// New labels by id.
+pub type NewLabels = BTreeMap<usize, usize>;
+
+/// What was decided on training images.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decisions {
+    /// Ids of images to be left out.
+    pub excluded: BTreeSet<usize>,
+    /// Images to be relabelled.
+    pub relabelled: NewLabels,
+}
+
+#[derive(serde::Deserialize)]
+struct Row {
+    train: usize,
+    decision: String,
+    label: Option<usize>,
+}
+
+impl Decisions {
+    /// Reads a file of decisions on a set of `count` images in `classes` classes.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not such a table; an id or label that there is not; two decisions on one image.
+    pub fn read(path: &Path, count: usize, classes: usize) -> Result<Self> {
+        let malformed = |place: String, expected: String, found: String| {
+            let remedy = "give a file exported from an audit's page";
+            Error::format(path, place, expected, found, remedy)
+        };
+        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+        let mut decisions = Self::default();
+        let mut reader = csv::Reader::from_reader(&bytes[..]);
+        let header = reader
+            .headers()
+            .map(|header| header.iter().collect::<Vec<_>>().join(","));
+        let header = header.unwrap_or_else(|reason| reason.to_string());
+        if header != "train,decision,label" {
+            let expected = "train,decision,label".to_owned();
+            return Err(malformed("columns".into(), expected, header));
+        }
+        for (line, row) in reader.deserialize::<Row>().enumerate() {
+            let place = format!("row {}", line + 1);
+            let wrong = |expected: String, found: String| malformed(place.clone(), expected, found);
+            let row = row.map_err(|reason| {
+                wrong("an id, a decision and a label".into(), one_line(&reason))
+            })?;
+            if row.train >= count {
+                return Err(wrong(format!("an id below {count}"), row.train.to_string()));
+            }
+            let is_new = match (row.decision.as_str(), row.label) {
+                ("exclude", _) => decisions.excluded.insert(row.train),
+                ("relabel", Some(label)) if label < classes => {
+                    decisions.relabelled.insert(row.train, label).is_none()
+                }
+                ("relabel", label) => {
+                    let found = label.map_or("none".into(), |label| label.to_string());
+                    return Err(wrong(format!("a label below {classes}"), found));
+                }
+                (other, _) => return Err(wrong("exclude or relabel".into(), other.into())),
+            };
+            if !is_new {
+                return Err(wrong(
+                    "one decision on each image".into(),
+                    format!("another on {}", row.train),
+                ));
+            }
+        }
+        Ok(decisions)
+    }
+}
+
+/// Each of a `share` of `ids`, drawn from `seed`, with a label other than its own, each other class as likely.
+///
+/// # Errors
+/// A share outside 0 to 1, or a single class.
+pub fn flipped(
+    ids: &[usize],
+    labels: &[usize],
+    classes: usize,
+    share: f64,
+    seed: u64,
+) -> Result<NewLabels> {
+    if !(0.0..=1.0).contains(&share) {
+        let reason = format!("{share} is not between 0 and 1");
+        return Err(Error::config("flip-labels", reason));
+    }
+    if classes < 2 {
+        return Err(Error::config("flip-labels", "needs at least two classes"));
+    }
+    let mut order = ids.to_vec();
+    order.shuffle(&mut generator(Purpose::Flips, seed, 0, 0));
+    order.truncate((share * ids.len() as f64).round() as usize);
+    let flip = |id: usize| {
+        let step = generator(Purpose::Flips, seed, 1, id as u64).random_range(1..classes);
+        (id, (labels[id] + step) % classes)
+    };
+    Ok(order.into_iter().map(flip).collect())
+}
+
+fn one_line(reason: &csv::Error) -> String {
+    reason.to_string().lines().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Decisions> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("decisions.csv");
+        std::fs::write(&path, text).unwrap();
+        Decisions::read(&path, 10, 3)
+    }
+
+    #[test]
+    fn decisions_of_a_page_are_read() {
+        let found = read("train,decision,label\n4,exclude,\n2,relabel,1\n").unwrap();
+        assert_eq!(found.excluded, BTreeSet::from([4]));
+        assert_eq!(found.relabelled, NewLabels::from([(2, 1)]));
+        assert_eq!(
+            read("train,decision,label\n").unwrap(),
+            Decisions::default()
+        );
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_its_row() {
+        for (text, said) in [
+            ("", "columns"),
+            ("train,label\n1,2\n", "columns"),
+            ("train,decision,label\n10,exclude,\n", "below 10"),
+            ("train,decision,label\n1,relabel,3\n", "below 3"),
+            ("train,decision,label\n1,relabel,\n", "found none"),
+            ("train,decision,label\n1,remove,\n", "found remove"),
+            ("train,decision,label\nx,exclude,\n", "row 1"),
+            ("train,decision,label\n1,exclude\n", "row 1"),
+            ("train,decision,label\n1,exclude,\n1,exclude,\n", "row 2"),
+        ] {
+            let reason = read(text).unwrap_err().to_string();
+            assert!(
+                reason.contains(said) && reason.contains("decisions.csv"),
+                "{text}: {reason}"
+            );
+        }
+        assert!(Decisions::read(Path::new("/nowhere.csv"), 1, 2).is_err());
+    }
+
+    #[test]
+    fn flips_are_as_many_as_asked_and_never_the_own_label() {
+        let labels: Vec<usize> = (0..1000).map(|id| id % 4).collect();
+        let ids: Vec<usize> = (0..1000).step_by(2).collect();
+        let flips = flipped(&ids, &labels, 4, 0.1, 3).unwrap();
+        assert_eq!(flips.len(), 50);
+        assert!(
+            flips
+                .iter()
+                .all(|(id, label)| id % 2 == 0 && *label < 4 && *label != labels[*id])
+        );
+        assert_eq!(flips, flipped(&ids, &labels, 4, 0.1, 3).unwrap());
+        assert_ne!(flips, flipped(&ids, &labels, 4, 0.1, 4).unwrap());
+        assert!(flipped(&ids, &labels, 4, 0.0, 3).unwrap().is_empty());
+        assert!(flipped(&ids, &labels, 4, f64::NAN, 3).is_err());
+        assert!(flipped(&ids, &labels, 1, 0.1, 3).is_err());
+    }
+}

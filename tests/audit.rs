@@ -1,0 +1,206 @@
+//! `ascribe audit` from the command line: what the page says agrees with the runs, and decisions go back into a transfer.
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn ascribe(folder: &Path, words: &str) -> std::process::Output {
+    let words = words.split_whitespace();
+    let mut command = Command::cargo_bin("ascribe").unwrap();
+    command.args(words).current_dir(folder).output().unwrap()
+}
+
+fn run(folder: &Path, words: &str) {
+    let output = ascribe(folder, words);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ascribe {words}: {said}");
+}
+
+fn refused(folder: &Path, words: &str) -> String {
+    let output = ascribe(folder, words);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    said
+}
+
+const TRANSFER: &str = "transfer --source builtin:natural --train builtin:digits-train --test builtin:digits-test \
+    --images 100 --blocks 0 --epochs 4 --batch-size 25 --augmentation none --frozen-statistics frozen";
+
+fn record(folder: &Path, run: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join(run).join("run.json")).unwrap()).unwrap()
+}
+
+/// A piece of the page's data.
+fn piece(folder: &Path, name: &str) -> Value {
+    let script = std::fs::read_to_string(folder.join(format!("audit/data/{name}.js"))).unwrap();
+    let start = script.find(", ").unwrap() + 2;
+    serde_json::from_str(&script[start..script.rfind(')').unwrap()]).unwrap()
+}
+
+#[test]
+fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    run(folder, &format!("{TRANSFER} --flip-labels 0.1 --out model"));
+    run(
+        folder,
+        "rank --model model --damping 1e-2 --top 20 --bottom 5 --out rank",
+    );
+    run(folder, "audit rank --measure 12 --out audit");
+    let (transfer, overview) = (record(folder, "model"), piece(folder, "overview"));
+    let flipped: Vec<u64> = (transfer["results"]["flipped"].as_array().unwrap().iter())
+        .map(|id| id.as_u64().unwrap())
+        .collect();
+    assert_eq!(flipped.len(), 10);
+
+    // Labels are the flipped ones.
+    let training = piece(folder, "training");
+    let ids: Vec<u64> = (training["id"].as_array().unwrap().iter())
+        .map(|id| id.as_u64().unwrap())
+        .collect();
+    for id in &flipped {
+        let at = ids.iter().position(|other| other == id).unwrap();
+        assert_eq!(
+            training["label"][at],
+            transfer["results"]["relabelled"][id.to_string()]
+        );
+    }
+
+    // Scores of the first query are those of the rankings.
+    let rankings =
+        ascribe::influence::read_rankings(&folder.join("rank/rankings.parquet")).unwrap();
+    let query = &piece(folder, "query-0")[0][0];
+    for (rank, image) in rankings[0].helpful.iter().enumerate() {
+        let at = query["helpful"]["train"][rank].as_u64().unwrap() as usize;
+        assert_eq!(ids[at], image.train as u64);
+        let score = query["helpful"]["score"][rank].as_f64().unwrap();
+        assert!((score - image.score).abs() <= 1e-4 * image.score.abs());
+    }
+    let counts: u64 = (overview["models"][0]["cells"].as_array().unwrap().iter())
+        .map(|cell| cell[2].as_u64().unwrap())
+        .sum();
+    assert_eq!(counts, rankings.len() as u64);
+
+    // Twelve queries were measured, and every flip that was found is a prediction other than the present one.
+    let mut measured = 0;
+    for number in 0..rankings.len().div_ceil(100) {
+        for query in piece(folder, &format!("query-{number}"))
+            .as_array()
+            .unwrap()
+        {
+            measured += usize::from(!query[0]["removal"].is_null());
+        }
+    }
+    assert_eq!(measured, 12);
+
+    // The page's decisions: correct three flips, leave out the others.
+    let mut csv = String::from("train,decision,label\n");
+    let original = ascribe::data::digits_train().unwrap();
+    for (at, &id) in flipped.iter().enumerate() {
+        match at < 3 {
+            true => csv.push_str(&format!("{id},relabel,{}\n", original.label(id as usize))),
+            false => csv.push_str(&format!("{id},exclude,\n")),
+        }
+    }
+    std::fs::write(folder.join("decisions.csv"), csv).unwrap();
+    run(
+        folder,
+        &format!(
+            "{TRANSFER} --flip-labels 0.1 --exclude decisions.csv --relabel decisions.csv --out second"
+        ),
+    );
+    let second = record(folder, "second");
+    assert_eq!(second["results"]["train_ids"].as_array().unwrap().len(), 93);
+    let labels = second["results"]["relabelled"].as_object().unwrap();
+    for id in &flipped[..3] {
+        assert_eq!(labels[&id.to_string()], json!(original.label(*id as usize)));
+    }
+    assert_eq!(labels.len(), 3);
+    // And that model is ranked, drawn and audited like any other; side by side where both ranked the same test images.
+    run(
+        folder,
+        "rank --model second --damping 1e-2 --top 20 --out second-rank",
+    );
+    run(folder, "figure 5 second-rank --out figures");
+    run(
+        folder,
+        "audit rank second-rank --names before,after --measure 0 --skip-sensitivity --embed --out both",
+    );
+    let page = std::fs::read_to_string(folder.join("both/index.html")).unwrap();
+    assert!(page.contains("before and after") && page.contains("ascribe.take(\"query-7\""));
+    assert!(!folder.join("both/data").exists());
+}
+
+#[test]
+fn runs_of_features_are_audited_without_pictures() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    write_features(folder);
+    run(
+        folder,
+        "rank --train train.npz --test test.npz --l2 1e-2 --skip-train --out rank",
+    );
+    run(folder, "audit rank --measure 4 --out audit");
+    let overview = piece(folder, "overview");
+    assert_eq!(overview["layouts"], json!({}));
+    assert_eq!(overview["models"][0]["class_match"], json!([]));
+    assert!(!folder.join("audit/images/train-0.png").exists());
+}
+
+#[test]
+fn what_cannot_be_audited_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    write_features(folder);
+    run(
+        folder,
+        "rank --train train.npz --test test.npz --l2 1e-2 --skip-train --out rank",
+    );
+    assert!(refused(folder, "audit nowhere --out audit").contains("nowhere"));
+    assert!(refused(folder, "audit rank --alike 2 --out audit").contains("--alike"));
+    assert!(refused(folder, "audit rank rank --out audit").contains("--names"));
+    assert!(!folder.join("audit").exists());
+    std::fs::write(folder.join("rank/rankings.parquet"), b"PAR1").unwrap();
+    assert!(refused(folder, "audit rank --out audit").contains("rankings.parquet"));
+    for (text, said) in [
+        ("", "columns"),
+        ("train,decision,label\n900000,exclude,\n", "row 1"),
+    ] {
+        std::fs::write(folder.join("decisions.csv"), text).unwrap();
+        let reason = refused(
+            folder,
+            &format!("{TRANSFER} --exclude decisions.csv --out model"),
+        );
+        assert!(
+            reason.contains("decisions.csv") && reason.contains(said),
+            "{reason}"
+        );
+    }
+    assert!(
+        refused(folder, &format!("{TRANSFER} --flip-labels 1.5 --out model"))
+            .contains("--flip-labels")
+    );
+    assert!(!folder.join("model").exists());
+}
+
+/// Pixels of the embedded digits as features.
+fn write_features(folder: &Path) {
+    use ascribe::data::{digits_test, digits_train};
+    for (name, set) in [
+        ("train.npz", digits_train().unwrap()),
+        ("test.npz", digits_test().unwrap()),
+    ] {
+        let images: Vec<_> = (0..60).map(|id| set.get(id).unwrap()).collect();
+        let pixel =
+            |(row, column): (usize, usize)| f32::from(images[row].image.pixels[column]) / 255.0;
+        let features = ndarray::Array2::from_shape_fn((60, 64), pixel);
+        let labels: ndarray::Array1<i64> =
+            images.iter().map(|example| example.label as i64).collect();
+        let mut file =
+            ndarray_npy::NpzWriter::new(std::fs::File::create(folder.join(name)).unwrap());
+        file.add_array("features", &features).unwrap();
+        file.add_array("labels", &labels).unwrap();
+        file.finish().unwrap();
+    }
+}
