@@ -1,7 +1,7 @@
 //! `ascribe demo`: the main job on data and models that are part of the program.
 //!
 //! It runs the commands a user would type, and prints them: two transfers to handwritten digits, two rankings,
-//! Figures 5 and 6; then a table read from what they left.
+//! Figures 5 and 6, an audit of both; then a table read from what they left.
 
 use super::Cli;
 use crate::artefact::RunFolder;
@@ -24,8 +24,9 @@ pub struct Demo {
 
 const MODELS: [&str; 2] = ["natural", "robust"];
 /// What a demo leaves in its folder, and may therefore replace.
-const LEFT: [&str; 9] = [
+const LEFT: [&str; 10] = [
     "models",
+    "audit",
     "natural",
     "robust",
     "figure5.svg",
@@ -73,7 +74,7 @@ impl Demo {
                 "--out",
                 &model,
             ])?;
-            type_and_run(&["rank", "--model", &model, "--out", &self.path(name)])?;
+            type_and_run(&["rank", "--model", &model, "--bottom", "20", "--out", &self.path(name)])?;
             rows.push(self.row(name)?);
         }
         for number in ["5", "6"] {
@@ -81,6 +82,17 @@ impl Demo {
             let out = self.out.display().to_string();
             type_and_run(&["figure", number, &natural, &robust, "--out", &out])?;
         }
+        let [natural, robust] = MODELS.map(|name| self.path(name));
+        let audit = self.path("audit");
+        type_and_run(&[
+            "audit",
+            &natural,
+            &robust,
+            "--title",
+            "Handwritten digits: a natural and a robust source",
+            "--out",
+            &audit,
+        ])?;
         println!();
         println!(
             "{:<10}{:>15}{:>22}{:>11}",
@@ -99,6 +111,7 @@ impl Demo {
             "rankings (score in nats, positive = helpful): {}/rankings.parquet",
             self.path("natural")
         );
+        println!("the audit, to be opened in a browser: {audit}/index.html");
         println!("everything took {:.1} s", started.elapsed().as_secs_f64());
         Ok(ExitCode::SUCCESS)
     }
