@@ -18,7 +18,7 @@ const REDIRECTS: usize = 6;
 const STALLED: Duration = Duration::from_secs(60);
 
 /// A download and what the server says of its file.
-pub struct Transfer {
+pub(super) struct Transfer {
     agent: Agent,
     url: String,
     /// The tag under which the bytes at hand were fetched.
@@ -59,13 +59,13 @@ impl Transfer {
         self.digest.clone()
     }
 
-    /// Downloads until `file` is whole and returns its size. `tagged` is told the server's tag before the first byte of
-    /// another file is written.
+    /// Downloads until `file` is whole and returns its size. `tagged` is told the server's tag, or that it gives none,
+    /// before the first byte is written.
     pub(super) fn run(
         &mut self,
         file: &mut File,
         target: &Path,
-        tagged: &mut dyn FnMut(&str) -> Result<()>,
+        tagged: &mut dyn FnMut(Option<&str>) -> Result<()>,
         progress: &mut dyn FnMut(u64, Option<u64>),
     ) -> Result<u64> {
         let refuse = || Error::io(target, "write");
@@ -87,16 +87,13 @@ impl Transfer {
                         // The rest of another file than the one that was begun.
                         self.tag = None;
                         done = 0;
-                        failures += 1;
                         "the file has changed on the server".to_owned()
                     } else {
                         done = from;
                         file.set_len(done).map_err(refuse())?;
                         file.seek(SeekFrom::Start(done)).map_err(refuse())?;
                         self.tag.clone_from(&answer.tag);
-                        if let Some(tag) = &answer.tag {
-                            tagged(tag)?;
-                        }
+                        tagged(self.tag.as_deref())?;
                         let reader = answer.response.into_body().into_reader();
                         let end =
                             copy(reader, file, &mut done, total, progress).map_err(refuse())?;
@@ -120,8 +117,8 @@ impl Transfer {
     }
 
     fn unreachable(&self, reason: &str, done: u64) -> Error {
-        let kept = match done {
-            0 => String::new(),
+        let kept = match (done, &self.tag) {
+            (0, _) | (_, None) => String::new(),
             _ => format!("; {done} bytes are kept and the next fetch goes on from there"),
         };
         Error::Network {

@@ -15,12 +15,12 @@ mod download;
 mod lock;
 mod registry;
 
-pub use download::Transfer;
 pub use lock::{Fetched, Lock};
 pub use registry::{Entry, RemoteFile, entries, find};
 
 use crate::artefact::{AtomicFile, digest_file};
 use crate::{Error, Result};
+use download::Transfer;
 use std::io::Write;
 use std::path::Path;
 
@@ -127,7 +127,10 @@ fn fetch_file(
         partial.file_mut(),
         target,
         &mut |tag| {
-            lock.pending.insert(file.to.clone(), tag.to_owned());
+            match tag {
+                Some(tag) => lock.pending.insert(file.to.clone(), tag.to_owned()),
+                None => lock.pending.remove(&file.to),
+            };
             lock.save(folder)
         },
         &mut |done, total| progress(&file.to, done, total),

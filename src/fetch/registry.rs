@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_registry_with_a_typo_is_refused() {
-        let text = include_str!("registry.toml").replacen("licence", "license", 1);
+        let text = include_str!("registry.toml").replacen("licence =", "license =", 1);
         let message = parse(&text).unwrap_err().to_string();
         assert!(message.contains("license"), "{message}");
     }

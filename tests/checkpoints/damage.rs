@@ -118,6 +118,15 @@ fn pickles_made_to_exhaust_memory_or_stack() {
         read(&legacy(&copies)),
         &["a dictionary copied again and again"],
     );
+    // Ten thousand tensors that share one shape of a hundred thousand dimensions.
+    let mut shapes = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x00(".to_vec();
+    shapes.extend(b"K\x01".repeat(100_000));
+    shapes.extend(b"tq\x01(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQq\x02}(");
+    for name in 0..10_000 {
+        shapes.extend(format!("X\x05\0\0\0{name:05}h\0(h\x02K\0h\x01h\x01tR").bytes());
+    }
+    shapes.extend(b"u.");
+    refusal(read(&legacy(&shapes)), &["named tensors"]);
     // An empty stack, an unknown instruction, a value nobody noted.
     for object in [
         &b"\x80\x02R."[..],

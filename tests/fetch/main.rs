@@ -320,6 +320,39 @@ fn a_file_that_changed_or_cannot_be_told_is_begun_anew() {
     );
 }
 
+/// Bytes that came without a tag are not taken for those of the tag that came before.
+#[test]
+fn bytes_of_one_mirror_are_not_continued_by_another() {
+    let (mirror, place) = mnist();
+    let tagged = |content: &[u8], cuts: &[usize]| Served {
+        content: content.to_vec(),
+        etag: Some("abc".into()),
+        cuts: cuts.to_vec(),
+        ..Served::default()
+    };
+    let cuts = |first: usize| [&[first][..], &[0; 8]].concat();
+    mirror.serve(TRAIN, tagged(&content(0), &cuts(4000)));
+    assert!(
+        !run(&mirror.address, place.path(), &["fetch", "mnist"])
+            .status
+            .success()
+    );
+    let untagged = Served {
+        etag: None,
+        ..tagged(&content(5), &[2000; 9])
+    };
+    mirror.serve(TRAIN, untagged);
+    assert!(
+        !run(&mirror.address, place.path(), &["fetch", "mnist"])
+            .status
+            .success()
+    );
+    mirror.serve(TRAIN, tagged(&content(0), &[]));
+    fetched(&mirror, place.path(), &["fetch", "mnist"]);
+    let found = fs::read(place.path().join("mnist/train.parquet")).unwrap();
+    assert_eq!(found, content(0));
+}
+
 #[test]
 fn no_network_no_such_file_no_such_name_are_one_line_each() {
     let place = tempfile::tempdir().unwrap();

@@ -13,6 +13,11 @@ use std::collections::HashMap;
 /// A value's place in [`Pickle::values`].
 pub(super) type Id = usize;
 
+/// Longest pickle that is read, in bytes: tens of times that of the largest network here.
+const LONGEST: usize = 64 << 20;
+/// Longest part of a global's name; a short pickle can repeat it often.
+const LONGEST_NAME: usize = 255;
+
 /// What a pickle can hold.
 #[derive(Debug, PartialEq)]
 pub(super) enum Value {
@@ -51,6 +56,7 @@ pub(super) struct Pickle {
 
 impl Pickle {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Damage> {
+        let bytes = &bytes[..bytes.len().min(LONGEST)];
         let mut machine = Machine {
             bytes,
             at: 0,
@@ -402,8 +408,12 @@ impl Machine<'_> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let name = match (&self.values[module], &self.values[name]) {
-                    (Value::Text(module), Value::Text(name)) => format!("{module}.{name}"),
-                    _ => return Err("a global without a name".into()),
+                    (Value::Text(module), Value::Text(name))
+                        if module.len().max(name.len()) <= LONGEST_NAME =>
+                    {
+                        format!("{module}.{name}")
+                    }
+                    _ => return Err("a global without a name, or with one too long".into()),
                 };
                 self.push(Value::Global(name));
             }

@@ -60,6 +60,10 @@ pub(super) struct StateDict {
 
 /// How deep dictionaries are searched for tensors.
 const DEPTH: usize = 4;
+/// Most dimensions of a tensor.
+const RANK: usize = 8;
+/// Longest name of a tensor or storage, in bytes.
+const LONGEST_KEY: usize = 255;
 /// Keys that hold the weights rather than a copy of them, best first.
 const USUAL_KEYS: [&str; 5] = [
     "state_dict",
@@ -112,8 +116,9 @@ impl Pickle {
 
     fn laid(&self, storage: Id, offset: Id, size: Id, stride: Id) -> Option<Laid> {
         let sizes = |id: Id| -> Option<Vec<usize>> {
-            let numbers = self.elements(id)?.iter();
-            numbers
+            // Few: a short file can refer to one long list many times.
+            let numbers = self.elements(id).filter(|all| all.len() <= RANK)?;
+            (numbers.iter())
                 .map(|&id| self.integer(id)?.try_into().ok())
                 .collect()
         };
@@ -139,7 +144,10 @@ impl Pickle {
                     return None;
                 };
                 Some(Storage {
-                    key: self.text(key)?.to_owned(),
+                    key: self
+                        .text(key)
+                        .filter(|key| key.len() <= LONGEST_KEY)?
+                        .to_owned(),
                     dtype: dtype_of(class)?,
                     count: self.integer(count)?.try_into().ok()?,
                 })
@@ -172,7 +180,8 @@ impl<'a> Search<'a> {
         }
         let mut tensors = BTreeMap::new();
         for &(key, value) in entries {
-            let Some(key) = self.pickle.text(key) else {
+            let key = self.pickle.text(key);
+            let Some(key) = key.filter(|key| key.len() <= LONGEST_KEY) else {
                 continue;
             };
             if let Some(tensor) = self.pickle.tensor(value) {
