@@ -31,8 +31,8 @@ pub use bootstrap::{Bootstrap, Interval};
 pub use comparison::{ComparedEstimator, Comparison};
 pub use detection::{BUDGETS, Detection};
 pub use estimator::{
-    Estimate, Estimator, FeatureCosine, Measured, NearestNeighbours, Ranked, RepresenterPoints,
-    Setting, TracIn, Trak, measured, self_influence,
+    Estimate, Estimator, FeatureCosine, Fixed, Measured, NearestNeighbours, Ranked,
+    RepresenterPoints, Setting, TracIn, Trak, measured, self_influence,
 };
 pub use heads::Kept;
 pub use planted::{Planted, copied, flipped, merged_classes, shuffled_labels};

@@ -27,13 +27,16 @@ pub struct RefitOptions {
     pub gradient_norm: f64,
     /// Most steps.
     pub steps: usize,
+    /// The largest number of parameters whose curvature is factorised.
+    pub factorised: usize,
 }
 
 impl Default for RefitOptions {
     fn default() -> Self {
         Self {
             gradient_norm: 1e-10,
-            steps: 200,
+            steps: 400,
+            factorised: LARGEST,
         }
     }
 }
@@ -132,7 +135,8 @@ impl FullFit {
         options: RefitOptions,
     ) -> Result<Self> {
         let newton = Newton {
-            gradient_norm: options.gradient_norm,
+            // Of less than this rounding leaves nothing to be wished for.
+            gradient_norm: options.gradient_norm.max(1e-12),
             ..Newton::new(l2)
         };
         let fit = newton.fit(training, start.to_dtype(DType::F64)?)?;
@@ -194,7 +198,7 @@ impl FullFit {
     /// Queries that do not fit, or a curvature without a factor.
     pub fn refitting(&self, queries: &HeadInputs) -> Result<Refitting<'_>> {
         let size = self.hessian.size();
-        let (inverse, factor) = if size <= LARGEST {
+        let (inverse, factor) = if size <= self.options.factorised {
             let (n, p) = (self.training.count() as f64, size as f64);
             let (e, w) = (self.rows.columns() as f64, p / self.rows.columns() as f64);
             let operations = w * (w + 1.0) / 2.0 * e * e * n + p.powi(3) / 3.0;

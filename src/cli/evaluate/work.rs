@@ -7,10 +7,10 @@ use crate::Result;
 use crate::artefact::RunFolder;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::evaluate::{
-    Bootstrap, Comparison, Copies, Detection, Estimate, Estimator, FullFit, Ids, Kept, Measured,
-    OwnClass, Planted, Ranked, RefitOptions, RemovalPlan, Retrained, Retrainer, Setting, copied,
-    flipped, left_out_alone, measured, merged_classes, random_scores, random_subsets, same_ranking,
-    self_influence, shuffled_labels, usual_counts,
+    Bootstrap, Comparison, Copies, Detection, Estimate, Estimator, Fixed, FullFit, Ids, Kept,
+    Measured, OwnClass, Planted, Ranked, RefitOptions, RemovalPlan, Retrained, Retrainer, Setting,
+    copied, flipped, left_out_alone, measured, merged_classes, random_scores, random_subsets,
+    same_ranking, self_influence, shuffled_labels, usual_counts,
 };
 use crate::figure::{self, Format, LeaveOneOut, QualityAndCost, RemovalCurves};
 use candle_core::DType;
@@ -122,10 +122,17 @@ impl Work<'_> {
 
     /// The run's own estimator and those it is compared with.
     fn methods(&self) -> Result<Vec<Box<dyn Estimator>>> {
-        let run: Box<dyn Estimator> = Box::new(Ranked {
-            name: "run".into(),
-            options: self.subject.options.clone(),
-        });
+        let name = "run".to_owned();
+        let run: Box<dyn Estimator> = match &self.subject.through_blocks {
+            Some(scores) => Box::new(Fixed {
+                name,
+                scores: scores.clone(),
+            }),
+            None => Box::new(Ranked {
+                name,
+                options: self.subject.options.clone(),
+            }),
+        };
         let Evaluate {
             compare,
             checkpoints,
@@ -153,7 +160,15 @@ impl Work<'_> {
             }
             self.estimators.push(found);
         }
-        Ok(())
+        // Beside the numbers that say whether a ranking is right, the one that does not (figure 6).
+        let (train, queries) = (&self.subject.train.labels, &self.subject.queries.labels);
+        let matches: BTreeMap<&str, OwnClass> = (self.estimators.iter())
+            .map(|found| {
+                let matches = OwnClass::of(&found.estimate.scores, queries, train, &self.bootstrap);
+                (found.name.as_str(), matches)
+            })
+            .collect();
+        run.set_result("class_match", matches)
     }
 
     /// The run's scores, `[query, train]`.

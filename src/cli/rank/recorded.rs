@@ -11,6 +11,7 @@ use crate::solve::Method;
 use crate::{Error, Result};
 use clap::Parser;
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// Options that say where and how results are kept, not what they are.
 const LEFT_ASIDE: [&str; 9] = [
@@ -36,6 +37,8 @@ pub(in crate::cli) struct Recorded {
     pub(in crate::cli) material: Material,
     pub(in crate::cli) head: SoftmaxHead,
     pub(in crate::cli) options: RankOptions,
+    /// Where its scores lie, for a run through residual blocks: they cannot be computed from features.
+    pub(in crate::cli) scores: Option<PathBuf>,
 }
 
 /// Opens the data of the run `record`, which must be as they were.
@@ -50,12 +53,6 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
         return Err(conflict(reason, "give a folder left by ascribe rank"));
     }
     let rank = parsed(record)?;
-    if rank.blocks != Blocks::Last(0) {
-        return Err(Error::Unsupported {
-            what: "fitting residual blocks again".into(),
-            instead: "evaluate a run of the head alone (--blocks 0)".into(),
-        });
-    }
     let double = matches!(rank.precision, super::Precision::F64);
     let (material, l2) = rank.open(resident_limit(None, double))?;
     for input in &material.inputs {
@@ -75,6 +72,14 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
             SoftmaxHead::new(&file.weight, &file.bias)?
         }
     };
+    let scores = match rank.blocks {
+        Blocks::Last(0) => None,
+        _ => Some(record.folder.join("scores.npy")),
+    };
+    if scores.as_ref().is_some_and(|path| !path.exists()) {
+        let reason = "holds no scores.npy, which a run through blocks is evaluated by".to_owned();
+        return Err(conflict(reason, "rank again with --scores"));
+    }
     let mut options = rank.rank_options(l2)?;
     if options.solver.method == Method::Auto {
         // What the run took, which its plan says.
@@ -84,6 +89,7 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
         material,
         head,
         options,
+        scores,
     })
 }
 

@@ -4,6 +4,7 @@
 //! correlation of ranks does not mind. Each baseline is one file.
 
 mod features;
+mod fixed;
 mod neighbours;
 mod ranked;
 mod representer;
@@ -11,6 +12,7 @@ mod tracin;
 mod trak;
 
 pub use features::FeatureCosine;
+pub use fixed::Fixed;
 pub use neighbours::NearestNeighbours;
 pub use ranked::{Ranked, self_influence};
 pub use representer::RepresenterPoints;
