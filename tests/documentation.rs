@@ -118,6 +118,8 @@ fn the_readme_does_what_it_says() {
     // A page that goes on with the README's model.
     let page = std::fs::read_to_string(root.join("docs/through-blocks.md")).unwrap();
     run_all(&self::commands(&page), folder.path());
+    let page = std::fs::read_to_string(root.join("docs/evaluate.md")).unwrap();
+    run_all(&self::commands(&page), folder.path());
     let demo = folder.path().join("ascribe-demo");
     for stem in ["figure5", "figure6"] {
         for format in ["svg", "png", "csv"] {

@@ -1,7 +1,7 @@
 //! Retrained measurements: a table `[subset, query]`, whoever computed it.
 //!
 //! Two Parquet files make one: `NAME_subsets.parquet` (`subset`, `left_out`: one row for each training image, by id, that a
-//! subset leaves out) and `NAME_measurements.parquet` (`subset`, `query`, `loss` in nats, `correct`, `gradient_norm`, `steps`). The
+//! subset leaves out) and `NAME_measurements.parquet` (`subset`, `query`, `loss` in nats, `correct`, `gradient_norm`, `converged`, `steps`). The
 //! subset −1 leaves nothing out: the model that all others are compared with. Measurements made elsewhere, as by training
 //! a network again with several seeds, need `subset`, `query` and `loss` alone; where a pair occurs more than once, losses are
 //! averaged.

@@ -227,10 +227,9 @@ impl Work<'_> {
             None => retrainer.table(name, kept, |done, all| progress(name, done, all))?,
         };
         retrained.write(&self.folder, name, self.ids(), &metadata)?;
-        self.report(
-            retrained.work.not_converged,
-            retrained.work.largest_gradient,
-        );
+        let short = retrained.refits.iter().filter(|end| !end.converged);
+        let worst = (short.clone()).fold(0.0, |most: f64, end| most.max(end.gradient_norm));
+        self.report(short.count(), worst);
         let comparison = Comparison::of(&self.estimators, &retrained, &self.bootstrap)?;
         let changes = self.folder.join(format!("{name}.parquet"));
         Comparison::write_changes(

@@ -8,6 +8,8 @@ mod fixed;
 mod neighbours;
 mod ranked;
 mod representer;
+#[cfg(test)]
+mod tests;
 mod tracin;
 mod trak;
 
