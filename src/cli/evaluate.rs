@@ -1,8 +1,9 @@
 //! `ascribe evaluate`: a finished run of `ascribe rank` in; how far its scores are true out.
 //!
-//! [`subject`] takes the run up, [`methods`] names the estimators, [`work`] asks the questions and fills the folder, [`summary`]
+//! [`subject`] takes the run up, [`methods`] names the estimators, [`work`] and [`checks`] ask the questions and fill the folder, [`summary`]
 //! prints what came of them.
 
+mod checks;
 mod methods;
 mod subject;
 mod summary;

@@ -68,8 +68,8 @@ impl Agreement {
             Interval::of(mean(&pairs, &whole, what), values)
         };
         Ok(Self {
-            pearson: interval(0, Pairs::pearson).correlation(),
-            spearman: interval(1, Pairs::spearman).correlation(),
+            pearson: interval(0, Pairs::pearson).within(-1.0, 1.0),
+            spearman: interval(1, Pairs::spearman).within(-1.0, 1.0),
             slope: interval(2, Pairs::slope),
             queries,
             retrainings,

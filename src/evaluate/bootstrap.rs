@@ -59,12 +59,12 @@ impl Interval {
         }
     }
 
-    /// The same within −1 and 1.
-    pub(super) fn correlation(self) -> Self {
+    /// The same within what the number can be.
+    pub(super) fn within(self, least: f64, most: f64) -> Self {
         Self {
             value: self.value,
-            low: self.low.max(-1.0),
-            high: self.high.min(1.0),
+            low: self.low.max(least),
+            high: self.high.min(most),
         }
     }
 
@@ -77,7 +77,11 @@ impl Interval {
             sum / f64::from(times.iter().sum::<u32>().max(1))
         };
         let draws = bootstrap.draws(values.len(), 0, |draw| mean(&draw.rows));
-        Self::of(mean(&vec![1; values.len()]), draws)
+        let (least, most) = (values.iter())
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
+                (low.min(value), high.max(value))
+            });
+        Self::of(mean(&vec![1; values.len()]), draws).within(least, most)
     }
 }
 

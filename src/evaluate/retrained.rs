@@ -9,8 +9,9 @@
 //! While the refits run, each finished block is a hidden file of its own, whole or absent: a killed evaluation goes on after
 //! the last of them, to the same bytes.
 
+use super::full_fit::FullFit;
 use super::heads::Kept;
-use super::refit::{FullFit, Refit, Refitting, Work};
+use super::refit::{Refit, Refitting, Work};
 use crate::artefact::{digest_bytes, read_json, write_json};
 use crate::derivative::head::HeadInputs;
 use crate::{Error, Result};
