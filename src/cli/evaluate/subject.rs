@@ -2,7 +2,7 @@
 
 use super::Evaluate;
 use crate::artefact::{Input, RunFolder};
-use crate::cli::rank::{Recorded, Side, reopen};
+use crate::cli::rank::{Recorded, Side, reopen_any};
 use crate::derivative::head::SoftmaxHead;
 use crate::evaluate::Retrained;
 use crate::influence::{Correction, Normalise, RankOptions, evenly_spaced};
@@ -31,12 +31,12 @@ pub(super) struct Subject {
 /// Takes up the run, whose data must be as they were.
 pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
     let record = RunFolder::read(&evaluate.run)?;
+    let (recorded, scores) = reopen_any(&record)?;
     let Recorded {
         material,
         head,
         mut options,
-        scores,
-    } = reopen(&record)?;
+    } = recorded;
     let l2 = evaluate.l2.unwrap_or(options.l2);
     if !(l2.is_finite() && l2 > 0.0) {
         let reason = format!(
@@ -106,6 +106,13 @@ fn part(side: &Side, positions: &[usize]) -> Result<Side> {
 }
 
 fn read_scores(path: &Path, positions: &[usize]) -> Result<Array2<f64>> {
+    if !path.exists() {
+        return Err(Error::Conflict {
+            path: path.to_path_buf(),
+            reason: "is not there, and a run through residual blocks is evaluated by it".into(),
+            remedy: "rank again with --scores".into(),
+        });
+    }
     let scores: Array2<f32> = ndarray_npy::read_npy(path)
         .map_err(|reason| Error::io(path, "read")(std::io::Error::other(reason)))?;
     if let Some(at) = positions.iter().find(|&&at| at >= scores.nrows()) {

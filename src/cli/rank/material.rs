@@ -92,7 +92,7 @@ impl Material {
     }
 
     /// Digests of the inputs by role.
-    pub(super) fn digests(&self) -> BTreeMap<String, String> {
+    pub(in crate::cli) fn digests(&self) -> BTreeMap<String, String> {
         self.inputs
             .iter()
             .map(|input| (input.role.clone(), input.digest.clone()))

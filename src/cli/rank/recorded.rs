@@ -37,20 +37,29 @@ pub(in crate::cli) struct Recorded {
     pub(in crate::cli) material: Material,
     pub(in crate::cli) head: SoftmaxHead,
     pub(in crate::cli) options: RankOptions,
-    /// Where its scores lie, for a run through residual blocks: they cannot be computed from features.
-    pub(in crate::cli) scores: Option<PathBuf>,
 }
 
-/// Opens the data of the run `record`, which must be as they were.
+/// Opens the data of the run `record`, of the head alone, which must be as they were.
 pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
-    let conflict = |reason: String, remedy: &str| Error::Conflict {
-        path: record.folder.clone(),
-        reason,
-        remedy: remedy.into(),
-    };
+    match reopen_any(record)? {
+        (recorded, None) => Ok(recorded),
+        (_, Some(_)) => Err(Error::Unsupported {
+            what: "fitting residual blocks again".into(),
+            instead: "give a run of the head alone (--blocks 0)".into(),
+        }),
+    }
+}
+
+/// The same, also for a run through residual blocks, whose scores cannot be computed from features: where they lie comes
+/// back too.
+pub(in crate::cli) fn reopen_any(record: &RunRecord) -> Result<(Recorded, Option<PathBuf>)> {
     if record.command != "rank" {
         let reason = format!("holds a run of ascribe {}", record.command);
-        return Err(conflict(reason, "give a folder left by ascribe rank"));
+        return Err(Error::Conflict {
+            path: record.folder.clone(),
+            reason,
+            remedy: "give a folder left by ascribe rank".into(),
+        });
     }
     let rank = parsed(record)?;
     let double = matches!(rank.precision, super::Precision::F64);
@@ -76,21 +85,17 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
         Blocks::Last(0) => None,
         _ => Some(record.folder.join("scores.npy")),
     };
-    if scores.as_ref().is_some_and(|path| !path.exists()) {
-        let reason = "holds no scores.npy, which a run through blocks is evaluated by".to_owned();
-        return Err(conflict(reason, "rank again with --scores"));
-    }
     let mut options = rank.rank_options(l2)?;
     if options.solver.method == Method::Auto {
         // What the run took, which its plan says.
         options.solver.method = planned(record).unwrap_or(Method::Direct);
     }
-    Ok(Recorded {
+    let recorded = Recorded {
         material,
         head,
         options,
-        scores,
-    })
+    };
+    Ok((recorded, scores))
 }
 
 /// The options of `run.json` as words, read again.
