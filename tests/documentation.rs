@@ -115,9 +115,16 @@ fn the_readme_does_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
     write_features(folder.path());
     run_all(&commands, folder.path());
-    // A page that goes on with the README's model.
-    let page = std::fs::read_to_string(root.join("docs/through-blocks.md")).unwrap();
-    run_all(&self::commands(&page), folder.path());
+    // Pages that go on with the README's model; a decision as the audit's page exports it.
+    std::fs::write(
+        folder.path().join("decisions.csv"),
+        "train,decision,label\n0,exclude,\n1,relabel,0\n",
+    )
+    .unwrap();
+    for page in ["through-blocks", "evaluate", "audit"] {
+        let page = std::fs::read_to_string(root.join(format!("docs/{page}.md"))).unwrap();
+        run_all(&self::commands(&page), folder.path());
+    }
     let demo = folder.path().join("ascribe-demo");
     for stem in ["figure5", "figure6"] {
         for format in ["svg", "png", "csv"] {

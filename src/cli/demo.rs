@@ -74,7 +74,15 @@ impl Demo {
                 "--out",
                 &model,
             ])?;
-            type_and_run(&["rank", "--model", &model, "--bottom", "20", "--out", &self.path(name)])?;
+            type_and_run(&[
+                "rank",
+                "--model",
+                &model,
+                "--bottom",
+                "20",
+                "--out",
+                &self.path(name),
+            ])?;
             rows.push(self.row(name)?);
         }
         for number in ["5", "6"] {

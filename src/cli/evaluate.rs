@@ -1,15 +1,16 @@
 //! `ascribe evaluate`: a finished run of `ascribe rank` in; how far its scores are true out.
 //!
-//! [`subject`] takes the run up, [`methods`] names the estimators, [`work`] asks the questions and fills the folder, [`summary`]
+//! [`subject`] takes the run up, [`methods`] names the estimators, [`work`] and [`checks`] ask the questions and fill the folder, [`summary`]
 //! prints what came of them.
 
+mod checks;
 mod methods;
 mod subject;
 mod summary;
 mod work;
 
 use crate::artefact::{Input, Options, RunFolder, digest_file};
-use crate::evaluate::Choose;
+use crate::evaluate::{Choose, flipped, random_subsets};
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
 use methods::Name;
@@ -141,6 +142,7 @@ impl Evaluate {
             (self.leave_one_out, self.lds) = (Some(100), Some(50));
         }
         let subject = subject::open(&self)?;
+        self.check_against(&subject)?;
         let run_file = self.run.join("run.json");
         let mut inputs = vec![Input {
             role: "run".into(),
@@ -189,6 +191,28 @@ impl Evaluate {
         if !(self.gradient_norm.is_finite() && self.gradient_norm > 0.0) {
             let reason = format!("{} is not a number above 0", self.gradient_norm);
             return Err(Error::config("gradient-norm", reason));
+        }
+        Ok(())
+    }
+
+    /// Refuses, before anything is written, what this run cannot be asked.
+    fn check_against(&self, subject: &subject::Subject) -> Result<()> {
+        let count = subject.train.ids.len();
+        if let Some(number) = self
+            .leave_one_out
+            .filter(|&number| number > count && self.choose != Choose::All)
+        {
+            let reason = format!("{number} is more than the {count} training images there are");
+            return Err(Error::config("leave-one-out", reason));
+        }
+        if self.lds.is_some() {
+            random_subsets(count, 0, self.share, self.seed)?;
+        }
+        if let Some(share) = self.mislabels {
+            flipped(&subject.train.labels, subject.class_count, share, self.seed)?;
+        }
+        for name in &self.compare {
+            name.estimator(&subject.options, &self.checkpoints, self.certify, self.seed)?;
         }
         Ok(())
     }

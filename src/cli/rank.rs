@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub(super) use material::{Material, Side};
-pub(super) use recorded::{Recorded, reopen};
+pub(super) use recorded::{Recorded, reopen, reopen_any};
 
 const EXAMPLE: &str = "\
 Examples:

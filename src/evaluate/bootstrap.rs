@@ -19,9 +19,9 @@ pub struct Bootstrap {
 pub struct Interval {
     /// The number itself.
     pub value: f64,
-    /// The 2.5 percentile of the draws.
+    /// The 2.5 percentile of the draws, moved by their bias.
     pub low: f64,
-    /// Their 97.5 percentile.
+    /// Their 97.5 percentile, likewise.
     pub high: f64,
 }
 
@@ -42,17 +42,29 @@ impl Draw {
 }
 
 impl Interval {
-    /// From the draws, in any order.
+    /// From the draws, in any order: their percentiles, moved by the draws' bias. Drawing a pair twice makes ties, which lower a
+    /// rank correlation a little in every draw and say nothing about the number itself.
     pub(super) fn of(value: f64, mut draws: Vec<f64>) -> Self {
         draws.sort_by(f64::total_cmp);
+        let mean = draws.iter().sum::<f64>() / draws.len().max(1) as f64;
+        let bias = if draws.is_empty() { 0.0 } else { value - mean };
         let at = |share: f64| {
             let place = share * draws.len().saturating_sub(1) as f64;
-            draws.get(place.round() as usize).copied().unwrap_or(value)
+            (draws.get(place.round() as usize)).map_or(value, |draw| draw + bias)
         };
         Self {
             value,
             low: at(0.025),
             high: at(0.975),
+        }
+    }
+
+    /// The same within what the number can be.
+    pub(super) fn within(self, least: f64, most: f64) -> Self {
+        Self {
+            value: self.value,
+            low: self.low.max(least),
+            high: self.high.min(most),
         }
     }
 
@@ -65,7 +77,11 @@ impl Interval {
             sum / f64::from(times.iter().sum::<u32>().max(1))
         };
         let draws = bootstrap.draws(values.len(), 0, |draw| mean(&draw.rows));
-        Self::of(mean(&vec![1; values.len()]), draws)
+        let (least, most) = (values.iter())
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
+                (low.min(value), high.max(value))
+            });
+        Self::of(mean(&vec![1; values.len()]), draws).within(least, most)
     }
 }
 

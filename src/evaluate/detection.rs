@@ -38,8 +38,9 @@ impl Detection {
         };
         let draws = bootstrap.draws(suspicion.len(), 0, |draw| all(&draw.rows));
         let values = all(&vec![1; suspicion.len()]);
-        let interval =
-            |at: usize| Interval::of(values[at], draws.iter().map(|draw| draw[at]).collect());
+        let interval = |at: usize| {
+            Interval::of(values[at], draws.iter().map(|draw| draw[at]).collect()).within(0.0, 1.0)
+        };
         Self {
             ranker: ranker.to_owned(),
             auc: interval(0),

@@ -15,6 +15,7 @@ mod bootstrap;
 mod comparison;
 mod detection;
 mod estimator;
+mod full_fit;
 mod heads;
 mod planted;
 mod quasi_newton;
@@ -31,12 +32,13 @@ pub use bootstrap::{Bootstrap, Interval};
 pub use comparison::{ComparedEstimator, Comparison};
 pub use detection::{BUDGETS, Detection};
 pub use estimator::{
-    Estimate, Estimator, FeatureCosine, Measured, NearestNeighbours, Ranked, RepresenterPoints,
-    Setting, TracIn, Trak, measured, self_influence,
+    Estimate, Estimator, FeatureCosine, Fixed, Measured, NearestNeighbours, Ranked,
+    RepresenterPoints, Setting, TracIn, Trak, measured, self_influence,
 };
+pub use full_fit::FullFit;
 pub use heads::Kept;
 pub use planted::{Planted, copied, flipped, merged_classes, shuffled_labels};
-pub use refit::{FullFit, Refit, RefitOptions, Refitting, Work};
+pub use refit::{Refit, RefitOptions, Refitting, Work};
 pub use removal::{RemovalCurve, RemovalPlan, RemovalPoint, Side, random_scores, usual_counts};
 pub use retrained::{RefitEnd, Retrained, Retrainer};
 pub use retrained_file::Ids;

@@ -8,17 +8,14 @@
 //! Heads of more than [`LARGEST`] parameters have no factor; the curvature's diagonal in its Kronecker axes stands in, and more
 //! steps are needed.
 
+use super::full_fit::FullFit;
 use super::heads::{ClassAxes, Heads, Images, Kept};
 use super::quasi_newton::{Descent, Trial};
 use crate::Result;
 use crate::data::Rows;
-use crate::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
-use crate::operator::{HeadHessian, LinearOperator, Vectors};
-use crate::solve::{Direct, Ekfac, Inverse, LARGEST, Newton, Solver};
-use candle_core::{DType, Device, Tensor};
-
-/// Numbers that the memories of the refits of one block may take: 256 MiB.
-const BLOCK_ELEMENTS: usize = 1 << 25;
+use crate::operator::Vectors;
+use crate::solve::{Inverse, LARGEST};
+use candle_core::{Device, Tensor};
 
 /// How far refits go.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,31 +24,34 @@ pub struct RefitOptions {
     pub gradient_norm: f64,
     /// Most steps.
     pub steps: usize,
+    /// The largest number of parameters whose curvature is factorised.
+    pub factorised: usize,
 }
 
 impl Default for RefitOptions {
     fn default() -> Self {
         Self {
             gradient_norm: 1e-10,
-            steps: 200,
+            steps: 400,
+            factorised: LARGEST,
         }
     }
 }
 
 /// A head fitted to all training images, ready to be fitted to some of them.
 pub struct Refitting<'a> {
-    fit: &'a FullFit,
-    queries: QueryRows,
-    inverse: Box<dyn Inverse + 'a>,
+    pub(super) fit: &'a FullFit,
+    pub(super) queries: QueryRows,
+    pub(super) inverse: Box<dyn Inverse + 'a>,
     /// The head of all images, in the axes.
-    start: Vec<f64>,
+    pub(super) start: Vec<f64>,
     /// Operations of the matrix and its factor.
     pub factor: f64,
 }
 
-struct QueryRows {
-    rows: Rows,
-    labels: Vec<usize>,
+pub(super) struct QueryRows {
+    pub(super) rows: Rows,
+    pub(super) labels: Vec<usize>,
 }
 
 /// How a refit ended, and what it says of the queries.
@@ -103,135 +103,6 @@ impl Work {
             floor: self.floor + other.floor,
         }
     }
-}
-
-/// The head of all training images and what their curvature was factorised for.
-pub struct FullFit {
-    /// The minimiser.
-    pub head: SoftmaxHead,
-    /// ‖∇F‖ there.
-    pub gradient_norm: f64,
-    coordinates: HeadCoordinates,
-    rows: Rows,
-    hessian: HeadHessian,
-    training: HeadInputs,
-    tolerance: f64,
-    l2: f64,
-    options: RefitOptions,
-}
-
-impl FullFit {
-    /// Fits the head to all of `training` (f64), from `start`.
-    ///
-    /// # Errors
-    /// l2 ≤ 0, inputs that do not fit, or no convergence.
-    pub fn new(
-        training: &HeadInputs,
-        start: SoftmaxHead,
-        l2: f64,
-        options: RefitOptions,
-    ) -> Result<Self> {
-        let newton = Newton {
-            gradient_norm: options.gradient_norm,
-            ..Newton::new(l2)
-        };
-        let fit = newton.fit(training, start.to_dtype(DType::F64)?)?;
-        let outputs = fit.head.outputs(training)?;
-        let coordinates = HeadCoordinates::of(training, &outputs)?;
-        let rows = coordinates.inputs(training)?;
-        let hessian = HeadHessian::in_coordinates(&coordinates, &rows, &outputs, l2)?;
-        let zero = SoftmaxHead::zeros(
-            fit.head.class_count(),
-            fit.head.feature_count(),
-            DType::F64,
-            &Device::Cpu,
-        )?;
-        let at_zero = zero.objective(training, l2)?.1.sqr()?.sum_all()?;
-        let at_zero = at_zero.to_scalar::<f64>()?.sqrt();
-        Ok(Self {
-            head: fit.head,
-            gradient_norm: fit.gradient_norm,
-            tolerance: options.gradient_norm * at_zero.max(1.0),
-            training: training.clone(),
-            coordinates,
-            rows,
-            hessian,
-            l2,
-            options,
-        })
-    }
-
-    /// How many refits go in one block: decided by sizes alone, so that numbers do not depend on the machine.
-    pub fn block(&self) -> usize {
-        (BLOCK_ELEMENTS / (32 * self.hessian.size())).clamp(8, 64)
-    }
-
-    /// What the head itself says of `queries`.
-    ///
-    /// # Errors
-    /// Queries that do not fit.
-    pub fn measured(&self, queries: &HeadInputs) -> Result<Refit> {
-        let (rows, labels) = (self.coordinates.inputs(queries)?, queries.labels());
-        let images = Images {
-            rows: &rows,
-            labels,
-        };
-        let start = in_axes(&self.head, &self.coordinates)?;
-        let (losses, predictions) = images.outputs(&start, &ClassAxes::of(&self.coordinates)?)?;
-        Ok(Refit {
-            losses,
-            hits: hits(&predictions, labels),
-            predictions,
-            gradient_norm: self.gradient_norm,
-            converged: true,
-            steps: 0,
-        })
-    }
-
-    /// Factorises the curvature; refits then say what they do to `queries`.
-    ///
-    /// # Errors
-    /// Queries that do not fit, or a curvature without a factor.
-    pub fn refitting(&self, queries: &HeadInputs) -> Result<Refitting<'_>> {
-        let size = self.hessian.size();
-        let (inverse, factor) = if size <= LARGEST {
-            let (n, p) = (self.training.count() as f64, size as f64);
-            let (e, w) = (self.rows.columns() as f64, p / self.rows.columns() as f64);
-            let operations = w * (w + 1.0) / 2.0 * e * e * n + p.powi(3) / 3.0;
-            (Direct.prepare(&self.hessian)?, operations)
-        } else {
-            (Ekfac.prepare(&self.hessian)?, 0.0)
-        };
-        // The head's own outputs check that queries and head fit.
-        self.head.outputs(queries)?;
-        Ok(Refitting {
-            queries: QueryRows {
-                rows: self.coordinates.inputs(queries)?,
-                labels: queries.labels().to_vec(),
-            },
-            start: in_axes(&self.head, &self.coordinates)?,
-            fit: self,
-            inverse,
-            factor,
-        })
-    }
-}
-
-fn hits(predictions: &[usize], labels: &[usize]) -> Vec<bool> {
-    let pairs = predictions.iter().zip(labels);
-    pairs
-        .map(|(prediction, label)| prediction == label)
-        .collect()
-}
-
-/// φ = Uᵀ θ Q, `[w, d + 1]`.
-fn in_axes(head: &SoftmaxHead, coordinates: &HeadCoordinates) -> Result<Vec<f64>> {
-    let parameters = head.parameters().to_dtype(DType::F64)?;
-    let rows = coordinates.classes().t()?.matmul(&parameters)?;
-    Ok(rows
-        .matmul(coordinates.features())?
-        .flatten_all()?
-        .to_vec1()?)
 }
 
 impl Refitting<'_> {
@@ -349,6 +220,13 @@ impl Refitting<'_> {
             floor: (4.0 * n * p + triangular) * refits.len() as f64,
         }
     }
+}
+
+pub(super) fn hits(predictions: &[usize], labels: &[usize]) -> Vec<bool> {
+    let pairs = predictions.iter().zip(labels);
+    pairs
+        .map(|(prediction, label)| prediction == label)
+        .collect()
 }
 
 impl QueryRows {

@@ -1,7 +1,7 @@
 //! Retrained measurements: a table `[subset, query]`, whoever computed it.
 //!
 //! Two Parquet files make one: `NAME_subsets.parquet` (`subset`, `left_out`: one row for each training image, by id, that a
-//! subset leaves out) and `NAME_measurements.parquet` (`subset`, `query`, `loss` in nats, `correct`, `gradient_norm`, `steps`). The
+//! subset leaves out) and `NAME_measurements.parquet` (`subset`, `query`, `loss` in nats, `correct`, `gradient_norm`, `converged`, `steps`). The
 //! subset −1 leaves nothing out: the model that all others are compared with. Measurements made elsewhere, as by training
 //! a network again with several seeds, need `subset`, `query` and `loss` alone; where a pair occurs more than once, losses are
 //! averaged.
@@ -9,8 +9,9 @@
 //! While the refits run, each finished block is a hidden file of its own, whole or absent: a killed evaluation goes on after
 //! the last of them, to the same bytes.
 
+use super::full_fit::FullFit;
 use super::heads::Kept;
-use super::refit::{FullFit, Refit, Refitting, Work};
+use super::refit::{Refit, Refitting, Work};
 use crate::artefact::{digest_bytes, read_json, write_json};
 use crate::derivative::head::HeadInputs;
 use crate::{Error, Result};

@@ -71,6 +71,10 @@ impl Retrained {
                 "gradient_norm",
                 rows().map(|(row, _)| Some(end(row)?.gradient_norm)),
             )
+            .flags(
+                "converged",
+                rows().map(|(row, _)| Some(end(row)?.converged)),
+            )
             .optional_numbers("steps", rows().map(|(row, _)| Some(end(row)?.steps as f64)));
         table::write(&measurements, metadata, columns)
     }
@@ -159,14 +163,18 @@ fn read_subsets(
 fn ends(table: &table::Table, subsets: &[i64], count: usize) -> Result<Vec<RefitEnd>> {
     let norms = table.optional_numbers("gradient_norm")?;
     let steps = table.optional_numbers("steps")?;
+    let converged = table.optional_flags("converged")?;
     let mut ends: Vec<Option<RefitEnd>> = vec![None; count];
-    for ((&subset, &norm), &steps) in subsets.iter().zip(&norms).zip(&steps) {
-        if let (Ok(subset), Some(gradient_norm), Some(steps)) =
-            (usize::try_from(subset), norm, steps)
-        {
+    for (row, &subset) in subsets.iter().enumerate() {
+        if let (Ok(subset), Some(gradient_norm), Some(steps), Some(converged)) = (
+            usize::try_from(subset),
+            norms[row],
+            steps[row],
+            converged[row],
+        ) {
             ends[subset] = Some(RefitEnd {
                 gradient_norm,
-                converged: true,
+                converged,
                 steps: steps as usize,
             });
         }

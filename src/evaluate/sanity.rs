@@ -62,6 +62,8 @@ pub struct OwnClass {
     pub first: Interval,
     /// Share of the ten most helpful that are.
     pub first_ten: Interval,
+    /// Share of queries whose hundredth most helpful image is; nothing with fewer images.
+    pub hundredth: Option<Interval>,
     /// Queries.
     pub queries: usize,
 }
@@ -79,16 +81,20 @@ impl OwnClass {
                 let mut order: Vec<usize> = (0..row.len()).collect();
                 order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
                 let own = |&at: &usize| f64::from(u8::from(train[at] == *class));
-                order.iter().take(10).map(own).collect()
+                order.iter().take(100).map(own).collect()
             })
             .collect();
         let first: Vec<f64> = matches.iter().map(|found| found[0]).collect();
         let ten: Vec<f64> = (matches.iter())
-            .map(|found| found.iter().sum::<f64>() / found.len() as f64)
+            .map(|found| found.iter().take(10).sum::<f64>() / found.len().min(10) as f64)
+            .collect();
+        let hundredth: Option<Vec<f64>> = (matches.iter())
+            .map(|found| found.get(99).copied())
             .collect();
         Self {
             first: Interval::of_mean(&first, bootstrap),
             first_ten: Interval::of_mean(&ten, bootstrap),
+            hundredth: hundredth.map(|values| Interval::of_mean(&values, bootstrap)),
             queries: queries.len(),
         }
     }
@@ -108,7 +114,8 @@ mod tests {
         assert_eq!(copies.reciprocal_rank.value, 0.75);
         let own = OwnClass::of(&scores, &[1, 0], &[0, 1, 1, 0], &bootstrap);
         assert_eq!((own.first.value, own.first_ten.value), (1.0, 0.5));
-        assert_eq!(same_ranking(&scores, &scores, &bootstrap).value, 1.0);
-        assert_eq!(same_ranking(&scores, &-&scores, &bootstrap).value, -1.0);
+        let same = |other: &Array2<f64>| same_ranking(&scores, other, &bootstrap).value;
+        assert!((same(&scores) - 1.0).abs() < 1e-12);
+        assert!((same(&-&scores) + 1.0).abs() < 1e-12);
     }
 }

@@ -167,6 +167,17 @@ impl Table {
         }
     }
 
+    /// All nothing where there is no such column.
+    pub(super) fn optional_flags(&self, name: &str) -> Result<Vec<Option<bool>>> {
+        let Some(column) = self.batch.column_by_name(name) else {
+            return Ok(vec![None; self.batch.num_rows()]);
+        };
+        match column.as_boolean_opt() {
+            Some(values) => Ok(values.iter().collect()),
+            None => Err(self.wrong(name, "a column of booleans", column)),
+        }
+    }
+
     fn column(&self, name: &str, expected: &str) -> Result<&ArrayRef> {
         let absent = || {
             damaged(

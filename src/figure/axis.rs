@@ -30,10 +30,13 @@ impl Axis {
 
     /// Numbers from `low` to `high` with a little room, about five ticks at round numbers.
     pub(super) fn numbers(low: f64, high: f64) -> Self {
-        let span = match high - low {
-            span if span > 0.0 => span,
-            _ => high.abs().max(1e-300),
+        // Around a single number as much room as it is large.
+        let (low, high) = match high - low {
+            span if span > 0.0 => (low, high),
+            _ if low == 0.0 => (-0.5, 0.5),
+            _ => (low - 0.5 * low.abs(), low + 0.5 * low.abs()),
         };
+        let span = high - low;
         let range = low - 0.04 * span..high + 0.04 * span;
         let coarse = 10f64.powf((span / 5.0).log10().floor());
         let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * coarse);

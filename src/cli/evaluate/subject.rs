@@ -2,11 +2,14 @@
 
 use super::Evaluate;
 use crate::artefact::{Input, RunFolder};
-use crate::cli::rank::{Recorded, Side, reopen};
+use crate::cli::rank::{Recorded, Side, reopen_any};
 use crate::derivative::head::SoftmaxHead;
+use crate::evaluate::Retrained;
 use crate::influence::{Correction, Normalise, RankOptions, evenly_spaced};
 use crate::{Error, Result};
+use ndarray::{Array2, Axis};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A run to be evaluated.
 pub(super) struct Subject {
@@ -19,6 +22,8 @@ pub(super) struct Subject {
     pub(super) class_count: usize,
     pub(super) classes: Option<Vec<String>>,
     pub(super) inputs: Vec<Input>,
+    /// Of a run through residual blocks, which cannot be fitted again here: its scores, `[query, train]`.
+    pub(super) through_blocks: Option<Array2<f64>>,
     /// What the run's own ranks are proven to be, where that was asked for.
     pub(super) certified: Option<f64>,
 }
@@ -26,11 +31,12 @@ pub(super) struct Subject {
 /// Takes up the run, whose data must be as they were.
 pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
     let record = RunFolder::read(&evaluate.run)?;
+    let (recorded, scores) = reopen_any(&record)?;
     let Recorded {
         material,
         head,
         mut options,
-    } = reopen(&record)?;
+    } = recorded;
     let l2 = evaluate.l2.unwrap_or(options.l2);
     if !(l2.is_finite() && l2 > 0.0) {
         let reason = format!(
@@ -55,8 +61,16 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
         .results
         .get("certified")
         .and_then(|value| value.get("share_of_ranks")?.as_f64());
+    let positions = chosen(&material.test, evaluate)?;
+    let through_blocks = scores
+        .map(|path| read_scores(&path, &positions))
+        .transpose()?;
+    if through_blocks.is_some() {
+        check_through_blocks(evaluate)?;
+    }
     Ok(Subject {
-        queries: chosen(material.test, evaluate)?,
+        queries: part(&material.test, &positions)?,
+        through_blocks,
         train: material.train,
         class_count: material.class_count,
         classes: material.classes,
@@ -68,21 +82,77 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
     })
 }
 
-fn chosen(side: Side, evaluate: &Evaluate) -> Result<Side> {
-    let positions = if evaluate.query.is_empty() {
-        evenly_spaced(side.ids.len(), evaluate.queries)
+/// Positions of the queries that are evaluated.
+fn chosen(side: &Side, evaluate: &Evaluate) -> Result<Vec<usize>> {
+    if evaluate.query.is_empty() {
+        Ok(evenly_spaced(side.ids.len(), evaluate.queries))
     } else {
         let at: BTreeMap<usize, usize> = side.ids.iter().copied().zip(0..).collect();
         let find = |id: &usize| {
             let absent = || Error::config("query", format!("the run has no query {id}"));
             at.get(id).copied().ok_or_else(absent)
         };
-        evaluate.query.iter().map(find).collect::<Result<_>>()?
-    };
+        evaluate.query.iter().map(find).collect()
+    }
+}
+
+fn part(side: &Side, positions: &[usize]) -> Result<Side> {
     let rows: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
     Ok(Side {
         features: side.features.select(&rows)?.into(),
         labels: positions.iter().map(|&at| side.labels[at]).collect(),
         ids: positions.iter().map(|&at| side.ids[at]).collect(),
     })
+}
+
+fn read_scores(path: &Path, positions: &[usize]) -> Result<Array2<f64>> {
+    if !path.exists() {
+        return Err(Error::Conflict {
+            path: path.to_path_buf(),
+            reason: "is not there, and a run through residual blocks is evaluated by it".into(),
+            remedy: "rank again with --scores".into(),
+        });
+    }
+    let scores: Array2<f32> = ndarray_npy::read_npy(path)
+        .map_err(|reason| Error::io(path, "read")(std::io::Error::other(reason)))?;
+    if let Some(at) = positions.iter().find(|&&at| at >= scores.nrows()) {
+        let expected = format!("a row for query {at}");
+        let found = format!("{} rows", scores.nrows());
+        return Err(Error::format(
+            path,
+            "shape",
+            expected,
+            found,
+            "run ascribe rank again",
+        ));
+    }
+    Ok(scores.select(Axis(0), positions).mapv(f64::from))
+}
+
+/// Blocks are retrained elsewhere; what needs retraining or scores anew is refused.
+fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
+    let elsewhere = |name: &str| {
+        let folder = evaluate.retrained.as_deref();
+        folder.is_some_and(|folder| Retrained::exists(folder, name))
+    };
+    let refused = [
+        (
+            evaluate.leave_one_out.is_some() && !elsewhere("leave_one_out"),
+            "leave-one-out",
+        ),
+        (evaluate.lds.is_some() && !elsewhere("lds"), "lds"),
+        (evaluate.removal.is_some(), "removal"),
+        (evaluate.mislabels.is_some(), "mislabels"),
+        (evaluate.duplicates.is_some(), "duplicates"),
+        (evaluate.randomise, "randomise"),
+        (evaluate.classes, "classes"),
+    ];
+    match refused.into_iter().find(|(refused, _)| *refused) {
+        None => Ok(()),
+        Some((_, option)) => Err(Error::config(
+            option,
+            "the run goes through residual blocks, which are not fitted again here; give measurements of leave-one-out or lds with --retrained, \
+             or evaluate a run of the head alone",
+        )),
+    }
 }

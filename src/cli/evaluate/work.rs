@@ -7,21 +7,19 @@ use crate::Result;
 use crate::artefact::RunFolder;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::evaluate::{
-    Bootstrap, Comparison, Copies, Detection, Estimate, Estimator, FullFit, Ids, Kept, Measured,
-    OwnClass, Planted, Ranked, RefitOptions, RemovalPlan, Retrained, Retrainer, Setting, copied,
-    flipped, left_out_alone, measured, merged_classes, random_scores, random_subsets, same_ranking,
-    self_influence, shuffled_labels, usual_counts,
+    Bootstrap, Comparison, Estimator, Fixed, FullFit, Ids, Kept, Measured, OwnClass, Ranked,
+    RefitOptions, Retrained, Retrainer, Setting, left_out_alone, measured, random_subsets,
 };
-use crate::figure::{self, Format, LeaveOneOut, QualityAndCost, RemovalCurves};
+use crate::figure::{self, Format, LeaveOneOut, QualityAndCost};
 use candle_core::DType;
-use ndarray::{Array2, s};
+use ndarray::Array2;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Pictures of every figure.
-const FORMATS: [Format; 2] = [Format::Svg, Format::Png];
+pub(super) const FORMATS: [Format; 2] = [Format::Svg, Format::Png];
 
 /// Asks everything that was asked for, fills the folder, prints a summary; exit code 3 where a refit or solve fell short.
 pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -> Result<ExitCode> {
@@ -76,22 +74,22 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
     Ok(ExitCode::from(if shortfalls > 0 { 3 } else { 0 }))
 }
 
-struct Work<'a> {
-    folder: PathBuf,
-    evaluate: &'a Evaluate,
-    subject: &'a Subject,
+pub(super) struct Work<'a> {
+    pub(super) folder: PathBuf,
+    pub(super) evaluate: &'a Evaluate,
+    pub(super) subject: &'a Subject,
     /// Where scores are computed.
-    head: &'a SoftmaxHead,
-    fit: &'a FullFit,
-    bootstrap: Bootstrap,
+    pub(super) head: &'a SoftmaxHead,
+    pub(super) fit: &'a FullFit,
+    pub(super) bootstrap: Bootstrap,
     /// The run's own first.
-    estimators: Vec<Measured>,
+    pub(super) estimators: Vec<Measured>,
     /// Refits and solves that missed their tolerance.
-    shortfalls: usize,
+    pub(super) shortfalls: usize,
 }
 
 impl Work<'_> {
-    fn setting(&self) -> Setting<'_> {
+    pub(super) fn setting(&self) -> Setting<'_> {
         Setting {
             train: self.subject.train.set(),
             queries: self.subject.queries.set(),
@@ -121,11 +119,18 @@ impl Work<'_> {
     }
 
     /// The run's own estimator and those it is compared with.
-    fn methods(&self) -> Result<Vec<Box<dyn Estimator>>> {
-        let run: Box<dyn Estimator> = Box::new(Ranked {
-            name: "run".into(),
-            options: self.subject.options.clone(),
-        });
+    pub(super) fn methods(&self) -> Result<Vec<Box<dyn Estimator>>> {
+        let name = "run".to_owned();
+        let run: Box<dyn Estimator> = match &self.subject.through_blocks {
+            Some(scores) => Box::new(Fixed {
+                name,
+                scores: scores.clone(),
+            }),
+            None => Box::new(Ranked {
+                name,
+                options: self.subject.options.clone(),
+            }),
+        };
         let Evaluate {
             compare,
             checkpoints,
@@ -153,7 +158,15 @@ impl Work<'_> {
             }
             self.estimators.push(found);
         }
-        Ok(())
+        // Beside the numbers that say whether a ranking is right, the one that does not (figure 6).
+        let (train, queries) = (&self.subject.train.labels, &self.subject.queries.labels);
+        let matches: BTreeMap<&str, OwnClass> = (self.estimators.iter())
+            .map(|found| {
+                let matches = OwnClass::of(&found.estimate.scores, queries, train, &self.bootstrap);
+                (found.name.as_str(), matches)
+            })
+            .collect();
+        run.set_result("class_match", matches)
     }
 
     /// The run's scores, `[query, train]`.
@@ -212,10 +225,9 @@ impl Work<'_> {
             None => retrainer.table(name, kept, |done, all| progress(name, done, all))?,
         };
         retrained.write(&self.folder, name, self.ids(), &metadata)?;
-        self.report(
-            retrained.work.not_converged,
-            retrained.work.largest_gradient,
-        );
+        let short = retrained.refits.iter().filter(|end| !end.converged);
+        let worst = (short.clone()).fold(0.0, |most: f64, end| most.max(end.gradient_norm));
+        self.report(short.count(), worst);
         let comparison = Comparison::of(&self.estimators, &retrained, &self.bootstrap)?;
         let changes = self.folder.join(format!("{name}.parquet"));
         Comparison::write_changes(
@@ -245,7 +257,7 @@ impl Work<'_> {
         Ok(comparison)
     }
 
-    fn report(&mut self, not_converged: usize, largest: f64) {
+    pub(super) fn report(&mut self, not_converged: usize, largest: f64) {
         if not_converged > 0 {
             eprintln!(
                 "ascribe: {not_converged} refits missed the gradient norm asked for, the worst at {largest:.1e}; raise --gradient-norm or --l2"
@@ -253,179 +265,9 @@ impl Work<'_> {
             self.shortfalls += not_converged;
         }
     }
-
-    fn removal(&mut self, run: &mut RunFolder) -> Result<()> {
-        let Some(number) = self.evaluate.removal else {
-            return Ok(());
-        };
-        run.stage("removal")?;
-        let number = number.min(self.subject.queries.ids.len());
-        let rows: Vec<u32> = (0..number as u32).collect();
-        let features = self.subject.queries.features.select(&rows)?;
-        let queries = HeadInputs::new(
-            &features,
-            &self.subject.queries.labels[..number],
-            DType::F64,
-        )?;
-        let count = self.subject.train.ids.len();
-        let random = random_scores(number, count, self.evaluate.seed);
-        let similar = crate::evaluate::FeatureCosine.estimate(&self.setting())?;
-        let part = |scores: &Array2<f64>| scores.slice(s![..number, ..]).to_owned();
-        let mut scores: Vec<(String, Array2<f64>)> = (self.estimators.iter())
-            .map(|found| (found.name.clone(), part(&found.estimate.scores)))
-            .collect();
-        if scores.iter().all(|(name, _)| name != "feature-cosine") {
-            scores.push(("feature-cosine".into(), part(&similar.scores)));
-        }
-        scores.push(("random".into(), random));
-        let plan = RemovalPlan {
-            methods: scores
-                .iter()
-                .map(|(name, scores)| (name.as_str(), scores))
-                .collect(),
-            counts: usual_counts(count),
-        };
-        let retrainer = Retrainer::new(self.fit, &queries, &self.folder);
-        let (refits, work) = retrainer.retrain("removal", &plan.kept(), |done, all| {
-            progress("removal", done, all)
-        })?;
-        let curves = plan.curves(&refits, &retrainer.before()?, &self.bootstrap);
-        self.report(work.not_converged, work.largest_gradient);
-        run.set_result("removal", &curves)?;
-        run.set_result("removal_work", work)?;
-        figure::write(&RemovalCurves { curves }, &self.folder, "removal", &FORMATS)?;
-        retrainer.forget("removal")
-    }
-
-    fn mislabels(&mut self, run: &mut RunFolder) -> Result<()> {
-        let Some(share) = self.evaluate.mislabels else {
-            return Ok(());
-        };
-        run.stage("mislabels")?;
-        let classes = self.subject.class_count;
-        let (labels, flips) = flipped(
-            &self.subject.train.labels,
-            classes,
-            share,
-            self.evaluate.seed,
-        )?;
-        let query_labels = self.subject.queries.labels.clone();
-        let planted = Planted::relabelled(&self.setting(), labels, query_labels, classes)?;
-        let setting = planted.setting(&self.folder);
-        let inputs = HeadInputs::new(setting.train.features, planted.labels(), DType::F64)?;
-        let outputs = planted.head().outputs(&inputs)?;
-        let lengths = inputs.rows().all()?.sqr()?.sum(1)?;
-        let norms = (outputs.residuals.sqr()?.sum(1)? * lengths)?
-            .sqrt()?
-            .to_vec1::<f64>()?;
-        let of = |ranker: &str, suspicion: &[f64]| {
-            Detection::of(ranker, suspicion, &flips, &self.bootstrap)
-        };
-        let mut found = vec![of("loss", &outputs.losses), of("gradient norm", &norms)];
-        let own = self_influence(&setting, &self.subject.options)?;
-        found.push(of("self-influence: run", &own));
-        for name in &self.evaluate.compare {
-            if let Some(options) = name.options(&self.subject.options, None) {
-                let own = self_influence(&setting, &options)?;
-                found.push(of(&format!("self-influence: {}", name.name()), &own));
-            }
-        }
-        run.set_result("mislabels", found)
-    }
-
-    /// Every method on a setting of its own.
-    fn on(&self, setting: &Setting) -> Result<Vec<(String, Estimate)>> {
-        let methods = self.methods()?;
-        let run =
-            |method: &Box<dyn Estimator>| Ok((method.name().to_owned(), method.estimate(setting)?));
-        methods.iter().map(run).collect()
-    }
-
-    fn duplicates(&mut self, run: &mut RunFolder) -> Result<()> {
-        let Some(number) = self.evaluate.duplicates else {
-            return Ok(());
-        };
-        run.stage("duplicates")?;
-        let chosen = copied(self.subject.queries.ids.len(), number, self.evaluate.seed);
-        let planted = Planted::with_copies(&self.setting(), &chosen)?;
-        let originals = self.subject.train.ids.len();
-        let found: BTreeMap<String, Copies> =
-            (self.on(&planted.setting(&self.folder))?.into_iter())
-                .map(|(name, estimate)| {
-                    (
-                        name,
-                        Copies::of(&estimate.scores, originals, &self.bootstrap),
-                    )
-                })
-                .collect();
-        run.set_result("duplicates", found)
-    }
-
-    fn randomise(&mut self, run: &mut RunFolder) -> Result<()> {
-        if !self.evaluate.randomise {
-            return Ok(());
-        }
-        run.stage("randomise")?;
-        let (labels, seed) = (&self.subject.train.labels, self.evaluate.seed);
-        let labels = shuffled_labels(labels, seed);
-        let query_labels = self.subject.queries.labels.clone();
-        let classes = self.subject.class_count;
-        let checks = [
-            (
-                "shuffled labels",
-                Planted::relabelled(&self.setting(), labels, query_labels, classes)?,
-            ),
-            (
-                "random head",
-                Planted::at_random_head(&self.setting(), seed)?,
-            ),
-        ];
-        let mut found = BTreeMap::new();
-        for (check, planted) in &checks {
-            let others = self.on(&planted.setting(&self.folder))?;
-            let pairs = self.estimators.iter().zip(others);
-            let same: BTreeMap<String, _> = pairs
-                .map(|(own, (name, other))| {
-                    (
-                        name,
-                        same_ranking(&own.estimate.scores, &other.scores, &self.bootstrap),
-                    )
-                })
-                .collect();
-            found.insert(*check, same);
-        }
-        run.set_result("randomise", found)
-    }
-
-    fn classes(&mut self, run: &mut RunFolder) -> Result<()> {
-        if !self.evaluate.classes {
-            return Ok(());
-        }
-        run.stage("classes")?;
-        let groups = merged_classes(self.subject.class_count, self.evaluate.seed);
-        let merge = |labels: &[usize]| {
-            labels
-                .iter()
-                .map(|&label| groups[label])
-                .collect::<Vec<_>>()
-        };
-        let (train, queries) = (&self.subject.train.labels, &self.subject.queries.labels);
-        let count = groups.iter().max().map_or(2, |most| most + 1);
-        let planted = Planted::relabelled(&self.setting(), merge(train), merge(queries), count)?;
-        let found: BTreeMap<String, OwnClass> =
-            (self.on(&planted.setting(&self.folder))?.into_iter())
-                .map(|(name, estimate)| {
-                    (
-                        name,
-                        OwnClass::of(&estimate.scores, queries, train, &self.bootstrap),
-                    )
-                })
-                .collect();
-        run.set_result("classes", json!({ "groups": groups, "own_class": found }))
-    }
 }
 
-/// A line for each quarter of the work.
-fn progress(name: &str, done: usize, all: usize) {
+/// A line for each block of refits.
+pub(super) fn progress(name: &str, done: usize, all: usize) {
     eprintln!("{name}: {done} of {all} refits");
 }

@@ -11,6 +11,7 @@ use crate::solve::Method;
 use crate::{Error, Result};
 use clap::Parser;
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// Options that say where and how results are kept, not what they are.
 const LEFT_ASIDE: [&str; 9] = [
@@ -38,24 +39,29 @@ pub(in crate::cli) struct Recorded {
     pub(in crate::cli) options: RankOptions,
 }
 
-/// Opens the data of the run `record`, which must be as they were.
+/// Opens the data of the run `record`, of the head alone, which must be as they were.
 pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
-    let conflict = |reason: String, remedy: &str| Error::Conflict {
-        path: record.folder.clone(),
-        reason,
-        remedy: remedy.into(),
-    };
+    match reopen_any(record)? {
+        (recorded, None) => Ok(recorded),
+        (_, Some(_)) => Err(Error::Unsupported {
+            what: "fitting residual blocks again".into(),
+            instead: "give a run of the head alone (--blocks 0)".into(),
+        }),
+    }
+}
+
+/// The same, also for a run through residual blocks, whose scores cannot be computed from features: where they lie comes
+/// back too.
+pub(in crate::cli) fn reopen_any(record: &RunRecord) -> Result<(Recorded, Option<PathBuf>)> {
     if record.command != "rank" {
         let reason = format!("holds a run of ascribe {}", record.command);
-        return Err(conflict(reason, "give a folder left by ascribe rank"));
-    }
-    let rank = parsed(record)?;
-    if rank.blocks != Blocks::Last(0) {
-        return Err(Error::Unsupported {
-            what: "fitting residual blocks again".into(),
-            instead: "evaluate a run of the head alone (--blocks 0)".into(),
+        return Err(Error::Conflict {
+            path: record.folder.clone(),
+            reason,
+            remedy: "give a folder left by ascribe rank".into(),
         });
     }
+    let rank = parsed(record)?;
     let double = matches!(rank.precision, super::Precision::F64);
     let (material, l2) = rank.open(resident_limit(None, double))?;
     for input in &material.inputs {
@@ -75,16 +81,21 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
             SoftmaxHead::new(&file.weight, &file.bias)?
         }
     };
+    let scores = match rank.blocks {
+        Blocks::Last(0) => None,
+        _ => Some(record.folder.join("scores.npy")),
+    };
     let mut options = rank.rank_options(l2)?;
     if options.solver.method == Method::Auto {
         // What the run took, which its plan says.
         options.solver.method = planned(record).unwrap_or(Method::Direct);
     }
-    Ok(Recorded {
+    let recorded = Recorded {
         material,
         head,
         options,
-    })
+    };
+    Ok((recorded, scores))
 }
 
 /// The options of `run.json` as words, read again.

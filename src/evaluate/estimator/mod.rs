@@ -4,13 +4,17 @@
 //! correlation of ranks does not mind. Each baseline is one file.
 
 mod features;
+mod fixed;
 mod neighbours;
 mod ranked;
 mod representer;
+#[cfg(test)]
+mod tests;
 mod tracin;
 mod trak;
 
 pub use features::FeatureCosine;
+pub use fixed::Fixed;
 pub use neighbours::NearestNeighbours;
 pub use ranked::{Ranked, self_influence};
 pub use representer::RepresenterPoints;

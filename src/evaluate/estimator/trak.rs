@@ -117,3 +117,47 @@ fn solved(features: &Array2<f64>) -> Array2<f64> {
     };
     Array2::from_shape_fn((count, size), |(row, column)| solution[(column, row)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not projected at all, φ is the derivative of ln(p/(1 − p)) by central differences.
+    #[test]
+    fn gradients_are_those_of_the_margin() {
+        let features = Tensor::new(&[[0.3f64, -1.2, 0.5], [1.1, 0.2, -0.7]], &Device::Cpu).unwrap();
+        let labels = [2, 0];
+        let inputs = HeadInputs::new(&features, &labels, DType::F64).unwrap();
+        let values: Vec<f64> = (0..12).map(|at| (f64::from(at) * 1.7).sin()).collect();
+        let head = |values: &[f64]| {
+            let tensor = Tensor::from_vec(values.to_vec(), (3, 4), &Device::Cpu).unwrap();
+            SoftmaxHead::from_parameters(&tensor).unwrap()
+        };
+        let margins = |values: &[f64]| -> Vec<f64> {
+            let losses = head(values).outputs(&inputs).unwrap().losses;
+            losses
+                .iter()
+                .map(|loss| -loss - (-(-loss).exp()).ln_1p())
+                .collect()
+        };
+        let eye = Tensor::eye(12, DType::F32, &Device::Cpu).unwrap();
+        let (found, rest) = projected(&head(&values), &inputs, &eye).unwrap();
+        for at in 0..12 {
+            let moved = |by: f64| {
+                let mut values = values.clone();
+                values[at] += by;
+                margins(&values)
+            };
+            let (up, down) = (moved(1e-6), moved(-1e-6));
+            for image in 0..2 {
+                let expected = (up[image] - down[image]) / 2e-6;
+                assert!(
+                    (found[[image, at]] - expected).abs() < 1e-5,
+                    "{image}, {at}"
+                );
+            }
+        }
+        let losses = head(&values).outputs(&inputs).unwrap().losses;
+        assert!((rest[0] - (1.0 - (-losses[0]).exp())).abs() < 1e-12);
+    }
+}

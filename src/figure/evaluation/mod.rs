@@ -108,8 +108,9 @@ fn plain(value: &f64) -> String {
     }
 }
 
+/// A number whose logarithm is drawn.
 fn power(log: &f64) -> String {
-    format!("1e{log:.0}")
+    plain(&10f64.powf(*log))
 }
 
 fn finite(what: &str, values: impl IntoIterator<Item = f64>) -> Result<()> {

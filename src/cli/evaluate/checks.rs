@@ -1,0 +1,189 @@
+//! Checks beside retraining without images: removal and support, what was planted, and models that are other ones.
+
+use super::work::{FORMATS, Work, progress};
+use crate::Result;
+use crate::artefact::RunFolder;
+use crate::derivative::head::HeadInputs;
+use crate::evaluate::{
+    Copies, Detection, Estimate, Estimator, FeatureCosine, OwnClass, Planted, RemovalPlan,
+    Retrainer, Setting, copied, flipped, merged_classes, random_scores, same_ranking,
+    self_influence, shuffled_labels, usual_counts,
+};
+use crate::figure::{self, RemovalCurves};
+use candle_core::DType;
+use ndarray::{Array2, s};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+impl Work<'_> {
+    pub(super) fn removal(&mut self, run: &mut RunFolder) -> Result<()> {
+        let Some(number) = self.evaluate.removal else {
+            return Ok(());
+        };
+        run.stage("removal")?;
+        let number = number.min(self.subject.queries.ids.len());
+        let rows: Vec<u32> = (0..number as u32).collect();
+        let features = self.subject.queries.features.select(&rows)?;
+        let queries = HeadInputs::new(
+            &features,
+            &self.subject.queries.labels[..number],
+            DType::F64,
+        )?;
+        let count = self.subject.train.ids.len();
+        let random = random_scores(number, count, self.evaluate.seed);
+        let similar = FeatureCosine.estimate(&self.setting())?;
+        let part = |scores: &Array2<f64>| scores.slice(s![..number, ..]).to_owned();
+        let mut scores: Vec<(String, Array2<f64>)> = (self.estimators.iter())
+            .map(|found| (found.name.clone(), part(&found.estimate.scores)))
+            .collect();
+        if scores.iter().all(|(name, _)| name != "feature-cosine") {
+            scores.push(("feature-cosine".into(), part(&similar.scores)));
+        }
+        scores.push(("random".into(), random));
+        let plan = RemovalPlan {
+            methods: scores
+                .iter()
+                .map(|(name, scores)| (name.as_str(), scores))
+                .collect(),
+            counts: usual_counts(count),
+        };
+        let retrainer = Retrainer::new(self.fit, &queries, &self.folder);
+        let (refits, work) = retrainer.retrain("removal", &plan.kept(), |done, all| {
+            progress("removal", done, all)
+        })?;
+        let curves = plan.curves(&refits, &retrainer.before()?, &self.bootstrap);
+        self.report(work.not_converged, work.largest_gradient);
+        run.set_result("removal", &curves)?;
+        run.set_result("removal_work", work)?;
+        figure::write(&RemovalCurves { curves }, &self.folder, "removal", &FORMATS)?;
+        retrainer.forget("removal")
+    }
+
+    pub(super) fn mislabels(&mut self, run: &mut RunFolder) -> Result<()> {
+        let Some(share) = self.evaluate.mislabels else {
+            return Ok(());
+        };
+        run.stage("mislabels")?;
+        let classes = self.subject.class_count;
+        let (labels, flips) = flipped(
+            &self.subject.train.labels,
+            classes,
+            share,
+            self.evaluate.seed,
+        )?;
+        let query_labels = self.subject.queries.labels.clone();
+        let planted = Planted::relabelled(&self.setting(), labels, query_labels, classes)?;
+        let setting = planted.setting(&self.folder);
+        let inputs = HeadInputs::new(setting.train.features, planted.labels(), DType::F64)?;
+        let outputs = planted.head().outputs(&inputs)?;
+        let lengths = inputs.rows().all()?.sqr()?.sum(1)?;
+        let norms = (outputs.residuals.sqr()?.sum(1)? * lengths)?
+            .sqrt()?
+            .to_vec1::<f64>()?;
+        let of = |ranker: &str, suspicion: &[f64]| {
+            Detection::of(ranker, suspicion, &flips, &self.bootstrap)
+        };
+        let mut found = vec![of("loss", &outputs.losses), of("gradient norm", &norms)];
+        let own = self_influence(&setting, &self.subject.options)?;
+        found.push(of("self-influence: run", &own));
+        for name in &self.evaluate.compare {
+            if let Some(options) = name.options(&self.subject.options, None) {
+                let own = self_influence(&setting, &options)?;
+                found.push(of(&format!("self-influence: {}", name.name()), &own));
+            }
+        }
+        run.set_result("mislabels", found)
+    }
+
+    /// Every method on a setting of its own.
+    fn on(&self, setting: &Setting) -> Result<Vec<(String, Estimate)>> {
+        let mut found = Vec::new();
+        for method in self.methods()? {
+            found.push((method.name().to_owned(), method.estimate(setting)?));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn duplicates(&mut self, run: &mut RunFolder) -> Result<()> {
+        let Some(number) = self.evaluate.duplicates else {
+            return Ok(());
+        };
+        run.stage("duplicates")?;
+        let chosen = copied(self.subject.queries.ids.len(), number, self.evaluate.seed);
+        let planted = Planted::with_copies(&self.setting(), &chosen)?;
+        let originals = self.subject.train.ids.len();
+        let found: BTreeMap<String, Copies> =
+            (self.on(&planted.setting(&self.folder))?.into_iter())
+                .map(|(name, estimate)| {
+                    (
+                        name,
+                        Copies::of(&estimate.scores, originals, &self.bootstrap),
+                    )
+                })
+                .collect();
+        run.set_result("duplicates", found)
+    }
+
+    pub(super) fn randomise(&mut self, run: &mut RunFolder) -> Result<()> {
+        if !self.evaluate.randomise {
+            return Ok(());
+        }
+        run.stage("randomise")?;
+        let (labels, seed) = (&self.subject.train.labels, self.evaluate.seed);
+        let labels = shuffled_labels(labels, seed);
+        let query_labels = self.subject.queries.labels.clone();
+        let classes = self.subject.class_count;
+        let checks = [
+            (
+                "shuffled labels",
+                Planted::relabelled(&self.setting(), labels, query_labels, classes)?,
+            ),
+            (
+                "random head",
+                Planted::at_random_head(&self.setting(), seed)?,
+            ),
+        ];
+        let mut found = BTreeMap::new();
+        for (check, planted) in &checks {
+            let others = self.on(&planted.setting(&self.folder))?;
+            let pairs = self.estimators.iter().zip(others);
+            let same: BTreeMap<String, _> = pairs
+                .map(|(own, (name, other))| {
+                    (
+                        name,
+                        same_ranking(&own.estimate.scores, &other.scores, &self.bootstrap),
+                    )
+                })
+                .collect();
+            found.insert(*check, same);
+        }
+        run.set_result("randomise", found)
+    }
+
+    pub(super) fn classes(&mut self, run: &mut RunFolder) -> Result<()> {
+        if !self.evaluate.classes {
+            return Ok(());
+        }
+        run.stage("classes")?;
+        let groups = merged_classes(self.subject.class_count, self.evaluate.seed);
+        let merge = |labels: &[usize]| {
+            labels
+                .iter()
+                .map(|&label| groups[label])
+                .collect::<Vec<_>>()
+        };
+        let (train, queries) = (&self.subject.train.labels, &self.subject.queries.labels);
+        let count = groups.iter().max().map_or(2, |most| most + 1);
+        let planted = Planted::relabelled(&self.setting(), merge(train), merge(queries), count)?;
+        let found: BTreeMap<String, OwnClass> =
+            (self.on(&planted.setting(&self.folder))?.into_iter())
+                .map(|(name, estimate)| {
+                    (
+                        name,
+                        OwnClass::of(&estimate.scores, queries, train, &self.bootstrap),
+                    )
+                })
+                .collect();
+        run.set_result("classes", json!({ "groups": groups, "own_class": found }))
+    }
+}

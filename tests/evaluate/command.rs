@@ -1,0 +1,319 @@
+//! The command end to end: what it leaves, killed and resumed, reused, in any number of threads, and with bad input.
+
+use crate::sets::made_up;
+use assert_cmd::cargo::cargo_bin;
+use ndarray::Array1;
+use ndarray_npy::NpzWriter;
+use serde_json::Value;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn write(folder: &Path, name: &str, count: usize, phase: f64) {
+    let set = made_up(count, 12, 4, phase);
+    let mut file = NpzWriter::new(File::create(folder.join(name)).unwrap());
+    file.add_array("features", &set.features).unwrap();
+    let labels: Array1<i64> = set.labels.iter().map(|&label| label as i64).collect();
+    file.add_array("labels", &labels).unwrap();
+    file.finish().unwrap();
+}
+
+/// A folder with a finished run `run` of 60 training images and 20 queries.
+fn place() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "train.npz", 60, 0.0);
+    write(folder.path(), "test.npz", 20, 0.31);
+    let words =
+        "rank --train train.npz --test test.npz --l2 1e-2 --damping 0 --precision f64 --out run";
+    succeed(folder.path(), words);
+    folder
+}
+
+fn command(folder: &Path, words: &str) -> Command {
+    let mut command = Command::new(cargo_bin("ascribe"));
+    command.current_dir(folder).args(words.split_whitespace());
+    command
+}
+
+fn ascribe(folder: &Path, words: &str) -> Output {
+    command(folder, words).output().unwrap()
+}
+
+pub fn succeed(folder: &Path, words: &str) -> String {
+    let output = ascribe(folder, words);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{words}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The one line that a refused command says.
+pub fn refused(folder: &Path, words: &str) -> String {
+    let output = ascribe(folder, words);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{words}: {said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+pub fn results(folder: &Path, out: &str) -> Value {
+    let text = std::fs::read_to_string(folder.join(out).join("run.json")).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["results"].clone()
+}
+
+fn bytes(folder: &Path, out: &str, file: &str) -> Vec<u8> {
+    std::fs::read(folder.join(out).join(file)).unwrap()
+}
+
+const TABLES: [&str; 4] = [
+    "leave_one_out_measurements.parquet",
+    "leave_one_out_subsets.parquet",
+    "lds_measurements.parquet",
+    "lds_subsets.parquet",
+];
+
+#[test]
+fn everything_at_once_leaves_numbers_with_intervals_and_the_retrainings_behind_them() {
+    let place = place();
+    let folder = place.path();
+    let all = "evaluate run --leave-one-out 40 --lds 20 --removal 5 --mislabels 0.1 --duplicates 5 --randomise --classes \
+               --compare direct,cg,leverage,ekfac,arnoldi,lissa,pinv,identity,gradient-cosine,theta-relatif,l-relatif,feature-cosine,knn,representer,trak \
+               --draws 100 --certify 3 --out evidence";
+    let said = succeed(folder, all);
+    assert!(
+        said.contains("leave-one-out: 40 retrainings, 20 queries"),
+        "{said}"
+    );
+    let found = results(folder, "evidence");
+    for (name, retrainings) in [("leave_one_out", 40), ("lds", 20)] {
+        let comparison = &found[name];
+        assert_eq!(comparison["retrainings"], retrainings);
+        let rows = comparison["rows"].as_array().unwrap();
+        assert_eq!(rows.len(), 16);
+        for row in rows {
+            let spearman = &row["agreement"]["spearman"];
+            let [value, low, high] =
+                ["value", "low", "high"].map(|key| spearman[key].as_f64().unwrap());
+            assert!(
+                low <= value && value <= high && (-1.0..=1.0).contains(&value),
+                "{row}"
+            );
+            assert!(row["seconds"].as_f64().unwrap() >= 0.0);
+        }
+        let of = |name: &str| {
+            let row = rows.iter().find(|row| row["name"] == name).unwrap();
+            row["agreement"]["spearman"]["value"].as_f64().unwrap()
+        };
+        assert!(
+            of("run") > 0.9 && of("run") > of("feature-cosine") + 0.3,
+            "{said}"
+        );
+        assert!((of("run") - of("cg")).abs() < 1e-3, "{said}");
+        let row = rows.iter().find(|row| row["name"] == "direct").unwrap();
+        assert!(row["certified"].as_f64().unwrap() > 0.5, "{row}");
+        assert!(row["minus_first"]["p"].as_f64().unwrap() > 0.5, "{row}");
+    }
+    assert_eq!(found["removal"].as_array().unwrap().len(), 2 * 17);
+    assert!(found["mislabels"].as_array().unwrap().len() >= 8);
+    // A copy helps its own query; a method that ignores the model keeps its ranking whatever the head.
+    assert!(
+        found["duplicates"]["run"]["first_ten"]["value"]
+            .as_f64()
+            .unwrap()
+            > 0.5,
+        "{found}"
+    );
+    let same = |check: &str, name: &str| found["randomise"][check][name]["value"].as_f64().unwrap();
+    assert!(same("random head", "feature-cosine") > 1.0 - 1e-12);
+    assert!(same("random head", "run") < 0.7 && same("shuffled labels", "run") < 0.7);
+    assert!(found["classes"]["own_class"]["run"]["first"]["value"].is_number());
+    assert!(
+        found["class_match"]["knn"]["first_ten"]["value"]
+            .as_f64()
+            .unwrap()
+            > 0.5,
+        "{found}"
+    );
+    for figure in ["leave_one_out", "quality_and_cost", "removal"] {
+        for format in ["svg", "png", "csv"] {
+            assert!(
+                folder.join(format!("evidence/{figure}.{format}")).exists(),
+                "{figure}.{format}"
+            );
+        }
+    }
+    let hidden = std::fs::read_dir(folder.join("evidence")).unwrap();
+    let hidden = hidden.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with('.')
+    });
+    assert_eq!(hidden.count(), 0);
+}
+
+#[test]
+fn a_seed_reproduces_bitwise_in_any_number_of_threads_and_another_does_not() {
+    let place = place();
+    let folder = place.path();
+    let common = "evaluate run --leave-one-out 30 --lds 20 --draws 50";
+    succeed(folder, &format!("{common} --out a"));
+    succeed(folder, &format!("{common} --threads 1 --out b"));
+    succeed(folder, &format!("{common} --threads 3 --out c"));
+    succeed(folder, &format!("{common} --seed 1 --out d"));
+    for file in TABLES {
+        assert!(
+            bytes(folder, "a", file) == bytes(folder, "b", file),
+            "{file}"
+        );
+        assert!(
+            bytes(folder, "a", file) == bytes(folder, "c", file),
+            "{file}"
+        );
+        assert!(
+            bytes(folder, "a", file) != bytes(folder, "d", file),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn measurements_are_used_again_and_checked() {
+    let place = place();
+    let folder = place.path();
+    succeed(folder, "evaluate run --lds 20 --draws 50 --out first");
+    let again = "evaluate run --lds 20 --draws 50 --retrained first --compare identity";
+    succeed(folder, &format!("{again} --out second"));
+    let (first, second) = (results(folder, "first"), results(folder, "second"));
+    let agreement = |results: &Value| results["lds"]["rows"][0]["agreement"].clone();
+    assert_eq!(agreement(&first), agreement(&second));
+    assert_eq!(second["lds_work"]["refits"]["refits"], 0);
+    assert_eq!(
+        bytes(folder, "first", "lds_subsets.parquet"),
+        bytes(folder, "second", "lds_subsets.parquet")
+    );
+    let message = refused(folder, &format!("{again} --l2 2e-2 --out third"));
+    assert!(
+        message.contains("was made with l2 0.01, not 0.02"),
+        "{message}"
+    );
+    let file = folder.join("first/lds_measurements.parquet");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let message = refused(folder, &format!("{again} --out fourth"));
+    assert!(
+        message.contains("lds_measurements.parquet: table: expected a Parquet table"),
+        "{message}"
+    );
+    // A table of other columns.
+    std::fs::copy(folder.join("run/solves.parquet"), &file).unwrap();
+    let message = refused(folder, &format!("{again} --out fifth"));
+    assert!(message.contains("column subset"), "{message}");
+}
+
+#[test]
+fn a_killed_evaluation_goes_on_to_the_same_bytes() {
+    let place = place();
+    let folder = place.path();
+    let common = "evaluate run --leave-one-out 60 --choose all --lds 2000 --draws 20";
+    succeed(folder, &format!("{common} --out whole"));
+    let words = format!("{common} --out killed");
+    let mut child = command(folder, &words)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let part = folder.join("killed/.lds-00001.json");
+    let began = Instant::now();
+    while !part.exists() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap(); // SIGKILL
+    assert!(!child.wait().unwrap().success(), "it ended before the kill");
+    let kept = std::fs::metadata(&part).unwrap().modified().unwrap();
+    let message = refused(folder, &format!("{common} --seed 4 --out killed"));
+    assert!(message.contains("seed"), "{message}");
+    assert_eq!(std::fs::metadata(&part).unwrap().modified().unwrap(), kept);
+    succeed(folder, &words);
+    for file in TABLES {
+        assert!(
+            bytes(folder, "whole", file) == bytes(folder, "killed", file),
+            "{file}"
+        );
+    }
+    let message = refused(folder, &words);
+    assert!(
+        message.contains("already holds this finished run"),
+        "{message}"
+    );
+}
+
+#[test]
+fn bad_input_gets_one_line() {
+    let place = place();
+    let folder = place.path();
+    succeed(
+        folder,
+        "evaluate run --leave-one-out 5 --draws 20 --out done",
+    );
+    for (words, part) in [
+        ("evaluate absent --out x", "check the path"),
+        (
+            "evaluate done --out x",
+            "give a folder left by ascribe rank",
+        ),
+        (
+            "evaluate run --leave-one-out 61 --out x",
+            "more than the 60 training images",
+        ),
+        ("evaluate run --lds 2 --out x", "too few for a correlation"),
+        (
+            "evaluate run --lds 5 --share 1.0 --out x",
+            "not a proper part",
+        ),
+        ("evaluate run --mislabels -0.1 --out x", "not a proper part"),
+        (
+            "evaluate run --query 999 --out x",
+            "the run has no query 999",
+        ),
+        ("evaluate run --l2 0 --out x", "--l2: 0 is not above 0"),
+        ("evaluate run --damping -1 --out x", "--damping: -1"),
+        (
+            "evaluate run --lds 5 --compare tracin --out x",
+            "--checkpoints",
+        ),
+        ("evaluate run --lds 5 --out done", "holds another run"),
+    ] {
+        let message = refused(folder, words);
+        assert!(message.contains(part), "{words}: {message}");
+    }
+    write(folder, "test.npz", 20, 0.5);
+    let message = refused(folder, "evaluate run --out x");
+    assert!(message.contains("has changed since"), "{message}");
+}
+
+/// TracIn at one checkpoint, the run's own head, is the gradient dot product but for the factor 1/n.
+#[test]
+fn tracin_sums_over_checkpoints() {
+    let place = place();
+    let folder = place.path();
+    let words = "evaluate run --lds 20 --draws 50 --compare identity,tracin --checkpoints run/head.safetensors --out tracin";
+    succeed(folder, words);
+    let rows = results(folder, "tracin")["lds"]["rows"].clone();
+    let [identity, tracin] =
+        [1, 2].map(|at| rows[at]["agreement"]["spearman"]["value"].as_f64().unwrap());
+    assert!((identity - tracin).abs() < 1e-6, "{identity} {tracin}");
+}
+
+/// A refit that does not converge is counted, said, and makes exit code 3.
+#[test]
+fn a_gradient_norm_out_of_reach_is_exit_code_3() {
+    let place = place();
+    let output = ascribe(
+        place.path(),
+        "evaluate run --leave-one-out 5 --draws 20 --gradient-norm 1e-30 --out x",
+    );
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(3) && said.contains("refits missed"),
+        "{said}"
+    );
+}

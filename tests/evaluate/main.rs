@@ -1,0 +1,8 @@
+//! `ascribe evaluate`: refits against independent ones, the published numbers, and the command end to end.
+
+mod command;
+mod mnist;
+mod published;
+mod refits;
+mod sets;
+mod through_blocks;
