@@ -195,8 +195,8 @@ impl Audit {
             let Some(seen) = run.seen.as_ref().filter(|_| !self.skip_sensitivity) else {
                 return Ok(Vec::new());
             };
-            let pictures = sensitivity(&seen.model, &seen.test, &ids)?;
-            maps.push(Box::new(move |at: usize| Ok(pictures[at].clone())) as GetImage);
+            let own = sensitivity(&seen.model, &seen.test, &ids)?;
+            maps.push(Box::new(move |at: usize| Ok(own[at].picture.clone().into())) as GetImage);
         }
         Ok(maps)
     }

@@ -1,10 +1,13 @@
 //! `ascribe figure`: a figure of the paper from finished runs of `ascribe rank`.
 
-use super::recorded_data::recorded_data;
+use super::recorded_data::{recorded_data, recorded_model};
 use super::run_names::run_names;
 use crate::artefact::{RunFolder, RunRecord};
+use crate::audit::sensitivity;
+use crate::data::Dataset;
 use crate::figure::{
-    ClassMatch, Format, HelpfulExamples, ModelImages, ModelRankings, one_per_class, write,
+    ClassMatch, Format, HelpfulExamples, LossSensitivity, ModelImages, ModelRankings,
+    ModelSensitivity, QueryExample, one_per_class, write,
 };
 use crate::influence::{QueryRanking, read_rankings};
 use crate::{Error, Result};
@@ -21,6 +24,21 @@ pub struct Figure {
 
 #[derive(Debug, Subcommand)]
 enum Number {
+    /// Test images above how their loss responds to their pixels, by every run's model
+    #[command(
+        name = "4",
+        after_help = "Example:\n  ascribe figure 4 natural robust --images 3,14,15 --out figures"
+    )]
+    Sensitivity {
+        #[command(flatten)]
+        common: Common,
+        /// Test images to show, by id (default: a random one of each class)
+        #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+        images: Vec<usize>,
+        /// Draws the test images
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        seed: u64,
+    },
     /// Test images above the most helpful training image of each, by every run
     #[command(
         name = "5",
@@ -82,17 +100,21 @@ impl Figure {
     /// A run that is missing, unfinished or without what the figure needs; data that has changed since.
     pub fn run(self) -> Result<ExitCode> {
         let (common, stem) = match &self.number {
+            Number::Sensitivity { common, .. } => (common, "figure4"),
             Number::Examples { common, .. } => (common, "figure5"),
             Number::ClassMatch { common } => (common, "figure6"),
         };
         let runs = common.open()?;
         let (out, formats) = (&common.out, &common.format);
-        let written = match self.number {
+        let written = match &self.number {
+            Number::Sensitivity { images, seed, .. } => {
+                write(&loss_sensitivity(&runs, images, *seed)?, out, stem, formats)
+            }
             Number::Examples {
                 queries: Queries::OnePerClass,
                 seed,
                 ..
-            } => write(&helpful_examples(&runs, seed)?, out, stem, formats),
+            } => write(&helpful_examples(&runs, *seed)?, out, stem, formats),
             Number::ClassMatch { .. } => write(&class_match(&runs)?, out, stem, formats),
         };
         written?
@@ -148,6 +170,66 @@ impl NamedRun {
     }
 }
 
+/// Figure 4, of the given test images of the first run, or one of each class.
+fn loss_sensitivity(runs: &[NamedRun], images: &[usize], seed: u64) -> Result<LossSensitivity> {
+    let Some(first) = runs.first() else {
+        return Err(no_runs());
+    };
+    let test = recorded_data(&first.record, "test")?;
+    let ids = match images.is_empty() {
+        true => one_per_class(&first.test_rankings()?, seed),
+        false => images.to_vec(),
+    };
+    let query = |&id: &usize| {
+        let example = test.get(id)?;
+        Ok(QueryExample {
+            query: id,
+            class: example.label,
+            label: test.classes()[example.label].clone(),
+            picture: example.image.into(),
+        })
+    };
+    let queries = ids.iter().map(query).collect::<Result<_>>()?;
+    let model = |run: &NamedRun| {
+        let other = recorded_data(&run.record, "test")?;
+        same_test_images(runs, &test, run, &other)?;
+        let network = recorded_model(&run.record)?;
+        Ok(ModelSensitivity {
+            model: run.name.clone(),
+            maps: sensitivity(&network, &other, &ids)?,
+        })
+    };
+    Ok(LossSensitivity {
+        queries,
+        models: runs.iter().map(model).collect::<Result<_>>()?,
+    })
+}
+
+fn no_runs() -> Error {
+    let remedy = "give a folder made by ascribe rank";
+    Error::mismatch("runs", "at least one", "none", remedy)
+}
+
+fn same_test_images(
+    runs: &[NamedRun],
+    test: &Dataset,
+    run: &NamedRun,
+    other: &Dataset,
+) -> Result<()> {
+    if other.digest() == test.digest() {
+        return Ok(());
+    }
+    let what = format!("test images of {}", run.name);
+    let expected = format!("those of {}, {}", runs[0].name, test.path().display());
+    let remedy = "give runs with the same test images";
+    Err(Error::mismatch(
+        what,
+        expected,
+        other.path().display(),
+        remedy,
+    ))
+}
+
 /// Figure 6.
 pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
     let read = |run: &NamedRun| Ok((run.train_rankings()?, run.test_rankings()?));
@@ -174,24 +256,10 @@ pub(super) fn helpful_examples(runs: &[NamedRun], seed: u64) -> Result<HelpfulEx
     };
     let material = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
     let Some((first, _, test)) = material.first() else {
-        return Err(Error::mismatch(
-            "runs",
-            "at least one",
-            "none",
-            "give a folder made by ascribe rank",
-        ));
+        return Err(no_runs());
     };
     for (run, (_, _, other)) in runs.iter().zip(&material) {
-        if other.digest() != test.digest() {
-            let what = format!("test images of {}", run.name);
-            let expected = format!("those of {}, {}", runs[0].name, test.path().display());
-            return Err(Error::mismatch(
-                what,
-                expected,
-                other.path().display(),
-                "give runs with the same test images",
-            ));
-        }
+        same_test_images(runs, test, run, other)?;
     }
     let models = runs
         .iter()

@@ -1,24 +1,33 @@
 //! How the loss of an image changes with its pixels.
 
 use super::gradient;
+use super::head::HeadOutputs;
 use crate::Result;
 use crate::model::ResNet;
 use candle_core::{Tensor, Var};
 
-/// ∂ℓ/∂x of every image, `[B, 3, H, W]` in nats for a pixel going from 0 to 1, at the given labels `[B]`, batch norm in
-/// evaluation mode. `images` hold pixels in [0, 1]: the model's own normalisation is inside.
+/// ∂ℓ/∂x of every image, `[B, 3, H, W]` in nats for a pixel going from 0 to 1, at the given B labels, batch norm in evaluation
+/// mode; and the losses. `images` hold pixels in [0, 1]: the model's own normalisation is inside.
 ///
 /// Tsipras et al. (2019, section 3) and Utrera et al. (2021, figure 4) show it as a picture.
 ///
 /// # Errors
 /// Images or labels that do not fit the model.
-pub fn pixel_gradients(model: &ResNet, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
+pub fn pixel_gradients(
+    model: &ResNet,
+    images: &Tensor,
+    labels: &[usize],
+) -> Result<(Tensor, Vec<f64>)> {
     let variable = Var::from_tensor(images)?;
     let logits = model.detached().logits(variable.as_tensor())?;
     // The mean over the batch times its size: images do not touch each other in evaluation mode.
-    let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
+    let numbers: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+    let numbers = Tensor::new(&numbers[..], images.device())?;
+    let loss = candle_nn::loss::cross_entropy(&logits, &numbers)?;
     let mut gradients = gradient(&loss, &[variable.as_tensor()])?;
-    Ok((gradients.remove(0) * images.dims()[0] as f64)?)
+    let slopes = (gradients.remove(0) * images.dims()[0] as f64)?;
+    let losses = HeadOutputs::from_logits(&logits.detach(), labels)?.losses;
+    Ok((slopes, losses))
 }
 
 #[cfg(test)]
@@ -40,8 +49,7 @@ mod tests {
         let pixels = Pixels::decode(&digits_test().unwrap(), &[0, 1, 2], 32, 32).unwrap();
         let images = pixels.batch(&[0, 1, 2], &Device::Cpu).unwrap();
         let images = images.to_dtype(DType::F64).unwrap();
-        let labels = Tensor::new(&[3u32, 1, 7], &Device::Cpu).unwrap();
-        let slopes = pixel_gradients(&model, &images, &labels).unwrap();
+        let (slopes, losses) = pixel_gradients(&model, &images, &[3, 1, 7]).unwrap();
         let loss = |images: &Tensor, image: usize| {
             let logits = model.logits(images).unwrap().get(image).unwrap();
             let logits = logits.to_vec1::<f64>().unwrap();
@@ -52,6 +60,7 @@ mod tests {
         let plain = images.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         let found = slopes.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         for place in [5, 3 * 1024 + 500, 6 * 1024 + 2000] {
+            assert!((losses[place / 3072] - loss(&images, place / 3072)).abs() < 1e-9);
             let moved = |step: f64| {
                 let mut values = plain.clone();
                 values[place] += step;

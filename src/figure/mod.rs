@@ -6,6 +6,7 @@
 //!
 //! | figure | record | drawn from |
 //! |---|---|---|
+//! | 4 | [`LossSensitivity`] | a model and images |
 //! | 5 | [`HelpfulExamples`] | `rankings.parquet` and the images |
 //! | 6 | [`ClassMatch`] | `rankings.parquet` and `train_rankings.parquet` |
 //! | leave-one-out, removal, quality and cost | [`LeaveOneOut`], [`RemovalCurves`], [`QualityAndCost`] | a run of `ascribe evaluate` |
@@ -21,6 +22,8 @@ mod class_match;
 mod damping_path;
 mod evaluation;
 mod helpful_examples;
+mod image_grid;
+mod loss_sensitivity;
 mod picture;
 mod render;
 mod sheet;
@@ -31,6 +34,7 @@ pub use evaluation::{LeaveOneOut, PlacedEstimator, QualityAndCost, RemovalCurves
 pub use helpful_examples::{
     HelpfulExample, HelpfulExamples, ModelExamples, ModelImages, QueryExample, one_per_class,
 };
+pub use loss_sensitivity::{LossSensitivity, ModelSensitivity, SensitivityMap};
 pub use picture::Picture;
 pub use render::{Format, render};
 pub use sheet::{Drawn, Sheet};

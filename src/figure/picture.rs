@@ -39,6 +39,23 @@ impl From<Image> for Picture {
     }
 }
 
+impl From<Picture> for Image {
+    fn from(picture: Picture) -> Self {
+        let Picture {
+            channels,
+            height,
+            width,
+            pixels,
+        } = picture;
+        Self {
+            channels,
+            height,
+            width,
+            pixels,
+        }
+    }
+}
+
 impl Picture {
     /// Whether the bytes are as many as the sizes say.
     ///

@@ -1,17 +1,16 @@
 //! A finished run of `ascribe rank` with everything that its page needs.
 
+use crate::Result;
 use crate::artefact::{RunFolder, RunRecord};
 use crate::audit::Subject;
 use crate::cli::rank::{Recorded, reopen};
-use crate::cli::recorded_data::recorded_data;
+use crate::cli::recorded_data::{recorded_data, recorded_model};
 use crate::data::Dataset;
 use crate::influence::{
     Correction, Normalise, QueryRanking, RankJob, RankOptions, read_rankings, read_self_influence,
 };
-use crate::model::{ResNet, read_model};
+use crate::model::ResNet;
 use crate::report::Fact;
-use crate::{Error, Result};
-use candle_core::Device;
 use std::path::Path;
 
 /// A run, reopened.
@@ -95,18 +94,8 @@ fn if_there<T>(path: &Path, read: impl Fn(&Path) -> Result<Vec<T>>) -> Result<Ve
 }
 
 fn seen(record: &RunRecord) -> Result<Seen> {
-    let model = record.input("model").ok_or_else(|| {
-        let run = record.folder.join("run.json");
-        Error::format(
-            &run,
-            "inputs, role model",
-            "a path",
-            "none",
-            "run ascribe rank again",
-        )
-    })?;
     Ok(Seen {
-        model: read_model(&model.path, &Device::Cpu)?,
+        model: recorded_model(record)?,
         train: recorded_data(record, "train")?,
         test: recorded_data(record, "test")?,
     })

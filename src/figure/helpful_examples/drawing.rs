@@ -1,8 +1,11 @@
-//! The drawing of Figure 5: one column for each query, in bands of ten columns.
+//! The drawing of Figure 5: rows of the most helpful images below the test images.
 
 use super::{HelpfulExamples, ModelExamples};
+use crate::figure::image_grid::{
+    COLUMNS, ImageGrid, LINE, ROW_GAP, SIDE, SIDE_PIXELS, SMALL, gutter, label, left_of,
+};
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::style::{AGREES, Align, INK, QUIET, Text, fit, text_width, wrap};
+use crate::figure::style::{AGREES, Align, QUIET, Text, text_width};
 use plotters::prelude::*;
 
 /// What is drawn, below the images.
@@ -10,92 +13,31 @@ pub(super) const NOTE: &str = "Top: one random test image of each class. Below: 
     Score: the rise of the test image’s loss predicted if that training image were left out (positive = helpful). Frame \
     and tick: same class as the test image; cross: another class.";
 
-const COLUMNS: usize = 10;
-/// Side of an image's square in pixels of the PNG, at 300 an inch: 20 times 8, 5 times 32.
-const SIDE_PIXELS: u32 = 160;
-
 /// Lengths in millimetres.
-const SIDE: f64 = SIDE_PIXELS as f64 * 25.4 / 300.0;
-const PITCH: f64 = SIDE + 1.9;
-const GUTTER: f64 = 20.5;
-const MARGIN: f64 = 2.5;
-const LINE: f64 = 3.4;
-const ROW_GAP: f64 = 2.6;
 const FRAME: f64 = 0.55;
 /// Between an image and its frame.
 const GAP: f64 = 0.2;
 const MARK: f64 = 2.6;
 
-/// Sizes of text in points.
-const POINTS: f64 = 7.5;
-const SMALL: f64 = 7.0;
-
-const QUERY_ROW: f64 = LINE + SIDE + ROW_GAP;
 const MODEL_ROW: f64 = SIDE + 0.9 + 2.0 * LINE + ROW_GAP;
 
-fn columns(figure: &HelpfulExamples) -> usize {
-    figure.queries.len().min(COLUMNS)
-}
-
-fn width(figure: &HelpfulExamples) -> f64 {
-    // Never so narrow that the note becomes a column of words.
-    let columns = columns(figure).max(4) as f64;
-    2.0 * MARGIN + GUTTER + columns * PITCH
-}
-
-fn band_height(figure: &HelpfulExamples) -> f64 {
-    QUERY_ROW + figure.models.len() as f64 * MODEL_ROW
-}
-
-fn note(figure: &HelpfulExamples) -> Vec<String> {
-    // Room for the wider fonts that a reader of an SVG may have.
-    wrap(NOTE, SMALL, 0.95 * (width(figure) - 2.0 * MARGIN))
-}
-
-fn note_top(figure: &HelpfulExamples) -> f64 {
-    let bands = figure.queries.len().div_ceil(COLUMNS) as f64;
-    MARGIN + bands * band_height(figure)
+fn grid(figure: &HelpfulExamples) -> ImageGrid<'_> {
+    ImageGrid {
+        queries: &figure.queries,
+        row: MODEL_ROW,
+        rows: figure.models.len(),
+        note: NOTE,
+    }
 }
 
 pub(super) fn size(figure: &HelpfulExamples) -> (f64, f64) {
-    let height = note_top(figure) + note(figure).len() as f64 * LINE + MARGIN;
-    (width(figure), height)
+    grid(figure).size()
 }
 
 pub(super) fn draw<B: DrawingBackend>(figure: &HelpfulExamples, sheet: &Sheet<B>) -> Drawn<B> {
-    for (band, first) in (0..figure.queries.len()).step_by(COLUMNS).enumerate() {
-        let top = MARGIN + band as f64 * band_height(figure);
-        query_row(figure, sheet, first, top)?;
-        for (index, model) in figure.models.iter().enumerate() {
-            let top = top + QUERY_ROW + index as f64 * MODEL_ROW;
-            model_row(figure, model, sheet, first, top)?;
-        }
-    }
-    for (line, at) in note(figure).iter().zip(0..) {
-        let y = note_top(figure) + (f64::from(at) + 0.5) * LINE;
-        sheet.text(line, (MARGIN, y), Text::new(SMALL, QUIET, Align::Left))?;
-    }
-    Ok(())
-}
-
-/// Left edge of a column's image.
-fn left_of(column: usize) -> f64 {
-    MARGIN + GUTTER + column as f64 * PITCH + (PITCH - SIDE) / 2.0
-}
-
-fn query_row<B: DrawingBackend>(
-    figure: &HelpfulExamples,
-    sheet: &Sheet<B>,
-    first: usize,
-    top: f64,
-) -> Drawn<B> {
-    gutter(sheet, top + LINE, "Test image", &[])?;
-    for (column, query) in figure.queries.iter().skip(first).take(COLUMNS).enumerate() {
-        let left = left_of(column);
-        label(sheet, &query.label, left, top + LINE / 2.0 - 0.3)?;
-        sheet.picture(&query.picture, left, top + LINE, SIDE_PIXELS);
-    }
-    Ok(())
+    grid(figure).draw(sheet, |index, first, top| {
+        model_row(figure, &figure.models[index], sheet, first, top)
+    })
 }
 
 fn model_row<B: DrawingBackend>(
@@ -129,47 +71,6 @@ fn model_row<B: DrawingBackend>(
         let y = top + SIDE + 0.9 + LINE / 2.0;
         label(sheet, &image.label, left, y)?;
         marked_score(sheet, &unit.shown(image.score), agrees, left, y + LINE)?;
-    }
-    Ok(())
-}
-
-/// A class name centred on the column that begins at `left`.
-fn label<B: DrawingBackend>(sheet: &Sheet<B>, name: &str, left: f64, y: f64) -> Drawn<B> {
-    let shown = fit(without_wordnet_id(name), SMALL, PITCH - 0.4);
-    let at = (left + SIDE / 2.0, y);
-    sheet.text(&shown, at, Text::new(SMALL, INK, Align::Centre))
-}
-
-/// "scorpion" of "n01770393 scorpion", as ImageNet's classes are often called.
-pub(super) fn without_wordnet_id(name: &str) -> &str {
-    match name.split_once(' ') {
-        Some((id, rest)) if is_wordnet_id(id) => rest,
-        _ => name,
-    }
-}
-
-fn is_wordnet_id(id: &str) -> bool {
-    let digits = id.strip_prefix('n').unwrap_or_default();
-    digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_digit())
-}
-
-/// What stands left of a row of images that begins at `top`.
-fn gutter<B: DrawingBackend>(
-    sheet: &Sheet<B>,
-    top: f64,
-    heading: &str,
-    lines: &[&str],
-) -> Drawn<B> {
-    let heading = fit(heading, POINTS, GUTTER - 1.0);
-    let first = top + (SIDE - lines.len() as f64 * LINE) / 2.0;
-    sheet.text(
-        &heading,
-        (MARGIN, first),
-        Text::new(POINTS, INK, Align::Left),
-    )?;
-    for (line, at) in lines.iter().zip(1..) {
-        let y = first + f64::from(at) * LINE;
-        sheet.text(line, (MARGIN, y), Text::new(SMALL, QUIET, Align::Left))?;
     }
     Ok(())
 }
