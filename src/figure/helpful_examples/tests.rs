@@ -126,7 +126,7 @@ fn wordnet_ids_are_not_drawn() {
         "n0177 x",
         "n01770393",
     ];
-    let shown = names.map(drawing::without_wordnet_id);
+    let shown = names.map(crate::figure::image_grid::without_wordnet_id);
     assert_eq!(
         shown,
         [
