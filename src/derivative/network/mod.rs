@@ -10,7 +10,8 @@
 //! | [`Network::example_gradients`] | ∇ℓ_i of each image |
 //! | [`Network::linearise`] | what products over some images share |
 //! | [`Network::curvature_products`] | Σ ∇²ℓ_i v or Σ J_iᵀ (diag π − ππᵀ) J_i v |
-//! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image, no gradient written out |
+//! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image and vector |
+//! | [`Network::pair`] | the same, prepared once for all images, by segment |
 //!
 //! # Why not a graph of tensors
 //!
@@ -26,6 +27,7 @@ mod convolution;
 mod examples;
 mod layer;
 mod linearisation;
+mod pairing;
 mod planes;
 mod products;
 mod program;
@@ -36,6 +38,7 @@ mod tests;
 
 pub use examples::{Examples, Keeping};
 pub use linearisation::Linearisation;
+pub use pairing::{LayerWay, Way};
 pub use space::{ParameterBlock, ParameterSpace};
 
 use crate::derivative::head::HeadOutputs;
@@ -86,6 +89,56 @@ macro_rules! in_precision {
             Inner::F64($program) => $body,
         }
     };
+}
+
+/// The products of every image's gradient with k fixed vectors: [`Network::pair`].
+pub struct ExampleProducts<'a> {
+    network: &'a Network,
+    count: usize,
+    pairs: InnerPairs<'a>,
+}
+
+enum InnerPairs<'a> {
+    F32(pairing::Pairs<'a, f32>),
+    F64(pairing::Pairs<'a, f64>),
+}
+
+impl ExampleProducts<'_> {
+    /// Those of the images at `positions`, split by trained segment ([`ParameterSpace::segments`]), `[segments, k, m]` in
+    /// f64.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`].
+    pub fn products(&self, examples: &Examples, positions: &[u32]) -> Result<Tensor> {
+        let segments = self.network.space().segments().len();
+        let mut parts = Vec::new();
+        for pass in positions.chunks(self.network.pass_images()) {
+            let part = self.network.linearise(examples, pass, true)?;
+            let products = match &self.pairs {
+                InnerPairs::F32(pairs) => Program::image_products(pairs, &part)?,
+                InnerPairs::F64(pairs) => Program::image_products(pairs, &part)?,
+            };
+            let shape = (segments, self.count, pass.len());
+            parts.push(Tensor::from_vec(products, shape, &Device::Cpu)?);
+        }
+        match parts.is_empty() {
+            true => Ok(Tensor::zeros(
+                (segments, self.count, 0),
+                DType::F64,
+                &Device::Cpu,
+            )?),
+            false => Ok(Tensor::cat(&parts, 2)?),
+        }
+    }
+
+    /// ‖v − what stands for it‖ of each vector; 0 where nothing is approximated.
+    pub fn errors(&self) -> Vec<f64> {
+        let squares = match &self.pairs {
+            InnerPairs::F32(pairs) => pairs.squared_errors(),
+            InnerPairs::F64(pairs) => pairs.squared_errors(),
+        };
+        squares.into_iter().map(f64::sqrt).collect()
+    }
 }
 
 impl Precision for f32 {
@@ -294,17 +347,29 @@ impl Network {
         positions: &[u32],
         vectors: &Tensor,
     ) -> Result<Tensor> {
-        in_precision!(self, program => {
-            let directions = program.directions(vectors)?;
-            let mut rows = vec![Vec::with_capacity(positions.len()); directions.len()];
-            for pass in positions.chunks(self.pass_images()) {
-                let part = self.linearise(examples, pass, true)?;
-                let products = program.direction_products(&part, &directions)?;
-                rows.iter_mut().zip(products).for_each(|(row, part)| row.extend(part));
-            }
-            let shape = (directions.len(), positions.len());
-            Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
+        let products = self.pair(vectors, None)?.products(examples, positions)?;
+        Ok(products.sum(0)?)
+    }
+
+    /// Prepares the products of every image's gradient with the rows of `vectors` `[k, p]`, each layer in its cheapest way;
+    /// with a `rank`, vectors are approximated in the layers where that is cheaper still.
+    ///
+    /// # Errors
+    /// Vectors of another size or precision.
+    pub fn pair(&self, vectors: &Tensor, rank: Option<usize>) -> Result<ExampleProducts<'_>> {
+        Ok(ExampleProducts {
+            network: self,
+            count: vectors.dims2()?.0,
+            pairs: match &self.program {
+                Inner::F32(program) => InnerPairs::F32(program.pairs(vectors, rank)?),
+                Inner::F64(program) => InnerPairs::F64(program.pairs(vectors, rank)?),
+            },
         })
+    }
+
+    /// Every layer's way to these products for `count` vectors.
+    pub fn pairing_ways(&self, count: usize, rank: Option<usize>) -> Vec<LayerWay> {
+        in_precision!(self, program => pairing::layer_ways(program, count, rank))
     }
 
     /// Adds Σ_i Σ_c π_ic (∇ℓ_i(c))² to `sums` `[p]`, ℓ_i(c) the loss of image i at the label c: the diagonal of the
