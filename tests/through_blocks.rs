@@ -9,17 +9,21 @@ use ascribe::influence::{
     FeatureSet, NetworkImages, NetworkJob, NetworkOptions, Progress, RankJob, RankOptions,
     RankSummary, read_rankings,
 };
-use ascribe::model::{Blocks, Normalisation, ResNet};
+use ascribe::model::{Blocks, ResNet};
 use ascribe::operator::{LinearOperator, NetworkCurvature};
 use ascribe::solve::{Method, Settings};
 use assert_cmd::cargo::CommandCargoExt;
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 use ndarray::{Array2, Axis};
 use ndarray_linalg::SolveH;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use small_network::{examples, images, labels, model};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+mod small_network;
 
 const TRAIN: usize = 70;
 const QUERIES: usize = 5;
@@ -43,41 +47,12 @@ struct Problem {
     test: Examples,
 }
 
-fn numbers(phase: f64, shape: &[usize]) -> Tensor {
-    let values: Vec<f64> = (0..shape.iter().product())
-        .map(|i| (phase + 1.7 * i as f64 + 0.003 * ((i * i) % 7919) as f64).sin())
-        .collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
-fn labels(count: usize) -> Vec<usize> {
-    (0..count).map(|i| (i * 7 + i / 5) % 3).collect()
-}
-
-fn images(phase: f64, count: usize) -> Tensor {
-    ((numbers(phase, &[count, 3, 8, 8]) + 1.0).unwrap() * 0.5).unwrap()
-}
-
 fn problem(blocks: Blocks) -> Problem {
-    let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
-    let normalisation = Normalisation {
-        mean: [0.5; 3],
-        deviation: [0.25; 3],
-    };
-    let architecture = "cifar-resnet8-w1".parse().unwrap();
-    let model = ResNet::initialise(architecture, classes, normalisation, 8, 3, &Device::Cpu)
-        .unwrap()
-        .to_dtype(DType::F64)
-        .unwrap();
-    let examples = |phase, count| {
-        let keeping = Keeping::default();
-        let images = images(phase, count);
-        Examples::of_images((&model, blocks), &images, &labels(count), &keeping).unwrap()
-    };
+    let model = model();
     Problem {
-        train: examples(0.4, TRAIN),
-        test: examples(2.9, QUERIES),
-        model: model.clone(),
+        train: examples(&model, blocks, 0.4, TRAIN),
+        test: examples(&model, blocks, 2.9, QUERIES),
+        model,
         blocks,
     }
 }
@@ -96,7 +71,9 @@ fn options(method: Method, curvature: Curvature) -> NetworkOptions {
         bottom: 0,
         scores: false,
         shares: false,
+        query_rank: None,
         memory: 1 << 30,
+        record_every: Duration::from_secs(5),
     }
 }
 
@@ -249,7 +226,7 @@ fn shares_of_head_and_blocks_add_up_to_the_scores() {
     assert_eq!(rows, QUERIES * TRAIN);
 }
 
-/// A single query goes by tangents, several by gradients written out.
+/// A single query meets the images in other ways than several do.
 #[test]
 fn one_query_alone_scores_as_it_does_among_others() {
     let problem = problem(Blocks::Last(1));
@@ -279,6 +256,45 @@ fn one_query_alone_scores_as_it_does_among_others() {
     let found = ranked(folder.path());
     let row = |scores: &Array2<f64>| scores.row(3).to_owned().insert_axis(Axis(0));
     assert_close(&row(&found), &row(&expected), 1e-9);
+}
+
+#[test]
+fn low_rank_is_exact_at_full_rank_and_its_error_is_measured_below() {
+    let problem = problem(Blocks::Last(1));
+    let expected = problem.oracle(Curvature::GaussNewton);
+    let with = |query_rank| {
+        let folder = tempfile::tempdir().unwrap();
+        let options = NetworkOptions {
+            query_rank,
+            ..options(Method::Cg, Curvature::GaussNewton)
+        };
+        let (scores, summary) = problem.run(options, folder.path());
+        (scores, summary.scoring.unwrap())
+    };
+    let (exact, record) = with(None);
+    assert!(record.rank_errors.is_empty());
+    assert_close(&exact, &expected, 1e-9);
+    let (full, record) = with(Some(4096));
+    assert!(record.rank_errors.is_empty() && record.plan.query_rank == Some(4096));
+    assert_close(&full, &expected, 1e-9);
+    let (low, record) = with(Some(1));
+    assert!(record.plan.reason.contains("at low rank"), "{record:?}");
+    assert!(record.plan.multiplications < with(None).1.plan.multiplications);
+    assert_eq!(record.rank_errors.len(), QUERIES);
+    for (query, error) in record.rank_errors.iter().enumerate() {
+        assert!(error.solution > 1e-3 && error.solution < 1.0, "{error:?}");
+        // All but six of the images are the sample.
+        let (low, exact) = (low.row(query), expected.row(query));
+        let pairs = low.iter().zip(exact);
+        let off = pairs.fold(0.0f64, |most, (low, exact)| most.max((low - exact).abs()));
+        let scale = exact
+            .iter()
+            .fold(0.0f64, |most, score| most.max(score.abs()));
+        assert!(
+            error.scores > 0.0 && error.scores <= off / scale * 1.3,
+            "{error:?}"
+        );
+    }
 }
 
 /// Without blocks the two ways, which share no derivative, agree.
@@ -363,6 +379,7 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
     let (code, message, plan) = run(&format!("{rank} --dry-run --out run"));
     assert_eq!(code, Some(0), "{message}");
     assert!(plan.contains("4 queries, each a solve"), "{plan}");
+    assert!(plan.contains("for 4 queries at once"), "{plan}");
     let (code, message, _) = run(&format!("{rank} --top 7 --shares --scores --out run"));
     assert_eq!(code, Some(0), "{message}");
     let rankings = read_rankings(&folder.path().join("run/rankings.parquet")).unwrap();
@@ -375,6 +392,7 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
         ("--certify 5", "--certify: is for the head alone"),
         ("--damping-path", "--damping-path: is for the head alone"),
         ("--queries 0", "--queries: 0 is not between 1 and"),
+        ("--query-rank 0", "--query-rank: 0 leaves nothing"),
         ("--solver ekfac", "--solver: ekfac"),
         ("--blocks 9", "--blocks: 9 blocks asked for"),
     ] {
@@ -391,6 +409,12 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
     assert_eq!(code, Some(1), "{message}");
     assert!(
         message.contains("--shares: needs --blocks 1 or more"),
+        "{message}"
+    );
+    let (code, message, _) = run("rank --model model --query-rank 4 --out refused");
+    assert_eq!(code, Some(1), "{message}");
+    assert!(
+        message.contains("--query-rank: needs --blocks"),
         "{message}"
     );
 }

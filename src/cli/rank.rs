@@ -77,6 +77,10 @@ pub struct Rank {
     /// Write how much of each ranked score comes through the head and through each block: shares.parquet
     #[arg(long)]
     shares: bool,
+    /// With --blocks: approximate each query's solution by matrices of this rank in the layers where that makes scoring
+    /// cheaper; run.json says how far that is from the solution, and from the exact scores of a sample
+    #[arg(long, value_name = "R")]
+    query_rank: Option<usize>,
     /// Curvature of the training loss; for a classifier head the two are the same matrix (default there: hessian; with
     /// --blocks: gauss-newton, which is positive semi-definite)
     #[arg(long, value_enum)]
@@ -214,6 +218,10 @@ impl Rank {
                 "shares",
                 "needs --blocks 1 or more: the head alone has one share",
             ));
+        }
+        if self.query_rank.is_some() {
+            let reason = "needs --blocks 1 or more: scores of the head alone are exact";
+            return Err(Error::config("query-rank", reason));
         }
         let double = matches!(self.precision, Precision::F64);
         let (mut material, l2) = self.open(resident_limit(memory, double))?;

@@ -18,6 +18,7 @@ impl Rank {
             ("blocks", json!(self.blocks)),
             ("queries", json!(self.queries)),
             ("shares", json!(self.shares)),
+            ("query-rank", json!(self.query_rank)),
             ("curvature", json!(self.effective_curvature())),
             ("solver", json!(self.solver)),
             (
