@@ -174,6 +174,28 @@ fn lissa_and_arnoldi_come_to_the_same_with_enough_work() {
 }
 
 #[test]
+fn astra_solves_through_the_blocks_and_says_how_far_it_came() {
+    let problem = problem(Blocks::Last(1));
+    let expected = problem.oracle(Curvature::GaussNewton);
+    let mut options = options(Method::Astra, Curvature::GaussNewton);
+    options.solver.tolerance = Some(1e-6);
+    options.solver.steps = 3000;
+    let folder = tempfile::tempdir().unwrap();
+    let (found, summary) = problem.run(options.clone(), folder.path());
+    assert!(summary.solves[0].first_failure().is_none());
+    assert_close(&found, &expected, 1e-4);
+    // Batches of a third of the images leave some scatter, of which the outcome tells.
+    options.solver.batch_size = Some(24);
+    options.solver.steps = 400;
+    let folder = tempfile::tempdir().unwrap();
+    let (found, summary) = problem.run(options, folder.path());
+    let (_, report) = summary.solves[0].first_failure().unwrap();
+    assert_eq!(report.outcome, ascribe::solve::Outcome::LimitReached);
+    assert!(report.residual < 0.5, "{report:?}");
+    assert_close(&found, &expected, 0.3);
+}
+
+#[test]
 fn an_indefinite_hessian_says_so_and_what_damping_is_missing() {
     let problem = problem(Blocks::Last(1));
     let folder = tempfile::tempdir().unwrap();

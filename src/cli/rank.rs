@@ -88,7 +88,7 @@ pub struct Rank {
     /// How systems are solved
     #[arg(long, value_enum, default_value_t = Method::Auto)]
     solver: Method,
-    /// Relative residual at which cg and lissa stop (default: 1e-5 in f32, 1e-10 in f64, and 1e-3
+    /// Relative residual at which cg, lissa and astra are content (default: 1e-5 in f32, 1e-10 in f64, and 1e-3
     /// with --blocks)
     #[arg(long, value_name = "RESIDUAL", allow_negative_numbers = true)]
     tolerance: Option<f64>,
@@ -115,10 +115,17 @@ pub struct Rank {
     /// Runs of lissa that are averaged
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeats: usize,
-    /// Images in a batch of lissa (default: all of them, the same at every run)
+    /// Images in a batch of lissa (default: all of them, the same at every run) or astra (default: 256)
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Draws the batches of lissa
+    /// Steps of astra
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    steps: usize,
+    /// Step size of astra, halved after each quarter of the steps (default: one over the largest eigenvalue of the
+    /// preconditioned batches)
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    step_size: Option<f64>,
+    /// Draws the batches of lissa and astra
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Precision of features, matrix products and scores (direct factorises in f32 and refines where that is enough)
@@ -337,6 +344,8 @@ impl Rank {
                 depth: self.depth,
                 repeats: self.repeats,
                 batch_size: self.batch_size,
+                steps: self.steps,
+                step_size: self.step_size,
                 seed: self.seed,
             },
             certify: self.certify,

@@ -32,6 +32,8 @@ impl Rank {
             ("depth", json!(self.depth)),
             ("repeats", json!(self.repeats)),
             ("batch-size", json!(self.batch_size)),
+            ("steps", json!(self.steps)),
+            ("step-size", json!(self.step_size)),
             ("seed", json!(self.seed)),
             ("precision", json!(self.precision)),
             ("top", json!(self.top)),
