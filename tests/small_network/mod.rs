@@ -22,16 +22,26 @@ pub fn images(phase: f64, count: usize) -> Tensor {
 }
 
 pub fn model() -> ResNet {
+    model_of("cifar-resnet8-w1")
+}
+
+pub fn model_of(architecture: &str) -> ResNet {
     let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
     let normalisation = Normalisation {
         mean: [0.5; 3],
         deviation: [0.25; 3],
     };
-    let architecture = "cifar-resnet8-w1".parse().unwrap();
-    ResNet::initialise(architecture, classes, normalisation, 8, 3, &Device::Cpu)
-        .unwrap()
-        .to_dtype(DType::F64)
-        .unwrap()
+    ResNet::initialise(
+        architecture.parse().unwrap(),
+        classes,
+        normalisation,
+        8,
+        3,
+        &Device::Cpu,
+    )
+    .unwrap()
+    .to_dtype(DType::F64)
+    .unwrap()
 }
 
 /// What enters the last `blocks` blocks for made-up images.

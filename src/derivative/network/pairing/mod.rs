@@ -7,11 +7,12 @@
 //! | | | |
 //! |---|---|---|
 //! | [`Way::Products`] | Σ_t ⟨V ∗ a, g⟩, a convolution for each vector | k·c |
-//! | [`Way::Gradients`] | the gradient written out, a matrix product | T·K·C_out + k·K·C_out |
-//! | [`Way::Tiles`] | the same in Winograd's form | c + k·16·C_in·C_out |
-//! | [`Way::LowRank`] | V ≈ P Qᵀ of rank R: Σ_t ⟨Pᵀ a_t, Qᵀ g_t⟩ | k·T·R·(K + C_out + 1) |
+//! | [`Way::Gradients`] | the gradient written out, a matrix product | T·K·C_out + (k + w)·K·C_out |
+//! | [`Way::Tiles`] | the same in Winograd's form | c + (k + w)·16·C_in·C_out |
+//! | [`Way::LowRank`] | V ≈ P Qᵀ of rank R: Σ_t ⟨Pᵀ a_t, Qᵀ g_t⟩ | k·T·R·(K + C_out + 1) + w·T·K |
 //!
-//! with c = T·K·C_out, or 2.25 times less where Winograd's algorithm applies. Every layer goes by whichever takes fewest; the
+//! with c = T·K·C_out, or 2.25 times less where Winograd's algorithm applies, and w for a number that is written and read again:
+//! that takes as long as [`WRITTEN`] multiplications. Every layer goes by whichever takes fewest; the
 //! first three agree but for rounding. Low rank is an approximation, taken only where a rank is given, is below the matrix's
 //! own, and is the cheapest way: elsewhere it would cost accuracy and time. It is that of the query gradients of Grosse et
 //! al. 2023 (section 3.2.2), here of the solutions, which are what meets the training gradients.
@@ -34,6 +35,10 @@ use products::Products;
 use std::ops::Range;
 use written::Written;
 
+/// Multiplications that take as long as writing a number of a gradient, or of an unfolded image, and reading it again: 0.5 ns
+/// at 50 million multiplications a millisecond and core.
+const WRITTEN: f64 = 24.0;
+
 /// How the products of one layer are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -55,7 +60,7 @@ pub struct LayerWay {
     pub layer: String,
     /// The way that takes fewest multiplications.
     pub way: Way,
-    /// Multiplications of this way for an image.
+    /// Multiplications of this way for an image, what is written counted as such.
     pub multiplications: f64,
     /// Those of a product for each vector.
     pub by_products: f64,
@@ -106,20 +111,21 @@ pub(super) fn convolution_ways(g: &Geometry, count: usize, rank: Option<usize>) 
     let (t, k, c) = (g.output().positions(), g.columns(), g.c_out);
     let unfolded = (t * k * c) as f64;
     let vectors = count as f64;
-    let mut ways = vec![(Way::Gradients, unfolded + vectors * (k * c) as f64)];
+    let written = vectors + WRITTEN;
+    let mut ways = vec![(Way::Gradients, unfolded + written * (k * c) as f64)];
     let single = match g.form() {
         Form::Taps => unfolded,
         Form::Winograd => {
             let places = (PLACES * g.input.channels * c) as f64;
             let single = g.tiles() as f64 * places;
-            ways.push((Way::Tiles, single + vectors * places));
+            ways.push((Way::Tiles, single + written * places));
             single
         }
     };
     ways.push((Way::Products, vectors * single));
     if let Some(rank) = rank.filter(|&rank| rank < k.min(c)) {
         let cost = vectors * (t * rank * (k + c + 1)) as f64;
-        ways.push((Way::LowRank(rank), cost));
+        ways.push((Way::LowRank(rank), cost + WRITTEN * (t * k) as f64));
     }
     ways.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
     ways

@@ -170,15 +170,16 @@ fn the_way_is_the_one_with_fewest_multiplications() {
     let last = geometry(4, (512, 512), (3, 1, 1));
     let first = |g: &Geometry, count, rank| convolution_ways(g, count, rank)[0].0;
     assert_eq!(first(&last, 1, None), Way::Products);
-    // 6 tiles of 16 places: (6 + 3)·16 against (20 + 3)·9, and (6 + 14)·16 against (20 + 14)·9.
-    assert_eq!(first(&last, 3, None), Way::Tiles);
+    // 6 tiles of 16 places, in units of 512²: 3·6·16 against (20 + 3 + 24)·9, and 14·6·16 against (20 + 14 + 24)·9.
+    assert_eq!(first(&last, 3, None), Way::Products);
     assert_eq!(first(&last, 14, None), Way::Gradients);
-    // 14·20·8·5,121 for 20 places are less than 34·9·512².
+    // 14·20·8·5,121 + 24·20·4,608 for 20 places are less than 58·9·512², for sixteen times the rank they are not.
     assert_eq!(first(&last, 14, Some(8)), Way::LowRank(8));
-    assert_eq!(first(&last, 14, Some(64)), Way::Gradients);
+    assert_eq!(first(&last, 14, Some(128)), Way::Gradients);
     // Many places, few channels: approximating would take longer.
     let early = geometry(32, (64, 64), (3, 1, 1));
     assert_eq!(first(&early, 14, Some(8)), Way::Tiles);
+    assert_eq!(first(&early, 2, None), Way::Tiles);
     // A head: no rank below its own is cheaper than it is where there is one place.
     let head = geometry(1, (512, 10), (1, 1, 0));
     assert_eq!(first(&head, 14, Some(16)), Way::Products);

@@ -16,8 +16,10 @@ use std::ops::Range;
 const BLOCK: usize = 1 << 13;
 /// Numbers of transformed tiles that are held at once.
 const HELD: usize = 1 << 23;
-/// Images whose block is held at once.
+/// Images that go through the blocks at once.
 const IMAGES: usize = 64;
+/// Images whose block is held at once: half a core's second-level cache in f32.
+const TOGETHER: usize = 16;
 
 /// The vectors in the same blocks as the gradients.
 pub(super) struct Written<T: Scalar> {
@@ -31,7 +33,7 @@ struct Block<T: Scalar> {
     place: usize,
     /// Of the matrix.
     rows: Range<usize>,
-    /// `[k, rows·C_out]`.
+    /// `[rows·C_out, k]`.
     vectors: Buffer<T>,
 }
 
@@ -49,8 +51,9 @@ impl<T: Scalar> Written<T> {
                 let rows = start..height.min(start + step);
                 let from = (place * height + rows.start) * geometry.c_out;
                 let size = rows.len() * geometry.c_out;
-                let part = |kernel: &Buffer<T>| kernel[from..from + size].to_vec();
-                let vectors: Vec<T> = kernels.iter().flat_map(part).collect();
+                let numbers =
+                    (from..from + size).flat_map(|at| kernels.iter().map(move |kernel| kernel[at]));
+                let vectors: Vec<T> = numbers.collect();
                 blocks.push(Block {
                     place,
                     rows,
@@ -70,39 +73,51 @@ impl<T: Scalar> Written<T> {
         &self,
         block: &Block<T>,
         images: &Range<usize>,
-        (x, y, tiles): (&Planes<T>, &Planes<T>, &[Tiles<T>]),
+        material: (&Planes<T>, &Planes<T>, &[Tiles<T>]),
         [unfolded, gradients]: &mut [Buffer<T>; 2],
     ) -> Buffer<T> {
+        let size = block.rows.len() * self.geometry.c_out;
+        let count = block.vectors.len() / size;
+        let mut products = Buffer::stale(images.len() * count);
+        let parts = products.chunks_mut(TOGETHER * count);
+        for (start, products) in (0..images.len()).step_by(TOGETHER).zip(parts) {
+            gradients.resize(products.len() / count * size);
+            for (index, gradient) in gradients.chunks_exact_mut(size).enumerate() {
+                let index = start + index;
+                let image = (images.start + index, index);
+                self.gradient(block, image, material, (unfolded, gradient));
+            }
+            let vectors = rows(&block.vectors, count);
+            multiply(products, rows(gradients, size), vectors, false);
+        }
+        products
+    }
+
+    /// One image's gradient of a block; the image by its number in the planes and in the tiles.
+    fn gradient(
+        &self,
+        block: &Block<T>,
+        (image, index): (usize, usize),
+        (x, y, tiles): (&Planes<T>, &Planes<T>, &[Tiles<T>]),
+        (unfolded, gradient): (&mut Buffer<T>, &mut [T]),
+    ) {
         let g = &self.geometry;
-        let (places, size) = (g.output().positions(), block.rows.len() * g.c_out);
-        gradients.resize(images.len() * size);
-        for (index, gradient) in gradients.chunks_exact_mut(size).enumerate() {
-            let image = images.start + index;
-            match self.form {
-                Form::Taps => {
-                    unfolded.resize(places * block.rows.len());
-                    let range = image * places..(image + 1) * places;
-                    let y = &y.values[range.start * g.c_out..range.end * g.c_out];
-                    unfold_columns(g, &x.values, range, block.rows.clone(), unfolded);
-                    let a = rows(unfolded, block.rows.len()).transpose();
-                    multiply(gradient, a, rows(y, g.c_out), false);
-                }
-                Form::Winograd => {
-                    let a = tiles[index].input(block.place);
-                    let a = a.subcols(block.rows.start, block.rows.len()).transpose();
-                    multiply(gradient, a, tiles[index].gradient(block.place), false);
-                }
+        match self.form {
+            Form::Taps => {
+                let places = g.output().positions();
+                unfolded.resize(places * block.rows.len());
+                let range = image * places..(image + 1) * places;
+                let y = &y.values[range.start * g.c_out..range.end * g.c_out];
+                unfold_columns(g, &x.values, range, block.rows.clone(), unfolded);
+                let a = rows(unfolded, block.rows.len()).transpose();
+                multiply(gradient, a, rows(y, g.c_out), false);
+            }
+            Form::Winograd => {
+                let a = tiles[index].input(block.place);
+                let a = a.subcols(block.rows.start, block.rows.len()).transpose();
+                multiply(gradient, a, tiles[index].gradient(block.place), false);
             }
         }
-        let vectors = rows(&block.vectors, size);
-        let mut products = Buffer::stale(images.len() * vectors.nrows());
-        multiply(
-            &mut products,
-            rows(gradients, size),
-            vectors.transpose(),
-            false,
-        );
-        products
     }
 }
 
