@@ -1,13 +1,13 @@
-//! ASTRA: stochastic iterations preconditioned by the EK-FAC of the curvature (Wang et al. 2025).
+//! ASTRA (NeurIPS 2025): stochastic iterations preconditioned by the EK-FAC of the curvature.
 //!
 //! x ← x + α d with d ← 0.9 d + M⁻¹(b − A_B x) from x = d = 0, A_B the damped curvature over a batch of images drawn without
 //! replacement for (seed, step), the same for every right-hand side, and M what [`Preconditioner`] makes of the whole
-//! curvature. The first step is α M⁻¹b, with α = 1 the solution of M alone. LiSSA is the same with M a multiple of the
+//! curvature. The first step is α M⁻¹b, with α = 1 the solution of M alone. LiSSA is this without momentum and M a multiple of the
 //! identity; M makes the directions of little curvature, which there take the most steps, as quick as the others.
 //!
 //! α is halved after each quarter of the steps. It has to stay below 2·1.9/μ, μ the largest eigenvalue of M⁻¹A_B; where it is
-//! not given it is 1/μ, μ the largest of what a few power iterations on two batches find. (The step size of the paper's
-//! tables is in units of its own preconditioner; 1/μ is 1 where M is the curvature.)
+//! not given it is 1/μ, μ the largest of what a few power iterations on two batches find, which is 1 where M is the
+//! curvature; the paper takes a tenth of the damping.
 //!
 //! The scatter of the batches stays in x, in proportion to α and to one over the size of a batch: halving and averaging make it
 //! less. The mean of the iterates of the last quarter is taken where its residual is smaller than that of the last one; both

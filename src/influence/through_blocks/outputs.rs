@@ -18,7 +18,7 @@ pub(super) struct Outputs {
     top: TopRanks,
     file: Option<ScoreFile>,
     shares: Option<SegmentShares>,
-    /// Of each query so far where solutions were approximated.
+    /// Of each query so far, where a rank is given.
     errors: Vec<RankError>,
 }
 

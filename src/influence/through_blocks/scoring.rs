@@ -78,13 +78,21 @@ pub struct RankError {
     pub scores: f64,
 }
 
+impl RankError {
+    /// Where nothing was approximated.
+    const NONE: Self = Self {
+        solution: 0.0,
+        scores: 0.0,
+    };
+}
+
 /// How scores through the fine-tuned blocks were made.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct ScoringRecord {
     /// Each layer's way, and why.
     #[serde(flatten)]
     pub plan: ScoringPlan,
-    /// What approximating the solutions did, for each query; empty where they were not.
+    /// What approximating the solutions did, for each query, with `--query-rank`; zeros where no layer was approximated.
     pub rank_errors: Vec<RankError>,
 }
 
@@ -94,7 +102,7 @@ pub(super) struct PairScores {
     parts: Array3<f64>,
     /// Their sum.
     pub(super) scores: Array2<f64>,
-    /// One for each query where solutions were approximated.
+    /// One for each query, where a rank is given.
     pub(super) errors: Vec<RankError>,
 }
 
@@ -134,9 +142,11 @@ impl PairScores {
         let scores = parts.sum_axis(Axis(0));
         let left_out = pairs.errors();
         drop(pairs);
-        let errors = match left_out.iter().any(|&error| error != 0.0) {
-            true => rank_errors((network, training), solutions, &scores, &left_out)?,
-            false => Vec::new(),
+        let approximated = left_out.iter().any(|&error| error != 0.0);
+        let errors = match (query_rank, approximated) {
+            (None, _) => Vec::new(),
+            (Some(_), false) => vec![RankError::NONE; left_out.len()],
+            (Some(_), true) => rank_errors((network, training), solutions, &scores, &left_out)?,
         };
         Ok(Self {
             parts,

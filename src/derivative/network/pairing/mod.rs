@@ -12,10 +12,10 @@
 //! | [`Way::LowRank`] | V ≈ P Qᵀ of rank R: Σ_t ⟨Pᵀ a_t, Qᵀ g_t⟩ | k·T·R·(K + C_out + 1) + w·T·K |
 //!
 //! with c = T·K·C_out, or 2.25 times less where Winograd's algorithm applies, and w for a number that is written and read again:
-//! that takes as long as [`WRITTEN`] multiplications. Every layer goes by whichever takes fewest; the
+//! that takes as long as 24 multiplications. Every layer goes by whichever takes fewest; the
 //! first three agree but for rounding. Low rank is an approximation, taken only where a rank is given, is below the matrix's
 //! own, and is the cheapest way: elsewhere it would cost accuracy and time. It is that of the query gradients of Grosse et
-//! al. 2023 (section 3.2.2), here of the solutions, which are what meets the training gradients.
+//! al. 2023, here of the solutions, which are what meets the training gradients.
 
 mod low_rank;
 mod products;
