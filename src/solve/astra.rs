@@ -16,6 +16,8 @@
 //! A batch of all images leaves nothing to chance: preconditioned Richardson iterations with momentum. Then α stays as it is, and
 //! a right-hand side stops where its residual is small enough.
 
+mod largest;
+
 use super::preconditioner::Preconditioner;
 use super::{
     Inverse, Outcome, Report, Solution, Solver, check_count, check_share, check_size,
@@ -24,9 +26,7 @@ use super::{
 use crate::data::random::{Purpose, generator};
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
 use rand::seq::SliceRandom;
-use rand_distr::{Distribution, StandardNormal};
 
 /// How much of the last step's direction goes into the next.
 const MOMENTUM: f64 = 0.9;
@@ -34,8 +34,6 @@ const MOMENTUM: f64 = 0.9;
 const STAGES: usize = 4;
 /// A residual this many times ‖b‖ has diverged.
 const DIVERGED: f64 = 1e4;
-/// Batches on which the largest eigenvalue is estimated, and power iterations on each.
-const ESTIMATED: (u64, usize) = (2, 10);
 /// Draws of these epochs are for steps, and for the estimate.
 const STEPS: u64 = 0;
 const ESTIMATE: u64 = 1;
@@ -343,48 +341,6 @@ impl Prepared<'_> {
             row.diverged || (self.whole && residual <= self.settings.tolerance * row.norm)
         };
         residuals.into_iter().enumerate().map(ended).collect()
-    }
-
-    /// The largest eigenvalue of M⁻¹A_B that power iterations from random vectors find, over a few batches: with z = A_B x,
-    /// the quotient zᵀM⁻¹z / xᵀz only grows with x ← M⁻¹z.
-    fn largest_eigenvalue(&self) -> Result<f64> {
-        let (batches, iterations) = ESTIMATED;
-        let mut largest = 0.0f64;
-        for draw in 0..if self.whole { 1 } else { batches } {
-            let batch = match self.whole {
-                true => None,
-                false => Some(self.operator.on_images(&self.images(ESTIMATE, draw))?),
-            };
-            let operator = batch.as_deref().unwrap_or(self.operator);
-            let mut x = self.random_vector(draw)?;
-            for _ in 0..iterations {
-                let product = operator.apply(&x)?;
-                let next = self.preconditioner.apply(&product)?;
-                let quotient = product.dot(&next)?[0] / x.dot(&product)?[0];
-                if quotient.is_finite() {
-                    largest = largest.max(quotient);
-                }
-                let length = next.norms()?[0];
-                if !(length.is_finite() && length > 0.0) {
-                    break;
-                }
-                x = next.scaled(&[length.recip()])?;
-            }
-        }
-        match largest > 0.0 {
-            true => Ok(largest),
-            false => Err(super::zero_curvature()),
-        }
-    }
-
-    fn random_vector(&self, draw: u64) -> Result<Vectors> {
-        let size = self.operator.size();
-        let mut random = generator(Purpose::Lanczos, self.settings.seed, ESTIMATE, draw);
-        let numbers: Vec<f64> = (0..size)
-            .map(|_| StandardNormal.sample(&mut random))
-            .collect();
-        let row = Tensor::from_vec(numbers, (1, size), &Device::Cpu)?;
-        Vectors::new(row.to_dtype(self.operator.dtype())?)
     }
 }
 

@@ -24,6 +24,7 @@
 mod assembly;
 mod buffer;
 mod convolution;
+mod example_products;
 mod examples;
 mod layer;
 mod linearisation;
@@ -36,6 +37,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+pub use example_products::ExampleProducts;
 pub use examples::{Examples, Keeping};
 pub use linearisation::Linearisation;
 pub use pairing::{LayerWay, Way};
@@ -89,56 +91,6 @@ macro_rules! in_precision {
             Inner::F64($program) => $body,
         }
     };
-}
-
-/// The products of every image's gradient with k fixed vectors: [`Network::pair`].
-pub struct ExampleProducts<'a> {
-    network: &'a Network,
-    count: usize,
-    pairs: InnerPairs<'a>,
-}
-
-enum InnerPairs<'a> {
-    F32(pairing::Pairs<'a, f32>),
-    F64(pairing::Pairs<'a, f64>),
-}
-
-impl ExampleProducts<'_> {
-    /// Those of the images at `positions`, split by trained segment ([`ParameterSpace::segments`]), `[segments, k, m]` in
-    /// f64.
-    ///
-    /// # Errors
-    /// As [`Network::outputs`].
-    pub fn products(&self, examples: &Examples, positions: &[u32]) -> Result<Tensor> {
-        let segments = self.network.space().segments().len();
-        let mut parts = Vec::new();
-        for pass in positions.chunks(self.network.pass_images()) {
-            let part = self.network.linearise(examples, pass, true)?;
-            let products = match &self.pairs {
-                InnerPairs::F32(pairs) => Program::image_products(pairs, &part)?,
-                InnerPairs::F64(pairs) => Program::image_products(pairs, &part)?,
-            };
-            let shape = (segments, self.count, pass.len());
-            parts.push(Tensor::from_vec(products, shape, &Device::Cpu)?);
-        }
-        match parts.is_empty() {
-            true => Ok(Tensor::zeros(
-                (segments, self.count, 0),
-                DType::F64,
-                &Device::Cpu,
-            )?),
-            false => Ok(Tensor::cat(&parts, 2)?),
-        }
-    }
-
-    /// ‖v − what stands for it‖ of each vector; 0 where nothing is approximated.
-    pub fn errors(&self) -> Vec<f64> {
-        let squares = match &self.pairs {
-            InnerPairs::F32(pairs) => pairs.squared_errors(),
-            InnerPairs::F64(pairs) => pairs.squared_errors(),
-        };
-        squares.into_iter().map(f64::sqrt).collect()
-    }
 }
 
 impl Precision for f32 {
@@ -349,27 +301,6 @@ impl Network {
     ) -> Result<Tensor> {
         let products = self.pair(vectors, None)?.products(examples, positions)?;
         Ok(products.sum(0)?)
-    }
-
-    /// Prepares the products of every image's gradient with the rows of `vectors` `[k, p]`, each layer in its cheapest way;
-    /// with a `rank`, vectors are approximated in the layers where that is cheaper still.
-    ///
-    /// # Errors
-    /// Vectors of another size or precision.
-    pub fn pair(&self, vectors: &Tensor, rank: Option<usize>) -> Result<ExampleProducts<'_>> {
-        Ok(ExampleProducts {
-            network: self,
-            count: vectors.dims2()?.0,
-            pairs: match &self.program {
-                Inner::F32(program) => InnerPairs::F32(program.pairs(vectors, rank)?),
-                Inner::F64(program) => InnerPairs::F64(program.pairs(vectors, rank)?),
-            },
-        })
-    }
-
-    /// Every layer's way to these products for `count` vectors.
-    pub fn pairing_ways(&self, count: usize, rank: Option<usize>) -> Vec<LayerWay> {
-        in_precision!(self, program => pairing::layer_ways(program, count, rank))
     }
 
     /// Adds Σ_i Σ_c π_ic (∇ℓ_i(c))² to `sums` `[p]`, ℓ_i(c) the loss of image i at the label c: the diagonal of the
