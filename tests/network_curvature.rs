@@ -1,10 +1,13 @@
 //! The curvature through the fine-tuned blocks as an operator: mean, L2 term, batches, kept passes, indefiniteness.
 
-use ascribe::derivative::network::{Curvature, Examples, Keeping, Network};
-use ascribe::model::{Blocks, Normalisation, ResNet};
+use ascribe::derivative::network::{Curvature, Examples, Network};
+use ascribe::model::Blocks;
 use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Structure, Vectors};
 use ascribe::solve::{Cg, Lissa, Outcome, Solver, smallest_eigenvalue};
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
+use small_network::{examples, model, numbers};
+
+mod small_network;
 
 const IMAGES: usize = 70;
 const BLOCKS: Blocks = Blocks::Last(1);
@@ -14,30 +17,10 @@ struct Problem {
     network: Network,
 }
 
-/// Smooth numbers without symmetry.
-fn numbers(phase: f64, shape: &[usize]) -> Tensor {
-    let values: Vec<f64> = (0..shape.iter().product())
-        .map(|i| (phase + 1.7 * i as f64 + 0.003 * ((i * i) % 7919) as f64).sin())
-        .collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
 /// More images than one pass takes.
 fn problem() -> Problem {
-    let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
-    let normalisation = Normalisation {
-        mean: [0.5; 3],
-        deviation: [0.25; 3],
-    };
-    let architecture = "cifar-resnet8-w1".parse().unwrap();
-    let model = ResNet::initialise(architecture, classes, normalisation, 8, 3, &Device::Cpu)
-        .unwrap()
-        .to_dtype(DType::F64)
-        .unwrap();
-    let images = ((numbers(0.4, &[IMAGES, 3, 8, 8]) + 1.0).unwrap() * 0.5).unwrap();
-    let labels: Vec<usize> = (0..IMAGES).map(|i| (i * 7 + i / 5) % 3).collect();
-    let keeping = Keeping::default();
-    let examples = Examples::of_images((&model, BLOCKS), &images, &labels, &keeping).unwrap();
+    let model = model();
+    let examples = examples(&model, BLOCKS, 0.4, IMAGES);
     let network = Network::new(&model, BLOCKS, &examples).unwrap();
     Problem { examples, network }
 }

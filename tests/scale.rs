@@ -4,16 +4,18 @@ use ascribe::data::Features;
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::influence::{Correction, FeatureSet, Grouping, Progress, RankJob, RankOptions};
 use ascribe::solve::{Method, Settings};
-use assert_cmd::cargo::cargo_bin;
 use candle_core::{DType, Device, Tensor};
+use killed_run::{
+    command, goes_on_to_the_same_bytes, kill_when_recorded, rank, record, same_files,
+};
 use ndarray::{Array1, Array2};
 use ndarray_npy::{NpzWriter, WriteNpyExt};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+
+mod killed_run;
 
 const FILES: [&str; 5] = [
     "rankings.parquet",
@@ -56,33 +58,6 @@ fn place(train: usize, test: usize, dimension: usize) -> tempfile::TempDir {
     write(folder.path(), "train", &features(train, dimension, 0.0));
     write(folder.path(), "test", &features(test, dimension, 0.5));
     folder
-}
-
-fn command(folder: &Path, words: &str) -> Command {
-    let mut command = Command::new(cargo_bin("ascribe"));
-    command
-        .current_dir(folder)
-        .arg("rank")
-        .args(words.split_whitespace());
-    command
-}
-
-fn rank(folder: &Path, words: &str) -> String {
-    let Output { status, stderr, .. } = command(folder, words).output().unwrap();
-    let said = String::from_utf8(stderr).unwrap();
-    assert!(status.success(), "{words}: {said}");
-    said
-}
-
-fn same_files(folder: &Path, files: &[&str], one: &str, other: &str) {
-    for file in files {
-        let bytes = |run: &str| std::fs::read(folder.join(run).join(file)).unwrap();
-        assert!(bytes(one) == bytes(other), "{file} of {one} and {other}");
-    }
-}
-
-fn record(folder: &Path, run: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(folder.join(run).join("run.json")).unwrap()).unwrap()
 }
 
 struct Quiet;
@@ -223,23 +198,6 @@ fn a_plan_in_little_memory_maps_what_lies_in_folders() {
 const SMALL: &str =
     "--train train.npz --test test.npz --l2 0.01 --solver cg --precision f64 --top 5 --bottom 2";
 
-/// Starts a run and kills it as soon as it has recorded a block.
-fn kill_when_recorded(folder: &Path, words: &str, run: &str) {
-    let mut child = command(folder, words)
-        .stderr(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let record = folder.join(run).join(".scored");
-    let began = Instant::now();
-    while !record.exists() && began.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap(); // SIGKILL
-    assert!(!child.wait().unwrap().success(), "it ended before the kill");
-    assert!(record.exists(), "nothing was recorded");
-}
-
 #[test]
 fn a_killed_run_goes_on_after_its_last_recorded_block_to_the_same_bytes() {
     let place = place(1500, 800, 20);
@@ -258,20 +216,7 @@ fn a_killed_run_goes_on_after_its_last_recorded_block_to_the_same_bytes() {
         ),
     ] {
         let common = format!("{SMALL} {options}");
-        let (whole, killed) = (format!("{name}-whole"), format!("{name}-killed"));
-        rank(folder, &format!("{common} --out {whole}"));
-        let words = format!("{common} --record-every 0 --out {killed}");
-        kill_when_recorded(folder, &words, &killed);
-        let said = rank(folder, &words);
-        assert!(said.contains("rows were scored before"), "{said}");
-        let resumed = |run: &str| record(folder, run)["results"]["resumed"].as_u64().unwrap();
-        assert!(resumed(&killed) > 0 && resumed(&whole) == 0);
-        let left = (FILES.into_iter()).filter(|file| folder.join(&whole).join(file).exists());
-        same_files(folder, &left.collect::<Vec<_>>(), &whole, &killed);
-        let hidden = std::fs::read_dir(folder.join(&killed)).unwrap();
-        let names = hidden.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let names: Vec<String> = names.filter(|name| name.starts_with('.')).collect();
-        assert!(names.is_empty(), "{names:?}");
+        goes_on_to_the_same_bytes(folder, &common, name, &FILES);
     }
 }
 

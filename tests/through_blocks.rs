@@ -4,22 +4,26 @@
 use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int64Type};
 use ascribe::derivative::head::SoftmaxHead;
-use ascribe::derivative::network::{Curvature, Examples, Keeping, Network};
+use ascribe::derivative::network::{Curvature, Examples, Keeping, Network, Way};
 use ascribe::influence::{
-    FeatureSet, NetworkImages, NetworkJob, NetworkOptions, Progress, RankJob, RankOptions,
-    RankSummary, read_rankings,
+    FeatureSet, NetworkImages, NetworkJob, NetworkOptions, Progress, RankError, RankJob,
+    RankOptions, RankSummary, read_rankings,
 };
-use ascribe::model::{Blocks, Normalisation, ResNet};
+use ascribe::model::{Blocks, ResNet};
 use ascribe::operator::{LinearOperator, NetworkCurvature};
 use ascribe::solve::{Method, Settings};
 use assert_cmd::cargo::CommandCargoExt;
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 use ndarray::{Array2, Axis};
 use ndarray_linalg::SolveH;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use small_network::{examples, images, labels, model, model_of};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+mod small_network;
 
 const TRAIN: usize = 70;
 const QUERIES: usize = 5;
@@ -43,41 +47,15 @@ struct Problem {
     test: Examples,
 }
 
-fn numbers(phase: f64, shape: &[usize]) -> Tensor {
-    let values: Vec<f64> = (0..shape.iter().product())
-        .map(|i| (phase + 1.7 * i as f64 + 0.003 * ((i * i) % 7919) as f64).sin())
-        .collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
-fn labels(count: usize) -> Vec<usize> {
-    (0..count).map(|i| (i * 7 + i / 5) % 3).collect()
-}
-
-fn images(phase: f64, count: usize) -> Tensor {
-    ((numbers(phase, &[count, 3, 8, 8]) + 1.0).unwrap() * 0.5).unwrap()
-}
-
 fn problem(blocks: Blocks) -> Problem {
-    let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
-    let normalisation = Normalisation {
-        mean: [0.5; 3],
-        deviation: [0.25; 3],
-    };
-    let architecture = "cifar-resnet8-w1".parse().unwrap();
-    let model = ResNet::initialise(architecture, classes, normalisation, 8, 3, &Device::Cpu)
-        .unwrap()
-        .to_dtype(DType::F64)
-        .unwrap();
-    let examples = |phase, count| {
-        let keeping = Keeping::default();
-        let images = images(phase, count);
-        Examples::of_images((&model, blocks), &images, &labels(count), &keeping).unwrap()
-    };
+    problem_of(model(), blocks)
+}
+
+fn problem_of(model: ResNet, blocks: Blocks) -> Problem {
     Problem {
-        train: examples(0.4, TRAIN),
-        test: examples(2.9, QUERIES),
-        model: model.clone(),
+        train: examples(&model, blocks, 0.4, TRAIN),
+        test: examples(&model, blocks, 2.9, QUERIES),
+        model,
         blocks,
     }
 }
@@ -96,7 +74,9 @@ fn options(method: Method, curvature: Curvature) -> NetworkOptions {
         bottom: 0,
         scores: false,
         shares: false,
+        query_rank: None,
         memory: 1 << 30,
+        record_every: Duration::from_secs(5),
     }
 }
 
@@ -197,6 +177,28 @@ fn lissa_and_arnoldi_come_to_the_same_with_enough_work() {
 }
 
 #[test]
+fn astra_solves_through_the_blocks_and_says_how_far_it_came() {
+    let problem = problem(Blocks::Last(1));
+    let expected = problem.oracle(Curvature::GaussNewton);
+    let mut options = options(Method::Astra, Curvature::GaussNewton);
+    options.solver.tolerance = Some(1e-6);
+    options.solver.steps = 3000;
+    let folder = tempfile::tempdir().unwrap();
+    let (found, summary) = problem.run(options.clone(), folder.path());
+    assert!(summary.solves[0].first_failure().is_none());
+    assert_close(&found, &expected, 1e-4);
+    // Batches of a third of the images leave some scatter, of which the outcome tells.
+    options.solver.batch_size = Some(24);
+    options.solver.steps = 400;
+    let folder = tempfile::tempdir().unwrap();
+    let (found, summary) = problem.run(options, folder.path());
+    let (_, report) = summary.solves[0].first_failure().unwrap();
+    assert_eq!(report.outcome, ascribe::solve::Outcome::LimitReached);
+    assert!(report.residual < 0.5, "{report:?}");
+    assert_close(&found, &expected, 0.3);
+}
+
+#[test]
 fn an_indefinite_hessian_says_so_and_what_damping_is_missing() {
     let problem = problem(Blocks::Last(1));
     let folder = tempfile::tempdir().unwrap();
@@ -249,7 +251,7 @@ fn shares_of_head_and_blocks_add_up_to_the_scores() {
     assert_eq!(rows, QUERIES * TRAIN);
 }
 
-/// A single query goes by tangents, several by gradients written out.
+/// A single query meets the images in other ways than several do.
 #[test]
 fn one_query_alone_scores_as_it_does_among_others() {
     let problem = problem(Blocks::Last(1));
@@ -279,6 +281,44 @@ fn one_query_alone_scores_as_it_does_among_others() {
     let found = ranked(folder.path());
     let row = |scores: &Array2<f64>| scores.row(3).to_owned().insert_axis(Axis(0));
     assert_close(&row(&found), &row(&expected), 1e-9);
+}
+
+/// In a network wide enough for it to be cheaper.
+#[test]
+fn low_rank_is_exact_at_full_rank_and_its_error_is_measured_below() {
+    let problem = problem_of(model_of("cifar-resnet8-w4"), Blocks::Last(1));
+    let with = |query_rank| {
+        let folder = tempfile::tempdir().unwrap();
+        let options = NetworkOptions {
+            query_rank,
+            ..options(Method::Cg, Curvature::GaussNewton)
+        };
+        let (scores, summary) = problem.run(options, folder.path());
+        (scores, summary.scoring.unwrap())
+    };
+    let (exact, record) = with(None);
+    assert!(record.rank_errors.is_empty());
+    let multiplications = record.plan.multiplications;
+    let (full, record) = with(Some(4096));
+    let none = |error: &RankError| error.solution == 0.0 && error.scores == 0.0;
+    assert!(record.rank_errors.len() == QUERIES && record.rank_errors.iter().all(none));
+    assert_close(&full, &exact, 1e-12);
+    let (low, record) = with(Some(1));
+    let is_low = |way: Way| way == Way::LowRank(1);
+    assert!(record.plan.layers.iter().any(|layer| is_low(layer.way)));
+    assert!(record.plan.multiplications < multiplications);
+    assert_eq!(record.rank_errors.len(), QUERIES);
+    for (query, error) in record.rank_errors.iter().enumerate() {
+        assert!(error.solution > 1e-3 && error.solution < 1.0, "{error:?}");
+        // 64 of the 70 images, evenly spaced.
+        let images = (0..64).map(|place| place * TRAIN / 64);
+        let pairs = images.map(|image| (low[[query, image]], exact[[query, image]]));
+        let (off, scale) = pairs.fold((0.0f64, 0.0f64), |(off, scale), (low, exact)| {
+            (off.max((low - exact).abs()), scale.max(exact.abs()))
+        });
+        assert!(off > 1e-4 * scale, "{off} {scale}");
+        assert!((error.scores - off / scale).abs() < 1e-6, "{error:?}");
+    }
 }
 
 /// Without blocks the two ways, which share no derivative, agree.
@@ -363,6 +403,7 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
     let (code, message, plan) = run(&format!("{rank} --dry-run --out run"));
     assert_eq!(code, Some(0), "{message}");
     assert!(plan.contains("4 queries, each a solve"), "{plan}");
+    assert!(plan.contains("for 4 queries at once"), "{plan}");
     let (code, message, _) = run(&format!("{rank} --top 7 --shares --scores --out run"));
     assert_eq!(code, Some(0), "{message}");
     let rankings = read_rankings(&folder.path().join("run/rankings.parquet")).unwrap();
@@ -375,6 +416,7 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
         ("--certify 5", "--certify: is for the head alone"),
         ("--damping-path", "--damping-path: is for the head alone"),
         ("--queries 0", "--queries: 0 is not between 1 and"),
+        ("--query-rank 0", "--query-rank: 0 leaves nothing"),
         ("--solver ekfac", "--solver: ekfac"),
         ("--blocks 9", "--blocks: 9 blocks asked for"),
     ] {
@@ -391,6 +433,12 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
     assert_eq!(code, Some(1), "{message}");
     assert!(
         message.contains("--shares: needs --blocks 1 or more"),
+        "{message}"
+    );
+    let (code, message, _) = run("rank --model model --query-rank 4 --out refused");
+    assert_eq!(code, Some(1), "{message}");
+    assert!(
+        message.contains("--query-rank: needs --blocks"),
         "{message}"
     );
 }

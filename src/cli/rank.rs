@@ -77,6 +77,10 @@ pub struct Rank {
     /// Write how much of each ranked score comes through the head and through each block: shares.parquet
     #[arg(long)]
     shares: bool,
+    /// With --blocks: approximate each query's solution by matrices of this rank in the layers where that makes scoring
+    /// cheaper; run.json says how far that is from the solution, and from the exact scores of a sample
+    #[arg(long, value_name = "R")]
+    query_rank: Option<usize>,
     /// Curvature of the training loss; for a classifier head the two are the same matrix (default there: hessian; with
     /// --blocks: gauss-newton, which is positive semi-definite)
     #[arg(long, value_enum)]
@@ -84,7 +88,7 @@ pub struct Rank {
     /// How systems are solved
     #[arg(long, value_enum, default_value_t = Method::Auto)]
     solver: Method,
-    /// Relative residual at which cg and lissa stop (default: 1e-5 in f32, 1e-10 in f64, and 1e-3
+    /// Relative residual at which cg, lissa and astra are content (default: 1e-5 in f32, 1e-10 in f64, and 1e-3
     /// with --blocks)
     #[arg(long, value_name = "RESIDUAL", allow_negative_numbers = true)]
     tolerance: Option<f64>,
@@ -111,10 +115,17 @@ pub struct Rank {
     /// Runs of lissa that are averaged
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeats: usize,
-    /// Images in a batch of lissa (default: all of them, the same at every run)
+    /// Images in a batch of lissa (default: all of them, the same at every run) or astra (default: 256)
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Draws the batches of lissa
+    /// Steps of astra
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    steps: usize,
+    /// Step size of astra, halved after each quarter of the steps (default: one over the largest eigenvalue of the
+    /// preconditioned batches)
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    step_size: Option<f64>,
+    /// Draws the batches of lissa and astra
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Precision of features, matrix products and scores (direct factorises in f32 and refines where that is enough)
@@ -214,6 +225,10 @@ impl Rank {
                 "shares",
                 "needs --blocks 1 or more: the head alone has one share",
             ));
+        }
+        if self.query_rank.is_some() {
+            let reason = "needs --blocks 1 or more: scores of the head alone are exact";
+            return Err(Error::config("query-rank", reason));
         }
         let double = matches!(self.precision, Precision::F64);
         let (mut material, l2) = self.open(resident_limit(memory, double))?;
@@ -329,6 +344,8 @@ impl Rank {
                 depth: self.depth,
                 repeats: self.repeats,
                 batch_size: self.batch_size,
+                steps: self.steps,
+                step_size: self.step_size,
                 seed: self.seed,
             },
             certify: self.certify,

@@ -133,14 +133,26 @@ impl<'a> Checkpoint<'a> {
             record_every: Duration::ZERO,
             ..options.clone()
         };
+        let decisive = format!("{decisive:?}");
+        Self::keyed(folder, &decisive, material, options.record_every, say)
+    }
+
+    /// Records in `folder`, `least` apart, what is decided by two descriptions of any form.
+    pub(super) fn keyed(
+        folder: &Path,
+        decisive: &str,
+        material: &[u8],
+        least: Duration,
+        say: &'a dyn Fn(&str),
+    ) -> Self {
         let version = env!("CARGO_PKG_VERSION");
-        let mut text = format!("{version} {decisive:?} ").into_bytes();
+        let mut text = format!("{version} {decisive} ").into_bytes();
         text.extend(material);
         Self {
             place: Some(Place {
                 file: file(folder),
                 key: digest_bytes(&text),
-                least: options.record_every,
+                least,
                 last: Instant::now(),
                 cost: Duration::ZERO,
                 say,

@@ -3,8 +3,8 @@
 use super::checkpoint;
 use super::pass::{Certified, Pass};
 use super::{
-    BlockSizes, DampingPath, Examples, FeatureSet, Normalise, PathOptions, Provenance, Solves,
-    corrected, write_solves,
+    BlockSizes, DampingPath, Examples, FeatureSet, Normalise, PathOptions, Provenance,
+    ScoringRecord, Solves, corrected, write_solves,
 };
 use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
 use crate::operator::{Damped, HeadHessian, LinearOperator};
@@ -177,6 +177,8 @@ pub struct RankSummary {
     pub certified: Option<Certified>,
     /// How rankings change with the damping.
     pub damping_path: Option<DampingPath>,
+    /// How gradients met solutions, where there was a choice.
+    pub scoring: Option<ScoringRecord>,
 }
 
 impl RankJob<'_> {
@@ -286,6 +288,7 @@ impl RankJob<'_> {
             resumed: 0,
             certified: None,
             damping_path: None,
+            scoring: None,
         })
     }
 }

@@ -57,5 +57,8 @@ pub(crate) use scores::evenly_spaced;
 pub use scores::{BlockSizes, Queries, Scoring};
 pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 pub use solves::{Solves, write_solves};
-pub use through_blocks::{NetworkImages, NetworkJob, NetworkOptions, SegmentShares, write_shares};
+pub use through_blocks::{
+    NetworkImages, NetworkJob, NetworkOptions, RankError, ScoringPlan, ScoringRecord,
+    SegmentShares, queries_at_once, write_shares,
+};
 pub use top::TopRanks;

@@ -9,6 +9,7 @@
 //! | solves (`direct`) | s·(2p² + 4np), the residual included |
 //! | preconditioner (`cg`) | n·b²/2 + b³/3, b parameters of the strongest axes |
 //! | solves (`cg`) | s·(9·(4np + 2b²) + 4np): 7 to 8 iterations to 1e-5 on the job of `analysis/speed`, ten queries |
+//! | solves (`astra`) | s·(200·256/n + 2)·4np, in its usual settings |
 //! | scores | 2p·n·m; `identity` 2(w + e)·n·m |
 //!
 //! Seconds are operations over the rate of a matrix product measured on the spot, times 1.2: the kernels reach about 0.85
@@ -17,7 +18,7 @@
 
 use super::BlockSizes;
 use crate::artefact::physical_memory_bytes;
-use crate::solve::{LARGEST, Method, strong_parameters};
+use crate::solve::{Astra, LARGEST, Method, strong_parameters};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use std::time::Instant;
@@ -118,6 +119,11 @@ impl ProblemSize {
                 prepared + solves * (ITERATIONS * iteration + product)
             }
             Method::Lissa => solves * TERMS * product,
+            Method::Astra => {
+                let usual = Astra::default();
+                let batch = (usual.batch as f64).min(n);
+                solves * (usual.steps as f64 * batch / n + 2.0) * product
+            }
             Method::Ekfac | Method::Identity => 0.0,
             Method::Arnoldi | Method::Pinv => 200.0 * product,
         };

@@ -344,18 +344,9 @@ impl<'a, 'b> Set<'a, 'b> {
         columns: Range<usize>,
         scores: &[f64],
     ) -> Result<()> {
-        if let Some(at) = scores.par_iter().position_first(|score| !score.is_finite()) {
-            let query = self.header.queries[rows.start + at / columns.len()];
-            let train = self.header.training[columns.start + at % columns.len()];
-            return Err(not_finite(format!("query {query}, training image {train}")));
-        }
         let scores = ArrayView2::from_shape((rows.len(), columns.len()), scores)
             .map_err(ndarray_linalg::error::LinalgError::from)?;
-        let block = ScoreBlock {
-            queries: rows,
-            training: columns,
-            scores,
-        };
+        let block = ScoreBlock::of_finite(&self.header, rows, columns, scores)?;
         self.queries
             .sinks
             .iter_mut()

@@ -1,8 +1,10 @@
 //! Where scores go: block by block, in any number of places at once.
 
 use super::Provenance;
+use super::scores::not_finite;
 use crate::Result;
-use ndarray::ArrayView2;
+use ndarray::parallel::prelude::*;
+use ndarray::{ArrayView2, Axis};
 use std::ops::Range;
 
 /// The sign of every score.
@@ -31,6 +33,36 @@ pub struct ScoreBlock<'a> {
     pub training: Range<usize>,
     /// `[queries.len(), training.len()]`, all finite.
     pub scores: ArrayView2<'a, f64>,
+}
+
+impl<'a> ScoreBlock<'a> {
+    /// A block of scores that are all finite.
+    ///
+    /// # Errors
+    /// One that is not, by the ids of its query and training image.
+    pub(super) fn of_finite(
+        header: &ScoreHeader,
+        queries: Range<usize>,
+        training: Range<usize>,
+        scores: ArrayView2<'a, f64>,
+    ) -> Result<Self> {
+        let bad = (scores.axis_iter(Axis(0)).into_par_iter().enumerate()).find_map_first(
+            |(row, scores)| {
+                let column = scores.iter().position(|score| !score.is_finite())?;
+                Some((row, column))
+            },
+        );
+        if let Some((row, column)) = bad {
+            let query = header.queries[queries.start + row];
+            let train = header.training[training.start + column];
+            return Err(not_finite(format!("query {query}, training image {train}")));
+        }
+        Ok(Self {
+            queries,
+            training,
+            scores,
+        })
+    }
 }
 
 /// What a sink needs to go on in another process; what the numbers mean is its own matter.

@@ -6,22 +6,26 @@
 //!
 //! Influence of training images as queries is left out: it would take as many solves as there are training images.
 
+mod outputs;
 mod scoring;
 mod shares;
 
+pub use scoring::{RankError, ScoringPlan, ScoringRecord};
 pub use shares::{SegmentShares, write_shares};
 
-use super::{
-    Images, Progress, Provenance, QueryRanking, RankSummary, ScoreFile, ScoreHeader, ScoreSink,
-    Solves, TopRanks, write_rankings, write_solves,
-};
+use super::checkpoint::{self, Checkpoint};
+use super::{Images, Progress, Provenance, RankSummary, ScoreHeader, Solves, write_solves};
+use crate::data::little_endian;
 use crate::derivative::network::{Curvature, Examples, Network};
 use crate::operator::{Damped, LinearOperator, NetworkCurvature, Vectors};
 use crate::solve::{Cg, Inverse, Method, Outcome, Report, Settings, Solver, smallest_eigenvalue};
 use crate::{Error, Result};
-use scoring::{PairScores, segments};
+use outputs::Outputs;
+use scoring::PairScores;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// Bytes that the solutions of a block of queries may take: they are alive six times over while they are made.
 const SOLUTION_BYTES: usize = 1 << 28;
@@ -56,8 +60,12 @@ pub struct NetworkOptions {
     pub scores: bool,
     /// Whether the shares of head and blocks in the ranked scores are written too.
     pub shares: bool,
+    /// The rank to which solutions may be approximated where that makes scoring cheaper; none for exact products.
+    pub query_rank: Option<usize>,
     /// Bytes for what products share between them.
     pub memory: u64,
+    /// How long after finished queries were recorded, for a killed run to go on from, the next are; of no effect on numbers.
+    pub record_every: Duration,
 }
 
 /// A run through the blocks.
@@ -91,13 +99,17 @@ impl NetworkOptions {
             let reason = "ekfac is of the head alone: choose cg, or --blocks 0";
             return Err(Error::config("solver", reason));
         }
+        if self.query_rank == Some(0) {
+            let reason = "0 leaves nothing of a solution; give a number or leave it out";
+            return Err(Error::config("query-rank", reason));
+        }
         Ok(())
     }
 }
 
 impl NetworkJob<'_> {
     /// Scores all queries and writes `rankings.parquet`, `solves.parquet` and, as the options ask for them, `scores.npy` and
-    /// `shares.parquet` into `folder`.
+    /// `shares.parquet` into `folder`. A run that was killed goes on there after the last queries that it recorded.
     ///
     /// # Errors
     /// Input that does not fit, a solver that does not suit the curvature, a solve that diverged (by id), scores that are
@@ -144,6 +156,7 @@ impl NetworkJob<'_> {
                 ("missing_damping", missing),
             ]);
         }
+        checkpoint::remove(folder)?;
         Ok(summary)
     }
 
@@ -211,6 +224,7 @@ impl NetworkJob<'_> {
             resumed: 0,
             certified: None,
             damping_path: None,
+            scoring: None,
         })
     }
 
@@ -221,59 +235,43 @@ impl NetworkJob<'_> {
         (folder, progress): (&Path, &mut dyn Progress),
         (train, test): (&Seen, &Seen),
     ) -> Result<()> {
-        let provenance = Provenance {
-            digests: self.digests.clone(),
-            unit: summary.unit,
-        };
         let header = ScoreHeader {
             queries: self.test.ids.to_vec(),
             training: self.train.ids.to_vec(),
-            provenance: provenance.clone(),
+            provenance: Provenance {
+                digests: self.digests.clone(),
+                unit: summary.unit,
+            },
         };
-        let mut top = TopRanks::new(self.options.top, self.options.bottom);
-        let mut file = (self.options.scores).then(|| ScoreFile::new(&folder.join("scores.npy")));
-        let mut shares = (self.options.shares).then(|| SegmentShares::new(segments(self.network)));
-        top.begin(&header)?;
-        file.iter_mut().try_for_each(|file| file.begin(&header))?;
+        let provenance = header.provenance.clone();
+        let progress = RefCell::new(progress);
+        let say = |text: &str| progress.borrow_mut().note(text);
+        let mut checkpoint = self.checkpoint(folder, &header, (train, test), &say)?;
+        let mut outputs = Outputs::begin(self, header, folder)?;
         let count = self.test.ids.len();
-        let total = count * self.train.ids.len();
+        let done_of = |queries: usize| {
+            let images = self.train.ids.len();
+            (progress.borrow_mut()).scores("test", queries * images, count * images);
+        };
         let mut reports: Vec<Report> = Vec::with_capacity(count);
-        progress.scores("test", 0, total);
-        let size = SOLUTION_BYTES / (self.network.size() * self.network.dtype().size_in_bytes());
-        for rows in super::scores::ranges(count, size.clamp(1, QUERIES)) {
+        let done = checkpoint.resume(&mut outputs, &mut reports)?;
+        done_of(done);
+        let block = queries_at_once(self.network);
+        for rows in super::scores::ranges(count, block).filter(|rows| rows.start >= done) {
             let solutions = self.solve(inverse, rows.clone(), &mut reports)?;
-            let pairs = PairScores::of(
-                self.network,
-                self.train.examples,
-                &solutions,
-                self.options.shares,
-            )?;
+            let rank = self.options.query_rank;
+            let pairs = PairScores::of(self.network, self.train.examples, &solutions, rank)?;
             drop(solutions);
-            let mut sinks: Vec<&mut dyn ScoreSink> = vec![&mut top];
-            sinks.extend(file.iter_mut().map(|file| file as _));
-            pairs.write(&header, rows.clone(), &mut sinks)?;
-            if let Some(shares) = &mut shares {
-                for (row, query) in rows.clone().enumerate() {
-                    let ranked = top.helpful(query).into_iter().chain(top.harmful(query));
-                    shares.take(query, &pairs, row, ranked.map(|(image, _)| image));
-                }
-            }
-            progress.scores("test", rows.end * self.train.ids.len(), total);
+            outputs.write(rows.clone(), &pairs)?;
+            done_of(rows.end);
+            checkpoint.block_is_done(&mut outputs, rows.end, &reports)?;
         }
-        top.finish()?;
-        file.iter_mut().try_for_each(ScoreSink::finish)?;
-        let (train, test) = (images(self.train, train), images(self.test, test));
-        let rankings = QueryRanking::collect(&top, None, train, test);
-        write_rankings(&folder.join("rankings.parquet"), &rankings, &provenance)?;
-        if let Some(shares) = &shares {
-            write_shares(
-                &folder.join("shares.parquet"),
-                &rankings,
-                (train, test),
-                shares,
-                &provenance,
-            )?;
-        }
+        let sides = (images(self.train, train), images(self.test, test));
+        summary.scoring = Some(ScoringRecord {
+            plan: ScoringPlan::of(self.network, block.min(count), self.options.query_rank),
+            rank_errors: outputs.finish(folder, sides)?,
+        });
+        summary.resumed = checkpoint.resumed;
         summary.solves.push(Solves {
             set: "test",
             ids: self.test.ids.to_vec(),
@@ -281,6 +279,29 @@ impl NetworkJob<'_> {
         });
         let solves: Vec<&Solves> = summary.solves.iter().collect();
         write_solves(&folder.join("solves.parquet"), &solves, &provenance)
+    }
+
+    /// Records what is decided by options, parameters, images and what the network says of them.
+    fn checkpoint<'a>(
+        &self,
+        folder: &Path,
+        header: &ScoreHeader,
+        (train, test): (&Seen, &Seen),
+        say: &'a dyn Fn(&str),
+    ) -> Result<Checkpoint<'a>> {
+        let decisive = NetworkOptions {
+            record_every: Duration::ZERO,
+            ..self.options.clone()
+        };
+        let decisive = format!("through blocks {decisive:?}");
+        let mut material = format!("{header:?}").into_bytes();
+        material.extend(little_endian(&self.network.parameters()?)?);
+        for (side, seen) in [(self.train, train), (self.test, test)] {
+            let labels = side.examples.labels();
+            material.extend(format!("{labels:?} {:?}", seen.loss).into_bytes());
+        }
+        let every = self.options.record_every;
+        Ok(Checkpoint::keyed(folder, &decisive, &material, every, say))
     }
 
     /// A⁻¹∇ℓ of the queries in `rows`.
@@ -303,6 +324,12 @@ impl NetworkJob<'_> {
         reports.extend(solution.reports);
         Ok(solution.value)
     }
+}
+
+/// Queries that are solved and scored together, so that their solutions fit into memory.
+pub fn queries_at_once(network: &Network) -> usize {
+    let row = network.size() * network.dtype().size_in_bytes();
+    (SOLUTION_BYTES / row.max(1)).clamp(1, QUERIES)
 }
 
 fn images<'a>(side: NetworkImages<'a>, seen: &'a Seen) -> Images<'a> {

@@ -5,6 +5,7 @@
 //! is an [`Outcome`] stored beside the result, never silence.
 
 mod arnoldi;
+mod astra;
 mod cg;
 mod cholesky;
 mod diagonal;
@@ -23,6 +24,7 @@ mod spectral;
 mod tests;
 
 pub use arnoldi::Arnoldi;
+pub use astra::Astra;
 pub use cg::Cg;
 pub use diagonal::{Ekfac, Identity};
 pub use direct::{Direct, LARGEST};
@@ -55,6 +57,8 @@ pub enum Method {
     Identity,
     /// Neumann series, with the whole curvature or with random batches of images (LiSSA)
     Lissa,
+    /// Iterations with random batches of images, preconditioned as cg is (ASTRA)
+    Astra,
     /// Approximation: the eigenvectors of the largest curvature alone
     Arnoldi,
     /// Approximation: the pseudo-inverse of the undamped curvature without its small eigenvalues

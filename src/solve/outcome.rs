@@ -40,11 +40,11 @@ impl Outcome {
         match self {
             Self::Converged | Self::Direct | Self::Approximate => "nothing to do",
             Self::LimitReached => {
-                "raise --iterations (lissa: --depth, arnoldi: --steps) or --damping, loosen --tolerance, or use --precision f64"
+                "raise --iterations (lissa: --depth, astra: --steps or --batch-size) or --damping, loosen --tolerance, or use --precision f64"
             }
             Self::NegativeCurvature => "raise --damping: the curvature is not positive definite",
             Self::Diverged => {
-                "raise --damping (lissa: or --scale), use --precision f64, and look for extreme features"
+                "raise --damping (lissa: or --scale, astra: or lower --step-size), use --precision f64, and look for extreme features"
             }
         }
     }

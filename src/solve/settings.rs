@@ -1,6 +1,6 @@
 //! A method with its settings, as options give them.
 
-use super::{Arnoldi, Cg, Direct, Ekfac, Identity, Lissa, Method, Pinv, Solver};
+use super::{Arnoldi, Astra, Cg, Direct, Ekfac, Identity, Lissa, Method, Pinv, Solver};
 use candle_core::DType;
 
 /// Everything that decides how systems are solved; what a method does not use is left aside.
@@ -8,7 +8,7 @@ use candle_core::DType;
 pub struct Settings {
     /// The method.
     pub method: Method,
-    /// Relative true residual at which `cg` and `lissa` stop; 1e-5 in f32 and 1e-10 in f64 where not given.
+    /// Relative true residual at which `cg`, `lissa` and `astra` are content; 1e-5 in f32 and 1e-10 in f64 where not given.
     pub tolerance: Option<f64>,
     /// Most iterations of `cg` for a right-hand side.
     pub iterations: usize,
@@ -22,8 +22,12 @@ pub struct Settings {
     pub depth: usize,
     /// Runs of `lissa` that are averaged.
     pub repeats: usize,
-    /// Images in a batch of `lissa`; all where not given.
+    /// Images in a batch of `lissa`, all where not given, and of `astra`, 256 where not given.
     pub batch_size: Option<usize>,
+    /// Steps of `astra`.
+    pub steps: usize,
+    /// Step size of `astra`; found where not given.
+    pub step_size: Option<f64>,
     /// Draws the batches.
     pub seed: u64,
 }
@@ -40,6 +44,8 @@ impl Default for Settings {
             depth: 5000,
             repeats: 1,
             batch_size: None,
+            steps: 200,
+            step_size: None,
             seed: 0,
         }
     }
@@ -70,6 +76,13 @@ impl Settings {
                 depth: self.depth,
                 repeats: self.repeats,
                 batch: self.batch_size,
+                tolerance,
+                seed: self.seed,
+            }),
+            Method::Astra => Box::new(Astra {
+                steps: self.steps,
+                batch: self.batch_size.unwrap_or(Astra::default().batch),
+                step_size: self.step_size,
                 tolerance,
                 seed: self.seed,
             }),

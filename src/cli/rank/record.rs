@@ -18,6 +18,7 @@ impl Rank {
             ("blocks", json!(self.blocks)),
             ("queries", json!(self.queries)),
             ("shares", json!(self.shares)),
+            ("query-rank", json!(self.query_rank)),
             ("curvature", json!(self.effective_curvature())),
             ("solver", json!(self.solver)),
             (
@@ -31,6 +32,8 @@ impl Rank {
             ("depth", json!(self.depth)),
             ("repeats", json!(self.repeats)),
             ("batch-size", json!(self.batch_size)),
+            ("steps", json!(self.steps)),
+            ("step-size", json!(self.step_size)),
             ("seed", json!(self.seed)),
             ("precision", json!(self.precision)),
             ("top", json!(self.top)),

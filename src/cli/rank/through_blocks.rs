@@ -6,7 +6,8 @@ use crate::artefact::{RunFolder, physical_memory_bytes};
 use crate::data::Dataset;
 use crate::derivative::network::{self, Examples, Keeping, Network};
 use crate::influence::{
-    Correction, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
+    Correction, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress, ScoringPlan,
+    queries_at_once,
 };
 use crate::model::Blocks;
 use crate::{Error, Result};
@@ -135,6 +136,8 @@ fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> 
         bottom: given.bottom,
         scores: given.scores,
         shares: rank.shares,
+        query_rank: rank.query_rank,
+        record_every: given.record_every,
         memory: memory / 2,
     })
 }
@@ -165,15 +168,17 @@ fn plan(rank: &Rank, opened: &Transferred, options: &NetworkOptions) -> Result<S
     let gradient = started.elapsed().as_secs_f64() * images as f64 / sample.len() as f64;
     let parameters = network.size();
     let queries = opened.test_ids.len();
+    let at_once = queries_at_once(&network).min(queries);
+    let scoring = ScoringPlan::of(&network, at_once, options.query_rank);
     if rank.json {
         return Ok(json!({
             "parameters": parameters, "images": images, "queries": queries,
-            "gradient_seconds": gradient, "curvature": options.curvature,
+            "gradient_seconds": gradient, "curvature": options.curvature, "scoring": scoring,
         })
         .to_string());
     }
     Ok(format!(
-        "{parameters} parameters of the head and --blocks {}\n{queries} queries, each a solve\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes up to twice that",
-        rank.blocks
+        "{parameters} parameters of the head and --blocks {}\n{queries} queries, each a solve\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes up to twice that\nscoring: {}",
+        rank.blocks, scoring.reason
     ))
 }

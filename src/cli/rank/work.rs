@@ -149,6 +149,7 @@ fn results(summary: &RankSummary) -> BTreeMap<&'static str, Value> {
         ("solver", json!(summary.notes)),
         ("certified", json!(summary.certified)),
         ("damping_path", json!(summary.damping_path)),
+        ("scoring", json!(summary.scoring)),
     ])
 }
 

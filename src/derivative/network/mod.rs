@@ -10,7 +10,8 @@
 //! | [`Network::example_gradients`] | ∇ℓ_i of each image |
 //! | [`Network::linearise`] | what products over some images share |
 //! | [`Network::curvature_products`] | Σ ∇²ℓ_i v or Σ J_iᵀ (diag π − ππᵀ) J_i v |
-//! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image, no gradient written out |
+//! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image and vector |
+//! | [`Network::pair`] | the same, prepared once for all images, by segment |
 //!
 //! # Why not a graph of tensors
 //!
@@ -23,9 +24,11 @@
 mod assembly;
 mod buffer;
 mod convolution;
+mod example_products;
 mod examples;
 mod layer;
 mod linearisation;
+mod pairing;
 mod planes;
 mod products;
 mod program;
@@ -34,8 +37,10 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+pub use example_products::ExampleProducts;
 pub use examples::{Examples, Keeping};
 pub use linearisation::Linearisation;
+pub use pairing::{LayerWay, Way};
 pub use space::{ParameterBlock, ParameterSpace};
 
 use crate::derivative::head::HeadOutputs;
@@ -294,17 +299,8 @@ impl Network {
         positions: &[u32],
         vectors: &Tensor,
     ) -> Result<Tensor> {
-        in_precision!(self, program => {
-            let directions = program.directions(vectors)?;
-            let mut rows = vec![Vec::with_capacity(positions.len()); directions.len()];
-            for pass in positions.chunks(self.pass_images()) {
-                let part = self.linearise(examples, pass, true)?;
-                let products = program.direction_products(&part, &directions)?;
-                rows.iter_mut().zip(products).for_each(|(row, part)| row.extend(part));
-            }
-            let shape = (directions.len(), positions.len());
-            Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
-        })
+        let products = self.pair(vectors, None)?.products(examples, positions)?;
+        Ok(products.sum(0)?)
     }
 
     /// Adds Σ_i Σ_c π_ic (∇ℓ_i(c))² to `sums` `[p]`, ℓ_i(c) the loss of image i at the label c: the diagonal of the

@@ -8,11 +8,12 @@
 //!
 //! Cost in units of one forward pass, convolutions counted: a gradient 3 (values, and in the backward pass two products for
 //! each layer). At a linearisation, a Hessian product 6 (two terms in each of three roles), a Gauss–Newton product 4, all
-//! ⟨∇ℓ_i, v⟩ 1; a linearisation itself 1, with output gradients 2. The first trained layer is cheaper throughout, as nothing
+//! ⟨∇ℓ_i, v⟩ for a single vector 1 ([`pairing`](super::pairing) for more); a linearisation itself 1, with output gradients 2. The first trained layer is cheaper throughout, as nothing
 //! is passed to its input.
 
 use super::buffer::Buffer;
 use super::linearisation::Kit;
+use super::pairing::Pairs;
 use super::planes::{Planes, Scalar};
 use super::program::Program;
 use super::{Curvature, Linearisation};
@@ -83,18 +84,23 @@ impl<T: Precision> Program<T> {
 
     /// The rows of `vectors` `[k, p]` as directions.
     pub(super) fn directions(&self, vectors: &Tensor) -> Result<Vec<Buffer<T>>> {
-        let (_, size) = vectors.dims2()?;
-        if size != self.space.size() || vectors.dtype() != T::DTYPE {
-            return Err(Error::mismatch(
-                "vectors",
-                format!("{} numbers of {:?}", self.space.size(), T::DTYPE),
-                format!("{size} of {:?}", vectors.dtype()),
-                "use vectors over the network's own parameters",
-            ));
-        }
+        self.check(vectors)?;
         let values = vectors.flatten_all()?.to_vec1::<T>()?;
-        let rows = values.chunks_exact(size.max(1));
+        let rows = values.chunks_exact(self.space.size().max(1));
         Ok(rows.map(|row| self.space.inward(row)).collect())
+    }
+
+    fn check(&self, vectors: &Tensor) -> Result<()> {
+        let (_, size) = vectors.dims2()?;
+        if size == self.space.size() && vectors.dtype() == T::DTYPE {
+            return Ok(());
+        }
+        Err(Error::mismatch(
+            "vectors",
+            format!("{} numbers of {:?}", self.space.size(), T::DTYPE),
+            format!("{size} of {:?}", vectors.dtype()),
+            "use vectors over the network's own parameters",
+        ))
     }
 
     /// Σ over the images of all linearisations, for every row of `vectors` `[k, p]`.
@@ -161,16 +167,16 @@ impl<T: Precision> Program<T> {
         Ok(squares)
     }
 
-    /// ⟨∇ℓ_i, v⟩ `[k, m]` for every direction and image.
-    pub(super) fn direction_products(
-        &self,
-        part: &Linearisation,
-        directions: &[Buffer<T>],
-    ) -> Result<Vec<Vec<f64>>> {
+    /// Prepares the products of every image's gradient with the rows of `vectors` `[k, p]`.
+    pub(super) fn pairs(&self, vectors: &Tensor, rank: Option<usize>) -> Result<Pairs<'_, T>> {
+        self.check(vectors)?;
+        Ok(Pairs::new(self, &vectors.flatten_all()?.to_vec1()?, rank))
+    }
+
+    /// These products for the images of a linearisation, `[segments, k, m]`.
+    pub(super) fn image_products(pairs: &Pairs<T>, part: &Linearisation) -> Result<Vec<f64>> {
         let kit = kit_of::<T>(part)?;
-        let state = (&kit.values[..], gradients_of(kit)?);
-        let product = |direction: &Buffer<T>| self.example_products(state, direction);
-        Ok(directions.iter().map(product).collect())
+        Ok(pairs.products(&kit.values, gradients_of(kit)?))
     }
 }
 

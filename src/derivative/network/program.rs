@@ -45,7 +45,7 @@ impl<T: Scalar> Program<T> {
         values
     }
 
-    fn site<'a>(&'a self, values: &'a [Planes<T>], index: usize) -> Site<'a, T> {
+    pub(super) fn site<'a>(&'a self, values: &'a [Planes<T>], index: usize) -> Site<'a, T> {
         let inputs = self.nodes[index].inputs.iter();
         Site {
             inputs: inputs.map(|&input| &values[input]).collect(),
@@ -137,20 +137,5 @@ impl<T: Scalar> Program<T> {
             let layer = &self.nodes[index].layer;
             layer.backward_tangent(&site, &along, pair, into, slots);
         });
-    }
-
-    /// ⟨∇ℓ_i, direction⟩ of every image.
-    pub(super) fn example_products(
-        &self,
-        (values, gradients): (&[Planes<T>], &[Planes<T>]),
-        direction: &[T],
-    ) -> Vec<f64> {
-        let mut sums = vec![0.0; values[0].images()];
-        for (index, node) in self.nodes.iter().enumerate() {
-            let site = self.site(values, index);
-            let gradient = &gradients[index];
-            (node.layer).add_example_products(&site, gradient, direction, &mut sums);
-        }
-        sums
     }
 }

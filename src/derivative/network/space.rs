@@ -154,6 +154,40 @@ impl ParameterSpace {
         Some(found.range.clone())
     }
 
+    /// The segments that are trained, the first one first.
+    pub fn segments(&self) -> Vec<usize> {
+        let mut segments: Vec<usize> = self.blocks.iter().map(|block| block.segment).collect();
+        segments.sort_unstable();
+        segments.dedup();
+        segments
+    }
+
+    /// The tensor whose place inside the computation is `inner`.
+    pub(super) fn stored_block(&self, inner: &Range<usize>) -> Option<&ParameterBlock> {
+        let index = self.inner.iter().position(|place| place.range == *inner)?;
+        Some(&self.blocks[index])
+    }
+
+    /// Its place in the parameter vector; empty where there is none.
+    pub(super) fn stored_range(&self, inner: &Range<usize>) -> Range<usize> {
+        let block = self.stored_block(inner);
+        block.map_or(0..0, |block| block.range.clone())
+    }
+
+    /// That tensor's numbers, which are a kernel's, in a form.
+    pub(super) fn kernel<T: Scalar>(
+        &self,
+        inner: &Range<usize>,
+        stored: &[T],
+        form: Form,
+    ) -> Buffer<T> {
+        let place = self.inner.iter().find(|place| place.range == *inner);
+        match place.and_then(|place| place.kernel) {
+            Some(kernel) => Kernel { form, ..kernel }.inward(stored),
+            None => stored.to_vec().into(),
+        }
+    }
+
     /// Numbers of a vector inside the computation.
     pub(super) fn inner_size(&self) -> usize {
         self.inner.last().map_or(0, |inner| inner.range.end)

@@ -1,71 +1,130 @@
-//! All training images against the solutions of a block of queries, by segment where that is asked for.
+//! All training images against the solutions of a block of queries, by segment.
 //!
-//! ⟨∇ℓ_i, x⟩ for n images and k solutions of p parameters. A tangent of the forward pass for each solution takes about 2F
-//! operations a pair, F those of a forward pass of the fine-tuned part, and no gradient is written out; gradients written
-//! out take 3F for an image and then 2p a pair, a matrix product. A weight of a convolution is used at every place of a plane,
-//! so that p is much less than F: tangents win for a single solution, gradients for more. Shares need gradients: a
-//! tangent knows no segments.
+//! ⟨∇ℓ_i, x_q⟩ for n images and k solutions of p parameters: one pass over the images, values and output gradients, then each
+//! layer's products in whichever way takes fewest multiplications ([`Network::pairing_ways`]). With `--query-rank` solutions
+//! are approximated where that is cheaper still, and what that costs is measured: the distance to the solution, and the
+//! distance of the scores on a sample of the training images.
 
 use crate::Result;
-use crate::derivative::network::{Examples, Network};
-use crate::influence::scores::{not_finite, ranges};
-use crate::influence::{ScoreBlock, ScoreHeader, ScoreSink};
+use crate::derivative::network::{Examples, LayerWay, Network, Way};
+use crate::influence::scores::evenly_spaced;
 use crate::operator::Vectors;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use ndarray::{Array2, Array3, Axis, s};
-use std::ops::Range;
 
-/// Bytes of gradients that are held at once.
-const GRADIENT_BYTES: usize = 1 << 28;
+/// Training images on which the error of approximated scores is measured.
+const SAMPLE: usize = 64;
+
+/// How a block of queries meets the training images.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ScoringPlan {
+    /// Queries in a block.
+    pub queries: usize,
+    /// The rank to which solutions may be approximated.
+    pub query_rank: Option<usize>,
+    /// Why these ways.
+    pub reason: String,
+    /// Multiplications for one training image and all queries of the block, besides the pass itself.
+    pub multiplications: f64,
+    /// Those of a product for each query in every layer.
+    pub by_products: f64,
+    /// Those of gradients written out in every layer.
+    pub by_gradients: f64,
+    /// The convolutions and the head.
+    pub layers: Vec<LayerWay>,
+}
+
+impl ScoringPlan {
+    /// For `queries` at once.
+    pub fn of(network: &Network, queries: usize, query_rank: Option<usize>) -> Self {
+        let ways = network.pairing_ways(queries, query_rank);
+        let total = |of: fn(&LayerWay) -> f64| ways.iter().map(of).sum::<f64>();
+        let multiplications = total(|way| way.multiplications);
+        let (by_products, by_gradients) =
+            (total(|way| way.by_products), total(|way| way.by_gradients));
+        // Scales and shifts have one way only.
+        let alone = |way: &LayerWay| way.by_products == way.by_gradients;
+        let layers: Vec<LayerWay> = ways
+            .into_iter()
+            .filter(|way| queries == 1 || !alone(way))
+            .collect();
+        let count = |wanted: fn(Way) -> bool| layers.iter().filter(|l| wanted(l.way)).count();
+        let reason = format!(
+            "for {queries} queries at once {} layers go by a product for each, {} by gradients written out, {} at low rank: {:.2} of the multiplications of products alone, {:.2} of gradients alone",
+            count(|way| way == Way::Products),
+            count(|way| matches!(way, Way::Gradients | Way::Tiles)),
+            count(|way| matches!(way, Way::LowRank(_))),
+            multiplications / by_products,
+            multiplications / by_gradients,
+        );
+        Self {
+            queries,
+            query_rank,
+            reason,
+            multiplications,
+            by_products,
+            by_gradients,
+            layers,
+        }
+    }
+}
+
+/// What approximating one query's solution did.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct RankError {
+    /// ‖x − x_R‖ / ‖x‖ over all parameters.
+    pub solution: f64,
+    /// The largest |s − s_R| over the largest |s|, on a sample of the training images: measured, not a bound.
+    pub scores: f64,
+}
+
+impl RankError {
+    /// Where nothing was approximated.
+    const NONE: Self = Self {
+        solution: 0.0,
+        scores: 0.0,
+    };
+}
+
+/// How scores through the fine-tuned blocks were made.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ScoringRecord {
+    /// Each layer's way, and why.
+    #[serde(flatten)]
+    pub plan: ScoringPlan,
+    /// What approximating the solutions did, for each query, with `--query-rank`; zeros where no layer was approximated.
+    pub rank_errors: Vec<RankError>,
+}
 
 /// Scores of some queries against all training images.
 pub(super) struct PairScores {
-    /// In nats, `[segments, queries, training images]`; one segment where shares were not asked for.
+    /// In nats, `[segments, queries, training images]`.
     parts: Array3<f64>,
     /// Their sum.
-    scores: Array2<f64>,
+    pub(super) scores: Array2<f64>,
+    /// One for each query, where a rank is given.
+    pub(super) errors: Vec<RankError>,
 }
 
-/// A part of the network and its places in the parameter vector.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Segment {
-    /// `stem`, `layer3.1`, …, `head`.
-    pub(super) name: String,
-    pub(super) ranges: Vec<Range<usize>>,
-}
-
-/// The trained segments, the first one first.
-pub(super) fn segments(network: &Network) -> Vec<Segment> {
+/// The trained segments' names, the first one first: `stem`, `layer3.1`, …, `head`.
+pub(super) fn segment_names(network: &Network) -> Vec<String> {
     let blocks = network.space().blocks();
-    let last = blocks.iter().map(|block| block.segment).max().unwrap_or(0);
-    let mut segments: Vec<(usize, Segment)> = Vec::new();
-    for block in blocks {
-        let name = match block.segment {
-            0 => "stem".to_owned(),
-            segment if segment == last => "head".to_owned(),
-            _ => block
-                .name
-                .splitn(3, '.')
-                .take(2)
-                .collect::<Vec<_>>()
-                .join("."),
-        };
-        let place = segments
-            .iter()
-            .position(|(segment, _)| *segment == block.segment);
-        let place = place.unwrap_or_else(|| {
-            let ranges = Vec::new();
-            segments.push((block.segment, Segment { name, ranges }));
-            segments.len() - 1
-        });
-        let ranges = &mut segments[place].1.ranges;
-        match ranges.last_mut() {
-            Some(before) if before.end == block.range.start => before.end = block.range.end,
-            _ => ranges.push(block.range.clone()),
+    let segments = network.space().segments();
+    let last = segments.last().copied();
+    let name = |segment: usize| {
+        if segment == 0 {
+            return "stem".to_owned();
         }
-    }
-    segments.sort_by_key(|(segment, _)| *segment);
-    segments.into_iter().map(|(_, segment)| segment).collect()
+        let block = blocks.iter().find(|block| block.segment == segment);
+        match block {
+            Some(block) if Some(segment) != last => {
+                let parts: Vec<&str> = block.name.splitn(3, '.').take(2).collect();
+                parts.join(".")
+            }
+            _ => "head".to_owned(),
+        }
+    };
+    segments.into_iter().map(name).collect()
 }
 
 impl PairScores {
@@ -74,88 +133,63 @@ impl PairScores {
         network: &Network,
         training: &Examples,
         solutions: &Vectors,
-        shares: bool,
+        query_rank: Option<usize>,
     ) -> Result<Self> {
-        let products = match (shares, solutions.count()) {
-            (false, 1) => by_tangents(network, training, solutions)?,
-            (false, _) => {
-                let everything = Segment {
-                    name: String::new(),
-                    ranges: std::iter::once(0..network.size()).collect(),
-                };
-                by_gradients(network, training, solutions, &[everything])?
-            }
-            (true, _) => by_gradients(network, training, solutions, &segments(network))?,
-        };
-        let parts = products / training.count() as f64;
+        let count = training.count();
+        let pairs = network.pair(solutions.tensor(), query_rank)?;
+        let all: Vec<u32> = (0..count as u32).collect();
+        let parts = array(&pairs.products(training, &all)?)? / count as f64;
         let scores = parts.sum_axis(Axis(0));
-        Ok(Self { parts, scores })
+        let left_out = pairs.errors();
+        drop(pairs);
+        let approximated = left_out.iter().any(|&error| error != 0.0);
+        let errors = match (query_rank, approximated) {
+            (None, _) => Vec::new(),
+            (Some(_), false) => vec![RankError::NONE; left_out.len()],
+            (Some(_), true) => rank_errors((network, training), solutions, &scores, &left_out)?,
+        };
+        Ok(Self {
+            parts,
+            scores,
+            errors,
+        })
     }
 
     /// The shares of all segments in the score of a query and a training image, in nats.
     pub(super) fn shares(&self, row: usize, image: usize) -> Vec<f64> {
         self.parts.slice(s![.., row, image]).to_vec()
     }
-
-    /// Hands the scores on, if all are finite; `rows` are the positions of the queries.
-    pub(super) fn write(
-        &self,
-        header: &ScoreHeader,
-        rows: Range<usize>,
-        sinks: &mut [&mut dyn ScoreSink],
-    ) -> Result<()> {
-        let bad = self
-            .scores
-            .indexed_iter()
-            .find(|(_, score)| !score.is_finite());
-        if let Some(((row, image), _)) = bad {
-            let (query, train) = (header.queries[rows.start + row], header.training[image]);
-            return Err(not_finite(format!("query {query}, training image {train}")));
-        }
-        let block = ScoreBlock {
-            queries: rows,
-            training: 0..self.scores.ncols(),
-            scores: self.scores.view(),
-        };
-        sinks.iter_mut().try_for_each(|sink| sink.write(&block))
-    }
 }
 
-fn by_tangents(network: &Network, training: &Examples, solutions: &Vectors) -> Result<Array3<f64>> {
-    let all: Vec<u32> = (0..training.count() as u32).collect();
-    let products = network.example_products(training, &all, solutions.tensor())?;
-    array(&products).map(|products| products.insert_axis(Axis(0)))
-}
-
-fn by_gradients(
-    network: &Network,
-    training: &Examples,
+fn rank_errors(
+    (network, training): (&Network, &Examples),
     solutions: &Vectors,
-    segments: &[Segment],
-) -> Result<Array3<f64>> {
+    scores: &Array2<f64>,
+    left_out: &[f64],
+) -> Result<Vec<RankError>> {
     let count = training.count();
-    let mut products = Array3::zeros((segments.len(), solutions.count(), count));
-    let row = network.size() * network.dtype().size_in_bytes();
-    for images in ranges(count, (GRADIENT_BYTES / row.max(1)).clamp(1, 256)) {
-        let positions: Vec<u32> = images.clone().map(|image| image as u32).collect();
-        let gradients = network.example_gradients(training, &positions)?;
-        for (index, segment) in segments.iter().enumerate() {
-            for range in &segment.ranges {
-                let columns = |rows: &Tensor| rows.narrow(1, range.start, range.len());
-                let part = columns(solutions.tensor())?.matmul(&columns(&gradients)?.t()?)?;
-                let mut target = products.slice_mut(s![index, .., images.clone()]);
-                target += &array(&part)?;
-            }
+    let sample = evenly_spaced(count, SAMPLE);
+    let positions: Vec<u32> = sample.iter().map(|&image| image as u32).collect();
+    let exact = network.pair(solutions.tensor(), None)?;
+    let exact = array(&exact.products(training, &positions)?)?.sum_axis(Axis(0)) / count as f64;
+    let norms = solutions.norms()?;
+    let error = |row: usize| {
+        let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
+        let exact = exact.row(row);
+        let pairs = exact.iter().zip(&sample);
+        let off = largest(&mut pairs.map(|(exact, &image)| (scores[[row, image]] - exact).abs()));
+        let scale = largest(&mut exact.iter().map(|score| score.abs()));
+        let share = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
+        RankError {
+            solution: share(left_out[row], norms[row]),
+            scores: share(off, scale),
         }
-    }
-    Ok(products)
+    };
+    Ok((0..left_out.len()).map(error).collect())
 }
 
-fn array(matrix: &Tensor) -> Result<Array2<f64>> {
-    let values = matrix
-        .to_dtype(DType::F64)?
-        .flatten_all()?
-        .to_vec1::<f64>()?;
-    Ok(Array2::from_shape_vec(matrix.dims2()?, values)
+fn array(products: &Tensor) -> Result<Array3<f64>> {
+    let values = products.flatten_all()?.to_vec1::<f64>()?;
+    Ok(Array3::from_shape_vec(products.dims3()?, values)
         .map_err(ndarray_linalg::error::LinalgError::from)?)
 }

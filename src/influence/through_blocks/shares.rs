@@ -4,34 +4,32 @@
 //! and may have either sign. A prediction that rests on an image through the head uses features that were there before; through
 //! the blocks, features that were learned again.
 
-use super::scoring::{PairScores, Segment};
+use super::scoring::PairScores;
 use crate::Result;
-use crate::influence::{Images, Provenance, QueryRanking, table};
+use crate::influence::{Images, Provenance, QueryRanking, SinkState, table};
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Shares of the ranked images, by positions of query and image.
 pub struct SegmentShares {
-    segments: Vec<Segment>,
-    shares: HashMap<(usize, usize), Vec<f64>>,
+    names: Vec<String>,
+    shares: BTreeMap<(usize, usize), Vec<f64>>,
 }
 
 impl SegmentShares {
-    pub(super) fn new(segments: Vec<Segment>) -> Self {
+    /// Of the segments with these names, the first one first, the head last.
+    pub(super) fn new(names: Vec<String>) -> Self {
         Self {
-            segments,
-            shares: HashMap::new(),
+            names,
+            shares: BTreeMap::new(),
         }
     }
 
     /// The segments' names, the first one first, the head last.
-    pub fn names(&self) -> Vec<&str> {
-        self.segments
-            .iter()
-            .map(|segment| &segment.name[..])
-            .collect()
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Takes those of the images ranked for a query, which is row `row` of `pairs`.
@@ -45,6 +43,34 @@ impl SegmentShares {
         for image in ranked {
             self.shares.insert((query, image), pairs.shares(row, image));
         }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.shares.clear();
+    }
+
+    /// What another process needs to go on.
+    pub(super) fn save(&self) -> SinkState {
+        let places = self.shares.keys();
+        SinkState {
+            integers: (places.flat_map(|&(query, image)| [query as u64, image as u64])).collect(),
+            numbers: self.shares.values().flatten().copied().collect(),
+        }
+    }
+
+    /// Takes up what [`save`](Self::save) gave, for so many queries and images; `false` where it does not fit.
+    pub(super) fn restore(&mut self, state: &SinkState, [queries, images]: [usize; 2]) -> bool {
+        let mut reader = state.reader();
+        self.clear();
+        while !reader.is_at_end() {
+            let place = reader.position(queries).zip(reader.position(images));
+            let shares = self.names.iter().map(|_| reader.number()).collect();
+            let Some((place, shares)) = place.zip(shares) else {
+                return false;
+            };
+            self.shares.insert(place, shares);
+        }
+        true
     }
 }
 
@@ -85,13 +111,13 @@ pub fn write_shares(
         ("rank", ranks, false),
         ("train", ids(|row| row.2), false),
     ];
-    for (index, name) in shares.names().into_iter().enumerate() {
+    for (index, name) in shares.names().iter().enumerate() {
         let share = |&(query, _, train): &(usize, i32, usize)| {
             let found = shares.shares.get(&(queries[&query], images[&train]));
             found.map(|shares| shares[index])
         };
         let column: Float64Array = rows.iter().map(share).collect();
-        columns.push((name, Arc::new(column), true));
+        columns.push((name.as_str(), Arc::new(column), true));
     }
     table::write(path, provenance, columns)
 }

@@ -16,8 +16,10 @@ mod tests;
 mod unfolded;
 mod winograd;
 
-pub(crate) use geometry::Geometry;
-pub(crate) use winograd::{PLACES, kernel as winograd_kernel, kernel_adjoint as winograd_adjoint};
+pub(crate) use geometry::{Geometry, unfold_columns};
+pub(crate) use winograd::{
+    PLACES, Tiles, kernel as winograd_kernel, kernel_adjoint as winograd_adjoint,
+};
 
 use super::buffer::Buffer;
 use super::planes::Scalar;
@@ -43,8 +45,14 @@ impl Form {
 }
 
 impl Geometry {
-    fn form(&self) -> Form {
+    pub(crate) fn form(&self) -> Form {
         Form::of(self.kernel, self.stride, self.padding)
+    }
+
+    /// Winograd's tiles of an image.
+    pub(crate) fn tiles(&self) -> usize {
+        let output = self.output();
+        output.height.div_ceil(2) * output.width.div_ceil(2)
     }
 }
 
@@ -59,6 +67,15 @@ pub(crate) fn output<T: Scalar>(
         Form::Taps => unfolded::output(g, images, terms, onto),
         Form::Winograd => winograd::output(g, images, terms, Sense::Plain, onto),
     }
+}
+
+/// `Σ W ∗ x` for kernels as taps, whatever form the geometry's own have.
+pub(crate) fn unfolded_output<T: Scalar>(
+    g: &Geometry,
+    images: usize,
+    terms: &[(&[T], &[T])],
+) -> Buffer<T> {
+    unfolded::output(g, images, terms, None)
 }
 
 /// `onto + Σ` of the input gradients for the terms (ȳ, W), `[m, H, W, C_in]`; without `onto` the sum alone.

@@ -19,6 +19,7 @@
 use super::super::buffer::Buffer;
 use super::super::planes::{Scalar, multiply, rows};
 use super::Geometry;
+use faer::MatRef;
 use rayon::prelude::*;
 
 /// Places of a tile.
@@ -221,6 +222,61 @@ fn opposite(place: usize) -> usize {
     4 * SWAP[place / 4] + SWAP[place % 4]
 }
 
+/// X̃ and Ỹ of some tiles.
+pub(crate) struct Tiles<T: Scalar> {
+    tiles: usize,
+    channels: [usize; 2],
+    inputs: Buffer<T>,
+    gradients: Buffer<T>,
+}
+
+impl<T: Scalar> Tiles<T> {
+    fn of(g: &Geometry, (x, y): (&[T], &[T]), task: &Task) -> Self {
+        let tiles = task.tiles();
+        let mut inputs = Buffer::stale(PLACES * stride(tiles * g.input.channels));
+        let mut gradients = Buffer::stale(PLACES * stride(tiles * g.c_out));
+        input_tiles(g, x, task, &mut inputs);
+        gradient_tiles(g, y, task, &mut gradients);
+        Self {
+            tiles,
+            channels: [g.input.channels, g.c_out],
+            inputs,
+            gradients,
+        }
+    }
+
+    /// Those of one image.
+    pub(crate) fn of_image(g: &Geometry, x: &[T], y: &[T], image: usize) -> Self {
+        let deal = Deal::new(g);
+        let task = Task {
+            first_image: image,
+            images: 1,
+            first_row: 0,
+            tile_rows: deal.all_rows,
+            tile_columns: deal.tile_columns,
+        };
+        Self::of(g, (x, y), &task)
+    }
+
+    /// X̃ at a place, `[tiles, C_in]`.
+    pub(crate) fn input(&self, place: usize) -> MatRef<'_, T> {
+        let numbers = self.tiles * self.channels[0];
+        rows(
+            &self.inputs[place * stride(numbers)..][..numbers],
+            self.channels[0],
+        )
+    }
+
+    /// Ỹ at a place, `[tiles, C_out]`.
+    pub(crate) fn gradient(&self, place: usize) -> MatRef<'_, T> {
+        let numbers = self.tiles * self.channels[1];
+        rows(
+            &self.gradients[place * stride(numbers)..][..numbers],
+            self.channels[1],
+        )
+    }
+}
+
 /// Adds `Σ X̃ᵀ Ỹ` for the terms (x, ȳ) to `into` `[16, C_in, C_out]`.
 pub(super) fn add_weight_gradient<T: Scalar>(
     g: &Geometry,
@@ -233,24 +289,16 @@ pub(super) fn add_weight_gradient<T: Scalar>(
     let held = (HELD / (PLACES * TILES * (c_in + c_out))).max(4);
     for tasks in tasks.chunks(held) {
         for (x, y) in terms {
-            let transformed: Vec<(usize, Buffer<T>, Buffer<T>)> = tasks
+            let transformed: Vec<Tiles<T>> = tasks
                 .par_iter()
-                .map(|task| {
-                    let tiles = task.tiles();
-                    let mut inputs = Buffer::stale(PLACES * stride(tiles * c_in));
-                    let mut gradients = Buffer::stale(PLACES * stride(tiles * c_out));
-                    input_tiles(g, x, task, &mut inputs);
-                    gradient_tiles(g, y, task, &mut gradients);
-                    (tiles, inputs, gradients)
-                })
+                .map(|task| Tiles::of(g, (x, y), task))
                 .collect();
             into.par_chunks_mut(c_in * c_out)
                 .enumerate()
                 .for_each(|(place, sum)| {
-                    for (tiles, x, y) in &transformed {
-                        let x = rows(&x[place * stride(tiles * c_in)..][..tiles * c_in], c_in);
-                        let y = rows(&y[place * stride(tiles * c_out)..][..tiles * c_out], c_out);
-                        multiply(sum, x.transpose(), y, true);
+                    for tiles in &transformed {
+                        let x = tiles.input(place).transpose();
+                        multiply(sum, x, tiles.gradient(place), true);
                     }
                 });
         }

@@ -6,6 +6,7 @@
 //! With g = ȳ where y > 0, else 0: x̄ = s ∘ g with s = γ/√(σ² + ε), r̄ = g, β̄ = Σ g, γ̄ = Σ g ∘ x̂; sums over images and pixels.
 
 use super::super::buffer::Buffer;
+use super::super::pairing::{Pairing, Rows, ScaleAndShift, Way};
 use super::super::planes::{PART, Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
 use rayon::prelude::*;
@@ -75,6 +76,33 @@ impl<T: Scalar> Affine<T> {
         for ((sum, total), inverse) in targets.zip(weighted).zip(&self.inverse_deviation) {
             *sum += number(total * inverse.to_f64());
         }
+    }
+}
+
+impl<T: Scalar> Affine<T> {
+    /// γ̄ and β̄ of one image.
+    fn image_gradient(&self, site: &Site<T>, gradient: &Planes<T>, image: usize) -> Vec<f64> {
+        let (size, width) = (gradient.shape.elements(), self.channels());
+        let range = image * size..(image + 1) * size;
+        let mut gated = Buffer::stale(size);
+        gated.copy_from_slice(&gradient.values[range.clone()]);
+        self.gate(&mut gated, &site.output.values[range.clone()]);
+        let mut sums = vec![0.0; 2 * width];
+        let (scale, shift) = sums.split_at_mut(width);
+        by_rows(
+            width,
+            &mut gated,
+            &site.inputs[0].values[range],
+            |(g, x)| {
+                for c in 0..width {
+                    scale[c] += g[c].to_f64() * (x[c] - self.mean[c]).to_f64();
+                    shift[c] += g[c].to_f64();
+                }
+            },
+        );
+        let inverse = self.inverse_deviation.iter();
+        (scale.iter_mut().zip(inverse)).for_each(|(sum, inverse)| *sum *= inverse.to_f64());
+        sums
     }
 }
 
@@ -250,18 +278,21 @@ impl<T: Scalar> Layer<T> for Affine<T> {
         slots[0].add(out);
     }
 
-    fn add_example_products(
-        &self,
-        site: &Site<T>,
-        gradient: &Planes<T>,
-        direction: &[T],
-        sums: &mut [f64],
-    ) {
-        // The tangent for a fixed input is gated like the gradient, and a gate may be applied twice.
-        let still = Along {
-            tangents: vec![None; site.inputs.len()],
-            direction,
-        };
-        self.tangent(site, &still).add_dots(gradient, sums);
+    fn place(&self) -> Option<Range<usize>> {
+        Some(self.gamma.clone())
+    }
+
+    fn ways(&self, count: usize, _rank: Option<usize>) -> Vec<(Way, f64)> {
+        let vectors = 2 * count * self.channels();
+        vec![(Way::Gradients, vectors as f64)]
+    }
+
+    fn pairing(&self, vectors: &Rows<T>, _way: Way) -> Option<Box<dyn Pairing<T> + '_>> {
+        let parts = [&self.gamma, &self.beta].map(|place| vectors.stored(place));
+        Some(Box::new(ScaleAndShift::new(
+            &parts,
+            |site, gradient, image| self.image_gradient(site, gradient, image),
+            None,
+        )))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::buffer::Buffer;
 use super::super::convolution::{Geometry, add_weight_gradient, input_gradient, output};
+use super::super::pairing::{Pairing, Rows, ScaleAndShift, Way, convolution_ways, of_convolution};
 use super::super::planes::{PART, Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
 use rayon::prelude::*;
@@ -128,14 +129,29 @@ impl<T: Scalar> Layer<T> for Convolution {
         self.add_input(&terms, &mut slots[0]);
     }
 
-    fn add_example_products(
-        &self,
-        site: &Site<T>,
-        gradient: &Planes<T>,
-        direction: &[T],
-        sums: &mut [f64],
-    ) {
-        let tangent = self.sum(&[(site.inputs[0], direction)], direction);
-        tangent.add_dots(gradient, sums);
+    fn place(&self) -> Option<Range<usize>> {
+        Some(self.weight.clone())
+    }
+
+    fn ways(&self, count: usize, rank: Option<usize>) -> Vec<(Way, f64)> {
+        convolution_ways(&self.geometry, count, rank)
+    }
+
+    fn pairing(&self, vectors: &Rows<T>, way: Way) -> Option<Box<dyn Pairing<T> + '_>> {
+        let kernel = of_convolution(self.geometry, &self.weight, vectors, way);
+        let Some(bias) = &self.bias else {
+            return Some(kernel);
+        };
+        let gradient = |_: &Site<T>, gradient: &Planes<T>, image: usize| {
+            let size = gradient.shape.elements();
+            let mut sums = vec![0.0; gradient.shape.channels];
+            let pixels = &gradient.values[image * size..(image + 1) * size];
+            for pixel in pixels.chunks_exact(sums.len()) {
+                (sums.iter_mut().zip(pixel)).for_each(|(sum, value)| *sum += value.to_f64());
+            }
+            sums
+        };
+        let parts = [vectors.stored(bias)];
+        Some(Box::new(ScaleAndShift::new(&parts, gradient, Some(kernel))))
     }
 }

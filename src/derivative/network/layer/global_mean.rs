@@ -92,13 +92,4 @@ impl<T: Scalar> Layer<T> for GlobalMean {
     ) {
         spread(tangent, site.inputs[0].shape, &mut slots[0]);
     }
-
-    fn add_example_products(
-        &self,
-        _site: &Site<T>,
-        _gradient: &Planes<T>,
-        _direction: &[T],
-        _sums: &mut [f64],
-    ) {
-    }
 }

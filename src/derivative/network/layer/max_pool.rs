@@ -125,13 +125,4 @@ impl<T: Scalar> Layer<T> for MaxPool {
     ) {
         self.put(site.inputs[0], tangent, &mut slots[0]);
     }
-
-    fn add_example_products(
-        &self,
-        _site: &Site<T>,
-        _gradient: &Planes<T>,
-        _direction: &[T],
-        _sums: &mut [f64],
-    ) {
-    }
 }

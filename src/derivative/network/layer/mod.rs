@@ -15,7 +15,9 @@ pub(crate) use convolution::Convolution;
 pub(crate) use global_mean::GlobalMean;
 pub(crate) use max_pool::MaxPool;
 
+use super::pairing::{Pairing, Rows, Way};
 use super::planes::{Planes, Scalar, Shape};
+use std::ops::Range;
 
 /// What a layer saw at the fixed parameters.
 pub(crate) struct Site<'a, T: Scalar> {
@@ -78,12 +80,20 @@ pub(crate) trait Layer<T: Scalar>: Send + Sync {
         slots: &mut [Slot<T>],
     );
 
-    /// Adds ⟨θ̄_i, θ̇⟩ of each image i to `sums`.
-    fn add_example_products(
-        &self,
-        site: &Site<T>,
-        gradient: &Planes<T>,
-        direction: &[T],
-        sums: &mut [f64],
-    );
+    /// The place of its first tensor in the computation; none without parameters.
+    fn place(&self) -> Option<Range<usize>> {
+        None
+    }
+
+    /// The ways to ⟨θ̄_i, v⟩ for `count` vectors, with their multiplications for an image, the cheapest first.
+    fn ways(&self, count: usize, rank: Option<usize>) -> Vec<(Way, f64)> {
+        let _ = (count, rank);
+        Vec::new()
+    }
+
+    /// These products in one of the ways; none without parameters.
+    fn pairing(&self, vectors: &Rows<T>, way: Way) -> Option<Box<dyn Pairing<T> + '_>> {
+        let _ = (vectors, way);
+        None
+    }
 }

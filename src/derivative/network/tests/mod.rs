@@ -234,7 +234,6 @@ fn example_products_are_an_explicit_loop() {
         let model = model(architecture, SIDE);
         let examples = examples(&model, blocks, SIDE);
         let network = Network::new(&model, blocks, &examples).unwrap();
-        let vectors = numbers(0.3, &[3, network.size()]);
         let positions = [4, 0, 2, 1];
         let gradients = network.example_gradients(&examples, &positions).unwrap();
         for (index, &position) in positions.iter().enumerate() {
@@ -242,13 +241,72 @@ fn example_products_are_an_explicit_loop() {
             let found = gradients.narrow(0, index, 1).unwrap();
             assert_close("a gradient", &row(&found), &row(&alone), 1e-13);
         }
-        let expected = vectors.matmul(&gradients.t().unwrap()).unwrap();
-        let found = network
-            .example_products(&examples, &positions, &vectors)
-            .unwrap();
-        assert_eq!(found.dims(), [3, 4]);
-        assert_close("products", &row(&found), &row(&expected), 1e-12);
+        for count in [1, 3, 40] {
+            let vectors = numbers(0.3, &[count, network.size()]);
+            let expected = vectors.matmul(&gradients.t().unwrap()).unwrap();
+            let found = network
+                .example_products(&examples, &positions, &vectors)
+                .unwrap();
+            assert_eq!(found.dims(), [count, 4]);
+            assert_close("products", &row(&found), &row(&expected), 1e-12);
+            // Ranks that no matrix exceeds change nothing.
+            let pairs = network.pair(&vectors, Some(1000)).unwrap();
+            assert_eq!(pairs.errors(), vec![0.0; count]);
+            let parts = pairs.products(&examples, &positions).unwrap();
+            assert_close(
+                "full rank",
+                &row(&parts.sum(0).unwrap()),
+                &row(&expected),
+                1e-12,
+            );
+            for (index, &segment) in network.space().segments().iter().enumerate() {
+                let mut part = Tensor::zeros((count, 4), DType::F64, &Device::Cpu).unwrap();
+                for block in network.space().blocks() {
+                    if block.segment == segment {
+                        let (start, length) = (block.range.start, block.range.len());
+                        let of = |rows: &Tensor| rows.narrow(1, start, length).unwrap();
+                        let gradients = of(&gradients).t().unwrap();
+                        let own = of(&vectors).contiguous().unwrap();
+                        part =
+                            (part + own.matmul(&gradients.contiguous().unwrap()).unwrap()).unwrap();
+                    }
+                }
+                let found = parts.narrow(0, index, 1).unwrap();
+                assert_close("a segment's share", &row(&found), &row(&part), 1e-11);
+            }
+        }
     }
+}
+
+/// With a rank, products are those of the approximated vectors, whose distance is reported.
+#[test]
+fn low_ranks_are_off_by_no_more_than_their_errors_allow() {
+    let model = model("cifar-resnet8-w4", SIDE);
+    let blocks = Blocks::Last(1);
+    let examples = examples(&model, blocks, SIDE);
+    let network = Network::new(&model, blocks, &examples).unwrap();
+    let vectors = numbers(0.3, &[6, network.size()]);
+    let positions = [0, 1, 2, 3, 4];
+    let ways = network.pairing_ways(6, Some(1));
+    let low = ways.iter().filter(|way| way.way == Way::LowRank(1));
+    assert!(low.count() > 0, "{ways:?}");
+    let exact = network.example_products(&examples, &positions, &vectors);
+    let exact = exact.unwrap().to_vec2::<f64>().unwrap();
+    let pairs = network.pair(&vectors, Some(1)).unwrap();
+    let found = pairs.products(&examples, &positions).unwrap();
+    let found = found.sum(0).unwrap().to_vec2::<f64>().unwrap();
+    let norms = network.example_gradients(&examples, &positions).unwrap();
+    let norms = norms.sqr().unwrap().sum(1).unwrap().sqrt().unwrap();
+    let norms = norms.to_vec1::<f64>().unwrap();
+    let mut largest = 0.0f64;
+    for (vector, error) in pairs.errors().into_iter().enumerate() {
+        for image in 0..positions.len() {
+            let off = (found[vector][image] - exact[vector][image]).abs();
+            assert!(off <= error * norms[image] * (1.0 + 1e-12));
+            largest = largest.max(off / (error * norms[image]));
+        }
+    }
+    assert!(largest > 1e-3, "{largest}");
 }
 
 #[test]

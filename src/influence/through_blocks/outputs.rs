@@ -1,0 +1,133 @@
+//! Where the scores through the blocks go, and what of it a killed run goes on from.
+
+use super::scoring::{PairScores, RankError, segment_names};
+use super::shares::SegmentShares;
+use super::{NetworkJob, NetworkOptions};
+use crate::Result;
+use crate::influence::checkpoint::Recordable;
+use crate::influence::{
+    Images, QueryRanking, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, SinkState, TopRanks,
+    write_rankings, write_shares,
+};
+use std::ops::Range;
+use std::path::Path;
+
+/// Everything that blocks of scores are written to.
+pub(super) struct Outputs {
+    header: ScoreHeader,
+    top: TopRanks,
+    file: Option<ScoreFile>,
+    shares: Option<SegmentShares>,
+    /// Of each query so far, where a rank is given.
+    errors: Vec<RankError>,
+}
+
+impl Outputs {
+    /// Begun, with nothing in them.
+    pub(super) fn begin(job: &NetworkJob, header: ScoreHeader, folder: &Path) -> Result<Self> {
+        let options: &NetworkOptions = &job.options;
+        let names = || segment_names(job.network);
+        let mut outputs = Self {
+            header,
+            top: TopRanks::new(options.top, options.bottom),
+            file: (options.scores).then(|| ScoreFile::new(&folder.join("scores.npy"))),
+            shares: (options.shares).then(|| SegmentShares::new(names())),
+            errors: Vec::new(),
+        };
+        outputs.begin_anew()?;
+        Ok(outputs)
+    }
+
+    fn sinks(&mut self) -> impl Iterator<Item = &mut dyn ScoreSink> {
+        let file = self.file.iter_mut().map(|file| file as &mut dyn ScoreSink);
+        std::iter::once(&mut self.top as &mut dyn ScoreSink).chain(file)
+    }
+
+    /// Takes the scores of the queries at `rows`, if all are finite.
+    pub(super) fn write(&mut self, rows: Range<usize>, pairs: &PairScores) -> Result<()> {
+        let training = 0..self.header.training.len();
+        let scores = pairs.scores.view();
+        let block = ScoreBlock::of_finite(&self.header, rows.clone(), training, scores)?;
+        self.sinks().try_for_each(|sink| sink.write(&block))?;
+        self.errors.extend(&pairs.errors);
+        if let Some(shares) = &mut self.shares {
+            for (row, query) in rows.enumerate() {
+                let (helpful, harmful) = (self.top.helpful(query), self.top.harmful(query));
+                let ranked = helpful.into_iter().chain(harmful);
+                shares.take(query, pairs, row, ranked.map(|(image, _)| image));
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the files; what approximating did to each query comes back.
+    pub(super) fn finish(
+        mut self,
+        folder: &Path,
+        (train, test): (Images, Images),
+    ) -> Result<Vec<RankError>> {
+        self.sinks().try_for_each(|sink| sink.finish())?;
+        let provenance = &self.header.provenance;
+        let rankings = QueryRanking::collect(&self.top, None, train, test);
+        write_rankings(&folder.join("rankings.parquet"), &rankings, provenance)?;
+        if let Some(shares) = &self.shares {
+            let path = folder.join("shares.parquet");
+            write_shares(&path, &rankings, (train, test), shares, provenance)?;
+        }
+        Ok(self.errors)
+    }
+}
+
+impl Recordable for Outputs {
+    fn save(&mut self) -> Result<Option<Vec<SinkState>>> {
+        let mut states = Vec::new();
+        for sink in self.sinks() {
+            let Some(state) = sink.save()? else {
+                return Ok(None);
+            };
+            states.push(state);
+        }
+        states.extend(self.shares.as_ref().map(SegmentShares::save));
+        let errors = self.errors.iter();
+        states.push(SinkState {
+            integers: Vec::new(),
+            numbers: errors.flat_map(|e| [e.solution, e.scores]).collect(),
+        });
+        Ok(Some(states))
+    }
+
+    fn restore(&mut self, states: &mut std::slice::Iter<SinkState>) -> Result<bool> {
+        for sink in self.sinks() {
+            let restored = states.next().map(|state| sink.restore(state)).transpose()?;
+            if restored != Some(true) {
+                return Ok(false);
+            }
+        }
+        let places = [self.header.queries.len(), self.header.training.len()];
+        if let Some(shares) = &mut self.shares
+            && !states
+                .next()
+                .is_some_and(|state| shares.restore(state, places))
+        {
+            return Ok(false);
+        }
+        let Some(errors) = states.next() else {
+            return Ok(false);
+        };
+        let (pairs, rest) = errors.numbers.as_chunks::<2>();
+        self.errors = pairs
+            .iter()
+            .map(|&[solution, scores]| RankError { solution, scores })
+            .collect();
+        Ok(rest.is_empty() && errors.integers.is_empty())
+    }
+
+    fn begin_anew(&mut self) -> Result<()> {
+        let header = self.header.clone();
+        self.errors.clear();
+        if let Some(shares) = &mut self.shares {
+            shares.clear();
+        }
+        self.sinks().try_for_each(|sink| sink.begin(&header))
+    }
+}

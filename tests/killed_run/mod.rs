@@ -1,0 +1,69 @@
+//! `ascribe rank` as a process that can be killed, and what its folders hold.
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+pub fn command(folder: &Path, words: &str) -> Command {
+    let mut command = Command::new(cargo_bin("ascribe"));
+    command
+        .current_dir(folder)
+        .arg("rank")
+        .args(words.split_whitespace());
+    command
+}
+
+pub fn rank(folder: &Path, words: &str) -> String {
+    let Output { status, stderr, .. } = command(folder, words).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert!(status.success(), "{words}: {said}");
+    said
+}
+
+pub fn same_files(folder: &Path, files: &[&str], one: &str, other: &str) {
+    for file in files {
+        let bytes = |run: &str| std::fs::read(folder.join(run).join(file)).unwrap();
+        assert!(bytes(one) == bytes(other), "{file} of {one} and {other}");
+    }
+}
+
+pub fn record(folder: &Path, run: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join(run).join("run.json")).unwrap()).unwrap()
+}
+
+/// Starts a run and kills it as soon as it has recorded a block.
+pub fn kill_when_recorded(folder: &Path, words: &str, run: &str) {
+    let mut child = command(folder, words)
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let record = folder.join(run).join(".scored");
+    let began = Instant::now();
+    while !record.exists() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap(); // SIGKILL
+    assert!(!child.wait().unwrap().success(), "it ended before the kill");
+    assert!(record.exists(), "nothing was recorded");
+}
+
+/// Kills a run, lets it go on, and compares the files with those of a run that was left alone.
+pub fn goes_on_to_the_same_bytes(folder: &Path, common: &str, name: &str, files: &[&str]) {
+    let (whole, killed) = (format!("{name}-whole"), format!("{name}-killed"));
+    rank(folder, &format!("{common} --out {whole}"));
+    let words = format!("{common} --record-every 0 --out {killed}");
+    kill_when_recorded(folder, &words, &killed);
+    let said = rank(folder, &words);
+    assert!(said.contains("rows were scored before"), "{said}");
+    let resumed = |run: &str| record(folder, run)["results"]["resumed"].as_u64().unwrap();
+    assert!(resumed(&killed) > 0 && resumed(&whole) == 0);
+    let left = (files.iter().copied()).filter(|file| folder.join(&whole).join(file).exists());
+    same_files(folder, &left.collect::<Vec<_>>(), &whole, &killed);
+    let hidden = std::fs::read_dir(folder.join(&killed)).unwrap();
+    let names = hidden.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: Vec<String> = names.filter(|name| name.starts_with('.')).collect();
+    assert!(names.is_empty(), "{names:?}");
+}
