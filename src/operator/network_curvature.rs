@@ -7,8 +7,10 @@
 //! The Gauss–Newton matrix is positive semi-definite; the Hessian is not as a rule, and says so by its structure: a solver
 //! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
 
-use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
-use crate::derivative::network::{Curvature, Examples, Linearisation, Network};
+use super::{
+    Eigenvalues, KroneckerForm, KroneckerSettings, LinearOperator, Structure, SymmetricMatrix, Vectors,
+};
+use crate::derivative::network::{Curvature, Examples, Linearisation, Network, RootKind};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use faer::Mat;
@@ -16,6 +18,8 @@ use std::sync::{Arc, Mutex};
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
 const VECTOR_BYTES: usize = 1 << 30;
+/// Bytes that the rows of a Kronecker form take at most.
+const ROW_BYTES: u64 = 1 << 30;
 /// Vectors of the identity that are multiplied at once while the matrix is written out.
 const DENSE_BLOCK: usize = 64;
 
@@ -26,6 +30,10 @@ pub struct NetworkCurvature<'a> {
     curvature: Curvature,
     l2: f64,
     positions: Vec<u32>,
+    /// Bytes that the rows of a Kronecker form may take.
+    row_bytes: u64,
+    /// Draws what stands for labels where there are too many of them.
+    seed: u64,
     /// One place for each pass that may be kept.
     kept: Mutex<Vec<Option<Arc<Linearisation>>>>,
 }
@@ -57,8 +65,17 @@ impl<'a> NetworkCurvature<'a> {
             curvature,
             l2,
             positions,
+            row_bytes: memory.min(ROW_BYTES),
+            seed: 0,
             kept: Mutex::new(vec![None; kept as usize]),
         })
+    }
+
+    /// Draws from `seed` what stands for labels in a Kronecker form.
+    #[must_use]
+    pub fn drawing_from(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
     }
 
     /// Which matrix it is.
@@ -198,6 +215,18 @@ impl LinearOperator for NetworkCurvature<'_> {
             .add_gauss_newton_diagonal(self.examples, &self.positions, &mut sums)?;
         let mean = |sum: f64| sum * self.scale() + self.l2;
         Ok(sums.into_iter().map(mean).collect())
+    }
+
+    /// EK-FAC of the Gauss–Newton matrix, whichever the curvature is, with the L2 term.
+    fn kronecker_form(&self, rows: bool) -> Result<Option<KroneckerForm>> {
+        let settings = KroneckerSettings {
+            roots: RootKind::for_classes(self.network.class_count(), self.seed),
+            eigenvalues: Eigenvalues::Corrected,
+            row_bytes: if rows { self.row_bytes } else { 0 },
+        };
+        let images = (self.examples, &self.positions[..]);
+        let form = KroneckerForm::of_network(self.network, images, &settings)?;
+        Ok(Some(form.shifted(self.l2)))
     }
 
     fn image_count(&self) -> usize {

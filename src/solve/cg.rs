@@ -160,6 +160,11 @@ impl Inverse for Prepared<'_> {
         self.refined(right_hand_sides, start, right_hand_sides.clone(), 0)
     }
 
+    fn notes(&self) -> Vec<(&'static str, f64)> {
+        let preconditioner = self.system.preconditioner.as_ref();
+        preconditioner.map_or_else(Vec::new, Preconditioner::notes)
+    }
+
     fn solve_from(&self, right_hand_sides: &Vectors, start: &Vectors) -> Result<Solution> {
         check_size(self.system.operator, right_hand_sides)?;
         let norms = right_hand_sides.norms()?;

@@ -6,6 +6,7 @@
 //!
 //! An approximation by design: its outcome is [`Outcome::Approximate`], with the true residual.
 
+use super::kronecker::KroneckerInverse;
 use super::{
     Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, rows_not_finite,
     true_residual,
@@ -20,6 +21,14 @@ pub struct Ekfac;
 
 impl Solver for Ekfac {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
+        if let Some(form) = operator.kronecker_form(false)? {
+            let inverse = KroneckerInverse::of(form, operator.dtype())?;
+            return Ok(Box::new(Approximation {
+                operator,
+                notes: inverse.notes().to_vec(),
+                apply: move |block: &Vectors| inverse.apply(block),
+            }));
+        }
         let scale = Reciprocal::of(operator)?;
         Ok(Box::new(Approximation {
             operator,

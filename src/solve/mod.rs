@@ -9,6 +9,7 @@ mod cg;
 mod cholesky;
 mod diagonal;
 mod direct;
+mod kronecker;
 mod lanczos;
 mod lissa;
 mod newton;

@@ -8,6 +8,7 @@
 
 use super::cholesky::Factor;
 use super::diagonal::Reciprocal;
+use super::kronecker::KroneckerInverse;
 use crate::Result;
 use crate::operator::{LinearOperator, Vectors};
 use candle_core::Tensor;
@@ -23,11 +24,19 @@ pub fn strong_parameters(size: usize) -> usize {
 }
 
 /// M⁻¹
-pub(super) struct Preconditioner {
+pub(super) enum Preconditioner {
+    /// The strongest axes by a factor, the others by the diagonal.
+    Axes(Axes),
+    /// The operator's Kronecker form, with its rows.
+    Kronecker(KroneckerInverse),
+}
+
+/// For operators whose own axes are the Kronecker ones, and for those that know none.
+pub(super) struct Axes {
     diagonal: Reciprocal,
     strong: Option<Strong>,
     /// Whether the operator knows strong axes, be they too many or not.
-    axes_known: bool,
+    known: bool,
 }
 
 /// The part that is factorised.
@@ -37,11 +46,42 @@ struct Strong {
 }
 
 impl Preconditioner {
-    /// For an operator; the diagonal alone where it knows no strong axes, or is not definite on them.
+    /// For an operator; the diagonal alone where it knows neither a Kronecker form nor strong axes, or is not definite on
+    /// them.
     pub(super) fn of(operator: &dyn LinearOperator) -> Result<Self> {
+        Ok(match operator.kronecker_form(true)? {
+            Some(form) => Self::Kronecker(KroneckerInverse::of(form, operator.dtype())?),
+            None => Self::Axes(Axes::of(operator)?),
+        })
+    }
+
+    /// Whether the operator knows its strong axes.
+    pub(super) fn knows_axes(&self) -> bool {
+        matches!(self, Self::Axes(Axes { known: true, .. }))
+    }
+
+    /// M⁻¹ on every row.
+    pub(super) fn apply(&self, block: &Vectors) -> Result<Vectors> {
+        match self {
+            Self::Axes(axes) => axes.apply(block),
+            Self::Kronecker(inverse) => inverse.apply(block),
+        }
+    }
+
+    /// How it was made, by name.
+    pub(super) fn notes(&self) -> Vec<(&'static str, f64)> {
+        match self {
+            Self::Axes(_) => Vec::new(),
+            Self::Kronecker(inverse) => inverse.notes().to_vec(),
+        }
+    }
+}
+
+impl Axes {
+    fn of(operator: &dyn LinearOperator) -> Result<Self> {
         let size = strong_parameters(operator.size());
         let block = operator.principal_block(size)?;
-        let axes_known = block.is_some();
+        let known = block.is_some();
         let strong = block.and_then(|block| {
             let positions: Vec<u32> = block.positions.iter().map(|&at| at as u32).collect();
             let factor = (!positions.is_empty())
@@ -52,17 +92,11 @@ impl Preconditioner {
         Ok(Self {
             diagonal: Reciprocal::of(operator)?,
             strong,
-            axes_known,
+            known,
         })
     }
 
-    /// Whether the operator knows its strong axes.
-    pub(super) fn knows_axes(&self) -> bool {
-        self.axes_known
-    }
-
-    /// M⁻¹ on every row.
-    pub(super) fn apply(&self, block: &Vectors) -> Result<Vectors> {
+    fn apply(&self, block: &Vectors) -> Result<Vectors> {
         let quotients = self.diagonal.apply(block)?;
         let Some(strong) = &self.strong else {
             return Ok(quotients);

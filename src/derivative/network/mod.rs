@@ -11,6 +11,7 @@
 //! | [`Network::linearise`] | what products over some images share |
 //! | [`Network::curvature_products`] | Σ ∇²ℓ_i v or Σ J_iᵀ (diag π − ππᵀ) J_i v |
 //! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image, no gradient written out |
+//! | [`Network::kronecker_factors`] | second moments of patches and output gradients, layer by layer |
 //!
 //! # Why not a graph of tensors
 //!
@@ -20,10 +21,21 @@
 //! them between all vectors of a block and, where they fit into memory, between products: 6 are left, 2 times a
 //! gradient, and fewer where few layers are trained. Memory does not grow with the number of products.
 
+/// Runs `$body` with `$program` the program in its precision.
+macro_rules! in_precision {
+    ($network:expr, $program:ident => $body:expr) => {
+        match &$network.program {
+            Inner::F32($program) => $body,
+            Inner::F64($program) => $body,
+        }
+    };
+}
+
 mod assembly;
 mod buffer;
 mod convolution;
 mod examples;
+mod kronecker;
 mod layer;
 mod linearisation;
 mod planes;
@@ -35,6 +47,7 @@ mod storage;
 mod tests;
 
 pub use examples::{Examples, Keeping};
+pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind};
 pub use linearisation::Linearisation;
 pub use space::{ParameterBlock, ParameterSpace};
 
@@ -76,16 +89,6 @@ pub struct Network {
 enum Inner {
     F32(Program<f32>),
     F64(Program<f64>),
-}
-
-/// Runs `$body` with `$program` the program in its precision.
-macro_rules! in_precision {
-    ($network:expr, $program:ident => $body:expr) => {
-        match &$network.program {
-            Inner::F32($program) => $body,
-            Inner::F64($program) => $body,
-        }
-    };
 }
 
 impl Precision for f32 {

@@ -16,7 +16,7 @@ mod tests;
 mod unfolded;
 mod winograd;
 
-pub(crate) use geometry::Geometry;
+pub(crate) use geometry::{Geometry, unfold};
 pub(crate) use winograd::{PLACES, kernel as winograd_kernel, kernel_adjoint as winograd_adjoint};
 
 use super::buffer::Buffer;

@@ -138,4 +138,8 @@ impl<T: Scalar> Layer<T> for Convolution {
         let tangent = self.sum(&[(site.inputs[0], direction)], direction);
         tangent.add_dots(gradient, sums);
     }
+
+    fn as_convolution(&self) -> Option<&Convolution> {
+        Some(self)
+    }
 }

@@ -86,4 +86,9 @@ pub(crate) trait Layer<T: Scalar>: Send + Sync {
         direction: &[T],
         sums: &mut [f64],
     );
+
+    /// The layer as one matrix that multiplies patches, where it is that.
+    fn as_convolution(&self) -> Option<&Convolution> {
+        None
+    }
 }
