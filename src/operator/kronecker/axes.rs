@@ -113,7 +113,9 @@ impl KroneckerAxes {
         if end < self.size {
             whole.push(rows.narrow(1, end, self.size - end)?);
         }
-        Ok(Tensor::cat(&whole, 1)?)
+        // Contiguous pieces are copied row by row, others element by element.
+        let whole = whole.iter().map(Tensor::contiguous);
+        Ok(Tensor::cat(&whole.collect::<candle_core::Result<Vec<_>>>()?, 1)?)
     }
 }
 

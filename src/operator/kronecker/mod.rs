@@ -14,6 +14,9 @@
 mod axes;
 mod build;
 
+#[cfg(test)]
+mod tests;
+
 pub use axes::KroneckerAxes;
 pub use build::{Eigenvalues, KroneckerSettings};
 
