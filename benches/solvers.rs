@@ -19,26 +19,28 @@ use std::time::Instant;
 
 type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Bytes for passes that are kept, and for rows.
-const MEMORY: u64 = 3 << 30;
+/// Bytes for passes that are kept, and for the rows of a low rank.
+const MEMORY: u64 = 2 << 30;
+const ROW_BYTES: u64 = 1 << 29;
 /// Relative residual that is asked for, and that of the near-exact solve.
 const TOLERANCE: f64 = 1e-3;
 const NEAR_EXACT: f64 = 1e-5;
 /// Ranks whose overlap is counted.
 const TOP: usize = 100;
 
-/// An operator whose Kronecker form is another one, or none.
+/// An operator that knows another form, or none.
 struct WithForm<'a> {
     operator: &'a NetworkCurvature<'a>,
     form: Form,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Form {
     None,
     Kfac,
     Ekfac,
-    Rows,
+    LowRank,
+    Both,
 }
 
 impl LinearOperator for WithForm<'_> {
@@ -66,25 +68,33 @@ impl LinearOperator for WithForm<'_> {
         self.operator.diagonal()
     }
 
-    fn kronecker_form(&self, _: bool) -> ascribe::Result<Option<KroneckerForm>> {
+    fn ekfac(&self) -> ascribe::Result<Option<KroneckerForm>> {
+        let eigenvalues = match self.form {
+            Form::None | Form::LowRank => None,
+            Form::Kfac => Some(Eigenvalues::Product),
+            Form::Ekfac | Form::Both => Some(Eigenvalues::Corrected),
+        };
+        let rows = matches!(self.form, Form::LowRank | Form::Both);
+        if eigenvalues.is_none() && !rows {
+            return Ok(None);
+        }
         let network = self.operator.network();
-        let examples = self.operator.examples();
-        let positions: Vec<u32> = (0..examples.count() as u32).collect();
         let settings = KroneckerSettings {
             roots: RootKind::for_classes(network.class_count(), 0),
-            eigenvalues: match self.form {
-                Form::Kfac => Eigenvalues::Product,
-                _ => Eigenvalues::Corrected,
-            },
-            row_bytes: 0,
+            eigenvalues,
+            row_bytes: if rows { ROW_BYTES } else { 0 },
+            seed: 0,
         };
+        let positions: Vec<u32> = (0..self.operator.examples().count() as u32).collect();
+        let images = (self.operator.examples(), &positions[..]);
+        let form = KroneckerForm::of_network(network, images, &settings)?;
+        Ok(Some(form.shifted(self.operator.l2())))
+    }
+
+    fn low_rank(&self) -> ascribe::Result<Option<KroneckerForm>> {
         match self.form {
-            Form::None => Ok(None),
-            Form::Rows => self.operator.kronecker_form(true),
-            _ => {
-                let form = KroneckerForm::of_network(network, (examples, &positions), &settings)?;
-                Ok(Some(form.shifted(self.operator.l2())))
-            }
+            Form::LowRank => self.operator.low_rank(),
+            _ => self.ekfac(),
         }
     }
 }
@@ -99,16 +109,18 @@ fn way(name: &str) -> Outcome<(Form, Box<dyn Solver>)> {
         })
     };
     Ok(match name {
-        "near-exact" => (Form::Rows, cg(NEAR_EXACT, true)),
+        "near-exact" => (Form::LowRank, cg(NEAR_EXACT, true)),
         "cg" => (Form::None, cg(TOLERANCE, false)),
         "cg+diagonal" => (Form::None, cg(TOLERANCE, true)),
         "cg+kfac" => (Form::Kfac, cg(TOLERANCE, true)),
         "cg+ekfac" => (Form::Ekfac, cg(TOLERANCE, true)),
-        "cg+ekfac+rows" => (Form::Rows, cg(TOLERANCE, true)),
+        "cg+low-rank" => (Form::LowRank, cg(TOLERANCE, true)),
+        "cg+ekfac+low-rank" => (Form::Both, cg(TOLERANCE, true)),
         "identity" => (Form::None, Box::new(Identity)),
         "kfac" => (Form::Kfac, Box::new(Ekfac)),
         "ekfac" => (Form::Ekfac, Box::new(Ekfac)),
-        "ekfac+rows" => (Form::Rows, Box::new(Ekfac)),
+        "low-rank" => (Form::LowRank, Box::new(Ekfac)),
+        "ekfac+low-rank" => (Form::Both, Box::new(Ekfac)),
         _ => return Err(format!("no way named {name}").into()),
     })
 }
@@ -154,7 +166,9 @@ fn open(folder: &Path, blocks: Blocks, queries: usize, images: usize) -> Outcome
 fn scores(setting: &Setting, solution: &Solution) -> Outcome<Vec<Vec<f64>>> {
     let positions: Vec<u32> = (0..setting.train.count() as u32).collect();
     let value = solution.value.tensor();
-    let products = setting.network.example_products(&setting.train, &positions, value)?;
+    let products = setting
+        .network
+        .example_products(&setting.train, &positions, value)?;
     Ok(products.to_vec2::<f64>()?)
 }
 
@@ -177,7 +191,9 @@ fn agreement(found: &[Vec<f64>], exact: &[Vec<f64>]) -> (f64, f64) {
             .sum();
         spearman += 1.0 - 6.0 * squares / (count * (count * count - 1.0));
         let top = TOP.min(found.len());
-        let common = found[..top].iter().filter(|image| exact[..top].contains(image));
+        let common = found[..top]
+            .iter()
+            .filter(|image| exact[..top].contains(image));
         overlap += common.count() as f64 / top as f64;
     }
     let count = exact.len() as f64;
@@ -185,18 +201,28 @@ fn agreement(found: &[Vec<f64>], exact: &[Vec<f64>]) -> (f64, f64) {
 }
 
 fn main() -> Outcome<()> {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
     let [folder, blocks, queries, images, dampings, ways] = &words[..] else {
         println!("solvers: MODEL BLOCKS QUERIES IMAGES DAMPING,… WAY,…; nothing measured");
         return Ok(());
     };
     let (folder, blocks) = (Path::new(folder), blocks.parse()?);
     let setting = open(folder, blocks, queries.parse()?, images.parse()?)?;
-    let curvature =
-        NetworkCurvature::new(&setting.network, &setting.train, Curvature::GaussNewton, setting.l2, MEMORY)?;
+    let curvature = NetworkCurvature::new(
+        &setting.network,
+        &setting.train,
+        Curvature::GaussNewton,
+        setting.l2,
+        MEMORY,
+    )?;
     // The first product makes the passes that later ones share.
     curvature.apply(&setting.gradients.narrow(0..1)?)?;
-    println!("model,damping,way,queries,iterations,products,prepare_s,solve_s,residual,spearman,top100");
+    println!(
+        "model,damping,way,queries,iterations,products,prepare_s,solve_s,residual,spearman,top100"
+    );
     for damping in dampings.split(',') {
         let mut exact = None;
         for name in ways.split(',') {
@@ -213,8 +239,16 @@ fn main() -> Outcome<()> {
             let solution = inverse.solve(&setting.gradients)?;
             let solve = started.elapsed().as_secs_f64();
             eprintln!("{name}: {:?}", inverse.notes());
-            let iterations = solution.reports.iter().map(|report| report.iterations).max();
-            let residual = solution.reports.iter().map(|report| report.residual).fold(0.0, f64::max);
+            let iterations = solution
+                .reports
+                .iter()
+                .map(|report| report.iterations)
+                .max();
+            let residual = solution
+                .reports
+                .iter()
+                .map(|report| report.residual)
+                .fold(0.0, f64::max);
             let found = scores(&setting, &solution)?;
             let exact = exact.get_or_insert_with(|| found.clone());
             let (spearman, overlap) = agreement(&found, exact);

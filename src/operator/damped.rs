@@ -1,6 +1,8 @@
 //! A + λI for any operator A: the curvature that influence scores invert.
 
-use super::{KroneckerForm, LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors};
+use super::{
+    KroneckerForm, LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors,
+};
 use crate::{Error, Result};
 use candle_core::DType;
 use std::ops::Deref;
@@ -89,8 +91,13 @@ impl LinearOperator for Damped<'_> {
         Ok(block)
     }
 
-    fn kronecker_form(&self, rows: bool) -> Result<Option<KroneckerForm>> {
-        let form = self.operator.kronecker_form(rows)?;
+    fn ekfac(&self) -> Result<Option<KroneckerForm>> {
+        let form = self.operator.ekfac()?;
+        Ok(form.map(|form| form.shifted(self.damping)))
+    }
+
+    fn low_rank(&self) -> Result<Option<KroneckerForm>> {
+        let form = self.operator.low_rank()?;
         Ok(form.map(|form| form.shifted(self.damping)))
     }
 

@@ -82,13 +82,21 @@ pub trait LinearOperator: Sync {
         Ok(None)
     }
 
-    /// An approximation of A, or of a positive definite relative, that is diagonal in axes of its own; with the gradients that
-    /// matter most as they are where `rows`. `None` where the operator knows none, and its own diagonal serves.
+    /// EK-FAC: an approximation of A, or of a positive definite relative, that is diagonal in axes of its own. `None` where
+    /// the operator knows of none, and its own diagonal serves.
     ///
     /// # Errors
     /// A tensor operation failed.
-    fn kronecker_form(&self, rows: bool) -> Result<Option<KroneckerForm>> {
-        let _ = rows;
+    fn ekfac(&self) -> Result<Option<KroneckerForm>> {
+        Ok(None)
+    }
+
+    /// A multiple of I and a few rows for the largest eigenvalues of A, or of a positive definite relative: what conjugate
+    /// gradients divide by. `None` where the operator knows of none.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    fn low_rank(&self) -> Result<Option<KroneckerForm>> {
         Ok(None)
     }
 

@@ -8,7 +8,8 @@
 //! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
 
 use super::{
-    Eigenvalues, KroneckerForm, KroneckerSettings, LinearOperator, Structure, SymmetricMatrix, Vectors,
+    Eigenvalues, KroneckerForm, KroneckerSettings, LinearOperator, Structure, SymmetricMatrix,
+    Vectors,
 };
 use crate::derivative::network::{Curvature, Examples, Linearisation, Network, RootKind};
 use crate::{Error, Result};
@@ -18,8 +19,10 @@ use std::sync::{Arc, Mutex};
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
 const VECTOR_BYTES: usize = 1 << 30;
+/// The share of the softmax's curvature whose gradients go into a low rank: the rest is spread thin.
+const LOW_RANK_SHARE: f64 = 0.98;
 /// Bytes that the rows of a Kronecker form take at most.
-const ROW_BYTES: u64 = 1 << 30;
+const ROW_BYTES: u64 = 1 << 29;
 /// Vectors of the identity that are multiplied at once while the matrix is written out.
 const DENSE_BLOCK: usize = 64;
 
@@ -135,6 +138,23 @@ impl<'a> NetworkCurvature<'a> {
         Vectors::new(network.curvature_products(self.curvature, vectors.tensor(), &mut parts)?)
     }
 
+    fn form(
+        &self,
+        roots: RootKind,
+        eigenvalues: Option<Eigenvalues>,
+        row_bytes: u64,
+    ) -> Result<KroneckerForm> {
+        let settings = KroneckerSettings {
+            roots,
+            eigenvalues,
+            row_bytes,
+            seed: self.seed,
+        };
+        let images = (self.examples, &self.positions[..]);
+        let form = KroneckerForm::of_network(self.network, images, &settings)?;
+        Ok(form.shifted(self.l2))
+    }
+
     fn scale(&self) -> f64 {
         1.0 / self.positions.len() as f64
     }
@@ -217,16 +237,21 @@ impl LinearOperator for NetworkCurvature<'_> {
         Ok(sums.into_iter().map(mean).collect())
     }
 
-    /// EK-FAC of the Gauss–Newton matrix, whichever the curvature is, with the L2 term.
-    fn kronecker_form(&self, rows: bool) -> Result<Option<KroneckerForm>> {
-        let settings = KroneckerSettings {
-            roots: RootKind::for_classes(self.network.class_count(), self.seed),
-            eigenvalues: Eigenvalues::Corrected,
-            row_bytes: if rows { self.row_bytes } else { 0 },
+    /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term.
+    fn ekfac(&self) -> Result<Option<KroneckerForm>> {
+        let roots = RootKind::for_classes(self.network.class_count(), self.seed);
+        self.form(roots, Some(Eigenvalues::Corrected), 0).map(Some)
+    }
+
+    /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term; without rows where memory has no room.
+    fn low_rank(&self) -> Result<Option<KroneckerForm>> {
+        let roots = match RootKind::for_classes(self.network.class_count(), self.seed) {
+            RootKind::Exact { .. } => RootKind::Exact {
+                share: LOW_RANK_SHARE,
+            },
+            drawn => drawn,
         };
-        let images = (self.examples, &self.positions[..]);
-        let form = KroneckerForm::of_network(self.network, images, &settings)?;
-        Ok(Some(form.shifted(self.l2)))
+        self.form(roots, None, self.row_bytes).map(Some)
     }
 
     fn image_count(&self) -> usize {

@@ -21,7 +21,7 @@ pub struct Ekfac;
 
 impl Solver for Ekfac {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
-        if let Some(form) = operator.kronecker_form(false)? {
+        if let Some(form) = operator.ekfac()? {
             let inverse = KroneckerInverse::of(form, operator.dtype())?;
             return Ok(Box::new(Approximation {
                 operator,

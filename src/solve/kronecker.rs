@@ -79,7 +79,9 @@ impl Strong {
         let (count, size) = rows.dims2()?;
         let mut gram = Mat::<f64>::identity(count, count);
         for start in (0..size).step_by(COLUMNS) {
-            let part = rows.narrow(1, start, COLUMNS.min(size - start))?.contiguous()?;
+            let part = rows
+                .narrow(1, start, COLUMNS.min(size - start))?
+                .contiguous()?;
             let part = part.matmul(&part.t()?)?.to_dtype(DType::F64)?;
             let part = part.flatten_all()?.to_vec1::<f64>()?;
             for (column, values) in part.chunks_exact(count).enumerate() {

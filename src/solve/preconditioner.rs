@@ -27,8 +27,8 @@ pub fn strong_parameters(size: usize) -> usize {
 pub(super) enum Preconditioner {
     /// The strongest axes by a factor, the others by the diagonal.
     Axes(Axes),
-    /// The operator's Kronecker form, with its rows.
-    Kronecker(KroneckerInverse),
+    /// A low rank and a multiple of I.
+    LowRank(KroneckerInverse),
 }
 
 /// For operators whose own axes are the Kronecker ones, and for those that know none.
@@ -46,11 +46,10 @@ struct Strong {
 }
 
 impl Preconditioner {
-    /// For an operator; the diagonal alone where it knows neither a Kronecker form nor strong axes, or is not definite on
-    /// them.
+    /// For an operator; the diagonal alone where it knows neither a low rank nor strong axes, or is not definite on them.
     pub(super) fn of(operator: &dyn LinearOperator) -> Result<Self> {
-        Ok(match operator.kronecker_form(true)? {
-            Some(form) => Self::Kronecker(KroneckerInverse::of(form, operator.dtype())?),
+        Ok(match operator.low_rank()? {
+            Some(form) => Self::LowRank(KroneckerInverse::of(form, operator.dtype())?),
             None => Self::Axes(Axes::of(operator)?),
         })
     }
@@ -64,7 +63,7 @@ impl Preconditioner {
     pub(super) fn apply(&self, block: &Vectors) -> Result<Vectors> {
         match self {
             Self::Axes(axes) => axes.apply(block),
-            Self::Kronecker(inverse) => inverse.apply(block),
+            Self::LowRank(inverse) => inverse.apply(block),
         }
     }
 
@@ -72,7 +71,7 @@ impl Preconditioner {
     pub(super) fn notes(&self) -> Vec<(&'static str, f64)> {
         match self {
             Self::Axes(_) => Vec::new(),
-            Self::Kronecker(inverse) => inverse.notes().to_vec(),
+            Self::LowRank(inverse) => inverse.notes().to_vec(),
         }
     }
 }

@@ -33,7 +33,6 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
     })?;
     note_untrained(rank.blocks, &opened)?;
     let options = options(rank, opened.l2, memory)?;
-    options.check()?;
     if rank.dry_run {
         println!("{}", plan(rank, &opened, &options)?);
         return Ok(ExitCode::SUCCESS);

@@ -115,7 +115,10 @@ impl KroneckerAxes {
         }
         // Contiguous pieces are copied row by row, others element by element.
         let whole = whole.iter().map(Tensor::contiguous);
-        Ok(Tensor::cat(&whole.collect::<candle_core::Result<Vec<_>>>()?, 1)?)
+        Ok(Tensor::cat(
+            &whole.collect::<candle_core::Result<Vec<_>>>()?,
+            1,
+        )?)
     }
 }
 
@@ -164,7 +167,9 @@ fn layer_matrix(rows: &Tensor, layer: &KroneckerLayer) -> Result<Tensor> {
     let count = rows.dims()[0];
     let weight = rows.narrow(1, layer.weight.start, layer.weight.len())?;
     let width = layer.weight.len() / layer.outputs;
-    let weight = weight.contiguous()?.reshape((count, layer.outputs, width))?;
+    let weight = weight
+        .contiguous()?
+        .reshape((count, layer.outputs, width))?;
     Ok(match &layer.bias {
         None => weight,
         Some(range) => {

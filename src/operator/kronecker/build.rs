@@ -1,5 +1,6 @@
 //! EK-FAC of a network over some images: factors, their eigenvectors, then the gradients in these axes.
 
+use super::low_rank::Gradients;
 use super::{JOINT, KroneckerAxes, KroneckerForm, StrongRows};
 use crate::derivative::network::{
     CurvatureRoots, Examples, KroneckerFactors, KroneckerLayer, Network, RootKind,
@@ -9,10 +10,8 @@ use candle_core::{DType, Tensor};
 use faer::{Mat, Side};
 use std::ops::Range;
 
-/// Bytes of gradients that are held at once, besides R.
-const GRADIENT_BYTES: usize = 1 << 28;
-/// Most rows of R: their Gram matrix and its factor are to cost no more than a few products.
-const ROWS: usize = 2048;
+/// Most rows of R: what they cost grows with their number, and what they gain with the decay of the curvature's eigenvalues.
+const ROWS: usize = 512;
 
 /// What stands on the diagonal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +27,12 @@ pub enum Eigenvalues {
 pub struct KroneckerSettings {
     /// Square roots of the softmax's curvature.
     pub roots: RootKind,
-    /// The diagonal.
-    pub eigenvalues: Eigenvalues,
-    /// Bytes that R may take; 0 for no rows. K-FAC has none.
+    /// The diagonal; none for R alone, with Q = I.
+    pub eigenvalues: Option<Eigenvalues>,
+    /// Bytes that R may take; 0 for no rows.
     pub row_bytes: u64,
+    /// Draws what R is looked for in.
+    pub seed: u64,
 }
 
 impl KroneckerForm {
@@ -46,20 +47,26 @@ impl KroneckerForm {
     ) -> Result<Self> {
         let outputs = network.outputs(examples, positions)?;
         let roots = CurvatureRoots::of(&outputs, positions, settings.roots)?;
-        let factors = network.kronecker_factors(examples, positions, &roots)?;
-        let mut build = Build::new(network, &roots, settings);
-        for factors in factors {
-            build.add_layer(factors)?;
+        let gradients = Gradients {
+            network,
+            examples,
+            positions,
+            seed: settings.seed,
+        };
+        let row = (network.size() * network.dtype().size_in_bytes()) as u64;
+        let rank = (settings.row_bytes / row.max(1)).min(ROWS as u64) as usize;
+        let rows = match rank {
+            0 => None,
+            rank => gradients.low_rank(&roots, rank)?,
+        };
+        let mut build = Build::new(network, &roots, settings.eigenvalues);
+        if settings.eigenvalues.is_some() {
+            for factors in network.kronecker_factors(examples, positions, &roots)? {
+                build.add_layer(factors)?;
+            }
+            gradients.visit(&roots, |gradients, _| build.add_gradients(gradients))?;
         }
-        let mut first = 0;
-        while first < positions.len() {
-            let images = build.images_from(first);
-            let gradients =
-                network.root_gradients(examples, positions, &roots, images.clone())?;
-            build.add_gradients(&gradients, images.clone())?;
-            first = images.end;
-        }
-        build.finish(positions.len())
+        build.finish(positions.len(), rows)
     }
 }
 
@@ -67,7 +74,7 @@ impl KroneckerForm {
 struct Build<'a> {
     network: &'a Network,
     roots: &'a CurvatureRoots,
-    eigenvalues: Eigenvalues,
+    eigenvalues: Option<Eigenvalues>,
     axes: KroneckerAxes,
     /// λ_S λ_A, where there are factors.
     products: Vec<f64>,
@@ -77,33 +84,29 @@ struct Build<'a> {
     others: Vec<Range<usize>>,
     /// Σ g gᵀ over these, where they are few.
     joint: Option<Mat<f64>>,
-    /// Which rows are kept, image by image.
-    strong: Vec<Vec<bool>>,
-    kept: Vec<Tensor>,
 }
 
 impl<'a> Build<'a> {
-    fn new(network: &'a Network, roots: &'a CurvatureRoots, settings: &KroneckerSettings) -> Self {
+    fn new(
+        network: &'a Network,
+        roots: &'a CurvatureRoots,
+        eigenvalues: Option<Eigenvalues>,
+    ) -> Self {
         let size = network.size();
         let layers = network.kronecker_layers();
         let others = uncovered(size, &layers);
         let count: usize = others.iter().map(Range::len).sum();
-        let row = (size * network.dtype().size_in_bytes()) as u64;
-        let rows = match settings.eigenvalues {
-            Eigenvalues::Product => 0,
-            Eigenvalues::Corrected => (settings.row_bytes / row.max(1)).min(ROWS as u64) as usize,
-        };
         Self {
             network,
             roots,
-            eigenvalues: settings.eigenvalues,
+            eigenvalues,
             axes: KroneckerAxes::new(size),
             products: vec![0.0; size],
             squares: vec![0.0; size],
             others,
-            joint: (1..=JOINT).contains(&count).then(|| Mat::zeros(count, count)),
-            strong: roots.largest(rows),
-            kept: Vec::new(),
+            joint: (1..=JOINT)
+                .contains(&count)
+                .then(|| Mat::zeros(count, count)),
         }
     }
 
@@ -122,34 +125,24 @@ impl<'a> Build<'a> {
             }
         }
         let dtype = self.network.dtype();
-        self.axes.turn_layer(factors.layer, (&output_axes, &input_axes), dtype)
+        self.axes
+            .turn_layer(factors.layer, (&output_axes, &input_axes), dtype)
     }
 
-    /// Images from `first` on whose gradients fit.
-    fn images_from(&self, first: usize) -> Range<usize> {
-        let row = self.network.size() * self.network.dtype().size_in_bytes();
-        let most = (GRADIENT_BYTES / row.max(1)).max(1);
-        let (mut end, mut rows) = (first, 0);
-        while end < self.roots.images() {
-            rows += self.roots.of_image(end).len();
-            if end > first && rows > most {
-                break;
-            }
-            end += 1;
-        }
-        first..end
-    }
-
-    /// The gradients of the rows of `images`.
-    fn add_gradients(&mut self, gradients: &Tensor, images: Range<usize>) -> Result<()> {
+    /// Gradients of some rows.
+    fn add_gradients(&mut self, gradients: &Tensor) -> Result<()> {
         let count = gradients.dims()[0];
-        if count == 0 {
-            return Ok(());
-        }
         if let Some(joint) = &mut self.joint {
-            let parts = self.others.iter().map(|range| gradients.narrow(1, range.start, range.len()));
+            let parts = self
+                .others
+                .iter()
+                .map(|range| gradients.narrow(1, range.start, range.len()));
             let parts = Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 1)?;
-            let moment = parts.t()?.matmul(&parts)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+            let moment = parts
+                .t()?
+                .matmul(&parts)?
+                .to_dtype(DType::F64)?
+                .to_vec2::<f64>()?;
             let size = joint.nrows();
             (0..size).for_each(|i| (0..size).for_each(|j| joint[(i, j)] += moment[i][j]));
         }
@@ -157,48 +150,46 @@ impl<'a> Build<'a> {
         let ones = Tensor::ones((1, count), coordinates.dtype(), coordinates.device())?;
         let squares = ones.matmul(&coordinates.sqr()?)?.to_dtype(DType::F64)?;
         let squares = squares.flatten_all()?.to_vec1::<f64>()?;
-        self.squares.iter_mut().zip(squares).for_each(|(sum, square)| *sum += square);
-        let strong = images.flat_map(|image| self.strong[image].iter().copied());
-        let chosen: Vec<u32> = (0..count as u32)
-            .zip(strong)
-            .filter_map(|(row, strong)| strong.then_some(row))
-            .collect();
-        if !chosen.is_empty() {
-            let chosen = Tensor::new(chosen.as_slice(), coordinates.device())?;
-            self.kept.push(coordinates.index_select(&chosen, 0)?);
-        }
+        self.squares
+            .iter_mut()
+            .zip(squares)
+            .for_each(|(sum, square)| *sum += square);
         Ok(())
     }
 
-    fn finish(mut self, images: usize) -> Result<KroneckerForm> {
+    fn finish(mut self, images: usize, rows: Option<Tensor>) -> Result<KroneckerForm> {
         let scale = 1.0 / images as f64;
         let mut diagonal: Vec<f64> = self.squares.iter().map(|square| square * scale).collect();
-        let mut rows = match self.kept.is_empty() {
-            true => None,
-            false => Some((Tensor::cat(&self.kept, 0)? * scale.sqrt())?),
-        };
-        self.kept.clear();
-        if let Some(joint) = &self.joint {
+        if let Some(joint) = &self.joint
+            && self.eigenvalues.is_some()
+        {
             let (values, axes) = eigen(&(joint * faer::Scale(scale)))?;
-            let mut turned = KroneckerAxes::new(self.axes.size());
-            let ranges = || self.others.clone();
-            turned.turn_jointly(ranges(), &axes, self.network.dtype())?;
-            self.axes.turn_jointly(ranges(), &axes, self.network.dtype())?;
+            let ranges = self.others.clone();
+            self.axes
+                .turn_jointly(ranges, &axes, self.network.dtype())?;
             let places = self.others.iter().cloned().flatten();
-            places.zip(values).for_each(|(place, value)| diagonal[place] = value.max(0.0));
-            rows = rows.map(|rows| turned.coordinates(&rows)).transpose()?;
+            places
+                .zip(values)
+                .for_each(|(place, value)| diagonal[place] = value.max(0.0));
         }
-        if self.eigenvalues == Eigenvalues::Product {
+        let rows = rows.map(|rows| self.axes.coordinates(&rows)).transpose()?;
+        if self.eigenvalues == Some(Eigenvalues::Product) {
             let layers = self.network.kronecker_layers();
             let covered = layers.iter().flat_map(|layer| {
-                layer.weight.clone().chain(layer.bias.clone().unwrap_or_default())
+                layer
+                    .weight
+                    .clone()
+                    .chain(layer.bias.clone().unwrap_or_default())
             });
             covered.for_each(|place| diagonal[place] = self.products[place]);
         }
         let notes = vec![
-            ("ekfac_gradients", self.roots.count() as f64),
-            ("ekfac_share", self.roots.share()),
-            ("ekfac_rows", rows.as_ref().map_or(0, |rows| rows.dims()[0]) as f64),
+            ("curvature_gradients", self.roots.count() as f64),
+            ("curvature_share", self.roots.share()),
+            (
+                "low_rank",
+                rows.as_ref().map_or(0, |rows| rows.dims()[0]) as f64,
+            ),
         ];
         let rows = rows.map(|rows| strong_rows(rows, &diagonal)).transpose()?;
         Ok(KroneckerForm {
@@ -215,9 +206,15 @@ fn strong_rows(rows: Tensor, diagonal: &[f64]) -> Result<StrongRows> {
     let mut squares = vec![0.0; diagonal.len()];
     for row in 0..rows.dims()[0] {
         let row = rows.get(row)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        squares.iter_mut().zip(row).for_each(|(sum, value)| *sum += value * value);
+        squares
+            .iter_mut()
+            .zip(row)
+            .for_each(|(sum, value)| *sum += value * value);
     }
-    let rest = diagonal.iter().zip(squares).map(|(d, square)| (d - square).max(0.0));
+    let rest = diagonal
+        .iter()
+        .zip(squares)
+        .map(|(d, square)| (d - square).max(0.0));
     Ok(StrongRows {
         rest: rest.collect(),
         rows,
@@ -226,7 +223,9 @@ fn strong_rows(rows: Tensor, diagonal: &[f64]) -> Result<StrongRows> {
 
 /// The parameters of no layer.
 fn uncovered(size: usize, layers: &[KroneckerLayer]) -> Vec<Range<usize>> {
-    let ranges = layers.iter().flat_map(|layer| [Some(layer.weight.clone()), layer.bias.clone()]);
+    let ranges = layers
+        .iter()
+        .flat_map(|layer| [Some(layer.weight.clone()), layer.bias.clone()]);
     let mut covered: Vec<Range<usize>> = ranges.flatten().collect();
     covered.sort_by_key(|range| range.start);
     covered.push(size..size);
@@ -241,12 +240,14 @@ fn uncovered(size: usize, layers: &[KroneckerLayer]) -> Vec<Range<usize>> {
 }
 
 /// Eigenvalues and eigenvectors, the latter as columns.
-fn eigen(matrix: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>)> {
-    let eigen = matrix.self_adjoint_eigen(Side::Lower).map_err(|reason| Error::NonFinite {
-        what: "a Kronecker factor of the curvature".into(),
-        place: format!("its eigenvalues ({reason:?})"),
-        remedy: "look at the model's weights and at extreme images".into(),
-    })?;
+pub(super) fn eigen(matrix: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>)> {
+    let eigen = matrix
+        .self_adjoint_eigen(Side::Lower)
+        .map_err(|reason| Error::NonFinite {
+            what: "a Kronecker factor of the curvature".into(),
+            place: format!("its eigenvalues ({reason:?})"),
+            remedy: "look at the model's weights and at extreme images".into(),
+        })?;
     let values = eigen.S().column_vector().iter().copied().collect();
     Ok((values, eigen.U().to_owned()))
 }

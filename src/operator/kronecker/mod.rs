@@ -13,6 +13,7 @@
 
 mod axes;
 mod build;
+mod low_rank;
 
 #[cfg(test)]
 mod tests;
@@ -74,7 +75,10 @@ impl KroneckerForm {
     #[must_use]
     pub fn shifted(mut self, value: f64) -> Self {
         let rest = self.rows.iter_mut().flat_map(|rows| &mut rows.rest);
-        self.diagonal.iter_mut().chain(rest).for_each(|d| *d += value);
+        self.diagonal
+            .iter_mut()
+            .chain(rest)
+            .for_each(|d| *d += value);
         self
     }
 }

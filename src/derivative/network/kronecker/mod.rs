@@ -16,6 +16,8 @@
 
 mod moments;
 mod root;
+#[cfg(test)]
+mod tests;
 
 pub use root::{CurvatureRoots, RootKind};
 

@@ -41,7 +41,12 @@ impl MomentSums {
             let tasks = patches.par_chunks_mut(TASK * columns).enumerate();
             tasks.for_each(|(task, patches)| {
                 let first = start + task * TASK;
-                unfold(g, &input.values, first..first + patches.len() / columns, patches);
+                unfold(
+                    g,
+                    &input.values,
+                    first..first + patches.len() / columns,
+                    patches,
+                );
             });
             match layer.bias {
                 Some(_) => add_moment(&with_ones(&patches, columns), columns + 1, &mut self.inputs),

@@ -152,22 +152,6 @@ impl CurvatureRoots {
         self.images.iter().map(Vec::len).sum()
     }
 
-    /// Marks the `count` largest rows of all images; of equal ones those of the first image.
-    pub fn largest(&self, count: usize) -> Vec<Vec<bool>> {
-        let mut marks: Vec<Vec<bool>> = (self.images.iter())
-            .map(|rows| vec![false; rows.len()])
-            .collect();
-        let images = self.images.iter().enumerate();
-        let places = images.flat_map(|(image, rows)| (0..rows.len()).map(move |k| (image, k)));
-        let mass = |&(image, k): &(usize, usize)| square(&self.images[image][k]);
-        let mut places: Vec<(usize, usize)> = places.collect();
-        places.sort_by(|a, b| mass(b).total_cmp(&mass(a)));
-        for (image, k) in places.into_iter().take(count) {
-            marks[image][k] = true;
-        }
-        marks
-    }
-
     /// The share of Σ tr (diag π − ππᵀ) that they hold, in expectation where they were drawn.
     pub fn share(&self) -> f64 {
         self.share
@@ -194,9 +178,9 @@ fn eigenvectors(pi: &[f64], top: usize) -> Result<Vec<Vec<f64>>> {
         true => pi[i] * (1.0 - pi[i]),
         false => -pi[i] * pi[j],
     });
-    let eigen = matrix.self_adjoint_eigen(Side::Lower).map_err(|_| {
-        Error::config("solver", "the softmax's curvature has no eigenvectors")
-    })?;
+    let eigen = matrix
+        .self_adjoint_eigen(Side::Lower)
+        .map_err(|_| Error::config("solver", "the softmax's curvature has no eigenvectors"))?;
     let (values, vectors) = (eigen.S().column_vector(), eigen.U());
     let row = |k: usize| {
         let root = values[k].max(0.0).sqrt();
