@@ -104,7 +104,7 @@ fn way(name: &str) -> Outcome<(Form, Box<dyn Solver>)> {
     let cg = |tolerance, preconditioned| -> Box<dyn Solver> {
         Box::new(Cg {
             tolerance,
-            iterations: 3000,
+            iterations: 1000,
             preconditioned,
         })
     };

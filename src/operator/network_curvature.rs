@@ -81,6 +81,11 @@ impl<'a> NetworkCurvature<'a> {
         self
     }
 
+    /// The most rows that [`LinearOperator::low_rank`] has within `memory` bytes.
+    pub fn low_rank_rows(network: &Network, memory: u64) -> usize {
+        super::kronecker::rows_within(network, memory.min(ROW_BYTES))
+    }
+
     /// Which matrix it is.
     pub fn curvature(&self) -> Curvature {
         self.curvature

@@ -1,5 +1,5 @@
-//! The inverse of Q (diag d + RᵀR) Qᵀ, Q orthogonal and R with few rows ([`KroneckerForm`]): EK-FAC through blocks, and what
-//! conjugate gradients divide by there.
+//! The inverse of Q (diag d + RᵀR) Qᵀ, Q orthogonal and R with few rows ([`KroneckerForm`]): EK-FAC through blocks, and
+//! the low rank that conjugate gradients divide by there.
 //!
 //! With W = R D^{-1/2} it is Q D^{-1/2} (I − Wᵀ (I + W Wᵀ)⁻¹ W) D^{-1/2} Qᵀ (Woodbury), symmetric and positive definite if d > 0.
 //! I + W Wᵀ has no eigenvalue below 1; it is summed and factorised in f64, its terms over some columns in the precision of R.

@@ -1,10 +1,16 @@
-//! What conjugate gradients divide by: the strongest axes by a Cholesky factor, all others by the diagonal.
+//! What conjugate gradients divide by: for the head the strongest axes by a Cholesky factor, all others by the diagonal;
+//! through blocks a low rank and the damping.
 //!
 //! EK-FAC, the diagonal in the Kronecker axes, leaves out that confident images are not like the others: along the strongest
 //! feature axes the curvatures of different axes and classes are coupled. These axes, with all classes, are few enough to
 //! be written out and factorised: M = A on them, diag(A) elsewhere, which is positive definite if A is. On the job of
 //! `analysis/speed` (d = 2,048, ten classes, 10 queries, residual 1e-5), EK-FAC alone takes 45 iterations, with 16, 64,
 //! 128 and 256 axes these are 28, 17, 11 and 8; a block over the classes for each of the other axes changes nothing.
+//!
+//! Through the blocks of a network the large eigenvalues are no matter of axes: EK-FAC and the diagonal make conjugate
+//! gradients slower there than nothing does (`analysis/solvers`), as the gradients of n images span far fewer directions than
+//! there are parameters and a diagonal spreads their curvature over all of these. A few hundred rows R with RᵀR ≈ A where A is
+//! large ([`LinearOperator::low_rank`]) leave the solver nothing but the small eigenvalues.
 
 use super::cholesky::Factor;
 use super::diagonal::Reciprocal;

@@ -53,9 +53,7 @@ impl KroneckerForm {
             positions,
             seed: settings.seed,
         };
-        let row = (network.size() * network.dtype().size_in_bytes()) as u64;
-        let rank = (settings.row_bytes / row.max(1)).min(ROWS as u64) as usize;
-        let rows = match rank {
+        let rows = match rows_within(network, settings.row_bytes) {
             0 => None,
             rank => gradients.low_rank(&roots, rank)?,
         };
@@ -68,6 +66,12 @@ impl KroneckerForm {
         }
         build.finish(positions.len(), rows)
     }
+}
+
+/// The most rows of R that `bytes` hold.
+pub(in crate::operator) fn rows_within(network: &Network, bytes: u64) -> usize {
+    let row = (network.size() * network.dtype().size_in_bytes()) as u64;
+    (bytes / row.max(1)).min(ROWS as u64) as usize
 }
 
 /// A form on its way.
@@ -186,6 +190,10 @@ impl<'a> Build<'a> {
         let notes = vec![
             ("curvature_gradients", self.roots.count() as f64),
             ("curvature_share", self.roots.share()),
+            (
+                "curvature_drawn",
+                f64::from(u8::from(self.roots.is_drawn())),
+            ),
             (
                 "low_rank",
                 rows.as_ref().map_or(0, |rows| rows.dims()[0]) as f64,

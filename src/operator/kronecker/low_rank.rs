@@ -9,11 +9,9 @@
 
 use super::super::Vectors;
 use crate::Result;
-use crate::data::random::{Purpose, generator};
 use crate::derivative::network::{CurvatureRoots, Examples, Network, RootKind};
 use candle_core::{DType, Device, Tensor};
 use faer::{Mat, Side};
-use rand::RngExt;
 use std::ops::Range;
 
 /// Bytes of gradients that are held at once.
@@ -86,7 +84,7 @@ impl Gradients<'_> {
         nystrom(&omega, &product, SHIFT[single])
     }
 
-    /// Sums of gradients with random signs, `[rank, p]`: each image is in one of them.
+    /// Sums of gradients with random signs, `[rank, p]`: each image is in one of them, in turn.
     fn signed_sums(&self, rank: usize) -> Result<Tensor> {
         let outputs = self.network.outputs(self.examples, self.positions)?;
         let drawn = RootKind::Drawn {
@@ -94,14 +92,10 @@ impl Gradients<'_> {
             seed: self.seed,
         };
         let roots = CurvatureRoots::of(&outputs, self.positions, drawn)?;
-        let place = |image: usize| {
-            let index = u64::from(self.positions[image]);
-            generator(Purpose::Labels, self.seed, 1, index).random_range(0..rank)
-        };
         let dtype = self.network.dtype();
         let mut sums = Tensor::zeros((rank, self.network.size()), dtype, &Device::Cpu)?;
         self.visit(&roots, |gradients, images| {
-            let places: Vec<u32> = images.map(|image| place(image) as u32).collect();
+            let places: Vec<u32> = images.map(|image| (image % rank) as u32).collect();
             sums = sums.index_add(&Tensor::new(places, &Device::Cpu)?, gradients, 0)?;
             Ok(())
         })?;

@@ -6,10 +6,9 @@
 //! and shifts have no factors; they are few, so that their block of G is written out, over all layers, and Q has its
 //! eigenvectors; where they are more than [`JOINT`], their diagonal stands for it.
 //!
-//! What is left out is how layers are coupled, and within a layer whatever does not factor. Most of it is in few gradients:
-//! of a trained network's images only those it is unsure of have curvature to speak of. The gradients of the largest such
-//! outputs are kept as they are, R, and d holds only what the others give. Q (diag d + RᵀR) Qᵀ then has the diagonal of QᵀGQ
-//! still; with all rows it would be G.
+//! What is left out is how layers are coupled, and within a layer whatever does not factor. Rows R hold what they can of
+//! this ([`low_rank`]): RᵀR ≈ G where G is large, and d is what they leave of the diagonal, so that Q (diag d + RᵀR) Qᵀ has
+//! the diagonal of QᵀGQ still. R alone, with Q = I and d the damping, is what conjugate gradients divide by.
 
 mod axes;
 mod build;
@@ -19,6 +18,7 @@ mod low_rank;
 mod tests;
 
 pub use axes::KroneckerAxes;
+pub(super) use build::rows_within;
 pub use build::{Eigenvalues, KroneckerSettings};
 
 use candle_core::Tensor;
@@ -36,12 +36,12 @@ pub struct KroneckerForm {
     notes: Vec<(&'static str, f64)>,
 }
 
-/// Gradients kept as they are.
+/// R and d.
 #[derive(Debug, Clone)]
 pub(crate) struct StrongRows {
-    /// R, in coordinates, `[r, p]`.
+    /// In coordinates, `[r, p]`.
     pub(crate) rows: Tensor,
-    /// d, what the other gradients leave for the diagonal.
+    /// d, what R leaves of the diagonal.
     pub(crate) rest: Vec<f64>,
 }
 

@@ -56,6 +56,7 @@ impl RootKind {
 pub struct CurvatureRoots {
     images: Vec<Vec<Vec<f64>>>,
     share: f64,
+    drawn: bool,
 }
 
 impl CurvatureRoots {
@@ -115,7 +116,11 @@ impl CurvatureRoots {
         // Rows of an image are in descending order, as the masses were.
         (images.iter_mut().zip(kept)).for_each(|(rows, kept)| rows.truncate(kept));
         let share = if total > 0.0 { held / total } else { 1.0 };
-        Ok(Self { images, share })
+        Ok(Self {
+            images,
+            share,
+            drawn: false,
+        })
     }
 
     fn drawn(
@@ -134,6 +139,7 @@ impl CurvatureRoots {
         Ok(Self {
             images: images.iter().zip(positions).map(rows).collect(),
             share: 1.0,
+            drawn: true,
         })
     }
 
@@ -150,6 +156,11 @@ impl CurvatureRoots {
     /// Rows in all.
     pub fn count(&self) -> usize {
         self.images.iter().map(Vec::len).sum()
+    }
+
+    /// Whether they come from random signs.
+    pub fn is_drawn(&self) -> bool {
+        self.drawn
     }
 
     /// The share of Σ tr (diag π − ππᵀ) that they hold, in expectation where they were drawn.
