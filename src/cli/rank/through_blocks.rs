@@ -9,6 +9,8 @@ use crate::influence::{
     Correction, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
 };
 use crate::model::Blocks;
+use crate::operator::NetworkCurvature;
+use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::DType;
 use serde_json::json;
@@ -164,15 +166,24 @@ fn plan(rank: &Rank, opened: &Transferred, options: &NetworkOptions) -> Result<S
     let gradient = started.elapsed().as_secs_f64() * images as f64 / sample.len() as f64;
     let parameters = network.size();
     let queries = opened.test_ids.len();
+    let preconditioned = matches!(options.solver.method, Method::Auto | Method::Cg);
+    let rows = NetworkCurvature::low_rank_rows(&network, options.memory).min(images);
+    let rows = if preconditioned { rows } else { 0 };
+    let low_rank = match rows {
+        0 => String::new(),
+        rows => format!(
+            "\ncg divides by a low rank of up to {rows} rows, made first, once for all queries, from gradients of the training images"
+        ),
+    };
     if rank.json {
         return Ok(json!({
             "parameters": parameters, "images": images, "queries": queries,
-            "gradient_seconds": gradient, "curvature": options.curvature,
+            "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": rows,
         })
         .to_string());
     }
     Ok(format!(
-        "{parameters} parameters of the head and --blocks {}\n{queries} queries, each a solve\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes up to twice that",
+        "{parameters} parameters of the head and --blocks {}\n{queries} queries, each a solve\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes up to twice that{low_rank}",
         rank.blocks
     ))
 }
