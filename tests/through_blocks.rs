@@ -10,8 +10,8 @@ use ascribe::influence::{
     RankOptions, RankSummary, read_rankings,
 };
 use ascribe::model::{Blocks, ResNet};
-use ascribe::operator::{LinearOperator, NetworkCurvature};
-use ascribe::solve::{Method, Settings};
+use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Vectors};
+use ascribe::solve::{Cg, Method, Outcome, Report, Settings, Solver};
 use assert_cmd::cargo::CommandCargoExt;
 use candle_core::DType;
 use ndarray::{Array2, Axis};
@@ -158,6 +158,92 @@ fn scores_are_those_of_a_dense_solve() {
         let (found, summary) = problem.run(options(method, Curvature::GaussNewton), folder.path());
         assert!(summary.solves[0].first_failure().is_none(), "{method:?}");
         assert_close(&found, &expected, 1e-9);
+    }
+}
+
+/// The low rank that conjugate gradients divide by changes how many products a solve takes, not where it ends.
+#[test]
+fn a_preconditioner_saves_products_and_changes_no_solution() {
+    let problem = problem(Blocks::Last(2));
+    let network = problem.network();
+    let curvature = Curvature::GaussNewton;
+    let operator = NetworkCurvature::new(&network, &problem.train, curvature, 1e-4, 1 << 30);
+    let operator = operator.unwrap();
+    let damped = Damped::new(&operator, 1e-4).unwrap();
+    let queries: Vec<u32> = (0..QUERIES as u32).collect();
+    let gradients = network.example_gradients(&problem.test, &queries).unwrap();
+    let gradients = Vectors::new(gradients).unwrap();
+    let solve = |preconditioned| {
+        let cg = Cg {
+            tolerance: 1e-9,
+            iterations: 5000,
+            preconditioned,
+        };
+        let inverse = cg.prepare(&damped).unwrap();
+        let solution = inverse.solve(&gradients).unwrap();
+        let converged = |report: &Report| report.outcome == Outcome::Converged;
+        assert!(solution.reports.iter().all(converged));
+        (solution, inverse.notes())
+    };
+    let ((plain, none), (found, notes)) = (solve(false), solve(true));
+    assert!(none.is_empty());
+    assert!(
+        notes
+            .iter()
+            .any(|&(name, value)| name == "low_rank" && value > 1.0)
+    );
+    let difference = found
+        .value
+        .add_scaled(&[-1.0; QUERIES], &plain.value)
+        .unwrap();
+    let norms = plain.value.norms().unwrap();
+    for (error, norm) in difference.norms().unwrap().iter().zip(norms) {
+        assert!(error / norm < 1e-5, "{error} {norm}");
+    }
+    assert!(
+        3 * found.products <= plain.products,
+        "{} {}",
+        found.products,
+        plain.products
+    );
+}
+
+/// A Gauss–Newton low rank serves the Hessian too, where that is definite.
+#[test]
+fn a_damped_hessian_is_solved_through_the_same_preconditioner() {
+    let problem = problem(Blocks::Last(1));
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(Method::Cg, Curvature::Hessian);
+    options.damping = 1.0;
+    let (_, summary) = problem.run(options, folder.path());
+    assert!(summary.solves[0].first_failure().is_none());
+    assert!(summary.notes["low_rank"] > 0.0);
+}
+
+#[test]
+fn no_damping_at_all_is_refused() {
+    let problem = problem(Blocks::Last(1));
+    for method in [Method::Cg, Method::Ekfac] {
+        let mut options = options(method, Curvature::GaussNewton);
+        (options.l2, options.damping) = (0.0, 0.0);
+        let network = problem.network();
+        let (train, test): (Vec<usize>, Vec<usize>) =
+            ((0..TRAIN).collect(), (0..QUERIES).collect());
+        let side = |examples, ids| NetworkImages { examples, ids };
+        let job = NetworkJob {
+            network: &network,
+            train: side(&problem.train, &train),
+            test: side(&problem.test, &test),
+            options,
+            digests: BTreeMap::new(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let error = job
+            .run(folder.path(), &mut Silent)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(error.starts_with("--damping"), "{error}");
     }
 }
 
@@ -404,6 +490,7 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
     assert_eq!(code, Some(0), "{message}");
     assert!(plan.contains("4 queries, each a solve"), "{plan}");
     assert!(plan.contains("for 4 queries at once"), "{plan}");
+    assert!(plan.contains("a low rank of up to 100 rows"), "{plan}");
     let (code, message, _) = run(&format!("{rank} --top 7 --shares --scores --out run"));
     assert_eq!(code, Some(0), "{message}");
     let rankings = read_rankings(&folder.path().join("run/rankings.parquet")).unwrap();
@@ -412,12 +499,17 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
     for file in ["shares.parquet", "scores.npy", "solves.parquet", "run.json"] {
         assert!(folder.path().join("run").join(file).exists(), "{file}");
     }
+    let (code, message, _) = run(&format!("{rank} --solver ekfac --out quick"));
+    assert_eq!(code, Some(0), "{message}");
+    let record = std::fs::read_to_string(folder.path().join("quick/run.json")).unwrap();
+    for note in ["curvature_gradients", "curvature_share", "\"seed\""] {
+        assert!(record.contains(note), "{note}");
+    }
     for (extra, expected) in [
         ("--certify 5", "--certify: is for the head alone"),
         ("--damping-path", "--damping-path: is for the head alone"),
         ("--queries 0", "--queries: 0 is not between 1 and"),
         ("--query-rank 0", "--query-rank: 0 leaves nothing"),
-        ("--solver ekfac", "--solver: ekfac"),
         ("--blocks 9", "--blocks: 9 blocks asked for"),
     ] {
         let rank = match extra {

@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     Projection = 10,
     /// Which labels are flipped, and to what.
     Flips = 11,
+    /// Signs that stand for the labels of one image.
+    Labels = 12,
 }
 
 /// The generator that belongs to a purpose, a seed, an epoch and an index.

@@ -18,7 +18,7 @@ use super::{Images, Progress, Provenance, RankSummary, ScoreHeader, Solves, writ
 use crate::data::little_endian;
 use crate::derivative::network::{Curvature, Examples, Network};
 use crate::operator::{Damped, LinearOperator, NetworkCurvature, Vectors};
-use crate::solve::{Cg, Inverse, Method, Outcome, Report, Settings, Solver, smallest_eigenvalue};
+use crate::solve::{Inverse, Method, Outcome, Report, Settings, Solver, smallest_eigenvalue};
 use crate::{Error, Result};
 use outputs::Outputs;
 use scoring::PairScores;
@@ -95,10 +95,6 @@ impl NetworkOptions {
     /// # Errors
     /// Names the option.
     pub fn check(&self) -> Result<()> {
-        if self.solver.method == Method::Ekfac {
-            let reason = "ekfac is of the head alone: choose cg, or --blocks 0";
-            return Err(Error::config("solver", reason));
-        }
         if self.query_rank == Some(0) {
             let reason = "0 leaves nothing of a solution; give a number or leave it out";
             return Err(Error::config("query-rank", reason));
@@ -115,7 +111,6 @@ impl NetworkJob<'_> {
     /// Input that does not fit, a solver that does not suit the curvature, a solve that diverged (by id), scores that are
     /// not finite, files that cannot be written. A solve that stops short of its tolerance is in the summary instead.
     pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
-        self.options.check()?;
         progress.stage("outputs")?;
         let (train, test) = (self.seen(self.train)?, self.seen(self.test)?);
         let mut summary = self.summary(&train, &test)?;
@@ -126,7 +121,8 @@ impl NetworkJob<'_> {
             self.options.curvature,
             self.options.l2,
             self.options.memory,
-        )?;
+        )?
+        .drawing_from(self.options.solver.seed);
         let damped = Damped::new(&curvature, self.options.damping)?;
         // The paper's estimator is of the data term alone.
         let data = NetworkCurvature::new(
@@ -162,24 +158,15 @@ impl NetworkJob<'_> {
 
     fn solver(&self) -> Box<dyn Solver> {
         let settings = &self.options.solver;
-        let precision = self.network.dtype();
-        match (settings.method, self.options.curvature) {
-            // The diagonal of a Hessian is neither cheap nor positive.
-            (Method::Auto | Method::Cg, Curvature::Hessian) => Box::new(Cg {
-                tolerance: settings.effective_tolerance(precision),
-                iterations: settings.iterations,
-                preconditioned: false,
-            }),
-            (Method::Auto, Curvature::GaussNewton) => {
-                let method = Method::Cg;
-                let settings = Settings {
-                    method,
-                    ..settings.clone()
-                };
-                settings.solver(precision)
-            }
-            _ => settings.solver(precision),
-        }
+        let method = match settings.method {
+            Method::Auto => Method::Cg,
+            method => method,
+        };
+        let settings = Settings {
+            method,
+            ..settings.clone()
+        };
+        settings.solver(self.network.dtype())
     }
 
     /// What the network says of one side.

@@ -1,6 +1,8 @@
 //! A + λI for any operator A: the curvature that influence scores invert.
 
-use super::{LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors};
+use super::{
+    KroneckerForm, LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors,
+};
 use crate::{Error, Result};
 use candle_core::DType;
 use std::ops::Deref;
@@ -87,6 +89,16 @@ impl LinearOperator for Damped<'_> {
             block.matrix.add_to_diagonal(self.damping);
         }
         Ok(block)
+    }
+
+    fn ekfac(&self) -> Result<Option<KroneckerForm>> {
+        let form = self.operator.ekfac()?;
+        Ok(form.map(|form| form.shifted(self.damping)))
+    }
+
+    fn low_rank(&self) -> Result<Option<KroneckerForm>> {
+        let form = self.operator.low_rank()?;
+        Ok(form.map(|form| form.shifted(self.damping)))
     }
 
     fn rounding(&self) -> Result<Rounding> {

@@ -7,6 +7,7 @@
 mod damped;
 mod dense;
 mod head_hessian;
+mod kronecker;
 mod network_curvature;
 mod principal_block;
 mod rounding;
@@ -18,6 +19,7 @@ mod vectors;
 pub use damped::Damped;
 pub use dense::Dense;
 pub use head_hessian::HeadHessian;
+pub use kronecker::{Eigenvalues, KroneckerAxes, KroneckerForm, KroneckerSettings};
 pub use network_curvature::NetworkCurvature;
 pub use principal_block::PrincipalBlock;
 pub use rounding::{Rounding, bands};
@@ -77,6 +79,24 @@ pub trait LinearOperator: Sync {
     /// A tensor operation failed.
     fn principal_block(&self, size: usize) -> Result<Option<PrincipalBlock>> {
         let _ = size;
+        Ok(None)
+    }
+
+    /// EK-FAC: an approximation of A, or of a positive definite relative, that is diagonal in axes of its own. `None` where
+    /// the operator knows of none, and its own diagonal serves.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    fn ekfac(&self) -> Result<Option<KroneckerForm>> {
+        Ok(None)
+    }
+
+    /// A multiple of I and a few rows for the largest eigenvalues of A, or of a positive definite relative: what conjugate
+    /// gradients divide by. `None` where the operator knows of none.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    fn low_rank(&self) -> Result<Option<KroneckerForm>> {
         Ok(None)
     }
 

@@ -7,8 +7,11 @@
 //! The Gauss–Newton matrix is positive semi-definite; the Hessian is not as a rule, and says so by its structure: a solver
 //! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
 
-use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
-use crate::derivative::network::{Curvature, Examples, Linearisation, Network};
+use super::{
+    Eigenvalues, KroneckerForm, KroneckerSettings, LinearOperator, Structure, SymmetricMatrix,
+    Vectors,
+};
+use crate::derivative::network::{Curvature, Examples, Linearisation, Network, RootKind};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use faer::Mat;
@@ -16,6 +19,10 @@ use std::sync::{Arc, Mutex};
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
 const VECTOR_BYTES: usize = 1 << 30;
+/// The share of the softmax's curvature whose gradients go into a low rank: the rest is spread thin.
+const LOW_RANK_SHARE: f64 = 0.98;
+/// Bytes that the rows of a Kronecker form take at most.
+const ROW_BYTES: u64 = 1 << 29;
 /// Vectors of the identity that are multiplied at once while the matrix is written out.
 const DENSE_BLOCK: usize = 64;
 
@@ -26,6 +33,10 @@ pub struct NetworkCurvature<'a> {
     curvature: Curvature,
     l2: f64,
     positions: Vec<u32>,
+    /// Bytes that the rows of a Kronecker form may take.
+    row_bytes: u64,
+    /// Draws what stands for labels where there are too many of them.
+    seed: u64,
     /// One place for each pass that may be kept.
     kept: Mutex<Vec<Option<Arc<Linearisation>>>>,
 }
@@ -57,8 +68,22 @@ impl<'a> NetworkCurvature<'a> {
             curvature,
             l2,
             positions,
+            row_bytes: memory.min(ROW_BYTES),
+            seed: 0,
             kept: Mutex::new(vec![None; kept as usize]),
         })
+    }
+
+    /// Draws from `seed` what stands for labels in a Kronecker form.
+    #[must_use]
+    pub fn drawing_from(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The most rows that [`LinearOperator::low_rank`] has within `memory` bytes.
+    pub fn low_rank_rows(network: &Network, memory: u64) -> usize {
+        super::kronecker::rows_within(network, memory.min(ROW_BYTES))
     }
 
     /// Which matrix it is.
@@ -116,6 +141,23 @@ impl<'a> NetworkCurvature<'a> {
         let mut parts = passes.map(|(index, positions)| self.pass(index, positions));
         let network = self.network;
         Vectors::new(network.curvature_products(self.curvature, vectors.tensor(), &mut parts)?)
+    }
+
+    fn form(
+        &self,
+        roots: RootKind,
+        eigenvalues: Option<Eigenvalues>,
+        row_bytes: u64,
+    ) -> Result<KroneckerForm> {
+        let settings = KroneckerSettings {
+            roots,
+            eigenvalues,
+            row_bytes,
+            seed: self.seed,
+        };
+        let images = (self.examples, &self.positions[..]);
+        let form = KroneckerForm::of_network(self.network, images, &settings)?;
+        Ok(form.shifted(self.l2))
     }
 
     fn scale(&self) -> f64 {
@@ -198,6 +240,23 @@ impl LinearOperator for NetworkCurvature<'_> {
             .add_gauss_newton_diagonal(self.examples, &self.positions, &mut sums)?;
         let mean = |sum: f64| sum * self.scale() + self.l2;
         Ok(sums.into_iter().map(mean).collect())
+    }
+
+    /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term.
+    fn ekfac(&self) -> Result<Option<KroneckerForm>> {
+        let roots = RootKind::for_classes(self.network.class_count(), self.seed);
+        self.form(roots, Some(Eigenvalues::Corrected), 0).map(Some)
+    }
+
+    /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term; without rows where memory has no room.
+    fn low_rank(&self) -> Result<Option<KroneckerForm>> {
+        let roots = match RootKind::for_classes(self.network.class_count(), self.seed) {
+            RootKind::Exact { .. } => RootKind::Exact {
+                share: LOW_RANK_SHARE,
+            },
+            drawn => drawn,
+        };
+        self.form(roots, None, self.row_bytes).map(Some)
     }
 
     fn image_count(&self) -> usize {

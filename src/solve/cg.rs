@@ -1,6 +1,7 @@
 //! Conjugate gradients on all right-hand sides at once.
 //!
-//! Preconditioned by M, the strongest Kronecker axes written out and the diagonal elsewhere ([`Preconditioner`]). Where the
+//! Preconditioned by M: for the head the strongest Kronecker axes written out and the diagonal elsewhere, through blocks a
+//! low rank and the damping ([`Preconditioner`]). Where the
 //! operator knows no strong axes, up to [`SHARED`] right-hand sides search one Krylov space together ([`block`]: O'Leary
 //! 1980; breakdown-free as in Ji & Li 2017). Where it does, where there is one right-hand side alone, or a block meets what
 //! it cannot treat, each has its own ([`rows`]: Hestenes & Stiefel 1952), so that it is solved alike in whatever block it
@@ -42,7 +43,7 @@ pub struct Cg {
     pub tolerance: f64,
     /// Most iterations per right-hand side.
     pub iterations: usize,
-    /// Whether M is made of the strongest axes and the diagonal of A; else it is the identity.
+    /// Whether M is made of what the operator knows of its large eigenvalues; else it is the identity.
     pub preconditioned: bool,
 }
 
@@ -158,6 +159,11 @@ impl Inverse for Prepared<'_> {
         check_size(self.system.operator, right_hand_sides)?;
         let start = right_hand_sides.zeros_like()?;
         self.refined(right_hand_sides, start, right_hand_sides.clone(), 0)
+    }
+
+    fn notes(&self) -> Vec<(&'static str, f64)> {
+        let preconditioner = self.system.preconditioner.as_ref();
+        preconditioner.map_or_else(Vec::new, Preconditioner::notes)
     }
 
     fn solve_from(&self, right_hand_sides: &Vectors, start: &Vectors) -> Result<Solution> {

@@ -1,11 +1,15 @@
-//! EK-FAC for the head: a division by the curvature's own diagonal in the Kronecker axes.
+//! EK-FAC: for the head a division by the curvature's own diagonal in the Kronecker axes.
 //!
 //! George et al. 2018 (EK-FAC) replace the eigenvalues of S ⊗ M by Λ_cj = E[(Uᵀ ∇ Q)²_cj] with labels drawn from the model.
 //! For the head that expectation has a closed form, (1/n) Σ_i S̃_i[c, c] ã_ij², which is the diagonal of the Gauss–Newton
 //! matrix in these axes: no label is drawn, and nothing is left to chance. In other axes this is Jacobi's method.
 //!
+//! Through blocks the operator has axes of its own for each layer ([`LinearOperator::ekfac`]), and the division is by its
+//! diagonal there.
+//!
 //! An approximation by design: its outcome is [`Outcome::Approximate`], with the true residual.
 
+use super::kronecker::KroneckerInverse;
 use super::{
     Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, rows_not_finite,
     true_residual,
@@ -20,6 +24,14 @@ pub struct Ekfac;
 
 impl Solver for Ekfac {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
+        if let Some(form) = operator.ekfac()? {
+            let inverse = KroneckerInverse::of(form, operator.dtype())?;
+            return Ok(Box::new(Approximation {
+                operator,
+                notes: inverse.notes().to_vec(),
+                apply: move |block: &Vectors| inverse.apply(block),
+            }));
+        }
         let scale = Reciprocal::of(operator)?;
         Ok(Box::new(Approximation {
             operator,

@@ -10,6 +10,7 @@ mod cg;
 mod cholesky;
 mod diagonal;
 mod direct;
+mod kronecker;
 mod lanczos;
 mod lissa;
 mod newton;
@@ -49,9 +50,10 @@ pub enum Method {
     Auto,
     /// Cholesky factorisation of the whole matrix
     Direct,
-    /// Conjugate gradients, all right-hand sides at once, preconditioned by EK-FAC and a factor of the strongest axes
+    /// Conjugate gradients, all right-hand sides at once, preconditioned by EK-FAC and a factor of the strongest axes (with
+    /// --blocks: by a low rank of the curvature)
     Cg,
-    /// Approximation: division by the diagonal in the Kronecker axes
+    /// Approximation: division by the curvature's diagonal in Kronecker axes, layer by layer
     Ekfac,
     /// Approximation: no curvature at all, a gradient dot product
     Identity,

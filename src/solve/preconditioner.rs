@@ -1,13 +1,20 @@
-//! What conjugate gradients divide by: the strongest axes by a Cholesky factor, all others by the diagonal.
+//! What conjugate gradients divide by: for the head the strongest axes by a Cholesky factor, all others by the diagonal;
+//! through blocks a low rank and the damping.
 //!
 //! EK-FAC, the diagonal in the Kronecker axes, leaves out that confident images are not like the others: along the strongest
 //! feature axes the curvatures of different axes and classes are coupled. These axes, with all classes, are few enough to
 //! be written out and factorised: M = A on them, diag(A) elsewhere, which is positive definite if A is. On the job of
 //! `analysis/speed` (d = 2,048, ten classes, 10 queries, residual 1e-5), EK-FAC alone takes 45 iterations, with 16, 64,
 //! 128 and 256 axes these are 28, 17, 11 and 8; a block over the classes for each of the other axes changes nothing.
+//!
+//! Through the blocks of a network the large eigenvalues are no matter of axes: EK-FAC and the diagonal make conjugate
+//! gradients slower there than nothing does (`analysis/solvers`), as the gradients of n images span far fewer directions than
+//! there are parameters and a diagonal spreads their curvature over all of these. A few hundred rows R with RᵀR ≈ A where A is
+//! large ([`LinearOperator::low_rank`]) leave the solver nothing but the small eigenvalues.
 
 use super::cholesky::Factor;
 use super::diagonal::Reciprocal;
+use super::kronecker::KroneckerInverse;
 use crate::Result;
 use crate::operator::{LinearOperator, Vectors};
 use candle_core::Tensor;
@@ -23,11 +30,19 @@ pub fn strong_parameters(size: usize) -> usize {
 }
 
 /// M⁻¹
-pub(super) struct Preconditioner {
+pub(super) enum Preconditioner {
+    /// The strongest axes by a factor, the others by the diagonal.
+    Axes(Axes),
+    /// A low rank and a multiple of I.
+    LowRank(KroneckerInverse),
+}
+
+/// For operators whose own axes are the Kronecker ones, and for those that know none.
+pub(super) struct Axes {
     diagonal: Reciprocal,
     strong: Option<Strong>,
     /// Whether the operator knows strong axes, be they too many or not.
-    axes_known: bool,
+    known: bool,
 }
 
 /// The part that is factorised.
@@ -37,11 +52,41 @@ struct Strong {
 }
 
 impl Preconditioner {
-    /// For an operator; the diagonal alone where it knows no strong axes, or is not definite on them.
+    /// For an operator; the diagonal alone where it knows neither a low rank nor strong axes, or is not definite on them.
     pub(super) fn of(operator: &dyn LinearOperator) -> Result<Self> {
+        Ok(match operator.low_rank()? {
+            Some(form) => Self::LowRank(KroneckerInverse::of(form, operator.dtype())?),
+            None => Self::Axes(Axes::of(operator)?),
+        })
+    }
+
+    /// Whether the operator knows its strong axes.
+    pub(super) fn knows_axes(&self) -> bool {
+        matches!(self, Self::Axes(Axes { known: true, .. }))
+    }
+
+    /// M⁻¹ on every row.
+    pub(super) fn apply(&self, block: &Vectors) -> Result<Vectors> {
+        match self {
+            Self::Axes(axes) => axes.apply(block),
+            Self::LowRank(inverse) => inverse.apply(block),
+        }
+    }
+
+    /// How it was made, by name.
+    pub(super) fn notes(&self) -> Vec<(&'static str, f64)> {
+        match self {
+            Self::Axes(_) => Vec::new(),
+            Self::LowRank(inverse) => inverse.notes().to_vec(),
+        }
+    }
+}
+
+impl Axes {
+    fn of(operator: &dyn LinearOperator) -> Result<Self> {
         let size = strong_parameters(operator.size());
         let block = operator.principal_block(size)?;
-        let axes_known = block.is_some();
+        let known = block.is_some();
         let strong = block.and_then(|block| {
             let positions: Vec<u32> = block.positions.iter().map(|&at| at as u32).collect();
             let factor = (!positions.is_empty())
@@ -52,17 +97,11 @@ impl Preconditioner {
         Ok(Self {
             diagonal: Reciprocal::of(operator)?,
             strong,
-            axes_known,
+            known,
         })
     }
 
-    /// Whether the operator knows its strong axes.
-    pub(super) fn knows_axes(&self) -> bool {
-        self.axes_known
-    }
-
-    /// M⁻¹ on every row.
-    pub(super) fn apply(&self, block: &Vectors) -> Result<Vectors> {
+    fn apply(&self, block: &Vectors) -> Result<Vectors> {
         let quotients = self.diagonal.apply(block)?;
         let Some(strong) = &self.strong else {
             return Ok(quotients);

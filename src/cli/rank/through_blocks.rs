@@ -10,6 +10,8 @@ use crate::influence::{
     queries_at_once,
 };
 use crate::model::Blocks;
+use crate::operator::NetworkCurvature;
+use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::DType;
 use serde_json::json;
@@ -34,7 +36,6 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
     })?;
     note_untrained(rank.blocks, &opened)?;
     let options = options(rank, opened.l2, memory)?;
-    options.check()?;
     if rank.dry_run {
         println!("{}", plan(rank, &opened, &options)?);
         return Ok(ExitCode::SUCCESS);
@@ -170,15 +171,25 @@ fn plan(rank: &Rank, opened: &Transferred, options: &NetworkOptions) -> Result<S
     let queries = opened.test_ids.len();
     let at_once = queries_at_once(&network).min(queries);
     let scoring = ScoringPlan::of(&network, at_once, options.query_rank);
+    let preconditioned = matches!(options.solver.method, Method::Auto | Method::Cg);
+    let rows = NetworkCurvature::low_rank_rows(&network, options.memory).min(images);
+    let rows = if preconditioned { rows } else { 0 };
+    let low_rank = match rows {
+        0 => String::new(),
+        rows => format!(
+            "\ncg divides by a low rank of up to {rows} rows, made first, once for all queries, from gradients of the training images"
+        ),
+    };
     if rank.json {
         return Ok(json!({
             "parameters": parameters, "images": images, "queries": queries,
-            "gradient_seconds": gradient, "curvature": options.curvature, "scoring": scoring,
+            "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": rows,
+            "scoring": scoring,
         })
         .to_string());
     }
     Ok(format!(
-        "{parameters} parameters of the head and --blocks {}\n{queries} queries, each a solve\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes up to twice that\nscoring: {}",
+        "{parameters} parameters of the head and --blocks {}\n{queries} queries, each a solve\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes up to twice that{low_rank}\nscoring: {}",
         rank.blocks, scoring.reason
     ))
 }

@@ -12,6 +12,7 @@
 //! | [`Network::curvature_products`] | Σ ∇²ℓ_i v or Σ J_iᵀ (diag π − ππᵀ) J_i v |
 //! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image and vector |
 //! | [`Network::pair`] | the same, prepared once for all images, by segment |
+//! | [`Network::kronecker_factors`] | second moments of patches and output gradients, layer by layer |
 //!
 //! # Why not a graph of tensors
 //!
@@ -21,11 +22,22 @@
 //! them between all vectors of a block and, where they fit into memory, between products: 6 are left, 2 times a
 //! gradient, and fewer where few layers are trained. Memory does not grow with the number of products.
 
+/// Runs `$body` with `$program` the program in its precision.
+macro_rules! in_precision {
+    ($network:expr, $program:ident => $body:expr) => {
+        match &$network.program {
+            Inner::F32($program) => $body,
+            Inner::F64($program) => $body,
+        }
+    };
+}
+
 mod assembly;
 mod buffer;
 mod convolution;
 mod example_products;
 mod examples;
+mod kronecker;
 mod layer;
 mod linearisation;
 mod pairing;
@@ -39,6 +51,7 @@ mod tests;
 
 pub use example_products::ExampleProducts;
 pub use examples::{Examples, Keeping};
+pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind};
 pub use linearisation::Linearisation;
 pub use pairing::{LayerWay, Way};
 pub use space::{ParameterBlock, ParameterSpace};
@@ -81,16 +94,6 @@ pub struct Network {
 enum Inner {
     F32(Program<f32>),
     F64(Program<f64>),
-}
-
-/// Runs `$body` with `$program` the program in its precision.
-macro_rules! in_precision {
-    ($network:expr, $program:ident => $body:expr) => {
-        match &$network.program {
-            Inner::F32($program) => $body,
-            Inner::F64($program) => $body,
-        }
-    };
 }
 
 impl Precision for f32 {

@@ -111,6 +111,16 @@ impl<T: Scalar> Planes<T> {
         self.values.len() / self.shape.elements().max(1)
     }
 
+    /// The activations of the images at `indices`.
+    pub(crate) fn select(&self, indices: &[usize]) -> Self {
+        let size = self.shape.elements();
+        let mut chosen = Self::stale(indices.len(), self.shape);
+        for (to, &index) in chosen.values.chunks_exact_mut(size).zip(indices) {
+            to.copy_from_slice(&self.values[index * size..][..size]);
+        }
+        chosen
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.values
             .par_chunks_mut(PART)

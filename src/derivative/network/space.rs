@@ -199,6 +199,12 @@ impl ParameterSpace {
         Some(self.inner[index].range.clone())
     }
 
+    /// The place in the parameter vector of the tensor that has this place in the computation.
+    pub(super) fn outer_range(&self, inner: &Range<usize>) -> Option<Range<usize>> {
+        let index = self.inner.iter().position(|place| place.range == *inner)?;
+        Some(self.blocks[index].range.clone())
+    }
+
     /// Parameters or a direction, `[p]`, for the computation.
     pub(super) fn inward<T: Scalar>(&self, outer: &[T]) -> Buffer<T> {
         let mut to = Buffer::stale(self.inner_size());

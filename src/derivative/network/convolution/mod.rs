@@ -16,7 +16,7 @@ mod tests;
 mod unfolded;
 mod winograd;
 
-pub(crate) use geometry::{Geometry, unfold_columns};
+pub(crate) use geometry::{Geometry, unfold, unfold_columns};
 pub(crate) use winograd::{
     PLACES, Tiles, kernel as winograd_kernel, kernel_adjoint as winograd_adjoint,
 };

@@ -154,4 +154,8 @@ impl<T: Scalar> Layer<T> for Convolution {
         let parts = [vectors.stored(bias)];
         Some(Box::new(ScaleAndShift::new(&parts, gradient, Some(kernel))))
     }
+
+    fn as_convolution(&self) -> Option<&Convolution> {
+        Some(self)
+    }
 }

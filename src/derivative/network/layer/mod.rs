@@ -96,4 +96,9 @@ pub(crate) trait Layer<T: Scalar>: Send + Sync {
         let _ = (vectors, way);
         None
     }
+
+    /// The layer as one matrix that multiplies patches, where it is that.
+    fn as_convolution(&self) -> Option<&Convolution> {
+        None
+    }
 }

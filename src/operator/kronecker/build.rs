@@ -1,0 +1,261 @@
+//! EK-FAC of a network over some images: factors, their eigenvectors, then the gradients in these axes.
+
+use super::low_rank::Gradients;
+use super::{JOINT, KroneckerAxes, KroneckerForm, StrongRows};
+use crate::derivative::network::{
+    CurvatureRoots, Examples, KroneckerFactors, KroneckerLayer, Network, RootKind,
+};
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
+use faer::{Mat, Side};
+use std::ops::Range;
+
+/// Most rows of R: what they cost grows with their number, and what they gain with the decay of the curvature's eigenvalues.
+const ROWS: usize = 512;
+
+/// What stands on the diagonal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eigenvalues {
+    /// K-FAC: products of the factors' eigenvalues.
+    Product,
+    /// EK-FAC: second moments of the gradients.
+    Corrected,
+}
+
+/// How a form is made.
+#[derive(Debug, Clone, Copy)]
+pub struct KroneckerSettings {
+    /// Square roots of the softmax's curvature.
+    pub roots: RootKind,
+    /// The diagonal; none for R alone, with Q = I.
+    pub eigenvalues: Option<Eigenvalues>,
+    /// Bytes that R may take; 0 for no rows.
+    pub row_bytes: u64,
+    /// Draws what R is looked for in.
+    pub seed: u64,
+}
+
+impl KroneckerForm {
+    /// Of the mean Gauss–Newton matrix over the images at `positions`; no L2 term.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`], no positions, or factors that are not finite.
+    pub fn of_network(
+        network: &Network,
+        (examples, positions): (&Examples, &[u32]),
+        settings: &KroneckerSettings,
+    ) -> Result<Self> {
+        let outputs = network.outputs(examples, positions)?;
+        let roots = CurvatureRoots::of(&outputs, positions, settings.roots)?;
+        let gradients = Gradients {
+            network,
+            examples,
+            positions,
+            seed: settings.seed,
+        };
+        let rows = match rows_within(network, settings.row_bytes) {
+            0 => None,
+            rank => gradients.low_rank(&roots, rank)?,
+        };
+        let mut build = Build::new(network, &roots, settings.eigenvalues);
+        if settings.eigenvalues.is_some() {
+            for factors in network.kronecker_factors(examples, positions, &roots)? {
+                build.add_layer(factors)?;
+            }
+            gradients.visit(&roots, |gradients, _| build.add_gradients(gradients))?;
+        }
+        build.finish(positions.len(), rows)
+    }
+}
+
+/// The most rows of R that `bytes` hold.
+pub(in crate::operator) fn rows_within(network: &Network, bytes: u64) -> usize {
+    let row = (network.size() * network.dtype().size_in_bytes()) as u64;
+    (bytes / row.max(1)).min(ROWS as u64) as usize
+}
+
+/// A form on its way.
+struct Build<'a> {
+    network: &'a Network,
+    roots: &'a CurvatureRoots,
+    eigenvalues: Option<Eigenvalues>,
+    axes: KroneckerAxes,
+    /// λ_S λ_A, where there are factors.
+    products: Vec<f64>,
+    /// Σ (Qᵀg)².
+    squares: Vec<f64>,
+    /// Parameters without factors.
+    others: Vec<Range<usize>>,
+    /// Σ g gᵀ over these, where they are few.
+    joint: Option<Mat<f64>>,
+}
+
+impl<'a> Build<'a> {
+    fn new(
+        network: &'a Network,
+        roots: &'a CurvatureRoots,
+        eigenvalues: Option<Eigenvalues>,
+    ) -> Self {
+        let size = network.size();
+        let layers = network.kronecker_layers();
+        let others = uncovered(size, &layers);
+        let count: usize = others.iter().map(Range::len).sum();
+        Self {
+            network,
+            roots,
+            eigenvalues,
+            axes: KroneckerAxes::new(size),
+            products: vec![0.0; size],
+            squares: vec![0.0; size],
+            others,
+            joint: (1..=JOINT)
+                .contains(&count)
+                .then(|| Mat::zeros(count, count)),
+        }
+    }
+
+    fn add_layer(&mut self, factors: KroneckerFactors) -> Result<()> {
+        let (output_values, output_axes) = eigen(&factors.outputs)?;
+        let (input_values, input_axes) = eigen(&factors.inputs)?;
+        let layer = &factors.layer;
+        let width = layer.weight.len() / layer.outputs;
+        for (row, s) in output_values.iter().enumerate() {
+            for (column, a) in input_values.iter().enumerate() {
+                let place = match &layer.bias {
+                    Some(bias) if column == width => bias.start + row,
+                    _ => layer.weight.start + row * width + column,
+                };
+                self.products[place] = (s * a).max(0.0);
+            }
+        }
+        let dtype = self.network.dtype();
+        self.axes
+            .turn_layer(factors.layer, (&output_axes, &input_axes), dtype)
+    }
+
+    /// Gradients of some rows.
+    fn add_gradients(&mut self, gradients: &Tensor) -> Result<()> {
+        let count = gradients.dims()[0];
+        if let Some(joint) = &mut self.joint {
+            let parts = self
+                .others
+                .iter()
+                .map(|range| gradients.narrow(1, range.start, range.len()));
+            let parts = Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 1)?;
+            let moment = parts
+                .t()?
+                .matmul(&parts)?
+                .to_dtype(DType::F64)?
+                .to_vec2::<f64>()?;
+            let size = joint.nrows();
+            (0..size).for_each(|i| (0..size).for_each(|j| joint[(i, j)] += moment[i][j]));
+        }
+        let coordinates = self.axes.coordinates(gradients)?;
+        let ones = Tensor::ones((1, count), coordinates.dtype(), coordinates.device())?;
+        let squares = ones.matmul(&coordinates.sqr()?)?.to_dtype(DType::F64)?;
+        let squares = squares.flatten_all()?.to_vec1::<f64>()?;
+        self.squares
+            .iter_mut()
+            .zip(squares)
+            .for_each(|(sum, square)| *sum += square);
+        Ok(())
+    }
+
+    fn finish(mut self, images: usize, rows: Option<Tensor>) -> Result<KroneckerForm> {
+        let scale = 1.0 / images as f64;
+        let mut diagonal: Vec<f64> = self.squares.iter().map(|square| square * scale).collect();
+        if let Some(joint) = &self.joint
+            && self.eigenvalues.is_some()
+        {
+            let (values, axes) = eigen(&(joint * faer::Scale(scale)))?;
+            let ranges = self.others.clone();
+            self.axes
+                .turn_jointly(ranges, &axes, self.network.dtype())?;
+            let places = self.others.iter().cloned().flatten();
+            places
+                .zip(values)
+                .for_each(|(place, value)| diagonal[place] = value.max(0.0));
+        }
+        let rows = rows.map(|rows| self.axes.coordinates(&rows)).transpose()?;
+        if self.eigenvalues == Some(Eigenvalues::Product) {
+            let layers = self.network.kronecker_layers();
+            let covered = layers.iter().flat_map(|layer| {
+                layer
+                    .weight
+                    .clone()
+                    .chain(layer.bias.clone().unwrap_or_default())
+            });
+            covered.for_each(|place| diagonal[place] = self.products[place]);
+        }
+        let notes = vec![
+            ("curvature_gradients", self.roots.count() as f64),
+            ("curvature_share", self.roots.share()),
+            (
+                "curvature_drawn",
+                f64::from(u8::from(self.roots.is_drawn())),
+            ),
+            (
+                "low_rank",
+                rows.as_ref().map_or(0, |rows| rows.dims()[0]) as f64,
+            ),
+        ];
+        let rows = rows.map(|rows| strong_rows(rows, &diagonal)).transpose()?;
+        Ok(KroneckerForm {
+            axes: self.axes,
+            diagonal,
+            rows,
+            notes,
+        })
+    }
+}
+
+/// d = the diagonal without the squares of R; below 0 only by rounding.
+fn strong_rows(rows: Tensor, diagonal: &[f64]) -> Result<StrongRows> {
+    let mut squares = vec![0.0; diagonal.len()];
+    for row in 0..rows.dims()[0] {
+        let row = rows.get(row)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        squares
+            .iter_mut()
+            .zip(row)
+            .for_each(|(sum, value)| *sum += value * value);
+    }
+    let rest = diagonal
+        .iter()
+        .zip(squares)
+        .map(|(d, square)| (d - square).max(0.0));
+    Ok(StrongRows {
+        rest: rest.collect(),
+        rows,
+    })
+}
+
+/// The parameters of no layer.
+fn uncovered(size: usize, layers: &[KroneckerLayer]) -> Vec<Range<usize>> {
+    let ranges = layers
+        .iter()
+        .flat_map(|layer| [Some(layer.weight.clone()), layer.bias.clone()]);
+    let mut covered: Vec<Range<usize>> = ranges.flatten().collect();
+    covered.sort_by_key(|range| range.start);
+    covered.push(size..size);
+    let mut end = 0;
+    let gap = |range: Range<usize>| {
+        let gap = end..range.start;
+        end = range.end;
+        gap
+    };
+    let gaps = covered.into_iter().map(gap);
+    gaps.filter(|gap| !gap.is_empty()).collect()
+}
+
+/// Eigenvalues and eigenvectors, the latter as columns.
+pub(super) fn eigen(matrix: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>)> {
+    let eigen = matrix
+        .self_adjoint_eigen(Side::Lower)
+        .map_err(|reason| Error::NonFinite {
+            what: "a Kronecker factor of the curvature".into(),
+            place: format!("its eigenvalues ({reason:?})"),
+            remedy: "look at the model's weights and at extreme images".into(),
+        })?;
+    let values = eigen.S().column_vector().iter().copied().collect();
+    Ok((values, eigen.U().to_owned()))
+}

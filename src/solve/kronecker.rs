@@ -1,0 +1,94 @@
+//! The inverse of Q (diag d + RᵀR) Qᵀ, Q orthogonal and R with few rows ([`KroneckerForm`]): EK-FAC through blocks, and
+//! the low rank that conjugate gradients divide by there.
+//!
+//! With W = R D^{-1/2} it is Q D^{-1/2} (I − Wᵀ (I + W Wᵀ)⁻¹ W) D^{-1/2} Qᵀ (Woodbury), symmetric and positive definite if d > 0.
+//! I + W Wᵀ has no eigenvalue below 1; it is summed and factorised in f64, its terms over some columns in the precision of R.
+
+use super::cholesky::Factor;
+use crate::operator::{KroneckerAxes, KroneckerForm, SymmetricMatrix, Vectors};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use faer::Mat;
+
+/// Columns of W whose part of W Wᵀ is summed in the precision of R.
+const COLUMNS: usize = 4096;
+
+/// Q (diag d + RᵀR)⁻¹ Qᵀ.
+pub(super) struct KroneckerInverse {
+    axes: KroneckerAxes,
+    /// D^{-1/2}, `[1, p]`.
+    roots: Tensor,
+    strong: Option<Strong>,
+    notes: Vec<(&'static str, f64)>,
+}
+
+/// W `[r, p]` and the factor of I + W Wᵀ.
+struct Strong {
+    rows: Tensor,
+    factor: Factor,
+}
+
+impl KroneckerInverse {
+    /// Of a form in the precision `dtype`.
+    ///
+    /// # Errors
+    /// An element of d that is 0 or not finite.
+    pub(super) fn of(form: KroneckerForm, dtype: DType) -> Result<Self> {
+        let notes = form.notes().to_vec();
+        let (axes, diagonal, rows) = form.into_rows();
+        let d = rows.as_ref().map_or(&diagonal, |rows| &rows.rest);
+        if let Some(bad) = d.iter().find(|d| !(d.is_finite() && **d > 0.0)) {
+            let reason = format!(
+                "an eigenvalue of the curvature's Kronecker form is {bad:e}, so that it cannot be divided by; raise it"
+            );
+            return Err(Error::config("damping", reason));
+        }
+        let roots: Vec<f64> = d.iter().map(|d| d.sqrt().recip()).collect();
+        let roots = Tensor::from_vec(roots, (1, d.len()), &Device::Cpu)?.to_dtype(dtype)?;
+        let strong = match rows {
+            None => None,
+            Some(rows) => Strong::of(rows.rows.broadcast_mul(&roots)?)?,
+        };
+        Ok(Self {
+            axes,
+            roots,
+            strong,
+            notes,
+        })
+    }
+
+    pub(super) fn apply(&self, block: &Vectors) -> Result<Vectors> {
+        let coordinates = self.axes.coordinates(block.tensor())?;
+        let mut scaled = coordinates.broadcast_mul(&self.roots)?;
+        if let Some(strong) = &self.strong {
+            let along = Vectors::new(scaled.matmul(&strong.rows.t()?)?)?;
+            let back = strong.factor.apply(&along)?;
+            scaled = (scaled - back.tensor().matmul(&strong.rows)?)?;
+        }
+        Vectors::new(self.axes.vectors(&scaled.broadcast_mul(&self.roots)?)?)
+    }
+
+    pub(super) fn notes(&self) -> &[(&'static str, f64)] {
+        &self.notes
+    }
+}
+
+impl Strong {
+    /// None where rounding leaves no factor.
+    fn of(rows: Tensor) -> Result<Option<Self>> {
+        let (count, size) = rows.dims2()?;
+        let mut gram = Mat::<f64>::identity(count, count);
+        for start in (0..size).step_by(COLUMNS) {
+            let part = rows
+                .narrow(1, start, COLUMNS.min(size - start))?
+                .contiguous()?;
+            let part = part.matmul(&part.t()?)?.to_dtype(DType::F64)?;
+            let part = part.flatten_all()?.to_vec1::<f64>()?;
+            for (column, values) in part.chunks_exact(count).enumerate() {
+                (column..count).for_each(|row| gram[(row, column)] += values[row]);
+            }
+        }
+        let factor = Factor::of_matrix(SymmetricMatrix::F64(gram));
+        Ok(factor.map(|factor| Self { rows, factor }))
+    }
+}
