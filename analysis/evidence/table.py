@@ -18,8 +18,9 @@ def results(name):
 def interval(value, digits=2):
     if value is None:
         return "–"
-    low, high = (f"{value[key]:.{digits}f}" for key in ("low", "high"))
-    return f"{value['value']:.{digits}f} [{low}, {high}]"
+    # Rounded first, so that no zero has a sign.
+    middle, low, high = (f"{round(value[key], digits) + 0.0:.{digits}f}" for key in ("value", "low", "high"))
+    return f"{middle} [{low}, {high}]"
 
 
 def table(*rows):
