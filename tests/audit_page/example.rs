@@ -98,7 +98,11 @@ fn model(name: &str, queries: &[LabelledImage]) -> AuditedModel {
 }
 
 fn predicted(at: usize, label: usize) -> usize {
-    if at % 3 == 0 { (label + 1) % 10 } else { label }
+    if at.is_multiple_of(3) {
+        (label + 1) % 10
+    } else {
+        label
+    }
 }
 
 fn ranked(at: usize, sign: f64) -> Vec<Ranked> {
