@@ -127,6 +127,9 @@ fn check(audit: &Audit) -> Result<()> {
                 found,
             ));
         }
+        for image in model.training.iter().flatten() {
+            within("a label", image.label.max(image.prediction), classes)?;
+        }
         for query in &model.queries {
             within("a prediction", query.prediction, classes)?;
             if query.probabilities.len() != classes {

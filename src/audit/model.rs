@@ -48,10 +48,11 @@ pub struct Subject<'a> {
 }
 
 impl Lists {
-    /// Those of some runs, which must agree on the queries, and on the label of each image.
+    /// Those of some runs, which must agree on the queries. A training image has the label that the first run gives it; others
+    /// may have relabelled it.
     ///
     /// # Errors
-    /// They do not.
+    /// Other queries, or labels of these.
     pub fn of(subjects: &[Subject]) -> Result<Self> {
         let mut queries: Option<BTreeMap<usize, usize>> = None;
         let mut training = BTreeMap::new();
@@ -70,12 +71,7 @@ impl Lists {
             }
             queries = Some(own);
             for (id, label) in train {
-                let first = *training.entry(id).or_insert(label);
-                if first != label {
-                    let what = format!("label of training image {id} in {}", subject.name);
-                    let remedy = "give runs of the same training set";
-                    return Err(Error::mismatch(what, first, label, remedy));
-                }
+                training.entry(id).or_insert(label);
             }
         }
         let list = |images: BTreeMap<usize, usize>| {
@@ -278,6 +274,7 @@ impl View<'_> {
         let mut found = vec![None; lists.training.len()];
         for (row, id) in training.ids().iter().enumerate() {
             found[self.training[id]] = Some(ModelTrainingImage {
+                label: training.labels()[row],
                 prediction: training.outputs().predictions[row],
                 probability: probabilities[[row, training.labels()[row]]],
                 loss: training.outputs().losses[row],

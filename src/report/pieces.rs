@@ -122,6 +122,7 @@ fn training_columns(audit: &Audit) -> Value {
     let models = audit.models.iter().map(|model| {
         let images = &model.training;
         json!({
+            "label": column(images, |image| image.map(|image| image.label)),
             "prediction": column(images, |image| image.map(|image| image.prediction)),
             "probability": column(images, |image| image.map(|image| digits(image.probability))),
             "loss": column(images, |image| image.map(|image| digits(image.loss))),

@@ -153,6 +153,8 @@ pub struct Flip {
 /// A training image at one model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ModelTrainingImage {
+    /// The label it was trained with: a decision may have changed it between two runs.
+    pub label: usize,
     /// The most probable class.
     pub prediction: usize,
     /// Of its label.

@@ -26,6 +26,7 @@ pub(super) fn small_audit() -> Audit {
         flip: None,
     };
     let training = ModelTrainingImage {
+        label: 0,
         prediction: 0,
         probability: 0.9,
         loss: 0.1,

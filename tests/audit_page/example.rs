@@ -44,7 +44,7 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
     let mut classes: Vec<String> = (0..10).map(|class| format!("digit {class}")).collect();
     classes[test.label(0)] = HOSTILE.into();
     let (queries, training) = (labelled(test, queries, 1000), labelled(train, TRAINING, 0));
-    let models = ["natural", "robust"].map(|name| model(name, &queries));
+    let models = ["natural", "robust"].map(|name| model(name, &queries, &training));
     Audit {
         title: "Digits, natural and robust".into(),
         duplicates: vec![Duplicates {
@@ -60,7 +60,7 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
     }
 }
 
-fn model(name: &str, queries: &[LabelledImage]) -> AuditedModel {
+fn model(name: &str, queries: &[LabelledImage], images: &[LabelledImage]) -> AuditedModel {
     let confusion = |label: usize, prediction: usize| Confusion {
         label,
         prediction,
@@ -89,7 +89,9 @@ fn model(name: &str, queries: &[LabelledImage]) -> AuditedModel {
         queries: (0..queries.len())
             .map(|at| query(at, queries[at].label))
             .collect(),
-        training: (0..TRAINING).map(|at| Some(training(at))).collect(),
+        training: (0..TRAINING)
+            .map(|at| Some(training(at, images[at].label)))
+            .collect(),
         confusions: (0..10)
             .flat_map(|label| [confusion(label, label), confusion(label, (label + 1) % 10)])
             .filter(|cell| !cell.queries.is_empty())
@@ -139,8 +141,9 @@ fn query(at: usize, label: usize) -> ModelQuery {
     }
 }
 
-fn training(at: usize) -> ModelTrainingImage {
+fn training(at: usize, label: usize) -> ModelTrainingImage {
     ModelTrainingImage {
+        label,
         prediction: at % 10,
         probability: 0.5,
         loss: 0.7 + (at % 7) as f64,
