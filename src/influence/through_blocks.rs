@@ -111,6 +111,7 @@ impl NetworkJob<'_> {
     /// Input that does not fit, a solver that does not suit the curvature, a solve that diverged (by id), scores that are
     /// not finite, files that cannot be written. A solve that stops short of its tolerance is in the summary instead.
     pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
+        self.options.check()?;
         progress.stage("outputs")?;
         let (train, test) = (self.seen(self.train)?, self.seen(self.test)?);
         let mut summary = self.summary(&train, &test)?;

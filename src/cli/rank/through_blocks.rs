@@ -3,6 +3,7 @@
 use super::transferred::{self, Transferred};
 use super::{Curvature, Precision, Rank, work};
 use crate::artefact::{RunFolder, physical_memory_bytes};
+use crate::cli::recorded_data::RELABELLED;
 use crate::data::Dataset;
 use crate::derivative::network::{self, Examples, Keeping, Network};
 use crate::influence::{
@@ -36,6 +37,7 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
     })?;
     note_untrained(rank.blocks, &opened)?;
     let options = options(rank, opened.l2, memory)?;
+    options.check()?;
     if rank.dry_run {
         println!("{}", plan(rank, &opened, &options)?);
         return Ok(ExitCode::SUCCESS);
@@ -44,6 +46,9 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
     let inputs = opened.inputs.clone();
     let mut run = RunFolder::open_or_create(&rank.out, "rank", arguments, effective, inputs)?;
     run.set_classes(opened.model.classes().to_vec())?;
+    if !opened.relabelled.is_empty() {
+        run.set_result(RELABELLED, &opened.relabelled)?;
+    }
     let folder = run.path().to_path_buf();
     let mut follower = work::Follower::new(&mut run);
     follower.stage("activations")?;
