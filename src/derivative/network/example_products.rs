@@ -19,7 +19,7 @@ enum InnerPairs<'a> {
 }
 
 impl ExampleProducts<'_> {
-    /// Those of the images at `positions`, split by trained segment ([`ParameterSpace::segments`]), `[segments, k, m]` in
+    /// Those of the images at `positions`, split by trained segment (the segments of the `ParameterSpace`), `[segments, k, m]` in
     /// f64.
     ///
     /// # Errors
