@@ -17,6 +17,7 @@
 //! | [`evaluate`] | whether a ranking is true |
 //! | [`figure`] | one file per figure, drawn from plain records |
 //! | [`report`] | the audit, a page written from plain records |
+//! | [`audit`] | what a page says of runs that is not in their files |
 //! | [`cli`] | one file per command |
 #![deny(missing_docs)]
 

@@ -7,6 +7,7 @@ mod atomic;
 mod digest;
 mod json;
 mod memory;
+mod parquet;
 mod record;
 mod run;
 
@@ -15,5 +16,6 @@ pub use digest::{digest_bytes, digest_file, digest_folder, digest_path};
 pub use json::{read_json, write_json};
 pub use memory::physical_memory_bytes;
 pub(crate) use memory::{measured_peak_bytes, reset_peak_memory};
+pub(crate) use parquet::{ParquetTable, read_parquet, write_parquet};
 pub use record::{Input, Options, RunRecord, Stage, Status};
 pub use run::RunFolder;

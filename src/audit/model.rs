@@ -165,7 +165,7 @@ impl View<'_> {
             class_match: self.class_match()?,
             queries: self.model_queries(lists, measured)?,
             training: self.model_training(lists, mean.row(groups.len() - 1))?,
-            confusions: self.confusions(&cells, &mean)?,
+            confusions: self.confusions(&cells, &mean),
         })
     }
 
@@ -203,7 +203,6 @@ impl View<'_> {
     fn model_queries(&self, lists: &Lists, measured: Option<Measured>) -> Result<Vec<ModelQuery>> {
         let queries = self.prepared.queries();
         let probabilities = rows(queries)?;
-        let classes = probabilities.ncols();
         let mut ranked: HashMap<usize, &QueryRanking> = HashMap::new();
         for ranking in self.subject.rankings {
             ranked.insert(ranking.query, ranking);
@@ -218,7 +217,6 @@ impl View<'_> {
                 let expected = format!("query {id}");
                 Error::mismatch(what, expected, "none", "run ascribe rank again")
             })?;
-            let own = probabilities.row(row);
             let flip = flips.remove(&row).map(|mut flip| {
                 flip.images = flip
                     .images
@@ -229,7 +227,7 @@ impl View<'_> {
             });
             found[self.queries[id]] = Some(ModelQuery {
                 prediction: queries.outputs().predictions[row],
-                probabilities: own.iter().take(classes).copied().collect(),
+                probabilities: probabilities.row(row).to_vec(),
                 loss: queries.outputs().losses[row],
                 helpful: self.ranked(&ranking.helpful)?,
                 harmful: self.ranked(&ranking.harmful)?,
@@ -285,11 +283,7 @@ impl View<'_> {
         Ok(found)
     }
 
-    fn confusions(
-        &self,
-        cells: &[(Cell, Vec<usize>)],
-        mean: &Array2<f64>,
-    ) -> Result<Vec<Confusion>> {
+    fn confusions(&self, cells: &[(Cell, Vec<usize>)], mean: &Array2<f64>) -> Vec<Confusion> {
         let confusion = |(row, ((label, prediction), members)): (usize, &(Cell, Vec<usize>))| {
             let scores = mean.row(row);
             let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -311,7 +305,7 @@ impl View<'_> {
                 harmful: order.iter().rev().take(LISTED).map(ranked).collect(),
             }
         };
-        Ok(cells.iter().enumerate().map(confusion).collect())
+        cells.iter().enumerate().map(confusion).collect()
     }
 }
 

@@ -180,15 +180,7 @@ fn loss_sensitivity(runs: &[NamedRun], images: &[usize], seed: u64) -> Result<Lo
         true => one_per_class(&first.test_rankings()?, seed),
         false => images.to_vec(),
     };
-    let query = |&id: &usize| {
-        let example = test.get(id)?;
-        Ok(QueryExample {
-            query: id,
-            class: example.label,
-            label: test.classes()[example.label].clone(),
-            picture: example.image.into(),
-        })
-    };
+    let query = |&id: &usize| QueryExample::of(&test, id);
     let queries = ids.iter().map(query).collect::<Result<_>>()?;
     let model = |run: &NamedRun| {
         let other = recorded_data(&run.record, "test")?;

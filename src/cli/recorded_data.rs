@@ -48,7 +48,8 @@ fn recorded<'a>(record: &'a RunRecord, role: &str) -> Result<&'a Input> {
     })
 }
 
-fn changed(record: &RunRecord, input: &Input) -> Error {
+/// The refusal of an input that is not what it was.
+pub(super) fn changed(record: &RunRecord, input: &Input) -> Error {
     Error::Conflict {
         path: input.path.clone(),
         reason: format!("has changed since {} was made", record.folder.display()),

@@ -1,18 +1,12 @@
 //! Plain Parquet tables: named columns of integers, numbers, words and flags, with metadata.
 
-use crate::artefact::AtomicFile;
+use crate::artefact::{ParquetTable, read_parquet, write_parquet};
 use crate::{Error, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
 };
 use arrow::datatypes::{Float64Type, Int64Type};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::Compression;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,25 +64,9 @@ pub(super) fn write(
     metadata: &BTreeMap<String, String>,
     columns: Columns,
 ) -> Result<()> {
-    let failed = |reason: String| Error::io(path, "write")(std::io::Error::other(reason));
-    let batch = RecordBatch::try_from_iter_with_nullable(columns.0)
-        .map_err(|reason| failed(reason.to_string()))?;
-    let pair =
-        |(key, value): (&String, &String)| KeyValue::new(format!("ascribe.{key}"), value.clone());
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_key_value_metadata(Some(metadata.iter().map(pair).collect()))
-        .build();
-    let mut writer =
-        ArrowWriter::try_new(AtomicFile::create(path)?, batch.schema(), Some(properties))
-            .map_err(|reason| failed(reason.to_string()))?;
-    writer
-        .write(&batch)
-        .map_err(|reason| failed(reason.to_string()))?;
-    let file = writer
-        .into_inner()
-        .map_err(|reason| failed(reason.to_string()))?;
-    file.commit()
+    let pairs = metadata.iter();
+    let pairs = pairs.map(|(name, value)| (name.clone(), value.clone()));
+    write_parquet(path, pairs, columns.0)
 }
 
 /// A table that was read.
@@ -99,40 +77,22 @@ pub(super) struct Table {
 
 /// Reads a table, which may lack metadata but must not contradict `metadata`.
 pub(super) fn read(path: &Path, metadata: &BTreeMap<String, String>) -> Result<Table> {
-    let file = File::open(path).map_err(Error::io(path, "read"))?;
     let damaged = |reason: String| damaged(path, "table".into(), "a Parquet table", reason);
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-        .map_err(|reason| damaged(reason.to_string()))?;
-    let said = builder.metadata().file_metadata().key_value_metadata();
-    for pair in said.into_iter().flatten() {
-        let expected = pair
-            .key
-            .strip_prefix("ascribe.")
-            .and_then(|key| metadata.get(key));
-        if let (Some(expected), Some(found)) = (expected, &pair.value)
-            && expected != found
+    let ParquetTable {
+        batch,
+        metadata: said,
+    } = read_parquet(path, damaged)?;
+    for (name, found) in said {
+        if let Some(expected) = metadata.get(&name)
+            && *expected != found
         {
-            let reason = format!(
-                "was made with {} {found}, not {expected}",
-                &pair.key["ascribe.".len()..]
-            );
-            let remedy = "give the retrained measurements of the same run and settings".into();
             return Err(Error::Conflict {
                 path: path.to_path_buf(),
-                reason,
-                remedy,
+                reason: format!("was made with {name} {found}, not {expected}"),
+                remedy: "give the retrained measurements of the same run and settings".into(),
             });
         }
     }
-    let schema = builder.schema().clone();
-    let reader = builder
-        .build()
-        .map_err(|reason| damaged(reason.to_string()))?;
-    let batches: Vec<RecordBatch> = reader
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|reason| damaged(reason.to_string()))?;
-    let batch = arrow::compute::concat_batches(&schema, &batches)
-        .map_err(|reason| damaged(reason.to_string()))?;
     Ok(Table {
         path: path.to_path_buf(),
         batch,

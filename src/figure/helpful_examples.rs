@@ -102,21 +102,29 @@ pub fn one_per_class(rankings: &[QueryRanking], seed: u64) -> Vec<usize> {
     classes.into_iter().map(draw).collect()
 }
 
+impl QueryExample {
+    /// Looks up one image of the test set.
+    ///
+    /// # Errors
+    /// No such id, or an image that does not decode.
+    pub fn of(test: &Dataset, query: usize) -> Result<Self> {
+        let example = test.get(query)?;
+        Ok(Self {
+            query,
+            class: example.label,
+            label: test.classes()[example.label].clone(),
+            picture: example.image.into(),
+        })
+    }
+}
+
 impl HelpfulExamples {
     /// Looks up the given queries in the models' rankings, and the images in the data sets.
     ///
     /// # Errors
     /// A query that a model has not ranked, labels that differ between rankings and data, or an image that does not decode.
     pub fn of(queries: &[usize], models: &[ModelImages], test: &Dataset) -> Result<Self> {
-        let query_example = |&query: &usize| {
-            let example = test.get(query)?;
-            Ok(QueryExample {
-                query,
-                class: example.label,
-                label: test.classes()[example.label].clone(),
-                picture: example.image.into(),
-            })
-        };
+        let query_example = |&query: &usize| QueryExample::of(test, query);
         let queries: Vec<QueryExample> =
             queries.iter().map(query_example).collect::<Result<_>>()?;
         let models = models.iter().map(|model| model.examples(&queries));

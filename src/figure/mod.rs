@@ -24,6 +24,7 @@ mod evaluation;
 mod helpful_examples;
 mod image_grid;
 mod loss_sensitivity;
+mod mesh;
 mod picture;
 mod render;
 mod sheet;

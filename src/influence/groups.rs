@@ -3,14 +3,13 @@
 //! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
 //! or harms a class, or a kind of confusion, takes as many solves as there are groups.
 
-use super::scores::ranges;
+use super::scores::against;
 use super::{Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks, table};
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Report};
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
-use candle_core::{DType, Tensor};
-use ndarray::ArrayView2;
+use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -114,20 +113,12 @@ impl QueryGroups {
             training: training.ids().to_vec(),
             provenance: Provenance::default(),
         })?;
-        for columns in ranges(training.count(), block) {
-            let gradients = training.gradients(columns.clone())?;
-            let products = solution.value.tensor().matmul(&gradients.t()?)?;
-            let scores = (products.to_dtype(DType::F64)? / training.count() as f64)?;
-            let scores = scores.flatten_all()?.to_vec1::<f64>()?;
-            let shape = (self.groups.len(), columns.len());
-            let scores = ArrayView2::from_shape(shape, &scores)
-                .map_err(ndarray_linalg::error::LinalgError::from)?;
-            ranks.write(&ScoreBlock {
-                queries: 0..self.groups.len(),
-                training: columns,
-                scores,
-            })?;
-        }
+        let scores = against(&solution.value, training, block)?;
+        ranks.write(&ScoreBlock {
+            queries: 0..self.groups.len(),
+            training: 0..training.count(),
+            scores: scores.view(),
+        })?;
         ranks.finish()?;
         let ranking = |(place, (name, members)): (usize, (&String, &Vec<usize>))| GroupRanking {
             name: name.clone(),

@@ -4,13 +4,13 @@
 //! of m, positive = m rises. m may be the mean loss of some queries, or a margin z_a − z_b of one of them.
 
 use super::job::Sides;
-use super::scores::{not_finite, ranges};
+use super::scores::{against, not_finite, ranges};
 use super::{Examples, RankJob};
 use crate::Result;
 use crate::operator::{Damped, LinearOperator, Vectors};
-use crate::solve::{Inverse, Method, Outcome};
-use candle_core::{DType, Tensor};
-use ndarray::{Array2, ArrayView2, s};
+use crate::solve::{Inverse, Method, Outcome, Report};
+use candle_core::Tensor;
+use ndarray::{Array2, s};
 use std::path::Path;
 
 /// Both sides of a job and A⁻¹, ready to score.
@@ -92,19 +92,12 @@ impl Prepared<'_> {
         for rows in ranges(gradients.len(), self.block.max(1)) {
             let block = Tensor::stack(&gradients[rows.clone()], 0)?;
             let solution = self.inverse.solve(&Vectors::new(block)?)?;
-            let diverged = |report: &crate::solve::Report| report.outcome == Outcome::Diverged;
+            let diverged = |report: &Report| report.outcome == Outcome::Diverged;
             if solution.reports.iter().any(diverged) {
                 return Err(not_finite("the solve of a measurement".into()));
             }
-            for columns in ranges(training.count(), self.block.max(1)) {
-                let part = training.gradients(columns.clone())?;
-                let products = solution.value.tensor().matmul(&part.t()?)?;
-                let products = (products.to_dtype(DType::F64)? / training.count() as f64)?;
-                let values = products.flatten_all()?.to_vec1::<f64>()?;
-                let view = ArrayView2::from_shape((rows.len(), columns.len()), &values)
-                    .map_err(ndarray_linalg::error::LinalgError::from)?;
-                scores.slice_mut(s![rows.clone(), columns]).assign(&view);
-            }
+            let part = against(&solution.value, training, self.block.max(1))?;
+            scores.slice_mut(s![rows, ..]).assign(&part);
         }
         match scores.iter().all(|score| score.is_finite()) {
             true => Ok(scores),

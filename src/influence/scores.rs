@@ -12,7 +12,7 @@ use crate::operator::Vectors;
 use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
-use ndarray::ArrayView2;
+use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -243,6 +243,26 @@ impl Factors<'_> {
             }
         }
     }
+}
+
+/// Scores `[k, n]` of `solutions` `[k, p]` with all training images, `block` of these at a time: few solutions, whose scores are
+/// wanted as one matrix.
+pub(super) fn against(
+    solutions: &Vectors,
+    training: &Examples,
+    block: usize,
+) -> Result<Array2<f64>> {
+    let mut scores = Array2::zeros((solutions.count(), training.count()));
+    for columns in ranges(training.count(), block) {
+        let gradients = training.gradients(columns.clone())?;
+        let products = solutions.tensor().matmul(&gradients.t()?)?;
+        let products = (products.to_dtype(DType::F64)? / training.count() as f64)?;
+        let values = products.flatten_all()?.to_vec1::<f64>()?;
+        let part = ArrayView2::from_shape((solutions.count(), columns.len()), &values)
+            .map_err(ndarray_linalg::error::LinalgError::from)?;
+        scores.slice_mut(s![.., columns]).assign(&part);
+    }
+    Ok(scores)
 }
 
 pub(super) fn not_finite(place: String) -> Error {

@@ -20,8 +20,8 @@ mod largest;
 
 use super::preconditioner::Preconditioner;
 use super::{
-    Inverse, Outcome, Report, Solution, Solver, check_count, check_share, check_size,
-    check_symmetric, clear_rows, rows_not_finite, true_residual,
+    Inverse, Report, Solution, Solver, check_count, check_share, check_size, check_symmetric,
+    clear_rows, rows_not_finite, true_residual,
 };
 use crate::data::random::{Purpose, generator};
 use crate::operator::{LinearOperator, Vectors};
@@ -218,22 +218,7 @@ impl Prepared<'_> {
     }
 
     fn report(&self, row: &Row, residual: f64, broken: bool) -> Report {
-        let iterations = row.steps;
-        if broken || !residual.is_finite() {
-            return Report {
-                iterations,
-                ..Report::DIVERGED
-            };
-        }
-        let outcome = match residual <= self.settings.tolerance {
-            true => Outcome::Converged,
-            false => Outcome::LimitReached,
-        };
-        Report {
-            outcome,
-            residual,
-            iterations,
-        }
+        Report::measured(row.steps, residual, broken, self.settings.tolerance)
     }
 
     /// Steps of a stage; the last one may be shorter.

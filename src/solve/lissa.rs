@@ -17,9 +17,8 @@
 mod block;
 
 use super::{
-    Inverse, Outcome, Report, Solution, Solver, check_count, check_share, check_size,
-    check_symmetric, clear_rows, largest_eigenvalue, rows_not_finite, true_residual,
-    zero_curvature,
+    Inverse, Report, Solution, Solver, check_count, check_share, check_size, check_symmetric,
+    clear_rows, largest_eigenvalue, rows_not_finite, true_residual, zero_curvature,
 };
 use crate::data::random::{Purpose, generator};
 use crate::operator::{LinearOperator, Vectors};
@@ -153,22 +152,7 @@ impl Inverse for Prepared<'_> {
 
 impl Prepared<'_> {
     fn report(&self, row: &Row, residual: f64, broken: bool) -> Report {
-        let iterations = row.iterations;
-        if broken || !residual.is_finite() {
-            return Report {
-                iterations,
-                ..Report::DIVERGED
-            };
-        }
-        let outcome = match residual <= self.settings.tolerance {
-            true => Outcome::Converged,
-            false => Outcome::LimitReached,
-        };
-        Report {
-            outcome,
-            residual,
-            iterations,
-        }
+        Report::measured(row.iterations, residual, broken, self.settings.tolerance)
     }
 
     /// One series for all rows: h, and the number of products.

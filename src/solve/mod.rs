@@ -151,6 +151,27 @@ impl Report {
     };
 }
 
+impl Report {
+    /// Of a method that iterates and does not watch the residual: whether what was measured afterwards is within `tolerance`.
+    fn measured(iterations: usize, residual: f64, broken: bool, tolerance: f64) -> Self {
+        if broken || !residual.is_finite() {
+            return Self {
+                iterations,
+                ..Self::DIVERGED
+            };
+        }
+        let outcome = match residual <= tolerance {
+            true => Outcome::Converged,
+            false => Outcome::LimitReached,
+        };
+        Self {
+            outcome,
+            residual,
+            iterations,
+        }
+    }
+}
+
 /// b − A x and its norm relative to ‖b‖, row by row.
 fn true_residual(
     operator: &dyn LinearOperator,

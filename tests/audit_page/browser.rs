@@ -5,7 +5,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// One browser at a time: what a page takes is measured without another beside it.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// A browser with one page; it ends with the value.
 pub struct Browser {
@@ -13,11 +17,14 @@ pub struct Browser {
     port: u16,
     session: String,
     _profile: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Browser {
     /// Starts Chromium with a window of that size; `None`, with the reason printed, where it is not installed.
     pub fn start(width: u32, height: u32) -> Option<Self> {
+        // A test that failed before this one leaves nothing behind.
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let spawned = Command::new("chromedriver")
             .args(["--port=0", "--log-level=SEVERE"])
             .stdout(Stdio::piped())
@@ -34,6 +41,7 @@ impl Browser {
             port,
             session: String::new(),
             _profile: profile,
+            _alone: alone,
         };
         let downloads = browser.downloads();
         std::fs::create_dir_all(&downloads).unwrap();

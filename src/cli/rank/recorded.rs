@@ -3,6 +3,7 @@
 use super::Rank;
 use super::material::Material;
 use crate::artefact::RunRecord;
+use crate::cli::recorded_data::changed;
 use crate::data::HeadFile;
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::{RankOptions, resident_limit};
@@ -67,11 +68,7 @@ pub(in crate::cli) fn reopen_any(record: &RunRecord) -> Result<(Recorded, Option
     for input in &material.inputs {
         let known = record.input(&input.role).map(|known| &known.digest);
         if known != Some(&input.digest) {
-            return Err(Error::Conflict {
-                path: input.path.clone(),
-                reason: format!("has changed since {} was made", record.folder.display()),
-                remedy: "put the original back, or run ascribe rank again".into(),
-            });
+            return Err(changed(record, input));
         }
     }
     let head = match &material.head {

@@ -44,6 +44,8 @@ mod pairing;
 mod planes;
 mod products;
 mod program;
+#[cfg(test)]
+pub(crate) mod small_problem;
 mod space;
 mod storage;
 #[cfg(test)]

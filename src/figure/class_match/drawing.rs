@@ -2,8 +2,9 @@
 
 use super::{ClassMatch, Curve, Panel};
 use crate::figure::axis::Axis;
+use crate::figure::mesh::draw_mesh;
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::style::{Align, GRID, INK, QUIET, Text, colour, fit, thousands, wrap};
+use crate::figure::style::{Align, INK, QUIET, Text, colour, fit, thousands, wrap};
 use plotters::prelude::*;
 use std::ops::Range;
 
@@ -236,21 +237,9 @@ fn axes<B: DrawingBackend>(chart: &mut Chart<B>, first: bool, text_drop: i32) ->
     } else {
         ""
     };
-    let label = Text::new(POINTS, INK, Align::Centre).style();
-    chart
-        .configure_mesh()
-        .bold_line_style(GRID.stroke_width(3))
-        .light_line_style(TRANSPARENT)
-        .axis_style(QUIET.stroke_width(4))
-        .set_all_tick_mark_size(dots(0.8))
-        .label_style(label.clone())
-        .axis_desc_style(label)
-        .y_label_offset(text_drop)
-        .x_label_formatter(&|rank| format!("{rank:.0}"))
-        .y_label_formatter(&|percent| format!("{percent:.0}"))
-        .x_desc("Rank of the training image")
-        .y_desc(description)
-        .draw()
+    let whole = |number: &f64| format!("{number:.0}");
+    let across = ("Rank of the training image", &whole as _);
+    draw_mesh(chart, (POINTS, text_drop), across, (description, &whole))
 }
 
 /// Rank 1 and one in ten after it carry a marker, at different ranks for different models so that none hides another.

@@ -2,8 +2,9 @@
 
 use super::note;
 use crate::figure::axis::Axis;
+use crate::figure::mesh::draw_mesh;
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::style::{AGREES, Align, GRID, INK, QUIET, Text, colour, text_width, wrap};
+use crate::figure::style::{AGREES, Align, INK, QUIET, Text, colour, text_width, wrap};
 use crate::influence::{AGREEMENT, DampingPath, DampingPoint};
 use plotters::prelude::*;
 
@@ -270,19 +271,6 @@ fn axes<B: DrawingBackend>(
     text_drop: i32,
     values: impl Fn(&f64) -> String,
 ) -> Drawn<B> {
-    let label = Text::new(POINTS, INK, Align::Centre).style();
-    chart
-        .configure_mesh()
-        .bold_line_style(GRID.stroke_width(3))
-        .light_line_style(TRANSPARENT)
-        .axis_style(QUIET.stroke_width(4))
-        .set_all_tick_mark_size(dots(0.8))
-        .label_style(label.clone())
-        .axis_desc_style(label)
-        .y_label_offset(text_drop)
-        .x_label_formatter(&power)
-        .y_label_formatter(&values)
-        .x_desc("Damping λ")
-        .y_desc(description)
-        .draw()
+    let across = ("Damping λ", &power as _);
+    draw_mesh(chart, (POINTS, text_drop), across, (description, &values))
 }

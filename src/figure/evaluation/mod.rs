@@ -11,8 +11,9 @@ pub use quality_and_cost::{PlacedEstimator, QualityAndCost};
 pub use removal::RemovalCurves;
 
 use super::axis::Axis;
+use super::mesh::draw_mesh;
 use super::sheet::{Drawn, Sheet, dots};
-use super::style::{Align, GRID, INK, QUIET, Text, wrap};
+use super::style::{Align, INK, QUIET, Text, wrap};
 use crate::{Error, Result};
 use plotters::prelude::*;
 
@@ -58,21 +59,13 @@ impl Frame<'_> {
             .margin_right(dots(1.5))
             .margin_top(dots(1.0))
             .build_cartesian_2d(across, up)?;
-        let label = Text::new(POINTS, INK, Align::Centre).style();
-        chart
-            .configure_mesh()
-            .bold_line_style(GRID.stroke_width(3))
-            .light_line_style(TRANSPARENT)
-            .axis_style(QUIET.stroke_width(4))
-            .set_all_tick_mark_size(dots(0.8))
-            .label_style(label.clone())
-            .axis_desc_style(label)
-            .y_label_offset(sheet.text_drop(POINTS))
-            .x_label_formatter(&across_label)
-            .y_label_formatter(&up_label)
-            .x_desc(self.x)
-            .y_desc(self.y)
-            .draw()?;
+        let text = (POINTS, sheet.text_drop(POINTS));
+        draw_mesh(
+            &mut chart,
+            text,
+            (self.x, &across_label),
+            (self.y, &up_label),
+        )?;
         Ok(chart)
     }
 }

@@ -1,8 +1,9 @@
 //! Forms of small networks against the Gauss–Newton matrix written out, f64.
 
 use super::*;
-use crate::derivative::network::{Curvature, Examples, Keeping, Network, RootKind};
-use crate::model::{Blocks, Normalisation, ResNet};
+use crate::derivative::network::small_problem::small_problem;
+use crate::derivative::network::{Curvature, Examples, Network, RootKind};
+use crate::model::Blocks;
 use crate::operator::{LinearOperator, NetworkCurvature};
 use candle_core::{DType, Device};
 use ndarray::Array2;
@@ -10,29 +11,8 @@ use ndarray_linalg::{Eigh, UPLO};
 
 const IMAGES: usize = 11;
 
-fn numbers(phase: f64, shape: &[usize]) -> Tensor {
-    let values: Vec<f64> = (0..shape.iter().product())
-        .map(|i| (phase + 1.7 * i as f64 + 0.003 * ((i * i) % 7919) as f64).sin())
-        .collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
 fn problem(blocks: Blocks) -> (Network, Examples) {
-    let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-    let normalisation = Normalisation {
-        mean: [0.5; 3],
-        deviation: [0.25; 3],
-    };
-    let architecture = "cifar-resnet8-w2".parse().unwrap();
-    let model = ResNet::initialise(architecture, classes, normalisation, 8, 3, &Device::Cpu)
-        .unwrap()
-        .to_dtype(DType::F64)
-        .unwrap();
-    let images = ((numbers(0.4, &[IMAGES, 3, 8, 8]) + 1.0).unwrap() * 0.5).unwrap();
-    let labels: Vec<usize> = (0..IMAGES).map(|i| i % 4).collect();
-    let examples =
-        Examples::of_images((&model, blocks), &images, &labels, &Keeping::default()).unwrap();
-    (Network::new(&model, blocks, &examples).unwrap(), examples)
+    small_problem(blocks, IMAGES)
 }
 
 fn form(network: &Network, examples: &Examples, settings: KroneckerSettings) -> KroneckerForm {

@@ -3,7 +3,7 @@ use super::super::tests::{
 };
 use super::*;
 use crate::operator::{Damped, Structure};
-use crate::solve::{Direct, Ekfac};
+use crate::solve::{Direct, Ekfac, Outcome};
 use candle_core::DType;
 
 /// More images in a batch than any of the curvatures here has.

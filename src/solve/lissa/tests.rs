@@ -4,7 +4,7 @@ use super::super::tests::{
 };
 use super::*;
 use crate::operator::{Damped, Structure};
-use crate::solve::Direct;
+use crate::solve::{Direct, Outcome};
 use candle_core::DType;
 
 const EXACT: Lissa = Lissa {

@@ -2,37 +2,15 @@
 
 use super::*;
 use crate::derivative::head::HeadOutputs;
-use crate::derivative::network::Keeping;
-use crate::model::{Blocks, Normalisation, ResNet};
-use candle_core::DType;
+use crate::derivative::network::small_problem::small_problem;
+use crate::model::Blocks;
 
 const IMAGES: usize = 9;
 const CLASSES: usize = 4;
 const ALL: RootKind = RootKind::Exact { share: 1.0 };
 
-fn numbers(phase: f64, shape: &[usize]) -> Tensor {
-    let values: Vec<f64> = (0..shape.iter().product())
-        .map(|i| (phase + 1.7 * i as f64 + 0.003 * ((i * i) % 7919) as f64).sin())
-        .collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
 fn problem(blocks: Blocks) -> (Network, Examples) {
-    let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-    let normalisation = Normalisation {
-        mean: [0.5; 3],
-        deviation: [0.25; 3],
-    };
-    let architecture = "cifar-resnet8-w2".parse().unwrap();
-    let model = ResNet::initialise(architecture, classes, normalisation, 8, 3, &Device::Cpu)
-        .unwrap()
-        .to_dtype(DType::F64)
-        .unwrap();
-    let images = ((numbers(0.4, &[IMAGES, 3, 8, 8]) + 1.0).unwrap() * 0.5).unwrap();
-    let labels: Vec<usize> = (0..IMAGES).map(|i| i % CLASSES).collect();
-    let examples =
-        Examples::of_images((&model, blocks), &images, &labels, &Keeping::default()).unwrap();
-    (Network::new(&model, blocks, &examples).unwrap(), examples)
+    small_problem(blocks, IMAGES)
 }
 
 fn positions() -> Vec<u32> {

@@ -1,0 +1,72 @@
+//! Parquet tables with metadata of ours, written whole or not at all.
+
+use super::AtomicFile;
+use crate::{Error, Result};
+use arrow::array::{ArrayRef, RecordBatch};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use std::fs::File;
+use std::path::Path;
+
+/// What the names of our metadata begin with in the file.
+const PREFIX: &str = "ascribe.";
+
+/// Writes a table: columns as `(name, values, nullable)`, and metadata by names without the prefix `ascribe.`.
+pub(crate) fn write_parquet(
+    path: &Path,
+    metadata: impl Iterator<Item = (String, String)>,
+    columns: Vec<(&str, ArrayRef, bool)>,
+) -> Result<()> {
+    let failed = |reason: String| Error::io(path, "write")(std::io::Error::other(reason));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns)
+        .map_err(|reason| failed(reason.to_string()))?;
+    let pairs = metadata.map(|(name, value)| KeyValue::new(format!("{PREFIX}{name}"), value));
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_key_value_metadata(Some(pairs.collect()))
+        .build();
+    let mut writer =
+        ArrowWriter::try_new(AtomicFile::create(path)?, batch.schema(), Some(properties))
+            .map_err(|reason| failed(reason.to_string()))?;
+    writer
+        .write(&batch)
+        .map_err(|reason| failed(reason.to_string()))?;
+    writer
+        .into_inner()
+        .map_err(|reason| failed(reason.to_string()))?
+        .commit()
+}
+
+/// A table as it was read.
+pub(crate) struct ParquetTable {
+    /// All rows.
+    pub(crate) batch: RecordBatch,
+    /// Our metadata, by names without the prefix.
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+/// Reads a table of any origin; `damaged` says what to do about one that is none, from the reason.
+pub(crate) fn read_parquet(path: &Path, damaged: impl Fn(String) -> Error) -> Result<ParquetTable> {
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(|reason| damaged(reason.to_string()))?;
+    let pairs = builder.metadata().file_metadata().key_value_metadata();
+    let ours = pairs.into_iter().flatten().filter_map(|pair| {
+        let name = pair.key.strip_prefix(PREFIX)?;
+        Some((name.to_owned(), pair.value.clone()?))
+    });
+    let metadata = ours.collect();
+    let schema = builder.schema().clone();
+    let reader = builder
+        .build()
+        .map_err(|reason| damaged(reason.to_string()))?;
+    let batches = reader
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|reason| damaged(reason.to_string()))?;
+    let batch = arrow::compute::concat_batches(&schema, &batches)
+        .map_err(|reason| damaged(reason.to_string()))?;
+    Ok(ParquetTable { batch, metadata })
+}
