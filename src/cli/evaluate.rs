@@ -1,8 +1,9 @@
 //! `ascribe evaluate`: a finished run of `ascribe rank` in; how far its scores are true out.
 //!
-//! [`subject`] takes the run up, [`methods`] names the estimators, [`work`] and [`checks`] ask the questions and fill the folder, [`summary`]
-//! prints what came of them.
+//! [`subject`] takes the run up, [`methods`] names the estimators, [`work`] and [`checks`] ask the questions and fill the folder, [`again`] takes up
+//! the transfer to be trained again, [`summary`] prints what came of it all.
 
+mod again;
 mod checks;
 mod methods;
 mod subject;
@@ -23,9 +24,10 @@ Examples:
   ascribe evaluate robust-rank --out evidence
   ascribe evaluate run --leave-one-out 500 --choose influential --query 8 --out loo
   ascribe evaluate run --lds 100 --compare direct,ekfac,pinv,identity,feature-cosine --out lds
+  ascribe evaluate blocks-rank --lds 30 --retrain 3 --out blocks-evidence
 
 A score predicts how much the query's loss rises when the training image is left out; here the
-head is fitted again without it, and the two are compared.
+head is fitted again without it (or the model trained again), and the two are compared.
 
 Exit code 3: finished, but a refit or a solve missed its tolerance; run.json says how many.";
 
@@ -33,7 +35,7 @@ Exit code 3: finished, but a refit or a solve missed its tolerance; run.json say
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Evaluate {
-    /// A folder left by ascribe rank (scores through the head)
+    /// A folder left by ascribe rank
     #[arg(value_name = "RUN")]
     run: PathBuf,
     /// Fit the head again without each of N training images in turn (default, where nothing else is asked for: 100 and --lds 50)
@@ -100,6 +102,10 @@ pub struct Evaluate {
     /// Take retrained measurements from this folder where it has them: an earlier evaluation, or one made elsewhere
     #[arg(long, value_name = "FOLDER")]
     retrained: Option<PathBuf>,
+    /// Train the transferred model again on each subset instead of fitting its head: residual blocks and head, by the recorded recipe, with
+    /// so many seeds
+    #[arg(long, value_name = "SEEDS", conflicts_with = "retrained")]
+    retrain: Option<usize>,
     /// Gradient norm at which a refit has converged (a share of that at zero parameters where it is larger than 1)
     #[arg(
         long,
@@ -184,6 +190,7 @@ impl Evaluate {
         };
         few("leave-one-out", self.leave_one_out, 3)?;
         few("lds", self.lds, 3)?;
+        few("retrain", self.retrain, 1)?;
         few("removal", self.removal, 1)?;
         few("duplicates", self.duplicates, 1)?;
         few("queries", Some(self.queries), 1)?;
@@ -239,6 +246,7 @@ impl Evaluate {
             ("damping", json!(subject.options.damping)),
             ("l2", json!(subject.l2)),
             ("retrained", json!(self.retrained)),
+            ("retrain", json!(self.retrain)),
             ("gradient-norm", json!(self.gradient_norm)),
             ("seed", json!(self.seed)),
             ("draws", json!(self.draws)),

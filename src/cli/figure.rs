@@ -6,12 +6,14 @@ use crate::artefact::{RunFolder, RunRecord};
 use crate::audit::sensitivity;
 use crate::data::Dataset;
 use crate::figure::{
-    ClassMatch, Format, HelpfulExamples, LossSensitivity, ModelImages, ModelRankings,
-    ModelSensitivity, QueryExample, one_per_class, write,
+    ClassMatch, Format, HelpfulExamples, InfluenceMatrix, LossSensitivity, MatrixQueries,
+    ModelImages, ModelRankings, ModelScores, ModelSensitivity, QueryExample, one_per_class, write,
 };
 use crate::influence::{QueryRanking, read_rankings};
 use crate::{Error, Result};
 use clap::{Args, Subcommand, ValueEnum};
+use ndarray::Array2;
+use ndarray_npy::read_npy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -63,6 +65,15 @@ enum Number {
         #[command(flatten)]
         common: Common,
     },
+    /// Mean scores between classes, of test and training images as queries, by every run (made with --scores)
+    #[command(
+        name = "matrix",
+        after_help = "Example:\n  ascribe figure matrix natural robust --out figures"
+    )]
+    Matrix {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -103,6 +114,7 @@ impl Figure {
             Number::Sensitivity { common, .. } => (common, "figure4"),
             Number::Examples { common, .. } => (common, "figure5"),
             Number::ClassMatch { common } => (common, "figure6"),
+            Number::Matrix { common } => (common, "influence_matrix"),
         };
         let runs = common.open()?;
         let (out, formats) = (&common.out, &common.format);
@@ -116,6 +128,7 @@ impl Figure {
                 ..
             } => write(&helpful_examples(&runs, *seed)?, out, stem, formats),
             Number::ClassMatch { .. } => write(&class_match(&runs)?, out, stem, formats),
+            Number::Matrix { .. } => write(&influence_matrix(&runs)?, out, stem, formats),
         };
         written?
             .iter()
@@ -150,6 +163,20 @@ impl NamedRun {
         let path = self.record.folder.join(file);
         if path.exists() {
             return read_rankings(&path);
+        }
+        Err(Error::Conflict {
+            path: self.record.folder.clone(),
+            reason: format!("holds no {file}"),
+            remedy: remedy.into(),
+        })
+    }
+
+    /// Scores `[query, train]` from a file of the run.
+    fn scores(&self, file: &str, remedy: &str) -> Result<Array2<f32>> {
+        let path = self.record.folder.join(file);
+        if path.exists() {
+            return read_npy(&path)
+                .map_err(|reason| Error::io(&path, "read")(std::io::Error::other(reason)));
         }
         Err(Error::Conflict {
             path: self.record.folder.clone(),
@@ -235,6 +262,53 @@ pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
             test,
         });
     ClassMatch::of(&models.collect::<Vec<_>>())
+}
+
+/// The influence matrix of test and training images as queries, by every run.
+fn influence_matrix(runs: &[NamedRun]) -> Result<InfluenceMatrix> {
+    let Some(first) = runs.first() else {
+        return Err(no_runs());
+    };
+    let read = |run: &NamedRun| {
+        let remedy = "run ascribe rank with --scores and without --skip-train";
+        let test = (
+            labels(&run.test_rankings()?),
+            run.scores("scores.npy", remedy)?,
+        );
+        let train = (
+            labels(&run.train_rankings()?),
+            run.scores("train_scores.npy", remedy)?,
+        );
+        Ok((test, train))
+    };
+    let material = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let models = runs.iter().zip(&material).flat_map(|(run, (test, train))| {
+        [(MatrixQueries::Test, test), (MatrixQueries::Train, train)].map(
+            |(queries, (labels, scores))| ModelScores {
+                model: &run.name,
+                queries,
+                scores: scores.view(),
+                query_labels: labels,
+                train_labels: &train.0,
+            },
+        )
+    });
+    let models: Vec<ModelScores> = models.collect();
+    InfluenceMatrix::of(class_names(&first.record, &models), &models)
+}
+
+fn labels(rankings: &[QueryRanking]) -> Vec<usize> {
+    rankings.iter().map(|ranking| ranking.query_label).collect()
+}
+
+/// The run's class names, or numbers where it has none.
+fn class_names(record: &RunRecord, models: &[ModelScores]) -> Vec<String> {
+    let numbered = || {
+        let labels = models.iter().flat_map(|model| model.train_labels);
+        let most = labels.max().map_or(0, |most| most + 1);
+        (0..most).map(|class| class.to_string()).collect()
+    };
+    record.classes.clone().unwrap_or_else(numbered)
 }
 
 /// Figure 5, with queries drawn from those of the first run.

@@ -13,6 +13,7 @@ mod progress;
 mod rank;
 mod recipe_options;
 mod recorded_data;
+mod recorded_options;
 mod run_names;
 mod source_options;
 mod train;

@@ -39,7 +39,8 @@ pub(super) fn recorded_model(record: &RunRecord) -> Result<ResNet> {
     read_model(&input.path, &Device::Cpu)
 }
 
-fn recorded<'a>(record: &'a RunRecord, role: &str) -> Result<&'a Input> {
+/// What the run says of an input.
+pub(super) fn recorded<'a>(record: &'a RunRecord, role: &str) -> Result<&'a Input> {
     record.input(role).ok_or_else(|| {
         let file = record.folder.join("run.json");
         let place = format!("inputs, role {role}");

@@ -1,5 +1,7 @@
 //! `ascribe transfer`: a source model fine-tuned on a target set.
 
+mod again;
+
 use super::progress::TrainingProgress;
 use super::recipe_options::{RecipeOptions, effective};
 use super::recorded_data::RELABELLED;
@@ -72,6 +74,8 @@ pub struct Transfer {
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 }
+
+pub(super) use again::transfer_again;
 
 impl Transfer {
     /// Runs the command, which was typed as `arguments`.

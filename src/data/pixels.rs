@@ -60,6 +60,22 @@ impl Pixels {
         })
     }
 
+    /// The examples at these positions alone, in this order.
+    #[must_use]
+    pub fn select(&self, positions: &[usize]) -> Self {
+        Self {
+            ids: positions.iter().map(|&at| self.ids[at]).collect(),
+            labels: positions.iter().map(|&at| self.labels[at]).collect(),
+            height: self.height,
+            width: self.width,
+            bytes: positions
+                .iter()
+                .flat_map(|&at| self.image(at))
+                .copied()
+                .collect(),
+        }
+    }
+
     /// The examples' ids in the data set, by position.
     #[must_use]
     pub fn ids(&self) -> &[usize] {

@@ -2,7 +2,7 @@
 //!
 //! | question | where |
 //! |---|---|
-//! | what happens without these images? | [`FullFit`], [`Retrainer`], [`Retrained`]: refits, and tables of measurements |
+//! | what happens without these images? | [`FullFit`], [`Retrainer`], [`TransferAgain`], [`Retrained`]: refits of the head, trainings, and tables of measurements |
 //! | does the ranking predict it, image by image and for random halves? | [`Agreement`]: leave-one-out, LDS |
 //! | what when the best are taken away, or alone are kept? | [`RemovalPlan`], [`RemovalCurve`] |
 //! | does it find what was planted, and change when the model does? | [`Planted`], [`Detection`], [`Copies`], [`OwnClass`] |
@@ -26,6 +26,7 @@ mod retrained_file;
 mod sanity;
 mod subsets;
 mod table;
+mod transfer_again;
 
 pub use agreement::{Agreement, Difference};
 pub use bootstrap::{Bootstrap, Interval};
@@ -44,3 +45,4 @@ pub use retrained::{RefitEnd, Retrained, Retrainer};
 pub use retrained_file::Ids;
 pub use sanity::{Copies, OwnClass, same_ranking};
 pub use subsets::{Choose, left_out_alone, random_subsets};
+pub use transfer_again::{SeedAgreement, TrainedAgain, TransferAgain};

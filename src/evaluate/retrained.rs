@@ -211,7 +211,7 @@ impl<'a> Retrainer<'a> {
 }
 
 /// What decides a block besides the run itself.
-fn material(block: &[Kept]) -> String {
+pub(super) fn material(block: &[Kept]) -> String {
     let mut bytes = Vec::new();
     for kept in block {
         bytes.extend((kept.divisor as u64).to_le_bytes());

@@ -9,6 +9,7 @@
 //! | 4 | [`LossSensitivity`] | a model and images |
 //! | 5 | [`HelpfulExamples`] | `rankings.parquet` and the images |
 //! | 6 | [`ClassMatch`] | `rankings.parquet` and `train_rankings.parquet` |
+//! | influence matrix | [`InfluenceMatrix`] | `scores.npy` and `train_scores.npy` |
 //! | leave-one-out, removal, quality and cost | [`LeaveOneOut`], [`RemovalCurves`], [`QualityAndCost`] | a run of `ascribe evaluate` |
 //! | damping path | [`DampingPath`](crate::influence::DampingPath) | a run of `ascribe rank --damping-path` |
 //!
@@ -23,6 +24,7 @@ mod damping_path;
 mod evaluation;
 mod helpful_examples;
 mod image_grid;
+mod influence_matrix;
 mod loss_sensitivity;
 mod mesh;
 mod picture;
@@ -35,6 +37,7 @@ pub use evaluation::{LeaveOneOut, PlacedEstimator, QualityAndCost, RemovalCurves
 pub use helpful_examples::{
     HelpfulExample, HelpfulExamples, ModelExamples, ModelImages, QueryExample, one_per_class,
 };
+pub use influence_matrix::{InfluenceMatrix, MatrixPanel, MatrixQueries, ModelScores};
 pub use loss_sensitivity::{LossSensitivity, ModelSensitivity, SensitivityMap};
 pub use picture::Picture;
 pub use render::{Format, render};

@@ -183,7 +183,7 @@ pub struct RankSummary {
 
 impl RankJob<'_> {
     /// Scores everything and writes `rankings.parquet`, `solves.parquet` and, as the options ask for them,
-    /// `scores.npy`, `self_influence.parquet`, `train_rankings.parquet`, `group_rankings.parquet` and
+    /// `scores.npy`, `train_scores.npy`, `self_influence.parquet`, `train_rankings.parquet`, `group_rankings.parquet` and
     /// `damping_path.parquet` into `folder`.
     ///
     /// A run that was killed goes on in its folder after the last block that it recorded there, to the same bytes.

@@ -85,7 +85,8 @@ impl Pass<'_> {
             top: TopRanks::new(top + 1, options.bottom),
             certified: None,
             diagonal: Some(Diagonal::default()),
-            file: None,
+            file: (options.scores && options.train_queries)
+                .then(|| ScoreFile::new(&self.folder.join("train_scores.npy"))),
             counted: Counted::new("train", &progress),
         };
         let say = |text: &str| progress.borrow_mut().note(text);

@@ -64,6 +64,15 @@ pub trait Observer {
     fn epoch(&mut self, row: &Epoch);
 }
 
+/// Nobody follows.
+#[derive(Debug, Clone, Copy)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn batch(&mut self, _: usize, _: usize, _: usize) {}
+    fn epoch(&mut self, _: &Epoch) {}
+}
+
 /// Trains the segments from `first_segment` on; leaves `checkpoint.safetensors` (until done) and `training.csv` in
 /// `folder`, and goes on from such a checkpoint where there is one. Returns one row an epoch.
 ///

@@ -11,8 +11,8 @@ mod sgd;
 mod tests;
 
 pub use adversary::{Adversary, Norm};
-pub use fit::{FrozenStatistics, Observer, Recipe, fit, remove_checkpoint};
+pub use fit::{FrozenStatistics, Observer, Recipe, Unobserved, fit, remove_checkpoint};
 pub use history::{Epoch, write_history};
-pub use measure::Performance;
+pub use measure::{EVALUATION_BATCH, Performance};
 pub use schedule::Schedule;
 pub use sgd::Sgd;

@@ -30,7 +30,7 @@ fn place() -> tempfile::TempDir {
     folder
 }
 
-fn command(folder: &Path, words: &str) -> Command {
+pub fn command(folder: &Path, words: &str) -> Command {
     let mut command = Command::new(cargo_bin("ascribe"));
     command.current_dir(folder).args(words.split_whitespace());
     command
@@ -61,7 +61,7 @@ pub fn results(folder: &Path, out: &str) -> Value {
     serde_json::from_str::<Value>(&text).unwrap()["results"].clone()
 }
 
-fn bytes(folder: &Path, out: &str, file: &str) -> Vec<u8> {
+pub fn bytes(folder: &Path, out: &str, file: &str) -> Vec<u8> {
     std::fs::read(folder.join(out).join(file)).unwrap()
 }
 

@@ -6,3 +6,4 @@ mod published;
 mod refits;
 mod sets;
 mod through_blocks;
+mod trained_again;

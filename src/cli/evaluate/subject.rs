@@ -129,18 +129,18 @@ fn read_scores(path: &Path, positions: &[usize]) -> Result<Array2<f64>> {
     Ok(scores.select(Axis(0), positions).mapv(f64::from))
 }
 
-/// Blocks are retrained elsewhere; what needs retraining or scores anew is refused.
+/// Blocks are trained again only where that is asked for; what needs the head's refits or scores anew is refused.
 fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
-    let elsewhere = |name: &str| {
+    let trained = |name: &str| {
         let folder = evaluate.retrained.as_deref();
-        folder.is_some_and(|folder| Retrained::exists(folder, name))
+        evaluate.retrain.is_some() || folder.is_some_and(|folder| Retrained::exists(folder, name))
     };
     let refused = [
         (
-            evaluate.leave_one_out.is_some() && !elsewhere("leave_one_out"),
+            evaluate.leave_one_out.is_some() && !trained("leave_one_out"),
             "leave-one-out",
         ),
-        (evaluate.lds.is_some() && !elsewhere("lds"), "lds"),
+        (evaluate.lds.is_some() && !trained("lds"), "lds"),
         (evaluate.removal.is_some(), "removal"),
         (evaluate.mislabels.is_some(), "mislabels"),
         (evaluate.duplicates.is_some(), "duplicates"),
@@ -151,8 +151,8 @@ fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
         None => Ok(()),
         Some((_, option)) => Err(Error::config(
             option,
-            "the run goes through residual blocks, which are not fitted again here; give measurements of leave-one-out or lds with --retrained, \
-             or evaluate a run of the head alone",
+            "the run goes through residual blocks, which cannot be fitted like a head; train them again with --retrain SEEDS, give \
+             measurements of leave-one-out or lds with --retrained, or evaluate a run of the head alone",
         )),
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn print(record: &RunRecord, as_json: bool) {
     for (name, title) in [("leave_one_out", "leave-one-out"), ("lds", "LDS")] {
         if let Some(comparison) = record.results.get(name) {
             agreements(title, comparison);
+            seeds(&record.results, name);
         }
     }
     list(record, "mislabels", |row| {
@@ -85,6 +86,21 @@ fn agreements(title: &str, comparison: &Value) {
             interval(&agreement["pearson"]),
             interval(&agreement["slope"]),
             number(&row["seconds"], 2),
+        );
+    }
+}
+
+/// What no estimator can be expected to surpass.
+fn seeds(results: &std::collections::BTreeMap<String, Value>, name: &str) {
+    if let Some(found) = results
+        .get(&format!("{name}_seeds"))
+        .filter(|found| !found.is_null())
+    {
+        println!(
+            "  seeds with each other: Spearman {}; the mean of {} with that of as many others: {}",
+            number(&found["one_with_another"], 3),
+            found["seeds"],
+            number(&found["mean_with_another_mean"], 3),
         );
     }
 }

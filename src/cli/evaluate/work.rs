@@ -2,13 +2,14 @@
 
 use super::methods::Name;
 use super::subject::Subject;
-use super::{At, Evaluate, summary};
+use super::{At, Evaluate, again, summary};
 use crate::Result;
 use crate::artefact::RunFolder;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::evaluate::{
     Bootstrap, Comparison, Estimator, Fixed, FullFit, Ids, Kept, Measured, OwnClass, Ranked,
-    RefitOptions, Retrained, Retrainer, Setting, left_out_alone, measured, random_subsets,
+    RefitOptions, Retrained, Retrainer, Setting, TransferAgain, left_out_alone, measured,
+    random_subsets,
 };
 use crate::figure::{self, Format, LeaveOneOut, QualityAndCost};
 use candle_core::DType;
@@ -51,6 +52,10 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
         folder: run.path().to_path_buf(),
         evaluate,
         subject,
+        again: (evaluate
+            .retrain
+            .map(|seeds| again::open(evaluate, subject, seeds)))
+        .transpose()?,
         head,
         fit: &fit,
         bootstrap: Bootstrap {
@@ -78,6 +83,8 @@ pub(super) struct Work<'a> {
     pub(super) folder: PathBuf,
     pub(super) evaluate: &'a Evaluate,
     pub(super) subject: &'a Subject,
+    /// What is trained again instead of fitting heads, where that is asked for.
+    again: Option<TransferAgain>,
     /// Where scores are computed.
     pub(super) head: &'a SoftmaxHead,
     pub(super) fit: &'a FullFit,
@@ -220,9 +227,18 @@ impl Work<'_> {
         run.stage(name)?;
         let metadata = self.metadata();
         let elsewhere = self.evaluate.retrained.as_deref();
-        let retrained = match elsewhere.filter(|folder| Retrained::exists(folder, name)) {
-            Some(folder) => Retrained::read(folder, name, self.ids(), &metadata)?,
-            None => retrainer.table(name, kept, |done, all| progress(name, done, all))?,
+        let retrained = match (elsewhere, &self.again) {
+            (Some(folder), _) if Retrained::exists(folder, name) => {
+                Retrained::read(folder, name, self.ids(), &metadata)?
+            }
+            (_, Some(again)) => {
+                let trained = again.table(&self.folder, name, kept, |done, all| {
+                    eprintln!("{name}: {done} of {all} trainings");
+                })?;
+                run.set_result(&format!("{name}_seeds"), trained.agreement)?;
+                trained.retrained
+            }
+            _ => retrainer.table(name, kept, |done, all| progress(name, done, all))?,
         };
         retrained.write(&self.folder, name, self.ids(), &metadata)?;
         let short = retrained.refits.iter().filter(|end| !end.converged);
@@ -253,7 +269,10 @@ impl Work<'_> {
             &format!("{name}_work"),
             json!({ "refits": retrained.work, "factor_operations": factor, "measurements_from": elsewhere }),
         )?;
-        retrainer.forget(name)?;
+        match &self.again {
+            Some(again) => again.forget(&self.folder, name, kept.len())?,
+            None => retrainer.forget(name)?,
+        }
         Ok(comparison)
     }
 

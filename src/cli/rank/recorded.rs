@@ -4,6 +4,7 @@ use super::Rank;
 use super::material::Material;
 use crate::artefact::RunRecord;
 use crate::cli::recorded_data::changed;
+use crate::cli::recorded_options::parsed;
 use crate::data::HeadFile;
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::{RankOptions, resident_limit};
@@ -11,7 +12,6 @@ use crate::model::Blocks;
 use crate::solve::Method;
 use crate::{Error, Result};
 use clap::Parser;
-use serde_json::Value;
 use std::path::PathBuf;
 
 /// Options that say where and how results are kept, not what they are.
@@ -62,7 +62,13 @@ pub(in crate::cli) fn reopen_any(record: &RunRecord) -> Result<(Recorded, Option
             remedy: "give a folder left by ascribe rank".into(),
         });
     }
-    let rank = parsed(record)?;
+    // The L2 term of a model is found with it.
+    let with_model = record
+        .options
+        .get("model")
+        .is_some_and(|model| !model.is_null());
+    let aside = |name: &str| LEFT_ASIDE.contains(&name) || (name == "l2" && with_model);
+    let rank = parsed::<Words>(record, aside)?.rank;
     let double = matches!(rank.precision, super::Precision::F64);
     let (material, l2) = rank.open(resident_limit(None, double))?;
     for input in &material.inputs {
@@ -93,38 +99,6 @@ pub(in crate::cli) fn reopen_any(record: &RunRecord) -> Result<(Recorded, Option
         options,
     };
     Ok((recorded, scores))
-}
-
-/// The options of `run.json` as words, read again.
-fn parsed(record: &RunRecord) -> Result<Rank> {
-    let given = |name: &str| {
-        record
-            .options
-            .get(name)
-            .is_some_and(|value| !value.is_null())
-    };
-    let mut words = vec!["rank".to_owned(), "--out=none".to_owned()];
-    for (name, value) in &record.options {
-        // The L2 term of a model is found with it.
-        if LEFT_ASIDE.contains(&name.as_str()) || (name == "l2" && given("model")) {
-            continue;
-        }
-        match value {
-            Value::Null | Value::Bool(false) => {}
-            Value::Bool(true) => words.push(format!("--{name}")),
-            Value::String(text) => words.push(format!("--{name}={text}")),
-            other => words.push(format!("--{name}={other}")),
-        }
-    }
-    Words::try_parse_from(words)
-        .map(|words| words.rank)
-        .map_err(|reason| {
-            let text = reason.to_string();
-            let found = text.lines().next().unwrap_or_default().to_owned();
-            let path = record.folder.join("run.json");
-            let expected = "options of ascribe rank of this version";
-            Error::format(&path, "options", expected, found, "run ascribe rank again")
-        })
 }
 
 fn planned(record: &RunRecord) -> Option<Method> {

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Influence through the three fine-tuned blocks beside influence through the head alone, on CIFAR-10, natural and robust source:
+# class match, rankings, time, memory; then which of the two predicts training again. README.md says what was seen.
+#
+# usage: PYTHON=python-with-polars-and-numpy analysis/through-blocks/run.sh [WORK] > analysis/through-blocks/tables.md
+#        MODELS=FOLDER with the transfers of analysis/figure6/run.sh (default: target/figure6)
+#        results go to WORK (default: target/through-blocks); finished steps are kept
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+work=${1:-target/through-blocks}
+models=${MODELS:-target/figure6}
+ascribe=${ASCRIBE:-target/release/ascribe}
+python=${PYTHON:-python3}
+data=${DATA:-../shared/data/cifar10}
+[ -x "$ascribe" ] || cargo build --release
+mkdir -p "$work"
+
+# Runs a step unless its folder holds a finished run already; 3: a solver missed its tolerance, which run.json says.
+step() {
+    local out=$1
+    shift
+    if [ -f "$out/run.json" ] && grep -q '"status": *"finished"' "$out/run.json"; then return; fi
+    "$ascribe" "$@" --out "$out" >"$out.log" 2>&1 || [ $? = 3 ] || { tail -3 "$out.log" >&2; exit 1; }
+}
+
+# The whole fine-tuning set, the same damping on both sides.
+for source in natural robust; do
+    model=$models/$source-blocks3
+    common="rank --model $model --queries ${QUERIES:-40} --damping 1e-1 --skip-train --scores"
+    step "$work/$source-head" $common
+    step "$work/$source-blocks" $common --blocks 3 --shares
+done
+
+# Is it true? An eighth of the images, so that the blocks can be trained again: 30 random halves, two seeds each.
+for source in natural robust; do
+    small=$work/$source-small
+    step "$small" transfer --source "builtin:$source" --train "$data/train.parquet" --test "$data/test.parquet" --images 400 \
+        --blocks 3 --epochs 30 --batch-size 50 --augmentation none --frozen-statistics frozen --evaluate-every 0 --seed 0
+    for damping in 1e-1 1e-2; do
+        common="rank --model $small --queries 60 --damping $damping --skip-train --scores"
+        step "$work/$source-small-head-$damping" $common
+        step "$work/$source-small-blocks-$damping" $common --blocks 3
+    done
+    step "$work/$source-trained" evaluate "$work/$source-small-blocks-1e-1" --lds 30 --retrain 2 --compare \
+        ekfac,identity,gradient-cosine,feature-cosine,knn,trak
+    for run in head-1e-1 head-1e-2 blocks-1e-2; do
+        step "$work/$source-trained-$run" evaluate "$work/$source-small-$run" --lds 30 --retrained "$work/$source-trained"
+    done
+done
+"$python" analysis/through-blocks/table.py "$work"

@@ -1,0 +1,32 @@
+//! The transfer behind the run, trained again on each subset (`--retrain`).
+
+use super::Evaluate;
+use super::subject::Subject;
+use crate::artefact::RunFolder;
+use crate::cli::recorded_data::{changed, recorded};
+use crate::cli::transfer::transfer_again;
+use crate::evaluate::TransferAgain;
+use crate::{Error, Result};
+use std::path::Path;
+
+/// The transfer, with the run's training images and queries.
+pub(super) fn open(evaluate: &Evaluate, subject: &Subject, seeds: usize) -> Result<TransferAgain> {
+    let record = RunFolder::read(&evaluate.run)?;
+    let Some(model) = record.input("model") else {
+        let reason = "the run is of features, whose model is not known here; give a run of a transferred model (ascribe rank --model)";
+        return Err(Error::config("retrain", reason));
+    };
+    let folder = model.path.parent().unwrap_or(Path::new("."));
+    let transfer = RunFolder::read(folder)?;
+    for role in ["train", "test"] {
+        let (transferred, ranked) = (recorded(&transfer, role)?, recorded(&record, role)?);
+        if transferred.digest != ranked.digest {
+            return Err(changed(&record, transferred));
+        }
+    }
+    let again = transfer_again(folder, &subject.queries.ids, seeds)?;
+    if again.train.ids() != subject.train.ids {
+        return Err(changed(&record, model));
+    }
+    Ok(again)
+}

@@ -1,0 +1,50 @@
+//! A finished transfer, to be had again on fewer images.
+
+use super::Transfer;
+use crate::Result;
+use crate::artefact::RunFolder;
+use crate::cli::recorded_data::{changed, recorded, recorded_data};
+use crate::cli::recorded_options::parsed;
+use crate::data::Pixels;
+use crate::evaluate::TransferAgain;
+use clap::Parser;
+use std::path::Path;
+
+/// Options that say which images were trained on, which the record's results say too.
+const LEFT_ASIDE: [&str; 4] = ["images", "exclude", "relabel", "flip-labels"];
+
+#[derive(Parser)]
+struct Words {
+    #[command(flatten)]
+    transfer: Transfer,
+}
+
+/// The transfer in `folder`, whose source and data must be as they were; to be trained with `seeds` seeds and measured at the
+/// test images `queries`.
+pub(in crate::cli) fn transfer_again(
+    folder: &Path,
+    queries: &[usize],
+    seeds: usize,
+) -> Result<TransferAgain> {
+    let record = RunFolder::read(folder)?;
+    let transfer = parsed::<Words>(&record, |name| LEFT_ASIDE.contains(&name))?.transfer;
+    let (source, input) = transfer.source.open()?;
+    let known = recorded(&record, "source")?;
+    if known.digest != input.digest {
+        return Err(changed(&record, known));
+    }
+    let train = recorded_data(&record, "train")?;
+    let test = recorded_data(&record, "test")?;
+    let ids: Vec<usize> = record.result("train_ids")?;
+    let side = source.side();
+    Ok(TransferAgain {
+        classes: train.classes().to_vec(),
+        first_segment: transfer.blocks.first_segment(source.architecture())?,
+        head_deviation: transfer.head_deviation,
+        recipe: transfer.recipe.recipe(None, transfer.frozen_statistics),
+        train: Pixels::decode(&train, &ids, side, side)?,
+        queries: Pixels::decode(&test, queries, side, side)?,
+        source,
+        seeds,
+    })
+}

@@ -1,0 +1,254 @@
+//! The transfer itself once more without some images: blocks and head trained again, not the head alone.
+//!
+//! What scores through residual blocks predict cannot be had by fitting a head. Here the source model is fine-tuned on what a
+//! subset keeps, by the recipe of the transfer (its epochs, so fewer steps), with several seeds: order, augmentation and the new
+//! head differ, and the seeds' mean loss is the measurement. Seed 0 on all images is the transfer that was evaluated, bit for bit.
+//!
+//! A subset's effect is small beside what a seed does, so [`SeedAgreement`] says how much of the measured order is the
+//! subsets': no estimator can be expected to agree with the mean of the seeds better than the seeds agree among each other.
+//!
+//! Trainings run side by side, one thread each, and each is recorded when it ends: a killed evaluation goes on after those that
+//! ended, and the result does not depend on the number of threads.
+
+use super::agreement::Agreement;
+use super::bootstrap::{Bootstrap, Interval};
+use super::heads::Kept;
+use super::refit::Work;
+use super::retrained::{Retrained, material};
+use crate::artefact::{read_json, write_json};
+use crate::data::{Pixels, batches};
+use crate::model::ResNet;
+use crate::train::{EVALUATION_BATCH, Recipe, Unobserved, fit};
+use crate::{Error, Result};
+use candle_core::{DType, Device};
+use ndarray::Array2;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// A transfer that can be had again on fewer images.
+pub struct TransferAgain {
+    /// The model it starts from.
+    pub source: ResNet,
+    /// The classes of the target set.
+    pub classes: Vec<String>,
+    /// Where training begins.
+    pub first_segment: usize,
+    /// Standard deviation of the new head's weights.
+    pub head_deviation: f32,
+    /// How it trains; seed k trains with the recipe's seed + k.
+    pub recipe: Recipe,
+    /// The training images, in the order of the run's.
+    pub train: Pixels,
+    /// The images that losses are measured at.
+    pub queries: Pixels,
+    /// Trainings of each subset.
+    pub seeds: usize,
+}
+
+/// How far seeds agree on what a subset does, means over queries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedAgreement {
+    /// Trainings of each subset.
+    pub seeds: usize,
+    /// Spearman of the rises under one seed with those under another, mean over pairs of seeds.
+    pub one_with_another: f64,
+    /// What the mean of all seeds would reach with the mean of as many others (Spearman 1910, Brown 1910).
+    pub mean_with_another_mean: f64,
+}
+
+/// One training, as recorded.
+#[derive(Serialize, Deserialize)]
+struct Part {
+    material: String,
+    losses: Vec<f64>,
+    hits: Vec<bool>,
+}
+
+/// All trainings of all subsets.
+pub struct TrainedAgain {
+    /// The mean over seeds.
+    pub retrained: Retrained,
+    /// How far the seeds agree; nothing where there is one.
+    pub agreement: Option<SeedAgreement>,
+}
+
+impl TransferAgain {
+    /// Trains on what each of `kept` keeps, and on all images, and keeps what is done in `folder`; `done` hears of each training.
+    ///
+    /// # Errors
+    /// A training diverged, a subset keeps too few images, or a result cannot be recorded.
+    pub fn table(
+        &self,
+        folder: &Path,
+        name: &str,
+        kept: &[Kept],
+        done: impl Fn(usize, usize) + Sync,
+    ) -> Result<TrainedAgain> {
+        let all = Kept::all(self.train.len());
+        let subsets: Vec<&Kept> = std::iter::once(&all).chain(kept).collect();
+        let tasks: Vec<(usize, usize)> = (0..subsets.len())
+            .flat_map(|subset| (0..self.seeds).map(move |seed| (subset, seed)))
+            .collect();
+        let finished = Mutex::new(0);
+        let parts = tasks
+            .par_iter()
+            .map(|&(subset, seed)| {
+                let path = part(folder, name, subset, seed);
+                let part = self.recorded_or_trained(&path, subsets[subset], seed)?;
+                let mut finished = finished.lock().unwrap_or_else(|broken| broken.into_inner());
+                *finished += 1;
+                done(*finished, tasks.len());
+                Ok(part)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let by_seed: Vec<Array2<f64>> = (0..self.seeds)
+            .map(|seed| self.losses(&parts, seed, subsets.len()))
+            .collect();
+        let mean = by_seed.iter().fold(
+            Array2::zeros((subsets.len(), self.queries.len())),
+            |sum: Array2<f64>, losses| sum + losses,
+        ) / self.seeds as f64;
+        Ok(TrainedAgain {
+            agreement: SeedAgreement::of(&by_seed)?,
+            retrained: Retrained {
+                left_out: kept.iter().map(Kept::left_out).collect(),
+                before: mean.row(0).to_vec(),
+                losses: mean.slice(ndarray::s![1.., ..]).to_owned(),
+                hits: self.hits(&parts),
+                refits: Vec::new(),
+                work: Work::default(),
+            },
+        })
+    }
+
+    /// Removes what was recorded under `name`, of which a table stands now.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn forget(&self, folder: &Path, name: &str, subsets: usize) -> Result<()> {
+        for subset in 0..=subsets {
+            for seed in 0..self.seeds {
+                let path = part(folder, name, subset, seed);
+                std::fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn recorded_or_trained(&self, path: &Path, kept: &Kept, seed: usize) -> Result<Part> {
+        let material = material(std::slice::from_ref(kept));
+        if path.exists() {
+            let part: Part = read_json(path)?;
+            if part.material == material && part.losses.len() == self.queries.len() {
+                return Ok(part);
+            }
+        }
+        // One thread for each: small steps do not gain from two, and sums come out the same on any machine.
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        let alone = alone.map_err(|reason| Error::config("retrain", reason.to_string()))?;
+        let (losses, hits) = alone.install(|| self.train_on(kept, seed))?;
+        let part = Part {
+            material,
+            losses,
+            hits,
+        };
+        write_json(path, &part)?;
+        Ok(part)
+    }
+
+    /// Losses in nats and hits at the queries, after training on what is kept.
+    fn train_on(&self, kept: &Kept, seed: usize) -> Result<(Vec<f64>, Vec<bool>)> {
+        let positions: Vec<usize> = (0..self.train.len())
+            .filter(|&at| kept.images[at])
+            .collect();
+        let images = self.train.select(&positions);
+        let recipe = Recipe {
+            seed: self.recipe.seed + seed as u64,
+            // The queries are measured below, image by image.
+            evaluate_every: 0,
+            ..self.recipe.clone()
+        };
+        let mut model = self.source.clone().with_new_head(
+            self.classes.clone(),
+            self.head_deviation,
+            recipe.seed,
+        )?;
+        let room = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir(), "write"))?;
+        let few = self.queries.select(&[0]);
+        fit(
+            &mut model,
+            self.first_segment,
+            &recipe,
+            (&images, &few),
+            room.path(),
+            &mut Unobserved,
+        )?;
+        self.measured(&model)
+    }
+
+    fn measured(&self, model: &ResNet) -> Result<(Vec<f64>, Vec<bool>)> {
+        let positions: Vec<usize> = (0..self.queries.len()).collect();
+        let (mut losses, mut hits) = (Vec::new(), Vec::new());
+        for batch in batches(&positions, EVALUATION_BATCH) {
+            let images = self.queries.batch(batch, &Device::Cpu)?;
+            let logits = model.logits(&images)?.to_dtype(DType::F64)?;
+            let scores = candle_nn::ops::log_softmax(&logits, 1)?.to_vec2::<f64>()?;
+            for (row, &position) in scores.iter().zip(batch) {
+                let label = self.queries.labels()[position];
+                losses.push(-row[label]);
+                hits.push(row.iter().all(|other| *other <= row[label]));
+            }
+        }
+        Ok((losses, hits))
+    }
+
+    /// `[subset, query]` under one seed, all images first.
+    fn losses(&self, parts: &[Part], seed: usize, subsets: usize) -> Array2<f64> {
+        let shape = (subsets, self.queries.len());
+        Array2::from_shape_fn(shape, |(subset, query)| {
+            parts[subset * self.seeds + seed].losses[query]
+        })
+    }
+
+    /// Whether a label is predicted under seed 0, all images left aside; of several seeds there is no one answer.
+    fn hits(&self, parts: &[Part]) -> Option<Array2<bool>> {
+        let shape = (parts.len() - 1, self.queries.len());
+        (self.seeds == 1)
+            .then(|| Array2::from_shape_fn(shape, |(subset, query)| parts[subset + 1].hits[query]))
+    }
+}
+
+impl SeedAgreement {
+    /// Of losses `[subset, query]` for each seed, all images first.
+    fn of(by_seed: &[Array2<f64>]) -> Result<Option<Self>> {
+        let seeds = by_seed.len();
+        if seeds < 2 || by_seed[0].nrows() < 4 {
+            return Ok(None);
+        }
+        let rises: Vec<Array2<f64>> = (by_seed.iter())
+            .map(|losses| losses.slice(ndarray::s![1.., ..]).t().to_owned())
+            .collect();
+        // Intervals are not asked for here.
+        let bootstrap = Bootstrap { seed: 0, draws: 20 };
+        let mut pairs = Vec::new();
+        for one in 0..seeds {
+            for other in 0..one {
+                let agreement = Agreement::of(&rises[one], &rises[other], &bootstrap)?;
+                pairs.push(agreement.spearman.value);
+            }
+        }
+        let one_with_another = Interval::of_mean(&pairs, &bootstrap).value;
+        let (r, n) = (one_with_another, seeds as f64);
+        Ok(Some(Self {
+            seeds,
+            one_with_another,
+            mean_with_another_mean: n * r / (1.0 + (n - 1.0) * r),
+        }))
+    }
+}
+
+fn part(folder: &Path, name: &str, subset: usize, seed: usize) -> PathBuf {
+    folder.join(format!(".{name}-{subset:05}-{seed:03}.json"))
+}

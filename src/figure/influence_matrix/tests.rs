@@ -1,0 +1,107 @@
+use super::*;
+use crate::figure::{Format, render};
+use std::path::Path;
+
+fn scores(model: &str) -> ModelScores<'_> {
+    ModelScores {
+        model,
+        queries: MatrixQueries::Test,
+        scores: ArrayView2::from_shape((2, 3), &[1.0, 2.0, 3.0, -4.0, 0.0, 5.0]).unwrap(),
+        query_labels: &[1, 0],
+        train_labels: &[0, 1, 0],
+    }
+}
+
+fn classes() -> Vec<String> {
+    vec!["cat".into(), "dog".into()]
+}
+
+#[test]
+fn cells_are_means_by_class_in_root_mean_squares() {
+    let figure = InfluenceMatrix::of(classes(), &[scores("natural")]).unwrap();
+    assert_eq!(figure.parts, 1);
+    let square: f64 = (1.0 + 4.0 + 9.0 + 16.0 + 25.0) / 6.0;
+    let panel = &figure.panels[0];
+    assert!((panel.root_mean_square - square.sqrt()).abs() < 1e-12);
+    // The query of class 0 is the second; training images 0 and 2 are of class 0.
+    let expected = arr2(&[[0.5, 0.0], [2.0, 2.0]]) / square.sqrt();
+    assert!(
+        (&panel.cells - &expected)
+            .iter()
+            .all(|error| error.abs() < 1e-12),
+        "{:?}",
+        panel.cells
+    );
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    figure.table(&mut rows).unwrap();
+    let table = String::from_utf8(rows.into_inner().unwrap()).unwrap();
+    assert_eq!(table.lines().count(), 5);
+    assert!(
+        table.contains("natural,test images,") && table.contains(",dog,0,cat,0,"),
+        "{table}"
+    );
+}
+
+#[test]
+fn a_class_is_cut_into_parts_in_the_order_of_its_images() {
+    let labels = [0, 1, 0, 1, 0, 0, 1];
+    // Class 0: images 0, 2 | 4, 5; class 1: images 1, 3 | 6.
+    assert_eq!(cells(&labels, 2, 2), [0, 2, 0, 2, 1, 1, 3]);
+}
+
+#[test]
+fn it_is_drawn_for_both_sets_of_queries_and_two_models() {
+    let both = |model| {
+        let train = ModelScores {
+            queries: MatrixQueries::Train,
+            ..scores(model)
+        };
+        [scores(model), train]
+    };
+    let models: Vec<ModelScores> = ["natural", "robust"].into_iter().flat_map(both).collect();
+    let figure = InfluenceMatrix::of(classes(), &models).unwrap();
+    let one = InfluenceMatrix::of(classes(), &models[..1]).unwrap();
+    assert!(figure.size().0 > one.size().0 && figure.size().1 > one.size().1);
+    for format in [Format::Svg, Format::Png] {
+        let bytes = render(&figure, format, Path::new("matrix")).unwrap();
+        assert!(bytes.len() > 1000);
+    }
+}
+
+#[test]
+fn what_cannot_be_drawn_is_refused_by_name() {
+    let refused = |classes: Vec<String>, scores: ModelScores| {
+        InfluenceMatrix::of(classes, &[scores])
+            .unwrap_err()
+            .to_string()
+    };
+    let broken = [1.0, f32::NAN, 3.0, -4.0, 0.0, 5.0];
+    let message = refused(
+        classes(),
+        ModelScores {
+            scores: ArrayView2::from_shape((2, 3), &broken).unwrap(),
+            ..scores("natural")
+        },
+    );
+    assert!(
+        message.contains("natural") && message.contains("class cat"),
+        "{message}"
+    );
+    let message = refused(
+        classes(),
+        ModelScores {
+            train_labels: &[0, 1],
+            ..scores("natural")
+        },
+    );
+    assert!(
+        message.contains("2 × 2") && message.contains("2 × 3"),
+        "{message}"
+    );
+    let three = vec!["cat".into(), "dog".into(), "emu".into()];
+    let message = refused(three, scores("natural"));
+    assert!(message.contains("none of class emu"), "{message}");
+    let many = (0..151).map(|class| class.to_string()).collect();
+    assert!(refused(many, scores("natural")).contains("151"));
+    assert!(InfluenceMatrix::of(classes(), &[]).is_err());
+}

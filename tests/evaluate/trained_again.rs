@@ -1,0 +1,141 @@
+//! A transfer trained again without some of its images: seed 0 on all of them is the transfer itself.
+
+use crate::command::{bytes, command, refused, results, succeed};
+use ascribe::artefact::RunFolder;
+use ascribe::data::{Dataset, Pixels};
+use ascribe::evaluate::{Ids, Retrained};
+use ascribe::model::read_model;
+use candle_core::{DType, Device};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// A transferred model and its rankings through a block (`run`) and through the head (`head`).
+fn ranked(folder: &Path) {
+    let train = "train --train builtin:digits-train --test builtin:digits-test --architecture cifar-resnet8-w8 --side 8 \
+                 --epochs 1 --batch-size 32 --augmentation none --out source";
+    let transfer = "transfer --source source --train builtin:digits-train --test builtin:digits-test --images 40 --blocks 1 \
+                    --epochs 3 --batch-size 20 --augmentation flip --seed 7 --out model";
+    let rank = "rank --model model --queries 6 --damping 1e-1 --scores --skip-train";
+    succeed(folder, train);
+    succeed(folder, transfer);
+    succeed(folder, &format!("{rank} --blocks 1 --out run"));
+    succeed(folder, &format!("{rank} --out head"));
+}
+
+#[test]
+fn the_transfer_is_had_again_and_scores_are_held_against_it() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    ranked(folder);
+    let words = "evaluate run --lds 8 --draws 50 --threads 1";
+    succeed(folder, &format!("{words} --retrain 1 --out one"));
+    let record = RunFolder::read(folder.join("model")).unwrap();
+    let train: Vec<usize> = record.result("train_ids").unwrap();
+    let test = Dataset::open(Path::new("builtin:digits-test")).unwrap();
+    let rankings = ascribe::influence::read_rankings(&folder.join("run/rankings.parquet")).unwrap();
+    let queries: Vec<usize> = rankings.iter().map(|ranking| ranking.query).collect();
+    let ids = Ids {
+        train: &train,
+        queries: &queries,
+    };
+    let one = Retrained::read(&folder.join("one"), "lds", ids, &BTreeMap::new()).unwrap();
+
+    // All images, the recipe's own seed: the losses of the model that was transferred.
+    let model = read_model(&folder.join("model/model.safetensors"), &Device::Cpu).unwrap();
+    let images = Pixels::decode(&test, &queries, model.side(), model.side()).unwrap();
+    let batch = images.batch(&[0, 1, 2, 3, 4, 5], &Device::Cpu).unwrap();
+    let logits = model.logits(&batch).unwrap().to_dtype(DType::F64).unwrap();
+    for (row, query) in logits.to_vec2::<f64>().unwrap().iter().zip(0..) {
+        let label = images.labels()[query];
+        let sum: f64 = row.iter().map(|logit| (logit - row[label]).exp()).sum();
+        let loss = one.before[query];
+        assert!((sum.ln() - loss).abs() <= 1e-12 * (1.0 + loss), "{query}");
+    }
+
+    // The run of the head is held against the very same trainings.
+    succeed(
+        folder,
+        "evaluate head --lds 8 --draws 50 --retrained one --compare identity --out both",
+    );
+    let both = results(folder, "both")["lds"].clone();
+    assert_eq!(both["retrainings"], 8);
+    assert_eq!(both["rows"].as_array().unwrap().len(), 2);
+
+    // Two seeds: the first of them as before, and how far they agree.
+    succeed(folder, &format!("{words} --retrain 2 --out two"));
+    let two = Retrained::read(&folder.join("two"), "lds", ids, &BTreeMap::new()).unwrap();
+    let second = &two.losses * 2.0 - &one.losses;
+    assert!(
+        second.iter().all(|loss| *loss > -1e-12),
+        "not a mean of seeds"
+    );
+    assert!(second != one.losses);
+    let seeds = results(folder, "two")["lds_seeds"].clone();
+    let (one, mean) = (
+        seeds["one_with_another"].as_f64().unwrap(),
+        seeds["mean_with_another_mean"].as_f64().unwrap(),
+    );
+    assert!((mean - 2.0 * one / (1.0 + one)).abs() < 1e-12, "{seeds}");
+
+    let features = "evaluate head --lds 8 --retrain 0 --out x";
+    let message = refused(folder, features);
+    assert!(message.contains("--retrain"), "{message}");
+    let other = "train --train builtin:digits-train --test builtin:digits-test --architecture cifar-resnet8-w8 --side 8 \
+                 --epochs 1 --batch-size 64 --augmentation none --out source2";
+    succeed(folder, other);
+    std::fs::copy(
+        folder.join("source2/model.safetensors"),
+        folder.join("source/model.safetensors"),
+    )
+    .unwrap();
+    let message = refused(folder, "evaluate run --lds 8 --retrain 1 --out x");
+    assert!(message.contains("has changed since"), "{message}");
+}
+
+#[test]
+fn a_killed_series_of_trainings_goes_on_to_the_same_bytes() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    ranked(folder);
+    let words = "evaluate run --lds 12 --retrain 2 --draws 50";
+    succeed(folder, &format!("{words} --out whole"));
+    let killed = format!("{words} --out killed");
+    let mut child = command(folder, &killed)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !folder.join("killed/.lds-00004-001.json").exists() {
+        assert!(
+            began.elapsed() < Duration::from_secs(300),
+            "no training was recorded"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap(); // SIGKILL
+    assert!(!child.wait().unwrap().success(), "it ended before the kill");
+    succeed(folder, &format!("{killed} --threads 1"));
+    for file in [
+        "lds_measurements.parquet",
+        "lds_subsets.parquet",
+        "lds.parquet",
+    ] {
+        assert!(
+            bytes(folder, "whole", file) == bytes(folder, "killed", file),
+            "{file}"
+        );
+    }
+    let left = std::fs::read_dir(folder.join("killed")).unwrap();
+    let hidden = left.filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".lds")
+    });
+    assert_eq!(hidden.count(), 0);
+}
