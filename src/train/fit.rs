@@ -143,7 +143,7 @@ pub fn remove_checkpoint(folder: &Path) -> Result<()> {
 }
 
 impl Recipe {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let positive = |option, value: f64| {
             if value > 0.0 && value.is_finite() {
                 Ok(())
@@ -176,7 +176,7 @@ impl Recipe {
     }
 
     /// Whether the frozen segments compute the same for an image in every epoch.
-    fn prefix_is_constant(&self, first_segment: usize) -> bool {
+    pub(crate) fn prefix_is_constant(&self, first_segment: usize) -> bool {
         first_segment > 0
             && self.frozen_statistics == FrozenStatistics::Frozen
             && self.augmentation == Augmentation::none()
