@@ -225,10 +225,19 @@ impl RunFolder {
     /// # Errors
     /// The value has no JSON form, or `run.json` cannot be written.
     pub fn set_result(&mut self, key: &str, value: impl Serialize) -> Result<()> {
+        self.note_result(key, value)?;
+        self.save()
+    }
+
+    /// The same, on the disk with the next change alone: for many results at once.
+    ///
+    /// # Errors
+    /// The value has no JSON form.
+    pub fn note_result(&mut self, key: &str, value: impl Serialize) -> Result<()> {
         let value = serde_json::to_value(value)
             .map_err(|reason| Error::io(&self.file(RECORD), "write as JSON")(reason.into()))?;
         self.record.results.insert(key.to_owned(), value);
-        self.save()
+        Ok(())
     }
 
     /// Ends the stage at work and marks the run finished: every file of it must be in place.

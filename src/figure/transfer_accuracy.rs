@@ -5,6 +5,7 @@
 //! the natural one dashed. Bands are 95 % bootstrap intervals of the mean over seeds.
 
 mod drawing;
+mod legend;
 #[cfg(test)]
 mod tests;
 

@@ -1,10 +1,10 @@
 //! How long a study will take, from steps timed on this machine.
 //!
-//! For every source, number of blocks and batch size that is to be run, a few images are trained on for two epochs and as many measured, as
+//! For every source and number of blocks that is to be run, a few images are trained on for two epochs and as many measured, as
 //! many times side by side as the study will; a run is then so many of each. The last runs may leave cores idle, so that the
 //! whole takes no less than the longest of them.
 
-use super::run::Silent;
+use super::run::Quiet;
 use super::work::side_by_side;
 use super::{Crew, Job, Study};
 use crate::data::Pixels;
@@ -25,8 +25,8 @@ pub struct Timing {
     pub testing: f64,
     /// Before training, where the frozen blocks compute once for all epochs.
     pub once: f64,
-    /// An epoch beside its images: the checkpoint.
-    pub epoch: f64,
+    /// A run beside its images: its files, and what is computed once.
+    pub run: f64,
 }
 
 /// What is to be done.
@@ -59,23 +59,21 @@ impl Plan {
             true => study.to_do(measured)?,
             false => measured,
         });
-        let mut timings = BTreeMap::new();
+        let key = |job: &Job| (job.cell.source, job.options.blocks.to_string());
+        // The largest run of its kind has the usual batches.
+        let mut largest: BTreeMap<(usize, String), &Job> = BTreeMap::new();
         for job in &left {
-            let key = (job.cell.source, job.options.blocks.to_string());
-            if !timings.contains_key(&key) {
-                // The largest run of its kind has the usual batches.
-                let largest = (left.iter())
-                    .filter(|other| other.cell.source == job.cell.source)
-                    .filter(|other| other.options.blocks == job.options.blocks)
-                    .max_by_key(|other| other.cell.images);
-                timings.insert(key, time(study, largest.unwrap_or(job), crew)?);
+            let known = largest.entry(key(job)).or_insert(job);
+            if job.cell.images > known.cell.images {
+                *known = job;
             }
         }
+        let timed = largest
+            .into_iter()
+            .map(|(key, job)| Ok((key, time(study, job, crew)?)));
+        let timings = timed.collect::<Result<BTreeMap<_, _>>>()?;
         let seconds = |job: &Job| {
-            let key = (job.cell.source, job.options.blocks.to_string());
-            timings
-                .get(&key)
-                .map_or(0.0, |timing| timing.run(job, study.test_images(job)))
+            (timings.get(&key(job))).map_or(0.0, |timing| timing.run(job, study.test_images(job)))
         };
         let each: Vec<f64> = left.iter().map(seconds).collect();
         let longest = each.iter().copied().fold(0.0, f64::max);
@@ -106,7 +104,8 @@ impl Timing {
         };
         let (epochs, images) = (recipe.epochs as f64, job.cell.images as f64);
         let (tests, test_images) = (evaluations as f64, test_images as f64);
-        epochs * (images * self.training + self.epoch)
+        self.run
+            + epochs * images * self.training
             + tests * test_images * self.testing
             + (images + test_images) * self.once
     }
@@ -137,7 +136,7 @@ fn time(study: &Study, job: &Job, crew: Crew) -> Result<Timing> {
             &options,
             images,
             folder.path(),
-            &mut Silent,
+            &mut Quiet::default(),
         )?;
         let whole = began.elapsed().as_secs_f64();
         let within: f64 = done.history.iter().map(|epoch| epoch.seconds).sum();
@@ -156,7 +155,7 @@ fn time(study: &Study, job: &Job, crew: Crew) -> Result<Timing> {
                 testing
             },
             once: if constant { beside / images } else { 0.0 },
-            epoch: if constant { 0.0 } else { beside / 2.0 },
+            run: if constant { 0.0 } else { beside },
         })
     })?;
     let mean = |part: fn(&Timing) -> f64| timed.iter().map(part).sum::<f64>() / timed.len() as f64;
@@ -164,6 +163,6 @@ fn time(study: &Study, job: &Job, crew: Crew) -> Result<Timing> {
         training: mean(|it| it.training),
         testing: mean(|it| it.testing),
         once: mean(|it| it.once),
-        epoch: mean(|it| it.epoch),
+        run: mean(|it| it.run),
     })
 }

@@ -8,6 +8,7 @@ use crate::model::write_model;
 use crate::train::{Epoch, Observer, effective, remove_checkpoint, transfer};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,17 +72,23 @@ impl Bench<'_> {
         let path = folder(self.out, job);
         let mut run =
             RunFolder::open_or_create(&path, command, arguments, self.options(job)?, inputs)?;
-        run.set_classes(target.train.classes().to_vec())?;
         run.stage("training")?;
         let classes = target.train.classes().to_vec();
         let images = (&train, test.as_ref().unwrap_or(self.test(job)));
         let (model, options) = (source.model.clone(), &job.options);
-        let outcome = match transfer(model, classes, options, images, run.path(), &mut Silent) {
+        let outcome = match transfer(
+            model,
+            classes,
+            options,
+            images,
+            run.path(),
+            &mut Quiet::default(),
+        ) {
             Ok(transferred) => {
                 if self.spec.keep_models && job.candidate.is_none() {
                     write_model(&transferred.model, &run.file("model.safetensors"))?;
                 }
-                run.set_result("test", transferred.test)?;
+                run.note_result("test", transferred.test)?;
                 Outcome {
                     history: transferred.history,
                     diverged: None,
@@ -93,9 +100,10 @@ impl Bench<'_> {
             },
             Err(other) => return Err(other),
         };
-        run.set_result("train_ids", train.ids())?;
-        run.set_result("history", &outcome.history)?;
-        run.set_result("diverged", &outcome.diverged)?;
+        run.note_result("train_ids", train.ids())?;
+        run.note_result("history", &outcome.history)?;
+        run.note_result("diverged", &outcome.diverged)?;
+        run.set_classes(target.train.classes().to_vec())?;
         remove_checkpoint(run.path())?;
         run.finish()?;
         Ok(outcome)
@@ -180,10 +188,30 @@ fn split(
     Ok((those(true), those(false)))
 }
 
-/// Runs side by side are followed run by run.
-pub(super) struct Silent;
+/// A run costs no checkpoint before this many seconds, and none within as many of the last.
+const BETWEEN_CHECKPOINTS: f64 = 10.0;
 
-impl Observer for Silent {
+/// Runs side by side are followed run by run; small ones are sooner done again than saved.
+pub(super) struct Quiet {
+    saved: Instant,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self {
+            saved: Instant::now(),
+        }
+    }
+}
+
+impl Observer for Quiet {
     fn batch(&mut self, _: usize, _: usize, _: usize) {}
     fn epoch(&mut self, _: &Epoch) {}
+    fn wants_checkpoint(&mut self) -> bool {
+        let due = self.saved.elapsed().as_secs_f64() >= BETWEEN_CHECKPOINTS;
+        if due {
+            self.saved = Instant::now();
+        }
+        due
+    }
 }

@@ -62,10 +62,14 @@ pub trait Observer {
     fn batch(&mut self, epoch: usize, done: usize, total: usize);
     /// After each epoch.
     fn epoch(&mut self, row: &Epoch);
+    /// Whether what there is after an epoch is worth a checkpoint, which costs as much as a second of training on a busy disk.
+    fn wants_checkpoint(&mut self) -> bool {
+        true
+    }
 }
 
-/// Trains the segments from `first_segment` on; leaves `checkpoint.safetensors` (until done) and `training.csv` in
-/// `folder`, and goes on from such a checkpoint where there is one. Returns one row an epoch.
+/// Trains the segments from `first_segment` on; leaves `checkpoint.safetensors` (until done, as often as the observer wants
+/// it) and `training.csv` in `folder`, and goes on from such a checkpoint where there is one. Returns one row an epoch.
 ///
 /// # Errors
 /// Options that make no sense, a loss that is not finite (names epoch and batch), a folder that cannot be written.
@@ -116,14 +120,17 @@ pub fn fit(
         let row = session.epoch(model, &mut optimiser, epoch, observer)?;
         observer.epoch(&row);
         history.push(row);
-        Checkpoint {
-            tensors: model.tensors().clone(),
-            velocities: optimiser.velocities().clone(),
-            history: history.clone(),
+        if observer.wants_checkpoint() {
+            Checkpoint {
+                tensors: model.tensors().clone(),
+                velocities: optimiser.velocities().clone(),
+                history: history.clone(),
+            }
+            .write(&path)?;
+            write_history(&history, &folder.join("training.csv"))?;
         }
-        .write(&path)?;
-        write_history(&history, &folder.join("training.csv"))?;
     }
+    write_history(&history, &folder.join("training.csv"))?;
     *model = model.detached();
     Ok(history)
 }

@@ -21,10 +21,10 @@ pub struct Transferred {
     pub test: Performance,
 }
 
-/// Gives `source` a new head for `classes` and fine-tunes it; works in `folder` as [`fit`] does, and resumes like it.
+/// Gives `source` a new head for `classes` and fine-tunes it; works in `folder` as [`fit()`] does, and resumes like it.
 ///
 /// # Errors
-/// As [`fit`]; an architecture with fewer blocks than are to be fine-tuned.
+/// As [`fit()`]; an architecture with fewer blocks than are to be fine-tuned.
 pub fn transfer(
     source: ResNet,
     classes: Vec<String>,

@@ -1,125 +1,35 @@
 //! The drawing: two charts side by side, under them the legend of target sets and sources, and the note.
 
 use super::TransferAccuracy;
+use super::legend::{LEGEND_ROW, Look, draw_legend};
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::style::{Align, INK, QUIET, Text, colour, text_width, wrap};
+use crate::figure::style::{Align, INK, QUIET, Text, wrap};
 use crate::study::{Curve, Variable};
 use plotters::prelude::*;
 
 /// Lengths in millimetres.
 const WIDTH: f64 = 174.0;
 const NARROW: f64 = 90.0;
-const MARGIN: f64 = 2.5;
+pub(super) const MARGIN: f64 = 2.5;
 const GAP: f64 = 5.0;
 const TITLE: f64 = 6.0;
 const CHART: f64 = 62.0;
 const LABELS_LEFT: f64 = 12.0;
 const LABELS_BELOW: f64 = 9.0;
-const LEGEND_ROW: f64 = 4.4;
-const SWATCH: f64 = 8.0;
-const AFTER_NAME: f64 = 5.0;
 const NOTE_LINE: f64 = 3.5;
 const DASH: (f64, f64) = (1.5, 0.9);
 /// Sizes of text in points.
 const TITLE_POINTS: f64 = 8.0;
-const POINTS: f64 = 7.5;
+pub(super) const POINTS: f64 = 7.5;
 const NOTE_POINTS: f64 = 7.0;
+/// The share of the horizontal axis that a label takes.
+const CROWDED: f64 = 0.07;
 /// Curves of more points carry no markers.
 const MARKED: usize = 12;
 
 type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
-
-/// One entry of the legend.
-struct Entry {
-    name: String,
-    colour: RGBColor,
-    /// None: a swatch of colour alone.
-    marker: Option<usize>,
-    dashed: bool,
-    /// From the left edge, and its row.
-    left: f64,
-    row: usize,
-}
-
-/// Which colours and markers stand for what.
-struct Look<'a> {
-    targets: Vec<&'a str>,
-    sources: Vec<&'a str>,
-    natural: Option<&'a str>,
-}
-
-impl<'a> Look<'a> {
-    fn of(figure: &'a TransferAccuracy) -> Self {
-        let curves = &figure.summary.accuracy;
-        let distinct = |name: fn(&Curve) -> &str| {
-            let mut names: Vec<&str> = Vec::new();
-            for curve in curves {
-                if !names.contains(&name(curve)) {
-                    names.push(name(curve));
-                }
-            }
-            names
-        };
-        Self {
-            targets: distinct(|curve| &curve.target),
-            sources: distinct(|curve| &curve.source),
-            natural: figure.summary.natural.as_deref(),
-        }
-    }
-
-    fn colour(&self, curve: &Curve) -> RGBColor {
-        let at = self.targets.iter().position(|name| *name == curve.target);
-        colour(at.unwrap_or(0))
-    }
-
-    fn marker(&self, source: &str) -> usize {
-        self.sources
-            .iter()
-            .position(|name| *name == source)
-            .unwrap_or(0)
-    }
-
-    fn dashed(&self, source: &str) -> bool {
-        self.sources.len() > 1 && self.natural == Some(source)
-    }
-
-    /// All entries, placed within `width`.
-    fn legend(&self, width: f64) -> Vec<Entry> {
-        let targets = self.targets.iter().zip(0..).map(|(name, at)| Entry {
-            name: (*name).to_owned(),
-            colour: colour(at),
-            marker: None,
-            dashed: false,
-            left: 0.0,
-            row: 0,
-        });
-        let sources = self.sources.iter().filter(|name| !name.is_empty());
-        let sources = sources.map(|name| Entry {
-            name: format!("from {name}"),
-            colour: QUIET,
-            marker: Some(self.marker(name)),
-            dashed: self.dashed(name),
-            left: 0.0,
-            row: 0,
-        });
-        let (mut left, mut row) = (MARGIN, 0);
-        let mut entries: Vec<Entry> = Vec::new();
-        for mut entry in targets.chain(sources) {
-            let long = SWATCH + text_width(&entry.name, POINTS) + AFTER_NAME;
-            let first_source =
-                entry.marker.is_some() && entries.last().is_some_and(|last| last.marker.is_none());
-            if left > MARGIN && (first_source || left + long > width - MARGIN) {
-                (left, row) = (MARGIN, row + 1);
-            }
-            (entry.left, entry.row) = (left, row);
-            left += long;
-            entries.push(entry);
-        }
-        entries
-    }
-}
 
 fn width(figure: &TransferAccuracy) -> f64 {
     match figure.summary.difference.is_empty() {
@@ -177,7 +87,8 @@ pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B
         };
         place.panel(&title, curves)?;
     }
-    legend(sheet, &look.legend(width(figure)))?;
+    let top = MARGIN + TITLE + CHART + 1.5;
+    draw_legend(sheet, &look.legend(width(figure)), top)?;
     for (line, at) in note(figure).iter().zip(0..) {
         let y = note_top(figure) + (f64::from(at) + 0.5) * NOTE_LINE;
         let look = Text::new(NOTE_POINTS, QUIET, Align::Left);
@@ -186,35 +97,7 @@ pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B
     Ok(())
 }
 
-fn legend<B: DrawingBackend>(sheet: &Sheet<B>, entries: &[Entry]) -> Drawn<B> {
-    for entry in entries {
-        let y = MARGIN + TITLE + CHART + 1.5 + (entry.row as f64 + 0.5) * LEGEND_ROW;
-        let (start, end) = (dots(entry.left), dots(entry.left + SWATCH - 1.8));
-        let middle = dots(y);
-        match entry.marker {
-            None => {
-                let half = dots(0.9);
-                let corners = [
-                    (start, middle - half),
-                    (end, middle - half),
-                    (end, middle + half),
-                    (start, middle + half),
-                ];
-                sheet.shape(corners.to_vec(), entry.colour)?;
-            }
-            Some(marker) => {
-                let line = [(start, middle), (end, middle)];
-                stroke(sheet, &line, entry.colour, entry.dashed)?;
-                sheet.mark(marker, entry.colour, ((start + end) / 2, middle), 0.8)?;
-            }
-        }
-        let at = (entry.left + SWATCH, y);
-        sheet.text(&entry.name, at, Text::new(POINTS, INK, Align::Left))?;
-    }
-    Ok(())
-}
-
-fn stroke<B: DrawingBackend>(
+pub(super) fn stroke<B: DrawingBackend>(
     sheet: &Sheet<B>,
     line: &[(i32, i32)],
     colour: RGBColor,
@@ -270,7 +153,7 @@ impl<B: DrawingBackend> Place<'_, B> {
             (Variable::Epoch, (Some((low, _)), Some((high, _)))) => Axis::numbers(*low, *high),
             _ => {
                 let places: Vec<f64> = places.into_iter().map(|(place, _)| place).collect();
-                Axis::places(&places, 0.07)
+                Axis::places(&places, CROWDED)
             }
         }
     }
@@ -344,28 +227,36 @@ impl<B: DrawingBackend> Place<'_, B> {
         self.sheet.line(line.to_vec(), 0.9, INK)
     }
 
-    fn band(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {
-        let area = chart.plotting_area();
-        let at = |place: f64, value: f64| area.map_coordinate(&(self.place(place), value));
-        let points = || curve.points.iter();
-        let colour = self.look.colour(curve);
-        if let [only] = &curve.points[..] {
-            let bar = vec![
-                at(only.place, only.value.low),
-                at(only.place, only.value.high),
-            ];
-            return self.sheet.line(bar, 0.6, colour);
+    /// Where a value is drawn; curves of one point stand beside each other.
+    fn spot(&self, chart: &Chart<B>, curve: &Curve, (place, value): (f64, f64)) -> (i32, i32) {
+        let (x, y) = chart
+            .plotting_area()
+            .map_coordinate(&(self.place(place), value));
+        if curve.points.len() > 1 {
+            return (x, y);
         }
+        let targets = &self.look.targets;
+        let at = targets.iter().position(|name| *name == curve.target);
+        let from_middle = at.unwrap_or(0) as f64 - 0.5 * (targets.len() as f64 - 1.0);
+        (x + dots(2.0 * from_middle), y)
+    }
+
+    fn band(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {
+        let at = |place: f64, value: f64| self.spot(chart, curve, (place, value));
+        let points = || curve.points.iter();
         let upper = points().map(|point| at(point.place, point.value.high));
         let lower = points().rev().map(|point| at(point.place, point.value.low));
-        self.sheet
-            .shape(upper.chain(lower).collect(), colour.mix(0.16))
+        let around: Vec<_> = upper.chain(lower).collect();
+        let colour = self.look.colour(curve);
+        match around.len() {
+            2 => self.sheet.line(around, 0.8, colour),
+            _ => self.sheet.shape(around, colour.mix(0.16)),
+        }
     }
 
     fn curve(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {
-        let area = chart.plotting_area();
         let line: Vec<_> = (curve.points.iter())
-            .map(|point| area.map_coordinate(&(self.place(point.place), point.value.value)))
+            .map(|point| self.spot(chart, curve, (point.place, point.value.value)))
             .collect();
         let colour = self.look.colour(curve);
         stroke(self.sheet, &line, colour, self.look.dashed(&curve.source))?;
