@@ -15,6 +15,7 @@
 //! | [`solve`] | one file per solver; outcomes |
 //! | [`influence`] | queries in, scores out |
 //! | [`evaluate`] | whether a ranking is true |
+//! | [`study`] | grids of transfers, their tables and means |
 //! | [`figure`] | one file per figure, drawn from plain records |
 //! | [`report`] | the audit, a page written from plain records |
 //! | [`audit`] | what a page says of runs that is not in their files |
@@ -35,6 +36,7 @@ pub mod model;
 pub mod operator;
 pub mod report;
 pub mod solve;
+pub mod study;
 pub mod train;
 
 pub use error::{Error, Result};

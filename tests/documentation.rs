@@ -107,6 +107,30 @@ fn the_commands_of_the_sources_page_run() {
     run_all(&commands, tempfile::tempdir().unwrap().path());
 }
 
+/// The first ```toml block of a page.
+fn spec(page: &str) -> String {
+    let lines = page.lines().skip_while(|line| *line != "```toml").skip(1);
+    let lines: Vec<&str> = lines.take_while(|line| *line != "```").collect();
+    lines.join("\n")
+}
+
+#[test]
+fn the_commands_of_the_studies_page_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/study.md")).unwrap();
+    let commands = commands(&page);
+    assert!(commands.len() >= 6, "{commands:?}");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("study.toml"), spec(&page)).unwrap();
+    run_all(&commands, folder.path());
+    for stem in ["figure1", "figure2", "blocks", "epsilon"] {
+        assert!(
+            folder.path().join(format!("figures/{stem}.svg")).exists(),
+            "{stem}"
+        );
+    }
+}
+
 #[test]
 fn the_readme_does_what_it_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -114,6 +138,8 @@ fn the_readme_does_what_it_says() {
     assert!(commands.len() >= 7, "{commands:?}");
     let folder = tempfile::tempdir().unwrap();
     write_features(folder.path());
+    let page = std::fs::read_to_string(root.join("docs/study.md")).unwrap();
+    std::fs::write(folder.path().join("study.toml"), spec(&page)).unwrap();
     run_all(&commands, folder.path());
     // Pages that go on with the README's model; a decision as the audit's page exports it.
     std::fs::write(

@@ -9,10 +9,12 @@
 //! | other files | refused |
 //! | any run at which another process works | refused |
 //!
+//! A run that grows over several calls ([`RunFolder::open_or_extend`]) takes up any run of its command.
+//!
 //! "Same" leaves out options that cannot change the result (`--threads`, `--out`, `--json`, `--record-every`) and paths:
 //! content counts, by its digest. Hidden files (names starting with a dot) do not make a folder full.
 
-use self::admission::{LOCK, lock, unfinished_run};
+use self::admission::{LOCK, lock, run_to_extend, unfinished_run};
 use super::atomic::remove_unfinished;
 use super::json::{read_json, write_json};
 use super::memory::peak_memory_bytes;
@@ -74,13 +76,49 @@ impl RunFolder {
         options: Options,
         inputs: Vec<Input>,
     ) -> Result<Self> {
-        let path = path.as_ref();
+        Self::open(
+            path.as_ref(),
+            unfinished_run,
+            (command, arguments),
+            options,
+            inputs,
+        )
+    }
+
+    /// Begins a run in a new or empty folder, or takes up one of the same command, finished or not and whatever its options:
+    /// for results that grow over several calls, each part of which is known by its own digest. The record is the last call's.
+    ///
+    /// # Errors
+    /// As [`open_or_create`](Self::open_or_create), but for a run of the same command.
+    pub fn open_or_extend(
+        path: impl AsRef<Path>,
+        command: &str,
+        arguments: Vec<String>,
+        options: Options,
+        inputs: Vec<Input>,
+    ) -> Result<Self> {
+        Self::open(
+            path.as_ref(),
+            run_to_extend,
+            (command, arguments),
+            options,
+            inputs,
+        )
+    }
+
+    fn open(
+        path: &Path,
+        admitted: fn(&Path, &RunRecord) -> Result<Option<RunRecord>>,
+        (command, arguments): (&str, Vec<String>),
+        options: Options,
+        inputs: Vec<Input>,
+    ) -> Result<Self> {
         let mut record = RunRecord::begin(command, arguments, options, inputs);
         // Once before locking, so that a refused folder is left untouched; once after, when nobody else writes.
-        unfinished_run(path, &record)?;
+        admitted(path, &record)?;
         std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
         let lock = lock(path)?;
-        let earlier = unfinished_run(path, &record)?;
+        let earlier = admitted(path, &record)?;
         remove_unfinished(path)?;
         let resuming = earlier.is_some();
         if let Some(earlier) = earlier {
@@ -187,10 +225,19 @@ impl RunFolder {
     /// # Errors
     /// The value has no JSON form, or `run.json` cannot be written.
     pub fn set_result(&mut self, key: &str, value: impl Serialize) -> Result<()> {
+        self.note_result(key, value)?;
+        self.save()
+    }
+
+    /// The same, on the disk with the next change alone: for many results at once.
+    ///
+    /// # Errors
+    /// The value has no JSON form.
+    pub fn note_result(&mut self, key: &str, value: impl Serialize) -> Result<()> {
         let value = serde_json::to_value(value)
             .map_err(|reason| Error::io(&self.file(RECORD), "write as JSON")(reason.into()))?;
         self.record.results.insert(key.to_owned(), value);
-        self.save()
+        Ok(())
     }
 
     /// Ends the stage at work and marks the run finished: every file of it must be in place.

@@ -1,5 +1,8 @@
-//! `ascribe figure`: a figure of the paper from finished runs of `ascribe rank`.
+//! `ascribe figure`: a figure of the paper from finished runs of `ascribe rank`, or from a study.
 
+mod of_study;
+
+use self::of_study::OfStudy;
 use super::recorded_data::{recorded_data, recorded_model};
 use super::run_names::run_names;
 use crate::artefact::{RunFolder, RunRecord};
@@ -10,6 +13,7 @@ use crate::figure::{
     ModelImages, ModelRankings, ModelScores, ModelSensitivity, QueryExample, one_per_class, write,
 };
 use crate::influence::{QueryRanking, read_rankings};
+use crate::study::Variable;
 use crate::{Error, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use ndarray::Array2;
@@ -26,6 +30,24 @@ pub struct Figure {
 
 #[derive(Debug, Subcommand)]
 enum Number {
+    /// Test accuracy against the number of training images, and the difference to the natural source
+    #[command(
+        name = "1",
+        after_help = "Example:\n  ascribe figure 1 study --blocks 3 --out figures"
+    )]
+    Images(OfStudy),
+    /// The same against the epoch
+    #[command(
+        name = "2",
+        after_help = "Example:\n  ascribe figure 2 study --images 3200 --out figures"
+    )]
+    Epochs(OfStudy),
+    /// The same against the number of fine-tuned blocks
+    #[command(after_help = "Example:\n  ascribe figure blocks study --images 400 --out figures")]
+    Blocks(OfStudy),
+    /// The same against ε and norm of the source
+    #[command(after_help = "Example:\n  ascribe figure epsilon study --images 400 --out figures")]
+    Epsilon(OfStudy),
     /// Test images above how their loss responds to their pixels, by every run's model
     #[command(
         name = "4",
@@ -82,7 +104,7 @@ enum Queries {
     OnePerClass,
 }
 
-/// What every figure asks for.
+/// What every figure of runs asks for.
 #[derive(Debug, Args)]
 struct Common {
     /// Folders left by ascribe rank, in the order they are to be shown
@@ -91,6 +113,13 @@ struct Common {
     /// What the runs are called in the figure (default: the folders' names)
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     names: Option<Vec<String>>,
+    #[command(flatten)]
+    drawn: Pictures,
+}
+
+/// Where a figure goes.
+#[derive(Debug, Args)]
+pub(super) struct Pictures {
     /// Pictures to draw; the data behind them is always written, as CSV
     #[arg(
         long,
@@ -98,10 +127,10 @@ struct Common {
         value_delimiter = ',',
         default_value = "svg,png"
     )]
-    format: Vec<Format>,
+    pub(super) format: Vec<Format>,
     /// Folder for the figure; files of the same name are replaced
     #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
 }
 
 impl Figure {
@@ -110,30 +139,51 @@ impl Figure {
     /// # Errors
     /// A run that is missing, unfinished or without what the figure needs; data that has changed since.
     pub fn run(self) -> Result<ExitCode> {
-        let (common, stem) = match &self.number {
-            Number::Sensitivity { common, .. } => (common, "figure4"),
-            Number::Examples { common, .. } => (common, "figure5"),
-            Number::ClassMatch { common } => (common, "figure6"),
-            Number::Matrix { common } => (common, "influence_matrix"),
-        };
-        let runs = common.open()?;
-        let (out, formats) = (&common.out, &common.format);
         let written = match &self.number {
-            Number::Sensitivity { images, seed, .. } => {
-                write(&loss_sensitivity(&runs, images, *seed)?, out, stem, formats)
+            Number::Images(of) => of.write(Variable::Images, "figure1"),
+            Number::Epochs(of) => of.write(Variable::Epoch, "figure2"),
+            Number::Blocks(of) => of.write(Variable::Blocks, "blocks"),
+            Number::Epsilon(of) => of.write(Variable::Epsilon, "epsilon"),
+            Number::Sensitivity {
+                common,
+                images,
+                seed,
+            } => {
+                let figure = loss_sensitivity(&common.open()?, images, *seed)?;
+                common.drawn.write(&figure, "figure4")
             }
             Number::Examples {
+                common,
                 queries: Queries::OnePerClass,
                 seed,
-                ..
-            } => write(&helpful_examples(&runs, *seed)?, out, stem, formats),
-            Number::ClassMatch { .. } => write(&class_match(&runs)?, out, stem, formats),
-            Number::Matrix { .. } => write(&influence_matrix(&runs)?, out, stem, formats),
+            } => {
+                let figure = helpful_examples(&common.open()?, *seed)?;
+                common.drawn.write(&figure, "figure5")
+            }
+            Number::ClassMatch { common } => {
+                let figure = class_match(&common.open()?)?;
+                common.drawn.write(&figure, "figure6")
+            }
+            Number::Matrix { common } => {
+                let figure = influence_matrix(&common.open()?)?;
+                common.drawn.write(&figure, "influence_matrix")
+            }
         };
         written?
             .iter()
             .for_each(|path| println!("{}", path.display()));
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Pictures {
+    /// Writes it, and returns the paths.
+    pub(super) fn write(
+        &self,
+        figure: &impl crate::figure::Figure,
+        stem: &str,
+    ) -> Result<Vec<PathBuf>> {
+        write(figure, &self.out, stem, &self.format)
     }
 }
 

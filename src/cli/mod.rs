@@ -11,17 +11,15 @@ mod figure;
 mod inspect;
 mod progress;
 mod rank;
-mod recipe_options;
 mod recorded_data;
 mod recorded_options;
 mod run_names;
 mod source_options;
+mod study;
 mod train;
 mod transfer;
 
 use crate::Result;
-use crate::artefact::Input;
-use crate::data::Dataset;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -44,6 +42,8 @@ enum Command {
     Train(train::Train),
     /// Fine-tune a source model on a target set
     Transfer(transfer::Transfer),
+    /// A grid of transfers from a TOML file, resumable; one table of results
+    Study(study::Study),
     /// Influence scores and rankings of training images for every query
     Rank(rank::Rank),
     /// Is the ranking true? Leave-one-out, LDS, removal, mislabels, sanity checks, other estimators
@@ -84,6 +84,7 @@ impl Cli {
             Command::Demo(command) => command.run(),
             Command::Train(command) => command.run(arguments),
             Command::Transfer(command) => command.run(arguments),
+            Command::Study(command) => command.run(arguments),
             Command::Rank(command) => command.run(arguments),
             Command::Evaluate(command) => command.run(arguments),
             Command::Figure(command) => command.run(),
@@ -91,15 +92,5 @@ impl Cli {
             Command::Inspect(command) => command.run(),
             Command::Fetch(command) => command.run(),
         }
-    }
-}
-
-/// What `run.json` says of a data set.
-fn data_input(role: &str, dataset: &Dataset) -> Input {
-    Input {
-        role: role.into(),
-        path: dataset.path().to_path_buf(),
-        digest: dataset.digest().into(),
-        rows: Some(dataset.len()),
     }
 }

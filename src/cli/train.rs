@@ -1,11 +1,13 @@
 //! `ascribe train`: a source model from a data set, natural or adversarial.
 
 use super::progress::TrainingProgress;
-use super::recipe_options::{RecipeOptions, effective};
 use crate::artefact::RunFolder;
 use crate::data::{Dataset, Pixels, check_same_classes, subset};
 use crate::model::{Architecture, Normalisation, ResNet, write_model};
-use crate::train::{Adversary, FrozenStatistics, Norm, Performance, fit, remove_checkpoint};
+use crate::train::{
+    Adversary, FrozenStatistics, Norm, Performance, RecipeOptions, effective, fit,
+    remove_checkpoint,
+};
 use crate::{Error, Result};
 use candle_core::Device;
 use clap::Args;
@@ -70,10 +72,7 @@ impl Train {
         check_same_classes(&train, &test)?;
         let architecture: Architecture = self.architecture.parse()?;
         let side = self.side.unwrap_or_else(|| architecture.usual_side());
-        let inputs = vec![
-            super::data_input("train", &train),
-            super::data_input("test", &test),
-        ];
+        let inputs = vec![train.input("train"), test.input("test")];
         let mut run =
             RunFolder::open_or_create(&self.out, "train", arguments, effective(&self)?, inputs)?;
         run.set_classes(train.classes().to_vec())?;

@@ -3,13 +3,12 @@
 mod again;
 
 use super::progress::TrainingProgress;
-use super::recipe_options::{RecipeOptions, effective};
 use super::recorded_data::RELABELLED;
 use super::source_options::SourceOptions;
 use crate::artefact::{Input, RunFolder, digest_file};
 use crate::data::{Dataset, Decisions, NewLabels, Pixels, check_same_classes, flipped, subset};
-use crate::model::{Blocks, write_model};
-use crate::train::{FrozenStatistics, Performance, fit, remove_checkpoint};
+use crate::model::write_model;
+use crate::train::{Performance, TransferOptions, effective, remove_checkpoint, transfer};
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
@@ -53,23 +52,9 @@ pub struct Transfer {
         allow_negative_numbers = true
     )]
     flip_labels: f64,
-    /// Residual blocks fine-tuned besides the head: 0, 1, 3, 9 … or all
-    #[arg(long, value_name = "K", default_value = "3")]
-    blocks: Blocks,
-    /// Standard deviation of the new head's weights (the paper's: 1)
-    #[arg(
-        long,
-        value_name = "S",
-        default_value_t = 1.0,
-        allow_negative_numbers = true
-    )]
-    head_deviation: f32,
-    /// Batch norm of the frozen blocks: statistics that follow the batches (the paper's), or the source model's
-    #[arg(long, value_enum, default_value_t = FrozenStatistics::Moving)]
-    frozen_statistics: FrozenStatistics,
     #[command(flatten)]
     #[serde(flatten)]
-    recipe: RecipeOptions,
+    options: TransferOptions,
     /// Folder for model.safetensors, training.csv and run.json
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -96,18 +81,14 @@ impl Transfer {
         let test = Dataset::open(&self.test)?;
         check_same_classes(&train, &test)?;
         let (source, input) = self.source.open()?;
-        let first_segment = self.blocks.first_segment(source.architecture())?;
-        let seed = self.recipe.seed;
+        self.options.blocks.first_segment(source.architecture())?;
+        let seed = self.options.recipe.seed;
         let ids = match self.images {
             Some(images) => subset(train.labels(), train.classes().len(), images, seed)?,
             None => (0..train.len()).collect(),
         };
         let changed = self.changed(&train, ids)?;
-        let mut inputs = vec![
-            super::data_input("train", &train),
-            super::data_input("test", &test),
-            input,
-        ];
+        let mut inputs = vec![train.input("train"), test.input("test"), input];
         inputs.extend(self.decision_inputs()?);
         let (ids, train) = (changed.ids, train.relabelled(&changed.labels)?);
         let mut run =
@@ -121,31 +102,18 @@ impl Transfer {
         let test_images = Pixels::decode(&test, &test_ids, side, side)?;
 
         run.stage("training")?;
-        let mut model =
-            source.with_new_head(train.classes().to_vec(), self.head_deviation, seed)?;
-        let recipe = self.recipe.recipe(None, self.frozen_statistics);
-        let mut progress = TrainingProgress::new(recipe.epochs);
-        let history = fit(
-            &mut model,
-            first_segment,
-            &recipe,
+        let mut progress = TrainingProgress::new(self.options.recipe.epochs);
+        let transferred = transfer(
+            source,
+            train.classes().to_vec(),
+            &self.options,
             (&train_images, &test_images),
             run.path(),
             &mut progress,
         )?;
         drop(progress);
-        write_model(&model, &run.file("model.safetensors"))?;
-
-        let last = history.last().and_then(|row| {
-            Some(Performance {
-                loss: row.test_loss?,
-                accuracy: row.test_accuracy?,
-            })
-        });
-        let test = match last {
-            Some(last) => last,
-            None => Performance::measure(&model, &test_images, None)?,
-        };
+        write_model(&transferred.model, &run.file("model.safetensors"))?;
+        let test = transferred.test;
         run.set_result("test", test)?;
         run.set_result("train_ids", ids)?;
         if !changed.flipped.is_empty() {
@@ -169,7 +137,13 @@ impl Transfer {
         let (exclude, relabel) = (read(&self.exclude)?, read(&self.relabel)?);
         let flipped = match self.flip_labels {
             0.0 => NewLabels::new(),
-            share => flipped(&ids, train.labels(), classes, share, self.recipe.seed)?,
+            share => flipped(
+                &ids,
+                train.labels(),
+                classes,
+                share,
+                self.options.recipe.seed,
+            )?,
         };
         let mut labels = flipped.clone();
         labels.extend(relabel.relabelled);

@@ -6,6 +6,7 @@
 use super::digest::ContentDigest;
 use super::digits::{self, digits_test, digits_train};
 use super::{Image, NewLabels, cifar_binary, folder, idx, parquet, svhn};
+use crate::artefact::Input;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -221,6 +222,17 @@ impl Dataset {
             }
             Images::Planes { height, width, .. } => Ok((*height, *width)),
             Images::Encoded(_) => self.get(id).map(|it| (it.image.height, it.image.width)),
+        }
+    }
+
+    /// What `run.json` says of the set in this role.
+    #[must_use]
+    pub fn input(&self, role: &str) -> Input {
+        Input {
+            role: role.into(),
+            path: self.path.clone(),
+            digest: self.digest.clone(),
+            rows: Some(self.len()),
         }
     }
 

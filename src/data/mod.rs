@@ -5,6 +5,7 @@
 //! | [`Dataset`] | labelled images as stored, still encoded |
 //! | [`Pixels`] | some of them decoded, RGB, of one size: the source of batches |
 //! | [`Augmentation`] | train-time crop, flip, colour jitter and rotation |
+//! | [`Transform`] | greyscale and low-pass variants of a set |
 //! | [`Features`], [`HeadFile`] | images that are already vectors, and a classifier's last layer for them |
 //! | [`Rows`] | a matrix used some rows at a time, in memory or in a mapped file |
 //! | [`subset`], [`order`], [`batches`] | which examples, in which order |
@@ -50,6 +51,7 @@ mod subset;
 mod svhn;
 #[cfg(test)]
 mod tests;
+mod transform;
 
 pub use augmentation::Augmentation;
 pub use classes::check_same_classes;
@@ -64,3 +66,4 @@ pub use pixels::Pixels;
 pub(crate) use rows::little_endian;
 pub use rows::{RowWriter, Rows};
 pub use subset::subset;
+pub use transform::Transform;

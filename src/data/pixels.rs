@@ -1,10 +1,11 @@
 //! Decoded images of one size, ready to be made into batches.
 
 use super::augmentation::to_unit;
-use super::{Augmentation, Dataset};
+use super::{Augmentation, Dataset, Transform};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use std::collections::HashMap;
 
 /// Some examples of a [`Dataset`], RGB, all of one size, 8 bits a channel, `[N, 3, H, W]`.
 ///
@@ -25,6 +26,20 @@ impl Pixels {
     /// # Errors
     /// Names the first of them that does not exist or does not decode.
     pub fn decode(dataset: &Dataset, ids: &[usize], height: usize, width: usize) -> Result<Self> {
+        Self::transformed(dataset, ids, Transform::default(), height, width)
+    }
+
+    /// The same of a variant of the set.
+    ///
+    /// # Errors
+    /// As [`Pixels::decode`].
+    pub fn transformed(
+        dataset: &Dataset,
+        ids: &[usize],
+        transform: Transform,
+        height: usize,
+        width: usize,
+    ) -> Result<Self> {
         let size = 3 * height * width;
         if size == 0 {
             let found = format!("{height} x {width}");
@@ -43,7 +58,8 @@ impl Pixels {
                 let example = dataset.get(id);
                 example
                     .map(|it| {
-                        target.copy_from_slice(&it.image.to_rgb().resize(height, width).pixels)
+                        let image = transform.apply(it.image).to_rgb().resize(height, width);
+                        target.copy_from_slice(&image.pixels)
                     })
                     .err()
             });
@@ -60,20 +76,33 @@ impl Pixels {
         })
     }
 
-    /// The examples at these positions alone, in this order.
-    #[must_use]
-    pub fn select(&self, positions: &[usize]) -> Self {
-        Self {
-            ids: positions.iter().map(|&at| self.ids[at]).collect(),
-            labels: positions.iter().map(|&at| self.labels[at]).collect(),
-            height: self.height,
-            width: self.width,
-            bytes: positions
-                .iter()
-                .flat_map(|&at| self.image(at))
-                .copied()
-                .collect(),
+    /// Those of the examples `ids`, which must all be held, in that order.
+    ///
+    /// # Errors
+    /// Names the first that is not held.
+    pub fn select(&self, ids: &[usize]) -> Result<Self> {
+        let places: HashMap<usize, usize> = self.ids.iter().copied().zip(0..).collect();
+        let mut bytes = Vec::with_capacity(ids.len() * 3 * self.height * self.width);
+        let mut labels = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(&position) = places.get(id) else {
+                let remedy = "decode it first";
+                return Err(Error::mismatch(
+                    "example",
+                    "one that is decoded",
+                    id,
+                    remedy,
+                ));
+            };
+            bytes.extend_from_slice(self.image(position));
+            labels.push(self.labels[position]);
         }
+        Ok(Self {
+            ids: ids.to_vec(),
+            labels,
+            bytes,
+            ..*self
+        })
     }
 
     /// The examples' ids in the data set, by position.

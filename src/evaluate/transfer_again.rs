@@ -18,7 +18,7 @@ use super::retrained::{Retrained, material};
 use crate::artefact::{read_json, write_json};
 use crate::data::{Pixels, batches};
 use crate::model::ResNet;
-use crate::train::{EVALUATION_BATCH, Recipe, Unobserved, fit};
+use crate::train::{EVALUATION_BATCH, TransferOptions, Unobserved, transfer};
 use crate::{Error, Result};
 use candle_core::{DType, Device};
 use ndarray::Array2;
@@ -33,12 +33,8 @@ pub struct TransferAgain {
     pub source: ResNet,
     /// The classes of the target set.
     pub classes: Vec<String>,
-    /// Where training begins.
-    pub first_segment: usize,
-    /// Standard deviation of the new head's weights.
-    pub head_deviation: f32,
-    /// How it trains; seed k trains with the recipe's seed + k.
-    pub recipe: Recipe,
+    /// How it trains; seed k trains with the options' seed + k.
+    pub options: TransferOptions,
     /// The training images, in the order of the run's.
     pub train: Pixels,
     /// The images that losses are measured at.
@@ -160,32 +156,23 @@ impl TransferAgain {
 
     /// Losses in nats and hits at the queries, after training on what is kept.
     fn train_on(&self, kept: &Kept, seed: usize) -> Result<(Vec<f64>, Vec<bool>)> {
-        let positions: Vec<usize> = (0..self.train.len())
-            .filter(|&at| kept.images[at])
-            .collect();
-        let images = self.train.select(&positions);
-        let recipe = Recipe {
-            seed: self.recipe.seed + seed as u64,
-            // The queries are measured below, image by image.
-            evaluate_every: 0,
-            ..self.recipe.clone()
-        };
-        let mut model = self.source.clone().with_new_head(
-            self.classes.clone(),
-            self.head_deviation,
-            recipe.seed,
-        )?;
+        let ids = self.train.ids().iter().zip(&kept.images);
+        let ids: Vec<usize> = ids.filter(|(_, kept)| **kept).map(|(&id, _)| id).collect();
+        let mut options = self.options.clone();
+        options.recipe.seed += seed as u64;
+        // The queries are measured below, image by image.
+        options.recipe.evaluate_every = 0;
+        let few = self.queries.select(&self.queries.ids()[..1])?;
         let room = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir(), "write"))?;
-        let few = self.queries.select(&[0]);
-        fit(
-            &mut model,
-            self.first_segment,
-            &recipe,
-            (&images, &few),
+        let transferred = transfer(
+            self.source.clone(),
+            self.classes.clone(),
+            &options,
+            (&self.train.select(&ids)?, &few),
             room.path(),
             &mut Unobserved,
         )?;
-        self.measured(&model)
+        self.measured(&transferred.model)
     }
 
     fn measured(&self, model: &ResNet) -> Result<(Vec<f64>, Vec<bool>)> {

@@ -64,6 +64,27 @@ impl Axis {
         Self { range, ticks }
     }
 
+    /// Ticks at these places, which ascend, as far as they do not crowd: `least` is the share of the axis that a label takes.
+    pub(super) fn places(places: &[f64], least: f64) -> Self {
+        let (low, high) = match places {
+            [] => (0.0, 1.0),
+            [only] => (only - 0.5, only + 0.5),
+            [first, .., last] => (*first, *last),
+        };
+        let room = 0.05 * (high - low);
+        let mut ticks: Vec<f64> = Vec::new();
+        for &place in places {
+            let clear = |last: &f64| place - last >= least * (high - low);
+            if ticks.last().is_none_or(clear) {
+                ticks.push(place);
+            }
+        }
+        Self {
+            range: low - room..high + room,
+            ticks,
+        }
+    }
+
     /// Ranks from 1, with ticks at 1 and at the multiples of a round step, about five of them.
     pub(super) fn ranks(last: usize) -> Self {
         let step = [1, 2, 5, 10, 20]
@@ -139,6 +160,8 @@ mod tests {
             );
             assert!(ticks.iter().all(|tick| range.contains(tick)), "{ticks:?}");
         }
+        assert_eq!(Axis::places(&[1.0, 1.1, 2.0], 0.2).ticks, [1.0, 2.0]);
+        assert_eq!(Axis::places(&[3.0], 0.2).range, 2.45..3.55);
         for last in 1..1000 {
             let Axis { range, ticks } = Axis::ranks(last);
             assert!(ticks.len() <= 7 && range.start < range.end);

@@ -6,6 +6,7 @@
 //!
 //! | figure | record | drawn from |
 //! |---|---|---|
+//! | 1, 2, blocks, epsilon | [`TransferAccuracy`] | `results.parquet` of a study |
 //! | 4 | [`LossSensitivity`] | a model and images |
 //! | 5 | [`HelpfulExamples`] | `rankings.parquet` and the images |
 //! | 6 | [`ClassMatch`] | `rankings.parquet` and `train_rankings.parquet` |
@@ -31,6 +32,7 @@ mod picture;
 mod render;
 mod sheet;
 mod style;
+mod transfer_accuracy;
 
 pub use class_match::{ClassMatch, Curve, ModelRankings, Panel, Point, QuerySet};
 pub use evaluation::{LeaveOneOut, PlacedEstimator, QualityAndCost, RemovalCurves, ScatterPoint};
@@ -42,6 +44,7 @@ pub use loss_sensitivity::{LossSensitivity, ModelSensitivity, SensitivityMap};
 pub use picture::Picture;
 pub use render::{Format, render};
 pub use sheet::{Drawn, Sheet};
+pub use transfer_accuracy::TransferAccuracy;
 
 use crate::artefact::write_atomically;
 use crate::{Error, Result};

@@ -89,6 +89,39 @@ impl<B: DrawingBackend> Sheet<B> {
             .draw(&PathElement::new(through, colour.stroke_width(width)))
     }
 
+    /// A dashed line through dots; `dash` and `gap` in millimetres.
+    pub(super) fn dashes(
+        &self,
+        through: &[Dot],
+        points: f64,
+        colour: RGBColor,
+        (dash, gap): (f64, f64),
+    ) -> Drawn<B> {
+        let (dash, period) = (f64::from(dots(dash)), f64::from(dots(dash + gap)));
+        let mut walked = 0.0;
+        for pair in through.windows(2) {
+            let (from, to) = (pair[0], pair[1]);
+            let (across, down) = (f64::from(to.0 - from.0), f64::from(to.1 - from.1));
+            let length = across.hypot(down);
+            let at = |share: f64| {
+                let x = f64::from(from.0) + across * share / length;
+                let y = f64::from(from.1) + down * share / length;
+                (x.round() as i32, y.round() as i32)
+            };
+            // Dashes go on around corners.
+            let mut start = -(walked % period);
+            while start < length {
+                let (begin, end) = (start.max(0.0), (start + dash).min(length));
+                if end > begin {
+                    self.line(vec![at(begin), at(end)], points, colour)?;
+                }
+                start += period;
+            }
+            walked += length;
+        }
+        Ok(())
+    }
+
     /// A filled shape.
     pub(super) fn shape(&self, corners: Vec<Dot>, fill: impl Into<ShapeStyle>) -> Drawn<B> {
         self.area.draw(&Polygon::new(corners, fill.into().filled()))
@@ -96,9 +129,14 @@ impl<B: DrawingBackend> Sheet<B> {
 
     /// A marker of about `radius` millimetres with a white edge, around a dot.
     pub(super) fn marker(&self, index: usize, at: Dot, radius: f64) -> Drawn<B> {
+        self.mark(index, super::style::colour(index), at, radius)
+    }
+
+    /// The same, shape and colour apart.
+    pub(super) fn mark(&self, shape: usize, colour: RGBColor, at: Dot, radius: f64) -> Drawn<B> {
         let outline = |scale: f64| {
             let scale = scale * radius * DOTS_PER_MM;
-            let corners = super::style::marker(index).into_iter();
+            let corners = super::style::marker(shape).into_iter();
             corners
                 .map(|(x, y)| {
                     (
@@ -109,7 +147,7 @@ impl<B: DrawingBackend> Sheet<B> {
                 .collect()
         };
         self.shape(outline(1.35), WHITE)?;
-        self.shape(outline(1.0), super::style::colour(index))
+        self.shape(outline(1.0), colour)
     }
 
     /// A square outline of `thickness` around (and outside) a square; all in millimetres.

@@ -7,6 +7,7 @@ mod features;
 pub mod op;
 mod parameters;
 mod resnet;
+mod source;
 mod weight_file;
 
 pub use architecture::{Architecture, Block, BlockKind, Stem};
@@ -16,5 +17,7 @@ pub use features::features;
 pub use parameters::expected_shapes;
 pub(crate) use resnet::{EPSILON, is_statistic};
 pub use resnet::{Normalisation, Pass, ResNet};
+pub use source::open_source;
+pub(crate) use source::{is_weight_file, source_bytes};
 pub use weight_file::{model_from_bytes, read_model, write_model};
 pub(crate) use weight_file::{tensors_from_bytes, write_tensors};

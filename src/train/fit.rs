@@ -62,6 +62,10 @@ pub trait Observer {
     fn batch(&mut self, epoch: usize, done: usize, total: usize);
     /// After each epoch.
     fn epoch(&mut self, row: &Epoch);
+    /// Whether what there is after an epoch is worth a checkpoint, which costs as much as a second of training on a busy disk.
+    fn wants_checkpoint(&mut self) -> bool {
+        true
+    }
 }
 
 /// Nobody follows.
@@ -71,10 +75,13 @@ pub struct Unobserved;
 impl Observer for Unobserved {
     fn batch(&mut self, _: usize, _: usize, _: usize) {}
     fn epoch(&mut self, _: &Epoch) {}
+    fn wants_checkpoint(&mut self) -> bool {
+        false
+    }
 }
 
-/// Trains the segments from `first_segment` on; leaves `checkpoint.safetensors` (until done) and `training.csv` in
-/// `folder`, and goes on from such a checkpoint where there is one. Returns one row an epoch.
+/// Trains the segments from `first_segment` on; leaves `checkpoint.safetensors` (until done, as often as the observer wants
+/// it) and `training.csv` in `folder`, and goes on from such a checkpoint where there is one. Returns one row an epoch.
 ///
 /// # Errors
 /// Options that make no sense, a loss that is not finite (names epoch and batch), a folder that cannot be written.
@@ -125,14 +132,17 @@ pub fn fit(
         let row = session.epoch(model, &mut optimiser, epoch, observer)?;
         observer.epoch(&row);
         history.push(row);
-        Checkpoint {
-            tensors: model.tensors().clone(),
-            velocities: optimiser.velocities().clone(),
-            history: history.clone(),
+        if observer.wants_checkpoint() {
+            Checkpoint {
+                tensors: model.tensors().clone(),
+                velocities: optimiser.velocities().clone(),
+                history: history.clone(),
+            }
+            .write(&path)?;
+            write_history(&history, &folder.join("training.csv"))?;
         }
-        .write(&path)?;
-        write_history(&history, &folder.join("training.csv"))?;
     }
+    write_history(&history, &folder.join("training.csv"))?;
     *model = model.detached();
     Ok(history)
 }
@@ -152,7 +162,7 @@ pub fn remove_checkpoint(folder: &Path) -> Result<()> {
 }
 
 impl Recipe {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let positive = |option, value: f64| {
             if value > 0.0 && value.is_finite() {
                 Ok(())
@@ -185,7 +195,7 @@ impl Recipe {
     }
 
     /// Whether the frozen segments compute the same for an image in every epoch.
-    fn prefix_is_constant(&self, first_segment: usize) -> bool {
+    pub(crate) fn prefix_is_constant(&self, first_segment: usize) -> bool {
         first_segment > 0
             && self.frozen_statistics == FrozenStatistics::Frozen
             && self.augmentation == Augmentation::none()

@@ -55,6 +55,24 @@ pub(super) fn unfinished_run(path: &Path, new: &RunRecord) -> Result<Option<RunR
     }
 }
 
+/// The run in `path` that a call of the same command adds to, described as `new`; `None` where the folder is free.
+pub(super) fn run_to_extend(path: &Path, new: &RunRecord) -> Result<Option<RunRecord>> {
+    let file = path.join(RECORD);
+    if !file.exists() {
+        return unfinished_run(path, new);
+    }
+    let old: RunRecord = read_json(&file)?;
+    if old.command != new.command {
+        let reason = format!("holds a run of ascribe {}", old.command);
+        return Err(conflict(path, reason, ANOTHER_FOLDER));
+    }
+    Ok(Some(RunRecord {
+        seconds: old.seconds,
+        stages: old.stages,
+        ..new.clone()
+    }))
+}
+
 /// The first name in a folder that is not hidden.
 fn first_visible(folder: &Path) -> Result<Option<String>> {
     let mut first: Option<String> = None;

@@ -12,8 +12,8 @@ mod features;
 mod model;
 mod run;
 
-use super::source_options::is_weight_file;
 use crate::data::Features;
+use crate::model::is_weight_file;
 use crate::{Error, Result};
 use clap::Args;
 use safetensors::SafeTensors;

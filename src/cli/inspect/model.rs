@@ -3,7 +3,7 @@
 use super::Report;
 use crate::Result;
 use crate::artefact::digest_bytes;
-use crate::cli::source_options::source_bytes;
+use crate::model::source_bytes;
 use crate::model::{Checkpoint, Misfit, Normalisation, Origin};
 use candle_core::Device;
 use serde::Serialize;

@@ -62,8 +62,8 @@ pub(super) fn open(
     let file = folder.join("model.safetensors");
     let model = read_model(&file, &Device::Cpu)?;
     let inputs = vec![
-        super::super::data_input("train", &train),
-        super::super::data_input("test", &test),
+        train.input("train"),
+        test.input("test"),
         Input {
             role: "model".into(),
             digest: digest_file(&file)?,

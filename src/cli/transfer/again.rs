@@ -39,9 +39,7 @@ pub(in crate::cli) fn transfer_again(
     let side = source.side();
     Ok(TransferAgain {
         classes: train.classes().to_vec(),
-        first_segment: transfer.blocks.first_segment(source.architecture())?,
-        head_deviation: transfer.head_deviation,
-        recipe: transfer.recipe.recipe(None, transfer.frozen_statistics),
+        options: transfer.options,
         train: Pixels::decode(&train, &ids, side, side)?,
         queries: Pixels::decode(&test, queries, side, side)?,
         source,

@@ -1,0 +1,58 @@
+//! Figures of a study: 1 and 2 of the paper, blocks and ε.
+
+use super::Pictures;
+use crate::artefact::RunFolder;
+use crate::figure::TransferAccuracy;
+use crate::model::Blocks;
+use crate::study::{RESULTS, Selection, Summary, Variable, read_results};
+use crate::{Error, Result};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Which rows of which study; what lies along the axis is not fixed.
+#[derive(Debug, Args)]
+pub(super) struct OfStudy {
+    /// The folder left by ascribe study
+    #[arg(value_name = "STUDY")]
+    study: PathBuf,
+    /// Runs on so many training images (default: the most there are)
+    #[arg(long, value_name = "N")]
+    images: Option<usize>,
+    /// Runs that fine-tuned so many blocks (default: the most there are)
+    #[arg(long, value_name = "K")]
+    blocks: Option<Blocks>,
+    /// Runs of so many epochs (default: the most there are)
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Sources shown, by name (default: all)
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    sources: Vec<String>,
+    /// Target sets shown, by name (default: all)
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    targets: Vec<String>,
+    #[command(flatten)]
+    drawn: Pictures,
+}
+
+impl OfStudy {
+    pub(super) fn write(&self, variable: Variable, stem: &str) -> Result<Vec<PathBuf>> {
+        let record = RunFolder::read(&self.study)?;
+        let table = self.study.join(RESULTS);
+        if record.command != "study" || !table.exists() {
+            return Err(Error::Conflict {
+                path: self.study.clone(),
+                reason: format!("holds a run of ascribe {}, not a study", record.command),
+                remedy: "give a folder made by ascribe study".into(),
+            });
+        }
+        let selection = Selection {
+            images: self.images,
+            blocks: self.blocks,
+            epochs: self.epochs,
+            sources: self.sources.clone(),
+            targets: self.targets.clone(),
+        };
+        let summary = Summary::of(&read_results(&table)?, variable, &selection)?;
+        self.drawn.write(&TransferAccuracy { summary }, stem)
+    }
+}

@@ -1,0 +1,205 @@
+//! `ascribe study`: a grid of transfers from a spec.
+
+use crate::Result;
+use crate::artefact::{Options, RunFolder, digest_file};
+use crate::study::{
+    Crew, Follower, Job, Material, Outcome, Plan, RESULTS, SEARCH, Spec, write_results,
+    write_search,
+};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// Options of `ascribe study`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    ascribe study study.toml --plan --out study    how many runs, how long\n  \
+    ascribe study study.toml --out study           runs what is not finished\n\n\
+    docs/study.md has a spec and all its keys.")]
+pub struct Study {
+    /// The grid and the recipe
+    #[arg(value_name = "SPEC.toml")]
+    spec: PathBuf,
+    /// Say how many runs there are and how long they will take, from steps timed now, and do none
+    #[arg(long)]
+    plan: bool,
+    /// Runs side by side, which share the threads (default: as many as there are threads)
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Folder for results.parquet and the runs; finished runs that lie there are not done again
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+impl Study {
+    /// Runs the command, which was typed as `arguments`; the exit code is 3 where a loss stopped being finite.
+    ///
+    /// # Errors
+    /// A spec, model or data set that cannot be used; a folder that holds something else.
+    pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
+        let spec = Spec::read(&self.spec)?;
+        let material = Material::open(&spec)?;
+        let crew = Crew::of(rayon::current_num_threads(), self.jobs);
+        let study = crate::study::Study {
+            spec: &spec,
+            material: &material,
+            out: &self.out,
+        };
+        if self.plan {
+            print_plan(&spec, &Plan::of(&study, crew)?, crew);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let options = Options::from([
+            ("spec".to_owned(), self.spec.display().to_string().into()),
+            ("spec-digest".into(), digest_file(&self.spec)?.into()),
+            ("jobs".into(), crew.at_once.into()),
+            ("out".into(), self.out.display().to_string().into()),
+        ]);
+        let words = arguments.clone();
+        let inputs = material.inputs();
+        let mut run = RunFolder::open_or_extend(&self.out, "study", words, options, inputs)?;
+        run.stage("runs")?;
+        let (rows, searched) = study.run(crew, &arguments, &Progress::new(&spec))?;
+        let diverged = rows.iter().filter(|row| row.diverged).count();
+        write_results(&run.file(RESULTS), &rows)?;
+        if spec.search.is_some() {
+            write_search(&run.file(SEARCH), &spec, &searched)?;
+        }
+        run.set_result("runs", spec.cells().len())?;
+        run.set_result("judging_runs", searched.len())?;
+        run.set_result("rows", rows.len())?;
+        run.set_result("diverged", diverged)?;
+        println!("{}: {} rows", run.file(RESULTS).display(), rows.len());
+        run.finish()?;
+        if diverged == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        eprintln!(
+            "{diverged} runs stopped because their loss was not finite: lower learning-rate or head-deviation"
+        );
+        Ok(ExitCode::from(3))
+    }
+}
+
+fn print_plan(spec: &Spec, plan: &Plan, crew: Crew) {
+    println!(
+        "{} runs: {} sources, {} target sets, {} numbers of images, {} of blocks, {} of epochs, up to {} seeds",
+        plan.measured,
+        spec.sources.len(),
+        spec.targets.len(),
+        spec.images.len(),
+        spec.blocks.len(),
+        spec.epochs.len(),
+        spec.seeds.len()
+    );
+    if let Some(search) = &spec.search {
+        println!(
+            "{} more that judge {} candidates of the search",
+            plan.judging,
+            search.candidates.len()
+        );
+    }
+    println!("{} finished, {} to do", plan.finished, plan.left());
+    for ((source, blocks), timing) in &plan.timings {
+        println!(
+            "{}, blocks {blocks}: {:.2} ms an image trained on, {:.2} ms an image measured",
+            spec.sources[*source].name,
+            1e3 * timing.training,
+            1e3 * timing.testing
+        );
+    }
+    println!(
+        "about {} with {} runs at a time",
+        duration(plan.seconds),
+        crew.at_once
+    );
+}
+
+/// In words, to two figures or so.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 100.0 => format!("{s:.0} s"),
+        s if s < 6000.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
+
+/// One line for each run.
+struct Progress<'a> {
+    spec: &'a Spec,
+    state: Mutex<State>,
+}
+
+impl<'a> Progress<'a> {
+    fn new(spec: &'a Spec) -> Self {
+        Self {
+            spec,
+            state: Mutex::default(),
+        }
+    }
+}
+
+struct State {
+    began: Instant,
+    to_do: usize,
+    done: usize,
+    cost: f64,
+    cost_done: f64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            to_do: 0,
+            done: 0,
+            cost: 0.0,
+            cost_done: 0.0,
+        }
+    }
+}
+
+impl Follower for Progress<'_> {
+    fn begin(&self, to_do: usize, found: usize, cost: f64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = State {
+            to_do,
+            cost,
+            ..State::default()
+        };
+        if to_do + found > 0 {
+            eprintln!("{to_do} runs to do, {found} finished before");
+        }
+    }
+
+    fn finished(&self, job: &Job, outcome: &Outcome, cost: f64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.done += 1;
+        state.cost_done += cost;
+        let elapsed = state.began.elapsed().as_secs_f64();
+        let left = elapsed * (state.cost - state.cost_done) / state.cost_done.max(1.0);
+        let seconds: f64 = outcome.history.iter().map(|epoch| epoch.seconds).sum();
+        let found = match (&outcome.diverged, outcome.history.last()) {
+            (Some(place), _) => format!("loss not finite at {place}"),
+            (None, Some(last)) => {
+                let images = if job.candidate.is_some() {
+                    "validation"
+                } else {
+                    "test"
+                };
+                let accuracy = 100.0 * last.test_accuracy.unwrap_or(f64::NAN);
+                format!("{images} accuracy {accuracy:.2} %")
+            }
+            (None, None) => String::new(),
+        };
+        eprintln!(
+            "{}/{} {}: {found}; {seconds:.1} s; about {} left",
+            state.done,
+            state.to_do,
+            self.spec.describe(&job.cell),
+            duration(left)
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! Figures 1 and 2: test accuracy of transferred models against the number of training images or the epoch, and the
+//! difference to the natural source, paired by seed; the same against fine-tuned blocks or ε.
+//!
+//! Utrera et al., Figures 1 (few images) and 2 (few epochs). One colour for each target set; one marker for each source,
+//! the natural one dashed. Bands are 95 % bootstrap intervals of the mean over seeds.
+
+mod drawing;
+mod legend;
+#[cfg(test)]
+mod tests;
+
+use super::{Drawn, Figure, Sheet};
+use crate::study::{Curve, Summary, Variable};
+use crate::{Error, Result};
+use plotters::prelude::DrawingBackend;
+use serde::{Deserialize, Serialize};
+
+/// The curves of a study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransferAccuracy {
+    /// Means and differences.
+    pub summary: Summary,
+}
+
+/// One row of the table.
+#[derive(Serialize)]
+struct Row<'a> {
+    panel: &'a str,
+    target: &'a str,
+    source: &'a str,
+    minus: &'a str,
+    variable: Variable,
+    at: &'a str,
+    seeds: usize,
+    value: f64,
+    low: f64,
+    high: f64,
+}
+
+impl TransferAccuracy {
+    fn panels(&self) -> [(&'static str, &[Curve]); 2] {
+        [
+            ("a", &self.summary.accuracy),
+            ("b", &self.summary.difference),
+        ]
+    }
+
+    fn axis_name(&self) -> &'static str {
+        match self.summary.variable {
+            Variable::Images => "Training images",
+            Variable::Epoch => "Epoch",
+            Variable::Blocks => "Fine-tuned blocks besides the head",
+            Variable::Epsilon => "ε of the source (0: natural)",
+        }
+    }
+
+    /// What is drawn, below the panels.
+    fn note(&self) -> String {
+        let seeds = (self.summary.accuracy.iter())
+            .flat_map(|curve| &curve.points)
+            .map(|point| point.seeds);
+        let (least, most) = seeds.fold((usize::MAX, 0), |(low, high), seeds| {
+            (low.min(seeds), high.max(seeds))
+        });
+        let seeds = match (least, most) {
+            (1, 1) => "One seed, and so no bands.".to_owned(),
+            (least, most) if least == most => {
+                format!("Means over {most} seeds; bands: 95 % bootstrap intervals over seeds.")
+            }
+            (least, most) => format!(
+                "Means over {least} to {most} seeds; bands: 95 % bootstrap intervals over seeds."
+            ),
+        };
+        let fixed = (self.summary.fixed.iter())
+            .map(|(name, value)| match (name.as_str(), value.as_str()) {
+                ("blocks", "0") => "the head alone".to_owned(),
+                ("blocks", "all") => "all blocks".to_owned(),
+                ("blocks", "1") => "head and 1 block".to_owned(),
+                ("blocks", blocks) => format!("head and {blocks} blocks"),
+                (_, value) => format!("{value} {name}"),
+            })
+            .collect::<Vec<_>>()
+            .join(", ");
+        let difference = match &self.summary.natural {
+            Some(natural) if !self.summary.difference.is_empty() => {
+                format!(
+                    " (b) Difference to {natural}, run by run of the same seed, in percentage points."
+                )
+            }
+            _ => String::new(),
+        };
+        let diverged = match self.summary.diverged {
+            0 => String::new(),
+            count => format!(" {count} runs whose loss stopped being finite are left out."),
+        };
+        format!("{seeds} Fine-tuned: {fixed}.{difference}{diverged}")
+    }
+}
+
+impl Figure for TransferAccuracy {
+    fn title(&self) -> String {
+        let along = match self.summary.variable {
+            Variable::Images => "number of training images",
+            Variable::Epoch => "epoch",
+            Variable::Blocks => "number of fine-tuned blocks",
+            Variable::Epsilon => "ε of the source model",
+        };
+        format!("Test accuracy of transferred models by {along}")
+    }
+
+    fn caption(&self) -> String {
+        let last = |curve: &Curve| {
+            let point = curve.points.last()?;
+            let source = match curve.source.as_str() {
+                "" => String::new(),
+                source => format!(", {source}"),
+            };
+            Some(format!(
+                "{}{source} at {}: {:.1} ({:.1} to {:.1})",
+                curve.target, point.label, point.value.value, point.value.low, point.value.high
+            ))
+        };
+        let listed = |curves: &[Curve]| {
+            let all: Vec<String> = curves.iter().filter_map(last).collect();
+            all.join("; ")
+        };
+        let mut caption = format!(
+            "{} Accuracy in percent: {}.",
+            self.note(),
+            listed(&self.summary.accuracy)
+        );
+        if !self.summary.difference.is_empty() {
+            caption += &format!(" Differences: {}.", listed(&self.summary.difference));
+        }
+        caption
+    }
+
+    fn check(&self) -> Result<()> {
+        let points = || {
+            let panels = self.panels().into_iter();
+            panels
+                .flat_map(|(_, curves)| curves)
+                .flat_map(|curve| &curve.points)
+        };
+        if points().next().is_none() {
+            let remedy = "run ascribe study again, or select other rows";
+            return Err(Error::mismatch("curves", "at least one", "none", remedy));
+        }
+        let sound = |value: f64| value.is_finite();
+        let all_sound =
+            points().all(|it| sound(it.value.value) && sound(it.value.low) && sound(it.value.high));
+        match all_sound {
+            true => Ok(()),
+            false => Err(Error::NonFinite {
+                what: "curves".into(),
+                place: "some point".into(),
+                remedy: "run ascribe study again".into(),
+            }),
+        }
+    }
+
+    fn size(&self) -> (f64, f64) {
+        drawing::size(self)
+    }
+
+    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+        drawing::draw(self, sheet)
+    }
+
+    fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        let natural = self.summary.natural.as_deref().unwrap_or("");
+        for (panel, curves) in self.panels() {
+            for curve in curves {
+                for point in &curve.points {
+                    rows.serialize(Row {
+                        panel,
+                        target: &curve.target,
+                        source: &curve.source,
+                        minus: if panel == "b" { natural } else { "" },
+                        variable: self.summary.variable,
+                        at: &point.label,
+                        seeds: point.seeds,
+                        value: point.value.value,
+                        low: point.value.low,
+                        high: point.value.high,
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! The drawing: two charts side by side, under them the legend of target sets and sources, and the note.
+
+use super::TransferAccuracy;
+use super::legend::{LEGEND_ROW, Look, draw_legend};
+use crate::figure::axis::Axis;
+use crate::figure::mesh::draw_mesh;
+use crate::figure::sheet::{Drawn, Sheet, dots};
+use crate::figure::style::{Align, INK, QUIET, Text, wrap};
+use crate::study::{Curve, Variable};
+use plotters::prelude::*;
+
+/// Lengths in millimetres.
+const WIDTH: f64 = 174.0;
+const NARROW: f64 = 90.0;
+pub(super) const MARGIN: f64 = 2.5;
+const GAP: f64 = 5.0;
+const TITLE: f64 = 6.0;
+const CHART: f64 = 62.0;
+const LABELS_LEFT: f64 = 12.0;
+const LABELS_BELOW: f64 = 9.0;
+const NOTE_LINE: f64 = 3.5;
+const DASH: (f64, f64) = (1.5, 0.9);
+/// Sizes of text in points.
+const TITLE_POINTS: f64 = 8.0;
+pub(super) const POINTS: f64 = 7.5;
+const NOTE_POINTS: f64 = 7.0;
+/// The share of the horizontal axis that a label takes.
+const CROWDED: f64 = 0.07;
+/// Curves of more points carry no markers.
+const MARKED: usize = 12;
+
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
+
+fn width(figure: &TransferAccuracy) -> f64 {
+    match figure.summary.difference.is_empty() {
+        true => NARROW,
+        false => WIDTH,
+    }
+}
+
+fn note(figure: &TransferAccuracy) -> Vec<String> {
+    // Room for the wider fonts that a reader of an SVG may have.
+    let room = 0.95 * (width(figure) - 2.0 * MARGIN);
+    wrap(&figure.note(), NOTE_POINTS, room)
+}
+
+/// Where the note begins, from the top.
+fn note_top(figure: &TransferAccuracy) -> f64 {
+    let rows = Look::of(figure)
+        .legend(width(figure))
+        .last()
+        .map_or(0, |last| last.row + 1);
+    MARGIN + TITLE + CHART + 1.5 + rows as f64 * LEGEND_ROW + 1.5
+}
+
+pub(super) fn size(figure: &TransferAccuracy) -> (f64, f64) {
+    let lines = note(figure).len() as f64;
+    (width(figure), note_top(figure) + lines * NOTE_LINE + MARGIN)
+}
+
+pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B>) -> Drawn<B> {
+    let look = Look::of(figure);
+    let summary = &figure.summary;
+    let mut panels = vec![("(a) Test accuracy".to_owned(), &summary.accuracy)];
+    if !summary.difference.is_empty() {
+        let robust = match &Look::of(figure).sources[..] {
+            [one, other] if look.natural == Some(one) => (*other).to_owned(),
+            [other, one] if look.natural == Some(one) => (*other).to_owned(),
+            _ => "robust".to_owned(),
+        };
+        let natural = look.natural.unwrap_or("natural");
+        panels.push((
+            format!("(b) {robust} − {natural}, paired by seed"),
+            &summary.difference,
+        ));
+    }
+    let count = panels.len() as f64;
+    let panel_width = (width(figure) - 2.0 * MARGIN - (count - 1.0) * GAP) / count;
+    for (index, (title, curves)) in panels.into_iter().enumerate() {
+        let place = Place {
+            sheet,
+            figure,
+            look: &look,
+            left: MARGIN + index as f64 * (panel_width + GAP),
+            width: panel_width,
+            differences: index == 1,
+        };
+        place.panel(&title, curves)?;
+    }
+    let top = MARGIN + TITLE + CHART + 1.5;
+    draw_legend(sheet, &look.legend(width(figure)), top)?;
+    for (line, at) in note(figure).iter().zip(0..) {
+        let y = note_top(figure) + (f64::from(at) + 0.5) * NOTE_LINE;
+        let look = Text::new(NOTE_POINTS, QUIET, Align::Left);
+        sheet.text(line, (MARGIN, y), look)?;
+    }
+    Ok(())
+}
+
+pub(super) fn stroke<B: DrawingBackend>(
+    sheet: &Sheet<B>,
+    line: &[(i32, i32)],
+    colour: RGBColor,
+    dashed: bool,
+) -> Drawn<B> {
+    match dashed {
+        true => sheet.dashes(line, 1.1, colour, DASH),
+        false => sheet.line(line.to_vec(), 1.1, colour),
+    }
+}
+
+struct Place<'a, B: DrawingBackend> {
+    sheet: &'a Sheet<B>,
+    figure: &'a TransferAccuracy,
+    look: &'a Look<'a>,
+    left: f64,
+    width: f64,
+    differences: bool,
+}
+
+impl<B: DrawingBackend> Place<'_, B> {
+    fn panel(&self, title: &str, curves: &[Curve]) -> Drawn<B> {
+        let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
+        self.sheet
+            .text(title, at, Text::new(TITLE_POINTS, INK, Align::Left))?;
+        let area = self
+            .sheet
+            .part(self.left, MARGIN + TITLE, self.width, CHART);
+        let mut chart = ChartBuilder::on(&area)
+            .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
+            .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
+            .margin_right(dots(1.5))
+            .margin_top(dots(1.0))
+            .build_cartesian_2d(self.across(), self.up(curves))?;
+        self.axes(&mut chart)?;
+        if self.differences {
+            self.zero(&chart)?;
+        }
+        for curve in curves {
+            self.band(&chart, curve)?;
+        }
+        for curve in curves {
+            self.curve(&chart, curve)?;
+        }
+        Ok(())
+    }
+
+    /// The same in both panels.
+    fn across(&self) -> Axis {
+        let places = self.places();
+        let ends = (places.first(), places.last());
+        match (self.figure.summary.variable, ends) {
+            (Variable::Epoch, (Some((low, _)), Some((high, _)))) => Axis::numbers(*low, *high),
+            _ => {
+                let places: Vec<f64> = places.into_iter().map(|(place, _)| place).collect();
+                Axis::places(&places, CROWDED)
+            }
+        }
+    }
+
+    /// All places on the axis, ascending, with their labels.
+    fn places(&self) -> Vec<(f64, &str)> {
+        let points = (self.figure.summary.accuracy.iter()).flat_map(|curve| &curve.points);
+        let mut places: Vec<(f64, &str)> = points
+            .map(|point| (self.place(point.place), point.label.as_str()))
+            .collect();
+        places.sort_by(|a, b| a.0.total_cmp(&b.0));
+        places.dedup_by(|a, b| a.0 == b.0);
+        places
+    }
+
+    /// Numbers of images lie by their logarithm.
+    fn place(&self, place: f64) -> f64 {
+        match self.figure.summary.variable {
+            Variable::Images => place.log10(),
+            _ => place,
+        }
+    }
+
+    fn up(&self, curves: &[Curve]) -> Axis {
+        let values = curves
+            .iter()
+            .flat_map(|curve| &curve.points)
+            .flat_map(|point| [point.value.low, point.value.high]);
+        let start = match self.differences {
+            true => (0.0, 0.0),
+            false => (f64::INFINITY, f64::NEG_INFINITY),
+        };
+        let (low, high) = values.fold(start, |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
+        Axis::numbers(low, high)
+    }
+
+    fn axes(&self, chart: &mut Chart<B>) -> Drawn<B> {
+        let places = self.places();
+        let by_label = |value: &f64| {
+            let nearest =
+                (places.iter()).min_by(|a, b| (a.0 - value).abs().total_cmp(&(b.0 - value).abs()));
+            nearest.map_or(String::new(), |(_, label)| (*label).to_owned())
+        };
+        let number = |value: &f64| match value.fract().abs() < 1e-9 {
+            true => format!("{value:.0}").replace('-', "−"),
+            false => format!("{value:.1}").replace('-', "−"),
+        };
+        let across: &dyn Fn(&f64) -> String = match self.figure.summary.variable {
+            Variable::Epoch => &number,
+            _ => &by_label,
+        };
+        let name = match self.differences {
+            true => "Difference (percentage points)",
+            false => "Test accuracy (%)",
+        };
+        let text = (POINTS, self.sheet.text_drop(POINTS));
+        draw_mesh(
+            chart,
+            text,
+            (self.figure.axis_name(), across),
+            (name, &number),
+        )
+    }
+
+    fn zero(&self, chart: &Chart<B>) -> Drawn<B> {
+        let area = chart.plotting_area();
+        let range = area.get_x_range();
+        let line = [range.start, range.end].map(|x| area.map_coordinate(&(x, 0.0)));
+        self.sheet.line(line.to_vec(), 0.9, INK)
+    }
+
+    /// Where a value is drawn; curves of one point stand beside each other.
+    fn spot(&self, chart: &Chart<B>, curve: &Curve, (place, value): (f64, f64)) -> (i32, i32) {
+        let (x, y) = chart
+            .plotting_area()
+            .map_coordinate(&(self.place(place), value));
+        if curve.points.len() > 1 {
+            return (x, y);
+        }
+        let targets = &self.look.targets;
+        let at = targets.iter().position(|name| *name == curve.target);
+        let from_middle = at.unwrap_or(0) as f64 - 0.5 * (targets.len() as f64 - 1.0);
+        (x + dots(2.0 * from_middle), y)
+    }
+
+    fn band(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {
+        let at = |place: f64, value: f64| self.spot(chart, curve, (place, value));
+        let points = || curve.points.iter();
+        let upper = points().map(|point| at(point.place, point.value.high));
+        let lower = points().rev().map(|point| at(point.place, point.value.low));
+        let around: Vec<_> = upper.chain(lower).collect();
+        let colour = self.look.colour(curve);
+        match around.len() {
+            2 => self.sheet.line(around, 0.8, colour),
+            _ => self.sheet.shape(around, colour.mix(0.16)),
+        }
+    }
+
+    fn curve(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {
+        let line: Vec<_> = (curve.points.iter())
+            .map(|point| self.spot(chart, curve, (point.place, point.value.value)))
+            .collect();
+        let colour = self.look.colour(curve);
+        stroke(self.sheet, &line, colour, self.look.dashed(&curve.source))?;
+        if line.len() > MARKED {
+            return Ok(());
+        }
+        let marker = self.look.marker(&curve.source);
+        line.into_iter()
+            .try_for_each(|dot| self.sheet.mark(marker, colour, dot, 0.8))
+    }
+}

@@ -1,0 +1,88 @@
+use super::*;
+use crate::evaluate::Interval;
+use crate::figure::{Format, render};
+use crate::study::Point;
+use std::path::Path;
+
+fn curve(target: &str, source: &str, values: &[(f64, f64)]) -> Curve {
+    let point = |&(place, value): &(f64, f64)| Point {
+        place,
+        label: place.to_string(),
+        seeds: 5,
+        value: Interval {
+            value,
+            low: value - 1.5,
+            high: value + 1.0,
+        },
+    };
+    Curve {
+        target: target.into(),
+        source: source.into(),
+        points: values.iter().map(point).collect(),
+    }
+}
+
+pub(super) fn figure() -> TransferAccuracy {
+    TransferAccuracy {
+        summary: Summary {
+            variable: Variable::Images,
+            fixed: vec![
+                ("epochs".into(), "30".into()),
+                ("blocks".into(), "3".into()),
+            ],
+            natural: Some("natural".into()),
+            accuracy: vec![
+                curve("cifar10", "natural", &[(100.0, 30.0), (400.0, 41.0)]),
+                curve("cifar10", "robust", &[(100.0, 33.0), (400.0, 42.0)]),
+            ],
+            difference: vec![curve("cifar10", "robust", &[(100.0, 3.0), (400.0, 1.0)])],
+            diverged: 0,
+        },
+    }
+}
+
+#[test]
+fn the_table_holds_what_is_drawn() {
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    figure().table(&mut rows).unwrap();
+    let table = String::from_utf8(rows.into_inner().unwrap()).unwrap();
+    let expected = "panel,target,source,minus,variable,at,seeds,value,low,high\n\
+        a,cifar10,natural,,images,100,5,30.0,28.5,31.0\n\
+        a,cifar10,natural,,images,400,5,41.0,39.5,42.0\n\
+        a,cifar10,robust,,images,100,5,33.0,31.5,34.0\n\
+        a,cifar10,robust,,images,400,5,42.0,40.5,43.0\n\
+        b,cifar10,robust,natural,images,100,5,3.0,1.5,4.0\n\
+        b,cifar10,robust,natural,images,400,5,1.0,-0.5,2.0\n";
+    assert_eq!(table, expected);
+}
+
+#[test]
+fn the_svg_says_what_it_shows() {
+    let svg = render(&figure(), Format::Svg, Path::new("figure1.svg")).unwrap();
+    let svg = String::from_utf8(svg).unwrap();
+    for part in [
+        "(a) Test accuracy",
+        "(b) robust − natural, paired by seed",
+        "Training images",
+        "from robust",
+        "cifar10",
+        "Means over 5 seeds",
+        "head and 3 blocks",
+        ">400<",
+    ] {
+        assert!(svg.contains(part), "{part}");
+    }
+    assert_eq!(svg.matches(">100<").count(), 2);
+}
+
+#[test]
+fn nothing_and_what_is_no_number_are_refused() {
+    let mut empty = figure();
+    empty.summary.accuracy.clear();
+    empty.summary.difference.clear();
+    let message = empty.check().unwrap_err().to_string();
+    assert!(message.contains("at least one"), "{message}");
+    let mut infinite = figure();
+    infinite.summary.difference[0].points[1].value.high = f64::NAN;
+    assert!(infinite.check().is_err());
+}

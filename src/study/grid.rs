@@ -1,0 +1,142 @@
+//! The cells of the grid, and the runs they take; each run is known by the digest of all that determines it.
+
+use super::{Material, Spec};
+use crate::Result;
+use crate::artefact::digest_bytes;
+use crate::model::Blocks;
+use crate::train::{TransferOptions, effective};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// One point of the grid: the paper's six variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// Index into the spec's sources.
+    pub source: usize,
+    /// Index into the spec's target sets.
+    pub target: usize,
+    /// Training images.
+    pub images: usize,
+    /// Fine-tuned blocks.
+    pub blocks: Blocks,
+    /// Epochs.
+    pub epochs: usize,
+    /// Seed.
+    pub seed: u64,
+}
+
+/// One training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Where in the grid.
+    pub cell: Cell,
+    /// Index into the candidates of the search, where the job judges one; then it sees no test image.
+    pub candidate: Option<usize>,
+    /// The transfer's options.
+    pub options: TransferOptions,
+    /// The name of its folder.
+    pub digest: String,
+}
+
+impl Spec {
+    /// A cell in words.
+    #[must_use]
+    pub fn describe(&self, cell: &Cell) -> String {
+        format!(
+            "{} to {}, {} images, blocks {}, {} epochs, seed {}",
+            self.sources[cell.source].name,
+            self.targets[cell.target].name,
+            cell.images,
+            cell.blocks,
+            cell.epochs,
+            cell.seed
+        )
+    }
+
+    /// All cells, first seeds first: a study that is cut short is whole for some of them.
+    #[must_use]
+    pub fn cells(&self) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for &seed in &self.seeds {
+            for &epochs in &self.epochs {
+                for &images in &self.images {
+                    if !self.seeds_of(images).contains(&seed) {
+                        continue;
+                    }
+                    for &blocks in &self.blocks {
+                        for target in 0..self.targets.len() {
+                            cells.extend((0..self.sources.len()).map(|source| Cell {
+                                source,
+                                target,
+                                images,
+                                blocks,
+                                epochs,
+                                seed,
+                            }));
+                        }
+                    }
+                }
+            }
+        }
+        cells
+    }
+}
+
+impl Job {
+    /// The run of a cell with these options of a candidate, or of none; `candidate` says that it is for judging it.
+    pub(super) fn new(
+        (spec, material): (&Spec, &Material),
+        cell: &Cell,
+        chosen: &BTreeMap<String, Value>,
+        candidate: Option<usize>,
+    ) -> Result<Self> {
+        let mut options = spec.options.clone();
+        options.blocks = cell.blocks;
+        options.recipe.epochs = cell.epochs;
+        options.recipe.seed = cell.seed;
+        for (name, value) in spec.targets[cell.target].recipe.iter().chain(chosen) {
+            options = options.with(name, value)?;
+        }
+        if candidate.is_some() {
+            options.recipe.evaluate_every = 0;
+        }
+        let (source, target) = (
+            &material.sources[cell.source],
+            &material.targets[cell.target],
+        );
+        let validation = (spec.search.as_ref())
+            .filter(|_| candidate.is_some())
+            .map(|search| search.validation);
+        let test = json!({ "digest": target.test.digest(), "images": target.test_ids.len() });
+        let key = json!({
+            "ascribe": env!("CARGO_PKG_VERSION"),
+            "options": effective(&options)?,
+            "images": cell.images,
+            "source": source.input.digest,
+            "side": source.model.side(),
+            "normalisation": source.model.normalisation(),
+            "train": target.train.digest(),
+            "transform": target.transform,
+            "test": if validation.is_some() { Value::Null } else { test },
+            "validation": validation,
+        });
+        let digest = digest_bytes(key.to_string().as_bytes())[..24].to_owned();
+        Ok(Self {
+            cell: cell.clone(),
+            candidate,
+            options,
+            digest,
+        })
+    }
+
+    /// Image passes, a measure of how long it takes beside others.
+    pub(super) fn cost(&self, test_images: usize) -> f64 {
+        let recipe = &self.options.recipe;
+        let evaluations = match recipe.evaluate_every {
+            0 => 1,
+            every => recipe.epochs.div_ceil(every),
+        };
+        // A training pass is worth about three of evaluation.
+        (3 * recipe.epochs * self.cell.images + evaluations * test_images) as f64
+    }
+}

@@ -1,0 +1,160 @@
+//! What all runs share: source models and target sets, opened once; images decoded once.
+
+use super::{Cell, Spec, TargetSpec};
+use crate::artefact::Input;
+use crate::data::{Dataset, Pixels, Transform, check_same_classes, subset};
+use crate::influence::evenly_spaced;
+use crate::model::{ResNet, SourceSettings, open_source};
+use crate::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Opened sources and target sets, in the order of the spec.
+#[derive(Debug)]
+pub struct Material {
+    pub(super) sources: Vec<Source>,
+    pub(super) targets: Vec<Target>,
+}
+
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) model: ResNet,
+    pub(super) input: Input,
+}
+
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) train: Dataset,
+    pub(super) test: Dataset,
+    /// The test images that are measured.
+    pub(super) test_ids: Vec<usize>,
+    pub(super) transform: Transform,
+}
+
+/// The images of one target set at one side.
+pub(super) struct Decoded {
+    /// All that some run trains on.
+    pub(super) train: Pixels,
+    pub(super) test: Pixels,
+}
+
+/// Images by target and side.
+pub(super) type Images = BTreeMap<(usize, usize), Decoded>;
+
+impl Material {
+    /// Opens everything, and checks that every run of the grid makes sense.
+    ///
+    /// # Errors
+    /// A model or data set that cannot be read; fewer images or blocks than an axis asks for.
+    pub fn open(spec: &Spec) -> Result<Self> {
+        let open = |source: &super::SourceSpec| {
+            let normalisation = source.normalisation;
+            let settings = SourceSettings { normalisation };
+            let (model, input) = open_source(&source.model, settings, source.side)?;
+            for blocks in &spec.blocks {
+                (blocks.first_segment(model.architecture()))
+                    .map_err(|error| located(spec, &format!("source.{}", source.name), error))?;
+            }
+            Ok(Source { model, input })
+        };
+        let sources = spec.sources.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let least_side = sources.iter().map(|source| source.model.side()).min();
+        let open = |target: &TargetSpec| Target::open(spec, target, least_side.unwrap_or(0));
+        Ok(Self {
+            targets: spec.targets.iter().map(open).collect::<Result<_>>()?,
+            sources,
+        })
+    }
+
+    /// What `run.json` says of all of it.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<Input> {
+        let sources = self.sources.iter().map(|source| source.input.clone());
+        let sets = (self.targets.iter())
+            .flat_map(|target| [target.train.input("train"), target.test.input("test")]);
+        sources.chain(sets).collect()
+    }
+
+    /// Decodes what these runs look at, and nothing twice.
+    pub(super) fn decode<'a>(&self, cells: impl Iterator<Item = &'a Cell>) -> Result<Images> {
+        let mut wanted: BTreeMap<(usize, usize), BTreeSet<usize>> = BTreeMap::new();
+        for cell in cells {
+            let side = self.sources[cell.source].model.side();
+            let ids = self.targets[cell.target].subset(cell.images, cell.seed)?;
+            wanted.entry((cell.target, side)).or_default().extend(ids);
+        }
+        let decode = |((target, side), ids): ((usize, usize), BTreeSet<usize>)| {
+            let target_set = &self.targets[target];
+            let pixels = |set: &Dataset, ids: &[usize]| {
+                Pixels::transformed(set, ids, target_set.transform, side, side)
+            };
+            let ids: Vec<usize> = ids.into_iter().collect();
+            let decoded = Decoded {
+                train: pixels(&target_set.train, &ids)?,
+                test: pixels(&target_set.test, &target_set.test_ids)?,
+            };
+            Ok(((target, side), decoded))
+        };
+        wanted.into_iter().map(decode).collect()
+    }
+}
+
+impl Target {
+    fn open(spec: &Spec, target: &TargetSpec, least_side: usize) -> Result<Self> {
+        let train = Dataset::open(&target.train)?;
+        let test = Dataset::open(&target.test)?;
+        check_same_classes(&train, &test)?;
+        let place = format!("target.{}", target.name);
+        let wrong = |key: &str, expected: String, found: usize| {
+            let remedy = "correct the spec";
+            let place = format!("{place}.{key}");
+            Err(Error::format(
+                &spec.file,
+                place,
+                expected,
+                found.to_string(),
+                remedy,
+            ))
+        };
+        let count = target.test_images.unwrap_or(test.len());
+        if count > test.len() {
+            let expected = format!("at most {}, the test images there are", test.len());
+            return wrong("test-images", expected, count);
+        }
+        if let Some(small) = target.transform.downscale
+            && small >= least_side
+        {
+            let expected = format!("a downscale below {least_side}, the side that a source takes");
+            return wrong("transform", expected, small);
+        }
+        let opened = Self {
+            test_ids: evenly_spaced(test.len(), count),
+            train,
+            test,
+            transform: target.transform,
+        };
+        for &images in &spec.images {
+            (opened.subset(images, 0)).map_err(|error| located(spec, &place, error))?;
+        }
+        Ok(opened)
+    }
+
+    /// The training images of a run, as `ascribe transfer --images N --seed S` takes them.
+    pub(super) fn subset(&self, images: usize, seed: u64) -> Result<Vec<usize>> {
+        let (labels, classes) = (self.train.labels(), self.train.classes().len());
+        subset(labels, classes, images, seed)
+    }
+}
+
+/// The error of an option as one of the spec.
+pub(super) fn located(spec: &Spec, place: &str, error: Error) -> Error {
+    match error {
+        Error::Config { option, reason } => Error::format(
+            &spec.file,
+            format!("{option} for {place}"),
+            "a value that it takes",
+            reason,
+            "correct the spec",
+        ),
+        other => other,
+    }
+}

@@ -1,0 +1,217 @@
+//! One run: the transfer that `ascribe transfer` with the same options would be, in a folder of its own.
+
+use super::material::Images;
+use super::{Job, Material, Spec, material::located};
+use crate::artefact::{Options, RunFolder, RunRecord, Status, read_json};
+use crate::data::{Pixels, subset};
+use crate::model::write_model;
+use crate::train::{Epoch, Observer, effective, remove_checkpoint, transfer};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// One row an epoch; empty where the loss stopped being finite.
+    pub history: Vec<Epoch>,
+    /// Where the loss stopped being finite.
+    pub diverged: Option<String>,
+}
+
+/// What a run is made from, and where.
+pub(super) struct Bench<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) material: &'a Material,
+    pub(super) images: &'a Images,
+    pub(super) out: &'a Path,
+    /// What was typed.
+    pub(super) arguments: &'a [String],
+}
+
+/// The folder of a run.
+fn folder(out: &Path, job: &Job) -> PathBuf {
+    out.join("runs").join(&job.digest)
+}
+
+/// The outcome of a run that is finished already; with its model, where models are kept.
+pub(super) fn finished(out: &Path, job: &Job, keep_models: bool) -> Result<Option<Outcome>> {
+    let folder = folder(out, job);
+    let file = folder.join("run.json");
+    if !file.exists() {
+        return Ok(None);
+    }
+    let record: RunRecord = read_json(&file)?;
+    if record.status != Status::Finished {
+        return Ok(None);
+    }
+    let outcome = Outcome {
+        history: record.result("history")?,
+        diverged: record.result("diverged")?,
+    };
+    let wanted = keep_models && job.candidate.is_none() && outcome.diverged.is_none();
+    if wanted && !folder.join("model.safetensors").exists() {
+        std::fs::remove_dir_all(&folder).map_err(Error::io(&folder, "remove"))?;
+        return Ok(None);
+    }
+    Ok(Some(outcome))
+}
+
+impl Bench<'_> {
+    /// Does the run, or goes on with it.
+    pub(super) fn run(&self, job: &Job) -> Result<Outcome> {
+        let source = &self.material.sources[job.cell.source];
+        let target = &self.material.targets[job.cell.target];
+        let (train, test) = self.images_of(job)?;
+        let inputs = vec![
+            target.train.input("train"),
+            target.test.input("test"),
+            source.input.clone(),
+        ];
+        let (command, arguments) = self.command(job);
+        let path = folder(self.out, job);
+        let mut run =
+            RunFolder::open_or_create(&path, command, arguments, self.options(job)?, inputs)?;
+        run.stage("training")?;
+        let classes = target.train.classes().to_vec();
+        let images = (&train, test.as_ref().unwrap_or(self.test(job)));
+        let (model, options) = (source.model.clone(), &job.options);
+        let outcome = match transfer(
+            model,
+            classes,
+            options,
+            images,
+            run.path(),
+            &mut Quiet::default(),
+        ) {
+            Ok(transferred) => {
+                if self.spec.keep_models && job.candidate.is_none() {
+                    write_model(&transferred.model, &run.file("model.safetensors"))?;
+                }
+                run.note_result("test", transferred.test)?;
+                Outcome {
+                    history: transferred.history,
+                    diverged: None,
+                }
+            }
+            Err(Error::NonFinite { place, .. }) => Outcome {
+                history: Vec::new(),
+                diverged: Some(place),
+            },
+            Err(other) => return Err(other),
+        };
+        run.note_result("train_ids", train.ids())?;
+        run.note_result("history", &outcome.history)?;
+        run.note_result("diverged", &outcome.diverged)?;
+        run.set_classes(target.train.classes().to_vec())?;
+        remove_checkpoint(run.path())?;
+        run.finish()?;
+        Ok(outcome)
+    }
+
+    fn decoded(&self, job: &Job) -> &super::material::Decoded {
+        let side = self.material.sources[job.cell.source].model.side();
+        &self.images[&(job.cell.target, side)]
+    }
+
+    fn test(&self, job: &Job) -> &Pixels {
+        &self.decoded(job).test
+    }
+
+    /// What is trained on; and for a candidate what it is judged by in place of the test images.
+    fn images_of(&self, job: &Job) -> Result<(Pixels, Option<Pixels>)> {
+        let target = &self.material.targets[job.cell.target];
+        let ids = target.subset(job.cell.images, job.cell.seed)?;
+        let pixels = &self.decoded(job).train;
+        let search = self.spec.search.as_ref();
+        let Some(search) = search.filter(|_| job.candidate.is_some()) else {
+            return Ok((pixels.select(&ids)?, None));
+        };
+        let (kept, held) = split(&ids, target, search.validation, job.cell.seed)
+            .map_err(|error| located(self.spec, "search.validation", error))?;
+        Ok((pixels.select(&kept)?, Some(pixels.select(&held)?)))
+    }
+
+    /// A run that `ascribe transfer` could do is recorded as one, so that other commands take it up.
+    fn command(&self, job: &Job) -> (&'static str, Vec<String>) {
+        let target = &self.material.targets[job.cell.target];
+        let plain = target.transform.is_identity() && target.test_ids.len() == target.test.len();
+        if plain && job.candidate.is_none() {
+            ("transfer", self.arguments.to_vec())
+        } else {
+            ("study", self.arguments.to_vec())
+        }
+    }
+
+    fn options(&self, job: &Job) -> Result<Options> {
+        let target = &self.material.targets[job.cell.target];
+        let search = self.spec.search.as_ref();
+        let validation = search.filter(|_| job.candidate.is_some());
+        let mut options = effective(&job.options)?;
+        options.extend([
+            ("images".to_owned(), job.cell.images.into()),
+            ("transform".into(), target.transform.to_string().into()),
+            ("test-images".into(), target.test_ids.len().into()),
+            (
+                "validation".into(),
+                validation.map(|it| it.validation).into(),
+            ),
+        ]);
+        Ok(options)
+    }
+}
+
+/// Training images apart from those that judge, both balanced over the classes.
+fn split(
+    ids: &[usize],
+    target: &super::material::Target,
+    validation: f64,
+    seed: u64,
+) -> Result<(Vec<usize>, Vec<usize>)> {
+    let held = ((ids.len() as f64 * validation).round() as usize).max(1);
+    let labels: Vec<usize> = ids.iter().map(|&id| target.train.label(id)).collect();
+    let kept = subset(
+        &labels,
+        target.train.classes().len(),
+        ids.len() - held,
+        seed,
+    )?;
+    let mut is_kept = vec![false; ids.len()];
+    kept.iter().for_each(|&position| is_kept[position] = true);
+    let those = |kept: bool| {
+        let pairs = ids.iter().zip(&is_kept);
+        pairs
+            .filter(|pair| *pair.1 == kept)
+            .map(|pair| *pair.0)
+            .collect()
+    };
+    Ok((those(true), those(false)))
+}
+
+/// A run costs no checkpoint before this many seconds, and none within as many of the last.
+const BETWEEN_CHECKPOINTS: f64 = 10.0;
+
+/// Runs side by side are followed run by run; small ones are sooner done again than saved.
+pub(super) struct Quiet {
+    saved: Instant,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self {
+            saved: Instant::now(),
+        }
+    }
+}
+
+impl Observer for Quiet {
+    fn batch(&mut self, _: usize, _: usize, _: usize) {}
+    fn epoch(&mut self, _: &Epoch) {}
+    fn wants_checkpoint(&mut self) -> bool {
+        let due = self.saved.elapsed().as_secs_f64() >= BETWEEN_CHECKPOINTS;
+        if due {
+            self.saved = Instant::now();
+        }
+        due
+    }
+}

@@ -1,0 +1,275 @@
+//! The parts of a spec: seeds, recipe, search, sources, targets.
+
+use super::keys::Keys;
+use super::{AXES, Search, SourceSpec, TargetSpec, differ, positive};
+use crate::data::Transform;
+use crate::model::{Blocks, Normalisation};
+use crate::train::{Norm, TransferOptions, effective};
+use crate::{Error, Result};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// More are a slip of the pen.
+const MOST_SEEDS: u64 = 1000;
+
+/// `0`, `3` or `"all"`.
+pub(super) fn blocks(value: &Value) -> Option<Blocks> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.parse().ok()
+}
+
+/// So many from 0, or a list of them.
+pub(super) fn seeds(keys: &mut Keys) -> Result<Vec<u64>> {
+    let expected = "a number of seeds from 1 to 1000, or a list of different seeds";
+    /// So many, or these.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Count(u64),
+        List(Vec<u64>),
+    }
+    let seeds = match keys.take("seeds", expected)? {
+        None => vec![0],
+        Some(Written::Count(count)) => (0..count.min(MOST_SEEDS + 1)).collect(),
+        Some(Written::List(seeds)) => seeds,
+    };
+    match (1..=MOST_SEEDS as usize).contains(&seeds.len()) && differ(&seeds) {
+        true => Ok(seeds),
+        false => Err(keys.wrong("seeds", expected, format!("{} seeds", seeds.len()))),
+    }
+}
+
+/// By number of images.
+pub(super) fn seeds_of_images(
+    keys: &mut Keys,
+    images: &[usize],
+    most: usize,
+) -> Result<BTreeMap<usize, usize>> {
+    let name = "seeds-of-images";
+    let expected = format!(
+        "numbers of images from the axis, each with a number of seeds from 1 to {most}, as in {{ 3200 = 1 }}"
+    );
+    let given: BTreeMap<String, usize> = keys.take(name, &expected)?.unwrap_or_default();
+    let number = |(key, &count): (&String, &usize)| {
+        let images_of = key.parse().ok().filter(|number| images.contains(number))?;
+        (1..=most).contains(&count).then_some((images_of, count))
+    };
+    let read: Option<BTreeMap<usize, usize>> = given.iter().map(number).collect();
+    read.ok_or_else(|| keys.wrong(name, expected, format!("{given:?}")))
+}
+
+/// The options of a transfer that are no axes.
+pub(super) fn recipe_names(options: &TransferOptions) -> Result<Vec<String>> {
+    let names = effective(options)?.into_keys();
+    Ok(names
+        .filter(|name| !AXES.contains(&name.as_str()))
+        .collect())
+}
+
+/// The recipe with one value of the spec.
+pub(super) fn set(
+    keys: &Keys,
+    options: &TransferOptions,
+    name: &str,
+    value: &Value,
+) -> Result<TransferOptions> {
+    options.with(name, value).map_err(|error| match error {
+        Error::Mismatch { expected, .. } => keys.wrong(name, expected, value.to_string()),
+        Error::Config { reason, .. } => {
+            let expected = reason.split(", found").next().unwrap_or(&reason);
+            let expected = expected.trim_start_matches("expected ");
+            keys.wrong(name, expected, value.to_string())
+        }
+        other => other,
+    })
+}
+
+/// All combinations of the values listed.
+pub(super) fn search(
+    mut keys: Keys,
+    options: &TransferOptions,
+    names: &[String],
+) -> Result<Search> {
+    let expected = "a share between 0 and 1";
+    let validation: f64 = keys.take("validation", expected)?.unwrap_or(0.2);
+    if !(validation > 0.0 && validation < 1.0) {
+        return Err(keys.wrong("validation", expected, validation.to_string()));
+    }
+    let mut candidates = vec![BTreeMap::new()];
+    for name in names {
+        let Some(values) = keys.take_any(name) else {
+            continue;
+        };
+        let values = match values {
+            Value::Array(values) if !values.is_empty() && differ(&values) => values,
+            other => {
+                let expected = "a list of different values";
+                return Err(keys.wrong(name, expected, other.to_string()));
+            }
+        };
+        for value in &values {
+            set(&keys, options, name, value)?;
+        }
+        let with = |candidate: &BTreeMap<String, Value>| {
+            let candidate = candidate.clone();
+            let name = name.clone();
+            (values.clone().into_iter()).map(move |value| {
+                let mut candidate = candidate.clone();
+                candidate.insert(name.clone(), value);
+                candidate
+            })
+        };
+        candidates = candidates.iter().flat_map(with).collect();
+    }
+    keys.refuse_unknown(&[])?;
+    if candidates.len() < 2 {
+        let expected = "lists of values that make at least two candidates";
+        return Err(keys.wrong("learning-rate", expected, "one"));
+    }
+    Ok(Search {
+        candidates,
+        validation,
+    })
+}
+
+/// By ε, then name.
+pub(super) fn sources(keys: &mut Keys, folder: &Path) -> Result<Vec<SourceSpec>> {
+    let tables = keys.tables("source")?.into_iter();
+    let sources = tables.map(|(name, keys)| source(name, keys, folder));
+    let mut sources = sources.collect::<Result<Vec<_>>>()?;
+    sources.sort_by(|a, b| a.epsilon.total_cmp(&b.epsilon).then(a.name.cmp(&b.name)));
+    Ok(sources)
+}
+
+fn source(name: String, mut keys: Keys, folder: &Path) -> Result<SourceSpec> {
+    let model: PathBuf = keys.need("model", "a path or built-in name, as --source takes it")?;
+    let expected = "0 (natural) or a positive number, in pixel units of [0, 1]";
+    let epsilon: f64 = keys.take("epsilon", expected)?.unwrap_or(0.0);
+    if !(epsilon >= 0.0 && epsilon.is_finite()) {
+        return Err(keys.wrong("epsilon", expected, epsilon.to_string()));
+    }
+    let norm: Option<Norm> = keys.take("norm", "l2 or linf")?;
+    if epsilon > 0.0 && norm.is_none() {
+        return Err(keys.wrong("norm", "l2 or linf, the norm of epsilon", "nothing"));
+    }
+    let three = "three numbers, as in [0.485, 0.456, 0.406]";
+    let mean: Option<[f64; 3]> = keys.take("source-mean", three)?;
+    let deviation: Option<[f64; 3]> = keys.take("source-deviation", three)?;
+    if mean.is_some() != deviation.is_some() {
+        let missing = ["source-mean", "source-deviation"][usize::from(mean.is_some())];
+        return Err(keys.wrong(missing, three, "one of mean and deviation alone"));
+    }
+    let side = match keys.take_any("side") {
+        Some(value) => match positive(&value) {
+            None => return Err(keys.wrong("side", "a positive number", value.to_string())),
+            side => side,
+        },
+        None => None,
+    };
+    keys.refuse_unknown(&[])?;
+    Ok(SourceSpec {
+        name,
+        model: located(model, folder),
+        epsilon,
+        norm,
+        normalisation: (mean.zip(deviation))
+            .map(|(mean, deviation)| Normalisation { mean, deviation }),
+        side,
+    })
+}
+
+/// By name.
+pub(super) fn targets(
+    keys: &mut Keys,
+    folder: &Path,
+    options: &TransferOptions,
+    names: &[String],
+) -> Result<Vec<TargetSpec>> {
+    let tables = keys.tables("target")?.into_iter();
+    tables
+        .map(|(name, keys)| target(name, keys, folder, (options, names)))
+        .collect()
+}
+
+fn target(
+    name: String,
+    mut keys: Keys,
+    folder: &Path,
+    (options, names): (&TransferOptions, &[String]),
+) -> Result<TargetSpec> {
+    let train: PathBuf = keys.need("train", "the path of a data set")?;
+    let test: PathBuf = keys.need("test", "the path of a data set")?;
+    let mut recipe = BTreeMap::new();
+    for option in names {
+        if let Some(value) = keys.take_any(option) {
+            set(&keys, options, option, &value)?;
+            recipe.insert(option.clone(), value);
+        }
+    }
+    let transform = transform(&mut keys)?;
+    let test_images = match keys.take_any("test-images") {
+        Some(value) => match positive(&value) {
+            None => return Err(keys.wrong("test-images", "a positive number", value.to_string())),
+            count => count,
+        },
+        None => None,
+    };
+    keys.refuse_unknown(&[])?;
+    Ok(TargetSpec {
+        name,
+        train: located(train, folder),
+        test: located(test, folder),
+        transform,
+        test_images,
+        recipe,
+    })
+}
+
+/// `"greyscale"`, or a table with `greyscale`, `downscale` or both.
+fn transform(keys: &mut Keys) -> Result<Transform> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Name(String),
+        Table(Table),
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Table {
+        #[serde(default)]
+        greyscale: bool,
+        downscale: Option<usize>,
+    }
+    let expected =
+        "\"none\", \"greyscale\", or a table such as { downscale = 16, greyscale = true }";
+    let found = match keys.take::<Written>("transform", expected)? {
+        None => return Ok(Transform::default()),
+        Some(found) => found,
+    };
+    let transform = |greyscale, downscale| Transform {
+        greyscale,
+        downscale,
+    };
+    match found {
+        Written::Name(name) if name == "none" => Ok(Transform::default()),
+        Written::Name(name) if name == "greyscale" => Ok(transform(true, None)),
+        Written::Name(name) => Err(keys.wrong("transform", expected, name)),
+        Written::Table(table) if table.downscale == Some(0) => {
+            Err(keys.wrong("transform", "downscale of at least 1 pixel", "0"))
+        }
+        Written::Table(table) => Ok(transform(table.greyscale, table.downscale)),
+    }
+}
+
+/// A path of the spec; built-in names stay as they are.
+fn located(path: PathBuf, folder: &Path) -> PathBuf {
+    match path.to_string_lossy().starts_with("builtin:") {
+        true => path,
+        false => folder.join(path),
+    }
+}

@@ -1,0 +1,168 @@
+use super::*;
+
+const SPEC: &str = r#"
+images = [20, 40]
+blocks = [0, "all"]
+epochs = 3
+seeds = 3
+seeds-of-images = { 40 = 2 }
+augmentation = "none"
+
+[source.robust]
+model = "builtin:robust"
+epsilon = 0.25
+norm = "l2"
+
+[source.natural]
+model = "models/natural"
+
+[target.digits]
+train = "builtin:digits-train"
+test = "digits/test.parquet"
+transform = { downscale = 4 }
+test-images = 50
+l2 = 0.25
+"#;
+
+fn read(text: &str) -> Result<Spec> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spec.toml");
+    std::fs::write(&file, text).unwrap();
+    Spec::read(&file)
+}
+
+fn refusal(from: &str, to: &str) -> String {
+    assert!(SPEC.contains(from), "{from}");
+    let message = read(&SPEC.replacen(from, to, 1)).unwrap_err().to_string();
+    assert!(
+        message.contains("spec.toml: ") && !message.contains('\n'),
+        "{message}"
+    );
+    message
+}
+
+#[test]
+fn a_spec_says_what_it_says() {
+    let spec = read(SPEC).unwrap();
+    assert_eq!(
+        (&spec.images[..], &spec.epochs[..]),
+        (&[20, 40][..], &[3][..])
+    );
+    assert_eq!(spec.blocks, [Blocks::Last(0), Blocks::All]);
+    assert_eq!(
+        (spec.seeds_of(20), spec.seeds_of(40)),
+        (&[0, 1, 2][..], &[0, 1][..])
+    );
+    let names: Vec<_> = spec.sources.iter().map(|source| &source.name[..]).collect();
+    assert_eq!(names, ["natural", "robust"]);
+    assert!(
+        spec.sources[0].model.is_absolute() && spec.sources[0].model.ends_with("models/natural")
+    );
+    assert_eq!(spec.sources[1].model, Path::new("builtin:robust"));
+    let target = &spec.targets[0];
+    assert_eq!(
+        (target.transform.downscale, target.test_images),
+        (Some(4), Some(50))
+    );
+    assert_eq!(target.recipe["l2"], 0.25);
+    // Not in the spec: as `ascribe transfer` has it.
+    assert_eq!(spec.options.recipe.learning_rate, 0.1);
+    assert_eq!(spec.search, None);
+}
+
+#[test]
+fn a_search_is_all_combinations() {
+    let search = "[search]\nlearning-rate = [0.1, 0.01]\nl2 = [0, 5e-4, 1e-3]\nvalidation = 0.25\n";
+    let search = read(&format!("{SPEC}{search}")).unwrap().search.unwrap();
+    assert_eq!((search.candidates.len(), search.validation), (6, 0.25));
+    assert_eq!(search.candidates[0]["learning-rate"], 0.1);
+    for (text, part) in [
+        ("learning-rate = [0.1]", "two candidates"),
+        (
+            "learning-rate = [0.1, -1]",
+            "search.learning-rate: expected a positive number, found -1",
+        ),
+        ("learning-rat = [0.1, 1]", "did you mean learning-rate?"),
+        (
+            "learning-rate = [0.1, 1]\nvalidation = 1.5",
+            "search.validation",
+        ),
+    ] {
+        let message = read(&format!("{SPEC}[search]\n{text}\n"))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    for (from, to, parts) in [
+        (
+            "images = [",
+            "imagess = [",
+            &["imagess", "did you mean images?"][..],
+        ),
+        ("seeds = 3", "sedes = 3", &["sedes", "did you mean seeds?"]),
+        (
+            "augmentation",
+            "augmentatoin",
+            &["did you mean augmentation?"],
+        ),
+        (
+            "\"none\"",
+            "\"flop\"",
+            &["augmentation", "flop", "standard"],
+        ),
+        (
+            "epsilon = 0.25",
+            "epsilno = 0.25",
+            &["source.robust.epsilno", "did you mean epsilon?"],
+        ),
+        (
+            "epsilon = 0.25",
+            "epsilon = -1",
+            &["source.robust.epsilon", "-1"],
+        ),
+        ("norm = \"l2\"", "", &["source.robust.norm"]),
+        (
+            "test-images = 50",
+            "test-images = -5",
+            &["target.digits.test-images", "-5"],
+        ),
+        (
+            "{ downscale = 4 }",
+            "\"gray\"",
+            &["target.digits.transform", "gray", "greyscale"],
+        ),
+        (
+            "images = [20, 40]",
+            "images = [20, -40]",
+            &["images: ", "-40"],
+        ),
+        ("images = [20, 40]", "images = [20, 20]", &["different"]),
+        ("images = [20, 40]", "images = []", &["images: "]),
+        ("epochs = 3", "epochs = 0", &["epochs: "]),
+        ("epochs = 3", "", &["epochs: ", "nothing"]),
+        ("seeds = 3", "seeds = 0", &["seeds: "]),
+        ("{ 40 = 2 }", "{ 40 = 9 }", &["seeds-of-images"]),
+        ("blocks = [0, \"all\"]", "blocks = -1", &["blocks: ", "-1"]),
+        (
+            "augmentation = \"none\"",
+            "momentum = 1",
+            &["momentum: expected a number from 0", "found 1"],
+        ),
+        ("seeds = 3", "seeds = ", &["line 5"]),
+        ("[target.digits]", "[target]", &["target"]),
+    ] {
+        let message = refusal(from, to);
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    let message = Spec::read(Path::new("nowhere.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("nowhere.toml") && message.contains("check the path"),
+        "{message}"
+    );
+}

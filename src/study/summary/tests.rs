@@ -1,0 +1,118 @@
+use super::*;
+use crate::model::Blocks;
+use crate::train::Norm;
+
+fn row(source: &str, epsilon: f64, images: usize, seed: u64, accuracy: f64) -> Row {
+    Row {
+        source: source.into(),
+        norm: (epsilon > 0.0).then_some(Norm::L2),
+        epsilon,
+        target: "digits".into(),
+        transform: "none".into(),
+        images,
+        blocks: Blocks::Last(0),
+        epochs: 2,
+        seed,
+        learning_rate: 0.1,
+        l2: 0.0,
+        head_deviation: 1.0,
+        epoch: 2,
+        train_loss: Some(0.0),
+        train_accuracy: Some(1.0),
+        test_loss: Some(1.0),
+        test_accuracy: Some(accuracy),
+        seconds: 1.0,
+        diverged: false,
+        run: "0".into(),
+    }
+}
+
+fn rows() -> Vec<Row> {
+    vec![
+        row("robust", 0.25, 10, 0, 0.5),
+        row("robust", 0.25, 10, 1, 0.7),
+        // No natural run of this seed: it counts for accuracy alone.
+        row("robust", 0.25, 10, 2, 0.9),
+        row("natural", 0.0, 10, 0, 0.4),
+        row("natural", 0.0, 10, 1, 0.5),
+        row("natural", 0.0, 20, 1, 0.6),
+    ]
+}
+
+#[test]
+fn means_are_over_seeds_and_differences_within_them() {
+    let mut rows = rows();
+    rows.push(Row {
+        diverged: true,
+        test_accuracy: None,
+        ..row("robust", 0.25, 20, 1, 0.0)
+    });
+    let found = Summary::of(&rows, Variable::Images, &Selection::default()).unwrap();
+    assert_eq!(
+        (found.natural.as_deref(), found.diverged),
+        (Some("natural"), 1)
+    );
+    let [natural, robust] = &found.accuracy[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        (&natural.source[..], &robust.source[..]),
+        ("natural", "robust")
+    );
+    let places: Vec<_> = natural
+        .points
+        .iter()
+        .map(|it| (it.place, it.seeds))
+        .collect();
+    assert_eq!(places, [(10.0, 2), (20.0, 1)]);
+    assert!((robust.points[0].value.value - 70.0).abs() < 1e-9);
+    let [difference] = &found.difference[..] else {
+        panic!("{found:?}")
+    };
+    let point = &difference.points[0];
+    assert_eq!((difference.points.len(), point.seeds), (1, 2));
+    assert!((point.value.value - 15.0).abs() < 1e-9);
+    assert!(point.value.low >= 10.0 - 1e-9 && point.value.high <= 20.0 + 1e-9);
+}
+
+#[test]
+fn sources_may_lie_along_the_axis() {
+    let selection = Selection {
+        images: Some(10),
+        ..Selection::default()
+    };
+    let found = Summary::of(&rows(), Variable::Epsilon, &selection).unwrap();
+    assert_eq!((found.accuracy.len(), found.difference.len()), (1, 1));
+    let labels: Vec<_> = found.accuracy[0]
+        .points
+        .iter()
+        .map(|it| &it.label[..])
+        .collect();
+    assert_eq!(labels, ["0", "L2 0.25"]);
+}
+
+#[test]
+fn what_is_not_there_is_refused() {
+    let message = |selection: Selection| {
+        let found = Summary::of(&rows(), Variable::Epoch, &selection);
+        found.unwrap_err().to_string()
+    };
+    let images = message(Selection {
+        images: Some(30),
+        ..Selection::default()
+    });
+    assert!(
+        images.contains("--images") && images.contains("10, 20"),
+        "{images}"
+    );
+    let sources = message(Selection {
+        sources: vec!["rubust".into()],
+        ..Selection::default()
+    });
+    assert!(
+        sources.contains("--sources") && sources.contains("robust"),
+        "{sources}"
+    );
+    let none = Summary::of(&[], Variable::Epoch, &Selection::default());
+    assert!(none.unwrap_err().to_string().contains("at least one row"));
+}

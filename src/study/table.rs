@@ -1,0 +1,340 @@
+//! `results.parquet`: one row for each run and measured epoch, with all variables; `search.parquet`: one for each judged
+//! candidate.
+//!
+//! Accuracies are shares from 0 to 1, losses in nats, seconds those of training up to that epoch. A run whose loss
+//! stopped being finite has one row without test results, `diverged`.
+
+use super::{Job, Outcome, SearchRow, Spec};
+use crate::artefact::{read_parquet, write_parquet};
+use crate::model::Blocks;
+use crate::train::Norm;
+use crate::{Error, Result};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+};
+use arrow::datatypes::{Float64Type, Int64Type};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The name of the table of results.
+pub const RESULTS: &str = "results.parquet";
+/// The name of the table of the search.
+pub const SEARCH: &str = "search.parquet";
+
+/// One measured epoch of one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The source's name.
+    pub source: String,
+    /// The norm it was made robust in; none for a natural one.
+    pub norm: Option<Norm>,
+    /// The radius; 0: natural.
+    pub epsilon: f64,
+    /// The target set's name.
+    pub target: String,
+    /// What was done to its images.
+    pub transform: String,
+    /// Training images.
+    pub images: usize,
+    /// Fine-tuned blocks.
+    pub blocks: Blocks,
+    /// Epochs of the whole run.
+    pub epochs: usize,
+    /// Seed.
+    pub seed: u64,
+    /// Learning rate of the first epoch.
+    pub learning_rate: f64,
+    /// L2 term.
+    pub l2: f64,
+    /// Standard deviation of the new head's weights.
+    pub head_deviation: f64,
+    /// The epoch after which it was measured, from 1.
+    pub epoch: usize,
+    /// Mean training loss over the epoch; none where it stopped being finite.
+    pub train_loss: Option<f64>,
+    /// Likewise the accuracy.
+    pub train_accuracy: Option<f64>,
+    /// On the test images.
+    pub test_loss: Option<f64>,
+    /// On the test images.
+    pub test_accuracy: Option<f64>,
+    /// Of training, up to the end of the epoch.
+    pub seconds: f64,
+    /// Whether the loss stopped being finite.
+    pub diverged: bool,
+    /// The folder below `runs/`.
+    pub run: String,
+}
+
+impl Row {
+    /// All rows of a run.
+    pub(super) fn of(spec: &Spec, job: &Job, outcome: &Outcome) -> Vec<Self> {
+        let (source, target) = (
+            &spec.sources[job.cell.source],
+            &spec.targets[job.cell.target],
+        );
+        let recipe = &job.options.recipe;
+        let row = Self {
+            source: source.name.clone(),
+            norm: source.norm.filter(|_| source.epsilon > 0.0),
+            epsilon: source.epsilon,
+            target: target.name.clone(),
+            transform: target.transform.to_string(),
+            images: job.cell.images,
+            blocks: job.cell.blocks,
+            epochs: job.cell.epochs,
+            seed: job.cell.seed,
+            learning_rate: recipe.learning_rate,
+            l2: recipe.l2,
+            // Through its decimal form: 0.1, not what f32 makes of it.
+            head_deviation: job
+                .options
+                .head_deviation
+                .to_string()
+                .parse()
+                .unwrap_or(f64::NAN),
+            epoch: job.cell.epochs,
+            train_loss: None,
+            train_accuracy: None,
+            test_loss: None,
+            test_accuracy: None,
+            seconds: 0.0,
+            diverged: outcome.diverged.is_some(),
+            run: job.digest.clone(),
+        };
+        if outcome.diverged.is_some() {
+            return vec![row];
+        }
+        let mut seconds = 0.0;
+        let epoch = |epoch: &crate::train::Epoch| {
+            seconds += epoch.seconds;
+            epoch.test_accuracy.map(|accuracy| Self {
+                epoch: epoch.epoch,
+                train_loss: Some(epoch.train_loss),
+                train_accuracy: Some(epoch.train_accuracy),
+                test_loss: epoch.test_loss,
+                test_accuracy: Some(accuracy),
+                seconds,
+                ..row.clone()
+            })
+        };
+        outcome.history.iter().filter_map(epoch).collect()
+    }
+}
+
+fn words(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
+}
+
+fn counts(values: impl Iterator<Item = u64>) -> ArrayRef {
+    Arc::new(values.map(|value| value as i64).collect::<Int64Array>())
+}
+
+fn numbers(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+    Arc::new(values.collect::<Float64Array>())
+}
+
+fn flags(values: impl Iterator<Item = bool>) -> ArrayRef {
+    Arc::new(values.map(Some).collect::<BooleanArray>())
+}
+
+fn norm_name(norm: Norm) -> String {
+    match norm {
+        Norm::L2 => "l2".into(),
+        Norm::Linf => "linf".into(),
+    }
+}
+
+/// Writes the results, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_results(path: &Path, rows: &[Row]) -> Result<()> {
+    let text = |value: fn(&Row) -> String| words(rows.iter().map(|row| Some(value(row))));
+    let count = |value: fn(&Row) -> u64| counts(rows.iter().map(value));
+    let number = |value: fn(&Row) -> f64| numbers(rows.iter().map(|row| Some(value(row))));
+    let maybe = |value: fn(&Row) -> Option<f64>| numbers(rows.iter().map(value));
+    let norms = words(rows.iter().map(|row| row.norm.map(norm_name)));
+    let columns = vec![
+        ("source", text(|row| row.source.clone()), false),
+        ("norm", norms, true),
+        ("epsilon", number(|row| row.epsilon), false),
+        ("target", text(|row| row.target.clone()), false),
+        ("transform", text(|row| row.transform.clone()), false),
+        ("images", count(|row| row.images as u64), false),
+        ("blocks", text(|row| row.blocks.to_string()), false),
+        ("epochs", count(|row| row.epochs as u64), false),
+        ("seed", count(|row| row.seed), false),
+        ("learning_rate", number(|row| row.learning_rate), false),
+        ("l2", number(|row| row.l2), false),
+        ("head_deviation", number(|row| row.head_deviation), false),
+        ("epoch", count(|row| row.epoch as u64), false),
+        ("train_loss", maybe(|row| row.train_loss), true),
+        ("train_accuracy", maybe(|row| row.train_accuracy), true),
+        ("test_loss", maybe(|row| row.test_loss), true),
+        ("test_accuracy", maybe(|row| row.test_accuracy), true),
+        ("seconds", number(|row| row.seconds), false),
+        (
+            "diverged",
+            flags(rows.iter().map(|row| row.diverged)),
+            false,
+        ),
+        ("run", text(|row| row.run.clone()), false),
+    ];
+    write_parquet(path, metadata(), columns)
+}
+
+/// Writes the table of the search, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_search(path: &Path, spec: &Spec, rows: &[SearchRow]) -> Result<()> {
+    let cells = || rows.iter().map(|row| &row.job.cell);
+    let sources = cells().map(|cell| Some(spec.sources[cell.source].name.clone()));
+    let targets = cells().map(|cell| Some(spec.targets[cell.target].name.clone()));
+    let options = rows
+        .iter()
+        .map(|row| serde_json::to_string(&row.options).ok());
+    let columns = vec![
+        ("source", words(sources), false),
+        ("target", words(targets), false),
+        (
+            "images",
+            counts(cells().map(|cell| cell.images as u64)),
+            false,
+        ),
+        (
+            "blocks",
+            words(cells().map(|cell| Some(cell.blocks.to_string()))),
+            false,
+        ),
+        (
+            "epochs",
+            counts(cells().map(|cell| cell.epochs as u64)),
+            false,
+        ),
+        ("seed", counts(cells().map(|cell| cell.seed)), false),
+        ("options", words(options), false),
+        (
+            "validation_loss",
+            numbers(rows.iter().map(|row| row.loss)),
+            true,
+        ),
+        (
+            "validation_accuracy",
+            numbers(rows.iter().map(|row| row.accuracy)),
+            true,
+        ),
+        ("chosen", flags(rows.iter().map(|row| row.chosen)), false),
+        (
+            "run",
+            words(rows.iter().map(|row| Some(row.job.digest.clone()))),
+            false,
+        ),
+    ];
+    write_parquet(path, metadata(), columns)
+}
+
+fn metadata() -> impl Iterator<Item = (String, String)> {
+    let units = [("accuracy", "share from 0 to 1"), ("loss", "nats")];
+    units
+        .map(|(name, unit)| (name.to_owned(), unit.to_owned()))
+        .into_iter()
+}
+
+/// Reads what [`write_results`] wrote.
+///
+/// # Errors
+/// The file cannot be read or is not such a table.
+pub fn read_results(path: &Path) -> Result<Vec<Row>> {
+    let batch = read_parquet(path, |reason| damaged(path, &reason))?.batch;
+    let columns = Columns {
+        path,
+        batch: &batch,
+    };
+    (0..batch.num_rows()).map(|at| columns.row(at)).collect()
+}
+
+fn damaged(path: &Path, reason: &str) -> Error {
+    let reason = reason.lines().collect::<Vec<_>>().join(" ");
+    let (expected, remedy) = (
+        "a table written by ascribe study",
+        "run ascribe study again",
+    );
+    Error::format(path, "table", expected, reason, remedy)
+}
+
+struct Columns<'a> {
+    path: &'a Path,
+    batch: &'a RecordBatch,
+}
+
+impl Columns<'_> {
+    fn row(&self, at: usize) -> Result<Row> {
+        let need = |name: &str| {
+            let value = self.number(name, at)?;
+            value.ok_or_else(|| damaged(self.path, &format!("no {name} in row {at}")))
+        };
+        let count = |name: &str| self.count(name, at).map(|count| count as usize);
+        let wrong = |name: &str| damaged(self.path, &format!("another {name} in row {at}"));
+        Ok(Row {
+            source: self.word("source", at)?,
+            norm: match &self.word("norm", at)?[..] {
+                "" => None,
+                "l2" => Some(Norm::L2),
+                "linf" => Some(Norm::Linf),
+                _ => return Err(wrong("norm")),
+            },
+            epsilon: need("epsilon")?,
+            target: self.word("target", at)?,
+            transform: self.word("transform", at)?,
+            images: count("images")?,
+            blocks: (self.word("blocks", at)?.parse()).map_err(|_| wrong("blocks"))?,
+            epochs: count("epochs")?,
+            seed: self.count("seed", at)?,
+            learning_rate: need("learning_rate")?,
+            l2: need("l2")?,
+            head_deviation: need("head_deviation")?,
+            epoch: count("epoch")?,
+            train_loss: self.number("train_loss", at)?,
+            train_accuracy: self.number("train_accuracy", at)?,
+            test_loss: self.number("test_loss", at)?,
+            test_accuracy: self.number("test_accuracy", at)?,
+            seconds: need("seconds")?,
+            diverged: (self.column("diverged")?.as_boolean_opt())
+                .ok_or_else(|| wrong("diverged"))?
+                .value(at),
+            run: self.word("run", at)?,
+        })
+    }
+
+    fn column(&self, name: &str) -> Result<&ArrayRef> {
+        let missing = || damaged(self.path, &format!("no column {name}"));
+        self.batch.column_by_name(name).ok_or_else(missing)
+    }
+
+    fn other_type(&self, name: &str) -> Error {
+        damaged(self.path, &format!("a column {name} of another type"))
+    }
+
+    /// Empty for null.
+    fn word(&self, name: &str, at: usize) -> Result<String> {
+        let column = self.column(name)?.as_string_opt::<i32>();
+        let column = column.ok_or_else(|| self.other_type(name))?;
+        Ok(match column.is_valid(at) {
+            true => column.value(at).to_owned(),
+            false => String::new(),
+        })
+    }
+
+    fn count(&self, name: &str, at: usize) -> Result<u64> {
+        let column = self.column(name)?.as_primitive_opt::<Int64Type>();
+        Ok(column.ok_or_else(|| self.other_type(name))?.value(at) as u64)
+    }
+
+    fn number(&self, name: &str, at: usize) -> Result<Option<f64>> {
+        let column = self.column(name)?.as_primitive_opt::<Float64Type>();
+        let column = column.ok_or_else(|| self.other_type(name))?;
+        Ok(column.is_valid(at).then(|| column.value(at)))
+    }
+}

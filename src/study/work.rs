@@ -1,0 +1,227 @@
+//! All runs of a study, side by side: each with its own threads, so that small ones keep every core busy.
+//!
+//! A run's result does not depend on threads, so neither does the table on how many ran at once.
+
+use super::material::Images;
+use super::run::{Bench, finished};
+use super::search::Found;
+use super::{Job, Material, Outcome, Row, SearchRow, Spec};
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// How many runs at once, with how many threads each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crew {
+    /// Runs side by side.
+    pub at_once: usize,
+    /// Threads of each.
+    pub threads: usize,
+}
+
+impl Crew {
+    /// `threads` for `at_once` runs; as many runs as threads where that is not given.
+    #[must_use]
+    pub fn of(threads: usize, at_once: Option<usize>) -> Self {
+        let threads = threads.max(1);
+        let at_once = at_once.unwrap_or(threads).clamp(1, threads);
+        Self {
+            at_once,
+            threads: threads / at_once,
+        }
+    }
+}
+
+/// Follows a study from outside.
+pub trait Follower: Sync {
+    /// So many runs are to be done, so many were found finished; costs in image passes.
+    fn begin(&self, to_do: usize, found: usize, cost: f64);
+    /// A run came to its end; `cost` is its part of that of all.
+    fn finished(&self, job: &Job, outcome: &Outcome, cost: f64);
+}
+
+/// A spec, its material, and where its runs lie.
+#[derive(Debug)]
+pub struct Study<'a> {
+    /// The grid.
+    pub spec: &'a Spec,
+    /// What it is about.
+    pub material: &'a Material,
+    /// Its folder.
+    pub out: &'a Path,
+}
+
+impl Study<'_> {
+    /// The runs that judge candidates; none without a search.
+    ///
+    /// # Errors
+    /// A value of the search that no option takes.
+    pub fn judging(&self) -> Result<Vec<Job>> {
+        let Some(search) = &self.spec.search else {
+            return Ok(Vec::new());
+        };
+        let cells = self.spec.cells();
+        let jobs = cells.iter().flat_map(|cell| {
+            let job =
+                move |(at, options)| Job::new((self.spec, self.material), cell, options, Some(at));
+            search.candidates.iter().enumerate().map(job)
+        });
+        jobs.collect()
+    }
+
+    /// The runs whose test accuracy goes into the table, with the options found.
+    fn measured(&self, found: &Found) -> Result<Vec<Job>> {
+        let cells = self.spec.cells();
+        let job = |cell| {
+            let options = found.options(self.spec, cell);
+            Job::new((self.spec, self.material), cell, &options, None)
+        };
+        cells.iter().map(job).collect()
+    }
+
+    /// The same as far as they are known before the search: with the recipe's own options.
+    ///
+    /// # Errors
+    /// As [`Study::judging`].
+    pub fn measured_as_written(&self) -> Result<Vec<Job>> {
+        let cells = self.spec.cells();
+        let pair = (self.spec, self.material);
+        (cells.iter())
+            .map(|cell| Job::new(pair, cell, &BTreeMap::new(), None))
+            .collect()
+    }
+
+    /// Those of `jobs` that are still to be done.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn to_do(&self, jobs: Vec<Job>) -> Result<Vec<Job>> {
+        let mut left = Vec::new();
+        for job in jobs {
+            if finished(self.out, &job, self.spec.keep_models)?.is_none() {
+                left.push(job);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Does what is not done, and returns the tables. `arguments` are what was typed.
+    ///
+    /// # Errors
+    /// The first error of a run; those at work beside it come to their end, and what is finished stays so.
+    pub fn run(
+        &self,
+        crew: Crew,
+        arguments: &[String],
+        follower: &dyn Follower,
+    ) -> Result<(Vec<Row>, Vec<SearchRow>)> {
+        let judging = self.judging()?;
+        let judged = self.run_all(judging, crew, arguments, follower)?;
+        let found = Found::of(self.spec, judged);
+        let measured = self.run_all(self.measured(&found)?, crew, arguments, follower)?;
+        let rows = measured
+            .iter()
+            .flat_map(|(job, outcome)| Row::of(self.spec, job, outcome));
+        Ok((rows.collect(), found.rows))
+    }
+
+    fn run_all(
+        &self,
+        jobs: Vec<Job>,
+        crew: Crew,
+        arguments: &[String],
+        follower: &dyn Follower,
+    ) -> Result<Vec<(Job, Outcome)>> {
+        let known = jobs
+            .iter()
+            .map(|job| finished(self.out, job, self.spec.keep_models));
+        let mut outcomes = known.collect::<Result<Vec<Option<Outcome>>>>()?;
+        let cost = |at: usize| jobs[at].cost(self.test_images(&jobs[at]));
+        let seed =
+            |at: usize| (self.spec.seeds.iter()).position(|seed| *seed == jobs[at].cell.seed);
+        let mut left: Vec<usize> = (0..jobs.len())
+            .filter(|&at| outcomes[at].is_none())
+            .collect();
+        // Long ones first, so that none is left alone at the end.
+        left.sort_by(|&a, &b| seed(a).cmp(&seed(b)).then(cost(b).total_cmp(&cost(a))));
+        let total = left.iter().map(|&at| cost(at)).sum();
+        follower.begin(left.len(), jobs.len() - left.len(), total);
+        let images = self
+            .material
+            .decode(left.iter().map(|&at| &jobs[at].cell))?;
+        let bench = self.bench(&images, arguments);
+        let done = side_by_side(left.len(), crew, &|turn| {
+            let job = &jobs[left[turn]];
+            let outcome = bench.run(job)?;
+            follower.finished(job, &outcome, cost(left[turn]));
+            Ok(outcome)
+        })?;
+        for (at, outcome) in left.into_iter().zip(done) {
+            outcomes[at] = Some(outcome);
+        }
+        Ok(jobs
+            .into_iter()
+            .zip(outcomes.into_iter().flatten())
+            .collect())
+    }
+
+    fn bench<'b>(&'b self, images: &'b Images, arguments: &'b [String]) -> Bench<'b> {
+        Bench {
+            spec: self.spec,
+            material: self.material,
+            images,
+            out: self.out,
+            arguments,
+        }
+    }
+
+    /// How many images a run is measured on.
+    pub(super) fn test_images(&self, job: &Job) -> usize {
+        match (&self.spec.search, job.candidate) {
+            (Some(search), Some(_)) => (job.cell.images as f64 * search.validation) as usize,
+            _ => self.material.targets[job.cell.target].test_ids.len(),
+        }
+    }
+}
+
+/// `work` of 0..count, `crew.at_once` at a time in this order, each with its own threads; results in order.
+pub(super) fn side_by_side<T: Send>(
+    count: usize,
+    crew: Crew,
+    work: &(dyn Fn(usize) -> Result<T> + Sync),
+) -> Result<Vec<T>> {
+    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let results: Mutex<Vec<(usize, Result<T>)>> = Mutex::new(Vec::new());
+    let worker = || -> Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(crew.threads)
+            .build()
+            .map_err(|reason| Error::config("threads", reason.to_string()))?;
+        while !stopped.load(Ordering::Relaxed) {
+            let turn = next.fetch_add(1, Ordering::Relaxed);
+            if turn >= count {
+                break;
+            }
+            let result = pool.install(|| work(turn));
+            if result.is_err() {
+                stopped.store(true, Ordering::Relaxed);
+            }
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            results.push((turn, result));
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers = (0..crew.at_once.min(count)).map(|_| scope.spawn(worker));
+        let workers: Vec<_> = workers.collect();
+        (workers.into_iter()).try_for_each(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })?;
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(turn, _)| *turn);
+    results.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,231 @@
+//! The options of training: typed on the command line, keys of a study's spec, values in `run.json`; one name, one default
+//! and one check in all three.
+
+use super::{Adversary, FrozenStatistics, Recipe, Schedule};
+use crate::artefact::Options;
+use crate::data::Augmentation;
+use crate::model::Blocks;
+use crate::{Error, Result};
+use clap::{Args, Parser, ValueEnum};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A named augmentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AugmentationName {
+    /// No change
+    None,
+    /// Random crop with 4 pixels of padding and horizontal flip
+    Flip,
+    /// The paper's: crop, flip, colour jitter 0.25, rotation by up to 2 degrees
+    Standard,
+}
+
+impl AugmentationName {
+    fn augmentation(self) -> Augmentation {
+        match self {
+            Self::None => Augmentation::none(),
+            Self::Flip => Augmentation::crop_and_flip(),
+            Self::Standard => Augmentation::standard(),
+        }
+    }
+}
+
+/// How to optimise: what `ascribe train` and `ascribe transfer` share.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RecipeOptions {
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    pub epochs: usize,
+    /// Images a step
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub batch_size: usize,
+    /// Learning rate of the first epoch
+    #[arg(
+        long,
+        value_name = "RATE",
+        default_value_t = 0.1,
+        allow_negative_numbers = true
+    )]
+    pub learning_rate: f64,
+    /// Momentum
+    #[arg(
+        long,
+        value_name = "M",
+        default_value_t = 0.9,
+        allow_negative_numbers = true
+    )]
+    pub momentum: f64,
+    /// Weight of the L2 term l2/2·‖θ‖², over weights and biases alike
+    #[arg(
+        long,
+        value_name = "L2",
+        default_value_t = 5e-4,
+        allow_negative_numbers = true
+    )]
+    pub l2: f64,
+    /// How the learning rate falls; step: times 0.1 after each third of the epochs
+    #[arg(long, value_enum, default_value_t = Schedule::Step)]
+    pub schedule: Schedule,
+    /// Random changes of the training images
+    #[arg(long, value_enum, default_value_t = AugmentationName::Standard)]
+    pub augmentation: AugmentationName,
+    /// Measure the test images after every N epochs and after the last; 0: after the last alone
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub evaluate_every: usize,
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// How to fine-tune a source model.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TransferOptions {
+    /// Residual blocks fine-tuned besides the head: 0, 1, 3, 9 … or all
+    #[arg(long, value_name = "K", default_value = "3")]
+    pub blocks: Blocks,
+    /// Standard deviation of the new head's weights (the paper's: 1)
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub head_deviation: f32,
+    /// Batch norm of the frozen blocks: statistics that follow the batches (the paper's), or the source model's
+    #[arg(long, value_enum, default_value_t = FrozenStatistics::Moving)]
+    pub frozen_statistics: FrozenStatistics,
+    /// How to optimise.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub recipe: RecipeOptions,
+}
+
+/// The options alone, as they would be typed.
+#[derive(Parser)]
+struct Typed {
+    #[command(flatten)]
+    options: TransferOptions,
+}
+
+impl TransferOptions {
+    /// What holds where nothing but the epochs is typed.
+    ///
+    /// # Errors
+    /// None that a user could cause.
+    pub fn with_defaults(epochs: usize) -> Result<Self> {
+        let words = ["transfer".to_owned(), format!("--epochs={epochs}")];
+        match Typed::try_parse_from(words) {
+            Ok(typed) => Ok(typed.options),
+            Err(reason) => Err(bug(reason)),
+        }
+    }
+
+    /// The same with another value of the option `name`.
+    ///
+    /// # Errors
+    /// No such option, or a value that it does not take.
+    pub fn with(&self, name: &str, value: &Value) -> Result<Self> {
+        let mut all = effective(self)?;
+        let refused =
+            |expected: String, remedy: &str| Error::mismatch(name, expected, value, remedy);
+        if !all.contains_key(name) {
+            let names = all.keys().cloned().collect::<Vec<_>>().join(", ");
+            return Err(refused(format!("one of {names}"), "correct the name"));
+        }
+        all.insert(name.to_owned(), value.clone());
+        let all = Value::Object(all.into_iter().collect());
+        let options: Self = serde_json::from_value(all).map_err(|reason| {
+            refused(format!("a value of this option ({reason})"), "correct it")
+        })?;
+        options.check()?;
+        Ok(options)
+    }
+
+    /// Whether all values make sense.
+    ///
+    /// # Errors
+    /// Names the option that does not.
+    pub fn check(&self) -> Result<()> {
+        if !(self.head_deviation > 0.0 && self.head_deviation.is_finite()) {
+            let found = self.head_deviation;
+            let reason = format!("expected a positive number, found {found}");
+            return Err(Error::config("head-deviation", reason));
+        }
+        self.recipe().check()
+    }
+
+    /// The recipe of natural fine-tuning.
+    #[must_use]
+    pub fn recipe(&self) -> Recipe {
+        self.recipe.recipe(None, self.frozen_statistics)
+    }
+}
+
+impl RecipeOptions {
+    /// The recipe, with what is no option of its own.
+    #[must_use]
+    pub fn recipe(
+        &self,
+        adversary: Option<Adversary>,
+        frozen_statistics: FrozenStatistics,
+    ) -> Recipe {
+        Recipe {
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            learning_rate: self.learning_rate,
+            momentum: self.momentum,
+            l2: self.l2,
+            schedule: self.schedule,
+            augmentation: self.augmentation.augmentation(),
+            adversary,
+            frozen_statistics,
+            evaluate_every: self.evaluate_every,
+            seed: self.seed,
+        }
+    }
+}
+
+/// Every option with its effective value, under its name on the command line.
+///
+/// # Errors
+/// None that a user could cause.
+pub fn effective(options: &impl Serialize) -> Result<Options> {
+    match serde_json::to_value(options) {
+        Ok(Value::Object(map)) => Ok(map.into_iter().collect()),
+        other => Err(bug(format!("{other:?}"))),
+    }
+}
+
+fn bug(found: impl ToString) -> Error {
+    Error::mismatch("options", "a table", found, "this is a bug")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_has_one_name_and_one_check_wherever_it_stands() {
+        let options = TransferOptions::with_defaults(7).unwrap();
+        assert_eq!((options.recipe.epochs, options.recipe.batch_size), (7, 128));
+        let changed = options.with("learning-rate", &0.5.into()).unwrap();
+        assert_eq!(changed.recipe.learning_rate, 0.5);
+        assert_eq!(changed.with("learning-rate", &0.1.into()).unwrap(), options);
+        let all = options.with("blocks", &"all".into()).unwrap();
+        assert_eq!(all.blocks, Blocks::All);
+        for (name, value, part) in [
+            ("learning-rat", Value::from(1), "learning-rate"),
+            ("learning-rate", (-1).into(), "--learning-rate"),
+            ("momentum", "much".into(), "momentum"),
+            ("head-deviation", 0.into(), "--head-deviation"),
+            ("augmentation", "flop".into(), "standard"),
+        ] {
+            let message = options.with(name, &value).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

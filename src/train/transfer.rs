@@ -1,0 +1,62 @@
+//! Transfer: a source model with a new head, fine-tuned on a target set.
+//!
+//! `ascribe transfer` and every run of `ascribe study` are this one function.
+
+use super::history::Epoch;
+use super::measure::Performance;
+use super::{Observer, TransferOptions, fit};
+use crate::Result;
+use crate::data::Pixels;
+use crate::model::ResNet;
+use std::path::Path;
+
+/// What a transfer leaves.
+#[derive(Debug)]
+pub struct Transferred {
+    /// The fine-tuned model.
+    pub model: ResNet,
+    /// One row an epoch.
+    pub history: Vec<Epoch>,
+    /// On the test images, after the last epoch.
+    pub test: Performance,
+}
+
+/// Gives `source` a new head for `classes` and fine-tunes it; works in `folder` as [`fit()`] does, and resumes like it.
+///
+/// # Errors
+/// As [`fit()`]; an architecture with fewer blocks than are to be fine-tuned.
+pub fn transfer(
+    source: ResNet,
+    classes: Vec<String>,
+    options: &TransferOptions,
+    (train, test): (&Pixels, &Pixels),
+    folder: &Path,
+    observer: &mut dyn Observer,
+) -> Result<Transferred> {
+    let first_segment = options.blocks.first_segment(source.architecture())?;
+    let mut model = source.with_new_head(classes, options.head_deviation, options.recipe.seed)?;
+    let recipe = options.recipe();
+    let history = fit(
+        &mut model,
+        first_segment,
+        &recipe,
+        (train, test),
+        folder,
+        observer,
+    )?;
+    let last = history.last().and_then(|row| {
+        Some(Performance {
+            loss: row.test_loss?,
+            accuracy: row.test_accuracy?,
+        })
+    });
+    let test = match last {
+        Some(last) => last,
+        None => Performance::measure(&model, test, None)?,
+    };
+    Ok(Transferred {
+        model,
+        history,
+        test,
+    })
+}

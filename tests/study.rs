@@ -1,0 +1,404 @@
+//! `ascribe study` and the figures of its table as a user meets them: killed, resumed, extended, mistyped.
+
+use ascribe::artefact::RunFolder;
+use ascribe::study::{Row, read_results};
+use assert_cmd::cargo::CommandCargoExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Two sources, two numbers of images, two seeds.
+const SPEC: &str = r#"
+images = [20, 60]
+blocks = 0
+epochs = 4
+seeds = 2
+learning-rate = 0.05
+batch-size = 20
+augmentation = "none"
+evaluate-every = 2
+
+[source.natural]
+model = "builtin:natural"
+side = 8
+
+[source.robust]
+model = "builtin:robust"
+epsilon = 0.25
+norm = "l2"
+side = 8
+
+[target.digits]
+train = "builtin:digits-train"
+test = "builtin:digits-test"
+"#;
+
+fn ascribe(folder: &Path, words: &str) -> Command {
+    let mut command = Command::cargo_bin("ascribe").unwrap();
+    command.args(words.split_whitespace()).current_dir(folder);
+    command
+}
+
+fn run(folder: &Path, words: &str) -> Output {
+    ascribe(folder, words).output().unwrap()
+}
+
+fn succeed(folder: &Path, words: &str) -> (String, String) {
+    let output = run(folder, words);
+    let [out, err] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+    assert!(output.status.success(), "{words}: {err}");
+    (out, err)
+}
+
+/// The one line of a refused command.
+fn refusal(folder: &Path, words: &str) -> String {
+    let output = run(folder, words);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{words}: {message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    message
+}
+
+fn with_spec(text: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("spec.toml"), text).unwrap();
+    folder
+}
+
+/// All but the seconds, which no two runs share.
+fn rows(folder: &Path, study: &str) -> Vec<Row> {
+    let rows = read_results(&folder.join(study).join("results.parquet")).unwrap();
+    let timeless = |row: Row| Row {
+        seconds: 0.0,
+        ..row
+    };
+    rows.into_iter().map(timeless).collect()
+}
+
+#[test]
+fn a_killed_study_goes_on_to_the_same_table_and_can_be_extended() {
+    let folder = with_spec(SPEC);
+    let folder = folder.path();
+    let (plan, _) = succeed(folder, "study spec.toml --plan --out whole");
+    assert!(
+        plan.starts_with("8 runs: ") && plan.contains("0 finished, 8 to do"),
+        "{plan}"
+    );
+    assert!(
+        plan.contains("about ") && !folder.join("whole").exists(),
+        "{plan}"
+    );
+
+    succeed(folder, "--threads 1 study spec.toml --out whole");
+    let whole = rows(folder, "whole");
+    // Two sources, two numbers of images, two seeds, measured after epochs 2 and 4.
+    assert_eq!(whole.len(), 16);
+    assert!(
+        whole
+            .iter()
+            .all(|row| row.test_loss.is_some_and(f64::is_finite))
+    );
+
+    let words = "--threads 2 study spec.toml --out killed";
+    let mut child = ascribe(folder, words)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let finished = || {
+        let Ok(runs) = std::fs::read_dir(folder.join("killed/runs")) else {
+            return 0;
+        };
+        let finished = |file: &Path| RunFolder::read(file).is_ok();
+        runs.filter(|run| finished(&run.as_ref().unwrap().path()))
+            .count()
+    };
+    let began = Instant::now();
+    while finished() == 0 && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap(); // SIGKILL
+    assert!(!child.wait().unwrap().success(), "it ended before the kill");
+    let before = finished();
+    assert!((1..8).contains(&before), "{before}");
+    let message = refusal(folder, "figure 1 killed --out figures");
+    assert!(message.contains("unfinished"), "{message}");
+    let (_, said) = succeed(folder, words);
+    assert!(
+        said.contains(&format!(
+            "{} runs to do, {before} finished before",
+            8 - before
+        )),
+        "{said}"
+    );
+    assert_eq!(rows(folder, "killed"), whole);
+
+    // More of the grid: what is finished stays.
+    std::fs::write(
+        folder.join("spec.toml"),
+        SPEC.replace("seeds = 2", "seeds = 3"),
+    )
+    .unwrap();
+    let (plan, _) = succeed(folder, "study spec.toml --plan --out whole");
+    assert!(
+        plan.contains("12 runs") && plan.contains("8 finished, 4 to do"),
+        "{plan}"
+    );
+    let (_, said) = succeed(folder, "study spec.toml --out whole");
+    assert!(said.contains("4 runs to do, 8 finished before"), "{said}");
+    let extended = rows(folder, "whole");
+    assert_eq!(extended.len(), 24);
+    assert!(whole.iter().all(|row| extended.contains(row)));
+}
+
+#[test]
+fn a_run_is_the_transfer_with_the_same_options() {
+    let spec = SPEC.replace("seeds = 2", "seeds = [1]\nkeep-models = true");
+    let folder = with_spec(&spec);
+    let folder = folder.path();
+    succeed(folder, "study spec.toml --out study");
+    let rows = rows(folder, "study");
+    for (source, images) in [("natural", 60), ("robust", 20)] {
+        let out = format!("{source}-transfer");
+        succeed(
+            folder,
+            &format!(
+                "transfer --source builtin:{source} --side 8 --train builtin:digits-train --test builtin:digits-test \
+                 --images {images} --blocks 0 --epochs 4 --seed 1 --learning-rate 0.05 --batch-size 20 \
+                 --augmentation none --evaluate-every 2 --out {out}"
+            ),
+        );
+        let of_it = |row: &&Row| row.source == source && row.images == images && row.epoch == 4;
+        let row = rows.iter().find(of_it).unwrap();
+        let run = format!("study/runs/{}", row.run);
+        let model = |run: &str| std::fs::read(folder.join(run).join("model.safetensors")).unwrap();
+        assert!(model(&out) == model(&run), "{source}");
+        let record = RunFolder::read(folder.join(&out)).unwrap();
+        let test: ascribe::train::Performance = record.result("test").unwrap();
+        assert_eq!(
+            (Some(test.accuracy), Some(test.loss)),
+            (row.test_accuracy, row.test_loss)
+        );
+        // Other commands take it up as the transfer it is.
+        succeed(
+            folder,
+            &format!("rank --model {run} --queries 3 --top 2 --precision f64 --out {source}-rank"),
+        );
+    }
+}
+
+#[test]
+fn a_search_chooses_on_images_held_back() {
+    let search = "\n[search]\nlearning-rate = [0.05, 1e-9]\nvalidation = 0.25\n";
+    let folder = with_spec(
+        &format!("{SPEC}{search}")
+            .replace("images = [20, 60]", "images = 200")
+            .replace("blocks = 0", "blocks = 1"),
+    );
+    let folder = folder.path();
+    let (plan, _) = succeed(folder, "study spec.toml --plan --out study");
+    assert!(
+        plan.contains("4 runs") && plan.contains("8 more that judge 2 candidates"),
+        "{plan}"
+    );
+    succeed(folder, "study spec.toml --out study");
+    // A rate at which nothing is learnt is never taken.
+    assert!(
+        rows(folder, "study")
+            .iter()
+            .all(|row| row.learning_rate == 0.05)
+    );
+    let record = RunFolder::read(folder.join("study")).unwrap();
+    assert_eq!(record.result::<usize>("judging_runs").unwrap(), 8);
+    assert!(folder.join("study/search.parquet").exists());
+    let runs = std::fs::read_dir(folder.join("study/runs")).unwrap();
+    let mut judging = 0;
+    for run in runs {
+        let record = RunFolder::read(run.unwrap().path()).unwrap();
+        let trained: Vec<usize> = record.result("train_ids").unwrap();
+        if record
+            .option::<Option<f64>>("validation")
+            .unwrap()
+            .is_some()
+        {
+            judging += 1;
+            assert_eq!((record.command.as_str(), trained.len()), ("study", 150));
+        } else {
+            assert_eq!(trained.len(), 200);
+        }
+    }
+    assert_eq!(judging, 8);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_is_a_row_and_an_exit_code() {
+    let spec = SPEC.replace("learning-rate = 0.05", "learning-rate = 1e30");
+    let folder = with_spec(&spec.replace("images = [20, 60]", "images = 60"));
+    let folder = folder.path();
+    let output = run(folder, "study spec.toml --out study");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.contains("4 runs stopped"), "{message}");
+    let rows = rows(folder, "study");
+    assert_eq!(rows.len(), 4);
+    assert!(
+        rows.iter()
+            .all(|row| row.diverged && row.test_accuracy.is_none())
+    );
+    let message = refusal(folder, "figure 1 study --out figures");
+    assert!(message.contains("curves"), "{message}");
+}
+
+#[test]
+fn variants_of_a_target_set_differ() {
+    let variants = r#"
+[target.coarse]
+train = "builtin:digits-train"
+test = "builtin:digits-test"
+transform = { downscale = 3 }
+test-images = 100
+"#;
+    let folder =
+        with_spec(&format!("{SPEC}{variants}").replace("images = [20, 60]", "images = 60"));
+    let folder = folder.path();
+    succeed(folder, "study spec.toml --out study");
+    let rows = rows(folder, "study");
+    let of = |name: &str| -> Vec<(String, f64)> {
+        let of_it = rows.iter().filter(|row| row.target == name);
+        of_it
+            .map(|row| (row.transform.clone(), row.test_accuracy.unwrap()))
+            .collect()
+    };
+    let (coarse, fine) = (of("coarse"), of("digits"));
+    assert_eq!((coarse.len(), fine.len()), (8, 8));
+    assert!(
+        coarse
+            .iter()
+            .all(|(transform, _)| transform == "downscale 3")
+    );
+    // Shares of 100 images are whole percents.
+    assert!(
+        coarse
+            .iter()
+            .all(|(_, share)| (share * 100.0 - (share * 100.0).round()).abs() < 1e-9)
+    );
+    assert_ne!(coarse, fine);
+}
+
+#[test]
+fn figures_are_drawn_from_the_table() {
+    let folder = with_spec(&SPEC.replace("blocks = 0", "blocks = [0, 1]"));
+    let folder = folder.path();
+    succeed(folder, "study spec.toml --out study");
+    let table = rows(folder, "study");
+    for (figure, stem) in [
+        ("1", "figure1"),
+        ("2", "figure2"),
+        ("blocks", "blocks"),
+        ("epsilon", "epsilon"),
+    ] {
+        let (printed, _) = succeed(
+            folder,
+            &format!("figure {figure} study --blocks 0 --out figures"),
+        );
+        let names: Vec<String> = ["svg", "png", "csv"]
+            .map(|it| format!("figures/{stem}.{it}"))
+            .to_vec();
+        assert_eq!(printed.lines().collect::<Vec<_>>(), names);
+    }
+    // The mean over seeds, and the mean of the differences of equal seeds.
+    let share = |source: &str, images: usize, seed: u64| {
+        let of_it = |row: &&Row| {
+            (row.source == source && row.images == images && row.seed == seed)
+                && (row.epoch == 4 && row.blocks.to_string() == "0")
+        };
+        100.0 * table.iter().find(of_it).unwrap().test_accuracy.unwrap()
+    };
+    let mut csv = csv::Reader::from_path(folder.join("figures/figure1.csv")).unwrap();
+    let drawn: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
+    assert_eq!(drawn.len(), 6);
+    for row in drawn {
+        let (source, images, value) = (
+            &row[2],
+            row[5].parse().unwrap(),
+            row[7].parse::<f64>().unwrap(),
+        );
+        let natural = |seed| {
+            if &row[0] == "b" {
+                share("natural", images, seed)
+            } else {
+                0.0
+            }
+        };
+        let of = |seed| share(source, images, seed) - natural(seed);
+        assert!((value - (of(0) + of(1)) / 2.0).abs() < 1e-9, "{row:?}");
+        let (low, high) = (
+            row[8].parse::<f64>().unwrap(),
+            row[9].parse::<f64>().unwrap(),
+        );
+        assert!(low <= value + 1e-9 && value <= high + 1e-9, "{row:?}");
+    }
+    for (words, part) in [
+        ("figure 1 study --epochs 5 --out x", "--epochs"),
+        ("figure 2 study --images 33 --out x", "20, 60"),
+        ("figure 1 study --sources robot --out x", "natural, robust"),
+        ("figure 1 nowhere --out x", "nowhere"),
+    ] {
+        let message = refusal(folder, words);
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn wrong_specs_are_refused_in_one_line() {
+    for (from, to, parts) in [
+        (
+            "seeds",
+            "sedes",
+            &["spec.toml", "sedes", "did you mean seeds?"][..],
+        ),
+        (
+            "learning-rate = 0.05",
+            "learning-rate = -1",
+            &["learning-rate", "-1", "positive"],
+        ),
+        (
+            "images = [20, 60]",
+            "images = [20, 9999]",
+            &["target.digits", "9999"],
+        ),
+        (
+            "images = [20, 60]",
+            "images = [5, 60]",
+            &["target.digits", "found 5"],
+        ),
+        ("blocks = 0", "blocks = 70", &["blocks", "has 6"]),
+        (
+            "builtin:digits-train",
+            "nowhere.parquet",
+            &["nowhere.parquet", "check the path"],
+        ),
+        ("builtin:robust", "nowhere.pt", &["nowhere.pt"]),
+        (
+            "builtin:digits-test\"",
+            "builtin:digits-test\"\ntransform = { downscale = 8 }",
+            &["downscale", "below 8"],
+        ),
+        (
+            "builtin:digits-test\"",
+            "builtin:digits-test\"\ntest-images = 798",
+            &["at most 797"],
+        ),
+    ] {
+        assert!(SPEC.contains(from), "{from}");
+        let folder = with_spec(&SPEC.replacen(from, to, 1));
+        let message = refusal(folder.path(), "study spec.toml --out study");
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        assert!(!folder.path().join("study").exists());
+    }
+    // Other classes, and a folder that is something else.
+    let folder = with_spec(SPEC);
+    std::fs::create_dir(folder.path().join("study")).unwrap();
+    std::fs::write(folder.path().join("study/notes.txt"), "mine").unwrap();
+    let message = refusal(folder.path(), "study spec.toml --out study");
+    assert!(message.contains("notes.txt"), "{message}");
+}
