@@ -1,10 +1,13 @@
 //! The options that `train` and `transfer` share: how to optimise.
 
 use crate::Result;
+use crate::artefact::physical_memory_bytes;
 use crate::data::Augmentation;
-use crate::train::{Adversary, FrozenStatistics, Recipe, Schedule};
+use crate::train::{AdversarialTraining, FrozenStatistics, Recipe, Schedule};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+
+const GIB: f64 = (1_u64 << 30) as f64;
 
 /// A named augmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -12,6 +15,8 @@ use serde::Serialize;
 pub(super) enum AugmentationName {
     /// No change
     None,
+    /// Horizontal flip alone
+    Mirror,
     /// Random crop with 4 pixels of padding and horizontal flip
     Flip,
     /// The paper's: crop, flip, colour jitter 0.25, rotation by up to 2 degrees
@@ -22,6 +27,7 @@ impl AugmentationName {
     fn augmentation(self) -> Augmentation {
         match self {
             Self::None => Augmentation::none(),
+            Self::Mirror => Augmentation::mirror(),
             Self::Flip => Augmentation::crop_and_flip(),
             Self::Standard => Augmentation::standard(),
         }
@@ -71,6 +77,10 @@ pub(super) struct RecipeOptions {
     /// Measure the test images after every N epochs and after the last; 0: after the last alone
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub evaluate_every: usize,
+    /// Most memory for decoded images and for what frozen blocks give, in GiB; images beyond it are decoded again in each
+    /// epoch, the rest goes to a scratch file in the output folder (default: a quarter of the machine's)
+    #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
+    pub memory: Option<f64>,
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -79,7 +89,7 @@ pub(super) struct RecipeOptions {
 impl RecipeOptions {
     pub(super) fn recipe(
         &self,
-        adversary: Option<Adversary>,
+        adversary: Option<AdversarialTraining>,
         frozen_statistics: FrozenStatistics,
     ) -> Recipe {
         Recipe {
@@ -94,6 +104,10 @@ impl RecipeOptions {
             frozen_statistics,
             evaluate_every: self.evaluate_every,
             seed: self.seed,
+            memory: match self.memory {
+                Some(gib) => (gib * GIB) as u64,
+                None => physical_memory_bytes().unwrap_or(8 << 30) / 4,
+            },
         }
     }
 }
