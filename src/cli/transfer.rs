@@ -62,7 +62,8 @@ pub struct Transfer {
         allow_negative_numbers = true
     )]
     head_deviation: f32,
-    /// Batch norm of the frozen blocks: statistics that follow the batches (the paper's), or the source model's
+    /// Batch norm of the frozen blocks: statistics that follow the batches (the paper's), or the source model's; with the
+    /// latter frozen blocks run once for each image, where --augmentation none or mirror allows, instead of in every epoch
     #[arg(long, value_enum, default_value_t = FrozenStatistics::Moving)]
     frozen_statistics: FrozenStatistics,
     #[command(flatten)]
@@ -113,13 +114,14 @@ impl Transfer {
         run.stage("decoding")?;
         let side = source.side();
         let test_ids: Vec<usize> = (0..test.len()).collect();
-        let train_images = Pixels::decode(&train, &ids, side, side)?;
-        let test_images = Pixels::decode(&test, &test_ids, side, side)?;
+        let recipe = self.recipe.recipe(None, self.frozen_statistics);
+        let bytes = recipe.pixel_bytes(first_segment);
+        let train_images = Pixels::within(&train, &ids, side, bytes[0])?;
+        let test_images = Pixels::within(&test, &test_ids, side, bytes[1])?;
 
         run.stage("training")?;
         let mut model =
             source.with_new_head(train.classes().to_vec(), self.head_deviation, seed)?;
-        let recipe = self.recipe.recipe(None, self.frozen_statistics);
         let mut progress = TrainingProgress::new(recipe.epochs);
         let history = fit(
             &mut model,
