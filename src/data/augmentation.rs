@@ -68,7 +68,7 @@ impl Augmentation {
     /// How many images one can become, where that is known to be few: 1 unchanged, 2 mirrored or not.
     #[must_use]
     pub fn variants(&self) -> Option<usize> {
-        let mirrors = self.flip.then_some(2).unwrap_or(1);
+        let mirrors = if self.flip { 2 } else { 1 };
         let rest = Self {
             flip: false,
             ..*self

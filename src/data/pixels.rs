@@ -193,7 +193,7 @@ impl Pixels {
         let images = values.par_chunks_exact_mut(self.size()).zip(positions);
         let failed = images
             .map(|(target, &position)| {
-                fill(position, &*self.image(position)?, target);
+                fill(position, &self.image(position)?, target);
                 Ok(())
             })
             .find_map_first(Result::err);
