@@ -100,11 +100,14 @@ fn the_commands_of_the_solvers_page_run() {
 }
 
 #[test]
-fn the_commands_of_the_sources_page_run() {
+fn the_commands_of_pages_that_stand_alone_run() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let commands = commands(&std::fs::read_to_string(root.join("docs/sources.md")).unwrap());
-    assert!(!commands.is_empty());
-    run_all(&commands, tempfile::tempdir().unwrap().path());
+    for page in ["sources", "training"] {
+        let page = std::fs::read_to_string(root.join(format!("docs/{page}.md"))).unwrap();
+        let commands = commands(&page);
+        assert!(!commands.is_empty());
+        run_all(&commands, tempfile::tempdir().unwrap().path());
+    }
 }
 
 /// The first ```toml block of a page.

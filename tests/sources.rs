@@ -2,7 +2,7 @@
 
 use ascribe::data::{Dataset, Pixels};
 use ascribe::model::{ResNet, read_model};
-use ascribe::train::{Adversary, Norm, Performance};
+use ascribe::train::{Attack, Norm, Performance};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
 
@@ -85,9 +85,9 @@ fn the_robust_one_is_the_more_accurate_under_attack() {
     let Some(images) = test_images(100) else {
         return;
     };
-    let adversary = Adversary::new(Norm::L2, 0.25, 20).unwrap();
+    let attack = Attack::new(Norm::L2, 0.25, 20, 1).unwrap();
     let attacked = |name| {
-        Performance::measure(&source(name), &images, Some(&adversary))
+        Performance::measure(&source(name), &images, Some(&attack))
             .unwrap()
             .accuracy
     };

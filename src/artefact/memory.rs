@@ -22,6 +22,29 @@ pub(crate) fn reset_peak_memory() -> Option<u64> {
     )
 }
 
+/// From now on the process keeps the memory it frees, up to 2 GiB at once, for its next use.
+///
+/// A training step takes and frees hundreds of megabytes, tensor by tensor. By default the system maps and clears each anew,
+/// which takes a sixth of the time. Anywhere but with the GNU C library this does nothing.
+pub(crate) fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            /// mallopt(3).
+            fn mallopt(parameter: i32, value: i32) -> i32;
+        }
+        const M_TRIM_THRESHOLD: i32 = -1;
+        const M_TOP_PAD: i32 = -2;
+        const M_MMAP_THRESHOLD: i32 = -3;
+        // SAFETY: sets three numbers of the allocator; one that it does not like is refused, and nothing else happens.
+        unsafe {
+            mallopt(M_MMAP_THRESHOLD, 1 << 30);
+            mallopt(M_TRIM_THRESHOLD, i32::MAX);
+            mallopt(M_TOP_PAD, 1 << 26);
+        }
+    }
+}
+
 /// The machine's memory in bytes; `None` where the system does not say (anywhere but on Linux).
 pub fn physical_memory_bytes() -> Option<u64> {
     kilobytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")

@@ -15,7 +15,7 @@ pub use atomic::{AtomicFile, write_atomically};
 pub use digest::{digest_bytes, digest_file, digest_folder, digest_path};
 pub use json::{read_json, write_json};
 pub use memory::physical_memory_bytes;
-pub(crate) use memory::{measured_peak_bytes, reset_peak_memory};
+pub(crate) use memory::{keep_freed_memory, measured_peak_bytes, reset_peak_memory};
 pub(crate) use parquet::{ParquetTable, read_parquet, write_parquet};
 pub use record::{Input, Options, RunRecord, Stage, Status};
 pub use run::RunFolder;

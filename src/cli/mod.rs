@@ -3,6 +3,7 @@
 //! Exit codes: 0 all went well, 1 an error (one line on standard error), 2 unusable arguments,
 //! 3 finished, but a solver did not converge for some query (the result says which).
 
+mod adversary_options;
 mod audit;
 mod demo;
 mod evaluate;

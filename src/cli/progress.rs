@@ -1,6 +1,6 @@
 //! Progress of long work: a bar with rate and time left on a terminal, plain lines elsewhere.
 
-use crate::train::{Epoch, Observer};
+use crate::train::{Check, Epoch, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
@@ -23,6 +23,15 @@ impl TrainingProgress {
             bar
         });
         Self { epochs, bar }
+    }
+}
+
+impl TrainingProgress {
+    fn say(&self, line: String) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => eprintln!("{line}"),
+        }
     }
 }
 
@@ -50,9 +59,21 @@ impl Observer for TrainingProgress {
             100.0 * row.train_accuracy,
             row.seconds
         );
-        match &self.bar {
-            Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+        self.say(line);
+    }
+
+    fn check(&mut self, check: &Check) {
+        let share = |accuracy: f64| format!("{:.1} %", 100.0 * accuracy);
+        let [single, several] = [check.single_step_accuracy, check.ten_step_accuracy].map(share);
+        let seen = format!("right under one step {single}, under ten {several}");
+        let place = format!(
+            "epoch {}/{}, batch {}",
+            check.epoch, self.epochs, check.batch
+        );
+        if check.collapsed {
+            self.say(format!(
+                "{place}: {seen}: catastrophic overfitting; back to the weights of the look before, on with three steps"
+            ));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! `ascribe train`: a source model from a data set, natural or adversarial.
 
+use super::adversary_options::{AdversaryOptions, AttackOptions, AttackedPerformance};
 use super::progress::TrainingProgress;
+use crate::Result;
 use crate::artefact::RunFolder;
 use crate::data::{Dataset, Pixels, check_same_classes, subset};
 use crate::model::{Architecture, Normalisation, ResNet, write_model};
 use crate::train::{
-    Adversary, FrozenStatistics, Norm, Performance, RecipeOptions, effective, fit,
-    remove_checkpoint,
+    FrozenStatistics, Performance, RecipeOptions, effective, fit, remove_checkpoint,
 };
-use crate::{Error, Result};
 use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 #[serde(rename_all = "kebab-case")]
 #[command(after_help = "Example: an L2-robust source model of CIFAR-100\n  \
     ascribe train --train cifar100/train.parquet --test cifar100/test.parquet --epochs 30 \\\n    \
-    --adversary l2 --epsilon 0.5 --steps 3 --out source-robust")]
+    --adversary l2 --epsilon 0.5 --robust-training fast --eval-restarts 3 --out source-robust")]
 pub struct Train {
     /// Training images: a Parquet file, a folder of class folders, an IDX, CIFAR binary or SVHN .mat file
     #[arg(long, value_name = "DATA")]
@@ -41,32 +41,22 @@ pub struct Train {
     #[command(flatten)]
     #[serde(flatten)]
     recipe: RecipeOptions,
-    /// Train on adversarial images within this norm (default: natural training)
-    #[arg(long, value_enum, requires = "epsilon")]
-    adversary: Option<Norm>,
-    /// Radius of the perturbation, in pixel units of [0, 1]
-    #[arg(long, value_name = "EPS", allow_negative_numbers = true)]
-    epsilon: Option<f64>,
-    /// Steps of projected gradient descent in training
-    #[arg(long, value_name = "N", default_value_t = 7)]
-    steps: usize,
-    /// Length of a step (default: 2.5·ε/steps)
-    #[arg(long, value_name = "LENGTH", allow_negative_numbers = true)]
-    step_size: Option<f64>,
-    /// Start the adversary at a random point of the ball
-    #[arg(long)]
-    random_start: bool,
-    /// Folder for model.safetensors, training.csv and run.json
+    #[command(flatten)]
+    #[serde(flatten)]
+    adversary: AdversaryOptions,
+    #[command(flatten)]
+    #[serde(flatten)]
+    attack: AttackOptions,
+    /// Folder for model.safetensors, training.csv and run.json, with --robust-training fast also guard.csv
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 }
 
-/// Steps of the attack under which a finished model is measured.
-const EVALUATION_STEPS: usize = 20;
-
 impl Train {
     /// Runs the command, which was typed as `arguments`.
-    pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
+    pub fn run(mut self, arguments: Vec<String>) -> Result<ExitCode> {
+        let adversary = self.adversary.training()?;
+        let attacks = (self.attack).attacks(self.adversary.norm(), self.adversary.epsilon())?;
         let train = Dataset::open(&self.train)?;
         let test = Dataset::open(&self.test)?;
         check_same_classes(&train, &test)?;
@@ -88,11 +78,13 @@ impl Train {
             None => (0..train.len()).collect(),
         };
         let test_ids: Vec<usize> = (0..test.len()).collect();
-        let train_images = Pixels::decode(&train, &ids, side, side)?;
-        let test_images = Pixels::decode(&test, &test_ids, side, side)?;
+        let recipe = self.recipe.recipe(adversary, FrozenStatistics::Moving);
+        let bytes = recipe.pixel_bytes(0);
+        let train_images = Pixels::within(&train, &ids, side, bytes[0])?;
+        let test_images = Pixels::within(&test, &test_ids, side, bytes[1])?;
 
         run.stage("training")?;
-        let normalisation = Normalisation::of(&train_images);
+        let normalisation = Normalisation::of(&train_images)?;
         let mut model = ResNet::initialise(
             architecture,
             train.classes().to_vec(),
@@ -101,9 +93,6 @@ impl Train {
             self.recipe.seed,
             &Device::Cpu,
         )?;
-        let recipe = self
-            .recipe
-            .recipe(self.training_adversary()?, FrozenStatistics::Moving);
         let mut progress = TrainingProgress::new(recipe.epochs);
         fit(
             &mut model,
@@ -125,37 +114,17 @@ impl Train {
             100.0 * clean.accuracy,
             clean.loss
         );
-        if let Some(epsilon) = self.epsilon {
-            let norm = self.adversary.unwrap_or(Norm::L2);
-            let adversary = Adversary::new(norm, epsilon, EVALUATION_STEPS)?;
-            let attacked = Performance::measure(&model, &test_images, Some(&adversary))?;
-            run.set_result("test_attacked", attacked)?;
-            run.set_result("test_adversary", adversary)?;
-            println!(
-                "under PGD-{EVALUATION_STEPS}, {norm:?} ε = {epsilon}: test accuracy {:.2} %",
-                100.0 * attacked.accuracy
-            );
+        let mut measured = Vec::new();
+        for attack in attacks {
+            let performance = Performance::measure(&model, &test_images, Some(&attack))?;
+            println!("{}", AttackedPerformance::new(attack, performance));
+            measured.push(AttackedPerformance::new(attack, performance));
+        }
+        if !measured.is_empty() {
+            run.set_result("test_attacked", &measured)?;
         }
         remove_checkpoint(run.path())?;
         run.finish()?;
         Ok(ExitCode::SUCCESS)
-    }
-
-    fn training_adversary(&self) -> Result<Option<Adversary>> {
-        let (Some(norm), Some(epsilon)) = (self.adversary, self.epsilon) else {
-            return Ok(None);
-        };
-        let mut adversary = Adversary::new(norm, epsilon, self.steps)?;
-        adversary.random_start = self.random_start;
-        if let Some(length) = self.step_size {
-            if !(length > 0.0 && length.is_finite()) {
-                return Err(Error::config(
-                    "step-size",
-                    format!("expected a positive number, found {length}"),
-                ));
-            }
-            adversary.step_size = length;
-        }
-        Ok(Some(adversary))
     }
 }

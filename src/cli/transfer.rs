@@ -81,7 +81,7 @@ impl Transfer {
         let test = Dataset::open(&self.test)?;
         check_same_classes(&train, &test)?;
         let (source, input) = self.source.open()?;
-        self.options.blocks.first_segment(source.architecture())?;
+        let first_segment = self.options.blocks.first_segment(source.architecture())?;
         let seed = self.options.recipe.seed;
         let ids = match self.images {
             Some(images) => subset(train.labels(), train.classes().len(), images, seed)?,
@@ -98,8 +98,9 @@ impl Transfer {
         run.stage("decoding")?;
         let side = source.side();
         let test_ids: Vec<usize> = (0..test.len()).collect();
-        let train_images = Pixels::decode(&train, &ids, side, side)?;
-        let test_images = Pixels::decode(&test, &test_ids, side, side)?;
+        let bytes = self.options.recipe().pixel_bytes(first_segment);
+        let train_images = Pixels::within(&train, &ids, side, bytes[0])?;
+        let test_images = Pixels::within(&test, &test_ids, side, bytes[1])?;
 
         run.stage("training")?;
         let mut progress = TrainingProgress::new(self.options.recipe.epochs);

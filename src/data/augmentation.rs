@@ -56,6 +56,32 @@ impl Augmentation {
         }
     }
 
+    /// The flip alone: every image is one of two.
+    #[must_use]
+    pub fn mirror() -> Self {
+        Self {
+            flip: true,
+            ..Self::none()
+        }
+    }
+
+    /// How many images one can become, where that is known to be few: 1 unchanged, 2 mirrored or not.
+    #[must_use]
+    pub fn variants(&self) -> Option<usize> {
+        let mirrors = if self.flip { 2 } else { 1 };
+        let rest = Self {
+            flip: false,
+            ..*self
+        };
+        (rest == Self::none()).then_some(mirrors)
+    }
+
+    /// Whether the example is mirrored in this epoch.
+    #[must_use]
+    pub fn mirrors(&self, seed: u64, epoch: u64, id: usize) -> bool {
+        self.draw(seed, epoch, id).flip
+    }
+
     /// What happens to one example in one epoch.
     pub(super) fn draw(&self, seed: u64, epoch: u64, id: usize) -> Change {
         let mut random = generator(Purpose::Augmentation, seed, epoch, id as u64);

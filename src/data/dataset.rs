@@ -9,6 +9,7 @@ use super::{Image, NewLabels, cifar_binary, folder, idx, parquet, svhn};
 use crate::artefact::Input;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One labelled image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct Example {
 pub struct Dataset {
     path: PathBuf,
     format: &'static str,
-    images: Images,
+    images: Arc<Images>,
     places: Places,
     labels: Vec<usize>,
     classes: Vec<String>,
@@ -148,7 +149,7 @@ impl Dataset {
         Ok(Self {
             path: path.to_path_buf(),
             format,
-            images,
+            images: Arc::new(images),
             places,
             labels,
             classes,
@@ -213,7 +214,7 @@ impl Dataset {
     /// # Errors
     /// When there is no such id, or its image's header cannot be read.
     pub fn image_size(&self, id: usize) -> Result<(usize, usize)> {
-        match &self.images {
+        match &*self.images {
             Images::Encoded(images) if id < images.len() => {
                 Image::size_of(&images[id]).map_err(|reason| {
                     let (expected, remedy) = ("a JPEG or PNG", "replace or remove this image");
@@ -283,7 +284,7 @@ impl Dataset {
             let expected = format!("at most {}", self.len() - 1);
             return Err(Error::mismatch(what, expected, id, "ids count from 0"));
         };
-        let image = match &self.images {
+        let image = match &*self.images {
             Images::Encoded(images) => Image::decode(&images[id]).map_err(|reason| {
                 let remedy = "replace or remove this image";
                 Error::format(

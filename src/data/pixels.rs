@@ -1,10 +1,11 @@
-//! Decoded images of one size, ready to be made into batches.
+//! Images of one size, ready to be made into batches: decoded beforehand, or each time they are asked for.
 
 use super::augmentation::to_unit;
 use super::{Augmentation, Dataset, Transform};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Some examples of a [`Dataset`], RGB, all of one size, 8 bits a channel, `[N, 3, H, W]`.
@@ -17,7 +18,15 @@ pub struct Pixels {
     labels: Vec<usize>,
     height: usize,
     width: usize,
-    bytes: Vec<u8>,
+    store: Store,
+}
+
+/// Where the bytes come from.
+#[derive(Debug, Clone)]
+enum Store {
+    /// `[N, 3, H, W]`
+    Decoded(Vec<u8>),
+    OnDemand(Dataset, Transform),
 }
 
 impl Pixels {
@@ -40,8 +49,36 @@ impl Pixels {
         height: usize,
         width: usize,
     ) -> Result<Self> {
-        let size = 3 * height * width;
-        if size == 0 {
+        let mut pixels = Self::on_demand(dataset, ids, height, width)?;
+        pixels.store = Store::OnDemand(dataset.clone(), transform);
+        let size = pixels.size();
+        let mut bytes = vec![0; ids.len() * size];
+        let failed =
+            bytes
+                .par_chunks_exact_mut(size)
+                .enumerate()
+                .find_map_first(|(position, target)| {
+                    let image = pixels.image(position);
+                    image.map(|image| target.copy_from_slice(&image)).err()
+                });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        pixels.store = Store::Decoded(bytes);
+        Ok(pixels)
+    }
+
+    /// The same examples, but decoded each time they are asked for; one that does not decode is found then.
+    ///
+    /// # Errors
+    /// Where the size is none.
+    pub fn on_demand(
+        dataset: &Dataset,
+        ids: &[usize],
+        height: usize,
+        width: usize,
+    ) -> Result<Self> {
+        if height * width == 0 {
             let found = format!("{height} x {width}");
             return Err(Error::mismatch(
                 "image size",
@@ -50,30 +87,25 @@ impl Pixels {
                 "give a larger size",
             ));
         }
-        let mut bytes = vec![0; ids.len() * size];
-        let failed = bytes
-            .par_chunks_exact_mut(size)
-            .zip(ids)
-            .find_map_first(|(target, &id)| {
-                let example = dataset.get(id);
-                example
-                    .map(|it| {
-                        let image = transform.apply(it.image).to_rgb().resize(height, width);
-                        target.copy_from_slice(&image.pixels)
-                    })
-                    .err()
-            });
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let labels = ids.iter().map(|&id| dataset.label(id)).collect();
         Ok(Self {
             ids: ids.to_vec(),
-            labels,
+            labels: ids.iter().map(|&id| dataset.label(id)).collect(),
             height,
             width,
-            bytes,
+            store: Store::OnDemand(dataset.clone(), Transform::default()),
         })
+    }
+
+    /// [`Pixels::decode`] where that takes at most so many bytes, else [`Pixels::on_demand`].
+    ///
+    /// # Errors
+    /// As these.
+    pub fn within(dataset: &Dataset, ids: &[usize], side: usize, bytes: u64) -> Result<Self> {
+        let size = ids.len() as u64 * 3 * (side * side) as u64;
+        match size <= bytes {
+            true => Self::decode(dataset, ids, side, side),
+            false => Self::on_demand(dataset, ids, side, side),
+        }
     }
 
     /// Those of the examples `ids`, which must all be held, in that order.
@@ -82,25 +114,22 @@ impl Pixels {
     /// Names the first that is not held.
     pub fn select(&self, ids: &[usize]) -> Result<Self> {
         let places: HashMap<usize, usize> = self.ids.iter().copied().zip(0..).collect();
-        let mut bytes = Vec::with_capacity(ids.len() * 3 * self.height * self.width);
-        let mut labels = Vec::with_capacity(ids.len());
-        for id in ids {
-            let Some(&position) = places.get(id) else {
-                let remedy = "decode it first";
-                return Err(Error::mismatch(
-                    "example",
-                    "one that is decoded",
-                    id,
-                    remedy,
-                ));
-            };
-            bytes.extend_from_slice(self.image(position));
-            labels.push(self.labels[position]);
-        }
+        let place = |id: &usize| {
+            let absent = || Error::mismatch("example", "one that is held", id, "take it up first");
+            places.get(id).copied().ok_or_else(absent)
+        };
+        let positions = ids.iter().map(place).collect::<Result<Vec<_>>>()?;
+        let store = match &self.store {
+            Store::OnDemand(dataset, transform) => Store::OnDemand(dataset.clone(), *transform),
+            Store::Decoded(bytes) => {
+                let image = |&position: &usize| &bytes[position * self.size()..][..self.size()];
+                Store::Decoded(positions.iter().flat_map(image).copied().collect())
+            }
+        };
         Ok(Self {
             ids: ids.to_vec(),
-            labels,
-            bytes,
+            labels: positions.iter().map(|&at| self.labels[at]).collect(),
+            store,
             ..*self
         })
     }
@@ -141,11 +170,25 @@ impl Pixels {
         self.width
     }
 
+    fn size(&self) -> usize {
+        3 * self.height * self.width
+    }
+
     /// The bytes of one image, `[3, H, W]`.
-    #[must_use]
-    pub fn image(&self, position: usize) -> &[u8] {
-        let size = 3 * self.height * self.width;
-        &self.bytes[position * size..(position + 1) * size]
+    ///
+    /// # Errors
+    /// One that is decoded only now and does not decode.
+    pub fn image(&self, position: usize) -> Result<Cow<'_, [u8]>> {
+        let size = self.size();
+        match &self.store {
+            Store::Decoded(bytes) => Ok(Cow::Borrowed(&bytes[position * size..][..size])),
+            Store::OnDemand(dataset, transform) => {
+                let image = transform
+                    .apply(dataset.get(self.ids[position])?.image)
+                    .to_rgb();
+                Ok(Cow::Owned(image.resize(self.height, self.width).pixels))
+            }
+        }
     }
 
     /// The labels at these positions, as candle wants them.
@@ -162,9 +205,7 @@ impl Pixels {
     /// # Errors
     /// When the device refuses the tensor.
     pub fn batch(&self, positions: &[usize], device: &Device) -> Result<Tensor> {
-        self.tensor(positions, device, |position, target| {
-            to_unit(self.image(position), target)
-        })
+        self.tensor(positions, device, |_, image, target| to_unit(image, target))
     }
 
     /// The images at these positions as `augmentation` changes them in this epoch: f32, `[B, 3, H, W]`, in `[0, 1]`.
@@ -180,9 +221,9 @@ impl Pixels {
         epoch: u64,
         device: &Device,
     ) -> Result<Tensor> {
-        self.tensor(positions, device, |position, target| {
+        self.tensor(positions, device, |position, image, target| {
             let change = augmentation.draw(seed, epoch, self.ids[position]);
-            change.apply(self.image(position), self.height, self.width, target);
+            change.apply(image, self.height, self.width, target);
         })
     }
 
@@ -190,16 +231,23 @@ impl Pixels {
         &self,
         positions: &[usize],
         device: &Device,
-        fill: impl Fn(usize, &mut [f32]) + Sync,
+        fill: impl Fn(usize, &[u8], &mut [f32]) + Sync,
     ) -> Result<Tensor> {
-        let size = 3 * self.height * self.width;
-        let mut values = vec![0f32; positions.len() * size];
-        let images = values.par_chunks_exact_mut(size).zip(positions);
-        images.for_each(|(target, &position)| fill(position, target));
-        Ok(Tensor::from_vec(
-            values,
-            (positions.len(), 3, self.height, self.width),
-            device,
-        )?)
+        let mut values = vec![0f32; positions.len() * self.size()];
+        let images = values.par_chunks_exact_mut(self.size()).zip(positions);
+        let failed = images
+            .map(|(target, &position)| {
+                fill(position, &self.image(position)?, target);
+                Ok(())
+            })
+            .find_map_first(Result::err);
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Tensor::from_vec(
+                values,
+                (positions.len(), 3, self.height, self.width),
+                device,
+            )?),
+        }
     }
 }

@@ -37,12 +37,14 @@ impl Normalisation {
     };
 
     /// Mean and deviation of every pixel of the given images.
-    #[must_use]
-    pub fn of(images: &Pixels) -> Self {
+    ///
+    /// # Errors
+    /// An image that does not decode.
+    pub fn of(images: &Pixels) -> Result<Self> {
         let plane = images.height() * images.width();
         let mut sums = [[0.0_f64; 2]; 3];
         for position in 0..images.len() {
-            for (channel, pixels) in images.image(position).chunks(plane).enumerate() {
+            for (channel, pixels) in images.image(position)?.chunks(plane).enumerate() {
                 // Integer sums are exact.
                 let sum: u64 = pixels.iter().map(|&pixel| u64::from(pixel)).sum();
                 let squares: u64 = pixels
@@ -57,10 +59,10 @@ impl Normalisation {
         let mean = sums.map(|[sum, _]| sum / count);
         let variance = [0, 1, 2].map(|c| sums[c][1] / count - mean[c] * mean[c]);
         // A constant channel keeps deviation 1/255 instead of 0.
-        Self {
+        Ok(Self {
             mean: mean.map(|mean| mean / 255.0),
             deviation: variance.map(|variance| variance.max(1.0).sqrt() / 255.0),
-        }
+        })
     }
 }
 

@@ -108,9 +108,11 @@ impl Job {
             .filter(|_| candidate.is_some())
             .map(|search| search.validation);
         let test = json!({ "digest": target.test.digest(), "images": target.test_ids.len() });
+        let mut decisive = effective(&options)?;
+        decisive.remove("memory");
         let key = json!({
             "ascribe": env!("CARGO_PKG_VERSION"),
-            "options": effective(&options)?,
+            "options": decisive,
             "images": cell.images,
             "source": source.input.digest,
             "side": source.model.side(),

@@ -144,7 +144,7 @@ fn time(study: &Study, job: &Job, crew: Crew) -> Result<Timing> {
         Performance::measure(&done.model, &train, None)?;
         let testing = began.elapsed().as_secs_f64() / train.len() as f64;
         let first_segment = options.blocks.first_segment(source.architecture())?;
-        let constant = options.recipe().prefix_is_constant(first_segment);
+        let constant = options.recipe().kept_variants(first_segment).is_some();
         let (beside, images) = (whole - within, train.len() as f64);
         Ok(Timing {
             training: within / (2.0 * images),

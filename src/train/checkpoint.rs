@@ -3,7 +3,9 @@
 //! Weights, running statistics, velocities and the history so far in one safetensors file, replaced whole after each
 //! epoch. Everything random comes from (seed, epoch, index), so nothing else is needed.
 
+use super::guard::Check;
 use super::history::Epoch;
+use super::state::State;
 use crate::model::{tensors_from_bytes, write_tensors};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -13,12 +15,12 @@ use std::path::Path;
 /// What is kept.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
-    /// Model tensors by name.
-    pub tensors: BTreeMap<String, Tensor>,
-    /// Velocities of the optimiser by parameter name.
-    pub velocities: BTreeMap<String, Tensor>,
+    /// Weights, statistics and velocities.
+    pub state: State,
     /// All epochs so far.
     pub history: Vec<Epoch>,
+    /// All looks of the guard so far.
+    pub checks: Vec<Check>,
 }
 
 impl Checkpoint {
@@ -28,14 +30,18 @@ impl Checkpoint {
                 .map(|(name, tensor)| (format!("{prefix}{name}"), tensor.detach()))
                 .collect::<Vec<_>>()
         };
-        let tensors = prefixed("model.", &self.tensors)
+        let tensors = prefixed("model.", &self.state.tensors)
             .into_iter()
-            .chain(prefixed("velocity.", &self.velocities))
+            .chain(prefixed("velocity.", &self.state.velocities))
             .collect();
-        let metadata = HashMap::from([(
-            "history".to_owned(),
-            serde_json::json!(self.history).to_string(),
-        )]);
+        let metadata = HashMap::from([
+            ("history", serde_json::json!(self.history)),
+            ("checks", serde_json::json!(self.checks)),
+        ]);
+        let metadata = metadata
+            .into_iter()
+            .map(|(name, rows)| (name.to_owned(), rows.to_string()))
+            .collect();
         write_tensors(&tensors, metadata, path)
     }
 
@@ -54,23 +60,24 @@ impl Checkpoint {
                 })
                 .collect()
         };
-        let history = metadata
-            .get("history")
-            .map(String::as_str)
-            .unwrap_or_default();
-        let history = serde_json::from_str(history).map_err(|error| {
+        let malformed = |name: &str, expected: &str, error: serde_json::Error| {
             Error::format(
                 path,
-                "metadata entry history",
-                "a list of epochs",
+                format!("metadata entry {name}"),
+                expected,
                 error.to_string(),
                 "remove the file to train from the start",
             )
-        })?;
+        };
         Ok(Some(Self {
-            tensors: part("model."),
-            velocities: part("velocity."),
-            history,
+            state: State {
+                tensors: part("model."),
+                velocities: part("velocity."),
+            },
+            history: serde_json::from_str(metadata.get("history").map_or("", String::as_str))
+                .map_err(|error| malformed("history", "a list of epochs", error))?,
+            checks: serde_json::from_str(metadata.get("checks").map_or("[]", String::as_str))
+                .map_err(|error| malformed("checks", "a list of looks", error))?,
         }))
     }
 }

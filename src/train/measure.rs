@@ -1,6 +1,7 @@
 //! Loss and accuracy of a model on images, clean or attacked.
 
-use super::adversary::Adversary;
+use super::attack::{Attack, Attacked};
+use super::frozen_prefix::FrozenPrefix;
 use crate::Result;
 use crate::data::{Pixels, batches};
 use crate::model::{Pass, ResNet};
@@ -9,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Images at once where no gradient is kept.
 pub const EVALUATION_BATCH: usize = 250;
+/// Images at once under attack, where the activations of a batch are kept for the gradient.
+const ATTACK_BATCH: usize = 64;
 
 /// Mean cross-entropy in nats and share of right predictions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -20,45 +23,51 @@ pub struct Performance {
 }
 
 impl Performance {
-    /// Over all `images`, in evaluation mode; under attack where an adversary is given.
+    /// Over all `images`, in evaluation mode; under attack where one is given.
     ///
     /// # Errors
     /// As the model's forward pass.
-    pub fn measure(model: &ResNet, images: &Pixels, adversary: Option<&Adversary>) -> Result<Self> {
+    pub fn measure(model: &ResNet, images: &Pixels, attack: Option<&Attack>) -> Result<Self> {
         let model = model.detached();
         let device = Device::Cpu;
         let positions: Vec<usize> = (0..images.len()).collect();
         let mut tally = Tally::default();
-        for (number, batch) in batches(&positions, EVALUATION_BATCH).enumerate() {
+        let size = match attack {
+            Some(_) => ATTACK_BATCH,
+            None => EVALUATION_BATCH,
+        };
+        for (number, batch) in batches(&positions, size).enumerate() {
             let labels = Tensor::new(images.labels_of(batch), &device)?;
-            let mut x = images.batch(batch, &device)?;
-            if let Some(adversary) = adversary {
-                x = adversary.perturb(&model, &x, &labels, (0, 0, number as u64))?;
+            let x = images.batch(batch, &device)?;
+            match attack {
+                Some(attack) => {
+                    tally.add_attacked(&attack.run(&model, &x, &labels, number as u64)?)
+                }
+                None => tally.add(&model.logits(&x)?, &labels)?,
             }
-            tally.add(&model.logits(&x)?, &labels)?;
         }
         Ok(tally.performance())
     }
 
-    /// The same from what enters `segment`, computed earlier for all images: `[n, …]`.
+    /// The same from what the frozen segments gave for all images, computed earlier.
     pub(super) fn of_activations(
         model: &ResNet,
-        segment: usize,
-        activations: &Tensor,
+        activations: &FrozenPrefix,
         labels: &[u32],
     ) -> Result<Self> {
         let model = model.detached();
         let mut tally = Tally::default();
-        for start in (0..labels.len()).step_by(EVALUATION_BATCH) {
-            let count = EVALUATION_BATCH.min(labels.len() - start);
+        let positions: Vec<usize> = (0..labels.len()).collect();
+        for batch in batches(&positions, EVALUATION_BATCH) {
             let features = model.features_from(
-                segment,
-                &activations.narrow(0, start, count)?,
+                activations.segment(),
+                &activations.batch(batch, |_| false)?,
                 &mut Pass::evaluation(),
             )?;
+            let labels: Vec<u32> = batch.iter().map(|&position| labels[position]).collect();
             tally.add(
                 &model.head(&features)?,
-                &Tensor::new(&labels[start..start + count], features.device())?,
+                &Tensor::new(labels, features.device())?,
             )?;
         }
         Ok(tally.performance())
@@ -100,6 +109,13 @@ impl Tally {
         self.right += right as usize;
         self.count += count;
         Ok(())
+    }
+
+    /// Adds one batch as an attack left it.
+    fn add_attacked(&mut self, attacked: &Attacked) {
+        self.loss += attacked.losses.iter().sum::<f64>();
+        self.right += attacked.right.iter().filter(|&&right| right).count();
+        self.count += attacked.losses.len();
     }
 
     pub(super) fn performance(&self) -> Performance {

@@ -1,8 +1,8 @@
 //! The options of training: typed on the command line, keys of a study's spec, values in `run.json`; one name, one default
 //! and one check in all three.
 
-use super::{Adversary, FrozenStatistics, Recipe, Schedule};
-use crate::artefact::Options;
+use super::{AdversarialTraining, FrozenStatistics, Recipe, Schedule};
+use crate::artefact::{Options, physical_memory_bytes};
 use crate::data::Augmentation;
 use crate::model::Blocks;
 use crate::{Error, Result};
@@ -10,12 +10,16 @@ use clap::{Args, Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+const GIB: f64 = (1_u64 << 30) as f64;
+
 /// A named augmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum AugmentationName {
     /// No change
     None,
+    /// Horizontal flip alone
+    Mirror,
     /// Random crop with 4 pixels of padding and horizontal flip
     Flip,
     /// The paper's: crop, flip, colour jitter 0.25, rotation by up to 2 degrees
@@ -26,6 +30,7 @@ impl AugmentationName {
     fn augmentation(self) -> Augmentation {
         match self {
             Self::None => Augmentation::none(),
+            Self::Mirror => Augmentation::mirror(),
             Self::Flip => Augmentation::crop_and_flip(),
             Self::Standard => Augmentation::standard(),
         }
@@ -75,6 +80,10 @@ pub struct RecipeOptions {
     /// Measure the test images after every N epochs and after the last; 0: after the last alone
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub evaluate_every: usize,
+    /// Most memory for decoded images and for what frozen blocks give, in GiB; images beyond it are decoded again in each
+    /// epoch, the rest goes to a scratch file in the output folder (default: a quarter of the machine's)
+    #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
+    pub memory: Option<f64>,
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -95,7 +104,8 @@ pub struct TransferOptions {
         allow_negative_numbers = true
     )]
     pub head_deviation: f32,
-    /// Batch norm of the frozen blocks: statistics that follow the batches (the paper's), or the source model's
+    /// Batch norm of the frozen blocks: statistics that follow the batches (the paper's), or the source model's; with the
+    /// latter frozen blocks run once for each image, where --augmentation none or mirror allows, instead of in every epoch
     #[arg(long, value_enum, default_value_t = FrozenStatistics::Moving)]
     pub frozen_statistics: FrozenStatistics,
     /// How to optimise.
@@ -170,7 +180,7 @@ impl RecipeOptions {
     #[must_use]
     pub fn recipe(
         &self,
-        adversary: Option<Adversary>,
+        adversary: Option<AdversarialTraining>,
         frozen_statistics: FrozenStatistics,
     ) -> Recipe {
         Recipe {
@@ -185,6 +195,10 @@ impl RecipeOptions {
             frozen_statistics,
             evaluate_every: self.evaluate_every,
             seed: self.seed,
+            memory: match self.memory {
+                Some(gib) => (gib * GIB) as u64,
+                None => physical_memory_bytes().unwrap_or(8 << 30) / 4,
+            },
         }
     }
 }

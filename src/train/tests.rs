@@ -1,11 +1,14 @@
 //! Training on the embedded digits: it learns, resumes exactly, and does not depend on threads or caching.
 
+use super::checkpoint::Checkpoint;
 use super::*;
 use crate::data::{Augmentation, Pixels, digits_test, digits_train};
 use crate::model::{Architecture, Normalisation, ResNet};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+mod kept;
 
 struct Silent;
 impl Observer for Silent {
@@ -26,6 +29,7 @@ fn recipe() -> Recipe {
         frozen_statistics: FrozenStatistics::Moving,
         evaluate_every: 1,
         seed: 3,
+        memory: 1 << 30,
     }
 }
 
@@ -97,16 +101,29 @@ fn learns_the_digits_and_writes_a_row_an_epoch() {
 
 #[test]
 fn an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one() {
-    let adversary = Some(Adversary {
-        random_start: true,
+    let adversary = Adversary {
+        start: Start::Random,
         ..Adversary::new(Norm::L2, 0.3, 2).unwrap()
-    });
-    let recipe = Recipe {
-        adversary,
-        ..recipe()
     };
+    let fast = Fast::new(Norm::Linf, 0.1, 2).unwrap();
+    let free = Free::new(Norm::L2, 0.3, 2).unwrap();
+    for training in [
+        adversary.into(),
+        AdversarialTraining::Fast(fast),
+        AdversarialTraining::Free(free),
+    ] {
+        ends_the_same_where_interrupted(&Recipe {
+            adversary: Some(training),
+            ..recipe()
+        });
+    }
+}
+
+fn ends_the_same_where_interrupted(recipe: &Recipe) {
     let (whole, interrupted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (expected, _) = train(&recipe, 0, whole.path());
+    let (expected, _) = train(recipe, 0, whole.path());
+    let (again, _) = train(recipe, 0, tempfile::tempdir().unwrap().path());
+    assert_eq!(numbers(expected.tensors()), numbers(again.tensors()));
     // Stops after the first epoch, as a kill between two epochs would.
     struct Stop;
     impl Observer for Stop {
@@ -121,16 +138,52 @@ fn an_interrupted_run_ends_bit_for_bit_as_an_uninterrupted_one() {
         fit(
             &mut model,
             0,
-            &recipe,
+            recipe,
             (&train_images, &test_images),
             interrupted.path(),
             &mut Stop,
         )
     });
     assert!(stopped.is_err());
-    let (resumed, history) = train(&recipe, 0, interrupted.path());
+    let (resumed, history) = train(recipe, 0, interrupted.path());
     assert_eq!(history.len(), 3);
     assert_eq!(numbers(expected.tensors()), numbers(resumed.tensors()));
+    let looks = |folder: &Path| std::fs::read(folder.join("guard.csv")).ok();
+    assert_eq!(looks(whole.path()), looks(interrupted.path()));
+    let watched = matches!(recipe.adversary, Some(AdversarialTraining::Fast(_)));
+    assert_eq!(looks(whole.path()).is_some(), watched);
+}
+
+#[test]
+fn after_a_collapse_training_goes_on_from_the_look_before_with_three_steps() {
+    let fast = Fast::new(Norm::Linf, 0.5, 100).unwrap();
+    let against = |training, epochs| Recipe {
+        adversary: Some(training),
+        epochs,
+        ..recipe()
+    };
+    let watched = |epochs| against(AdversarialTraining::Fast(fast), epochs);
+    let folder = tempfile::tempdir().unwrap();
+    train(&watched(1), 0, folder.path());
+    // As if the first look had found nearly all images right under ten steps.
+    let path = folder.path().join("checkpoint.safetensors");
+    let mut checkpoint = Checkpoint::read(&path).unwrap().unwrap();
+    assert!(!checkpoint.checks[0].collapsed);
+    checkpoint.checks[0].ten_step_accuracy = 0.99;
+    checkpoint.checks[0].single_step_accuracy = 0.0;
+    checkpoint.write(&path).unwrap();
+    let good = numbers(&checkpoint.state.tensors);
+    let (back, _) = train(&watched(2), 0, folder.path());
+    assert!(numbers(back.tensors()) == good);
+    let looks = Checkpoint::read(&path).unwrap().unwrap().checks;
+    assert!(looks.len() == 2 && looks[1].collapsed, "{looks:?}");
+    // From there as if three steps had been asked for.
+    let other = tempfile::tempdir().unwrap();
+    std::fs::copy(&path, other.path().join("checkpoint.safetensors")).unwrap();
+    let (expected, _) = train(&against(fast.fallback().into(), 3), 0, other.path());
+    let (found, _) = train(&watched(3), 0, folder.path());
+    assert!(numbers(found.tensors()) != good);
+    assert!(numbers(found.tensors()) == numbers(expected.tensors()));
 }
 
 #[test]

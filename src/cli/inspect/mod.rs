@@ -6,12 +6,16 @@
 //! | a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, a folder with one, `builtin:natural`, `builtin:robust` | the model |
 //! | a `.npz`, a `.safetensors` with `features`, a folder with `features.npy` | the features |
 //! | anything else that `--train` takes | the data set |
+//!
+//! With `--test` the path is a model, or a folder with one, and what is shown is how well it predicts, clean and attacked.
 
 mod data_set;
 mod features;
+mod measured;
 mod model;
 mod run;
 
+use super::adversary_options::AttackOptions;
 use crate::data::Features;
 use crate::model::is_weight_file;
 use crate::{Error, Result};
@@ -25,11 +29,21 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: which architecture is this, and does every tensor fit?\n  \
-    ascribe inspect resnet50_l2_eps3.ckpt"
+    ascribe inspect resnet50_l2_eps3.ckpt\n\n\
+    Example: how robust is this model?\n  \
+    ascribe inspect builtin:robust --test cifar100/test.parquet --eval-epsilon 0.25,0.5 --eval-restarts 3"
 )]
 pub struct Inspect {
     /// A model file, a data set, or a folder left by another command
     path: PathBuf,
+    /// Measure the model on this data set, clean and under the attacks asked for
+    #[arg(long, value_name = "DATA")]
+    test: Option<PathBuf>,
+    /// Measure on so many test images only, balanced over the classes (default: all)
+    #[arg(long, value_name = "N", requires = "test")]
+    images: Option<usize>,
+    #[command(flatten)]
+    attack: AttackOptions,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,6 +57,15 @@ trait Report: Serialize {
 impl Inspect {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
+        if let Some(test) = &self.test {
+            let attacks = self.attack.attacks(None, None)?;
+            self.print(&measured::read(&self.path, (test, self.images), attacks)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.attack.asks() {
+            let reason = "needs images to attack: give --test";
+            return Err(Error::config("eval-epsilon", reason));
+        }
         match kind(&self.path)? {
             Kind::Run => self.print(&run::read(&self.path)?),
             Kind::Model => self.print(&model::read(&self.path)?),

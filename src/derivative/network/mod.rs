@@ -57,6 +57,7 @@ pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind};
 pub use linearisation::Linearisation;
 pub use pairing::{LayerWay, Way};
 pub use space::{ParameterBlock, ParameterSpace};
+pub(crate) use storage::Storage;
 
 use crate::derivative::head::HeadOutputs;
 use crate::model::{Blocks, ResNet};

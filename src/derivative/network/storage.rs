@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 /// Numbers of one precision, appended once and read by rows.
 #[derive(Debug)]
-pub(super) enum Storage {
+pub(crate) enum Storage {
     F32(Vec<f32>),
     F64(Vec<f64>),
     /// Little-endian numbers; the file has no name any more, so that it goes with the process.
@@ -23,7 +23,7 @@ pub(super) enum Storage {
 
 impl Storage {
     /// For `bytes` in all.
-    pub(super) fn new(dtype: DType, bytes: u64, keeping: &Keeping) -> Result<Self> {
+    pub(crate) fn new(dtype: DType, bytes: u64, keeping: &Keeping) -> Result<Self> {
         if bytes > keeping.memory {
             let file = tempfile::tempfile_in(&keeping.folder)
                 .map_err(Error::io(&keeping.folder, "create a scratch file in"))?;
@@ -38,12 +38,12 @@ impl Storage {
         })
     }
 
-    pub(super) fn is_on_disk(&self) -> bool {
+    pub(crate) fn is_on_disk(&self) -> bool {
         matches!(self, Self::File { .. })
     }
 
     /// Appends a vector; `place` says which image one of its elements belongs to.
-    pub(super) fn push(&mut self, values: &Tensor, place: impl Fn(usize) -> usize) -> Result<()> {
+    pub(crate) fn push(&mut self, values: &Tensor, place: impl Fn(usize) -> usize) -> Result<()> {
         let finite = |not: Option<usize>| match not {
             None => Ok(()),
             Some(index) => Err(Error::NonFinite {
@@ -81,10 +81,13 @@ impl Storage {
     }
 
     /// The rows at `positions`, each of `size` numbers.
-    pub(super) fn read<T: Scalar>(&self, positions: &[u32], size: usize) -> Result<Vec<T>> {
+    pub(crate) fn read<T: Scalar>(&self, positions: &[u32], size: usize) -> Result<Vec<T>> {
         if let Some(kept) = T::kept(self) {
-            let row = |&position: &u32| &kept[position as usize * size..][..size];
-            return Ok(positions.iter().flat_map(row).copied().collect());
+            let mut values = Vec::with_capacity(positions.len() * size);
+            for &position in positions {
+                values.extend_from_slice(&kept[position as usize * size..][..size]);
+            }
+            return Ok(values);
         }
         let Self::File { file, folder } = self else {
             return Err(other_precision());

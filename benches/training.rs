@@ -1,0 +1,58 @@
+//! One step of training whole networks: forward, gradients of all parameters, momentum step, running statistics.
+//!
+//! `cargo bench --bench training -- 3` takes the median of three steps after one that warms up. A line a network; beside it
+//! the multiply–adds of its convolutions, three times over for forward and both gradients.
+
+use ascribe::derivative::gradient;
+use ascribe::model::{Normalisation, Pass, ResNet};
+use ascribe::train::Sgd;
+use candle_core::{Device, Tensor};
+use std::time::Instant;
+
+/// Architecture, side, batch, and billions of multiply–adds of a forward pass for one image.
+const NETWORKS: [(&str, usize, usize, f64); 2] = [
+    ("cifar-resnet18", 32, 128, 0.556),
+    ("resnet50", 224, 8, 4.09),
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let rounds = std::env::args().find_map(|word| word.parse().ok());
+    for (architecture, side, batch, billions) in NETWORKS {
+        let classes = (0..10).map(|class| class.to_string()).collect();
+        let mut model = ResNet::initialise(
+            architecture.parse()?,
+            classes,
+            Normalisation::IMAGENET,
+            side,
+            0,
+            &Device::Cpu,
+        )?;
+        let mut optimiser = Sgd::new(model.make_trainable(0)?, 0.9, 5e-4);
+        let images = Tensor::rand(0_f32, 1.0, (batch, 3, side, side), &Device::Cpu)?;
+        let labels: Vec<u32> = (0..batch as u32).map(|image| image % 10).collect();
+        let labels = Tensor::new(labels, &Device::Cpu)?;
+        let mut seconds = Vec::new();
+        for _ in 0..=rounds.unwrap_or(3) {
+            let started = Instant::now();
+            let mut pass = Pass::training_from(0);
+            let logits = model.forward(&images, &mut pass)?;
+            let forward = started.elapsed().as_secs_f64();
+            let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
+            let gradients = gradient(&loss, &optimiser.variables())?;
+            let backward = started.elapsed().as_secs_f64();
+            optimiser.step(&gradients, 0.01)?;
+            model.absorb(pass)?;
+            seconds.push([started.elapsed().as_secs_f64(), forward, backward]);
+        }
+        seconds.remove(0);
+        seconds.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        let [step, forward, backward] = seconds[seconds.len() / 2];
+        println!(
+            "ascribe {architecture} {side} batch {batch}: {step:.3} s a step (forward {forward:.3}, gradients {:.3}, weights {:.3}), {:.0} GFLOP/s",
+            backward - forward,
+            step - backward,
+            6.0 * billions * batch as f64 / step
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! The options of adversaries: the one a source is trained against, and the attacks under which a model is measured.
+
+use crate::train::{AdversarialTraining, Adversary, Attack, Fast, Free, Norm, Performance, Start};
+use crate::{Error, Result};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::fmt;
+
+/// How to train against an adversary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum RobustTraining {
+    /// Several steps of projected gradient descent for each batch (Madry et al. 2018)
+    Pgd,
+    /// One step from a random start, with a guard against catastrophic overfitting (Wong et al. 2020)
+    Fast,
+    /// Each batch several times, image and weight gradients from one pass (Shafahi et al. 2019)
+    Free,
+}
+
+/// The adversary of training.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct AdversaryOptions {
+    /// Train on adversarial images within this norm (default: natural training)
+    #[arg(long, value_enum, requires = "epsilon")]
+    adversary: Option<Norm>,
+    /// Radius of the perturbation, in pixel units of [0, 1]
+    #[arg(long, value_name = "EPS", allow_negative_numbers = true)]
+    epsilon: Option<f64>,
+    /// How the adversary is used, from the dearest to the cheapest
+    #[arg(long, value_enum, default_value_t = RobustTraining::Pgd)]
+    robust_training: RobustTraining,
+    /// Steps of projected gradient descent in training [default: 7]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Length of a step (default: 2.5·ε/steps; fast: 1.25·ε)
+    #[arg(long, value_name = "LENGTH", allow_negative_numbers = true)]
+    step_size: Option<f64>,
+    /// Start the adversary at a random point of the ball (fast always does)
+    #[arg(long)]
+    random_start: bool,
+    /// Fast: look every N batches, and after each epoch, whether ten steps fool the model where one does not
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    guard_every: usize,
+    /// Free: train on each batch so often before the next; give as many times fewer epochs
+    #[arg(long, value_name = "M", default_value_t = 4)]
+    replays: usize,
+}
+
+impl AdversaryOptions {
+    pub(super) fn norm(&self) -> Option<Norm> {
+        self.adversary
+    }
+
+    pub(super) fn epsilon(&self) -> Option<f64> {
+        self.epsilon
+    }
+
+    /// What to train against; sets the steps where they go without saying.
+    pub(super) fn training(&mut self) -> Result<Option<AdversarialTraining>> {
+        let (Some(norm), Some(epsilon)) = (self.adversary, self.epsilon) else {
+            if self.robust_training != RobustTraining::Pgd {
+                let reason = "needs --adversary and --epsilon";
+                return Err(Error::config("robust-training", reason));
+            }
+            return Ok(None);
+        };
+        Ok(Some(match self.robust_training {
+            RobustTraining::Pgd => self.projected(norm, epsilon)?.into(),
+            RobustTraining::Fast => {
+                self.refuse_steps("takes one step")?;
+                let mut fast = Fast::new(norm, epsilon, self.guard_every)?;
+                fast.adversary.step_size = self.step_size(fast.adversary.step_size)?;
+                AdversarialTraining::Fast(fast)
+            }
+            RobustTraining::Free => {
+                self.refuse_steps("takes one step of length ε for each of its --replays")?;
+                if self.step_size.is_some() || self.random_start {
+                    let reason = "free takes steps of length ε from the perturbation before: leave out --step-size and \
+                                  --random-start";
+                    return Err(Error::config("robust-training", reason));
+                }
+                AdversarialTraining::Free(Free::new(norm, epsilon, self.replays)?)
+            }
+        }))
+    }
+
+    fn projected(&mut self, norm: Norm, epsilon: f64) -> Result<Adversary> {
+        let mut adversary = Adversary::new(norm, epsilon, *self.steps.get_or_insert(7))?;
+        adversary.step_size = self.step_size(adversary.step_size)?;
+        if self.random_start {
+            adversary.start = Start::Random;
+        }
+        Ok(adversary)
+    }
+
+    fn refuse_steps(&self, what: &str) -> Result<()> {
+        match self.steps {
+            None => Ok(()),
+            Some(_) => {
+                let reason = format!("this --robust-training {what}: leave it out");
+                Err(Error::config("steps", reason))
+            }
+        }
+    }
+
+    fn step_size(&self, usual: f64) -> Result<f64> {
+        match self.step_size {
+            None => Ok(usual),
+            Some(length) if length > 0.0 && length.is_finite() => Ok(length),
+            Some(length) => {
+                let reason = format!("expected a positive number, found {length}");
+                Err(Error::config("step-size", reason))
+            }
+        }
+    }
+}
+
+/// The attacks under which a finished model is measured.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct AttackOptions {
+    /// Norm of the attack on the finished model (default: that of training, else l2)
+    #[arg(long, value_enum)]
+    eval_adversary: Option<Norm>,
+    /// Radii of the attack, one accuracy for each (default: that of training)
+    #[arg(
+        long,
+        value_name = "EPS",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
+    eval_epsilon: Vec<f64>,
+    /// Steps of projected gradient descent, of length 2.5·ε/steps
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    eval_steps: usize,
+    /// Starts, the first at the image, others at random; an image counts as right where all of them leave it right
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    eval_restarts: usize,
+}
+
+impl AttackOptions {
+    /// Whether any radius is given.
+    pub(super) fn asks(&self) -> bool {
+        self.eval_adversary.is_some() || !self.eval_epsilon.is_empty()
+    }
+
+    /// One attack for each radius; norm and radius are those of training where not given.
+    pub(super) fn attacks(&self, norm: Option<Norm>, epsilon: Option<f64>) -> Result<Vec<Attack>> {
+        let norm = self.eval_adversary.or(norm).unwrap_or(Norm::L2);
+        if self.eval_steps == 0 {
+            return Err(Error::config("eval-steps", "expected at least 1"));
+        }
+        let trained: Vec<f64> = epsilon.into_iter().collect();
+        let given = &self.eval_epsilon;
+        if let Some(wrong) = given.iter().find(|&&it| !(it > 0.0 && it.is_finite())) {
+            let reason =
+                format!("expected positive numbers in pixel units of [0, 1], found {wrong}");
+            return Err(Error::config("eval-epsilon", reason));
+        }
+        let radii = if given.is_empty() { &trained } else { given };
+        if radii.is_empty() && self.eval_adversary.is_some() {
+            return Err(Error::config("eval-adversary", "needs --eval-epsilon"));
+        }
+        radii
+            .iter()
+            .map(|&epsilon| Attack::new(norm, epsilon, self.eval_steps, self.eval_restarts))
+            .collect()
+    }
+}
+
+/// A model's performance under one attack, as it is recorded and printed.
+#[derive(Debug, Serialize)]
+pub(super) struct AttackedPerformance {
+    attack: Attack,
+    #[serde(flatten)]
+    performance: Performance,
+}
+
+impl AttackedPerformance {
+    pub(super) fn new(attack: Attack, performance: Performance) -> Self {
+        Self {
+            attack,
+            performance,
+        }
+    }
+
+    pub(super) fn performance(&self) -> Performance {
+        self.performance
+    }
+
+    /// "PGD-20 × 3, L2 ε = 0.25".
+    pub(super) fn name(&self) -> String {
+        let Adversary {
+            norm,
+            epsilon,
+            steps,
+            ..
+        } = self.attack.adversary;
+        let times = match self.attack.restarts {
+            1 => String::new(),
+            restarts => format!(" × {restarts}"),
+        };
+        format!("PGD-{steps}{times}, {norm} ε = {epsilon}")
+    }
+}
+
+impl fmt::Display for AttackedPerformance {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Performance { accuracy, loss } = self.performance;
+        write!(
+            f,
+            "under {}: test accuracy {:.2} %, loss {loss:.4}",
+            self.name(),
+            100.0 * accuracy
+        )
+    }
+}

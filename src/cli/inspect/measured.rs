@@ -1,0 +1,98 @@
+//! How well a model predicts a test set, clean and under attack.
+
+use super::Report;
+use crate::cli::adversary_options::AttackedPerformance;
+use crate::cli::source_options::source_bytes;
+use crate::data::{Dataset, Pixels, subset};
+use crate::model::{ResNet, SourceSettings, source_from_bytes};
+use crate::train::{Attack, Performance};
+use crate::{Error, Result};
+use candle_core::Device;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// What was measured.
+#[derive(Serialize)]
+pub(super) struct Measured {
+    kind: &'static str,
+    path: PathBuf,
+    test: PathBuf,
+    images: usize,
+    clean: Performance,
+    attacked: Vec<AttackedPerformance>,
+}
+
+/// Measures the model at `path` on `images` of the data set `test`, balanced over its classes, or on all.
+pub(super) fn read(
+    path: &Path,
+    (test, images): (&Path, Option<usize>),
+    attacks: Vec<Attack>,
+) -> Result<Measured> {
+    let (path, bytes) = source_bytes(path)?;
+    let settings = SourceSettings {
+        normalisation: None,
+    };
+    let model = source_from_bytes(&bytes, &path, settings, &Device::Cpu)?;
+    let data = Dataset::open(test)?;
+    check_classes(&model, &path, &data)?;
+    let ids = match images {
+        Some(images) => subset(data.labels(), data.classes().len(), images, 0)?,
+        None => (0..data.len()).collect(),
+    };
+    let side = model.side();
+    let pixels = Pixels::decode(&data, &ids, side, side)?;
+    let clean = Performance::measure(&model, &pixels, None)?;
+    let attacked = |attack: Attack| {
+        let performance = Performance::measure(&model, &pixels, Some(&attack))?;
+        Ok(AttackedPerformance::new(attack, performance))
+    };
+    Ok(Measured {
+        kind: "measured-model",
+        path,
+        test: test.to_path_buf(),
+        images: ids.len(),
+        clean,
+        attacked: attacks.into_iter().map(attacked).collect::<Result<_>>()?,
+    })
+}
+
+/// Classes must be as many, and of the same names where both have names.
+fn check_classes(model: &ResNet, path: &Path, data: &Dataset) -> Result<()> {
+    let (own, theirs) = (model.classes(), data.classes());
+    let numbered = (own.iter().enumerate()).all(|(label, name)| *name == label.to_string());
+    let differ =
+        own.len() != theirs.len() || (data.has_class_names() && !numbered && own != theirs);
+    if differ {
+        let listed = |names: &[String]| {
+            let first: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
+            format!("{} classes ({}, …)", names.len(), first.join(", "))
+        };
+        return Err(Error::mismatch(
+            format!("--test: classes of {}", data.path().display()),
+            format!("those of {}: {}", path.display(), listed(own)),
+            listed(theirs),
+            "give a test set of the classes that the model was trained on",
+        ));
+    }
+    Ok(())
+}
+
+impl Report for Measured {
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let row = |Performance { accuracy, loss }: Performance| {
+            format!("accuracy {:.2} %, loss {loss:.4}", 100.0 * accuracy)
+        };
+        let images = format!("{} of {}", self.images, self.test.display());
+        let mut lines = vec![
+            ("model", self.path.display().to_string()),
+            ("test images", images),
+            ("clean", row(self.clean)),
+        ];
+        let attacked = self.attacked.iter();
+        lines.extend(attacked.map(|it| {
+            let row = row(it.performance());
+            ("attacked", format!("{}: {row}", it.name()))
+        }));
+        lines
+    }
+}

@@ -1,0 +1,108 @@
+use super::ball::lengths;
+use super::*;
+use crate::model::{Architecture, Normalisation};
+use candle_core::Device;
+
+fn model() -> ResNet {
+    let architecture: Architecture = "cifar-resnet8-w4".parse().unwrap();
+    let classes = ["a", "b", "c"].map(String::from).to_vec();
+    let normalisation = Normalisation {
+        mean: [0.5; 3],
+        deviation: [0.25; 3],
+    };
+    ResNet::initialise(architecture, classes, normalisation, 8, 1, &Device::Cpu).unwrap()
+}
+
+#[test]
+fn stays_in_the_ball_and_in_the_pixel_range_and_raises_the_loss() {
+    let model = model();
+    let images = Tensor::rand(0.0_f32, 1.0, (4, 3, 8, 8), &Device::Cpu).unwrap();
+    let labels = Tensor::new(&[0_u32, 1, 2, 0], &Device::Cpu).unwrap();
+    let loss = |x: &Tensor| {
+        candle_nn::loss::cross_entropy(&model.logits(x).unwrap(), &labels)
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap()
+    };
+    for (norm, epsilon) in [(Norm::L2, 0.5), (Norm::Linf, 8.0 / 255.0)] {
+        for start in [Start::Image, Start::Random, Start::Inside] {
+            let adversary = Adversary {
+                start,
+                ..Adversary::new(norm, epsilon, 5).unwrap()
+            };
+            let perturbed = adversary
+                .perturb(&model, &images, &labels, [1, 2, 3])
+                .unwrap();
+            let difference = (&perturbed - &images).unwrap();
+            let size = match norm {
+                Norm::L2 => lengths(&difference).unwrap().max_all().unwrap(),
+                Norm::Linf => difference.abs().unwrap().max_all().unwrap(),
+            };
+            let size = size.to_scalar::<f32>().unwrap();
+            assert!(
+                size <= epsilon as f32 * 1.0001 && size > 0.3 * epsilon as f32,
+                "{norm:?} {size}"
+            );
+            let pixels = perturbed.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(pixels.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
+            assert!(loss(&perturbed) > loss(&images), "{norm:?}");
+            let again = adversary
+                .perturb(&model, &images, &labels, [1, 2, 3])
+                .unwrap();
+            assert_eq!(
+                again.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+                pixels
+            );
+        }
+    }
+    assert!(
+        Adversary::new(Norm::L2, 0.0, 5)
+            .unwrap_err()
+            .to_string()
+            .starts_with("--epsilon")
+    );
+    assert!(
+        Adversary::new(Norm::L2, 1.0, 0)
+            .unwrap_err()
+            .to_string()
+            .starts_with("--steps")
+    );
+}
+
+/// One step in each norm, computed with NumPy in f64 from a given gradient (`fixtures/pytorch`).
+#[test]
+fn steps_and_projects_by_the_formulas() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/fixtures/pytorch/pgd.safetensors"
+    );
+    let fixture = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let (images, slope) = (&fixture["data/images"], &fixture["data/gradient"]);
+    for (norm, name) in [(Norm::L2, "l2"), (Norm::Linf, "linf")] {
+        let entry = |part: &str| &fixture[&format!("{name}/{part}")];
+        let number = |part: &str| entry(part).flatten_all().unwrap().to_vec1::<f64>().unwrap()[0];
+        let adversary = Adversary {
+            norm,
+            epsilon: number("epsilon"),
+            steps: 1,
+            step_size: number("step"),
+            start: Start::Image,
+        };
+        let moved = (entry("start")
+            + (adversary.ball().direction(slope).unwrap() * adversary.step_size).unwrap())
+        .unwrap();
+        let result = adversary.ball().project(images, &moved).unwrap();
+        for (found, expected) in [(&moved, "moved"), (&result, "result")] {
+            let difference = (found - entry(expected))
+                .unwrap()
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap();
+            assert!(
+                difference.to_scalar::<f64>().unwrap() < 1e-14,
+                "{name} {expected}"
+            );
+        }
+    }
+}

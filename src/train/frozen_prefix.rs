@@ -1,0 +1,123 @@
+//! What the frozen segments give, computed once for each image and kept: in memory, or beyond a budget in a scratch file.
+//!
+//! Exact where an image always gives the same: the frozen batch norm keeps the source's statistics (evaluation mode), so
+//! that no image depends on the others of its batch, and the augmentation leaves few variants of an image: one, or two
+//! where it is mirrored. A convolution with a stride does not commute with the mirror, so that both are computed and kept.
+//! With statistics that move, the paper's way, each batch is normalised by its own moments and nothing can be kept.
+
+use crate::Result;
+use crate::data::{Pixels, batches};
+use crate::derivative::network::{Keeping, Storage};
+use crate::model::{Pass, ResNet};
+use candle_core::{DType, Device, Tensor};
+
+/// Images that go through the prefix at once.
+const BATCH: usize = 128;
+
+/// Activations of n images in one or two variants, row `variants·position + mirrored`.
+#[derive(Debug)]
+pub(super) struct FrozenPrefix {
+    segment: usize,
+    variants: usize,
+    /// Shape of one activation.
+    shape: Vec<usize>,
+    bytes: u64,
+    storage: Storage,
+}
+
+impl FrozenPrefix {
+    /// Runs all `images` through the segments before `segment`; the second variant is the mirrored one.
+    pub(super) fn compute(
+        model: &ResNet,
+        segment: usize,
+        images: &Pixels,
+        variants: usize,
+        keeping: &Keeping,
+    ) -> Result<Self> {
+        let model = model.detached();
+        let positions: Vec<usize> = (0..images.len()).collect();
+        let mut kept: Option<Self> = None;
+        for batch in batches(&positions, BATCH) {
+            let plain = images.batch(batch, &Device::Cpu)?;
+            let mut seen = vec![prefix(&model, segment, &plain)?];
+            if variants == 2 {
+                seen.push(prefix(&model, segment, &mirrored(&plain)?)?);
+            }
+            let shape = &seen[0].dims()[1..];
+            let kept = match &mut kept {
+                Some(kept) => kept,
+                None => kept.insert(Self::empty(
+                    segment,
+                    (variants, images.len()),
+                    shape,
+                    keeping,
+                )?),
+            };
+            let size = variants * shape.iter().product::<usize>();
+            let place = |index: usize| images.ids()[batch[0] + index / size.max(1)];
+            let rows = Tensor::stack(&seen, 1)?.flatten_all()?;
+            kept.storage.push(&rows, place)?;
+        }
+        match kept {
+            Some(kept) => Ok(kept),
+            None => Self::empty(segment, (variants, 0), &[], keeping),
+        }
+    }
+
+    fn empty(
+        segment: usize,
+        (variants, count): (usize, usize),
+        shape: &[usize],
+        keeping: &Keeping,
+    ) -> Result<Self> {
+        let numbers = variants * count * shape.iter().product::<usize>();
+        let bytes = (numbers * DType::F32.size_in_bytes()) as u64;
+        Ok(Self {
+            segment,
+            variants,
+            shape: shape.to_vec(),
+            bytes,
+            storage: Storage::new(DType::F32, bytes, keeping)?,
+        })
+    }
+
+    /// The segment that these activations enter.
+    pub(super) fn segment(&self) -> usize {
+        self.segment
+    }
+
+    /// Bytes of memory that are taken.
+    pub(super) fn memory(&self) -> u64 {
+        match self.storage.is_on_disk() {
+            true => 0,
+            false => self.bytes,
+        }
+    }
+
+    /// The activations of the images at `positions`, mirrored where the second argument says so.
+    pub(super) fn batch(
+        &self,
+        positions: &[usize],
+        mirrored: impl Fn(usize) -> bool,
+    ) -> Result<Tensor> {
+        let row = |&position: &usize| {
+            let variant = usize::from(self.variants == 2 && mirrored(position));
+            (self.variants * position + variant) as u32
+        };
+        let rows: Vec<u32> = positions.iter().map(row).collect();
+        let size = self.shape.iter().product();
+        let values = self.storage.read::<f32>(&rows, size)?;
+        let shape = [&[positions.len()], &self.shape[..]].concat();
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    }
+}
+
+fn prefix(model: &ResNet, segment: usize, images: &Tensor) -> Result<Tensor> {
+    model.prefix(segment, images, &mut Pass::evaluation())
+}
+
+fn mirrored(images: &Tensor) -> Result<Tensor> {
+    let width = images.dim(3)? as u32;
+    let columns = Tensor::from_iter((0..width).rev(), images.device())?;
+    Ok(images.index_select(&columns, 3)?)
+}

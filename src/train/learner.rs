@@ -1,0 +1,153 @@
+//! The part of training that changes from step to step, and one step of it.
+
+use super::adversarial::{AdversarialTraining, Free};
+use super::adversary::{Adversary, Ball};
+use super::feed::{Batch, Input};
+use super::guard::Check;
+use super::measure::Tally;
+use super::recipe::{FrozenStatistics, Recipe};
+use super::sgd::Sgd;
+use super::state::State;
+use crate::derivative::gradient;
+use crate::model::{Pass, ResNet};
+use crate::{Error, Result};
+use candle_core::{DType, Tensor, Var};
+
+/// A model on its way.
+pub(super) struct Learner<'a> {
+    pub model: &'a mut ResNet,
+    pub first_segment: usize,
+    pub recipe: &'a Recipe,
+    pub optimiser: Sgd,
+    /// Looks of the guard so far.
+    pub checks: Vec<Check>,
+    /// Where it last found all well.
+    pub good: Option<State>,
+    /// The perturbation of the batch before, of free training.
+    pub carried: Option<Tensor>,
+}
+
+/// Where a step is: what random numbers belong to it, how far it goes and what it adds to.
+pub(super) struct Place<'a> {
+    pub epoch: usize,
+    pub number: usize,
+    pub rate: f64,
+    pub tally: &'a mut Tally,
+}
+
+impl Learner<'_> {
+    /// Trains on one batch.
+    pub(super) fn step(&mut self, batch: Batch, place: &mut Place) -> Result<()> {
+        let Batch { mut input, labels } = batch;
+        if let (Some(training), Input::Images(images)) = (&self.recipe.adversary, &mut input) {
+            match training {
+                AdversarialTraining::Free(free) => {
+                    return self.replay(free, images, &labels, place);
+                }
+                AdversarialTraining::Projected(adversary) => {
+                    *images = self.perturb(adversary, images, &labels, place)?;
+                }
+                AdversarialTraining::Fast(fast) if self.has_fallen_back() => {
+                    *images = self.perturb(&fast.fallback(), images, &labels, place)?;
+                }
+                AdversarialTraining::Fast(fast) => {
+                    *images = self.perturb(&fast.adversary, images, &labels, place)?;
+                }
+            }
+        }
+        self.descend(&input, &labels, None, place)?;
+        Ok(())
+    }
+
+    /// Whether fast training has given way to several steps.
+    pub(super) fn has_fallen_back(&self) -> bool {
+        self.checks.iter().any(|check| check.collapsed)
+    }
+
+    fn perturb(
+        &self,
+        adversary: &Adversary,
+        images: &Tensor,
+        labels: &Tensor,
+        place: &Place,
+    ) -> Result<Tensor> {
+        let draw = [place.epoch, place.number].map(|number| number as u64);
+        let draw = [self.recipe.seed, draw[0], draw[1]];
+        adversary.perturb(&self.model.detached(), images, labels, draw)
+    }
+
+    /// Free training: each backward pass moves the weights down and the images up.
+    fn replay(
+        &mut self,
+        free: &Free,
+        images: &Tensor,
+        labels: &Tensor,
+        place: &mut Place,
+    ) -> Result<()> {
+        let ball = Ball {
+            norm: free.norm,
+            epsilon: free.epsilon,
+        };
+        // Only the last batch of an epoch may be smaller than the one before.
+        let mut perturbation = match &self.carried {
+            Some(carried) => carried.narrow(0, 0, images.dim(0)?)?,
+            None => images.zeros_like()?,
+        };
+        for _ in 0..free.replays {
+            let seen = Var::from_tensor(&(images + &perturbation)?.clamp(0.0, 1.0)?)?;
+            let input = Input::Images(seen.as_tensor().clone());
+            if let Some(slope) = self.descend(&input, labels, Some(seen.as_tensor()), place)? {
+                let step = (ball.direction(&slope)? * free.epsilon)?;
+                perturbation = ball.shorten(&(perturbation + step)?)?.detach();
+            }
+        }
+        self.carried = Some(perturbation);
+        Ok(())
+    }
+
+    /// One step on the weights; the loss gradient of `wanted` beside theirs.
+    fn descend(
+        &mut self,
+        input: &Input,
+        labels: &Tensor,
+        wanted: Option<&Tensor>,
+        place: &mut Place,
+    ) -> Result<Option<Tensor>> {
+        let (logits, pass) = self.forward(input)?;
+        let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
+        let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        if !value.is_finite() {
+            return Err(Error::NonFinite {
+                what: "training loss".into(),
+                place: format!("epoch {}, batch {}", place.epoch + 1, place.number + 1),
+                remedy: "lower --learning-rate".into(),
+            });
+        }
+        place.tally.add_measured(value, &logits.detach(), labels)?;
+        let mut variables = self.optimiser.variables();
+        variables.extend(wanted);
+        let mut gradients = gradient(&loss, &variables)?;
+        let of_wanted = wanted.and_then(|_| gradients.pop());
+        self.optimiser.step(&gradients, place.rate)?;
+        self.model.absorb(pass)?;
+        Ok(of_wanted)
+    }
+
+    fn forward(&self, input: &Input) -> Result<(Tensor, Pass)> {
+        match input {
+            Input::Activations(activations) => {
+                let mut pass = Pass::training_from(self.first_segment);
+                let features =
+                    (self.model).features_from(self.first_segment, activations, &mut pass)?;
+                Ok((self.model.head(&features)?, pass))
+            }
+            Input::Images(images) => {
+                let mut pass = Pass::training_from(match self.recipe.frozen_statistics {
+                    FrozenStatistics::Moving => 0,
+                    FrozenStatistics::Frozen => self.first_segment,
+                });
+                Ok((self.model.forward(images, &mut pass)?, pass))
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `ascribe train --robust-training` and `ascribe inspect --test` as a user meets them.
+
+use assert_cmd::cargo::CommandCargoExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(folder: &Path, line: &str) -> Output {
+    let mut command = Command::cargo_bin("ascribe").unwrap();
+    let command = command.args(line.split_whitespace()).current_dir(folder);
+    command.output().unwrap()
+}
+
+fn succeed(folder: &Path, line: &str) -> String {
+    let output = run(folder, line);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {message}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one line of a refused command.
+fn refusal(folder: &Path, line: &str) -> String {
+    let output = run(folder, line);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{line}: {message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+    message
+}
+
+const TRAIN: &str = "train --train builtin:digits-train --test builtin:digits-test --architecture cifar-resnet8-w4 --side 8 \
+                     --images 200 --batch-size 32 --epochs 4 --augmentation none --evaluate-every 0";
+
+fn accuracy(result: &serde_json::Value) -> f64 {
+    result["accuracy"].as_f64().unwrap()
+}
+
+#[test]
+fn fast_and_free_models_are_measured_alike_by_train_and_inspect() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (way, radius) in [("fast", "0.3"), ("free --replays 3", "0.3")] {
+        let out = way.split(' ').next().unwrap();
+        let measured = "--eval-epsilon 0.1,0.5 --eval-steps 5 --eval-restarts 2";
+        let adversary = format!("--adversary l2 --epsilon {radius} --robust-training {way}");
+        succeed(
+            folder,
+            &format!("{TRAIN} {adversary} {measured} --out {out}"),
+        );
+        let record = ascribe::artefact::RunFolder::read(folder.join(out)).unwrap();
+        let attacked: serde_json::Value = record.result("test_attacked").unwrap();
+        let clean: serde_json::Value = record.result("test").unwrap();
+        let text = succeed(
+            folder,
+            &format!("inspect {out} --test builtin:digits-test {measured} --json"),
+        );
+        let found: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(found["attacked"], attacked);
+        assert_eq!(found["clean"], clean);
+        let [small, large] = [0, 1].map(|index| accuracy(&attacked[index]));
+        assert!(accuracy(&clean) >= small && small >= large, "{found}");
+        assert!(accuracy(&clean) > large, "the attack does nothing: {found}");
+    }
+    // Looks of the guard: one after each of the epochs, in which 200 images make seven batches.
+    let looks = std::fs::read_to_string(folder.join("fast/guard.csv")).unwrap();
+    assert_eq!(looks.lines().count(), 5, "{looks}");
+    assert!(!folder.join("free/guard.csv").exists());
+    let text = succeed(
+        folder,
+        "inspect fast --test builtin:digits-test --images 50 --eval-adversary linf --eval-epsilon 0.05",
+    );
+    assert!(text.contains("PGD-20, L∞ ε = 0.05: accuracy"), "{text}");
+    assert!(text.contains("50 of builtin:digits-test"), "{text}");
+    let message = refusal(folder, "inspect builtin:robust --test builtin:digits-test");
+    assert!(
+        message.contains("100 classes") && message.contains("10 classes"),
+        "{message}"
+    );
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let l2 = "--adversary l2 --epsilon 0.3";
+    for (options, expected) in [
+        (
+            "--robust-training fast".to_owned(),
+            "--robust-training: needs --adversary",
+        ),
+        (
+            format!("{l2} --robust-training fast --steps 3"),
+            "--steps: ",
+        ),
+        (
+            format!("{l2} --robust-training fast --guard-every 0"),
+            "--guard-every: ",
+        ),
+        (
+            format!("{l2} --robust-training free --replays 1"),
+            "--replays: ",
+        ),
+        (
+            format!("{l2} --robust-training free --step-size 1"),
+            "--robust-training: ",
+        ),
+        (format!("{l2} --steps 0"), "--steps: "),
+        (format!("{l2} --step-size -1"), "--step-size: "),
+        (format!("{l2} --eval-epsilon 0.1,0"), "--eval-epsilon: "),
+        (format!("{l2} --eval-steps 0"), "--eval-steps: "),
+        (format!("{l2} --eval-restarts 0"), "--eval-restarts: "),
+        (
+            "--eval-adversary linf".to_owned(),
+            "--eval-adversary: needs --eval-epsilon",
+        ),
+        ("--memory 0".to_owned(), "--memory: "),
+        ("--memory -2".to_owned(), "--memory: "),
+    ] {
+        let message = refusal(folder.path(), &format!("{TRAIN} {options} --out out"));
+        assert!(message.contains(expected), "{options}: {message}");
+    }
+    let message = refusal(folder.path(), "inspect builtin:robust --eval-epsilon 0.1");
+    assert!(message.contains("--test"), "{message}");
+}
