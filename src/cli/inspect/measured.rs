@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::cli::adversary_options::AttackedPerformance;
-use crate::cli::source_options::source_bytes;
+use crate::model::source_bytes;
 use crate::data::{Dataset, Pixels, subset};
 use crate::model::{ResNet, SourceSettings, source_from_bytes};
 use crate::train::{Attack, Performance};
