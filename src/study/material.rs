@@ -147,14 +147,13 @@ impl Target {
 
 /// The error of an option as one of the spec.
 pub(super) fn located(spec: &Spec, place: &str, error: Error) -> Error {
-    match error {
-        Error::Config { option, reason } => Error::format(
-            &spec.file,
-            format!("{option} for {place}"),
-            "a value that it takes",
-            reason,
-            "correct the spec",
-        ),
-        other => other,
-    }
+    let Error::Config { option, reason } = error else {
+        return error;
+    };
+    let parts = reason
+        .strip_prefix("expected ")
+        .and_then(|rest| rest.split_once(", found "));
+    let (expected, found) = parts.unwrap_or(("a value that it takes", &reason));
+    let place = format!("{option} for {place}");
+    Error::format(&spec.file, place, expected, found, "correct the spec")
 }
