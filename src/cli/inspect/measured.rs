@@ -2,8 +2,8 @@
 
 use super::Report;
 use crate::cli::adversary_options::AttackedPerformance;
-use crate::model::source_bytes;
 use crate::data::{Dataset, Pixels, subset};
+use crate::model::source_bytes;
 use crate::model::{ResNet, SourceSettings, source_from_bytes};
 use crate::train::{Attack, Performance};
 use crate::{Error, Result};
