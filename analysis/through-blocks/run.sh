@@ -26,25 +26,18 @@ step() {
 # The whole fine-tuning set, the same damping on both sides.
 for source in natural robust; do
     model=$models/$source-blocks3
-    common="rank --model $model --queries ${QUERIES:-40} --damping 1e-1 --skip-train --scores"
+    common="rank --model $model --queries ${QUERIES:-20} --damping 1e-1 --skip-train --scores"
     step "$work/$source-head" $common
     step "$work/$source-blocks" $common --blocks 3 --shares
 done
 
-# Is it true? An eighth of the images, so that the blocks can be trained again: 30 random halves, two seeds each.
+# Is it true? An eighth of the images, so that the blocks can be trained again: 24 random halves, two seeds each.
 for source in natural robust; do
     small=$work/$source-small
     step "$small" transfer --source "builtin:$source" --train "$data/train.parquet" --test "$data/test.parquet" --images 400 \
-        --blocks 3 --epochs 30 --batch-size 50 --augmentation none --frozen-statistics frozen --evaluate-every 0 --seed 0
-    for damping in 1e-1 1e-2; do
-        common="rank --model $small --queries 60 --damping $damping --skip-train --scores"
-        step "$work/$source-small-head-$damping" $common
-        step "$work/$source-small-blocks-$damping" $common --blocks 3
-    done
-    step "$work/$source-trained" evaluate "$work/$source-small-blocks-1e-1" --lds 30 --retrain 2 --compare \
-        ekfac,identity,gradient-cosine,feature-cosine,knn,trak
-    for run in head-1e-1 head-1e-2 blocks-1e-2; do
-        step "$work/$source-trained-$run" evaluate "$work/$source-small-$run" --lds 30 --retrained "$work/$source-trained"
-    done
+        --blocks 3 --epochs 15 --batch-size 50 --augmentation none --frozen-statistics frozen --evaluate-every 0 --seed 0
+    step "$work/$source-small-blocks" rank --model "$small" --queries 40 --damping 1e-1 --skip-train --scores --blocks 3
+    step "$work/$source-trained" evaluate "$work/$source-small-blocks" --lds 24 --retrain 2 --compare \
+        direct,ekfac,identity,gradient-cosine,feature-cosine,knn,trak
 done
 "$python" analysis/through-blocks/table.py "$work"
