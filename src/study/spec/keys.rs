@@ -21,7 +21,7 @@ impl<'a> Keys<'a> {
         let text = std::fs::read_to_string(file).map_err(Error::io(file, "read"))?;
         let table = text.parse().map_err(|reason: toml::de::Error| {
             let before = &text[..reason.span().map_or(0, |span| span.start.min(text.len()))];
-            let place = format!("line {}", before.lines().count().max(1));
+            let place = format!("line {}", before.matches('\n').count() + 1);
             let found = reason.message().replace('\n', " ");
             Error::format(file, place, "TOML", found, "docs/study.md has an example")
         })?;
@@ -41,7 +41,7 @@ impl<'a> Keys<'a> {
     ) -> Result<Option<T>> {
         self.known.push(name.to_owned());
         let Some(value) = self.table.remove(name) else {
-            return Ok(None);
+            return self.refuse_misspelt(name).map(|()| None);
         };
         let found = as_json(&value).to_string();
         let taken = value.try_into();
@@ -52,11 +52,22 @@ impl<'a> Keys<'a> {
     pub(super) fn need<T: DeserializeOwned>(&mut self, name: &str, expected: &str) -> Result<T> {
         match self.take(name, expected)? {
             Some(value) => Ok(value),
-            None => {
-                // A misspelt key explains a missing one.
-                self.refuse_unknown(&[])?;
-                Err(self.wrong(name, expected, "nothing"))
-            }
+            None => Err(self.wrong(name, expected, "nothing")),
+        }
+    }
+
+    /// Refuses a key that is nearly one that is not there, before that is missed.
+    fn refuse_misspelt(&self, name: &str) -> Result<()> {
+        let misspelt = |key: &&String| !self.knows(key) && near(name, key) > 0.6;
+        match self.table.keys().find(misspelt) {
+            None => Ok(()),
+            Some(key) => Err(Error::format(
+                self.file,
+                self.path(key),
+                format!("a key {name}"),
+                format!("the key {key}"),
+                format!("did you mean {name}?"),
+            )),
         }
     }
 
@@ -98,17 +109,16 @@ impl<'a> Keys<'a> {
         Ok(tables.into_iter().map(keys).collect())
     }
 
-    /// Refuses what nobody asked for, with the nearest of the keys that there are; `more` are known too.
-    pub(super) fn refuse_unknown(&self, more: &[&str]) -> Result<()> {
-        let Some(unknown) = self.table.keys().find(|key| !self.knows(key, more)) else {
+    /// Refuses what nobody asked for, with the nearest of the keys that there are.
+    pub(super) fn refuse_unknown(&self) -> Result<()> {
+        let Some(unknown) = self.table.keys().find(|key| !self.knows(key)) else {
             return Ok(());
         };
-        let known = self.known.iter().map(String::as_str);
-        let known: Vec<&str> = known.chain(more.iter().copied()).collect();
-        let near = |name: &&str| strsim::normalized_damerau_levenshtein(name, unknown);
-        let nearest = (known.iter().copied()).max_by(|a, b| near(a).total_cmp(&near(b)));
+        let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
+        let alike = |name: &str| near(name, unknown);
+        let nearest = (known.iter().copied()).max_by(|a, b| alike(a).total_cmp(&alike(b)));
         let remedy = match nearest {
-            Some(name) if near(&name) > 0.5 => format!("did you mean {name}?"),
+            Some(name) if alike(name) > 0.5 => format!("did you mean {name}?"),
             _ => "remove it; docs/study.md has all keys".to_owned(),
         };
         let expected = format!("one of {}", known.join(", "));
@@ -121,8 +131,8 @@ impl<'a> Keys<'a> {
         ))
     }
 
-    fn knows(&self, key: &str, more: &[&str]) -> bool {
-        more.contains(&key) || self.known.iter().any(|known| known == key)
+    fn knows(&self, key: &str) -> bool {
+        self.known.iter().any(|known| known == key)
     }
 
     /// An unusable value of a key.
@@ -142,6 +152,11 @@ impl<'a> Keys<'a> {
             place => format!("{place}.{name}"),
         }
     }
+}
+
+/// From 0, nothing in common, to 1, the same.
+fn near(name: &str, other: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(name, other)
 }
 
 fn as_json(value: &toml::Value) -> Value {

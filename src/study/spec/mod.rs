@@ -118,7 +118,7 @@ impl Spec {
         };
         let sources = parts::sources(&mut keys, folder)?;
         let targets = parts::targets(&mut keys, folder, &options, &names)?;
-        keys.refuse_unknown(&[])?;
+        keys.refuse_unknown()?;
         Ok(Self {
             file: file.to_path_buf(),
             sources,

@@ -126,7 +126,7 @@ pub(super) fn search(
         };
         candidates = candidates.iter().flat_map(with).collect();
     }
-    keys.refuse_unknown(&[])?;
+    keys.refuse_unknown()?;
     if candidates.len() < 2 {
         let expected = "lists of values that make at least two candidates";
         return Err(keys.wrong("learning-rate", expected, "one"));
@@ -171,7 +171,7 @@ fn source(name: String, mut keys: Keys, folder: &Path) -> Result<SourceSpec> {
         },
         None => None,
     };
-    keys.refuse_unknown(&[])?;
+    keys.refuse_unknown()?;
     Ok(SourceSpec {
         name,
         model: located(model, folder),
@@ -219,7 +219,7 @@ fn target(
         },
         None => None,
     };
-    keys.refuse_unknown(&[])?;
+    keys.refuse_unknown()?;
     Ok(TargetSpec {
         name,
         train: located(train, folder),
