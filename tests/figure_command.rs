@@ -4,6 +4,8 @@ use ascribe::artefact::{Input, Options, RunFolder};
 use ascribe::data::Dataset;
 use ascribe::influence::{Provenance, QueryRanking, RankedImage, write_rankings};
 use assert_cmd::Command;
+use ndarray::Array2;
+use ndarray_npy::write_npy;
 use std::path::{Path, PathBuf};
 
 const TRAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/digits/train.parquet");
@@ -235,4 +237,48 @@ fn data_that_changed_or_differs_is_refused() {
         message.contains("test images of other") && message.contains("the same test images"),
         "{message}"
     );
+}
+
+#[test]
+fn the_influence_matrix_comes_from_full_scores() {
+    let place = tempfile::tempdir().unwrap();
+    let run = run(place.path(), "natural", 3, None);
+    let message = figure(place.path(), &["matrix", "natural", "--out", "out"]).unwrap_err();
+    assert!(
+        message.contains("holds no scores.npy") && message.contains("--scores"),
+        "{message}"
+    );
+    let open = |path| Dataset::open(Path::new(path)).unwrap();
+    let (train, test) = (open(TRAIN), open(TEST));
+    // 3 within a class, −1 from each class to the next, 0 elsewhere: the root mean square is 1.
+    let score = |query: usize, image: usize| match (10 + image - query) % 10 {
+        0 => 3.0_f32,
+        1 => -1.0,
+        _ => 0.0,
+    };
+    for (file, queries) in [("scores.npy", &test), ("train_scores.npy", &train)] {
+        let shape = (queries.len(), train.len());
+        let scores = Array2::from_shape_fn(shape, |(query, image)| {
+            score(queries.label(query), train.label(image))
+        });
+        write_npy(run.join(file), &scores).unwrap();
+    }
+    figure(place.path(), &["matrix", "natural", "--out", "out"]).unwrap();
+    let table = std::fs::read_to_string(place.path().join("out/influence_matrix.csv")).unwrap();
+    let mut cells = 0;
+    for row in table.lines().skip(1) {
+        let columns: Vec<&str> = row.split(',').collect();
+        let [query, image] = [3, 5].map(|at: usize| columns[at].parse::<usize>().unwrap());
+        let unit: f64 = columns[2].parse().unwrap();
+        let mean: f64 = columns[7].parse().unwrap();
+        let expected = f64::from(score(query, image));
+        assert!((mean * unit - expected).abs() < 1e-9, "{row}");
+        cells += 1;
+    }
+    assert_eq!(cells, 2 * 120 * 120);
+    // Cut off in the middle.
+    let whole = std::fs::read(run.join("scores.npy")).unwrap();
+    std::fs::write(run.join("scores.npy"), &whole[..whole.len() / 2]).unwrap();
+    let message = figure(place.path(), &["matrix", "natural", "--out", "out"]).unwrap_err();
+    assert!(message.contains("scores.npy"), "{message}");
 }
