@@ -178,6 +178,17 @@ fn panel(model: &ModelScores, classes: usize, parts: usize) -> Result<MatrixPane
             remedy,
         ));
     }
+    if let Some(((query, train), _)) = model
+        .scores
+        .indexed_iter()
+        .find(|(_, score)| !score.is_finite())
+    {
+        return Err(Error::NonFinite {
+            what: format!("score of {}, {}", model.model, model.queries.description()),
+            place: format!("row {query}, column {train}"),
+            remedy: "run ascribe rank again".into(),
+        });
+    }
     let rows = cells(model.query_labels, classes, parts);
     let columns = cells(model.train_labels, classes, parts);
     let side = classes * parts;

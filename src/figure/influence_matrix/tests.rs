@@ -81,7 +81,7 @@ fn what_cannot_be_drawn_is_refused_by_name() {
         },
     );
     assert!(
-        message.contains("natural") && message.contains("class cat"),
+        message.contains("natural") && message.contains("row 0, column 1"),
         "{message}"
     );
     let message = refused(
