@@ -2,9 +2,9 @@
 # Influence through the three fine-tuned blocks beside influence through the head alone, on CIFAR-10, natural and robust source:
 # class match, rankings, time, memory; then which of the two predicts training again. README.md says what was seen.
 #
-# usage: PYTHON=python-with-polars-and-numpy analysis/through-blocks/run.sh [WORK] > analysis/through-blocks/tables.md
+# usage: PYTHON=python-with-polars-and-numpy analysis/through-blocks/run.sh [WORK]
 #        MODELS=FOLDER with the transfers of analysis/figure6/run.sh (default: target/figure6)
-#        results go to WORK (default: target/through-blocks); finished steps are kept
+#        the tables go to standard output, results to WORK (default: target/through-blocks); finished steps are kept
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=${1:-target/through-blocks}

@@ -1,4 +1,4 @@
-"""Tables in Markdown from what run.sh left: python table.py WORK"""
+"""Tables in Markdown from what run.sh left, and class_match.csv beside this file: python table.py WORK"""
 
 import json
 import pathlib
@@ -53,6 +53,20 @@ def class_match():
             row(source, through, upto(1), upto(10), upto(100), f"{found['seconds']:.0f}", f"{memory:.0f}")
 
 
+def curves():
+    parts = []
+    for source in ("natural", "robust"):
+        for through in ("head", "blocks"):
+            if record(f"{source}-{through}") is None:
+                continue
+            rankings = polars.read_parquet(work / f"{source}-{through}" / "rankings.parquet").filter(polars.col("rank") > 0)
+            match = (polars.col("query_label") == polars.col("train_label")).mean() * 100
+            by_rank = rankings.group_by("rank").agg(match.alias("match_percent")).sort("rank")
+            parts.append(by_rank.select(polars.lit(source).alias("source"), polars.lit(through).alias("through"), "rank", "match_percent"))
+    if parts:
+        polars.concat(parts).write_csv(pathlib.Path(__file__).parent / "class_match.csv")
+
+
 def changed():
     print("\n### How the rankings differ, head and blocks\n")
     head("source", "Spearman", "same in the top 10", "in the top 100", "same first image", "‖scores‖ blocks ÷ head")
@@ -97,10 +111,11 @@ def truth():
             cells = ("–", "–") if difference is None else (value(difference["spearman"]), f"{difference['p']:.3f}")
             row(source, name, value(compared["agreement"]["spearman"]), *cells)
         row(source, "one seed with another", f"{seeds['one_with_another']:.3f}", "–", "–")
-        row(source, f"mean of {seeds['seeds']} seeds with as many others", f"{seeds['mean_with_another_mean']:.3f}", "–", "–")
+        row(source, f"the true effects would reach with the mean of {seeds['seeds']}", f"{seeds['mean_with_another_mean'] ** 0.5:.3f}", "–", "–")
 
 
 class_match()
+curves()
 changed()
 shares()
 truth()

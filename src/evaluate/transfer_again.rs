@@ -5,7 +5,8 @@
 //! head differ, and the seeds' mean loss is the measurement. Seed 0 on all images is the transfer that was evaluated, bit for bit.
 //!
 //! A subset's effect is small beside what a seed does, so [`SeedAgreement`] says how much of the measured order is the
-//! subsets': no estimator can be expected to agree with the mean of the seeds better than the seeds agree among each other.
+//! subsets'. With reliability r of the seeds' mean (how well it would agree with the mean of as many others), even the true effect of
+//! each subset agrees with the measured one no better than √r.
 //!
 //! Trainings run side by side, one thread each, and each is recorded when it ends: a killed evaluation goes on after those that
 //! ended, and the result does not depend on the number of threads.
@@ -50,8 +51,10 @@ pub struct SeedAgreement {
     pub seeds: usize,
     /// Spearman of the rises under one seed with those under another, mean over pairs of seeds.
     pub one_with_another: f64,
-    /// What the mean of all seeds would reach with the mean of as many others (Spearman 1910, Brown 1910).
+    /// What the mean of all seeds would reach with the mean of as many others: its reliability (Spearman 1910, Brown 1910).
     pub mean_with_another_mean: f64,
+    /// What the true effects would reach with the mean of all seeds, the root of that; 0 where seeds do not agree at all.
+    pub most_to_expect: f64,
 }
 
 /// One training, as recorded.
@@ -228,10 +231,12 @@ impl SeedAgreement {
         }
         let one_with_another = Interval::of_mean(&pairs, &bootstrap).value;
         let (r, n) = (one_with_another, seeds as f64);
+        let reliability = n * r / (1.0 + (n - 1.0) * r);
         Ok(Some(Self {
             seeds,
             one_with_another,
-            mean_with_another_mean: n * r / (1.0 + (n - 1.0) * r),
+            mean_with_another_mean: reliability,
+            most_to_expect: reliability.max(0.0).sqrt(),
         }))
     }
 }

@@ -78,6 +78,8 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
         seeds["mean_with_another_mean"].as_f64().unwrap(),
     );
     assert!((mean - 2.0 * one / (1.0 + one)).abs() < 1e-12, "{seeds}");
+    let most = seeds["most_to_expect"].as_f64().unwrap();
+    assert!((most - mean.max(0.0).sqrt()).abs() < 1e-12, "{seeds}");
 
     let features = "evaluate head --lds 8 --retrain 0 --out x";
     let message = refused(folder, features);

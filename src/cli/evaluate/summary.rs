@@ -97,10 +97,10 @@ fn seeds(results: &std::collections::BTreeMap<String, Value>, name: &str) {
         .filter(|found| !found.is_null())
     {
         println!(
-            "  seeds with each other: Spearman {}; the mean of {} with that of as many others: {}",
+            "  one seed with another: Spearman {}; the true effects would reach {} with the mean of {}",
             number(&found["one_with_another"], 3),
+            number(&found["most_to_expect"], 3),
             found["seeds"],
-            number(&found["mean_with_another_mean"], 3),
         );
     }
 }
