@@ -19,7 +19,7 @@ use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
 
 /// Cells along each side of a panel, at most; more classes than that cannot be told apart.
-pub const MOST_CELLS: usize = 150;
+const MOST_CELLS: usize = 150;
 /// Cells of a class along each side, at most.
 const MOST_PARTS: usize = 12;
 /// Where colours end: this share of all cells lies within.
@@ -98,7 +98,7 @@ impl InfluenceMatrix {
     /// The figure of these scores, whose labels count `classes`.
     ///
     /// # Errors
-    /// No scores, labels that do not fit them, a class without images, more classes than [`MOST_CELLS`], a score that is not finite.
+    /// No scores, labels that do not fit them, a class without images, more than 150 classes, a score that is not finite.
     pub fn of(classes: Vec<String>, models: &[ModelScores]) -> Result<Self> {
         let count = classes.len();
         if count == 0 || count > MOST_CELLS {

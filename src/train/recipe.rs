@@ -25,7 +25,7 @@ pub struct Recipe {
     pub batch_size: usize,
     /// Learning rate of the first epoch.
     pub learning_rate: f64,
-    /// Momentum of [`Sgd`].
+    /// Momentum of [`Sgd`](super::Sgd).
     pub momentum: f64,
     /// L2 term over all trained parameters.
     pub l2: f64,
