@@ -17,10 +17,10 @@ fi
 "$ascribe" study "$spec" --out "$work/study"
 for blocks in 0 3; do
     "$ascribe" figure 1 "$work/study" --blocks "$blocks" --out "$work/blocks$blocks"
-    for images in 100 400; do
+    for images in 400 3200; do
         "$ascribe" figure 2 "$work/study" --blocks "$blocks" --images "$images" --out "$work/blocks$blocks-images$images"
     done
 done
-for images in 100 400; do
+for images in 100 3200; do
     "$ascribe" figure blocks "$work/study" --images "$images" --out "$work/images$images"
 done
