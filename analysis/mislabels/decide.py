@@ -11,16 +11,19 @@ import sys
 
 import numpy
 import polars
+import pyarrow
+import pyarrow.parquet
 
 SHARE = 0.05
 BUDGETS = (0.05, 0.1, 0.2)
 
 
 def split(test, work):
-    images = polars.read_parquet(test)
+    # By pyarrow, which keeps the class names that the file's metadata hold.
+    images = pyarrow.parquet.read_table(test)
     even = numpy.arange(len(images)) % 2 == 0
-    images.filter(polars.Series(even)).write_parquet(work / "chosen-by.parquet")
-    images.filter(polars.Series(~even)).write_parquet(work / "held-out.parquet")
+    for name, chosen in (("chosen-by", even), ("held-out", ~even)):
+        pyarrow.parquet.write_table(images.filter(pyarrow.array(chosen)), work / f"{name}.parquet")
 
 
 def results(folder):

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Five percent of the labels of a CIFAR-10 fine-tuning set flipped: who finds them, and what is gained by acting on that? Five seeds.
-# README.md says what was seen.
+# README.md says what is known so far.
 #
-# usage: PYTHON=python-with-polars-and-numpy analysis/mislabels/run.sh [WORK] > analysis/mislabels/table.md
-#        results go to WORK (default: target/mislabels); finished steps are kept
+# usage: PYTHON=python-with-polars-and-pyarrow analysis/mislabels/run.sh [WORK] > analysis/mislabels/table.md
+#        results go to WORK (default: target/mislabels); finished steps are kept; IMAGES, EPOCHS and SEEDS for a smaller try
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=${1:-target/mislabels}
@@ -30,7 +30,7 @@ transfer() {
     local name=$1 seed=$2
     shift 2
     step "$work/$seed-$name" transfer --source builtin:robust --train "$data/train.parquet" --test "$work/held-out.parquet" \
-        --images 3200 --blocks 3 --epochs 15 --augmentation flip --evaluate-every 0 --seed "$seed" "$@"
+        --images "${IMAGES:-3200}" --blocks 3 --epochs "${EPOCHS:-15}" --augmentation flip --evaluate-every 0 --seed "$seed" "$@"
 }
 
 for seed in $seeds; do
