@@ -209,30 +209,27 @@ impl NamedRun {
         Ok(Self { name, record })
     }
 
-    fn rankings(&self, file: &str, remedy: &str) -> Result<Vec<QueryRanking>> {
-        let path = self.record.folder.join(file);
+    /// A file of the run, or what to do where it is missing.
+    fn file(&self, name: &str, remedy: &str) -> Result<PathBuf> {
+        let path = self.record.folder.join(name);
         if path.exists() {
-            return read_rankings(&path);
+            return Ok(path);
         }
         Err(Error::Conflict {
             path: self.record.folder.clone(),
-            reason: format!("holds no {file}"),
+            reason: format!("holds no {name}"),
             remedy: remedy.into(),
         })
     }
 
-    /// Scores `[query, train]` from a file of the run.
+    fn rankings(&self, file: &str, remedy: &str) -> Result<Vec<QueryRanking>> {
+        read_rankings(&self.file(file, remedy)?)
+    }
+
+    /// Scores `[query, train]`.
     fn scores(&self, file: &str, remedy: &str) -> Result<Array2<f32>> {
-        let path = self.record.folder.join(file);
-        if path.exists() {
-            return read_npy(&path)
-                .map_err(|reason| Error::io(&path, "read")(std::io::Error::other(reason)));
-        }
-        Err(Error::Conflict {
-            path: self.record.folder.clone(),
-            reason: format!("holds no {file}"),
-            remedy: remedy.into(),
-        })
+        let path = self.file(file, remedy)?;
+        read_npy(&path).map_err(|reason| Error::io(&path, "read")(std::io::Error::other(reason)))
     }
 
     fn test_rankings(&self) -> Result<Vec<QueryRanking>> {

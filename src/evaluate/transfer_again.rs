@@ -12,7 +12,7 @@
 //! ended, and the result does not depend on the number of threads.
 
 use super::agreement::Agreement;
-use super::bootstrap::{Bootstrap, Interval};
+use super::bootstrap::Bootstrap;
 use super::heads::Kept;
 use super::refit::Work;
 use super::retrained::{Retrained, material};
@@ -202,7 +202,7 @@ impl TransferAgain {
         })
     }
 
-    /// Whether a label is predicted under seed 0, all images left aside; of several seeds there is no one answer.
+    /// Whether each label is predicted after training on each subset; seeds may differ, so only one of them has an answer.
     fn hits(&self, parts: &[Part]) -> Option<Array2<bool>> {
         let shape = (parts.len() - 1, self.queries.len());
         (self.seeds == 1)
@@ -229,12 +229,12 @@ impl SeedAgreement {
                 pairs.push(agreement.spearman.value);
             }
         }
-        let one_with_another = Interval::of_mean(&pairs, &bootstrap).value;
-        let (r, n) = (one_with_another, seeds as f64);
+        let r = pairs.iter().sum::<f64>() / pairs.len() as f64;
+        let n = seeds as f64;
         let reliability = n * r / (1.0 + (n - 1.0) * r);
         Ok(Some(Self {
             seeds,
-            one_with_another,
+            one_with_another: r,
             mean_with_another_mean: reliability,
             most_to_expect: reliability.max(0.0).sqrt(),
         }))

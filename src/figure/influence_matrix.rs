@@ -5,8 +5,8 @@
 //! square of all scores of its panel, so that models whose scores differ in size can be compared. Blue is helpful, orange harmful,
 //! white neither; colours end at a limit that all panels share, the 98th percentile of the cells' sizes.
 //!
-//! Utrera et al. draw single scores, divided by the Frobenius norm and clipped at ±1e-5, which is about a thirtieth of their root mean
-//! square: little but the signs is left. Read are `scores.npy` and `train_scores.npy`.
+//! Utrera et al. draw single scores, divided by the Frobenius norm and clipped at ±1e-5, a thirtieth (training) and an
+//! eighteenth (test images) of their root mean square: little but the signs is left. Read are `scores.npy` and `train_scores.npy`.
 
 mod drawing;
 #[cfg(test)]

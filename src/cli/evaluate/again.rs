@@ -16,15 +16,14 @@ pub(super) fn open(evaluate: &Evaluate, subject: &Subject, seeds: usize) -> Resu
         let reason = "the run is of features, whose model is not known here; give a run of a transferred model (ascribe rank --model)";
         return Err(Error::config("retrain", reason));
     };
-    let folder = model.path.parent().unwrap_or(Path::new("."));
-    let transfer = RunFolder::read(folder)?;
+    let transfer = RunFolder::read(model.path.parent().unwrap_or(Path::new(".")))?;
     for role in ["train", "test"] {
         let (transferred, ranked) = (recorded(&transfer, role)?, recorded(&record, role)?);
         if transferred.digest != ranked.digest {
             return Err(changed(&record, transferred));
         }
     }
-    let again = transfer_again(folder, &subject.queries.ids, seeds)?;
+    let again = transfer_again(&transfer, &subject.queries.ids, seeds)?;
     if again.train.ids() != subject.train.ids {
         return Err(changed(&record, model));
     }

@@ -2,13 +2,12 @@
 
 use super::Transfer;
 use crate::Result;
-use crate::artefact::RunFolder;
+use crate::artefact::RunRecord;
 use crate::cli::recorded_data::{changed, recorded, recorded_data};
 use crate::cli::recorded_options::parsed;
 use crate::data::Pixels;
 use crate::evaluate::TransferAgain;
 use clap::Parser;
-use std::path::Path;
 
 /// Options that say which images were trained on, which the record's results say too.
 const LEFT_ASIDE: [&str; 4] = ["images", "exclude", "relabel", "flip-labels"];
@@ -19,22 +18,21 @@ struct Words {
     transfer: Transfer,
 }
 
-/// The transfer in `folder`, whose source and data must be as they were; to be trained with `seeds` seeds and measured at the
+/// The transfer of this record, whose source and data must be as they were; to be trained with `seeds` seeds and measured at the
 /// test images `queries`.
 pub(in crate::cli) fn transfer_again(
-    folder: &Path,
+    record: &RunRecord,
     queries: &[usize],
     seeds: usize,
 ) -> Result<TransferAgain> {
-    let record = RunFolder::read(folder)?;
-    let transfer = parsed::<Words>(&record, |name| LEFT_ASIDE.contains(&name))?.transfer;
+    let transfer = parsed::<Words>(record, |name| LEFT_ASIDE.contains(&name))?.transfer;
     let (source, input) = transfer.source.open()?;
-    let known = recorded(&record, "source")?;
+    let known = recorded(record, "source")?;
     if known.digest != input.digest {
-        return Err(changed(&record, known));
+        return Err(changed(record, known));
     }
-    let train = recorded_data(&record, "train")?;
-    let test = recorded_data(&record, "test")?;
+    let train = recorded_data(record, "train")?;
+    let test = recorded_data(record, "test")?;
     let ids: Vec<usize> = record.result("train_ids")?;
     let side = source.side();
     Ok(TransferAgain {
