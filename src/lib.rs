@@ -5,6 +5,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`error`] | the one error type |
+//! | [`device`] | the processor or a CUDA device |
 //! | [`artefact`] | files that are never half-written, run folders, `run.json` |
 //! | [`fetch`] | named data sets and models from the hub, checked by digest |
 //! | [`data`] | data sets, their formats, transforms, subsets, digests |
@@ -27,6 +28,7 @@ pub mod audit;
 pub mod cli;
 pub mod data;
 pub mod derivative;
+pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod fetch;

@@ -21,12 +21,13 @@ mod train;
 mod transfer;
 
 use crate::Result;
+use crate::device::VERSION;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Which training images does this prediction rest on, and how far can that answer be trusted?
 #[derive(Debug, Parser)]
-#[command(name = "ascribe", version, propagate_version = true)]
+#[command(name = "ascribe", version = VERSION, propagate_version = true)]
 pub struct Cli {
     /// Worker threads (default: all cores)
     #[arg(long, global = true, value_name = "N")]

@@ -1,0 +1,159 @@
+//! Where tensors live and matrix products run: the processor, or a CUDA device.
+//!
+//! The CUDA back end is built in by the feature `cuda`. Which arithmetic its matrix units use for `f32` is one setting of the
+//! process, as in cuBLAS and cuDNN: full `f32` unless [`allow_tf32`] was called.
+
+use crate::{Error, Result};
+use candle_core::Device;
+use std::fmt;
+use std::str::FromStr;
+
+/// The value of `--device`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The CUDA device of this number, counted from 0.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let number = match text {
+            "cpu" => return Ok(Self::Cpu),
+            "cuda" => Some(0),
+            _ => (text.strip_prefix("cuda:")).and_then(|number| number.parse().ok()),
+        };
+        number
+            .map(Self::Cuda)
+            .ok_or_else(|| format!("expected cpu, cuda or cuda:N, found {text}"))
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+impl serde::Serialize for DeviceChoice {
+    fn serialize<S: serde::Serializer>(
+        &self,
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl DeviceChoice {
+    /// The device itself.
+    ///
+    /// # Errors
+    /// A CUDA device where none is built in, or that this machine does not have.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(_) if !cfg!(feature = "cuda") => Err(refused(
+                self,
+                "this ascribe was built for the processor alone; build it with --features cuda (docs/gpu.md) or use \
+                 --device cpu",
+            )),
+            Self::Cuda(number) => Device::new_cuda(number).map_err(|error| {
+                let reason = error.to_string();
+                let reason = reason.lines().next().unwrap_or_default();
+                refused(
+                    self,
+                    &format!(
+                        "there is no such device here ({reason}); see what nvidia-smi lists, or use --device cpu"
+                    ),
+                )
+            }),
+        }
+    }
+}
+
+fn refused(choice: DeviceChoice, reason: &str) -> Error {
+    Error::config("device", format!("{choice}: {reason}"))
+}
+
+macro_rules! version {
+    ($devices:literal) => {
+        concat!(env!("CARGO_PKG_VERSION"), " (devices: ", $devices, ")")
+    };
+}
+
+/// The version and the devices that are built in, as `ascribe --version` says them.
+#[cfg(not(feature = "cuda"))]
+pub const VERSION: &str = version!("cpu");
+/// The version and the devices that are built in, as `ascribe --version` says them.
+#[cfg(all(feature = "cuda", not(feature = "cudnn")))]
+pub const VERSION: &str = version!("cpu, cuda");
+/// The version and the devices that are built in, as `ascribe --version` says them.
+#[cfg(feature = "cudnn")]
+pub const VERSION: &str = version!("cpu, cuda with cuDNN");
+
+/// Free bytes of a CUDA device's memory; `None` for the processor.
+///
+/// # Errors
+/// The driver does not say.
+pub fn free_memory(device: &Device) -> Result<Option<usize>> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = device {
+        let stream = cuda.cuda_stream();
+        let (free, _) = (stream.context().mem_get_info()).map_err(candle_core::Error::wrap)?;
+        return Ok(Some(free));
+    }
+    let _ = device;
+    Ok(None)
+}
+
+/// Lets `f32` products and convolutions of CUDA devices round their factors to the 10 bits of TF32, from now on.
+pub fn allow_tf32() {
+    #[cfg(feature = "cuda")]
+    candle_core::cuda::set_gemm_reduced_precision_f32(true);
+}
+
+/// Whether [`allow_tf32`] was called.
+#[must_use]
+pub fn tf32_is_allowed() -> bool {
+    #[cfg(feature = "cuda")]
+    return candle_core::cuda::gemm_reduced_precision_f32();
+    #[cfg(not(feature = "cuda"))]
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_as_on_the_command_line() {
+        for (text, choice) in [
+            ("cpu", DeviceChoice::Cpu),
+            ("cuda", DeviceChoice::Cuda(0)),
+            ("cuda:3", DeviceChoice::Cuda(3)),
+        ] {
+            assert_eq!(text.parse(), Ok(choice));
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        for text in ["gpu", "cuda:", "cuda:-1", "cuda:x", ""] {
+            let refused = text.parse::<DeviceChoice>().unwrap_err();
+            assert!(refused.contains("cpu, cuda or cuda:N"), "{refused}");
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_device_that_is_not_built_in_is_refused_in_one_line() {
+        let error = DeviceChoice::Cuda(0).open().unwrap_err().to_string();
+        assert!(error.starts_with("--device: cuda:0: "), "{error}");
+        assert!(error.contains("--features cuda"), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
