@@ -6,10 +6,10 @@ CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rust c-compiler openblas demo test check bench
+.PHONY: help setup rust c-compiler openblas demo test check bench cuda test-cuda
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: rust c-compiler openblas ## Install what is missing: C compiler and OpenBLAS (Debian, Ubuntu)
 
@@ -24,6 +24,17 @@ check: setup ## Check format, lints and documentation; warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
+
+# cuda for convolutions without cuDNN.
+CUDA_FEATURES ?= cudnn
+# An installed toolkit, or else one from Python wheels.
+WITH_TOOLKIT ?= $(shell command -v nvcc >/dev/null || echo analysis/gpu/with-toolkit.sh target/cuda-toolkit)
+
+cuda: setup ## Build the program for CUDA devices: target/cuda/release/ascribe (docs/gpu.md)
+	$(WITH_TOOLKIT) $(CARGO) build --release --features $(CUDA_FEATURES) --target-dir target/cuda
+
+test-cuda: setup ## Run the tests that need a CUDA device
+	$(WITH_TOOLKIT) $(CARGO) test --release --features $(CUDA_FEATURES) --target-dir target/cuda --test cuda
 
 bench: setup ## Run the benchmarks
 	$(CARGO) bench

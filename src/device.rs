@@ -42,6 +42,15 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for DeviceChoice {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl serde::Serialize for DeviceChoice {
     fn serialize<S: serde::Serializer>(
         &self,
@@ -64,7 +73,7 @@ impl DeviceChoice {
                 "this ascribe was built for the processor alone; build it with --features cuda (docs/gpu.md) or use \
                  --device cpu",
             )),
-            Self::Cuda(number) => Device::new_cuda(number).map_err(|error| {
+            Self::Cuda(number) => open_cuda(number).map_err(|error| {
                 let reason = error.to_string();
                 let reason = reason.lines().next().unwrap_or_default();
                 refused(
@@ -76,6 +85,34 @@ impl DeviceChoice {
             }),
         }
     }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(number: usize) -> candle_core::Result<Device> {
+    Device::new_cuda(number)
+}
+
+/// One stream for all threads, which is what makes events between streams needless, and memory that stays with the process
+/// once it was asked for: the driver would hand it back at every wait.
+#[cfg(feature = "cuda")]
+fn open_cuda(number: usize) -> candle_core::Result<Device> {
+    use candle_core::cuda::cudarc::driver::{result, sys};
+    let device = candle_core::CudaDevice::new_with_stream(number)?;
+    let stream = device.cuda_stream();
+    let all: u64 = u64::MAX;
+    // SAFETY: the attribute is a 64-bit number, read before the call returns.
+    unsafe {
+        device.disable_event_tracking();
+        let pool = result::device::get_default_mem_pool(stream.context().cu_device())
+            .map_err(candle_core::Error::wrap)?;
+        result::mem_pool::set_attribute(
+            pool,
+            sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+            std::ptr::from_ref(&all).cast_mut().cast(),
+        )
+        .map_err(candle_core::Error::wrap)?;
+    }
+    Ok(Device::Cuda(device))
 }
 
 fn refused(choice: DeviceChoice, reason: &str) -> Error {

@@ -57,6 +57,7 @@ impl Train {
     pub fn run(mut self, arguments: Vec<String>) -> Result<ExitCode> {
         let adversary = self.adversary.training()?;
         let attacks = (self.attack).attacks(self.adversary.norm(), self.adversary.epsilon())?;
+        self.recipe.check_device()?;
         let train = Dataset::open(&self.train)?;
         let test = Dataset::open(&self.test)?;
         check_same_classes(&train, &test)?;
@@ -85,7 +86,7 @@ impl Train {
 
         run.stage("training")?;
         let normalisation = Normalisation::of(&train_images)?;
-        let mut model = ResNet::initialise(
+        let model = ResNet::initialise(
             architecture,
             train.classes().to_vec(),
             normalisation,
@@ -93,6 +94,7 @@ impl Train {
             self.recipe.seed,
             &Device::Cpu,
         )?;
+        let mut model = self.recipe.place(&model)?;
         let mut progress = TrainingProgress::new(recipe.epochs);
         fit(
             &mut model,

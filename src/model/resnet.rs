@@ -6,8 +6,9 @@
 
 use super::architecture::{Architecture, Block, BlockKind, Stem};
 use super::op::{
-    BatchMoments, Convolution, Window, add_rectify, batch_moments, batch_norm, channel_affine,
-    convolve, max_pool, rectify,
+    BatchMoments, Convolution, RunningStatistics, Window, add_rectify, batch_moments, batch_norm,
+    channel_affine, convolve, folded_norm, max_pool, rectified_batch_norm,
+    rectified_channel_affine,
 };
 use crate::data::Pixels;
 use crate::{Error, Result};
@@ -103,6 +104,7 @@ pub struct ResNet {
     normalisation: Normalisation,
     side: usize,
     tensors: BTreeMap<String, Tensor>,
+    activations: DType,
 }
 
 impl ResNet {
@@ -128,6 +130,7 @@ impl ResNet {
             classes,
             normalisation,
             side,
+            activations: tensors["fc.weight"].dtype(),
             tensors,
         })
     }
@@ -191,6 +194,37 @@ impl ResNet {
         }
     }
 
+    /// The same model, its weights constants, on another device.
+    ///
+    /// # Errors
+    /// Where the device has no memory for it.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let moved = |(name, tensor): (&String, &Tensor)| {
+            Ok((name.clone(), tensor.detach().to_device(device)?))
+        };
+        let tensors = self.tensors.iter().map(moved).collect::<Result<_>>()?;
+        Ok(Self {
+            tensors,
+            ..self.clone()
+        })
+    }
+
+    /// The same model, whose convolutions and what is between them are computed in `activations`; parameters, running
+    /// statistics, features and head stay as they are.
+    #[must_use]
+    pub fn with_activations(self, activations: DType) -> Self {
+        Self {
+            activations,
+            ..self
+        }
+    }
+
+    /// What activations are computed in.
+    #[must_use]
+    pub fn activations(&self) -> DType {
+        self.activations
+    }
+
     /// The same model in another dtype.
     ///
     /// # Errors
@@ -202,6 +236,7 @@ impl ResNet {
         let tensors = self.tensors.iter().map(convert).collect::<Result<_>>()?;
         Ok(Self {
             tensors,
+            activations: dtype,
             ..self.clone()
         })
     }
@@ -231,13 +266,14 @@ impl ResNet {
     pub fn with_head(mut self, classes: Vec<String>, weight: Tensor, bias: Tensor) -> Result<Self> {
         self.tensors.insert("fc.weight".into(), weight);
         self.tensors.insert("fc.bias".into(), bias);
-        Self::new(
+        let model = Self::new(
             self.architecture,
             classes,
             self.normalisation,
             self.side,
             self.tensors,
-        )
+        )?;
+        Ok(model.with_activations(self.activations))
     }
 
     /// The head's weight `[C, d]` and bias `[C]`, as constants.
@@ -304,24 +340,16 @@ impl ResNet {
     /// Where memory runs out.
     pub fn absorb(&mut self, pass: Pass) -> Result<()> {
         for (layer, moments) in pass.observed {
-            let unbiased = moments.count as f64 / (moments.count.max(2) - 1) as f64;
-            let variance: Vec<f64> = moments
-                .variance
-                .iter()
-                .map(|variance| variance * unbiased)
-                .collect();
-            self.move_statistic(&format!("{layer}.running_mean"), moments.mean)?;
-            self.move_statistic(&format!("{layer}.running_var"), variance)?;
+            let [mean, variance] =
+                ["running_mean", "running_var"].map(|statistic| format!("{layer}.{statistic}"));
+            let running = RunningStatistics {
+                mean: self.tensor(&mean)?.clone(),
+                variance: self.tensor(&variance)?.clone(),
+            };
+            let moved = running.moved(&moments, MOMENTUM)?;
+            self.tensors.insert(mean, moved.mean);
+            self.tensors.insert(variance, moved.variance);
         }
-        Ok(())
-    }
-
-    fn move_statistic(&mut self, name: &str, newest: Vec<f64>) -> Result<()> {
-        let running = self.tensor(name)?;
-        let newest = Tensor::from_vec(newest, running.shape(), running.device())?
-            .to_dtype(running.dtype())?;
-        let moved = ((running * (1.0 - MOMENTUM))? + (newest * MOMENTUM)?)?;
-        self.tensors.insert(name.into(), moved);
         Ok(())
     }
 
@@ -344,7 +372,10 @@ impl ResNet {
         activation: &Tensor,
         pass: &mut Pass,
     ) -> Result<Tensor> {
-        let mut activation = activation.clone();
+        let mut activation = match first == 0 || first == self.head_segment() {
+            true => activation.clone(),
+            false => activation.to_dtype(self.activations)?,
+        };
         for segment in first..last {
             activation = if segment == 0 {
                 self.stem(&activation, pass)?
@@ -352,7 +383,8 @@ impl ResNet {
                 self.block(segment, &activation, pass)?
             };
             if segment + 1 == self.head_segment() {
-                activation = activation.flatten_from(2)?.mean(2)?;
+                let features = self.tensor("fc.weight")?.dtype();
+                activation = activation.to_dtype(features)?.flatten_from(2)?.mean(2)?;
             }
         }
         Ok(activation)
@@ -377,17 +409,11 @@ impl ResNet {
     }
 
     fn stem(&self, images: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let x = self.normalise(images)?;
+        let x = self.normalise(images)?.to_dtype(self.activations)?;
         match self.architecture.stem() {
-            Stem::Cifar => Ok(rectify(&self.convolve_and_norm(
-                "conv1",
-                "bn1",
-                &x,
-                (1, 1),
-                (0, pass),
-            )?)?),
+            Stem::Cifar => self.layer("conv1", "bn1", &x, (1, 1), (0, pass), true),
             Stem::ImageNet => {
-                let x = rectify(&self.convolve_and_norm("conv1", "bn1", &x, (2, 3), (0, pass))?)?;
+                let x = self.layer("conv1", "bn1", &x, (2, 3), (0, pass), true)?;
                 Ok(max_pool(
                     &x,
                     Window {
@@ -414,36 +440,34 @@ impl ResNet {
                 format!("{}.conv{}", block.name, index + 1),
                 format!("{}.bn{}", block.name, index + 1),
             );
-            h = self.convolve_and_norm(&convolution, &norm, &h, step, (segment, pass))?;
-            if index + 1 < steps.len() {
-                h = rectify(&h)?;
-            }
+            let rectified = index + 1 < steps.len();
+            h = self.layer(&convolution, &norm, &h, step, (segment, pass), rectified)?;
         }
         let shortcut = if block.projects() {
             let (convolution, norm) = (
                 format!("{}.downsample.0", block.name),
                 format!("{}.downsample.1", block.name),
             );
-            self.convolve_and_norm(&convolution, &norm, x, (stride, 0), (segment, pass))?
+            self.layer(&convolution, &norm, x, (stride, 0), (segment, pass), false)?
         } else {
             x.clone()
         };
         Ok(add_rectify(&h, &shortcut)?)
     }
 
-    fn convolve_and_norm(
+    /// A convolution, its batch norm, and the rectifier where there is one.
+    fn layer(
         &self,
         convolution: &str,
         norm: &str,
         x: &Tensor,
         (stride, padding): (usize, usize),
         (segment, pass): (usize, &mut Pass),
+        rectified: bool,
     ) -> Result<Tensor> {
-        let x = convolve(
-            x,
-            self.tensor(&format!("{convolution}.weight"))?,
-            Convolution { stride, padding },
-        )?;
+        let as_activations = |tensor: &Tensor| tensor.to_dtype(self.activations);
+        let weight = self.tensor(&format!("{convolution}.weight"))?;
+        let x = convolve(x, &as_activations(weight)?, Convolution { stride, padding })?;
         let (gamma, beta) = (
             self.tensor(&format!("{norm}.weight"))?,
             self.tensor(&format!("{norm}.bias"))?,
@@ -454,15 +478,23 @@ impl ResNet {
         {
             let moments = batch_moments(&x)?;
             pass.observed.push((norm.to_owned(), moments.clone()));
-            return Ok(batch_norm(&x, gamma, beta, moments, EPSILON)?);
+            let (gamma, beta) = (as_activations(gamma)?, as_activations(beta)?);
+            let normalise = match rectified {
+                true => rectified_batch_norm,
+                false => batch_norm,
+            };
+            return Ok(normalise(&x, &gamma, &beta, moments, EPSILON)?);
         }
         let (mean, variance) = (
             self.tensor(&format!("{norm}.running_mean"))?,
             self.tensor(&format!("{norm}.running_var"))?,
         );
-        let scale = (gamma / (variance + EPSILON)?.sqrt()?)?;
-        let shift = (beta - (mean * &scale)?)?;
-        Ok(channel_affine(&x, &scale, &shift)?)
+        let (scale, shift) = folded_norm([gamma, beta, mean, variance], EPSILON)?;
+        let (scale, shift) = (as_activations(&scale)?, as_activations(&shift)?);
+        Ok(match rectified {
+            true => rectified_channel_affine(&x, &scale, &shift)?,
+            false => channel_affine(&x, &scale, &shift)?,
+        })
     }
 
     /// The device the weights are on.

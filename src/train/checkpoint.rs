@@ -46,13 +46,13 @@ impl Checkpoint {
     }
 
     /// The checkpoint at `path`, if there is one.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>> {
+    pub(super) fn read(path: &Path, device: &Device) -> Result<Option<Self>> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(path, "read")(error)),
         };
-        let (all, metadata) = tensors_from_bytes(&bytes, path, &Device::Cpu)?;
+        let (all, metadata) = tensors_from_bytes(&bytes, path, device)?;
         let part = |prefix: &str| {
             all.iter()
                 .filter_map(|(name, tensor)| {

@@ -33,6 +33,8 @@ pub(super) struct Feed<'a> {
     pub images: &'a Pixels,
     pub prefix: Option<&'a FrozenPrefix>,
     pub epoch: usize,
+    /// Where the batches are to be.
+    pub device: &'a Device,
 }
 
 impl Feed<'_> {
@@ -60,24 +62,24 @@ impl Feed<'_> {
     }
 
     fn batch(&self, positions: &[usize]) -> Result<Batch> {
-        let (device, seed, epoch) = (Device::Cpu, self.recipe.seed, self.epoch as u64);
+        let (device, seed, epoch) = (self.device, self.recipe.seed, self.epoch as u64);
         let augmentation = &self.recipe.augmentation;
         let input = match self.prefix {
             Some(prefix) => {
                 let ids = self.images.ids();
                 let mirrors = |position: usize| augmentation.mirrors(seed, epoch, ids[position]);
-                Input::Activations(prefix.batch(positions, mirrors)?)
+                Input::Activations(prefix.batch(positions, mirrors, device)?)
             }
             None => Input::Images(self.images.augmented_batch(
                 positions,
                 augmentation,
                 seed,
                 epoch,
-                &device,
+                device,
             )?),
         };
         Ok(Batch {
-            labels: Tensor::new(self.images.labels_of(positions), &device)?,
+            labels: Tensor::new(self.images.labels_of(positions), device)?,
             input,
         })
     }

@@ -62,7 +62,7 @@ pub fn fit(
     recipe.check()?;
     keep_freed_memory();
     let path = folder.join("checkpoint.safetensors");
-    let (optimiser, mut history, checks) = match Checkpoint::read(&path)? {
+    let (optimiser, mut history, checks) = match Checkpoint::read(&path, model.device()?)? {
         Some(checkpoint) => (
             (checkpoint.state).restore(model, first_segment, recipe)?,
             checkpoint.history,

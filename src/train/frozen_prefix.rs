@@ -38,7 +38,7 @@ impl FrozenPrefix {
         let positions: Vec<usize> = (0..images.len()).collect();
         let mut kept: Option<Self> = None;
         for batch in batches(&positions, BATCH) {
-            let plain = images.batch(batch, &Device::Cpu)?;
+            let plain = images.batch(batch, model.device()?)?;
             let mut seen = vec![prefix(&model, segment, &plain)?];
             if variants == 2 {
                 seen.push(prefix(&model, segment, &mirrored(&plain)?)?);
@@ -56,6 +56,7 @@ impl FrozenPrefix {
             let size = variants * shape.iter().product::<usize>();
             let place = |index: usize| images.ids()[batch[0] + index / size.max(1)];
             let rows = Tensor::stack(&seen, 1)?.flatten_all()?;
+            let rows = rows.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
             kept.storage.push(&rows, place)?;
         }
         match kept {
@@ -99,6 +100,7 @@ impl FrozenPrefix {
         &self,
         positions: &[usize],
         mirrored: impl Fn(usize) -> bool,
+        device: &Device,
     ) -> Result<Tensor> {
         let row = |&position: &usize| {
             let variant = usize::from(self.variants == 2 && mirrored(position));
@@ -108,7 +110,7 @@ impl FrozenPrefix {
         let size = self.shape.iter().product();
         let values = self.storage.read::<f32>(&rows, size)?;
         let shape = [&[positions.len()], &self.shape[..]].concat();
-        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+        Ok(Tensor::from_vec(values, shape, device)?)
     }
 }
 

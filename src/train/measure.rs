@@ -5,7 +5,7 @@ use super::frozen_prefix::FrozenPrefix;
 use crate::Result;
 use crate::data::{Pixels, batches};
 use crate::model::{Pass, ResNet};
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Images at once where no gradient is kept.
@@ -28,8 +28,9 @@ impl Performance {
     /// # Errors
     /// As the model's forward pass.
     pub fn measure(model: &ResNet, images: &Pixels, attack: Option<&Attack>) -> Result<Self> {
-        let model = model.detached();
-        let device = Device::Cpu;
+        let parameters = model.head_parameters()?.0.dtype();
+        let model = model.detached().with_activations(parameters);
+        let device = model.device()?;
         let positions: Vec<usize> = (0..images.len()).collect();
         let mut tally = Tally::default();
         let size = match attack {
@@ -37,8 +38,8 @@ impl Performance {
             None => EVALUATION_BATCH,
         };
         for (number, batch) in batches(&positions, size).enumerate() {
-            let labels = Tensor::new(images.labels_of(batch), &device)?;
-            let x = images.batch(batch, &device)?;
+            let labels = Tensor::new(images.labels_of(batch), device)?;
+            let x = images.batch(batch, device)?;
             match attack {
                 Some(attack) => {
                     tally.add_attacked(&attack.run(&model, &x, &labels, number as u64)?)
@@ -61,7 +62,7 @@ impl Performance {
         for batch in batches(&positions, EVALUATION_BATCH) {
             let features = model.features_from(
                 activations.segment(),
-                &activations.batch(batch, |_| false)?,
+                &activations.batch(batch, |_| false, model.device()?)?,
                 &mut Pass::evaluation(),
             )?;
             let labels: Vec<u32> = batch.iter().map(|&position| labels[position]).collect();

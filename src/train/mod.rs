@@ -28,7 +28,7 @@ pub use fit::{Observer, Unobserved, fit, remove_checkpoint};
 pub use guard::Check;
 pub use history::{Epoch, write_history};
 pub use measure::{EVALUATION_BATCH, Performance};
-pub use options::{AugmentationName, RecipeOptions, TransferOptions, effective};
+pub use options::{AugmentationName, RecipeOptions, TrainingPrecision, TransferOptions, effective};
 pub use recipe::{FrozenStatistics, Recipe};
 pub use schedule::Schedule;
 pub use sgd::Sgd;

@@ -4,8 +4,10 @@
 use super::{AdversarialTraining, FrozenStatistics, Recipe, Schedule};
 use crate::artefact::{Options, physical_memory_bytes};
 use crate::data::Augmentation;
-use crate::model::Blocks;
+use crate::device::{DeviceChoice, allow_tf32};
+use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
+use candle_core::DType;
 use clap::{Args, Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -84,6 +86,14 @@ pub struct RecipeOptions {
     /// epoch, the rest goes to a scratch file in the output folder (default: a quarter of the machine's)
     #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
     pub memory: Option<f64>,
+    /// Where the model is trained: cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    #[serde(default)]
+    pub device: DeviceChoice,
+    /// What activations are computed in; but for f32, on a CUDA device alone
+    #[arg(long, value_enum, default_value_t = TrainingPrecision::F32)]
+    #[serde(default)]
+    pub precision: TrainingPrecision,
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -165,6 +175,7 @@ impl TransferOptions {
             let reason = format!("expected a positive number, found {found}");
             return Err(Error::config("head-deviation", reason));
         }
+        self.recipe.check_device()?;
         self.recipe().check()
     }
 
@@ -175,7 +186,49 @@ impl TransferOptions {
     }
 }
 
+/// What activations are computed in while a model is trained; weights and optimiser are f32 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainingPrecision {
+    /// f32
+    #[default]
+    F32,
+    /// f32, but products and convolutions round their factors to 10 bits and are several times faster
+    Tf32,
+    /// bf16, with sums in f32
+    Bf16,
+}
+
 impl RecipeOptions {
+    /// The model on the chosen device, computing in the chosen precision.
+    ///
+    /// # Errors
+    /// A device that is not there or does not have that precision.
+    pub fn place(&self, model: &ResNet) -> Result<ResNet> {
+        self.check_device()?;
+        let model = model.to_device(&self.device.open()?)?;
+        match self.precision {
+            TrainingPrecision::F32 => Ok(model),
+            TrainingPrecision::Tf32 => {
+                allow_tf32();
+                Ok(model)
+            }
+            TrainingPrecision::Bf16 => Ok(model.with_activations(DType::BF16)),
+        }
+    }
+
+    /// Refuses a precision that the device does not have.
+    ///
+    /// # Errors
+    /// Names the option.
+    pub fn check_device(&self) -> Result<()> {
+        if self.device == DeviceChoice::Cpu && self.precision != TrainingPrecision::F32 {
+            let reason = "tf32 and bf16 are for CUDA devices: add --device cuda, or leave it out";
+            return Err(Error::config("precision", reason));
+        }
+        Ok(())
+    }
+
     /// The recipe, with what is no option of its own.
     #[must_use]
     pub fn recipe(

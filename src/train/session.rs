@@ -15,7 +15,7 @@ use crate::Result;
 use crate::data::{Pixels, batches, order};
 use crate::derivative::network::Keeping;
 use crate::model::ResNet;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use std::path::Path;
 use std::time::Instant;
 
@@ -69,11 +69,13 @@ impl<'a> Session<'a> {
         let recipe = self.recipe;
         let rate = recipe.learning_rate * recipe.schedule.factor(epoch, recipe.epochs);
         let positions = order(self.train.len(), recipe.seed, epoch as u64);
+        let device = learner.model.device()?.clone();
         let feed = Feed {
             recipe,
             images: self.train,
             prefix: self.train_prefix.as_ref(),
             epoch,
+            device: &device,
         };
         let (mut tally, mut done) = (Tally::default(), 0);
         learner.carried = None;
@@ -174,9 +176,10 @@ impl<'a> Session<'a> {
 
     /// The share of training images predicted rightly where `adversary` leaves them.
     fn accuracy(&self, model: &ResNet, positions: &[usize], adversary: &Adversary) -> Result<f64> {
-        let (model, device) = (model.detached(), Device::Cpu);
-        let labels = Tensor::new(self.train.labels_of(positions), &device)?;
-        let images = self.train.batch(positions, &device)?;
+        let model = model.detached();
+        let device = model.device()?;
+        let labels = Tensor::new(self.train.labels_of(positions), device)?;
+        let images = self.train.batch(positions, device)?;
         let images =
             adversary.perturb(&model, &images, &labels, [self.recipe.seed, u64::MAX, 0])?;
         let mut tally = Tally::default();

@@ -5,6 +5,8 @@
 //! of the head counts the same term into its curvature.
 
 use crate::Result;
+#[cfg(feature = "cuda")]
+use crate::model::op::cuda::{Descent, descend};
 use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
 
@@ -52,6 +54,20 @@ impl Sgd {
     pub fn step(&mut self, gradients: &[Tensor], rate: f64) -> Result<()> {
         for ((name, variable), gradient) in self.variables.iter().zip(gradients) {
             let parameter = variable.as_detached_tensor();
+            #[cfg(feature = "cuda")]
+            if parameter.device().is_cuda() {
+                let velocity = self.velocities.get(name);
+                let descent = Descent {
+                    l2: self.l2,
+                    momentum: self.momentum,
+                    rate,
+                };
+                let gradient = gradient.detach().contiguous()?;
+                let (moved, velocity) = descend(&parameter, velocity, &gradient, descent)?;
+                variable.set(&moved)?;
+                self.velocities.insert(name.clone(), velocity);
+                continue;
+            }
             let gradient = (gradient.detach() + (&parameter * self.l2)?)?;
             let velocity = match self.velocities.get(name) {
                 Some(velocity) => ((velocity * self.momentum)? + gradient)?,

@@ -42,7 +42,8 @@ impl State {
             model.normalisation(),
             model.side(),
             self.tensors,
-        )?;
+        )?
+        .with_activations(model.activations());
         let variables = model.make_trainable(first_segment)?;
         let mut optimiser = Sgd::new(variables, recipe.momentum, recipe.l2);
         optimiser.resume(self.velocities);

@@ -8,6 +8,7 @@ use super::{Observer, TransferOptions, fit};
 use crate::Result;
 use crate::data::Pixels;
 use crate::model::ResNet;
+use candle_core::Device;
 use std::path::Path;
 
 /// What a transfer leaves.
@@ -34,6 +35,7 @@ pub fn transfer(
     observer: &mut dyn Observer,
 ) -> Result<Transferred> {
     let first_segment = options.blocks.first_segment(source.architecture())?;
+    let source = options.recipe.place(&source)?;
     let mut model = source.with_new_head(classes, options.head_deviation, options.recipe.seed)?;
     let recipe = options.recipe();
     let history = fit(
@@ -54,8 +56,10 @@ pub fn transfer(
         Some(last) => last,
         None => Performance::measure(&model, test, None)?,
     };
+    let model = model.to_device(&Device::Cpu)?;
+    let parameters = model.head_parameters()?.0.dtype();
     Ok(Transferred {
-        model,
+        model: model.with_activations(parameters),
         history,
         test,
     })

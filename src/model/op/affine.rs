@@ -2,7 +2,7 @@
 //!
 //! It is the input normalisation, and batch norm in evaluation mode.
 
-use super::{Element, check_dtype, elements, for_dtype, needs_gradient, with_elements};
+use super::{Element, check_dtype, elements, for_dtype, needs_gradient, rectify, with_elements};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
@@ -12,6 +12,30 @@ use rayon::prelude::*;
 /// # Errors
 /// Where the number of channels differs.
 pub fn channel_affine(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    apply(x, scale, shift, false)
+}
+
+/// The positive part of [`channel_affine`], in one pass where the device has one.
+///
+/// # Errors
+/// As for [`channel_affine`].
+pub fn rectified_channel_affine(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    if x.device().is_cuda() {
+        return apply(x, scale, shift, true);
+    }
+    rectify(&channel_affine(x, scale, shift)?)
+}
+
+fn apply(x: &Tensor, scale: &Tensor, shift: &Tensor, rectified: bool) -> Result<Tensor> {
+    check(x, scale, shift)?;
+    x.contiguous()?.apply_op3(
+        &scale.contiguous()?,
+        &shift.contiguous()?,
+        ChannelAffine { rectified },
+    )
+}
+
+fn check(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<()> {
     check_dtype("channel affine", &[x, scale, shift])?;
     let channels = x.dim(1)?;
     if scale.dims() != [channels] || shift.dims() != [channels] {
@@ -21,8 +45,7 @@ pub fn channel_affine(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tens
             shift.dims()
         );
     }
-    x.contiguous()?
-        .apply_op3(&scale.contiguous()?, &shift.contiguous()?, ChannelAffine)
+    Ok(())
 }
 
 /// `[B, C, rest]` of a shape.
@@ -87,7 +110,21 @@ pub(super) fn lane_sum<T: Element>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f
     lanes.iter().map(|lane| lane.to_f64()).sum::<f64>() + rest
 }
 
-struct ChannelAffine;
+struct ChannelAffine {
+    /// Whether the positive part is taken too; on CUDA devices alone.
+    rectified: bool,
+}
+
+#[cfg(feature = "cuda")]
+impl ChannelAffine {
+    fn map(&self) -> super::cuda::ChannelMap<'static> {
+        super::cuda::ChannelMap {
+            moments: None,
+            epsilon: 0.0,
+            rectified: self.rectified,
+        }
+    }
+}
 
 impl CustomOp3 for ChannelAffine {
     fn name(&self) -> &'static str {
@@ -111,6 +148,24 @@ impl CustomOp3 for ChannelAffine {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        x_layout: &Layout,
+        scale: &candle_core::CudaStorage,
+        scale_layout: &Layout,
+        shift: &candle_core::CudaStorage,
+        shift_layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        use super::cuda::{View, mapped};
+        let (scale, shift) = (
+            View::new(scale, scale_layout),
+            View::new(shift, shift_layout),
+        );
+        mapped(View::new(x, x_layout), scale, shift, self.map())
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -120,6 +175,17 @@ impl CustomOp3 for ChannelAffine {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let wanted = super::cuda::Wanted {
+                input: needs_gradient(x),
+                parameters: needs_gradient(scale) || needs_gradient(shift),
+            };
+            let (to_x, parameters) =
+                super::cuda::gradients(x, (scale, shift), self.map(), &gradient, wanted)?;
+            let (to_scale, to_shift) = parameters.unzip();
+            return Ok((to_x, to_scale, to_shift));
+        }
         let dims = x.dims();
         for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(&gradient, |g| {
             let to_x = needs_gradient(x)

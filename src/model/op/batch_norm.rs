@@ -5,18 +5,16 @@
 //! In evaluation mode batch norm is a [`super::channel_affine`].
 
 use super::affine::{channel_sums, lane_sum};
-use super::{Element, check_dtype, elements, for_dtype, needs_gradient, with_elements};
+use super::{Element, check_dtype, elements, for_dtype, needs_gradient, rectify, with_elements};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
 /// Mean and biased variance of each channel over a batch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct BatchMoments {
-    /// `[C]`
-    pub mean: Vec<f64>,
-    /// `[C]`, divided by `N`, not `N − 1`.
-    pub variance: Vec<f64>,
+    /// `[2, C]` in f64 where the activations are: means, then variances divided by `N`, not `N − 1`.
+    pub values: Tensor,
     /// `N = B·H·W`, the values behind each mean.
     pub count: usize,
 }
@@ -24,7 +22,7 @@ pub struct BatchMoments {
 /// The moments of `x` `[B, C, H, W]`, by the two-pass formula.
 ///
 /// # Errors
-/// Where `x` has not four dimensions, is empty or not on the CPU.
+/// Where `x` has not four dimensions or is empty.
 pub fn batch_moments(x: &Tensor) -> Result<BatchMoments> {
     let x = x.contiguous()?;
     let (batch, channels, height, width) = x.dims4()?;
@@ -32,16 +30,73 @@ pub fn batch_moments(x: &Tensor) -> Result<BatchMoments> {
     if x.elem_count() == 0 {
         bail!("batch moments: input {:?} is empty", x.dims());
     }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let values = super::cuda::batch_moments(&x)?;
+        return Ok(BatchMoments { values, count });
+    }
     for_dtype!(x.dtype(), "batch moments", T => with_elements::<T, _>(&x, |values| {
         let scale = 1.0 / count as f64;
-        let mean: Vec<f64> =
+        let mut moments: Vec<f64> =
             channel_sums(values, values, x.dims(), |x, _| x).iter().map(|sum| sum.to_f64() * scale).collect();
-        let variance = (0..channels)
+        let variance: Vec<f64> = (0..channels)
             .into_par_iter()
-            .map(|c| squared_deviations(values, (batch, channels, height * width), c, T::from_f64(mean[c])) * scale)
+            .map(|c| squared_deviations(values, (batch, channels, height * width), c, T::from_f64(moments[c])) * scale)
             .collect();
-        Ok(BatchMoments { mean, variance, count })
+        moments.extend(variance);
+        Ok(BatchMoments { values: Tensor::from_vec(moments, (2, channels), x.device())?, count })
     }))
+}
+
+/// Batch norm in evaluation mode as scale `γ/√(σ² + ε)` and shift `β − μ scale`, `[C]` each, for a [`super::channel_affine`];
+/// differentiable in γ and β.
+///
+/// # Errors
+/// Where the number of channels differs.
+pub fn folded_norm(
+    [gamma, beta, mean, variance]: [&Tensor; 4],
+    epsilon: f64,
+) -> Result<(Tensor, Tensor)> {
+    #[cfg(feature = "cuda")]
+    if gamma.device().is_cuda() && !needs_gradient(gamma) && !needs_gradient(beta) {
+        return super::cuda::folded([gamma, beta, mean, variance], epsilon);
+    }
+    let scale = (gamma / (variance + epsilon)?.sqrt()?)?;
+    let shift = (beta - (mean * &scale)?)?;
+    Ok((scale, shift))
+}
+
+/// What batch norm uses in evaluation mode, `[C]` each.
+#[derive(Debug, Clone)]
+pub struct RunningStatistics {
+    /// Mean of each channel.
+    pub mean: Tensor,
+    /// Unbiased variance of each channel.
+    pub variance: Tensor,
+}
+
+impl RunningStatistics {
+    /// Moved towards the moments of a batch: `(1 − momentum)` of the old and `momentum` of the new.
+    ///
+    /// # Errors
+    /// Where the number of channels differs.
+    pub fn moved(&self, newest: &BatchMoments, momentum: f64) -> Result<Self> {
+        let unbiased = newest.count as f64 / (newest.count.max(2) - 1) as f64;
+        let newest = &newest.values;
+        #[cfg(feature = "cuda")]
+        if newest.device().is_cuda() {
+            let old = (&self.mean, &self.variance);
+            let (mean, variance) = super::cuda::moved_statistics(old, newest, momentum, unbiased)?;
+            return Ok(Self { mean, variance });
+        }
+        let mixed = |old: &Tensor, new: Tensor| {
+            (old * (1.0 - momentum))? + (new.to_dtype(old.dtype())? * momentum)?
+        };
+        Ok(Self {
+            mean: mixed(&self.mean, newest.get(0)?)?,
+            variance: mixed(&self.variance, (newest.get(1)? * unbiased)?)?,
+        })
+    }
 }
 
 /// `Σ (x − mean)²` over one channel.
@@ -70,30 +125,66 @@ pub fn batch_norm(
     moments: BatchMoments,
     epsilon: f64,
 ) -> Result<Tensor> {
+    apply(x, gamma, beta, moments, (epsilon, false))
+}
+
+/// The positive part of [`batch_norm`], in one pass where the device has one.
+///
+/// # Errors
+/// As for [`batch_norm`].
+pub fn rectified_batch_norm(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    moments: BatchMoments,
+    epsilon: f64,
+) -> Result<Tensor> {
+    if x.device().is_cuda() {
+        return apply(x, gamma, beta, moments, (epsilon, true));
+    }
+    rectify(&batch_norm(x, gamma, beta, moments, epsilon)?)
+}
+
+fn apply(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    moments: BatchMoments,
+    (epsilon, rectified): (f64, bool),
+) -> Result<Tensor> {
     check_dtype("batch norm", &[x, gamma, beta])?;
     let channels = x.dim(1)?;
-    if gamma.dims() != [channels] || beta.dims() != [channels] || moments.mean.len() != channels {
+    if gamma.dims() != [channels]
+        || beta.dims() != [channels]
+        || moments.values.dims() != [2, channels]
+    {
         bail!(
-            "batch norm: {channels} channels, but weight {:?} and bias {:?}",
+            "batch norm: {channels} channels, but weight {:?}, bias {:?} and moments {:?}",
             gamma.dims(),
-            beta.dims()
+            beta.dims(),
+            moments.values.dims()
         );
     }
-    let inverse_deviation = moments
-        .variance
-        .iter()
-        .map(|variance| 1.0 / (variance + epsilon).sqrt())
-        .collect();
-    let operation = BatchNorm {
-        mean: moments.mean,
-        inverse_deviation,
-        count: moments.count,
-    };
-    x.contiguous()?
-        .apply_op3(&gamma.contiguous()?, &beta.contiguous()?, operation)
+    x.contiguous()?.apply_op3(
+        &gamma.contiguous()?,
+        &beta.contiguous()?,
+        BatchNorm {
+            moments,
+            epsilon,
+            rectified,
+        },
+    )
 }
 
 struct BatchNorm {
+    moments: BatchMoments,
+    epsilon: f64,
+    /// Whether the positive part is taken too; on CUDA devices alone.
+    rectified: bool,
+}
+
+/// Of each channel, on the processor.
+struct Statistics {
     mean: Vec<f64>,
     /// `1/√(σ² + ε)`
     inverse_deviation: Vec<f64>,
@@ -101,6 +192,28 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
+    #[cfg(feature = "cuda")]
+    fn map(&self) -> super::cuda::ChannelMap<'_> {
+        super::cuda::ChannelMap {
+            moments: Some(&self.moments.values),
+            epsilon: self.epsilon,
+            rectified: self.rectified,
+        }
+    }
+
+    fn on_host(&self) -> Result<Statistics> {
+        let mut mean = self.moments.values.flatten_all()?.to_vec1::<f64>()?;
+        let variance = mean.split_off(mean.len() / 2);
+        let inverse = |variance: f64| 1.0 / (variance + self.epsilon).sqrt();
+        Ok(Statistics {
+            mean,
+            inverse_deviation: variance.into_iter().map(inverse).collect(),
+            count: self.moments.count,
+        })
+    }
+}
+
+impl Statistics {
     /// `x̄` of the module's head.
     fn input_gradient<T: Element>(
         &self,
@@ -165,7 +278,12 @@ impl CustomOp3 for BatchNorm {
         beta: &CpuStorage,
         beta_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let channels = self.mean.len();
+        let Statistics {
+            mean: means,
+            inverse_deviation,
+            ..
+        } = self.on_host()?;
+        let channels = means.len();
         let plane: usize = x_layout.dims()[2..].iter().product();
         for_dtype!(x.dtype(), self.name(), T => {
             let x = elements::<T>(x, x_layout)?;
@@ -173,14 +291,29 @@ impl CustomOp3 for BatchNorm {
             let mut y = vec![T::default(); x.len()];
             y.par_chunks_mut(plane).zip(x.par_chunks(plane)).enumerate().for_each(|(index, (y, x))| {
                 let c = index % channels;
-                let mean = T::from_f64(self.mean[c]);
-                let (scale, shift) = (T::from_f64(gamma[c].to_f64() * self.inverse_deviation[c]), beta[c]);
+                let mean = T::from_f64(means[c]);
+                let (scale, shift) = (T::from_f64(gamma[c].to_f64() * inverse_deviation[c]), beta[c]);
                 for (y, &x) in y.iter_mut().zip(x) {
                     *y = scale * (x - mean) + shift;
                 }
             });
             Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        x_layout: &Layout,
+        gamma: &candle_core::CudaStorage,
+        gamma_layout: &Layout,
+        beta: &candle_core::CudaStorage,
+        beta_layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        use super::cuda::{View, mapped};
+        let (gamma, beta) = (View::new(gamma, gamma_layout), View::new(beta, beta_layout));
+        mapped(View::new(x, x_layout), gamma, beta, self.map())
     }
 
     fn bwd(
@@ -192,14 +325,26 @@ impl CustomOp3 for BatchNorm {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let wanted = super::cuda::Wanted {
+                input: needs_gradient(x),
+                parameters: needs_gradient(gamma) || needs_gradient(beta),
+            };
+            let (to_x, parameters) =
+                super::cuda::gradients(x, (gamma, beta), self.map(), &gradient, wanted)?;
+            let (to_gamma, to_beta) = parameters.unzip();
+            return Ok((to_x, to_gamma, to_beta));
+        }
+        let statistics = self.on_host()?;
         let dims = x.dims();
         for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(&gradient, |g| with_elements::<T, _>(x, |values| {
             let to_beta = channel_sums(g, g, dims, |g, _| g);
-            let to_gamma = self.gamma_gradient(values, g, dims);
+            let to_gamma = statistics.gamma_gradient(values, g, dims);
             let to_x = needs_gradient(x)
                 .then(|| with_elements::<T, _>(gamma, |gamma| {
                     let plane = dims[2..].iter().product();
-                    let x_gradient = self.input_gradient(values, g, gamma, (&to_beta, &to_gamma), plane);
+                    let x_gradient = statistics.input_gradient(values, g, gamma, (&to_beta, &to_gamma), plane);
                     Tensor::from_vec(x_gradient, dims, x.device())
                 }))
                 .transpose()?;

@@ -63,39 +63,48 @@ pub fn convolve(x: &Tensor, weight: &Tensor, convolution: Convolution) -> Result
     apply(x, weight, geometry, Role::Forward)
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Geometry {
-    batch: usize,
-    c_in: usize,
-    height: usize,
-    width: usize,
-    c_out: usize,
-    kernel_h: usize,
-    kernel_w: usize,
-    stride: usize,
-    padding: usize,
+/// The sizes of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Geometry {
+    pub(super) batch: usize,
+    pub(super) c_in: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) c_out: usize,
+    pub(super) kernel_h: usize,
+    pub(super) kernel_w: usize,
+    pub(super) stride: usize,
+    pub(super) padding: usize,
 }
 
 impl Geometry {
-    fn out_h(&self) -> usize {
+    pub(super) fn out_h(&self) -> usize {
         (self.height + 2 * self.padding - self.kernel_h) / self.stride + 1
     }
-    fn out_w(&self) -> usize {
+    pub(super) fn out_w(&self) -> usize {
         (self.width + 2 * self.padding - self.kernel_w) / self.stride + 1
     }
     /// Rows of the unfolded image, `K`.
-    fn taps(&self) -> usize {
+    pub(super) fn taps(&self) -> usize {
         self.c_in * self.kernel_h * self.kernel_w
     }
     /// Columns of the unfolded image, `N`.
-    fn positions(&self) -> usize {
+    pub(super) fn positions(&self) -> usize {
         self.out_h() * self.out_w()
     }
-    fn image_len(&self) -> usize {
+    pub(super) fn image_len(&self) -> usize {
         self.c_in * self.height * self.width
     }
-    fn output_len(&self) -> usize {
+    pub(super) fn output_len(&self) -> usize {
         self.c_out * self.positions()
+    }
+    /// The shape of what a role gives.
+    pub(super) fn result(&self, role: Role) -> Shape {
+        match role {
+            Role::Forward => (self.batch, self.c_out, self.out_h(), self.out_w()).into(),
+            Role::InputGradient => (self.batch, self.c_in, self.height, self.width).into(),
+            Role::WeightGradient => (self.c_out, self.c_in, self.kernel_h, self.kernel_w).into(),
+        }
     }
     /// A 1×1 kernel with stride 1 sees the image as it is: nothing to unfold.
     fn is_pointwise(&self) -> bool {
@@ -342,8 +351,9 @@ fn weight_gradient<T: Element>(g: &Geometry, x: &[T], y_gradient: &[T]) -> Vec<T
     total
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Role {
+/// What is computed of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Role {
     /// (x, weight) → y
     Forward,
     /// (ȳ, weight) → x̄
@@ -375,11 +385,7 @@ impl CustomOp2 for Operation {
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let g = &self.geometry;
-        let shape: Shape = match self.role {
-            Role::Forward => (g.batch, g.c_out, g.out_h(), g.out_w()).into(),
-            Role::InputGradient => (g.batch, g.c_in, g.height, g.width).into(),
-            Role::WeightGradient => (g.c_out, g.c_in, g.kernel_h, g.kernel_w).into(),
-        };
+        let shape = g.result(self.role);
         for_dtype!(a.dtype(), self.name(), T => {
             let (a, b) = (elements::<T>(a, a_layout)?, elements::<T>(b, b_layout)?);
             let result = match self.role {
@@ -389,6 +395,23 @@ impl CustomOp2 for Operation {
             };
             Ok((<T as candle_core::WithDType>::to_cpu_storage_owned(result), shape))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &candle_core::CudaStorage,
+        a_layout: &Layout,
+        b: &candle_core::CudaStorage,
+        b_layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        use super::cuda::{View, convolve};
+        convolve(
+            &self.geometry,
+            self.role,
+            View::new(a, a_layout),
+            View::new(b, b_layout),
+        )
     }
 
     fn bwd(

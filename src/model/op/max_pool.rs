@@ -100,10 +100,25 @@ impl CustomOp1 for MaxPool {
         })
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        let (_, _, height, width) = layout.shape().dims4()?;
+        let out = (self.out(height), self.out(width));
+        super::cuda::max_pool(super::cuda::View::new(x, layout), self.0, out)
+    }
+
     fn bwd(&self, x: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let (_, _, height, width) = x.dims4()?;
         let (_, _, out_h, out_w) = result.dims4()?;
         let gradient = gradient.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return super::cuda::max_pool_gradient(x, &gradient, self.0).map(Some);
+        }
         for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(x, |values| with_elements::<T, _>(&gradient, |g| {
             let mut out = vec![T::default(); values.len()];
             out.par_chunks_mut(height * width)

@@ -1,4 +1,5 @@
-//! Our own differentiable operations on the CPU, in `f32` and `f64`.
+//! Our own differentiable operations, in `f32` and `f64`: on the processor, and with the feature `cuda` on CUDA devices
+//! (there in `bf16` too).
 //!
 //! Candle 0.11 gives wrong gradients for pooling, no backward for the ResNet stem's pool, convolutions at a third of
 //! the speed of a matrix product, and single-threaded elementwise passes; these replace them. Each is parallel over
@@ -8,11 +9,15 @@
 mod affine;
 mod batch_norm;
 mod convolution;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod max_pool;
 mod rectifier;
 
-pub use affine::channel_affine;
-pub use batch_norm::{BatchMoments, batch_moments, batch_norm};
+pub use affine::{channel_affine, rectified_channel_affine};
+pub use batch_norm::{
+    BatchMoments, RunningStatistics, batch_moments, batch_norm, folded_norm, rectified_batch_norm,
+};
 pub use convolution::{Convolution, convolve};
 pub use max_pool::{Window, max_pool};
 pub use rectifier::{add_rectify, rectify};
@@ -61,7 +66,7 @@ fn with_elements<T: Element, R>(
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => body(elements(storage, layout)?),
-        _ => bail!("operation is implemented on the CPU only"),
+        _ => bail!("expected a tensor of the processor"),
     }
 }
 

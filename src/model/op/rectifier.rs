@@ -52,6 +52,10 @@ fn zip_map<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T>
 /// The incoming gradient where the result is positive, else 0.
 fn gate(result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     let gradient = gradient.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if result.device().is_cuda() {
+        return super::cuda::gate(result, &gradient);
+    }
     for_dtype!(result.dtype(), "rectifier", T => with_elements::<T, _>(result, |result| {
         with_elements::<T, _>(&gradient, |g| {
             let zero = T::default();
@@ -75,6 +79,15 @@ impl CustomOp1 for Rectifier {
             let y = zip_map(x, x, |x, _| if x < zero { zero } else { x });
             Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        super::cuda::rectify(super::cuda::View::new(x, layout))
     }
 
     fn bwd(&self, _x: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
@@ -105,6 +118,18 @@ impl CustomOp2 for AddRectifier {
             });
             Ok((T::to_cpu_storage_owned(y), a_layout.shape().clone()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &candle_core::CudaStorage,
+        a_layout: &Layout,
+        b: &candle_core::CudaStorage,
+        b_layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        use super::cuda::{View, add_rectify};
+        add_rectify(View::new(a, a_layout), View::new(b, b_layout))
     }
 
     fn bwd(

@@ -1,0 +1,47 @@
+//! What runs on a CUDA device, against the same on the processor: `make test-cuda`, on a machine that has one.
+
+mod head;
+mod network;
+mod operations;
+mod training;
+
+use ascribe::device::DeviceChoice;
+use candle_core::{DType, Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+use std::path::PathBuf;
+
+/// The first device.
+pub(crate) fn device() -> Device {
+    DeviceChoice::Cuda(0).open().unwrap()
+}
+
+/// The `ascribe` that was built with these tests, or the one that the environment names.
+pub(crate) fn program() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_ascribe"));
+    std::env::var_os("ASCRIBE_BINARY").map_or_else(built, PathBuf::from)
+}
+
+/// Standard normal f64 numbers that depend on the seed and the shape alone.
+pub(crate) fn normal(seed: u64, shape: &[usize]) -> Tensor {
+    let values: Vec<f64> = StandardNormal
+        .sample_iter(ChaCha8Rng::seed_from_u64(seed))
+        .take(shape.iter().product())
+        .collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// `‖found − expected‖ / ‖expected‖`; not a number where one of them is not.
+pub(crate) fn distance(found: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(found.dims(), expected.dims());
+    let values = |tensor: &Tensor| -> Vec<f64> {
+        let tensor = tensor.to_device(&Device::Cpu).unwrap();
+        let tensor = tensor.to_dtype(DType::F64).unwrap();
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    };
+    let (found, expected) = (values(found), values(expected));
+    let squares = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>();
+    let apart = squares(&mut found.iter().zip(&expected).map(|(a, b)| a - b));
+    (apart / squares(&mut expected.iter().copied()).max(1e-300)).sqrt()
+}
