@@ -1,7 +1,7 @@
 //! One side of the scores, training images or queries: features, labels, ids, and what the head says about them.
 
 use super::Images;
-use crate::data::Rows;
+use crate::data::{Rows, moved};
 use crate::derivative::head::{
     HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead, outer_product,
 };
@@ -47,7 +47,8 @@ impl Examples {
                 "give one id for each row",
             ));
         }
-        let outputs = head.to_dtype(dtype)?.outputs(&inputs)?;
+        let head = head.to_dtype(dtype)?.to_device(inputs.rows().device())?;
+        let outputs = head.outputs(&inputs)?;
         Ok(Self {
             ids: set.ids.to_vec(),
             left: outputs.residuals.clone(),
@@ -224,6 +225,6 @@ pub(super) struct Factors {
 }
 
 fn on_host(rows: &Tensor) -> Result<Vec<f64>> {
-    let rows = rows.to_device(&candle_core::Device::Cpu)?;
+    let rows = moved(rows, &candle_core::Device::Cpu)?;
     Ok(rows.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }

@@ -16,8 +16,8 @@ use super::cholesky::Factor;
 use super::diagonal::Reciprocal;
 use super::kronecker::KroneckerInverse;
 use crate::Result;
-use crate::operator::{LinearOperator, Vectors};
-use candle_core::Tensor;
+use crate::operator::{LinearOperator, PrincipalBlock, Vectors};
+use candle_core::{Device, Tensor};
 
 /// Parameters written out at most: 256 axes of ten classes, about the cost of a product with sixty vectors.
 const WRITTEN_OUT: usize = 2304;
@@ -47,8 +47,18 @@ pub(super) struct Axes {
 
 /// The part that is factorised.
 struct Strong {
-    positions: Vec<u32>,
+    positions: Tensor,
     factor: Factor,
+}
+
+impl Strong {
+    /// None where the block is not positive definite in its precision.
+    fn of(block: PrincipalBlock, device: &Device) -> Result<Option<Self>> {
+        let positions: Vec<u32> = block.positions.iter().map(|&at| at as u32).collect();
+        let positions = Tensor::new(positions, device)?;
+        let factor = Factor::of_matrix(block.matrix)?;
+        Ok(factor.map(|factor| Self { positions, factor }))
+    }
 }
 
 impl Preconditioner {
@@ -87,13 +97,10 @@ impl Axes {
         let size = strong_parameters(operator.size());
         let block = operator.principal_block(size)?;
         let known = block.is_some();
-        let strong = block.and_then(|block| {
-            let positions: Vec<u32> = block.positions.iter().map(|&at| at as u32).collect();
-            let factor = (!positions.is_empty())
-                .then(|| Factor::of_matrix(block.matrix))
-                .flatten()?;
-            Some(Strong { positions, factor })
-        });
+        let strong = match block {
+            Some(block) if !block.positions.is_empty() => Strong::of(block, &operator.device())?,
+            _ => None,
+        };
         Ok(Self {
             diagonal: Reciprocal::of(operator)?,
             strong,
@@ -107,10 +114,10 @@ impl Axes {
             return Ok(quotients);
         };
         let rows = block.tensor();
-        let index = Tensor::new(strong.positions.as_slice(), rows.device())?;
-        let part = Vectors::new(rows.index_select(&index, 1)?)?;
-        let divided = quotients.tensor().index_select(&index, 1)?;
+        let index = &strong.positions;
+        let part = Vectors::new(rows.index_select(index, 1)?)?;
+        let divided = quotients.tensor().index_select(index, 1)?;
         let change = (strong.factor.apply(&part)?.tensor() - divided)?;
-        Vectors::new(quotients.tensor().index_add(&index, &change, 1)?)
+        Vectors::new(quotients.tensor().index_add(index, &change, 1)?)
     }
 }
