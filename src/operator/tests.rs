@@ -151,7 +151,7 @@ fn the_pass_over_directions_is_what_tensor_operations_give() {
         let curvature = SoftmaxCurvature::new(outputs.probabilities.clone(), axes);
         let columns = 3 * curvature.width();
         let mut found = wave(7 * columns, 0.4);
-        let composed = curvature.apply(tensor(found.clone(), columns)).unwrap();
+        let composed = curvature.apply(&tensor(found.clone(), columns)).unwrap();
         curvature.apply_on_host(&mut found, columns).unwrap();
         let composed = composed.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         assert!((found.iter().zip(&composed)).all(|(a, b)| (a - b).abs() < 1e-14));
