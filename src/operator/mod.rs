@@ -107,7 +107,8 @@ pub trait LinearOperator: Sync {
         Ok(None)
     }
 
-    /// What rounding can do to a product, the sums taken in any order.
+    /// What rounding can do to a product, the sums taken in any order, their products fused or not: as the processor and as
+    /// CUDA's libraries take them, in IEEE arithmetic of the operator's precision.
     ///
     /// # Errors
     /// No such bound is known for this operator, or a tensor operation failed.

@@ -147,8 +147,9 @@ mod tests {
 
     #[test]
     fn lengths_by_tensor_operations_are_those_of_the_loops() {
-        let (width, columns) = (3, 20);
-        let values = (0..2 * width * columns).map(|i| (i as f64 * 0.7).sin() * 10f64.powi(i % 5));
+        let (width, columns) = (3usize, 20usize);
+        let values =
+            (0..2 * width * columns).map(|i| (i as f64 * 0.7).sin() * 10f64.powi((i % 5) as i32));
         let vectors = Vectors::from_rows(values.collect::<Vec<f64>>(), width * columns).unwrap();
         let rounding = Rounding {
             width,
