@@ -92,27 +92,16 @@ fn open_cuda(number: usize) -> candle_core::Result<Device> {
     Device::new_cuda(number)
 }
 
-/// One stream for all threads, which is what makes events between streams needless, and memory that stays with the process
-/// once it was asked for: the driver would hand it back at every wait.
+/// A device with one stream for all threads, which makes events between streams needless, and which keeps the memory that is freed
+/// for its next use: by default it would give it back whenever somebody waits for it, and take it anew.
 #[cfg(feature = "cuda")]
 fn open_cuda(number: usize) -> candle_core::Result<Device> {
-    use candle_core::cuda::cudarc::driver::{result, sys};
     let device = candle_core::CudaDevice::new_with_stream(number)?;
-    let stream = device.cuda_stream();
-    let all: u64 = u64::MAX;
-    // SAFETY: the attribute is a 64-bit number, read before the call returns.
-    unsafe {
-        device.disable_event_tracking();
-        let pool = result::device::get_default_mem_pool(stream.context().cu_device())
-            .map_err(candle_core::Error::wrap)?;
-        result::mem_pool::set_attribute(
-            pool,
-            sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
-            std::ptr::from_ref(&all).cast_mut().cast(),
-        )
-        .map_err(candle_core::Error::wrap)?;
-    }
-    Ok(Device::Cuda(device))
+    // SAFETY: everything runs on that stream, in order.
+    unsafe { device.disable_event_tracking() };
+    let device = Device::Cuda(device);
+    pool::keep_freed_memory(&device)?;
+    Ok(device)
 }
 
 fn refused(choice: DeviceChoice, reason: &str) -> Error {
@@ -144,10 +133,60 @@ pub fn free_memory(device: &Device) -> Result<Option<usize>> {
     if let Device::Cuda(cuda) = device {
         let stream = cuda.cuda_stream();
         let (free, _) = (stream.context().mem_get_info()).map_err(candle_core::Error::wrap)?;
-        return Ok(Some(free));
+        return Ok(Some(free + pool::idle_bytes(device)?));
     }
     let _ = device;
     Ok(None)
+}
+
+/// The memory pool that a device's tensors come from.
+#[cfg(feature = "cuda")]
+mod pool {
+    use candle_core::Device;
+    use candle_core::cuda::cudarc::driver::result::{device, mem_pool};
+    use candle_core::cuda::cudarc::driver::sys::{CUmemPool_attribute, CUmemoryPool};
+
+    pub(super) fn keep_freed_memory(device: &Device) -> candle_core::Result<()> {
+        let Some(pool) = of(device)? else {
+            return Ok(());
+        };
+        let mut most = u64::MAX;
+        let threshold = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        // SAFETY: the pool is that of an open device, and this attribute a 64-bit number.
+        unsafe { mem_pool::set_attribute(pool, threshold, (&raw mut most).cast()) }
+            .map_err(candle_core::Error::wrap)
+    }
+
+    /// Bytes that the pool holds and nobody uses.
+    pub(super) fn idle_bytes(device: &Device) -> candle_core::Result<usize> {
+        let Some(pool) = of(device)? else {
+            return Ok(0);
+        };
+        let read = |attribute| {
+            let mut bytes = 0u64;
+            // SAFETY: as above.
+            unsafe { mem_pool::get_attribute(pool, attribute, (&raw mut bytes).cast()) }
+                .map_err(candle_core::Error::wrap)?;
+            candle_core::Result::Ok(bytes)
+        };
+        let held = read(CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        let used = read(CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+        Ok(held.saturating_sub(used) as usize)
+    }
+
+    /// None where the device has no pools.
+    fn of(device: &Device) -> candle_core::Result<Option<CUmemoryPool>> {
+        let Device::Cuda(cuda) = device else {
+            return Ok(None);
+        };
+        let stream = cuda.cuda_stream();
+        if !stream.context().has_async_alloc() {
+            return Ok(None);
+        }
+        // SAFETY: the device is open.
+        let pool = unsafe { device::get_mem_pool(stream.context().cu_device()) };
+        pool.map(Some).map_err(candle_core::Error::wrap)
+    }
 }
 
 /// Lets `f32` products and convolutions of CUDA devices round their factors to the 10 bits of TF32, from now on.

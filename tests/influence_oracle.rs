@@ -421,7 +421,8 @@ fn digits_loss_accuracy_and_condition_number_are_the_published_ones() {
         .unwrap()
         .dense(DType::F64)
         .unwrap()
-        .to_array();
+        .to_array()
+        .unwrap();
     assert!(
         relative_error(
             &hessian,

@@ -132,7 +132,7 @@ fn the_dense_form_is_symmetric_and_has_the_diagonal_that_is_computed_apart() {
     let problem = problem();
     let operator = problem.operator(Curvature::GaussNewton, 0.01, u64::MAX);
     assert_eq!(operator.structure(), Structure::PositiveDefinite);
-    let dense = operator.dense(DType::F64).unwrap().to_array();
+    let dense = operator.dense(DType::F64).unwrap().to_array().unwrap();
     let diagonal: Vec<f64> = dense.diag().to_vec();
     assert_close(&operator.diagonal().unwrap(), &diagonal, 1e-12);
     let vectors = problem.vectors(1);

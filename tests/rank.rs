@@ -447,6 +447,36 @@ fn certified_ranks_carry_bounds_and_the_share_is_told() {
 }
 
 #[test]
+fn the_device_is_named_in_the_plan_and_in_the_record_and_a_wrong_one_is_refused() {
+    let folder = place();
+    let words = ["--l2", "0.01", "--skip-train", "--device", "cpu"];
+    let (code, out, err) = rank(
+        folder.path(),
+        &[&words[..], &["--dry-run", "--out", "r"]].concat(),
+    );
+    assert!(code == 0 && out.contains("GFLOP/s on cpu"), "{out}{err}");
+    let (code, _, err) = rank(folder.path(), &[&words[..], &["--out", "run"]].concat());
+    assert_eq!(code, 0, "{err}");
+    let record = std::fs::read(folder.path().join("run/run.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["device"], "cpu");
+    assert_eq!(record["options"]["device"], "cpu");
+    assert_eq!(record["results"]["plan"]["device"], "cpu");
+    let wrong = ["--l2", "0.01", "--device", "gpu", "--out", "never"];
+    let (code, _, err) = rank(folder.path(), &wrong);
+    assert!(
+        code == 2 && err.contains("cpu, cuda or cuda:N, found gpu"),
+        "{err}"
+    );
+    #[cfg(not(feature = "cuda"))]
+    refused(
+        folder.path(),
+        &["--l2", "0.01", "--device", "cuda"],
+        &["--device: cuda:0: this ascribe was built for the processor alone"],
+    );
+}
+
+#[test]
 fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let folder = place();
     let words = ["--l2", "0.01", "--dry-run", "--out", "never"];

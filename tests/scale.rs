@@ -97,6 +97,7 @@ fn job(folder: &Path, run: &str, resident: Option<u64>, options: RankOptions) {
         classes: Vec::new(),
         options,
         digests: BTreeMap::new(),
+        device: Device::Cpu,
     };
     std::fs::create_dir(folder.join(run)).unwrap();
     job.run(&folder.join(run), &mut Quiet).unwrap();

@@ -111,7 +111,7 @@ impl Problem {
     fn oracle(&self, curvature: Curvature) -> Array2<f64> {
         let network = self.network();
         let operator = NetworkCurvature::new(&network, &self.train, curvature, L2, 0).unwrap();
-        let mut matrix = operator.dense(DType::F64).unwrap().to_array();
+        let mut matrix = operator.dense(DType::F64).unwrap().to_array().unwrap();
         (0..network.size()).for_each(|i| matrix[[i, i]] += DAMPING);
         let gradients = |examples: &Examples, count: usize| {
             let positions: Vec<u32> = (0..count as u32).collect();

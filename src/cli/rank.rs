@@ -6,23 +6,23 @@ mod material;
 mod path;
 mod record;
 mod recorded;
+mod settings;
 mod through_blocks;
 mod transferred;
 mod work;
+mod workplace;
 
 use crate::artefact::RunFolder;
-use crate::influence::{
-    Correction, GIB, Grouping, Normalise, PathOptions, Plan, ProblemSize, RankOptions,
-    product_rate, resident_limit,
-};
+use crate::device::DeviceChoice;
+use crate::influence::{Correction, GIB, Grouping, Normalise, resident_limit};
 use crate::model::Blocks;
-use crate::solve::{Method, Settings};
+use crate::solve::Method;
 use crate::{Error, Result};
-use candle_core::DType;
+use candle_core::Device;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use workplace::Workplace;
 
 pub(super) use material::{Material, Side};
 pub(super) use recorded::{Recorded, reopen, reopen_any};
@@ -131,6 +131,9 @@ pub struct Rank {
     /// Precision of features, matrix products and scores (direct factorises in f32 and refines where that is enough)
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
+    /// Where matrices are multiplied and systems solved: cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
     /// Most helpful training images kept for each query
     #[arg(long, value_name = "K", default_value_t = 100)]
     top: usize,
@@ -231,13 +234,24 @@ impl Rank {
             return Err(Error::config("query-rank", reason));
         }
         let double = matches!(self.precision, Precision::F64);
-        let (mut material, l2) = self.open(resident_limit(memory, double))?;
+        let resident = resident_limit(memory, double);
+        let (workplace, (mut material, l2)) = match (self.device, &self.model) {
+            // The network runs on the device too.
+            (DeviceChoice::Cuda(_), Some(_)) => {
+                let workplace = Workplace::open(self.device, self.dtype())?;
+                let opened = self.open(resident, &workplace.device)?;
+                (workplace, opened)
+            }
+            _ => Workplace::open_beside(self.device, self.dtype(), || {
+                self.open(resident, &Device::Cpu)
+            })?,
+        };
         let mut options = self.rank_options(l2)?;
         options.check()?;
         if let Some(Grouping::File(path)) = &self.query_groups {
             material.add_groups(path)?;
         }
-        let plan = self.plan(&material, &mut options, memory)?;
+        let plan = self.plan(&material, &mut options, memory, &workplace)?;
         if self.dry_run {
             println!("{}", work::describe(&plan, self.json));
             return Ok(ExitCode::SUCCESS);
@@ -245,14 +259,15 @@ impl Rank {
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
         let mut run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
         run.set_result("plan", &plan)?;
-        work::fill(run, material, options, self.json)
+        work::fill(run, material, options, workplace.device, self.json)
     }
 
-    /// What is to be scored, and the L2 term; features of more than `resident` bytes are mapped.
-    fn open(&self, resident: Option<u64>) -> Result<(Material, f64)> {
+    /// What is to be scored, and the L2 term; features of more than `resident` bytes are mapped, those of a
+    /// model computed on `device`.
+    fn open(&self, resident: Option<u64>, device: &Device) -> Result<(Material, f64)> {
         match (&self.model, &self.train, &self.test) {
             (Some(folder), _, test) => {
-                let opened = transferred::open(folder, test.as_deref(), self.queries)?;
+                let opened = transferred::open(folder, test.as_deref(), self.queries, device)?;
                 let l2 = opened.l2;
                 Ok((opened.material()?, l2))
             }
@@ -266,11 +281,6 @@ impl Rank {
                 "give --model, or --train and --test",
             )),
         }
-    }
-
-    /// Where it is not that of the solver: products through blocks are dear, and 1e-3 changes no ranking to speak of.
-    fn usual_tolerance(&self) -> Option<f64> {
-        (self.blocks != Blocks::Last(0)).then_some(1e-3)
     }
 
     fn effective_curvature(&self) -> Curvature {
@@ -290,85 +300,6 @@ impl Rank {
             }
             memory => Ok(memory.map(|gib| gib * GIB)),
         }
-    }
-
-    /// Predicts the run, and settles method and blocks in the options.
-    fn plan(
-        &self,
-        material: &Material,
-        options: &mut RankOptions,
-        memory: Option<f64>,
-    ) -> Result<Plan> {
-        let size = ProblemSize {
-            train: material.train.ids.len(),
-            test: material.test.ids.len(),
-            features: material.train.features.columns(),
-            classes: material.class_count,
-            train_queries: options.train_queries,
-            kept: options.top.max(options.certify.unwrap_or(0)) + options.bottom,
-            certified: options.certify.is_some(),
-            mapped_train: material.train.features.is_mapped(),
-            mapped_test: material.test.features.is_mapped(),
-            double: options.precision == DType::F64,
-        };
-        let rate = product_rate(options.precision)?;
-        let (plan, blocks) = size.plan(options.solver.method, memory, rate)?;
-        options.solver.method = plan.method;
-        options.blocks = Some(blocks);
-        Ok(plan)
-    }
-
-    fn rank_options(&self, l2: f64) -> Result<RankOptions> {
-        if !at_least_zero(self.damping) {
-            return Err(Error::config(
-                "damping",
-                format!("{} is not a number of 0 or more", self.damping),
-            ));
-        }
-        if self.top == 0 && self.bottom == 0 && !self.scores {
-            return Err(Error::config(
-                "top",
-                "0 keeps nothing; give a number of images, --bottom or --scores",
-            ));
-        }
-        Ok(RankOptions {
-            l2,
-            damping: self.damping,
-            solver: Settings {
-                method: self.solver,
-                tolerance: self.tolerance.or(self.usual_tolerance()),
-                iterations: self.iterations,
-                rank: self.rank,
-                rcond: self.rcond,
-                scale: self.scale,
-                depth: self.depth,
-                repeats: self.repeats,
-                batch_size: self.batch_size,
-                steps: self.steps,
-                step_size: self.step_size,
-                seed: self.seed,
-            },
-            certify: self.certify,
-            normalise: self.normalise,
-            correction: self.correction,
-            groups: self.query_groups.clone(),
-            damping_path: self.damping_path.then(|| PathOptions {
-                queries: self.path_queries,
-                ..PathOptions::default()
-            }),
-            precision: match self.precision {
-                Precision::F32 => DType::F32,
-                Precision::F64 => DType::F64,
-            },
-            top: self.top,
-            bottom: self.bottom,
-            scores: self.scores,
-            train_queries: !self.skip_train,
-            blocks: None,
-            record_every: Duration::try_from_secs_f64(self.record_every).map_err(|reason| {
-                Error::config("record-every", format!("{}: {reason}", self.record_every))
-            })?,
-        })
     }
 
     fn effective_l2(&self, head_is_given: bool) -> Result<f64> {

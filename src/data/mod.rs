@@ -63,7 +63,7 @@ pub use image::Image;
 pub use label_changes::{Decisions, NewLabels, flipped};
 pub use order::{batches, order};
 pub use pixels::Pixels;
-pub(crate) use rows::little_endian;
 pub use rows::{RowWriter, Rows};
+pub(crate) use rows::{little_endian, moved};
 pub use subset::subset;
 pub use transform::Transform;

@@ -3,12 +3,15 @@
 //! Whoever asks for [`Rows::chunk`] does not know which. A resident chunk is a view; a mapped one is copied, converted to the
 //! wanted precision on the way, and its pages are given back at once, so that memory holds a chunk and not the file.
 //!
+//! Rows may be used on another device than they lie on ([`Rows::streamed_to`]): a chunk is then moved there when it is asked for.
+//!
 //! Sums and products over all rows go through [`Rows::steps`], which depend on the width alone: the same numbers come
 //! out in the same order, bit for bit, mapped or not.
 
 use super::mapped::MappedMatrix;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
@@ -19,10 +22,16 @@ use std::sync::Arc;
 const STEP_ELEMENTS: usize = 1 << 23;
 /// Most rows in one step.
 const STEP_ROWS: usize = 4096;
+/// Numbers that one thread turns into bytes at once.
+const PART: usize = 1 << 16;
 
 /// `[count, columns]` numbers of one precision.
 #[derive(Debug, Clone)]
-pub struct Rows(Source);
+pub struct Rows {
+    source: Source,
+    /// Where chunks are moved to, if not where the source lies.
+    target: Option<Device>,
+}
 
 #[derive(Debug, Clone)]
 enum Source {
@@ -37,7 +46,7 @@ enum Source {
 
 impl From<Tensor> for Rows {
     fn from(tensor: Tensor) -> Self {
-        Self(Source::Resident(tensor))
+        Source::Resident(tensor).into()
     }
 }
 
@@ -55,18 +64,26 @@ impl From<&Rows> for Rows {
 
 impl From<MappedMatrix> for Rows {
     fn from(matrix: MappedMatrix) -> Self {
-        Self(Source::Mapped {
+        Source::Mapped {
             dtype: matrix.dtype(),
             matrix: Arc::new(matrix),
             constant: false,
-        })
+        }
+        .into()
+    }
+}
+
+impl From<Source> for Rows {
+    fn from(source: Source) -> Self {
+        let target = None;
+        Self { source, target }
     }
 }
 
 impl Rows {
     /// `[count, columns]`; what a resident tensor has where that is no matrix.
     pub fn dims(&self) -> Vec<usize> {
-        match &self.0 {
+        match &self.source {
             Source::Resident(tensor) => tensor.dims().to_vec(),
             Source::Mapped {
                 matrix, constant, ..
@@ -86,7 +103,7 @@ impl Rows {
 
     /// The precision of chunks.
     pub fn dtype(&self) -> DType {
-        match &self.0 {
+        match &self.source {
             Source::Resident(tensor) => tensor.dtype(),
             Source::Mapped { dtype, .. } => *dtype,
         }
@@ -94,15 +111,65 @@ impl Rows {
 
     /// Where chunks lie.
     pub fn device(&self) -> &Device {
-        match &self.0 {
+        self.target.as_ref().unwrap_or(self.home())
+    }
+
+    /// Where the rows themselves lie.
+    fn home(&self) -> &Device {
+        match &self.source {
             Source::Resident(tensor) => tensor.device(),
             Source::Mapped { .. } => &Device::Cpu,
         }
     }
 
+    /// The same rows on `device`, moved there as a whole.
+    ///
+    /// # Errors
+    /// They do not fit, or a mapped file has changed since it was opened.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        if self.home().same_device(device) {
+            return Ok(self.source.clone().into());
+        }
+        Ok(match &self.source {
+            Source::Resident(tensor) => moved(tensor, device)?.into(),
+            Source::Mapped { .. } => {
+                let mut writer = RowWriter::new(self.shape(), self.dtype(), device, None)?;
+                for step in self.steps() {
+                    writer.push(&self.own_chunk(step)?)?;
+                }
+                writer.finish()?
+            }
+        })
+    }
+
+    /// The same rows where they are; chunks are moved to `device`.
+    pub fn streamed_to(&self, device: &Device) -> Self {
+        Self {
+            source: self.source.clone(),
+            target: (!self.home().same_device(device)).then(|| device.clone()),
+        }
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        (self.count(), self.columns())
+    }
+
+    /// For rows that are made of these, `columns` numbers each: they lie where these lie, those of a mapped file in a file in
+    /// the folder `scratch` where one is given.
+    ///
+    /// # Errors
+    /// As for [`RowWriter::new`].
+    pub fn writer(&self, columns: usize, scratch: Option<&Path>) -> Result<RowWriter> {
+        let scratch = scratch.filter(|_| self.is_mapped());
+        let shape = (self.count(), columns);
+        let mut writer = RowWriter::new(shape, self.dtype(), self.home(), scratch)?;
+        writer.target_device.clone_from(&self.target);
+        Ok(writer)
+    }
+
     /// Whether the rows lie in a mapped file.
     pub fn is_mapped(&self) -> bool {
-        matches!(self.0, Source::Mapped { .. })
+        matches!(self.source, Source::Mapped { .. })
     }
 
     /// The same rows in another precision.
@@ -110,7 +177,7 @@ impl Rows {
     /// # Errors
     /// A tensor operation failed.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        Ok(Self(match &self.0 {
+        let source = match &self.source {
             Source::Resident(tensor) => Source::Resident(tensor.to_dtype(dtype)?),
             Source::Mapped {
                 matrix, constant, ..
@@ -119,7 +186,9 @@ impl Rows {
                 dtype,
                 constant: *constant,
             },
-        }))
+        };
+        let target = self.target.clone();
+        Ok(Self { source, target })
     }
 
     /// The same rows, each with a 1 appended.
@@ -127,7 +196,7 @@ impl Rows {
     /// # Errors
     /// A tensor operation failed.
     pub fn with_constant(&self) -> Result<Self> {
-        Ok(Self(match &self.0 {
+        let source = match &self.source {
             Source::Mapped {
                 matrix,
                 dtype,
@@ -138,11 +207,13 @@ impl Rows {
                 constant: true,
             },
             _ => {
-                let rows = self.all()?;
-                let ones = Tensor::ones((self.count(), 1), self.dtype(), self.device())?;
+                let rows = self.own_chunk(0..self.count())?;
+                let ones = Tensor::ones((self.count(), 1), self.dtype(), self.home())?;
                 Source::Resident(Tensor::cat(&[&rows, &ones], 1)?)
             }
-        }))
+        };
+        let target = self.target.clone();
+        Ok(Self { source, target })
     }
 
     /// The rows in `range`, `[range.len(), columns]`.
@@ -150,7 +221,19 @@ impl Rows {
     /// # Errors
     /// A range out of bounds; a mapped file that has changed since it was opened.
     pub fn chunk(&self, range: Range<usize>) -> Result<Tensor> {
-        match &self.0 {
+        self.delivered(self.own_chunk(range)?)
+    }
+
+    fn delivered(&self, chunk: Tensor) -> Result<Tensor> {
+        match &self.target {
+            None => Ok(chunk),
+            Some(device) => moved(&chunk, device),
+        }
+    }
+
+    /// Where the rows themselves lie.
+    fn own_chunk(&self, range: Range<usize>) -> Result<Tensor> {
+        match &self.source {
             Source::Resident(tensor) => Ok(tensor.narrow(0, range.start, range.len())?),
             Source::Mapped {
                 matrix,
@@ -173,17 +256,18 @@ impl Rows {
     /// # Errors
     /// As for [`Rows::chunk`].
     pub fn select(&self, positions: &[u32]) -> Result<Tensor> {
-        match &self.0 {
+        let rows = match &self.source {
             Source::Resident(tensor) => {
-                Ok(tensor.index_select(&Tensor::new(positions, tensor.device())?, 0)?)
+                tensor.index_select(&Tensor::new(positions, tensor.device())?, 0)?
             }
             Source::Mapped { .. } => {
                 let rows = (positions.iter().map(|&at| at as usize))
-                    .map(|at| self.chunk(at..at + 1))
+                    .map(|at| self.own_chunk(at..at + 1))
                     .collect::<Result<Vec<_>>>()?;
-                Ok(Tensor::cat(&rows, 0)?)
+                Tensor::cat(&rows, 0)?
             }
-        }
+        };
+        self.delivered(rows)
     }
 
     /// Ranges that together cover all rows, in order, of about 32 MiB in f32.
@@ -203,6 +287,8 @@ pub struct RowWriter {
     columns: usize,
     dtype: DType,
     target: Target,
+    /// Where the rows are to be used.
+    target_device: Option<Device>,
 }
 
 enum Target {
@@ -235,6 +321,7 @@ impl RowWriter {
             columns,
             dtype,
             target,
+            target_device: None,
         })
     }
 
@@ -245,6 +332,7 @@ impl RowWriter {
     pub fn push(&mut self, chunk: &Tensor) -> Result<()> {
         match &mut self.target {
             Target::Memory { rows, filled } => {
+                let chunk = moved(chunk, rows.device())?;
                 rows.slice_set(&chunk.contiguous()?, 0, *filled)?;
                 *filled += chunk.dims()[0];
             }
@@ -262,26 +350,48 @@ impl RowWriter {
     /// # Errors
     /// The file cannot be mapped.
     pub fn finish(self) -> Result<Rows> {
-        match self.target {
-            Target::Memory { rows, .. } => Ok(rows.into()),
+        let rows: Rows = match self.target {
+            Target::Memory { rows, .. } => rows.into(),
             Target::File { file, folder } => {
-                Ok(MappedMatrix::scratch(file, &folder, self.columns, self.dtype)?.into())
+                MappedMatrix::scratch(file, &folder, self.columns, self.dtype)?.into()
             }
-        }
+        };
+        Ok(match &self.target_device {
+            None => rows,
+            Some(device) => rows.streamed_to(device),
+        })
     }
+}
+
+/// A tensor on `device`. Of a part of a tensor candle would move the whole; of one that is there already this is a view.
+pub(crate) fn moved(tensor: &Tensor, device: &Device) -> Result<Tensor> {
+    if tensor.device().same_device(device) {
+        return Ok(tensor.clone());
+    }
+    Ok(tensor.force_contiguous()?.to_device(device)?)
 }
 
 /// The numbers of an f32 or f64 tensor as they are stored.
 pub(crate) fn little_endian(tensor: &Tensor) -> Result<Vec<u8>> {
-    let flat = tensor.to_device(&Device::Cpu)?.flatten_all()?;
+    let flat = moved(tensor, &Device::Cpu)?.flatten_all()?;
     Ok(match tensor.dtype() {
-        DType::F64 => (flat.to_vec1::<f64>()?.into_iter())
-            .flat_map(f64::to_le_bytes)
-            .collect(),
-        _ => (flat.to_vec1::<f32>()?.into_iter())
-            .flat_map(f32::to_le_bytes)
-            .collect(),
+        DType::F64 => bytes(&flat.to_vec1::<f64>()?, f64::to_le_bytes),
+        _ => bytes(&flat.to_vec1::<f32>()?, f32::to_le_bytes),
     })
+}
+
+fn bytes<T: Copy + Sync, const SIZE: usize>(
+    values: &[T],
+    encode: impl Fn(T) -> [u8; SIZE] + Sync,
+) -> Vec<u8> {
+    let mut bytes = vec![0; values.len() * SIZE];
+    (bytes.par_chunks_mut(PART * SIZE))
+        .zip(values.par_chunks(PART))
+        .for_each(|(bytes, values)| {
+            let (places, _) = bytes.as_chunks_mut::<SIZE>();
+            (places.iter_mut().zip(values)).for_each(|(place, &value)| *place = encode(value));
+        });
+    bytes
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 mod coordinates;
 mod inputs;
 mod outer_product;
+mod strong_axes;
 #[cfg(test)]
 mod tests;
 
@@ -138,6 +139,16 @@ impl SoftmaxHead {
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
         Ok(Self {
             parameters: self.parameters.to_dtype(dtype)?,
+        })
+    }
+
+    /// The same head on a device.
+    ///
+    /// # Errors
+    /// It does not fit there.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self {
+            parameters: self.parameters.to_device(device)?,
         })
     }
 

@@ -14,7 +14,8 @@ use super::checkpoint::Recordable;
 use super::sink::StateReader;
 use super::{Examples, SinkState};
 use crate::Result;
-use candle_core::DType;
+use crate::data::moved;
+use candle_core::{DType, Device};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -313,7 +314,7 @@ fn restored_rank(reader: &mut StateReader, count: usize) -> Option<Certified> {
 fn first_equal(examples: &Examples) -> Result<Vec<usize>> {
     let rows = examples.inputs().rows();
     let values = |range: Range<usize>| -> Result<Vec<f64>> {
-        let chunk = rows.chunk(range)?.to_dtype(DType::F64)?;
+        let chunk = moved(&rows.chunk(range)?, &Device::Cpu)?.to_dtype(DType::F64)?;
         Ok(chunk.flatten_all()?.to_vec1()?)
     };
     let mut seen: HashMap<(usize, u64), Vec<usize>> = HashMap::new();

@@ -8,6 +8,8 @@
 //! - All scores are then computed roughly, in the precision of the solver, and again in f64 for those images that may be among
 //!   the wanted ranks.
 
+mod fetched;
+mod on_device;
 mod scaling;
 mod scorer;
 mod solved;
@@ -30,6 +32,8 @@ const SAMPLE: usize = 64;
 const ROUNDS: usize = 5;
 /// Scores that are held at once: 64 MiB.
 const SCORES: usize = 1 << 23;
+/// The same where a device computes them: 512 MiB.
+const DEVICE_SCORES: usize = 1 << 26;
 
 /// What certified scoring needs besides the examples.
 pub struct Certification<'a> {
@@ -196,7 +200,11 @@ impl Certification<'_> {
     }
 
     fn rows_of_scores(&self, columns: usize) -> usize {
-        (SCORES / columns.max(1)).clamp(1, self.blocks.gradients.max(1))
+        let scores = match self.refinement.device().is_cpu() {
+            true => SCORES,
+            false => DEVICE_SCORES,
+        };
+        (scores / columns.max(1)).clamp(1, self.blocks.gradients.max(1))
     }
 
     fn solve(&self, examples: &Examples, range: Range<usize>, what: &str) -> Result<Solved> {

@@ -1,7 +1,7 @@
 //! One side of the scores, training images or queries: features, labels, ids, and what the head says about them.
 
 use super::Images;
-use crate::data::Rows;
+use crate::data::{Rows, moved};
 use crate::derivative::head::{
     HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead, outer_product,
 };
@@ -47,7 +47,8 @@ impl Examples {
                 "give one id for each row",
             ));
         }
-        let outputs = head.to_dtype(dtype)?.outputs(&inputs)?;
+        let head = head.to_dtype(dtype)?.to_device(inputs.rows().device())?;
+        let outputs = head.outputs(&inputs)?;
         Ok(Self {
             ids: set.ids.to_vec(),
             left: outputs.residuals.clone(),
@@ -161,8 +162,8 @@ impl Examples {
     pub(super) fn factors(&self, range: Range<usize>) -> Result<Factors> {
         let left = self.left.narrow(0, range.start, range.len())?;
         Ok(Factors {
-            residuals: on_host(&left)?,
-            inputs: on_host(&self.right.chunk(range)?)?,
+            residuals: left.to_dtype(DType::F64)?,
+            inputs: self.right.chunk(range)?.to_dtype(DType::F64)?,
         })
     }
 
@@ -170,8 +171,8 @@ impl Examples {
     pub(super) fn factors_at(&self, positions: &[u32]) -> Result<Factors> {
         let index = Tensor::new(positions, self.left.device())?;
         Ok(Factors {
-            residuals: on_host(&self.left.index_select(&index, 0)?)?,
-            inputs: on_host(&self.right.select(positions)?)?,
+            residuals: self.left.index_select(&index, 0)?.to_dtype(DType::F64)?,
+            inputs: self.right.select(positions)?.to_dtype(DType::F64)?,
         })
     }
 
@@ -215,15 +216,30 @@ impl Examples {
     }
 }
 
-/// Of loss gradients r ⊗ a, row by row in f64.
+/// Of loss gradients r ⊗ a, row by row in f64, on the device of the examples.
 pub(super) struct Factors {
     /// ∂ℓ/∂(logit axes), `[k, w]`.
-    pub(super) residuals: Vec<f64>,
+    pub(super) residuals: Tensor,
     /// Inputs in feature axes, `[k, d + 1]`.
-    pub(super) inputs: Vec<f64>,
+    pub(super) inputs: Tensor,
 }
 
-fn on_host(rows: &Tensor) -> Result<Vec<f64>> {
-    let rows = rows.to_device(&candle_core::Device::Cpu)?;
-    Ok(rows.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+impl Factors {
+    /// The numbers themselves.
+    pub(super) fn on_host(&self) -> Result<HostFactors> {
+        let values = |rows: &Tensor| -> Result<Vec<f64>> {
+            let rows = moved(rows, &candle_core::Device::Cpu)?;
+            Ok(rows.flatten_all()?.to_vec1()?)
+        };
+        Ok(HostFactors {
+            residuals: values(&self.residuals)?,
+            inputs: values(&self.inputs)?,
+        })
+    }
+}
+
+/// [`Factors`] on the host.
+pub(super) struct HostFactors {
+    pub(super) residuals: Vec<f64>,
+    pub(super) inputs: Vec<f64>,
 }

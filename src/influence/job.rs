@@ -2,6 +2,7 @@
 
 use super::checkpoint;
 use super::pass::{Certified, Pass};
+use super::placement::placed;
 use super::{
     BlockSizes, DampingPath, Examples, FeatureSet, Normalise, PathOptions, Provenance,
     ScoringRecord, Solves, corrected, write_solves,
@@ -10,7 +11,7 @@ use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
 use crate::operator::{Damped, HeadHessian, LinearOperator};
 use crate::solve::{Inverse, Method, Settings};
 use crate::{Error, Result};
-use candle_core::DType;
+use candle_core::{DType, Device};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -135,6 +136,8 @@ pub struct RankJob<'a> {
     pub options: RankOptions,
     /// SHA-256 of what went in, by role.
     pub digests: BTreeMap<String, String>,
+    /// Where products and solves are computed.
+    pub device: Device,
 }
 
 /// Follows a run from outside.
@@ -197,6 +200,8 @@ impl RankJob<'_> {
         self.options.check()?;
         progress.stage("coordinates")?;
         let sides = self.sides(self.options.precision, folder)?;
+        // Devices work on their own: a stage is over when its work is.
+        self.device.synchronize()?;
         progress.stage("solver")?;
         let hessian = sides.hessian(self.options.l2)?;
         let damped = Damped::new(&hessian, self.options.damping)?;
@@ -213,6 +218,7 @@ impl RankJob<'_> {
             digests: self.digests.clone(),
             unit: self.options.normalise.unit(),
         };
+        self.device.synchronize()?;
         if self.options.correction != Correction::None {
             progress.stage("leverage")?;
         }
@@ -242,14 +248,34 @@ impl RankJob<'_> {
 
     /// Both sides in the Kronecker axes of the training images; the folder takes what memory does not hold.
     pub(super) fn sides(&self, precision: DType, folder: &Path) -> Result<Sides> {
-        let train = Examples::new(&self.train, self.head, precision)?;
-        let test = Examples::new(&self.test, self.head, precision)?;
-        let coordinates = HeadCoordinates::of(train.inputs(), train.outputs())?;
+        let train = self.examples(&self.train, precision)?;
+        let test = self.examples(&self.test, precision)?;
+        let coordinates = match self.needs_kronecker_axes() {
+            true => HeadCoordinates::of(train.inputs(), train.outputs())?,
+            false => HeadCoordinates::of_strong_axes(train.inputs(), train.outputs())?,
+        };
         Ok(Sides {
             train: train.in_coordinates_within(&coordinates, Some(folder))?,
             test: test.in_coordinates_within(&coordinates, Some(folder))?,
             coordinates,
         })
+    }
+
+    /// One side on the device.
+    fn examples(&self, set: &FeatureSet, precision: DType) -> Result<Examples> {
+        let features = &placed(set.features, precision, &self.device)?;
+        Examples::new(&FeatureSet { features, ..*set }, self.head, precision)
+    }
+
+    /// Whether the curvature is to be nearly diagonal. On the processor finding the axes is little of the work; on a device it
+    /// would be most of it, where a factor serves as well in others. Certificates are tight in Kronecker axes.
+    fn needs_kronecker_axes(&self) -> bool {
+        let indifferent = matches!(
+            self.options.solver.method,
+            Method::Direct | Method::Identity
+        );
+        let others = self.options.certify.is_some() || self.options.damping_path.is_some();
+        self.device.is_cpu() || !indifferent || others
     }
 
     /// The training images as those that are left out, where the correction makes them differ.
@@ -267,13 +293,14 @@ impl RankJob<'_> {
     }
 
     pub(super) fn blocks(&self, train: &Examples) -> BlockSizes {
-        let usual = || BlockSizes::for_parameters(train.parameter_count());
+        let usual = || BlockSizes::usual(train.parameter_count(), !self.device.is_cpu());
         self.options.blocks.unwrap_or_else(usual)
     }
 
     fn summary(&self, sides: &Sides) -> Result<RankSummary> {
         let (train, test) = (&sides.train, &sides.test);
         let head = self.head.to_dtype(self.options.precision)?;
+        let head = head.to_device(train.inputs().rows().device())?;
         let (_, gradient) = head.objective(train.inputs(), self.options.l2)?;
         let squares = gradient.to_dtype(DType::F64)?.sqr()?.sum_all()?;
         Ok(RankSummary {
@@ -313,7 +340,7 @@ impl Sides {
     /// The same in another precision.
     pub(super) fn again(&self, job: &RankJob, precision: DType, folder: &Path) -> Result<Self> {
         let side = |set: &FeatureSet| {
-            let examples = Examples::new(set, job.head, precision)?;
+            let examples = job.examples(set, precision)?;
             examples.in_coordinates_within(&self.coordinates, Some(folder))
         };
         Ok(Self {

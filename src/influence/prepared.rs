@@ -77,6 +77,7 @@ impl Prepared<'_> {
         let gradient = |&(query, a, b): &(usize, usize, usize)| {
             let direction = (classes.get(a)? - classes.get(b)?)?;
             let queries = self.queries();
+            let direction = direction.to_device(queries.residuals().device())?;
             let direction = direction.to_dtype(queries.residuals().dtype())?;
             let input = queries.axes_inputs().select(&[query as u32])?;
             Ok(direction.unsqueeze(1)?.matmul(&input)?.flatten_all()?)

@@ -5,15 +5,20 @@
 //!
 //! A gradient is r ⊗ a, so that it is made again for each solved block rather than kept: that costs one number written
 //! for every 2·k multiplied, k the rows of the block.
+//!
+//! A device works while the host takes in what it has done: a block of scores is handed to the sinks after the next one has
+//! been begun.
 
-use super::checkpoint::{Checkpoint, Recordable};
-use super::{Examples, Normalise, Provenance, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
+mod set;
+
+use super::checkpoint::Checkpoint;
+use super::{Examples, Normalise, Provenance, ScoreSink};
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use ndarray::{Array2, ArrayView2, s};
-use rayon::prelude::*;
+pub(super) use set::Set;
 use std::ops::Range;
 
 /// Numbers in one block of gradients: 32 MiB in f32.
@@ -21,6 +26,10 @@ const BLOCK_ELEMENTS: usize = 1 << 23;
 /// Numbers in one block of solutions: 128 MiB in f32. Larger than a block of gradients, since every block of solutions
 /// goes through the whole other side.
 const SOLVED_ELEMENTS: usize = 1 << 25;
+
+/// The same on a device: 128 MiB and 256 MiB.
+const DEVICE_BLOCK_ELEMENTS: usize = 1 << 25;
+const DEVICE_SOLVED_ELEMENTS: usize = 1 << 26;
 
 /// How many rows go through one step; scores depend on it by rounding only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +41,19 @@ pub struct BlockSizes {
 }
 
 impl BlockSizes {
+    /// The blocks for `parameter_count` parameters where nothing limits them; larger ones on a device, which needs large
+    /// products to be busy.
+    pub fn usual(parameter_count: usize, on_device: bool) -> Self {
+        if !on_device {
+            return Self::for_parameters(parameter_count);
+        }
+        let rows = |elements: usize| (elements / parameter_count.max(1)).clamp(16, 1 << 14);
+        Self {
+            solved: rows(DEVICE_SOLVED_ELEMENTS),
+            gradients: rows(DEVICE_BLOCK_ELEMENTS),
+        }
+    }
+
     /// Blocks of about 128 and 32 MiB for `parameter_count` parameters.
     pub fn for_parameters(parameter_count: usize) -> Self {
         let rows = |elements: usize| (elements / parameter_count.max(1)).clamp(16, 4096);
@@ -92,6 +114,7 @@ impl Scoring<'_> {
             }
             let (sources, solved) = self.solve(examples, rows.clone(), "query", &mut reports)?;
             let lengths = self.normalise.query_factors(&sources)?;
+            let mut last = None;
             for columns in ranges(training.count(), self.blocks.gradients) {
                 let (products, scales) =
                     self.products(&solved, examples, rows.clone(), &columns)?;
@@ -99,8 +122,11 @@ impl Scoring<'_> {
                     queries: lengths.as_deref(),
                     training: &scales,
                 };
-                set.write(rows.clone(), columns, &factors.times(products)?)?;
+                let products = factors.times(products)?;
+                set.write_last(&mut last)?;
+                last = Some(set.fetched(rows.clone(), columns, &products)?);
             }
+            set.write_last(&mut last)?;
             checkpoint.block_is_done(&mut set, rows.end, &reports)?;
         }
         set.finish()?;
@@ -179,6 +205,7 @@ impl Scoring<'_> {
         drop(gradients);
         let solved = solved.tensor().t()?;
         for set in sets {
+            let mut last = None;
             for rows in ranges(set.queries.examples.count(), self.blocks.gradients) {
                 let queries = set.queries.examples;
                 let (products, lengths) = if self.is_plain_product() {
@@ -195,8 +222,11 @@ impl Scoring<'_> {
                     queries: lengths.as_deref(),
                     training: &factors,
                 };
-                set.write(rows, columns.clone(), &factors.times(products)?)?;
+                let products = factors.times(products)?;
+                set.write_last(&mut last)?;
+                last = Some(set.fetched(rows, columns.clone(), &products)?);
             }
+            set.write_last(&mut last)?;
         }
         Ok(())
     }
@@ -284,99 +314,4 @@ pub(super) fn ranges(count: usize, size: usize) -> impl Iterator<Item = Range<us
 pub(crate) fn evenly_spaced(count: usize, wanted: usize) -> Vec<usize> {
     let kept = wanted.min(count);
     (0..kept).map(|place| place * count / kept).collect()
-}
-
-/// A set of queries at work.
-pub(super) struct Set<'a, 'b> {
-    header: ScoreHeader,
-    pub(super) queries: Queries<'a, 'b>,
-}
-
-impl Recordable for Set<'_, '_> {
-    fn save(&mut self) -> Result<Option<Vec<SinkState>>> {
-        let mut states = Vec::new();
-        for sink in self.queries.sinks.iter_mut() {
-            let Some(state) = sink.save()? else {
-                return Ok(None);
-            };
-            states.push(state);
-        }
-        Ok(Some(states))
-    }
-
-    fn restore(&mut self, states: &mut std::slice::Iter<SinkState>) -> Result<bool> {
-        for sink in self.queries.sinks.iter_mut() {
-            let restored = states.next().map(|state| sink.restore(state)).transpose()?;
-            if restored != Some(true) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn begin_anew(&mut self) -> Result<()> {
-        let header = &self.header;
-        (self.queries.sinks.iter_mut()).try_for_each(|sink| sink.begin(header))
-    }
-}
-
-impl<'a, 'b> Set<'a, 'b> {
-    pub(super) fn begin(
-        training: &Examples,
-        queries: Queries<'a, 'b>,
-        provenance: &Provenance,
-    ) -> Result<Self> {
-        let header = ScoreHeader {
-            queries: queries.examples.ids().to_vec(),
-            training: training.ids().to_vec(),
-            provenance: provenance.clone(),
-        };
-        for sink in queries.sinks.iter_mut() {
-            sink.begin(&header)?;
-        }
-        Ok(Self { header, queries })
-    }
-
-    /// Divides the products `[rows.len(), columns.len()]` by n and hands them on, if all are finite.
-    fn write(
-        &mut self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        products: &Tensor,
-    ) -> Result<()> {
-        let products = products.flatten_all()?;
-        let scale = 1.0 / self.header.training.len() as f64;
-        let scores: Vec<f64> = match products.dtype() {
-            DType::F32 => (products.to_vec1::<f32>()?.par_iter())
-                .map(|&product| f64::from(product) * scale)
-                .collect(),
-            _ => (products.to_vec1::<f64>()?.par_iter())
-                .map(|product| product * scale)
-                .collect(),
-        };
-        self.write_scores(rows, columns, &scores)
-    }
-
-    /// Hands the scores `[rows.len(), columns.len()]` in nats on, if all are finite.
-    pub(super) fn write_scores(
-        &mut self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        scores: &[f64],
-    ) -> Result<()> {
-        let scores = ArrayView2::from_shape((rows.len(), columns.len()), scores)
-            .map_err(ndarray_linalg::error::LinalgError::from)?;
-        let block = ScoreBlock::of_finite(&self.header, rows, columns, scores)?;
-        self.queries
-            .sinks
-            .iter_mut()
-            .try_for_each(|sink| sink.write(&block))
-    }
-
-    pub(super) fn finish(&mut self) -> Result<()> {
-        self.queries
-            .sinks
-            .iter_mut()
-            .try_for_each(|sink| sink.finish())
-    }
 }

@@ -114,6 +114,7 @@ impl Problem {
             classes: Vec::new(),
             options,
             digests: BTreeMap::from([("train".to_owned(), "abc".to_owned())]),
+            device: Device::Cpu,
         }
     }
 }

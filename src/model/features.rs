@@ -3,7 +3,7 @@
 use super::resnet::{Pass, ResNet};
 use crate::Result;
 use crate::data::{Dataset, Pixels, batches};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 /// Images decoded and computed at once; fewer of large ones, so that memory does not grow with their size.
 fn batch_size(side: usize) -> usize {
@@ -11,7 +11,7 @@ fn batch_size(side: usize) -> usize {
     (MOST * 64 * 64 / (side * side)).clamp(8, MOST)
 }
 
-/// Features `[n, d]` of the examples `ids`, in evaluation mode, without augmentation; row `i` belongs to `ids[i]`.
+/// Features `[n, d]` of the examples `ids`, in evaluation mode, without augmentation, on the model's device; row `i` belongs to `ids[i]`.
 /// `progress` is told how many are done.
 ///
 /// # Errors
@@ -28,7 +28,7 @@ pub fn features(
     for batch in batches(ids, batch_size(model.side())) {
         let images = Pixels::decode(dataset, batch, model.side(), model.side())?;
         let positions: Vec<usize> = (0..images.len()).collect();
-        let images = images.batch(&positions, &Device::Cpu)?;
+        let images = images.batch(&positions, model.device()?)?;
         parts.push(model.features_from(0, &images, &mut Pass::evaluation())?);
         done += batch.len();
         progress(done);

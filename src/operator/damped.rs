@@ -4,7 +4,7 @@ use super::{
     KroneckerForm, LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors,
 };
 use crate::{Error, Result};
-use candle_core::DType;
+use candle_core::{DType, Device};
 use std::ops::Deref;
 
 /// A + λI.
@@ -72,9 +72,13 @@ impl LinearOperator for Damped<'_> {
         self.operator.dtype()
     }
 
+    fn device(&self) -> Device {
+        self.operator.device()
+    }
+
     fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
         let mut matrix = self.operator.dense(dtype)?;
-        matrix.add_to_diagonal(self.damping);
+        matrix.add_to_diagonal(self.damping)?;
         Ok(matrix)
     }
 
@@ -86,7 +90,7 @@ impl LinearOperator for Damped<'_> {
     fn principal_block(&self, size: usize) -> Result<Option<PrincipalBlock>> {
         let mut block = self.operator.principal_block(size)?;
         if let Some(block) = &mut block {
-            block.matrix.add_to_diagonal(self.damping);
+            block.matrix.add_to_diagonal(self.damping)?;
         }
         Ok(block)
     }

@@ -11,18 +11,18 @@
 //! A product with k vectors V `[k·w, d + 1]` is two matrix products per chunk of images: the logit directions
 //! Z = A Vᵀ `[m, k·w]`, then, after the softmax curvature has been applied to Z, the pull-back Zᵀ A.
 
-use super::softmax_curvature::{Scalar, SoftmaxCurvature};
-use super::symmetric_matrix::{Real, WeightedMoments, mirror_blocks};
-use super::{
-    LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors, bands, row_pass,
-};
+mod on_device;
+mod on_host;
+mod rounding;
+
+use super::softmax_curvature::SoftmaxCurvature;
+use super::{LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors};
 use crate::Result;
 use crate::data::Rows;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
 use crate::error::Error;
 use candle_core::{DType, Device, Tensor};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatMut, MatRef, Par};
+use faer::Mat;
 use std::ops::Range;
 
 /// Images that go through one matrix product. Fixed, so that sums run in the same order whatever the block of vectors.
@@ -31,6 +31,8 @@ const ROW_CHUNK: usize = 1024;
 const DENSE_CHUNK: usize = 8192;
 /// Upper bound of the elements of Z, 64 MiB in f32: larger blocks of vectors are taken in parts.
 const DIRECTION_ELEMENTS: usize = 1 << 24;
+/// The most numbers of softmax curvatures that are kept on a device: 1 GiB in f32.
+const CURVATURE_ELEMENTS: usize = 1 << 28;
 
 /// The curvature of mean cross-entropy + l2/2·‖θ‖² over a training set, parameters as in [`crate::derivative::head`].
 pub struct HeadHessian {
@@ -76,6 +78,10 @@ impl HeadHessian {
                 format!("{l2} is not a number of 0 or more"),
             ));
         }
+        let curvature = match inputs.device().is_cpu() {
+            true => curvature,
+            false => curvature.written(CURVATURE_ELEMENTS)?,
+        };
         Ok(Self {
             inputs,
             curvature,
@@ -122,99 +128,18 @@ impl HeadHessian {
         match (vectors.device().is_cpu(), vectors.dtype()) {
             (true, DType::F32) => self.data_product_on_host::<f32>(vectors),
             (true, _) => self.data_product_on_host::<f64>(vectors),
-            _ => self.data_product_elsewhere(vectors),
+            _ => self.data_product_on_device(vectors),
         }
-    }
-
-    /// The chunks are added up inside the matrix product: one pass over the sums for each of them.
-    fn data_product_on_host<T: Scalar>(&self, vectors: &Tensor) -> Result<Tensor> {
-        let (rows, columns) = vectors.dims2()?;
-        let vectors = vectors.contiguous()?;
-        let mut sum = vec![T::from_f64(0.0); rows * columns];
-        let mean = T::from_f64(1.0 / self.count() as f64);
-        let mut directions = Vec::new();
-        for chunk in self.chunks(self.row_chunk) {
-            let inputs = self.inputs.chunk(chunk.clone())?;
-            let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
-            directions.resize(chunk.len() * rows, T::from_f64(0.0));
-            // Row-major [m, k·w] is column-major [k·w, m], and so on.
-            row_pass::with_rows(&inputs, &vectors, |inputs: &[T], vectors: &[T]| {
-                matmul(
-                    MatMut::from_column_major_slice_mut(&mut directions, rows, chunk.len()),
-                    Accum::Replace,
-                    MatRef::from_row_major_slice(vectors, rows, columns),
-                    MatRef::from_column_major_slice(inputs, columns, chunk.len()),
-                    T::from_f64(1.0),
-                    Par::rayon(0),
-                );
-                Ok(())
-            })?;
-            curvature.apply_on_host(&mut directions, rows)?;
-            row_pass::with_elements(&inputs, |inputs: &[T]| {
-                matmul(
-                    MatMut::from_column_major_slice_mut(&mut sum, columns, rows),
-                    Accum::Add,
-                    MatRef::from_column_major_slice(inputs, columns, chunk.len()),
-                    MatRef::from_row_major_slice(&directions, chunk.len(), rows),
-                    mean,
-                    Par::rayon(0),
-                );
-                Ok(())
-            })?;
-        }
-        Ok(Tensor::from_vec(sum, (rows, columns), &Device::Cpu)?)
-    }
-
-    fn data_product_elsewhere(&self, vectors: &Tensor) -> Result<Tensor> {
-        let mut sum: Option<Tensor> = None;
-        for chunk in self.chunks(self.row_chunk) {
-            let inputs = self.inputs.chunk(chunk.clone())?;
-            let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
-            let directions = curvature.apply(inputs.matmul(&vectors.t()?)?)?;
-            let part = directions.t()?.matmul(&inputs)?;
-            sum = Some(match sum {
-                None => part,
-                Some(sum) => (sum + part)?,
-            });
-        }
-        let sum = sum.map_or_else(|| vectors.zeros_like(), Ok)?;
-        Ok((sum / self.count() as f64)?)
     }
 
     /// All blocks (c, e ≤ c) of the curvature, l2 on the diagonal; for some feature axes alone where they are given.
     fn matrix(&self, axes: Option<&[u32]>, dtype: DType) -> Result<SymmetricMatrix> {
-        let mut matrix = match dtype {
-            DType::F32 => SymmetricMatrix::F32(self.written_out(axes)?),
+        let mut matrix = match (self.device().is_cpu(), dtype) {
+            (false, dtype) => SymmetricMatrix::Columns(self.block_columns(axes, dtype)?),
+            (_, DType::F32) => SymmetricMatrix::F32(self.written_out(axes)?),
             _ => SymmetricMatrix::F64(self.written_out(axes)?),
         };
-        matrix.add_to_diagonal(self.l2);
-        Ok(matrix)
-    }
-
-    fn written_out<T: Real>(&self, axes: Option<&[u32]>) -> Result<Mat<T>> {
-        let columns = axes.map_or(self.columns(), <[u32]>::len);
-        let axes = (axes.map(|axes| Tensor::new(axes, self.inputs.device()))).transpose()?;
-        let size = self.curvature.width() * columns;
-        let mut matrix = Mat::<T>::zeros(size, size);
-        for chunk in self.chunks(DENSE_CHUNK) {
-            let inputs = self.inputs.chunk(chunk.clone())?;
-            let inputs = match &axes {
-                Some(axes) => inputs.index_select(axes, 1)?,
-                None => inputs,
-            };
-            let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(T::DTYPE)?;
-            let moments = WeightedMoments {
-                inputs: &inputs.flatten_all()?.to_vec1::<T>()?,
-                columns,
-                weights: &self
-                    .curvature
-                    .narrow(chunk.start, chunk.len())?
-                    .written_out()?,
-                width: self.curvature.width(),
-            };
-            moments.add_to(&mut matrix, 1.0 / self.count() as f64);
-        }
-        mirror_blocks(&mut matrix, columns);
+        matrix.add_to_diagonal(self.l2)?;
         Ok(matrix)
     }
 
@@ -223,7 +148,7 @@ impl HeadHessian {
         let mut moments = vec![0.0; self.columns()];
         for chunk in self.chunks(DENSE_CHUNK) {
             let inputs = self.inputs.chunk(chunk)?;
-            let squares = inputs.sqr()?.sum(0)?.to_device(&Device::Cpu)?;
+            let squares = inputs.sqr()?.sum(0)?;
             let squares = squares.to_dtype(DType::F64)?.to_vec1::<f64>()?;
             (moments.iter_mut().zip(squares)).for_each(|(moment, square)| *moment += square);
         }
@@ -242,6 +167,10 @@ impl LinearOperator for HeadHessian {
 
     fn dtype(&self) -> DType {
         self.inputs.dtype()
+    }
+
+    fn device(&self) -> Device {
+        self.inputs.device().clone()
     }
 
     fn structure(&self) -> Structure {
@@ -303,7 +232,8 @@ impl LinearOperator for HeadHessian {
     /// (1/n) Σ_i w_i[c, c] a_i², a matrix product of the weights and the squared inputs.
     fn diagonal(&self) -> Result<Vec<f64>> {
         let (width, columns) = (self.curvature.width(), self.columns());
-        let mut sum = Tensor::zeros((width, columns), DType::F64, &Device::Cpu)?;
+        let device = self.device();
+        let mut sum = Tensor::zeros((width, columns), DType::F64, &device)?;
         for chunk in self.chunks(self.row_chunk) {
             let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
             let weights: Vec<f64> = curvature
@@ -311,9 +241,8 @@ impl LinearOperator for HeadHessian {
                 .chunks_exact(width * width)
                 .flat_map(|matrix| (0..width).map(|c| matrix[c * width + c]))
                 .collect();
-            let weights = Tensor::from_vec(weights, (chunk.len(), width), &Device::Cpu)?;
-            let inputs = self.inputs.chunk(chunk)?;
-            let inputs = inputs.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+            let weights = Tensor::from_vec(weights, (chunk.len(), width), &device)?;
+            let inputs = self.inputs.chunk(chunk)?.to_dtype(DType::F64)?;
             sum = (sum + weights.t()?.matmul(&inputs.sqr()?)?)?;
         }
         let sums = sum.flatten_all()?.to_vec1::<f64>()?;
@@ -321,44 +250,8 @@ impl LinearOperator for HeadHessian {
         Ok(sums.into_iter().map(mean).collect())
     }
 
-    /// With m_j the root mean square of axis j and q_i = ‖a_i / m‖, the logit directions of image i are at most ‖V ∘ m‖ q_i long
-    /// and as wrong as γ times that; the curvature multiplies by ‖W_i‖, and column j of the pull-back sums them with |a_ij|: its
-    /// error is at most γ ‖V ∘ m‖ (1/n) Σ_i ‖W_i‖ q_i |a_ij|. γ = ku/(1 − ku), k the longest chain of sums: d + 1 terms for the
-    /// directions, w for the curvature, the images of a chunk and the chunks for the pull-back.
     fn rounding(&self) -> Result<Rounding> {
-        let (width, count) = (self.curvature.width(), self.count());
-        let columns = self.columns();
-        let unit = match self.dtype() {
-            DType::F64 => f64::EPSILON / 2.0,
-            _ => f64::from(f32::EPSILON) / 2.0,
-        };
-        let weights = root_mean_squares(&self.inputs)?;
-        let mut sums = vec![0.0; columns];
-        for step in self.inputs.steps() {
-            let inputs = on_host(&self.inputs.chunk(step.clone())?)?;
-            let curvatures = self.curvature.narrow(step.start, step.len())?;
-            let curvatures = curvatures.written_out()?;
-            let curvatures = curvatures.chunks_exact(width * width);
-            for (row, curvature) in inputs.chunks_exact(columns).zip(curvatures) {
-                let relative: f64 = (row.iter().zip(&weights))
-                    .map(|(a, m)| (a / m).powi(2))
-                    .sum();
-                let norm: f64 = curvature.iter().map(|w| w * w).sum();
-                let factor = (relative * norm).sqrt() / count as f64;
-                (sums.iter_mut().zip(row)).for_each(|(sum, a)| *sum += factor * a.abs());
-            }
-        }
-        let chain = (columns + width + self.row_chunk + count.div_ceil(self.row_chunk) + 20) as f64;
-        let gamma = 1.01 * chain * unit / (1.0 - chain * unit);
-        Ok(Rounding {
-            width,
-            weights,
-            errors: bands(columns)
-                .into_iter()
-                .map(|band| sums[band].iter().map(|sum| sum * sum).sum::<f64>().sqrt() * gamma)
-                .collect(),
-            scalar: 8.0 * unit * self.l2,
-        })
+        self.rounding_bounds()
     }
 
     fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
@@ -373,32 +266,6 @@ impl LinearOperator for HeadHessian {
     fn image_count(&self) -> usize {
         self.count()
     }
-}
-
-/// Of each column; columns of (nearly) zeros count as a millionth of the largest.
-fn root_mean_squares(inputs: &Rows) -> Result<Vec<f64>> {
-    let columns = inputs.columns();
-    let mut squares = vec![0.0; columns];
-    for step in inputs.steps() {
-        for row in on_host(&inputs.chunk(step)?)?.chunks_exact(columns) {
-            (squares.iter_mut().zip(row)).for_each(|(square, a)| *square += a * a);
-        }
-    }
-    let count = inputs.count().max(1) as f64;
-    let roots: Vec<f64> = squares
-        .iter()
-        .map(|square| (square / count).sqrt())
-        .collect();
-    let floor = 1e-6
-        * roots
-            .iter()
-            .fold(f64::MIN_POSITIVE, |most, &root| most.max(root));
-    Ok(roots.into_iter().map(|root| root.max(floor)).collect())
-}
-
-fn on_host(chunk: &Tensor) -> Result<Vec<f64>> {
-    let chunk = chunk.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-    Ok(chunk.flatten_all()?.to_vec1()?)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! [`HeadHessian`] is the curvature of the classifier head, [`NetworkCurvature`] that through the fine-tuned blocks, [`Damped`]
 //! adds λI to any operator, and [`Dense`] is a matrix written out.
 
+mod block_columns;
 mod damped;
 mod dense;
 mod head_hessian;
@@ -16,6 +17,7 @@ mod softmax_curvature;
 mod symmetric_matrix;
 mod vectors;
 
+pub use block_columns::BlockColumns;
 pub use damped::Damped;
 pub use dense::Dense;
 pub use head_hessian::HeadHessian;
@@ -28,7 +30,7 @@ pub use symmetric_matrix::SymmetricMatrix;
 pub use vectors::Vectors;
 
 use crate::{Error, Result};
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 /// What is known of an operator's matrix, from least to most; a solver refuses what it cannot handle before any work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +62,12 @@ pub trait LinearOperator: Sync {
     /// The precision it computes in; vectors are of the same.
     fn dtype(&self) -> DType;
 
-    /// A written out, `[p, p]`; where the operator has a closed form, not by applying it to the identity.
+    /// Where it computes; vectors lie there too.
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+
+    /// A written out, `[p, p]`, on its device; where the operator has a closed form, not by applying it to the identity.
     ///
     /// # Errors
     /// A tensor operation failed.
@@ -100,7 +107,8 @@ pub trait LinearOperator: Sync {
         Ok(None)
     }
 
-    /// What rounding can do to a product, the sums taken in any order.
+    /// What rounding can do to a product, the sums taken in any order, their products fused or not: as the processor and as
+    /// CUDA's libraries take them, in IEEE arithmetic of the operator's precision.
     ///
     /// # Errors
     /// No such bound is known for this operator, or a tensor operation failed.

@@ -46,6 +46,9 @@ impl Rounding {
     pub fn lengths(&self, vectors: &Vectors) -> Result<Vec<Vec<f64>>> {
         let columns = self.weights.len();
         let bands = bands(columns);
+        if !vectors.tensor().device().is_cpu() {
+            return self.lengths_on_device(vectors, &bands);
+        }
         self.rows(vectors, |row| {
             let length = |band: &Range<usize>| {
                 let parts = row.chunks_exact(columns).map(|part| &part[band.clone()]);
@@ -64,6 +67,9 @@ impl Rounding {
     /// # Errors
     /// A tensor operation failed.
     pub fn weighted_lengths(&self, vectors: &Vectors) -> Result<Vec<f64>> {
+        if !vectors.tensor().device().is_cpu() {
+            return self.weighted_lengths_on_device(vectors);
+        }
         self.rows(vectors, |row| {
             let parts = row.chunks_exact(self.weights.len());
             let sum = |part: &[f64]| -> f64 {
@@ -72,6 +78,41 @@ impl Rounding {
             };
             parts.map(sum).sum::<f64>().sqrt()
         })
+    }
+
+    /// The same by tensor operations, on any device.
+    fn lengths_on_device(
+        &self,
+        vectors: &Vectors,
+        bands: &[Range<usize>],
+    ) -> Result<Vec<Vec<f64>>> {
+        let squares = self.parts(vectors)?.sqr()?;
+        let mut rows = vec![Vec::with_capacity(bands.len()); vectors.count()];
+        for band in bands {
+            let part = squares.narrow(2, band.start, band.len())?;
+            let sums = part.sum((1, 2))?.to_vec1::<f64>()?;
+            (rows.iter_mut().zip(sums)).for_each(|(row, sum)| row.push(sum.sqrt()));
+        }
+        Ok(rows)
+    }
+
+    fn weighted_lengths_on_device(&self, vectors: &Vectors) -> Result<Vec<f64>> {
+        let parts = self.parts(vectors)?;
+        let weights = Tensor::from_slice(
+            &self.weights,
+            (1, 1, self.weights.len()),
+            vectors.tensor().device(),
+        )?;
+        let squares = parts.broadcast_mul(&weights)?.sqr()?;
+        let sums = squares.sum((1, 2))?.to_vec1::<f64>()?;
+        Ok(sums.into_iter().map(f64::sqrt).collect())
+    }
+
+    /// `[k, outputs, d + 1]`, f64.
+    fn parts(&self, vectors: &Vectors) -> Result<Tensor> {
+        let columns = self.weights.len();
+        let shape = (vectors.count(), vectors.size() / columns, columns);
+        Ok(vectors.tensor().to_dtype(DType::F64)?.reshape(shape)?)
     }
 
     fn rows<T: Send>(
@@ -84,11 +125,11 @@ impl Rounding {
         Ok(values.par_chunks_exact(vectors.size()).map(of).collect())
     }
 
-    /// The unit vectors of a band of axes, in every output, `[w·axes, p]`.
+    /// The unit vectors of a band of axes, in every output, `[w·axes, p]`, on `device`.
     ///
     /// # Errors
     /// A tensor operation failed.
-    pub fn unit_vectors(&self, band: &Range<usize>) -> Result<Vectors> {
+    pub fn unit_vectors(&self, band: &Range<usize>, device: &Device) -> Result<Vectors> {
         let (columns, size) = (self.weights.len(), self.width * self.weights.len());
         let count = self.width * band.len();
         let mut values = vec![0.0; count * size];
@@ -96,6 +137,41 @@ impl Rounding {
             let (output, axis) = (row / band.len(), band.start + row % band.len());
             values[output * columns + axis] = 1.0;
         }
-        Vectors::new(Tensor::from_vec(values, (count, size), &Device::Cpu)?)
+        Vectors::new(Tensor::from_vec(values, (count, size), device)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_by_tensor_operations_are_those_of_the_loops() {
+        let (width, columns) = (3usize, 20usize);
+        let values =
+            (0..2 * width * columns).map(|i| (i as f64 * 0.7).sin() * 10f64.powi((i % 5) as i32));
+        let vectors = Vectors::from_rows(values.collect::<Vec<f64>>(), width * columns).unwrap();
+        let rounding = Rounding {
+            width,
+            weights: (0..columns).map(|j| 1.0 / (j + 1) as f64).collect(),
+            errors: Vec::new(),
+            scalar: 0.0,
+        };
+        let close = |a: &f64, b: &f64| (a - b).abs() <= 1e-14 * b.abs();
+        let loops = rounding.lengths(&vectors).unwrap();
+        let tensors = rounding
+            .lengths_on_device(&vectors, &bands(columns))
+            .unwrap();
+        assert_eq!((tensors.len(), tensors[0].len()), (2, 4));
+        assert!(
+            tensors
+                .concat()
+                .iter()
+                .zip(&loops.concat())
+                .all(|(a, b)| close(a, b))
+        );
+        let loops = rounding.weighted_lengths(&vectors).unwrap();
+        let tensors = rounding.weighted_lengths_on_device(&vectors).unwrap();
+        assert!(tensors.iter().zip(&loops).all(|(a, b)| close(a, b)));
     }
 }

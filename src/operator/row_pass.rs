@@ -12,9 +12,7 @@ use std::ops::{Add, Mul};
 /// `left_i + coefficient_i · right_i` for each row i of two contiguous `[k, p]` tensors of one precision.
 pub(super) fn add_scaled(left: &Tensor, coefficients: &[f64], right: &Tensor) -> Result<Tensor> {
     if !left.device().is_cpu() {
-        let column = Tensor::from_slice(coefficients, (coefficients.len(), 1), left.device())?;
-        let scaled = right.broadcast_mul(&column.to_dtype(left.dtype())?)?;
-        return Ok((left + scaled)?);
+        return Ok((left + scaled_elsewhere(right, coefficients)?)?);
     }
     check(left, right, coefficients.len())?;
     Ok(match left.dtype() {
@@ -26,8 +24,7 @@ pub(super) fn add_scaled(left: &Tensor, coefficients: &[f64], right: &Tensor) ->
 /// `coefficient_i · rows_i` for each row i of a contiguous `[k, p]` tensor.
 pub(super) fn scaled(rows: &Tensor, coefficients: &[f64]) -> Result<Tensor> {
     if !rows.device().is_cpu() {
-        let column = Tensor::from_slice(coefficients, (coefficients.len(), 1), rows.device())?;
-        return Ok(rows.broadcast_mul(&column.to_dtype(rows.dtype())?)?);
+        return scaled_elsewhere(rows, coefficients);
     }
     check(rows, rows, coefficients.len())?;
     let shape = rows.shape();
@@ -35,6 +32,20 @@ pub(super) fn scaled(rows: &Tensor, coefficients: &[f64]) -> Result<Tensor> {
         DType::F32 => with_elements::<f32, _>(rows, |a| multiples(a, coefficients, shape)),
         _ => with_elements::<f64, _>(rows, |a| multiples(a, coefficients, shape)),
     }?)
+}
+
+/// By tensor operations. One coefficient for all rows, the usual case, goes through the memory without a stride.
+fn scaled_elsewhere(rows: &Tensor, coefficients: &[f64]) -> Result<Tensor> {
+    if let Some((&first, rest)) = coefficients.split_first()
+        && rest.iter().all(|&other| other == first)
+    {
+        return Ok(match first {
+            1.0 => rows.clone(),
+            first => rows.affine(first, 0.0)?,
+        });
+    }
+    let column = Tensor::from_slice(coefficients, (coefficients.len(), 1), rows.device())?;
+    Ok(rows.broadcast_mul(&column.to_dtype(rows.dtype())?)?)
 }
 
 /// The inner product of each row of `left` with the same row of `right`.

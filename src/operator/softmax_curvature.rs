@@ -8,10 +8,13 @@
 //! Σ_k π_k v_k v_kᵀ − (Σ π_k v_k)(Σ π_k v_k)ᵀ with v_k the difference of row k of U and the row of the most probable class,
 //! again without cancellation.
 //!
-//! On the CPU this is one parallel pass; other devices compose it from tensor operations.
+//! On the CPU this is one parallel pass. On other devices the matrices of all images are written out beforehand where they are
+//! not too many numbers ([`SoftmaxCurvature::written`]) and the product is one batched matrix product; else it is composed from
+//! tensor operations.
 
 use super::symmetric_matrix::Real;
 use crate::Result;
+use crate::data::moved;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use std::ops::{AddAssign, Mul, Sub};
@@ -31,6 +34,8 @@ pub(super) struct SoftmaxCurvature {
     probabilities: Tensor,
     /// U `[C, C − 1]`, row-major; `None`: all C classes.
     axes: Option<Tensor>,
+    /// The curvatures, `[m, width, width]`.
+    matrices: Option<Tensor>,
 }
 
 impl SoftmaxCurvature {
@@ -38,7 +43,44 @@ impl SoftmaxCurvature {
         Self {
             probabilities,
             axes,
+            matrices: None,
         }
+    }
+
+    /// The same with the matrices of all images written out on their device, in the precision of the probabilities, where
+    /// these are at most `most` numbers.
+    pub(super) fn written(self, most: usize) -> Result<Self> {
+        if self.probabilities.dims()[0] * self.width().pow(2) > most {
+            return Ok(self);
+        }
+        let matrices = self.matrices_in(self.probabilities.dtype())?;
+        Ok(Self {
+            matrices: Some(matrices),
+            ..self
+        })
+    }
+
+    /// The curvatures written out on their device, `[m, width, width]`.
+    pub(super) fn matrices_in(&self, dtype: DType) -> Result<Tensor> {
+        if let Some(matrices) = &self.matrices
+            && matrices.dtype() == dtype
+        {
+            return Ok(matrices.clone());
+        }
+        let shape = (self.probabilities.dims()[0], self.width(), self.width());
+        let matrices = Tensor::from_vec(self.written_out()?, shape, &Device::Cpu)?;
+        moved(&matrices.to_dtype(dtype)?, self.probabilities.device())
+    }
+
+    /// The most numbers that one entry of a product goes through: a row of W, or the sums below with what they may cancel.
+    pub(super) fn longest_chain(&self) -> f64 {
+        let (classes, width) = (self.probabilities.dims()[1] as f64, self.width() as f64);
+        if self.probabilities.device().is_cpu() || self.matrices.is_some() {
+            return width;
+        }
+        // With q = 1 − π of the most probable class and |t| ≤ √2 ‖z‖ for its differences t, `composed` is off by at most
+        // 4√2 γ q ‖z‖ of chains of 2w + C + 8 terms, and q ≤ trace(W) ≤ √w ‖W‖.
+        4.0 * 2f64.sqrt() * width.sqrt() * (2.0 * width + classes + 8.0)
     }
 
     /// C, or C − 1 in axes.
@@ -53,6 +95,9 @@ impl SoftmaxCurvature {
         Ok(Self {
             probabilities: self.probabilities.narrow(0, start, count)?,
             axes: self.axes.clone(),
+            matrices: (self.matrices.as_ref())
+                .map(|matrices| matrices.narrow(0, start, count))
+                .transpose()?,
         })
     }
 
@@ -61,6 +106,9 @@ impl SoftmaxCurvature {
         Ok(Self {
             probabilities: self.probabilities.index_select(positions, 0)?,
             axes: self.axes.clone(),
+            matrices: (self.matrices.as_ref())
+                .map(|matrices| matrices.index_select(positions, 0))
+                .transpose()?,
         })
     }
 
@@ -86,10 +134,23 @@ impl SoftmaxCurvature {
     }
 
     /// The same from tensor operations, on any device.
-    pub(super) fn apply(&self, directions: Tensor) -> Result<Tensor> {
+    pub(super) fn apply(&self, directions: &Tensor) -> Result<Tensor> {
         let (rows, columns) = directions.dims2()?;
         let width = self.width();
-        let count = columns / width;
+        match &self.matrices {
+            None => self.composed(directions, columns / width),
+            Some(matrices) => {
+                let directions = directions.reshape((rows, columns / width, width))?;
+                Ok(directions.matmul(matrices)?.reshape((rows, columns))?)
+            }
+        }
+    }
+
+    /// Logits, their differences to those of the most probable class, their product by the module's formula, and back: `count`
+    /// directions to a row.
+    fn composed(&self, directions: &Tensor, count: usize) -> Result<Tensor> {
+        let (rows, columns) = directions.dims2()?;
+        let width = self.width();
         let weights = self.probabilities.unsqueeze(1)?;
         let logits = match &self.axes {
             None => directions.reshape((rows, count, width))?,
@@ -98,6 +159,9 @@ impl SoftmaxCurvature {
                 .matmul(&axes.to_dtype(directions.dtype())?.t()?)?
                 .reshape((rows, count, ()))?,
         };
+        let top = self.probabilities.argmax(1)?.reshape((rows, 1, 1))?;
+        let top = top.broadcast_as((rows, count, 1))?.contiguous()?;
+        let logits = logits.broadcast_sub(&logits.contiguous()?.gather(&top, 2)?)?;
         let mean = logits.broadcast_mul(&weights)?.sum_keepdim(2)?;
         let product = logits.broadcast_sub(&mean)?.broadcast_mul(&weights)?;
         let product = match &self.axes {
@@ -130,7 +194,7 @@ impl SoftmaxCurvature {
 }
 
 fn values(tensor: &Tensor) -> Result<Vec<f64>> {
-    let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    let tensor = moved(tensor, &Device::Cpu)?.to_dtype(DType::F64)?;
     Ok(tensor.flatten_all()?.to_vec1()?)
 }
 

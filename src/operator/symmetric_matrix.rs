@@ -1,7 +1,9 @@
-//! A symmetric matrix written out in f32 or f64: what factorisations work on.
+//! A symmetric matrix written out in f32 or f64, on the host or on a device: what factorisations work on.
 //!
-//! Column-major; only the lower triangle means anything, so that no time goes into the other half.
+//! On the host column-major; only the lower triangle means anything, so that no time goes into the other half.
 
+use super::BlockColumns;
+use crate::Result;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, MatRef, Par};
 use ndarray::Array2;
@@ -14,6 +16,8 @@ pub enum SymmetricMatrix {
     F32(Mat<f32>),
     /// Double precision.
     F64(Mat<f64>),
+    /// Either, on the device of the operator.
+    Columns(BlockColumns),
 }
 
 impl SymmetricMatrix {
@@ -22,25 +26,38 @@ impl SymmetricMatrix {
         match self {
             Self::F32(matrix) => matrix.nrows(),
             Self::F64(matrix) => matrix.nrows(),
+            Self::Columns(columns) => columns.size(),
         }
     }
 
     /// Adds `value` to every element of the diagonal.
-    pub fn add_to_diagonal(&mut self, value: f64) {
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn add_to_diagonal(&mut self, value: f64) -> Result<()> {
         match self {
             Self::F32(matrix) => (0..matrix.nrows()).for_each(|i| matrix[(i, i)] += value as f32),
             Self::F64(matrix) => (0..matrix.nrows()).for_each(|i| matrix[(i, i)] += value),
+            Self::Columns(columns) => columns.add_to_diagonal(value)?,
         }
+        Ok(())
     }
 
     /// The whole matrix in f64.
-    pub fn to_array(&self) -> Array2<f64> {
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn to_array(&self) -> Result<Array2<f64>> {
         let size = self.size();
-        Array2::from_shape_fn((size, size), |(i, j)| {
-            let (row, column) = (i.max(j), i.min(j));
-            match self {
-                Self::F32(matrix) => f64::from(matrix[(row, column)]),
-                Self::F64(matrix) => matrix[(row, column)],
+        let from = |element: &dyn Fn(usize, usize) -> f64| {
+            Array2::from_shape_fn((size, size), |(i, j)| element(i.max(j), i.min(j)))
+        };
+        Ok(match self {
+            Self::F32(matrix) => from(&|row, column| f64::from(matrix[(row, column)])),
+            Self::F64(matrix) => from(&|row, column| matrix[(row, column)]),
+            Self::Columns(columns) => {
+                let values = columns.lower_triangle()?;
+                from(&|row, column| values[row * size + column])
             }
         })
     }

@@ -84,7 +84,7 @@ fn products_and_dense_form_equal_the_definition_for_every_chunk_size() {
         let hessian = HeadHessian::new(&head, &inputs, 0.02)
             .unwrap()
             .with_row_chunk(chunk);
-        let dense = hessian.dense(DType::F64).unwrap().to_array();
+        let dense = hessian.dense(DType::F64).unwrap().to_array().unwrap();
         assert!(largest_difference(&dense, &expected) < 1e-15);
         assert_eq!(dense, dense.t());
         assert!(
@@ -100,7 +100,8 @@ fn the_hessian_is_the_derivative_of_the_gradient() {
         .unwrap()
         .dense(DType::F64)
         .unwrap()
-        .to_array();
+        .to_array()
+        .unwrap();
     let step = 1e-5;
     for index in 0..SIZE {
         let gradient = |by: f64| -> Array1<f64> {
@@ -150,7 +151,7 @@ fn the_pass_over_directions_is_what_tensor_operations_give() {
         let curvature = SoftmaxCurvature::new(outputs.probabilities.clone(), axes);
         let columns = 3 * curvature.width();
         let mut found = wave(7 * columns, 0.4);
-        let composed = curvature.apply(tensor(found.clone(), columns)).unwrap();
+        let composed = curvature.apply(&tensor(found.clone(), columns)).unwrap();
         curvature.apply_on_host(&mut found, columns).unwrap();
         let composed = composed.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         assert!((found.iter().zip(&composed)).all(|(a, b)| (a - b).abs() < 1e-14));
@@ -168,7 +169,7 @@ fn in_coordinates_the_curvature_is_the_same_without_its_null_space() {
         .with_row_chunk(4);
     let size = (CLASSES - 1) * (FEATURES + 1);
     assert_eq!(hessian.size(), size);
-    let dense = hessian.dense(DType::F64).unwrap().to_array();
+    let dense = hessian.dense(DType::F64).unwrap().to_array().unwrap();
     // The rotation R [p, p'] by its definition: class axis c and feature axis j give the column classes_c ⊗ features_j.
     let classes = coordinates.classes().to_vec2::<f64>().unwrap();
     let features = coordinates.features().to_vec2::<f64>().unwrap();
@@ -194,7 +195,7 @@ fn in_coordinates_the_curvature_is_the_same_without_its_null_space() {
         let part = Array2::from_shape_fn((2 * axes, 2 * axes), |(i, j)| {
             expected[[positions[i], positions[j]]] + if i == j { 0.3 } else { 0.0 }
         });
-        assert!(largest_difference(&block.matrix.to_array(), &part) < 1e-14);
+        assert!(largest_difference(&block.matrix.to_array().unwrap(), &part) < 1e-14);
     }
     assert!(
         damped
@@ -210,7 +211,7 @@ fn in_coordinates_the_curvature_is_the_same_without_its_null_space() {
     // A batch of all images twice over is the whole.
     let positions: Vec<u32> = (0..22).map(|i| i % 11).collect();
     let batch = hessian.on_images(&positions).unwrap();
-    let batch = batch.dense(DType::F64).unwrap().to_array();
+    let batch = batch.dense(DType::F64).unwrap().to_array().unwrap();
     assert!(largest_difference(&batch, &expected) < 1e-14);
 }
 
@@ -235,7 +236,12 @@ fn damping_adds_to_the_diagonal_and_to_the_structure() {
     let hessian = HeadHessian::new(&head, &inputs, 0.0).unwrap();
     let damped = Damped::new(&hessian, 0.5).unwrap();
     let expected = by_definition(&head, &inputs, 0.5);
-    assert!(largest_difference(&damped.dense(DType::F64).unwrap().to_array(), &expected) < 1e-15);
+    assert!(
+        largest_difference(
+            &damped.dense(DType::F64).unwrap().to_array().unwrap(),
+            &expected
+        ) < 1e-15
+    );
     assert!(largest_difference(&product(&damped, identity()), &expected) < 1e-15);
     assert_eq!(hessian.structure(), Structure::PositiveSemidefinite);
     assert_eq!(damped.structure(), Structure::PositiveDefinite);
@@ -294,5 +300,84 @@ proptest! {
         let (u, v) = (Array1::from(u), Array1::from(v));
         prop_assert!((hu.row(0).dot(&v) - hv.row(0).dot(&u)).abs() < 1e-12);
         prop_assert!(hu.row(0).dot(&u) >= 0.0);
+    }
+}
+
+/// The hessian in axes with certain and uncertain predictions, and the same with its curvatures written out beforehand.
+fn as_on_a_device(dtype: DType) -> (HeadHessian, HeadHessian) {
+    let (head, _) = head_and_inputs(1);
+    let strong = SoftmaxHead::from_parameters(&(head.parameters() * 9.0).unwrap()).unwrap();
+    let features = tensor(wave(11 * FEATURES, 0.9), FEATURES);
+    let labels: Vec<usize> = (0..11).map(|row| row % CLASSES).collect();
+    let inputs = HeadInputs::new(&features, &labels, dtype).unwrap();
+    let outputs = strong.to_dtype(dtype).unwrap().outputs(&inputs).unwrap();
+    let axes = HeadCoordinates::of(&inputs, &outputs).unwrap();
+    let rows = axes.inputs(&inputs).unwrap();
+    let hessian = || {
+        let hessian = HeadHessian::in_coordinates(&axes, &rows, &outputs, 0.1).unwrap();
+        hessian.with_row_chunk(4)
+    };
+    let mut written = hessian();
+    written.curvature = hessian().curvature.written(usize::MAX).unwrap();
+    (hessian(), written)
+}
+
+#[test]
+fn tensor_operations_give_the_products_and_the_matrix_of_the_host() {
+    for (dtype, tolerance) in [(DType::F64, 1e-15), (DType::F32, 3e-7)] {
+        let (hessian, written) = as_on_a_device(dtype);
+        let columns = FEATURES + 1;
+        let vectors = tensor(wave(4 * hessian.size(), 0.7), columns)
+            .to_dtype(dtype)
+            .unwrap();
+        let found = |hessian: &HeadHessian| {
+            let product = hessian.data_product_on_device(&vectors).unwrap();
+            let product = product
+                .to_dtype(DType::F64)
+                .unwrap()
+                .to_vec2::<f64>()
+                .unwrap();
+            Array2::from_shape_vec((product.len(), columns), product.concat()).unwrap()
+        };
+        let expected = hessian
+            .data_product(&vectors)
+            .unwrap()
+            .to_dtype(DType::F64)
+            .unwrap();
+        let expected = expected.to_vec2::<f64>().unwrap();
+        let expected =
+            Array2::from_shape_vec((expected.len(), columns), expected.concat()).unwrap();
+        assert!(largest_difference(&found(&hessian), &expected) < tolerance);
+        assert!(largest_difference(&found(&written), &expected) < tolerance);
+        for axes in [None, Some(&[0, 2, 3][..])] {
+            let host = hessian.matrix(axes, dtype).unwrap().to_array().unwrap();
+            for hessian in [&hessian, &written] {
+                let blocks = hessian.block_columns(axes, dtype).unwrap();
+                assert_eq!(blocks.dtype(), dtype);
+                let mut blocks = SymmetricMatrix::Columns(blocks);
+                blocks.add_to_diagonal(hessian.l2).unwrap();
+                let blocks = blocks.to_array().unwrap();
+                assert!(largest_difference(&blocks, &host) < tolerance, "{axes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn composed_from_tensor_operations_a_certain_prediction_keeps_its_curvature() {
+    let tiny = 1e-9f32;
+    let probabilities = Tensor::new(&[[1.0 - 2.0 * tiny, tiny, tiny]], &Device::Cpu).unwrap();
+    let (a, b) = (0.5f64.sqrt(), 6f64.sqrt());
+    let axes = tensor(vec![a, 1.0 / b, -a, 1.0 / b, 0.0, -2.0 / b], 2);
+    let curvature = SoftmaxCurvature::new(probabilities, Some(axes));
+    let units = Tensor::new(&[[1f32, 0.0, 0.0, 1.0]], &Device::Cpu).unwrap();
+    let composed = curvature.apply(&units).unwrap().to_vec2::<f32>().unwrap();
+    let written = curvature.written(9).unwrap();
+    let product = written.apply(&units).unwrap().to_vec2::<f32>().unwrap();
+    for (found, expected) in composed[0].iter().zip(written.written_out().unwrap()) {
+        assert!((f64::from(*found) / expected - 1.0).abs() < 1e-6, "{found}");
+    }
+    for (found, expected) in product[0].iter().zip(written.written_out().unwrap()) {
+        assert!((f64::from(*found) / expected - 1.0).abs() < 1e-6, "{found}");
     }
 }

@@ -1,6 +1,7 @@
 //! A block of k vectors over one parameter space, as the rows of a tensor `[k, p]`.
 
 use super::row_pass;
+use crate::data::moved;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor, WithDType};
 use faer::{Mat, MatRef};
@@ -62,7 +63,7 @@ impl Vectors {
     /// # Errors
     /// Another precision, or a tensor operation failed.
     pub(crate) fn with_values<R>(&self, body: impl FnOnce(&[f64]) -> R) -> Result<R> {
-        let host = self.rows.to_device(&Device::Cpu)?;
+        let host = moved(&self.rows, &Device::Cpu)?;
         Ok(row_pass::with_elements(&host, |values| Ok(body(values)))?)
     }
 

@@ -1,6 +1,7 @@
-//! The Cholesky factor of a matrix written out, in f32 or f64: the work of `direct`, and part of the preconditioner of `cg`.
+//! The Cholesky factor of a matrix written out, in f32 or f64, on the host or on a device: the work of `direct`, and part of the preconditioner of `cg`.
 
-use crate::operator::{LinearOperator, Structure, SymmetricMatrix, Vectors};
+use super::blocked_cholesky::BlockedCholesky;
+use crate::operator::{LinearOperator, Real, Structure, SymmetricMatrix, Vectors};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -17,6 +18,7 @@ const MIXED_ABOVE: usize = 4096;
 pub(super) enum Factor {
     F32(Mat<f32>),
     F64(Mat<f64>),
+    OnDevice(BlockedCholesky, DType),
 }
 
 impl Factor {
@@ -29,16 +31,14 @@ impl Factor {
         let single = operator.dtype() == DType::F32 || operator.size() > MIXED_ABOVE;
         if definite
             && single
-            && let SymmetricMatrix::F32(mut matrix) = operator.dense(DType::F32)?
-            && factorise(matrix.as_mut())
+            && let Some(factor) = Self::of_matrix(operator.dense(DType::F32)?)?
         {
-            return Ok(Self::F32(matrix));
+            return Ok(factor);
         }
-        if let SymmetricMatrix::F64(mut matrix) = operator.dense(DType::F64)?
-            && factorise(matrix.as_mut())
-            && has_full_rank(&matrix)
+        if let Some(factor) = Self::of_matrix(operator.dense(DType::F64)?)?
+            && factor.has_full_rank(operator.size())
         {
-            return Ok(Self::F64(matrix));
+            return Ok(factor);
         }
         Err(Error::config(
             "damping",
@@ -47,15 +47,32 @@ impl Factor {
     }
 
     /// Of a matrix in its own precision; `None` where it is not positive definite there.
-    pub(super) fn of_matrix(matrix: SymmetricMatrix) -> Option<Self> {
-        match matrix {
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub(super) fn of_matrix(matrix: SymmetricMatrix) -> Result<Option<Self>> {
+        Ok(match matrix {
             SymmetricMatrix::F32(mut matrix) => {
                 factorise(matrix.as_mut()).then_some(Self::F32(matrix))
             }
             SymmetricMatrix::F64(mut matrix) => {
                 factorise(matrix.as_mut()).then_some(Self::F64(matrix))
             }
-        }
+            SymmetricMatrix::Columns(columns) => {
+                let dtype = columns.dtype();
+                BlockedCholesky::of(columns)?.map(|factor| Self::OnDevice(factor, dtype))
+            }
+        })
+    }
+
+    /// Pivots at rounding level stand for zeros.
+    fn has_full_rank(&self, size: usize) -> bool {
+        let (smallest, largest) = match self {
+            Self::F32(factor) => pivots(factor),
+            Self::F64(factor) => pivots(factor),
+            Self::OnDevice(factor, _) => factor.pivots(),
+        };
+        (smallest / largest).powi(2) > size as f64 * f64::EPSILON
     }
 
     /// L⁻ᵀL⁻¹ on every row of `vectors` `[k, p]`, in their precision.
@@ -72,6 +89,7 @@ impl Factor {
                 solve(factor, &mut values);
                 Tensor::from_vec(values, rows.shape(), rows.device())?
             }
+            Self::OnDevice(factor, dtype) => factor.solve(&rows.to_dtype(*dtype)?)?,
         };
         Vectors::new(solved.to_dtype(rows.dtype())?)
     }
@@ -93,13 +111,12 @@ fn factorise<T: faer::traits::RealField>(matrix: MatMut<T>) -> bool {
     .is_ok()
 }
 
-/// Pivots at rounding level stand for zeros.
-fn has_full_rank(factor: &Mat<f64>) -> bool {
-    let pivots = (0..factor.nrows()).map(|i| factor[(i, i)]);
-    let (smallest, largest) = pivots.fold((f64::INFINITY, 0.0f64), |(low, high), pivot| {
+/// The smallest and the largest.
+fn pivots<T: Real>(factor: &Mat<T>) -> (f64, f64) {
+    let pivots = (0..factor.nrows()).map(|i| factor[(i, i)].to_f64());
+    pivots.fold((f64::INFINITY, 0.0f64), |(low, high), pivot| {
         (low.min(pivot), high.max(pivot))
-    });
-    (smallest / largest).powi(2) > factor.nrows() as f64 * f64::EPSILON
+    })
 }
 
 /// Solves L Lᵀ x = b in place for every row of `values` `[k, p]`, row-major: columns of a column-major matrix.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 /// Divides by the diagonal.
 #[derive(Debug, Clone, Copy, Default)]
@@ -89,13 +89,14 @@ impl Reciprocal {
         let count = diagonal.len();
         let row: Vec<f64> = diagonal.into_iter().map(f64::recip).collect();
         Ok(Self {
-            row: Tensor::from_vec(row, (1, count), &Device::Cpu)?.to_dtype(operator.dtype())?,
+            row: Tensor::from_vec(row, (1, count), &operator.device())?
+                .to_dtype(operator.dtype())?,
         })
     }
 
     pub(super) fn apply(&self, block: &Vectors) -> Result<Vectors> {
         let rows = block.tensor();
-        let row = self.row.to_dtype(rows.dtype())?.to_device(rows.device())?;
+        let row = self.row.to_dtype(rows.dtype())?;
         Vectors::new(rows.broadcast_mul(&row)?)
     }
 }

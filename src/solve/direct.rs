@@ -7,19 +7,23 @@
 //! products then wins back the digits, as long as each round halves the residual (Higham 2002, section 12.2). Where f32
 //! finds no factor, or A is not vouched for as positive definite, the factor is f64 and its pivots are looked at.
 //!
-//! Above [`LARGEST`] parameters the method refuses and `cg` is the way.
+//! Above [`LARGEST`] parameters, on a device above what its free memory takes, the method refuses and `cg` is the way.
 
 use super::cholesky::Factor;
 use super::{
     Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, rows_not_finite,
     true_residual,
 };
+use crate::device::free_memory;
 use crate::operator::{LinearOperator, Structure, Vectors};
 use crate::{Error, Result};
 use candle_core::DType;
 
 /// The largest number of parameters that is written out: 4 GiB in f32.
 pub const LARGEST: usize = 32_768;
+/// The share of a device's free memory that a factor may take.
+const FREE_SHARE: f64 = 0.6;
+const GIB: f64 = (1u64 << 30) as f64;
 /// Rounds of refinement, each of which has to halve the residual.
 const REFINEMENTS: usize = 12;
 
@@ -36,14 +40,28 @@ impl Solver for Direct {
                 "direct needs a symmetric curvature; choose another solver",
             ));
         }
-        if size > LARGEST {
-            let reason = format!(
-                "direct writes out {size} × {size} numbers, more than {LARGEST} × {LARGEST}; choose cg"
-            );
+        let free = free_memory(&operator.device())?;
+        if let Some(reason) = too_large(size, free.map(|free| free as f64)) {
+            let reason = format!("direct writes out {size} × {size} numbers: {reason}; choose cg");
             return Err(Error::config("solver", reason));
         }
         let factor = Factor::of(operator)?;
         Ok(Box::new(Prepared { operator, factor }))
+    }
+}
+
+/// Why a factor of so many parameters is not for the host, or for a device with so many `free` bytes; `None` where it is.
+pub fn too_large(size: usize, free: Option<f64>) -> Option<String> {
+    // Half of the matrix and half a factor in f32, or one of them in f64, one column of blocks at a time.
+    let needed = 4.0 * (size as f64).powi(2);
+    match free {
+        None if size > LARGEST => Some(format!("more than {LARGEST} × {LARGEST}")),
+        Some(free) if needed > FREE_SHARE * free => Some(format!(
+            "{:.1} GiB, too much for the {:.1} GiB that are free on the device",
+            needed / GIB,
+            free / GIB
+        )),
+        _ => None,
     }
 }
 
@@ -56,6 +74,7 @@ impl Inverse for Prepared<'_> {
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution> {
         check_size(self.operator, right_hand_sides)?;
         let dtype = right_hand_sides.tensor().dtype();
+        let good = good(dtype, self.operator.device().is_cpu());
         let norms = right_hand_sides.norms()?;
         let value = self.factor.apply(right_hand_sides)?;
         let broken = rows_not_finite(&value)?;
@@ -64,7 +83,7 @@ impl Inverse for Prepared<'_> {
             true_residual(self.operator, &value, right_hand_sides, &norms)?;
         let mut products = norms.len();
         for _ in 0..REFINEMENTS {
-            if residuals.iter().all(|residual| *residual <= good(dtype)) {
+            if residuals.iter().all(|residual| *residual <= good) {
                 break;
             }
             let correction = clear_rows(self.factor.apply(&error)?, &broken)?;
@@ -113,9 +132,13 @@ impl Inverse for Prepared<'_> {
     }
 }
 
-/// Residuals above this are worth a round of refinement.
-fn good(dtype: DType) -> f64 {
-    if dtype == DType::F32 { 1e-4 } else { 1e-12 }
+/// Residuals above this are worth a round of refinement, which on a device costs next to nothing.
+fn good(dtype: DType, on_host: bool) -> f64 {
+    match dtype {
+        DType::F32 if on_host => 1e-4,
+        DType::F32 => 1e-6,
+        _ => 1e-12,
+    }
 }
 
 /// A residual far above rounding level shows a matrix too close to singular for its precision.

@@ -88,7 +88,7 @@ impl Strong {
                 (column..count).for_each(|row| gram[(row, column)] += values[row]);
             }
         }
-        let factor = Factor::of_matrix(SymmetricMatrix::F64(gram));
+        let factor = Factor::of_matrix(SymmetricMatrix::F64(gram))?;
         Ok(factor.map(|factor| Self { rows, factor }))
     }
 }

@@ -25,7 +25,7 @@ use crate::data::random::{Purpose, generator};
 use crate::operator::{LinearOperator, Structure, Vectors};
 use crate::{Error, Result};
 use basis::Basis;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use faer::{Mat, Side};
 use rand_distr::{Distribution, StandardNormal};
 use std::f64::consts::PI;
@@ -103,7 +103,7 @@ impl<'a> Lanczos<'a> {
             operator,
             seed,
             drawn: 0,
-            basis: Basis::new(operator.size(), operator.dtype())?,
+            basis: Basis::new(operator)?,
             locked: locked.map_or(0, Vectors::count),
             diagonal: Vec::new(),
             couplings: Vec::new(),
@@ -191,7 +191,7 @@ impl<'a> Lanczos<'a> {
         let random = generator(Purpose::Lanczos, self.seed, 0, self.drawn);
         self.drawn += 1;
         let values: Vec<f64> = StandardNormal.sample_iter(random).take(size).collect();
-        let row = Tensor::from_vec(values, (1, size), &Device::Cpu)?;
+        let row = Tensor::from_vec(values, (1, size), &self.operator.device())?;
         let vector = Vectors::new(row.to_dtype(self.operator.dtype())?)?;
         let vector = self.basis.orthogonalise(vector)?;
         let length = vector.norms()?[0];
@@ -234,7 +234,7 @@ impl<'a> Lanczos<'a> {
         let values: Vec<f64> = (positions.iter())
             .flat_map(|&position| (0..count).map(move |row| ritz.coordinates[(row, position)]))
             .collect();
-        let rows = Tensor::from_vec(values, (positions.len(), count), &Device::Cpu)?;
+        let rows = Tensor::from_vec(values, (positions.len(), count), &self.operator.device())?;
         let basis = self.basis.rows.narrow(0, self.locked, count)?;
         Vectors::new(rows.to_dtype(self.operator.dtype())?.matmul(&basis)?)
     }

@@ -6,6 +6,7 @@
 
 mod arnoldi;
 mod astra;
+mod blocked_cholesky;
 mod cg;
 mod cholesky;
 mod diagonal;
@@ -28,7 +29,7 @@ pub use arnoldi::Arnoldi;
 pub use astra::Astra;
 pub use cg::Cg;
 pub use diagonal::{Ekfac, Identity};
-pub use direct::{Direct, LARGEST};
+pub use direct::{Direct, LARGEST, too_large};
 pub use lanczos::{Lanczos, LargestEigenvalue, Ritz, Stop, largest_eigenvalue};
 pub use lissa::Lissa;
 pub use newton::{Fit, Newton};

@@ -16,8 +16,8 @@ use super::cholesky::Factor;
 use super::diagonal::Reciprocal;
 use super::kronecker::KroneckerInverse;
 use crate::Result;
-use crate::operator::{LinearOperator, Vectors};
-use candle_core::Tensor;
+use crate::operator::{LinearOperator, PrincipalBlock, Vectors};
+use candle_core::{Device, Tensor};
 
 /// Parameters written out at most: 256 axes of ten classes, about the cost of a product with sixty vectors.
 const WRITTEN_OUT: usize = 2304;
@@ -47,8 +47,42 @@ pub(super) struct Axes {
 
 /// The part that is factorised.
 struct Strong {
-    positions: Vec<u32>,
+    positions: Tensor,
+    /// Of every parameter its place in the part, one past the last for those outside: how the part is spread over all
+    /// parameters on a device, where adding at indices is slow.
+    places: Tensor,
     factor: Factor,
+}
+
+impl Strong {
+    /// None where the block is not positive definite in its precision.
+    fn of(block: PrincipalBlock, size: usize, device: &Device) -> Result<Option<Self>> {
+        let positions: Vec<u32> = block.positions.iter().map(|&at| at as u32).collect();
+        let mut places = vec![positions.len() as u32; size];
+        (block.positions.iter().zip(0..)).for_each(|(&at, place)| places[at] = place);
+        let positions = Tensor::new(positions, device)?;
+        let places = Tensor::new(places, device)?;
+        let factor = Factor::of_matrix(block.matrix)?;
+        Ok(factor.map(|factor| Self {
+            positions,
+            places,
+            factor,
+        }))
+    }
+
+    /// `rows` `[k, p]` with `change` `[k, part]` added to the part.
+    fn added(&self, rows: &Tensor, change: &Tensor) -> Result<Tensor> {
+        match rows.device().is_cpu() {
+            true => Ok(rows.index_add(&self.positions, change, 1)?),
+            false => Ok((rows + self.spread(change)?)?),
+        }
+    }
+
+    /// `change` at the part's parameters, 0 elsewhere.
+    fn spread(&self, change: &Tensor) -> Result<Tensor> {
+        let padded = change.pad_with_zeros(1, 0, 1)?;
+        Ok(padded.index_select(&self.places, 1)?)
+    }
 }
 
 impl Preconditioner {
@@ -87,13 +121,12 @@ impl Axes {
         let size = strong_parameters(operator.size());
         let block = operator.principal_block(size)?;
         let known = block.is_some();
-        let strong = block.and_then(|block| {
-            let positions: Vec<u32> = block.positions.iter().map(|&at| at as u32).collect();
-            let factor = (!positions.is_empty())
-                .then(|| Factor::of_matrix(block.matrix))
-                .flatten()?;
-            Some(Strong { positions, factor })
-        });
+        let strong = match block {
+            Some(block) if !block.positions.is_empty() => {
+                Strong::of(block, operator.size(), &operator.device())?
+            }
+            _ => None,
+        };
         Ok(Self {
             diagonal: Reciprocal::of(operator)?,
             strong,
@@ -107,10 +140,36 @@ impl Axes {
             return Ok(quotients);
         };
         let rows = block.tensor();
-        let index = Tensor::new(strong.positions.as_slice(), rows.device())?;
-        let part = Vectors::new(rows.index_select(&index, 1)?)?;
-        let divided = quotients.tensor().index_select(&index, 1)?;
+        let index = &strong.positions;
+        let part = Vectors::new(rows.index_select(index, 1)?)?;
+        let divided = quotients.tensor().index_select(index, 1)?;
         let change = (strong.factor.apply(&part)?.tensor() - divided)?;
-        Vectors::new(quotients.tensor().index_add(&index, &change, 1)?)
+        Vectors::new(strong.added(quotients.tensor(), &change)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::SymmetricMatrix;
+    use candle_core::DType;
+    use faer::Mat;
+
+    #[test]
+    fn a_part_is_spread_as_it_is_added() {
+        let block = PrincipalBlock {
+            positions: vec![1, 4, 2],
+            matrix: SymmetricMatrix::F64(Mat::identity(3, 3)),
+        };
+        let strong = Strong::of(block, 6, &Device::Cpu).unwrap().unwrap();
+        let change = Tensor::new(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &Device::Cpu).unwrap();
+        let zeros = Tensor::zeros((2, 6), DType::F64, &Device::Cpu).unwrap();
+        let expected = [
+            [0.0, 1.0, 3.0, 0.0, 2.0, 0.0],
+            [0.0, 4.0, 6.0, 0.0, 5.0, 0.0],
+        ];
+        let values = |rows: Tensor| rows.to_vec2::<f64>().unwrap();
+        assert_eq!(values(strong.spread(&change).unwrap()), expected);
+        assert_eq!(values(strong.added(&zeros, &change).unwrap()), expected);
     }
 }

@@ -12,7 +12,7 @@
 use super::{Inverse, Outcome, Report};
 use crate::operator::{LinearOperator, Rounding, Vectors, bands};
 use crate::{Error, Result};
-use candle_core::DType;
+use candle_core::{DType, Device};
 use faer::{Mat, Side};
 use std::ops::Range;
 
@@ -106,7 +106,7 @@ impl<'a> Refinement<'a> {
 
     /// κ: |(EᵀA⁻¹E)_ce − e_c·x_e| ≤ ‖x_e − A⁻¹e_e‖_A/√μ, and no eigenvalue moves by more than the Frobenius norm of the change.
     fn factor(&self, band: &Range<usize>) -> Result<f64> {
-        let axes = self.rounding.unit_vectors(band)?;
+        let axes = self.rounding.unit_vectors(band, &self.device())?;
         let mut bounded = self.solve(&axes)?;
         self.improve(&axes, &mut bounded)?;
         let products = axes.tensor().matmul(&bounded.value.tensor().t()?)?;
@@ -149,6 +149,11 @@ impl<'a> Refinement<'a> {
     /// The root mean square of the inputs along each feature axis, `[d + 1]`.
     pub fn axis_lengths(&self) -> &[f64] {
         &self.rounding.weights
+    }
+
+    /// Where solutions lie.
+    pub fn device(&self) -> Device {
+        self.operator.device()
     }
 
     /// The precision the inverse works in.

@@ -81,7 +81,7 @@ pub(super) fn by_eigenpairs(
     f: impl Fn(f64) -> f64,
 ) -> Array2<f64> {
     use ndarray_linalg::{Eigh, UPLO};
-    let matrix = operator.dense(DType::F64).unwrap().to_array();
+    let matrix = operator.dense(DType::F64).unwrap().to_array().unwrap();
     let (eigenvalues, vectors) = matrix.eigh(UPLO::Lower).unwrap();
     let inverse = vectors
         .dot(&Array2::from_diag(&eigenvalues.mapv(f)))

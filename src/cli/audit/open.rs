@@ -78,6 +78,7 @@ impl Opened {
                     ..options.clone()
                 },
                 digests: material.digests(),
+                device: candle_core::Device::Cpu,
             },
             rankings: &self.rankings,
             train_rankings: &self.train_rankings,

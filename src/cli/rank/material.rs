@@ -49,8 +49,11 @@ impl Material {
         head: Option<&Path>,
         resident: Option<u64>,
     ) -> Result<Self> {
-        let train = Features::open_within(train, resident)?;
-        let test = Features::open_within(test, resident)?;
+        let (train, test) = rayon::join(
+            || Features::open_within(train, resident),
+            || Features::open_within(test, resident),
+        );
+        let (train, test) = (train?, test?);
         check_pair(&train, &test)?;
         let file = head.map(HeadFile::open).transpose()?;
         let mut inputs = vec![input("train", &train), input("test", &test)];

@@ -36,6 +36,7 @@ impl Rank {
             ("step-size", json!(self.step_size)),
             ("seed", json!(self.seed)),
             ("precision", json!(self.precision)),
+            ("device", json!(self.device)),
             ("top", json!(self.top)),
             ("bottom", json!(self.bottom)),
             ("certify", json!(self.certify)),

@@ -11,16 +11,18 @@ use crate::influence::{RankOptions, resident_limit};
 use crate::model::Blocks;
 use crate::solve::Method;
 use crate::{Error, Result};
+use candle_core::Device;
 use clap::Parser;
 use std::path::PathBuf;
 
 /// Options that say where and how results are kept, not what they are.
-const LEFT_ASIDE: [&str; 9] = [
+const LEFT_ASIDE: [&str; 10] = [
     "out",
     "json",
     "query-groups",
     "damping-path",
     "path-queries",
+    "device",
     "memory",
     "record-every",
     "scores",
@@ -70,7 +72,7 @@ pub(in crate::cli) fn reopen_any(record: &RunRecord) -> Result<(Recorded, Option
     let aside = |name: &str| LEFT_ASIDE.contains(&name) || (name == "l2" && with_model);
     let rank = parsed::<Words>(record, aside)?.rank;
     let double = matches!(rank.precision, super::Precision::F64);
-    let (material, l2) = rank.open(resident_limit(None, double))?;
+    let (material, l2) = rank.open(resident_limit(None, double), &Device::Cpu)?;
     for input in &material.inputs {
         let known = record.input(&input.role).map(|known| &known.digest);
         if known != Some(&input.digest) {

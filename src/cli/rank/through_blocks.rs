@@ -6,6 +6,7 @@ use crate::artefact::{RunFolder, physical_memory_bytes};
 use crate::cli::recorded_data::RELABELLED;
 use crate::data::Dataset;
 use crate::derivative::network::{self, Examples, Keeping, Network};
+use crate::device::DeviceChoice;
 use crate::influence::{
     Correction, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress, ScoringPlan,
     queries_at_once,
@@ -14,7 +15,7 @@ use crate::model::Blocks;
 use crate::operator::NetworkCurvature;
 use crate::solve::Method;
 use crate::{Error, Result};
-use candle_core::DType;
+use candle_core::{DType, Device};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -30,7 +31,7 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
         .model
         .as_deref()
         .ok_or_else(|| Error::config("model", "is needed with --blocks"))?;
-    let mut opened = transferred::open(folder, rank.test.as_deref(), rank.queries)?;
+    let mut opened = transferred::open(folder, rank.test.as_deref(), rank.queries, &Device::Cpu)?;
     opened.model = opened.model.to_dtype(match rank.precision {
         Precision::F32 => DType::F32,
         Precision::F64 => DType::F64,
@@ -96,6 +97,12 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
 
 /// Refuses what is for the head alone.
 fn check(rank: &Rank) -> Result<()> {
+    if rank.device != DeviceChoice::Cpu {
+        return Err(Error::Unsupported {
+            what: format!("--device {} with --blocks {}", rank.device, rank.blocks),
+            instead: "use --device cpu, or --blocks 0 for the head alone".into(),
+        });
+    }
     let refused = [
         ("certify", rank.certify.is_some()),
         ("normalise", rank.normalise != Normalise::None),

@@ -27,11 +27,12 @@ pub(super) struct Transferred {
     pub(super) blocks: Blocks,
 }
 
-/// Opens the model's folder; of the test images, `queries` evenly spaced ones where that is given.
+/// Opens the model's folder, the model on `device`; of the test images, `queries` evenly spaced ones where that is given.
 pub(super) fn open(
     folder: &Path,
     test: Option<&Path>,
     queries: Option<usize>,
+    device: &Device,
 ) -> Result<Transferred> {
     let record = RunFolder::read(folder)?;
     if record.command != "transfer" {
@@ -60,7 +61,7 @@ pub(super) fn open(
         ));
     }
     let file = folder.join("model.safetensors");
-    let model = read_model(&file, &Device::Cpu)?;
+    let model = read_model(&file, device)?;
     let inputs = vec![
         train.input("train"),
         test.input("test"),

@@ -5,7 +5,9 @@ use super::path;
 use crate::artefact::{RunFolder, write_atomically};
 use crate::cli::recorded_data::RELABELLED;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
-use crate::influence::{GIB, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves};
+use crate::influence::{
+    GIB, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves, placed,
+};
 use crate::solve::Newton;
 use crate::{Error, Result};
 use candle_core::{DType, Device};
@@ -21,6 +23,7 @@ pub(super) fn fill(
     mut run: RunFolder,
     material: Material,
     options: RankOptions,
+    device: Device,
     as_json: bool,
 ) -> Result<ExitCode> {
     if let Some(classes) = &material.classes {
@@ -31,7 +34,7 @@ pub(super) fn fill(
     }
     let head = match &material.head {
         Some(head) => head.clone(),
-        None => fitted_head(&mut run, &material, options.l2)?,
+        None => fitted_head(&mut run, &material, options.l2, &device)?,
     };
     let (train, test) = (material.train.set(), material.test.set());
     let job = RankJob {
@@ -41,6 +44,7 @@ pub(super) fn fill(
         classes: material.classes.clone().unwrap_or_default(),
         options,
         digests: material.digests(),
+        device,
     };
     let folder = run.path().to_path_buf();
     let mut follower = Follower::new(&mut run);
@@ -77,13 +81,14 @@ pub(super) fn describe(plan: &Plan, as_json: bool) -> String {
         .iter()
         .map(|side| format!("{side} features too large for the memory: mapped from their file\n"));
     format!(
-        "solver {}: {}\nsolves for the {} images\n{}{:.3} TFLOP at {:.0} GFLOP/s: about {:.1} s\nabout {:.2} GiB of memory",
+        "solver {}: {}\nsolves for the {} images\n{}{:.3} TFLOP at {:.0} GFLOP/s on {}: about {:.1} s\nabout {:.2} GiB of memory",
         json!(plan.method).as_str().unwrap_or_default(),
         plan.reason,
         plan.solves_for,
         mapped.collect::<String>(),
         plan.operations / 1e12,
         plan.rate / 1e9,
+        plan.device,
         plan.seconds,
         plan.bytes / GIB,
     )
@@ -107,18 +112,25 @@ fn print(summary: &RankSummary, folder: &Path) {
 }
 
 /// Fits the head to the training side and leaves it in the folder as `head.safetensors`.
-fn fitted_head(run: &mut RunFolder, material: &Material, l2: f64) -> Result<SoftmaxHead> {
+fn fitted_head(
+    run: &mut RunFolder,
+    material: &Material,
+    l2: f64,
+    device: &Device,
+) -> Result<SoftmaxHead> {
     run.stage("head")?;
-    let inputs = HeadInputs::new(&material.train.features, &material.train.labels, DType::F64)?;
+    let features = placed(&material.train.features, DType::F64, device)?;
+    let inputs = HeadInputs::new(&features, &material.train.labels, DType::F64)?;
     let start = SoftmaxHead::zeros(
         material.class_count,
         inputs.feature_count(),
         DType::F64,
-        &Device::Cpu,
+        device,
     )?;
     let fit = Newton::new(l2).fit(&inputs, start)?;
+    let head = fit.head.to_device(&Device::Cpu)?;
     let path = run.file("head.safetensors");
-    let tensors = [("weight", fit.head.weight()?), ("bias", fit.head.bias()?)];
+    let tensors = [("weight", head.weight()?), ("bias", head.bias()?)];
     let bytes = safetensors::serialize(tensors, None)
         .map_err(|reason| Error::io(&path, "write")(std::io::Error::other(reason)))?;
     write_atomically(&path, &bytes)?;
@@ -126,7 +138,7 @@ fn fitted_head(run: &mut RunFolder, material: &Material, l2: f64) -> Result<Soft
         "fit",
         json!({ "steps": fit.steps, "gradient_norm": fit.gradient_norm }),
     )?;
-    Ok(fit.head)
+    Ok(head)
 }
 
 fn results(summary: &RankSummary) -> BTreeMap<&'static str, Value> {

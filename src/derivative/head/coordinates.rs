@@ -12,8 +12,9 @@
 //! Layout: `classes` `[C, C − 1]` and `features` `[d + 1, d + 1]`, orthonormal columns; r̃ = r·`classes`,
 //! ã = a·`features`, parameters `[C − 1, d + 1]` row by row.
 
+use super::strong_axes::strong_axes;
 use super::{HeadInputs, HeadOutputs};
-use crate::data::{RowWriter, Rows};
+use crate::data::{Rows, moved};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
@@ -33,10 +34,23 @@ impl HeadCoordinates {
     /// # Errors
     /// An eigenvalue computation that fails, or a tensor operation.
     pub fn of(inputs: &HeadInputs, outputs: &HeadOutputs) -> Result<Self> {
+        let features = eigenvectors(&second_moment(inputs.rows())?, "the features' moment")?;
+        Self::along(&features, outputs)
+    }
+
+    /// Axes of which the strongest are about the Kronecker ones, made without a whole eigenproblem: for what is as right in
+    /// any axes, and quick on a device. Not for EK-FAC and what is like it.
+    ///
+    /// # Errors
+    /// As for [`HeadCoordinates::of`].
+    pub fn of_strong_axes(inputs: &HeadInputs, outputs: &HeadOutputs) -> Result<Self> {
+        Self::along(&strong_axes(inputs.rows())?, outputs)
+    }
+
+    fn along(features: &Mat<f64>, outputs: &HeadOutputs) -> Result<Self> {
         let contrasts = contrasts(outputs.class_count());
         let curvature = mean_curvature(&contrasts, &outputs.probabilities)?;
         let classes = &contrasts * eigenvectors(&curvature, "the mean softmax curvature")?;
-        let features = eigenvectors(&second_moment(inputs.rows())?, "the features' moment")?;
         Ok(Self {
             classes: tensor(classes.as_ref())?,
             features: tensor(features.as_ref())?,
@@ -69,9 +83,7 @@ impl HeadCoordinates {
         let rows = inputs.rows();
         let axes = self.features.to_device(rows.device())?;
         let axes = axes.to_dtype(rows.dtype())?;
-        let dims = (rows.count(), axes.dims()[1]);
-        let scratch = scratch.filter(|_| rows.is_mapped());
-        let mut writer = RowWriter::new(dims, rows.dtype(), rows.device(), scratch)?;
+        let mut writer = rows.writer(axes.dims()[1], scratch)?;
         for step in rows.steps() {
             writer.push(&rows.chunk(step)?.matmul(&axes)?)?;
         }
@@ -122,6 +134,9 @@ fn mean_curvature(columns: &Mat<f64>, probabilities: &Tensor) -> Result<Mat<f64>
 /// M, lower triangle.
 fn second_moment(rows: &Rows) -> Result<Mat<f64>> {
     let (count, columns) = (rows.count(), rows.columns());
+    if !rows.device().is_cpu() {
+        return second_moment_on_device(rows);
+    }
     let mut moment = Mat::<f64>::zeros(columns, columns);
     for step in rows.steps() {
         let height = step.len();
@@ -144,8 +159,22 @@ fn second_moment(rows: &Rows) -> Result<Mat<f64>> {
     Ok(moment)
 }
 
+/// M, made on the device of the rows and moved once.
+fn second_moment_on_device(rows: &Rows) -> Result<Mat<f64>> {
+    let (count, columns) = (rows.count(), rows.columns());
+    let mut moment = Tensor::zeros((columns, columns), DType::F64, rows.device())?;
+    for step in rows.steps() {
+        let chunk = rows.chunk(step)?.to_dtype(DType::F64)?;
+        moment = (moment + chunk.t()?.matmul(&chunk)?)?;
+    }
+    let values = on_host(&(moment / count as f64)?)?.flatten_all()?;
+    // Row-major is column-major: it is symmetric.
+    let values = values.to_vec1::<f64>()?;
+    Ok(MatRef::from_column_major_slice(&values, columns, columns).to_owned())
+}
+
 /// Eigenvectors of a symmetric matrix given by its lower triangle, those of the largest eigenvalues first.
-fn eigenvectors(matrix: &Mat<f64>, what: &str) -> Result<Mat<f64>> {
+pub(super) fn eigenvectors(matrix: &Mat<f64>, what: &str) -> Result<Mat<f64>> {
     let failed = |reason: String| Error::NonFinite {
         what: what.to_owned(),
         place: reason,
@@ -157,11 +186,11 @@ fn eigenvectors(matrix: &Mat<f64>, what: &str) -> Result<Mat<f64>> {
     Ok(eigen.U().reverse_cols().to_owned())
 }
 
-fn on_host(tensor: &Tensor) -> Result<Tensor> {
-    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?)
+pub(super) fn on_host(tensor: &Tensor) -> Result<Tensor> {
+    Ok(moved(tensor, &Device::Cpu)?.to_dtype(DType::F64)?)
 }
 
-fn tensor(matrix: MatRef<f64>) -> Result<Tensor> {
+pub(super) fn tensor(matrix: MatRef<f64>) -> Result<Tensor> {
     let (rows, columns) = matrix.shape();
     let values: Vec<f64> = (0..rows)
         .flat_map(|row| (0..columns).map(move |column| matrix[(row, column)]))

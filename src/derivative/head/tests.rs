@@ -145,3 +145,44 @@ fn inputs_that_do_not_fit_name_row_and_remedy() {
             .contains("expected 3, found 4")
     );
 }
+
+#[test]
+fn strong_axes_are_orthonormal_and_begin_with_the_kronecker_ones() {
+    // Features with a mean and eigenvalues that fall by half, more of them than axes are looked for.
+    let (count, size) = (300, 90);
+    let noise = |i: usize, j: usize| (((i * 7919 + j * 104_729) % 1009) as f64 / 504.0) - 1.0;
+    let feature = |i: usize, j: usize| 3.0 + noise(i, j) * 2f64.powf(-(j as f64) / 4.0);
+    let values: Vec<f64> = (0..count)
+        .flat_map(|i| (0..size).map(move |j| feature(i, j)))
+        .collect();
+    let features = Tensor::from_vec(values, (count, size), &Device::Cpu).unwrap();
+    let labels: Vec<usize> = (0..count).map(|i| i % 3).collect();
+    let inputs = HeadInputs::new(&features, &labels, DType::F64).unwrap();
+    let head = SoftmaxHead::zeros(3, size, DType::F64, &Device::Cpu).unwrap();
+    let outputs = head.outputs(&inputs).unwrap();
+    let strong = HeadCoordinates::of_strong_axes(&inputs, &outputs).unwrap();
+    let kronecker = HeadCoordinates::of(&inputs, &outputs).unwrap();
+    let products =
+        |a: &Tensor, b: &Tensor| a.t().unwrap().matmul(b).unwrap().to_vec2::<f64>().unwrap();
+    for (i, row) in products(strong.features(), strong.features())
+        .iter()
+        .enumerate()
+    {
+        for (j, value) in row.iter().enumerate() {
+            assert!(
+                (value - f64::from(u8::from(i == j))).abs() < 1e-13,
+                "{i} {j} {value}"
+            );
+        }
+    }
+    let shared = products(strong.features(), kronecker.features());
+    for axis in 0..8 {
+        assert!(
+            (shared[axis][axis].abs() - 1.0).abs() < 1e-8,
+            "{axis}: {}",
+            shared[axis][axis]
+        );
+    }
+    let (a, b) = (strong.classes(), kronecker.classes());
+    assert_eq!(a.to_vec2::<f64>().unwrap(), b.to_vec2::<f64>().unwrap());
+}

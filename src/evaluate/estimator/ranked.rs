@@ -81,6 +81,7 @@ fn run(setting: &Setting, options: RankOptions, folder: &Path) -> Result<RankSum
             ..options
         },
         digests: BTreeMap::new(),
+        device: candle_core::Device::Cpu,
     };
     job.run(folder, &mut Silent)
 }

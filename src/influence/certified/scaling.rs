@@ -12,7 +12,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 /// Terms that one matrix product sums: shorter sums round less, longer ones go to memory less often.
-const TERMS: usize = 1024;
+pub(super) const TERMS: usize = 1024;
 
 /// w, one for each feature axis.
 pub(super) struct AxisScaling {
@@ -26,13 +26,12 @@ pub(super) struct UnitRows<T> {
 }
 
 impl AxisScaling {
-    /// From the root mean squares of the inputs and some `solutions` `[k, w·(d + 1)]`.
-    pub(super) fn new(inputs: &[f64], solutions: &[f64]) -> Self {
-        let mut squares = vec![f64::MIN_POSITIVE; inputs.len()];
-        for part in solutions.chunks_exact(inputs.len()) {
-            (squares.iter_mut().zip(part)).for_each(|(sum, x)| *sum += x * x);
-        }
-        let count = (solutions.len() / inputs.len()).max(1) as f64;
+    /// From the root mean squares of the inputs, and of each axis the sum of the squares of `count` solutions in one output.
+    pub(super) fn new(inputs: &[f64], squares: &[f64], count: usize) -> Self {
+        let squares: Vec<f64> = (squares.iter())
+            .map(|square| square.max(f64::MIN_POSITIVE))
+            .collect();
+        let count = count.max(1) as f64;
         let largest = squares
             .iter()
             .fold(0.0f64, |most, &square| most.max(square));
@@ -43,6 +42,11 @@ impl AxisScaling {
         Self {
             weights: inputs.iter().zip(squares).map(weight).collect(),
         }
+    }
+
+    /// w.
+    pub(super) fn weights(&self) -> &[f64] {
+        &self.weights
     }
 
     /// x ∘ w / y for each row of `solutions` `[k, w·(d + 1)]`, and y.
@@ -150,7 +154,9 @@ pub(super) fn gamma(terms: usize, unit: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::on_device::products_on_device;
     use super::*;
+    use candle_core::{Device, Tensor};
 
     /// Numbers over many magnitudes, as in Kronecker axes.
     fn wave(count: usize, seed: f64) -> Vec<f64> {
@@ -158,7 +164,20 @@ mod tests {
         (0..count).map(value).collect()
     }
 
-    fn largest_error<T: Real>() -> f64 {
+    fn squares(solutions: &[f64], columns: usize) -> Vec<f64> {
+        let square = |j| {
+            solutions
+                .iter()
+                .skip(j)
+                .step_by(columns)
+                .map(|x: &f64| x * x)
+                .sum()
+        };
+        (0..columns).map(square).collect()
+    }
+
+    /// The products of the host, and those of tensor operations.
+    fn largest_error<T: Real>(by_tensors: bool) -> f64 {
         let (width, columns, count) = (3, 700, 5);
         let size = width * columns;
         let (residuals, inputs) = (wave(count * width, 0.3), wave(count * columns, 1.1));
@@ -166,10 +185,23 @@ mod tests {
         let moments: Vec<f64> = (0..columns)
             .map(|j| 10f64.powf((j % 7) as f64 - 3.0))
             .collect();
-        let scaling = AxisScaling::new(&moments, &solutions);
-        let left: UnitRows<T> = scaling.gradients(&residuals, &inputs);
-        let right: UnitRows<T> = scaling.solutions(&solutions, size);
-        let found = products(&left.rows, &right.rows, size);
+        let scaling = AxisScaling::new(&moments, &squares(&solutions, columns), 4 * width);
+        let mut left: UnitRows<T> = scaling.gradients(&residuals, &inputs);
+        let mut right: UnitRows<T> = scaling.solutions(&solutions, size);
+        let mut found = products(&left.rows, &right.rows, size);
+        if by_tensors {
+            let tensor = |values: &[f64], columns: usize| {
+                let shape = (values.len() / columns, columns);
+                Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
+            };
+            let (r, a) = (tensor(&residuals, width), tensor(&inputs, columns));
+            let gradients = scaling.gradients_on_device(&r, &a, T::DTYPE).unwrap();
+            let x = tensor(&solutions, size);
+            let solutions = scaling.solutions_on_device(&x, T::DTYPE).unwrap();
+            let product = products_on_device(&gradients.rows, &solutions.rows).unwrap();
+            found = product.flatten_all().unwrap().to_vec1::<T>().unwrap();
+            (left.lengths, right.lengths) = (gradients.lengths, solutions.lengths);
+        }
         let (mut worst, mut bound) = (0.0f64, 0.0f64);
         for row in 0..count {
             for column in 0..4 {
@@ -190,13 +222,18 @@ mod tests {
 
     #[test]
     fn products_of_scaled_rows_are_within_their_bound() {
-        let (single, double) = (largest_error::<f32>(), largest_error::<f64>());
-        assert!(single > 1e-10 && double < 1e-12, "{single:e} {double:e}");
+        for by_tensors in [false, true] {
+            let (single, double) = (
+                largest_error::<f32>(by_tensors),
+                largest_error::<f64>(by_tensors),
+            );
+            assert!(single > 1e-10 && double < 1e-12, "{single:e} {double:e}");
+        }
     }
 
     #[test]
     fn rows_of_zeros_stay_zeros() {
-        let scaling = AxisScaling::new(&[1.0, 2.0], &[0.0; 4]);
+        let scaling = AxisScaling::new(&[1.0, 2.0], &[0.0; 2], 2);
         let rows: UnitRows<f32> = scaling.solutions(&[0.0; 4], 4);
         assert_eq!((rows.rows, rows.lengths), (vec![0.0; 4], vec![0.0]));
         let rows: UnitRows<f32> = scaling.gradients(&[0.0, 0.0], &[1.0, 1.0]);

@@ -5,11 +5,13 @@
 //! products in the precision of the solver, 2p operations a pair at the speed of a matrix product; exact ones are
 //! Σ_c r_c (x_c · a) in f64, 2p operations a pair too, but of few pairs.
 
+use super::fetched::FetchedFactors;
+use super::on_device::{DeviceRows, products_on_device};
 use super::scaling::{AxisScaling, UnitRows, gamma, product_error, products};
 use super::solved::Solved;
 use crate::Result;
 use crate::influence::Examples;
-use crate::influence::examples::Factors;
+use crate::influence::examples::{Factors, HostFactors};
 use crate::operator::{Real, Vectors};
 use crate::solve::Refinement;
 use candle_core::DType;
@@ -36,6 +38,31 @@ pub(super) struct Scorer<'a> {
 enum Rows {
     F32(UnitRows<f32>),
     F64(UnitRows<f64>),
+    OnDevice(DeviceRows),
+}
+
+impl Rows {
+    /// y.
+    fn lengths(&self) -> &[f64] {
+        match self {
+            Self::F32(rows) => &rows.lengths,
+            Self::F64(rows) => &rows.lengths,
+            Self::OnDevice(rows) => &rows.lengths,
+        }
+    }
+
+    /// γ of their products, `size` terms each.
+    fn product_error(&self, size: usize) -> f64 {
+        let single = match self {
+            Self::F32(_) => true,
+            Self::F64(_) => false,
+            Self::OnDevice(rows) => rows.rows.dtype() == DType::F32,
+        };
+        match single {
+            true => product_error::<f32>(size),
+            false => product_error::<f64>(size),
+        }
+    }
 }
 
 /// Which side is solved.
@@ -80,11 +107,14 @@ impl<'a> Scorer<'a> {
         solved: &'a Solved,
         training_count: usize,
     ) -> Result<Self> {
-        let first = solved.block(0).tensor().flatten_all()?.to_vec1::<f64>()?;
-        let scaling = AxisScaling::new(refinement.axis_lengths(), &first);
-        drop(first);
-        let rows = match refinement.dtype() {
-            DType::F32 => Rows::F32(solved.unit_rows(&scaling)?),
+        let inputs = refinement.axis_lengths();
+        let first = solved.block(0).tensor();
+        let first = first.reshape((first.elem_count() / inputs.len(), inputs.len()))?;
+        let squares = first.sqr()?.sum(0)?.to_vec1::<f64>()?;
+        let scaling = AxisScaling::new(inputs, &squares, first.dims()[0]);
+        let rows = match (refinement.device().is_cpu(), refinement.dtype()) {
+            (false, dtype) => Rows::OnDevice(solved.unit_rows_on_device(&scaling, dtype)?),
+            (_, DType::F32) => Rows::F32(solved.unit_rows(&scaling)?),
             _ => Rows::F64(solved.unit_rows(&scaling)?),
         };
         Ok(Self {
@@ -106,8 +136,9 @@ impl<'a> Scorer<'a> {
         side: Side,
     ) -> Result<Rough> {
         let (scores, scaled) = match &self.rows {
-            Rows::F32(rows) => self.unit_products(&gradients, rows, side),
-            Rows::F64(rows) => self.unit_products(&gradients, rows, side),
+            Rows::F32(rows) => self.unit_products(&gradients.on_host()?, rows, side),
+            Rows::F64(rows) => self.unit_products(&gradients.on_host()?, rows, side),
+            Rows::OnDevice(rows) => self.device_products(&gradients, rows, side)?,
         };
         let gradients = GradientBounds {
             lengths: self.inverse_lengths(refinement, gradients)?,
@@ -118,7 +149,7 @@ impl<'a> Scorer<'a> {
 
     fn unit_products<T: Real>(
         &self,
-        gradients: &Factors,
+        gradients: &HostFactors,
         solutions: &UnitRows<T>,
         side: Side,
     ) -> (Vec<f64>, Vec<f64>) {
@@ -129,26 +160,54 @@ impl<'a> Scorer<'a> {
             Side::Queries => (solutions, &gradients),
         };
         let products = products(&left.rows, &right.rows, self.size);
-        let columns = right.lengths.len();
+        let scores = self.scores(&products, &left.lengths, &right.lengths);
+        (scores, gradients.lengths)
+    }
+
+    fn device_products(
+        &self,
+        gradients: &Factors,
+        solutions: &DeviceRows,
+        side: Side,
+    ) -> Result<(Vec<f64>, Vec<f64>)> {
+        let precision = solutions.rows.dtype();
+        let (residuals, inputs) = (&gradients.residuals, &gradients.inputs);
+        let gradients = (self.scaling).gradients_on_device(residuals, inputs, precision)?;
+        let (left, right) = match side {
+            Side::Training => (&gradients, solutions),
+            Side::Queries => (solutions, &gradients),
+        };
+        let products = products_on_device(&left.rows, &right.rows)?.flatten_all()?;
+        let (rows, columns) = (&left.lengths, &right.lengths);
+        let scores = match precision {
+            DType::F32 => self.scores(&products.to_vec1::<f32>()?, rows, columns),
+            _ => self.scores(&products.to_vec1::<f64>()?, rows, columns),
+        };
+        Ok((scores, gradients.lengths))
+    }
+
+    /// From products of rows of length 1, in nats.
+    fn scores<T: Real>(&self, products: &[T], left: &[f64], right: &[f64]) -> Vec<f64> {
+        let columns = right.len();
         let mut scores = vec![0.0; products.len()];
         (scores.par_chunks_exact_mut(columns))
             .zip(products.par_chunks_exact(columns))
-            .zip(&left.lengths)
+            .zip(left)
             .for_each(|((scores, products), row)| {
-                let products = products.iter().zip(&right.lengths);
+                let products = products.iter().zip(right);
                 for (score, (product, column)) in scores.iter_mut().zip(products) {
                     *score = product.to_f64() * (row * column * self.scale);
                 }
             });
-        (scores, gradients.lengths)
+        scores
     }
 
     /// u: a gradient is r ⊗ a, so that its length in a band of feature axes is ‖r‖ ‖a_band‖.
     fn inverse_lengths(&self, refinement: &Refinement, gradients: Factors) -> Result<Vec<f64>> {
-        let inputs = Vectors::from_rows(gradients.inputs, self.columns)?;
-        let lengths = refinement.inverse_lengths(&inputs)?;
+        let lengths = refinement.inverse_lengths(&Vectors::new(gradients.inputs)?)?;
+        let residuals = gradients.residuals.flatten_all()?.to_vec1::<f64>()?;
         let norm = |row: &[f64]| row.iter().map(|r| r * r).sum::<f64>().sqrt();
-        let residuals = gradients.residuals.chunks_exact(self.width());
+        let residuals = residuals.chunks_exact(self.width());
         Ok((residuals.zip(lengths))
             .map(|(row, length)| norm(row) * length * (1.0 + 1e-12))
             .collect())
@@ -161,12 +220,9 @@ impl<'a> Scorer<'a> {
         solution: usize,
         precision: Precision,
     ) -> f64 {
-        let (rough, lengths) = match &self.rows {
-            Rows::F32(rows) => (product_error::<f32>(self.size), &rows.lengths),
-            Rows::F64(rows) => (product_error::<f64>(self.size), &rows.lengths),
-        };
+        let lengths = self.rows.lengths();
         let gamma = match precision {
-            Precision::Rough => rough,
+            Precision::Rough => self.rows.product_error(self.size),
             Precision::Exact => self.exact_error(),
         };
         let solve = bounds.lengths[gradient] * self.errors[solution];
@@ -186,11 +242,18 @@ impl<'a> Scorer<'a> {
 
     /// For each solution, its scores against the gradients of `examples` at the positions in its list, in nats.
     pub(super) fn exact(&self, examples: &Examples, lists: &[Vec<u32>]) -> Result<Vec<Vec<f64>>> {
+        let fetched = match self.rows {
+            Rows::OnDevice(_) => Some(FetchedFactors::of(examples, lists)?),
+            _ => None,
+        };
         let score = |solution: &[f64], positions: &Vec<u32>| {
             if positions.is_empty() {
                 return Ok(Vec::new());
             }
-            let gradients = examples.factors_at(positions)?;
+            let gradients = match &fetched {
+                Some(fetched) => fetched.at(positions),
+                None => examples.factors_at(positions)?.on_host()?,
+            };
             let products = pair_products(solution, &gradients, self.columns);
             Ok(products.into_iter().map(|p| p * self.scale + 0.0).collect())
         };
@@ -199,8 +262,8 @@ impl<'a> Scorer<'a> {
 }
 
 /// Σ_c r_c (x_c · a) for each of the gradients; x is `[w, columns]`.
-fn pair_products(solution: &[f64], gradients: &Factors, columns: usize) -> Vec<f64> {
-    let Factors { residuals, inputs } = gradients;
+fn pair_products(solution: &[f64], gradients: &HostFactors, columns: usize) -> Vec<f64> {
+    let HostFactors { residuals, inputs } = gradients;
     let (width, count) = (solution.len() / columns, inputs.len() / columns);
     let mut outputs = Mat::<f64>::zeros(width, count);
     matmul(

@@ -1,9 +1,11 @@
 //! The solutions of one side with their error bounds, in the blocks they were solved in.
 
+use super::on_device::DeviceRows;
 use super::scaling::{AxisScaling, UnitRows};
 use crate::Result;
 use crate::operator::{Real, Vectors};
 use crate::solve::{Bounded, Report};
+use candle_core::DType;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -46,6 +48,19 @@ impl Solved {
     pub(super) fn reports(&self) -> Vec<Report> {
         let reports = |(_, block): &(_, Bounded)| block.reports.clone();
         self.blocks.iter().flat_map(reports).collect()
+    }
+
+    /// x̂ ∘ w / y and y, where the solutions are on a device.
+    pub(super) fn unit_rows_on_device(
+        &self,
+        scaling: &AxisScaling,
+        precision: DType,
+    ) -> Result<DeviceRows> {
+        let rows = self
+            .blocks
+            .iter()
+            .map(|(_, block)| scaling.solutions_on_device(block.value.tensor(), precision));
+        DeviceRows::concatenate(rows.collect::<Result<_>>()?)
     }
 
     pub(super) fn unit_rows<T: Real>(&self, scaling: &AxisScaling) -> Result<UnitRows<T>> {

@@ -142,7 +142,7 @@ impl Sweep<'_> {
     }
 
     fn factorised(&self, positions: &[usize]) -> Result<Vec<Vec<TopImages>>> {
-        let matrix = self.operator.dense(DType::F64)?.to_array();
+        let matrix = self.operator.dense(DType::F64)?.to_array()?;
         let matrix = Dense::new(matrix, self.operator.structure())?;
         let gradients = self.sources(positions)?;
         let mut tops = Vec::with_capacity(self.dampings.len());

@@ -68,7 +68,7 @@ fn the_diagonal_is_that_of_the_curvature_in_orthogonal_axes() {
     );
     let curvature =
         NetworkCurvature::new(&network, &examples, Curvature::GaussNewton, 0.0, 0).unwrap();
-    let matrix = curvature.dense(DType::F64).unwrap().to_array();
+    let matrix = curvature.dense(DType::F64).unwrap().to_array().unwrap();
     let turned = q.t().dot(&matrix).dot(&q);
     let largest = turned.iter().fold(0.0f64, |most, x| most.max(x.abs()));
     for (place, value) in form.diagonal().iter().enumerate() {
@@ -84,7 +84,7 @@ fn the_diagonal_is_that_of_the_curvature_in_orthogonal_axes() {
 fn dense(network: &Network, examples: &Examples) -> Array2<f64> {
     let curvature =
         NetworkCurvature::new(network, examples, Curvature::GaussNewton, 0.0, 0).unwrap();
-    curvature.dense(DType::F64).unwrap().to_array()
+    curvature.dense(DType::F64).unwrap().to_array().unwrap()
 }
 
 /// Q diag(d) Qᵀ + (Q R)ᵀ(Q R).
@@ -113,7 +113,7 @@ fn one_linear_layer_is_exact() {
     let curvature =
         NetworkCurvature::new(&network, &examples, Curvature::GaussNewton, 0.0, 0).unwrap();
     let one = curvature.on_images(&[6]).unwrap();
-    let matrix = one.dense(DType::F64).unwrap().to_array();
+    let matrix = one.dense(DType::F64).unwrap().to_array().unwrap();
     // The Kronecker product written out, from the image's own activation and probabilities.
     let outputs = network.outputs(&examples, &[6]).unwrap();
     let pi = outputs[0].probabilities.to_vec2::<f64>().unwrap().remove(0);

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::data::random::{Purpose, generator};
 use crate::operator::Vectors;
 use crate::solve::zero_curvature;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rand_distr::{Distribution, StandardNormal};
 
 /// Batches on which the largest eigenvalue is estimated, and power iterations on each.
@@ -50,7 +50,7 @@ impl Prepared<'_> {
         let numbers: Vec<f64> = (0..size)
             .map(|_| StandardNormal.sample(&mut random))
             .collect();
-        let row = Tensor::from_vec(numbers, (1, size), &Device::Cpu)?;
+        let row = Tensor::from_vec(numbers, (1, size), &self.operator.device())?;
         Vectors::new(row.to_dtype(self.operator.dtype())?)
     }
 }

@@ -1,8 +1,8 @@
 //! The vectors a Lanczos process has found, in one tensor that grows by doubling.
 
 use crate::Result;
-use crate::operator::Vectors;
-use candle_core::{DType, Device, Tensor};
+use crate::operator::{LinearOperator, Vectors};
+use candle_core::Tensor;
 
 /// Orthonormal rows: the first `count` of a tensor with room for more.
 pub(super) struct Basis {
@@ -11,9 +11,10 @@ pub(super) struct Basis {
 }
 
 impl Basis {
-    pub(super) fn new(size: usize, dtype: DType) -> Result<Self> {
+    pub(super) fn new(operator: &dyn LinearOperator) -> Result<Self> {
+        let shape = (16, operator.size());
         Ok(Self {
-            rows: Tensor::zeros((16, size), dtype, &Device::Cpu)?,
+            rows: Tensor::zeros(shape, operator.dtype(), &operator.device())?,
             count: 0,
         })
     }

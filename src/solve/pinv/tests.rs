@@ -36,7 +36,7 @@ fn it_is_the_truncated_inverse_of_a_head() {
     let block = waves(4, hessian.size());
     let eigenvalues = {
         use ndarray_linalg::{Eigh, UPLO};
-        let matrix = hessian.dense(DType::F64).unwrap().to_array();
+        let matrix = hessian.dense(DType::F64).unwrap().to_array().unwrap();
         matrix.eigh(UPLO::Lower).unwrap().0.to_vec()
     };
     let largest = eigenvalues[eigenvalues.len() - 1];

@@ -1,0 +1,103 @@
+//! From options as typed to those of the job, and its plan.
+
+use super::workplace::Workplace;
+use super::{Material, Precision, Rank, at_least_zero};
+use crate::device::free_memory;
+use crate::influence::{PathOptions, Plan, ProblemSize, RankOptions};
+use crate::model::Blocks;
+use crate::solve::Settings;
+use crate::{Error, Result};
+use candle_core::DType;
+use std::time::Duration;
+
+impl Rank {
+    /// Predicts the run, and settles method and blocks in the options.
+    pub(super) fn plan(
+        &self,
+        material: &Material,
+        options: &mut RankOptions,
+        memory: Option<f64>,
+        workplace: &Workplace,
+    ) -> Result<Plan> {
+        let size = ProblemSize {
+            train: material.train.ids.len(),
+            test: material.test.ids.len(),
+            features: material.train.features.columns(),
+            classes: material.class_count,
+            train_queries: options.train_queries,
+            kept: options.top.max(options.certify.unwrap_or(0)) + options.bottom,
+            certified: options.certify.is_some(),
+            mapped_train: material.train.features.is_mapped(),
+            mapped_test: material.test.features.is_mapped(),
+            double: options.precision == DType::F64,
+            device_memory: free_memory(&workplace.device)?,
+        };
+        let rate = (workplace.choice, workplace.rate);
+        let (plan, blocks) = size.plan(options.solver.method, memory, rate)?;
+        options.solver.method = plan.method;
+        options.blocks = Some(blocks);
+        Ok(plan)
+    }
+
+    pub(super) fn rank_options(&self, l2: f64) -> Result<RankOptions> {
+        if !at_least_zero(self.damping) {
+            return Err(Error::config(
+                "damping",
+                format!("{} is not a number of 0 or more", self.damping),
+            ));
+        }
+        if self.top == 0 && self.bottom == 0 && !self.scores {
+            return Err(Error::config(
+                "top",
+                "0 keeps nothing; give a number of images, --bottom or --scores",
+            ));
+        }
+        Ok(RankOptions {
+            l2,
+            damping: self.damping,
+            solver: Settings {
+                method: self.solver,
+                tolerance: self.tolerance.or(self.usual_tolerance()),
+                iterations: self.iterations,
+                rank: self.rank,
+                rcond: self.rcond,
+                scale: self.scale,
+                depth: self.depth,
+                repeats: self.repeats,
+                batch_size: self.batch_size,
+                steps: self.steps,
+                step_size: self.step_size,
+                seed: self.seed,
+            },
+            certify: self.certify,
+            normalise: self.normalise,
+            correction: self.correction,
+            groups: self.query_groups.clone(),
+            damping_path: self.damping_path.then(|| PathOptions {
+                queries: self.path_queries,
+                ..PathOptions::default()
+            }),
+            precision: self.dtype(),
+            top: self.top,
+            bottom: self.bottom,
+            scores: self.scores,
+            train_queries: !self.skip_train,
+            blocks: None,
+            record_every: Duration::try_from_secs_f64(self.record_every).map_err(|reason| {
+                Error::config("record-every", format!("{}: {reason}", self.record_every))
+            })?,
+        })
+    }
+
+    /// Where it is not that of the solver: products through blocks are dear, and 1e-3 changes no ranking to speak of.
+    fn usual_tolerance(&self) -> Option<f64> {
+        (self.blocks != Blocks::Last(0)).then_some(1e-3)
+    }
+
+    pub(super) fn dtype(&self) -> DType {
+        match self.precision {
+            Precision::F32 => DType::F32,
+            Precision::F64 => DType::F64,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Plans of jobs whose cost is known.
+
+use super::*;
+
+const PAPER: ProblemSize = ProblemSize {
+    train: 3200,
+    test: 10_000,
+    features: 2048,
+    classes: 10,
+    kept: 100,
+    certified: false,
+    mapped_train: false,
+    mapped_test: false,
+    train_queries: false,
+    double: false,
+    device_memory: None,
+};
+
+#[test]
+fn the_papers_job_takes_six_teraflop_and_a_factor() {
+    let (plan, _) = PAPER
+        .plan(Method::Auto, None, (DeviceChoice::Cpu, 1e11))
+        .unwrap();
+    assert_eq!((plan.method, plan.solves_for), (Method::Direct, "train"));
+    // 0.6 + 2.1 + 2.2 + 1.2 for the cheapest route, 0.9 for the residuals and axes.
+    assert!((plan.operations / 1e12 - 7.0).abs() < 0.2, "{plan:?}");
+    assert!((plan.bytes / 1e9 - 2.6).abs() < 0.4, "{plan:?}");
+    let certified = ProblemSize {
+        certified: true,
+        ..PAPER
+    };
+    let (certified, _) = certified
+        .plan(Method::Auto, None, (DeviceChoice::Cpu, 1e11))
+        .unwrap();
+    // Measured at 3.4 (`analysis/speed`).
+    assert!((certified.bytes / 1e9 - 3.4).abs() < 0.4, "{certified:?}");
+    let few = ProblemSize { test: 10, ..PAPER };
+    let (plan, _) = few
+        .plan(Method::Auto, None, (DeviceChoice::Cpu, 1e11))
+        .unwrap();
+    assert_eq!((plan.method, plan.solves_for), (Method::Cg, "test"));
+}
+
+#[test]
+fn little_memory_makes_smaller_blocks_then_another_method_then_an_error() {
+    let usual = PAPER
+        .plan(Method::Auto, None, (DeviceChoice::Cpu, 1e11))
+        .unwrap()
+        .1;
+    let (plan, blocks) = PAPER
+        .plan(Method::Auto, Some(2.0 * GIB), (DeviceChoice::Cpu, 1e11))
+        .unwrap();
+    assert!(plan.method == Method::Direct && blocks.solved < usual.solved);
+    assert!(plan.bytes <= 2.0 * GIB, "{plan:?}");
+    let (plan, _) = PAPER
+        .plan(Method::Auto, Some(1.0 * GIB), (DeviceChoice::Cpu, 1e11))
+        .unwrap();
+    assert_eq!(plan.method, Method::Cg);
+    assert!(
+        plan.reason.contains("--memory") && plan.bytes <= GIB,
+        "{plan:?}"
+    );
+    let message = |method| {
+        let planned = PAPER.plan(method, Some(0.2 * GIB), (DeviceChoice::Cpu, 1e11));
+        planned.unwrap_err().to_string()
+    };
+    assert!(message(Method::Auto).starts_with("--memory: 0.200 GiB are too little for Cg"));
+    assert!(message(Method::Direct).contains("choose another --solver"));
+}
+
+#[test]
+fn the_size_of_cifar_10_fits_into_six_gib_and_mapped_rows_take_no_memory() {
+    let large = ProblemSize {
+        train: 50_000,
+        ..PAPER
+    };
+    let (resident, _) = large
+        .plan(Method::Auto, Some(6.0 * GIB), (DeviceChoice::Cpu, 1e11))
+        .unwrap();
+    let mapped = ProblemSize {
+        mapped_train: true,
+        mapped_test: true,
+        ..large
+    };
+    let (mapped, _) = mapped
+        .plan(Method::Auto, Some(6.0 * GIB), (DeviceChoice::Cpu, 1e11))
+        .unwrap();
+    assert_eq!(mapped.mapped, ["train", "test"]);
+    assert_eq!((mapped.method, mapped.solves_for), (Method::Direct, "test"));
+    assert!(resident.bytes < 6.0 * GIB, "{resident:?}");
+    // Three forms of 60,000 rows of 2,049 f32 numbers.
+    let rows = 3.0 * 4.0 * 60_000.0 * 2049.0;
+    assert_eq!(resident.bytes - mapped.bytes, rows);
+}
+
+#[test]
+fn a_file_is_mapped_where_its_rows_would_take_an_eighth() {
+    assert_eq!(resident_limit(Some(24.0 * 1000.0), false), Some(1000));
+    assert_eq!(resident_limit(Some(24.0 * 1000.0), true), Some(500));
+}
+
+#[test]
+fn on_a_device_its_free_memory_decides() {
+    let on = |free: f64| ProblemSize {
+        device_memory: Some((free * GIB) as usize),
+        ..PAPER
+    };
+    let rate = (DeviceChoice::Cuda(0), 5e13);
+    let (plan, blocks) = on(80.0).plan(Method::Auto, None, rate).unwrap();
+    assert_eq!((plan.method, plan.device), (Method::Direct, rate.0));
+    assert!(
+        blocks.solved > 3200 && blocks.gradients > 1000,
+        "{blocks:?}"
+    );
+    assert!(plan.seconds < 0.5, "{plan:?}");
+    let (plan, blocks) = on(1.5).plan(Method::Auto, None, rate).unwrap();
+    assert_eq!(plan.method, Method::Cg);
+    assert!(plan.reason.contains("free on the device"), "{plan:?}");
+    assert!(blocks.solved < 1000 && blocks.gradients >= 1, "{blocks:?}");
+    let refused = on(1.5)
+        .plan(Method::Direct, None, rate)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.starts_with("--solver: direct writes out"),
+        "{refused}"
+    );
+    assert!(refused.ends_with("choose cg"), "{refused}");
+    // More than the processor would take.
+    let large = ProblemSize {
+        classes: 21,
+        ..on(80.0)
+    };
+    let (plan, _) = large.plan(Method::Direct, None, rate).unwrap();
+    assert_eq!(plan.method, Method::Direct);
+}

@@ -1,0 +1,531 @@
+//! The head on a CUDA device against the processor and an f64 oracle.
+
+use ascribe::data::Rows;
+use ascribe::derivative::head::{HeadCoordinates, SoftmaxHead};
+use ascribe::device::DeviceChoice;
+use ascribe::influence::{
+    BlockSizes, Examples, FeatureSet, Normalise, Provenance, Queries, ScoreMatrix, Scoring,
+    read_rankings,
+};
+use ascribe::operator::{Damped, HeadHessian, LinearOperator, Vectors};
+use ascribe::solve::{Cg, Direct, Ekfac, Identity, Outcome, Solver};
+use candle_core::{DType, Device, Tensor};
+use ndarray::{Array1, Array2};
+use ndarray_npy::{NpzWriter, read_npy};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const DAMPING: f64 = 1e-3;
+const CLASSES: usize = 4;
+
+fn cuda() -> Device {
+    DeviceChoice::Cuda(0).open().unwrap()
+}
+
+/// The program under test: on a machine that did not build it, what `ASCRIBE_BINARY` names.
+fn program() -> PathBuf {
+    std::env::var_os("ASCRIBE_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_ascribe").into(), PathBuf::from)
+}
+
+/// Reproducible numbers in −1..1.
+fn noise(count: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+/// Features with a mean, classes apart, and labels.
+fn set(count: usize, dimension: usize, seed: u64) -> (Array2<f64>, Vec<usize>) {
+    let labels: Vec<usize> = (0..count)
+        .map(|row| (row * 7 + row / 5) % CLASSES)
+        .collect();
+    let noise = noise(count * dimension, seed);
+    let features = Array2::from_shape_fn((count, dimension), |(row, column)| {
+        let class = ((labels[row] + 1) as f64 * (column as f64 + 0.5)).cos();
+        0.5 + 0.6 * class / (1.0 + column as f64 / 20.0) + noise[row * dimension + column]
+    });
+    (features, labels)
+}
+
+fn tensor(array: &Array2<f64>) -> Tensor {
+    let values: Vec<f64> = array.iter().copied().collect();
+    Tensor::from_vec(values, array.dim(), &Device::Cpu).unwrap()
+}
+
+fn array(tensor: &Tensor) -> Array2<f64> {
+    let shape = tensor.dims2().unwrap();
+    let values = tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap();
+    Array2::from_shape_vec(shape, values.to_vec1::<f64>().unwrap()).unwrap()
+}
+
+fn distance(found: &Array2<f64>, expected: &Array2<f64>) -> f64 {
+    let norm = |a: &Array2<f64>| a.mapv(|x| x * x).sum().sqrt();
+    norm(&(found - expected)) / norm(expected)
+}
+
+/// A head, training images and queries of one problem, with diagonal blocks that are factorised in parts.
+struct Problem {
+    head: SoftmaxHead,
+    train: (Array2<f64>, Vec<usize>),
+    test: (Array2<f64>, Vec<usize>),
+}
+
+/// How the features of a problem come to their device.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Moved,
+    Streamed,
+}
+
+impl Problem {
+    fn new() -> Self {
+        let dimension = 400;
+        let head = noise(CLASSES * (dimension + 1), 5)
+            .into_iter()
+            .map(|w| 0.1 * w);
+        let head = Array2::from_shape_vec((CLASSES, dimension + 1), head.collect()).unwrap();
+        Self {
+            head: SoftmaxHead::from_parameters(&tensor(&head)).unwrap(),
+            train: set(500, dimension, 1),
+            test: set(60, dimension, 2),
+        }
+    }
+
+    fn examples(&self, test: bool, device: &Device, dtype: DType, way: Way) -> Examples {
+        let (features, labels) = if test { &self.test } else { &self.train };
+        let ids: Vec<usize> = (0..labels.len()).collect();
+        let rows = Rows::from(tensor(features));
+        let features = &match way {
+            Way::Moved => rows.to_device(device).unwrap(),
+            Way::Streamed => rows.streamed_to(device),
+        };
+        let set = FeatureSet {
+            features,
+            labels,
+            ids: &ids,
+        };
+        Examples::new(&set, &self.head, dtype).unwrap()
+    }
+}
+
+/// Both sides in the same axes, and the Hessian.
+struct Sides {
+    train: Examples,
+    test: Examples,
+    hessian: HeadHessian,
+}
+
+impl Sides {
+    fn new(problem: &Problem, device: &Device, dtype: DType, way: Way) -> Self {
+        let host = problem.examples(false, &Device::Cpu, DType::F64, Way::Moved);
+        let coordinates = HeadCoordinates::of(host.inputs(), host.outputs()).unwrap();
+        let side = |test| {
+            let examples = problem.examples(test, device, dtype, way);
+            examples.in_coordinates(&coordinates).unwrap()
+        };
+        let (train, test) = (side(false), side(true));
+        let hessian =
+            HeadHessian::in_coordinates(&coordinates, train.axes_inputs(), train.outputs(), 0.0);
+        Self {
+            hessian: hessian.unwrap(),
+            train,
+            test,
+        }
+    }
+
+    fn damped(&self) -> Damped<'_> {
+        Damped::new(&self.hessian, DAMPING).unwrap()
+    }
+
+    fn scores(&self, solver: &dyn Solver) -> Array2<f64> {
+        let damped = self.damped();
+        let mut matrix = ScoreMatrix::default();
+        let scoring = Scoring {
+            inverse: &*solver.prepare(&damped).unwrap(),
+            training: &self.train,
+            normalise: Normalise::None,
+            blocks: BlockSizes {
+                solved: 37,
+                gradients: 64,
+            },
+            provenance: &Provenance::default(),
+        };
+        let queries = Queries {
+            examples: &self.test,
+            sinks: &mut [&mut matrix],
+        };
+        let reports = scoring.by_queries(queries).unwrap();
+        assert!(
+            reports.iter().all(|report| report.outcome.is_success()),
+            "{reports:?}"
+        );
+        matrix.scores
+    }
+}
+
+fn right_hand_sides(size: usize, device: &Device, dtype: DType) -> Vectors {
+    let values = Tensor::from_vec(noise(5 * size, 9), (5, size), &Device::Cpu).unwrap();
+    let values = values.to_dtype(dtype).unwrap().to_device(device).unwrap();
+    Vectors::new(values).unwrap()
+}
+
+fn cases() -> Vec<(DType, Way, f64)> {
+    vec![
+        (DType::F64, Way::Moved, 1e-12),
+        (DType::F64, Way::Streamed, 1e-12),
+        (DType::F32, Way::Moved, 2e-5),
+        (DType::F32, Way::Streamed, 2e-5),
+    ]
+}
+
+#[test]
+fn products_matrices_and_diagonals_are_those_of_the_processor() {
+    let problem = Problem::new();
+    let host = Sides::new(&problem, &Device::Cpu, DType::F64, Way::Moved);
+    let size = host.hessian.size();
+    let vectors = |device: &Device, dtype| right_hand_sides(size, device, dtype);
+    let product = host
+        .damped()
+        .apply(&vectors(&Device::Cpu, DType::F64))
+        .unwrap();
+    let matrix = host.damped().dense(DType::F64).unwrap().to_array().unwrap();
+    for (dtype, way, tolerance) in cases() {
+        let device = cuda();
+        let found = Sides::new(&problem, &device, dtype, way);
+        let damped = found.damped();
+        assert!(damped.device().is_cuda());
+        let applied = damped.apply(&vectors(&device, dtype)).unwrap();
+        assert!(applied.tensor().device().is_cuda());
+        let apart = distance(&array(applied.tensor()), &array(product.tensor()));
+        assert!(apart < tolerance, "product, {dtype:?}: {apart:e}");
+        let dense = damped.dense(dtype).unwrap().to_array().unwrap();
+        let apart = distance(&dense, &matrix);
+        assert!(apart < tolerance, "matrix, {dtype:?}: {apart:e}");
+        let diagonals = |operator: &dyn LinearOperator| {
+            let diagonal = operator.diagonal().unwrap();
+            Array2::from_shape_vec((1, size), diagonal).unwrap()
+        };
+        let apart = distance(&diagonals(&damped), &diagonals(&host.damped()));
+        assert!(apart < tolerance, "diagonal, {dtype:?}: {apart:e}");
+        let block = |operator: &dyn LinearOperator| {
+            let block = operator.principal_block(300).unwrap().unwrap();
+            (block.positions, block.matrix.to_array().unwrap())
+        };
+        let (ours, expected) = (block(&damped), block(&host.damped()));
+        assert_eq!(ours.0, expected.0);
+        let apart = distance(&ours.1, &expected.1);
+        assert!(apart < tolerance, "strong axes, {dtype:?}: {apart:e}");
+    }
+}
+
+#[test]
+fn solvers_give_the_solutions_of_the_processor() {
+    let problem = Problem::new();
+    let host = Sides::new(&problem, &Device::Cpu, DType::F64, Way::Moved);
+    let size = host.hessian.size();
+    let cg = |tolerance| Cg {
+        tolerance,
+        iterations: 500,
+        preconditioned: true,
+    };
+    let plain = |tolerance| Cg {
+        preconditioned: false,
+        ..cg(tolerance)
+    };
+    for (dtype, way, _) in cases() {
+        let (tolerance, near) = match dtype {
+            DType::F64 => (1e-11, 1e-8),
+            _ => (1e-5, 1e-2),
+        };
+        let solvers: [(&str, Box<dyn Solver>); 5] = [
+            ("direct", Box::new(Direct)),
+            ("cg", Box::new(cg(tolerance))),
+            ("block cg", Box::new(plain(tolerance))),
+            ("ekfac", Box::new(Ekfac)),
+            ("identity", Box::new(Identity)),
+        ];
+        let device = cuda();
+        let found = Sides::new(&problem, &device, dtype, way);
+        for (name, solver) in solvers {
+            let expected = host.damped();
+            let expected = solver.prepare(&expected).unwrap();
+            let expected = expected.solve(&right_hand_sides(size, &Device::Cpu, DType::F64));
+            let expected = expected.unwrap();
+            let damped = found.damped();
+            let inverse = solver.prepare(&damped).unwrap();
+            let solution = inverse
+                .solve(&right_hand_sides(size, &device, dtype))
+                .unwrap();
+            assert!(solution.value.tensor().device().is_cuda());
+            for report in &solution.reports {
+                assert!(report.outcome.is_success(), "{name}, {dtype:?}: {report:?}");
+            }
+            let apart = distance(
+                &array(solution.value.tensor()),
+                &array(expected.value.tensor()),
+            );
+            assert!(apart < near, "{name}, {dtype:?}: {apart:e}");
+        }
+    }
+}
+
+#[test]
+fn a_curvature_without_a_factor_is_refused() {
+    let problem = Problem::new();
+    let found = Sides::new(&problem, &cuda(), DType::F32, Way::Moved);
+    // Four images and three outputs bend at most twelve of 1,203 directions.
+    let few = found.hessian.on_images(&[0, 1, 2, 3]).unwrap();
+    let message = Direct.prepare(&*few).err().unwrap().to_string();
+    assert!(message.contains("not positive definite"), "{message}");
+}
+
+#[test]
+fn scores_are_those_of_the_oracle() {
+    let problem = Problem::new();
+    let oracle = Sides::new(&problem, &Device::Cpu, DType::F64, Way::Moved).scores(&Direct);
+    for (dtype, way, _) in cases() {
+        let found = Sides::new(&problem, &cuda(), dtype, way).scores(&Direct);
+        let apart = distance(&found, &oracle);
+        let near = if dtype == DType::F64 { 1e-10 } else { 1e-3 };
+        assert!(apart < near, "{dtype:?}: {apart:e}");
+    }
+}
+
+fn write(path: &Path, (features, labels): &(Array2<f64>, Vec<usize>)) {
+    let mut file = NpzWriter::new(File::create(path).unwrap());
+    file.add_array("features", &features.mapv(|x| x as f32))
+        .unwrap();
+    let labels: Array1<i64> = labels.iter().map(|&label| label as i64).collect();
+    file.add_array("labels", &labels).unwrap();
+    file.finish().unwrap();
+}
+
+/// A folder with training images, queries and the head that a first run fitted.
+fn place() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("train.npz"), &set(300, 70, 11));
+    write(&folder.path().join("test.npz"), &set(50, 70, 12));
+    let fit = ["--l2", "1e-3", "--skip-train", "--out", "fit"];
+    ascribe(folder.path(), &fit);
+    folder
+}
+
+fn ascribe(folder: &Path, arguments: &[&str]) {
+    let fixed = ["rank", "--train", "train.npz", "--test", "test.npz"];
+    let mut command = Command::new(program());
+    let output = command
+        .current_dir(folder)
+        .args(fixed)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {err}");
+}
+
+/// Scores `[query, train]` of a run with the head of the first one.
+fn scores(folder: &Path, out: &str, arguments: &[&str]) -> Array2<f64> {
+    let fixed = [
+        "--head",
+        "fit/head.safetensors",
+        "--l2",
+        "1e-3",
+        "--scores",
+        "--out",
+        out,
+    ];
+    ascribe(folder, &[&fixed[..], arguments].concat());
+    let found: Array2<f32> = read_npy(folder.join(out).join("scores.npy")).unwrap();
+    found.mapv(f64::from)
+}
+
+/// Spearman's rank correlation of two rows without ties.
+fn spearman(a: &[f64], b: &[f64]) -> f64 {
+    let ranks = |values: &[f64]| {
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by(|&i, &j| values[i].total_cmp(&values[j]));
+        let mut ranks = vec![0.0; values.len()];
+        for (rank, &place) in order.iter().enumerate() {
+            ranks[place] = rank as f64;
+        }
+        ranks
+    };
+    let n = a.len() as f64;
+    let square = |(x, y): (f64, f64)| (x - y).powi(2);
+    let sum: f64 = ranks(a).into_iter().zip(ranks(b)).map(square).sum();
+    1.0 - 6.0 * sum / (n * (n * n - 1.0))
+}
+
+fn agree(found: &Array2<f64>, expected: &Array2<f64>, least: f64, what: &str) {
+    assert_eq!(found.dim(), expected.dim());
+    for (query, (a, b)) in found.rows().into_iter().zip(expected.rows()).enumerate() {
+        let agreement = spearman(&a.to_vec(), &b.to_vec());
+        assert!(agreement >= least, "{what}, query {query}: {agreement}");
+    }
+}
+
+#[test]
+fn every_solver_ranks_as_on_the_processor() {
+    let place = place();
+    let folder = place.path();
+    let choices: [&[&str]; 14] = [
+        &[],
+        &["--solver", "direct"],
+        &["--solver", "direct", "--skip-train"],
+        &["--solver", "cg", "--skip-train"],
+        &["--solver", "cg"],
+        &["--solver", "ekfac"],
+        &["--solver", "identity"],
+        &["--solver", "pinv", "--rcond", "1e-3"],
+        &["--solver", "arnoldi"],
+        &["--solver", "direct", "--correction", "leverage"],
+        &["--solver", "direct", "--normalise", "l-relatif"],
+        &["--solver", "identity", "--normalise", "cosine"],
+        &[
+            "--solver",
+            "direct",
+            "--query-groups",
+            "class",
+            "--damping-path",
+        ],
+        &["--solver", "astra", "--tolerance", "0.1"],
+    ];
+    for (run, options) in choices.iter().enumerate() {
+        for precision in ["f32", "f64"] {
+            let with = |device: &str| {
+                let out = format!("{run}-{precision}-{}", device.replace(':', ""));
+                let fixed = ["--precision", precision, "--device", device];
+                scores(folder, &out, &[*options, &fixed].concat())
+            };
+            let what = format!("{options:?} {precision}");
+            agree(&with("cuda"), &with("cpu"), 0.9999, &what);
+        }
+    }
+    let record = std::fs::read_to_string(folder.join("1-f32-cuda/run.json")).unwrap();
+    assert!(record.contains("\"device\": \"cuda:0\""), "{record}");
+}
+
+#[test]
+fn a_head_that_is_fitted_there_is_the_same() {
+    let place = place();
+    let fit = [
+        "--l2",
+        "1e-3",
+        "--scores",
+        "--skip-train",
+        "--precision",
+        "f64",
+        "--out",
+    ];
+    let run = |device: &str| {
+        ascribe(
+            place.path(),
+            &[&fit[..], &[device, "--device", device]].concat(),
+        );
+        let path = place.path().join(device).join("scores.npy");
+        let found: Array2<f32> = read_npy(path).unwrap();
+        found.mapv(f64::from)
+    };
+    let apart = distance(&run("cuda"), &run("cpu"));
+    assert!(apart < 1e-4, "{apart:e}");
+}
+
+#[test]
+fn certified_ranks_are_never_wrong() {
+    let place = place();
+    let folder = place.path();
+    let exact = ["--precision", "f64", "--solver", "direct", "--skip-train"];
+    let oracle = scores(folder, "oracle", &exact);
+    for solver in ["direct", "cg"] {
+        for train in [&["--skip-train"][..], &[]] {
+            let out = format!("certified-{solver}-{}", train.len());
+            let options = ["--certify", "20", "--device", "cuda", "--solver", solver];
+            let _ = scores(folder, &out, &[&options[..], train].concat());
+            let rankings = read_rankings(&folder.join(&out).join("rankings.parquet")).unwrap();
+            let (mut certified, mut all) = (0, 0);
+            for ranking in rankings {
+                let scores = oracle.row(ranking.query);
+                let mut order: Vec<usize> = (0..scores.len()).collect();
+                order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+                for (rank, image) in ranking.helpful.iter().take(20).enumerate() {
+                    let proof = image.certificate.unwrap();
+                    all += 1;
+                    // The oracle's file rounds to f32.
+                    let rounding = 1e-6 * scores[image.train].abs();
+                    let off = (image.score - scores[image.train]).abs();
+                    assert!(
+                        off <= proof.bound + rounding,
+                        "{solver}: off by {off:e}, {proof:?}"
+                    );
+                    if proof.certified {
+                        certified += 1;
+                        let expected = scores[order[rank]];
+                        let same = order[rank] == image.train
+                            || (expected - scores[image.train]).abs() <= rounding;
+                        assert!(same, "{solver}: query {}, rank {rank}", ranking.query);
+                    }
+                }
+            }
+            assert!(
+                certified as f64 >= 0.99 * all as f64,
+                "{solver}: {certified} of {all}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_names_the_device_and_leaves_nothing() {
+    let place = place();
+    let arguments = [
+        "--l2",
+        "1e-3",
+        "--device",
+        "cuda:0",
+        "--dry-run",
+        "--out",
+        "none",
+    ];
+    let fixed = ["rank", "--train", "train.npz", "--test", "test.npz"];
+    let mut command = Command::new(program());
+    let output = command
+        .current_dir(place.path())
+        .args(fixed)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && out.contains("on cuda:0"),
+        "{out}"
+    );
+    assert!(!place.path().join("none").exists());
+}
+
+#[test]
+fn a_solve_that_stops_short_is_an_outcome() {
+    let problem = Problem::new();
+    let found = Sides::new(&problem, &cuda(), DType::F32, Way::Moved);
+    let damped = found.damped();
+    let starved = Cg {
+        tolerance: 1e-6,
+        iterations: 1,
+        preconditioned: false,
+    };
+    let inverse = starved.prepare(&damped).unwrap();
+    let right = right_hand_sides(damped.size(), &cuda(), DType::F32);
+    let solution = inverse.solve(&right).unwrap();
+    let limited = |report: &ascribe::solve::Report| report.outcome == Outcome::LimitReached;
+    assert!(
+        solution.reports.iter().all(limited),
+        "{:?}",
+        solution.reports
+    );
+}
