@@ -2,8 +2,10 @@
 //!
 //! [`transferred`] and [`material`] read what is scored, [`work`] scores it and fills the run folder.
 
+mod blocks_on_device;
 mod material;
 mod path;
+mod precision;
 mod record;
 mod recorded;
 mod through_blocks;
@@ -11,6 +13,7 @@ mod transferred;
 mod work;
 
 use crate::artefact::RunFolder;
+use crate::device::DeviceChoice;
 use crate::influence::{
     Correction, GIB, Grouping, Normalise, PathOptions, Plan, ProblemSize, RankOptions,
     product_rate, resident_limit,
@@ -25,6 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub(super) use material::{Material, Side};
+use precision::Precision;
 pub(super) use recorded::{Recorded, reopen, reopen_any};
 
 const EXAMPLE: &str = "\
@@ -128,6 +132,9 @@ pub struct Rank {
     /// Draws the batches of lissa and astra
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Where it is computed: cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
     /// Precision of features, matrix products and scores (direct factorises in f32 and refines where that is enough)
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
@@ -201,15 +208,6 @@ enum Curvature {
     GaussNewton,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Precision {
-    /// Single precision
-    F32,
-    /// Double precision
-    F64,
-}
-
 impl Rank {
     /// Runs the command, which was typed as `arguments`.
     ///
@@ -219,6 +217,12 @@ impl Rank {
         let memory = self.memory_limit()?;
         if self.blocks != Blocks::Last(0) {
             return through_blocks::run(&self, memory, arguments);
+        }
+        if self.device != DeviceChoice::Cpu {
+            return Err(Error::Unsupported {
+                what: "--device cuda for the head alone".into(),
+                instead: "leave it out, or give --blocks 1 or more".into(),
+            });
         }
         if self.shares {
             return Err(Error::config(
@@ -356,10 +360,7 @@ impl Rank {
                 queries: self.path_queries,
                 ..PathOptions::default()
             }),
-            precision: match self.precision {
-                Precision::F32 => DType::F32,
-                Precision::F64 => DType::F64,
-            },
+            precision: self.precision.dtype(),
             top: self.top,
             bottom: self.bottom,
             scores: self.scores,

@@ -1,8 +1,8 @@
 //! The curvature of the training objective through the fine-tuned blocks, computed on a device.
 //!
 //! A = (1/n) Σ_i C_i + l2·I over the parameters of a [`DeviceNetwork`], with C_i the Hessian or the Gauss–Newton matrix of image
-//! i: the same matrix as [`NetworkCurvature`](super::NetworkCurvature)'s, known by its products alone. Vectors are on the
-//! network's device. All vectors of a block share the values of a pass; nothing is kept between products, as a pass's values
+//! i: the same matrix as [`NetworkCurvature`](super::NetworkCurvature)'s, known by its products alone. Products are where the
+//! vectors are: on the network's device, or, for methods that keep their vectors on the host, there. All vectors of a block share the values of a pass; nothing is kept between products, as a pass's values
 //! are a fifth of a Gauss–Newton product with one vector and less of a block.
 
 use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
@@ -59,12 +59,14 @@ impl<'a> DeviceCurvature<'a> {
     /// (1/n) Σ C_i v + l2 v for some vectors.
     fn products(&self, vectors: &Vectors) -> Result<Vectors> {
         let images = (self.examples, &self.positions[..]);
-        let sums = (self.network).curvature_products(self.curvature, images, vectors.tensor())?;
+        let there = vectors.tensor().to_device(self.network.device())?;
+        let sums = (self.network).curvature_products(self.curvature, images, &there)?;
         let means = (sums / self.positions.len() as f64)?;
-        match self.l2 {
-            0.0 => Vectors::new(means),
-            l2 => Vectors::new((means + (vectors.tensor() * l2)?)?),
-        }
+        let products = match self.l2 {
+            0.0 => means,
+            l2 => (means + (there * l2)?)?,
+        };
+        Vectors::new(products.to_device(vectors.tensor().device())?)
     }
 }
 

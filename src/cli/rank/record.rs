@@ -35,6 +35,7 @@ impl Rank {
             ("steps", json!(self.steps)),
             ("step-size", json!(self.step_size)),
             ("seed", json!(self.seed)),
+            ("device", json!(self.device)),
             ("precision", json!(self.precision)),
             ("top", json!(self.top)),
             ("bottom", json!(self.bottom)),
