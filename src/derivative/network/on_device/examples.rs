@@ -261,10 +261,10 @@ fn place(
     Ok(Place::Device(Tensor::zeros(shape, dtype, device)?))
 }
 
-/// x − x is 0 but for values that are not finite, of which it makes NaN; the sums say which image has some.
+/// 0·x is 0 but for values that are not finite, of which it makes NaN; the sums say which image has some.
 fn check_finite(rows: &Tensor, start: usize) -> Result<()> {
     let rows = rows.flatten_from(1)?;
-    let sums = (&rows - &rows)?
+    let sums = (rows * 0.0)?
         .sum(1)?
         .to_dtype(DType::F64)?
         .to_vec1::<f64>()?;
