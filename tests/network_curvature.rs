@@ -1,11 +1,15 @@
 //! The curvature through the fine-tuned blocks as an operator: mean, L2 term, batches, kept passes, indefiniteness.
 
-use ascribe::derivative::network::{Curvature, Examples, Network};
+use ascribe::derivative::network::{
+    Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network,
+};
 use ascribe::model::Blocks;
-use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Structure, Vectors};
+use ascribe::operator::{
+    Damped, DeviceCurvature, LinearOperator, NetworkCurvature, Structure, Vectors,
+};
 use ascribe::solve::{Cg, Lissa, Outcome, Solver, smallest_eigenvalue};
-use candle_core::DType;
-use small_network::{examples, model, numbers};
+use candle_core::{DType, Device};
+use small_network::{examples, images, labels, model, numbers};
 
 mod small_network;
 
@@ -228,4 +232,40 @@ fn settings_that_do_not_fit_are_refused() {
             .to_string()
             .contains("found 4")
     );
+}
+
+/// By graphs of tensors, here on the processor.
+#[test]
+fn the_operator_of_a_device_is_the_same_matrix() {
+    let problem = problem();
+    let (model, keeping) = (model(), Keeping::default());
+    let of = (&model, BLOCKS, &Device::Cpu);
+    let there =
+        DeviceExamples::of_images(of, &images(0.4, IMAGES), &labels(IMAGES), &keeping).unwrap();
+    let network = DeviceNetwork::new(&model, BLOCKS, &there).unwrap();
+    let vectors = problem.vectors(3);
+    let some: Vec<u32> = (0..IMAGES as u32).step_by(3).collect();
+    for curvature in [Curvature::Hessian, Curvature::GaussNewton] {
+        for l2 in [0.0, 0.25] {
+            let here = problem.operator(curvature, l2, 0);
+            let there = DeviceCurvature::new(&network, &there, curvature, l2).unwrap();
+            assert_eq!(there.structure(), here.structure());
+            assert_eq!(there.image_count(), IMAGES);
+            let product =
+                |operator: &dyn LinearOperator| values(&operator.apply(&vectors).unwrap());
+            assert_close(&product(&there), &product(&here), 1e-10);
+            let here = here.on_images(&some).unwrap();
+            let batch = there.on_images(&some).unwrap();
+            assert_close(&product(&*batch), &product(&*here), 1e-10);
+            assert!(there.on_images(&[IMAGES as u32]).is_err() && there.on_images(&[]).is_err());
+        }
+    }
+    assert!(DeviceCurvature::new(&network, &there, Curvature::Hessian, -1.0).is_err());
+    let operator = DeviceCurvature::new(&network, &there, Curvature::Hessian, 0.0).unwrap();
+    let short = Vectors::new(numbers(0.3, &[1, 7])).unwrap();
+    assert!(operator.apply(&short).is_err());
+    for error in [operator.diagonal().err(), operator.dense(DType::F64).err()] {
+        let error = error.unwrap().to_string();
+        assert!(error.contains("--solver cg or identity"), "{error}");
+    }
 }

@@ -4,16 +4,18 @@
 use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int64Type};
 use ascribe::derivative::head::SoftmaxHead;
-use ascribe::derivative::network::{Curvature, Examples, Keeping, Network, Way};
+use ascribe::derivative::network::{
+    Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, Way,
+};
 use ascribe::influence::{
-    FeatureSet, NetworkImages, NetworkJob, NetworkOptions, Progress, RankError, RankJob,
-    RankOptions, RankSummary, read_rankings,
+    DeviceImages, DeviceJob, FeatureSet, NetworkImages, NetworkJob, NetworkOptions, Progress,
+    RankError, RankJob, RankOptions, RankSummary, read_rankings,
 };
 use ascribe::model::{Blocks, ResNet};
 use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Vectors};
 use ascribe::solve::{Cg, Method, Outcome, Report, Settings, Solver};
 use assert_cmd::cargo::CommandCargoExt;
-use candle_core::DType;
+use candle_core::{DType, Device};
 use ndarray::{Array2, Axis};
 use ndarray_linalg::SolveH;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -337,6 +339,95 @@ fn shares_of_head_and_blocks_add_up_to_the_scores() {
     assert_eq!(rows, QUERIES * TRAIN);
 }
 
+impl Problem {
+    /// Runs `options` by graphs of tensors, here on the processor.
+    fn run_on_device(
+        &self,
+        options: NetworkOptions,
+        folder: &Path,
+    ) -> ascribe::Result<RankSummary> {
+        let examples = |phase, count| {
+            let of = (&self.model, self.blocks, &Device::Cpu);
+            let keeping = Keeping::default();
+            DeviceExamples::of_images(of, &images(phase, count), &labels(count), &keeping).unwrap()
+        };
+        let (train, test): (Vec<usize>, Vec<usize>) =
+            ((0..TRAIN).collect(), (0..QUERIES).collect());
+        let sides = [examples(0.4, TRAIN), examples(2.9, QUERIES)];
+        let network = DeviceNetwork::new(&self.model, self.blocks, &sides[0]).unwrap();
+        let job = DeviceJob {
+            network: &network,
+            train: DeviceImages {
+                examples: &sides[0],
+                ids: &train,
+            },
+            test: DeviceImages {
+                examples: &sides[1],
+                ids: &test,
+            },
+            options,
+            digests: BTreeMap::new(),
+        };
+        job.run(folder, &mut Silent)
+    }
+}
+
+#[test]
+fn graphs_of_tensors_give_the_same_scores() {
+    let problem = problem(Blocks::Last(1));
+    for (method, curvature, damping) in [
+        (Method::Auto, Curvature::GaussNewton, DAMPING),
+        (Method::Cg, Curvature::Hessian, 1.0),
+        (Method::Identity, Curvature::GaussNewton, DAMPING),
+    ] {
+        let mut options = options(method, curvature);
+        options.damping = damping;
+        let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let (expected, here) = problem.run(options.clone(), folders[0].path());
+        let there = problem.run_on_device(options, folders[1].path()).unwrap();
+        assert_close(&ranked(folders[1].path()), &expected, 1e-8);
+        assert!(there.solves[0].first_failure().is_none());
+        for (one, other) in [
+            (here.train_loss, there.train_loss),
+            (here.test_loss, there.test_loss),
+            (here.test_accuracy, there.test_accuracy),
+            (here.gradient_norm, there.gradient_norm),
+        ] {
+            assert!((one - other).abs() < 1e-10, "{one} {other}");
+        }
+        let smallest = |summary: &RankSummary| summary.notes.get("smallest_eigenvalue").copied();
+        if let (Some(one), Some(other)) = (smallest(&here), smallest(&there)) {
+            assert!((one - other).abs() < 1e-8, "{one} {other}");
+        }
+        assert_eq!(smallest(&here).is_some(), smallest(&there).is_some());
+    }
+}
+
+#[test]
+fn what_is_for_the_processor_alone_is_refused_on_a_device() {
+    let problem = problem(Blocks::Last(1));
+    let plain = options(Method::Cg, Curvature::GaussNewton);
+    let with = |method| options(method, Curvature::GaussNewton);
+    let (mut ranked, mut shared) = (plain.clone(), plain);
+    (ranked.query_rank, shared.shares) = (Some(4), true);
+    for (options, parts) in [
+        (
+            with(Method::Ekfac),
+            ["--solver ekfac", "choose cg or identity"],
+        ),
+        (with(Method::Lissa), ["--solver lissa", "--device cpu"]),
+        (with(Method::Direct), ["--solver direct", "--device cpu"]),
+        (ranked, ["--query-rank", "leave it out"]),
+        (shared, ["--shares", "leave it out"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let error = problem.run_on_device(options, folder.path()).err().unwrap();
+        let error = error.to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        assert!(error.contains("not supported"), "{error}");
+    }
+}
+
 /// A single query meets the images in other ways than several do.
 #[test]
 fn one_query_alone_scores_as_it_does_among_others() {
@@ -511,6 +602,8 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
         ("--queries 0", "--queries: 0 is not between 1 and"),
         ("--query-rank 0", "--query-rank: 0 leaves nothing"),
         ("--blocks 9", "--blocks: 9 blocks asked for"),
+        #[cfg(not(feature = "cuda"))]
+        ("--device cuda", "--device: cuda:0: this ascribe was built"),
     ] {
         let rank = match extra {
             "--queries 0" => rank.replace("--queries 4", ""),

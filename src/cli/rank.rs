@@ -2,8 +2,10 @@
 //!
 //! [`transferred`] and [`material`] read what is scored, [`work`] scores it and fills the run folder.
 
+mod blocks_on_device;
 mod material;
 mod path;
+mod precision;
 mod record;
 mod recorded;
 mod settings;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 use workplace::Workplace;
 
 pub(super) use material::{Material, Side};
+use precision::Precision;
 pub(super) use recorded::{Recorded, reopen, reopen_any};
 
 const EXAMPLE: &str = "\
@@ -128,12 +131,12 @@ pub struct Rank {
     /// Draws the batches of lissa and astra
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Where it is computed: cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
     /// Precision of features, matrix products and scores (direct factorises in f32 and refines where that is enough)
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
-    /// Where matrices are multiplied and systems solved: cpu, cuda or cuda:N
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
-    device: DeviceChoice,
     /// Most helpful training images kept for each query
     #[arg(long, value_name = "K", default_value_t = 100)]
     top: usize,
@@ -202,15 +205,6 @@ enum Curvature {
     Hessian,
     /// Its Gauss–Newton form
     GaussNewton,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Precision {
-    /// Single precision
-    F32,
-    /// Double precision
-    F64,
 }
 
 impl Rank {

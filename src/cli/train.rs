@@ -5,7 +5,7 @@ use super::progress::TrainingProgress;
 use crate::Result;
 use crate::artefact::RunFolder;
 use crate::data::{Dataset, Pixels, check_same_classes, subset};
-use crate::model::{Architecture, Normalisation, ResNet, write_model};
+use crate::model::{Architecture, Normalisation, ResNet, StoredWeights, write_model_with};
 use crate::train::{
     FrozenStatistics, Performance, RecipeOptions, effective, fit, remove_checkpoint,
 };
@@ -41,6 +41,9 @@ pub struct Train {
     #[command(flatten)]
     #[serde(flatten)]
     recipe: RecipeOptions,
+    /// How the model's weights are kept; what is measured is what the file holds
+    #[arg(long, value_enum, default_value_t = StoredWeights::F32)]
+    weights: StoredWeights,
     #[command(flatten)]
     #[serde(flatten)]
     adversary: AdversaryOptions,
@@ -105,14 +108,17 @@ impl Train {
             &mut progress,
         )?;
         drop(progress);
-        write_model(&model, &run.file("model.safetensors"))?;
+        let model = self.weights.of(&model.to_device(&Device::Cpu)?)?;
+        let file = run.file("model.safetensors");
+        write_model_with(&model, self.weights, &file)?;
+        let model = self.recipe.place(&model)?;
 
         run.stage("measuring")?;
         let clean = Performance::measure(&model, &test_images, None)?;
         run.set_result("test", clean)?;
         println!(
             "{}: test accuracy {:.2} %, loss {:.4}",
-            run.file("model.safetensors").display(),
+            file.display(),
             100.0 * clean.accuracy,
             clean.loss
         );

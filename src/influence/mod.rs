@@ -60,7 +60,7 @@ pub use scores::{BlockSizes, Queries, Scoring};
 pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 pub use solves::{Solves, write_solves};
 pub use through_blocks::{
-    NetworkImages, NetworkJob, NetworkOptions, RankError, ScoringPlan, ScoringRecord,
-    SegmentShares, queries_at_once, write_shares,
+    DeviceImages, DeviceJob, NetworkImages, NetworkJob, NetworkOptions, RankError, ScoringPlan,
+    ScoringRecord, SegmentShares, device_queries_at_once, queries_at_once, write_shares,
 };
 pub use top::TopRanks;

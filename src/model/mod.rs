@@ -19,5 +19,5 @@ pub(crate) use resnet::{EPSILON, is_statistic};
 pub use resnet::{Normalisation, Pass, ResNet};
 pub use source::open_source;
 pub(crate) use source::{is_weight_file, source_bytes};
-pub use weight_file::{model_from_bytes, read_model, write_model};
+pub use weight_file::{StoredWeights, model_from_bytes, read_model, write_model, write_model_with};
 pub(crate) use weight_file::{tensors_from_bytes, write_tensors};

@@ -16,16 +16,78 @@ const FORMAT: &str = "ascribe-model-1";
 const FORMAT_START: &str = "ascribe-model-";
 const REMEDY: &str = "use a model.safetensors written by ascribe train or ascribe transfer";
 
+/// How a model's kernels and matrices are kept in its file; vectors are kept as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoredWeights {
+    /// As they are
+    F32,
+    /// Rounded to half precision, half the file; they are read back as f32
+    F16,
+}
+
+impl StoredWeights {
+    /// The model that a file with such weights gives when it is read.
+    ///
+    /// # Errors
+    /// A weight beyond the 65,504 of half precision, or a model that is not in f32.
+    pub fn of(self, model: &ResNet) -> Result<ResNet> {
+        if self == Self::F32 {
+            return Ok(model.clone());
+        }
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in model.tensors() {
+            if tensor.dtype() != DType::F32 {
+                let reason = format!("f16: {name} is {:?}; only f32 is halved", tensor.dtype());
+                return Err(Error::config("weights", reason));
+            }
+            let tensor = match is_kernel(tensor) {
+                true => tensor.to_dtype(DType::F16)?.to_dtype(tensor.dtype())?,
+                false => tensor.clone(),
+            };
+            let sum = tensor.abs()?.sum_all()?.to_dtype(DType::F64)?;
+            if !sum.to_scalar::<f64>()?.is_finite() {
+                let reason = format!("f16: {name} has a number beyond 65504; keep f32");
+                return Err(Error::config("weights", reason));
+            }
+            tensors.insert(name.clone(), tensor.detach());
+        }
+        ResNet::new(
+            model.architecture().clone(),
+            model.classes().to_vec(),
+            model.normalisation(),
+            model.side(),
+            tensors,
+        )
+    }
+}
+
+fn is_kernel(tensor: &Tensor) -> bool {
+    tensor.rank() > 1
+}
+
 /// Writes a model; the file is whole or absent.
 ///
 /// # Errors
 /// Where the path cannot be written.
 pub fn write_model(model: &ResNet, path: &Path) -> Result<()> {
+    write_model_with(model, StoredWeights::F32, path)
+}
+
+/// Writes a model with weights as told; the file is whole or absent.
+///
+/// # Errors
+/// Where the path cannot be written.
+pub fn write_model_with(model: &ResNet, weights: StoredWeights, path: &Path) -> Result<()> {
+    let stored = |tensor: &Tensor| match weights == StoredWeights::F16 && is_kernel(tensor) {
+        true => tensor.detach().to_dtype(DType::F16),
+        false => Ok(tensor.detach()),
+    };
     let tensors: BTreeMap<_, _> = model
         .tensors()
         .iter()
-        .map(|(name, tensor)| (name.clone(), tensor.detach()))
-        .collect();
+        .map(|(name, tensor)| Ok((name.clone(), stored(tensor)?)))
+        .collect::<Result<_>>()?;
     let mut metadata = HashMap::new();
     let mut note = |key: &str, value: String| metadata.insert(key.to_owned(), value);
     note("format", FORMAT.into());
@@ -103,6 +165,7 @@ pub fn model_from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Re
     for (name, tensor) in &tensors {
         check_values(name, tensor, path)?;
     }
+    let tensors = whole(tensors)?;
     ResNet::new(architecture, classes, normalisation, side, tensors).map_err(|error| match error {
         Error::Mismatch {
             what,
@@ -112,6 +175,18 @@ pub fn model_from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Re
         } => Error::format(path, what, expected, found, remedy),
         other => other,
     })
+}
+
+/// Weights kept in half precision, in f32; others as they are.
+fn whole(tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
+    let whole = |(name, tensor): (String, Tensor)| {
+        let tensor = match tensor.dtype() {
+            DType::F16 => tensor.to_dtype(DType::F32)?,
+            _ => tensor,
+        };
+        Ok((name, tensor))
+    };
+    tensors.into_iter().map(whole).collect()
 }
 
 /// What the metadata say of a model.

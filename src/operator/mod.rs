@@ -1,12 +1,13 @@
 //! Curvature as linear operators that apply themselves to a block of vectors.
 //!
 //! An operator is one mathematical object: it knows its size and structure, and multiplies k vectors at once.
-//! [`HeadHessian`] is the curvature of the classifier head, [`NetworkCurvature`] that through the fine-tuned blocks, [`Damped`]
-//! adds λI to any operator, and [`Dense`] is a matrix written out.
+//! [`HeadHessian`] is the curvature of the classifier head, [`NetworkCurvature`] that through the fine-tuned blocks,
+//! [`DeviceCurvature`] the same by products on a device, [`Damped`] adds λI to any operator, and [`Dense`] is a matrix written out.
 
 mod block_columns;
 mod damped;
 mod dense;
+mod device_curvature;
 mod head_hessian;
 mod kronecker;
 mod network_curvature;
@@ -20,6 +21,7 @@ mod vectors;
 pub use block_columns::BlockColumns;
 pub use damped::Damped;
 pub use dense::Dense;
+pub use device_curvature::DeviceCurvature;
 pub use head_hessian::HeadHessian;
 pub use kronecker::{Eigenvalues, KroneckerAxes, KroneckerForm, KroneckerSettings};
 pub use network_curvature::NetworkCurvature;

@@ -167,7 +167,9 @@ fn after_a_collapse_training_goes_on_from_the_look_before_with_three_steps() {
     train(&watched(1), 0, folder.path());
     // As if the first look had found nearly all images right under ten steps.
     let path = folder.path().join("checkpoint.safetensors");
-    let mut checkpoint = Checkpoint::read(&path).unwrap().unwrap();
+    let mut checkpoint = Checkpoint::read(&path, &candle_core::Device::Cpu)
+        .unwrap()
+        .unwrap();
     assert!(!checkpoint.checks[0].collapsed);
     checkpoint.checks[0].ten_step_accuracy = 0.99;
     checkpoint.checks[0].single_step_accuracy = 0.0;
@@ -175,7 +177,10 @@ fn after_a_collapse_training_goes_on_from_the_look_before_with_three_steps() {
     let good = numbers(&checkpoint.state.tensors);
     let (back, _) = train(&watched(2), 0, folder.path());
     assert!(numbers(back.tensors()) == good);
-    let looks = Checkpoint::read(&path).unwrap().unwrap().checks;
+    let looks = Checkpoint::read(&path, &candle_core::Device::Cpu)
+        .unwrap()
+        .unwrap()
+        .checks;
     assert!(looks.len() == 2 && looks[1].collapsed, "{looks:?}");
     // From there as if three steps had been asked for.
     let other = tempfile::tempdir().unwrap();

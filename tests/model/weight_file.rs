@@ -1,7 +1,10 @@
 //! What is written is what is read.
 
 use crate::normal;
-use ascribe::model::{Normalisation, ResNet, expected_shapes, read_model, write_model};
+use ascribe::model::{
+    Normalisation, ResNet, StoredWeights, expected_shapes, read_model, write_model,
+    write_model_with,
+};
 use candle_core::{DType, Device};
 use proptest::prelude::*;
 
@@ -82,4 +85,37 @@ fn a_model_in_training_can_be_written() {
     write_model(&model, &path).unwrap();
     let read = read_model(&path, &Device::Cpu).unwrap();
     crate::assert_close("bias", &read.tensors()["fc.bias"], bias.as_tensor(), 0.0);
+}
+
+#[test]
+fn halved_weights_are_those_of_the_model_that_was_measured() {
+    let model = crate::resnet::network("cifar-resnet8-w4", 3);
+    let halved = StoredWeights::F16.of(&model).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    write_model_with(&halved, StoredWeights::F16, &path("half")).unwrap();
+    write_model(&halved, &path("whole")).unwrap();
+    let read = read_model(&path("half"), &Device::Cpu).unwrap();
+    for (name, tensor) in halved.tensors() {
+        let values = |tensor: &candle_core::Tensor| crate::values(tensor);
+        assert_eq!(values(&read.tensors()[name]), values(tensor), "{name}");
+    }
+    let moved = crate::values(&model.tensors()["conv1.weight"]);
+    assert_ne!(crate::values(&halved.tensors()["conv1.weight"]), moved);
+    let size = |name: &str| std::fs::metadata(path(name)).unwrap().len() as f64;
+    assert!(size("half") < 0.7 * size("whole"));
+
+    let large = (&model.tensors()["conv1.weight"] * 1e6).unwrap();
+    let mut tensors = model.tensors().clone();
+    tensors.insert("conv1.weight".into(), large);
+    let architecture = model.architecture().clone();
+    let classes = model.classes().to_vec();
+    let model = ResNet::new(architecture, classes, model.normalisation(), 32, tensors).unwrap();
+    let message = StoredWeights::F16.of(&model).unwrap_err().to_string();
+    assert!(
+        message.contains("conv1.weight") && message.starts_with("--weights"),
+        "{message}"
+    );
+    let double = model.to_dtype(DType::F64).unwrap();
+    assert!(StoredWeights::F16.of(&double).is_err());
 }

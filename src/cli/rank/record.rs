@@ -35,6 +35,7 @@ impl Rank {
             ("steps", json!(self.steps)),
             ("step-size", json!(self.step_size)),
             ("seed", json!(self.seed)),
+            ("device", json!(self.device)),
             ("precision", json!(self.precision)),
             ("device", json!(self.device)),
             ("top", json!(self.top)),

@@ -1,23 +1,23 @@
 //! `ascribe rank --blocks`: from a transferred model to a finished run folder, through its fine-tuned blocks.
 
 use super::transferred::{self, Transferred};
-use super::{Curvature, Precision, Rank, work};
+use super::{Curvature, Rank, blocks_on_device, work};
 use crate::artefact::{RunFolder, physical_memory_bytes};
 use crate::cli::recorded_data::RELABELLED;
 use crate::data::Dataset;
 use crate::derivative::network::{self, Examples, Keeping, Network};
-use crate::device::DeviceChoice;
 use crate::influence::{
-    Correction, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress, ScoringPlan,
-    queries_at_once,
+    Correction, DeviceJob, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
+    RankSummary, ScoringPlan, queries_at_once,
 };
 use crate::model::Blocks;
 use crate::operator::NetworkCurvature;
 use crate::solve::Method;
 use crate::{Error, Result};
-use candle_core::{DType, Device};
+use candle_core::Device;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -27,20 +27,25 @@ const MEASURED: usize = 64;
 /// Runs the command; `memory` is `--memory` in bytes.
 pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> Result<ExitCode> {
     check(rank)?;
+    let device = rank.device.open()?;
     let folder = rank
         .model
         .as_deref()
         .ok_or_else(|| Error::config("model", "is needed with --blocks"))?;
     let mut opened = transferred::open(folder, rank.test.as_deref(), rank.queries, &Device::Cpu)?;
-    opened.model = opened.model.to_dtype(match rank.precision {
-        Precision::F32 => DType::F32,
-        Precision::F64 => DType::F64,
-    })?;
+    opened.model = opened.model.to_dtype(rank.precision.dtype())?;
     note_untrained(rank.blocks, &opened)?;
     let options = options(rank, opened.l2, memory)?;
-    options.check()?;
+    match device {
+        Device::Cpu => options.check()?,
+        _ => DeviceJob::check(&options)?,
+    }
     if rank.dry_run {
-        println!("{}", plan(rank, &opened, &options)?);
+        let plan = match device {
+            Device::Cpu => plan(rank, &opened, &options)?,
+            _ => blocks_on_device::plan((rank, &device), &opened, &options)?,
+        };
+        println!("{plan}");
         return Ok(ExitCode::SUCCESS);
     }
     let effective = rank.effective(&rank.rank_options(opened.l2)?);
@@ -52,37 +57,15 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
     }
     let folder = run.path().to_path_buf();
     let mut follower = work::Follower::new(&mut run);
-    follower.stage("activations")?;
-    let keeping = Keeping {
-        memory: options.memory / 2,
-        folder: folder.clone(),
+    let place = (&*folder, &mut follower as &mut dyn Progress);
+    let (summary, parameters) = match device {
+        Device::Cpu => score(rank, &opened, options, place)?,
+        _ => {
+            let given = (options, digests(&opened));
+            blocks_on_device::run((rank, &device), &opened, given, place)?
+        }
     };
-    let compute = |dataset: &Dataset, ids: &[usize]| {
-        Examples::compute(
-            (&opened.model, rank.blocks),
-            dataset,
-            ids,
-            &keeping,
-            &mut |_| {},
-        )
-    };
-    let train = compute(&opened.train, &opened.train_ids)?;
-    let test = compute(&opened.test, &opened.test_ids)?;
-    let job = NetworkJob {
-        network: &Network::new(&opened.model, rank.blocks, &train)?,
-        train: NetworkImages {
-            examples: &train,
-            ids: &opened.train_ids,
-        },
-        test: NetworkImages {
-            examples: &test,
-            ids: &opened.test_ids,
-        },
-        options,
-        digests: digests(&opened),
-    };
-    let summary = job.run(&folder, &mut follower)?;
-    run.set_result("parameters", json!(job.network.size()))?;
+    run.set_result("parameters", json!(parameters))?;
     if let Some(&missing) = summary
         .notes
         .get("missing_damping")
@@ -95,14 +78,43 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
     work::finish(run, &summary, rank.json)
 }
 
+/// Scores everything into `folder` on the processor; the summary and the number of parameters.
+fn score(
+    rank: &Rank,
+    opened: &Transferred,
+    options: NetworkOptions,
+    (folder, progress): (&Path, &mut dyn Progress),
+) -> Result<(RankSummary, usize)> {
+    progress.stage("activations")?;
+    let keeping = Keeping {
+        memory: options.memory / 2,
+        folder: folder.to_path_buf(),
+    };
+    let compute = |dataset: &Dataset, ids: &[usize]| {
+        let of = (&opened.model, rank.blocks);
+        Examples::compute(of, dataset, ids, &keeping, &mut |_| {})
+    };
+    let train = compute(&opened.train, &opened.train_ids)?;
+    let test = compute(&opened.test, &opened.test_ids)?;
+    let network = Network::new(&opened.model, rank.blocks, &train)?;
+    let job = NetworkJob {
+        network: &network,
+        train: NetworkImages {
+            examples: &train,
+            ids: &opened.train_ids,
+        },
+        test: NetworkImages {
+            examples: &test,
+            ids: &opened.test_ids,
+        },
+        options,
+        digests: digests(opened),
+    };
+    Ok((job.run(folder, progress)?, network.size()))
+}
+
 /// Refuses what is for the head alone.
 fn check(rank: &Rank) -> Result<()> {
-    if rank.device != DeviceChoice::Cpu {
-        return Err(Error::Unsupported {
-            what: format!("--device {} with --blocks {}", rank.device, rank.blocks),
-            instead: "use --device cpu, or --blocks 0 for the head alone".into(),
-        });
-    }
     let refused = [
         ("certify", rank.certify.is_some()),
         ("normalise", rank.normalise != Normalise::None),

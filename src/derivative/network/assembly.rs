@@ -26,7 +26,7 @@ pub(super) fn space(model: &ResNet, first: usize) -> ParameterSpace {
 
 /// (stride, padding) of a convolution by its name: torchvision's blocks carry their stride in the 3×3 convolution (the first
 /// of a basic block) and in the shortcut.
-fn step(model: &ResNet, name: &str) -> (usize, usize) {
+pub(super) fn step(model: &ResNet, name: &str) -> (usize, usize) {
     let architecture = model.architecture();
     if name == "conv1" {
         return match architecture.stem() {
@@ -107,7 +107,7 @@ fn values<T: Scalar>(model: &ResNet, name: &str) -> Result<Vec<T>> {
         .to_vec1()?)
 }
 
-fn missing(name: &str) -> Error {
+pub(super) fn missing(name: &str) -> Error {
     Error::mismatch(
         "model",
         format!("a tensor {name}"),

@@ -21,6 +21,9 @@
 //! depend on the vector. Layers written out by hand (value, tangent, backward, tangent of backward; Pearlmutter 1994) share
 //! them between all vectors of a block and, where they fit into memory, between products: 6 are left, 2 times a
 //! gradient, and fewer where few layers are trained. Memory does not grow with the number of products.
+//!
+//! On a CUDA device it is a graph of tensors after all, made of the model's own operations: [`DeviceNetwork`] has the same
+//! products over the same parameters.
 
 /// Runs `$body` with `$program` the program in its precision.
 macro_rules! in_precision {
@@ -40,6 +43,7 @@ mod examples;
 mod kronecker;
 mod layer;
 mod linearisation;
+mod on_device;
 mod pairing;
 mod planes;
 mod products;
@@ -55,6 +59,7 @@ pub use example_products::ExampleProducts;
 pub use examples::{Examples, Keeping};
 pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind};
 pub use linearisation::Linearisation;
+pub use on_device::{DeviceExamples, DeviceNetwork};
 pub use pairing::{LayerWay, Way};
 pub use space::{ParameterBlock, ParameterSpace};
 pub(crate) use storage::Storage;

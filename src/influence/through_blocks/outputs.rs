@@ -1,9 +1,10 @@
 //! Where the scores through the blocks go, and what of it a killed run goes on from.
 
+use super::NetworkOptions;
 use super::scoring::{PairScores, RankError, segment_names};
 use super::shares::SegmentShares;
-use super::{NetworkJob, NetworkOptions};
 use crate::Result;
+use crate::derivative::network::ParameterSpace;
 use crate::influence::checkpoint::Recordable;
 use crate::influence::{
     Images, QueryRanking, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, SinkState, TopRanks,
@@ -24,9 +25,13 @@ pub(super) struct Outputs {
 
 impl Outputs {
     /// Begun, with nothing in them.
-    pub(super) fn begin(job: &NetworkJob, header: ScoreHeader, folder: &Path) -> Result<Self> {
-        let options: &NetworkOptions = &job.options;
-        let names = || segment_names(job.network);
+    pub(super) fn begin(
+        options: &NetworkOptions,
+        space: &ParameterSpace,
+        header: ScoreHeader,
+        folder: &Path,
+    ) -> Result<Self> {
+        let names = || segment_names(space);
         let mut outputs = Self {
             header,
             top: TopRanks::new(options.top, options.bottom),

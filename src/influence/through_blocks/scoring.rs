@@ -6,7 +6,7 @@
 //! distance of the scores on a sample of the training images.
 
 use crate::Result;
-use crate::derivative::network::{Examples, LayerWay, Network, Way};
+use crate::derivative::network::{Examples, LayerWay, Network, ParameterSpace, Way};
 use crate::influence::scores::evenly_spaced;
 use crate::operator::Vectors;
 use candle_core::Tensor;
@@ -107,9 +107,9 @@ pub(super) struct PairScores {
 }
 
 /// The trained segments' names, the first one first: `stem`, `layer3.1`, …, `head`.
-pub(super) fn segment_names(network: &Network) -> Vec<String> {
-    let blocks = network.space().blocks();
-    let segments = network.space().segments();
+pub(super) fn segment_names(space: &ParameterSpace) -> Vec<String> {
+    let blocks = space.blocks();
+    let segments = space.segments();
     let last = segments.last().copied();
     let name = |segment: usize| {
         if segment == 0 {
@@ -152,6 +152,17 @@ impl PairScores {
             parts,
             scores,
             errors,
+        })
+    }
+
+    /// From ⟨∇ℓ_i, x⟩ of all training images, `[k, n]`, not split by segment: there are no shares.
+    pub(super) fn exact(products: &Tensor) -> Result<Self> {
+        let (_, count) = products.dims2()?;
+        let parts = array(&products.unsqueeze(0)?)? / count as f64;
+        Ok(Self {
+            scores: parts.sum_axis(Axis(0)),
+            parts,
+            errors: Vec::new(),
         })
     }
 

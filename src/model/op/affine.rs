@@ -140,6 +140,9 @@ impl CustomOp3 for ChannelAffine {
         shift: &CpuStorage,
         shift_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        if self.rectified {
+            bail!("{}: not rectified on the processor", self.name());
+        }
         let (_, _, plane) = planes(x_layout.dims());
         for_dtype!(x.dtype(), self.name(), T => {
             let (scale, shift) = (elements::<T>(scale, scale_layout)?, elements::<T>(shift, shift_layout)?);

@@ -278,6 +278,9 @@ impl CustomOp3 for BatchNorm {
         beta: &CpuStorage,
         beta_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        if self.rectified {
+            bail!("{}: not rectified on the processor", self.name());
+        }
         let Statistics {
             mean: means,
             inverse_deviation,

@@ -1,6 +1,7 @@
 //! The products against a graph of tensors, explicit Jacobians and plain loops, f64 and f32.
 
 mod dual;
+mod on_device;
 
 use super::*;
 use crate::model::Normalisation;

@@ -1,0 +1,82 @@
+//! Parameters inside the graph: batch norm as a scale and a shift for each channel.
+//!
+//! In evaluation mode γ (x − μ)/σ + β = s x + t with s = γ/σ and t = β − μ s. This is linear in (γ, β): directions go inward
+//! by the same map, gradients outward by its adjoint γ̄ = (s̄ − μ t̄)/σ, β̄ = t̄, once for each product instead of once for each
+//! batch and layer inside the graph. All other tensors are as they are stored.
+
+use crate::Result;
+use crate::derivative::network::assembly::missing;
+use crate::derivative::network::space::ParameterSpace;
+use crate::model::{EPSILON, ResNet};
+use candle_core::{DType, Device, Tensor};
+
+/// The maps between stored parameters and those of the graph.
+pub(super) struct Coordinates {
+    norms: Vec<Norm>,
+}
+
+/// A batch norm: the places of its γ and β in the space, its μ and 1/σ.
+struct Norm {
+    gamma: usize,
+    beta: usize,
+    mean: Tensor,
+    inverse: Tensor,
+}
+
+impl Coordinates {
+    pub(super) fn new(model: &ResNet, space: &ParameterSpace, device: &Device) -> Result<Self> {
+        let blocks = space.blocks();
+        let mut norms = Vec::new();
+        for (gamma, block) in blocks.iter().enumerate() {
+            let Some(name) = block.name.strip_suffix(".weight") else {
+                continue;
+            };
+            let Some(variance) = model.tensors().get(&format!("{name}.running_var")) else {
+                continue;
+            };
+            let mean = format!("{name}.running_mean");
+            let mean = model.tensors().get(&mean).ok_or_else(|| missing(&mean))?;
+            let bias = format!("{name}.bias");
+            let beta = blocks.iter().position(|block| block.name == bias);
+            let dtype = variance.dtype();
+            let variance = variance.to_device(device)?.to_dtype(DType::F64)?;
+            norms.push(Norm {
+                gamma,
+                beta: beta.ok_or_else(|| missing(&bias))?,
+                mean: mean.detach().to_device(device)?,
+                inverse: (variance + EPSILON)?.sqrt()?.recip()?.to_dtype(dtype)?,
+            });
+        }
+        Ok(Self { norms })
+    }
+
+    /// A parameter vector or a direction `[p]` as the tensors of the graph, in the order of the space.
+    pub(super) fn inward(&self, space: &ParameterSpace, vector: &Tensor) -> Result<Vec<Tensor>> {
+        let part = |block: &crate::derivative::network::ParameterBlock| {
+            let part = vector.narrow(0, block.range.start, block.range.len())?;
+            // A copy of its own begins where a device likes it.
+            part.force_contiguous()?.reshape(block.shape.as_slice())
+        };
+        let mut parts = (space.blocks().iter())
+            .map(part)
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        for norm in &self.norms {
+            let scale = (&parts[norm.gamma] * &norm.inverse)?;
+            parts[norm.beta] = (&parts[norm.beta] - (&norm.mean * &scale)?)?;
+            parts[norm.gamma] = scale;
+        }
+        Ok(parts)
+    }
+
+    /// A gradient in the graph's tensors as one in the stored parameters, `[p]`: the adjoint.
+    pub(super) fn outward(&self, mut gradient: Vec<Tensor>) -> Result<Tensor> {
+        for norm in &self.norms {
+            let shared = (&norm.mean * &gradient[norm.beta])?;
+            gradient[norm.gamma] = ((&gradient[norm.gamma] - shared)? * &norm.inverse)?;
+        }
+        let flat = (gradient.iter())
+            .map(Tensor::flatten_all)
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&flat, 0)?)
+    }
+}

@@ -1,0 +1,220 @@
+//! The fine-tuned part of a network as a graph of tensors, for any device: the products of
+//! [`Network`](super::Network), on the same parameters in the same order.
+//!
+//! # Reverse over forward
+//!
+//! The tangent ż = J v of the logits along v is computed together with the values ([`dual`]), by the model's own operations;
+//! the derivatives of the loss with respect to the logits, r = π − e_y and s = (diag π − ππᵀ) ż, are constants ([`softmax`]).
+//! One backward pass of candle, which differentiates once, gives
+//!
+//! - Gauss–Newton: Jᵀ s, the gradient of ⟨z, s⟩;
+//! - Hessian: the gradient of ⟨z, s⟩ + ⟨ż, r⟩, which is that of ⟨∇ℓ, v⟩;
+//! - ⟨∇ℓ_i, v⟩ = ⟨r_i, ż_i⟩ of every image, without any backward pass.
+//!
+//! Cost in forward passes, convolutions counted, besides the one that all vectors of a block share: 4 for Gauss–Newton, 7 for
+//! the Hessian (the program of the processor, which holds output gradients, takes 6), 2 for all images' ⟨∇ℓ_i, v⟩.
+//! What holds of the processor's products otherwise, that sums are taken image by image in a fixed order, does not hold here:
+//! results agree with it up to rounding.
+
+mod assembly;
+mod coordinates;
+mod dual;
+mod examples;
+mod gate;
+mod layer;
+mod products;
+mod program;
+mod softmax;
+mod winners;
+
+pub use examples::DeviceExamples;
+
+use super::ParameterSpace;
+use crate::device::free_memory;
+use crate::model::{Blocks, ResNet};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor, Var};
+use coordinates::Coordinates;
+use program::Program;
+
+/// Bytes that the values, tangents and gradients of a pass may take, if a quarter of a device's free memory allows it.
+const PASS_BYTES: usize = 8 << 30;
+/// Most images in one pass.
+const PASS_IMAGES: usize = 256;
+/// A pass with its tangents and gradients, in multiples of what a trace holds.
+const ALIVE: usize = 4;
+
+/// The fine-tuned part of a model on a device.
+pub struct DeviceNetwork {
+    program: Program,
+    space: ParameterSpace,
+    coordinates: Coordinates,
+    /// θ `[p]`
+    parameters: Tensor,
+    /// The graph's parameters, in the order of the space.
+    variables: Vec<Var>,
+    classes: usize,
+    dims: Vec<usize>,
+    dtype: DType,
+    device: Device,
+    pass_images: usize,
+}
+
+impl DeviceNetwork {
+    /// The last `blocks` blocks and the head of `model` on the device of `examples`, for inputs of their shape.
+    ///
+    /// # Errors
+    /// More blocks than the model has, or inputs too small for a kernel.
+    pub fn new(model: &ResNet, blocks: Blocks, examples: &DeviceExamples) -> Result<Self> {
+        let first = blocks.first_segment(model.architecture())?;
+        let device = examples.device().clone();
+        let space = super::assembly::space(model, first);
+        let program = assembly::assemble(model, &space, first)?;
+        let coordinates = Coordinates::new(model, &space, &device)?;
+        let stored = |block: &super::ParameterBlock| -> Result<Tensor> {
+            let tensor = model.tensors().get(&block.name);
+            let tensor = tensor.ok_or_else(|| super::assembly::missing(&block.name))?;
+            Ok(tensor.detach().to_device(&device)?.flatten_all()?)
+        };
+        let stored = (space.blocks().iter()).map(stored);
+        let parameters = Tensor::cat(&stored.collect::<Result<Vec<_>>>()?, 0)?;
+        let inner = coordinates.inward(&space, &parameters)?;
+        let variables = (inner.iter()).map(Var::from_tensor);
+        let mut network = Self {
+            variables: variables.collect::<candle_core::Result<_>>()?,
+            program,
+            space,
+            coordinates,
+            parameters,
+            classes: model.classes().len(),
+            dims: examples.dims().to_vec(),
+            dtype: super::assembly::precision(model),
+            device,
+            pass_images: 1,
+        };
+        network.pass_images = network.images_within(examples)?;
+        Ok(network)
+    }
+
+    /// Images whose passes fit into memory, from a trace of one of them.
+    fn images_within(&self, examples: &DeviceExamples) -> Result<usize> {
+        let (input, _) = self.read(examples, &[0])?;
+        let elements = self.program.trace(&input, &self.constants())?.elements();
+        let bytes = ALIVE * elements * self.dtype.size_in_bytes();
+        let free = free_memory(&self.device)?.map_or(PASS_BYTES, |free| free / 4);
+        Ok((PASS_BYTES.min(free) / bytes.max(1)).clamp(1, PASS_IMAGES))
+    }
+
+    /// The trained tensors in the order of a parameter vector.
+    pub fn space(&self) -> &ParameterSpace {
+        &self.space
+    }
+
+    /// p.
+    pub fn size(&self) -> usize {
+        self.space.size()
+    }
+
+    /// The model's precision; vectors are of the same.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Where it computes; vectors are there too.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// C.
+    pub fn class_count(&self) -> usize {
+        self.classes
+    }
+
+    /// θ, `[p]`.
+    pub fn parameters(&self) -> &Tensor {
+        &self.parameters
+    }
+
+    /// Images that go through one pass together.
+    pub fn pass_images(&self) -> usize {
+        self.pass_images
+    }
+
+    /// The same with another number of images in a pass, at least 1.
+    #[must_use]
+    pub fn with_pass_images(self, images: usize) -> Self {
+        Self {
+            pass_images: images.max(1),
+            ..self
+        }
+    }
+
+    /// The parameters as variables of a graph.
+    fn tracked(&self) -> Vec<Tensor> {
+        let tensor = |variable: &Var| variable.as_tensor().clone();
+        self.variables.iter().map(tensor).collect()
+    }
+
+    /// The parameters as constants.
+    fn constants(&self) -> Vec<Tensor> {
+        let tensor = |variable: &Var| variable.as_tensor().detach();
+        self.variables.iter().map(tensor).collect()
+    }
+
+    /// The rows of `vectors` as directions in the graph's parameters.
+    fn directions(&self, vectors: &Tensor) -> Result<Vec<Vec<Tensor>>> {
+        let (count, size) = vectors.dims2()?;
+        if size != self.size() || vectors.dtype() != self.dtype {
+            return Err(Error::mismatch(
+                "vectors",
+                format!("{} numbers of {:?}", self.size(), self.dtype),
+                format!("{size} of {:?}", vectors.dtype()),
+                "use vectors over the network's own parameters",
+            ));
+        }
+        let direction = |row: usize| self.coordinates.inward(&self.space, &vectors.get(row)?);
+        (0..count).map(direction).collect()
+    }
+
+    /// The labels of a pass on the device, if they are classes.
+    fn labels(&self, labels: &[usize]) -> Result<Tensor> {
+        let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+        Ok(Tensor::new(labels.as_slice(), &self.device)?)
+    }
+
+    /// The activations at `positions`, if they fit the program.
+    fn read(&self, examples: &DeviceExamples, positions: &[u32]) -> Result<(Tensor, Vec<usize>)> {
+        if examples.dims() != self.dims
+            || examples.dtype() != self.dtype
+            || !examples.device().same_device(&self.device)
+        {
+            return Err(Error::mismatch(
+                "activations of the frozen layers",
+                format!("{:?} of {:?}", self.dims, self.dtype),
+                format!("{:?} of {:?}", examples.dims(), examples.dtype()),
+                "compute them with the same model and blocks, on the same device",
+            ));
+        }
+        let (input, labels) = examples.read(positions)?;
+        match labels.iter().position(|&label| label >= self.classes) {
+            None => Ok((input, labels)),
+            Some(index) => Err(Error::mismatch(
+                format!("label of image {}", positions[index]),
+                format!("a class below {}", self.classes),
+                labels[index],
+                "use the labels that this model was trained on",
+            )),
+        }
+    }
+}
+
+/// A model with constant weights on a device.
+fn moved(model: &ResNet, device: &Device) -> Result<ResNet> {
+    let moved = |(name, tensor): (&String, &Tensor)| -> Result<_> {
+        Ok((name.clone(), tensor.detach().to_device(device)?))
+    };
+    let tensors = model.tensors().iter().map(moved).collect::<Result<_>>()?;
+    let (classes, normalisation) = (model.classes().to_vec(), model.normalisation());
+    let architecture = model.architecture().clone();
+    ResNet::new(architecture, classes, normalisation, model.side(), tensors)
+}

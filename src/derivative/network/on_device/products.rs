@@ -1,0 +1,154 @@
+//! Products of the loss's derivatives with vectors: sums over passes, every vector of a block at the values of a pass.
+
+use super::softmax::Softmax;
+use super::{DeviceExamples, DeviceNetwork};
+use crate::derivative::gradient;
+use crate::derivative::head::HeadOutputs;
+use crate::derivative::network::Curvature;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor, Var};
+
+impl DeviceNetwork {
+    /// Losses, probabilities and predictions of the images at `positions`, on the host.
+    ///
+    /// # Errors
+    /// Examples of another shape, precision or with other classes, or a position out of range.
+    pub fn outputs(
+        &self,
+        examples: &DeviceExamples,
+        positions: &[u32],
+    ) -> Result<Vec<HeadOutputs>> {
+        let constants = self.constants();
+        let pass = |positions: &[u32]| {
+            let (input, labels) = self.read(examples, positions)?;
+            let logits = self.program.logits(&input, &constants)?;
+            HeadOutputs::from_logits(&logits.to_device(&Device::Cpu)?, &labels)
+        };
+        positions.chunks(self.pass_images).map(pass).collect()
+    }
+
+    /// Σ ∇ℓ_i over the images at `positions`, `[p]`.
+    ///
+    /// # Errors
+    /// As [`DeviceNetwork::outputs`], or no positions.
+    pub fn gradient(&self, examples: &DeviceExamples, positions: &[u32]) -> Result<Tensor> {
+        let mut sum = None;
+        for pass in positions.chunks(self.pass_images) {
+            let (input, labels) = self.read(examples, pass)?;
+            let logits = self.program.logits(&input, &self.tracked())?;
+            let softmax = Softmax::of(&logits.detach(), &self.labels(&labels)?)?;
+            let loss = inner(&logits, &softmax.residuals(self.dtype)?)?;
+            add(&mut sum, self.pulled_back(&loss)?)?;
+        }
+        self.total(sum)
+    }
+
+    /// ∇ℓ_i of each image at `positions`, `[m, p]`.
+    ///
+    /// # Errors
+    /// As [`DeviceNetwork::outputs`], or no positions.
+    pub fn example_gradients(
+        &self,
+        examples: &DeviceExamples,
+        positions: &[u32],
+    ) -> Result<Tensor> {
+        let row = |&position: &u32| self.gradient(examples, &[position]);
+        let rows = positions.iter().map(row).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::stack(&rows, 0)?)
+    }
+
+    /// Σ ∇²ℓ_i v or Σ J_iᵀ (diag π_i − π_i π_iᵀ) J_i v over the images at `positions`, for every row v of `vectors` `[k, p]`;
+    /// no mean, no L2 term.
+    ///
+    /// # Errors
+    /// As [`DeviceNetwork::outputs`], no positions, or vectors of another size or precision.
+    pub fn curvature_products(
+        &self,
+        curvature: Curvature,
+        (examples, positions): (&DeviceExamples, &[u32]),
+        vectors: &Tensor,
+    ) -> Result<Tensor> {
+        let directions = self.directions(vectors)?;
+        let (tracked, constants) = (self.tracked(), self.constants());
+        let mut sums: Vec<Option<Vec<Tensor>>> = vec![None; directions.len()];
+        for pass in positions.chunks(self.pass_images) {
+            let (input, labels) = self.read(examples, pass)?;
+            let trace = self.program.trace(&input, &tracked)?;
+            let still = trace.detached();
+            let softmax = Softmax::of(still.logits(), &self.labels(&labels)?)?;
+            let residuals = softmax.residuals(self.dtype)?;
+            for (direction, sum) in directions.iter().zip(&mut sums) {
+                let (at, parameters) = match curvature {
+                    Curvature::GaussNewton => (&still, &constants),
+                    Curvature::Hessian => (&trace, &tracked),
+                };
+                let tangent = self.program.tangent(at, parameters, direction)?;
+                let slopes = inner(trace.logits(), &softmax.curvature(&tangent.detach())?)?;
+                let slopes = match curvature {
+                    Curvature::GaussNewton => slopes,
+                    Curvature::Hessian => (slopes + inner(&tangent, &residuals)?)?,
+                };
+                add(sum, self.pulled_back(&slopes)?)?;
+            }
+        }
+        let rows = sums.into_iter().map(|sum| self.total(sum));
+        Ok(Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// ⟨∇ℓ_i, v⟩ for every row v of `vectors` `[k, p]` and image i at `positions`, `[k, m]` in f64 on the host.
+    ///
+    /// # Errors
+    /// As [`DeviceNetwork::outputs`], no positions, or vectors of another size or precision.
+    pub fn example_products(
+        &self,
+        examples: &DeviceExamples,
+        positions: &[u32],
+        vectors: &Tensor,
+    ) -> Result<Tensor> {
+        let directions = self.directions(vectors)?;
+        let constants = self.constants();
+        let mut parts = Vec::new();
+        for pass in positions.chunks(self.pass_images) {
+            let (input, labels) = self.read(examples, pass)?;
+            let trace = self.program.trace(&input, &constants)?;
+            let softmax = Softmax::of(trace.logits(), &self.labels(&labels)?)?;
+            let row = |direction: &Vec<Tensor>| {
+                softmax.slopes(&self.program.tangent(&trace, &constants, direction)?)
+            };
+            let rows = directions.iter().map(row);
+            let rows = rows.collect::<candle_core::Result<Vec<_>>>()?;
+            parts.push(Tensor::stack(&rows, 0)?.to_device(&Device::Cpu)?);
+        }
+        Ok(Tensor::cat(&parts, 1)?)
+    }
+
+    /// The gradient of a scalar in the graph's parameters.
+    fn pulled_back(&self, scalar: &Tensor) -> Result<Vec<Tensor>> {
+        let variables: Vec<&Tensor> = self.variables.iter().map(Var::as_tensor).collect();
+        gradient(scalar, &variables)
+    }
+
+    /// A sum of such gradients as a vector.
+    fn total(&self, sum: Option<Vec<Tensor>>) -> Result<Tensor> {
+        let sum = sum.ok_or_else(|| {
+            Error::mismatch("images", "at least one", "none", "give their positions")
+        })?;
+        self.coordinates.outward(sum)
+    }
+}
+
+/// ⟨a, b⟩ over all elements.
+fn inner(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
+    (a * b)?.sum_all()
+}
+
+/// Adds a gradient to a sum.
+fn add(sum: &mut Option<Vec<Tensor>>, gradient: Vec<Tensor>) -> candle_core::Result<()> {
+    *sum = Some(match sum.take() {
+        None => gradient,
+        Some(sum) => (sum.iter().zip(&gradient))
+            .map(|(sum, part)| sum + part)
+            .collect::<candle_core::Result<_>>()?,
+    });
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! From the fine-tuned part and its images to finished files: the order of the work, wherever it is computed.
+
+use super::NetworkOptions;
+use super::outputs::Outputs;
+use super::part::{Part, Side};
+use super::scoring::ScoringRecord;
+use crate::Result;
+use crate::data::little_endian;
+use crate::derivative::network::Curvature;
+use crate::influence::checkpoint::{self, Checkpoint};
+use crate::influence::scores::{not_finite, ranges};
+use crate::influence::{
+    Images, NATS, Progress, Provenance, RankSummary, ScoreHeader, Solves, write_solves,
+};
+use crate::operator::{Damped, LinearOperator, Vectors};
+use crate::solve::{Inverse, Method, Outcome, Report, Settings, Solver, smallest_eigenvalue};
+use candle_core::DType;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+/// A run whose options have been checked.
+pub(super) struct Run<'a> {
+    pub(super) part: &'a dyn Part,
+    /// Ids of the training images, by position.
+    pub(super) train: &'a [usize],
+    /// Those of the queries.
+    pub(super) test: &'a [usize],
+    pub(super) options: &'a NetworkOptions,
+    pub(super) digests: &'a BTreeMap<String, String>,
+    /// Queries that are solved and scored together.
+    pub(super) queries: usize,
+}
+
+/// Losses and predictions of one side.
+struct Seen {
+    loss: f64,
+    accuracy: f64,
+    predictions: Vec<usize>,
+}
+
+impl Run<'_> {
+    pub(super) fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
+        progress.stage("outputs")?;
+        let (train, test) = (self.seen(Side::Train)?, self.seen(Side::Test)?);
+        let mut summary = self.summary(&train, &test)?;
+        progress.stage("solver")?;
+        let options = self.options;
+        let curvature = self.part.curvature(options.curvature, options.l2)?;
+        let damped = Damped::new(&*curvature, options.damping)?;
+        // The paper's estimator is of the data term alone.
+        let data = self.part.curvature(options.curvature, 0.0)?;
+        let operator: &dyn LinearOperator = match options.solver.method {
+            Method::Pinv => &*data,
+            _ => &damped,
+        };
+        let inverse = self.solver().prepare(operator)?;
+        summary.notes = inverse.notes().into_iter().collect();
+        progress.stage("scores")?;
+        self.score(&*inverse, &mut summary, (folder, progress), (&train, &test))?;
+        if options.curvature == Curvature::Hessian {
+            progress.stage("smallest eigenvalue")?;
+            let smallest = smallest_eigenvalue(&damped, options.solver.seed)?;
+            let missing = match smallest.is_negative() {
+                true => smallest.missing_damping(),
+                false => 0.0,
+            };
+            (summary.notes).extend([
+                ("smallest_eigenvalue", smallest.value),
+                ("missing_damping", missing),
+            ]);
+        }
+        checkpoint::remove(folder)?;
+        Ok(summary)
+    }
+
+    fn solver(&self) -> Box<dyn Solver> {
+        let settings = &self.options.solver;
+        let method = match settings.method {
+            Method::Auto => Method::Cg,
+            method => method,
+        };
+        self.part.solver(&Settings {
+            method,
+            ..settings.clone()
+        })
+    }
+
+    /// What the network says of one side.
+    fn seen(&self, side: Side) -> Result<Seen> {
+        let labels = self.part.labels(side);
+        let mut seen = Seen {
+            loss: 0.0,
+            accuracy: 0.0,
+            predictions: Vec::with_capacity(labels.len()),
+        };
+        let count = labels.len() as f64;
+        for outputs in self.part.outputs(side)? {
+            seen.loss += outputs.losses.iter().sum::<f64>() / count;
+            seen.predictions.extend(outputs.predictions);
+        }
+        let right = (seen.predictions.iter().zip(labels)).filter(|(found, label)| found == label);
+        seen.accuracy = right.count() as f64 / count;
+        Ok(seen)
+    }
+
+    fn summary(&self, train: &Seen, test: &Seen) -> Result<RankSummary> {
+        let sum = self.part.training_gradient()?.to_dtype(DType::F64)?;
+        let mean = (sum / self.train.len() as f64)?;
+        let parameters = self.part.parameters()?.to_dtype(DType::F64)?;
+        let gradient = (mean + (parameters * self.options.l2)?)?;
+        Ok(RankSummary {
+            train_loss: train.loss,
+            train_accuracy: train.accuracy,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy,
+            gradient_norm: gradient.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt(),
+            unit: NATS,
+            solves: Vec::new(),
+            notes: BTreeMap::new(),
+            resumed: 0,
+            certified: None,
+            damping_path: None,
+            scoring: None,
+        })
+    }
+
+    fn score(
+        &self,
+        inverse: &dyn Inverse,
+        summary: &mut RankSummary,
+        (folder, progress): (&Path, &mut dyn Progress),
+        (train, test): (&Seen, &Seen),
+    ) -> Result<()> {
+        let header = ScoreHeader {
+            queries: self.test.to_vec(),
+            training: self.train.to_vec(),
+            provenance: Provenance {
+                digests: self.digests.clone(),
+                unit: summary.unit,
+            },
+        };
+        let provenance = header.provenance.clone();
+        let progress = RefCell::new(progress);
+        let say = |text: &str| progress.borrow_mut().note(text);
+        let mut checkpoint = self.checkpoint(folder, &header, (train, test), &say)?;
+        let mut outputs = Outputs::begin(self.options, self.part.space(), header, folder)?;
+        let count = self.test.len();
+        let done_of = |queries: usize| {
+            let images = self.train.len();
+            (progress.borrow_mut()).scores("test", queries * images, count * images);
+        };
+        let mut reports: Vec<Report> = Vec::with_capacity(count);
+        let done = checkpoint.resume(&mut outputs, &mut reports)?;
+        done_of(done);
+        let rank = self.options.query_rank;
+        for rows in ranges(count, self.queries).filter(|rows| rows.start >= done) {
+            let solutions = self.solve(inverse, rows.clone(), &mut reports)?;
+            let pairs = self.part.scores(&solutions, rank)?;
+            drop(solutions);
+            outputs.write(rows.clone(), &pairs)?;
+            done_of(rows.end);
+            checkpoint.block_is_done(&mut outputs, rows.end, &reports)?;
+        }
+        let sides = (
+            self.images(Side::Train, train),
+            self.images(Side::Test, test),
+        );
+        let rank_errors = outputs.finish(folder, sides)?;
+        let plan = self.part.scoring_plan(self.queries.min(count), rank);
+        summary.scoring = plan.map(|plan| ScoringRecord { plan, rank_errors });
+        summary.resumed = checkpoint.resumed;
+        summary.solves.push(Solves {
+            set: "test",
+            ids: self.test.to_vec(),
+            reports,
+        });
+        let solves: Vec<&Solves> = summary.solves.iter().collect();
+        write_solves(&folder.join("solves.parquet"), &solves, &provenance)
+    }
+
+    /// Records what is decided by options, parameters, images and what the network says of them.
+    fn checkpoint<'a>(
+        &self,
+        folder: &Path,
+        header: &ScoreHeader,
+        (train, test): (&Seen, &Seen),
+        say: &'a dyn Fn(&str),
+    ) -> Result<Checkpoint<'a>> {
+        let decisive = NetworkOptions {
+            record_every: Duration::ZERO,
+            ..self.options.clone()
+        };
+        let decisive = format!("through blocks{} {decisive:?}", self.part.place());
+        let mut material = format!("{header:?}").into_bytes();
+        material.extend(little_endian(&self.part.parameters()?)?);
+        for (side, seen) in [(Side::Train, train), (Side::Test, test)] {
+            let labels = self.part.labels(side);
+            material.extend(format!("{labels:?} {:?}", seen.loss).into_bytes());
+        }
+        let every = self.options.record_every;
+        Ok(Checkpoint::keyed(folder, &decisive, &material, every, say))
+    }
+
+    /// A⁻¹∇ℓ of the queries in `rows`.
+    fn solve(
+        &self,
+        inverse: &dyn Inverse,
+        rows: Range<usize>,
+        reports: &mut Vec<Report>,
+    ) -> Result<Vectors> {
+        let positions: Vec<u32> = rows.clone().map(|position| position as u32).collect();
+        let solution = inverse.solve(&self.part.query_gradients(&positions)?)?;
+        if let Some(row) = (solution.reports.iter()).position(diverged) {
+            let id = self.test[rows.start + row];
+            return Err(not_finite(format!("the solve of query {id}")));
+        }
+        reports.extend(solution.reports);
+        Ok(solution.value)
+    }
+
+    fn images<'a>(&'a self, side: Side, seen: &'a Seen) -> Images<'a> {
+        Images {
+            ids: match side {
+                Side::Train => self.train,
+                Side::Test => self.test,
+            },
+            labels: self.part.labels(side),
+            predictions: &seen.predictions,
+        }
+    }
+}
+
+fn diverged(report: &Report) -> bool {
+    report.outcome == Outcome::Diverged
+}

@@ -1,0 +1,353 @@
+//! The products through the fine-tuned blocks on a CUDA device against the same on the processor, on made-up images.
+//!
+//! Weights, images and vectors are made on the host, so that both sides have the same numbers. What is compared is the device's
+//! result with that of the program of layers in f64; tolerances are those of the precision, as a share of the largest number.
+
+use ascribe::derivative::head::HeadOutputs;
+use ascribe::derivative::network::{
+    Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network,
+};
+use ascribe::influence::{
+    DeviceImages, DeviceJob, NetworkImages, NetworkJob, NetworkOptions, Progress, read_rankings,
+};
+use ascribe::model::{Blocks, Normalisation, ResNet};
+use ascribe::operator::{Damped, DeviceCurvature, LinearOperator, NetworkCurvature, Vectors};
+use ascribe::solve::{Cg, Method, Outcome, Settings, Solver, smallest_eigenvalue};
+use candle_core::{DType, Device, Tensor};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+const IMAGES: usize = 12;
+const CLASSES: usize = 4;
+/// Both stems, both kinds of block, with and without a shortcut that projects, an odd side, the head alone.
+const CASES: [(&str, Blocks, usize); 7] = [
+    ("cifar-resnet8-w4", Blocks::Last(0), 9),
+    ("cifar-resnet8-w4", Blocks::Last(1), 9),
+    ("cifar-resnet8-w4", Blocks::All, 16),
+    ("cifar-resnet18-w8", Blocks::Last(3), 32),
+    ("cifar-resnet50-w4", Blocks::Last(4), 16),
+    ("resnet18", Blocks::All, 40),
+    ("resnet50", Blocks::Last(3), 64),
+];
+const KINDS: [Curvature; 2] = [Curvature::GaussNewton, Curvature::Hessian];
+
+fn cuda() -> Device {
+    Device::new_cuda(0).unwrap()
+}
+
+/// Smooth numbers without symmetry.
+fn numbers(phase: f64, shape: &[usize]) -> Tensor {
+    let values: Vec<f64> = (0..shape.iter().product())
+        .map(|i| (phase + 1.7 * i as f64 + 0.003 * ((i * i) % 7919) as f64).sin())
+        .collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn labels(count: usize) -> Vec<usize> {
+    (0..count).map(|i| (i * 7 + i / 5) % CLASSES).collect()
+}
+
+fn images(phase: f64, count: usize, side: usize) -> Tensor {
+    let wave = numbers(phase, &[count, 3, side, side]);
+    ((wave + 1.0).unwrap() * 0.5).unwrap()
+}
+
+/// f64, with statistics that are not those of a fresh network.
+fn model(architecture: &str, side: usize) -> ResNet {
+    let fresh = ResNet::initialise(
+        architecture.parse().unwrap(),
+        (0..CLASSES).map(|class| class.to_string()).collect(),
+        Normalisation {
+            mean: [0.4, 0.5, 0.6],
+            deviation: [0.2, 0.3, 0.25],
+        },
+        side,
+        7,
+        &Device::Cpu,
+    );
+    let fresh = fresh.unwrap().to_dtype(DType::F64).unwrap();
+    let moved = |(index, (name, tensor)): (usize, (&String, &Tensor))| {
+        let wave = (numbers(index as f64, tensor.dims()) * 0.3).unwrap();
+        let tensor = match tensor.dims().len() {
+            1 if name.ends_with("running_var") => wave.exp().unwrap(),
+            1 => (tensor + wave).unwrap(),
+            _ => tensor.clone(),
+        };
+        (name.clone(), tensor)
+    };
+    let tensors: BTreeMap<_, _> = fresh.tensors().iter().enumerate().map(moved).collect();
+    let architecture = fresh.architecture().clone();
+    let classes = fresh.classes().to_vec();
+    ResNet::new(architecture, classes, fresh.normalisation(), side, tensors).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    let tensor = tensor.to_device(&Device::Cpu).unwrap();
+    let tensor = tensor.to_dtype(DType::F64).unwrap();
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[track_caller]
+fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+    let error = (found.iter().zip(expected)).fold(0.0f64, |a, (f, e)| a.max((f - e).abs()));
+    // A NaN is no small error.
+    let close = error <= tolerance * largest && found.iter().all(|value| value.is_finite());
+    assert!(close, "{what}: off by {error:e} of {largest:e}");
+}
+
+/// One problem on both sides.
+struct Both {
+    examples: Examples,
+    network: Network,
+    there: DeviceExamples,
+    device: DeviceNetwork,
+}
+
+impl Both {
+    /// On the device in `dtype`, on the processor in f64.
+    fn new(architecture: &str, blocks: Blocks, side: usize, dtype: DType) -> Self {
+        let double = model(architecture, side);
+        let (images, labels) = (images(0.4, IMAGES, side), labels(IMAGES));
+        let keeping = Keeping::default();
+        let examples = Examples::of_images((&double, blocks), &images, &labels, &keeping).unwrap();
+        let network = Network::new(&double, blocks, &examples).unwrap();
+        let model = double.to_dtype(dtype).unwrap();
+        let of = (&model, blocks, &cuda());
+        let there = DeviceExamples::of_images(of, &images, &labels, &keeping).unwrap();
+        let device = DeviceNetwork::new(&model, blocks, &there).unwrap();
+        Self {
+            examples,
+            network,
+            there,
+            device,
+        }
+    }
+
+    fn compare(&self, what: &str, tolerance: f64) {
+        let all: Vec<u32> = (0..IMAGES as u32).collect();
+        let (gradient, _) = self.network.gradient(&self.examples, &all).unwrap();
+        let found = self.device.gradient(&self.there, &all).unwrap();
+        assert_close(
+            &format!("{what}: gradient"),
+            &values(&found),
+            &values(&gradient),
+            tolerance,
+        );
+
+        let some = [7, 0, 3];
+        let expected = self.network.example_gradients(&self.examples, &some);
+        let found = self.device.example_gradients(&self.there, &some);
+        assert_close(
+            &format!("{what}: gradients of images"),
+            &values(&found.unwrap()),
+            &values(&expected.unwrap()),
+            tolerance,
+        );
+
+        let vectors = numbers(0.9, &[2, self.network.size()]);
+        let moved = vectors.to_dtype(self.device.dtype()).unwrap();
+        let moved = moved.to_device(self.device.device()).unwrap();
+        for kind in KINDS {
+            let curvature =
+                NetworkCurvature::new(&self.network, &self.examples, kind, 0.0, 0).unwrap();
+            let expected = curvature.apply(&Vectors::new(vectors.clone()).unwrap());
+            let curvature = DeviceCurvature::new(&self.device, &self.there, kind, 0.0).unwrap();
+            let found = curvature.apply(&Vectors::new(moved.clone()).unwrap());
+            assert_close(
+                &format!("{what}: {kind:?}"),
+                &values(found.unwrap().tensor()),
+                &values(expected.unwrap().tensor()),
+                tolerance,
+            );
+        }
+        let expected = self
+            .network
+            .example_products(&self.examples, &some, &vectors);
+        let found = self.device.example_products(&self.there, &some, &moved);
+        assert_close(
+            &format!("{what}: products with gradients of images"),
+            &values(&found.unwrap()),
+            &values(&expected.unwrap()),
+            tolerance,
+        );
+
+        let losses = |outputs: Vec<HeadOutputs>| -> Vec<f64> {
+            outputs.into_iter().flat_map(|part| part.losses).collect()
+        };
+        let expected = losses(self.network.outputs(&self.examples, &all).unwrap());
+        let found = losses(self.device.outputs(&self.there, &all).unwrap());
+        assert_close(&format!("{what}: losses"), &found, &expected, tolerance);
+    }
+}
+
+#[test]
+fn products_in_double_precision_are_those_of_the_processor() {
+    for (architecture, blocks, side) in CASES {
+        let both = Both::new(architecture, blocks, side, DType::F64);
+        both.compare(&format!("{architecture} {blocks}"), 1e-10);
+    }
+}
+
+/// A rectifier that rounding closes or opens makes a difference larger than rounding: tolerances are those of sums.
+#[test]
+fn products_in_single_precision_are_close() {
+    for (architecture, blocks, side) in CASES {
+        let both = Both::new(architecture, blocks, side, DType::F32);
+        both.compare(&format!("{architecture} {blocks}"), 5e-4);
+    }
+}
+
+#[test]
+fn passes_change_nothing() {
+    let mut both = Both::new("cifar-resnet8-w4", Blocks::Last(2), 9, DType::F64);
+    assert!(both.there.is_on_device());
+    both.device = both.device.with_pass_images(5);
+    both.compare("passes of 5", 1e-10);
+}
+
+#[test]
+fn solves_end_at_the_same_solutions() {
+    let both = Both::new("cifar-resnet8-w4", Blocks::Last(1), 9, DType::F64);
+    let kind = Curvature::GaussNewton;
+    let here = NetworkCurvature::new(&both.network, &both.examples, kind, 1e-2, 0).unwrap();
+    let there = DeviceCurvature::new(&both.device, &both.there, kind, 1e-2).unwrap();
+    let (here, there) = (
+        Damped::new(&here, 1e-2).unwrap(),
+        Damped::new(&there, 1e-2).unwrap(),
+    );
+    let cg = Cg {
+        tolerance: 1e-10,
+        iterations: 1000,
+        preconditioned: false,
+    };
+    let right = both
+        .network
+        .example_gradients(&both.examples, &[1, 4, 6, 8]);
+    let right = right.unwrap();
+    let solve = |operator: &dyn LinearOperator, right: Tensor| {
+        let inverse = cg.prepare(operator).unwrap();
+        let solution = inverse.solve(&Vectors::new(right).unwrap()).unwrap();
+        let converged = |outcome: Outcome| outcome == Outcome::Converged;
+        assert!(
+            solution
+                .reports
+                .iter()
+                .all(|report| converged(report.outcome))
+        );
+        values(solution.value.tensor())
+    };
+    let expected = solve(&here, right.clone());
+    let found = solve(&there, right.to_device(both.device.device()).unwrap());
+    assert_close("solutions", &found, &expected, 1e-7);
+
+    // A method whose vectors are on the host.
+    let [here, there]: [&dyn LinearOperator; 2] = [&here, &there];
+    let [here, there] = [here, there].map(|operator| smallest_eigenvalue(operator, 3).unwrap());
+    assert!(
+        (here.value - there.value).abs() < 1e-6,
+        "{here:?} {there:?}"
+    );
+}
+
+struct Silent;
+
+impl Progress for Silent {
+    fn stage(&mut self, _: &'static str) -> ascribe::Result<()> {
+        Ok(())
+    }
+
+    fn scores(&mut self, _: &str, _: usize, _: usize) {}
+}
+
+fn scores(folder: &Path) -> Vec<f64> {
+    let mut scores = vec![f64::NAN; 3 * IMAGES];
+    for query in read_rankings(&folder.join("rankings.parquet")).unwrap() {
+        for image in query.helpful {
+            scores[query.query * IMAGES + image.train] = image.score;
+        }
+    }
+    scores
+}
+
+#[test]
+fn whole_runs_give_the_same_scores() {
+    let (blocks, side) = (Blocks::Last(1), 9);
+    let model = model("cifar-resnet8-w4", side);
+    let keeping = Keeping::default();
+    let here = |phase, count| {
+        let images = images(phase, count, side);
+        Examples::of_images((&model, blocks), &images, &labels(count), &keeping).unwrap()
+    };
+    let there = |phase, count| {
+        let images = images(phase, count, side);
+        let of = (&model, blocks, &cuda());
+        DeviceExamples::of_images(of, &images, &labels(count), &keeping).unwrap()
+    };
+    let (train, queries): (Vec<usize>, Vec<usize>) = ((0..IMAGES).collect(), (0..3).collect());
+    for (method, curvature) in [
+        (Method::Cg, Curvature::GaussNewton),
+        (Method::Identity, Curvature::GaussNewton),
+        (Method::Cg, Curvature::Hessian),
+    ] {
+        let options = NetworkOptions {
+            curvature,
+            l2: 1e-2,
+            // More than the Hessian's smallest eigenvalue is below 0.
+            damping: 10.0,
+            solver: Settings {
+                method,
+                tolerance: Some(1e-11),
+                ..Settings::default()
+            },
+            top: IMAGES,
+            bottom: 0,
+            scores: false,
+            shares: false,
+            query_rank: None,
+            memory: 1 << 30,
+            record_every: Duration::from_secs(5),
+        };
+        let (sides, folder) = (
+            [here(0.4, IMAGES), here(2.9, 3)],
+            tempfile::tempdir().unwrap(),
+        );
+        let job = NetworkJob {
+            network: &Network::new(&model, blocks, &sides[0]).unwrap(),
+            train: NetworkImages {
+                examples: &sides[0],
+                ids: &train,
+            },
+            test: NetworkImages {
+                examples: &sides[1],
+                ids: &queries,
+            },
+            options: options.clone(),
+            digests: BTreeMap::new(),
+        };
+        job.run(folder.path(), &mut Silent).unwrap();
+        let expected = scores(folder.path());
+        let (sides, folder) = (
+            [there(0.4, IMAGES), there(2.9, 3)],
+            tempfile::tempdir().unwrap(),
+        );
+        let job = DeviceJob {
+            network: &DeviceNetwork::new(&model, blocks, &sides[0]).unwrap(),
+            train: DeviceImages {
+                examples: &sides[0],
+                ids: &train,
+            },
+            test: DeviceImages {
+                examples: &sides[1],
+                ids: &queries,
+            },
+            options,
+            digests: BTreeMap::new(),
+        };
+        job.run(folder.path(), &mut Silent).unwrap();
+        let what = format!("{method:?} {curvature:?}");
+        assert_close(&what, &scores(folder.path()), &expected, 1e-8);
+    }
+}
