@@ -194,7 +194,7 @@ fn products_in_double_precision_are_those_of_the_processor() {
     }
 }
 
-/// A rectifier that rounding closes or opens makes a difference larger than rounding: tolerances are those of sums.
+/// A rectifier that rounding closes or opens makes a difference larger than rounding: the tolerance leaves room for a few.
 #[test]
 fn products_in_single_precision_are_close() {
     for (architecture, blocks, side) in CASES {
