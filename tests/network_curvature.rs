@@ -269,3 +269,53 @@ fn the_operator_of_a_device_is_the_same_matrix() {
         assert!(error.contains("--solver cg or identity"), "{error}");
     }
 }
+
+/// The low rank that conjugate gradients divide by, made of products: fewer of them, and the same solutions.
+#[test]
+fn a_preconditioner_made_of_products_saves_products() {
+    let (model, keeping, blocks) = (model(), Keeping::default(), Blocks::Last(2));
+    let of = (&model, blocks, &Device::Cpu);
+    let there =
+        DeviceExamples::of_images(of, &images(0.4, IMAGES), &labels(IMAGES), &keeping).unwrap();
+    let network = DeviceNetwork::new(&model, blocks, &there).unwrap();
+    for curvature in [Curvature::GaussNewton, Curvature::Hessian] {
+        let operator = DeviceCurvature::new(&network, &there, curvature, 1e-4).unwrap();
+        let damping = match curvature {
+            Curvature::GaussNewton => 1e-4,
+            Curvature::Hessian => 1.0,
+        };
+        let damped = Damped::new(&operator, damping).unwrap();
+        let right = network.example_gradients(&there, &[3, 8, 21]).unwrap();
+        let right = Vectors::new(right).unwrap();
+        let solve = |preconditioned| {
+            let cg = Cg {
+                tolerance: 1e-9,
+                iterations: 5000,
+                preconditioned,
+            };
+            let inverse = cg.prepare(&damped).unwrap();
+            let solution = inverse.solve(&right).unwrap();
+            let converged = |outcome| outcome == Outcome::Converged;
+            assert!(
+                solution
+                    .reports
+                    .iter()
+                    .all(|report| converged(report.outcome))
+            );
+            (solution, inverse.notes())
+        };
+        let ((plain, _), (found, notes)) = (solve(false), solve(true));
+        let rank = notes
+            .iter()
+            .find(|(name, _)| *name == "low_rank")
+            .unwrap()
+            .1;
+        assert!(rank > 1.0 && rank <= IMAGES as f64, "{rank}");
+        assert_close(&values(&found.value), &values(&plain.value), 1e-5);
+        let saved = match curvature {
+            Curvature::GaussNewton => 3 * found.products <= plain.products,
+            Curvature::Hessian => found.products <= plain.products,
+        };
+        assert!(saved, "{} {}", found.products, plain.products);
+    }
+}

@@ -5,7 +5,7 @@
 //! vectors are: on the network's device, or, for methods that keep their vectors on the host, there. All vectors of a block share the values of a pass; nothing is kept between products, as a pass's values
 //! are a fifth of a Gauss–Newton product with one vector and less of a block.
 
-use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
+use super::{KroneckerForm, LinearOperator, Structure, SymmetricMatrix, Vectors};
 use crate::derivative::network::{Curvature, DeviceExamples, DeviceNetwork};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -108,6 +108,12 @@ impl LinearOperator for DeviceCurvature<'_> {
 
     fn diagonal(&self) -> Result<Vec<f64>> {
         Err(unsupported("the diagonal of a network's curvature"))
+    }
+
+    /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term.
+    fn low_rank(&self) -> Result<Option<KroneckerForm>> {
+        let form = KroneckerForm::of_device(self.network, (self.examples, &self.positions))?;
+        Ok(Some(form.shifted(self.l2)))
     }
 
     fn image_count(&self) -> usize {

@@ -44,7 +44,8 @@ impl KroneckerInverse {
             return Err(Error::config("damping", reason));
         }
         let roots: Vec<f64> = d.iter().map(|d| d.sqrt().recip()).collect();
-        let roots = Tensor::from_vec(roots, (1, d.len()), &Device::Cpu)?.to_dtype(dtype)?;
+        let device = (rows.as_ref()).map_or(&Device::Cpu, |rows| rows.rows.device());
+        let roots = Tensor::from_vec(roots, (1, d.len()), device)?.to_dtype(dtype)?;
         let strong = match rows {
             None => None,
             Some(rows) => Strong::of(rows.rows.broadcast_mul(&roots)?)?,
@@ -59,13 +60,14 @@ impl KroneckerInverse {
 
     pub(super) fn apply(&self, block: &Vectors) -> Result<Vectors> {
         let coordinates = self.axes.coordinates(block.tensor())?;
-        let mut scaled = coordinates.broadcast_mul(&self.roots)?;
+        let roots = self.roots.to_device(coordinates.device())?;
+        let mut scaled = coordinates.broadcast_mul(&roots)?;
         if let Some(strong) = &self.strong {
             let along = Vectors::new(scaled.matmul(&strong.rows.t()?)?)?;
             let back = strong.factor.apply(&along)?;
             scaled = (scaled - back.tensor().matmul(&strong.rows)?)?;
         }
-        Vectors::new(self.axes.vectors(&scaled.broadcast_mul(&self.roots)?)?)
+        Vectors::new(self.axes.vectors(&scaled.broadcast_mul(&roots)?)?)
     }
 
     pub(super) fn notes(&self) -> &[(&'static str, f64)] {

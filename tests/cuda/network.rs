@@ -16,6 +16,7 @@ use ascribe::solve::{Cg, Method, Outcome, Settings, Solver, smallest_eigenvalue}
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 const IMAGES: usize = 12;
@@ -32,8 +33,10 @@ const CASES: [(&str, Blocks, usize); 7] = [
 ];
 const KINDS: [Curvature; 2] = [Curvature::GaussNewton, Curvature::Hessian];
 
+/// One device for all tests, as in the program.
 fn cuda() -> Device {
-    Device::new_cuda(0).unwrap()
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(|| Device::new_cuda(0).unwrap()).clone()
 }
 
 /// Smooth numbers without symmetry.
@@ -191,12 +194,12 @@ fn products_in_double_precision_are_those_of_the_processor() {
     }
 }
 
-/// A rectifier that rounding closes or opens makes a difference larger than rounding: tolerances are those of sums.
+/// A rectifier that rounding closes or opens makes a difference larger than rounding: the tolerance leaves room for a few.
 #[test]
 fn products_in_single_precision_are_close() {
     for (architecture, blocks, side) in CASES {
         let both = Both::new(architecture, blocks, side, DType::F32);
-        both.compare(&format!("{architecture} {blocks}"), 5e-4);
+        both.compare(&format!("{architecture} {blocks}"), 2e-3);
     }
 }
 
@@ -218,16 +221,16 @@ fn solves_end_at_the_same_solutions() {
         Damped::new(&here, 1e-2).unwrap(),
         Damped::new(&there, 1e-2).unwrap(),
     );
-    let cg = Cg {
-        tolerance: 1e-10,
-        iterations: 1000,
-        preconditioned: false,
-    };
     let right = both
         .network
         .example_gradients(&both.examples, &[1, 4, 6, 8]);
     let right = right.unwrap();
-    let solve = |operator: &dyn LinearOperator, right: Tensor| {
+    let solve = |operator: &dyn LinearOperator, right: Tensor, preconditioned: bool| {
+        let cg = Cg {
+            tolerance: 1e-10,
+            iterations: 1000,
+            preconditioned,
+        };
         let inverse = cg.prepare(operator).unwrap();
         let solution = inverse.solve(&Vectors::new(right).unwrap()).unwrap();
         let converged = |outcome: Outcome| outcome == Outcome::Converged;
@@ -239,9 +242,12 @@ fn solves_end_at_the_same_solutions() {
         );
         values(solution.value.tensor())
     };
-    let expected = solve(&here, right.clone());
-    let found = solve(&there, right.to_device(both.device.device()).unwrap());
-    assert_close("solutions", &found, &expected, 1e-7);
+    let expected = solve(&here, right.clone(), false);
+    let right = right.to_device(both.device.device()).unwrap();
+    for preconditioned in [false, true] {
+        let found = solve(&there, right.clone(), preconditioned);
+        assert_close("solutions", &found, &expected, 1e-7);
+    }
 
     // A method whose vectors are on the host.
     let [here, there]: [&dyn LinearOperator; 2] = [&here, &there];

@@ -1,7 +1,8 @@
 //! The same run on a device: products, solves and scores by graphs of tensors.
 //!
-//! Conjugate gradients divide by nothing here, and scores are exact products, one pass over all training images for a block of
-//! queries. What needs gradients written out layer by layer (EK-FAC, low ranks, shares by segment) is for the processor.
+//! Conjugate gradients divide by a low rank of the curvature as on the processor, made of products; scores are exact products,
+//! one pass over all training images for a block of queries. What needs gradients written out layer by layer (EK-FAC, ranks of
+//! solutions, shares by segment) is for the processor.
 
 use super::NetworkOptions;
 use super::part::{Part, Side, all};
@@ -11,7 +12,7 @@ use crate::derivative::head::HeadOutputs;
 use crate::derivative::network::{Curvature, DeviceExamples, DeviceNetwork, ParameterSpace};
 use crate::influence::{Progress, RankSummary};
 use crate::operator::{DeviceCurvature, LinearOperator, Vectors};
-use crate::solve::{Cg, Method, Settings, Solver};
+use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -156,17 +157,6 @@ impl Part for OnDevice<'_> {
     fn curvature(&self, curvature: Curvature, l2: f64) -> Result<Box<dyn LinearOperator + '_>> {
         let operator = DeviceCurvature::new(self.network, self.train, curvature, l2)?;
         Ok(Box::new(operator))
-    }
-
-    fn solver(&self, settings: &Settings) -> Box<dyn Solver> {
-        match settings.method {
-            Method::Cg => Box::new(Cg {
-                tolerance: settings.effective_tolerance(self.dtype()),
-                iterations: settings.iterations,
-                preconditioned: false,
-            }),
-            _ => settings.solver(self.dtype()),
-        }
     }
 
     fn scores(&self, solutions: &Vectors, _: Option<usize>) -> Result<PairScores> {

@@ -5,7 +5,6 @@ use crate::Result;
 use crate::derivative::head::HeadOutputs;
 use crate::derivative::network::{Curvature, Examples, Network, ParameterSpace};
 use crate::operator::{LinearOperator, NetworkCurvature, Vectors};
-use crate::solve::{Settings, Solver};
 use candle_core::{DType, Tensor};
 
 /// The training images, or the queries.
@@ -39,8 +38,6 @@ pub(super) trait Part {
 
     /// That of the mean training loss, and the L2 term.
     fn curvature(&self, curvature: Curvature, l2: f64) -> Result<Box<dyn LinearOperator + '_>>;
-
-    fn solver(&self, settings: &Settings) -> Box<dyn Solver>;
 
     /// All training images against `solutions` `[k, p]`, divided by their number.
     fn scores(&self, solutions: &Vectors, query_rank: Option<usize>) -> Result<PairScores>;
@@ -107,10 +104,6 @@ impl Part for OnProcessor<'_> {
     fn curvature(&self, curvature: Curvature, l2: f64) -> Result<Box<dyn LinearOperator + '_>> {
         let operator = NetworkCurvature::new(self.network, self.train, curvature, l2, self.memory)?;
         Ok(Box::new(operator.drawing_from(self.seed)))
-    }
-
-    fn solver(&self, settings: &Settings) -> Box<dyn Solver> {
-        settings.solver(self.dtype())
     }
 
     fn scores(&self, solutions: &Vectors, query_rank: Option<usize>) -> Result<PairScores> {

@@ -82,10 +82,11 @@ impl Run<'_> {
             Method::Auto => Method::Cg,
             method => method,
         };
-        self.part.solver(&Settings {
+        let settings = Settings {
             method,
             ..settings.clone()
-        })
+        };
+        settings.solver(self.part.dtype())
     }
 
     /// What the network says of one side.

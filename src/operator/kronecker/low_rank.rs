@@ -19,9 +19,9 @@ const GRADIENT_BYTES: usize = 1 << 28;
 /// Columns that are converted to f64 at once.
 const COLUMNS: usize = 1 << 14;
 /// ν over the largest eigenvalue that was seen: a little above what rounding does to Y.
-const SHIFT: [f64; 2] = [1e-6, 1e-12];
+pub(super) const SHIFT: [f64; 2] = [1e-6, 1e-12];
 /// Directions of Ω with less than this share of the strongest one's square are rounding.
-const DEPENDENT: [f64; 2] = [1e-10, 1e-20];
+pub(super) const DEPENDENT: [f64; 2] = [1e-10, 1e-20];
 
 /// Images, their gradients' roots, and a seed.
 pub(super) struct Gradients<'a> {
@@ -104,7 +104,7 @@ impl Gradients<'_> {
 }
 
 /// Orthonormal rows that span those of `rows` `[r, p]`, but for directions at rounding level.
-fn independent(rows: &Tensor, share: f64) -> Result<Option<Tensor>> {
+pub(super) fn independent(rows: &Tensor, share: f64) -> Result<Option<Tensor>> {
     let vectors = Vectors::new(rows.clone())?;
     let (values, axes) = super::build::eigen(&products(&vectors, &vectors)?)?;
     let largest = values.last().copied().unwrap_or(0.0);
@@ -121,7 +121,7 @@ fn independent(rows: &Tensor, share: f64) -> Result<Option<Tensor>> {
 }
 
 /// L⁻¹(Y + νΩ) of Y = ΩG.
-fn nystrom(omega: &Tensor, product: &Tensor, shift: f64) -> Result<Option<Tensor>> {
+pub(super) fn nystrom(omega: &Tensor, product: &Tensor, shift: f64) -> Result<Option<Tensor>> {
     let (omega, product) = (Vectors::new(omega.clone())?, Vectors::new(product.clone())?);
     let core = products(&product, &omega)?;
     let (values, _) = super::build::eigen(&core)?;

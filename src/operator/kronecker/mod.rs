@@ -13,6 +13,7 @@
 mod axes;
 mod build;
 mod low_rank;
+mod on_device;
 
 #[cfg(test)]
 mod tests;

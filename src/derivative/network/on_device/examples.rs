@@ -249,12 +249,14 @@ fn place(
     device: &Device,
     keeping: &Keeping,
 ) -> Result<Place> {
-    let bytes = count * dims.iter().product::<usize>() * dtype.size_in_bytes();
+    let elements = count * dims.iter().product::<usize>();
+    let bytes = elements * dtype.size_in_bytes();
     let room = match free_memory(device)? {
         Some(free) => (free / SHARE) as u64,
         None => keeping.memory,
     };
-    if bytes as u64 > room {
+    // Candle's kernels count elements in 32 bits.
+    if bytes as u64 > room || u32::try_from(elements).is_err() {
         return Ok(Place::Host(Storage::new(dtype, bytes as u64, keeping)?));
     }
     let shape: Vec<usize> = [count].iter().chain(dims).copied().collect();

@@ -186,7 +186,7 @@ impl DeviceNetwork {
     fn read(&self, examples: &DeviceExamples, positions: &[u32]) -> Result<(Tensor, Vec<usize>)> {
         if examples.dims() != self.dims
             || examples.dtype() != self.dtype
-            || !examples.device().same_device(&self.device)
+            || examples.device().location() != self.device.location()
         {
             return Err(Error::mismatch(
                 "activations of the frozen layers",
