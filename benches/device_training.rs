@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --features cudnn --bench device_training -- [--device cuda] [--repeats N]`
 
-use ascribe::derivative::gradient;
+use ascribe::derivative::{LossGradientsOf, loss_gradients};
 use ascribe::device::{DeviceChoice, allow_tf32};
 use ascribe::model::{Normalisation, Pass, ResNet};
 use ascribe::train::{Adversary, Norm, Sgd};
@@ -31,13 +31,15 @@ impl Training {
             }
             None => self.images.clone(),
         };
+        let wanted = LossGradientsOf {
+            parameters_from: Some(0),
+            input: false,
+        };
         let mut pass = Pass::training_from(0);
-        let logits = self.model.forward(&images, &mut pass)?;
-        let loss = candle_nn::loss::cross_entropy(&logits, &self.labels)?;
-        let gradients = gradient(&loss, &self.optimiser.variables())?;
-        self.optimiser.step(&gradients, 0.01)?;
+        let found = loss_gradients(&self.model, (0, &images), &self.labels, &mut pass, wanted)?;
+        self.optimiser.step(&found.parameters, 0.01)?;
         self.model.absorb(pass)?;
-        Ok(loss.to_scalar::<f32>()?)
+        Ok(found.loss.to_scalar::<f32>()?)
     }
 
     fn median(&mut self, repeats: usize) -> ascribe::Result<f64> {

@@ -5,8 +5,12 @@
 
 use crate::{Error, Result};
 use candle_core::Device;
+#[cfg(feature = "cuda")]
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+#[cfg(feature = "cuda")]
+use std::sync::{Mutex, PoisonError};
 
 /// The value of `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,15 +96,21 @@ fn open_cuda(number: usize) -> candle_core::Result<Device> {
     Device::new_cuda(number)
 }
 
-/// A device with one stream for all threads, which makes events between streams needless, and which keeps the memory that is freed
+/// The device, the same one whenever a process asks for it, with one stream for all threads, which makes events between streams needless, and which keeps the memory that is freed
 /// for its next use: by default it would give it back whenever somebody waits for it, and take it anew.
 #[cfg(feature = "cuda")]
 fn open_cuda(number: usize) -> candle_core::Result<Device> {
+    static OPEN: Mutex<BTreeMap<usize, Device>> = Mutex::new(BTreeMap::new());
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(device) = open.get(&number) {
+        return Ok(device.clone());
+    }
     let device = candle_core::CudaDevice::new_with_stream(number)?;
     // SAFETY: everything runs on that stream, in order.
     unsafe { device.disable_event_tracking() };
     let device = Device::Cuda(device);
     pool::keep_freed_memory(&device)?;
+    open.insert(number, device.clone());
     Ok(device)
 }
 

@@ -535,6 +535,7 @@ fn the_head_alone_is_what_the_closed_form_gives() {
             train_queries: false,
             ..RankOptions::default()
         },
+        device: Device::Cpu,
         digests: BTreeMap::new(),
     };
     let closed = tempfile::tempdir().unwrap();

@@ -4,6 +4,8 @@ mod gradient;
 pub mod head;
 pub mod network;
 mod pixels;
+mod reverse;
 
 pub use gradient::gradient;
 pub use pixels::pixel_gradients;
+pub use reverse::{LossGradients, LossGradientsOf, loss_gradients};

@@ -1,10 +1,10 @@
 //! How the loss of an image changes with its pixels.
 
-use super::gradient;
 use super::head::HeadOutputs;
+use super::reverse::{LossGradientsOf, loss_gradients};
 use crate::Result;
-use crate::model::ResNet;
-use candle_core::{Tensor, Var};
+use crate::model::{Pass, ResNet};
+use candle_core::Tensor;
 
 /// ∂ℓ/∂x of every image, `[B, 3, H, W]` in nats for a pixel going from 0 to 1, at the given B labels, batch norm in evaluation
 /// mode; and the losses. `images` hold pixels in [0, 1]: the model's own normalisation is inside.
@@ -18,15 +18,18 @@ pub fn pixel_gradients(
     images: &Tensor,
     labels: &[usize],
 ) -> Result<(Tensor, Vec<f64>)> {
-    let variable = Var::from_tensor(images)?;
-    let logits = model.detached().logits(variable.as_tensor())?;
     // The mean over the batch times its size: images do not touch each other in evaluation mode.
     let numbers: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
     let numbers = Tensor::new(&numbers[..], images.device())?;
-    let loss = candle_nn::loss::cross_entropy(&logits, &numbers)?;
-    let mut gradients = gradient(&loss, &[variable.as_tensor()])?;
-    let slopes = (gradients.remove(0) * images.dims()[0] as f64)?;
-    let losses = HeadOutputs::from_logits(&logits.detach(), labels)?.losses;
+    let wanted = LossGradientsOf {
+        parameters_from: None,
+        input: true,
+    };
+    let mut pass = Pass::evaluation();
+    let found = loss_gradients(model, (0, images), &numbers, &mut pass, wanted)?;
+    let slopes = found.input.unwrap_or(images.zeros_like()?);
+    let slopes = (slopes * images.dims()[0] as f64)?;
+    let losses = HeadOutputs::from_logits(&found.logits, labels)?.losses;
     Ok((slopes, losses))
 }
 

@@ -1,6 +1,6 @@
 //! Images through everything but the head: the feature vectors that influence of the head needs.
 
-use super::resnet::{Pass, ResNet};
+use super::{Pass, ResNet};
 use crate::Result;
 use crate::data::{Dataset, Pixels, batches};
 use candle_core::Tensor;

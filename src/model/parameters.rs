@@ -1,7 +1,8 @@
 //! The names and shapes a model consists of, and their first values.
 
 use super::architecture::{Architecture, BlockKind, Stem};
-use super::resnet::{Normalisation, ResNet, is_statistic};
+use super::normalisation::Normalisation;
+use super::resnet::{ResNet, is_statistic};
 use crate::data::random::{Purpose, generator};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};

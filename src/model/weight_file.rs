@@ -4,7 +4,7 @@
 //! `side`. Tensors keep torchvision's names, so that the file is of use elsewhere too.
 
 use super::Architecture;
-use super::resnet::{Normalisation, ResNet};
+use super::{Normalisation, ResNet};
 use crate::artefact::write_atomically;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor, safetensors::Load};

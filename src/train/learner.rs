@@ -8,10 +8,10 @@ use super::measure::Tally;
 use super::recipe::{FrozenStatistics, Recipe};
 use super::sgd::Sgd;
 use super::state::State;
-use crate::derivative::gradient;
+use crate::derivative::{LossGradientsOf, loss_gradients};
 use crate::model::{Pass, ResNet};
 use crate::{Error, Result};
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Tensor};
 
 /// A model on its way.
 pub(super) struct Learner<'a> {
@@ -55,7 +55,7 @@ impl Learner<'_> {
                 }
             }
         }
-        self.descend(&input, &labels, None, place)?;
+        self.descend(&input, &labels, false, place)?;
         Ok(())
     }
 
@@ -94,9 +94,8 @@ impl Learner<'_> {
             None => images.zeros_like()?,
         };
         for _ in 0..free.replays {
-            let seen = Var::from_tensor(&(images + &perturbation)?.clamp(0.0, 1.0)?)?;
-            let input = Input::Images(seen.as_tensor().clone());
-            if let Some(slope) = self.descend(&input, labels, Some(seen.as_tensor()), place)? {
+            let input = Input::Images((images + &perturbation)?.clamp(0.0, 1.0)?);
+            if let Some(slope) = self.descend(&input, labels, true, place)? {
                 let step = (ball.direction(&slope)? * free.epsilon)?;
                 perturbation = ball.shorten(&(perturbation + step)?)?.detach();
             }
@@ -105,17 +104,21 @@ impl Learner<'_> {
         Ok(())
     }
 
-    /// One step on the weights; the loss gradient of `wanted` beside theirs.
+    /// One step on the weights; the loss gradient of the input where it is wanted.
     fn descend(
         &mut self,
         input: &Input,
         labels: &Tensor,
-        wanted: Option<&Tensor>,
+        of_input: bool,
         place: &mut Place,
     ) -> Result<Option<Tensor>> {
-        let (logits, pass) = self.forward(input)?;
-        let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
-        let value = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let wanted = LossGradientsOf {
+            parameters_from: Some(self.first_segment),
+            input: of_input,
+        };
+        let (entered, mut pass) = self.pass(input);
+        let found = loss_gradients(self.model, entered, labels, &mut pass, wanted)?;
+        let value = found.loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if !value.is_finite() {
             return Err(Error::NonFinite {
                 what: "training loss".into(),
@@ -123,30 +126,25 @@ impl Learner<'_> {
                 remedy: "lower --learning-rate".into(),
             });
         }
-        place.tally.add_measured(value, &logits.detach(), labels)?;
-        let mut variables = self.optimiser.variables();
-        variables.extend(wanted);
-        let mut gradients = gradient(&loss, &variables)?;
-        let of_wanted = wanted.and_then(|_| gradients.pop());
-        self.optimiser.step(&gradients, place.rate)?;
+        place.tally.add_measured(value, &found.logits, labels)?;
+        self.optimiser.step(&found.parameters, place.rate)?;
         self.model.absorb(pass)?;
-        Ok(of_wanted)
+        Ok(found.input)
     }
 
-    fn forward(&self, input: &Input) -> Result<(Tensor, Pass)> {
+    /// Where the input enters, and how the pass is made.
+    fn pass<'i>(&self, input: &'i Input) -> ((usize, &'i Tensor), Pass) {
         match input {
             Input::Activations(activations) => {
-                let mut pass = Pass::training_from(self.first_segment);
-                let features =
-                    (self.model).features_from(self.first_segment, activations, &mut pass)?;
-                Ok((self.model.head(&features)?, pass))
+                let pass = Pass::training_from(self.first_segment);
+                ((self.first_segment, activations), pass)
             }
             Input::Images(images) => {
-                let mut pass = Pass::training_from(match self.recipe.frozen_statistics {
+                let pass = Pass::training_from(match self.recipe.frozen_statistics {
                     FrozenStatistics::Moving => 0,
                     FrozenStatistics::Frozen => self.first_segment,
                 });
-                Ok((self.model.forward(images, &mut pass)?, pass))
+                ((0, images), pass)
             }
         }
     }

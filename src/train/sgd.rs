@@ -4,9 +4,9 @@
 //! `l2/2·‖θ‖²` over every trained parameter, biases and batch norm included, as in the paper's code; the influence
 //! of the head counts the same term into its curvature.
 
-use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::model::op::cuda::{Descent, descend};
+use crate::{Error, Result};
 use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
 
@@ -31,11 +31,6 @@ impl Sgd {
         }
     }
 
-    /// What is optimised, in the order of the names.
-    pub fn variables(&self) -> Vec<&Tensor> {
-        self.variables.values().map(Var::as_tensor).collect()
-    }
-
     /// Velocities by parameter name; empty before the first step.
     #[must_use]
     pub fn velocities(&self) -> &BTreeMap<String, Tensor> {
@@ -47,12 +42,20 @@ impl Sgd {
         self.velocities = velocities;
     }
 
-    /// One step along `gradients`, given in the order of [`Sgd::variables`].
+    /// One step along `gradients`, by parameter name.
     ///
     /// # Errors
-    /// Where shapes differ.
-    pub fn step(&mut self, gradients: &[Tensor], rate: f64) -> Result<()> {
-        for ((name, variable), gradient) in self.variables.iter().zip(gradients) {
+    /// Where a gradient is missing or shapes differ.
+    pub fn step(&mut self, gradients: &BTreeMap<String, Tensor>, rate: f64) -> Result<()> {
+        for (name, variable) in &self.variables {
+            let gradient = gradients.get(name).ok_or_else(|| {
+                Error::mismatch(
+                    format!("gradient of {name}"),
+                    "one",
+                    "none",
+                    "this is a bug",
+                )
+            })?;
             let parameter = variable.as_detached_tensor();
             #[cfg(feature = "cuda")]
             if parameter.device().is_cuda() {
@@ -105,7 +108,8 @@ mod tests {
                 .unwrap()
                 .to_vec1::<f64>()
                 .unwrap()[0];
-            let gradients = names.map(|name| entry(&format!("{name}_gradient")));
+            let gradient = |name: &str| (name.to_owned(), entry(&format!("{name}_gradient")));
+            let gradients = names.map(gradient).into();
             optimiser.step(&gradients, rate).unwrap();
             for (name, variable) in &variables {
                 let difference = (variable.as_tensor() - entry(name))

@@ -2,7 +2,9 @@
 //!
 //! It is the input normalisation, and batch norm in evaluation mode.
 
-use super::{Element, check_dtype, elements, for_dtype, needs_gradient, rectify, with_elements};
+use super::{
+    Element, check_dtype, elements, for_dtype, gate, needs_gradient, rectify, with_elements,
+};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
@@ -180,7 +182,7 @@ impl CustomOp3 for ChannelAffine {
         let gradient = gradient.contiguous()?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            let wanted = super::cuda::Wanted {
+            let wanted = super::Wanted {
                 input: needs_gradient(x),
                 parameters: needs_gradient(scale) || needs_gradient(shift),
             };
@@ -207,4 +209,35 @@ impl CustomOp3 for ChannelAffine {
             Ok((to_x, to_scale, to_shift))
         }))
     }
+}
+
+/// The gradient of what went into a channel's scale and shift (and a rectifier after it, which gave `output`).
+///
+/// # Errors
+/// Where the shapes do not fit.
+pub(crate) fn channel_affine_gradient(
+    x: &Tensor,
+    (scale, shift): (&Tensor, &Tensor),
+    output: Option<&Tensor>,
+    gradient: &Tensor,
+) -> Result<Tensor> {
+    let gradient = gradient.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let affine = ChannelAffine {
+            rectified: output.is_some(),
+        };
+        let wanted = super::Wanted {
+            input: true,
+            parameters: false,
+        };
+        let found = super::cuda::gradients(x, (scale, shift), affine.map(), &gradient, wanted)?;
+        return found.0.map_or_else(|| gradient.zeros_like(), Ok);
+    }
+    let _ = (x, shift);
+    let gradient = match output {
+        Some(output) => gate(output, &gradient)?,
+        None => gradient,
+    };
+    channel_affine(&gradient, &scale.detach(), &scale.zeros_like()?)
 }

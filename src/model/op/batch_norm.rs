@@ -5,7 +5,9 @@
 //! In evaluation mode batch norm is a [`super::channel_affine`].
 
 use super::affine::{channel_sums, lane_sum};
-use super::{Element, check_dtype, elements, for_dtype, needs_gradient, rectify, with_elements};
+use super::{
+    Element, Wanted, check_dtype, elements, for_dtype, gate, needs_gradient, rectify, with_elements,
+};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
@@ -327,34 +329,73 @@ impl CustomOp3 for BatchNorm {
         _result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let wanted = Wanted {
+            input: needs_gradient(x),
+            parameters: needs_gradient(gamma) || needs_gradient(beta),
+        };
+        let (to_x, parameters) = self.gradients(x, (gamma, beta), gradient, wanted)?;
+        let (to_gamma, to_beta) = parameters.unzip();
+        Ok((to_x, to_gamma, to_beta))
+    }
+}
+
+/// Gradients of what went into batch norm (and a rectifier after it, which gave `output`), and of γ and β.
+///
+/// # Errors
+/// Where the shapes do not fit.
+pub(crate) fn batch_norm_gradients(
+    x: &Tensor,
+    (gamma, beta): (&Tensor, &Tensor),
+    (moments, epsilon): (BatchMoments, f64),
+    output: Option<&Tensor>,
+    gradient: &Tensor,
+    wanted: Wanted,
+) -> Result<(Option<Tensor>, Option<(Tensor, Tensor)>)> {
+    // On CUDA devices the rectifier is part of the operation.
+    let rectified = output.is_some() && x.device().is_cuda();
+    let operation = BatchNorm {
+        moments,
+        epsilon,
+        rectified,
+    };
+    match output {
+        Some(output) if !rectified => {
+            operation.gradients(x, (gamma, beta), &gate(output, gradient)?, wanted)
+        }
+        _ => operation.gradients(x, (gamma, beta), gradient, wanted),
+    }
+}
+
+impl BatchNorm {
+    fn gradients(
+        &self,
+        x: &Tensor,
+        (gamma, beta): (&Tensor, &Tensor),
+        gradient: &Tensor,
+        wanted: Wanted,
+    ) -> Result<(Option<Tensor>, Option<(Tensor, Tensor)>)> {
         let gradient = gradient.contiguous()?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            let wanted = super::cuda::Wanted {
-                input: needs_gradient(x),
-                parameters: needs_gradient(gamma) || needs_gradient(beta),
-            };
-            let (to_x, parameters) =
-                super::cuda::gradients(x, (gamma, beta), self.map(), &gradient, wanted)?;
-            let (to_gamma, to_beta) = parameters.unzip();
-            return Ok((to_x, to_gamma, to_beta));
+            return super::cuda::gradients(x, (gamma, beta), self.map(), &gradient, wanted);
         }
         let statistics = self.on_host()?;
         let dims = x.dims();
         for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(&gradient, |g| with_elements::<T, _>(x, |values| {
             let to_beta = channel_sums(g, g, dims, |g, _| g);
             let to_gamma = statistics.gamma_gradient(values, g, dims);
-            let to_x = needs_gradient(x)
+            let to_x = wanted.input
                 .then(|| with_elements::<T, _>(gamma, |gamma| {
                     let plane = dims[2..].iter().product();
                     let x_gradient = statistics.input_gradient(values, g, gamma, (&to_beta, &to_gamma), plane);
                     Tensor::from_vec(x_gradient, dims, x.device())
                 }))
                 .transpose()?;
-            let parameter = |needed: bool, values: Vec<T>, like: &Tensor| {
-                needed.then(|| Tensor::from_vec(values, like.shape(), like.device())).transpose()
-            };
-            Ok((to_x, parameter(needs_gradient(gamma), to_gamma, gamma)?, parameter(needs_gradient(beta), to_beta, beta)?))
+            let like = |values: Vec<T>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
+            let parameters = wanted.parameters
+                .then(|| candle_core::Result::Ok((like(to_gamma, gamma)?, like(to_beta, beta)?)))
+                .transpose()?;
+            Ok((to_x, parameters))
         })))
     }
 }

@@ -10,7 +10,7 @@
 //! differentiation. Layout `[B, C, H, W]`, weight `[C_out, C_in, k_h, k_w]`, no bias, no groups, no dilation (the
 //! ResNet family uses none). Any size and stride.
 
-use super::{Element, check_dtype, elements, for_dtype, needs_gradient};
+use super::{Element, Wanted, check_dtype, elements, for_dtype, needs_gradient};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -30,6 +30,32 @@ pub struct Convolution {
 /// # Errors
 /// Where the shapes do not fit or the kernel is larger than the padded image.
 pub fn convolve(x: &Tensor, weight: &Tensor, convolution: Convolution) -> Result<Tensor> {
+    apply(x, weight, geometry(x, weight, convolution)?, Role::Forward)
+}
+
+/// Gradients of a convolution's input and weight, each where it is wanted, from that of what it gave.
+///
+/// # Errors
+/// As for [`convolve`].
+pub(crate) fn convolution_gradients(
+    x: &Tensor,
+    weight: &Tensor,
+    convolution: Convolution,
+    gradient: &Tensor,
+    wanted: Wanted,
+) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    let g = geometry(x, weight, convolution)?;
+    let of = |wanted: bool, a: &Tensor, b: &Tensor, role: Role| {
+        wanted.then(|| apply(a, b, g, role)).transpose()
+    };
+    Ok((
+        of(wanted.input, gradient, weight, Role::InputGradient)?,
+        of(wanted.parameters, x, gradient, Role::WeightGradient)?,
+    ))
+}
+
+/// The sizes, if they fit.
+fn geometry(x: &Tensor, weight: &Tensor, convolution: Convolution) -> Result<Geometry> {
     check_dtype("convolution", &[x, weight])?;
     let (batch, c_in, height, width) = x.dims4()?;
     let (c_out, c_in_weight, kernel_h, kernel_w) = weight.dims4()?;
@@ -49,7 +75,7 @@ pub fn convolve(x: &Tensor, weight: &Tensor, convolution: Convolution) -> Result
             "convolution: a {kernel_h}×{kernel_w} kernel, stride {stride}, does not fit {height}×{width} padded by {padding}"
         );
     }
-    let geometry = Geometry {
+    Ok(Geometry {
         batch,
         c_in,
         height,
@@ -59,8 +85,7 @@ pub fn convolve(x: &Tensor, weight: &Tensor, convolution: Convolution) -> Result
         kernel_w,
         stride,
         padding,
-    };
-    apply(x, weight, geometry, Role::Forward)
+    })
 }
 
 /// The sizes of a convolution.

@@ -111,20 +111,29 @@ impl CustomOp1 for MaxPool {
         super::cuda::max_pool(super::cuda::View::new(x, layout), self.0, out)
     }
 
-    fn bwd(&self, x: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let (_, _, height, width) = x.dims4()?;
-        let (_, _, out_h, out_w) = result.dims4()?;
-        let gradient = gradient.contiguous()?;
-        #[cfg(feature = "cuda")]
-        if x.device().is_cuda() {
-            return super::cuda::max_pool_gradient(x, &gradient, self.0).map(Some);
-        }
-        for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(x, |values| with_elements::<T, _>(&gradient, |g| {
-            let mut out = vec![T::default(); values.len()];
-            out.par_chunks_mut(height * width)
-                .zip(values.par_chunks(height * width).zip(g.par_chunks(out_h * out_w)))
-                .for_each(|(out, (x, g))| self.winners(x, (height, width), |from, winner| out[winner] += g[from]));
-            Tensor::from_vec(out, x.shape(), x.device()).map(Some)
-        })))
+    fn bwd(&self, x: &Tensor, _result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        max_pool_gradient(x, self.0, gradient).map(Some)
     }
+}
+
+/// The gradient of what went into a pool, from that of what it gave.
+///
+/// # Errors
+/// Where the shapes do not fit.
+pub(crate) fn max_pool_gradient(x: &Tensor, window: Window, gradient: &Tensor) -> Result<Tensor> {
+    let pool = MaxPool(window);
+    let (_, _, height, width) = x.dims4()?;
+    let (_, _, out_h, out_w) = gradient.dims4()?;
+    let gradient = gradient.contiguous()?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return super::cuda::max_pool_gradient(x, &gradient, window);
+    }
+    for_dtype!(x.dtype(), pool.name(), T => with_elements::<T, _>(x, |values| with_elements::<T, _>(&gradient, |g| {
+        let mut out = vec![T::default(); values.len()];
+        out.par_chunks_mut(height * width)
+            .zip(values.par_chunks(height * width).zip(g.par_chunks(out_h * out_w)))
+            .for_each(|(out, (x, g))| pool.winners(x, (height, width), |from, winner| out[winner] += g[from]));
+        Tensor::from_vec(out, x.shape(), x.device())
+    })))
 }

@@ -14,15 +14,29 @@ pub(crate) mod cuda;
 mod max_pool;
 mod rectifier;
 
+pub(crate) use affine::channel_affine_gradient;
 pub use affine::{channel_affine, rectified_channel_affine};
+pub(crate) use batch_norm::batch_norm_gradients;
 pub use batch_norm::{
     BatchMoments, RunningStatistics, batch_moments, batch_norm, folded_norm, rectified_batch_norm,
 };
+pub(crate) use convolution::convolution_gradients;
 pub use convolution::{Convolution, convolve};
+pub(crate) use max_pool::max_pool_gradient;
 pub use max_pool::{Window, max_pool};
+pub(crate) use rectifier::gate;
 pub use rectifier::{add_rectify, rectify};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
+
+/// Which gradients of an operation are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Of what goes through it.
+    pub input: bool,
+    /// Of its weights.
+    pub parameters: bool,
+}
 
 /// `f32` or `f64`: the types these operations are compiled for.
 pub(crate) trait Element: WithDType + Default {}

@@ -50,7 +50,7 @@ fn zip_map<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T>
 }
 
 /// The incoming gradient where the result is positive, else 0.
-fn gate(result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+pub(crate) fn gate(result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     let gradient = gradient.contiguous()?;
     #[cfg(feature = "cuda")]
     if result.device().is_cuda() {

@@ -16,9 +16,7 @@ mod unfolded;
 #[cfg(feature = "cudnn")]
 pub(super) use cudnn::convolve;
 pub(crate) use normalisation::folded;
-pub(super) use normalisation::{
-    ChannelMap, Wanted, batch_moments, gradients, mapped, moved_statistics,
-};
+pub(super) use normalisation::{ChannelMap, batch_moments, gradients, mapped, moved_statistics};
 pub(crate) use optimiser::{Descent, descend};
 pub(super) use pointwise::{add_rectify, gate, rectify};
 pub(super) use pooling::{max_pool, max_pool_gradient};

@@ -6,6 +6,7 @@
 //! read for the moments), twice read and once written backward.
 
 use super::{View, constant, for_cuda_dtype, kernel, launch, over, packed, unwritten, with_view};
+use crate::model::op::Wanted;
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::driver::{DevicePtr, LaunchConfig};
 use candle_core::{CudaStorage, Result, Shape, Tensor};
@@ -86,15 +87,6 @@ pub(in super::super) fn batch_moments(x: &Tensor) -> Result<Tensor> {
         );
         Ok(constant(moments, device, (2, channels as usize)))
     }))
-}
-
-/// Which gradients are wanted.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Wanted {
-    /// Of `x`.
-    pub input: bool,
-    /// Of γ and β.
-    pub parameters: bool,
 }
 
 /// Gradients of `x`, and of γ and β.

@@ -1,0 +1,251 @@
+//! Loss gradients of a whole network, the way back written out.
+//!
+//! Candle's own way back makes a tensor of zeros for every activation and adds the gradient to it, four times the traffic of the
+//! gradient alone; where activations are large, that is most of what a pass costs besides its convolutions. Here the pass
+//! forward leaves what the way back needs ([`crate::model`]'s trace), and each gradient is written once; where a block's two
+//! ways meet, they are added once. What is no longer needed is freed on the way.
+
+use crate::model::op::{
+    Wanted, batch_norm_gradients, channel_affine, channel_affine_gradient, convolution_gradients,
+    gate, max_pool_gradient,
+};
+use crate::model::{EPSILON, LayerTrace, NormTrace, Pass, ResNet, Traced};
+use crate::{Error, Result};
+use candle_core::{DType, Tensor, Var};
+use std::collections::BTreeMap;
+
+/// What the gradients of a loss are wanted of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LossGradientsOf {
+    /// The parameters of the segments from here on, the head's included; `None`: of none.
+    pub parameters_from: Option<usize>,
+    /// What the pass began with.
+    pub input: bool,
+}
+
+/// The mean cross-entropy of a batch and its gradients.
+#[derive(Debug)]
+pub struct LossGradients {
+    /// In nats, a scalar.
+    pub loss: Tensor,
+    /// `[B, C]`
+    pub logits: Tensor,
+    /// By parameter name, in the parameters' dtype.
+    pub parameters: BTreeMap<String, Tensor>,
+    /// Of what the pass began with, where it was wanted.
+    pub input: Option<Tensor>,
+}
+
+/// Passes forward from what enters `segment` (0: images `[B, 3, H, W]`) as `pass` says, and back. Labels are `[B]`.
+///
+/// # Errors
+/// As the model's pass forward; parameters are wanted of a segment whose batch norm uses running statistics.
+pub fn loss_gradients(
+    model: &ResNet,
+    (segment, input): (usize, &Tensor),
+    labels: &Tensor,
+    pass: &mut Pass,
+    wanted: LossGradientsOf,
+) -> Result<LossGradients> {
+    let model = model.detached();
+    let head = model.head_segment();
+    let traced_from = match wanted.input {
+        true => segment,
+        false => wanted.parameters_from.unwrap_or(head).max(segment),
+    };
+    pass.trace_from(traced_from);
+    let features = model.features_from(segment, &input.detach(), pass)?;
+    let mut found = at_the_head(&model, &features, labels, wanted)?;
+    let features_gradient = found.input.take();
+    if traced_from < head || wanted.input {
+        let mut way = WayBack {
+            model: &model,
+            wanted,
+            trace: pass.take_trace(),
+            parameters: std::mem::take(&mut found.parameters),
+        };
+        let gradient = features_gradient.ok_or_else(|| missing("the features"))?;
+        found.input = way.walk(gradient)?.filter(|_| wanted.input);
+        found.parameters = way.parameters;
+    }
+    Ok(found)
+}
+
+/// The head by candle's own way back: its tensors are small. The input of the result is the features.
+fn at_the_head(
+    model: &ResNet,
+    features: &Tensor,
+    labels: &Tensor,
+    wanted: LossGradientsOf,
+) -> Result<LossGradients> {
+    let (weight, bias) = model.head_parameters()?;
+    let features = Var::from_tensor(features)?;
+    let (weight, bias) = (Var::from_tensor(&weight)?, Var::from_tensor(&bias)?);
+    let logits = features.matmul(&weight.t()?)?.broadcast_add(&bias)?;
+    let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
+    let mut gradients = loss.backward()?;
+    let mut parameters = BTreeMap::new();
+    if wanted.parameters_from.is_some() {
+        for (name, variable) in [("fc.weight", &weight), ("fc.bias", &bias)] {
+            let gradient = gradients.remove(variable).ok_or_else(|| missing(name))?;
+            parameters.insert(name.to_owned(), gradient);
+        }
+    }
+    Ok(LossGradients {
+        loss: loss.detach(),
+        logits: logits.detach(),
+        parameters,
+        input: gradients.remove(&features),
+    })
+}
+
+fn missing(of: &str) -> Error {
+    Error::mismatch(format!("gradient of {of}"), "one", "none", "this is a bug")
+}
+
+struct WayBack<'a> {
+    model: &'a ResNet,
+    wanted: LossGradientsOf,
+    trace: Vec<Traced>,
+    parameters: BTreeMap<String, Tensor>,
+}
+
+impl WayBack<'_> {
+    /// From the gradient of the features to that of what the traced pass began with; none where nobody asks for it.
+    fn walk(&mut self, features: Tensor) -> Result<Option<Tensor>> {
+        let mut gradient = Some(features);
+        while let Some(step) = self.trace.pop() {
+            let Some(after) = gradient.take() else {
+                break;
+            };
+            gradient = match step {
+                Traced::Averaged { shape, dtype } => Some(spread(&after, shape, dtype)?),
+                Traced::Block {
+                    projects,
+                    layers,
+                    output,
+                } => self.block((projects, layers), gate(&output, &after)?)?,
+                Traced::Layer(layer) => self.layer(layer, &after, self.goes_on())?,
+                Traced::Pooled { input, window } => {
+                    Some(max_pool_gradient(&input, window, &after)?)
+                }
+                Traced::Normalised { scale, dtype } => {
+                    let after = after.to_dtype(dtype)?;
+                    Some(channel_affine(&after, &scale, &scale.zeros_like()?)?)
+                }
+            };
+        }
+        Ok(gradient)
+    }
+
+    /// Whether anything before the step just taken off needs a gradient.
+    fn goes_on(&self) -> bool {
+        self.wanted.input || !self.trace.is_empty()
+    }
+
+    fn block(
+        &mut self,
+        (projects, layers): (bool, usize),
+        gradient: Tensor,
+    ) -> Result<Option<Tensor>> {
+        let taken = layers + usize::from(projects);
+        let mut traced = self.trace.split_off(self.trace.len().saturating_sub(taken));
+        let goes_on = self.goes_on();
+        let mut shortcut = Some(gradient.clone());
+        if projects {
+            let layer = layer_of(traced.pop())?;
+            shortcut = self.layer(layer, &gradient, goes_on)?;
+        }
+        let mut along = Some(gradient);
+        while let Some(step) = traced.pop() {
+            let after = along.take().ok_or_else(|| missing("a block"))?;
+            let first = traced.is_empty();
+            along = self.layer(layer_of(Some(step))?, &after, goes_on || !first)?;
+        }
+        match (along, shortcut) {
+            (Some(along), Some(shortcut)) if goes_on => Ok(Some((along + shortcut)?)),
+            _ => Ok(None),
+        }
+    }
+
+    fn layer(
+        &mut self,
+        layer: LayerTrace,
+        gradient: &Tensor,
+        input: bool,
+    ) -> Result<Option<Tensor>> {
+        let parameters = (self.wanted.parameters_from).is_some_and(|first| layer.segment >= first);
+        let wanted = Wanted {
+            input: true,
+            parameters,
+        };
+        let output = layer.rectified.then_some(&layer.output);
+        let convolved = match layer.applied {
+            NormTrace::Batch {
+                gamma,
+                beta,
+                moments,
+            } => {
+                let (convolved, of_norm) = batch_norm_gradients(
+                    &layer.convolved,
+                    (&gamma, &beta),
+                    (moments, EPSILON),
+                    output,
+                    gradient,
+                    wanted,
+                )?;
+                if let Some((gamma, beta)) = of_norm {
+                    self.keep(format!("{}.weight", layer.norm), &gamma)?;
+                    self.keep(format!("{}.bias", layer.norm), &beta)?;
+                }
+                convolved.ok_or_else(|| missing(&layer.norm))?
+            }
+            NormTrace::Running { .. } if parameters => {
+                return Err(Error::Unsupported {
+                    what: format!("training {} by running statistics", layer.norm),
+                    instead: "pass forward with the batch's own from that segment on".into(),
+                });
+            }
+            NormTrace::Running { scale, shift } => {
+                channel_affine_gradient(&layer.convolved, (&scale, &shift), output, gradient)?
+            }
+        };
+        let wanted = Wanted { input, parameters };
+        let (to_input, to_weight) =
+            convolution_gradients(&layer.input, &layer.weight, layer.step, &convolved, wanted)?;
+        if let Some(weight) = to_weight {
+            self.keep(format!("{}.weight", layer.convolution), &weight)?;
+        }
+        Ok(to_input)
+    }
+
+    fn keep(&mut self, name: String, gradient: &Tensor) -> Result<()> {
+        let parameter = (self.model.tensors().get(&name)).ok_or_else(|| missing(&name))?;
+        let gradient = gradient.to_dtype(parameter.dtype())?;
+        self.parameters.insert(name, gradient);
+        Ok(())
+    }
+}
+
+fn layer_of(step: Option<Traced>) -> Result<LayerTrace> {
+    match step {
+        Some(Traced::Layer(layer)) => Ok(layer),
+        _ => Err(missing("a layer")),
+    }
+}
+
+/// The gradient `[B, C]` of means over planes as that of the planes.
+fn spread(
+    gradient: &Tensor,
+    [batch, channels, height, width]: [usize; 4],
+    dtype: DType,
+) -> Result<Tensor> {
+    let each = (gradient / (height * width) as f64)?.to_dtype(dtype)?;
+    let planes = each.reshape((batch, channels, 1, 1))?;
+    Ok(planes
+        .broadcast_as((batch, channels, height, width))?
+        .contiguous()?)
+}
+
+#[cfg(test)]
+mod tests;

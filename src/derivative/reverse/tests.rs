@@ -1,0 +1,179 @@
+use super::*;
+use crate::derivative::gradient;
+use crate::model::Normalisation;
+use candle_core::Device;
+use rand::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+
+fn normal(seed: u64, shape: &[usize]) -> Tensor {
+    let values: Vec<f64> = StandardNormal
+        .sample_iter(rand_chacha::ChaCha8Rng::seed_from_u64(seed))
+        .take(shape.iter().product())
+        .collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// A network whose batch norms are not the identity.
+fn network(architecture: &str) -> ResNet {
+    let normalisation = Normalisation {
+        mean: [0.5, 0.4, 0.3],
+        deviation: [0.2, 0.25, 0.3],
+    };
+    let classes: Vec<String> = (0..5).map(|class| class.to_string()).collect();
+    let architecture = architecture.parse().unwrap();
+    let model = ResNet::initialise(
+        architecture,
+        classes.clone(),
+        normalisation,
+        16,
+        7,
+        &Device::Cpu,
+    );
+    let model = model.unwrap().to_dtype(DType::F64).unwrap();
+    let lively = |(seed, (name, tensor)): (u64, (&String, &Tensor))| {
+        let noise = (normal(seed, tensor.dims()) * 0.2).unwrap().tanh().unwrap();
+        let tensor = match tensor.rank() {
+            1 => (tensor + noise).unwrap(),
+            _ => tensor.clone(),
+        };
+        (name.clone(), tensor)
+    };
+    let tensors = (0..).zip(model.tensors()).map(lively).collect();
+    let architecture = model.architecture().clone();
+    ResNet::new(architecture, classes, normalisation, 16, tensors).unwrap()
+}
+
+#[track_caller]
+fn assert_close(what: &str, found: &Tensor, expected: &Tensor) {
+    assert_eq!(found.dims(), expected.dims(), "{what}");
+    let scale = expected.abs().unwrap().max_all().unwrap();
+    let apart = (found - expected).unwrap().abs().unwrap();
+    let apart = apart.max_all().unwrap().to_scalar::<f64>().unwrap();
+    let scale = scale.to_scalar::<f64>().unwrap();
+    assert!(
+        apart <= 1e-12 * (1.0 + scale),
+        "{what}: {apart:e} of {scale:e}"
+    );
+}
+
+/// Everything that candle's own way back says of the same pass.
+fn agrees(architecture: &str, first: usize, statistics_from: usize, side: usize) {
+    let mut model = network(architecture);
+    let variables = model.make_trainable(first).unwrap();
+    let images = Var::from_tensor(&normal(1, &[4, 3, side, side]).abs().unwrap()).unwrap();
+    let labels = Tensor::new(&[0u32, 3, 4, 1], &Device::Cpu).unwrap();
+    let what = format!("{architecture} from {first}");
+
+    let mut pass = Pass::training_from(statistics_from);
+    let logits = model.forward(images.as_tensor(), &mut pass).unwrap();
+    let loss = candle_nn::loss::cross_entropy(&logits, &labels).unwrap();
+    let mut wanted: Vec<&Tensor> = variables.values().map(Var::as_tensor).collect();
+    wanted.push(images.as_tensor());
+    let expected = gradient(&loss, &wanted).unwrap();
+
+    for input in [true, false] {
+        let of = LossGradientsOf {
+            parameters_from: Some(first),
+            input,
+        };
+        let mut pass = Pass::training_from(statistics_from);
+        let entered = (0, images.as_tensor());
+        let found = loss_gradients(&model, entered, &labels, &mut pass, of).unwrap();
+        assert_close(&what, &found.loss, &loss);
+        assert_close(&what, &found.logits, &logits);
+        let names: Vec<&String> = found.parameters.keys().collect();
+        assert_eq!(names, variables.keys().collect::<Vec<_>>(), "{what}");
+        for ((name, found), expected) in found.parameters.iter().zip(&expected) {
+            assert_close(&format!("{what}: {name}"), found, expected);
+        }
+        assert_eq!(found.input.is_some(), input);
+        if let Some(found) = &found.input {
+            assert_close(
+                &format!("{what}: images"),
+                found,
+                &expected[expected.len() - 1],
+            );
+        }
+    }
+}
+
+#[test]
+fn the_way_back_is_candles() {
+    for architecture in ["cifar-resnet8-w4", "cifar-resnet18-w2", "cifar-resnet50-w2"] {
+        agrees(architecture, 0, 0, 16);
+        agrees(architecture, 2, 0, 16);
+        agrees(architecture, 2, 2, 16);
+        let head = network(architecture).head_segment();
+        agrees(architecture, head, 0, 16);
+    }
+    agrees("resnet18", 0, 0, 48);
+}
+
+#[test]
+fn from_an_activation_on() {
+    let model = network("cifar-resnet14-w3");
+    let images = normal(2, &[3, 3, 16, 16]).abs().unwrap();
+    let labels = Tensor::new(&[2u32, 2, 0], &Device::Cpu).unwrap();
+    for first in [1, 3, model.head_segment()] {
+        let of = LossGradientsOf {
+            parameters_from: Some(first),
+            input: false,
+        };
+        let whole = loss_gradients(
+            &model,
+            (0, &images),
+            &labels,
+            &mut Pass::training_from(first),
+            of,
+        );
+        let before = model
+            .prefix(first, &images, &mut Pass::evaluation())
+            .unwrap();
+        let rest = loss_gradients(
+            &model,
+            (first, &before),
+            &labels,
+            &mut Pass::training_from(first),
+            of,
+        );
+        let (whole, rest) = (whole.unwrap(), rest.unwrap());
+        for (name, expected) in &whole.parameters {
+            assert_close(name, &rest.parameters[name], expected);
+        }
+        assert_eq!(whole.parameters.len(), rest.parameters.len());
+    }
+}
+
+#[test]
+fn attacks_ask_for_the_images_alone() {
+    let model = network("cifar-resnet8-w4");
+    let images = Var::from_tensor(&normal(3, &[4, 3, 12, 10]).abs().unwrap()).unwrap();
+    let labels = Tensor::new(&[0u32, 1, 2, 3], &Device::Cpu).unwrap();
+    let loss = candle_nn::loss::cross_entropy(&model.logits(&images).unwrap(), &labels).unwrap();
+    let expected = gradient(&loss, &[images.as_tensor()]).unwrap();
+    let of = LossGradientsOf {
+        parameters_from: None,
+        input: true,
+    };
+    let mut pass = Pass::evaluation();
+    let found = loss_gradients(&model, (0, images.as_tensor()), &labels, &mut pass, of).unwrap();
+    assert_close("images", &found.input.unwrap(), &expected[0]);
+    assert!(found.parameters.is_empty());
+}
+
+#[test]
+fn weights_are_not_trained_by_running_statistics() {
+    let model = network("cifar-resnet8-w4");
+    let images = normal(3, &[4, 3, 12, 12]);
+    let labels = Tensor::new(&[0u32, 1, 2, 3], &Device::Cpu).unwrap();
+    let of = LossGradientsOf {
+        parameters_from: Some(0),
+        input: false,
+    };
+    let mut pass = Pass::evaluation();
+    let refused = loss_gradients(&model, (0, &images), &labels, &mut pass, of).unwrap_err();
+    assert!(
+        refused.to_string().contains("running statistics"),
+        "{refused}"
+    );
+}
