@@ -445,6 +445,7 @@ fn the_head_alone_is_what_the_closed_form_gives() {
             ..RankOptions::default()
         },
         digests: BTreeMap::new(),
+        device: candle_core::Device::Cpu,
     };
     let closed = tempfile::tempdir().unwrap();
     let expected = job.run(closed.path(), &mut Silent).unwrap();
