@@ -176,11 +176,11 @@ fn strong_axes_are_orthonormal_and_begin_with_the_kronecker_ones() {
         }
     }
     let shared = products(strong.features(), kronecker.features());
-    for axis in 0..8 {
+    for (axis, row) in shared.iter().enumerate().take(8) {
         assert!(
-            (shared[axis][axis].abs() - 1.0).abs() < 1e-8,
+            (row[axis].abs() - 1.0).abs() < 1e-8,
             "{axis}: {}",
-            shared[axis][axis]
+            row[axis]
         );
     }
     let (a, b) = (strong.classes(), kronecker.classes());
