@@ -1,7 +1,7 @@
 //! Milliseconds of a training step on a CUDA device (or the processor), natural and with PGD-7; `analysis/gpu/training.py` is its
 //! twin in PyTorch.
 //!
-//! `cargo bench --features cudnn --bench device_training -- [--device cuda] [--repeats N]`
+//! `cargo bench --features cudnn --bench device_training -- [--device cuda] [--repeats N] [--only "resnet50 tf32"]`
 
 use ascribe::derivative::{LossGradientsOf, loss_gradients};
 use ascribe::device::{DeviceChoice, allow_tf32};
@@ -75,6 +75,9 @@ fn measure(
     repeats: usize,
     precision: &str,
 ) -> ascribe::Result<()> {
+    if !is_wanted(network.name, precision) {
+        return Ok(());
+    }
     let classes = (0..network.classes)
         .map(|class| class.to_string())
         .collect();
@@ -117,6 +120,15 @@ fn measure(
         );
     }
     Ok(())
+}
+
+/// Whether every word of `--only` is said of a measurement.
+fn is_wanted(name: &str, precision: &str) -> bool {
+    let words: Vec<String> = std::env::args().collect();
+    let place = words.iter().position(|word| word == "--only");
+    let only = place.and_then(|place| words.get(place + 1));
+    let said = format!("{name} {precision}");
+    only.is_none_or(|only| only.split(' ').all(|word| said.contains(word)))
 }
 
 fn main() -> ascribe::Result<()> {

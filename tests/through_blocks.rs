@@ -537,7 +537,6 @@ fn the_head_alone_is_what_the_closed_form_gives() {
         },
         device: Device::Cpu,
         digests: BTreeMap::new(),
-        device: candle_core::Device::Cpu,
     };
     let closed = tempfile::tempdir().unwrap();
     let expected = job.run(closed.path(), &mut Silent).unwrap();

@@ -2,7 +2,8 @@
 
 usage: python3 head.py fit JOB       fits the head in f64 (L-BFGS, then Newton): JOB/head.npz
        python3 head.py exact JOB     scores in f64 by the explicit Hessian: JOB/gt_scores.npy
-       python3 head.py time JOB      the same in f32, from the features' files to the top 100 of every query, timed
+       python3 head.py time JOB [--head FILE]
+                                     the same in f32, from the features' files to the top 100 of every query, timed
        python3 head.py overlap JOB RUN...  share of the exact top 100 in each run of ascribe, and Spearman's correlation where
                                      the run has scores.npy
 JOB holds train/ and test/, each with features.npy and labels.npy. Damping and L2 term are 1e-3 and 0 as in analysis/speed.
@@ -28,7 +29,8 @@ def load(job, dtype):
 
 
 def head(job, dtype):
-    file = np.load(f"{job}/head.npz")
+    given = sys.argv.index("--head") + 1 if "--head" in sys.argv else None
+    file = np.load(sys.argv[given] if given else f"{job}/head.npz")
     return torch.from_numpy(np.concatenate([file["weight"], file["bias"][:, None]], 1)).cuda().to(dtype)
 
 
@@ -145,4 +147,5 @@ def main():
         overlap(job, sys.argv[3:])
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -231,6 +231,10 @@ impl ResNet {
                 moments: batch_moments(x)?,
             });
         }
+        if let Some((scale, shift)) = self.folded(name) {
+            let (scale, shift) = (scale.clone(), shift.clone());
+            return Ok(NormTrace::Running { scale, shift });
+        }
         let statistics = [gamma, beta, part("running_mean")?, part("running_var")?];
         let (scale, shift) = folded_norm(statistics, EPSILON)?;
         Ok(NormTrace::Running {

@@ -6,7 +6,7 @@
 
 use super::architecture::{Architecture, Block};
 use super::normalisation::Normalisation;
-use super::op::RunningStatistics;
+use super::op::{RunningStatistics, folded_norm};
 use super::pass::Pass;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor, Var};
@@ -27,6 +27,8 @@ pub struct ResNet {
     side: usize,
     tensors: BTreeMap<String, Tensor>,
     activations: DType,
+    /// Batch norms as scale and shift, where they were folded beforehand.
+    folded: BTreeMap<String, (Tensor, Tensor)>,
 }
 
 impl ResNet {
@@ -54,6 +56,7 @@ impl ResNet {
             side,
             activations: tensors["fc.weight"].dtype(),
             tensors,
+            folded: BTreeMap::new(),
         })
     }
 
@@ -132,6 +135,7 @@ impl ResNet {
         let tensors = self.tensors.iter().map(moved).collect::<Result<_>>()?;
         Ok(Self {
             tensors,
+            folded: BTreeMap::new(),
             ..self.clone()
         })
     }
@@ -142,8 +146,51 @@ impl ResNet {
     pub fn with_activations(self, activations: DType) -> Self {
         Self {
             activations,
+            folded: BTreeMap::new(),
             ..self
         }
+    }
+
+    /// The same model with constant weights, for many passes in evaluation mode: kernels are converted and batch norms folded
+    /// here, not in each pass.
+    ///
+    /// # Errors
+    /// Where memory runs out.
+    pub fn for_evaluation(&self) -> Result<Self> {
+        let mut model = self.detached();
+        let norms = model
+            .tensors
+            .keys()
+            .filter_map(|name| name.strip_suffix(".running_mean"));
+        let fold = |norm: &str| {
+            let part = |part: &str| self.tensor(&format!("{norm}.{part}"));
+            let statistics = [
+                part("weight")?,
+                part("bias")?,
+                part("running_mean")?,
+                part("running_var")?,
+            ];
+            let (scale, shift) = folded_norm(statistics.map(Tensor::detach).each_ref(), EPSILON)?;
+            let (scale, shift) = (
+                scale.to_dtype(self.activations)?,
+                shift.to_dtype(self.activations)?,
+            );
+            Ok((norm.to_owned(), (scale, shift)))
+        };
+        model.folded = norms.map(fold).collect::<Result<_>>()?;
+        for tensor in model
+            .tensors
+            .values_mut()
+            .filter(|tensor| tensor.rank() == 4)
+        {
+            *tensor = tensor.to_dtype(self.activations)?;
+        }
+        Ok(model)
+    }
+
+    /// Batch norm as scale and shift, if it was folded beforehand.
+    pub(super) fn folded(&self, norm: &str) -> Option<&(Tensor, Tensor)> {
+        self.folded.get(norm)
     }
 
     /// What activations are computed in.
@@ -164,6 +211,7 @@ impl ResNet {
         Ok(Self {
             tensors,
             activations: dtype,
+            folded: BTreeMap::new(),
             ..self.clone()
         })
     }
@@ -175,6 +223,7 @@ impl ResNet {
     /// Where memory runs out.
     pub fn make_trainable(&mut self, first: usize) -> Result<BTreeMap<String, Var>> {
         let mut variables = BTreeMap::new();
+        self.folded.clear();
         for (name, tensor) in &mut self.tensors {
             *tensor = tensor.detach();
             if !is_statistic(name) && self.architecture.segment_of(name) >= first {
@@ -219,6 +268,7 @@ impl ResNet {
     /// # Errors
     /// Where memory runs out.
     pub fn absorb(&mut self, pass: Pass) -> Result<()> {
+        self.folded.clear();
         for (layer, moments) in pass.observed {
             let [mean, variance] =
                 ["running_mean", "running_var"].map(|statistic| format!("{layer}.{statistic}"));

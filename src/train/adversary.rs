@@ -101,6 +101,7 @@ impl Adversary {
         draw: [u64; 3],
     ) -> Result<Tensor> {
         let ball = self.ball();
+        let model = &model.for_evaluation()?;
         let mut perturbed = ball.start(self.start, images, draw)?;
         for _ in 0..self.steps {
             let mut pass = Pass::evaluation();

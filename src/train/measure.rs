@@ -29,7 +29,10 @@ impl Performance {
     /// As the model's forward pass.
     pub fn measure(model: &ResNet, images: &Pixels, attack: Option<&Attack>) -> Result<Self> {
         let parameters = model.head_parameters()?.0.dtype();
-        let model = model.detached().with_activations(parameters);
+        let model = model
+            .clone()
+            .with_activations(parameters)
+            .for_evaluation()?;
         let device = model.device()?;
         let positions: Vec<usize> = (0..images.len()).collect();
         let mut tally = Tally::default();

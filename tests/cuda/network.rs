@@ -3,6 +3,7 @@
 //! Weights, images and vectors are made on the host, so that both sides have the same numbers. What is compared is the device's
 //! result with that of the program of layers in f64; tolerances are those of the precision, as a share of the largest number.
 
+use crate::device;
 use ascribe::derivative::head::HeadOutputs;
 use ascribe::derivative::network::{
     Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network,
@@ -16,7 +17,6 @@ use ascribe::solve::{Cg, Method, Outcome, Settings, Solver, smallest_eigenvalue}
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 const IMAGES: usize = 12;
@@ -32,12 +32,6 @@ const CASES: [(&str, Blocks, usize); 7] = [
     ("resnet50", Blocks::Last(3), 64),
 ];
 const KINDS: [Curvature; 2] = [Curvature::GaussNewton, Curvature::Hessian];
-
-/// One device for all tests, as in the program.
-fn cuda() -> Device {
-    static DEVICE: OnceLock<Device> = OnceLock::new();
-    DEVICE.get_or_init(|| Device::new_cuda(0).unwrap()).clone()
-}
 
 /// Smooth numbers without symmetry.
 fn numbers(phase: f64, shape: &[usize]) -> Tensor {
@@ -118,7 +112,7 @@ impl Both {
         let examples = Examples::of_images((&double, blocks), &images, &labels, &keeping).unwrap();
         let network = Network::new(&double, blocks, &examples).unwrap();
         let model = double.to_dtype(dtype).unwrap();
-        let of = (&model, blocks, &cuda());
+        let of = (&model, blocks, &device());
         let there = DeviceExamples::of_images(of, &images, &labels, &keeping).unwrap();
         let device = DeviceNetwork::new(&model, blocks, &there).unwrap();
         Self {
@@ -289,7 +283,7 @@ fn whole_runs_give_the_same_scores() {
     };
     let there = |phase, count| {
         let images = images(phase, count, side);
-        let of = (&model, blocks, &cuda());
+        let of = (&model, blocks, &device());
         DeviceExamples::of_images(of, &images, &labels(count), &keeping).unwrap()
     };
     let (train, queries): (Vec<usize>, Vec<usize>) = ((0..IMAGES).collect(), (0..3).collect());
@@ -333,7 +327,7 @@ fn whole_runs_give_the_same_scores() {
             options: options.clone(),
             digests: BTreeMap::new(),
         };
-        job.run(folder.path(), &mut Silent).unwrap();
+        let on_host = job.run(folder.path(), &mut Silent).unwrap();
         let expected = scores(folder.path());
         let (sides, folder) = (
             [there(0.4, IMAGES), there(2.9, 3)],
@@ -352,8 +346,16 @@ fn whole_runs_give_the_same_scores() {
             options,
             digests: BTreeMap::new(),
         };
-        job.run(folder.path(), &mut Silent).unwrap();
+        let on_device = job.run(folder.path(), &mut Silent).unwrap();
         let what = format!("{method:?} {curvature:?}");
+        for summary in [&on_host, &on_device] {
+            let solves = summary.solves.iter().flat_map(|solves| &solves.reports);
+            let missed: Vec<_> = solves.filter(|report| report.residual > 1e-10).collect();
+            assert!(
+                method == Method::Identity || missed.is_empty(),
+                "{what}: {missed:?}"
+            );
+        }
         assert_close(&what, &scores(folder.path()), &expected, 1e-8);
     }
 }
