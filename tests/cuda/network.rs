@@ -274,6 +274,18 @@ fn scores(folder: &Path) -> Vec<f64> {
 
 #[test]
 fn whole_runs_give_the_same_scores() {
+    run_both_ways(Method::Cg, Curvature::GaussNewton);
+    run_both_ways(Method::Identity, Curvature::GaussNewton);
+}
+
+/// What is to be understood before the refusal can go: the scores differ, the products do not.
+#[test]
+#[ignore = "runs with the Hessian are refused on a device"]
+fn whole_runs_with_the_hessian() {
+    run_both_ways(Method::Cg, Curvature::Hessian);
+}
+
+fn run_both_ways(method: Method, curvature: Curvature) {
     let (blocks, side) = (Blocks::Last(1), 9);
     let model = model("cifar-resnet8-w4", side);
     let keeping = Keeping::default();
@@ -287,75 +299,69 @@ fn whole_runs_give_the_same_scores() {
         DeviceExamples::of_images(of, &images, &labels(count), &keeping).unwrap()
     };
     let (train, queries): (Vec<usize>, Vec<usize>) = ((0..IMAGES).collect(), (0..3).collect());
-    for (method, curvature) in [
-        (Method::Cg, Curvature::GaussNewton),
-        (Method::Identity, Curvature::GaussNewton),
-        (Method::Cg, Curvature::Hessian),
-    ] {
-        let options = NetworkOptions {
-            curvature,
-            l2: 1e-2,
-            // More than the Hessian's smallest eigenvalue is below 0.
-            damping: 10.0,
-            solver: Settings {
-                method,
-                tolerance: Some(1e-11),
-                ..Settings::default()
-            },
-            top: IMAGES,
-            bottom: 0,
-            scores: false,
-            shares: false,
-            query_rank: None,
-            memory: 1 << 30,
-            record_every: Duration::from_secs(5),
-        };
-        let (sides, folder) = (
-            [here(0.4, IMAGES), here(2.9, 3)],
-            tempfile::tempdir().unwrap(),
+    let options = NetworkOptions {
+        curvature,
+        l2: 1e-2,
+        // More than the Hessian's smallest eigenvalue is below 0.
+        damping: 10.0,
+        solver: Settings {
+            method,
+            tolerance: Some(1e-11),
+            ..Settings::default()
+        },
+        top: IMAGES,
+        bottom: 0,
+        scores: false,
+        shares: false,
+        query_rank: None,
+        memory: 1 << 30,
+        record_every: Duration::from_secs(5),
+    };
+    let (sides, folder) = (
+        [here(0.4, IMAGES), here(2.9, 3)],
+        tempfile::tempdir().unwrap(),
+    );
+    let job = NetworkJob {
+        network: &Network::new(&model, blocks, &sides[0]).unwrap(),
+        train: NetworkImages {
+            examples: &sides[0],
+            ids: &train,
+        },
+        test: NetworkImages {
+            examples: &sides[1],
+            ids: &queries,
+        },
+        options: options.clone(),
+        digests: BTreeMap::new(),
+    };
+    let on_host = job.run(folder.path(), &mut Silent).unwrap();
+    let expected = scores(folder.path());
+    let (sides, folder) = (
+        [there(0.4, IMAGES), there(2.9, 3)],
+        tempfile::tempdir().unwrap(),
+    );
+    let job = DeviceJob {
+        network: &DeviceNetwork::new(&model, blocks, &sides[0]).unwrap(),
+        train: DeviceImages {
+            examples: &sides[0],
+            ids: &train,
+        },
+        test: DeviceImages {
+            examples: &sides[1],
+            ids: &queries,
+        },
+        options,
+        digests: BTreeMap::new(),
+    };
+    let on_device = job.run(folder.path(), &mut Silent).unwrap();
+    let what = format!("{method:?} {curvature:?}");
+    for summary in [&on_host, &on_device] {
+        let solves = summary.solves.iter().flat_map(|solves| &solves.reports);
+        let missed: Vec<_> = solves.filter(|report| report.residual > 1e-10).collect();
+        assert!(
+            method == Method::Identity || missed.is_empty(),
+            "{what}: {missed:?}"
         );
-        let job = NetworkJob {
-            network: &Network::new(&model, blocks, &sides[0]).unwrap(),
-            train: NetworkImages {
-                examples: &sides[0],
-                ids: &train,
-            },
-            test: NetworkImages {
-                examples: &sides[1],
-                ids: &queries,
-            },
-            options: options.clone(),
-            digests: BTreeMap::new(),
-        };
-        let on_host = job.run(folder.path(), &mut Silent).unwrap();
-        let expected = scores(folder.path());
-        let (sides, folder) = (
-            [there(0.4, IMAGES), there(2.9, 3)],
-            tempfile::tempdir().unwrap(),
-        );
-        let job = DeviceJob {
-            network: &DeviceNetwork::new(&model, blocks, &sides[0]).unwrap(),
-            train: DeviceImages {
-                examples: &sides[0],
-                ids: &train,
-            },
-            test: DeviceImages {
-                examples: &sides[1],
-                ids: &queries,
-            },
-            options,
-            digests: BTreeMap::new(),
-        };
-        let on_device = job.run(folder.path(), &mut Silent).unwrap();
-        let what = format!("{method:?} {curvature:?}");
-        for summary in [&on_host, &on_device] {
-            let solves = summary.solves.iter().flat_map(|solves| &solves.reports);
-            let missed: Vec<_> = solves.filter(|report| report.residual > 1e-10).collect();
-            assert!(
-                method == Method::Identity || missed.is_empty(),
-                "{what}: {missed:?}"
-            );
-        }
-        assert_close(&what, &scores(folder.path()), &expected, 1e-8);
     }
+    assert_close(&what, &scores(folder.path()), &expected, 1e-8);
 }
