@@ -112,11 +112,13 @@ fn options_that_do_not_go_together_are_refused() {
         ),
         ("--memory 0".to_owned(), "--memory: "),
         ("--memory -2".to_owned(), "--memory: "),
+        ("--precision tf32".to_owned(), "--precision: "),
+        ("--device cuda:77".to_owned(), "--device: cuda:77: "),
+        ("--learning-rate 0".to_owned(), "--learning-rate: "),
     ] {
         let message = refusal(folder.path(), &format!("{TRAIN} {options} --out out"));
-        // Some are found only once the run has begun.
-        let _ = std::fs::remove_dir_all(folder.path().join("out"));
         assert!(message.contains(expected), "{options}: {message}");
+        assert!(!folder.path().join("out").exists(), "{options}");
     }
     let message = refusal(folder.path(), "inspect builtin:robust --eval-epsilon 0.1");
     assert!(message.contains("--test"), "{message}");

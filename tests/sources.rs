@@ -37,7 +37,10 @@ fn test_images(count: usize) -> Option<Pixels> {
 /// The clean accuracy in the table of the README, as a share; `wide/…` is in another.
 fn documented_accuracy(name: &str) -> f64 {
     let (folder, name) = name.rsplit_once('/').unwrap_or((".", name));
-    let readme = root().join("fixtures/source").join(folder).join("README.md");
+    let readme = root()
+        .join("fixtures/source")
+        .join(folder)
+        .join("README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
     let file = format!("`{name}.safetensors`");
     let row = readme

@@ -61,6 +61,9 @@ impl Train {
         let adversary = self.adversary.training()?;
         let attacks = (self.attack).attacks(self.adversary.norm(), self.adversary.epsilon())?;
         self.recipe.check_device()?;
+        let recipe = self.recipe.recipe(adversary, FrozenStatistics::Moving);
+        recipe.check()?;
+        self.recipe.device.open()?;
         let train = Dataset::open(&self.train)?;
         let test = Dataset::open(&self.test)?;
         check_same_classes(&train, &test)?;
@@ -82,7 +85,6 @@ impl Train {
             None => (0..train.len()).collect(),
         };
         let test_ids: Vec<usize> = (0..test.len()).collect();
-        let recipe = self.recipe.recipe(adversary, FrozenStatistics::Moving);
         let bytes = recipe.pixel_bytes(0);
         let train_images = Pixels::within(&train, &ids, side, bytes[0])?;
         let test_images = Pixels::within(&test, &test_ids, side, bytes[1])?;

@@ -77,6 +77,8 @@ impl Transfer {
 
     /// Does the work; the performance is on the test images.
     fn transfer(&self, arguments: Vec<String>) -> Result<Performance> {
+        self.options.check()?;
+        self.options.recipe.device.open()?;
         let train = Dataset::open(&self.train)?;
         let test = Dataset::open(&self.test)?;
         check_same_classes(&train, &test)?;

@@ -186,7 +186,7 @@ impl WayBack<'_> {
                 beta,
                 moments,
             } => {
-                let (convolved, of_norm) = batch_norm_gradients(
+                let found = batch_norm_gradients(
                     &layer.convolved,
                     (&gamma, &beta),
                     (moments, EPSILON),
@@ -194,11 +194,11 @@ impl WayBack<'_> {
                     gradient,
                     wanted,
                 )?;
-                if let Some((gamma, beta)) = of_norm {
+                if let Some((gamma, beta)) = found.parameters {
                     self.keep(format!("{}.weight", layer.norm), &gamma)?;
                     self.keep(format!("{}.bias", layer.norm), &beta)?;
                 }
-                convolved.ok_or_else(|| missing(&layer.norm))?
+                found.input.ok_or_else(|| missing(&layer.norm))?
             }
             NormTrace::Running { .. } if parameters => {
                 return Err(Error::Unsupported {

@@ -47,7 +47,11 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    pub(super) fn check(&self) -> Result<()> {
+    /// Refuses what cannot be trained with.
+    ///
+    /// # Errors
+    /// Names the option.
+    pub fn check(&self) -> Result<()> {
         let positive = |option, value: f64| {
             if value > 0.0 && value.is_finite() {
                 Ok(())

@@ -51,14 +51,14 @@ impl DeviceJob<'_> {
     ///
     /// # Errors
     /// Names it.
-    pub fn check(options: &NetworkOptions) -> Result<()> {
+    pub fn check(options: &NetworkOptions, device: &Device) -> Result<()> {
         options.check()?;
         let method = options.solver.method;
         let name = format!("--solver {}", format!("{method:?}").to_lowercase());
         let solver = matches!(method, Method::Auto | Method::Cg | Method::Identity);
         // On the one card it ran on, whole runs with the Hessian ended at other scores than the processor's, though its products
         // are the same; until that is understood there are none.
-        let hessian = options.curvature == Curvature::Hessian;
+        let hessian = device.is_cuda() && options.curvature == Curvature::Hessian;
         let refused = [
             (!solver, name.as_str()),
             (hessian && method != Method::Identity, "--curvature hessian"),
@@ -82,7 +82,7 @@ impl DeviceJob<'_> {
     /// # Errors
     /// As there, or what [`DeviceJob::check`] refuses.
     pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
-        Self::check(&self.options)?;
+        Self::check(&self.options, self.network.device())?;
         let part = OnDevice {
             network: self.network,
             train: self.train.examples,

@@ -186,10 +186,9 @@ impl CustomOp3 for ChannelAffine {
                 input: needs_gradient(x),
                 parameters: needs_gradient(scale) || needs_gradient(shift),
             };
-            let (to_x, parameters) =
-                super::cuda::gradients(x, (scale, shift), self.map(), &gradient, wanted)?;
-            let (to_scale, to_shift) = parameters.unzip();
-            return Ok((to_x, to_scale, to_shift));
+            let found = super::cuda::gradients(x, (scale, shift), self.map(), &gradient, wanted)?;
+            let (to_scale, to_shift) = found.parameters.unzip();
+            return Ok((found.input, to_scale, to_shift));
         }
         let dims = x.dims();
         for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(&gradient, |g| {
@@ -232,7 +231,7 @@ pub(crate) fn channel_affine_gradient(
             parameters: false,
         };
         let found = super::cuda::gradients(x, (scale, shift), affine.map(), &gradient, wanted)?;
-        return found.0.map_or_else(|| gradient.zeros_like(), Ok);
+        return found.input.map_or_else(|| gradient.zeros_like(), Ok);
     }
     let _ = (x, shift);
     let gradient = match output {

@@ -6,7 +6,8 @@
 
 use super::affine::{channel_sums, lane_sum};
 use super::{
-    Element, Wanted, check_dtype, elements, for_dtype, gate, needs_gradient, rectify, with_elements,
+    Element, Gradients, Wanted, check_dtype, elements, for_dtype, gate, needs_gradient, rectify,
+    with_elements,
 };
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -333,9 +334,9 @@ impl CustomOp3 for BatchNorm {
             input: needs_gradient(x),
             parameters: needs_gradient(gamma) || needs_gradient(beta),
         };
-        let (to_x, parameters) = self.gradients(x, (gamma, beta), gradient, wanted)?;
-        let (to_gamma, to_beta) = parameters.unzip();
-        Ok((to_x, to_gamma, to_beta))
+        let found = self.gradients(x, (gamma, beta), gradient, wanted)?;
+        let (to_gamma, to_beta) = found.parameters.unzip();
+        Ok((found.input, to_gamma, to_beta))
     }
 }
 
@@ -350,7 +351,7 @@ pub(crate) fn batch_norm_gradients(
     output: Option<&Tensor>,
     gradient: &Tensor,
     wanted: Wanted,
-) -> Result<(Option<Tensor>, Option<(Tensor, Tensor)>)> {
+) -> Result<Gradients> {
     // On CUDA devices the rectifier is part of the operation.
     let rectified = output.is_some() && x.device().is_cuda();
     let operation = BatchNorm {
@@ -373,7 +374,7 @@ impl BatchNorm {
         (gamma, beta): (&Tensor, &Tensor),
         gradient: &Tensor,
         wanted: Wanted,
-    ) -> Result<(Option<Tensor>, Option<(Tensor, Tensor)>)> {
+    ) -> Result<Gradients> {
         let gradient = gradient.contiguous()?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
@@ -395,7 +396,7 @@ impl BatchNorm {
             let parameters = wanted.parameters
                 .then(|| candle_core::Result::Ok((like(to_gamma, gamma)?, like(to_beta, beta)?)))
                 .transpose()?;
-            Ok((to_x, parameters))
+            Ok(Gradients { input: to_x, parameters })
         })))
     }
 }

@@ -38,6 +38,15 @@ pub(crate) struct Wanted {
     pub parameters: bool,
 }
 
+/// What was wanted.
+#[derive(Debug)]
+pub(crate) struct Gradients {
+    /// Of what goes through an operation.
+    pub input: Option<Tensor>,
+    /// Of its scale and its shift.
+    pub parameters: Option<(Tensor, Tensor)>,
+}
+
 /// `f32` or `f64`: the types these operations are compiled for.
 pub(crate) trait Element: WithDType + Default {}
 impl Element for f32 {}

@@ -6,7 +6,7 @@
 //! read for the moments), twice read and once written backward.
 
 use super::{View, constant, for_cuda_dtype, kernel, launch, over, packed, unwritten, with_view};
-use crate::model::op::Wanted;
+use crate::model::op::{Gradients, Wanted};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::driver::{DevicePtr, LaunchConfig};
 use candle_core::{CudaStorage, Result, Shape, Tensor};
@@ -96,7 +96,7 @@ pub(in super::super) fn gradients(
     map: ChannelMap,
     gradient: &Tensor,
     wanted: Wanted,
-) -> Result<(Option<Tensor>, Option<(Tensor, Tensor)>)> {
+) -> Result<Gradients> {
     let (batch, channels, plane) = sizes(x.dims());
     let (moments, rectified) = (map.moments_address()?, u32::from(map.rectified));
     for_cuda_dtype!(x.dtype(), T => {
@@ -136,7 +136,8 @@ pub(in super::super) fn gradients(
                 );
                 input = Some(constant(out, device, x.shape()));
             }
-            Ok((input, parameters.filter(|_| wanted.parameters)))
+            let parameters = parameters.filter(|_| wanted.parameters);
+            Ok(Gradients { input, parameters })
         }))))
     })
 }
