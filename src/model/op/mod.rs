@@ -13,19 +13,19 @@ mod convolution;
 pub(crate) mod cuda;
 mod max_pool;
 mod rectifier;
+mod running_statistics;
 
 pub(crate) use affine::channel_affine_gradient;
 pub use affine::{channel_affine, rectified_channel_affine};
 pub(crate) use batch_norm::batch_norm_gradients;
-pub use batch_norm::{
-    BatchMoments, RunningStatistics, batch_moments, batch_norm, folded_norm, rectified_batch_norm,
-};
+pub use batch_norm::{BatchMoments, batch_moments, batch_norm, rectified_batch_norm};
 pub(crate) use convolution::convolution_gradients;
 pub use convolution::{Convolution, convolve};
 pub(crate) use max_pool::max_pool_gradient;
 pub use max_pool::{Window, max_pool};
 pub(crate) use rectifier::gate;
 pub use rectifier::{add_rectify, rectify};
+pub use running_statistics::{RunningStatistics, folded_norm};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
 
