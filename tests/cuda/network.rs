@@ -144,17 +144,20 @@ impl Both {
             tolerance,
         );
 
-        let vectors = numbers(0.9, &[2, self.network.size()]);
+        let vectors = numbers(0.9, &[3, self.network.size()]);
         let moved = vectors.to_dtype(self.device.dtype()).unwrap();
         let moved = moved.to_device(self.device.device()).unwrap();
-        for kind in KINDS {
-            let curvature =
-                NetworkCurvature::new(&self.network, &self.examples, kind, 0.0, 0).unwrap();
-            let expected = curvature.apply(&Vectors::new(vectors.clone()).unwrap());
+        // The processor's program with its passes made anew and kept.
+        for (kind, memory) in KINDS
+            .into_iter()
+            .flat_map(|kind| [(kind, 0), (kind, 1 << 30)])
+        {
+            let curvature = NetworkCurvature::new(&self.network, &self.examples, kind, 0.0, memory);
+            let expected = (curvature.unwrap()).apply(&Vectors::new(vectors.clone()).unwrap());
             let curvature = DeviceCurvature::new(&self.device, &self.there, kind, 0.0).unwrap();
             let found = curvature.apply(&Vectors::new(moved.clone()).unwrap());
             assert_close(
-                &format!("{what}: {kind:?}"),
+                &format!("{what}: {kind:?}, {memory} bytes for passes"),
                 &values(found.unwrap().tensor()),
                 &values(expected.unwrap().tensor()),
                 tolerance,
