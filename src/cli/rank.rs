@@ -232,11 +232,11 @@ impl Rank {
         let (workplace, (mut material, l2)) = match (self.device, &self.model) {
             // The network runs on the device too.
             (DeviceChoice::Cuda(_), Some(_)) => {
-                let workplace = Workplace::open(self.device, self.dtype())?;
+                let workplace = Workplace::open(self.device, self.precision.dtype())?;
                 let opened = self.open(resident, &workplace.device)?;
                 (workplace, opened)
             }
-            _ => Workplace::open_beside(self.device, self.dtype(), || {
+            _ => Workplace::open_beside(self.device, self.precision.dtype(), || {
                 self.open(resident, &Device::Cpu)
             })?,
         };

@@ -27,9 +27,8 @@ pub fn pixel_gradients(
     };
     let mut pass = Pass::evaluation();
     let found = loss_gradients(model, (0, images), &numbers, &mut pass, wanted)?;
-    let slopes = found.input.unwrap_or(images.zeros_like()?);
-    let slopes = (slopes * images.dims()[0] as f64)?;
     let losses = HeadOutputs::from_logits(&found.logits, labels)?.losses;
+    let slopes = (found.of_input()? * images.dims()[0] as f64)?;
     Ok((slopes, losses))
 }
 

@@ -36,6 +36,16 @@ pub struct LossGradients {
     pub input: Option<Tensor>,
 }
 
+impl LossGradients {
+    /// The gradient of what the pass began with, which was wanted.
+    ///
+    /// # Errors
+    /// It was not.
+    pub fn of_input(self) -> Result<Tensor> {
+        self.input.ok_or_else(|| missing("the input"))
+    }
+}
+
 /// Passes forward from what enters `segment` (0: images `[B, 3, H, W]`) as `pass` says, and back. Labels are `[B]`.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! From options as typed to those of the job, and its plan.
 
 use super::workplace::Workplace;
-use super::{Material, Precision, Rank, at_least_zero};
+use super::{Material, Rank, at_least_zero};
 use crate::device::free_memory;
 use crate::influence::{PathOptions, Plan, ProblemSize, RankOptions};
 use crate::model::Blocks;
@@ -77,7 +77,7 @@ impl Rank {
                 queries: self.path_queries,
                 ..PathOptions::default()
             }),
-            precision: self.dtype(),
+            precision: self.precision.dtype(),
             top: self.top,
             bottom: self.bottom,
             scores: self.scores,
@@ -92,12 +92,5 @@ impl Rank {
     /// Where it is not that of the solver: products through blocks are dear, and 1e-3 changes no ranking to speak of.
     fn usual_tolerance(&self) -> Option<f64> {
         (self.blocks != Blocks::Last(0)).then_some(1e-3)
-    }
-
-    pub(super) fn dtype(&self) -> DType {
-        match self.precision {
-            Precision::F32 => DType::F32,
-            Precision::F64 => DType::F64,
-        }
     }
 }

@@ -231,7 +231,8 @@ pub(crate) fn channel_affine_gradient(
             parameters: false,
         };
         let found = super::cuda::gradients(x, (scale, shift), affine.map(), &gradient, wanted)?;
-        return found.input.map_or_else(|| gradient.zeros_like(), Ok);
+        let missing = || candle_core::Error::Msg("channel affine: a gradient is missing".into());
+        return found.input.ok_or_else(missing);
     }
     let _ = (x, shift);
     let gradient = match output {

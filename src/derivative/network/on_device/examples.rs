@@ -181,7 +181,7 @@ impl<'a> Collected<'a> {
         }
         Ok(Self {
             segment: blocks.first_segment(model.architecture())?,
-            model: super::moved(model, device)?,
+            model: model.to_device(device)?,
             count,
             keeping,
             device: device.clone(),

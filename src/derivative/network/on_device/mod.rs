@@ -176,7 +176,7 @@ impl DeviceNetwork {
         (0..count).map(direction).collect()
     }
 
-    /// The labels of a pass on the device, if they are classes.
+    /// The labels of a pass, on the device.
     fn labels(&self, labels: &[usize]) -> Result<Tensor> {
         let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
         Ok(Tensor::new(labels.as_slice(), &self.device)?)
@@ -206,15 +206,4 @@ impl DeviceNetwork {
             )),
         }
     }
-}
-
-/// A model with constant weights on a device.
-fn moved(model: &ResNet, device: &Device) -> Result<ResNet> {
-    let moved = |(name, tensor): (&String, &Tensor)| -> Result<_> {
-        Ok((name.clone(), tensor.detach().to_device(device)?))
-    };
-    let tensors = model.tensors().iter().map(moved).collect::<Result<_>>()?;
-    let (classes, normalisation) = (model.classes().to_vec(), model.normalisation());
-    let architecture = model.architecture().clone();
-    ResNet::new(architecture, classes, normalisation, model.side(), tensors)
 }
