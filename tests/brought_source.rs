@@ -124,6 +124,32 @@ fn a_bottleneck_model_is_transferred_and_ranked_through() {
         (report["format"].as_str(), report["fits"].as_bool()),
         (Some("ascribe"), Some(true))
     );
+    measured_without_metadata(folder, &pixels);
+}
+
+/// The model of `run` measured from a file of tensors alone, which says neither the pixels nor their number.
+fn measured_without_metadata(folder: &Path, pixels: &[&str]) {
+    let own = folder.join("run/model.safetensors");
+    let tensors = candle_core::safetensors::load(own, &Device::Cpu).unwrap();
+    candle_core::safetensors::save(&tensors, folder.join("bare.safetensors")).unwrap();
+    let measure = |path: &'static str, options: &[&str]| {
+        let words = ["inspect", path, "--test", "builtin:digits-test", "--json"];
+        run(folder, &[&words[..], options].concat())
+    };
+    let message = measure("bare.safetensors", &[]).unwrap_err();
+    assert!(
+        message.contains("--source-mean and --source-deviation"),
+        "{message}"
+    );
+    let options = [pixels, &["--side", "16"]].concat();
+    let clean = |text: String| serde_json::from_str::<Value>(&text).unwrap()["clean"].clone();
+    let bare = clean(measure("bare.safetensors", &options).unwrap());
+    assert_eq!(bare, clean(measure("run/model.safetensors", &[]).unwrap()));
+    let message = run(folder, &["inspect", "bare.safetensors", "--side", "16"]).unwrap_err();
+    assert!(
+        message.contains("side") && message.contains("--test"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -3,7 +3,8 @@
 # README.md says what is known so far.
 #
 # usage: PYTHON=python-with-polars-and-pyarrow analysis/mislabels/run.sh [WORK] > analysis/mislabels/table.md
-#        results go to WORK (default: target/mislabels); finished steps are kept; IMAGES, EPOCHS and SEEDS for a smaller try
+#        results go to WORK (default: target/mislabels); finished steps are kept; IMAGES, EPOCHS and SEEDS for a smaller try;
+#        BLOCKS=3 fine-tunes blocks too
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=${1:-target/mislabels}
@@ -29,8 +30,9 @@ step() {
 transfer() {
     local name=$1 seed=$2
     shift 2
-    step "$work/$seed-$name" transfer --source builtin:robust --train "$data/train.parquet" --test "$work/held-out.parquet" \
-        --images "${IMAGES:-3200}" --blocks 3 --epochs "${EPOCHS:-15}" --augmentation flip --evaluate-every 0 --seed "$seed" "$@"
+    step "$work/$seed-$name" transfer --source "${SOURCE:-fixtures/source/wide/l2-0.25.safetensors}" \
+        --train "$data/train.parquet" --test "$work/held-out.parquet" --images "${IMAGES:-3200}" --blocks "${BLOCKS:-0}" \
+        --frozen-statistics frozen --augmentation mirror --epochs "${EPOCHS:-50}" --evaluate-every 0 --seed "$seed" "$@"
 }
 
 for seed in $seeds; do

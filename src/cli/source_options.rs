@@ -5,17 +5,12 @@ use crate::artefact::Input;
 use crate::model::{Normalisation, ResNet, SourceSettings, open_source};
 use clap::Args;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The options that name a source model.
+/// The options that say which pixels a source takes.
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct SourceOptions {
-    /// Source model: a folder left by ascribe train or ascribe fetch, a safetensors or a PyTorch file (.pt, .pth, .ckpt)
-    /// with the names of torchvision, timm or robustness; builtin:natural and builtin:robust are the small ones that
-    /// the demo uses
-    #[arg(long, value_name = "MODEL")]
-    source: PathBuf,
+pub(super) struct SourcePixels {
     /// Mean of the pixels (in [0, 1]) the source was trained with, where its file does not say
     #[arg(long, value_name = "R,G,B", value_parser = three, requires = "source_deviation", allow_hyphen_values = true)]
     source_mean: Option<[f64; 3]>,
@@ -27,6 +22,43 @@ pub(super) struct SourceOptions {
     side: Option<usize>,
 }
 
+impl SourcePixels {
+    /// The model at `path` that takes them, and what `run.json` says of its file.
+    pub(super) fn open(&self, path: &Path) -> Result<(ResNet, Input)> {
+        let normalisation = self.source_mean.zip(self.source_deviation);
+        let normalisation =
+            normalisation.map(|(mean, deviation)| Normalisation { mean, deviation });
+        open_source(path, SourceSettings { normalisation }, self.side)
+    }
+
+    /// The name of an option that was given.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let mean = self.source_mean.map(|_| "source-mean");
+        mean.or(self.side.map(|_| "side"))
+    }
+}
+
+/// The options that name a source model.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct SourceOptions {
+    /// Source model: a folder left by ascribe train or ascribe fetch, a safetensors or a PyTorch file (.pt, .pth, .ckpt)
+    /// with the names of torchvision, timm or robustness; builtin:natural and builtin:robust are the small ones that
+    /// the demo uses
+    #[arg(long, value_name = "MODEL")]
+    source: PathBuf,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pixels: SourcePixels,
+}
+
+impl SourceOptions {
+    /// The model, and what `run.json` says of its file.
+    pub(super) fn open(&self) -> Result<(ResNet, Input)> {
+        self.pixels.open(&self.source)
+    }
+}
+
 fn three(text: &str) -> std::result::Result<[f64; 3], String> {
     let numbers: Option<Vec<f64>> = text
         .split(',')
@@ -34,16 +66,6 @@ fn three(text: &str) -> std::result::Result<[f64; 3], String> {
         .collect();
     let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
     numbers.ok_or_else(|| "expected three numbers, as in 0.485,0.456,0.406".to_owned())
-}
-
-impl SourceOptions {
-    /// The model, and what `run.json` says of its file.
-    pub(super) fn open(&self) -> Result<(ResNet, Input)> {
-        let normalisation = self.source_mean.zip(self.source_deviation);
-        let normalisation =
-            normalisation.map(|(mean, deviation)| Normalisation { mean, deviation });
-        open_source(&self.source, SourceSettings { normalisation }, self.side)
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! How well a model predicts a test set, clean and under attack.
 
 use super::Report;
+use crate::artefact::Input;
 use crate::cli::adversary_options::AttackedPerformance;
 use crate::data::{Dataset, Pixels, subset};
-use crate::model::source_bytes;
-use crate::model::{ResNet, SourceSettings, source_from_bytes};
+use crate::model::ResNet;
 use crate::train::{Attack, Performance};
 use crate::{Error, Result};
-use candle_core::Device;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -22,17 +21,13 @@ pub(super) struct Measured {
     attacked: Vec<AttackedPerformance>,
 }
 
-/// Measures the model at `path` on `images` of the data set `test`, balanced over its classes, or on all.
+/// Measures a model of a file on `images` of the data set `test`, balanced over its classes, or on all.
 pub(super) fn read(
-    path: &Path,
+    (model, file): (ResNet, Input),
     (test, images): (&Path, Option<usize>),
     attacks: Vec<Attack>,
 ) -> Result<Measured> {
-    let (path, bytes) = source_bytes(path)?;
-    let settings = SourceSettings {
-        normalisation: None,
-    };
-    let model = source_from_bytes(&bytes, &path, settings, &Device::Cpu)?;
+    let path = file.path;
     let data = Dataset::open(test)?;
     check_classes(&model, &path, &data)?;
     let ids = match images {

@@ -16,6 +16,7 @@ mod model;
 mod run;
 
 use super::adversary_options::AttackOptions;
+use super::source_options::SourcePixels;
 use crate::data::Features;
 use crate::model::is_weight_file;
 use crate::{Error, Result};
@@ -43,6 +44,8 @@ pub struct Inspect {
     #[arg(long, value_name = "N", requires = "test")]
     images: Option<usize>,
     #[command(flatten)]
+    pixels: SourcePixels,
+    #[command(flatten)]
     attack: AttackOptions,
     /// Print JSON
     #[arg(long)]
@@ -59,8 +62,13 @@ impl Inspect {
     pub fn run(self) -> Result<ExitCode> {
         if let Some(test) = &self.test {
             let attacks = self.attack.attacks(None, None)?;
-            self.print(&measured::read(&self.path, (test, self.images), attacks)?)?;
+            let model = self.pixels.open(&self.path)?;
+            self.print(&measured::read(model, (test, self.images), attacks)?)?;
             return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(option) = self.pixels.given() {
+            let reason = "is for measuring the model: give --test";
+            return Err(Error::config(option, reason));
         }
         if self.attack.asks() {
             let reason = "needs images to attack: give --test";
