@@ -2,20 +2,27 @@
 //!
 //! | what | how | where |
 //! |---|---|---|
-//! | which training images a confusion rests on | mean scores over its queries, one solve a cell | [`audited`] |
+//! | which training images a confusion rests on | mean scores over its queries: a solve a cell, or through residual blocks rows of the run's score matrix | [`audited`] |
 //! | what the loss does without the most helpful images | the head fitted again without them | [`Measured`] |
 //! | how few images hold a prediction | a margin's scores give the order, refits the answer | [`Measured`] |
 //! | which images are the same | pixels by digest, features by cosine | [`duplicates`] |
 //! | to which pixels a loss is sensitive | its gradient, clipped | [`sensitivity`] |
-//! | how far to trust all that | sentences from what the run recorded | `statements` |
+//! | how far to trust all that | sentences from what the run recorded | `statements`, `through_blocks` |
 
+mod confusions;
 mod duplicates;
+mod facts;
 mod measured;
 mod model;
 mod sensitivity;
 mod statements;
+mod subject;
+mod through;
+mod through_blocks;
 
 pub use duplicates::{Side, duplicates};
 pub use measured::{MeasureOptions, Measured};
-pub use model::{Lists, Subject, audited, worth_measuring};
+pub use model::audited;
 pub use sensitivity::sensitivity;
+pub use subject::{Lists, Subject, worth_measuring};
+pub use through::Through;

@@ -20,8 +20,9 @@ mod sheets;
 mod tests;
 
 pub use record::{
-    Audit, AuditedModel, ClassMatchCurve, Confusion, Duplicates, Fact, Flip, LabelledImage,
-    Likeness, ModelQuery, ModelTrainingImage, Ranked, Removal, Statement, Tone,
+    Absence, Audit, AuditedModel, ClassMatchCurve, Confusion, Duplicates, Fact, Flip,
+    LabelledImage, Likeness, ModelQuery, ModelTrainingImage, Quantity, Ranked, Removal, Statement,
+    Tone,
 };
 pub use sheets::{LARGEST_TILE, Layout};
 

@@ -1,73 +1,48 @@
-//! Facts of a run, and how far to trust it, in plain words.
+//! How far to trust a run, in plain words.
 
+use super::facts::method;
 use super::measured::Measured;
+use super::through::Through;
+use super::through_blocks;
 use crate::artefact::RunRecord;
-use crate::report::{Fact, Statement, Tone};
+use crate::report::{Statement, Tone};
 use serde_json::Value;
 
 /// Above this share of the size of its parts a gradient is not small: the head is not at its minimum.
 const SMALL_GRADIENT: f64 = 1e-3;
 
-/// What a run's record says of model, data and scores.
-pub(super) fn facts(record: &RunRecord) -> Vec<Fact> {
-    let mut facts = Vec::new();
-    let mut fact = |name: &str, value: Option<String>| {
-        facts.extend(value.map(|value| Fact {
-            name: name.into(),
-            value,
-        }));
-    };
-    let number = |key: &str| record.results.get(key).and_then(Value::as_f64);
-    let option = |key: &str| record.options.get(key).and_then(Value::as_f64);
-    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
-    fact("test accuracy", number("test_accuracy").map(percent));
-    fact(
-        "test loss",
-        number("test_loss").map(|loss| format!("{loss:.4} nats")),
-    );
-    fact("training accuracy", number("train_accuracy").map(percent));
-    fact(
-        "training loss",
-        number("train_loss").map(|loss| format!("{loss:.4} nats")),
-    );
-    fact("solver", method(record).map(str::to_owned));
-    fact(
-        "damping",
-        option("damping").map(|damping| format!("{damping}")),
-    );
-    for role in ["train", "test"] {
-        let path = record
-            .input(role)
-            .map(|input| input.path.display().to_string());
-        fact(&format!("{role} images"), path);
-    }
-    facts
-}
-
-/// The solver that ran: what `auto` chose.
-fn method(record: &RunRecord) -> Option<&str> {
-    let planned = record
-        .results
-        .get("plan")
-        .and_then(|plan| plan.get("method"));
-    let given = record.options.get("solver");
-    planned.or(given).and_then(Value::as_str)
-}
-
 /// What speaks for and against the scores.
-pub(super) fn statements(record: &RunRecord, measured: Option<&Measured>) -> Vec<Statement> {
-    let mut said = vec![of_solves(record), of_certificates(record)];
-    said.extend(of_gradient(record));
-    said.push(of_measurements(measured));
+pub(super) fn statements(
+    record: &RunRecord,
+    through: &Through,
+    measured: Option<&Measured>,
+) -> Vec<Statement> {
+    let mut said = vec![of_solves(record, through)];
+    match through {
+        Through::Head => {
+            said.push(of_certificates(record));
+            said.extend(of_gradient(record, through));
+            said.push(of_measurements(measured));
+        }
+        Through::Blocks { .. } => {
+            said.extend(through_blocks::of_curvature(record));
+            said.extend(through_blocks::of_query_rank(record));
+            said.extend(of_gradient(record, through));
+            said.extend(through_blocks::of_what_is_left_out());
+        }
+    }
+    // Self-influence that is absent is no matter of trust.
+    let absences = through.absences(true).into_iter();
+    said.extend(absences.map(|absence| statement(Tone::Note, absence.reason)));
     said
 }
 
-fn statement(tone: Tone, text: String) -> Statement {
+pub(super) fn statement(tone: Tone, text: String) -> Statement {
     Statement { tone, text }
 }
 
-fn of_solves(record: &RunRecord) -> Statement {
-    let method = method(record).unwrap_or("unknown");
+fn of_solves(record: &RunRecord, through: &Through) -> Statement {
+    let method = method(record, through).unwrap_or("unknown");
     if ["ekfac", "identity", "arnoldi", "pinv"].contains(&method) {
         let text = format!(
             "Scores are the approximation “{method}”, not those of the exact inverse curvature; direct or cg give these."
@@ -125,22 +100,36 @@ fn of_certificates(record: &RunRecord) -> Statement {
     }
 }
 
-fn of_gradient(record: &RunRecord) -> Option<Statement> {
+fn of_gradient(record: &RunRecord, through: &Through) -> Option<Statement> {
     let norm = record.results.get("gradient_norm")?.as_f64()?;
+    // A head has one best value, a network does not.
+    let (what, minimum) = match through {
+        Through::Head => ("The head", "the minimum of its"),
+        Through::Blocks { .. } => ("What was fine-tuned", "a minimum of its"),
+    };
+    let size = plain(norm);
     Some(match norm <= SMALL_GRADIENT {
         true => statement(
             Tone::Good,
             format!(
-                "The head is at the minimum of its training loss (gradient norm {norm:.0e}), as influence assumes."
+                "{what} is at {minimum} training loss (gradient norm {norm:.0e}), as influence assumes."
             ),
         ),
         false => statement(
             Tone::Note,
             format!(
-                "The head is not quite at the minimum of its training loss (gradient norm {norm:.1e}), which influence assumes it is."
+                "{what} is not quite at {minimum} training loss (gradient norm {size}), which influence assumes it is."
             ),
         ),
     })
+}
+
+/// A number as it is read most easily.
+pub(super) fn plain(value: f64) -> String {
+    match (0.1..1000.0).contains(&value.abs()) {
+        true => format!("{value:.2}"),
+        false => format!("{value:.1e}"),
+    }
 }
 
 fn of_measurements(measured: Option<&Measured>) -> Statement {
@@ -204,7 +193,7 @@ mod tests {
     fn what_went_wrong_is_said_first() {
         let fine = record(json!({ "plan": { "method": "cg" }, "gradient_norm": 1e-9,
             "solves": { "test": { "outcomes": { "converged": 5 }, "largest_residual": 3e-6 } } }));
-        let said = statements(&fine, None);
+        let said = statements(&fine, &Through::Head, None);
         assert_eq!(said[0].tone, Tone::Good);
         assert!(
             said[0].text.contains("All 5") && said[0].text.contains("3e-6"),
@@ -213,11 +202,14 @@ mod tests {
         assert_eq!(said[2].tone, Tone::Good);
         let missed = record(json!({ "plan": { "method": "cg" }, "gradient_norm": 0.3,
             "solves": { "test": { "outcomes": { "converged": 5, "limit reached": 2 }, "largest_residual": 0.1 } } }));
-        let said = statements(&missed, None);
+        let said = statements(&missed, &Through::Head, None);
         assert_eq!((said[0].tone, said[2].tone), (Tone::Warning, Tone::Note));
         assert!(said[0].text.contains("2 of 7"), "{said:?}");
         let rough = record(json!({ "plan": { "method": "ekfac" } }));
-        assert_eq!(statements(&rough, None)[0].tone, Tone::Warning);
+        assert_eq!(
+            statements(&rough, &Through::Head, None)[0].tone,
+            Tone::Warning
+        );
     }
 
     #[test]

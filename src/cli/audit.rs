@@ -22,6 +22,7 @@ const EXAMPLE: &str = "\
 Examples:
   ascribe audit robust-rank --out audit
   ascribe audit natural-rank robust-rank --names natural,robust --out audit
+  ascribe audit head-rank blocks-rank --names head,blocks --out audit
 
 Open audit/index.html in a browser; it needs no server and no network. Decisions that are made
 there are exported as a file that ascribe transfer takes: --exclude FILE --relabel FILE.";
@@ -33,7 +34,7 @@ const LOOKED_AT: usize = 64;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Audit {
-    /// One or two folders left by ascribe rank (scores through the head), with the same test images
+    /// One or two folders left by ascribe rank, through the head or through blocks too, with the same test images
     #[arg(value_name = "RUN", required = true, num_args = 1..=2)]
     runs: Vec<PathBuf>,
     /// What the runs are called on the page (default: the folders' names)
@@ -42,8 +43,9 @@ pub struct Audit {
     /// The page's heading (default: the runs' names)
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
-    /// Test images that scores are held against refits for: the loss without the most helpful images, and the fewest images
-    /// that hold the prediction; half of them such as a model gets wrong
+    /// Test images that scores through the head are held against refits for: the loss without the most helpful images, and the
+    /// fewest images that hold the prediction; half of them such as a model gets wrong. Scores through blocks are measured by
+    /// ascribe evaluate --retrain instead
     #[arg(long, value_name = "N", default_value_t = 50)]
     measure: usize,
     /// Most helpful images that are taken away at once
@@ -72,8 +74,8 @@ impl Audit {
     /// Runs the command, which was typed as `arguments`.
     ///
     /// # Errors
-    /// A run that is missing, unfinished, of changed data or through blocks; runs of different test images; an output folder
-    /// that holds something else.
+    /// A run that is missing, unfinished or of changed data; a score matrix that is not the run's; runs of different test images;
+    /// an output folder that holds something else.
     pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
         if !(0.0..=1.0).contains(&self.alike) {
             let reason = format!("{} is not between 0 and 1", self.alike);
@@ -192,7 +194,7 @@ impl Audit {
         let ids: Vec<usize> = lists.queries.iter().map(|image| image.id).collect();
         let mut maps = Vec::new();
         for run in opened {
-            let Some(seen) = run.seen.as_ref().filter(|_| !self.skip_sensitivity) else {
+            let Some(seen) = run.seen().filter(|_| !self.skip_sensitivity) else {
                 return Ok(Vec::new());
             };
             let own = sensitivity(&seen.model, &seen.test, &ids)?;
@@ -207,10 +209,9 @@ type GetImage<'a> = Box<dyn Fn(usize) -> Result<Image> + Sync + 'a>;
 
 /// Training and test images, where the runs are of images, and all of the same ones.
 fn images<'a>(opened: &'a [Opened], lists: &'a Lists) -> Option<[GetImage<'a>; 2]> {
-    let seen = opened.first()?.seen.as_ref()?;
+    let seen = opened.first()?.seen()?;
     let same = |other: &Opened| {
-        let other = other.seen.as_ref();
-        other.is_some_and(|other| {
+        other.seen().is_some_and(|other| {
             other.train.digest() == seen.train.digest() && other.test.digest() == seen.test.digest()
         })
     };

@@ -28,7 +28,8 @@ use workplace::Workplace;
 
 pub(super) use material::{Material, Side};
 use precision::Precision;
-pub(super) use recorded::{Recorded, reopen, reopen_any};
+pub(super) use recorded::{Recorded, reopen};
+pub(super) use transferred::Transferred;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -259,16 +260,25 @@ impl Rank {
     /// What is to be scored, and the L2 term; features of more than `resident` bytes are mapped, those of a
     /// model computed on `device`.
     fn open(&self, resident: Option<u64>, device: &Device) -> Result<(Material, f64)> {
+        let (material, l2, _) = self.open_with_model(resident, device)?;
+        Ok((material, l2))
+    }
+
+    /// The same with the model and the images, where there are such.
+    fn open_with_model(
+        &self,
+        resident: Option<u64>,
+        device: &Device,
+    ) -> Result<(Material, f64, Option<Transferred>)> {
         match (&self.model, &self.train, &self.test) {
             (Some(folder), _, test) => {
                 let opened = transferred::open(folder, test.as_deref(), self.queries, device)?;
-                let l2 = opened.l2;
-                Ok((opened.material()?, l2))
+                Ok((opened.material()?, opened.l2, Some(opened)))
             }
             (None, Some(train), Some(test)) => {
                 let material = Material::open(train, test, self.head.as_deref(), resident)?;
                 let l2 = self.effective_l2(material.head.is_some())?;
-                Ok((material, l2))
+                Ok((material, l2, None))
             }
             _ => Err(Error::config(
                 "model",

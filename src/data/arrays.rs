@@ -155,7 +155,8 @@ impl Arrays {
         if length.len() <= resident {
             return Ok(None);
         }
-        let Some(rows) = MappedMatrix::npy(&file)?.map(Rows::from) else {
+        let remedy = "write the file again with numpy.save";
+        let Some(rows) = MappedMatrix::npy(&file, remedy)?.map(Rows::from) else {
             return Ok(None);
         };
         for step in rows.steps() {

@@ -32,8 +32,8 @@ impl MappedMatrix {
     /// Maps an npy file; `None` where it is no matrix of f32 or f64 in row-major order, and another reader is to judge it.
     ///
     /// # Errors
-    /// The file cannot be read, or is shorter or longer than its header says.
-    pub(super) fn npy(path: &Path) -> Result<Option<Self>> {
+    /// The file cannot be read, or is shorter or longer than its header says, which `remedy` mends.
+    pub(super) fn npy(path: &Path, remedy: &str) -> Result<Option<Self>> {
         let file = File::open(path).map_err(Error::io(path, "read"))?;
         let opened = file.metadata().map_err(Error::io(path, "read"))?;
         let map = map(&file).map_err(Error::io(path, "map"))?;
@@ -41,9 +41,9 @@ impl MappedMatrix {
             Ok(place) => place.map(|place| (place, DType::F32)),
             Err(ViewNpyError::WrongDescriptor(_)) => match place::<f64>(&map) {
                 Ok(place) => place.map(|place| (place, DType::F64)),
-                Err(error) => return judge(path, &error),
+                Err(error) => return judge(path, &error, remedy),
             },
-            Err(error) => return judge(path, &error),
+            Err(error) => return judge(path, &error, remedy),
         };
         Ok(found.map(|((start, count, columns), dtype)| Self {
             map,
@@ -170,14 +170,14 @@ fn place<T: ViewElement>(
 }
 
 /// A file of the wrong length is refused; whatever else is wrong is left to the reader of whole arrays.
-fn judge(path: &Path, error: &ViewNpyError) -> Result<Option<MappedMatrix>> {
+fn judge(path: &Path, error: &ViewNpyError, remedy: &str) -> Result<Option<MappedMatrix>> {
     match error {
         ViewNpyError::MissingBytes(_) | ViewNpyError::ExtraBytes(_) => Err(Error::format(
             path,
             "array",
             "as many numbers as its header says",
             error.to_string(),
-            "write the file again with numpy.save",
+            remedy,
         )),
         _ => Ok(None),
     }

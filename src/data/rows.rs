@@ -10,7 +10,7 @@
 
 use super::RowWriter;
 use super::mapped::MappedMatrix;
-use crate::Result;
+use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -80,6 +80,18 @@ impl From<Source> for Rows {
 }
 
 impl Rows {
+    /// A matrix in an npy file, mapped and not read; `remedy` is what helps where the file is none.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no matrix of f32 or f64 in row-major order, or shorter or longer than its header says.
+    pub fn open_npy(path: &Path, remedy: &str) -> Result<Self> {
+        let matrix = MappedMatrix::npy(path, remedy)?.ok_or_else(|| {
+            let expected = "a matrix of f32 or f64 in row-major order";
+            Error::format(path, "array", expected, "something else", remedy)
+        })?;
+        Ok(matrix.into())
+    }
+
     /// `[count, columns]`; what a resident tensor has where that is no matrix.
     pub fn dims(&self) -> Vec<usize> {
         match &self.source {

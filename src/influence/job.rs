@@ -262,7 +262,7 @@ impl RankJob<'_> {
     }
 
     /// One side on the device.
-    fn examples(&self, set: &FeatureSet, precision: DType) -> Result<Examples> {
+    pub(super) fn examples(&self, set: &FeatureSet, precision: DType) -> Result<Examples> {
         let features = &placed(set.features, precision, &self.device)?;
         Examples::new(&FeatureSet { features, ..*set }, self.head, precision)
     }

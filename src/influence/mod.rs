@@ -30,6 +30,7 @@ mod rankings;
 mod scores;
 mod sink;
 mod solves;
+mod stored;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -59,8 +60,10 @@ pub(crate) use scores::evenly_spaced;
 pub use scores::{BlockSizes, Queries, Scoring};
 pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 pub use solves::{Solves, write_solves};
+pub use stored::StoredScores;
 pub use through_blocks::{
     DeviceImages, DeviceJob, NetworkImages, NetworkJob, NetworkOptions, RankError, ScoringPlan,
-    ScoringRecord, SegmentShares, device_queries_at_once, queries_at_once, write_shares,
+    ScoringRecord, SegmentShares, device_queries_at_once, queries_at_once, read_helpful_shares,
+    write_shares,
 };
 pub use top::TopRanks;

@@ -21,6 +21,15 @@ pub struct Prepared<'a> {
 }
 
 impl RankJob<'_> {
+    /// The training images and the queries with what the head says of them; nothing is prepared to be solved.
+    ///
+    /// # Errors
+    /// Input that does not fit.
+    pub fn outputs(&self) -> Result<(Examples, Examples)> {
+        let side = |set| self.examples(set, self.options.precision);
+        Ok((side(&self.train)?, side(&self.test)?))
+    }
+
     /// Prepares A⁻¹ with the job's solver and hands it to `body`; `folder` takes what memory does not hold.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ mod shares;
 
 pub use device::{DeviceImages, DeviceJob, device_queries_at_once};
 pub use scoring::{RankError, ScoringPlan, ScoringRecord};
-pub use shares::{SegmentShares, write_shares};
+pub use shares::{SegmentShares, read_helpful_shares, write_shares};
 
 use super::{Progress, RankSummary};
 use crate::derivative::network::{Curvature, Examples, Network};

@@ -71,6 +71,7 @@ fn overview(audit: &Audit, layouts: &[Layout]) -> Value {
             "name": model.name,
             "facts": model.facts,
             "statements": model.statements,
+            "absences": model.absences,
             "unit": model.unit,
             "class_match": model.class_match.iter().map(|curve| json!({
                 "queries": curve.queries,

@@ -50,6 +50,27 @@ pub struct AuditedModel {
     pub training: Vec<Option<ModelTrainingImage>>,
     /// Cells of the confusion matrix with at least one query.
     pub confusions: Vec<Confusion>,
+    /// What there are no numbers of, so that lists by it are empty.
+    pub absences: Vec<Absence>,
+}
+
+/// Something that a run does not tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Absence {
+    /// What.
+    pub what: Quantity,
+    /// Why, and what would help, in a sentence.
+    pub reason: String,
+}
+
+/// Numbers that some runs do not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quantity {
+    /// Means of scores over queries: of a confusion, and of all.
+    MeanScores,
+    /// Scores of training images on themselves.
+    SelfInfluence,
 }
 
 /// One line of a table of facts.
@@ -163,7 +184,7 @@ pub struct ModelTrainingImage {
     pub loss: f64,
     /// Of the image on itself, in nats, where it was computed.
     pub self_influence: Option<f64>,
-    /// The mean score over all queries, in nats: positive = it helps them on the whole.
+    /// The mean score over all queries, in nats, where it is known: positive = it helps them on the whole.
     pub mean_score: Option<f64>,
 }
 
@@ -176,7 +197,7 @@ pub struct Confusion {
     pub prediction: usize,
     /// Positions of the queries.
     pub queries: Vec<usize>,
-    /// Training images with the largest mean score over them.
+    /// Training images with the largest mean score over them; none where mean scores are not known.
     pub helpful: Vec<Ranked>,
     /// Those with the smallest: without them the label becomes more probable.
     pub harmful: Vec<Ranked>,

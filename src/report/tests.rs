@@ -50,6 +50,7 @@ pub(super) fn small_audit() -> Audit {
             queries: vec![query(0), query(0)],
             training: vec![Some(training), None, Some(training)],
             confusions: Vec::new(),
+            absences: Vec::new(),
         }],
         duplicates: Vec::new(),
     }

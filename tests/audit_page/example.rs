@@ -96,6 +96,7 @@ fn model(name: &str, queries: &[LabelledImage], images: &[LabelledImage]) -> Aud
             .flat_map(|label| [confusion(label, label), confusion(label, (label + 1) % 10)])
             .filter(|cell| !cell.queries.is_empty())
             .collect(),
+        absences: Vec::new(),
     }
 }
 

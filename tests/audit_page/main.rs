@@ -2,6 +2,7 @@
 
 mod browser;
 mod example;
+mod through_blocks;
 
 use browser::Browser;
 use example::{HOSTILE, large_audit};

@@ -2,14 +2,12 @@
 
 use crate::Result;
 use crate::artefact::{RunFolder, RunRecord};
-use crate::audit::Subject;
-use crate::cli::rank::{Recorded, reopen};
-use crate::cli::recorded_data::{recorded_data, recorded_model};
-use crate::data::Dataset;
+use crate::audit::{Subject, Through};
+use crate::cli::rank::{Recorded, Transferred, reopen};
 use crate::influence::{
-    Correction, Normalise, QueryRanking, RankJob, RankOptions, read_rankings, read_self_influence,
+    Correction, Normalise, QueryRanking, RankJob, RankOptions, StoredScores, read_helpful_shares,
+    read_rankings, read_self_influence,
 };
-use crate::model::ResNet;
 use crate::report::Fact;
 use std::path::Path;
 
@@ -17,19 +15,13 @@ use std::path::Path;
 pub(super) struct Opened {
     pub(super) record: RunRecord,
     pub(super) recorded: Recorded,
-    /// Where the run is of a model and images, not of features alone.
-    pub(super) seen: Option<Seen>,
+    /// Of a run through residual blocks that kept it.
+    scores: Option<StoredScores>,
     rankings: Vec<QueryRanking>,
     train_rankings: Vec<QueryRanking>,
     self_influence: Vec<(usize, f64)>,
+    shares: Vec<(String, f64)>,
     facts: Vec<Fact>,
-}
-
-/// The model and its images.
-pub(super) struct Seen {
-    pub(super) model: ResNet,
-    pub(super) train: Dataset,
-    pub(super) test: Dataset,
 }
 
 impl Opened {
@@ -40,19 +32,26 @@ impl Opened {
         let rankings = folder.join("rankings.parquet");
         let train_rankings = folder.join("train_rankings.parquet");
         let self_influence = folder.join("self_influence.parquet");
-        let (seen, facts) = match record.options.get("model").and_then(|path| path.as_str()) {
-            Some(model) => (Some(seen(&record)?), of_transfer(Path::new(model))?),
-            None => (None, Vec::new()),
+        let shares = folder.join("shares.parquet");
+        let facts = match record.options.get("model").and_then(|path| path.as_str()) {
+            Some(model) => of_transfer(Path::new(model))?,
+            None => Vec::new(),
         };
         Ok(Self {
+            scores: scores(&recorded)?,
             rankings: read_rankings(&rankings)?,
             train_rankings: if_there(&train_rankings, read_rankings)?,
             self_influence: if_there(&self_influence, read_self_influence)?,
+            shares: if_there(&shares, read_helpful_shares)?,
             record,
             recorded,
-            seen,
             facts,
         })
+    }
+
+    /// Where the run is of a model and images, not of features alone.
+    pub(super) fn seen(&self) -> Option<&Transferred> {
+        self.recorded.transferred.as_ref()
     }
 
     pub(super) fn subject<'a>(&'a self, name: &str) -> Subject<'a> {
@@ -60,11 +59,21 @@ impl Opened {
             material,
             head,
             options,
+            through_blocks,
+            ..
         } = &self.recorded;
+        let through = match through_blocks {
+            None => Through::Head,
+            Some(through) => Through::Blocks {
+                blocks: through.blocks,
+                scores: self.scores.as_ref(),
+            },
+        };
         Subject {
             name: name.to_owned(),
             record: &self.record,
             facts: self.facts.clone(),
+            through,
             job: RankJob {
                 train: material.train.set(),
                 test: material.test.set(),
@@ -83,6 +92,7 @@ impl Opened {
             rankings: &self.rankings,
             train_rankings: &self.train_rankings,
             self_influence: &self.self_influence,
+            shares: &self.shares,
         }
     }
 }
@@ -94,12 +104,16 @@ fn if_there<T>(path: &Path, read: impl Fn(&Path) -> Result<Vec<T>>) -> Result<Ve
     }
 }
 
-fn seen(record: &RunRecord) -> Result<Seen> {
-    Ok(Seen {
-        model: recorded_model(record)?,
-        train: recorded_data(record, "train")?,
-        test: recorded_data(record, "test")?,
-    })
+/// The score matrix of a run through residual blocks; of a run of the head every mean is computed anew.
+fn scores(recorded: &Recorded) -> Result<Option<StoredScores>> {
+    let Some(through) = &recorded.through_blocks else {
+        return Ok(None);
+    };
+    if !through.scores.exists() {
+        return Ok(None);
+    }
+    let (queries, training) = (&recorded.material.test.ids, &recorded.material.train.ids);
+    StoredScores::open(&through.scores, queries.len(), training.len()).map(Some)
 }
 
 /// What the transfer's record says that the ranking's does not.

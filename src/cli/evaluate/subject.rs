@@ -2,12 +2,12 @@
 
 use super::Evaluate;
 use crate::artefact::{Input, RunFolder};
-use crate::cli::rank::{Recorded, Side, reopen_any};
+use crate::cli::rank::{Recorded, Side, reopen};
 use crate::derivative::head::SoftmaxHead;
 use crate::evaluate::Retrained;
-use crate::influence::{Correction, Normalise, RankOptions, evenly_spaced};
+use crate::influence::{Correction, Normalise, RankOptions, StoredScores, evenly_spaced};
 use crate::{Error, Result};
-use ndarray::{Array2, Axis};
+use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -31,12 +31,13 @@ pub(super) struct Subject {
 /// Takes up the run, whose data must be as they were.
 pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
     let record = RunFolder::read(&evaluate.run)?;
-    let (recorded, scores) = reopen_any(&record)?;
     let Recorded {
         material,
         head,
         mut options,
-    } = recorded;
+        through_blocks,
+        ..
+    } = reopen(&record)?;
     let l2 = evaluate.l2.unwrap_or(options.l2);
     if !(l2.is_finite() && l2 > 0.0) {
         let reason = format!(
@@ -62,8 +63,9 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
         .get("certified")
         .and_then(|value| value.get("share_of_ranks")?.as_f64());
     let positions = chosen(&material.test, evaluate)?;
-    let through_blocks = scores
-        .map(|path| read_scores(&path, &positions))
+    let sizes = (material.test.ids.len(), material.train.ids.len());
+    let through_blocks = through_blocks
+        .map(|through| read_scores(&through.scores, sizes, &positions))
         .transpose()?;
     if through_blocks.is_some() {
         check_through_blocks(evaluate)?;
@@ -105,7 +107,11 @@ fn part(side: &Side, positions: &[usize]) -> Result<Side> {
     })
 }
 
-fn read_scores(path: &Path, positions: &[usize]) -> Result<Array2<f64>> {
+fn read_scores(
+    path: &Path,
+    (queries, training): (usize, usize),
+    positions: &[usize],
+) -> Result<Array2<f64>> {
     if !path.exists() {
         return Err(Error::Conflict {
             path: path.to_path_buf(),
@@ -113,20 +119,7 @@ fn read_scores(path: &Path, positions: &[usize]) -> Result<Array2<f64>> {
             remedy: "rank again with --scores".into(),
         });
     }
-    let scores: Array2<f32> = ndarray_npy::read_npy(path)
-        .map_err(|reason| Error::io(path, "read")(std::io::Error::other(reason)))?;
-    if let Some(at) = positions.iter().find(|&&at| at >= scores.nrows()) {
-        let expected = format!("a row for query {at}");
-        let found = format!("{} rows", scores.nrows());
-        return Err(Error::format(
-            path,
-            "shape",
-            expected,
-            found,
-            "run ascribe rank again",
-        ));
-    }
-    Ok(scores.select(Axis(0), positions).mapv(f64::from))
+    StoredScores::open(path, queries, training)?.at(positions)
 }
 
 /// Blocks are trained again only where that is asked for; what needs the head's refits or scores anew is refused.

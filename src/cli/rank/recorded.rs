@@ -2,6 +2,7 @@
 
 use super::Rank;
 use super::material::Material;
+use super::transferred::Transferred;
 use crate::artefact::RunRecord;
 use crate::cli::recorded_data::changed;
 use crate::cli::recorded_options::parsed;
@@ -38,24 +39,25 @@ struct Words {
 /// What a run was made from, and how.
 pub(in crate::cli) struct Recorded {
     pub(in crate::cli) material: Material,
+    /// Where the run is of a model and images, not of features alone.
+    pub(in crate::cli) transferred: Option<Transferred>,
     pub(in crate::cli) head: SoftmaxHead,
     pub(in crate::cli) options: RankOptions,
+    /// Of a run through residual blocks, whose scores cannot be computed from features.
+    pub(in crate::cli) through_blocks: Option<ThroughBlocks>,
 }
 
-/// Opens the data of the run `record`, of the head alone, which must be as they were.
+/// A run through residual blocks.
+pub(in crate::cli) struct ThroughBlocks {
+    /// Those that its scores go through.
+    pub(in crate::cli) blocks: Blocks,
+    /// Where its score matrix lies, if it kept one.
+    pub(in crate::cli) scores: PathBuf,
+}
+
+/// Opens the data of the run `record`, which must be as they were. The material of a run through residual blocks is that of its
+/// head: features of the whole model.
 pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
-    match reopen_any(record)? {
-        (recorded, None) => Ok(recorded),
-        (_, Some(_)) => Err(Error::Unsupported {
-            what: "fitting residual blocks again".into(),
-            instead: "give a run of the head alone (--blocks 0)".into(),
-        }),
-    }
-}
-
-/// The same, also for a run through residual blocks, whose scores cannot be computed from features: where they lie comes
-/// back too.
-pub(in crate::cli) fn reopen_any(record: &RunRecord) -> Result<(Recorded, Option<PathBuf>)> {
     if record.command != "rank" {
         let reason = format!("holds a run of ascribe {}", record.command);
         return Err(Error::Conflict {
@@ -72,7 +74,8 @@ pub(in crate::cli) fn reopen_any(record: &RunRecord) -> Result<(Recorded, Option
     let aside = |name: &str| LEFT_ASIDE.contains(&name) || (name == "l2" && with_model);
     let rank = parsed::<Words>(record, aside)?.rank;
     let double = matches!(rank.precision, super::Precision::F64);
-    let (material, l2) = rank.open(resident_limit(None, double), &Device::Cpu)?;
+    let (material, l2, transferred) =
+        rank.open_with_model(resident_limit(None, double), &Device::Cpu)?;
     for input in &material.inputs {
         let known = record.input(&input.role).map(|known| &known.digest);
         if known != Some(&input.digest) {
@@ -86,21 +89,22 @@ pub(in crate::cli) fn reopen_any(record: &RunRecord) -> Result<(Recorded, Option
             SoftmaxHead::new(&file.weight, &file.bias)?
         }
     };
-    let scores = match rank.blocks {
-        Blocks::Last(0) => None,
-        _ => Some(record.folder.join("scores.npy")),
-    };
+    let through_blocks = (rank.blocks != Blocks::Last(0)).then(|| ThroughBlocks {
+        blocks: rank.blocks,
+        scores: record.folder.join("scores.npy"),
+    });
     let mut options = rank.rank_options(l2)?;
     if options.solver.method == Method::Auto {
         // What the run took, which its plan says.
         options.solver.method = planned(record).unwrap_or(Method::Direct);
     }
-    let recorded = Recorded {
+    Ok(Recorded {
         material,
+        transferred,
         head,
         options,
-    };
-    Ok((recorded, scores))
+        through_blocks,
+    })
 }
 
 fn planned(record: &RunRecord) -> Option<Method> {

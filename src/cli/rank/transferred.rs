@@ -12,10 +12,10 @@ use candle_core::Device;
 use std::path::Path;
 
 /// A model with the images that it was fine-tuned on, and queries.
-pub(super) struct Transferred {
-    pub(super) model: ResNet,
-    pub(super) train: Dataset,
-    pub(super) test: Dataset,
+pub(in crate::cli) struct Transferred {
+    pub(in crate::cli) model: ResNet,
+    pub(in crate::cli) train: Dataset,
+    pub(in crate::cli) test: Dataset,
     pub(super) train_ids: Vec<usize>,
     pub(super) test_ids: Vec<usize>,
     pub(super) inputs: Vec<Input>,
@@ -98,24 +98,24 @@ fn chosen(count: usize, queries: Option<usize>) -> Result<Vec<usize>> {
 
 impl Transferred {
     /// The features of both sides, and the head.
-    pub(super) fn material(self) -> Result<Material> {
+    pub(super) fn material(&self) -> Result<Material> {
         let (weight, bias) = self.model.head_parameters()?;
         Ok(Material {
             class_count: self.model.classes().len(),
             classes: Some(self.model.classes().to_vec()),
             head: Some(SoftmaxHead::new(&weight, &bias)?),
-            train: side(&self.model, &self.train, self.train_ids)?,
-            test: side(&self.model, &self.test, self.test_ids)?,
-            inputs: self.inputs,
-            relabelled: self.relabelled,
+            train: side(&self.model, &self.train, &self.train_ids)?,
+            test: side(&self.model, &self.test, &self.test_ids)?,
+            inputs: self.inputs.clone(),
+            relabelled: self.relabelled.clone(),
         })
     }
 }
 
-fn side(model: &ResNet, dataset: &Dataset, ids: Vec<usize>) -> Result<Side> {
+fn side(model: &ResNet, dataset: &Dataset, ids: &[usize]) -> Result<Side> {
     Ok(Side {
-        features: features(model, dataset, &ids, &mut |_| {})?.into(),
+        features: features(model, dataset, ids, &mut |_| {})?.into(),
         labels: ids.iter().map(|&id| dataset.label(id)).collect(),
-        ids,
+        ids: ids.to_vec(),
     })
 }

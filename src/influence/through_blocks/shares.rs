@@ -121,3 +121,30 @@ pub fn write_shares(
     }
     table::write(path, provenance, columns)
 }
+
+/// From a file of [`write_shares`] the sum of each segment's shares in the helpful ranked scores, in nats, by name.
+///
+/// # Errors
+/// The file cannot be read or is no such table.
+pub fn read_helpful_shares(path: &Path) -> Result<Vec<(String, f64)>> {
+    let batch = table::read(path)?;
+    let ranks = table::integers(path, &batch, "rank")?;
+    let schema = batch.schema();
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    let names = names.filter(|name| !["query", "rank", "train"].contains(name));
+    let columns = names
+        .map(|name| Ok((name, table::numbers(path, &batch, name)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let mut sums = vec![0.0; columns.len()];
+    for row in 0..batch.num_rows() {
+        let shares: Vec<f64> = columns
+            .iter()
+            .map(|(_, shares)| shares.value(row))
+            .collect();
+        if ranks.value(row) > 0 && shares.iter().sum::<f64>() > 0.0 {
+            (sums.iter_mut().zip(shares)).for_each(|(sum, share)| *sum += share);
+        }
+    }
+    let names = columns.iter().map(|(name, _)| (*name).to_owned());
+    Ok(names.zip(sums).collect())
+}

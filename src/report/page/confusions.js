@@ -18,9 +18,11 @@ function cellOf(model, at, { label, prediction }) {
   const again = () => route.show({ keep: true });
   const list = (title, ranked) => ranked.train.length ? h("section", {}, h("h4", {}, title, h("span.quiet", {}, ` mean score in ${unitOf(model).name}`)),
     h("div.cards", {}, ranked.train.map((train, rank) => h("div.held", {}, trainCard(train, 64, scoreElement(model, ranked.score[rank])), decisions.controls(train, again))))) : null;
+  const known = cell.harmful.train.length || cell.helpful.train.length;
   return h("div", {},
     h("p", {}, h("a", { href: `#/queries?label=${label}&prediction=${prediction}` }, plural(cell.queries.length, "test image"))),
     h("div.cards", {}, cell.queries.slice(0, 24).map((position) => queryCard(position, 48))),
     list(label === prediction ? "Work against it" : "Most responsible: without these the label becomes more probable", cell.harmful),
-    list(label === prediction ? "It rests on these" : "Speak for the label", cell.helpful));
+    list(label === prediction ? "It rests on these" : "Speak for the label", cell.helpful),
+    known ? null : h("p.quiet", {}, absence(model, "mean-scores")));
 }

@@ -74,6 +74,9 @@ function thumb(list, position, size, description) {
   return h("span.thumb", { style, role: "img", "aria-label": description });
 }
 
+/* Why a run has no numbers of a kind, in a sentence; nothing where it has them. */
+const absence = (model, what) => model.absences.find((absent) => absent.what === what)?.reason;
+
 const queryName = (position) => `test image ${page.queries.id[position]}, ${className(page.queries.label[position])}`;
 const trainName = (position) => `training image ${page.training.id[position]}, ${className(page.training.label[position])}`;
 

@@ -28,14 +28,18 @@ function meaning() {
     h("p", {}, "A score belongs to a test image and a training image. It is the predicted rise of the test image’s loss if that training image had been left out: ",
       h("strong.helpful", {}, "positive is helpful"), ", ", h("strong.harmful", {}, "negative is harmful"),
       ". It is given in ", [...new Set(models().map((model) => unitOf(model).name))].join(" and "), "."),
-    h("p", {}, "Scores describe what this model learned from these images to first order. They do not say that an image is wrong, nor what another training run would give; the measured values beside them say how well they hold."));
+    h("p", {}, "What is taken to be learned anew without the image is what “scores through” says above; everything before it stays as it is."),
+    h("p", {}, "Scores describe what this model learned from these images to first order. They do not say that an image is wrong, nor what another training run would give; where measured values stand beside them, these say how well they hold."));
 }
 
 /* The few places that are most worth a look. */
 function lookFirst() {
   const { queries, training } = page;
   const items = [];
-  models().forEach((model, at) => {
+  // Two runs of one model predict the same: what rests on predictions alone is shown once.
+  const different = predictAlike() ? models().slice(0, 1) : models();
+  const nameOf = (model) => different.length > 1 ? `, ${model.name}` : "";
+  different.forEach((model, at) => {
     const columns = queries.models[at];
     const wrong = queries.id.map((_, position) => position)
       .filter((position) => columns.prediction[position] !== queries.label[position])
@@ -43,13 +47,13 @@ function lookFirst() {
     if (wrong.length) items.push([`Surely wrong${nameOf(model)}`, `#/queries?state=wrong-${at}&sort=sure-${at}`,
       wrong.slice(0, 5).map((position) => queryCard(position, 48)), plural(wrong.length, "wrong prediction")]);
   });
-  if (models().length === 2) {
+  if (different.length === 2) {
     const apart = queries.id.map((_, position) => position)
       .filter((position) => queries.models[0].prediction[position] !== queries.models[1].prediction[position]);
     if (apart.length) items.push(["The models disagree", "#/queries?state=apart",
       apart.slice(0, 5).map((position) => queryCard(position, 48)), plural(apart.length, "test image")]);
   }
-  models().forEach((model, at) => {
+  different.forEach((model, at) => {
     const order = trainingOrder(at, "loss");
     if (order.length) items.push([`Perhaps mislabelled${nameOf(model)}`, `#/training/mislabels?model=${at}`,
       order.slice(0, 5).map((position) => trainCard(position, 48)), "training images, least probable label first"]);
@@ -62,11 +66,16 @@ function lookFirst() {
       h("h3", {}, h("a", { href }, name)), h("div.strip", {}, cards), h("p.quiet", {}, note)))));
 }
 
-const nameOf = (model) => models().length > 1 ? `, ${model.name}` : "";
+/* Whether two runs give every image the same prediction with the same probability. */
+function predictAlike() {
+  const same = ([one, other]) => ["prediction", "probability"].every((key) => one[key].every((value, at) => value === other[key][at]));
+  return models().length === 2 && same(page.queries.models) && same(page.training.models);
+}
 
 function classMatch() {
   const [width, height, left, bottom] = [640, 300, 44, 40];
   const sets = [...new Set(models().flatMap((model) => model.class_match.map((curve) => curve.queries)))];
+  if (!sets.length) return h("p.quiet", {}, "No ranks were kept.");
   return h("div.charts", {}, sets.map((set) => {
     const curves = models().map((model, at) => ({ model, at, curve: model.class_match.find((curve) => curve.queries === set) }))
       .filter(({ curve }) => curve);

@@ -1,9 +1,9 @@
 /* The training set: suspected mislabels, duplicates and leaks, what helps or harms on the whole. */
 const ORDERS = {
   loss: { name: "loss", good: "The label is improbable to the model itself. The plainest sign of a wrong label, and on small sets no worse than any other; a model that has learned wrong labels by heart hides them." },
-  self: { name: "self-influence", good: "How much the model’s own loss on an image rests on that image: high for wrong labels and for rare but right ones. It does not beat the loss at finding wrong labels." },
-  harm: { name: "harm to test images", good: "The mean score over all test images, lowest first: images without which the test loss is predicted to fall. Finds what harms this test set, whether mislabelled or not." },
-  help: { name: "help to test images", good: "The mean score over all test images, highest first: images the test set leans on most." },
+  self: { name: "self-influence", needs: "self-influence", good: "How much the model’s own loss on an image rests on that image: high for wrong labels and for rare but right ones. It does not beat the loss at finding wrong labels." },
+  harm: { name: "harm to test images", needs: "mean-scores", good: "The mean score over all test images, lowest first: images without which the test loss is predicted to fall. Finds what harms this test set, whether mislabelled or not." },
+  help: { name: "help to test images", needs: "mean-scores", good: "The mean score over all test images, highest first: images the test set leans on most." },
 };
 
 /* Positions of a model's training images, by one of the orders; empty where the run has no such numbers. */
@@ -35,7 +35,12 @@ function overall(filter) {
 function ordered(filter, orders, first) {
   const at = Math.min(Number(filter.get("model") ?? 0), models().length - 1);
   const available = orders.filter((by) => trainingOrder(at, by).length);
-  if (!available.length) return h("p.quiet", {}, "This run has no numbers for these lists.");
+  const choice = models().length > 1
+    ? select("Model", String(at), models().map((model, at) => [String(at), model.name]), (model) => route.refine({ model })) : null;
+  const absent = new Set(orders.filter((by) => !available.includes(by)).map((by) => absence(models()[at], ORDERS[by].needs)));
+  const reasons = [...absent].filter(Boolean).map((reason) => h("p.quiet", {}, reason));
+  if (!available.length) return h("section", {}, choice ? h("form.filters", {}, choice) : null,
+    reasons.length ? reasons : h("p.quiet", {}, "This run has no numbers for these lists."));
   const by = available.includes(filter.get("by")) ? filter.get("by") : available.includes(first) ? first : available[0];
   const wanted = filter.get("label");
   const words = (filter.get("find") ?? "").trim().toLowerCase();
@@ -59,11 +64,12 @@ function ordered(filter, orders, first) {
     input: later((event) => route.refine({ find: event.target.value })) });
   return h("section", {},
     h("form.filters", { role: "search", submit: (event) => event.preventDefault() },
-      models().length > 1 ? select("Model", String(at), models().map((model, at) => [String(at), model.name]), (model) => route.refine({ model })) : null,
+      choice,
       select("Order by", by, available.map((by) => [by, ORDERS[by].name]), (by) => route.refine({ by })),
       select("Label", wanted ?? "", classes, (label) => route.refine({ label })),
       h("span.field", {}, h("label", { for: "find" }, "Find"), search)),
     h("p", {}, ORDERS[by].good),
+    reasons,
     h("p.quiet", { id: "found" }, plural(order.length, "training image"), by === "loss" ? "" : `, scores in ${unitOf(model).name}`),
     longGrid(order.length, cell, [124, 164]));
 }

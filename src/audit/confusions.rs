@@ -1,0 +1,62 @@
+//! The queries by label and prediction, and the training images behind each such cell: those whose scores, averaged over its
+//! queries, are the highest and the lowest.
+
+use crate::influence::Examples;
+use crate::report::Ranked;
+use ndarray::ArrayView1;
+use std::collections::BTreeMap;
+
+/// Training images that a confusion lists at either end.
+const LISTED: usize = 24;
+/// Most cells that mean scores are computed for, the fullest first.
+const CELLS: usize = 400;
+
+/// Queries with one label and one prediction.
+pub(super) struct Cell {
+    pub(super) label: usize,
+    pub(super) prediction: usize,
+    /// Their positions in the run.
+    pub(super) queries: Vec<usize>,
+}
+
+/// Cells with at least one query; the fullest where there are very many.
+pub(super) fn cells(queries: &Examples) -> Vec<Cell> {
+    let mut members: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+    let predictions = queries.outputs().predictions.iter();
+    for (row, (&label, &prediction)) in queries.labels().iter().zip(predictions).enumerate() {
+        members.entry((label, prediction)).or_default().push(row);
+    }
+    let cell = |((label, prediction), queries)| Cell {
+        label,
+        prediction,
+        queries,
+    };
+    let mut cells: Vec<Cell> = members.into_iter().map(cell).collect();
+    cells.sort_by_key(|cell| std::cmp::Reverse(cell.queries.len()));
+    cells.truncate(CELLS);
+    cells.sort_by_key(|cell| (cell.label, cell.prediction));
+    cells
+}
+
+/// The queries of each cell, and after them all `count` queries.
+pub(super) fn groups(cells: &[Cell], count: usize) -> Vec<Vec<usize>> {
+    let cells = cells.iter().map(|cell| cell.queries.clone());
+    cells.chain([(0..count).collect()]).collect()
+}
+
+/// The images with the highest and those with the lowest `mean` scores; `place` is where an image is on the page.
+pub(super) fn ends(
+    mean: ArrayView1<f64>,
+    place: impl Fn(usize) -> usize,
+) -> (Vec<Ranked>, Vec<Ranked>) {
+    let mut order: Vec<usize> = (0..mean.len()).collect();
+    order.sort_by(|&a, &b| mean[b].total_cmp(&mean[a]));
+    let ranked = |image: &usize| Ranked {
+        train: place(*image),
+        score: mean[*image],
+        certified: None,
+    };
+    let helpful = order.iter().take(LISTED).map(ranked).collect();
+    let harmful = order.iter().rev().take(LISTED).map(ranked).collect();
+    (helpful, harmful)
+}

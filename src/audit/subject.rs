@@ -1,0 +1,109 @@
+//! The runs of an audit, and the images that they share.
+
+use super::through::Through;
+use crate::artefact::RunRecord;
+use crate::influence::{QueryRanking, RankJob, evenly_spaced};
+use crate::report::{Fact, LabelledImage};
+use crate::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The images of all runs of an audit, each list in the order of ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lists {
+    /// The test images.
+    pub queries: Vec<LabelledImage>,
+    /// The training images.
+    pub training: Vec<LabelledImage>,
+}
+
+/// A finished run of `ascribe rank` with what it was made from.
+pub struct Subject<'a> {
+    /// What it is called.
+    pub name: String,
+    /// Its record.
+    pub record: &'a RunRecord,
+    /// What is known of the model besides.
+    pub facts: Vec<Fact>,
+    /// What its scores go through.
+    pub through: Through<'a>,
+    /// The job it was; through residual blocks that of the head, which says what the model predicts.
+    pub job: RankJob<'a>,
+    /// `rankings.parquet`
+    pub rankings: &'a [QueryRanking],
+    /// `train_rankings.parquet`, where it has that.
+    pub train_rankings: &'a [QueryRanking],
+    /// `self_influence.parquet`: ids and values in nats.
+    pub self_influence: &'a [(usize, f64)],
+    /// `shares.parquet`, where it has that: what of the helpful scores comes by each segment, the head last, in nats.
+    pub shares: &'a [(String, f64)],
+}
+
+impl Lists {
+    /// Those of some runs, which must agree on the queries. A training image has the label that the first run gives it; others
+    /// may have relabelled it.
+    ///
+    /// # Errors
+    /// Other queries, or labels of these.
+    pub fn of(subjects: &[Subject]) -> Result<Self> {
+        let mut queries: Option<BTreeMap<usize, usize>> = None;
+        let mut training = BTreeMap::new();
+        for subject in subjects {
+            let sets = [&subject.job.test, &subject.job.train];
+            let [test, train] = sets.map(|set| {
+                let labels = set.labels.iter().copied();
+                set.ids.iter().copied().zip(labels)
+            });
+            let own: BTreeMap<usize, usize> = test.collect();
+            if queries.as_ref().is_some_and(|first| *first != own) {
+                let what = format!("test images of {}", subject.name);
+                let expected = format!("those of {}", subjects[0].name);
+                let remedy = "give runs that ranked for the same test images";
+                return Err(Error::mismatch(what, expected, "others", remedy));
+            }
+            queries = Some(own);
+            for (id, label) in train {
+                training.entry(id).or_insert(label);
+            }
+        }
+        let list = |images: BTreeMap<usize, usize>| {
+            let images = images.into_iter();
+            images
+                .map(|(id, label)| LabelledImage { id, label })
+                .collect()
+        };
+        Ok(Self {
+            queries: list(queries.unwrap_or_default()),
+            training: list(training),
+        })
+    }
+}
+
+/// Ids of `count` queries that are worth a measurement: half of them such as a model gets wrong, the others among all; both
+/// evenly spaced, and the same for all models.
+pub fn worth_measuring(subjects: &[Subject], lists: &Lists, count: usize) -> BTreeSet<usize> {
+    let rankings = subjects.iter().flat_map(|subject| subject.rankings);
+    let wrong: BTreeSet<usize> = rankings
+        .filter(|ranking| ranking.query_prediction != ranking.query_label)
+        .map(|ranking| ranking.query)
+        .collect();
+    let wrong: Vec<usize> = wrong.into_iter().collect();
+    let all: Vec<usize> = lists.queries.iter().map(|image| image.id).collect();
+    let mut chosen = BTreeSet::new();
+    for (ids, wanted) in [(&wrong, count / 2), (&all, count)] {
+        let spaced = evenly_spaced(ids.len(), wanted.min(ids.len()));
+        let room = wanted.saturating_sub(chosen.len());
+        let new = spaced
+            .into_iter()
+            .map(|at| ids[at])
+            .filter(|id| !chosen.contains(id));
+        let new: Vec<usize> = new.take(room).collect();
+        chosen.extend(new);
+    }
+    chosen
+}
+
+/// Positions in a list by id.
+pub(super) fn places(images: &[LabelledImage]) -> HashMap<usize, usize> {
+    let numbered = images.iter().enumerate();
+    numbered.map(|(place, image)| (image.id, place)).collect()
+}

@@ -1,0 +1,93 @@
+//! What a run's scores go through, and what a page of such a run can say.
+
+use crate::influence::StoredScores;
+use crate::model::Blocks;
+use crate::report::{Absence, Quantity};
+
+/// What a run's scores go through.
+#[derive(Debug, Clone, Copy)]
+pub enum Through<'a> {
+    /// The head: its system can be solved for other measurements, and it can be fitted again.
+    Head,
+    /// Residual blocks too: what is known is what the run left.
+    Blocks {
+        /// Those before the head.
+        blocks: Blocks,
+        /// The run's score matrix, if it kept that.
+        scores: Option<&'a StoredScores>,
+    },
+}
+
+impl Through<'_> {
+    pub(super) fn is_head(&self) -> bool {
+        matches!(self, Self::Head)
+    }
+
+    /// What was differentiated, in words.
+    pub(super) fn part(&self) -> String {
+        match self {
+            Self::Head => "the head alone".into(),
+            Self::Blocks { blocks, .. } => match blocks {
+                Blocks::Last(1) => "the last block and the head".into(),
+                Blocks::Last(count) => format!("the last {count} blocks and the head"),
+                Blocks::All => "the whole network".into(),
+            },
+        }
+    }
+
+    /// What a page has no numbers for, and why; whether self-influence is there is the run's matter.
+    pub(super) fn absences(&self, has_self_influence: bool) -> Vec<Absence> {
+        let mut absences = Vec::new();
+        let mut absent = |what, reason: &str| {
+            absences.push(Absence {
+                what,
+                reason: reason.into(),
+            });
+        };
+        if let Self::Blocks { scores: None, .. } = self {
+            absent(
+                Quantity::MeanScores,
+                "This run goes through residual blocks and kept no score matrix, so that mean scores (what is behind a confusion, what helps and harms on the whole) are not known: rank again with --scores.",
+            );
+        }
+        if !has_self_influence {
+            let reason = match self {
+                Self::Head => {
+                    "Self-influence is not known: this run left out training images as queries; rank again without --skip-train."
+                }
+                Self::Blocks { .. } => {
+                    "Self-influence is not known: through residual blocks it would take a solve for each training image."
+                }
+            };
+            absent(Quantity::SelfInfluence, reason);
+        }
+        absences
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_is_said_with_its_remedy() {
+        let blocks = |count| Through::Blocks {
+            blocks: Blocks::Last(count),
+            scores: None,
+        };
+        assert_eq!(blocks(1).part(), "the last block and the head");
+        assert_eq!(blocks(3).part(), "the last 3 blocks and the head");
+        let absent = blocks(1).absences(false);
+        assert_eq!(
+            [absent[0].what, absent[1].what],
+            [Quantity::MeanScores, Quantity::SelfInfluence]
+        );
+        assert!(absent[0].reason.ends_with("rank again with --scores."));
+        assert_eq!(Through::Head.absences(true), []);
+        assert!(
+            Through::Head.absences(false)[0]
+                .reason
+                .contains("--skip-train")
+        );
+    }
+}
