@@ -167,6 +167,46 @@ fn both_figures_come_from_finished_runs() {
 }
 
 #[test]
+fn a_figure_for_screens_has_the_same_data_and_another_look() {
+    let place = tempfile::tempdir().unwrap();
+    run(place.path(), "natural", 2, None);
+    let drawn = |number: &str, style: &[&str], out: &str| {
+        let arguments = [&[number, "natural", "--format", "svg", "--out", out], style].concat();
+        figure(place.path(), &arguments).unwrap();
+        ["svg", "csv"].map(|extension| {
+            let path = format!("{out}/figure{number}.{extension}");
+            std::fs::read_to_string(place.path().join(path)).unwrap()
+        })
+    };
+    for number in ["5", "6"] {
+        let [default, paper, screen] = [
+            drawn(number, &[], "default"),
+            drawn(number, &["--style", "paper"], "paper"),
+            drawn(number, &["--style", "screen"], "screen"),
+        ];
+        assert_eq!(default, paper);
+        assert_eq!(paper[1], screen[1]);
+        let width = |svg: &str| svg.split_once("width=\"").unwrap().1[..12].to_owned();
+        assert!(width(&paper[0]).contains("mm\"") && !width(&screen[0]).contains("mm"));
+    }
+    let output = Command::cargo_bin("ascribe")
+        .unwrap()
+        .current_dir(place.path())
+        .args([
+            "figure", "6", "natural", "--style", "slides", "--out", "other",
+        ])
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        message.contains("--style") && message.contains("expected paper or screen, found slides"),
+        "{message}"
+    );
+    assert!(!place.path().join("other").exists());
+}
+
+#[test]
 fn runs_that_do_not_do_are_refused_in_one_line() {
     let place = tempfile::tempdir().unwrap();
     let natural = run(place.path(), "natural", 2, None);

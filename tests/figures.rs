@@ -3,12 +3,23 @@
 use ascribe::Error;
 use ascribe::data::{Dataset, digits_test, digits_train};
 use ascribe::figure::{
-    ClassMatch, Figure, Format, HelpfulExamples, ModelImages, ModelRankings, one_per_class, write,
+    self, ClassMatch, Figure, Format, HelpfulExamples, ModelImages, ModelRankings, Style,
+    one_per_class,
 };
 use ascribe::influence::{QueryRanking, RankedImage};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const FORMATS: [Format; 2] = [Format::Svg, Format::Png];
+
+/// For paper; what differs on screens is tested with every figure.
+fn write(
+    figure: &impl Figure,
+    folder: &Path,
+    stem: &str,
+    formats: &[Format],
+) -> ascribe::Result<Vec<PathBuf>> {
+    figure::write(figure, folder, stem, formats, Style::Paper)
+}
 
 /// 3,200 or 10,000 queries of ten classes whose image at rank k has their class as often as `share(k)` says: every query
 /// has its own threshold between 0 and 1, evenly spread and shuffled by rank.
@@ -122,7 +133,7 @@ fn nearest(
 }
 
 /// A folder of this test alone, left for looking at the pictures.
-fn folder(name: &str) -> std::path::PathBuf {
+fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("figures")
         .join(name)
@@ -347,7 +358,10 @@ fn pictures_decode_at_300_dots_an_inch_and_show_something() {
     let (sixth, fifth) = (class_match(), helpful_examples());
     write(&sixth, folder.path(), "figure6", &[Format::Png]).unwrap();
     write(&fifth, folder.path(), "figure5", &[Format::Png]).unwrap();
-    for (name, (width, height)) in [("figure6.png", sixth.size()), ("figure5.png", fifth.size())] {
+    for (name, (width, height)) in [
+        ("figure6.png", sixth.size(Style::Paper)),
+        ("figure5.png", fifth.size(Style::Paper)),
+    ] {
         let image = image::open(folder.path().join(name)).unwrap().into_rgb8();
         let pixels = |length: f64| (length / 25.4 * 300.0) as u32;
         assert!(

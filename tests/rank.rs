@@ -187,6 +187,18 @@ fn a_damping_path_is_written_drawn_and_suggests_a_damping() {
         let file = run.join(format!("damping_path.{ending}"));
         assert!(std::fs::metadata(file).unwrap().len() > 500, "{ending}");
     }
+    let again = ["--damping", "0.01", "--path-queries", "4", "--out", "b"];
+    let again = [&options[..], &again, &["--style", "screen"]].concat();
+    assert_eq!(rank(folder.path(), &again).0, 0);
+    let read = |run: &str, ending: &str| {
+        let file = folder
+            .path()
+            .join(run)
+            .join(format!("damping_path.{ending}"));
+        std::fs::read_to_string(file).unwrap()
+    };
+    assert_eq!(read("a", "csv"), read("b", "csv"));
+    assert!(read("a", "svg").contains("mm\"") && !read("b", "svg").contains("mm\""));
 }
 
 #[test]
@@ -211,6 +223,9 @@ fn a_damping_path_that_cannot_be_computed_is_refused() {
         &["--l2", "0.01", "--path-queries", "3", "--out", "b"],
     );
     assert!(code == 2 && err.contains("--damping-path"), "{err}");
+    let slides = [&path[..], &["--style", "slides", "--out", "b"]].concat();
+    let (code, _, err) = rank(folder.path(), &slides);
+    assert!(code == 2 && err.contains("paper or screen"), "{err}");
 }
 
 fn refused(folder: &Path, arguments: &[&str], parts: &[&str]) {

@@ -11,7 +11,7 @@
 //!
 //! A run that grows over several calls ([`RunFolder::open_or_extend`]) takes up any run of its command.
 //!
-//! "Same" leaves out options that cannot change the result (`--threads`, `--out`, `--json`, `--record-every`) and paths:
+//! "Same" leaves out options that cannot change the result (`--threads`, `--out`, `--json`, `--record-every`, `--style`) and paths:
 //! content counts, by its digest. Hidden files (names starting with a dot) do not make a folder full.
 
 use self::admission::{LOCK, lock, run_to_extend, unfinished_run};

@@ -5,7 +5,7 @@
 
 use super::Cli;
 use crate::artefact::RunFolder;
-use crate::figure::{Curve, ModelRankings, QuerySet};
+use crate::figure::{Curve, ModelRankings, QuerySet, Style};
 use crate::influence::read_rankings;
 use crate::{Error, Result};
 use clap::{Args, Parser};
@@ -20,6 +20,9 @@ pub struct Demo {
     /// Folder for the results; what an earlier demo left there is replaced
     #[arg(long, value_name = "FOLDER", default_value = "ascribe-demo")]
     out: PathBuf,
+    /// Look of the figures: paper (for print), or screen (larger type, heavier lines: slides, web pages)
+    #[arg(long, value_name = "STYLE", default_value_t)]
+    style: Style,
 }
 
 const MODELS: [&str; 2] = ["natural", "robust"];
@@ -88,7 +91,11 @@ impl Demo {
         for number in ["5", "6"] {
             let [natural, robust] = MODELS.map(|name| self.path(name));
             let out = self.out.display().to_string();
-            type_and_run(&["figure", number, &natural, &robust, "--out", &out])?;
+            let mut words = vec!["figure", number, &natural, &robust, "--out", &out];
+            if self.style == Style::Screen {
+                words.extend(["--style", "screen"]);
+            }
+            type_and_run(&words)?;
         }
         let [natural, robust] = MODELS.map(|name| self.path(name));
         let audit = self.path("audit");

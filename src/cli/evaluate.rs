@@ -12,6 +12,7 @@ mod work;
 
 use crate::artefact::{Input, Options, RunFolder, digest_file};
 use crate::evaluate::{Choose, flipped, random_subsets};
+use crate::figure::Style;
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
 use methods::Name;
@@ -120,6 +121,9 @@ pub struct Evaluate {
     /// Bootstrap draws behind every interval
     #[arg(long, value_name = "N", default_value_t = 1000)]
     draws: usize,
+    /// Look of the figures: paper (for print), or screen (larger type, heavier lines: slides, web pages)
+    #[arg(long, value_name = "STYLE", default_value_t)]
+    style: Style,
     /// Folder for the results
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -250,6 +254,7 @@ impl Evaluate {
             ("gradient-norm", json!(self.gradient_norm)),
             ("seed", json!(self.seed)),
             ("draws", json!(self.draws)),
+            ("style", json!(self.style.to_string())),
             ("out", json!(self.out)),
             ("json", json!(self.json)),
         ];

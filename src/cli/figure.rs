@@ -10,7 +10,8 @@ use crate::audit::sensitivity;
 use crate::data::Dataset;
 use crate::figure::{
     ClassMatch, Format, HelpfulExamples, InfluenceMatrix, LossSensitivity, MatrixQueries,
-    ModelImages, ModelRankings, ModelScores, ModelSensitivity, QueryExample, one_per_class, write,
+    ModelImages, ModelRankings, ModelScores, ModelSensitivity, QueryExample, Style, one_per_class,
+    write,
 };
 use crate::influence::{QueryRanking, read_rankings};
 use crate::study::Variable;
@@ -128,6 +129,9 @@ pub(super) struct Pictures {
         default_value = "svg,png"
     )]
     pub(super) format: Vec<Format>,
+    /// Look of the pictures: paper (for print), or screen (larger type, heavier lines: slides, web pages)
+    #[arg(long, value_name = "STYLE", default_value_t)]
+    pub(super) style: Style,
     /// Folder for the figure; files of the same name are replaced
     #[arg(long, value_name = "FOLDER")]
     pub(super) out: PathBuf,
@@ -183,7 +187,7 @@ impl Pictures {
         figure: &impl crate::figure::Figure,
         stem: &str,
     ) -> Result<Vec<PathBuf>> {
-        write(figure, &self.out, stem, &self.format)
+        write(figure, &self.out, stem, &self.format, self.style)
     }
 }
 

@@ -16,6 +16,7 @@ mod workplace;
 
 use crate::artefact::RunFolder;
 use crate::device::DeviceChoice;
+use crate::figure::Style;
 use crate::influence::{Correction, GIB, Grouping, Normalise, resident_limit};
 use crate::model::Blocks;
 use crate::solve::Method;
@@ -170,6 +171,9 @@ pub struct Rank {
         requires = "damping_path"
     )]
     path_queries: usize,
+    /// Look of the figure of --damping-path: paper (for print), or screen (larger type, heavier lines: slides, web pages)
+    #[arg(long, value_name = "STYLE", default_value_t, requires = "damping_path")]
+    style: Style,
     /// Most memory to use, in GiB: blocks are made to fit, features of a folder that would take more than an eighth of it are
     /// mapped from their file, and auto chooses by it (default: no limit, but that the machine's memory decides on mapping)
     #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
@@ -254,7 +258,11 @@ impl Rank {
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
         let mut run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
         run.set_result("plan", &plan)?;
-        work::fill(run, material, options, workplace.device, self.json)
+        let after = work::After {
+            as_json: self.json,
+            style: self.style,
+        };
+        work::fill(run, material, options, workplace.device, after)
     }
 
     /// What is to be scored, and the L2 term; features of more than `resident` bytes are mapped, those of a

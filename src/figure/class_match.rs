@@ -22,7 +22,7 @@ mod drawing;
 #[cfg(test)]
 mod tests;
 
-use super::{Drawn, Figure, Sheet};
+use super::{Drawn, Figure, Sheet, Style};
 use crate::influence::QueryRanking;
 use crate::{Error, Result};
 use plotters::prelude::DrawingBackend;
@@ -198,8 +198,8 @@ impl Figure for ClassMatch {
         Ok(())
     }
 
-    fn size(&self) -> (f64, f64) {
-        drawing::size(self)
+    fn size(&self, style: Style) -> (f64, f64) {
+        drawing::size(self, style)
     }
 
     fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {

@@ -14,7 +14,7 @@ mod note;
 #[cfg(test)]
 mod tests;
 
-use super::{Drawn, Figure, Sheet};
+use super::{Drawn, Figure, Sheet, Style};
 use crate::influence::{DampingPath, DampingPoint};
 use crate::{Error, Result};
 use plotters::prelude::DrawingBackend;
@@ -55,8 +55,8 @@ impl Figure for DampingPath {
         }
     }
 
-    fn size(&self) -> (f64, f64) {
-        drawing::size(self)
+    fn size(&self, style: Style) -> (f64, f64) {
+        drawing::size(self, style)
     }
 
     fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {

@@ -13,7 +13,7 @@ mod drawing;
 #[cfg(test)]
 mod tests;
 
-use super::{Drawn, Figure, Picture, Sheet};
+use super::{Drawn, Figure, Picture, Sheet, Style};
 use crate::data::Dataset;
 use crate::influence::QueryRanking;
 use crate::{Error, Result};
@@ -251,8 +251,8 @@ impl Figure for HelpfulExamples {
         self.models.iter().try_for_each(|model| model.check(count))
     }
 
-    fn size(&self) -> (f64, f64) {
-        drawing::size(self)
+    fn size(&self, style: Style) -> (f64, f64) {
+        drawing::size(self, style)
     }
 
     fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {

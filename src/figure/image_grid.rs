@@ -1,18 +1,19 @@
 //! Columns of images: a test image on top, rows of what belongs to it below, in bands of ten columns.
+//!
+//! What a row shows is said at its left on paper, above it on screens, where ten columns of large type leave no room beside.
 
-use super::QueryExample;
 use super::sheet::{Drawn, Sheet};
-use super::style::{Align, INK, QUIET, Text, fit, wrap};
+use super::style::PIXELS_PER_INCH;
+use super::text::{Align, INK, QUIET, Text, fit, text_width, wrap};
+use super::{QueryExample, Style};
 use plotters::prelude::DrawingBackend;
 
 pub(super) const COLUMNS: usize = 10;
-/// Side of an image's square in pixels of the PNG, at 300 an inch: 20 times 8, 5 times 32.
-pub(super) const SIDE_PIXELS: u32 = 160;
 
 /// Lengths in millimetres.
-pub(super) const SIDE: f64 = SIDE_PIXELS as f64 * 25.4 / 300.0;
-const PITCH: f64 = SIDE + 1.9;
 const GUTTER: f64 = 20.5;
+/// Of a model where it stands above its row.
+const LONGEST_NAME: f64 = 30.0;
 const MARGIN: f64 = 2.5;
 pub(super) const LINE: f64 = 3.4;
 pub(super) const ROW_GAP: f64 = 2.6;
@@ -20,12 +21,112 @@ pub(super) const ROW_GAP: f64 = 2.6;
 const POINTS: f64 = 7.5;
 pub(super) const SMALL: f64 = 7.0;
 
-const QUERY_ROW: f64 = LINE + SIDE + ROW_GAP;
+/// The sizes that depend on the style, in millimetres.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cells {
+    /// Side of an image's square in pixels of the PNG: a multiple of 8 and of 32.
+    pub(super) side_pixels: u32,
+    pub(super) side: f64,
+    /// From a column to the next; ten of CIFAR-10’s class names stand beside each other uncut.
+    pitch: f64,
+    /// Left of the images, for what a row shows.
+    gutter: f64,
+    /// Above them, for the same.
+    pub(super) heading: f64,
+    /// Columns that there is room for at least, so that the note does not become a column of words.
+    fewest: usize,
+}
+
+/// What a row shows: a name, more words in lines, and a unit.
+pub(super) struct Shown<'a> {
+    pub(super) name: &'a str,
+    pub(super) words: &'a [&'a str],
+    pub(super) unit: Option<&'a str>,
+}
+
+impl Cells {
+    pub(super) fn of(style: Style) -> Self {
+        let side = |pixels: u32| f64::from(pixels) * 25.4 / PIXELS_PER_INCH;
+        match style {
+            Style::Paper => Self {
+                side_pixels: 160,
+                side: side(160),
+                pitch: side(160) + 1.9,
+                gutter: GUTTER,
+                heading: 0.0,
+                fewest: 4,
+            },
+            Style::Screen => Self {
+                side_pixels: 128,
+                side: side(128),
+                pitch: side(128) + 3.7,
+                gutter: 0.0,
+                heading: LINE + 1.0,
+                fewest: 7,
+            },
+        }
+    }
+
+    fn query_row(&self) -> f64 {
+        self.heading + LINE + self.side + ROW_GAP
+    }
+
+    /// Left edge of a column's image.
+    pub(super) fn left_of(&self, column: usize) -> f64 {
+        MARGIN + self.gutter + column as f64 * self.pitch + (self.pitch - self.side) / 2.0
+    }
+
+    /// A class name centred on the column that begins at `left`.
+    pub(super) fn label<B: DrawingBackend>(
+        &self,
+        sheet: &Sheet<B>,
+        name: &str,
+        left: f64,
+        y: f64,
+    ) -> Drawn<B> {
+        let shown = fit(without_wordnet_id(name), SMALL, self.pitch - 0.4);
+        let at = (left + self.side / 2.0, y);
+        sheet.text(&shown, at, Text::new(SMALL, INK, Align::Centre))
+    }
+
+    /// What a row shows that begins at `top`, its images at `images`: beside these or at the top.
+    pub(super) fn say<B: DrawingBackend>(
+        &self,
+        sheet: &Sheet<B>,
+        (top, images): (f64, f64),
+        shown: &Shown,
+    ) -> Drawn<B> {
+        let (loud, quiet) = (
+            Text::new(POINTS, INK, Align::Left),
+            Text::new(SMALL, QUIET, Align::Left),
+        );
+        if self.gutter == 0.0 {
+            let y = top + LINE / 2.0 - 0.3;
+            let name = fit(shown.name, POINTS, LONGEST_NAME);
+            sheet.text(&name, (MARGIN, y), loud)?;
+            let mut words = shown.words.join(" ");
+            if let Some(unit) = shown.unit {
+                words = format!("{words}, {unit}");
+            }
+            let left = MARGIN + text_width(&name, POINTS) + 2.0;
+            return sheet.text(&words, (left, y), quiet);
+        }
+        let lines: Vec<&str> = shown.words.iter().copied().chain(shown.unit).collect();
+        let name = fit(shown.name, POINTS, self.gutter - 1.0);
+        let first = images + (self.side - lines.len() as f64 * LINE) / 2.0;
+        sheet.text(&name, (MARGIN, first), loud)?;
+        for (line, at) in lines.iter().zip(1..) {
+            sheet.text(line, (MARGIN, first + f64::from(at) * LINE), quiet)?;
+        }
+        Ok(())
+    }
+}
 
 /// The test images, and how much room what is below them takes.
 pub(super) struct ImageGrid<'a> {
+    pub(super) cells: Cells,
     pub(super) queries: &'a [QueryExample],
-    /// Height of a row in millimetres.
+    /// Height of a row in millimetres, without what is said above it.
     pub(super) row: f64,
     /// How many rows there are below each test image.
     pub(super) rows: usize,
@@ -35,13 +136,16 @@ pub(super) struct ImageGrid<'a> {
 
 impl ImageGrid<'_> {
     fn width(&self) -> f64 {
-        // Never so narrow that the note becomes a column of words.
-        let columns = self.queries.len().clamp(4, COLUMNS.max(4));
-        2.0 * MARGIN + GUTTER + columns as f64 * PITCH
+        let columns = self.queries.len().clamp(self.cells.fewest, COLUMNS);
+        2.0 * MARGIN + self.cells.gutter + columns as f64 * self.cells.pitch
     }
 
     fn band_height(&self) -> f64 {
-        QUERY_ROW + self.rows as f64 * self.row
+        self.cells.query_row() + self.rows as f64 * self.row_height()
+    }
+
+    fn row_height(&self) -> f64 {
+        self.cells.heading + self.row
     }
 
     fn wrapped_note(&self) -> Vec<String> {
@@ -70,7 +174,8 @@ impl ImageGrid<'_> {
             let top = MARGIN + band as f64 * self.band_height();
             self.test_images(sheet, first, top)?;
             for index in 0..self.rows {
-                row(index, first, top + QUERY_ROW + index as f64 * self.row)?;
+                let below = self.cells.query_row() + index as f64 * self.row_height();
+                row(index, first, top + below)?;
             }
         }
         for (line, at) in self.wrapped_note().iter().zip(0..) {
@@ -81,31 +186,21 @@ impl ImageGrid<'_> {
     }
 
     fn test_images<B: DrawingBackend>(&self, sheet: &Sheet<B>, first: usize, top: f64) -> Drawn<B> {
-        gutter(sheet, top + LINE, "Test image", &[])?;
+        let cells = &self.cells;
+        let labels = top + cells.heading;
+        let shown = Shown {
+            name: "Test image",
+            words: &[],
+            unit: None,
+        };
+        cells.say(sheet, (top, labels + LINE), &shown)?;
         for (column, query) in self.queries.iter().skip(first).take(COLUMNS).enumerate() {
-            let left = left_of(column);
-            label(sheet, &query.label, left, top + LINE / 2.0 - 0.3)?;
-            sheet.picture(&query.picture, left, top + LINE, SIDE_PIXELS);
+            let left = cells.left_of(column);
+            cells.label(sheet, &query.label, left, labels + LINE / 2.0 - 0.3)?;
+            sheet.picture(&query.picture, left, labels + LINE, cells.side_pixels);
         }
         Ok(())
     }
-}
-
-/// Left edge of a column's image.
-pub(super) fn left_of(column: usize) -> f64 {
-    MARGIN + GUTTER + column as f64 * PITCH + (PITCH - SIDE) / 2.0
-}
-
-/// A class name centred on the column that begins at `left`.
-pub(super) fn label<B: DrawingBackend>(
-    sheet: &Sheet<B>,
-    name: &str,
-    left: f64,
-    y: f64,
-) -> Drawn<B> {
-    let shown = fit(without_wordnet_id(name), SMALL, PITCH - 0.4);
-    let at = (left + SIDE / 2.0, y);
-    sheet.text(&shown, at, Text::new(SMALL, INK, Align::Centre))
 }
 
 /// "scorpion" of "n01770393 scorpion", as ImageNet's classes are often called.
@@ -119,25 +214,4 @@ pub(super) fn without_wordnet_id(name: &str) -> &str {
 fn is_wordnet_id(id: &str) -> bool {
     let digits = id.strip_prefix('n').unwrap_or_default();
     digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_digit())
-}
-
-/// What stands left of a row of images that begins at `top`.
-pub(super) fn gutter<B: DrawingBackend>(
-    sheet: &Sheet<B>,
-    top: f64,
-    heading: &str,
-    lines: &[&str],
-) -> Drawn<B> {
-    let heading = fit(heading, POINTS, GUTTER - 1.0);
-    let first = top + (SIDE - lines.len() as f64 * LINE) / 2.0;
-    sheet.text(
-        &heading,
-        (MARGIN, first),
-        Text::new(POINTS, INK, Align::Left),
-    )?;
-    for (line, at) in lines.iter().zip(1..) {
-        let y = first + f64::from(at) * LINE;
-        sheet.text(line, (MARGIN, y), Text::new(SMALL, QUIET, Align::Left))?;
-    }
-    Ok(())
 }

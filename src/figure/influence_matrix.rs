@@ -12,7 +12,7 @@ mod drawing;
 #[cfg(test)]
 mod tests;
 
-use super::{Drawn, Figure, Sheet};
+use super::{Drawn, Figure, Sheet, Style};
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView2};
 use plotters::prelude::DrawingBackend;
@@ -293,8 +293,8 @@ impl Figure for InfluenceMatrix {
         Ok(())
     }
 
-    fn size(&self) -> (f64, f64) {
-        drawing::size(self)
+    fn size(&self, style: Style) -> (f64, f64) {
+        drawing::size(self, style)
     }
 
     fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {

@@ -6,8 +6,8 @@
 //!
 //! Utrera et al. (2021, figure 4) show one image of ImageNet; the recipe is that of Tsipras et al. (2019).
 
-use super::image_grid::{COLUMNS, ImageGrid, ROW_GAP, SIDE, SIDE_PIXELS, gutter, left_of};
-use super::{Drawn, Figure, Picture, QueryExample, Sheet};
+use super::image_grid::{COLUMNS, Cells, ImageGrid, ROW_GAP, Shown};
+use super::{Drawn, Figure, Picture, QueryExample, Sheet, Style};
 use crate::{Error, Result};
 use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
@@ -99,16 +99,24 @@ impl Figure for LossSensitivity {
         Ok(())
     }
 
-    fn size(&self) -> (f64, f64) {
-        self.grid().size()
+    fn size(&self, style: Style) -> (f64, f64) {
+        self.grid(style).size()
     }
 
     fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
-        self.grid().draw(sheet, |index, first, top| {
+        let cells = Cells::of(sheet.style());
+        self.grid(sheet.style()).draw(sheet, |index, first, top| {
             let model = &self.models[index];
-            gutter(sheet, top, &model.model, &["loss", "sensitivity"])?;
+            let shown = Shown {
+                name: &model.model,
+                words: &["loss", "sensitivity"],
+                unit: None,
+            };
+            let images = top + cells.heading;
+            cells.say(sheet, (top, images), &shown)?;
             for (column, map) in model.maps.iter().skip(first).take(COLUMNS).enumerate() {
-                sheet.picture(&map.picture, left_of(column), top, SIDE_PIXELS);
+                let left = cells.left_of(column);
+                sheet.picture(&map.picture, left, images, cells.side_pixels);
             }
             Ok(())
         })
@@ -132,10 +140,12 @@ impl Figure for LossSensitivity {
 }
 
 impl LossSensitivity {
-    fn grid(&self) -> ImageGrid<'_> {
+    fn grid(&self, style: Style) -> ImageGrid<'_> {
+        let cells = Cells::of(style);
         ImageGrid {
+            cells,
             queries: &self.queries,
-            row: SIDE + ROW_GAP,
+            row: cells.side + ROW_GAP,
             rows: self.models.len(),
             note: NOTE,
         }
@@ -145,7 +155,7 @@ impl LossSensitivity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::{Format, render};
+    use crate::figure::{Format, Style, render};
     use std::path::Path;
 
     fn figure(queries: usize) -> LossSensitivity {
@@ -185,10 +195,17 @@ mod tests {
         assert_eq!(table.lines().count(), 1 + 24);
         assert!(table.contains("2,5,class 2,robust,5.0,0.5"), "{table}");
         for format in [Format::Svg, Format::Png] {
-            assert!(render(&figure, format, Path::new("figure4")).unwrap().len() > 1000);
+            assert!(
+                render(&figure, format, Style::Paper, Path::new("figure4"))
+                    .unwrap()
+                    .len()
+                    > 1000
+            );
         }
         // Twelve images are two bands.
-        assert!(figure.size().1 > 1.8 * self::figure(10).size().1);
+        for style in [Style::Paper, Style::Screen] {
+            assert!(figure.size(style).1 > 1.7 * self::figure(10).size(style).1);
+        }
     }
 
     #[test]

@@ -16,8 +16,9 @@
 //!
 //! A new figure is one file with a record that implements [`Figure`], and one line here.
 //!
-//! Lengths are millimetres on the printed page: a full width of 180 mm, text of at least 7 pt. Colours are those of Okabe
-//! and Ito (2008), which colour-blind readers can tell apart; every distinction is also made by a marker or a frame.
+//! Lengths are millimetres on the printed page: a full width of 180 mm, text of at least 7 pt. For screens the same is drawn
+//! on a smaller sheet, which makes everything larger ([`Style`]). Colours are those of Okabe and Ito (2008), which
+//! colour-blind readers can tell apart; every distinction is also made by a marker or a frame.
 
 mod axis;
 mod class_match;
@@ -32,6 +33,7 @@ mod picture;
 mod render;
 mod sheet;
 mod style;
+mod text;
 mod transfer_accuracy;
 
 pub use class_match::{ClassMatch, Curve, ModelRankings, Panel, Point, QuerySet};
@@ -44,6 +46,7 @@ pub use loss_sensitivity::{LossSensitivity, ModelSensitivity, SensitivityMap};
 pub use picture::Picture;
 pub use render::{Format, render};
 pub use sheet::{Drawn, Sheet};
+pub use style::Style;
 pub use transfer_accuracy::TransferAccuracy;
 
 use crate::artefact::write_atomically;
@@ -65,10 +68,10 @@ pub trait Figure {
     /// It is empty, its parts do not fit together, or a number in it is not finite.
     fn check(&self) -> Result<()>;
 
-    /// Width and height on the page, in millimetres.
-    fn size(&self) -> (f64, f64);
+    /// Width and height of the sheet in a style, in millimetres.
+    fn size(&self, style: Style) -> (f64, f64);
 
-    /// Draws the record, which has passed [`check`](Self::check), on a white sheet of [`size`](Self::size).
+    /// Draws the record, which has passed [`check`](Self::check), on a white sheet of [`size`](Self::size) in its style.
     ///
     /// # Errors
     /// The back end's.
@@ -81,8 +84,8 @@ pub trait Figure {
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()>;
 }
 
-/// Writes `stem.csv` and the figure as `stem.svg`, `stem.png` into `folder`, which is made where it is missing; each file
-/// whole or not at all. Returns their paths.
+/// Writes `stem.csv` and the figure in a style as `stem.svg`, `stem.png` into `folder`, which is made where it is missing;
+/// each file whole or not at all. Returns their paths. The CSV is the same in every style.
 ///
 /// # Errors
 /// As [`Figure::check`]; or the folder cannot be written.
@@ -91,6 +94,7 @@ pub fn write(
     folder: &Path,
     stem: &str,
     formats: &[Format],
+    style: Style,
 ) -> Result<Vec<PathBuf>> {
     figure.check()?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
@@ -99,7 +103,7 @@ pub fn write(
     let mut written = Vec::new();
     for format in formats {
         let path = folder.join(format!("{stem}.{format}"));
-        write_atomically(&path, &render(figure, *format, &path)?)?;
+        write_atomically(&path, &render(figure, *format, style, &path)?)?;
         written.push(path);
     }
     written.push(table);

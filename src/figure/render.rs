@@ -1,7 +1,7 @@
 //! From a figure to the bytes of a file.
 
-use super::Figure;
 use super::sheet::{DOTS_PER_PIXEL, PlacedPicture, Sheet, dots};
+use super::{Figure, Style};
 use crate::{Error, Result};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -53,15 +53,15 @@ const PNG_TEXT_DROP: f64 = 0.14;
 ///
 /// # Errors
 /// As [`Figure::check`]; or the drawing library's.
-pub fn render(figure: &impl Figure, format: Format, path: &Path) -> Result<Vec<u8>> {
+pub fn render(figure: &impl Figure, format: Format, style: Style, path: &Path) -> Result<Vec<u8>> {
     figure.check()?;
-    let (width, height) = figure.size();
+    let (width, height) = figure.size(style);
     // Even, so that a PNG has whole pixels.
     let even = |length: f64| (dots(length) / DOTS_PER_PIXEL * DOTS_PER_PIXEL) as u32;
     let size = (even(width), even(height));
     let drawn = match format {
-        Format::Svg => svg(figure, size),
-        Format::Png => png(figure, size),
+        Format::Svg => svg(figure, style, size),
+        Format::Png => png(figure, style, size),
     };
     drawn.map_err(|reason| Error::Drawing {
         path: path.to_path_buf(),
@@ -69,21 +69,26 @@ pub fn render(figure: &impl Figure, format: Format, path: &Path) -> Result<Vec<u
     })
 }
 
-fn svg(figure: &impl Figure, size: (u32, u32)) -> std::result::Result<Vec<u8>, String> {
+fn svg(
+    figure: &impl Figure,
+    style: Style,
+    size: (u32, u32),
+) -> std::result::Result<Vec<u8>, String> {
     let mut drawn = String::new();
     let pictures = on(
         SVGBackend::with_string(&mut drawn, size),
-        SVG_TEXT_DROP,
+        (style, SVG_TEXT_DROP),
         figure,
     )?;
     let (_, body) = drawn.split_once(">\n").ok_or("no SVG came out")?;
     let body = body
         .strip_suffix("</svg>\n")
         .ok_or("no whole SVG came out")?;
-    let (width, height) = figure.size();
+    let (width, height) = figure.size(style);
+    let (width, height) = (style.said(width), style.said(height));
     let (columns, rows) = size;
     let mut whole = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.2}mm\" height=\"{height:.2}mm\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {columns} {rows}\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>\n{body}",
         escape(&figure.title()),
         escape(&figure.caption()),
@@ -114,11 +119,15 @@ fn image_element(picture: &PlacedPicture) -> std::result::Result<String, String>
     ))
 }
 
-fn png(figure: &impl Figure, (width, height): (u32, u32)) -> std::result::Result<Vec<u8>, String> {
+fn png(
+    figure: &impl Figure,
+    style: Style,
+    (width, height): (u32, u32),
+) -> std::result::Result<Vec<u8>, String> {
     let mut bytes = vec![0; width as usize * height as usize * 3];
     let pictures = on(
         BitMapBackend::with_buffer(&mut bytes, (width, height)),
-        PNG_TEXT_DROP,
+        (style, PNG_TEXT_DROP),
         figure,
     )?;
     let fine = RgbImage::from_raw(width, height, bytes).ok_or("the picture is too large")?;
@@ -138,10 +147,10 @@ fn png(figure: &impl Figure, (width, height): (u32, u32)) -> std::result::Result
 /// Draws the figure on a back end.
 fn on<B: DrawingBackend>(
     backend: B,
-    text_drop: f64,
+    (style, text_drop): (Style, f64),
     figure: &impl Figure,
 ) -> std::result::Result<Vec<PlacedPicture>, String> {
-    let drawn = Sheet::new(backend.into_drawing_area(), text_drop).and_then(|sheet| {
+    let drawn = Sheet::new(backend.into_drawing_area(), style, text_drop).and_then(|sheet| {
         figure.draw(&sheet)?;
         sheet.finish()
     });

@@ -3,8 +3,8 @@
 //! One grid serves SVG and PNG: 600 dots an inch. A PNG is drawn at that size and averaged down to 300, which smooths its
 //! edges; an SVG takes it as its view box.
 
-use super::Picture;
-use super::style::Text;
+use super::text::Text;
+use super::{Picture, Style};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use std::cell::RefCell;
@@ -22,6 +22,7 @@ pub type Drawn<B, T = ()> = Result<T, DrawingAreaErrorKind<<B as DrawingBackend>
 /// A white sheet.
 pub struct Sheet<B: DrawingBackend> {
     area: DrawingArea<B, Shift>,
+    style: Style,
     pictures: RefCell<Vec<PlacedPicture>>,
     text_drop: f64,
 }
@@ -42,13 +43,19 @@ pub(super) fn dots(millimetres: f64) -> i32 {
 
 impl<B: DrawingBackend> Sheet<B> {
     /// `text_drop`: by how many font sizes the back end sets vertically centred text too high.
-    pub(super) fn new(area: DrawingArea<B, Shift>, text_drop: f64) -> Drawn<B, Self> {
+    pub(super) fn new(area: DrawingArea<B, Shift>, style: Style, text_drop: f64) -> Drawn<B, Self> {
         area.fill(&WHITE)?;
         Ok(Self {
             area,
+            style,
             pictures: RefCell::new(Vec::new()),
             text_drop,
         })
+    }
+
+    /// What it is drawn for.
+    pub(super) fn style(&self) -> Style {
+        self.style
     }
 
     /// By how many dots text of `points` is to be moved down.
@@ -82,9 +89,11 @@ impl<B: DrawingBackend> Sheet<B> {
         self.area.draw_text(content, &look.style(), at)
     }
 
-    /// A line through dots, `points` wide.
+    /// A line through dots, `points` wide on paper.
     pub(super) fn line(&self, through: Vec<Dot>, points: f64, colour: RGBColor) -> Drawn<B> {
-        let width = (points * DOTS_PER_POINT).round().max(1.0) as u32;
+        let width = (points * self.style.line() * DOTS_PER_POINT)
+            .round()
+            .max(1.0) as u32;
         self.area
             .draw(&PathElement::new(through, colour.stroke_width(width)))
     }
@@ -127,16 +136,16 @@ impl<B: DrawingBackend> Sheet<B> {
         self.area.draw(&Polygon::new(corners, fill.into().filled()))
     }
 
-    /// A marker of about `radius` millimetres with a white edge, around a dot.
+    /// A marker of about `radius` millimetres on paper with a white edge, around a dot.
     pub(super) fn marker(&self, index: usize, at: Dot, radius: f64) -> Drawn<B> {
-        self.mark(index, super::style::colour(index), at, radius)
+        self.mark(index, super::text::colour(index), at, radius)
     }
 
     /// The same, shape and colour apart.
     pub(super) fn mark(&self, shape: usize, colour: RGBColor, at: Dot, radius: f64) -> Drawn<B> {
         let outline = |scale: f64| {
-            let scale = scale * radius * DOTS_PER_MM;
-            let corners = super::style::marker(shape).into_iter();
+            let scale = scale * radius * self.style.marker() * DOTS_PER_MM;
+            let corners = super::text::marker(shape).into_iter();
             corners
                 .map(|(x, y)| {
                     (
@@ -150,7 +159,7 @@ impl<B: DrawingBackend> Sheet<B> {
         self.shape(outline(1.0), colour)
     }
 
-    /// A square outline of `thickness` around (and outside) a square; all in millimetres.
+    /// A square outline of `thickness` on paper, around (and outside) a square; all in millimetres.
     pub(super) fn frame(
         &self,
         left: f64,
@@ -166,7 +175,7 @@ impl<B: DrawingBackend> Sheet<B> {
                 .map(|(x, y)| (dots(left + x), dots(top + y)))
                 .to_vec()
         };
-        self.shape(square(thickness), colour)?;
+        self.shape(square(thickness * self.style.line()), colour)?;
         self.shape(square(0.0), WHITE)
     }
 

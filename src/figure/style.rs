@@ -1,150 +1,105 @@
-//! What all figures share: the font, colours, markers, and how wide text is.
+//! For paper or for screens: how large a figure is drawn relative to its type.
+//!
+//! Both styles set type of the same sizes, in points, on sheets measured in millimetres, and print 300 dots an inch. What
+//! differs is the sheet: for paper as wide as a page, for screens three quarters of that, so that type, lines and markers take
+//! a third more of its width; lines and markers are heavier on top. A full screen sheet is 1600 pixels wide (1776 with ten
+//! columns of images), and 1280 as an SVG: its smallest type is of 23 pixels there, of 14 where a page shows the figure 770
+//! pixels wide.
+//!
+//! The screen's sheet is white and opaque as paper is. The colours are told apart, and text is read, by their contrast to
+//! white, which no dark page behind them can then take away; an SVG that asked for the reader's preference would ask the
+//! system, not the page it stands on.
 
-use super::sheet::{DOTS_PER_MM, DOTS_PER_POINT};
-use epaint_default_fonts::UBUNTU_LIGHT;
-use plotters::prelude::*;
-use plotters::style::register_font;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-use std::sync::Once;
+use crate::{Error, Result};
+use std::fmt::{Display, Formatter};
+use std::str::FromStr;
 
-/// The family under which our font is registered; in an SVG the reader's own font of that kind stands in.
-const FAMILY: &str = "sans-serif";
+/// Pixels of a PNG in an inch of the sheet.
+pub(super) const PIXELS_PER_INCH: f64 = 300.0;
+/// A full page.
+const PAPER_WIDTH: f64 = 180.0;
+/// 1600 pixels.
+const SCREEN_WIDTH: f64 = 1600.0 / PIXELS_PER_INCH * 25.4;
+/// Pixels of a web page for a pixel of the PNG.
+const SCREEN_SCALE: f64 = 0.8;
 
-/// Text and axes.
-pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
-/// Text of second rank.
-pub(super) const QUIET: RGBColor = RGBColor(85, 85, 85);
-/// Grid lines.
-pub(super) const GRID: RGBColor = RGBColor(225, 225, 225);
-/// What agrees: the bluish green of Okabe and Ito.
-pub(super) const AGREES: RGBColor = RGBColor(0, 158, 115);
-
-/// Blue, vermillion, bluish green, reddish purple, orange, sky blue, black (Okabe and Ito, 2008).
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 0, 0),
-];
-
-/// Corners of a marker of radius 1, before the line's width; the circle is a many-sided polygon.
-const SQUARE: [(f64, f64); 4] = [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)];
-const TRIANGLE: [(f64, f64); 3] = [(0.0, -1.25), (1.15, 0.8), (-1.15, 0.8)];
-const DIAMOND: [(f64, f64); 4] = [(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)];
-const CIRCLE_SIDES: usize = 24;
-
-/// The colour of the model at `index`; 28 models differ in colour or marker.
-pub(super) fn colour(index: usize) -> RGBColor {
-    COLOURS[index % COLOURS.len()]
+/// What a figure is drawn for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Style {
+    /// Print: thin lines on a sheet of at most 180 mm, for a page's width or a column's.
+    #[default]
+    Paper,
+    /// Slides and web pages: the same on a sheet three quarters as wide, with heavier lines and markers.
+    Screen,
 }
 
-/// The outline of the marker of the model at `index`, around (0, 0), of radius about 1.
-pub(super) fn marker(index: usize) -> Vec<(f64, f64)> {
-    match index % 4 {
-        0 => (0..CIRCLE_SIDES)
-            .map(|side| side as f64 * std::f64::consts::TAU / CIRCLE_SIDES as f64)
-            .map(|angle| (angle.cos(), angle.sin()))
-            .collect(),
-        1 => SQUARE.to_vec(),
-        2 => TRIANGLE.to_vec(),
-        _ => DIAMOND.to_vec(),
+impl Display for Style {
+    fn fmt(&self, formatter: &mut Formatter) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Paper => "paper",
+            Self::Screen => "screen",
+        })
     }
 }
 
-/// Where a text's given point lies within it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Align {
-    Left,
-    Centre,
-    Right,
+impl FromStr for Style {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "paper" => Ok(Self::Paper),
+            "screen" => Ok(Self::Screen),
+            _ => Err(Error::config(
+                "style",
+                format!("expected paper or screen, found {name}"),
+            )),
+        }
+    }
 }
 
-/// How text looks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Text {
-    /// Font size, in 1/72 inch.
-    pub(super) points: f64,
-    pub(super) colour: RGBColor,
-    pub(super) align: Align,
-}
-
-impl Text {
-    pub(super) fn new(points: f64, colour: RGBColor, align: Align) -> Self {
-        Self {
-            points,
-            colour,
-            align,
+impl Style {
+    /// Width of a full sheet in millimetres.
+    pub(super) fn full_width(self) -> f64 {
+        match self {
+            Self::Paper => PAPER_WIDTH,
+            Self::Screen => SCREEN_WIDTH,
         }
     }
 
-    /// The same for plotters, vertically centred.
-    pub(super) fn style(self) -> TextStyle<'static> {
-        static REGISTERED: Once = Once::new();
-        // A font that the library refused would be reported by the first text drawn.
-        REGISTERED.call_once(|| drop(register_font(FAMILY, FontStyle::Normal, UBUNTU_LIGHT)));
-        let horizontal = match self.align {
-            Align::Left => HPos::Left,
-            Align::Centre => HPos::Center,
-            Align::Right => HPos::Right,
-        };
-        // The library takes line heights; 1.24 is its ratio of line height to font size.
-        let size = (self.points * DOTS_PER_POINT * 1.24).round();
-        let style = (FAMILY, size).into_font().color(&self.colour);
-        style.pos(Pos::new(horizontal, VPos::Center))
-    }
-}
-
-/// How wide a text of `points` is, in millimetres.
-pub(super) fn text_width(content: &str, points: f64) -> f64 {
-    let style = Text::new(points, INK, Align::Left).style();
-    let corners = style.font.layout_box(content);
-    corners.map_or(0.0, |((left, _), (right, _))| {
-        f64::from(right - left) / DOTS_PER_MM
-    })
-}
-
-/// The text, cut short with an ellipsis where it is wider than `width` millimetres.
-pub(super) fn fit(content: &str, points: f64, width: f64) -> String {
-    if text_width(content, points) <= width {
-        return content.to_owned();
-    }
-    let mut kept: Vec<char> = content.chars().collect();
-    while kept.pop().is_some() {
-        let shortened = format!("{}…", kept.iter().collect::<String>().trim_end());
-        if text_width(&shortened, points) <= width {
-            return shortened;
+    /// What lengths of a layout `width` millimetres wide on paper are to be multiplied by so that it fits the sheet.
+    pub(super) fn shrink(self, width: f64) -> f64 {
+        match self {
+            Self::Paper => 1.0,
+            Self::Screen => (SCREEN_WIDTH / width).min(1.0),
         }
     }
-    String::new()
-}
 
-/// The text in lines of at most `width` millimetres; a word that is wider alone is cut short.
-pub(super) fn wrap(content: &str, points: f64, width: f64) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in content.split_whitespace() {
-        let longer = lines.last().map(|line| format!("{line} {word}"));
-        match (longer, lines.last_mut()) {
-            (Some(longer), Some(line)) if text_width(&longer, points) <= width => *line = longer,
-            _ => lines.push(fit(word, points, width)),
+    /// How much wider than on paper lines are.
+    pub(super) fn line(self) -> f64 {
+        match self {
+            Self::Paper => 1.0,
+            Self::Screen => 1.15,
         }
     }
-    lines
-}
 
-/// A whole number with commas between thousands.
-pub(super) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
+    /// How much larger than on paper markers are.
+    pub(super) fn marker(self) -> f64 {
+        match self {
+            Self::Paper => 1.0,
+            Self::Screen => 1.1,
         }
-        grouped.push(digit);
     }
-    grouped
+
+    /// A length of the sheet as an SVG says it: millimetres in print, pixels of a page on screens.
+    pub(super) fn said(self, millimetres: f64) -> String {
+        match self {
+            Self::Paper => format!("{millimetres:.2}mm"),
+            Self::Screen => {
+                let pixels = millimetres / 25.4 * PIXELS_PER_INCH * SCREEN_SCALE;
+                format!("{pixels:.0}")
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,29 +107,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_measured_cut_and_wrapped() {
-        // Ten digits of 7 pt, each about half an em of 2.47 mm.
-        let width = text_width("0123456789", 7.0);
-        assert!((12.0..16.0).contains(&width), "{width}");
-        assert_eq!(fit("cat", 7.0, 20.0), "cat");
-        let cut = fit("aquarium fish", 7.0, 10.0);
-        assert!(
-            cut.starts_with("aqu") && cut.ends_with('…') && text_width(&cut, 7.0) <= 10.0,
-            "{cut}"
+    fn a_full_screen_sheet_is_1280_pixels_and_a_narrow_one_keeps_its_width() {
+        assert_eq!(Style::Screen.said(SCREEN_WIDTH), "1280");
+        assert_eq!(Style::Paper.said(180.0), "180.00mm");
+        assert!((Style::Screen.shrink(180.0) * 180.0 - SCREEN_WIDTH).abs() < 1e-9);
+        assert_eq!(
+            [Style::Paper, Style::Screen].map(|style| style.shrink(90.0)),
+            [1.0; 2]
         );
-        assert_eq!(fit("cat", 7.0, 0.1), "");
-        let lines = wrap(&"one two three ".repeat(20), 7.0, 60.0);
-        assert!(lines.len() > 3 && lines.iter().all(|line| text_width(line, 7.0) <= 60.0));
-        assert_eq!(lines.join(" ").split(' ').count(), 60);
     }
 
     #[test]
-    fn the_first_28_models_differ_and_thousands_are_grouped() {
-        let looks: std::collections::HashSet<_> = (0..28)
-            .map(|index| (colour(index).rgb(), index % 4))
-            .collect();
-        assert_eq!(looks.len(), 28);
-        let numbers = [0, 999, 1000, 50_000, 1_234_567].map(thousands);
-        assert_eq!(numbers, ["0", "999", "1,000", "50,000", "1,234,567"]);
+    fn names_are_read_back_and_others_refused() {
+        for style in [Style::Paper, Style::Screen] {
+            assert_eq!(style.to_string().parse::<Style>().unwrap(), style);
+        }
+        let message = "slides".parse::<Style>().unwrap_err().to_string();
+        assert!(
+            message.contains("paper or screen") && message.contains("slides"),
+            "{message}"
+        );
     }
 }

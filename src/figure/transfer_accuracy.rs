@@ -9,7 +9,7 @@ mod legend;
 #[cfg(test)]
 mod tests;
 
-use super::{Drawn, Figure, Sheet};
+use super::{Drawn, Figure, Sheet, Style};
 use crate::study::{Curve, Summary, Variable};
 use crate::{Error, Result};
 use plotters::prelude::DrawingBackend;
@@ -159,8 +159,8 @@ impl Figure for TransferAccuracy {
         }
     }
 
-    fn size(&self) -> (f64, f64) {
-        drawing::size(self)
+    fn size(&self, style: Style) -> (f64, f64) {
+        drawing::size(self, style)
     }
 
     fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {

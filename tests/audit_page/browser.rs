@@ -133,6 +133,19 @@ impl Browser {
             / 1000.0
     }
 
+    /// A command of Chromium's devtools protocol.
+    pub fn devtools(&self, command: &str, parameters: &Value) {
+        let body = json!({ "cmd": command, "params": parameters });
+        self.command("POST", "/goog/cdp/execute", body);
+    }
+
+    /// Shows the page as on a screen of that size.
+    pub fn resize(&self, width: u32, height: u32) {
+        let screen =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": true });
+        self.devtools("Emulation.setDeviceMetricsOverride", &screen);
+    }
+
     /// Presses and releases a key: a character, or one of WebDriver's code points.
     pub fn press(&self, key: char) {
         let actions = json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": [

@@ -6,6 +6,7 @@ mod through_blocks;
 
 use browser::Browser;
 use example::{HOSTILE, large_audit};
+use serde_json::json;
 
 const RIGHT: char = '\u{e014}';
 
@@ -134,5 +135,69 @@ fn decisions_are_made_by_key_exported_and_read_again() {
     std::fs::write(&changed, "train,decision,label\n999999,exclude,\n").unwrap();
     browser.type_into("#import", changed.to_str().unwrap());
     browser.wait("return document.querySelector('main .alert').textContent.includes('line 2')");
+    is_clean(&browser);
+}
+
+#[test]
+fn a_phone_has_two_rows_of_header_and_nothing_beyond_its_edge() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.resize(390, 844);
+    browser.open(&folder.path().join("index.html"), "");
+    let header = "return document.querySelector('.bar').getBoundingClientRect().height";
+    let height = browser.run(header).as_f64().unwrap();
+    assert!((30.0..90.0).contains(&height), "{height}");
+    // Whatever leads elsewhere can be hit, in a row that may be scrolled.
+    for selector in ["#views a:nth-child(5)", "#views a:nth-child(2)"] {
+        browser.click(selector);
+        let wanted = format!("document.querySelector('{selector}').getAttribute('href')");
+        browser.wait(&format!(
+            "return document.querySelector('main').dataset.shown === {wanted}"
+        ));
+    }
+    browser.click("#theme");
+    let name = "return document.querySelector('#views a:nth-child(2)').textContent";
+    assert_eq!(browser.text(name), "Test images");
+    for (hash, heading) in [
+        ("#/overview", ""),
+        ("#/query/1003", "Test image 1003"),
+        ("#/training/mislabels", "Training images"),
+        ("#/confusions/0/1", "Confusions"),
+    ] {
+        browser.visit(hash, heading);
+        let beyond = "return document.documentElement.scrollWidth === 390 ? '' : [...document.querySelectorAll('*')]
+            .filter((element) => element.getBoundingClientRect().right > 390).map((element) => element.outerHTML.slice(0, 60)).join()";
+        assert_eq!(browser.text(beyond), "", "{hash}");
+    }
+    is_clean(&browser);
+}
+
+#[test]
+fn paper_is_white_and_holds_no_navigation_and_whole_tables() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    browser.run("document.documentElement.dataset.theme = 'dark'");
+    let ink = "return getComputedStyle(document.body).color";
+    let on_screen = browser.text(ink);
+    browser.devtools("Emulation.setEmulatedMedia", &json!({ "media": "print" }));
+    // The width of A4 between its margins.
+    browser.resize(687, 1000);
+    assert_eq!(on_screen, "rgb(232, 233, 236)");
+    assert_eq!(browser.text(ink), "rgb(27, 29, 33)");
+    for (hash, heading) in [("#/overview", ""), ("#/query/1003", "Test image 1003")] {
+        browser.visit(hash, heading);
+        let seen = "return [...document.querySelectorAll('.bar, button, .button, .steps, select')]
+            .filter((element) => element.getClientRects().length).length";
+        assert_eq!(browser.run(seen), 0, "{hash}");
+        let beyond = "return [...document.querySelectorAll('main *')].filter((element) => !element.closest('.unseen, .strip'))
+            .filter((element) => element.getBoundingClientRect().right > 688).map((element) => element.outerHTML.slice(0, 80))";
+        assert_eq!(browser.run(beyond), json!([]), "{hash}");
+        let kept = "return [...document.querySelectorAll('figure, .held, table')]
+            .every((element) => getComputedStyle(element).breakInside === 'avoid')";
+        assert_eq!(browser.run(kept), true, "{hash}");
+    }
     is_clean(&browser);
 }

@@ -78,7 +78,7 @@ fn everything_at_once_leaves_numbers_with_intervals_and_the_retrainings_behind_t
     let folder = place.path();
     let all = "evaluate run --leave-one-out 40 --lds 20 --removal 5 --mislabels 0.1 --duplicates 5 --randomise --classes \
                --compare direct,cg,leverage,ekfac,arnoldi,lissa,pinv,identity,gradient-cosine,theta-relatif,l-relatif,feature-cosine,knn,representer,trak \
-               --draws 100 --certify 3 --out evidence";
+               --draws 100 --certify 3 --style screen --out evidence";
     let said = succeed(folder, all);
     assert!(
         said.contains("leave-one-out: 40 retrainings, 20 queries"),
@@ -142,6 +142,9 @@ fn everything_at_once_leaves_numbers_with_intervals_and_the_retrainings_behind_t
             );
         }
     }
+    // A page's pixels, not millimetres.
+    let removal = String::from_utf8(bytes(folder, "evidence", "removal.svg")).unwrap();
+    assert!(removal.contains("width=\"1280\""));
     let hidden = std::fs::read_dir(folder.join("evidence")).unwrap();
     let hidden = hidden.filter(|entry| {
         let name = entry.as_ref().unwrap().file_name();

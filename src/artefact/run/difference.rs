@@ -5,8 +5,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Options that change where or how fast a run goes, never what it finds.
-const WITHOUT_EFFECT: [&str; 4] = ["out", "threads", "json", "record-every"];
+/// Options that change where or how fast a run goes or what its figures look like, never what it finds.
+const WITHOUT_EFFECT: [&str; 5] = ["out", "threads", "json", "record-every", "style"];
 
 /// Says in what `old`, found in a folder, is another run than `new`: the first difference that matters.
 pub(super) fn difference(old: &RunRecord, new: &RunRecord) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Checks beside retraining without images: removal and support, what was planted, and models that are other ones.
 
-use super::work::{FORMATS, Work, progress};
+use super::work::{Work, progress};
 use crate::Result;
 use crate::artefact::RunFolder;
 use crate::derivative::head::HeadInputs;
@@ -9,7 +9,7 @@ use crate::evaluate::{
     Retrainer, Setting, copied, flipped, merged_classes, random_scores, same_ranking,
     self_influence, shuffled_labels, usual_counts,
 };
-use crate::figure::{self, RemovalCurves};
+use crate::figure::RemovalCurves;
 use candle_core::DType;
 use ndarray::{Array2, s};
 use serde_json::json;
@@ -55,7 +55,7 @@ impl Work<'_> {
         self.report(work.not_converged, work.largest_gradient);
         run.set_result("removal", &curves)?;
         run.set_result("removal_work", work)?;
-        figure::write(&RemovalCurves { curves }, &self.folder, "removal", &FORMATS)?;
+        self.draw(&RemovalCurves { curves }, "removal")?;
         retrainer.forget("removal")
     }
 

@@ -11,7 +11,7 @@ use crate::evaluate::{
     RefitOptions, Retrained, Retrainer, Setting, TransferAgain, left_out_alone, measured,
     random_subsets,
 };
-use crate::figure::{self, Format, LeaveOneOut, QualityAndCost};
+use crate::figure::{Figure, Format, LeaveOneOut, QualityAndCost, write};
 use candle_core::DType;
 use ndarray::Array2;
 use serde_json::json;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Pictures of every figure.
-pub(super) const FORMATS: [Format; 2] = [Format::Svg, Format::Png];
+const FORMATS: [Format; 2] = [Format::Svg, Format::Png];
 
 /// Asks everything that was asked for, fills the folder, prints a summary; exit code 3 where a refit or solve fell short.
 pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -> Result<ExitCode> {
@@ -104,6 +104,11 @@ impl Work<'_> {
             l2: self.subject.l2,
             scratch: &self.folder,
         }
+    }
+
+    /// Leaves a figure in the folder.
+    pub(super) fn draw(&self, figure: &impl Figure, name: &str) -> Result<()> {
+        write(figure, &self.folder, name, &FORMATS, self.evaluate.style).map(|_| ())
     }
 
     fn ids(&self) -> Ids<'_> {
@@ -211,7 +216,7 @@ impl Work<'_> {
         }
         if let Some(comparison) = compared.last() {
             let figure = QualityAndCost::of(comparison, self.evaluate.lds.is_some());
-            figure::write(&figure, &self.folder, "quality_and_cost", &FORMATS)?;
+            self.draw(&figure, "quality_and_cost")?;
         }
         Ok(())
     }
@@ -257,7 +262,7 @@ impl Work<'_> {
             let first = &comparison.rows[0];
             let predicted = retrained.predicted(self.scores());
             let figure = LeaveOneOut::of(&predicted, &retrained.rises(), &first.agreement);
-            figure::write(&figure, &self.folder, name, &FORMATS)?;
+            self.draw(&figure, name)?;
         }
         let factor = if retrained.work.refits > 0 {
             retrainer.factor_operations()

@@ -1,14 +1,15 @@
 //! What `--damping-path` leaves and says.
 
 use crate::Result;
-use crate::figure::{Format, write};
+use crate::figure::{Format, Style, write};
 use crate::influence::{CONVERGED, DampingPath};
 use std::path::Path;
 
 /// Draws the path, where there is one, beside its numbers, and says what its solves missed.
-pub(super) fn leave(path: Option<&DampingPath>, folder: &Path) -> Result<()> {
+pub(super) fn leave(path: Option<&DampingPath>, folder: &Path, style: Style) -> Result<()> {
     if let Some(path) = path {
-        write(path, folder, "damping_path", &[Format::Svg, Format::Png])?;
+        let formats = [Format::Svg, Format::Png];
+        write(path, folder, "damping_path", &formats, style)?;
         warn(path);
     }
     Ok(())

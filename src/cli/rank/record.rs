@@ -46,6 +46,7 @@ impl Rank {
             ("query-groups", json!(self.query_groups)),
             ("damping-path", json!(self.damping_path)),
             ("path-queries", json!(self.path_queries)),
+            ("style", json!(self.style.to_string())),
             ("memory", json!(self.memory)),
             ("record-every", json!(self.record_every)),
             ("scores", json!(self.scores)),

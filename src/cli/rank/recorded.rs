@@ -17,12 +17,13 @@ use clap::Parser;
 use std::path::PathBuf;
 
 /// Options that say where and how results are kept, not what they are.
-const LEFT_ASIDE: [&str; 10] = [
+const LEFT_ASIDE: [&str; 11] = [
     "out",
     "json",
     "query-groups",
     "damping-path",
     "path-queries",
+    "style",
     "device",
     "memory",
     "record-every",

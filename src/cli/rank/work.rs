@@ -5,6 +5,7 @@ use super::path;
 use crate::artefact::{RunFolder, write_atomically};
 use crate::cli::recorded_data::RELABELLED;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
+use crate::figure::Style;
 use crate::influence::{
     GIB, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves, placed,
 };
@@ -18,13 +19,20 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// How what was found is shown.
+#[derive(Clone, Copy)]
+pub(super) struct After {
+    pub(super) as_json: bool,
+    pub(super) style: Style,
+}
+
 /// Scores the material, fills the folder, prints a summary; exit code 3 where a solve missed its tolerance.
 pub(super) fn fill(
     mut run: RunFolder,
     material: Material,
     options: RankOptions,
     device: Device,
-    as_json: bool,
+    after: After,
 ) -> Result<ExitCode> {
     if let Some(classes) = &material.classes {
         run.set_classes(classes.clone())?;
@@ -49,19 +57,19 @@ pub(super) fn fill(
     let folder = run.path().to_path_buf();
     let mut follower = Follower::new(&mut run);
     let summary = job.run(&folder, &mut follower)?;
-    finish(run, &summary, as_json)
+    finish(run, &summary, after)
 }
 
 /// Leaves the results in the folder and says what came out; exit code 3 where a solve missed its tolerance.
-pub(super) fn finish(mut run: RunFolder, summary: &RankSummary, as_json: bool) -> Result<ExitCode> {
+pub(super) fn finish(mut run: RunFolder, summary: &RankSummary, after: After) -> Result<ExitCode> {
     let folder = run.path().to_path_buf();
-    path::leave(summary.damping_path.as_ref(), &folder)?;
+    path::leave(summary.damping_path.as_ref(), &folder, after.style)?;
     let results = results(summary);
     for (key, value) in &results {
         run.set_result(key, value)?;
     }
     run.finish()?;
-    if as_json {
+    if after.as_json {
         println!("{}", json!({ "out": folder, "results": results }));
     } else {
         print(summary, &folder);

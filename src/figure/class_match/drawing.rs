@@ -1,10 +1,11 @@
 //! The drawing of Figure 6: panels side by side, under each a table that is its legend too.
 
 use super::{ClassMatch, Curve, Panel};
+use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::style::{Align, INK, QUIET, Text, colour, fit, thousands, wrap};
+use crate::figure::text::{Align, INK, QUIET, Text, colour, fit, text_width, thousands, wrap};
 use plotters::prelude::*;
 use std::ops::Range;
 
@@ -13,11 +14,21 @@ pub(super) const NOTE: &str = "Percent of queries whose training image at a rank
     cumulative) has the query’s true class. Band: 95 % Wilson interval over queries. Dotted: chance, the match expected \
     if training images were ranked at random.";
 
+/// What the axes say, and what they say where that is too long.
+const ACROSS: [&str; 2] = ["Rank of the training image", "Rank"];
+const UP: [&str; 2] = ["Queries matched by class (%)", "Matched by class (%)"];
+
 /// Lengths in millimetres.
 const MARGIN: f64 = 2.5;
 const GAP: f64 = 4.5;
 const TITLE: f64 = 6.0;
+/// Of a title beyond its first.
+const TITLE_LINE: f64 = 3.6;
+/// A panel with less room than this has two lines for each row of its table.
+const NARROW: f64 = 50.0;
 const CHART: f64 = 50.0;
+/// Of a chart on a smaller sheet, as a share of that.
+const LEAST_HEIGHT: f64 = 0.9;
 const LABELS_LEFT: f64 = 10.5;
 const LABELS_BELOW: f64 = 8.5;
 const TABLE_ROW: f64 = 3.9;
@@ -31,50 +42,95 @@ const TITLE_POINTS: f64 = 8.0;
 const POINTS: f64 = 7.5;
 const NOTE_POINTS: f64 = 7.0;
 
-fn width(figure: &ClassMatch) -> f64 {
-    match figure.panels.len() {
-        0 | 1 => 90.0,
-        2 => 174.0,
-        _ => 180.0,
+/// The lengths that depend on style and number of panels.
+#[derive(Clone, Copy)]
+struct Lengths {
+    width: f64,
+    panel: f64,
+    title: f64,
+    chart: f64,
+    /// Lines of a row of the table: two where a panel is too narrow for a name and its numbers in one.
+    row_lines: usize,
+}
+
+impl Lengths {
+    fn of(figure: &ClassMatch, style: Style) -> Self {
+        let width = match figure.panels.len() {
+            0 | 1 => 90.0,
+            2 => 174.0,
+            _ => 180.0,
+        };
+        let share = style.shrink(width);
+        let width = share * width;
+        let count = figure.panels.len() as f64;
+        let panel = (width - 2.0 * MARGIN - (count - 1.0) * GAP) / count;
+        let title_lines = figure.panels.iter().map(|shown| title(shown, panel).len());
+        let more = title_lines.max().unwrap_or(1).saturating_sub(1);
+        Self {
+            width,
+            panel,
+            title: TITLE + more as f64 * TITLE_LINE,
+            chart: share.max(LEAST_HEIGHT) * CHART,
+            row_lines: if panel < NARROW { 2 } else { 1 },
+        }
+    }
+
+    fn note(&self) -> Vec<String> {
+        // Room for the wider fonts that a reader of an SVG may have.
+        wrap(NOTE, NOTE_POINTS, 0.95 * (self.width - 2.0 * MARGIN))
+    }
+
+    fn table_top(&self) -> f64 {
+        MARGIN + self.title + self.chart + 2.0
+    }
+
+    fn row(&self) -> f64 {
+        self.row_lines as f64 * TABLE_ROW
+    }
+
+    /// Where the note begins, from the top.
+    fn note_top(&self, figure: &ClassMatch) -> f64 {
+        let rows = figure
+            .panels
+            .iter()
+            .map(|panel| panel.curves.len() + 1)
+            .max();
+        self.table_top() + rows.unwrap_or(0) as f64 * self.row() + 2.0
     }
 }
 
-fn note(figure: &ClassMatch) -> Vec<String> {
-    // Room for the wider fonts that a reader of an SVG may have.
-    wrap(NOTE, NOTE_POINTS, 0.95 * (width(figure) - 2.0 * MARGIN))
+/// A panel's title in lines of at most `width`.
+fn title(panel: &Panel, width: f64) -> Vec<String> {
+    let queries = panel.queries;
+    let title = format!("({}) {}", queries.letter(), queries.description());
+    wrap(&title, TITLE_POINTS, width)
 }
 
-/// Where the note begins, from the top.
-fn note_top(figure: &ClassMatch) -> f64 {
-    let rows = figure
-        .panels
-        .iter()
-        .map(|panel| panel.curves.len() + 1)
-        .max();
-    MARGIN + TITLE + CHART + 2.0 + rows.unwrap_or(0) as f64 * TABLE_ROW + 2.0
-}
-
-pub(super) fn size(figure: &ClassMatch) -> (f64, f64) {
-    let lines = note(figure).len() as f64;
-    (width(figure), note_top(figure) + lines * NOTE_LINE + MARGIN)
+pub(super) fn size(figure: &ClassMatch, style: Style) -> (f64, f64) {
+    let lengths = Lengths::of(figure, style);
+    let lines = lengths.note().len() as f64;
+    (
+        lengths.width,
+        lengths.note_top(figure) + lines * NOTE_LINE + MARGIN,
+    )
 }
 
 pub(super) fn draw<B: DrawingBackend>(figure: &ClassMatch, sheet: &Sheet<B>) -> Drawn<B> {
-    let count = figure.panels.len() as f64;
-    let panel_width = (width(figure) - 2.0 * MARGIN - (count - 1.0) * GAP) / count;
+    let lengths = Lengths::of(figure, sheet.style());
     for (index, panel) in figure.panels.iter().enumerate() {
-        let left = MARGIN + index as f64 * (panel_width + GAP);
+        let left = MARGIN + index as f64 * (lengths.panel + GAP);
         let place = Place {
             sheet,
+            lengths,
             left,
-            width: panel_width,
+            width: lengths.panel,
         };
         place.title(panel)?;
         place.chart(panel, index == 0)?;
         place.table(panel)?;
     }
-    for (line, at) in note(figure).iter().zip(0..) {
-        let y = note_top(figure) + (f64::from(at) + 0.5) * NOTE_LINE;
+    for (line, at) in lengths.note().iter().zip(0..) {
+        let y = lengths.note_top(figure) + (f64::from(at) + 0.5) * NOTE_LINE;
         sheet.text(
             line,
             (MARGIN, y),
@@ -87,6 +143,7 @@ pub(super) fn draw<B: DrawingBackend>(figure: &ClassMatch, sheet: &Sheet<B>) -> 
 /// A panel's column of the sheet, in millimetres.
 struct Place<'a, B: DrawingBackend> {
     sheet: &'a Sheet<B>,
+    lengths: Lengths,
     left: f64,
     width: f64,
 }
@@ -95,17 +152,12 @@ type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
 
 impl<B: DrawingBackend> Place<'_, B> {
     fn title(&self, panel: &Panel) -> Drawn<B> {
-        let title = format!(
-            "({}) {}",
-            panel.queries.letter(),
-            panel.queries.description()
-        );
-        let title = fit(&title, TITLE_POINTS, self.width);
-        self.sheet.text(
-            &title,
-            (self.left, MARGIN + TITLE / 2.0 - 0.5),
-            Text::new(TITLE_POINTS, INK, Align::Left),
-        )
+        let look = Text::new(TITLE_POINTS, INK, Align::Left);
+        for (line, at) in title(panel, self.width).iter().zip(0..) {
+            let y = MARGIN + TITLE / 2.0 - 0.5 + f64::from(at) * TITLE_LINE;
+            self.sheet.text(line, (self.left, y), look)?;
+        }
+        Ok(())
     }
 
     fn chart(&self, panel: &Panel, first: bool) -> Drawn<B> {
@@ -115,16 +167,17 @@ impl<B: DrawingBackend> Place<'_, B> {
             .map(|curve| curve.points.len())
             .max()
             .unwrap_or(1);
+        let top = MARGIN + self.lengths.title;
         let area = self
             .sheet
-            .part(self.left, MARGIN + TITLE, self.width, CHART);
+            .part(self.left, top, self.width, self.lengths.chart);
         let mut chart = ChartBuilder::on(&area)
             .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
             .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
             .margin_right(dots(1.5))
             .margin_top(dots(1.0))
             .build_cartesian_2d(Axis::ranks(ranks), Axis::percent())?;
-        axes(&mut chart, first, self.sheet.text_drop(POINTS))?;
+        self.axes(&mut chart, first)?;
         for curve in &panel.curves {
             self.chance(&chart, curve)?;
         }
@@ -135,6 +188,16 @@ impl<B: DrawingBackend> Place<'_, B> {
             self.curve(&chart, index, curve)?;
         }
         Ok(())
+    }
+
+    fn axes(&self, chart: &mut Chart<B>, first: bool) -> Drawn<B> {
+        let up = match first {
+            true => described(UP, self.lengths.chart - LABELS_BELOW),
+            false => "",
+        };
+        let across = described(ACROSS, self.width - LABELS_LEFT);
+        let whole = |number: &f64| format!("{number:.0}");
+        draw_mesh(self.sheet, chart, POINTS, (across, &whole), (up, &whole))
     }
 
     fn band(&self, chart: &Chart<B>, index: usize, curve: &Curve) -> Drawn<B> {
@@ -162,8 +225,10 @@ impl<B: DrawingBackend> Place<'_, B> {
             .map(|point| at(point.rank, point.match_percent))
             .collect();
         self.sheet.line(line.clone(), 1.1, colour(index))?;
+        // Half as many where there is little room.
+        let step = 10 * self.lengths.row_lines;
         for (rank, &dot) in line.iter().enumerate() {
-            if is_marked(rank, index, line.len()) {
+            if is_marked(rank, index, line.len(), step) {
                 self.sheet.marker(index, dot, 0.62)?;
             }
         }
@@ -185,7 +250,10 @@ impl<B: DrawingBackend> Place<'_, B> {
 
     fn table(&self, panel: &Panel) -> Drawn<B> {
         let (left, right) = (self.left + 1.0, self.left + self.width - 1.0);
-        let y = |row: usize| MARGIN + TITLE + CHART + 2.0 + (row as f64 + 0.5) * TABLE_ROW;
+        let y = |row: usize| {
+            self.lengths.table_top() + row as f64 * self.lengths.row() + 0.5 * TABLE_ROW
+        };
+        let below = (self.lengths.row_lines - 1) as f64 * TABLE_ROW;
         let row = |row: usize, cells: [String; 3], colour: RGBColor| {
             COLUMNS
                 .iter()
@@ -193,7 +261,7 @@ impl<B: DrawingBackend> Place<'_, B> {
                 .try_for_each(|(from_right, cell)| {
                     self.sheet.text(
                         &cell,
-                        (right - from_right, y(row)),
+                        (right - from_right, y(row) + below),
                         Text::new(POINTS, colour, Align::Right),
                     )
                 })
@@ -210,11 +278,11 @@ impl<B: DrawingBackend> Place<'_, B> {
             )?;
             self.sheet
                 .marker(index, (dots(left + SWATCH / 2.0 - 0.6), middle), 0.62)?;
-            let name = fit(
-                &curve.model,
-                POINTS,
-                right - COLUMNS[0] - 8.0 - left - SWATCH,
-            );
+            let numbers = match self.lengths.row_lines {
+                1 => COLUMNS[0] + 8.0,
+                _ => 0.0,
+            };
+            let name = fit(&curve.model, POINTS, right - numbers - left - SWATCH);
             self.sheet.text(
                 &name,
                 (left + SWATCH, y(index + 1)),
@@ -231,20 +299,20 @@ impl<B: DrawingBackend> Place<'_, B> {
     }
 }
 
-fn axes<B: DrawingBackend>(chart: &mut Chart<B>, first: bool, text_drop: i32) -> Drawn<B> {
-    let description = if first {
-        "Queries matched by class (%)"
-    } else {
-        ""
-    };
-    let whole = |number: &f64| format!("{number:.0}");
-    let across = ("Rank of the training image", &whole as _);
-    draw_mesh(chart, (POINTS, text_drop), across, (description, &whole))
+/// The first of an axis' descriptions that is no longer than the axis, or the shortest.
+fn described(descriptions: [&'static str; 2], room: f64) -> &'static str {
+    let [long, short] = descriptions;
+    match text_width(long, POINTS) <= room {
+        true => long,
+        false => short,
+    }
 }
 
-/// Rank 1 and one in ten after it carry a marker, at different ranks for different models so that none hides another.
-fn is_marked(position: usize, index: usize, ranks: usize) -> bool {
-    position == 0 || ranks <= 20 || (position + 1) % 10 == (index * 5 + index / 2 * 3) % 10
+/// Rank 1 and one in `step` after it carry a marker, at different ranks for different models so that none hides another.
+fn is_marked(position: usize, index: usize, ranks: usize, step: usize) -> bool {
+    position == 0
+        || ranks <= 20
+        || (position + 1) % step == (index * 5 + index / 2 * 3) * step / 10 % step
 }
 
 /// How many queries a panel has, where its models agree on that.

@@ -1,10 +1,11 @@
 //! The drawing: two panels over one axis of dampings, a legend, a note.
 
 use super::note;
+use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::style::{AGREES, Align, INK, QUIET, Text, colour, text_width, wrap};
+use crate::figure::text::{AGREES, Align, INK, QUIET, Text, colour, text_width, wrap};
 use crate::influence::{AGREEMENT, DampingPath, DampingPoint};
 use plotters::prelude::*;
 
@@ -21,6 +22,8 @@ const LABELS_LEFT: f64 = 12.5;
 const LABELS_BELOW: f64 = 8.5;
 const LEGEND_ROW: f64 = 4.2;
 const SWATCH: f64 = 9.0;
+/// From an entry of the legend to the next.
+const LEGEND_COLUMN: f64 = SWATCH + 62.0;
 const NOTE_LINE: f64 = 3.5;
 
 /// Sizes of text in points.
@@ -28,43 +31,75 @@ const TITLE_POINTS: f64 = 8.0;
 const POINTS: f64 = 7.5;
 const NOTE_POINTS: f64 = 7.0;
 
-fn note_lines(path: &DampingPath) -> Vec<String> {
-    // Room for the wider fonts that a reader of an SVG may have.
-    wrap(
-        &note::note(path),
-        NOTE_POINTS,
-        0.95 * (WIDTH - 2.0 * MARGIN),
+/// What the curves with markers show, and those without.
+const MAIN: &str = "rank-biased overlap";
+const OTHER: &str = "Jaccard index";
+
+/// The lengths that depend on the style.
+#[derive(Clone, Copy)]
+struct Lengths {
+    width: f64,
+    chart: f64,
+    /// Width of the first panel.
+    first: f64,
+}
+
+impl Lengths {
+    fn of(style: Style) -> Self {
+        let share = style.shrink(WIDTH);
+        Self {
+            width: share * WIDTH,
+            chart: share * CHART,
+            first: share * FIRST,
+        }
+    }
+
+    fn note(&self, path: &DampingPath) -> Vec<String> {
+        // Room for the wider fonts that a reader of an SVG may have.
+        let room = 0.95 * (self.width - 2.0 * MARGIN);
+        wrap(&note::note(path), NOTE_POINTS, room)
+    }
+
+    fn legend_top(&self) -> f64 {
+        MARGIN + TITLE + MARKS + self.chart + 2.0
+    }
+
+    fn note_top(&self) -> f64 {
+        self.legend_top() + 2.0 * LEGEND_ROW + 2.0
+    }
+}
+
+pub(super) fn size(path: &DampingPath, style: Style) -> (f64, f64) {
+    let lengths = Lengths::of(style);
+    let lines = lengths.note(path).len() as f64;
+    (
+        lengths.width,
+        lengths.note_top() + lines * NOTE_LINE + MARGIN,
     )
 }
 
-const LEGEND_TOP: f64 = MARGIN + TITLE + MARKS + CHART + 2.0;
-const NOTE_TOP: f64 = LEGEND_TOP + 2.0 * LEGEND_ROW + 2.0;
-
-pub(super) fn size(path: &DampingPath) -> (f64, f64) {
-    let lines = note_lines(path).len() as f64;
-    (WIDTH, NOTE_TOP + lines * NOTE_LINE + MARGIN)
-}
-
 pub(super) fn draw<B: DrawingBackend>(path: &DampingPath, sheet: &Sheet<B>) -> Drawn<B> {
-    let second = MARGIN + FIRST + GAP;
+    let lengths = Lengths::of(sheet.style());
+    let second = MARGIN + lengths.first + GAP;
     let overlaps = Panel {
         sheet,
         path,
+        lengths,
         left: MARGIN,
-        width: FIRST,
+        width: lengths.first,
     };
     overlaps.title("(a) overlap of the top ranks")?;
     overlaps.overlaps()?;
     let scores = Panel {
         left: second,
-        width: WIDTH - MARGIN - second,
+        width: lengths.width - MARGIN - second,
         ..overlaps
     };
     scores.title("(b) size of the top score")?;
     scores.scores()?;
-    legend(sheet)?;
-    for (line, at) in note_lines(path).iter().zip(0..) {
-        let y = NOTE_TOP + (f64::from(at) + 0.5) * NOTE_LINE;
+    legend(sheet, lengths)?;
+    for (line, at) in lengths.note(path).iter().zip(0..) {
+        let y = lengths.note_top() + (f64::from(at) + 0.5) * NOTE_LINE;
         let look = Text::new(NOTE_POINTS, QUIET, Align::Left);
         sheet.text(line, (MARGIN, y), look)?;
     }
@@ -72,13 +107,24 @@ pub(super) fn draw<B: DrawingBackend>(path: &DampingPath, sheet: &Sheet<B>) -> D
 }
 
 /// Two rows: the overlap with the next damping and with the one in use, as rank-biased overlap and Jaccard index.
-fn legend<B: DrawingBackend>(sheet: &Sheet<B>) -> Drawn<B> {
+fn legend<B: DrawingBackend>(sheet: &Sheet<B>, lengths: Lengths) -> Drawn<B> {
     let rows = ["with the next damping", "with the damping in use"];
+    // Below the first chart, or from the margin where that is too far to the right.
+    let longest = |kind: &str| {
+        let wide = |words: &&str| text_width(&format!("{kind} {words}"), POINTS);
+        SWATCH + rows.iter().map(wide).fold(0.0, f64::max)
+    };
+    let chart = MARGIN + LABELS_LEFT;
+    let fits = chart + LEGEND_COLUMN + longest(OTHER) <= lengths.width - MARGIN;
+    let (start, column) = match fits {
+        true => (chart, LEGEND_COLUMN),
+        false => (MARGIN, longest(MAIN) + 3.0),
+    };
     for (index, words) in rows.iter().enumerate() {
-        let middle = LEGEND_TOP + (index as f64 + 0.5) * LEGEND_ROW;
+        let middle = lengths.legend_top() + (index as f64 + 0.5) * LEGEND_ROW;
         let y = dots(middle);
-        let mut left = MARGIN + LABELS_LEFT;
-        for (kind, points) in [("rank-biased overlap", 1.1), ("Jaccard index", 0.6)] {
+        let mut left = start;
+        for (kind, points) in [(MAIN, 1.1), (OTHER, 0.6)] {
             let ends = [left, left + SWATCH - 1.5].map(|x| (dots(x), y));
             sheet.line(ends.to_vec(), points, colour(index))?;
             if points > 1.0 {
@@ -88,7 +134,7 @@ fn legend<B: DrawingBackend>(sheet: &Sheet<B>) -> Drawn<B> {
             let look = Text::new(POINTS, INK, Align::Left);
             let words = format!("{kind} {words}");
             sheet.text(&words, (left + SWATCH, middle), look)?;
-            left += SWATCH + 62.0;
+            left += column;
         }
     }
     Ok(())
@@ -101,6 +147,7 @@ type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
 struct Panel<'a, B: DrawingBackend> {
     sheet: &'a Sheet<B>,
     path: &'a DampingPath,
+    lengths: Lengths,
     left: f64,
     width: f64,
 }
@@ -114,7 +161,9 @@ impl<B: DrawingBackend> Panel<'_, B> {
 
     fn chart(&self, values: Axis) -> Drawn<B, Chart<'_, B>> {
         let top = MARGIN + TITLE + MARKS;
-        let area = self.sheet.part(self.left, top, self.width, CHART);
+        let area = self
+            .sheet
+            .part(self.left, top, self.width, self.lengths.chart);
         let points = &self.path.points;
         // One label a centimetre.
         let most = (self.width / 10.0) as i32;
@@ -130,12 +179,7 @@ impl<B: DrawingBackend> Panel<'_, B> {
     fn overlaps(&self) -> Drawn<B> {
         let mut chart = self.chart(Axis::shares())?;
         self.stretch(&chart)?;
-        axes(
-            &mut chart,
-            "Overlap",
-            self.sheet.text_drop(POINTS),
-            |share| format!("{share:.1}"),
-        )?;
+        self.axes(&mut chart, "Overlap", |share| format!("{share:.1}"))?;
         self.agreement(&chart)?;
         self.marks(&chart)?;
         let next = |value: fn(&DampingPoint) -> Option<f64>| self.between(value);
@@ -154,14 +198,19 @@ impl<B: DrawingBackend> Panel<'_, B> {
         let high = logs().reduce(f64::max).unwrap_or(0.0);
         let mut chart = self.chart(Axis::decades(10f64.powf(low), 10f64.powf(high), 8))?;
         self.stretch(&chart)?;
-        axes(
-            &mut chart,
-            "Median score (nats)",
-            self.sheet.text_drop(POINTS),
-            power,
-        )?;
+        self.axes(&mut chart, "Median score (nats)", power)?;
         self.marks(&chart)?;
         self.curve(&chart, 6, true, &drawn)
+    }
+
+    fn axes(
+        &self,
+        chart: &mut Chart<B>,
+        description: &str,
+        values: impl Fn(&f64) -> String,
+    ) -> Drawn<B> {
+        let across = ("Damping λ", &power as _);
+        draw_mesh(self.sheet, chart, POINTS, across, (description, &values))
     }
 
     /// A value at every damping, (log₁₀ λ, value).
@@ -249,13 +298,22 @@ impl<B: DrawingBackend> Panel<'_, B> {
         let rows = area.get_y_range();
         let (x, bottom) = area.map_coordinate(&(damping.log10(), rows.start));
         let y = MARGIN + TITLE + (f64::from(row) + 0.5) * (MARKS - 1.0) / 2.0;
-        // The line passes behind the other row's name where both stand together: it starts below its own.
+        // The line starts below its own name and passes behind that of the other row where both stand together.
         let top = dots(y + (MARKS - 1.0) / 4.0 - 0.3);
         self.sheet.line(vec![(x, top), (x, bottom)], 1.0, colour)?;
         let half = 0.5 * text_width(name, POINTS);
         let middle = f64::from(x) / crate::figure::sheet::DOTS_PER_MM;
         let furthest = self.left + self.width - half;
         let middle = middle.clamp(self.left + half, furthest.max(self.left + half));
+        let (aside, above) = (half + 0.4, 1.6);
+        let corners = [
+            (-aside, -above),
+            (aside, -above),
+            (aside, above),
+            (-aside, above),
+        ];
+        let behind = corners.map(|(across, down)| (dots(middle + across), dots(y + down)));
+        self.sheet.shape(behind.to_vec(), WHITE)?;
         self.sheet
             .text(name, (middle, y), Text::new(POINTS, colour, Align::Centre))
     }
@@ -263,14 +321,4 @@ impl<B: DrawingBackend> Panel<'_, B> {
 
 fn power(log: &f64) -> String {
     format!("1e{log:.0}")
-}
-
-fn axes<B: DrawingBackend>(
-    chart: &mut Chart<B>,
-    description: &str,
-    text_drop: i32,
-    values: impl Fn(&f64) -> String,
-) -> Drawn<B> {
-    let across = ("Damping λ", &power as _);
-    draw_mesh(chart, (POINTS, text_drop), across, (description, &values))
 }

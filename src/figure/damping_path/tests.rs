@@ -1,6 +1,6 @@
 //! What the picture and the table say of a record, and records that cannot be drawn.
 
-use crate::figure::{Figure, Format, render, write};
+use crate::figure::{Figure, Format, Style, render, write};
 use crate::influence::{DampingPath, DampingPoint, Suggestion};
 use std::path::Path;
 
@@ -29,7 +29,13 @@ fn path(stretch: Option<(f64, f64)>) -> DampingPath {
 }
 
 fn svg(path: &DampingPath) -> String {
-    let bytes = render(path, Format::Svg, Path::new("damping_path.svg")).unwrap();
+    let bytes = render(
+        path,
+        Format::Svg,
+        Style::Paper,
+        Path::new("damping_path.svg"),
+    )
+    .unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
@@ -59,7 +65,14 @@ fn the_picture_names_both_dampings_and_its_units() {
 #[test]
 fn the_table_has_a_row_for_each_damping() {
     let folder = tempfile::tempdir().unwrap();
-    let written = write(&path(None), folder.path(), "damping_path", &[Format::Png]).unwrap();
+    let written = write(
+        &path(None),
+        folder.path(),
+        "damping_path",
+        &[Format::Png],
+        Style::Paper,
+    )
+    .unwrap();
     assert_eq!(written.len(), 2);
     let table = std::fs::read_to_string(folder.path().join("damping_path.csv")).unwrap();
     let lines: Vec<&str> = table.lines().collect();

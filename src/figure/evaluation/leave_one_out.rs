@@ -6,8 +6,9 @@ use super::{
 use crate::Result;
 use crate::evaluate::{Agreement, Interval};
 use crate::figure::axis::Axis;
-use crate::figure::style::{QUIET, colour};
-use crate::figure::{Drawn, Figure, Sheet};
+use crate::figure::sheet::dots;
+use crate::figure::text::{QUIET, colour};
+use crate::figure::{Drawn, Figure, Sheet, Style};
 use ndarray::Array2;
 use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
@@ -115,7 +116,7 @@ impl Figure for LeaveOneOut {
         )
     }
 
-    fn size(&self) -> (f64, f64) {
+    fn size(&self, _: Style) -> (f64, f64) {
         let lines = note_lines(&self.note(), WIDTH).len() as f64;
         (
             WIDTH,
@@ -147,7 +148,7 @@ impl Figure for LeaveOneOut {
         }
         for point in &self.points {
             let (x, y) = area.map_coordinate(&(point.actual, point.predicted));
-            let half = crate::figure::sheet::dots(0.3);
+            let half = dots(0.3 * sheet.style().marker());
             let corners = vec![(x - half, y), (x, y - half), (x + half, y), (x, y + half)];
             sheet.shape(corners, colour(0))?;
         }

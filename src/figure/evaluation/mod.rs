@@ -13,7 +13,7 @@ pub use removal::RemovalCurves;
 use super::axis::Axis;
 use super::mesh::draw_mesh;
 use super::sheet::{Drawn, Sheet, dots};
-use super::style::{Align, INK, QUIET, Text, wrap};
+use super::text::{Align, INK, QUIET, Text, wrap};
 use crate::{Error, Result};
 use plotters::prelude::*;
 
@@ -59,10 +59,10 @@ impl Frame<'_> {
             .margin_right(dots(1.5))
             .margin_top(dots(1.0))
             .build_cartesian_2d(across, up)?;
-        let text = (POINTS, sheet.text_drop(POINTS));
         draw_mesh(
+            sheet,
             &mut chart,
-            text,
+            POINTS,
             (self.x, &across_label),
             (self.y, &up_label),
         )?;

@@ -7,8 +7,8 @@ use crate::Result;
 use crate::evaluate::Comparison;
 use crate::figure::axis::Axis;
 use crate::figure::sheet::dots;
-use crate::figure::style::{Align, INK, Text, colour, text_width};
-use crate::figure::{Drawn, Figure, Sheet};
+use crate::figure::text::{Align, INK, Text, colour, text_width};
+use crate::figure::{Drawn, Figure, Sheet, Style};
 use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
 
@@ -117,20 +117,24 @@ impl Figure for QualityAndCost {
         )
     }
 
-    fn size(&self) -> (f64, f64) {
-        let lines = note_lines(&self.note(), WIDTH).len() as f64;
+    fn size(&self, style: Style) -> (f64, f64) {
+        let share = style.shrink(WIDTH);
+        let width = share * WIDTH;
+        let lines = note_lines(&self.note(), width).len() as f64;
         let names = self.estimators.len() as f64 * NAME_ROW;
         (
-            WIDTH,
-            2.0 * MARGIN + TITLE + CHART.max(names) + lines * NOTE_LINE + 1.0,
+            width,
+            2.0 * MARGIN + TITLE + (share * CHART).max(names) + lines * NOTE_LINE + 1.0,
         )
     }
 
     fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+        let share = sheet.style().shrink(WIDTH);
+        let width = share * WIDTH;
         let frame = Frame {
             left: MARGIN,
-            width: WIDTH - 2.0 * MARGIN - NAMES,
-            height: CHART,
+            width: width - 2.0 * MARGIN - NAMES,
+            height: share * CHART,
             title: "Quality and cost",
             x: "Seconds",
             y: self.quality(),
@@ -148,7 +152,7 @@ impl Figure for QualityAndCost {
             sheet.line(vec![at(row.low), at(row.high)], 0.7, colour(index))?;
             sheet.marker(index, at(row.spearman), 0.95)?;
         }
-        let left = WIDTH - MARGIN - NAMES + 3.0;
+        let left = width - MARGIN - NAMES + 3.0;
         for (index, row) in self.estimators.iter().enumerate() {
             let y = MARGIN + TITLE + 2.0 + (index as f64 + 0.5) * NAME_ROW;
             sheet.marker(index, (dots(left), dots(y)), 0.95)?;
@@ -157,8 +161,8 @@ impl Figure for QualityAndCost {
             sheet.text(&row.name, (left + 2.5, y), look)?;
         }
         let names = self.estimators.len() as f64 * NAME_ROW;
-        let top = MARGIN + TITLE + CHART.max(names) + 0.8;
-        draw_note(sheet, &note_lines(&self.note(), WIDTH), top)
+        let top = MARGIN + TITLE + (share * CHART).max(names) + 0.8;
+        draw_note(sheet, &note_lines(&self.note(), width), top)
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {

@@ -7,8 +7,8 @@ use crate::Result;
 use crate::evaluate::{RemovalCurve, Side};
 use crate::figure::axis::Axis;
 use crate::figure::sheet::dots;
-use crate::figure::style::{Align, INK, Text, colour};
-use crate::figure::{Drawn, Figure, Sheet};
+use crate::figure::text::{Align, INK, Text, colour};
+use crate::figure::{Drawn, Figure, Sheet, Style};
 use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
 
@@ -81,33 +81,37 @@ impl Figure for RemovalCurves {
         )
     }
 
-    fn size(&self) -> (f64, f64) {
-        let lines = note_lines(&self.note(), WIDTH).len() as f64;
+    fn size(&self, style: Style) -> (f64, f64) {
+        let share = style.shrink(WIDTH);
+        let width = share * WIDTH;
+        let lines = note_lines(&self.note(), width).len() as f64;
         let names = self.side(Side::Removal).len() as f64 * NAME_ROW;
         (
-            WIDTH,
-            2.0 * MARGIN + TITLE + CHART.max(names) + lines * NOTE_LINE + 1.0,
+            width,
+            2.0 * MARGIN + TITLE + (share * CHART).max(names) + lines * NOTE_LINE + 1.0,
         )
     }
 
     fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
-        let width = (WIDTH - 2.0 * MARGIN - NAMES - GAP) / 2.0;
+        let share = sheet.style().shrink(WIDTH);
+        let width = share * WIDTH;
+        let panel = (width - 2.0 * MARGIN - NAMES - GAP) / 2.0;
         let sides = [
             (Side::Removal, "(a) taken away"),
             (Side::Support, "(b) alone kept"),
         ];
         for (place, (side, title)) in sides.into_iter().enumerate() {
             let frame = Frame {
-                left: MARGIN + place as f64 * (width + GAP),
-                width,
-                height: CHART,
+                left: MARGIN + place as f64 * (panel + GAP),
+                width: panel,
+                height: share * CHART,
                 title,
                 x: "Images k",
                 y: "Rise of the loss (nats)",
             };
             curves(sheet, &frame, &self.side(side))?;
         }
-        let left = WIDTH - MARGIN - NAMES + 3.0;
+        let left = width - MARGIN - NAMES + 3.0;
         for (index, curve) in self.side(Side::Removal).iter().enumerate() {
             let y = MARGIN + TITLE + 2.0 + (index as f64 + 0.5) * NAME_ROW;
             sheet.marker(index, (dots(left), dots(y)), 0.95)?;
@@ -118,8 +122,8 @@ impl Figure for RemovalCurves {
             )?;
         }
         let names = self.side(Side::Removal).len() as f64 * NAME_ROW;
-        let top = MARGIN + TITLE + CHART.max(names) + 0.8;
-        draw_note(sheet, &note_lines(&self.note(), WIDTH), top)
+        let top = MARGIN + TITLE + (share * CHART).max(names) + 0.8;
+        draw_note(sheet, &note_lines(&self.note(), width), top)
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::evaluate::{Interval, RemovalCurve, RemovalPoint, Side};
-use crate::figure::{Figure, Format, render, write};
+use crate::figure::{Figure, Format, Style, render, write};
 use std::path::Path;
 
 fn interval(value: f64) -> Interval {
@@ -14,7 +14,8 @@ fn interval(value: f64) -> Interval {
 }
 
 fn svg(figure: &impl Figure) -> String {
-    String::from_utf8(render(figure, Format::Svg, Path::new("figure.svg")).unwrap()).unwrap()
+    String::from_utf8(render(figure, Format::Svg, Style::Paper, Path::new("figure.svg")).unwrap())
+        .unwrap()
 }
 
 fn scatter(predicted: f64) -> LeaveOneOut {
@@ -46,7 +47,15 @@ fn the_scatter_says_its_numbers_and_draws_every_point() {
         assert!(drawn.contains(words), "{words}");
     }
     assert_eq!(drawn.matches("<polygon").count(), 7);
-    assert!(render(&scatter(f64::NAN), Format::Svg, Path::new("x.svg")).is_err());
+    assert!(
+        render(
+            &scatter(f64::NAN),
+            Format::Svg,
+            Style::Paper,
+            Path::new("x.svg")
+        )
+        .is_err()
+    );
     let empty = LeaveOneOut {
         points: Vec::new(),
         ..scatter(1.0)
@@ -106,7 +115,14 @@ fn quality_and_removal_name_their_methods_and_tabulate_every_point() {
         assert!(drawn.contains(words), "{words}");
     }
     let folder = tempfile::tempdir().unwrap();
-    write(&removal, folder.path(), "removal", &[Format::Png]).unwrap();
+    write(
+        &removal,
+        folder.path(),
+        "removal",
+        &[Format::Png],
+        Style::Paper,
+    )
+    .unwrap();
     let table = std::fs::read_to_string(folder.path().join("removal.csv")).unwrap();
     assert_eq!(table.lines().count(), 5);
     assert!(

@@ -1,11 +1,10 @@
 //! The drawing of Figure 5: rows of the most helpful images below the test images.
 
 use super::{HelpfulExamples, ModelExamples};
-use crate::figure::image_grid::{
-    COLUMNS, ImageGrid, LINE, ROW_GAP, SIDE, SIDE_PIXELS, SMALL, gutter, label, left_of,
-};
+use crate::figure::Style;
+use crate::figure::image_grid::{COLUMNS, Cells, ImageGrid, LINE, ROW_GAP, SMALL, Shown};
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::style::{AGREES, Align, QUIET, Text, text_width};
+use crate::figure::text::{AGREES, Align, QUIET, Text, text_width};
 use plotters::prelude::*;
 
 /// What is drawn, below the images.
@@ -19,23 +18,23 @@ const FRAME: f64 = 0.55;
 const GAP: f64 = 0.2;
 const MARK: f64 = 2.6;
 
-const MODEL_ROW: f64 = SIDE + 0.9 + 2.0 * LINE + ROW_GAP;
-
-fn grid(figure: &HelpfulExamples) -> ImageGrid<'_> {
+fn grid(figure: &HelpfulExamples, style: Style) -> ImageGrid<'_> {
+    let cells = Cells::of(style);
     ImageGrid {
+        cells,
         queries: &figure.queries,
-        row: MODEL_ROW,
+        row: cells.side + 0.9 + 2.0 * LINE + ROW_GAP,
         rows: figure.models.len(),
         note: NOTE,
     }
 }
 
-pub(super) fn size(figure: &HelpfulExamples) -> (f64, f64) {
-    grid(figure).size()
+pub(super) fn size(figure: &HelpfulExamples, style: Style) -> (f64, f64) {
+    grid(figure, style).size()
 }
 
 pub(super) fn draw<B: DrawingBackend>(figure: &HelpfulExamples, sheet: &Sheet<B>) -> Drawn<B> {
-    grid(figure).draw(sheet, |index, first, top| {
+    grid(figure, sheet.style()).draw(sheet, |index, first, top| {
         model_row(figure, &figure.models[index], sheet, first, top)
     })
 }
@@ -48,12 +47,14 @@ fn model_row<B: DrawingBackend>(
     top: f64,
 ) -> Drawn<B> {
     let unit = Unit::of(model);
-    gutter(
-        sheet,
-        top,
-        &model.model,
-        &["most helpful", "training image", unit.name],
-    )?;
+    let shown = Shown {
+        name: &model.model,
+        words: &["most helpful", "training image"],
+        unit: Some(unit.name),
+    };
+    let cells = Cells::of(sheet.style());
+    let images = top + cells.heading;
+    cells.say(sheet, (top, images), &shown)?;
     let columns = figure
         .queries
         .iter()
@@ -61,29 +62,30 @@ fn model_row<B: DrawingBackend>(
         .skip(first)
         .take(COLUMNS);
     for (column, (query, image)) in columns.enumerate() {
-        let left = left_of(column);
-        sheet.picture(&image.picture, left, top, SIDE_PIXELS);
+        let left = cells.left_of(column);
+        sheet.picture(&image.picture, left, images, cells.side_pixels);
         let agrees = query.class == image.class;
         if agrees {
-            let (left, top) = (left - GAP, top - GAP);
-            sheet.frame(left, top, SIDE + 2.0 * GAP, FRAME, AGREES)?;
+            let (left, top) = (left - GAP, images - GAP);
+            sheet.frame(left, top, cells.side + 2.0 * GAP, FRAME, AGREES)?;
         }
-        let y = top + SIDE + 0.9 + LINE / 2.0;
-        label(sheet, &image.label, left, y)?;
-        marked_score(sheet, &unit.shown(image.score), agrees, left, y + LINE)?;
+        let y = images + cells.side + 0.9 + LINE / 2.0;
+        cells.label(sheet, &image.label, left, y)?;
+        let score = unit.shown(image.score);
+        marked_score(sheet, &score, agrees, left + cells.side / 2.0, y + LINE)?;
     }
     Ok(())
 }
 
-/// A score with a tick or a cross before it, together centred on the column that begins at `column_left`.
+/// A score with a tick or a cross before it, together centred on a column.
 fn marked_score<B: DrawingBackend>(
     sheet: &Sheet<B>,
     score: &str,
     agrees: bool,
-    column_left: f64,
+    middle: f64,
     y: f64,
 ) -> Drawn<B> {
-    let left = column_left + (SIDE - text_width(score, SMALL) - MARK) / 2.0;
+    let left = middle - (text_width(score, SMALL) + MARK) / 2.0;
     let dot = |x: f64, up: f64| (dots(left + x), dots(y - up));
     if agrees {
         sheet.line(

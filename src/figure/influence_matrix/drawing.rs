@@ -1,10 +1,11 @@
 //! The drawing: a row of panels for each set of queries, a column for each model, class names at the left, one scale below.
 
 use super::{InfluenceMatrix, MatrixPanel, MatrixQueries};
-use crate::figure::Picture;
 use crate::figure::image_grid::without_wordnet_id;
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::style::{Align, INK, QUIET, Text, colour, fit, wrap};
+use crate::figure::style::PIXELS_PER_INCH;
+use crate::figure::text::{Align, INK, QUIET, Text, colour, fit, wrap};
+use crate::figure::{Picture, Style};
 use plotters::prelude::*;
 
 /// Lengths in millimetres.
@@ -44,7 +45,7 @@ struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
-    fn new(figure: &'a InfluenceMatrix) -> Self {
+    fn new(figure: &'a InfluenceMatrix, style: Style) -> Self {
         let mut models: Vec<&str> = Vec::new();
         for panel in &figure.panels {
             if !models.contains(&panel.model.as_str()) {
@@ -57,15 +58,15 @@ impl<'a> Layout<'a> {
         let cells = figure.classes.len() * figure.parts;
         Self {
             figure,
-            models,
             rows: rows.into_iter().filter(shown).collect(),
             // A whole number of pixels to a cell.
-            pixels: SIDE_PIXELS / cells * cells,
+            pixels: side_pixels(models.len(), style).max(cells) / cells * cells,
+            models,
         }
     }
 
     fn side(&self) -> f64 {
-        self.pixels as f64 * 25.4 / 300.0
+        self.pixels as f64 * 25.4 / PIXELS_PER_INCH
     }
 
     fn left(&self, column: usize) -> f64 {
@@ -93,14 +94,27 @@ impl<'a> Layout<'a> {
     }
 }
 
-pub(super) fn size(figure: &InfluenceMatrix) -> (f64, f64) {
-    let layout = Layout::new(figure);
+/// Of a panel, so that those of a screen's sheet stand beside each other on it.
+fn side_pixels(models: usize, style: Style) -> usize {
+    match style {
+        Style::Paper => SIDE_PIXELS,
+        Style::Screen => {
+            let gaps = models.saturating_sub(1) as f64 * GAP;
+            let room = style.full_width() - 2.0 * MARGIN - NAMES - gaps;
+            let pixels = room / models.max(1) as f64 / 25.4 * PIXELS_PER_INCH;
+            SIDE_PIXELS.min(pixels as usize)
+        }
+    }
+}
+
+pub(super) fn size(figure: &InfluenceMatrix, style: Style) -> (f64, f64) {
+    let layout = Layout::new(figure, style);
     let note = layout.note().len() as f64 * LINE;
     (layout.width(), layout.scale_top() + SCALE + note + MARGIN)
 }
 
 pub(super) fn draw<B: DrawingBackend>(figure: &InfluenceMatrix, sheet: &Sheet<B>) -> Drawn<B> {
-    let layout = Layout::new(figure);
+    let layout = Layout::new(figure, sheet.style());
     let limit = figure.limit();
     for (row, queries) in layout.rows.iter().enumerate() {
         names(sheet, &layout, layout.top(row))?;

@@ -58,9 +58,12 @@ fn it_is_drawn_for_both_sets_of_queries_and_two_models() {
     let models: Vec<ModelScores> = ["natural", "robust"].into_iter().flat_map(both).collect();
     let figure = InfluenceMatrix::of(classes(), &models).unwrap();
     let one = InfluenceMatrix::of(classes(), &models[..1]).unwrap();
-    assert!(figure.size().0 > one.size().0 && figure.size().1 > one.size().1);
+    assert!(
+        figure.size(Style::Paper).0 > one.size(Style::Paper).0
+            && figure.size(Style::Paper).1 > one.size(Style::Paper).1
+    );
     for format in [Format::Svg, Format::Png] {
-        let bytes = render(&figure, format, Path::new("matrix")).unwrap();
+        let bytes = render(&figure, format, Style::Paper, Path::new("matrix")).unwrap();
         assert!(bytes.len() > 1000);
     }
 }

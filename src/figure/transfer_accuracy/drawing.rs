@@ -2,10 +2,11 @@
 
 use super::TransferAccuracy;
 use super::legend::{LEGEND_ROW, Look, draw_legend};
+use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::style::{Align, INK, QUIET, Text, wrap};
+use crate::figure::text::{Align, INK, QUIET, Text, fit, wrap};
 use crate::study::{Curve, Variable};
 use plotters::prelude::*;
 
@@ -24,42 +25,66 @@ const DASH: (f64, f64) = (1.5, 0.9);
 const TITLE_POINTS: f64 = 8.0;
 pub(super) const POINTS: f64 = 7.5;
 const NOTE_POINTS: f64 = 7.0;
-/// The share of the horizontal axis that a label takes.
+/// The share of the horizontal axis that a label takes on paper.
 const CROWDED: f64 = 0.07;
 /// Curves of more points carry no markers.
 const MARKED: usize = 12;
 
 type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
 
-fn width(figure: &TransferAccuracy) -> f64 {
-    match figure.summary.difference.is_empty() {
-        true => NARROW,
-        false => WIDTH,
+/// The lengths that depend on style and number of panels.
+#[derive(Clone, Copy)]
+struct Lengths {
+    /// Of those on paper.
+    share: f64,
+    width: f64,
+    chart: f64,
+}
+
+impl Lengths {
+    fn of(figure: &TransferAccuracy, style: Style) -> Self {
+        let width = match figure.summary.difference.is_empty() {
+            true => NARROW,
+            false => WIDTH,
+        };
+        let share = style.shrink(width);
+        Self {
+            share,
+            width: share * width,
+            chart: share * CHART,
+        }
+    }
+
+    fn note(&self, figure: &TransferAccuracy) -> Vec<String> {
+        // Room for the wider fonts that a reader of an SVG may have.
+        let room = 0.95 * (self.width - 2.0 * MARGIN);
+        wrap(&figure.note(), NOTE_POINTS, room)
+    }
+
+    fn legend_top(&self) -> f64 {
+        MARGIN + TITLE + self.chart + 1.5
+    }
+
+    /// Where the note begins, from the top.
+    fn note_top(&self, figure: &TransferAccuracy) -> f64 {
+        let legend = Look::of(figure).legend(self.width);
+        let rows = legend.last().map_or(0, |last| last.row + 1);
+        self.legend_top() + rows as f64 * LEGEND_ROW + 1.5
     }
 }
 
-fn note(figure: &TransferAccuracy) -> Vec<String> {
-    // Room for the wider fonts that a reader of an SVG may have.
-    let room = 0.95 * (width(figure) - 2.0 * MARGIN);
-    wrap(&figure.note(), NOTE_POINTS, room)
-}
-
-/// Where the note begins, from the top.
-fn note_top(figure: &TransferAccuracy) -> f64 {
-    let rows = Look::of(figure)
-        .legend(width(figure))
-        .last()
-        .map_or(0, |last| last.row + 1);
-    MARGIN + TITLE + CHART + 1.5 + rows as f64 * LEGEND_ROW + 1.5
-}
-
-pub(super) fn size(figure: &TransferAccuracy) -> (f64, f64) {
-    let lines = note(figure).len() as f64;
-    (width(figure), note_top(figure) + lines * NOTE_LINE + MARGIN)
+pub(super) fn size(figure: &TransferAccuracy, style: Style) -> (f64, f64) {
+    let lengths = Lengths::of(figure, style);
+    let lines = lengths.note(figure).len() as f64;
+    (
+        lengths.width,
+        lengths.note_top(figure) + lines * NOTE_LINE + MARGIN,
+    )
 }
 
 pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B>) -> Drawn<B> {
     let look = Look::of(figure);
+    let lengths = Lengths::of(figure, sheet.style());
     let summary = &figure.summary;
     let mut panels = vec![("(a) Test accuracy".to_owned(), &summary.accuracy)];
     if !summary.difference.is_empty() {
@@ -75,7 +100,7 @@ pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B
         ));
     }
     let count = panels.len() as f64;
-    let panel_width = (width(figure) - 2.0 * MARGIN - (count - 1.0) * GAP) / count;
+    let panel_width = (lengths.width - 2.0 * MARGIN - (count - 1.0) * GAP) / count;
     for (index, (title, curves)) in panels.into_iter().enumerate() {
         let place = Place {
             sheet,
@@ -83,14 +108,15 @@ pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B
             look: &look,
             left: MARGIN + index as f64 * (panel_width + GAP),
             width: panel_width,
+            lengths,
             differences: index == 1,
         };
         place.panel(&title, curves)?;
     }
-    let top = MARGIN + TITLE + CHART + 1.5;
-    draw_legend(sheet, &look.legend(width(figure)), top)?;
-    for (line, at) in note(figure).iter().zip(0..) {
-        let y = note_top(figure) + (f64::from(at) + 0.5) * NOTE_LINE;
+    draw_legend(sheet, &look.legend(lengths.width), lengths.legend_top())?;
+    let top = lengths.note_top(figure);
+    for (line, at) in lengths.note(figure).iter().zip(0..) {
+        let y = top + (f64::from(at) + 0.5) * NOTE_LINE;
         let look = Text::new(NOTE_POINTS, QUIET, Align::Left);
         sheet.text(line, (MARGIN, y), look)?;
     }
@@ -115,17 +141,19 @@ struct Place<'a, B: DrawingBackend> {
     look: &'a Look<'a>,
     left: f64,
     width: f64,
+    lengths: Lengths,
     differences: bool,
 }
 
 impl<B: DrawingBackend> Place<'_, B> {
     fn panel(&self, title: &str, curves: &[Curve]) -> Drawn<B> {
         let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
+        let title = fit(title, TITLE_POINTS, self.width);
         self.sheet
-            .text(title, at, Text::new(TITLE_POINTS, INK, Align::Left))?;
+            .text(&title, at, Text::new(TITLE_POINTS, INK, Align::Left))?;
         let area = self
             .sheet
-            .part(self.left, MARGIN + TITLE, self.width, CHART);
+            .part(self.left, MARGIN + TITLE, self.width, self.lengths.chart);
         let mut chart = ChartBuilder::on(&area)
             .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
             .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
@@ -153,7 +181,7 @@ impl<B: DrawingBackend> Place<'_, B> {
             (Variable::Epoch, (Some((low, _)), Some((high, _)))) => Axis::numbers(*low, *high),
             _ => {
                 let places: Vec<f64> = places.into_iter().map(|(place, _)| place).collect();
-                Axis::places(&places, CROWDED)
+                Axis::places(&places, CROWDED / self.lengths.share)
             }
         }
     }
@@ -211,10 +239,10 @@ impl<B: DrawingBackend> Place<'_, B> {
             true => "Difference (percentage points)",
             false => "Test accuracy (%)",
         };
-        let text = (POINTS, self.sheet.text_drop(POINTS));
         draw_mesh(
+            self.sheet,
             chart,
-            text,
+            POINTS,
             (self.figure.axis_name(), across),
             (name, &number),
         )

@@ -3,7 +3,7 @@
 use super::TransferAccuracy;
 use super::drawing::{MARGIN, POINTS, stroke};
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::style::{Align, INK, QUIET, Text, colour, text_width};
+use crate::figure::text::{Align, INK, QUIET, Text, colour, text_width};
 use crate::study::Curve;
 use plotters::prelude::*;
 

@@ -58,7 +58,13 @@ fn the_table_holds_what_is_drawn() {
 
 #[test]
 fn the_svg_says_what_it_shows() {
-    let svg = render(&figure(), Format::Svg, Path::new("figure1.svg")).unwrap();
+    let svg = render(
+        &figure(),
+        Format::Svg,
+        Style::Paper,
+        Path::new("figure1.svg"),
+    )
+    .unwrap();
     let svg = String::from_utf8(svg).unwrap();
     for part in [
         "(a) Test accuracy",

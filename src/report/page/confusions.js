@@ -5,7 +5,7 @@ route.views.confusions = async ({ parts: [label, prediction] }) => {
   const chosen = label !== undefined && prediction !== undefined ? { label: Number(label), prediction: Number(prediction) }
     : worst ? { label: worst[0], prediction: worst[1] } : null;
   return h("article", {}, h("h1", {}, "Confusions"),
-    h("p.lead", {}, "Choose a cell: its test images, and the training images whose scores, averaged over them, are the most harmful and most helpful."),
+    h("p.lead", {}, "Rows are labels, columns predictions. Choose a cell: its test images, and the training images whose scores, averaged over them, are the most harmful and most helpful."),
     sideBySide((_, at) => confusionMatrix(at, chosen)),
     chosen ? h("section", {}, h("h2", {}, chosen.label === chosen.prediction ? `${className(chosen.label)}, rightly predicted`
       : `${className(chosen.label)}, predicted as ${className(chosen.prediction)}`),

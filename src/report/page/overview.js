@@ -96,7 +96,7 @@ function classMatch() {
     }
     const chance = curves[0].curve.chance;
     chart.append(svg("line", { x1: left, x2: width - 12, y1: y(chance), y2: y(chance), class: "chance" }),
-      text(width - 12, y(chance) - 5, "chance", "end"));
+      text(left + 6, y(chance) - 5, "chance", "start"));
     return h("figure", {}, h("figcaption", {}, `Percent of ${set} whose image at the rank has their class `,
       curves.map(({ model, at, curve }) => h("span.key", {}, h(`span.swatch.series-${at}`), `${model.name}: ${curve.percent[0].toFixed(1)} % at rank 1 `))), chart);
   }));
@@ -119,7 +119,7 @@ function confusionMatrix(at, chosen) {
       "aria-label": `${className(label)} predicted as ${className(prediction)}: ${count}` }, count) : h("span", { "aria-hidden": "true" }, "·");
     return h(`td.${kind}${current ? ".chosen" : ""}`, { style: `--share:${Math.sqrt(share).toFixed(3)}` }, content);
   };
-  return h("div.scroll", {}, h("table.matrix", {},
+  return h("div.scroll", {}, h(`table.matrix${classes.every((name) => name.length < 4) ? ".short" : ""}`, {},
     h("caption.unseen", {}, `Confusion matrix of ${models()[at].name}`),
     h("thead", {}, h("tr", {}, h("td", {}), classes.map((name) => h("th", { scope: "col" }, h("span", {}, name))))),
     h("tbody", {}, classes.map((name, label) => h("tr", {}, h("th", { scope: "row" }, name),

@@ -1,0 +1,180 @@
+//! What all figures share: the font, colours, markers, and how wide text is.
+
+use super::sheet::{DOTS_PER_MM, DOTS_PER_POINT};
+use epaint_default_fonts::UBUNTU_LIGHT;
+use plotters::prelude::*;
+use plotters::style::register_font;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::sync::Once;
+
+/// The family under which our font is registered; in an SVG the reader's own font of that kind stands in.
+const FAMILY: &str = "sans-serif";
+
+/// Text and axes.
+pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
+/// Text of second rank.
+pub(super) const QUIET: RGBColor = RGBColor(85, 85, 85);
+/// Grid lines.
+pub(super) const GRID: RGBColor = RGBColor(225, 225, 225);
+/// What agrees: the bluish green of Okabe and Ito.
+pub(super) const AGREES: RGBColor = RGBColor(0, 158, 115);
+
+/// Blue, vermillion, bluish green, reddish purple, orange, sky blue, black (Okabe and Ito, 2008).
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+];
+
+/// Corners of a marker of radius 1, before the line's width; the circle is a many-sided polygon.
+const SQUARE: [(f64, f64); 4] = [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)];
+const TRIANGLE: [(f64, f64); 3] = [(0.0, -1.25), (1.15, 0.8), (-1.15, 0.8)];
+const DIAMOND: [(f64, f64); 4] = [(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)];
+const CIRCLE_SIDES: usize = 24;
+
+/// The colour of the model at `index`; 28 models differ in colour or marker.
+pub(super) fn colour(index: usize) -> RGBColor {
+    COLOURS[index % COLOURS.len()]
+}
+
+/// The outline of the marker of the model at `index`, around (0, 0), of radius about 1.
+pub(super) fn marker(index: usize) -> Vec<(f64, f64)> {
+    match index % 4 {
+        0 => (0..CIRCLE_SIDES)
+            .map(|side| side as f64 * std::f64::consts::TAU / CIRCLE_SIDES as f64)
+            .map(|angle| (angle.cos(), angle.sin()))
+            .collect(),
+        1 => SQUARE.to_vec(),
+        2 => TRIANGLE.to_vec(),
+        _ => DIAMOND.to_vec(),
+    }
+}
+
+/// Where a text's given point lies within it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Align {
+    Left,
+    Centre,
+    Right,
+}
+
+/// How text looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Text {
+    /// Font size, in 1/72 inch.
+    pub(super) points: f64,
+    pub(super) colour: RGBColor,
+    pub(super) align: Align,
+}
+
+impl Text {
+    pub(super) fn new(points: f64, colour: RGBColor, align: Align) -> Self {
+        Self {
+            points,
+            colour,
+            align,
+        }
+    }
+
+    /// The same for plotters, vertically centred.
+    pub(super) fn style(self) -> TextStyle<'static> {
+        static REGISTERED: Once = Once::new();
+        // A font that the library refused would be reported by the first text drawn.
+        REGISTERED.call_once(|| drop(register_font(FAMILY, FontStyle::Normal, UBUNTU_LIGHT)));
+        let horizontal = match self.align {
+            Align::Left => HPos::Left,
+            Align::Centre => HPos::Center,
+            Align::Right => HPos::Right,
+        };
+        // The library takes line heights; 1.24 is its ratio of line height to font size.
+        let size = (self.points * DOTS_PER_POINT * 1.24).round();
+        let style = (FAMILY, size).into_font().color(&self.colour);
+        style.pos(Pos::new(horizontal, VPos::Center))
+    }
+}
+
+/// How wide a text of `points` is, in millimetres.
+pub(super) fn text_width(content: &str, points: f64) -> f64 {
+    let style = Text::new(points, INK, Align::Left).style();
+    let corners = style.font.layout_box(content);
+    corners.map_or(0.0, |((left, _), (right, _))| {
+        f64::from(right - left) / DOTS_PER_MM
+    })
+}
+
+/// The text, cut short with an ellipsis where it is wider than `width` millimetres.
+pub(super) fn fit(content: &str, points: f64, width: f64) -> String {
+    if text_width(content, points) <= width {
+        return content.to_owned();
+    }
+    let mut kept: Vec<char> = content.chars().collect();
+    while kept.pop().is_some() {
+        let shortened = format!("{}…", kept.iter().collect::<String>().trim_end());
+        if text_width(&shortened, points) <= width {
+            return shortened;
+        }
+    }
+    String::new()
+}
+
+/// The text in lines of at most `width` millimetres; a word that is wider alone is cut short.
+pub(super) fn wrap(content: &str, points: f64, width: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in content.split_whitespace() {
+        let longer = lines.last().map(|line| format!("{line} {word}"));
+        match (longer, lines.last_mut()) {
+            (Some(longer), Some(line)) if text_width(&longer, points) <= width => *line = longer,
+            _ => lines.push(fit(word, points, width)),
+        }
+    }
+    lines
+}
+
+/// A whole number with commas between thousands.
+pub(super) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_measured_cut_and_wrapped() {
+        // Ten digits of 7 pt, each about half an em of 2.47 mm.
+        let width = text_width("0123456789", 7.0);
+        assert!((12.0..16.0).contains(&width), "{width}");
+        assert_eq!(fit("cat", 7.0, 20.0), "cat");
+        let cut = fit("aquarium fish", 7.0, 10.0);
+        assert!(
+            cut.starts_with("aqu") && cut.ends_with('…') && text_width(&cut, 7.0) <= 10.0,
+            "{cut}"
+        );
+        assert_eq!(fit("cat", 7.0, 0.1), "");
+        let lines = wrap(&"one two three ".repeat(20), 7.0, 60.0);
+        assert!(lines.len() > 3 && lines.iter().all(|line| text_width(line, 7.0) <= 60.0));
+        assert_eq!(lines.join(" ").split(' ').count(), 60);
+    }
+
+    #[test]
+    fn the_first_28_models_differ_and_thousands_are_grouped() {
+        let looks: std::collections::HashSet<_> = (0..28)
+            .map(|index| (colour(index).rgb(), index % 4))
+            .collect();
+        assert_eq!(looks.len(), 28);
+        let numbers = [0, 999, 1000, 50_000, 1_234_567].map(thousands);
+        assert_eq!(numbers, ["0", "999", "1,000", "50,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,243 @@
+//! Every figure for paper and for screens: the same record and table, another picture.
+
+mod records;
+
+use ascribe::figure::{Figure, Format, Style, write};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+const FORMATS: [Format; 2] = [Format::Svg, Format::Png];
+
+/// SHA-256 of what is drawn for paper, the SVG's bytes and the PNG's pixels. All but that of the damping path, whose names
+/// have stood on white since, are from before there were styles. Where a look is changed on purpose, the failing test prints
+/// the new ones.
+const PAPER: [(&str, &str, &str); 9] = [
+    (
+        "class_match",
+        "00a8b5bc349ccc4fa0ba8e60a2f71d79f658a95bc4004c582c226aa8c02ed159",
+        "95da42335e37ff0ed74cc81e99f7e70d601204a6dca1fc39c14b4d7c8a4c034d",
+    ),
+    (
+        "damping_path",
+        "9adfd7b9ccc282dfaf0960d3f999cb0aa4a89e504abaddde9357047cb824b9cd",
+        "cc4d651d58ddd987d626ade870337bf8699e02772a6a013a5c3c4b8728f34977",
+    ),
+    (
+        "helpful_examples",
+        "ec08937852fb282f69b714359bb8bdf37bcfc45d5b0cb86ec8a22d68a6c96f03",
+        "3ddcfe2181ff8e2a726af60c33e050e969340ee443e085bdbba559ac53c85f0f",
+    ),
+    (
+        "influence_matrix",
+        "b46681621ba0316437fa0542dc7c3222eb2ae088db4af23ffba322ebe711d7a2",
+        "16caaacf5ffb117171410458e2e525832d2f2a5d5898aea8b861194142a53168",
+    ),
+    (
+        "leave_one_out",
+        "897f1475f8018d80dfe8bb254927624c7ad267bd1ca05379f83ab21148a51f2e",
+        "30e239ffe89f23a41e2fbcbc385596950935c1bfeabecec7bde37bdd84f6c0cb",
+    ),
+    (
+        "loss_sensitivity",
+        "b60a0b7cfd4ca646ffb93c729726725e8aa70ea39f3685ef6e6186e69ba2e4be",
+        "d17f6de556ab7deb5ac5379837a46effcb0a0ad3b8f2983ce637126594b1e9da",
+    ),
+    (
+        "quality_and_cost",
+        "ed1fd6961aec50f4ee64752694242b5200757b3aaf504397d542d7e2721956f0",
+        "49d6e1bacef745b8c61977503eecc4ecb840444e742943aa6a28eda8e8357ae5",
+    ),
+    (
+        "removal_curves",
+        "2d1c28c723c2a2105dfd483659b1d59303109a5fb950e8efb4efc018b20830f9",
+        "0bd44f5920b36cb8b2d01c1d680ee386c8792c56e7d5b9a499365315c22f043a",
+    ),
+    (
+        "transfer_accuracy",
+        "6d063ee77cc3da016bf3fc4d9e08b0012f8e9455cee7afcbe1fd9a034ba350ef",
+        "3e0dbc2837813baec059512a82b5df99571aec720838ff766c40b5ede6966371",
+    ),
+];
+
+/// A figure in both styles, left for looking at.
+struct Written {
+    name: &'static str,
+    paper: PathBuf,
+    screen: PathBuf,
+}
+
+impl Written {
+    fn of(name: &'static str, figure: &impl Figure) -> Self {
+        let [paper, screen] = [Style::Paper, Style::Screen].map(|style| {
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("figures/{style}"));
+            write(figure, &folder, name, &FORMATS, style).unwrap();
+            folder.join(name)
+        });
+        Self {
+            name,
+            paper,
+            screen,
+        }
+    }
+}
+
+static WRITTEN: LazyLock<[Written; 9]> = LazyLock::new(|| {
+    [
+        Written::of("class_match", &records::class_match()),
+        Written::of("damping_path", &records::damping_path()),
+        Written::of("helpful_examples", &records::helpful_examples()),
+        Written::of("influence_matrix", &records::influence_matrix()),
+        Written::of("leave_one_out", &records::leave_one_out()),
+        Written::of("loss_sensitivity", &records::loss_sensitivity()),
+        Written::of("quality_and_cost", &records::quality_and_cost()),
+        Written::of("removal_curves", &records::removal_curves()),
+        Written::of("transfer_accuracy", &records::transfer_accuracy()),
+    ]
+});
+
+fn text(stem: &Path, extension: &str) -> String {
+    std::fs::read_to_string(stem.with_extension(extension)).unwrap()
+}
+
+fn pixels(stem: &Path) -> image::RgbImage {
+    let path = stem.with_extension("png");
+    image::open(path).unwrap().into_rgb8()
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The words of an SVG in their order, whatever lines they are broken into; numbers of an axis aside, of which a wider one
+/// has more.
+fn words(svg: &str) -> Vec<String> {
+    let elements = svg.split("<text ").skip(1);
+    let contents = elements.map(|rest| rest.split_once(">\n").unwrap().1);
+    let lines = contents.map(|content| content.split('\n').next().unwrap());
+    let words = lines.flat_map(str::split_whitespace);
+    let mut words: Vec<String> = words
+        .filter(|word| word.chars().any(char::is_alphabetic))
+        .map(|word| word.trim_matches([',', '.']).to_lowercase())
+        .collect();
+    words.sort();
+    words.dedup();
+    words
+}
+
+#[test]
+fn both_styles_draw_the_same_record() {
+    let mut found = Vec::new();
+    for Written {
+        name,
+        paper,
+        screen,
+    } in WRITTEN.iter()
+    {
+        assert_eq!(text(paper, "csv"), text(screen, "csv"), "{name}");
+        let (on_paper, on_screen) = (text(paper, "svg"), text(screen, "svg"));
+        assert_ne!(on_paper, on_screen, "{name}");
+        let head = |svg: &str| svg.split_once("<title>").unwrap().1[..200].to_owned();
+        assert_eq!(head(&on_paper), head(&on_screen), "{name}");
+        let missing: Vec<String> = words(&on_paper)
+            .into_iter()
+            .filter(|word| !words(&on_screen).contains(word) && !word.contains("1e"))
+            .collect();
+        assert!(missing.is_empty(), "{name}: {missing:?}");
+        assert!(!on_screen.contains('…'), "{name}: a label is cut");
+        let digests = (digest(on_paper.as_bytes()), digest(&pixels(paper)));
+        found.push((*name, digests.0, digests.1));
+    }
+    let found: Vec<(&str, &str, &str)> = found
+        .iter()
+        .map(|(name, svg, png)| (*name, svg.as_str(), png.as_str()))
+        .collect();
+    assert_eq!(found, PAPER, "{found:#?}");
+}
+
+#[test]
+fn screens_get_larger_type_on_a_white_sheet_of_fewer_pixels() {
+    for Written {
+        name,
+        paper,
+        screen,
+    } in WRITTEN.iter()
+    {
+        let (on_paper, on_screen) = (pixels(paper), pixels(screen));
+        assert!(on_screen.width() <= on_paper.width().min(1800), "{name}");
+        // Of one size in dots of the sheet, of which the screen's are fewer.
+        let sizes = |svg: &str| -> Vec<String> {
+            let sizes = svg.split("font-size=\"").skip(1);
+            let mut sizes: Vec<_> = sizes
+                .map(|rest| rest.split('"').next().unwrap().to_owned())
+                .collect();
+            sizes.sort();
+            sizes.dedup();
+            sizes
+        };
+        let svg = text(screen, "svg");
+        assert_eq!(sizes(&svg), sizes(&text(paper, "svg")), "{name}");
+        assert!(
+            sizes(&svg)
+                .iter()
+                .all(|size| size.parse::<f64>().unwrap() >= 57.0)
+        );
+        let width: f64 = svg.split('"').nth(3).unwrap().parse().unwrap();
+        assert!(
+            (width - 0.8 * f64::from(on_screen.width())).abs() <= 1.0,
+            "{name}: {width}"
+        );
+        // White to the edge, and nothing drawn there.
+        let (width, height) = on_screen.dimensions();
+        let edge = on_screen
+            .enumerate_pixels()
+            .filter(|(x, y, _)| *x < 9 || *y < 9 || *x >= width - 9 || *y >= height - 9);
+        let mut drawn = edge.filter(|(_, _, pixel)| pixel.0 != [255; 3]);
+        assert_eq!(drawn.next(), None, "{name}");
+    }
+}
+
+#[test]
+fn few_and_many_parts_fit_the_sheet_of_a_screen() {
+    let draw = |name: &str, figure: &dyn Fn(&Path) -> PathBuf| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("figures/screen_parts");
+        let written = figure(&folder.join(name));
+        let image = image::open(written).unwrap().into_rgb8();
+        let (width, height) = image.dimensions();
+        let edge = |x: u32, y: u32| x < 9 || y < 9 || x >= width - 9 || y >= height - 9;
+        let drawn = image
+            .enumerate_pixels()
+            .find(|(x, y, pixel)| edge(*x, *y) && pixel.0 != [255; 3]);
+        assert!(
+            drawn.is_none() && width <= 1800,
+            "{name}: {width}, {drawn:?}"
+        );
+    };
+    fn png(figure: &impl Figure, stem: &Path) -> PathBuf {
+        let (folder, name) = (stem.parent().unwrap(), stem.file_name().unwrap());
+        let name = name.to_str().unwrap();
+        let written = write(figure, folder, name, &[Format::Png], Style::Screen);
+        written.unwrap().swap_remove(0)
+    }
+    for panels in [1, 2] {
+        let mut figure = records::class_match();
+        figure.panels.truncate(panels);
+        draw(&format!("class_match_{panels}"), &|stem| png(&figure, stem));
+    }
+    let mut matrix = records::influence_matrix();
+    let mut third = matrix.panels[..2].to_vec();
+    third
+        .iter_mut()
+        .for_each(|panel| panel.model = "third".into());
+    matrix.panels.extend(third);
+    draw("three_models", &|stem| png(&matrix, stem));
+    let mut examples = records::helpful_examples();
+    examples.models[0].model = "a model with a long name, longer than there is room".into();
+    examples.queries.truncate(2);
+    (examples.models.iter_mut()).for_each(|model| model.helpful.truncate(2));
+    draw("two_queries", &|stem| png(&examples, stem));
+    let mut accuracy = records::transfer_accuracy();
+    accuracy.summary.difference.clear();
+    draw("accuracy_alone", &|stem| png(&accuracy, stem));
+}
