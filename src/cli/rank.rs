@@ -258,11 +258,11 @@ impl Rank {
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
         let mut run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
         run.set_result("plan", &plan)?;
-        let after = work::After {
+        let presentation = work::Presentation {
             as_json: self.json,
             style: self.style,
         };
-        work::fill(run, material, options, workplace.device, after)
+        work::fill(run, material, options, workplace.device, presentation)
     }
 
     /// What is to be scored, and the L2 term; features of more than `resident` bytes are mapped, those of a

@@ -75,11 +75,11 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
             "ascribe: the damped Hessian has negative eigenvalues, so that scores are not those of a minimum; raise --damping by {missing:.2e}, or choose --curvature gauss-newton"
         );
     }
-    let after = work::After {
+    let presentation = work::Presentation {
         as_json: rank.json,
         style: rank.style,
     };
-    work::finish(run, &summary, after)
+    work::finish(run, &summary, presentation)
 }
 
 /// Scores everything into `folder` on the processor; the summary and the number of parameters.

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 /// How what was found is shown.
 #[derive(Clone, Copy)]
-pub(super) struct After {
+pub(super) struct Presentation {
     pub(super) as_json: bool,
     pub(super) style: Style,
 }
@@ -32,7 +32,7 @@ pub(super) fn fill(
     material: Material,
     options: RankOptions,
     device: Device,
-    after: After,
+    presentation: Presentation,
 ) -> Result<ExitCode> {
     if let Some(classes) = &material.classes {
         run.set_classes(classes.clone())?;
@@ -57,19 +57,23 @@ pub(super) fn fill(
     let folder = run.path().to_path_buf();
     let mut follower = Follower::new(&mut run);
     let summary = job.run(&folder, &mut follower)?;
-    finish(run, &summary, after)
+    finish(run, &summary, presentation)
 }
 
 /// Leaves the results in the folder and says what came out; exit code 3 where a solve missed its tolerance.
-pub(super) fn finish(mut run: RunFolder, summary: &RankSummary, after: After) -> Result<ExitCode> {
+pub(super) fn finish(
+    mut run: RunFolder,
+    summary: &RankSummary,
+    presentation: Presentation,
+) -> Result<ExitCode> {
     let folder = run.path().to_path_buf();
-    path::leave(summary.damping_path.as_ref(), &folder, after.style)?;
+    path::leave(summary.damping_path.as_ref(), &folder, presentation.style)?;
     let results = results(summary);
     for (key, value) in &results {
         run.set_result(key, value)?;
     }
     run.finish()?;
-    if after.as_json {
+    if presentation.as_json {
         println!("{}", json!({ "out": folder, "results": results }));
     } else {
         print(summary, &folder);
