@@ -15,6 +15,8 @@ use ascribe::model::{Blocks, Normalisation, ResNet};
 use ascribe::operator::{Damped, DeviceCurvature, LinearOperator, NetworkCurvature, Vectors};
 use ascribe::solve::{Cg, Method, Outcome, Settings, Solver, smallest_eigenvalue};
 use candle_core::{DType, Device, Tensor};
+use faer::prelude::Solve;
+use faer::{Mat, MatRef, Scale};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -135,34 +137,23 @@ impl Both {
         );
 
         let some = [7, 0, 3];
-        let expected = self.network.example_gradients(&self.examples, &some);
+        let gradients = (self.network.example_gradients(&self.examples, &some)).unwrap();
         let found = self.device.example_gradients(&self.there, &some);
         assert_close(
             &format!("{what}: gradients of images"),
             &values(&found.unwrap()),
-            &values(&expected.unwrap()),
+            &values(&gradients),
             tolerance,
         );
 
-        let vectors = numbers(0.9, &[3, self.network.size()]);
-        let moved = vectors.to_dtype(self.device.dtype()).unwrap();
-        let moved = moved.to_device(self.device.device()).unwrap();
-        // The processor's program with its passes made anew and kept.
-        for (kind, memory) in KINDS
-            .into_iter()
-            .flat_map(|kind| [(kind, 0), (kind, 1 << 30)])
-        {
-            let curvature = NetworkCurvature::new(&self.network, &self.examples, kind, 0.0, memory);
-            let expected = (curvature.unwrap()).apply(&Vectors::new(vectors.clone()).unwrap());
-            let curvature = DeviceCurvature::new(&self.device, &self.there, kind, 0.0).unwrap();
-            let found = curvature.apply(&Vectors::new(moved.clone()).unwrap());
-            assert_close(
-                &format!("{what}: {kind:?}, {memory} bytes for passes"),
-                &values(found.unwrap().tensor()),
-                &values(expected.unwrap().tensor()),
-                tolerance,
-            );
+        let size = self.network.size();
+        // As many as a solver may ask for at once, and what a run begins with.
+        let waves = [1, 4].map(|count| numbers(0.9, &[count, size]));
+        for vectors in waves.into_iter().chain([gradients]) {
+            self.compare_curvatures(what, &vectors, tolerance);
         }
+        let vectors = numbers(0.9, &[3, size]);
+        let moved = self.moved(&vectors);
         let expected = self
             .network
             .example_products(&self.examples, &some, &vectors);
@@ -180,6 +171,33 @@ impl Both {
         let expected = losses(self.network.outputs(&self.examples, &all).unwrap());
         let found = losses(self.device.outputs(&self.there, &all).unwrap());
         assert_close(&format!("{what}: losses"), &found, &expected, tolerance);
+    }
+
+    /// In the device's precision, there.
+    fn moved(&self, vectors: &Tensor) -> Tensor {
+        let vectors = vectors.to_dtype(self.device.dtype()).unwrap();
+        vectors.to_device(self.device.device()).unwrap()
+    }
+
+    /// Both curvatures, with the processor's passes made anew and kept.
+    fn compare_curvatures(&self, what: &str, vectors: &Tensor, tolerance: f64) {
+        let count = vectors.dims()[0];
+        for kind in KINDS {
+            let curvature = DeviceCurvature::new(&self.device, &self.there, kind, 0.0).unwrap();
+            let found = curvature.apply(&Vectors::new(self.moved(vectors)).unwrap());
+            let found = values(found.unwrap().tensor());
+            for memory in [0, 1 << 30] {
+                let curvature =
+                    NetworkCurvature::new(&self.network, &self.examples, kind, 0.0, memory);
+                let expected = (curvature.unwrap()).apply(&Vectors::new(vectors.clone()).unwrap());
+                assert_close(
+                    &format!("{what}: {kind:?}, {count} vectors, {memory} bytes for passes"),
+                    &found,
+                    &values(expected.unwrap().tensor()),
+                    tolerance,
+                );
+            }
+        }
     }
 }
 
@@ -275,6 +293,38 @@ fn scores(folder: &Path) -> Vec<f64> {
     scores
 }
 
+/// The scores by the matrix itself, written out from products of the processor with its passes made anew.
+fn dense_scores(
+    network: &Network,
+    [train, queries]: &[Examples; 2],
+    options: &NetworkOptions,
+) -> Vec<f64> {
+    let (size, l2) = (network.size(), options.l2);
+    let operator = NetworkCurvature::new(network, train, options.curvature, l2, 0).unwrap();
+    let mut matrix = Mat::<f64>::identity(size, size) * Scale(options.damping);
+    for start in (0..size).step_by(256) {
+        let rows = start..size.min(start + 256);
+        let mut unit = vec![0.0; rows.len() * size];
+        for (at, row) in rows.clone().enumerate() {
+            unit[at * size + row] = 1.0;
+        }
+        let product = operator.apply(&Vectors::from_rows(unit, size).unwrap());
+        let product = values(product.unwrap().tensor());
+        let mut part = matrix.subrows_mut(start, rows.len());
+        part += MatRef::from_row_major_slice(&product, rows.len(), size);
+    }
+    let gradients = |examples: &Examples| {
+        let all: Vec<u32> = (0..examples.count() as u32).collect();
+        let gradients = values(&network.example_gradients(examples, &all).unwrap());
+        MatRef::from_row_major_slice(&gradients, all.len(), size).to_owned()
+    };
+    let solutions = (matrix.partial_piv_lu()).solve(gradients(queries).transpose());
+    let scores = gradients(train) * solutions;
+    (scores.col_iter())
+        .flat_map(|query| query.iter().map(|score| score / IMAGES as f64))
+        .collect()
+}
+
 #[test]
 fn whole_runs_give_the_same_scores() {
     run_both_ways(Method::Cg, Curvature::GaussNewton);
@@ -339,6 +389,11 @@ fn run_both_ways(method: Method, curvature: Curvature) {
     };
     let on_host = job.run(folder.path(), &mut Silent).unwrap();
     let expected = scores(folder.path());
+    if method == Method::Cg {
+        let what = format!("{curvature:?} on the processor beside the matrix");
+        let dense = dense_scores(job.network, &sides, &options);
+        assert_close(&what, &expected, &dense, 1e-8);
+    }
     let (sides, folder) = (
         [there(0.4, IMAGES), there(2.9, 3)],
         tempfile::tempdir().unwrap(),
