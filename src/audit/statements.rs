@@ -44,8 +44,12 @@ pub(super) fn statement(tone: Tone, text: String) -> Statement {
 fn of_solves(record: &RunRecord, through: &Through) -> Statement {
     let method = method(record, through).unwrap_or("unknown");
     if ["ekfac", "identity", "arnoldi", "pinv"].contains(&method) {
+        let exact = match through {
+            Through::Head => "direct or cg give",
+            Through::Blocks { .. } => "cg gives",
+        };
         let text = format!(
-            "Scores are the approximation “{method}”, not those of the exact inverse curvature; direct or cg give these."
+            "Scores are the approximation “{method}”, not those of the exact inverse curvature; {exact} these."
         );
         return statement(Tone::Warning, text);
     }

@@ -2,9 +2,10 @@
 //!
 //! What a row shows is said at its left on paper, above it on screens, where ten columns of large type leave no room beside.
 
+use super::palette::{INK, QUIET};
 use super::sheet::{Drawn, Sheet};
 use super::style::PIXELS_PER_INCH;
-use super::text::{Align, INK, QUIET, Text, fit, text_width, wrap};
+use super::text::{Align, Text, fit, text_width, wrap};
 use super::{QueryExample, Style};
 use plotters::prelude::DrawingBackend;
 

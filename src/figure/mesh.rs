@@ -1,7 +1,8 @@
 //! The look of a chart's axes and grid, the same in every figure.
 
+use super::palette::{GRID, INK, QUIET};
 use super::sheet::{Drawn, Sheet, dots};
-use super::text::{Align, GRID, INK, QUIET, Text};
+use super::text::{Align, Text};
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 

@@ -138,14 +138,14 @@ impl<B: DrawingBackend> Sheet<B> {
 
     /// A marker of about `radius` millimetres on paper with a white edge, around a dot.
     pub(super) fn marker(&self, index: usize, at: Dot, radius: f64) -> Drawn<B> {
-        self.mark(index, super::text::colour(index), at, radius)
+        self.mark(index, super::palette::colour(index), at, radius)
     }
 
     /// The same, shape and colour apart.
     pub(super) fn mark(&self, shape: usize, colour: RGBColor, at: Dot, radius: f64) -> Drawn<B> {
         let outline = |scale: f64| {
             let scale = scale * radius * self.style.marker() * DOTS_PER_MM;
-            let corners = super::text::marker(shape).into_iter();
+            let corners = super::palette::marker(shape).into_iter();
             corners
                 .map(|(x, y)| {
                     (

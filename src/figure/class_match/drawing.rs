@@ -4,8 +4,9 @@ use super::{ClassMatch, Curve, Panel};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
+use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::text::{Align, INK, QUIET, Text, colour, fit, text_width, thousands, wrap};
+use crate::figure::text::{Align, Text, fit, text_width, thousands, wrap};
 use plotters::prelude::*;
 use std::ops::Range;
 

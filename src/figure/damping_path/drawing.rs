@@ -4,8 +4,9 @@ use super::note;
 use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
+use crate::figure::palette::{AGREES, INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::text::{AGREES, Align, INK, QUIET, Text, colour, text_width, wrap};
+use crate::figure::text::{Align, Text, text_width, wrap};
 use crate::influence::{AGREEMENT, DampingPath, DampingPoint};
 use plotters::prelude::*;
 

@@ -6,8 +6,8 @@ use super::{
 use crate::Result;
 use crate::evaluate::{Agreement, Interval};
 use crate::figure::axis::Axis;
+use crate::figure::palette::{QUIET, colour};
 use crate::figure::sheet::dots;
-use crate::figure::text::{QUIET, colour};
 use crate::figure::{Drawn, Figure, Sheet, Style};
 use ndarray::Array2;
 use plotters::prelude::DrawingBackend;

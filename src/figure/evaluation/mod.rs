@@ -12,8 +12,9 @@ pub use removal::RemovalCurves;
 
 use super::axis::Axis;
 use super::mesh::draw_mesh;
+use super::palette::{INK, QUIET};
 use super::sheet::{Drawn, Sheet, dots};
-use super::text::{Align, INK, QUIET, Text, wrap};
+use super::text::{Align, Text, wrap};
 use crate::{Error, Result};
 use plotters::prelude::*;
 

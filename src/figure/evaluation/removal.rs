@@ -6,8 +6,9 @@ use super::{
 use crate::Result;
 use crate::evaluate::{RemovalCurve, Side};
 use crate::figure::axis::Axis;
+use crate::figure::palette::{INK, colour};
 use crate::figure::sheet::dots;
-use crate::figure::text::{Align, INK, Text, colour};
+use crate::figure::text::{Align, Text};
 use crate::figure::{Drawn, Figure, Sheet, Style};
 use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,9 @@
 use super::{HelpfulExamples, ModelExamples};
 use crate::figure::Style;
 use crate::figure::image_grid::{COLUMNS, Cells, ImageGrid, LINE, ROW_GAP, SMALL, Shown};
+use crate::figure::palette::{AGREES, QUIET};
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::text::{AGREES, Align, QUIET, Text, text_width};
+use crate::figure::text::{Align, Text, text_width};
 use plotters::prelude::*;
 
 /// What is drawn, below the images.

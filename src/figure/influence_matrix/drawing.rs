@@ -2,9 +2,10 @@
 
 use super::{InfluenceMatrix, MatrixPanel, MatrixQueries};
 use crate::figure::image_grid::without_wordnet_id;
+use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::style::PIXELS_PER_INCH;
-use crate::figure::text::{Align, INK, QUIET, Text, colour, fit, wrap};
+use crate::figure::text::{Align, Text, fit, wrap};
 use crate::figure::{Picture, Style};
 use plotters::prelude::*;
 

@@ -5,8 +5,9 @@ use super::legend::{LEGEND_ROW, Look, draw_legend};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
+use crate::figure::palette::{INK, QUIET};
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::text::{Align, INK, QUIET, Text, fit, wrap};
+use crate::figure::text::{Align, Text, fit, wrap};
 use crate::study::{Curve, Variable};
 use plotters::prelude::*;
 

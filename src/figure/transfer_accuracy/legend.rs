@@ -2,8 +2,9 @@
 
 use super::TransferAccuracy;
 use super::drawing::{MARGIN, POINTS, stroke};
+use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::text::{Align, INK, QUIET, Text, colour, text_width};
+use crate::figure::text::{Align, Text, text_width};
 use crate::study::Curve;
 use plotters::prelude::*;
 
