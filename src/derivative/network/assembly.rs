@@ -1,11 +1,11 @@
 //! The fine-tuned part of a ResNet as a program of layers.
 
-use super::convolution::{Form, Geometry};
 use super::layer::{Affine, Convolution, GlobalMean, Layer, MaxPool};
 use super::planes::{Scalar, Shape};
 use super::program::{Node, Program};
 use super::space::ParameterSpace;
 use crate::model::op::Window;
+use crate::model::op::channels_last::{Form, Geometry};
 use crate::model::{BlockKind, EPSILON, ResNet, Stem, is_statistic};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};

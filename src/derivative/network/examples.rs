@@ -3,8 +3,8 @@
 //! One row for each image, `[H, W, C]`, in memory up to a budget, beyond it in a scratch file that the system removes with
 //! the process.
 
-use super::planes::{Planes, Scalar, Shape};
-use super::storage::Storage;
+use super::planes::{Planes, Shape};
+use super::storage::{Storage, Stored};
 use crate::data::{Dataset, Pixels, batches};
 use crate::model::{Blocks, Pass, ResNet};
 use crate::{Error, Result};
@@ -122,7 +122,7 @@ impl Examples {
     }
 
     /// The activations and labels at `positions`, checked.
-    pub(super) fn read<T: Scalar>(&self, positions: &[u32]) -> Result<(Planes<T>, Vec<usize>)> {
+    pub(super) fn read<T: Stored>(&self, positions: &[u32]) -> Result<(Planes<T>, Vec<usize>)> {
         let count = self.count();
         if let Some(position) = positions.iter().find(|&&p| p as usize >= count) {
             return Err(Error::mismatch(

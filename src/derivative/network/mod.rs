@@ -36,8 +36,6 @@ macro_rules! in_precision {
 }
 
 mod assembly;
-mod buffer;
-mod convolution;
 mod example_products;
 mod examples;
 mod kronecker;
@@ -65,11 +63,12 @@ pub use space::{ParameterBlock, ParameterSpace};
 pub(crate) use storage::Storage;
 
 use crate::derivative::head::HeadOutputs;
+use crate::model::op::channels_last::Buffer;
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use linearisation::{Kept, Kit};
-use planes::{Planes, Scalar, Shape};
+use planes::{Planes, Shape};
 use products::Precision;
 use program::Program;
 use rayon::prelude::*;
@@ -239,7 +238,7 @@ impl Network {
     /// As [`Network::outputs`], or no positions.
     pub fn gradient(&self, examples: &Examples, positions: &[u32]) -> Result<(Tensor, f64)> {
         in_precision!(self, program => {
-            let mut sum = buffer::Buffer::zeros(program.space.inner_size());
+            let mut sum = Buffer::zeros(program.space.inner_size());
             let mut loss = 0.0;
             for pass in positions.chunks(self.pass_images()) {
                 let (input, labels) = self.read(program, examples, pass)?;
@@ -259,7 +258,7 @@ impl Network {
     pub fn example_gradients(&self, examples: &Examples, positions: &[u32]) -> Result<Tensor> {
         in_precision!(self, program => {
             let row = |&position: &u32| {
-                let mut row = buffer::Buffer::zeros(program.space.inner_size());
+                let mut row = Buffer::zeros(program.space.inner_size());
                 let (input, labels) = self.read(program, examples, &[position])?;
                 program.add_gradient((input, &labels), &mut row)?;
                 Ok(program.space.outward(&row).to_vec())
@@ -341,7 +340,7 @@ impl Network {
     }
 
     /// The activations at `positions`, if they fit the program.
-    fn read<T: Scalar>(
+    fn read<T: storage::Stored>(
         &self,
         program: &Program<T>,
         examples: &Examples,

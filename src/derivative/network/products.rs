@@ -11,18 +11,19 @@
 //! ⟨∇ℓ_i, v⟩ for a single vector 1 ([`pairing`](super::pairing) for more); a linearisation itself 1, with output gradients 2. The first trained layer is cheaper throughout, as nothing
 //! is passed to its input.
 
-use super::buffer::Buffer;
 use super::linearisation::Kit;
 use super::pairing::Pairs;
 use super::planes::{Planes, Scalar};
 use super::program::Program;
+use super::storage::Stored;
 use super::{Curvature, Linearisation};
 use crate::derivative::head::HeadOutputs;
+use crate::model::op::channels_last::Buffer;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 
 /// A program whose linearisations are of its own precision.
-pub(super) trait Precision: Scalar {
+pub(super) trait Precision: Stored {
     fn kit(linearisation: &Linearisation) -> Option<&Kit<Self>>;
     fn keep(kit: Kit<Self>, outputs: HeadOutputs) -> Linearisation;
 }

@@ -1,9 +1,9 @@
 //! The layers of the fine-tuned part in order, and the passes over them.
 
-use super::buffer::Buffer;
 use super::layer::{Along, Layer, Site, Slot};
 use super::planes::{Planes, Scalar, Shape};
 use super::space::ParameterSpace;
+use crate::model::op::channels_last::Buffer;
 
 /// One layer and the values it reads: 0 is what enters the program, i + 1 what node i gives.
 pub(super) struct Node<T: Scalar> {

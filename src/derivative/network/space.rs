@@ -4,10 +4,9 @@
 //! `layer4.1.bn1.bias`, …), each in PyTorch's own element order. Inside a computation matrices are transposed and kernels are
 //! in their [`Form`]: a linear map takes parameters and directions inward, its adjoint takes gradients outward.
 
-use super::buffer::Buffer;
-use super::convolution::{Form, PLACES, winograd_adjoint, winograd_kernel};
 use super::planes::Scalar;
-use rayon::prelude::*;
+use crate::model::op::channels_last::Buffer;
+use crate::model::op::channels_last::{Form, Kernel};
 use std::ops::Range;
 
 /// One tensor of the parameter vector.
@@ -35,81 +34,6 @@ pub struct ParameterSpace {
 struct Inner {
     range: Range<usize>,
     kernel: Option<Kernel>,
-}
-
-/// Channels out and in, k², and how it is stored; a matrix is one with k = 1, a vector none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Kernel {
-    c_out: usize,
-    c_in: usize,
-    taps: usize,
-    form: Form,
-}
-
-impl Kernel {
-    fn new(shape: &[usize], form: Form) -> Option<Self> {
-        let (c_out, c_in, taps) = match *shape {
-            [c_out, c_in] => (c_out, c_in, 1),
-            [c_out, c_in, height, width] => (c_out, c_in, height * width),
-            _ => return None,
-        };
-        Some(Self {
-            c_out,
-            c_in,
-            taps,
-            form,
-        })
-    }
-
-    fn inner_size(self) -> usize {
-        let places = match self.form {
-            Form::Taps => self.taps,
-            Form::Winograd => PLACES,
-        };
-        places * self.c_in * self.c_out
-    }
-
-    /// `[C_out, C_in, k²]` → `[k², C_in, C_out]`, then into the form.
-    fn inward<T: Scalar>(self, from: &[T]) -> Buffer<T> {
-        let Self {
-            c_out, c_in, taps, ..
-        } = self;
-        let mut to = Buffer::stale(from.len());
-        to.par_chunks_mut(c_in * c_out)
-            .enumerate()
-            .for_each(|(tap, to)| {
-                transpose(c_in, c_out, to, |ci, co| {
-                    from[(co * c_in + ci) * taps + tap]
-                });
-            });
-        match self.form {
-            Form::Taps => to,
-            Form::Winograd => winograd_kernel(&to),
-        }
-    }
-
-    /// The adjoint.
-    fn outward<T: Scalar>(self, from: &[T], to: &mut [T]) {
-        const ROWS: usize = 16;
-        let Self {
-            c_out, c_in, taps, ..
-        } = self;
-        let transformed = (self.form == Form::Winograd).then(|| winograd_adjoint(from));
-        let from = transformed.as_deref().unwrap_or(from);
-        to.par_chunks_mut(ROWS * c_in * taps)
-            .enumerate()
-            .for_each(|(part, to)| {
-                let count = to.len() / (c_in * taps);
-                for tap in 0..taps {
-                    for ci in 0..c_in {
-                        let from = &from[(tap * c_in + ci) * c_out + part * ROWS..][..count];
-                        for (row, &value) in from.iter().enumerate() {
-                            to[(row * c_in + ci) * taps + tap] = value;
-                        }
-                    }
-                }
-            });
-    }
 }
 
 impl ParameterSpace {
@@ -183,7 +107,7 @@ impl ParameterSpace {
     ) -> Buffer<T> {
         let place = self.inner.iter().find(|place| place.range == *inner);
         match place.and_then(|place| place.kernel) {
-            Some(kernel) => Kernel { form, ..kernel }.inward(stored),
+            Some(kernel) => kernel.in_form(form).inward(stored),
             None => stored.to_vec().into(),
         }
     }
@@ -233,23 +157,10 @@ impl ParameterSpace {
     }
 }
 
-/// `to[row, column] = from(row, column)` in square blocks, so that neither side leaves the cache.
-fn transpose<T: Copy>(rows: usize, columns: usize, to: &mut [T], from: impl Fn(usize, usize) -> T) {
-    const SIDE: usize = 16;
-    for row_start in (0..rows).step_by(SIDE) {
-        for column_start in (0..columns).step_by(SIDE) {
-            for row in row_start..rows.min(row_start + SIDE) {
-                for column in column_start..columns.min(column_start + SIDE) {
-                    to[row * columns + column] = from(row, column);
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::op::channels_last::PLACES;
 
     #[test]
     fn orders_are_the_definition_and_outward_is_the_adjoint() {

@@ -1,13 +1,62 @@
 //! Rows of numbers in memory, or in a scratch file where they are too many.
 
 use super::examples::Keeping;
-use super::planes::Scalar;
+use crate::model::op::channels_last::Scalar;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
+
+/// A precision that a [`Storage`] keeps.
+pub(crate) trait Stored: Scalar {
+    /// What is kept of it in memory.
+    fn kept(storage: &Storage) -> Option<&[Self]>;
+
+    /// The same, to append to.
+    fn kept_mut(storage: &mut Storage) -> Option<&mut Vec<Self>>;
+
+    /// Little-endian.
+    fn to_bytes(values: &[Self]) -> Vec<u8>;
+
+    /// Appends the numbers that little-endian bytes hold.
+    fn extend_from_bytes(bytes: &[u8], values: &mut Vec<Self>);
+}
+
+macro_rules! stored {
+    ($type:ty, $variant:ident) => {
+        impl Stored for $type {
+            fn kept(storage: &Storage) -> Option<&[Self]> {
+                match storage {
+                    Storage::$variant(kept) => Some(kept),
+                    _ => None,
+                }
+            }
+
+            fn kept_mut(storage: &mut Storage) -> Option<&mut Vec<Self>> {
+                match storage {
+                    Storage::$variant(kept) => Some(kept),
+                    _ => None,
+                }
+            }
+
+            fn to_bytes(values: &[Self]) -> Vec<u8> {
+                values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect()
+            }
+
+            fn extend_from_bytes(bytes: &[u8], values: &mut Vec<Self>) {
+                let (numbers, _) = bytes.as_chunks();
+                values.extend(numbers.iter().map(|&number| Self::from_le_bytes(number)));
+            }
+        }
+    };
+}
+stored!(f32, F32);
+stored!(f64, F64);
 
 /// Numbers of one precision, appended once and read by rows.
 #[derive(Debug)]
@@ -66,7 +115,7 @@ impl Storage {
         }
     }
 
-    fn append<T: Scalar>(&mut self, values: &[T]) -> Result<()> {
+    fn append<T: Stored>(&mut self, values: &[T]) -> Result<()> {
         if let Some(kept) = T::kept_mut(self) {
             kept.extend_from_slice(values);
             return Ok(());
@@ -81,7 +130,7 @@ impl Storage {
     }
 
     /// The rows at `positions`, each of `size` numbers.
-    pub(crate) fn read<T: Scalar>(&self, positions: &[u32], size: usize) -> Result<Vec<T>> {
+    pub(crate) fn read<T: Stored>(&self, positions: &[u32], size: usize) -> Result<Vec<T>> {
         if let Some(kept) = T::kept(self) {
             let mut values = Vec::with_capacity(positions.len() * size);
             for &position in positions {

@@ -8,6 +8,7 @@
 
 mod affine;
 mod batch_norm;
+pub(crate) mod channels_last;
 mod convolution;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;

@@ -21,13 +21,13 @@ mod tests;
 
 pub use root::{CurvatureRoots, RootKind};
 
-use super::buffer::Buffer;
 use super::layer::Convolution;
 use super::planes::{Planes, Scalar};
 use super::products::Precision;
 use super::program::Program;
 use super::{Examples, Inner, Network};
 use crate::Result;
+use crate::model::op::channels_last::Buffer;
 use candle_core::{Device, Tensor};
 use faer::Mat;
 use moments::MomentSums;

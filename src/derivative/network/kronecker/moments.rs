@@ -1,11 +1,11 @@
 //! Second moments of patches and of output gradients, summed pass by pass: in the network's precision within a tile of rows, in
 //! f64 over tiles.
 
-use super::super::buffer::Buffer;
-use super::super::convolution::unfold;
 use super::super::layer::Convolution;
 use super::super::planes::{Planes, Scalar, rows};
 use super::{KroneckerFactors, KroneckerLayer};
+use crate::model::op::channels_last::Buffer;
+use crate::model::op::channels_last::unfold;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, Par};
 use rayon::prelude::*;

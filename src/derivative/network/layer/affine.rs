@@ -5,10 +5,10 @@
 //!
 //! With g = ȳ where y > 0, else 0: x̄ = s ∘ g with s = γ/√(σ² + ε), r̄ = g, β̄ = Σ g, γ̄ = Σ g ∘ x̂; sums over images and pixels.
 
-use super::super::buffer::Buffer;
 use super::super::pairing::{Pairing, Rows, ScaleAndShift, Way};
 use super::super::planes::{PART, Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
+use crate::model::op::channels_last::Buffer;
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -1,10 +1,10 @@
 //! A convolution, with a bias where it is the classifier head (a 1×1 kernel on a 1×1 image).
 
-use super::super::buffer::Buffer;
-use super::super::convolution::{Geometry, add_weight_gradient, input_gradient, output};
 use super::super::pairing::{Pairing, Rows, ScaleAndShift, Way, convolution_ways, of_convolution};
 use super::super::planes::{PART, Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
+use crate::model::op::channels_last::Buffer;
+use crate::model::op::channels_last::{Geometry, add_weight_gradient, input_gradient, output};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -4,11 +4,11 @@
 //! first eigenvectors of VᵀV, or of VVᵀ where that is smaller, in f64. What it leaves out is measured, not taken from the
 //! eigenvalues, which know it to half the digits only.
 
-use super::super::buffer::Buffer;
-use super::super::convolution::{Geometry, unfolded_output};
 use super::super::layer::Site;
 use super::super::planes::{Planes, Scalar, dot};
 use super::Pairing;
+use crate::model::op::channels_last::Buffer;
+use crate::model::op::channels_last::{Geometry, unfolded_output};
 use faer::{Mat, MatRef, Side};
 use rayon::prelude::*;
 use std::ops::Range;

@@ -24,12 +24,12 @@ mod written;
 
 pub(super) use scale_and_shift::ScaleAndShift;
 
-use super::buffer::Buffer;
-use super::convolution::{Form, Geometry, PLACES};
 use super::layer::Site;
 use super::planes::{Planes, Scalar};
 use super::program::Program;
 use super::space::ParameterSpace;
+use crate::model::op::channels_last::Buffer;
+use crate::model::op::channels_last::{Form, Geometry, PLACES};
 use low_rank::LowRank;
 use products::Products;
 use std::ops::Range;

@@ -1,10 +1,10 @@
 //! A convolution with every vector, and its inner product with the output gradient, image by image.
 
-use super::super::buffer::Buffer;
-use super::super::convolution::{Geometry, output};
 use super::super::layer::Site;
 use super::super::planes::{Planes, Scalar};
 use super::Pairing;
+use crate::model::op::channels_last::Buffer;
+use crate::model::op::channels_last::{Geometry, output};
 
 /// The vectors as kernels in the computation's form.
 pub(super) struct Products<T: Scalar> {

@@ -1,8 +1,8 @@
 //! Every way against gradients written out image by image, for every kind of kernel.
 
-use super::super::convolution::add_weight_gradient;
 use super::super::planes::{Shape, dot};
 use super::*;
+use crate::model::op::channels_last::add_weight_gradient;
 
 const IMAGES: usize = 5;
 const VECTORS: usize = 3;

@@ -4,11 +4,11 @@
 //! of each image, AᵀG with A `[T, rows]` and G `[T, C_out]` (T places, or tiles), then `[images, block] · [block, k]`. The sum
 //! over blocks is f64, in a fixed order.
 
-use super::super::buffer::Buffer;
-use super::super::convolution::{Form, Geometry, PLACES, Tiles, unfold_columns};
 use super::super::layer::Site;
 use super::super::planes::{Planes, Scalar, multiply, rows};
 use super::Pairing;
+use crate::model::op::channels_last::Buffer;
+use crate::model::op::channels_last::{Form, Geometry, PLACES, Tiles, unfold_columns};
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -1,6 +1,5 @@
 //! The roles against the definition of a convolution, written as plain loops in f64.
 
-use super::super::planes::Shape;
 use super::*;
 
 /// Height, width, channels in and out, kernel, stride, padding, images.
@@ -136,7 +135,7 @@ fn roles_are_the_definition() {
                 Form::Taps => unfolded::add_weight_gradient(&g, images, &pairs, &mut weight),
                 Form::Winograd => {
                     add_weight_gradient(&g, images, &pairs, &mut weight);
-                    weight = winograd_adjoint(&weight).to_vec();
+                    weight = winograd::kernel_adjoint(&weight).to_vec();
                     weight.iter_mut().for_each(|sum| *sum += 0.5);
                 }
             }
@@ -146,7 +145,7 @@ fn roles_are_the_definition() {
         if g.form() == Form::Winograd {
             check(
                 Form::Winograd,
-                &weights.each_ref().map(|w| winograd_kernel(w).to_vec()),
+                &weights.each_ref().map(|w| winograd::kernel(w).to_vec()),
             );
         }
     }
@@ -156,7 +155,7 @@ fn roles_are_the_definition() {
 fn without_a_start_the_sum_alone() {
     let (g, images) = (geometry(CASES[0]), 3);
     let x = numbers(0.2, images * g.input.elements());
-    let weight = winograd_kernel(&numbers(0.3, g.columns() * g.c_out));
+    let weight = winograd::kernel(&numbers(0.3, g.columns() * g.c_out));
     let zero = vec![0.0; images * g.output().elements()];
     let terms = [(&x[..], &weight[..])];
     assert_eq!(

@@ -2,10 +2,10 @@
 //!
 //! The unfolded rows U are made tile by tile in a buffer that fits the cache, one matrix product each. Kernels are `[K, C_out]`.
 
-use super::super::buffer::Buffer;
-use super::super::planes::{Scalar, multiply, rows};
 use super::Geometry;
+use super::buffer::Buffer;
 use super::geometry::{fold, unfold, unfold_columns};
+use super::product::{Scalar, multiply, rows};
 use rayon::prelude::*;
 
 /// Elements of an unfolded tile: half a core's second-level cache in f32.

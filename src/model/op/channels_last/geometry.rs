@@ -1,7 +1,27 @@
 //! Sizes of a convolution over images with the channels last, and its unfolding (im2col).
 
-use super::super::planes::{Scalar, Shape};
+use super::Scalar;
 use std::ops::Range;
+
+/// Height, width and channels of one image's activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+}
+
+impl Shape {
+    /// H·W.
+    pub(crate) fn positions(self) -> usize {
+        self.height * self.width
+    }
+
+    /// H·W·C.
+    pub(crate) fn elements(self) -> usize {
+        self.positions() * self.channels
+    }
+}
 
 /// A square kernel over images of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

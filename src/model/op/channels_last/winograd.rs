@@ -16,9 +16,9 @@
 //! [`kernel_adjoint`] go in and out. A mirrored kernel has the same W̃ with the outer places exchanged, so that the input
 //! gradient is again an output.
 
-use super::super::buffer::Buffer;
-use super::super::planes::{Scalar, multiply, rows};
 use super::Geometry;
+use super::buffer::Buffer;
+use super::product::{Scalar, multiply, rows};
 use faer::MatRef;
 use rayon::prelude::*;
 

@@ -1,7 +1,7 @@
 //! Numbers whose memory is used again: a product takes and gives back hundreds of megabytes, and having the system map and
 //! clear them each time costs as much as the arithmetic.
 
-use super::planes::Scalar;
+use super::product::Scalar;
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 

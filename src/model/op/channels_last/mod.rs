@@ -10,39 +10,22 @@
 //! 3×3 kernels with stride 1 go through [`winograd`], all others through [`unfolded`]; [`Form`] says how a kernel is stored for
 //! either. Sums run in a fixed order whatever the number of threads.
 
+mod buffer;
 mod geometry;
+mod kernel;
+mod product;
 #[cfg(test)]
 mod tests;
 mod unfolded;
 mod winograd;
 
-pub(crate) use geometry::{Geometry, unfold, unfold_columns};
-pub(crate) use winograd::{
-    PLACES, Tiles, kernel as winograd_kernel, kernel_adjoint as winograd_adjoint,
-};
+pub(crate) use buffer::Buffer;
+pub(crate) use geometry::{Geometry, Shape, unfold, unfold_columns};
+pub(crate) use kernel::{Form, Kernel};
+pub(crate) use product::{Scalar, multiply, rows};
+pub(crate) use winograd::{PLACES, Tiles};
 
-use super::buffer::Buffer;
-use super::planes::Scalar;
 use winograd::Sense;
-
-/// How a kernel is stored in the computation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// `[k², C_in, C_out]`.
-    Taps,
-    /// `[16, C_in, C_out]`, transformed.
-    Winograd,
-}
-
-impl Form {
-    /// The form that kernels of this side, stride and padding have.
-    pub(crate) fn of(kernel: usize, stride: usize, padding: usize) -> Self {
-        match (kernel, stride) {
-            (3, 1) if padding <= 2 => Self::Winograd,
-            _ => Self::Taps,
-        }
-    }
-}
 
 impl Geometry {
     pub(crate) fn form(&self) -> Form {
