@@ -1,8 +1,10 @@
 //! One step of training whole networks: forward, gradients of all parameters, momentum step, running statistics.
 //!
-//! `cargo bench --bench training -- 3` takes the median of three steps after one that warms up. A line a network; beside it
-//! the multiply–adds of its convolutions, three times over for forward and both gradients.
+//! `cargo bench --bench training -- 3` takes the median of three steps after one that warms up; a name after the number leaves
+//! the other network out. A line a network; beside it the multiply–adds of its convolutions, three times over for forward and
+//! both gradients.
 
+use ascribe::artefact::keep_freed_memory;
 use ascribe::derivative::{LossGradientsOf, loss_gradients};
 use ascribe::model::{Normalisation, Pass, ResNet};
 use ascribe::train::Sgd;
@@ -22,7 +24,15 @@ const ALL: LossGradientsOf = LossGradientsOf {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rounds = std::env::args().find_map(|word| word.parse().ok());
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let named = NETWORKS
+        .iter()
+        .any(|network| wanted.iter().any(|word| word == network.0));
+    keep_freed_memory();
     for (architecture, side, batch, billions) in NETWORKS {
+        if named && !wanted.iter().any(|word| word == architecture) {
+            continue;
+        }
         let classes = (0..10).map(|class| class.to_string()).collect();
         let mut model = ResNet::initialise(
             architecture.parse()?,

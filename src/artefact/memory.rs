@@ -26,7 +26,7 @@ pub(crate) fn reset_peak_memory() -> Option<u64> {
 ///
 /// A training step takes and frees hundreds of megabytes, tensor by tensor. By default the system maps and clears each anew,
 /// which takes a sixth of the time. Anywhere but with the GNU C library this does nothing.
-pub(crate) fn keep_freed_memory() {
+pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         unsafe extern "C" {

@@ -7,7 +7,7 @@
 
 use crate::model::op::{
     Wanted, batch_norm_gradients, channel_affine, channel_affine_gradient, convolution_gradients,
-    gate, max_pool_gradient,
+    gate, gate_sum, max_pool_gradient,
 };
 use crate::model::{EPSILON, LayerTrace, NormTrace, Pass, ResNet, Traced};
 use crate::{Error, Result};
@@ -113,6 +113,31 @@ fn missing(of: &str) -> Error {
     Error::mismatch(format!("gradient of {of}"), "one", "none", "this is a bug")
 }
 
+/// A gradient on its way.
+enum Arriving {
+    /// Along one way.
+    One(Tensor),
+    /// Along the two ways of a block, which are to be added.
+    Two([Tensor; 2]),
+}
+
+impl Arriving {
+    fn sum(self) -> Result<Tensor> {
+        match self {
+            Self::One(gradient) => Ok(gradient),
+            Self::Two([along, shortcut]) => Ok((along + shortcut)?),
+        }
+    }
+
+    /// The sum where the rectifier that gave `output` let something through.
+    fn gated(self, output: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::One(gradient) => gate(output, &gradient)?,
+            Self::Two([along, shortcut]) => gate_sum(output, [&along, &shortcut])?,
+        })
+    }
+}
+
 struct WayBack<'a> {
     model: &'a ResNet,
     wanted: LossGradientsOf,
@@ -123,29 +148,32 @@ struct WayBack<'a> {
 impl WayBack<'_> {
     /// From the gradient of the features to that of what the traced pass began with; none where nobody asks for it.
     fn walk(&mut self, features: Tensor) -> Result<Option<Tensor>> {
-        let mut gradient = Some(features);
+        let mut gradient = Some(Arriving::One(features));
         while let Some(step) = self.trace.pop() {
             let Some(after) = gradient.take() else {
                 break;
             };
             gradient = match step {
-                Traced::Averaged { shape, dtype } => Some(spread(&after, shape, dtype)?),
+                Traced::Averaged { shape, dtype } => one(spread(&after.sum()?, shape, dtype)?),
                 Traced::Block {
                     projects,
                     layers,
                     output,
-                } => self.block((projects, layers), gate(&output, &after)?)?,
-                Traced::Layer(layer) => self.layer(layer, &after, self.goes_on())?,
+                } => self.block((projects, layers), after.gated(&output)?)?,
+                Traced::Layer(layer) => {
+                    let found = self.layer(layer, &after.sum()?, self.goes_on())?;
+                    found.map(Arriving::One)
+                }
                 Traced::Pooled { input, window } => {
-                    Some(max_pool_gradient(&input, window, &after)?)
+                    one(max_pool_gradient(&input, window, &after.sum()?)?)
                 }
                 Traced::Normalised { scale, dtype } => {
-                    let after = after.to_dtype(dtype)?;
-                    Some(channel_affine(&after, &scale, &scale.zeros_like()?)?)
+                    let after = after.sum()?.to_dtype(dtype)?;
+                    one(channel_affine(&after, &scale, &scale.zeros_like()?)?)
                 }
             };
         }
-        Ok(gradient)
+        gradient.map(Arriving::sum).transpose()
     }
 
     /// Whether anything before the step just taken off needs a gradient.
@@ -157,7 +185,7 @@ impl WayBack<'_> {
         &mut self,
         (projects, layers): (bool, usize),
         gradient: Tensor,
-    ) -> Result<Option<Tensor>> {
+    ) -> Result<Option<Arriving>> {
         let taken = layers + usize::from(projects);
         let mut traced = self.trace.split_off(self.trace.len().saturating_sub(taken));
         let goes_on = self.goes_on();
@@ -173,7 +201,7 @@ impl WayBack<'_> {
             along = self.layer(layer_of(Some(step))?, &after, goes_on || !first)?;
         }
         match (along, shortcut) {
-            (Some(along), Some(shortcut)) if goes_on => Ok(Some((along + shortcut)?)),
+            (Some(along), Some(shortcut)) if goes_on => Ok(Some(Arriving::Two([along, shortcut]))),
             _ => Ok(None),
         }
     }
@@ -235,6 +263,10 @@ impl WayBack<'_> {
         self.parameters.insert(name, gradient);
         Ok(())
     }
+}
+
+fn one(gradient: Tensor) -> Option<Arriving> {
+    Some(Arriving::One(gradient))
 }
 
 fn layer_of(step: Option<Traced>) -> Result<LayerTrace> {

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "cuda")]
 use crate::model::op::cuda::{Descent, descend};
+use crate::model::op::{accelerate, advance};
 use crate::{Error, Result};
 use candle_core::{Tensor, Var};
 use std::collections::BTreeMap;
@@ -37,7 +38,7 @@ impl Sgd {
         &self.velocities
     }
 
-    /// Takes up velocities saved earlier.
+    /// Takes up velocities saved earlier; on the processor they change in place from then on.
     pub fn resume(&mut self, velocities: BTreeMap<String, Tensor>) {
         self.velocities = velocities;
     }
@@ -71,13 +72,18 @@ impl Sgd {
                 self.velocities.insert(name.clone(), velocity);
                 continue;
             }
-            let gradient = (gradient.detach() + (&parameter * self.l2)?)?;
-            let velocity = match self.velocities.get(name) {
-                Some(velocity) => ((velocity * self.momentum)? + gradient)?,
-                None => gradient,
-            };
-            variable.set(&(parameter - (&velocity * rate)?)?)?;
-            self.velocities.insert(name.clone(), velocity);
+            match self.velocities.get(name) {
+                Some(velocity) => {
+                    let gradient = gradient.detach();
+                    accelerate(velocity, &gradient, &parameter, (self.momentum, self.l2))?;
+                    advance(&parameter, velocity, rate)?;
+                }
+                None => {
+                    let velocity = (gradient.detach() + (&parameter * self.l2)?)?;
+                    advance(&parameter, &velocity, rate)?;
+                    self.velocities.insert(name.clone(), velocity);
+                }
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Batch norm against its plain formula and finite differences.
 
 use crate::{assert_close, assert_values_close, check_gradients, normal, values};
-use ascribe::model::op::{batch_moments, batch_norm};
+use ascribe::model::op::{batch_moments, batch_norm, rectified_batch_norm, rectify};
 use candle_core::{DType, Tensor};
 
 const EPSILON: f64 = 1e-5;
@@ -66,6 +66,24 @@ fn gradients_are_finite_differences() {
     for shape in SHAPES {
         // A channel of few values has a third derivative too large for central differences where they lie close.
         check_gradients(&format!("{shape:?}"), &inputs(&shape), ours);
+    }
+}
+
+#[test]
+fn a_rectified_norm_is_two_operations_in_one() {
+    for shape in SHAPES {
+        let inputs = inputs(&shape);
+        let rectified = |x: &[Tensor]| {
+            rectified_batch_norm(&x[0], &x[1], &x[2], batch_moments(&x[0])?, EPSILON)
+        };
+        let [(y, _, gradients), (expected, _, expected_gradients)] = [
+            crate::output_and_gradients(&inputs, rectified),
+            crate::output_and_gradients(&inputs, |x| rectify(&ours(x)?)),
+        ];
+        assert_eq!(values(&y), values(&expected));
+        for (found, expected) in gradients.iter().zip(&expected_gradients) {
+            assert_eq!(values(found), values(expected));
+        }
     }
 }
 

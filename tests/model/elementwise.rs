@@ -3,7 +3,7 @@
 use crate::{
     assert_values_close, away_from_zero, check_gradients, normal, output_and_gradients, values,
 };
-use ascribe::model::op::{add_rectify, channel_affine, rectify};
+use ascribe::model::op::{add_rectify, channel_affine, rectified_channel_affine, rectify};
 use candle_core::{Device, Tensor};
 
 /// More elements than one task takes.
@@ -52,6 +52,19 @@ fn channel_affine_scales_and_shifts_each_channel() {
         .broadcast_add(&column(&shift))
         .unwrap();
     assert_values_close("channel affine", &values(&y), &values(&twin), 1e-15);
+}
+
+#[test]
+fn a_rectified_channel_affine_is_two_operations_in_one() {
+    let inputs = [normal(4, &LARGE), normal(5, &[5]), normal(6, &[5])];
+    let [(y, _, gradients), (expected, _, expected_gradients)] = [
+        output_and_gradients(&inputs, |x| rectified_channel_affine(&x[0], &x[1], &x[2])),
+        output_and_gradients(&inputs, |x| rectify(&channel_affine(&x[0], &x[1], &x[2])?)),
+    ];
+    assert_eq!(values(&y), values(&expected));
+    for (found, expected) in gradients.iter().zip(&expected_gradients) {
+        assert_eq!(values(found), values(expected));
+    }
 }
 
 #[test]

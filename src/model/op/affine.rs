@@ -2,12 +2,11 @@
 //!
 //! It is the input normalisation, and batch norm in evaluation mode.
 
-use super::{
-    Element, check_dtype, elements, for_dtype, gate, needs_gradient, rectify, with_elements,
-};
+use super::planewise::{Planes, channel_sums, map_parts};
+use super::rectifier::{floor, gated};
+use super::{Element, check_dtype, elements, for_dtype, needs_gradient, with_elements};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
-use rayon::prelude::*;
 
 /// `scale[c] · x + shift[c]` for `x` `[B, C, …]`, `scale` and `shift` `[C]`; differentiable in all three.
 ///
@@ -17,15 +16,12 @@ pub fn channel_affine(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tens
     apply(x, scale, shift, false)
 }
 
-/// The positive part of [`channel_affine`], in one pass where the device has one.
+/// The positive part of [`channel_affine`], in the same pass.
 ///
 /// # Errors
 /// As for [`channel_affine`].
 pub fn rectified_channel_affine(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
-    if x.device().is_cuda() {
-        return apply(x, scale, shift, true);
-    }
-    rectify(&channel_affine(x, scale, shift)?)
+    apply(x, scale, shift, true)
 }
 
 fn apply(x: &Tensor, scale: &Tensor, shift: &Tensor, rectified: bool) -> Result<Tensor> {
@@ -50,70 +46,21 @@ fn check(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// `[B, C, rest]` of a shape.
-fn planes(dims: &[usize]) -> (usize, usize, usize) {
-    (dims[0], dims[1], dims[2..].iter().product())
-}
-
-/// `out = scale[c]·x + shift[c]`, plane by plane.
-fn scale_and_shift<T: Element>(x: &[T], scale: &[T], shift: Option<&[T]>, plane: usize) -> Vec<T> {
-    let channels = scale.len();
-    let mut out = vec![T::default(); x.len()];
-    out.par_chunks_mut(plane)
-        .zip(x.par_chunks(plane))
-        .enumerate()
-        .for_each(|(index, (out, x))| {
-            let c = index % channels;
-            let (scale, shift) = (scale[c], shift.map_or(T::default(), |shift| shift[c]));
-            for (out, &x) in out.iter_mut().zip(x) {
-                *out = scale * x + shift;
-            }
-        });
-    out
-}
-
-/// `Σ_{b,h,w} f(a, b)` per channel, in a fixed order.
-pub(super) fn channel_sums<T: Element>(
-    a: &[T],
-    b: &[T],
-    dims: &[usize],
-    f: impl Fn(T, T) -> T + Sync,
+/// `scale[c]·ȳ` where the rectifier let through what gave `output`.
+fn input_gradient<T: Element>(
+    [gradient, output]: [&[T]; 2],
+    scale: &[T],
+    plane: usize,
+    rectified: bool,
 ) -> Vec<T> {
-    let (batch, channels, plane) = planes(dims);
-    (0..channels)
-        .into_par_iter()
-        .map(|c| {
-            let mut total = 0.0;
-            for image in 0..batch {
-                let range = (image * channels + c) * plane..(image * channels + c + 1) * plane;
-                total += lane_sum(&a[range.clone()], &b[range], &f);
-            }
-            T::from_f64(total)
-        })
-        .collect()
-}
-
-/// `Σ f(a, b)` over one plane with eight running sums, which the compiler turns into vector instructions.
-pub(super) fn lane_sum<T: Element>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
-    const LANES: usize = 8;
-    let mut lanes = [T::default(); LANES];
-    let (a_whole, b_whole) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let (a_rest, b_rest) = (a_whole.remainder(), b_whole.remainder());
-    for (a, b) in a_whole.zip(b_whole) {
-        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += f(a, b);
-        }
-    }
-    let rest: f64 = a_rest
-        .iter()
-        .zip(b_rest)
-        .map(|(&a, &b)| f(a, b).to_f64())
-        .sum();
-    lanes.iter().map(|lane| lane.to_f64()).sum::<f64>() + rest
+    map_parts([gradient, output], plane, |index| {
+        let scale = scale[index % scale.len()];
+        move |[gradient, output]: [T; 2]| scale * gated(rectified, output, gradient)
+    })
 }
 
 struct ChannelAffine {
-    /// Whether the positive part is taken too; on CUDA devices alone.
+    /// Whether the positive part is taken too.
     rectified: bool,
 }
 
@@ -142,13 +89,14 @@ impl CustomOp3 for ChannelAffine {
         shift: &CpuStorage,
         shift_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        if self.rectified {
-            bail!("{}: not rectified on the processor", self.name());
-        }
-        let (_, _, plane) = planes(x_layout.dims());
+        let planes = Planes::of(x_layout.dims());
         for_dtype!(x.dtype(), self.name(), T => {
             let (scale, shift) = (elements::<T>(scale, scale_layout)?, elements::<T>(shift, shift_layout)?);
-            let y = scale_and_shift(elements::<T>(x, x_layout)?, scale, Some(shift), plane);
+            let floor = floor::<T>(self.rectified);
+            let y = map_parts([elements::<T>(x, x_layout)?], planes.plane, |index| {
+                let (scale, shift) = (scale[index % planes.channels], shift[index % planes.channels]);
+                move |[x]: [T; 1]| floor(scale * x + shift)
+            });
             Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
         })
     }
@@ -176,7 +124,7 @@ impl CustomOp3 for ChannelAffine {
         x: &Tensor,
         scale: &Tensor,
         shift: &Tensor,
-        _result: &Tensor,
+        result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
@@ -190,23 +138,32 @@ impl CustomOp3 for ChannelAffine {
             let (to_scale, to_shift) = found.parameters.unzip();
             return Ok((found.input, to_scale, to_shift));
         }
-        let dims = x.dims();
-        for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(&gradient, |g| {
+        let (planes, rectified) = (Planes::of(x.dims()), self.rectified);
+        for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(&gradient, |g| with_elements::<T, _>(result, |y| {
             let to_x = needs_gradient(x)
                 .then(|| with_elements::<T, _>(scale, |scale| {
-                    Tensor::from_vec(scale_and_shift(g, scale, None, planes(dims).2), dims, x.device())
+                    Tensor::from_vec(input_gradient([g, y], scale, planes.plane, rectified), x.shape(), x.device())
                 }))
                 .transpose()?;
-            let to_scale = needs_gradient(scale)
-                .then(|| with_elements::<T, _>(x, |x| {
-                    Tensor::from_vec(channel_sums(g, x, dims, |g, x| g * x), scale.shape(), scale.device())
-                }))
-                .transpose()?;
-            let to_shift = needs_gradient(shift)
-                .then(|| Tensor::from_vec(channel_sums(g, g, dims, |g, _| g), shift.shape(), shift.device()))
-                .transpose()?;
-            Ok((to_x, to_scale, to_shift))
-        }))
+            let sums: Vec<[f64; 2]> = match needs_gradient(scale) || needs_gradient(shift) {
+                false => Vec::new(),
+                true => with_elements::<T, _>(x, |x| Ok(channel_sums([x, g, y], planes, |_| {
+                    move |[x, gradient, output]: [T; 3]| {
+                        let gradient = gated(rectified, output, gradient);
+                        [gradient * x, gradient]
+                    }
+                })))?,
+            };
+            let summed = |row: usize, like: &Tensor| {
+                let sums: Vec<T> = sums.iter().map(|sums| T::from_f64(sums[row])).collect();
+                Tensor::from_vec(sums, like.shape(), like.device())
+            };
+            Ok((
+                to_x,
+                needs_gradient(scale).then(|| summed(0, scale)).transpose()?,
+                needs_gradient(shift).then(|| summed(1, shift)).transpose()?,
+            ))
+        })))
     }
 }
 
@@ -234,10 +191,13 @@ pub(crate) fn channel_affine_gradient(
         let missing = || candle_core::Error::Msg("channel affine: a gradient is missing".into());
         return found.input.ok_or_else(missing);
     }
-    let _ = (x, shift);
-    let gradient = match output {
-        Some(output) => gate(output, &gradient)?,
-        None => gradient,
-    };
-    channel_affine(&gradient, &scale.detach(), &scale.zeros_like()?)
+    check(&gradient, scale, shift)?;
+    let (plane, rectified) = (Planes::of(x.dims()).plane, output.is_some());
+    // Without a rectifier what came out is not looked at.
+    let output = output.unwrap_or(&gradient);
+    for_dtype!(x.dtype(), "channel affine", T => {
+        with_elements::<T, _>(&gradient, |g| with_elements::<T, _>(output, |y| with_elements::<T, _>(scale, |scale| {
+            Tensor::from_vec(input_gradient([g, y], scale, plane, rectified), x.shape(), x.device())
+        })))
+    })
 }

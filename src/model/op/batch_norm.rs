@@ -4,10 +4,10 @@
 //! `β̄ = Σ ȳ`, `γ̄ = Σ ȳ x̂`, `x̄ = γ/√(σ² + ε) · (ȳ − β̄/N − x̂ γ̄/N)` (Ioffe & Szegedy 2015).
 //! In evaluation mode batch norm is a [`super::channel_affine`].
 
-use super::affine::{channel_sums, lane_sum};
+use super::planewise::{Planes, channel_sums, map_parts, plane_sums};
+use super::rectifier::{floor, gated};
 use super::{
-    Element, Gradients, Wanted, check_dtype, elements, for_dtype, gate, needs_gradient, rectify,
-    with_elements,
+    Element, Gradients, Wanted, check_dtype, elements, for_dtype, needs_gradient, with_elements,
 };
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -22,7 +22,8 @@ pub struct BatchMoments {
     pub count: usize,
 }
 
-/// The moments of `x` `[B, C, H, W]`, by the two-pass formula.
+/// The moments of `x` `[B, C, H, W]`: of each plane around its own mean, put together in f64 (Chan, Golub & LeVeque 1983,
+/// equation 1.5), so that memory is read once.
 ///
 /// # Errors
 /// Where `x` has not four dimensions or is empty.
@@ -38,32 +39,36 @@ pub fn batch_moments(x: &Tensor) -> Result<BatchMoments> {
         let values = super::cuda::batch_moments(&x)?;
         return Ok(BatchMoments { values, count });
     }
+    let planes = Planes::of(x.dims());
     for_dtype!(x.dtype(), "batch moments", T => with_elements::<T, _>(&x, |values| {
-        let scale = 1.0 / count as f64;
-        let mut moments: Vec<f64> =
-            channel_sums(values, values, x.dims(), |x, _| x).iter().map(|sum| sum.to_f64() * scale).collect();
-        let variance: Vec<f64> = (0..channels)
+        let found: Vec<[f64; 2]> = (0..channels)
             .into_par_iter()
-            .map(|c| squared_deviations(values, (batch, channels, height * width), c, T::from_f64(moments[c])) * scale)
+            .map(|channel| channel_moments(values, planes, channel))
             .collect();
-        moments.extend(variance);
-        Ok(BatchMoments { values: Tensor::from_vec(moments, (2, channels), x.device())?, count })
+        let rows = [0, 1].map(|row| found.iter().map(|moments| moments[row]).collect::<Vec<_>>());
+        Ok(BatchMoments { values: Tensor::from_vec(rows.concat(), (2, channels), x.device())?, count })
     }))
 }
 
-/// `Σ (x − mean)²` over one channel.
-fn squared_deviations<T: Element>(
-    x: &[T],
-    (batch, channels, plane): (usize, usize, usize),
-    c: usize,
-    mean: T,
-) -> f64 {
-    (0..batch)
-        .map(|image| {
-            let x = &x[(image * channels + c) * plane..][..plane];
-            lane_sum(x, x, |x, _| (x - mean) * (x - mean))
-        })
-        .sum()
+/// Mean and biased variance of one channel.
+fn channel_moments<T: Element>(x: &[T], planes: Planes, channel: usize) -> [f64; 2] {
+    let each = planes.plane as f64;
+    let (mut mean, mut squares) = (0.0, 0.0);
+    for image in 0..planes.batch {
+        let start = (image * planes.channels + channel) * planes.plane;
+        let plane = [&x[start..start + planes.plane]];
+        let [sum] = plane_sums(plane, |[x]| [x]);
+        let centre = T::from_f64(sum / each);
+        let [rest, squared] = plane_sums(plane, |[x]| [x - centre, (x - centre) * (x - centre)]);
+        let of_plane = centre.to_f64() + rest / each;
+        let (before, all) = (image as f64, (image + 1) as f64);
+        let step = of_plane - mean;
+        squares += squared - rest * rest / each + step * step * each * before / all;
+        mean += step / all;
+    }
+    // Rounding can leave a constant channel just below zero; what is not finite stays so.
+    let variance = squares / (each * planes.batch as f64);
+    [mean, if variance < 0.0 { 0.0 } else { variance }]
 }
 
 /// `γ (x − μ)/√(σ² + epsilon) + β` with `moments` those of `x` itself; differentiable in `x`, `gamma` and `beta`.
@@ -80,7 +85,7 @@ pub fn batch_norm(
     apply(x, gamma, beta, moments, (epsilon, false))
 }
 
-/// The positive part of [`batch_norm`], in one pass where the device has one.
+/// The positive part of [`batch_norm`], in the same pass.
 ///
 /// # Errors
 /// As for [`batch_norm`].
@@ -91,10 +96,7 @@ pub fn rectified_batch_norm(
     moments: BatchMoments,
     epsilon: f64,
 ) -> Result<Tensor> {
-    if x.device().is_cuda() {
-        return apply(x, gamma, beta, moments, (epsilon, true));
-    }
-    rectify(&batch_norm(x, gamma, beta, moments, epsilon)?)
+    apply(x, gamma, beta, moments, (epsilon, true))
 }
 
 fn apply(
@@ -131,7 +133,7 @@ fn apply(
 struct BatchNorm {
     moments: BatchMoments,
     epsilon: f64,
-    /// Whether the positive part is taken too; on CUDA devices alone.
+    /// Whether the positive part is taken too.
     rectified: bool,
 }
 
@@ -166,53 +168,28 @@ impl BatchNorm {
 }
 
 impl Statistics {
-    /// `x̄` of the module's head.
+    /// `x̄` of the module's head, from `[x, ȳ, y]` and the sums `[Σ ȳ, Σ ȳ (x − μ)]` of each channel.
     fn input_gradient<T: Element>(
         &self,
-        x: &[T],
-        y_gradient: &[T],
+        inputs: [&[T]; 3],
         gamma: &[T],
-        sums: (&[T], &[T]),
-        plane: usize,
+        sums: &[[f64; 2]],
+        (planes, rectified): (Planes, bool),
     ) -> Vec<T> {
-        let channels = self.mean.len();
-        let scale = 1.0 / self.count as f64;
-        let mut out = vec![T::default(); x.len()];
-        out.par_chunks_mut(plane)
-            .zip(x.par_chunks(plane).zip(y_gradient.par_chunks(plane)))
-            .enumerate()
-            .for_each(|(index, (out, (x, y)))| {
-                let c = index % channels;
-                let factor = gamma[c].to_f64() * self.inverse_deviation[c];
-                // x̄ = factor·ȳ + slope·(x − μ) + constant
-                let slope = -factor * scale * sums.1[c].to_f64() * self.inverse_deviation[c];
-                let constant = -factor * scale * sums.0[c].to_f64();
-                let [factor, slope, constant, mean] =
-                    [factor, slope, constant, self.mean[c]].map(T::from_f64);
-                for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                    *out = factor * y + slope * (x - mean) + constant;
-                }
-            });
-        out
-    }
-
-    /// `Σ ȳ x̂` from `Σ ȳ (x − μ)`.
-    fn gamma_gradient<T: Element>(&self, x: &[T], y_gradient: &[T], dims: &[usize]) -> Vec<T> {
-        let (batch, channels, plane) = (dims[0], dims[1], dims[2..].iter().product::<usize>());
-        (0..channels)
-            .into_par_iter()
-            .map(|c| {
-                let mean = T::from_f64(self.mean[c]);
-                let sum: f64 = (0..batch)
-                    .map(|image| {
-                        let range =
-                            (image * channels + c) * plane..(image * channels + c + 1) * plane;
-                        lane_sum(&x[range.clone()], &y_gradient[range], |x, y| (x - mean) * y)
-                    })
-                    .sum();
-                T::from_f64(sum * self.inverse_deviation[c])
-            })
-            .collect()
+        let share = 1.0 / self.count as f64;
+        map_parts(inputs, planes.plane, |index| {
+            let c = index % planes.channels;
+            let inverse = self.inverse_deviation[c];
+            let factor = gamma[c].to_f64() * inverse;
+            // x̄ = factor·ȳ + slope·(x − μ) + constant
+            let slope = -factor * share * sums[c][1] * inverse * inverse;
+            let constant = -factor * share * sums[c][0];
+            let [factor, slope, constant, mean] =
+                [factor, slope, constant, self.mean[c]].map(T::from_f64);
+            move |[x, gradient, output]: [T; 3]| {
+                factor * gated(rectified, output, gradient) + slope * (x - mean) + constant
+            }
+        })
     }
 }
 
@@ -230,27 +207,18 @@ impl CustomOp3 for BatchNorm {
         beta: &CpuStorage,
         beta_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        if self.rectified {
-            bail!("{}: not rectified on the processor", self.name());
-        }
-        let Statistics {
-            mean: means,
-            inverse_deviation,
-            ..
-        } = self.on_host()?;
-        let channels = means.len();
-        let plane: usize = x_layout.dims()[2..].iter().product();
+        let statistics = self.on_host()?;
+        let planes = Planes::of(x_layout.dims());
         for_dtype!(x.dtype(), self.name(), T => {
             let x = elements::<T>(x, x_layout)?;
             let (gamma, beta) = (elements::<T>(gamma, gamma_layout)?, elements::<T>(beta, beta_layout)?);
-            let mut y = vec![T::default(); x.len()];
-            y.par_chunks_mut(plane).zip(x.par_chunks(plane)).enumerate().for_each(|(index, (y, x))| {
-                let c = index % channels;
-                let mean = T::from_f64(means[c]);
-                let (scale, shift) = (T::from_f64(gamma[c].to_f64() * inverse_deviation[c]), beta[c]);
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = scale * (x - mean) + shift;
-                }
+            let floor = floor::<T>(self.rectified);
+            let y = map_parts([x], planes.plane, |index| {
+                let c = index % planes.channels;
+                let mean = T::from_f64(statistics.mean[c]);
+                let scale = T::from_f64(gamma[c].to_f64() * statistics.inverse_deviation[c]);
+                let shift = beta[c];
+                move |[x]: [T; 1]| floor(scale * (x - mean) + shift)
             });
             Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
         })
@@ -276,14 +244,14 @@ impl CustomOp3 for BatchNorm {
         x: &Tensor,
         gamma: &Tensor,
         beta: &Tensor,
-        _result: &Tensor,
+        result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let wanted = Wanted {
             input: needs_gradient(x),
             parameters: needs_gradient(gamma) || needs_gradient(beta),
         };
-        let found = self.gradients(x, (gamma, beta), gradient, wanted)?;
+        let found = self.gradients(x, (gamma, beta), result, gradient, wanted)?;
         let (to_gamma, to_beta) = found.parameters.unzip();
         Ok((found.input, to_gamma, to_beta))
     }
@@ -301,19 +269,13 @@ pub(crate) fn batch_norm_gradients(
     gradient: &Tensor,
     wanted: Wanted,
 ) -> Result<Gradients> {
-    // On CUDA devices the rectifier is part of the operation.
-    let rectified = output.is_some() && x.device().is_cuda();
     let operation = BatchNorm {
         moments,
         epsilon,
-        rectified,
+        rectified: output.is_some(),
     };
-    match output {
-        Some(output) if !rectified => {
-            operation.gradients(x, (gamma, beta), &gate(output, gradient)?, wanted)
-        }
-        _ => operation.gradients(x, (gamma, beta), gradient, wanted),
-    }
+    // Without a rectifier what came out is not looked at.
+    operation.gradients(x, (gamma, beta), output.unwrap_or(x), gradient, wanted)
 }
 
 impl BatchNorm {
@@ -321,6 +283,7 @@ impl BatchNorm {
         &self,
         x: &Tensor,
         (gamma, beta): (&Tensor, &Tensor),
+        output: &Tensor,
         gradient: &Tensor,
         wanted: Wanted,
     ) -> Result<Gradients> {
@@ -329,23 +292,54 @@ impl BatchNorm {
         if x.device().is_cuda() {
             return super::cuda::gradients(x, (gamma, beta), self.map(), &gradient, wanted);
         }
-        let statistics = self.on_host()?;
-        let dims = x.dims();
-        for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(&gradient, |g| with_elements::<T, _>(x, |values| {
-            let to_beta = channel_sums(g, g, dims, |g, _| g);
-            let to_gamma = statistics.gamma_gradient(values, g, dims);
-            let to_x = wanted.input
-                .then(|| with_elements::<T, _>(gamma, |gamma| {
-                    let plane = dims[2..].iter().product();
-                    let x_gradient = statistics.input_gradient(values, g, gamma, (&to_beta, &to_gamma), plane);
-                    Tensor::from_vec(x_gradient, dims, x.device())
-                }))
-                .transpose()?;
-            let like = |values: Vec<T>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-            let parameters = wanted.parameters
-                .then(|| candle_core::Result::Ok((like(to_gamma, gamma)?, like(to_beta, beta)?)))
-                .transpose()?;
-            Ok(Gradients { input: to_x, parameters })
-        })))
+        for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(x, |values| {
+            with_elements::<T, _>(&gradient, |gradient| with_elements::<T, _>(output, |output| {
+                let inputs = [values, gradient, output];
+                self.gradients_on_host(inputs, x, (gamma, beta), wanted)
+            }))
+        }))
+    }
+
+    fn gradients_on_host<T: Element>(
+        &self,
+        inputs: [&[T]; 3],
+        x: &Tensor,
+        (gamma, beta): (&Tensor, &Tensor),
+        wanted: Wanted,
+    ) -> Result<Gradients> {
+        let (statistics, planes) = (self.on_host()?, Planes::of(x.dims()));
+        let rectified = self.rectified;
+        let sums: Vec<[f64; 2]> = channel_sums(inputs, planes, |channel| {
+            let mean = T::from_f64(statistics.mean[channel]);
+            move |[x, gradient, output]: [T; 3]| {
+                let gradient = gated(rectified, output, gradient);
+                [gradient, gradient * (x - mean)]
+            }
+        });
+        let input = wanted
+            .input
+            .then(|| {
+                with_elements::<T, _>(gamma, |gamma| {
+                    let found =
+                        statistics.input_gradient(inputs, gamma, &sums, (planes, rectified));
+                    Tensor::from_vec(found, x.shape(), x.device())
+                })
+            })
+            .transpose()?;
+        let parameters = wanted
+            .parameters
+            .then(|| {
+                let with_deviations = sums.iter().zip(&statistics.inverse_deviation);
+                let to_gamma =
+                    with_deviations.map(|([_, sum], inverse)| T::from_f64(sum * inverse));
+                let to_beta = sums.iter().map(|[sum, _]| T::from_f64(*sum));
+                let (to_gamma, to_beta) = (to_gamma.collect(), to_beta.collect());
+                Result::Ok((
+                    Tensor::from_vec::<_, T>(to_gamma, gamma.shape(), gamma.device())?,
+                    Tensor::from_vec::<_, T>(to_beta, beta.shape(), beta.device())?,
+                ))
+            })
+            .transpose()?;
+        Ok(Gradients { input, parameters })
     }
 }

@@ -1,4 +1,5 @@
-//! Two-dimensional convolution: unfold (im2col) each image, then one matrix product an image.
+//! Two-dimensional convolution: matrix products of unfolded images (im2col), and on the processor Winograd's algorithm for 3×3
+//! kernels with stride 1.
 //!
 //! With `K = C_in·k_h·k_w` and `N = H_out·W_out`, and `U(x)` the `[K, N]` unfolding of one image:
 //!
@@ -8,8 +9,11 @@
 //!
 //! The three are bilinear and each other's adjoints, so one operation with three roles is closed under
 //! differentiation. Layout `[B, C, H, W]`, weight `[C_out, C_in, k_h, k_w]`, no bias, no groups, no dilation (the
-//! ResNet family uses none). Any size and stride.
+//! ResNet family uses none). Any size and stride. On the processor images are unfolded one by one, or turned over in groups
+//! for the kernels of [`super::channels_last`], whichever suits the sizes.
 
+mod by_group;
+mod by_image;
 mod geometry;
 mod on_host;
 

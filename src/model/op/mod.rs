@@ -12,9 +12,12 @@ pub(crate) mod channels_last;
 mod convolution;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
+mod descent;
 mod max_pool;
+mod planewise;
 mod rectifier;
 mod running_statistics;
+mod vectorised;
 
 pub(crate) use affine::channel_affine_gradient;
 pub use affine::{channel_affine, rectified_channel_affine};
@@ -22,10 +25,11 @@ pub(crate) use batch_norm::batch_norm_gradients;
 pub use batch_norm::{BatchMoments, batch_moments, batch_norm, rectified_batch_norm};
 pub(crate) use convolution::convolution_gradients;
 pub use convolution::{Convolution, convolve};
+pub(crate) use descent::{accelerate, advance};
 pub(crate) use max_pool::max_pool_gradient;
 pub use max_pool::{Window, max_pool};
-pub(crate) use rectifier::gate;
 pub use rectifier::{add_rectify, rectify};
+pub(crate) use rectifier::{gate, gate_sum};
 pub use running_statistics::{RunningStatistics, folded_norm};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
@@ -49,9 +53,25 @@ pub(crate) struct Gradients {
 }
 
 /// `f32` or `f64`: the types these operations are compiled for.
-pub(crate) trait Element: WithDType + Default {}
-impl Element for f32 {}
-impl Element for f64 {}
+pub(crate) trait Element: WithDType + Default {
+    /// The numbers of a storage of this type.
+    fn of_storage(storage: &mut CpuStorage) -> Option<&mut [Self]>;
+}
+
+macro_rules! element {
+    ($type:ty, $variant:ident) => {
+        impl Element for $type {
+            fn of_storage(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+                match storage {
+                    CpuStorage::$variant(values) => Some(values),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+element!(f32, F32);
+element!(f64, F64);
 
 /// Runs `$body` with the type parameter `$t` set to the dtype at run time.
 macro_rules! for_dtype {

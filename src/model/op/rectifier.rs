@@ -2,15 +2,12 @@
 //!
 //! The derivative at 0 is 0, as in PyTorch (candle's own is 1).
 
+use super::planewise::map;
 use super::{Element, check_dtype, elements, for_dtype, needs_gradient, with_elements};
 use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail,
 };
-use rayon::prelude::*;
-
-/// Elements a task; large enough that scheduling costs nothing.
-const CHUNK: usize = 1 << 14;
 
 /// `max(x, 0)`, elementwise.
 ///
@@ -36,17 +33,24 @@ pub fn add_rectify(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.contiguous()?.apply_op2(&b.contiguous()?, AddRectifier)
 }
 
-/// `f(x, y)` elementwise over two slices of one length.
-fn zip_map<T: Element>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    let mut out = vec![T::default(); x.len()];
-    out.par_chunks_mut(CHUNK)
-        .zip(x.par_chunks(CHUNK).zip(y.par_chunks(CHUNK)))
-        .for_each(|(out, (x, y))| {
-            for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                *out = f(x, y);
-            }
-        });
-    out
+/// The positive part where `rectified`, else the value itself. `max` of NaN would hide it; this comparison passes it on.
+#[inline(always)]
+pub(super) fn floor<T: Element>(rectified: bool) -> impl Fn(T) -> T + Copy + Sync {
+    let least = match rectified {
+        true => T::default(),
+        false => T::from_f64(f64::NEG_INFINITY),
+    };
+    move |value| if value < least { least } else { value }
+}
+
+/// The incoming gradient where the result is positive, else 0; all of it where nothing was `rectified`.
+#[inline(always)]
+pub(super) fn gated<T: Element>(rectified: bool, result: T, gradient: T) -> T {
+    if !rectified || result > T::default() {
+        gradient
+    } else {
+        T::default()
+    }
 }
 
 /// The incoming gradient where the result is positive, else 0.
@@ -58,9 +62,24 @@ pub(crate) fn gate(result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     }
     for_dtype!(result.dtype(), "rectifier", T => with_elements::<T, _>(result, |result| {
         with_elements::<T, _>(&gradient, |g| {
-            let zero = T::default();
-            Tensor::from_vec(zip_map(result, g, |r, g| if r > zero { g } else { zero }), gradient.shape(), gradient.device())
+            let found = map([result, g], |[result, g]| gated(true, result, g));
+            Tensor::from_vec(found, gradient.shape(), gradient.device())
         })
+    }))
+}
+
+/// [`gate`] for the sum of two gradients, in one pass on the processor.
+pub(crate) fn gate_sum(result: &Tensor, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
+    if !result.device().is_cpu() {
+        return gate(result, &(a + b)?);
+    }
+    check_dtype("rectifier", &[result, a, b])?;
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    for_dtype!(result.dtype(), "rectifier", T => with_elements::<T, _>(result, |result| {
+        with_elements::<T, _>(&a, |first| with_elements::<T, _>(&b, |second| {
+            let found = map([result, first, second], |[result, a, b]| gated(true, result, a + b));
+            Tensor::from_vec(found, a.shape(), a.device())
+        }))
     }))
 }
 
@@ -74,9 +93,8 @@ impl CustomOp1 for Rectifier {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         for_dtype!(x.dtype(), self.name(), T => {
             let x = elements::<T>(x, layout)?;
-            let zero = T::default();
-            // `max` of NaN would hide it; this comparison passes it on.
-            let y = zip_map(x, x, |x, _| if x < zero { zero } else { x });
+            let floor = floor::<T>(true);
+            let y = map([x], |[x]| floor(x));
             Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
@@ -111,11 +129,8 @@ impl CustomOp2 for AddRectifier {
     ) -> Result<(CpuStorage, Shape)> {
         for_dtype!(a.dtype(), self.name(), T => {
             let (a, b) = (elements::<T>(a, a_layout)?, elements::<T>(b, b_layout)?);
-            let zero = T::default();
-            let y = zip_map(a, b, |a, b| {
-                let sum = a + b;
-                if sum < zero { zero } else { sum }
-            });
+            let floor = floor::<T>(true);
+            let y = map([a, b], |[a, b]| floor(a + b));
             Ok((T::to_cpu_storage_owned(y), a_layout.shape().clone()))
         })
     }

@@ -53,6 +53,11 @@ impl Kernel {
         Self { form, ..self }
     }
 
+    /// Numbers of it as stored.
+    pub(crate) fn outer_size(self) -> usize {
+        self.taps * self.c_in * self.c_out
+    }
+
     /// Numbers of it in its form.
     pub(crate) fn inner_size(self) -> usize {
         let places = match self.form {
@@ -71,8 +76,8 @@ impl Kernel {
         to.par_chunks_mut(c_in * c_out)
             .enumerate()
             .for_each(|(tap, to)| {
-                transpose(c_in, c_out, to, |ci, co| {
-                    from[(co * c_in + ci) * taps + tap]
+                blocks(c_in, c_out, |ci, co| {
+                    to[ci * c_out + co] = from[(co * c_in + ci) * taps + tap];
                 });
             });
         match self.form {
@@ -105,19 +110,15 @@ impl Kernel {
     }
 }
 
-/// `to[row, column] = from(row, column)` in square blocks, so that neither side leaves the cache.
-pub(super) fn transpose<T: Copy>(
-    rows: usize,
-    columns: usize,
-    to: &mut [T],
-    from: impl Fn(usize, usize) -> T,
-) {
+/// Visits each (row, column) in square blocks, so that neither of two orders leaves the cache.
+#[inline(always)]
+fn blocks(rows: usize, columns: usize, mut visit: impl FnMut(usize, usize)) {
     const SIDE: usize = 16;
     for row_start in (0..rows).step_by(SIDE) {
         for column_start in (0..columns).step_by(SIDE) {
             for row in row_start..rows.min(row_start + SIDE) {
                 for column in column_start..columns.min(column_start + SIDE) {
-                    to[row * columns + column] = from(row, column);
+                    visit(row, column);
                 }
             }
         }

@@ -16,6 +16,8 @@ mod kernel;
 mod product;
 #[cfg(test)]
 mod tests;
+mod tiles;
+mod transpose;
 mod unfolded;
 mod winograd;
 
@@ -23,6 +25,7 @@ pub(crate) use buffer::Buffer;
 pub(crate) use geometry::{Geometry, Shape, unfold, unfold_columns};
 pub(crate) use kernel::{Form, Kernel};
 pub(crate) use product::{Scalar, multiply, rows};
+pub(crate) use transpose::{transpose, write_transpose};
 pub(crate) use winograd::{PLACES, Tiles};
 
 use winograd::Sense;

@@ -1,13 +1,13 @@
 //! Numbers that matrix products are made of, and products of row-major matrices.
 
 use super::buffer::Pool;
+use super::transpose::Square;
+use crate::model::op::Element;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 /// `f32` or `f64`, with matrix products.
-pub(crate) trait Scalar:
-    candle_core::WithDType + Default + faer::traits::RealField + Copy
-{
+pub(crate) trait Scalar: Element + Square + faer::traits::RealField {
     /// Memory for its next use.
     fn pool() -> &'static Pool<Self>;
 }

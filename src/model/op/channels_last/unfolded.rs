@@ -12,10 +12,13 @@ use rayon::prelude::*;
 const TILE: usize = 1 << 17;
 /// Rows of a tile: fewer spend too much on packing the kernel.
 const TILE_ROWS: std::ops::RangeInclusive<usize> = 256..=1024;
-/// Columns of U in one task of a weight gradient.
-const WEIGHT_COLUMNS: usize = 320;
+/// Columns of U in one task of a weight gradient: no more, nor fewer where there is enough to do otherwise.
+const WEIGHT_COLUMNS: std::ops::RangeInclusive<usize> = 64..=320;
 /// Tasks of a weight gradient, a constant so that sums run in the same order on any number of threads.
 const WEIGHT_TASKS: usize = 8;
+
+/// Numbers of a sum that a task adds up.
+const PART: usize = 1 << 14;
 
 fn tile_rows(columns: usize) -> usize {
     (TILE / columns.max(1)).clamp(*TILE_ROWS.start(), *TILE_ROWS.end())
@@ -97,7 +100,11 @@ pub(super) fn add_weight_gradient<T: Scalar>(
     into: &mut [T],
 ) {
     let (total, columns) = (images * g.output().positions(), g.columns());
-    let blocks = columns.div_ceil(WEIGHT_COLUMNS);
+    // Blocks of columns rather than parts of rows: parts have to be added up.
+    let (least, most) = WEIGHT_COLUMNS.into_inner();
+    let blocks = columns
+        .div_ceil(most)
+        .max((columns / least).min(WEIGHT_TASKS));
     let block = columns.div_ceil(blocks);
     let parts = WEIGHT_TASKS.div_ceil(blocks).min(total).max(1);
     let part_rows = total.div_ceil(parts);
@@ -132,9 +139,13 @@ pub(super) fn add_weight_gradient<T: Scalar>(
         .par_chunks_mut(into.len())
         .enumerate()
         .for_each(|(part, sums)| all(part, sums));
-    for sums in partial.chunks(into.len()) {
-        into.iter_mut()
-            .zip(sums)
-            .for_each(|(sum, &value)| *sum += value);
-    }
+    let size = into.len();
+    into.par_chunks_mut(PART)
+        .enumerate()
+        .for_each(|(index, sums)| {
+            for part in partial.chunks(size) {
+                let part = &part[index * PART..][..sums.len()];
+                (sums.iter_mut().zip(part)).for_each(|(sum, &value)| *sum += value);
+            }
+        });
 }

@@ -19,6 +19,8 @@
 use super::Geometry;
 use super::buffer::Buffer;
 use super::product::{Scalar, multiply, rows};
+use super::tiles::{GradientTiles, InputTiles, OutputTiles, Task, stride};
+use crate::model::op::vectorised::vectorised;
 use faer::MatRef;
 use rayon::prelude::*;
 
@@ -28,16 +30,6 @@ pub(crate) const PLACES: usize = 16;
 const TILES: usize = 128;
 /// Numbers of both transforms that a weight gradient holds at once: they stay in the last cache.
 const HELD: usize = 1 << 22;
-/// Channels that are transformed together, as vector instructions.
-const LANES: usize = 16;
-/// Numbers between the ends of one place and the next: places a power of two apart would share their cache lines' sets.
-const GAP: usize = 16;
-
-/// The distance from one place to the next, for tiles of so many numbers in all.
-fn stride(numbers: usize) -> usize {
-    numbers + GAP
-}
-
 /// G.
 const KERNEL: [[f64; 3]; 4] = [
     [1.0, 0.0, 0.0],
@@ -102,31 +94,6 @@ fn combined<T: Scalar>(
 pub(crate) enum Sense {
     Plain,
     Mirrored,
-}
-
-/// Some tile rows of some images: either rows of one image, or whole images.
-#[derive(Debug, Clone)]
-struct Task {
-    first_image: usize,
-    images: usize,
-    first_row: usize,
-    tile_rows: usize,
-    tile_columns: usize,
-}
-
-impl Task {
-    fn tiles(&self) -> usize {
-        self.images * self.tile_rows * self.tile_columns
-    }
-
-    /// (image, tile row, tile column) of each tile.
-    fn each(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
-        (0..self.tiles()).map(move |tile| {
-            let (line, column) = (tile / self.tile_columns, tile % self.tile_columns);
-            let (image, row) = (line / self.tile_rows, line % self.tile_rows);
-            (self.first_image + image, self.first_row + row, column)
-        })
-    }
 }
 
 /// How tiles are dealt out: `images` images to a task, or `tile_rows` rows of one image.
@@ -198,7 +165,12 @@ pub(super) fn output<T: Scalar>(
             m.resize(PLACES * stride(tiles * g.c_out));
             x.resize(PLACES * stride(tiles * c_in));
             for (index, (input, weight)) in terms.iter().enumerate() {
-                input_tiles(g, input, &task, x);
+                vectorised(InputTiles {
+                    g,
+                    x: input,
+                    task: &task,
+                    out: x,
+                });
                 for (place, m) in m.chunks_exact_mut(stride(tiles * g.c_out)).enumerate() {
                     let m = &mut m[..tiles * g.c_out];
                     let x = rows(&x[place * stride(tiles * c_in)..][..tiles * c_in], c_in);
@@ -210,7 +182,13 @@ pub(super) fn output<T: Scalar>(
                     multiply(m, x, weight, index > 0);
                 }
             }
-            output_tiles(g, m, &task, y, accumulate);
+            vectorised(OutputTiles {
+                g,
+                m,
+                task: &task,
+                y,
+                accumulate,
+            });
         },
     );
     y
@@ -235,8 +213,18 @@ impl<T: Scalar> Tiles<T> {
         let tiles = task.tiles();
         let mut inputs = Buffer::stale(PLACES * stride(tiles * g.input.channels));
         let mut gradients = Buffer::stale(PLACES * stride(tiles * g.c_out));
-        input_tiles(g, x, task, &mut inputs);
-        gradient_tiles(g, y, task, &mut gradients);
+        vectorised(InputTiles {
+            g,
+            x,
+            task,
+            out: &mut inputs,
+        });
+        vectorised(GradientTiles {
+            g,
+            y,
+            task,
+            out: &mut gradients,
+        });
         Self {
             tiles,
             channels: [g.input.channels, g.c_out],
@@ -301,169 +289,6 @@ pub(super) fn add_weight_gradient<T: Scalar>(
                         multiply(sum, x, tiles.gradient(place), true);
                     }
                 });
-        }
-    }
-}
-
-/// The same number of several channels.
-type Lanes<T> = [T; LANES];
-
-#[inline(always)]
-fn plus<T: Scalar>(mut a: Lanes<T>, b: Lanes<T>) -> Lanes<T> {
-    for lane in 0..LANES {
-        a[lane] += b[lane];
-    }
-    a
-}
-
-#[inline(always)]
-fn minus<T: Scalar>(mut a: Lanes<T>, b: Lanes<T>) -> Lanes<T> {
-    for lane in 0..LANES {
-        a[lane] -= b[lane];
-    }
-    a
-}
-
-/// Bᵀ v.
-#[inline(always)]
-fn input_step<T: Scalar>([a, b, c, d]: [Lanes<T>; 4]) -> [Lanes<T>; 4] {
-    [minus(a, c), plus(b, c), minus(c, b), minus(b, d)]
-}
-
-/// Aᵀ v.
-#[inline(always)]
-fn output_step<T: Scalar>([a, b, c, d]: [Lanes<T>; 4]) -> [Lanes<T>; 2] {
-    [plus(plus(a, b), c), minus(minus(b, c), d)]
-}
-
-/// A v.
-#[inline(always)]
-fn gradient_step<T: Scalar>([a, b]: [Lanes<T>; 2]) -> [Lanes<T>; 4] {
-    [a, plus(a, b), minus(a, b), minus([T::default(); LANES], b)]
-}
-
-/// The first numbers of `from`, zeros behind its end.
-#[inline(always)]
-fn load<T: Scalar>(from: &[T]) -> Lanes<T> {
-    match from.first_chunk() {
-        Some(lanes) => *lanes,
-        None => {
-            let mut lanes = [T::default(); LANES];
-            lanes.iter_mut().zip(from).for_each(|(lane, &x)| *lane = x);
-            lanes
-        }
-    }
-}
-
-/// As many numbers as `to` has room for.
-#[inline(always)]
-fn store<T: Scalar>(lanes: Lanes<T>, to: &mut [T]) {
-    match to.first_chunk_mut() {
-        Some(to) => *to = lanes,
-        None => to.iter_mut().zip(lanes).for_each(|(to, lane)| *to = lane),
-    }
-}
-
-/// Runs of at most [`LANES`] channels.
-fn runs(channels: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..channels)
-        .step_by(LANES)
-        .map(move |start| start..channels.min(start + LANES))
-}
-
-/// X̃ of the task's tiles, `[16, tiles, C_in]` but for the gaps.
-fn input_tiles<T: Scalar>(g: &Geometry, x: &[T], task: &Task, out: &mut [T]) {
-    let (shape, channels) = (g.input, g.input.channels);
-    let (stride, zeros) = (
-        stride(task.tiles() * channels),
-        vec![T::default(); channels],
-    );
-    for (tile, (image, row, column)) in task.each().enumerate() {
-        let image = &x[image * shape.elements()..][..shape.elements()];
-        let pixel = |place: usize| -> &[T] {
-            let y = (2 * row + place / 4).wrapping_sub(g.padding);
-            let x = (2 * column + place % 4).wrapping_sub(g.padding);
-            match y < shape.height && x < shape.width {
-                true => &image[(y * shape.width + x) * channels..][..channels],
-                false => &zeros,
-            }
-        };
-        let pixels: [&[T]; PLACES] = std::array::from_fn(pixel);
-        for run in runs(channels) {
-            let d = |place: usize| load(&pixels[place][run.clone()]);
-            let mut half = [[[T::default(); LANES]; 4]; 4];
-            for (i, half) in half.iter_mut().enumerate() {
-                *half = input_step([d(i), d(4 + i), d(8 + i), d(12 + i)]);
-            }
-            let line = |k: usize| input_step([half[0][k], half[1][k], half[2][k], half[3][k]]);
-            for k in 0..4 {
-                for (i, lanes) in line(k).into_iter().enumerate() {
-                    let to = (4 * k + i) * stride + tile * channels;
-                    store(lanes, &mut out[to + run.start..to + run.end]);
-                }
-            }
-        }
-    }
-}
-
-/// The pixels of a tile that lie inside the output, with their place in the 2×2 tile.
-fn inside(g: &Geometry, row: usize, column: usize) -> impl Iterator<Item = (usize, usize)> {
-    let shape = g.output();
-    (0..4).filter_map(move |place| {
-        let (y, x) = (2 * row + place / 2, 2 * column + place % 2);
-        (y < shape.height && x < shape.width).then_some((place, y * shape.width + x))
-    })
-}
-
-/// Aᵀ M A of the task's tiles into its part of the output.
-fn output_tiles<T: Scalar>(g: &Geometry, m: &[T], task: &Task, y: &mut [T], accumulate: bool) {
-    let (shape, channels) = (g.output(), g.c_out);
-    let stride = stride(task.tiles() * channels);
-    let before = task.first_image * shape.positions() + 2 * task.first_row * shape.width;
-    for (tile, (image, row, column)) in task.each().enumerate() {
-        for run in runs(channels) {
-            let d = |place: usize| {
-                let from = place * stride + tile * channels;
-                load(&m[from + run.start..from + run.end])
-            };
-            let mut half = [[[T::default(); LANES]; 2]; 4];
-            for (i, half) in half.iter_mut().enumerate() {
-                *half = output_step([d(i), d(4 + i), d(8 + i), d(12 + i)]);
-            }
-            let line = |k: usize| output_step([half[0][k], half[1][k], half[2][k], half[3][k]]);
-            let whole = [line(0), line(1)];
-            for (place, pixel) in inside(g, row, column) {
-                let position = image * shape.positions() + pixel - before;
-                let y = &mut y[position * channels + run.start..position * channels + run.end];
-                let value = whole[place / 2][place % 2];
-                match accumulate {
-                    true => store(plus(load(y), value), y),
-                    false => store(value, y),
-                }
-            }
-        }
-    }
-}
-
-/// Ỹ = A ȳ Aᵀ of the task's tiles, `[16, tiles, C_out]` but for the gaps.
-fn gradient_tiles<T: Scalar>(g: &Geometry, y: &[T], task: &Task, out: &mut [T]) {
-    let (shape, channels) = (g.output(), g.c_out);
-    let stride = stride(task.tiles() * channels);
-    for (tile, (image, row, column)) in task.each().enumerate() {
-        let image = &y[image * shape.elements()..][..shape.elements()];
-        for run in runs(channels) {
-            let mut d = [[T::default(); LANES]; 4];
-            for (place, pixel) in inside(g, row, column) {
-                d[place] = load(&image[pixel * channels + run.start..pixel * channels + run.end]);
-            }
-            let half = [gradient_step([d[0], d[2]]), gradient_step([d[1], d[3]])];
-            let line = |k: usize| gradient_step([half[0][k], half[1][k]]);
-            for k in 0..4 {
-                for (i, lanes) in line(k).into_iter().enumerate() {
-                    let to = (4 * k + i) * stride + tile * channels;
-                    store(lanes, &mut out[to + run.start..to + run.end]);
-                }
-            }
         }
     }
 }
