@@ -52,11 +52,8 @@ impl Rounding {
         self.rows(vectors, |row| {
             let length = |band: &Range<usize>| {
                 let parts = row.chunks_exact(columns).map(|part| &part[band.clone()]);
-                parts
-                    .flatten()
-                    .map(|value| value * value)
-                    .sum::<f64>()
-                    .sqrt()
+                let squares = parts.map(|part| sum(part.len(), |axis| part[axis] * part[axis]));
+                squares.sum::<f64>().sqrt()
             };
             bands.iter().map(length).collect()
         })
@@ -71,12 +68,15 @@ impl Rounding {
             return self.weighted_lengths_on_device(vectors);
         }
         self.rows(vectors, |row| {
-            let parts = row.chunks_exact(self.weights.len());
-            let sum = |part: &[f64]| -> f64 {
-                let terms = part.iter().zip(&self.weights);
-                terms.map(|(value, weight)| (value * weight).powi(2)).sum()
-            };
-            parts.map(sum).sum::<f64>().sqrt()
+            let weights = &self.weights[..];
+            let parts = row.chunks_exact(weights.len());
+            let squares = parts.map(|part| {
+                sum(weights.len(), |axis| {
+                    let weighted = part[axis] * weights[axis];
+                    weighted * weighted
+                })
+            });
+            squares.sum::<f64>().sqrt()
         })
     }
 
@@ -120,9 +120,10 @@ impl Rounding {
         vectors: &Vectors,
         of: impl Fn(&[f64]) -> T + Sync + Send,
     ) -> Result<Vec<T>> {
-        let rows = vectors.tensor().to_dtype(DType::F64)?;
-        let values = rows.flatten_all()?.to_vec1::<f64>()?;
-        Ok(values.par_chunks_exact(vectors.size()).map(of).collect())
+        let size = vectors.size();
+        vectors
+            .to_dtype(DType::F64)?
+            .with_values(|values| values.par_chunks_exact(size).map(of).collect())
     }
 
     /// The unit vectors of a band of axes, in every output, `[w·axes, p]`, on `device`.
@@ -139,6 +140,19 @@ impl Rounding {
         }
         Vectors::new(Tensor::from_vec(values, (count, size), device)?)
     }
+}
+
+/// Σ term(i) with eight running sums, which the compiler turns into vector instructions.
+#[inline(always)]
+fn sum(count: usize, term: impl Fn(usize) -> f64) -> f64 {
+    let mut lanes = [0.0; 8];
+    let whole = count - count % lanes.len();
+    for start in (0..whole).step_by(lanes.len()) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += term(start + lane);
+        }
+    }
+    lanes.iter().sum::<f64>() + (whole..count).map(term).sum::<f64>()
 }
 
 #[cfg(test)]

@@ -4,33 +4,50 @@
 //! multiplication, conversion and sum. Every row is summed in a fixed order whatever the number of threads, in f64, with
 //! eight running sums that become vector instructions.
 
-use crate::Result;
+use crate::{Error, Result};
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType, bail};
 use rayon::prelude::*;
 use std::ops::{Add, Mul};
 
-/// `left_i + coefficient_i · right_i` for each row i of two contiguous `[k, p]` tensors of one precision.
+/// `left_i + coefficient_i · right_i` for each row i of two contiguous `[k, p]` tensors, in the precision of `left`.
 pub(super) fn add_scaled(left: &Tensor, coefficients: &[f64], right: &Tensor) -> Result<Tensor> {
     if !left.device().is_cpu() {
-        return Ok((left + scaled_elsewhere(right, coefficients)?)?);
+        let right = right.to_dtype(left.dtype())?;
+        return Ok((left + scaled_elsewhere(&right, coefficients)?)?);
     }
     check(left, right, coefficients.len())?;
-    Ok(match left.dtype() {
-        DType::F32 => with_rows::<f32, _>(left, right, |a, b| sum(a, coefficients, b, left)),
-        _ => with_rows::<f64, _>(left, right, |a, b| sum(a, coefficients, b, left)),
+    Ok(match (left.dtype(), right.dtype()) {
+        (DType::F32, DType::F32) => {
+            with_rows::<f32, f32, _>(left, right, |a, b| sum(a, coefficients, b, left))
+        }
+        (DType::F64, DType::F32) => {
+            with_rows::<f64, f32, _>(left, right, |a, b| sum(a, coefficients, b, left))
+        }
+        (DType::F32, _) => {
+            with_rows::<f32, f64, _>(left, right, |a, b| sum(a, coefficients, b, left))
+        }
+        _ => with_rows::<f64, f64, _>(left, right, |a, b| sum(a, coefficients, b, left)),
     }?)
 }
 
-/// `coefficient_i · rows_i` for each row i of a contiguous `[k, p]` tensor.
-pub(super) fn scaled(rows: &Tensor, coefficients: &[f64]) -> Result<Tensor> {
+/// `coefficient_i · rows_i` for each row i of a contiguous `[k, p]` tensor, rounded to `dtype`.
+pub(super) fn scaled(rows: &Tensor, coefficients: &[f64], dtype: DType) -> Result<Tensor> {
     if !rows.device().is_cpu() {
-        return scaled_elsewhere(rows, coefficients);
+        return Ok(scaled_elsewhere(rows, coefficients)?.to_dtype(dtype)?);
     }
     check(rows, rows, coefficients.len())?;
     let shape = rows.shape();
-    Ok(match rows.dtype() {
-        DType::F32 => with_elements::<f32, _>(rows, |a| multiples(a, coefficients, shape)),
-        _ => with_elements::<f64, _>(rows, |a| multiples(a, coefficients, shape)),
+    Ok(match (rows.dtype(), dtype) {
+        (DType::F32, DType::F32) => {
+            with_elements::<f32, _>(rows, |a| multiples::<f32, f32>(a, coefficients, shape))
+        }
+        (DType::F64, DType::F32) => {
+            with_elements::<f64, _>(rows, |a| multiples::<f64, f32>(a, coefficients, shape))
+        }
+        (DType::F32, _) => {
+            with_elements::<f32, _>(rows, |a| multiples::<f32, f64>(a, coefficients, shape))
+        }
+        _ => with_elements::<f64, _>(rows, |a| multiples::<f64, f64>(a, coefficients, shape)),
     }?)
 }
 
@@ -55,21 +72,28 @@ pub(super) fn dot(left: &Tensor, right: &Tensor) -> Result<Vec<f64>> {
         return Ok(products.sum(1)?.to_vec1()?);
     }
     check(left, right, left.dims()[0])?;
+    if left.dtype() != right.dtype() {
+        let found = format!("{:?} and {:?}", left.dtype(), right.dtype());
+        return Err(Error::mismatch(
+            "vectors of an inner product",
+            "one precision",
+            found,
+            "convert one of them first",
+        ));
+    }
     let columns = left.dims()[1];
     Ok(match left.dtype() {
-        DType::F32 => with_rows::<f32, _>(left, right, |a, b| Ok(dots(a, b, columns))),
-        _ => with_rows::<f64, _>(left, right, |a, b| Ok(dots(a, b, columns))),
+        DType::F32 => with_rows::<f32, f32, _>(left, right, |a, b| Ok(dots(a, b, columns))),
+        _ => with_rows::<f64, f64, _>(left, right, |a, b| Ok(dots(a, b, columns))),
     }?)
 }
 
 fn check(left: &Tensor, right: &Tensor, count: usize) -> candle_core::Result<()> {
-    if left.dims() != right.dims() || left.dtype() != right.dtype() || left.dims()[0] != count {
+    if left.dims() != right.dims() || left.dims()[0] != count {
         bail!(
-            "rows do not fit: {:?} of {:?} and {:?} of {:?}, {count} coefficients",
+            "rows do not fit: {:?} and {:?}, {count} coefficients",
             left.dims(),
-            left.dtype(),
-            right.dims(),
-            right.dtype()
+            right.dims()
         );
     }
     Ok(())
@@ -88,10 +112,10 @@ pub(super) fn with_elements<T: WithDType, R>(
 }
 
 /// Calls `body` with the elements of both tensors.
-pub(super) fn with_rows<T: WithDType, R>(
+pub(super) fn with_rows<T: WithDType, U: WithDType, R>(
     left: &Tensor,
     right: &Tensor,
-    body: impl FnOnce(&[T], &[T]) -> candle_core::Result<R>,
+    body: impl FnOnce(&[T], &[U]) -> candle_core::Result<R>,
 ) -> candle_core::Result<R> {
     let ((left, left_layout), (right, right_layout)) =
         (left.storage_and_layout(), right.storage_and_layout());
@@ -101,7 +125,7 @@ pub(super) fn with_rows<T: WithDType, R>(
     );
     match (&*left, &*right, spans) {
         (Storage::Cpu(left), Storage::Cpu(right), (Some(a), Some(b))) => {
-            body(&slice::<T>(left)?[a.0..a.1], &slice::<T>(right)?[b.0..b.1])
+            body(&slice::<T>(left)?[a.0..a.1], &slice::<U>(right)?[b.0..b.1])
         }
         _ => bail!("vectors are contiguous and on one device"),
     }
@@ -111,14 +135,15 @@ fn slice<T: WithDType>(storage: &CpuStorage) -> candle_core::Result<&[T]> {
     T::cpu_storage_as_slice(storage)
 }
 
-fn sum<T>(
+fn sum<T, U>(
     left: &[T],
     coefficients: &[f64],
-    right: &[T],
+    right: &[U],
     like: &Tensor,
 ) -> candle_core::Result<Tensor>
 where
     T: WithDType + Add<Output = T> + Mul<Output = T>,
+    U: WithDType,
 {
     let columns = (left.len() / coefficients.len().max(1)).max(1);
     let mut out = vec![T::from_f64(0.0); left.len()];
@@ -127,25 +152,27 @@ where
         .zip(coefficients)
         .for_each(|((out, (left, right)), &coefficient)| {
             let coefficient = T::from_f64(coefficient);
-            for ((out, &a), &b) in out.iter_mut().zip(left).zip(right) {
-                *out = a + coefficient * b;
+            for ((out, &a), b) in out.iter_mut().zip(left).zip(right) {
+                *out = a + coefficient * T::from_f64(b.to_f64());
             }
         });
     Tensor::from_vec(out, like.shape(), &Device::Cpu)
 }
 
-fn multiples<T: WithDType + Mul<Output = T>>(
-    rows: &[T],
-    coefficients: &[f64],
-    shape: &Shape,
-) -> candle_core::Result<Tensor> {
+fn multiples<T, U>(rows: &[T], coefficients: &[f64], shape: &Shape) -> candle_core::Result<Tensor>
+where
+    T: WithDType + Mul<Output = T>,
+    U: WithDType,
+{
     let columns = (rows.len() / coefficients.len().max(1)).max(1);
-    let mut out = vec![T::from_f64(0.0); rows.len()];
+    let mut out = vec![U::from_f64(0.0); rows.len()];
     (out.par_chunks_mut(columns).zip(rows.par_chunks(columns)))
         .zip(coefficients)
         .for_each(|((out, row), &coefficient)| {
             let coefficient = T::from_f64(coefficient);
-            (out.iter_mut().zip(row)).for_each(|(out, &a)| *out = coefficient * a);
+            for (out, &a) in out.iter_mut().zip(row) {
+                *out = U::from_f64((coefficient * a).to_f64());
+            }
         });
     Tensor::from_vec(out, shape, &Device::Cpu)
 }

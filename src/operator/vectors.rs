@@ -93,10 +93,10 @@ impl Vectors {
         Ok(self.dot(self)?.into_iter().map(f64::sqrt).collect())
     }
 
-    /// `self_i + coefficient_i · other_i` for each row i.
+    /// `self_i + coefficient_i · other_i` for each row i, in the precision of these.
     ///
     /// # Errors
-    /// Shapes, precisions or counts differ, or a tensor operation failed.
+    /// Shapes or counts differ, or a tensor operation failed.
     pub fn add_scaled(&self, coefficients: &[f64], other: &Self) -> Result<Self> {
         Ok(Self {
             rows: row_pass::add_scaled(&self.rows, coefficients, &other.rows)?,
@@ -109,7 +109,17 @@ impl Vectors {
     /// Another number of factors, or a tensor operation failed.
     pub fn scaled(&self, factors: &[f64]) -> Result<Self> {
         Ok(Self {
-            rows: row_pass::scaled(&self.rows, factors)?,
+            rows: row_pass::scaled(&self.rows, factors, self.rows.dtype())?,
+        })
+    }
+
+    /// Each row i times `factors[i]`, rounded to another precision once multiplied.
+    ///
+    /// # Errors
+    /// Another number of factors, or a tensor operation failed.
+    pub fn scaled_to(&self, factors: &[f64], dtype: DType) -> Result<Self> {
+        Ok(Self {
+            rows: row_pass::scaled(&self.rows, factors, dtype)?,
         })
     }
 
@@ -229,6 +239,32 @@ mod tests {
                 .to_vec2::<f64>()
                 .unwrap(),
             [[4.0, 5.0, 6.0]]
+        );
+    }
+
+    #[test]
+    fn precisions_mix_as_by_conversion() {
+        let (a, b) = (vectors(&[[0.1, 0.2, 0.3]]), vectors(&[[1.1, -0.7, 0.9]]));
+        let single = b.to_dtype(DType::F32).unwrap();
+        let numbers = |vectors: Vectors| vectors.tensor().to_vec2::<f64>().unwrap();
+        assert_eq!(
+            numbers(a.add_scaled(&[0.3], &single).unwrap()),
+            numbers(
+                a.add_scaled(&[0.3], &single.to_dtype(DType::F64).unwrap())
+                    .unwrap()
+            )
+        );
+        let rounded = b.scaled_to(&[0.3], DType::F32).unwrap();
+        let expected = b.scaled(&[0.3]).unwrap().to_dtype(DType::F32).unwrap();
+        assert_eq!(
+            rounded.tensor().to_vec2::<f32>().unwrap(),
+            expected.tensor().to_vec2::<f32>().unwrap()
+        );
+        assert!(
+            a.dot(&single)
+                .unwrap_err()
+                .to_string()
+                .contains("precision")
         );
     }
 

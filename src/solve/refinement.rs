@@ -191,8 +191,7 @@ impl<'a> Refinement<'a> {
         };
         let solution = self.inverse.step(&residual)?;
         drop(residual);
-        let step = solution.value.to_dtype(DType::F64)?;
-        let value = bounded.value.add_scaled(&bounded.scales, &step)?;
+        let value = bounded.value.add_scaled(&bounded.scales, &solution.value)?;
         let minus = vec![-1.0; bounded.scales.len()];
         let product = self.operator.apply(&value)?;
         let residual = right_hand_sides.add_scaled(&minus, &product)?;
@@ -229,9 +228,8 @@ impl<'a> Refinement<'a> {
     /// Rows of length 1 (or 0) in the precision of the inverse: f32 has few exponents.
     fn scaled(&self, vectors: &Vectors, norms: &[f64]) -> Result<Vectors> {
         let unit = |norm: &f64| if *norm > 0.0 { norm.recip() } else { 0.0 };
-        vectors
-            .scaled(&norms.iter().map(unit).collect::<Vec<_>>())?
-            .to_dtype(self.dtype)
+        let factors: Vec<f64> = norms.iter().map(unit).collect();
+        vectors.scaled_to(&factors, self.dtype)
     }
 
     /// What rounding may hide of ‖b − A x‖_{A⁻¹}, row by row.

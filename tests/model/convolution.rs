@@ -134,6 +134,32 @@ proptest! {
     }
 }
 
+/// Sizes large enough for several groups of images, whole squares of channels and what is left over, and each way there is.
+#[test]
+fn every_way_agrees_with_nested_loops() {
+    for (batch, c_in, c_out, size, kernel, stride) in [
+        (3, 5, 3, (17, 16), (1, 1), 1),
+        (7, 9, 12, (6, 5), (1, 1), 1),
+        (5, 13, 19, (9, 11), (3, 3), 1),
+        (40, 8, 4, (4, 4), (3, 3), 1),
+        (7, 12, 9, (10, 9), (3, 3), 2),
+        (2, 3, 8, (40, 37), (7, 7), 2),
+        (3, 4, 5, (12, 13), (3, 5), 1),
+    ] {
+        let case = Case {
+            batch,
+            c_in,
+            c_out,
+            size,
+            kernel,
+            stride,
+            padding: kernel.0 / 2,
+        };
+        case.agrees_with_nested_loops(DType::F64, 1e-12);
+        case.agrees_with_nested_loops(DType::F32, 1e-4);
+    }
+}
+
 /// `(batch, size, kernel, stride, padding)`; the kernels are of the usual sizes.
 type SquareKernel = (usize, (usize, usize), usize, usize, usize);
 
