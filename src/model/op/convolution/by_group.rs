@@ -10,7 +10,6 @@ use rayon::prelude::*;
 const GROUP: usize = 1 << 16;
 /// The same for a weight gradient, where all threads share a group: it stays in the last cache.
 const SHARED_GROUP: usize = 1 << 21;
-
 /// Positions that a group has at least.
 const POSITIONS: usize = 256;
 
@@ -71,12 +70,13 @@ fn each_group<T: Scalar>(
 ) -> Vec<T> {
     let (size, out_size) = (from.elements(), to.elements());
     let length = images.len() / size * out_size;
-    // SAFETY: each image of the result is a whole transposed one.
+    // SAFETY: each image of the result is a whole transposed one, and there are as many as are asked for.
     unsafe {
         written(length, group * out_size, |index, out| {
             let count = out.len() / out_size;
             let images = &images[index * group * size..][..count * size];
             let found = role(count, &turned(from, images));
+            assert_eq!(found.len(), out.len());
             for (out, found) in out.chunks_mut(out_size).zip(found.chunks(out_size)) {
                 write_transpose((to.channels, to.positions()), found, out);
             }
