@@ -16,7 +16,6 @@ const TILE_ROWS: std::ops::RangeInclusive<usize> = 256..=1024;
 const WEIGHT_COLUMNS: std::ops::RangeInclusive<usize> = 64..=320;
 /// Tasks of a weight gradient, a constant so that sums run in the same order on any number of threads.
 const WEIGHT_TASKS: usize = 8;
-
 /// Numbers of a sum that a task adds up.
 const PART: usize = 1 << 14;
 

@@ -30,6 +30,7 @@ pub(crate) const PLACES: usize = 16;
 const TILES: usize = 128;
 /// Numbers of both transforms that a weight gradient holds at once: they stay in the last cache.
 const HELD: usize = 1 << 22;
+
 /// G.
 const KERNEL: [[f64; 3]; 4] = [
     [1.0, 0.0, 0.0],
