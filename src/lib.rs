@@ -36,6 +36,7 @@ pub mod figure;
 pub mod influence;
 pub mod model;
 pub mod operator;
+mod product;
 pub mod report;
 pub mod solve;
 pub mod study;

@@ -8,10 +8,10 @@
 
 use crate::Result;
 use crate::data::{Image, Rows};
+use crate::product::product;
 use crate::report::{Duplicates, Likeness};
 use candle_core::DType;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatRef, Par};
+use faer::{Accum, Mat, MatRef};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -219,13 +219,12 @@ fn nearest(images: &[f32], others: &[f32], columns: usize, own: bool) -> Vec<Opt
             let right = &others[start * columns..][..width * columns];
             // Column-major [others, images]: a column for each image.
             let mut cosines = Mat::<f32>::zeros(width, rows);
-            matmul(
+            product(
                 cosines.as_mut(),
                 Accum::Replace,
                 MatRef::from_row_major_slice(right, width, columns),
                 MatRef::from_column_major_slice(left, columns, rows),
                 1.0,
-                Par::rayon(0),
             );
             for (row, best) in found.iter_mut().enumerate() {
                 for at in 0..width {

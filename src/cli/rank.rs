@@ -14,7 +14,7 @@ mod transferred;
 mod work;
 mod workplace;
 
-use crate::artefact::RunFolder;
+use crate::artefact::{RunFolder, keep_freed_memory};
 use crate::device::DeviceChoice;
 use crate::figure::Style;
 use crate::influence::{Correction, GIB, Grouping, Normalise, resident_limit};
@@ -254,6 +254,9 @@ impl Rank {
         if self.dry_run {
             println!("{}", work::describe(&plan, self.json));
             return Ok(ExitCode::SUCCESS);
+        }
+        if memory.is_none() {
+            keep_freed_memory();
         }
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
         let mut run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;

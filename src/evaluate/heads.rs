@@ -11,9 +11,9 @@
 use crate::Result;
 use crate::data::Rows;
 use crate::derivative::head::HeadCoordinates;
+use crate::product::product;
 use candle_core::DType;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -168,13 +168,12 @@ impl<'a> Heads<'a> {
             for row in losses.chunks_exact(count) {
                 (values.iter_mut().zip(row)).for_each(|(sum, loss)| *sum += loss);
             }
-            matmul(
+            product(
                 MatMut::from_column_major_slice_mut(&mut gradients, columns, count * width),
                 Accum::Add,
                 MatRef::from_column_major_slice(inputs, columns, range.len()),
                 MatRef::from_row_major_slice(&directions, range.len(), count * width),
                 1.0,
-                Par::rayon(0),
             );
         })?;
         let heads = parameters
@@ -274,13 +273,12 @@ fn logits(inputs: &[f64], columns: usize, parameters: &[f64], heads: usize) -> V
     let rows = inputs.len() / columns;
     let mut logits = vec![0.0; rows * heads];
     // Row-major [m, heads] is column-major [heads, m].
-    matmul(
+    product(
         MatMut::from_column_major_slice_mut(&mut logits, heads, rows),
         Accum::Replace,
         MatRef::from_row_major_slice(parameters, heads, columns),
         MatRef::from_column_major_slice(inputs, columns, rows),
         1.0,
-        Par::rayon(0),
     );
     logits
 }

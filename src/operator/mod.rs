@@ -27,7 +27,6 @@ pub use kronecker::{Eigenvalues, KroneckerAxes, KroneckerForm, KroneckerSettings
 pub use network_curvature::NetworkCurvature;
 pub use principal_block::PrincipalBlock;
 pub use rounding::{Rounding, bands};
-pub(crate) use symmetric_matrix::Real;
 pub use symmetric_matrix::SymmetricMatrix;
 pub use vectors::Vectors;
 

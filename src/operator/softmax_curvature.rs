@@ -12,9 +12,9 @@
 //! not too many numbers ([`SoftmaxCurvature::written`]) and the product is one batched matrix product; else it is composed from
 //! tensor operations.
 
-use super::symmetric_matrix::Real;
 use crate::Result;
 use crate::data::moved;
+use crate::product::Real;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use std::ops::{AddAssign, Mul, Sub};

@@ -4,8 +4,8 @@
 
 use super::BlockColumns;
 use crate::Result;
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::{Accum, Mat, MatRef, Par};
+use crate::product::{Real, lower_product};
+use faer::{Accum, Mat, MatRef};
 use ndarray::Array2;
 use rayon::prelude::*;
 
@@ -63,11 +63,6 @@ impl SymmetricMatrix {
     }
 }
 
-/// The scalars of [`SymmetricMatrix`].
-pub(crate) trait Real: candle_core::WithDType + faer::traits::RealField + Copy {}
-impl Real for f32 {}
-impl Real for f64 {}
-
 /// The inputs of m images and, for each pair of output directions, a weight per image: the sum of weighted outer products
 /// Σ_i w_i[c, e] a_i a_iᵀ is block (c, e) of the curvature.
 pub(crate) struct WeightedMoments<'a, T> {
@@ -97,16 +92,13 @@ impl<T: Real> WeightedMoments<'_, T> {
                     self.columns,
                     self.columns,
                 );
-                triangular::matmul(
+                let weighted = MatRef::from_column_major_slice(&weighted, self.columns, count);
+                lower_product(
                     block,
-                    BlockStructure::TriangularLower,
                     Accum::Add,
-                    MatRef::from_column_major_slice(&weighted, self.columns, count),
-                    BlockStructure::Rectangular,
+                    weighted,
                     inputs.transpose(),
-                    BlockStructure::Rectangular,
                     T::from_f64(1.0),
-                    Par::rayon(0),
                 );
             }
         }

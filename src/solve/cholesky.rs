@@ -1,7 +1,8 @@
 //! The Cholesky factor of a matrix written out, in f32 or f64, on the host or on a device: the work of `direct`, and part of the preconditioner of `cg`.
 
 use super::blocked_cholesky::BlockedCholesky;
-use crate::operator::{LinearOperator, Real, Structure, SymmetricMatrix, Vectors};
+use crate::operator::{LinearOperator, Structure, SymmetricMatrix, Vectors};
+use crate::product::{Real, lower_product, product};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -9,10 +10,16 @@ use faer::linalg::cholesky::llt::factor;
 use faer::linalg::triangular_solve::{
     solve_lower_triangular_in_place, solve_upper_triangular_in_place,
 };
-use faer::{Mat, MatMut, Par};
+use faer::reborrow::ReborrowMut;
+use faer::{Accum, Mat, MatMut, MatRef, Par};
+use rayon::prelude::*;
 
 /// f64 operators with more parameters than this are factorised in f32 and refined.
 const MIXED_ABOVE: usize = 4096;
+/// Triangles up to this size are left to faer, for as many right-hand sides at once.
+const SQUARE: usize = 64;
+/// Below so many right-hand sides reading the factor is most of a solve, and copying it for large products would double that.
+const FEW: usize = 32;
 
 /// L with A ≈ L Lᵀ, in the lower triangle.
 pub(super) enum Factor {
@@ -95,20 +102,40 @@ impl Factor {
     }
 }
 
-/// Replaces the lower triangle by its Cholesky factor; whether there is one.
-fn factorise<T: faer::traits::RealField>(matrix: MatMut<T>) -> bool {
-    let (size, parallel) = (matrix.nrows(), Par::rayon(0));
-    let scratch = factor::cholesky_in_place_scratch::<T>(size, parallel, Default::default());
+/// Replaces the lower triangle by its Cholesky factor; whether there is one. By halves, down to squares: nearly all operations
+/// are products of large matrices.
+fn factorise<T: Real>(matrix: MatMut<T>) -> bool {
+    let size = matrix.nrows();
+    if size <= SQUARE {
+        return factorise_square(matrix);
+    }
+    let half = half(size);
+    let (mut first, _, mut below, mut second) = matrix.split_at_mut(half, half);
+    if !factorise(first.rb_mut()) {
+        return false;
+    }
+    // B ← B L⁻ᵀ, whose rows are solutions, and what is left of the second half.
+    let factor = first.as_ref();
+    solve_lower(factor, below.rb_mut().transpose_mut());
+    let below = below.as_ref();
+    let minus = T::from_f64(-1.0);
+    lower_product(second.rb_mut(), Accum::Add, below, below.transpose(), minus);
+    factorise(second)
+}
+
+/// Of more than one square the first half, in whole squares.
+fn half(size: usize) -> usize {
+    (size / 2).next_multiple_of(SQUARE)
+}
+
+/// The same for few columns.
+fn factorise_square<T: Real>(matrix: MatMut<T>) -> bool {
+    let scratch =
+        factor::cholesky_in_place_scratch::<T>(matrix.nrows(), Par::Seq, Default::default());
     let mut memory = MemBuffer::new(scratch);
     let stack = MemStack::new(&mut memory);
-    factor::cholesky_in_place(
-        matrix,
-        Default::default(),
-        parallel,
-        stack,
-        Default::default(),
-    )
-    .is_ok()
+    let (regularisation, settings) = (Default::default(), Default::default());
+    factor::cholesky_in_place(matrix, regularisation, Par::Seq, stack, settings).is_ok()
 }
 
 /// The smallest and the largest.
@@ -120,10 +147,103 @@ fn pivots<T: Real>(factor: &Mat<T>) -> (f64, f64) {
 }
 
 /// Solves L Lᵀ x = b in place for every row of `values` `[k, p]`, row-major: columns of a column-major matrix.
-fn solve<T: faer::traits::RealField>(factor: &Mat<T>, values: &mut [T]) {
-    let (size, parallel) = (factor.nrows(), Par::rayon(0));
+fn solve<T: Real>(factor: &Mat<T>, values: &mut [T]) {
+    let size = factor.nrows();
     let count = values.len() / size;
     let mut columns = MatMut::from_column_major_slice_mut(values, size, count);
-    solve_lower_triangular_in_place(factor.as_ref(), columns.as_mut(), parallel);
-    solve_upper_triangular_in_place(factor.transpose(), columns.as_mut(), parallel);
+    if count < FEW {
+        let parallel = Par::rayon(0);
+        solve_lower_triangular_in_place(factor.as_ref(), columns.rb_mut(), parallel);
+        solve_upper_triangular_in_place(factor.transpose(), columns, parallel);
+    } else {
+        solve_lower(factor.as_ref(), columns.rb_mut());
+        solve_upper(factor.transpose(), columns);
+    }
+}
+
+/// L x = b, by halves.
+fn solve_lower<T: Real>(factor: MatRef<T>, columns: MatMut<T>) {
+    let size = factor.nrows();
+    if size <= SQUARE {
+        let solve = |columns| solve_lower_triangular_in_place(factor, columns, Par::Seq);
+        return columns.par_col_chunks_mut(SQUARE).for_each(solve);
+    }
+    let half = half(size);
+    let (first, _, below, second) = factor.split_at(half, half);
+    let (mut upper, mut lower) = columns.split_at_row_mut(half);
+    solve_lower(first, upper.rb_mut());
+    let minus = T::from_f64(-1.0);
+    product(lower.rb_mut(), Accum::Add, below, upper.as_ref(), minus);
+    solve_lower(second, lower);
+}
+
+/// U x = b, by halves.
+fn solve_upper<T: Real>(factor: MatRef<T>, columns: MatMut<T>) {
+    let size = factor.nrows();
+    if size <= SQUARE {
+        let solve = |columns| solve_upper_triangular_in_place(factor, columns, Par::Seq);
+        return columns.par_col_chunks_mut(SQUARE).for_each(solve);
+    }
+    let half = half(size);
+    let (first, across, _, second) = factor.split_at(half, half);
+    let (mut upper, mut lower) = columns.split_at_row_mut(half);
+    solve_upper(second, lower.rb_mut());
+    let minus = T::from_f64(-1.0);
+    product(upper.rb_mut(), Accum::Add, across, lower.as_ref(), minus);
+    solve_upper(first, upper);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Positive definite.
+    fn matrix<T: Real>(size: usize) -> Mat<T> {
+        let rows = Mat::from_fn(size, size, |i, j| (0.37 * (i * size + j) as f64).sin());
+        let product = rows.as_ref() * rows.transpose();
+        Mat::from_fn(size, size, |i, j| {
+            let diagonal = if i == j { size as f64 } else { 0.0 };
+            T::from_f64((product[(i, j)] + diagonal) / size as f64)
+        })
+    }
+
+    fn largest_error<T: Real>(size: usize, count: usize) -> f64 {
+        let matrix = matrix::<T>(size);
+        let mut factor = matrix.clone();
+        // What is above the diagonal is not to be read.
+        (0..size).for_each(|j| (0..j).for_each(|i| factor[(i, j)] = T::from_f64(f64::NAN)));
+        assert!(factorise(factor.as_mut()));
+        let solutions = Mat::from_fn(size, count, |i, j| T::from_f64(((i + 7 * j) as f64).sin()));
+        let right_hand_sides = matrix * &solutions;
+        let columns = (0..count).flat_map(|j| (0..size).map(move |i| (i, j)));
+        let mut values: Vec<T> = columns.clone().map(|at| right_hand_sides[at]).collect();
+        solve(&factor, &mut values);
+        let errors = columns
+            .zip(values)
+            .map(|(at, found)| found.to_f64() - solutions[at].to_f64());
+        errors.fold(0.0, |most, error| most.max(error.abs()))
+    }
+
+    #[test]
+    fn solutions_are_found_by_halves() {
+        for (size, count) in [(1, 1), (65, 3), (700, 5), (513, 200), (300, 700)] {
+            let (single, double) = (
+                largest_error::<f32>(size, count),
+                largest_error::<f64>(size, count),
+            );
+            assert!(
+                single < 1e-4 && double < 1e-13,
+                "{size} {count}: {single:e} {double:e}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_negative_pivot_anywhere_leaves_no_factor() {
+        for at in [0, 63, 64, 400, 699] {
+            let mut matrix = matrix::<f64>(700);
+            matrix[(at, at)] = -1.0;
+            assert!(!factorise(matrix.as_mut()), "{at}");
+        }
+    }
 }

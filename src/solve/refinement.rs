@@ -191,13 +191,15 @@ impl<'a> Refinement<'a> {
         };
         let solution = self.inverse.step(&residual)?;
         drop(residual);
-        let value = bounded.value.add_scaled(&bounded.scales, &solution.value)?;
+        let (correction, inner) = (solution.value, solution.reports);
+        bounded.value = bounded.value.add_scaled(&bounded.scales, &correction)?;
+        drop(correction);
+        let value = &bounded.value;
         let minus = vec![-1.0; bounded.scales.len()];
-        let product = self.operator.apply(&value)?;
-        let residual = right_hand_sides.add_scaled(&minus, &product)?;
+        let residual = right_hand_sides.add_scaled(&minus, &self.operator.apply(value)?)?;
         let (lengths, rest) = (value.norms()?, residual.norms()?);
         let known = self.inverse_lengths(&residual)?;
-        let unknown = self.rounding_errors(&value, &lengths, &bounded.norms)?;
+        let unknown = self.rounding_errors(value, &lengths, &bounded.norms)?;
         let errors: Vec<f64> = known.iter().zip(&unknown).map(|(a, b)| a + b).collect();
         bounded.at_floor = known
             .iter()
@@ -207,7 +209,7 @@ impl<'a> Refinement<'a> {
         let improved = before.is_empty()
             || (errors.iter().zip(&before)).any(|(after, before)| *after <= 0.5 * before);
         let earlier = std::mem::take(&mut bounded.reports);
-        bounded.reports = (solution.reports.iter().enumerate())
+        bounded.reports = (inner.iter().enumerate())
             .map(|(row, report)| {
                 let relative = if bounded.norms[row] > 0.0 {
                     rest[row] / bounded.norms[row]
@@ -220,7 +222,7 @@ impl<'a> Refinement<'a> {
             })
             .collect();
         bounded.residual = Some(self.scaled(&residual, &rest)?);
-        (bounded.value, bounded.scales) = (value, rest);
+        bounded.scales = rest;
         (bounded.lengths, bounded.errors) = (lengths, errors);
         Ok(improved)
     }

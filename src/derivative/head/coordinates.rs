@@ -15,10 +15,10 @@
 use super::strong_axes::strong_axes;
 use super::{HeadInputs, HeadOutputs};
 use crate::data::{Rows, moved};
+use crate::product::lower_product;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::{Accum, Mat, MatRef, Par, Side};
+use faer::{Accum, Mat, MatRef, Side};
 use std::path::Path;
 
 /// The axes; f64 on the host.
@@ -144,17 +144,8 @@ fn second_moment(rows: &Rows) -> Result<Mat<f64>> {
         let values = chunk.flatten_all()?.to_vec1::<f64>()?;
         // Row-major [height, columns] is column-major [columns, height].
         let chunk = MatRef::from_column_major_slice(&values, columns, height);
-        triangular::matmul(
-            moment.as_mut(),
-            BlockStructure::TriangularLower,
-            Accum::Add,
-            chunk,
-            BlockStructure::Rectangular,
-            chunk.transpose(),
-            BlockStructure::Rectangular,
-            1.0 / count as f64,
-            Par::rayon(0),
-        );
+        let scale = 1.0 / count as f64;
+        lower_product(moment.as_mut(), Accum::Add, chunk, chunk.transpose(), scale);
     }
     Ok(moment)
 }

@@ -6,9 +6,8 @@
 //! above 1, and a product of two rows, summed in whatever order, is off by at most [`product_error`] times v y
 //! (Higham 2002, chapter 3).
 
-use crate::operator::Real;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use crate::product::{Real, product};
+use faer::{Accum, MatMut, MatRef};
 use rayon::prelude::*;
 
 /// Terms that one matrix product sums: shorter sums round less, longer ones go to memory less often.
@@ -124,13 +123,16 @@ pub(super) fn products<T: Real>(left: &[T], right: &[T], size: usize) -> Vec<T> 
     let right = MatRef::from_row_major_slice(right, columns, size);
     for start in (0..size).step_by(TERMS) {
         let terms = TERMS.min(size - start);
-        matmul(
+        let accumulate = match start {
+            0 => Accum::Replace,
+            _ => Accum::Add,
+        };
+        product(
             target.as_mut(),
-            Accum::Add,
+            accumulate,
             right.subcols(start, terms),
             left.subrows(start, terms),
             T::from_f64(1.0),
-            Par::rayon(0),
         );
     }
     products

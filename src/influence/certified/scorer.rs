@@ -12,11 +12,11 @@ use super::solved::Solved;
 use crate::Result;
 use crate::influence::Examples;
 use crate::influence::examples::{Factors, HostFactors};
-use crate::operator::{Real, Vectors};
+use crate::operator::Vectors;
+use crate::product::{Real, product_here};
 use crate::solve::Refinement;
 use candle_core::DType;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatRef, Par};
+use faer::{Accum, Mat, MatRef};
 use rayon::prelude::*;
 
 /// The solved side, ready for products.
@@ -266,13 +266,12 @@ fn pair_products(solution: &[f64], gradients: &HostFactors, columns: usize) -> V
     let HostFactors { residuals, inputs } = gradients;
     let (width, count) = (solution.len() / columns, inputs.len() / columns);
     let mut outputs = Mat::<f64>::zeros(width, count);
-    matmul(
+    product_here(
         outputs.as_mut(),
         Accum::Replace,
         MatRef::from_row_major_slice(solution, width, columns),
         MatRef::from_column_major_slice(inputs, columns, count),
         1.0,
-        Par::Seq,
     );
     (residuals.chunks_exact(width).zip(outputs.col_iter()))
         .map(|(row, outputs)| row.iter().zip(outputs.iter()).map(|(r, z)| r * z).sum())

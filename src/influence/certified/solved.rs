@@ -3,7 +3,8 @@
 use super::on_device::DeviceRows;
 use super::scaling::{AxisScaling, UnitRows};
 use crate::Result;
-use crate::operator::{Real, Vectors};
+use crate::operator::Vectors;
+use crate::product::Real;
 use crate::solve::{Bounded, Report};
 use candle_core::DType;
 use rayon::prelude::*;

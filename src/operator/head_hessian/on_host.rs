@@ -5,10 +5,10 @@ use crate::Result;
 use crate::data::moved;
 use crate::operator::row_pass;
 use crate::operator::softmax_curvature::Scalar;
-use crate::operator::symmetric_matrix::{Real, WeightedMoments, mirror_blocks};
+use crate::operator::symmetric_matrix::{WeightedMoments, mirror_blocks};
+use crate::product::{Real, product};
 use candle_core::{Device, Tensor};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatMut, MatRef, Par};
+use faer::{Accum, Mat, MatMut, MatRef};
 
 impl HeadHessian {
     /// The chunks are added up inside the matrix product: one pass over the sums for each of them.
@@ -18,34 +18,35 @@ impl HeadHessian {
         let mut sum = vec![T::from_f64(0.0); rows * columns];
         let mean = T::from_f64(1.0 / self.count() as f64);
         let mut directions = Vec::new();
+        // What is not read is not cleared first.
+        let mut accumulate = Accum::Replace;
         for chunk in self.chunks(self.row_chunk) {
             let inputs = self.inputs.chunk(chunk.clone())?;
             let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
             directions.resize(chunk.len() * rows, T::from_f64(0.0));
             // Row-major [m, k·w] is column-major [k·w, m], and so on.
             row_pass::with_rows(&inputs, &vectors, |inputs: &[T], vectors: &[T]| {
-                matmul(
+                product(
                     MatMut::from_column_major_slice_mut(&mut directions, rows, chunk.len()),
                     Accum::Replace,
                     MatRef::from_row_major_slice(vectors, rows, columns),
                     MatRef::from_column_major_slice(inputs, columns, chunk.len()),
                     T::from_f64(1.0),
-                    Par::rayon(0),
                 );
                 Ok(())
             })?;
             curvature.apply_on_host(&mut directions, rows)?;
             row_pass::with_elements(&inputs, |inputs: &[T]| {
-                matmul(
+                product(
                     MatMut::from_column_major_slice_mut(&mut sum, columns, rows),
-                    Accum::Add,
+                    accumulate,
                     MatRef::from_column_major_slice(inputs, columns, chunk.len()),
                     MatRef::from_row_major_slice(&directions, chunk.len(), rows),
                     mean,
-                    Par::rayon(0),
                 );
                 Ok(())
             })?;
+            accumulate = Accum::Add;
         }
         Ok(Tensor::from_vec(sum, (rows, columns), &Device::Cpu)?)
     }
