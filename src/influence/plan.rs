@@ -19,9 +19,11 @@
 use super::BlockSizes;
 use crate::artefact::physical_memory_bytes;
 use crate::device::DeviceChoice;
+use crate::product::{Real, product};
 use crate::solve::{Astra, Method, strong_parameters, too_large};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use faer::{Accum, Mat};
 use std::time::Instant;
 
 /// Iterations that preconditioned conjugate gradients are taken to need.
@@ -329,7 +331,34 @@ pub fn resident_limit(memory: Option<f64>, double: bool) -> Option<u64> {
 /// # Errors
 /// A tensor operation failed.
 pub fn product_rate(dtype: DType, device: &Device) -> Result<f64> {
-    let size: usize = if device.is_cpu() { 1024 } else { 4096 };
+    match (device.is_cpu(), dtype) {
+        (true, DType::F32) => Ok(host_rate::<f32>()),
+        (true, _) => Ok(host_rate::<f64>()),
+        _ => device_rate(dtype, device),
+    }
+}
+
+fn host_rate<T: Real>() -> f64 {
+    let size = 1024;
+    let factor = Mat::from_fn(size, size, |_, _| T::from_f64(1.0));
+    let mut target = factor.clone();
+    let seconds = (0..3).map(|_| {
+        let started = Instant::now();
+        let target = target.as_mut();
+        product(
+            target,
+            Accum::Replace,
+            factor.as_ref(),
+            factor.as_ref(),
+            T::from_f64(1.0),
+        );
+        started.elapsed().as_secs_f64()
+    });
+    2.0 * (size as f64).powi(3) / seconds.fold(f64::INFINITY, f64::min)
+}
+
+fn device_rate(dtype: DType, device: &Device) -> Result<f64> {
+    let size: usize = 4096;
     let matrix = Tensor::ones((size, size), dtype, device)?;
     let mut fastest = f64::INFINITY;
     for _ in 0..3 {
