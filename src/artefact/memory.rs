@@ -25,7 +25,8 @@ pub(crate) fn reset_peak_memory() -> Option<u64> {
 /// From now on the process keeps the memory it frees, up to 2 GiB at once, for its next use.
 ///
 /// A training step, and a block of solves, takes and frees hundreds of megabytes, tensor by tensor. By default the system maps
-/// and clears each anew, which takes a sixth of a step's time and 6 % of a solve's with certificates. Anywhere but with the GNU C library this does nothing.
+/// and clears each anew, which takes a sixth of a step's time and 7 % of a certified run's. Anywhere but with the GNU C library
+/// this does nothing.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

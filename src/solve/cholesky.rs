@@ -123,12 +123,7 @@ fn factorise<T: Real>(matrix: MatMut<T>) -> bool {
     factorise(second)
 }
 
-/// Of more than one square the first half, in whole squares.
-fn half(size: usize) -> usize {
-    (size / 2).next_multiple_of(SQUARE)
-}
-
-/// The same for few columns.
+/// The same for at most one square, on one thread.
 fn factorise_square<T: Real>(matrix: MatMut<T>) -> bool {
     let scratch =
         factor::cholesky_in_place_scratch::<T>(matrix.nrows(), Par::Seq, Default::default());
@@ -136,6 +131,11 @@ fn factorise_square<T: Real>(matrix: MatMut<T>) -> bool {
     let stack = MemStack::new(&mut memory);
     let (regularisation, settings) = (Default::default(), Default::default());
     factor::cholesky_in_place(matrix, regularisation, Par::Seq, stack, settings).is_ok()
+}
+
+/// Of more than one square the first half, in whole squares.
+fn half(size: usize) -> usize {
+    (size / 2).next_multiple_of(SQUARE)
 }
 
 /// The smallest and the largest.
