@@ -1,9 +1,8 @@
 //! A matrix written out: small problems, oracles in tests, inverses that are matrices.
 
-use super::{LinearOperator, Structure, SymmetricMatrix, Vectors};
+use super::{LinearOperator, SquareMatrix, Structure, SymmetricMatrix, Vectors};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use faer::Mat;
 use ndarray::Array2;
 
 /// A `[p, p]` matrix in f64; products are computed in the precision of the vectors.
@@ -77,10 +76,10 @@ impl LinearOperator for Dense {
     fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
         let (values, size) = (self.values()?, self.size());
         Ok(match dtype {
-            DType::F32 => SymmetricMatrix::F32(Mat::from_fn(size, size, |row, column| {
+            DType::F32 => SymmetricMatrix::F32(SquareMatrix::from_lower(size, |row, column| {
                 values[row * size + column] as f32
             })),
-            _ => SymmetricMatrix::F64(Mat::from_fn(size, size, |row, column| {
+            _ => SymmetricMatrix::F64(SquareMatrix::from_lower(size, |row, column| {
                 values[row * size + column]
             })),
         })

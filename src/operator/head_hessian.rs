@@ -16,13 +16,14 @@ mod on_host;
 mod rounding;
 
 use super::softmax_curvature::SoftmaxCurvature;
-use super::{LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors};
+use super::{
+    LinearOperator, PrincipalBlock, Rounding, SquareMatrix, Structure, SymmetricMatrix, Vectors,
+};
 use crate::Result;
 use crate::data::Rows;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
 use crate::error::Error;
 use candle_core::{DType, Device, Tensor};
-use faer::Mat;
 use std::ops::Range;
 
 /// Images that go through one matrix product. Fixed, so that sums run in the same order whatever the block of vectors.
@@ -215,7 +216,7 @@ impl LinearOperator for HeadHessian {
         if axes.is_empty() {
             return Ok(Some(PrincipalBlock {
                 positions: Vec::new(),
-                matrix: SymmetricMatrix::F64(Mat::zeros(0, 0)),
+                matrix: SymmetricMatrix::F64(SquareMatrix::zeros(0)),
             }));
         }
         let columns = self.columns();

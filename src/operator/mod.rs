@@ -15,6 +15,7 @@ mod principal_block;
 mod rounding;
 mod row_pass;
 mod softmax_curvature;
+mod square_matrix;
 mod symmetric_matrix;
 mod vectors;
 
@@ -27,6 +28,7 @@ pub use kronecker::{Eigenvalues, KroneckerAxes, KroneckerForm, KroneckerSettings
 pub use network_curvature::NetworkCurvature;
 pub use principal_block::PrincipalBlock;
 pub use rounding::{Rounding, bands};
+pub use square_matrix::SquareMatrix;
 pub use symmetric_matrix::SymmetricMatrix;
 pub use vectors::Vectors;
 

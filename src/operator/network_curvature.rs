@@ -8,13 +8,12 @@
 //! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
 
 use super::{
-    Eigenvalues, KroneckerForm, KroneckerSettings, LinearOperator, Structure, SymmetricMatrix,
-    Vectors,
+    Eigenvalues, KroneckerForm, KroneckerSettings, LinearOperator, SquareMatrix, Structure,
+    SymmetricMatrix, Vectors,
 };
 use crate::derivative::network::{Curvature, Examples, Linearisation, Network, RootKind};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use faer::Mat;
 use std::sync::{Arc, Mutex};
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
@@ -205,7 +204,7 @@ impl LinearOperator for NetworkCurvature<'_> {
     /// By products with the unit vectors: for small networks.
     fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
         let size = self.size();
-        let mut matrix = Mat::<f64>::zeros(size, size);
+        let mut matrix = SquareMatrix::<f64>::zeros(size);
         for start in (0..size).step_by(DENSE_BLOCK) {
             let count = DENSE_BLOCK.min(size - start);
             let mut units = vec![0.0; count * size];
@@ -219,7 +218,7 @@ impl LinearOperator for NetworkCurvature<'_> {
             }
         }
         Ok(match dtype {
-            DType::F32 => SymmetricMatrix::F32(Mat::from_fn(size, size, |row, column| {
+            DType::F32 => SymmetricMatrix::F32(SquareMatrix::from_lower(size, |row, column| {
                 matrix[(row, column)] as f32
             })),
             _ => SymmetricMatrix::F64(matrix),

@@ -2,20 +2,22 @@
 //!
 //! On the host column-major; only the lower triangle means anything, so that no time goes into the other half.
 
-use super::BlockColumns;
+use super::{BlockColumns, SquareMatrix};
 use crate::Result;
-use crate::product::{Real, lower_product};
-use faer::{Accum, Mat, MatRef};
+use crate::product::{Real, self_product, self_product_here};
+use faer::reborrow::ReborrowMut;
+use faer::{Accum, MatMut, MatRef};
 use ndarray::Array2;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// A `[p, p]` matrix of which the lower triangle is stored.
 #[derive(Debug, Clone)]
 pub enum SymmetricMatrix {
     /// Single precision.
-    F32(Mat<f32>),
+    F32(SquareMatrix<f32>),
     /// Double precision.
-    F64(Mat<f64>),
+    F64(SquareMatrix<f64>),
     /// Either, on the device of the operator.
     Columns(BlockColumns),
 }
@@ -24,8 +26,8 @@ impl SymmetricMatrix {
     /// p.
     pub fn size(&self) -> usize {
         match self {
-            Self::F32(matrix) => matrix.nrows(),
-            Self::F64(matrix) => matrix.nrows(),
+            Self::F32(matrix) => matrix.size(),
+            Self::F64(matrix) => matrix.size(),
             Self::Columns(columns) => columns.size(),
         }
     }
@@ -36,8 +38,10 @@ impl SymmetricMatrix {
     /// A tensor operation failed.
     pub fn add_to_diagonal(&mut self, value: f64) -> Result<()> {
         match self {
-            Self::F32(matrix) => (0..matrix.nrows()).for_each(|i| matrix[(i, i)] += value as f32),
-            Self::F64(matrix) => (0..matrix.nrows()).for_each(|i| matrix[(i, i)] += value),
+            Self::F32(matrix) => {
+                (matrix.diagonal_mut()).for_each(|element| *element += value as f32)
+            }
+            Self::F64(matrix) => matrix.diagonal_mut().for_each(|element| *element += value),
             Self::Columns(columns) => columns.add_to_diagonal(value)?,
         }
         Ok(())
@@ -76,62 +80,91 @@ pub(crate) struct WeightedMoments<'a, T> {
     pub(crate) width: usize,
 }
 
+/// Images that are weighted at once.
+const WEIGHTED: usize = 2048;
+/// From so many blocks on each is one task; fewer are shared among the threads.
+const MANY: usize = 10;
+/// Rows and columns that are mirrored at once.
+const TILE: usize = 64;
+
 impl<T: Real> WeightedMoments<'_, T> {
     /// Adds `scale` times every block (c, e ≤ c) to the lower triangle of `matrix`. A block is itself symmetric: half of
     /// it is computed, 2·m·columns²/2 operations, and [`mirror_blocks`] fills in the rest at the end.
-    pub(crate) fn add_to(&self, matrix: &mut Mat<T>, scale: f64) {
-        let count = self.inputs.len() / self.columns;
-        let inputs = MatRef::from_column_major_slice(self.inputs, self.columns, count);
-        let mut weighted = vec![T::from_f64(0.0); self.inputs.len()];
-        for c in 0..self.width {
-            for e in 0..=c {
-                self.weigh(&mut weighted, (c, e), scale);
-                let block = matrix.as_mut().submatrix_mut(
-                    c * self.columns,
-                    e * self.columns,
-                    self.columns,
-                    self.columns,
-                );
-                let weighted = MatRef::from_column_major_slice(&weighted, self.columns, count);
-                lower_product(
-                    block,
-                    Accum::Add,
-                    weighted,
-                    inputs.transpose(),
-                    T::from_f64(1.0),
-                );
+    pub(crate) fn add_to(&self, matrix: &mut SquareMatrix<T>, scale: f64) {
+        let count = self.weights.len() / (self.width * self.width);
+        for_each_block(matrix.as_mut(), self.columns, |place, mut block| {
+            for start in (0..count).step_by(WEIGHTED) {
+                let images = start..count.min(start + WEIGHTED);
+                self.add_images(images, place, scale, block.rb_mut());
             }
-        }
+        });
     }
 
-    /// `target` = the inputs, each times its weight.
-    fn weigh(&self, target: &mut [T], (c, e): (usize, usize), scale: f64) {
-        let inputs = self.inputs.par_chunks_exact(self.columns);
-        let weights = self.weights.par_chunks_exact(self.width * self.width);
-        target
-            .par_chunks_exact_mut(self.columns)
-            .zip(inputs.zip(weights))
-            .for_each(|(target, (input, weights))| {
-                let weight = T::from_f64(scale * weights[c * self.width + e]);
-                target
-                    .iter_mut()
-                    .zip(input)
-                    .for_each(|(value, &input)| *value = input * weight);
-            });
+    /// As w a aᵀ = ±(√|w| a)(√|w| a)ᵀ, a block is the product of the rows of positive weight with themselves, less that of the
+    /// others.
+    fn add_images(
+        &self,
+        images: Range<usize>,
+        (c, e): (usize, usize),
+        scale: f64,
+        mut block: MatMut<T>,
+    ) {
+        let weight = |image: usize| scale * self.weights[(image * self.width + c) * self.width + e];
+        let mut rows = Vec::with_capacity(images.len() * self.columns);
+        for positive in [true, false] {
+            rows.clear();
+            for image in images
+                .clone()
+                .filter(|&image| weight(image).is_sign_positive() == positive)
+            {
+                let root = T::from_f64(weight(image).abs().sqrt());
+                let input = &self.inputs[image * self.columns..][..self.columns];
+                rows.extend(input.iter().map(|&value| value * root));
+            }
+            let count = rows.len() / self.columns;
+            let rows = MatRef::from_column_major_slice(&rows, self.columns, count);
+            let product = match self.width * (self.width + 1) / 2 {
+                MANY.. => self_product_here,
+                _ => self_product,
+            };
+            let sign = T::from_f64(if positive { 1.0 } else { -1.0 });
+            product(block.rb_mut(), Accum::Add, rows, sign);
+        }
     }
 }
 
 /// Copies the lower triangle of every block below the diagonal into its upper triangle.
-pub(crate) fn mirror_blocks<T: Real>(matrix: &mut Mat<T>, columns: usize) {
-    let width = matrix.nrows() / columns;
-    for c in 0..width {
-        for e in 0..c {
-            for column in 1..columns {
-                for row in 0..column {
-                    let value = matrix[(c * columns + column, e * columns + row)];
-                    matrix[(c * columns + row, e * columns + column)] = value;
+pub(crate) fn mirror_blocks<T: Real>(matrix: &mut SquareMatrix<T>, columns: usize) {
+    for_each_block(matrix.as_mut(), columns, |(c, e), block| {
+        if c != e {
+            mirror(block);
+        }
+    });
+}
+
+/// Tile by tile: what is read across the columns stays in the cache.
+fn mirror<T: Real>(mut square: MatMut<T>) {
+    let size = square.nrows();
+    for left in (0..size).step_by(TILE) {
+        for top in (0..=left).step_by(TILE) {
+            for column in left..size.min(left + TILE) {
+                for row in top..column.min(top + TILE) {
+                    square[(row, column)] = square[(column, row)];
                 }
             }
         }
     }
+}
+
+/// Hands every block (c, e ≤ c) of `columns` rows and columns to `work`, in parallel.
+fn for_each_block<T: Real>(
+    matrix: MatMut<T>,
+    columns: usize,
+    work: impl Fn((usize, usize), MatMut<T>) + Sync,
+) {
+    let blocks = matrix.par_col_chunks_mut(columns).enumerate();
+    blocks.for_each(|(e, blocks)| {
+        let below = blocks.par_row_chunks_mut(columns).enumerate().skip(e);
+        below.for_each(|(c, block)| work((c, e), block));
+    });
 }

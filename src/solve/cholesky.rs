@@ -1,8 +1,8 @@
 //! The Cholesky factor of a matrix written out, in f32 or f64, on the host or on a device: the work of `direct`, and part of the preconditioner of `cg`.
 
 use super::blocked_cholesky::BlockedCholesky;
-use crate::operator::{LinearOperator, Structure, SymmetricMatrix, Vectors};
-use crate::product::{Real, lower_product, product};
+use crate::operator::{LinearOperator, SquareMatrix, Structure, SymmetricMatrix, Vectors};
+use crate::product::{Real, Triangle, self_product, solve_triangle};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -11,20 +11,19 @@ use faer::linalg::triangular_solve::{
     solve_lower_triangular_in_place, solve_upper_triangular_in_place,
 };
 use faer::reborrow::ReborrowMut;
-use faer::{Accum, Mat, MatMut, MatRef, Par};
-use rayon::prelude::*;
+use faer::{Accum, MatMut, Par};
 
 /// f64 operators with more parameters than this are factorised in f32 and refined.
 const MIXED_ABOVE: usize = 4096;
-/// Triangles up to this size are left to faer, for as many right-hand sides at once.
-const SQUARE: usize = 64;
+/// Squares up to this size are left to faer.
+const SQUARE: usize = 128;
 /// Below so many right-hand sides reading the factor is most of a solve, and copying it for large products would double that.
 const FEW: usize = 32;
 
 /// L with A ≈ L Lᵀ, in the lower triangle.
 pub(super) enum Factor {
-    F32(Mat<f32>),
-    F64(Mat<f64>),
+    F32(SquareMatrix<f32>),
+    F64(SquareMatrix<f64>),
     OnDevice(BlockedCholesky, DType),
 }
 
@@ -116,10 +115,10 @@ fn factorise<T: Real>(matrix: MatMut<T>) -> bool {
     }
     // B ← B L⁻ᵀ, whose rows are solutions, and what is left of the second half.
     let factor = first.as_ref();
-    solve_lower(factor, below.rb_mut().transpose_mut());
+    solve_triangle(factor, Triangle::Lower, below.rb_mut().transpose_mut());
     let below = below.as_ref();
     let minus = T::from_f64(-1.0);
-    lower_product(second.rb_mut(), Accum::Add, below, below.transpose(), minus);
+    self_product(second.rb_mut(), Accum::Add, below, minus);
     factorise(second)
 }
 
@@ -139,63 +138,33 @@ fn half(size: usize) -> usize {
 }
 
 /// The smallest and the largest.
-fn pivots<T: Real>(factor: &Mat<T>) -> (f64, f64) {
-    let pivots = (0..factor.nrows()).map(|i| factor[(i, i)].to_f64());
+fn pivots<T: Real>(factor: &SquareMatrix<T>) -> (f64, f64) {
+    let pivots = (0..factor.size()).map(|i| factor[(i, i)].to_f64());
     pivots.fold((f64::INFINITY, 0.0f64), |(low, high), pivot| {
         (low.min(pivot), high.max(pivot))
     })
 }
 
 /// Solves L Lᵀ x = b in place for every row of `values` `[k, p]`, row-major: columns of a column-major matrix.
-fn solve<T: Real>(factor: &Mat<T>, values: &mut [T]) {
+fn solve<T: Real>(factor: &SquareMatrix<T>, values: &mut [T]) {
+    let factor = factor.as_ref();
     let size = factor.nrows();
     let count = values.len() / size;
     let mut columns = MatMut::from_column_major_slice_mut(values, size, count);
     if count < FEW {
         let parallel = Par::rayon(0);
-        solve_lower_triangular_in_place(factor.as_ref(), columns.rb_mut(), parallel);
+        solve_lower_triangular_in_place(factor, columns.rb_mut(), parallel);
         solve_upper_triangular_in_place(factor.transpose(), columns, parallel);
     } else {
-        solve_lower(factor.as_ref(), columns.rb_mut());
-        solve_upper(factor.transpose(), columns);
+        solve_triangle(factor, Triangle::Lower, columns.rb_mut());
+        solve_triangle(factor.transpose(), Triangle::Upper, columns);
     }
-}
-
-/// L x = b, by halves.
-fn solve_lower<T: Real>(factor: MatRef<T>, columns: MatMut<T>) {
-    let size = factor.nrows();
-    if size <= SQUARE {
-        let solve = |columns| solve_lower_triangular_in_place(factor, columns, Par::Seq);
-        return columns.par_col_chunks_mut(SQUARE).for_each(solve);
-    }
-    let half = half(size);
-    let (first, _, below, second) = factor.split_at(half, half);
-    let (mut upper, mut lower) = columns.split_at_row_mut(half);
-    solve_lower(first, upper.rb_mut());
-    let minus = T::from_f64(-1.0);
-    product(lower.rb_mut(), Accum::Add, below, upper.as_ref(), minus);
-    solve_lower(second, lower);
-}
-
-/// U x = b, by halves.
-fn solve_upper<T: Real>(factor: MatRef<T>, columns: MatMut<T>) {
-    let size = factor.nrows();
-    if size <= SQUARE {
-        let solve = |columns| solve_upper_triangular_in_place(factor, columns, Par::Seq);
-        return columns.par_col_chunks_mut(SQUARE).for_each(solve);
-    }
-    let half = half(size);
-    let (first, across, _, second) = factor.split_at(half, half);
-    let (mut upper, mut lower) = columns.split_at_row_mut(half);
-    solve_upper(second, lower.rb_mut());
-    let minus = T::from_f64(-1.0);
-    product(upper.rb_mut(), Accum::Add, across, lower.as_ref(), minus);
-    solve_upper(first, upper);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use faer::Mat;
 
     /// Positive definite.
     fn matrix<T: Real>(size: usize) -> Mat<T> {
@@ -209,7 +178,7 @@ mod tests {
 
     fn largest_error<T: Real>(size: usize, count: usize) -> f64 {
         let matrix = matrix::<T>(size);
-        let mut factor = matrix.clone();
+        let mut factor = SquareMatrix::from_lower(size, |i, j| matrix[(i, j)]);
         // What is above the diagonal is not to be read.
         (0..size).for_each(|j| (0..j).for_each(|i| factor[(i, j)] = T::from_f64(f64::NAN)));
         assert!(factorise(factor.as_mut()));

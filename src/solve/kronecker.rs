@@ -5,10 +5,9 @@
 //! I + W Wᵀ has no eigenvalue below 1; it is summed and factorised in f64, its terms over some columns in the precision of R.
 
 use super::cholesky::Factor;
-use crate::operator::{KroneckerAxes, KroneckerForm, SymmetricMatrix, Vectors};
+use crate::operator::{KroneckerAxes, KroneckerForm, SquareMatrix, SymmetricMatrix, Vectors};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use faer::Mat;
 
 /// Columns of W whose part of W Wᵀ is summed in the precision of R.
 const COLUMNS: usize = 4096;
@@ -79,7 +78,8 @@ impl Strong {
     /// None where rounding leaves no factor.
     fn of(rows: Tensor) -> Result<Option<Self>> {
         let (count, size) = rows.dims2()?;
-        let mut gram = Mat::<f64>::identity(count, count);
+        let mut gram = SquareMatrix::<f64>::zeros(count);
+        gram.diagonal_mut().for_each(|element| *element = 1.0);
         for start in (0..size).step_by(COLUMNS) {
             let part = rows
                 .narrow(1, start, COLUMNS.min(size - start))?

@@ -15,7 +15,7 @@
 use super::strong_axes::strong_axes;
 use super::{HeadInputs, HeadOutputs};
 use crate::data::{Rows, moved};
-use crate::product::lower_product;
+use crate::product::self_product;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use faer::{Accum, Mat, MatRef, Side};
@@ -145,7 +145,7 @@ fn second_moment(rows: &Rows) -> Result<Mat<f64>> {
         // Row-major [height, columns] is column-major [columns, height].
         let chunk = MatRef::from_column_major_slice(&values, columns, height);
         let scale = 1.0 / count as f64;
-        lower_product(moment.as_mut(), Accum::Add, chunk, chunk.transpose(), scale);
+        self_product(moment.as_mut(), Accum::Add, chunk, scale);
     }
     Ok(moment)
 }

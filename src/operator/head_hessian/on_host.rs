@@ -3,12 +3,12 @@
 use super::{DENSE_CHUNK, HeadHessian};
 use crate::Result;
 use crate::data::moved;
-use crate::operator::row_pass;
 use crate::operator::softmax_curvature::Scalar;
 use crate::operator::symmetric_matrix::{WeightedMoments, mirror_blocks};
+use crate::operator::{SquareMatrix, row_pass};
 use crate::product::{Real, product};
 use candle_core::{Device, Tensor};
-use faer::{Accum, Mat, MatMut, MatRef};
+use faer::{Accum, MatMut, MatRef};
 
 impl HeadHessian {
     /// The chunks are added up inside the matrix product: one pass over the sums for each of them.
@@ -52,11 +52,11 @@ impl HeadHessian {
     }
 
     /// (1/n) Σ_i W_i ⊗ a_i a_iᵀ, for some feature axes alone where they are given.
-    pub(super) fn written_out<T: Real>(&self, axes: Option<&[u32]>) -> Result<Mat<T>> {
+    pub(super) fn written_out<T: Real>(&self, axes: Option<&[u32]>) -> Result<SquareMatrix<T>> {
         let columns = axes.map_or(self.columns(), <[u32]>::len);
         let axes = (axes.map(|axes| Tensor::new(axes, self.inputs.device()))).transpose()?;
         let size = self.curvature.width() * columns;
-        let mut matrix = Mat::<T>::zeros(size, size);
+        let mut matrix = SquareMatrix::<T>::zeros(size);
         for chunk in self.chunks(DENSE_CHUNK) {
             let inputs = self.inputs.chunk(chunk.clone())?;
             let inputs = match &axes {
