@@ -5,6 +5,7 @@ use crate::data::{Rows, moved};
 use crate::derivative::head::{
     HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead, outer_product,
 };
+use crate::operator::Vectors;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use std::ops::Range;
@@ -235,6 +236,15 @@ impl Factors {
             residuals: values(&self.residuals)?,
             inputs: values(&self.inputs)?,
         })
+    }
+}
+
+impl Factors {
+    /// Calls `body` with the residuals and inputs of factors on the host, without a copy.
+    pub(super) fn with_values<R>(&self, body: impl FnOnce(&[f64], &[f64]) -> R) -> Result<R> {
+        let inputs = Vectors::new(self.inputs.clone())?;
+        Vectors::new(self.residuals.clone())?
+            .with_values(|residuals| inputs.with_values(|inputs| body(residuals, inputs)))?
     }
 }
 

@@ -303,8 +303,11 @@ pub(super) fn not_finite(place: String) -> Error {
     }
 }
 
+/// Of `count` rows as few ranges of at most `size` as there can be, of about the same size: a small last one would cost as much
+/// as the others where most of the work is reading a factor.
 pub(super) fn ranges(count: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
-    let size = size.max(1);
+    let parts = count.div_ceil(size.max(1)).max(1);
+    let size = count.div_ceil(parts).max(1);
     (0..count)
         .step_by(size)
         .map(move |start| start..count.min(start + size))

@@ -167,7 +167,7 @@ fn a_run_leaves_rankings_scores_and_self_influence_that_agree() {
         [
             ("test".into(), 0, 40),
             ("train".into(), 0, 100),
-            ("test".into(), 12, 40),
+            ("test".into(), 8, 40),
             ("test".into(), 16, 40)
         ]
     );

@@ -126,17 +126,20 @@ impl Rounding {
             .with_values(|values| values.par_chunks_exact(size).map(of).collect())
     }
 
-    /// The unit vectors of a band of axes, in every output, `[w·axes, p]`, on `device`.
+    /// p, the parameters of all outputs.
+    pub fn size(&self) -> usize {
+        self.width * self.weights.len()
+    }
+
+    /// The unit vectors of the parameters at `positions`, `[positions.len(), p]`, on `device`.
     ///
     /// # Errors
     /// A tensor operation failed.
-    pub fn unit_vectors(&self, band: &Range<usize>, device: &Device) -> Result<Vectors> {
-        let (columns, size) = (self.weights.len(), self.width * self.weights.len());
-        let count = self.width * band.len();
+    pub fn unit_vectors(&self, positions: &[u32], device: &Device) -> Result<Vectors> {
+        let (count, size) = (positions.len(), self.size());
         let mut values = vec![0.0; count * size];
-        for (row, values) in values.chunks_exact_mut(size).enumerate() {
-            let (output, axis) = (row / band.len(), band.start + row % band.len());
-            values[output * columns + axis] = 1.0;
+        for (values, &position) in values.chunks_exact_mut(size).zip(positions) {
+            values[position as usize] = 1.0;
         }
         Vectors::new(Tensor::from_vec(values, (count, size), device)?)
     }

@@ -12,12 +12,14 @@
 use super::{Inverse, Outcome, Report};
 use crate::operator::{LinearOperator, Rounding, Vectors, bands};
 use crate::{Error, Result};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use faer::{Mat, Side};
 use std::ops::Range;
 
 /// The unit roundoff of f64.
 const UNIT: f64 = f64::EPSILON / 2.0;
+/// Elements of unit vectors that are solved for at once: 32 MiB.
+const UNIT_ELEMENTS: usize = 1 << 22;
 /// Residuals below this share of ‖b‖ are converged whatever the inner solver says: f64 has little more to give.
 const FLOOR: f64 = 1e-14;
 
@@ -96,32 +98,56 @@ impl<'a> Refinement<'a> {
             factors: vec![1.0 / smallest.sqrt(); bands.len()],
             rounding,
         };
-        let strong = bands.iter().take(bands.len() - 1);
-        let factors = strong
-            .map(|band| refinement.factor(band))
-            .collect::<Result<Vec<_>>>()?;
-        refinement.factors[..factors.len()].copy_from_slice(&factors);
+        let strong = &bands[..bands.len() - 1];
+        let factors = refinement.strong_factors(strong)?;
+        refinement.factors[..strong.len()].copy_from_slice(&factors);
         Ok(refinement)
     }
 
-    /// κ: |(EᵀA⁻¹E)_ce − e_c·x_e| ≤ ‖x_e − A⁻¹e_e‖_A/√μ, and no eigenvalue moves by more than the Frobenius norm of the change.
-    fn factor(&self, band: &Range<usize>) -> Result<f64> {
-        let axes = self.rounding.unit_vectors(band, &self.device())?;
-        let mut bounded = self.solve(&axes)?;
-        self.improve(&axes, &mut bounded)?;
-        let products = axes.tensor().matmul(&bounded.value.tensor().t()?)?;
-        let found = largest_eigenvalue(&products.to_vec2::<f64>()?);
-        let errors: f64 = bounded.errors.iter().map(|error| error * error).sum();
-        let unknown = (errors * axes.count() as f64 / self.smallest).sqrt();
-        let bound = (found + unknown) * (1.0 + 1e-10);
-        let plain = 1.0 / self.smallest.sqrt();
-        // A solver that does not solve bounds nothing.
-        let usable = bound.is_finite() && bound > 0.0;
-        Ok(if usable {
-            bound.sqrt().min(plain)
-        } else {
-            plain
-        })
+    /// κ of the `strong` bands: |(EᵀA⁻¹E)_ce − e_c·x_e| ≤ ‖x_e − A⁻¹e_e‖_A/√μ, and no eigenvalue moves by more than the Frobenius
+    /// norm of the change.
+    fn strong_factors(&self, strong: &[Range<usize>]) -> Result<Vec<f64>> {
+        let axes = strong.last().map_or(0, |band| band.end);
+        let columns = self.rounding.weights.len();
+        let outputs = 0..self.rounding.width;
+        let positions =
+            outputs.flat_map(|output| (0..axes).map(move |axis| output * columns + axis));
+        let positions: Vec<u32> = positions.map(|position| position as u32).collect();
+        let (products, errors) = self.inverse_at(&positions)?;
+        let factor = |band: &Range<usize>| {
+            let of_band = |row: &usize| band.contains(&(row % axes));
+            let rows: Vec<usize> = (0..positions.len()).filter(of_band).collect();
+            let part = |&row: &usize| rows.iter().map(|&column| products[row][column]).collect();
+            let found = largest_eigenvalue(&rows.iter().map(part).collect::<Vec<_>>());
+            let errors: f64 = rows.iter().map(|&row| errors[row].powi(2)).sum();
+            let unknown = (errors * rows.len() as f64 / self.smallest).sqrt();
+            let bound = (found + unknown) * (1.0 + 1e-10);
+            let plain = 1.0 / self.smallest.sqrt();
+            // A solver that does not solve bounds nothing.
+            let usable = bound.is_finite() && bound > 0.0;
+            if usable {
+                bound.sqrt().min(plain)
+            } else {
+                plain
+            }
+        };
+        Ok(strong.iter().map(factor).collect())
+    }
+
+    /// The rows and columns of A⁻¹ at `positions`, and the bound of each row's solve.
+    fn inverse_at(&self, positions: &[u32]) -> Result<(Vec<Vec<f64>>, Vec<f64>)> {
+        let device = self.device();
+        let index = Tensor::new(positions, &device)?;
+        let (mut rows, mut errors) = (Vec::new(), Vec::new());
+        for part in positions.chunks((UNIT_ELEMENTS / self.rounding.size()).max(1)) {
+            let units = self.rounding.unit_vectors(part, &device)?;
+            let mut bounded = self.solve(&units)?;
+            self.improve(&units, &mut bounded)?;
+            let values = bounded.value.tensor().index_select(&index, 1)?;
+            rows.extend(values.to_vec2::<f64>()?);
+            errors.extend(bounded.errors);
+        }
+        Ok((rows, errors))
     }
 
     /// An upper bound of ‖v‖_{A⁻¹} for each row of f64 `vectors`; or, for rows of one output alone (`[k, d + 1]`), of

@@ -32,6 +32,8 @@ pub(super) struct Scorer<'a> {
     size: usize,
     /// 1/n
     scale: f64,
+    /// γ of rough and of exact products.
+    rounding: (f64, f64),
 }
 
 /// x̂ ∘ w / y and y.
@@ -117,10 +119,14 @@ impl<'a> Scorer<'a> {
             (_, DType::F32) => Rows::F32(solved.unit_rows(&scaling)?),
             _ => Rows::F64(solved.unit_rows(&scaling)?),
         };
+        let (size, columns) = (solved.block(0).size(), inputs.len());
+        // Exact ones are sums of d + 1 and then of w terms.
+        let exact = gamma(columns + size / columns + 8, f64::EPSILON / 2.0);
         Ok(Self {
             errors: solved.errors(),
-            columns: refinement.axis_lengths().len(),
-            size: solved.block(0).size(),
+            columns,
+            size,
+            rounding: (rows.product_error(size), exact),
             scale: 1.0 / training_count as f64,
             solved,
             scaling,
@@ -222,17 +228,12 @@ impl<'a> Scorer<'a> {
     ) -> f64 {
         let lengths = self.rows.lengths();
         let gamma = match precision {
-            Precision::Rough => self.rows.product_error(self.size),
-            Precision::Exact => self.exact_error(),
+            Precision::Rough => self.rounding.0,
+            Precision::Exact => self.rounding.1,
         };
         let solve = bounds.lengths[gradient] * self.errors[solution];
         let rounding = gamma * bounds.scaled[gradient] * lengths[solution];
         (solve + rounding) * self.scale * (1.0 + 1e-12)
-    }
-
-    /// Sums of d + 1 and then of w terms.
-    fn exact_error(&self) -> f64 {
-        gamma(self.columns + self.width() + 8, f64::EPSILON / 2.0)
     }
 
     /// w
@@ -250,11 +251,16 @@ impl<'a> Scorer<'a> {
             if positions.is_empty() {
                 return Ok(Vec::new());
             }
-            let gradients = match &fetched {
-                Some(fetched) => fetched.at(positions),
-                None => examples.factors_at(positions)?.on_host()?,
+            let products = |residuals: &[f64], inputs: &[f64]| {
+                pair_products(solution, (residuals, inputs), self.columns)
             };
-            let products = pair_products(solution, &gradients, self.columns);
+            let products = match &fetched {
+                Some(fetched) => {
+                    let HostFactors { residuals, inputs } = fetched.at(positions);
+                    products(&residuals, &inputs)
+                }
+                None => examples.factors_at(positions)?.with_values(products)?,
+            };
             Ok(products.into_iter().map(|p| p * self.scale + 0.0).collect())
         };
         self.solved.map_rows(lists, score)
@@ -262,8 +268,11 @@ impl<'a> Scorer<'a> {
 }
 
 /// Σ_c r_c (x_c · a) for each of the gradients; x is `[w, columns]`.
-fn pair_products(solution: &[f64], gradients: &HostFactors, columns: usize) -> Vec<f64> {
-    let HostFactors { residuals, inputs } = gradients;
+fn pair_products(
+    solution: &[f64],
+    (residuals, inputs): (&[f64], &[f64]),
+    columns: usize,
+) -> Vec<f64> {
     let (width, count) = (solution.len() / columns, inputs.len() / columns);
     let mut outputs = Mat::<f64>::zeros(width, count);
     product_here(
