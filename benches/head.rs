@@ -48,6 +48,9 @@ fn main() {
     let seconds = fastest(|| drop(array.dot(&array)));
     let rate = operations / seconds / 1e9;
     report("f32 matrix product, 4096³", seconds, operations, rate);
+    let double = array.mapv(f64::from);
+    let seconds = fastest(|| drop(double.dot(&double)));
+    report("the same in f64", seconds, operations, rate);
     let seconds = fastest(|| drop(square.matmul(&square).unwrap()));
     report("the same by candle", seconds, operations, rate);
     let seconds = fastest(|| drop(square.matmul(&square.t().unwrap()).unwrap()));

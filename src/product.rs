@@ -1,9 +1,10 @@
 //! Large matrix products on the processor: OpenBLAS's kernels on rayon's threads.
 //!
 //! On two cores with AVX2 OpenBLAS takes 0.6 to 0.8 of the time of faer's kernels for large f64 products and 0.7 to 1.0 in f32
-//! (`analysis/speed/README.md` has what whole runs gain). It is called through ndarray, a part of the target to a call, and each call keeps to its
-//! own thread: `--threads` and a surrounding rayon pool then hold for these products too. For that OpenBLAS is told to use
-//! one thread, in the whole process, with the first product.
+//! (`analysis/speed/README.md` has what whole runs gain). It is called through ndarray, and for what that leaves out by the
+//! interface of BLAS; a part of the target to a call, and each call keeps to its own thread: `--threads` and a surrounding rayon
+//! pool then hold for these products too. For that OpenBLAS is told to use one thread, in the whole process, with the first
+//! product.
 //!
 //! An element is a sum over the shared dimension in an order that depends on the shapes alone; bounds on rounding may assume
 //! no order.
@@ -29,7 +30,7 @@ const PARTS: usize = 2;
 const LEAST: usize = 192;
 /// Parts are whole multiples of this, and so of what any kernel computes at once: where a part ends changes no sum.
 const KERNEL: usize = 64;
-/// Triangles up to this size are one call; those of an eighth of that width would be a fifth slower.
+/// Triangles up to this size are one call.
 const TRIANGLE: usize = 1280;
 
 /// `target` ← `scale` · `left` · `right`, or this added to `target`.

@@ -156,7 +156,8 @@ impl ProblemSize {
     /// Bytes that are needed whatever the blocks.
     fn fixed_bytes(&self, method: Method) -> f64 {
         let matrix = match method {
-            // The factor is f32 but for small f64 problems.
+            // The factor is f32 but for small f64 problems. Nearly half of it is never written, and takes memory only where the
+            // system hands out large pages unasked: that is not counted on.
             Method::Direct | Method::Auto => 4.0 * self.parameters().powi(2),
             _ => 0.0,
         };

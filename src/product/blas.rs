@@ -164,7 +164,7 @@ fn transpose(turned: bool) -> CBLAS_TRANSPOSE {
     }
 }
 
-/// BLAS counts in 32 bits, as ndarray's calls of it do; what is larger than two billion is not one matrix here.
+/// BLAS counts in 32 bits; a matrix with more rows than that has no place in memory.
 fn length(length: usize) -> c_int {
     c_int::try_from(length).unwrap_or_else(|_| panic!("a matrix of {length} rows or columns"))
 }
