@@ -147,7 +147,6 @@ fn stride(stride: isize) -> usize {
 mod tests {
     use super::*;
     use faer::Mat;
-    use faer::reborrow::ReborrowMut;
 
     fn wave<T: Real>(rows: usize, columns: usize, frequency: f64) -> Mat<T> {
         Mat::from_fn(rows, columns, |row, column| {
@@ -292,9 +291,16 @@ mod tests {
                 .build()
                 .unwrap();
             let mut found = Mat::zeros(900, 500);
-            let target = found.as_mut();
-            pool.install(|| product(target, Accum::Replace, left.as_ref(), right.as_ref(), 1.0));
-            found
+            let mut own = Mat::zeros(TRIANGLE + 200, TRIANGLE + 200);
+            let rows = wave::<f64>(TRIANGLE + 200, 300, 0.51);
+            let triangle = Mat::from_fn(900, 900, |i, j| if i == j { 2.0 } else { 1e-3 });
+            pool.install(|| {
+                let (left, right) = (left.as_ref(), right.as_ref());
+                product(found.as_mut(), Accum::Replace, left, right, 1.0);
+                self_product(own.as_mut(), Accum::Replace, rows.as_ref(), 1.0);
+                solve_triangle(triangle.as_ref(), Triangle::Lower, found.as_mut());
+            });
+            (found, own)
         };
         let one = with(1);
         assert_eq!(one, with(2));

@@ -168,3 +168,45 @@ fn for_each_block<T: Real>(
         below.for_each(|(c, block)| work((c, e), block));
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks that are shared among threads and blocks that are not, of more images and columns than one step takes.
+    #[test]
+    fn weighted_moments_are_those_of_the_definition() {
+        for width in [1, 2, 4] {
+            let (count, columns) = (WEIGHTED + 3, TILE + 6);
+            let inputs: Vec<f64> = (0..count * columns)
+                .map(|i| (0.37 * i as f64).sin())
+                .collect();
+            // Symmetric and of both signs.
+            let weight =
+                |i: usize, c: usize, e: usize| (1.3 * i as f64 + (c + e + 2 * c * e) as f64).cos();
+            let places = (0..count * width * width)
+                .map(|at| (at / (width * width), at / width % width, at % width));
+            let weights: Vec<f64> = places.map(|(i, c, e)| weight(i, c, e)).collect();
+            let moments = WeightedMoments {
+                inputs: &inputs,
+                columns,
+                weights: &weights,
+                width,
+            };
+            let mut matrix = SquareMatrix::zeros(width * columns);
+            moments.add_to(&mut matrix, 0.5);
+            mirror_blocks(&mut matrix, columns);
+            for column in 0..width * columns {
+                for row in column..width * columns {
+                    let term = |i: usize| {
+                        let pair = inputs[i * columns + row % columns]
+                            * inputs[i * columns + column % columns];
+                        0.5 * weight(i, row / columns, column / columns) * pair
+                    };
+                    let difference = matrix[(row, column)] - (0..count).map(term).sum::<f64>();
+                    assert!(difference.abs() < 1e-10, "{width}: {row} {column}");
+                }
+            }
+        }
+    }
+}

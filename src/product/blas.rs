@@ -133,21 +133,30 @@ impl Stored {
     fn of<T>(matrix: MatRef<T>) -> Self {
         let (rows, columns) = matrix.shape();
         let (down, across) = (matrix.row_stride(), matrix.col_stride());
-        let of = |layout, stride: isize, least: usize| {
-            assert!(stride >= 0, "a matrix product of a reversed view");
-            let leading = length(stride.unsigned_abs().max(least).max(1));
-            Self { layout, leading }
-        };
         // The stride of a single row or column says nothing.
-        if down == 1 || (rows <= 1 && across != 1) {
-            let stride = if columns > 1 { across } else { 0 };
-            of(CBLAS_LAYOUT::CblasColMajor, stride, rows)
-        } else {
+        let leading = |count: usize, stride: isize, each: usize| {
+            let apart = if count > 1 { stride } else { each as isize };
             assert!(
-                across == 1 || columns <= 1,
-                "a matrix product of a view with gaps"
+                apart >= each as isize,
+                "a matrix product of a reversed or overlapping view"
             );
-            of(CBLAS_LAYOUT::CblasRowMajor, down, columns)
+            length(apart.unsigned_abs().max(1))
+        };
+        if down == 1 || (rows <= 1 && across != 1) {
+            let leading = leading(columns, across, rows);
+            return Self {
+                layout: CBLAS_LAYOUT::CblasColMajor,
+                leading,
+            };
+        }
+        assert!(
+            across == 1 || columns <= 1,
+            "a matrix product of a view with gaps"
+        );
+        let leading = leading(rows, down, columns);
+        Self {
+            layout: CBLAS_LAYOUT::CblasRowMajor,
+            leading,
         }
     }
 

@@ -142,8 +142,12 @@ impl<'a> Scorer<'a> {
         side: Side,
     ) -> Result<Rough> {
         let (scores, scaled) = match &self.rows {
-            Rows::F32(rows) => self.unit_products(&gradients.on_host()?, rows, side),
-            Rows::F64(rows) => self.unit_products(&gradients.on_host()?, rows, side),
+            Rows::F32(rows) => {
+                gradients.with_values(|r, a| self.unit_products((r, a), rows, side))?
+            }
+            Rows::F64(rows) => {
+                gradients.with_values(|r, a| self.unit_products((r, a), rows, side))?
+            }
             Rows::OnDevice(rows) => self.device_products(&gradients, rows, side)?,
         };
         let gradients = GradientBounds {
@@ -155,11 +159,10 @@ impl<'a> Scorer<'a> {
 
     fn unit_products<T: Real>(
         &self,
-        gradients: &HostFactors,
+        (residuals, inputs): (&[f64], &[f64]),
         solutions: &UnitRows<T>,
         side: Side,
     ) -> (Vec<f64>, Vec<f64>) {
-        let (residuals, inputs) = (&gradients.residuals, &gradients.inputs);
         let gradients: UnitRows<T> = self.scaling.gradients(residuals, inputs);
         let (left, right) = match side {
             Side::Training => (&gradients, solutions),
