@@ -10,9 +10,11 @@
 //! no order.
 
 mod blas;
+mod tensors;
 mod triangular;
 
 pub(crate) use blas::{Real, Triangle};
+pub(crate) use tensors::tensor_product;
 pub(crate) use triangular::solve_triangle;
 
 use blas::{syrk, use_one_thread_a_call};
@@ -23,6 +25,7 @@ use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 // Links OpenBLAS, which ndarray's products call.
 use ndarray_linalg as _;
 use rayon::prelude::*;
+use std::cell::Cell;
 
 /// Parts for each thread, so that one that is held up leaves some to the others.
 const PARTS: usize = 2;
@@ -56,13 +59,27 @@ pub(crate) fn product<T: Real>(
     }
 }
 
+thread_local! {
+    /// Parts for each thread in products of this thread.
+    static PARTS_NOW: Cell<usize> = const { Cell::new(PARTS) };
+}
+
+/// Runs `body` where other threads have work besides its products: these are cut into fewer parts, each of which has to copy its
+/// other factor.
+pub(crate) fn in_company<R>(body: impl FnOnce() -> R) -> R {
+    let before = PARTS_NOW.replace(1);
+    let result = body();
+    PARTS_NOW.set(before);
+    result
+}
+
 /// The width of the parts that `size` rows or columns are cut into: as many as threads or a multiple of that, where they are not
 /// too narrow.
 fn part(size: usize) -> usize {
     let threads = rayon::current_num_threads();
     let parts = match size / LEAST {
         few if few < threads => few.max(1),
-        many => (many / threads).min(PARTS) * threads,
+        many => (many / threads).min(PARTS_NOW.get()) * threads,
     };
     size.max(1).div_ceil(parts).next_multiple_of(KERNEL)
 }

@@ -227,6 +227,18 @@ pub struct HeadOutputs {
 }
 
 impl HeadOutputs {
+    /// The same in another precision.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            probabilities: self.probabilities.to_dtype(dtype)?,
+            residuals: self.residuals.to_dtype(dtype)?,
+            ..self.clone()
+        })
+    }
+
     pub(crate) fn from_logits(logits: &Tensor, labels: &[usize]) -> Result<Self> {
         let (count, classes) = logits.dims2()?;
         let mut probabilities = logits

@@ -17,6 +17,7 @@ mod solved;
 use super::certificate::{Candidates, Certified};
 use super::checkpoint::Checkpoint;
 use super::scores::{Set, evenly_spaced, not_finite, ranges};
+use super::side_by_side::{LANES, side_by_side};
 use super::{BlockSizes, CertifiedRanks, EqualImages, Examples, Provenance, Queries};
 use crate::Result;
 use crate::operator::Vectors;
@@ -102,27 +103,25 @@ impl Certification<'_> {
         }
         solved.blocks_mut().for_each(|(_, block)| block.settle());
         let scorer = Scorer::new(&self.refinement, &solved, training.count())?;
+        let device = self.refinement.device();
         let done = checkpoint.resume(&mut sets[..], &mut Vec::new())?;
         let mut before = 0;
         for place in 0..sets.len() {
             let examples = sets[place].0.queries.examples;
-            for rows in ranges(examples.count(), self.rows_of_scores(training.count())) {
-                let end = before + rows.end;
-                if end <= done {
-                    continue;
+            let blocks = ranges(examples.count(), self.rows_of_scores(training.count()));
+            let open: Vec<Range<usize>> = blocks.filter(|rows| before + rows.end > done).collect();
+            for group in open.chunks(LANES) {
+                let ranks = &sets[place].1;
+                let found = side_by_side(group.to_vec(), &device, |rows| {
+                    self.rank_queries(&scorer, examples, rows, ranks)
+                })?;
+                for (rows, (scores, found)) in group.iter().cloned().zip(found) {
+                    let (set, ranks) = &mut sets[place];
+                    let end = before + rows.end;
+                    set.write_scores(rows.clone(), 0..training.count(), &scores)?;
+                    (rows.zip(found)).for_each(|(row, found)| ranks.keep(row, found));
+                    checkpoint.block_is_done(&mut sets[..], end, &[])?;
                 }
-                let (set, ranks) = &mut sets[place];
-                let rough = scorer.rough(
-                    &self.refinement,
-                    examples.factors(rows.clone())?,
-                    Side::Training,
-                )?;
-                set.write_scores(rows.clone(), 0..training.count(), &rough.scores)?;
-                let positions: Vec<u32> = rows.clone().map(|row| row as u32).collect();
-                let found = rank_gradients(&scorer, examples, &positions, &rough, ranks)?;
-                rows.zip(found)
-                    .for_each(|(row, found)| ranks.keep(row, found));
-                checkpoint.block_is_done(&mut sets[..], end, &[])?;
             }
             before += examples.count();
         }
@@ -204,13 +203,24 @@ impl Certification<'_> {
             true => SCORES,
             false => DEVICE_SCORES,
         };
-        (scores / columns.max(1)).clamp(1, self.blocks.gradients.max(1))
+        (scores / columns.max(1)).clamp(1, self.rows_in_lane())
+    }
+
+    /// Rows that are held at once of each block under way.
+    fn rows_in_lane(&self) -> usize {
+        let lanes = if self.refinement.device().is_cpu() {
+            LANES
+        } else {
+            1
+        };
+        self.blocks.gradients.div_ceil(lanes).max(1)
     }
 
     fn solve(&self, examples: &Examples, range: Range<usize>, what: &str) -> Result<Solved> {
-        let mut blocks = Vec::new();
-        for part in ranges(range.len(), self.blocks.gradients) {
-            let part = range.start + part.start..range.start + part.end;
+        let parts = ranges(range.len(), self.rows_in_lane());
+        let parts = parts.map(|part| range.start + part.start..range.start + part.end);
+        let device = self.refinement.device();
+        let blocks = side_by_side(parts.collect(), &device, |part: Range<usize>| {
             let gradients = Vectors::new(examples.gradients(part.clone())?)?;
             let bounded = self.refinement.solve(&gradients)?;
             let diverged = |report: &Report| report.outcome == Outcome::Diverged;
@@ -218,20 +228,34 @@ impl Certification<'_> {
                 let id = examples.ids()[part.start + row];
                 return Err(not_finite(format!("the solve of {what} {id}")));
             }
-            blocks.push((part, bounded));
-        }
+            Ok((part, bounded))
+        })?;
         Ok(Solved::new(blocks))
     }
 
     fn improve(&self, examples: &Examples, solved: &mut Solved) -> Result<bool> {
-        let mut improved = false;
-        for (range, bounded) in solved.blocks_mut() {
-            if !bounded.at_floor {
-                let gradients = Vectors::new(examples.gradients(range.clone())?)?;
-                improved |= self.refinement.improve(&gradients, bounded)?;
-            }
-        }
-        Ok(improved)
+        let open = solved.blocks_mut().filter(|(_, block)| !block.at_floor);
+        let device = self.refinement.device();
+        let improved = side_by_side(open.collect(), &device, |(range, bounded)| {
+            let gradients = Vectors::new(examples.gradients(range.clone())?)?;
+            self.refinement.improve(&gradients, bounded)
+        })?;
+        Ok(improved.contains(&true))
+    }
+
+    /// Solved for the training images: the rough scores and the ranks of the queries in `rows`.
+    fn rank_queries(
+        &self,
+        scorer: &Scorer,
+        examples: &Examples,
+        rows: Range<usize>,
+        ranks: &CertifiedRanks,
+    ) -> Result<(Vec<f64>, Vec<Vec<Certified>>)> {
+        let factors = examples.factors(rows.clone())?;
+        let rough = scorer.rough(&self.refinement, factors, Side::Training)?;
+        let positions: Vec<u32> = rows.map(|row| row as u32).collect();
+        let found = rank_gradients(scorer, examples, &positions, &rough, ranks)?;
+        Ok((rough.scores, found))
     }
 
     fn sample_is_certified(

@@ -6,6 +6,7 @@ use crate::derivative::head::{
     HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead, outer_product,
 };
 use crate::operator::Vectors;
+use crate::product::tensor_product;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use std::ops::Range;
@@ -80,6 +81,20 @@ impl Examples {
             left: coordinates.residuals(&self.outputs)?,
             right: coordinates.inputs_within(&self.inputs, scratch)?,
             ..self
+        })
+    }
+
+    /// The same images, everything rounded to another precision.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            ids: self.ids.clone(),
+            inputs: self.inputs.to_dtype(dtype)?,
+            outputs: self.outputs.to_dtype(dtype)?,
+            left: self.left.to_dtype(dtype)?,
+            right: self.right.to_dtype(dtype)?,
         })
     }
 
@@ -213,7 +228,8 @@ impl Examples {
         let other_left = other.left.narrow(0, columns.start, columns.len())?;
         let right = self.right.chunk(range)?;
         let other_right = other.right.chunk(columns)?;
-        Ok((left.matmul(&other_left.t()?)? * right.matmul(&other_right.t()?)?)?)
+        let outputs = tensor_product(&left, &other_left.t()?)?;
+        Ok((outputs * tensor_product(&right, &other_right.t()?)?)?)
     }
 }
 

@@ -68,7 +68,7 @@ pub struct RankOptions {
     pub scores: bool,
     /// Whether the training images are queries too (self-influence, train-on-train rankings).
     pub train_queries: bool,
-    /// Rows in a step; 128 MiB of solutions and 32 MiB of gradients where not given.
+    /// Rows in a step; 128 MiB of solutions and 64 MiB of gradients where not given.
     pub blocks: Option<BlockSizes>,
     /// How long after finished blocks were recorded, for a killed run to go on from, the next are; of no effect on numbers.
     pub record_every: Duration,
@@ -199,7 +199,11 @@ impl RankJob<'_> {
     pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
         self.options.check()?;
         progress.stage("coordinates")?;
-        let sides = self.sides(self.options.precision, folder)?;
+        let exact = self.exact_sides(folder)?;
+        let sides = match &exact {
+            Some(exact) => exact.to_dtype(self.options.precision)?,
+            None => self.sides(self.options.precision, folder)?,
+        };
         // Devices work on their own: a stage is over when its work is.
         self.device.synchronize()?;
         progress.stage("solver")?;
@@ -227,6 +231,7 @@ impl RankJob<'_> {
             job: self,
             folder,
             sides: &sides,
+            exact: exact.as_ref().unwrap_or(&sides),
             training: training.as_ref().unwrap_or(&sides.train),
             inverse: &*inverse,
             provenance: &provenance,
@@ -261,21 +266,31 @@ impl RankJob<'_> {
         })
     }
 
+    /// Both sides in f64, where some work is to be done in it and the rest is not.
+    fn exact_sides(&self, folder: &Path) -> Result<Option<Sides>> {
+        let options = &self.options;
+        let wanted = options.certify.is_some() || options.damping_path.is_some();
+        match wanted && options.precision != DType::F64 {
+            true => self.sides(DType::F64, folder).map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// One side on the device.
     pub(super) fn examples(&self, set: &FeatureSet, precision: DType) -> Result<Examples> {
         let features = &placed(set.features, precision, &self.device)?;
         Examples::new(&FeatureSet { features, ..*set }, self.head, precision)
     }
 
-    /// Whether the curvature is to be nearly diagonal. On the processor finding the axes is little of the work; on a device it
-    /// would be most of it, where a factor serves as well in others. Certificates are tight in Kronecker axes.
+    /// Whether the curvature is to be nearly diagonal: a factor serves as well in other axes, which are found sooner, on a device
+    /// much sooner. Certificates are tight in Kronecker axes.
     fn needs_kronecker_axes(&self) -> bool {
         let indifferent = matches!(
             self.options.solver.method,
             Method::Direct | Method::Identity
         );
         let others = self.options.certify.is_some() || self.options.damping_path.is_some();
-        self.device.is_cpu() || !indifferent || others
+        !indifferent || others
     }
 
     /// The training images as those that are left out, where the correction makes them differ.
@@ -337,15 +352,11 @@ impl Sides {
         )
     }
 
-    /// The same in another precision.
-    pub(super) fn again(&self, job: &RankJob, precision: DType, folder: &Path) -> Result<Self> {
-        let side = |set: &FeatureSet| {
-            let examples = job.examples(set, precision)?;
-            examples.in_coordinates_within(&self.coordinates, Some(folder))
-        };
+    /// The same, rounded to another precision.
+    fn to_dtype(&self, precision: DType) -> Result<Self> {
         Ok(Self {
-            train: side(&job.train)?,
-            test: side(&job.test)?,
+            train: self.train.to_dtype(precision)?,
+            test: self.test.to_dtype(precision)?,
             coordinates: self.coordinates.clone(),
         })
     }

@@ -28,6 +28,7 @@ mod prepared;
 mod provenance;
 mod rankings;
 mod scores;
+mod side_by_side;
 mod sink;
 mod solves;
 mod stored;

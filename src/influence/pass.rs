@@ -12,7 +12,6 @@ use crate::Result;
 use crate::data::little_endian;
 use crate::operator::Damped;
 use crate::solve::{Inverse, Refinement};
-use candle_core::DType;
 use std::cell::RefCell;
 use std::path::Path;
 
@@ -21,6 +20,8 @@ pub(super) struct Pass<'a> {
     pub(super) job: &'a RankJob<'a>,
     pub(super) folder: &'a Path,
     pub(super) sides: &'a Sides,
+    /// The same in f64, where ranks are certified or a damping path is asked for.
+    pub(super) exact: &'a Sides,
     /// The training images as those that are left out.
     pub(super) training: &'a Examples,
     pub(super) inverse: &'a dyn Inverse,
@@ -156,8 +157,7 @@ impl Pass<'_> {
         checkpoint: &mut Checkpoint,
     ) -> Result<Solves> {
         let options = &self.job.options;
-        let exact = self.exact_sides()?;
-        let sides = exact.as_ref().unwrap_or(self.sides);
+        let sides = self.exact;
         let hessian = sides.hessian(options.l2)?;
         let operator = Damped::new(&hessian, options.damping)?;
         let smallest = options.l2 + options.damping;
@@ -187,15 +187,6 @@ impl Pass<'_> {
             false => ("train", &sides.train),
         };
         Ok(solves(set, examples, scores.reports))
-    }
-
-    /// Both sides in f64, where they are not already.
-    pub(super) fn exact_sides(&self) -> Result<Option<Sides>> {
-        if self.job.options.precision == DType::F64 {
-            return Ok(None);
-        }
-        let folder = self.folder;
-        (self.sides.again(self.job, DType::F64, folder)).map(Some)
     }
 
     /// Whether solving for the queries is less work: the training images need solves of their own as queries.

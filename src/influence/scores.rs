@@ -5,24 +5,24 @@
 //!
 //! A gradient is r ⊗ a, so that it is made again for each solved block rather than kept: that costs one number written
 //! for every 2·k multiplied, k the rows of the block.
-//!
-//! A device works while the host takes in what it has done: a block of scores is handed to the sinks after the next one has
-//! been begun.
 
 mod set;
 
 use super::checkpoint::Checkpoint;
+use super::side_by_side::{LANES, side_by_side};
 use super::{Examples, Normalise, Provenance, ScoreSink};
 use crate::operator::Vectors;
+use crate::product::tensor_product;
 use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, ArrayView2, s};
+use set::Block;
 pub(super) use set::Set;
 use std::ops::Range;
 
-/// Numbers in one block of gradients: 32 MiB in f32.
-const BLOCK_ELEMENTS: usize = 1 << 23;
+/// Numbers in one block of gradients: 64 MiB in f32.
+const BLOCK_ELEMENTS: usize = 1 << 24;
 /// Numbers in one block of solutions: 128 MiB in f32. Larger than a block of gradients, since every block of solutions
 /// goes through the whole other side.
 const SOLVED_ELEMENTS: usize = 1 << 25;
@@ -54,7 +54,7 @@ impl BlockSizes {
         }
     }
 
-    /// Blocks of about 128 and 32 MiB for `parameter_count` parameters.
+    /// Blocks of about 128 and 64 MiB for `parameter_count` parameters.
     pub fn for_parameters(parameter_count: usize) -> Self {
         let rows = |elements: usize| (elements / parameter_count.max(1)).clamp(16, 4096);
         Self {
@@ -112,21 +112,23 @@ impl Scoring<'_> {
             if rows.start < done {
                 continue;
             }
-            let (sources, solved) = self.solve(examples, rows.clone(), "query", &mut reports)?;
-            let lengths = self.normalise.query_factors(&sources)?;
-            let mut last = None;
-            for columns in ranges(training.count(), self.blocks.gradients) {
-                let (products, scales) =
-                    self.products(&solved, examples, rows.clone(), &columns)?;
+            let lengths =
+                |gradients: &Vectors, _: &Vectors| self.normalise.query_factors(gradients);
+            let solved = self.solve(examples, rows.clone(), "query", lengths)?;
+            reports.extend(solved.reports.iter().copied());
+            let columns = ranges(training.count(), self.blocks.gradients);
+            let blocks = columns.map(|columns| Block {
+                rows: rows.clone(),
+                columns,
+            });
+            set.score(blocks.collect(), solved.device(), |block| {
+                let (products, scales) = self.products(&solved.value, examples, block)?;
                 let factors = Factors {
-                    queries: lengths.as_deref(),
+                    queries: solved.factors.as_deref(),
                     training: &scales,
                 };
-                let products = factors.times(products)?;
-                set.write_last(&mut last)?;
-                last = Some(set.fetched(rows.clone(), columns, &products)?);
-            }
-            set.write_last(&mut last)?;
+                factors.times(products)
+            })?;
             checkpoint.block_is_done(&mut set, rows.end, &reports)?;
         }
         set.finish()?;
@@ -176,18 +178,17 @@ impl Scoring<'_> {
         &self,
         solved: &Vectors,
         queries: &Examples,
-        rows: Range<usize>,
-        columns: &Range<usize>,
+        Block { rows, columns }: &Block,
     ) -> Result<(Tensor, Vec<f64>)> {
         let training = self.training;
         if self.is_plain_product() {
-            let products = queries.gradient_products(rows, training, columns.clone())?;
+            let products = queries.gradient_products(rows.clone(), training, columns.clone())?;
             return Ok((products, vec![1.0; columns.len()]));
         }
         let gradients = Vectors::new(training.gradients(columns.clone())?)?;
         let count = training.count();
         let scales = (self.normalise).training_factors(&gradients, &gradients, count)?;
-        let products = solved.tensor().matmul(&gradients.tensor().t()?)?;
+        let products = tensor_product(solved.tensor(), &gradients.tensor().t()?)?;
         Ok((products, scales))
     }
 
@@ -198,56 +199,110 @@ impl Scoring<'_> {
         columns: Range<usize>,
         reports: &mut Vec<Report>,
     ) -> Result<()> {
-        let (gradients, solved) =
-            self.solve(self.training, columns.clone(), "training image", reports)?;
-        let factors =
-            (self.normalise).training_factors(&gradients, &solved, self.training.count())?;
-        drop(gradients);
-        let solved = solved.tensor().t()?;
+        let count = self.training.count();
+        let factors = |gradients: &Vectors, solved: &Vectors| {
+            let factors = self.normalise.training_factors(gradients, solved, count)?;
+            Ok(Some(factors))
+        };
+        let solved = self.solve(self.training, columns.clone(), "training image", factors)?;
+        reports.extend(solved.reports.iter().copied());
         for set in sets {
-            let mut last = None;
-            for rows in ranges(set.queries.examples.count(), self.blocks.gradients) {
-                let queries = set.queries.examples;
-                let (products, lengths) = if self.is_plain_product() {
-                    let columns = columns.clone();
-                    let products =
-                        queries.gradient_products(rows.clone(), self.training, columns)?;
-                    (products, None)
-                } else {
-                    let gradients = Vectors::new(queries.gradients(rows.clone())?)?;
-                    let lengths = self.normalise.query_factors(&gradients)?;
-                    (gradients.tensor().matmul(&solved)?, lengths)
-                };
+            let queries = set.queries.examples;
+            let rows = ranges(queries.count(), self.blocks.gradients);
+            let blocks = rows.map(|rows| Block {
+                rows,
+                columns: columns.clone(),
+            });
+            set.score(blocks.collect(), solved.device(), |block| {
+                let (products, lengths) =
+                    self.products_of_queries(queries, block, &solved.value)?;
                 let factors = Factors {
                     queries: lengths.as_deref(),
-                    training: &factors,
+                    training: solved.factors.as_deref().unwrap_or_default(),
                 };
-                let products = factors.times(products)?;
-                set.write_last(&mut last)?;
-                last = Some(set.fetched(rows, columns.clone(), &products)?);
-            }
-            set.write_last(&mut last)?;
+                factors.times(products)
+            })?;
         }
         Ok(())
     }
 
-    /// The gradients of the rows in `range` and A⁻¹ times them, `[range.len(), p]`.
+    /// Products of the queries' gradients with solved training images, and the queries' factors.
+    fn products_of_queries(
+        &self,
+        queries: &Examples,
+        Block { rows, columns }: &Block,
+        solved: &Vectors,
+    ) -> Result<(Tensor, Option<Vec<f64>>)> {
+        if self.is_plain_product() {
+            let (rows, columns) = (rows.clone(), columns.clone());
+            let products = queries.gradient_products(rows, self.training, columns)?;
+            return Ok((products, None));
+        }
+        let gradients = Vectors::new(queries.gradients(rows.clone())?)?;
+        let lengths = self.normalise.query_factors(&gradients)?;
+        let products = tensor_product(gradients.tensor(), &solved.tensor().t()?)?;
+        Ok((products, lengths))
+    }
+
+    /// A⁻¹ times the gradients of the rows in `range`, and of each row what `factors` makes of both.
     fn solve(
         &self,
         examples: &Examples,
         range: Range<usize>,
         what: &str,
-        reports: &mut Vec<Report>,
-    ) -> Result<(Vectors, Vectors)> {
-        let gradients = Vectors::new(examples.gradients(range.clone())?)?;
-        let solution = self.inverse.solve(&gradients)?;
-        let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-        if let Some(row) = solution.reports.iter().position(diverged) {
-            let id = examples.ids()[range.start + row];
-            return Err(not_finite(format!("the solve of {what} {id}")));
+        factors: impl Fn(&Vectors, &Vectors) -> Result<Option<Vec<f64>>> + Sync,
+    ) -> Result<Solved> {
+        let device = examples.residuals().device();
+        let size = match device.is_cpu() {
+            true => range.len().div_ceil(LANES),
+            false => range.len(),
+        };
+        let parts = ranges(range.len(), size);
+        let parts = parts.map(|part| range.start + part.start..range.start + part.end);
+        let parts = side_by_side(parts.collect(), device, |part: Range<usize>| {
+            let gradients = Vectors::new(examples.gradients(part.clone())?)?;
+            let solution = self.inverse.solve(&gradients)?;
+            let diverged = |report: &Report| report.outcome == Outcome::Diverged;
+            if let Some(row) = solution.reports.iter().position(diverged) {
+                let id = examples.ids()[part.start + row];
+                return Err(not_finite(format!("the solve of {what} {id}")));
+            }
+            Ok(Solved {
+                factors: factors(&gradients, &solution.value)?,
+                value: solution.value,
+                reports: solution.reports,
+            })
+        })?;
+        Solved::concatenated(parts)
+    }
+}
+
+/// Some rows of one side, solved.
+struct Solved {
+    /// `[k, p]`
+    value: Vectors,
+    /// What scores of each row are multiplied with; none where that is 1.
+    factors: Option<Vec<f64>>,
+    reports: Vec<Report>,
+}
+
+impl Solved {
+    fn device(&self) -> &Device {
+        self.value.tensor().device()
+    }
+
+    fn concatenated(mut parts: Vec<Self>) -> Result<Self> {
+        if parts.len() == 1 {
+            return Ok(parts.remove(0));
         }
-        reports.extend(solution.reports);
-        Ok((gradients, solution.value))
+        let values: Vec<Vectors> = parts.iter().map(|part| part.value.clone()).collect();
+        let factors: Option<Vec<Vec<f64>>> =
+            parts.iter().map(|part| part.factors.clone()).collect();
+        Ok(Self {
+            value: Vectors::concatenate(&values)?,
+            factors: factors.map(|factors| factors.concat()),
+            reports: parts.into_iter().flat_map(|part| part.reports).collect(),
+        })
     }
 }
 
@@ -285,7 +340,7 @@ pub(super) fn against(
     let mut scores = Array2::zeros((solutions.count(), training.count()));
     for columns in ranges(training.count(), block) {
         let gradients = training.gradients(columns.clone())?;
-        let products = solutions.tensor().matmul(&gradients.t()?)?;
+        let products = tensor_product(solutions.tensor(), &gradients.t()?)?;
         let products = (products.to_dtype(DType::F64)? / training.count() as f64)?;
         let values = products.flatten_all()?.to_vec1::<f64>()?;
         let part = ArrayView2::from_shape((solutions.count(), columns.len()), &values)

@@ -68,6 +68,10 @@ impl LinearOperator for Damped<'_> {
         product.add_scaled(&vec![self.damping; vectors.count()], vectors)
     }
 
+    fn residuals(&self, values: &Vectors, right_hand_sides: &Vectors) -> Result<Vectors> {
+        right_hand_sides.less(&self.operator.apply(values)?, self.damping, values)
+    }
+
     fn dtype(&self) -> DType {
         self.operator.dtype()
     }

@@ -62,6 +62,14 @@ pub trait LinearOperator: Sync {
     /// Another size than `self.size()`, or a tensor operation failed.
     fn apply(&self, vectors: &Vectors) -> Result<Vectors>;
 
+    /// b − A x for every row x of `values` and b of `right_hand_sides`, both `[k, p]`.
+    ///
+    /// # Errors
+    /// As for [`LinearOperator::apply`].
+    fn residuals(&self, values: &Vectors, right_hand_sides: &Vectors) -> Result<Vectors> {
+        right_hand_sides.less(&self.apply(values)?, 0.0, values)
+    }
+
     /// The precision it computes in; vectors are of the same.
     fn dtype(&self) -> DType;
 

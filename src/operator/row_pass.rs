@@ -7,7 +7,10 @@
 use crate::{Error, Result};
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType, bail};
 use rayon::prelude::*;
-use std::ops::{Add, Mul};
+use std::ops::{Add, Mul, Sub};
+
+/// Elements that one thread takes at a time where rows are no matter.
+const CHUNK: usize = 1 << 14;
 
 /// `left_i + coefficient_i · right_i` for each row i of two contiguous `[k, p]` tensors, in the precision of `left`.
 pub(super) fn add_scaled(left: &Tensor, coefficients: &[f64], right: &Tensor) -> Result<Tensor> {
@@ -27,6 +30,22 @@ pub(super) fn add_scaled(left: &Tensor, coefficients: &[f64], right: &Tensor) ->
             with_rows::<f32, f64, _>(left, right, |a, b| sum(a, coefficients, b, left))
         }
         _ => with_rows::<f64, f64, _>(left, right, |a, b| sum(a, coefficients, b, left)),
+    }?)
+}
+
+/// `left − (product + shift · values)` for contiguous `[k, p]` tensors of one precision.
+pub(super) fn less(left: &Tensor, product: &Tensor, shift: f64, values: &Tensor) -> Result<Tensor> {
+    if !left.device().is_cpu() {
+        return Ok(match shift {
+            0.0 => (left - product)?,
+            shift => (left - (product + values.affine(shift, 0.0)?)?)?,
+        });
+    }
+    check(left, product, left.dims()[0])?;
+    check(left, values, left.dims()[0])?;
+    Ok(match left.dtype() {
+        DType::F32 => rest::<f32>(left, product, shift, values),
+        _ => rest::<f64>(left, product, shift, values),
     }?)
 }
 
@@ -157,6 +176,31 @@ where
             }
         });
     Tensor::from_vec(out, like.shape(), &Device::Cpu)
+}
+
+fn rest<T>(
+    left: &Tensor,
+    product: &Tensor,
+    shift: f64,
+    values: &Tensor,
+) -> candle_core::Result<Tensor>
+where
+    T: WithDType + Add<Output = T> + Mul<Output = T> + Sub<Output = T>,
+{
+    let shift = T::from_f64(shift);
+    with_rows::<T, T, _>(left, product, |b, y| {
+        with_elements::<T, _>(values, |x| {
+            let mut out = vec![T::from_f64(0.0); b.len()];
+            (out.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)))
+                .zip(y.par_chunks(CHUNK).zip(x.par_chunks(CHUNK)))
+                .for_each(|((out, b), (y, x))| {
+                    for (((out, &b), &y), &x) in out.iter_mut().zip(b).zip(y).zip(x) {
+                        *out = b - (y + shift * x);
+                    }
+                });
+            Tensor::from_vec(out, left.shape(), &Device::Cpu)
+        })
+    })
 }
 
 fn multiples<T, U>(rows: &[T], coefficients: &[f64], shape: &Shape) -> candle_core::Result<Tensor>

@@ -103,6 +103,16 @@ impl Vectors {
         })
     }
 
+    /// `self − (product + shift · values)`, row by row: what is left of right-hand sides.
+    ///
+    /// # Errors
+    /// Shapes or precisions differ, or a tensor operation failed.
+    pub fn less(&self, product: &Self, shift: f64, values: &Self) -> Result<Self> {
+        Ok(Self {
+            rows: row_pass::less(&self.rows, &product.rows, shift, &values.rows)?,
+        })
+    }
+
     /// Each row i times `factors[i]`.
     ///
     /// # Errors

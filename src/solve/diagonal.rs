@@ -112,7 +112,7 @@ pub(super) struct Approximation<'a, F> {
 /// design little more than that it is one.
 const MEASURED: usize = 8;
 
-impl<F: Fn(&Vectors) -> Result<Vectors>> Inverse for Approximation<'_, F> {
+impl<F: Fn(&Vectors) -> Result<Vectors> + Sync> Inverse for Approximation<'_, F> {
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution> {
         check_size(self.operator, right_hand_sides)?;
         let value = (self.apply)(right_hand_sides)?;

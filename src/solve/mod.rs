@@ -85,7 +85,7 @@ pub trait Solver: Sync {
 }
 
 /// A prepared solver: A⁻¹ for blocks of right-hand sides.
-pub trait Inverse {
+pub trait Inverse: Sync {
     /// Solves A x = b for every row b of `right_hand_sides` `[k, p]`.
     ///
     /// # Errors
@@ -180,8 +180,7 @@ fn true_residual(
     right_hand_sides: &Vectors,
     norms: &[f64],
 ) -> Result<(Vectors, Vec<f64>)> {
-    let minus = vec![-1.0; norms.len()];
-    let residual = right_hand_sides.add_scaled(&minus, &operator.apply(value)?)?;
+    let residual = operator.residuals(value, right_hand_sides)?;
     let relative = |(residual, norm): (f64, &f64)| if *norm == 0.0 { 0.0 } else { residual / norm };
     let relative = residual
         .norms()?

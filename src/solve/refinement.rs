@@ -104,8 +104,9 @@ impl<'a> Refinement<'a> {
         Ok(refinement)
     }
 
-    /// κ of the `strong` bands: |(EᵀA⁻¹E)_ce − e_c·x_e| ≤ ‖x_e − A⁻¹e_e‖_A/√μ, and no eigenvalue moves by more than the Frobenius
-    /// norm of the change.
+    /// κ of the `strong` bands. With x_e solved for the unit vector e and r_e what is left of it, a column of EᵀA⁻¹E is
+    /// Eᵀx_e + EᵀA⁻¹r_e, the last at most κ ‖r_e‖_{A⁻¹} long; and no eigenvalue moves by more than the Frobenius norm of a change.
+    /// Hence κ² ≤ f + κ c, f the largest eigenvalue found and c² = Σ ‖r_e‖²_{A⁻¹}.
     fn strong_factors(&self, strong: &[Range<usize>]) -> Result<Vec<f64>> {
         let axes = strong.last().map_or(0, |band| band.end);
         let columns = self.rounding.weights.len();
@@ -120,15 +121,13 @@ impl<'a> Refinement<'a> {
             let part = |&row: &usize| rows.iter().map(|&column| products[row][column]).collect();
             let found = largest_eigenvalue(&rows.iter().map(part).collect::<Vec<_>>());
             let errors: f64 = rows.iter().map(|&row| errors[row].powi(2)).sum();
-            let unknown = (errors * rows.len() as f64 / self.smallest).sqrt();
-            let bound = (found + unknown) * (1.0 + 1e-10);
+            let root = (errors + 4.0 * found.max(0.0)).sqrt();
+            let bound = 0.5 * (errors.sqrt() + root) * (1.0 + 1e-10);
             let plain = 1.0 / self.smallest.sqrt();
             // A solver that does not solve bounds nothing.
-            let usable = bound.is_finite() && bound > 0.0;
-            if usable {
-                bound.sqrt().min(plain)
-            } else {
-                plain
+            match bound.is_finite() && bound > 0.0 {
+                true => bound.min(plain),
+                false => plain,
             }
         };
         Ok(strong.iter().map(factor).collect())
@@ -141,8 +140,7 @@ impl<'a> Refinement<'a> {
         let (mut rows, mut errors) = (Vec::new(), Vec::new());
         for part in positions.chunks((UNIT_ELEMENTS / self.rounding.size()).max(1)) {
             let units = self.rounding.unit_vectors(part, &device)?;
-            let mut bounded = self.solve(&units)?;
-            self.improve(&units, &mut bounded)?;
+            let bounded = self.solve(&units)?;
             let values = bounded.value.tensor().index_select(&index, 1)?;
             rows.extend(values.to_vec2::<f64>()?);
             errors.extend(bounded.errors);
@@ -221,8 +219,7 @@ impl<'a> Refinement<'a> {
         bounded.value = bounded.value.add_scaled(&bounded.scales, &correction)?;
         drop(correction);
         let value = &bounded.value;
-        let minus = vec![-1.0; bounded.scales.len()];
-        let residual = right_hand_sides.add_scaled(&minus, &self.operator.apply(value)?)?;
+        let residual = self.operator.residuals(value, right_hand_sides)?;
         let (lengths, rest) = (value.norms()?, residual.norms()?);
         let known = self.inverse_lengths(&residual)?;
         let unknown = self.rounding_errors(value, &lengths, &bounded.norms)?;

@@ -15,7 +15,7 @@
 use super::strong_axes::strong_axes;
 use super::{HeadInputs, HeadOutputs};
 use crate::data::{Rows, moved};
-use crate::product::self_product;
+use crate::product::{self_product, tensor_product};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use faer::{Accum, Mat, MatRef, Side};
@@ -85,7 +85,7 @@ impl HeadCoordinates {
         let axes = axes.to_dtype(rows.dtype())?;
         let mut writer = rows.writer(axes.dims()[1], scratch)?;
         for step in rows.steps() {
-            writer.push(&rows.chunk(step)?.matmul(&axes)?)?;
+            writer.push(&tensor_product(&rows.chunk(step)?, &axes)?)?;
         }
         writer.finish()
     }

@@ -64,6 +64,17 @@ impl HeadInputs {
         })
     }
 
+    /// The same in another precision.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        Ok(Self {
+            rows: self.rows.to_dtype(dtype)?,
+            labels: self.labels.clone(),
+        })
+    }
+
     /// `[n, d + 1]`, the last column 1.
     pub fn rows(&self) -> &Rows {
         &self.rows

@@ -23,6 +23,7 @@ use crate::influence::{
     Examples, Progress, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks,
 };
 use crate::operator::{Damped, Dense, LinearOperator, Vectors};
+use crate::product::tensor_product;
 use crate::solve::{Cg, Direct, Method, Outcome, Report, Solution, Solver};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -52,8 +53,7 @@ impl Pass<'_> {
             return Ok(None);
         };
         progress.stage("damping path")?;
-        let exact = self.exact_sides()?;
-        let sides = exact.as_ref().unwrap_or(self.sides);
+        let sides = self.exact;
         let dampings = grid(options.damping);
         let hessian = sides.hessian(options.l2)?;
         let sweep = self.sweep(path, sides, &hessian, &dampings);
@@ -231,7 +231,7 @@ impl Sweep<'_> {
     }
 
     fn scores(&self, solutions: &Vectors, gradients: &Tensor) -> Result<Vec<f64>> {
-        let products = solutions.tensor().matmul(&gradients.t()?)?;
+        let products = tensor_product(solutions.tensor(), &gradients.t()?)?;
         let scores = (products / self.training.count() as f64)?;
         let scores = scores.flatten_all()?.to_vec1::<f64>()?;
         if scores.iter().all(|score| score.is_finite()) {

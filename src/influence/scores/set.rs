@@ -3,8 +3,9 @@
 use super::Queries;
 use crate::Result;
 use crate::influence::checkpoint::Recordable;
+use crate::influence::side_by_side::{LANES, side_by_side};
 use crate::influence::{Examples, Provenance, ScoreBlock, ScoreHeader, SinkState};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -15,11 +16,11 @@ pub(in crate::influence) struct Set<'a, 'b> {
     pub(in crate::influence) queries: Queries<'a, 'b>,
 }
 
-/// A block of scores that has come from the device.
-pub(super) struct Fetched {
-    rows: Range<usize>,
-    columns: Range<usize>,
-    scores: Vec<f64>,
+/// Queries and the training images that they are scored against.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    pub(super) rows: Range<usize>,
+    pub(super) columns: Range<usize>,
 }
 
 impl Recordable for Set<'_, '_> {
@@ -67,36 +68,40 @@ impl<'a, 'b> Set<'a, 'b> {
         Ok(Self { header, queries })
     }
 
-    /// Waits for the products `[rows.len(), columns.len()]`, and divides them by n.
-    pub(super) fn fetched(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        products: &Tensor,
-    ) -> Result<Fetched> {
-        let products = products.flatten_all()?;
-        let scale = 1.0 / self.header.training.len() as f64;
-        let scores: Vec<f64> = match products.dtype() {
-            DType::F32 => (products.to_vec1::<f32>()?.par_iter())
-                .map(|&product| f64::from(product) * scale)
-                .collect(),
-            _ => (products.to_vec1::<f64>()?.par_iter())
-                .map(|product| product * scale)
-                .collect(),
-        };
-        Ok(Fetched {
-            rows,
-            columns,
-            scores,
-        })
-    }
-
-    /// Hands on what was fetched last, if there is anything.
-    pub(super) fn write_last(&mut self, last: &mut Option<Fetched>) -> Result<()> {
-        match last.take() {
-            None => Ok(()),
-            Some(block) => self.write_scores(block.rows, block.columns, &block.scores),
+    /// Computes the products of each block, `[rows.len(), columns.len()]`, and hands them on as scores in the order of the
+    /// blocks.
+    ///
+    /// A device works while the host takes in what it has done: the products of a block are begun before the sinks get those of
+    /// the block before. The processor computes some side by side.
+    pub(super) fn score(
+        &mut self,
+        blocks: Vec<Block>,
+        device: &Device,
+        products: impl Fn(&Block) -> Result<Tensor> + Sync,
+    ) -> Result<()> {
+        let count = self.header.training.len();
+        if device.is_cpu() {
+            for group in blocks.chunks(LANES) {
+                let scored = side_by_side(group.iter().collect(), device, |block| {
+                    scores(&products(block)?, count)
+                })?;
+                for (block, scores) in group.iter().zip(scored) {
+                    self.write_scores(block.rows.clone(), block.columns.clone(), &scores)?;
+                }
+            }
+            return Ok(());
         }
+        let mut last: Option<(Block, Vec<f64>)> = None;
+        for block in blocks {
+            let begun = products(&block)?;
+            if let Some((block, scores)) = last.take() {
+                self.write_scores(block.rows, block.columns, &scores)?;
+            }
+            last = Some((block, scores(&begun, count)?));
+        }
+        last.map_or(Ok(()), |(block, scores)| {
+            self.write_scores(block.rows, block.columns, &scores)
+        })
     }
 
     /// Hands the scores `[rows.len(), columns.len()]` in nats on, if all are finite.
@@ -121,4 +126,18 @@ impl<'a, 'b> Set<'a, 'b> {
             .iter_mut()
             .try_for_each(|sink| sink.finish())
     }
+}
+
+/// Waits for products, and divides them by the number of training images: scores in nats.
+fn scores(products: &Tensor, training_count: usize) -> Result<Vec<f64>> {
+    let products = products.flatten_all()?;
+    let scale = 1.0 / training_count as f64;
+    Ok(match products.dtype() {
+        DType::F32 => (products.to_vec1::<f32>()?.par_iter())
+            .map(|&product| f64::from(product) * scale)
+            .collect(),
+        _ => (products.to_vec1::<f64>()?.par_iter())
+            .map(|product| product * scale)
+            .collect(),
+    })
 }
