@@ -110,11 +110,13 @@ fn print_plan(spec: &Spec, plan: &Plan, crew: Crew) {
             1e3 * timing.testing
         );
     }
-    println!(
-        "about {} with {} runs at a time",
-        duration(plan.seconds),
-        crew.at_once
-    );
+    if plan.left() > 0 {
+        println!(
+            "about {} with {} runs at a time",
+            duration(plan.seconds),
+            crew.at_once
+        );
+    }
 }
 
 /// In words, to two figures or so.

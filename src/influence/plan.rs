@@ -4,7 +4,8 @@
 //!
 //! | part | operations |
 //! |---|---|
-//! | Kronecker axes | n·e² + 10·e³ |
+//! | Kronecker axes | n·e² + 10·e³; next to nothing for `direct` and `identity`, which need the strongest alone |
+//! | rows in these axes | 2(n + m)·e² |
 //! | matrix and factor (`direct`) | w(w + 1)/2 · e²·n + p³/3 |
 //! | solves (`direct`) | s·(2p² + 4np), the residual included |
 //! | preconditioner (`cg`) | n·b²/2 + b³/3, b parameters of the strongest axes |
@@ -139,14 +140,13 @@ impl ProblemSize {
             Method::Identity => 2.0 * (w + e),
             _ => 2.0 * p,
         };
-        let axes = match (self.device_memory, method) {
-            // The strongest axes alone.
-            (Some(_), Method::Direct | Method::Auto | Method::Identity) if !self.certified => {
-                2.0 * (n + queries) * e * e
-            }
+        let axes = match method {
+            // The strongest alone.
+            Method::Direct | Method::Auto | Method::Identity if !self.certified => 0.0,
             _ => n * e * e + 10.0 * e.powi(3),
         };
-        axes + solving + score * n * queries
+        let turning = 2.0 * (n + queries) * e * e;
+        axes + turning + solving + score * n * queries
     }
 
     fn width(&self) -> f64 {
