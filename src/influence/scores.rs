@@ -27,6 +27,8 @@ const BLOCK_ELEMENTS: usize = 1 << 24;
 /// goes through the whole other side.
 const SOLVED_ELEMENTS: usize = 1 << 25;
 
+/// Fewer right-hand sides are solved together: reading the factor is most of their work.
+const APART: usize = 64;
 /// The same on a device: 128 MiB and 256 MiB.
 const DEVICE_BLOCK_ELEMENTS: usize = 1 << 25;
 const DEVICE_SOLVED_ELEMENTS: usize = 1 << 26;
@@ -253,7 +255,7 @@ impl Scoring<'_> {
         factors: impl Fn(&Vectors, &Vectors) -> Result<Option<Vec<f64>>> + Sync,
     ) -> Result<Solved> {
         let device = examples.residuals().device();
-        let size = match device.is_cpu() {
+        let size = match device.is_cpu() && range.len() >= APART {
             true => range.len().div_ceil(LANES),
             false => range.len(),
         };

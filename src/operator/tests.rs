@@ -255,6 +255,23 @@ fn damping_adds_to_the_diagonal_and_to_the_structure() {
 }
 
 #[test]
+fn residuals_are_what_products_leave() {
+    let (head, inputs) = head_and_inputs(9);
+    let hessian = HeadHessian::new(&head, &inputs, 0.1).unwrap();
+    let damped = Damped::new(&hessian, 0.5).unwrap();
+    let matrix = by_definition(&head, &inputs, 0.1 + 0.5);
+    let (values, right_hand_sides) = (wave(2 * SIZE, 0.7), wave(2 * SIZE, 1.9));
+    let vectors = |values: &[f64]| Vectors::new(tensor(values.to_vec(), SIZE)).unwrap();
+    let found = damped
+        .residuals(&vectors(&values), &vectors(&right_hand_sides))
+        .unwrap();
+    let found = found.tensor().flatten_all().unwrap().to_vec1().unwrap();
+    let rows = |values: Vec<f64>| Array2::from_shape_vec((2, SIZE), values).unwrap();
+    let expected = rows(right_hand_sides) - rows(values).dot(&matrix);
+    assert!(largest_difference(&rows(found), &expected) < 1e-14);
+}
+
+#[test]
 fn vectors_of_another_length_are_refused() {
     let (head, inputs) = head_and_inputs(6);
     let hessian = HeadHessian::new(&head, &inputs, 0.0).unwrap();
