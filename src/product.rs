@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn threads_do_not_change_a_number() {
         let (left, right) = (wave::<f64>(900, 300, 0.37), wave::<f64>(300, 500, 0.73));
-        let with = |threads: usize| {
+        let with = |threads: usize, company: bool| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .build()
@@ -311,16 +311,22 @@ mod tests {
             let mut own = Mat::zeros(TRIANGLE + 200, TRIANGLE + 200);
             let rows = wave::<f64>(TRIANGLE + 200, 300, 0.51);
             let triangle = Mat::from_fn(900, 900, |i, j| if i == j { 2.0 } else { 1e-3 });
-            pool.install(|| {
+            let mut work = || {
                 let (left, right) = (left.as_ref(), right.as_ref());
                 product(found.as_mut(), Accum::Replace, left, right, 1.0);
                 self_product(own.as_mut(), Accum::Replace, rows.as_ref(), 1.0);
                 solve_triangle(triangle.as_ref(), Triangle::Lower, found.as_mut());
+            };
+            pool.install(|| match company {
+                true => in_company(work),
+                false => work(),
             });
             (found, own)
         };
-        let one = with(1);
-        assert_eq!(one, with(2));
-        assert_eq!(one, with(3));
+        let one = with(1, false);
+        for threads in [2, 3] {
+            assert_eq!(one, with(threads, false));
+            assert_eq!(one, with(threads, true));
+        }
     }
 }

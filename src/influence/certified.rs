@@ -16,12 +16,12 @@ mod solved;
 
 use super::certificate::{Candidates, Certified};
 use super::checkpoint::Checkpoint;
-use super::scores::{Set, evenly_spaced, not_finite, ranges};
+use super::scores::{Set, check_solved, evenly_spaced, parts, ranges};
 use super::side_by_side::{LANES, side_by_side};
 use super::{BlockSizes, CertifiedRanks, EqualImages, Examples, Provenance, Queries};
 use crate::Result;
 use crate::operator::Vectors;
-use crate::solve::{Outcome, Refinement, Report};
+use crate::solve::{Refinement, Report};
 use rayon::prelude::*;
 use scorer::{GradientBounds, Precision, Rough, Scorer, Side};
 use solved::Solved;
@@ -217,17 +217,12 @@ impl Certification<'_> {
     }
 
     fn solve(&self, examples: &Examples, range: Range<usize>, what: &str) -> Result<Solved> {
-        let parts = ranges(range.len(), self.rows_in_lane());
-        let parts = parts.map(|part| range.start + part.start..range.start + part.end);
+        let parts = parts(range, self.rows_in_lane());
         let device = self.refinement.device();
-        let blocks = side_by_side(parts.collect(), &device, |part: Range<usize>| {
+        let blocks = side_by_side(parts, &device, |part: Range<usize>| {
             let gradients = Vectors::new(examples.gradients(part.clone())?)?;
             let bounded = self.refinement.solve(&gradients)?;
-            let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-            if let Some(row) = bounded.reports.iter().position(diverged) {
-                let id = examples.ids()[part.start + row];
-                return Err(not_finite(format!("the solve of {what} {id}")));
-            }
+            check_solved(&bounded.reports, &examples.ids()[part.clone()], what)?;
             Ok((part, bounded))
         })?;
         Ok(Solved::new(blocks))

@@ -27,11 +27,11 @@ const BLOCK_ELEMENTS: usize = 1 << 24;
 /// goes through the whole other side.
 const SOLVED_ELEMENTS: usize = 1 << 25;
 
-/// Fewer right-hand sides are solved together: reading the factor is most of their work.
-const APART: usize = 64;
 /// The same on a device: 128 MiB and 256 MiB.
 const DEVICE_BLOCK_ELEMENTS: usize = 1 << 25;
 const DEVICE_SOLVED_ELEMENTS: usize = 1 << 26;
+/// Fewer right-hand sides are solved together: reading the factor is most of their work.
+const APART: usize = 64;
 
 /// How many rows go through one step; scores depend on it by rounding only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,16 +259,10 @@ impl Scoring<'_> {
             true => range.len().div_ceil(LANES),
             false => range.len(),
         };
-        let parts = ranges(range.len(), size);
-        let parts = parts.map(|part| range.start + part.start..range.start + part.end);
-        let parts = side_by_side(parts.collect(), device, |part: Range<usize>| {
+        let parts = side_by_side(parts(range, size), device, |part: Range<usize>| {
             let gradients = Vectors::new(examples.gradients(part.clone())?)?;
             let solution = self.inverse.solve(&gradients)?;
-            let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-            if let Some(row) = solution.reports.iter().position(diverged) {
-                let id = examples.ids()[part.start + row];
-                return Err(not_finite(format!("the solve of {what} {id}")));
-            }
+            check_solved(&solution.reports, &examples.ids()[part], what)?;
             Ok(Solved {
                 factors: factors(&gradients, &solution.value)?,
                 value: solution.value,
@@ -352,6 +346,15 @@ pub(super) fn against(
     Ok(scores)
 }
 
+/// Refuses solves of the images `ids` of which one diverged, and names it.
+pub(super) fn check_solved(reports: &[Report], ids: &[usize], what: &str) -> Result<()> {
+    let diverged = |report: &Report| report.outcome == Outcome::Diverged;
+    match reports.iter().position(diverged) {
+        None => Ok(()),
+        Some(row) => Err(not_finite(format!("the solve of {what} {}", ids[row]))),
+    }
+}
+
 pub(super) fn not_finite(place: String) -> Error {
     Error::NonFinite {
         what: "influence".into(),
@@ -368,6 +371,13 @@ pub(super) fn ranges(count: usize, size: usize) -> impl Iterator<Item = Range<us
     (0..count)
         .step_by(size)
         .map(move |start| start..count.min(start + size))
+}
+
+/// [`ranges`] within a range.
+pub(super) fn parts(range: Range<usize>, size: usize) -> Vec<Range<usize>> {
+    (ranges(range.len(), size))
+        .map(|part| range.start + part.start..range.start + part.end)
+        .collect()
 }
 
 /// Positions of `wanted` of `count` rows, evenly spaced; all where there are fewer.
