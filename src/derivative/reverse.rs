@@ -6,7 +6,7 @@
 //! ways meet, they are added once. What is no longer needed is freed on the way.
 
 use crate::model::op::{
-    Wanted, batch_norm_gradients, channel_affine, channel_affine_gradient, convolution_gradients,
+    Wanted, batch_norm_gradients, channel_affine, channel_affine_gradients, convolution_gradients,
     gate, gate_sum, max_pool_gradient,
 };
 use crate::model::{EPSILON, LayerTrace, NormTrace, Pass, ResNet, Traced};
@@ -245,7 +245,14 @@ impl WayBack<'_> {
                 });
             }
             NormTrace::Running { scale, shift } => {
-                channel_affine_gradient(&layer.convolved, (&scale, &shift), output, gradient)?
+                let wanted = Wanted {
+                    input: true,
+                    parameters: false,
+                };
+                let of = (&scale, &shift);
+                channel_affine_gradients(&layer.convolved, of, output, gradient, wanted)?
+                    .input
+                    .ok_or_else(|| missing(&layer.norm))?
             }
         };
         let wanted = Wanted { input, parameters };
@@ -277,16 +284,16 @@ fn layer_of(step: Option<Traced>) -> Result<LayerTrace> {
 }
 
 /// The gradient `[B, C]` of means over planes as that of the planes.
-fn spread(
+pub(super) fn spread(
     gradient: &Tensor,
     [batch, channels, height, width]: [usize; 4],
     dtype: DType,
-) -> Result<Tensor> {
+) -> candle_core::Result<Tensor> {
     let each = (gradient / (height * width) as f64)?.to_dtype(dtype)?;
     let planes = each.reshape((batch, channels, 1, 1))?;
-    Ok(planes
+    planes
         .broadcast_as((batch, channels, height, width))?
-        .contiguous()?)
+        .contiguous()
 }
 
 #[cfg(test)]

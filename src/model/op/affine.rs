@@ -4,7 +4,9 @@
 
 use super::planewise::{Planes, channel_sums, map_parts};
 use super::rectifier::{floor, gated};
-use super::{Element, check_dtype, elements, for_dtype, needs_gradient, with_elements};
+use super::{
+    Element, Gradients, Wanted, check_dtype, elements, for_dtype, needs_gradient, with_elements,
+};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 
@@ -127,77 +129,61 @@ impl CustomOp3 for ChannelAffine {
         result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        #[cfg(feature = "cuda")]
-        if x.device().is_cuda() {
-            let wanted = super::Wanted {
-                input: needs_gradient(x),
-                parameters: needs_gradient(scale) || needs_gradient(shift),
-            };
-            let found = super::cuda::gradients(x, (scale, shift), self.map(), &gradient, wanted)?;
-            let (to_scale, to_shift) = found.parameters.unzip();
-            return Ok((found.input, to_scale, to_shift));
-        }
-        let (planes, rectified) = (Planes::of(x.dims()), self.rectified);
-        for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(&gradient, |g| with_elements::<T, _>(result, |y| {
-            let to_x = needs_gradient(x)
-                .then(|| with_elements::<T, _>(scale, |scale| {
-                    Tensor::from_vec(input_gradient([g, y], scale, planes.plane, rectified), x.shape(), x.device())
-                }))
-                .transpose()?;
-            let sums: Vec<[f64; 2]> = match needs_gradient(scale) || needs_gradient(shift) {
-                false => Vec::new(),
-                true => with_elements::<T, _>(x, |x| Ok(channel_sums([x, g, y], planes, |_| {
-                    move |[x, gradient, output]: [T; 3]| {
-                        let gradient = gated(rectified, output, gradient);
-                        [gradient * x, gradient]
-                    }
-                })))?,
-            };
-            let summed = |row: usize, like: &Tensor| {
-                let sums: Vec<T> = sums.iter().map(|sums| T::from_f64(sums[row])).collect();
-                Tensor::from_vec(sums, like.shape(), like.device())
-            };
-            Ok((
-                to_x,
-                needs_gradient(scale).then(|| summed(0, scale)).transpose()?,
-                needs_gradient(shift).then(|| summed(1, shift)).transpose()?,
-            ))
-        })))
+        let wanted = Wanted {
+            input: needs_gradient(x),
+            parameters: needs_gradient(scale) || needs_gradient(shift),
+        };
+        let output = self.rectified.then_some(result);
+        let found = channel_affine_gradients(x, (scale, shift), output, gradient, wanted)?;
+        let (to_scale, to_shift) = found.parameters.unzip();
+        Ok((found.input, to_scale, to_shift))
     }
 }
 
-/// The gradient of what went into a channel's scale and shift (and a rectifier after it, which gave `output`).
+/// Gradients of what went into a channel's scale and shift (and a rectifier after it, which gave `output`), and of scale and
+/// shift.
 ///
 /// # Errors
 /// Where the shapes do not fit.
-pub(crate) fn channel_affine_gradient(
+pub(crate) fn channel_affine_gradients(
     x: &Tensor,
     (scale, shift): (&Tensor, &Tensor),
     output: Option<&Tensor>,
     gradient: &Tensor,
-) -> Result<Tensor> {
+    wanted: Wanted,
+) -> Result<Gradients> {
     let gradient = gradient.contiguous()?;
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         let affine = ChannelAffine {
             rectified: output.is_some(),
         };
-        let wanted = super::Wanted {
-            input: true,
-            parameters: false,
-        };
-        let found = super::cuda::gradients(x, (scale, shift), affine.map(), &gradient, wanted)?;
-        let missing = || candle_core::Error::Msg("channel affine: a gradient is missing".into());
-        return found.input.ok_or_else(missing);
+        return super::cuda::gradients(x, (scale, shift), affine.map(), &gradient, wanted);
     }
     check(&gradient, scale, shift)?;
-    let (plane, rectified) = (Planes::of(x.dims()).plane, output.is_some());
+    let (planes, rectified) = (Planes::of(x.dims()), output.is_some());
     // Without a rectifier what came out is not looked at.
     let output = output.unwrap_or(&gradient);
-    for_dtype!(x.dtype(), "channel affine", T => {
-        with_elements::<T, _>(&gradient, |g| with_elements::<T, _>(output, |y| with_elements::<T, _>(scale, |scale| {
-            Tensor::from_vec(input_gradient([g, y], scale, plane, rectified), x.shape(), x.device())
-        })))
-    })
+    for_dtype!(x.dtype(), "channel affine", T => with_elements::<T, _>(&gradient, |g| with_elements::<T, _>(output, |y| {
+        let to_x = || with_elements::<T, _>(scale, |scale| {
+            Tensor::from_vec(input_gradient([g, y], scale, planes.plane, rectified), x.shape(), x.device())
+        });
+        let to_parameters = || {
+            let sums = with_elements::<T, _>(x, |x| Ok(channel_sums([x, g, y], planes, |_| {
+                move |[x, gradient, output]: [T; 3]| {
+                    let gradient = gated(rectified, output, gradient);
+                    [gradient * x, gradient]
+                }
+            })))?;
+            let summed = |row: usize, like: &Tensor| {
+                let sums: Vec<T> = sums.iter().map(|sums: &[f64; 2]| T::from_f64(sums[row])).collect();
+                Tensor::from_vec(sums, like.shape(), like.device())
+            };
+            Result::Ok((summed(0, scale)?, summed(1, shift)?))
+        };
+        Ok(Gradients {
+            input: wanted.input.then(to_x).transpose()?,
+            parameters: wanted.parameters.then(to_parameters).transpose()?,
+        })
+    })))
 }

@@ -19,7 +19,7 @@ mod rectifier;
 mod running_statistics;
 mod vectorised;
 
-pub(crate) use affine::channel_affine_gradient;
+pub(crate) use affine::channel_affine_gradients;
 pub use affine::{channel_affine, rectified_channel_affine};
 pub(crate) use batch_norm::batch_norm_gradients;
 pub use batch_norm::{BatchMoments, batch_moments, batch_norm, rectified_batch_norm};

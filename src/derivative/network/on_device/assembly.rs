@@ -53,8 +53,13 @@ impl Assembly<'_> {
         place.ok_or_else(|| missing(name))
     }
 
-    /// A convolution of value `input` and the batch norm after it.
-    fn convolution(&mut self, name: &str, norm: &str, input: usize) -> Result<usize> {
+    /// A convolution of value `input` and the batch norm after it, with a rectifier where it is `rectified`.
+    fn convolution(
+        &mut self,
+        (name, norm): (&str, &str),
+        rectified: bool,
+        input: usize,
+    ) -> Result<usize> {
         let (stride, padding) = step(self.model, name);
         let convolution = Layer::Convolution {
             weight: self.place(&format!("{name}.weight"))?,
@@ -63,14 +68,14 @@ impl Assembly<'_> {
         let affine = Layer::Affine {
             scale: self.place(&format!("{norm}.weight"))?,
             shift: self.place(&format!("{norm}.bias"))?,
+            rectified,
         };
         let x = self.push(convolution, &[input]);
         Ok(self.push(affine, &[x]))
     }
 
     fn stem(&mut self) -> Result<usize> {
-        let x = self.convolution("conv1", "bn1", 0)?;
-        let x = self.push(Layer::Rectifier, &[x]);
+        let x = self.convolution(("conv1", "bn1"), true, 0)?;
         let window = Window {
             size: 3,
             stride: 2,
@@ -92,17 +97,14 @@ impl Assembly<'_> {
         let mut h = input;
         for index in 1..=count {
             let (convolution, norm) = (format!("{name}.conv{index}"), format!("{name}.bn{index}"));
-            h = self.convolution(&convolution, &norm, h)?;
-            if index < count {
-                h = self.push(Layer::Rectifier, &[h]);
-            }
+            h = self.convolution((&convolution, &norm), index < count, h)?;
         }
         let shortcut = if block.projects() {
             let (convolution, norm) = (
                 format!("{name}.downsample.0"),
                 format!("{name}.downsample.1"),
             );
-            self.convolution(&convolution, &norm, input)?
+            self.convolution((&convolution, &norm), false, input)?
         } else {
             input
         };

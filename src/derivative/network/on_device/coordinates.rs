@@ -1,8 +1,8 @@
-//! Parameters inside the graph: batch norm as a scale and a shift for each channel.
+//! Parameters of the program: batch norm as a scale and a shift for each channel.
 //!
 //! In evaluation mode γ (x − μ)/σ + β = s x + t with s = γ/σ and t = β − μ s. This is linear in (γ, β): directions go inward
 //! by the same map, gradients outward by its adjoint γ̄ = (s̄ − μ t̄)/σ, β̄ = t̄, once for each product instead of once for each
-//! batch and layer inside the graph. All other tensors are as they are stored.
+//! batch and layer. All other tensors are as they are stored.
 
 use crate::Result;
 use crate::derivative::network::assembly::missing;
@@ -10,7 +10,7 @@ use crate::derivative::network::space::ParameterSpace;
 use crate::model::{EPSILON, ResNet};
 use candle_core::{DType, Device, Tensor};
 
-/// The maps between stored parameters and those of the graph.
+/// The maps between stored parameters and those of the program.
 pub(super) struct Coordinates {
     norms: Vec<Norm>,
 }
@@ -50,7 +50,7 @@ impl Coordinates {
         Ok(Self { norms })
     }
 
-    /// A parameter vector or a direction `[p]` as the tensors of the graph, in the order of the space.
+    /// A parameter vector or a direction `[p]` as the tensors of the program, in the order of the space.
     pub(super) fn inward(&self, space: &ParameterSpace, vector: &Tensor) -> Result<Vec<Tensor>> {
         let part = |block: &crate::derivative::network::ParameterBlock| {
             let part = vector.narrow(0, block.range.start, block.range.len())?;
@@ -68,7 +68,7 @@ impl Coordinates {
         Ok(parts)
     }
 
-    /// A gradient in the graph's tensors as one in the stored parameters, `[p]`: the adjoint.
+    /// A gradient in the program's tensors as one in the stored parameters, `[p]`: the adjoint.
     pub(super) fn outward(&self, mut gradient: Vec<Tensor>) -> Result<Tensor> {
         for norm in &self.norms {
             let shared = (&norm.mean * &gradient[norm.beta])?;

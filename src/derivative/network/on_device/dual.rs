@@ -1,6 +1,6 @@
 //! A value and its tangent: forward mode, one operation at a time.
 
-use super::gate::gate;
+use crate::model::op::gate;
 use candle_core::{Result, Tensor};
 
 /// A value x(θ) and its tangent ẋ along a direction in θ; none where x does not depend on θ.
@@ -40,7 +40,7 @@ pub(super) fn sum(left: Option<Tensor>, right: Option<Tensor>) -> Result<Option<
     })
 }
 
-/// A tangent where `open` is 1, zero where it is 0.
-pub(super) fn gated(tangent: Option<Tensor>, open: &Tensor) -> Result<Option<Tensor>> {
-    tangent.map(|tangent| gate(&tangent, open)).transpose()
+/// A tangent where a rectifier gave a `value` above 0, zero elsewhere.
+pub(super) fn gated(tangent: Option<Tensor>, value: &Tensor) -> Result<Option<Tensor>> {
+    tangent.map(|tangent| gate(value, &tangent)).transpose()
 }

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | convolution | x ∗ W | ẋ ∗ W + x ∗ Ẇ |
 //! | batch norm | s x + t | s ẋ + ṡ x + ṫ |
-//! | rectifier | max(x, 0) | ẋ where the value is above 0 |
+//! | rectifier | max(x, 0) | ẋ where the value is above 0 (as in PyTorch not at 0) |
 //! | max pool | x at the winners | ẋ at the winners |
 //! | mean over pixels | x̄ | mean of ẋ |
 //! | head | x Wᵀ + b | ẋ Wᵀ + x Ẇᵀ + ḃ |
@@ -14,7 +14,7 @@
 use super::dual::{Dual, gated, sum};
 use super::winners::{at_winners, winners};
 use crate::model::op::{
-    Convolution, Window, add_rectify, channel_affine, convolve, max_pool, rectify,
+    Convolution, Window, add_rectify, channel_affine, convolve, max_pool, rectified_channel_affine,
 };
 use candle_core::{Result, Tensor, bail};
 
@@ -25,12 +25,12 @@ pub(super) enum Layer {
         weight: usize,
         step: Convolution,
     },
-    /// Batch norm in evaluation mode as scale and shift.
+    /// Batch norm in evaluation mode as scale and shift, and a rectifier after it where there is one.
     Affine {
         scale: usize,
         shift: usize,
+        rectified: bool,
     },
-    Rectifier,
     /// The rectified sum of two inputs.
     AddRectifier,
     MaxPool(Window),
@@ -47,10 +47,20 @@ impl Layer {
     pub(super) fn value(self, x: &[&Tensor], parameters: &[Tensor]) -> Result<Tensor> {
         match (self, x) {
             (Self::Convolution { weight, step }, [x]) => convolve(x, &parameters[weight], step),
-            (Self::Affine { scale, shift }, [x]) => {
-                channel_affine(x, &parameters[scale], &parameters[shift])
+            (
+                Self::Affine {
+                    scale,
+                    shift,
+                    rectified,
+                },
+                [x],
+            ) => {
+                let map = match rectified {
+                    true => rectified_channel_affine,
+                    false => channel_affine,
+                };
+                map(x, &parameters[scale], &parameters[shift])
             }
-            (Self::Rectifier, [x]) => rectify(x),
             (Self::AddRectifier, [a, b]) => add_rectify(a, b),
             (Self::MaxPool(window), [x]) => max_pool(x, window),
             (Self::Mean, [x]) => mean(x),
@@ -61,13 +71,10 @@ impl Layer {
         }
     }
 
-    /// The constant that tangents at `value` need, the same for every direction: where a rectifier is open (as in PyTorch not
-    /// at 0), who won a pool.
-    pub(super) fn aid(self, x: &[&Tensor], value: &Tensor) -> Result<Option<Tensor>> {
+    /// Who won a pool: the constant that its tangents need, the same for every direction.
+    pub(super) fn winners(self, x: &[&Tensor], value: &Tensor) -> Result<Option<Tensor>> {
         match (self, x) {
-            // Rectified values are 0 or above.
-            (Self::Rectifier | Self::AddRectifier, _) => value.detach().sign().map(Some),
-            (Self::MaxPool(window), [x]) => winners(&x.detach(), &value.detach(), window).map(Some),
+            (Self::MaxPool(window), [x]) => winners(x, value, window).map(Some),
             _ => Ok(None),
         }
     }
@@ -77,18 +84,29 @@ impl Layer {
         self,
         x: &[Dual],
         parameter: impl Fn(usize) -> Dual<'p>,
-        (value, aid): (&Tensor, Option<&Tensor>),
+        (value, winners): (&Tensor, Option<&Tensor>),
     ) -> Result<Option<Tensor>> {
-        match (self, x, aid) {
+        match (self, x, winners) {
             (Self::Convolution { weight, step }, [x], _) => {
                 x.combined(parameter(weight), |x, weight| convolve(x, weight, step))
             }
-            (Self::Affine { scale, shift }, [x], _) => {
-                affine(*x, parameter(scale), parameter(shift))
+            (
+                Self::Affine {
+                    scale,
+                    shift,
+                    rectified,
+                },
+                [x],
+                _,
+            ) => {
+                let tangent = affine(*x, parameter(scale), parameter(shift))?;
+                match rectified {
+                    true => gated(tangent, value),
+                    false => Ok(tangent),
+                }
             }
-            (Self::Rectifier, [x], Some(open)) => gated(x.tangent.cloned(), open),
-            (Self::AddRectifier, [a, b], Some(open)) => {
-                gated(sum(a.tangent.cloned(), b.tangent.cloned())?, open)
+            (Self::AddRectifier, [a, b], _) => {
+                gated(sum(a.tangent.cloned(), b.tangent.cloned())?, value)
             }
             (Self::MaxPool(_), [x], Some(winners)) => {
                 x.through(|tangent| at_winners(tangent, winners, value.dims()))
@@ -109,7 +127,7 @@ impl Layer {
 /// s ẋ + (ṡ x + ṫ)
 fn affine(x: Dual, scale: Dual, shift: Dual) -> Result<Option<Tensor>> {
     let moved = x.through(|tangent| {
-        let zero = scale.value.detach().zeros_like()?;
+        let zero = scale.value.zeros_like()?;
         channel_affine(tangent, scale.value, &zero)
     })?;
     let own = match (scale.tangent, shift.tangent) {

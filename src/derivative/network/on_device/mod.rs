@@ -1,18 +1,19 @@
-//! The fine-tuned part of a network as a graph of tensors, for any device: the products of
+//! The fine-tuned part of a network as tensor operations, for any device: the products of
 //! [`Network`](super::Network), on the same parameters in the same order.
 //!
-//! # Reverse over forward
+//! # Forward over reverse
 //!
-//! The tangent ż = J v of the logits along v is computed together with the values ([`dual`]), by the model's own operations;
-//! the derivatives of the loss with respect to the logits, r = π − e_y and s = (diag π − ππᵀ) ż, are constants ([`softmax`]).
-//! One backward pass of candle, which differentiates once, gives
+//! A pass over a batch of images leaves the value of every layer ([`program`]). The derivatives of the loss with respect to the
+//! logits, r = π − e_y and, with the tangent ż = J v of the logits along v, ṙ = (diag π − ππᵀ) ż, are in [`softmax`]. From them
 //!
-//! - Gauss–Newton: Jᵀ s, the gradient of ⟨z, s⟩;
-//! - Hessian: the gradient of ⟨z, s⟩ + ⟨ż, r⟩, which is that of ⟨∇ℓ, v⟩;
-//! - ⟨∇ℓ_i, v⟩ = ⟨r_i, ż_i⟩ of every image, without any backward pass.
+//! - gradient: Jᵀ r, one way back through the layers ([`way_back`]);
+//! - Gauss–Newton: ż by the tangents of all layers ([`layer`], [`dual`]), then Jᵀ ṙ;
+//! - Hessian: the tangent of Jᵀ r along v. It needs the tangents and the gradients r gives of all layers' results; these are the
+//!   same for all vectors of a block, which share them as they share the values;
+//! - ⟨∇ℓ_i, v⟩ = ⟨r_i, ż_i⟩ of every image, without any way back.
 //!
-//! Cost in forward passes, convolutions counted, besides the one that all vectors of a block share: 4 for Gauss–Newton, 7 for
-//! the Hessian (the program of the processor, which holds output gradients, takes 6), 2 for all images' ⟨∇ℓ_i, v⟩.
+//! Cost in forward passes, convolutions counted: 2 a vector for all images' ⟨∇ℓ_i, v⟩, 4 for Gauss–Newton, 6 for the Hessian, as
+//! in the program of the processor; besides, for a whole block, 1 for the values and 1 more for the Hessian's gradients.
 //! What holds of the processor's products otherwise, that sums are taken image by image in a fixed order, does not hold here:
 //! results agree with it up to rounding.
 
@@ -20,11 +21,11 @@ mod assembly;
 mod coordinates;
 mod dual;
 mod examples;
-mod gate;
 mod layer;
 mod products;
 mod program;
 mod softmax;
+mod way_back;
 mod winners;
 
 pub use examples::DeviceExamples;
@@ -33,7 +34,7 @@ use super::ParameterSpace;
 use crate::device::free_memory;
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use coordinates::Coordinates;
 use program::Program;
 
@@ -51,8 +52,8 @@ pub struct DeviceNetwork {
     coordinates: Coordinates,
     /// θ `[p]`
     parameters: Tensor,
-    /// The graph's parameters, in the order of the space.
-    variables: Vec<Var>,
+    /// The program's parameters, in the order of the space.
+    inner: Vec<Tensor>,
     classes: usize,
     dims: Vec<usize>,
     dtype: DType,
@@ -78,10 +79,8 @@ impl DeviceNetwork {
         };
         let stored = (space.blocks().iter()).map(stored);
         let parameters = Tensor::cat(&stored.collect::<Result<Vec<_>>>()?, 0)?;
-        let inner = coordinates.inward(&space, &parameters)?;
-        let variables = (inner.iter()).map(Var::from_tensor);
         let mut network = Self {
-            variables: variables.collect::<candle_core::Result<_>>()?,
+            inner: coordinates.inward(&space, &parameters)?,
             program,
             space,
             coordinates,
@@ -99,7 +98,7 @@ impl DeviceNetwork {
     /// Images whose passes fit into memory, from a trace of one of them.
     fn images_within(&self, examples: &DeviceExamples) -> Result<usize> {
         let (input, _) = self.read(examples, &[0])?;
-        let elements = self.program.trace(&input, &self.constants())?.elements();
+        let elements = self.program.trace(&input, &self.inner)?.elements();
         let bytes = ALIVE * elements * self.dtype.size_in_bytes();
         let free = free_memory(&self.device)?.map_or(PASS_BYTES, |free| free / 4);
         Ok((PASS_BYTES.min(free) / bytes.max(1)).clamp(1, PASS_IMAGES))
@@ -149,19 +148,7 @@ impl DeviceNetwork {
         }
     }
 
-    /// The parameters as variables of a graph.
-    fn tracked(&self) -> Vec<Tensor> {
-        let tensor = |variable: &Var| variable.as_tensor().clone();
-        self.variables.iter().map(tensor).collect()
-    }
-
-    /// The parameters as constants.
-    fn constants(&self) -> Vec<Tensor> {
-        let tensor = |variable: &Var| variable.as_tensor().detach();
-        self.variables.iter().map(tensor).collect()
-    }
-
-    /// The rows of `vectors` as directions in the graph's parameters.
+    /// The rows of `vectors` as directions in the program's parameters.
     fn directions(&self, vectors: &Tensor) -> Result<Vec<Vec<Tensor>>> {
         let (count, size) = vectors.dims2()?;
         if size != self.size() || vectors.dtype() != self.dtype {

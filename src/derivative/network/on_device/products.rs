@@ -1,12 +1,12 @@
 //! Products of the loss's derivatives with vectors: sums over passes, every vector of a block at the values of a pass.
 
+use super::program::{Along, Trace};
 use super::softmax::Softmax;
 use super::{DeviceExamples, DeviceNetwork};
-use crate::derivative::gradient;
 use crate::derivative::head::HeadOutputs;
 use crate::derivative::network::Curvature;
 use crate::{Error, Result};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 
 impl DeviceNetwork {
     /// Losses, probabilities and predictions of the images at `positions`, on the host.
@@ -18,10 +18,9 @@ impl DeviceNetwork {
         examples: &DeviceExamples,
         positions: &[u32],
     ) -> Result<Vec<HeadOutputs>> {
-        let constants = self.constants();
         let pass = |positions: &[u32]| {
             let (input, labels) = self.read(examples, positions)?;
-            let logits = self.program.logits(&input, &constants)?;
+            let logits = self.program.logits(&input, &self.inner)?;
             HeadOutputs::from_logits(&logits.to_device(&Device::Cpu)?, &labels)
         };
         positions.chunks(self.pass_images).map(pass).collect()
@@ -34,11 +33,12 @@ impl DeviceNetwork {
     pub fn gradient(&self, examples: &DeviceExamples, positions: &[u32]) -> Result<Tensor> {
         let mut sum = None;
         for pass in positions.chunks(self.pass_images) {
-            let (input, labels) = self.read(examples, pass)?;
-            let logits = self.program.logits(&input, &self.tracked())?;
-            let softmax = Softmax::of(&logits.detach(), &self.labels(&labels)?)?;
-            let loss = inner(&logits, &softmax.residuals(self.dtype)?)?;
-            add(&mut sum, self.pulled_back(&loss)?)?;
+            let (trace, softmax) = self.pass(examples, pass)?;
+            let residuals = softmax.residuals(self.dtype)?;
+            add(
+                &mut sum,
+                self.program.pulled_back(&trace, &self.inner, residuals)?,
+            )?;
         }
         self.total(sum)
     }
@@ -69,26 +69,35 @@ impl DeviceNetwork {
         vectors: &Tensor,
     ) -> Result<Tensor> {
         let directions = self.directions(vectors)?;
-        let (tracked, constants) = (self.tracked(), self.constants());
+        let parameters = &self.inner;
         let mut sums: Vec<Option<Vec<Tensor>>> = vec![None; directions.len()];
         for pass in positions.chunks(self.pass_images) {
-            let (input, labels) = self.read(examples, pass)?;
-            let trace = self.program.trace(&input, &tracked)?;
-            let still = trace.detached();
-            let softmax = Softmax::of(still.logits(), &self.labels(&labels)?)?;
-            let residuals = softmax.residuals(self.dtype)?;
+            let (trace, softmax) = self.pass(examples, pass)?;
+            let gradients = match curvature {
+                Curvature::GaussNewton => None,
+                Curvature::Hessian => {
+                    let residuals = softmax.residuals(self.dtype)?;
+                    Some(self.program.gradients(&trace, parameters, residuals)?)
+                }
+            };
             for (direction, sum) in directions.iter().zip(&mut sums) {
-                let (at, parameters) = match curvature {
-                    Curvature::GaussNewton => (&still, &constants),
-                    Curvature::Hessian => (&trace, &tracked),
+                let along = Along {
+                    parameters,
+                    direction,
                 };
-                let tangent = self.program.tangent(at, parameters, direction)?;
-                let slopes = inner(trace.logits(), &softmax.curvature(&tangent.detach())?)?;
-                let slopes = match curvature {
-                    Curvature::GaussNewton => slopes,
-                    Curvature::Hessian => (slopes + inner(&tangent, &residuals)?)?,
+                let tangents = self.program.tangents(&trace, along)?;
+                let slopes = softmax.curvature(tangents.logits()?)?;
+                let product = match &gradients {
+                    None => {
+                        drop(tangents);
+                        self.program.pulled_back(&trace, parameters, slopes)
+                    }
+                    Some(gradients) => {
+                        let at = (&trace, gradients);
+                        (self.program).pulled_back_tangent(at, &tangents, along, slopes)
+                    }
                 };
-                add(sum, self.pulled_back(&slopes)?)?;
+                add(sum, product?)?;
             }
         }
         let rows = sums.into_iter().map(|sum| self.total(sum));
@@ -106,14 +115,15 @@ impl DeviceNetwork {
         vectors: &Tensor,
     ) -> Result<Tensor> {
         let directions = self.directions(vectors)?;
-        let constants = self.constants();
         let mut parts = Vec::new();
         for pass in positions.chunks(self.pass_images) {
-            let (input, labels) = self.read(examples, pass)?;
-            let trace = self.program.trace(&input, &constants)?;
-            let softmax = Softmax::of(trace.logits(), &self.labels(&labels)?)?;
+            let (trace, softmax) = self.pass(examples, pass)?;
             let row = |direction: &Vec<Tensor>| {
-                softmax.slopes(&self.program.tangent(&trace, &constants, direction)?)
+                let along = Along {
+                    parameters: &self.inner,
+                    direction,
+                };
+                softmax.slopes(self.program.tangents(&trace, along)?.logits()?)
             };
             let rows = directions.iter().map(row);
             let rows = rows.collect::<candle_core::Result<Vec<_>>>()?;
@@ -122,24 +132,21 @@ impl DeviceNetwork {
         Ok(Tensor::cat(&parts, 1)?)
     }
 
-    /// The gradient of a scalar in the graph's parameters.
-    fn pulled_back(&self, scalar: &Tensor) -> Result<Vec<Tensor>> {
-        let variables: Vec<&Tensor> = self.variables.iter().map(Var::as_tensor).collect();
-        gradient(scalar, &variables)
+    /// The values of the images at `positions`, and the loss at their logits.
+    fn pass(&self, examples: &DeviceExamples, positions: &[u32]) -> Result<(Trace, Softmax)> {
+        let (input, labels) = self.read(examples, positions)?;
+        let trace = self.program.trace(&input, &self.inner)?;
+        let softmax = Softmax::of(trace.logits(), &self.labels(&labels)?)?;
+        Ok((trace, softmax))
     }
 
-    /// A sum of such gradients as a vector.
+    /// A sum of gradients in the inner parameters as a vector.
     fn total(&self, sum: Option<Vec<Tensor>>) -> Result<Tensor> {
         let sum = sum.ok_or_else(|| {
             Error::mismatch("images", "at least one", "none", "give their positions")
         })?;
         self.coordinates.outward(sum)
     }
-}
-
-/// ⟨a, b⟩ over all elements.
-fn inner(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
-    (a * b)?.sum_all()
 }
 
 /// Adds a gradient to a sum.

@@ -1,7 +1,9 @@
-//! Layers in the order in which they run, and what a pass through them leaves.
+//! Layers in the order in which they run, and what passes through them leave.
 
 use super::dual::Dual;
 use super::layer::Layer;
+use super::way_back::Back;
+use crate::model::op::Wanted;
 use candle_core::{Result, Tensor, bail};
 
 /// A layer and the values it takes: 0 is the input, `i` the result of the i-th layer, counted from 1.
@@ -15,46 +17,72 @@ pub(super) struct Program {
     pub(super) nodes: Vec<Node>,
 }
 
-/// A value, and the constant that tangents at it need.
-struct Met {
-    value: Tensor,
-    aid: Option<Tensor>,
-}
-
-/// The values of a batch of images, and what tangents at them need; all directions share it.
+/// The values of a batch of images at the parameters, and what tangents at them need; all directions share it.
 pub(super) struct Trace {
     /// The input, and every layer's result.
-    met: Vec<Met>,
+    values: Vec<Tensor>,
+    /// Who won a pool, by layer.
+    winners: Vec<Option<Tensor>>,
 }
 
 impl Trace {
     /// `[B, C]`
     pub(super) fn logits(&self) -> &Tensor {
-        &self.met[self.met.len() - 1].value
-    }
-
-    /// The same as constants: tangents at them are no graph.
-    pub(super) fn detached(&self) -> Self {
-        let constant = |met: &Met| Met {
-            value: met.value.detach(),
-            aid: met.aid.clone(),
-        };
-        Self {
-            met: self.met.iter().map(constant).collect(),
-        }
+        &self.values[self.values.len() - 1]
     }
 
     /// Numbers held.
     pub(super) fn elements(&self) -> usize {
-        let elements = |tensor: &Tensor| tensor.elem_count();
-        (self.met.iter())
-            .map(|met| elements(&met.value) + met.aid.as_ref().map_or(0, elements))
+        let winners = self.winners.iter().flatten();
+        self.values
+            .iter()
+            .chain(winners)
+            .map(Tensor::elem_count)
             .sum()
+    }
+
+    fn of<'a>(&'a self, node: &Node) -> Vec<&'a Tensor> {
+        node.inputs
+            .iter()
+            .map(|&input| &self.values[input])
+            .collect()
+    }
+}
+
+/// The tangents of all values along a direction in the parameters; none where a value does not change.
+pub(super) struct Tangents(Vec<Option<Tensor>>);
+
+impl Tangents {
+    /// J v, `[B, C]`.
+    pub(super) fn logits(&self) -> Result<&Tensor> {
+        match self.0.last() {
+            Some(Some(tangent)) => Ok(tangent),
+            _ => bail!("a network without parameters has no tangent"),
+        }
+    }
+}
+
+/// The gradients of all layers' results, each in front of the layer's rectifier.
+pub(super) struct Gradients(Vec<Tensor>);
+
+/// Parameters, and a direction in them.
+#[derive(Clone, Copy)]
+pub(super) struct Along<'a> {
+    pub(super) parameters: &'a [Tensor],
+    pub(super) direction: &'a [Tensor],
+}
+
+impl<'a> Along<'a> {
+    fn dual(self) -> impl Fn(usize) -> Dual<'a> {
+        move |place| Dual {
+            value: &self.parameters[place],
+            tangent: Some(&self.direction[place]),
+        }
     }
 }
 
 impl Program {
-    /// The logits `[B, C]` alone; a graph where the parameters are variables.
+    /// The logits `[B, C]` alone.
     pub(super) fn logits(&self, input: &Tensor, parameters: &[Tensor]) -> Result<Tensor> {
         let mut values = vec![input.clone()];
         for node in &self.nodes {
@@ -64,48 +92,157 @@ impl Program {
         Ok(values.swap_remove(self.nodes.len()))
     }
 
-    /// All values, with what tangents need; a graph where the parameters are variables.
+    /// All values.
     pub(super) fn trace(&self, input: &Tensor, parameters: &[Tensor]) -> Result<Trace> {
-        let mut met = vec![Met {
-            value: input.clone(),
-            aid: None,
-        }];
+        let mut trace = Trace {
+            values: vec![input.clone()],
+            winners: Vec::new(),
+        };
         for node in &self.nodes {
-            let x: Vec<&Tensor> = node.inputs.iter().map(|&input| &met[input].value).collect();
+            let x = trace.of(node);
             let value = node.layer.value(&x, parameters)?;
-            let aid = node.layer.aid(&x, &value)?;
-            met.push(Met { value, aid });
+            let winners = node.layer.winners(&x, &value)?;
+            trace.values.push(value);
+            trace.winners.push(winners);
         }
-        Ok(Trace { met })
+        Ok(trace)
     }
 
-    /// J v, the tangent `[B, C]` of the logits along a `direction` in the parameters; a graph where the trace and the
-    /// parameters are.
-    pub(super) fn tangent(
+    /// All tangents.
+    pub(super) fn tangents(&self, trace: &Trace, along: Along) -> Result<Tangents> {
+        let mut tangents = Tangents(vec![None]);
+        for (index, node) in self.nodes.iter().enumerate() {
+            let x = duals(node, trace, &tangents);
+            let at = (&trace.values[index + 1], trace.winners[index].as_ref());
+            let tangent = node.layer.tangent(&x, along.dual(), at)?;
+            tangents.0.push(tangent);
+        }
+        Ok(tangents)
+    }
+
+    /// Jᵀ ḡ in the parameters, by their places, from the gradient ḡ `[B, C]` of the logits.
+    pub(super) fn pulled_back(
         &self,
         trace: &Trace,
         parameters: &[Tensor],
-        direction: &[Tensor],
-    ) -> Result<Tensor> {
-        let parameter = |place: usize| Dual {
-            value: &parameters[place],
-            tangent: Some(&direction[place]),
-        };
-        let mut tangents: Vec<Option<Tensor>> = vec![None];
-        for (index, node) in self.nodes.iter().enumerate() {
-            let dual = |&input: &usize| Dual {
-                value: &trace.met[input].value,
-                tangent: tangents[input].as_ref(),
+        gradient: Tensor,
+    ) -> Result<Vec<Tensor>> {
+        let mut found = Found::of(parameters.len());
+        self.walk_back(trace, gradient, |index, gradient, input| {
+            let node = &self.nodes[index];
+            let wanted = Wanted {
+                input,
+                parameters: true,
             };
-            let x: Vec<Dual> = node.inputs.iter().map(dual).collect();
-            let met = &trace.met[index + 1];
-            let at = (&met.value, met.aid.as_ref());
-            let tangent = node.layer.tangent(&x, parameter, at)?;
-            tangents.push(tangent);
+            found.take(
+                node.layer
+                    .back(&trace.of(node), parameters, gradient, wanted)?,
+            )
+        })?;
+        found.all()
+    }
+
+    /// The gradients of all results from that of the logits.
+    pub(super) fn gradients(
+        &self,
+        trace: &Trace,
+        parameters: &[Tensor],
+        gradient: Tensor,
+    ) -> Result<Gradients> {
+        let mut gradients = Vec::with_capacity(self.nodes.len());
+        self.walk_back(trace, gradient, |index, gradient, input| {
+            gradients.push(gradient.clone());
+            let node = &self.nodes[index];
+            let wanted = Wanted {
+                input,
+                parameters: false,
+            };
+            let back = node
+                .layer
+                .back(&trace.of(node), parameters, gradient, wanted)?;
+            Ok(back.inputs)
+        })?;
+        gradients.reverse();
+        Ok(Gradients(gradients))
+    }
+
+    /// The tangent of [`pulled_back`](Self::pulled_back), from that of the logits' gradient.
+    pub(super) fn pulled_back_tangent(
+        &self,
+        (trace, gradients): (&Trace, &Gradients),
+        tangents: &Tangents,
+        along: Along,
+        tangent: Tensor,
+    ) -> Result<Vec<Tensor>> {
+        let mut found = Found::of(along.parameters.len());
+        self.walk_back(trace, tangent, |index, tangent, input| {
+            let node = &self.nodes[index];
+            let gradient = Dual {
+                value: &gradients.0[index],
+                tangent: Some(tangent),
+            };
+            let x = duals(node, trace, tangents);
+            found.take((node.layer).back_tangent(&x, along.dual(), gradient, input)?)
+        })?;
+        found.all()
+    }
+
+    /// Goes through the layers from the last to the first. `through` is given a layer's number and its gated gradient, and whether
+    /// those of its inputs are wanted, which it returns.
+    fn walk_back(
+        &self,
+        trace: &Trace,
+        last: Tensor,
+        mut through: impl FnMut(usize, &Tensor, bool) -> Result<Vec<Tensor>>,
+    ) -> Result<()> {
+        let mut arriving: Vec<Option<Tensor>> = vec![None; self.nodes.len()];
+        arriving.push(Some(last));
+        for (index, node) in self.nodes.iter().enumerate().rev() {
+            let Some(gradient) = arriving[index + 1].take() else {
+                bail!("layer {index} leads nowhere");
+            };
+            let gradient = node.layer.gated(&trace.values[index + 1], gradient)?;
+            let wanted = node.inputs.iter().any(|&input| input > 0);
+            let back = through(index, &gradient, wanted)?;
+            for (&input, part) in node.inputs.iter().zip(back) {
+                arriving[input] = Some(match arriving[input].take() {
+                    None => part,
+                    Some(sum) => (sum + part)?,
+                });
+            }
         }
-        match tangents.pop().flatten() {
-            Some(tangent) => Ok(tangent),
-            None => bail!("a network without parameters has no tangent"),
+        Ok(())
+    }
+}
+
+fn duals<'a>(node: &Node, trace: &'a Trace, tangents: &'a Tangents) -> Vec<Dual<'a>> {
+    let dual = |&input: &usize| Dual {
+        value: &trace.values[input],
+        tangent: tangents.0[input].as_ref(),
+    };
+    node.inputs.iter().map(dual).collect()
+}
+
+/// What is found of the parameters, by their places.
+struct Found(Vec<Option<Tensor>>);
+
+impl Found {
+    fn of(count: usize) -> Self {
+        Self(vec![None; count])
+    }
+
+    /// Keeps the parameters' parts and gives the inputs' on.
+    fn take(&mut self, back: Back) -> Result<Vec<Tensor>> {
+        for (place, part) in back.parameters {
+            self.0[place] = Some(part);
+        }
+        Ok(back.inputs)
+    }
+
+    fn all(self) -> Result<Vec<Tensor>> {
+        match self.0.into_iter().collect() {
+            Some(all) => Ok(all),
+            None => bail!("a parameter is part of no layer"),
         }
     }
 }
