@@ -2,7 +2,11 @@
 //!
 //! A large value means that the image's own loss would rise much without it: memorised, rare or mislabelled.
 
-use super::{Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, SinkState, table};
+use super::scores::shared;
+use super::{
+    Examples, ExtremeBlock, ExtremeSink, Kept, Provenance, ScoreBlock, ScoreHeader, ScoreSink,
+    SinkState, table,
+};
 use crate::Result;
 use arrow::array::{Float64Array, Int32Array, Int64Array};
 use std::path::Path;
@@ -22,9 +26,7 @@ impl ScoreSink for Diagonal {
     }
 
     fn write(&mut self, block: &ScoreBlock) -> Result<()> {
-        let shared = block.queries.start.max(block.training.start)
-            ..block.queries.end.min(block.training.end);
-        for position in shared {
+        for position in shared(&block.queries, &block.training) {
             let (row, column) = (
                 position - block.queries.start,
                 position - block.training.start,
@@ -49,7 +51,28 @@ impl ScoreSink for Diagonal {
         Ok(fits)
     }
 
+    fn as_extremes(&mut self) -> Option<&mut dyn ExtremeSink> {
+        Some(self)
+    }
+
     fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl ExtremeSink for Diagonal {
+    fn kept(&self) -> Kept {
+        Kept {
+            own: true,
+            ..Kept::NONE
+        }
+    }
+
+    fn write_extremes(&mut self, block: &ExtremeBlock) -> Result<()> {
+        let positions = shared(&block.queries, &block.training);
+        for (position, &score) in positions.zip(&block.own) {
+            self.values[position] = score;
+        }
         Ok(())
     }
 }

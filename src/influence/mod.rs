@@ -58,8 +58,10 @@ pub use prepared::Prepared;
 pub use provenance::{NATS, Provenance};
 pub use rankings::{Images, QueryRanking, RankedImage, read_rankings, write_rankings};
 pub(crate) use scores::evenly_spaced;
-pub use scores::{BlockSizes, Queries, Scoring};
-pub use sink::{ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
+pub use scores::{BlockSizes, Chosen, Kept, Queries, Scoring};
+pub use sink::{
+    ExtremeBlock, ExtremeSink, ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, SinkState,
+};
 pub use solves::{Solves, write_solves};
 pub use stored::StoredScores;
 pub use through_blocks::{

@@ -3,16 +3,17 @@
 use super::checkpoint::Checkpoint;
 use super::job::{Grouping, RankJob, Sides};
 use super::{
-    Certification, CertifiedRanks, Diagonal, EqualImages, Examples, Progress, Provenance, Queries,
-    QueryGroups, QueryRanking, RankedQueries, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink,
-    Scoring, SinkState, Solves, TopRanks, write_group_rankings, write_rankings,
-    write_self_influence,
+    Certification, CertifiedRanks, Diagonal, EqualImages, Examples, ExtremeBlock, ExtremeSink,
+    Kept, Progress, Provenance, Queries, QueryGroups, QueryRanking, RankedQueries, ScoreBlock,
+    ScoreFile, ScoreHeader, ScoreSink, Scoring, SinkState, Solves, TopRanks, write_group_rankings,
+    write_rankings, write_self_influence,
 };
 use crate::Result;
 use crate::data::little_endian;
 use crate::operator::Damped;
 use crate::solve::{Inverse, Refinement};
 use std::cell::RefCell;
+use std::ops::Range;
 use std::path::Path;
 
 /// What a pass works with.
@@ -287,6 +288,23 @@ impl<'a, 'b> Counted<'a, 'b> {
             progress,
         }
     }
+
+    fn count(&mut self, queries: &Range<usize>, training: &Range<usize>) {
+        self.done += queries.len() * training.len();
+        let mut progress = self.progress.borrow_mut();
+        progress.scores(self.set, self.done, self.total);
+    }
+}
+
+impl ExtremeSink for Counted<'_, '_> {
+    fn kept(&self) -> Kept {
+        Kept::NONE
+    }
+
+    fn write_extremes(&mut self, block: &ExtremeBlock) -> Result<()> {
+        self.count(&block.queries, &block.training);
+        Ok(())
+    }
 }
 
 impl ScoreSink for Counted<'_, '_> {
@@ -298,10 +316,12 @@ impl ScoreSink for Counted<'_, '_> {
     }
 
     fn write(&mut self, block: &ScoreBlock) -> Result<()> {
-        self.done += block.queries.len() * block.training.len();
-        let mut progress = self.progress.borrow_mut();
-        progress.scores(self.set, self.done, self.total);
+        self.count(&block.queries, &block.training);
         Ok(())
+    }
+
+    fn as_extremes(&mut self) -> Option<&mut dyn ExtremeSink> {
+        Some(self)
     }
 
     fn save(&mut self) -> Result<Option<SinkState>> {

@@ -6,6 +6,7 @@
 //! A gradient is r ⊗ a, so that it is made again for each solved block rather than kept: that costs one number written
 //! for every 2·k multiplied, k the rows of the block.
 
+mod extremes;
 mod set;
 
 use super::checkpoint::Checkpoint;
@@ -16,6 +17,8 @@ use crate::product::tensor_product;
 use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+pub(super) use extremes::shared;
+pub use extremes::{Chosen, Kept};
 use ndarray::{Array2, ArrayView2, s};
 use set::Block;
 pub(super) use set::Set;

@@ -1,7 +1,7 @@
 //! Where scores go: block by block, in any number of places at once.
 
-use super::Provenance;
 use super::scores::not_finite;
+use super::{Chosen, Kept, Provenance};
 use crate::Result;
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView2, Axis};
@@ -63,6 +63,21 @@ impl<'a> ScoreBlock<'a> {
             scores,
         })
     }
+}
+
+/// The extremes of each query in a rectangle of scores.
+#[derive(Debug)]
+pub struct ExtremeBlock {
+    /// Rows: positions in [`ScoreHeader::queries`].
+    pub queries: Range<usize>,
+    /// Columns: positions in [`ScoreHeader::training`].
+    pub training: Range<usize>,
+    /// The highest scores; of equal ones those of the first columns.
+    pub highest: Chosen,
+    /// The lowest.
+    pub lowest: Chosen,
+    /// Where [`Kept::own`] is wanted, the scores at the positions that are both in `queries` and in `training`.
+    pub own: Vec<f64>,
 }
 
 /// What a sink needs to go on in another process; what the numbers mean is its own matter.
@@ -143,9 +158,26 @@ pub trait ScoreSink {
         Ok(false)
     }
 
+    /// This sink as one that is content with the extremes of each query; `None` where it needs every score.
+    fn as_extremes(&mut self) -> Option<&mut dyn ExtremeSink> {
+        None
+    }
+
     /// Called once, after the last block.
     ///
     /// # Errors
     /// What was stored cannot be completed.
     fn finish(&mut self) -> Result<()>;
+}
+
+/// A sink that is content with the extremes of each query in each block, all scores of which are finite.
+pub trait ExtremeSink {
+    /// How many of them.
+    fn kept(&self) -> Kept;
+
+    /// Called in the place of [`ScoreSink::write`]; the block has at least as many as are kept.
+    ///
+    /// # Errors
+    /// The block cannot be stored.
+    fn write_extremes(&mut self, block: &ExtremeBlock) -> Result<()>;
 }

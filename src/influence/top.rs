@@ -1,7 +1,7 @@
 //! The most helpful and most harmful training images of every query, without the full matrix.
 
 use super::sink::StateReader;
-use super::{ScoreBlock, ScoreHeader, ScoreSink, SinkState};
+use super::{ExtremeBlock, ExtremeSink, Kept, ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 use crate::Result;
 use ndarray::Axis;
 use ndarray::parallel::prelude::*;
@@ -116,11 +116,40 @@ impl ScoreSink for TopRanks {
         Ok(fits)
     }
 
+    fn as_extremes(&mut self) -> Option<&mut dyn ExtremeSink> {
+        Some(self)
+    }
+
     fn finish(&mut self) -> Result<()> {
         let (top, bottom, ids) = (self.top, self.bottom, &self.training);
         self.queries.par_iter_mut().for_each(|extremes| {
             extremes.highest.settle(top, ids);
             extremes.lowest.settle(bottom, ids);
+        });
+        Ok(())
+    }
+}
+
+impl ExtremeSink for TopRanks {
+    fn kept(&self) -> Kept {
+        Kept {
+            top: self.top,
+            bottom: self.bottom,
+            own: false,
+        }
+    }
+
+    fn write_extremes(&mut self, block: &ExtremeBlock) -> Result<()> {
+        let (top, bottom, ids, first) =
+            (self.top, self.bottom, &self.training, block.training.start);
+        let queries = self.queries[block.queries.clone()].par_iter_mut();
+        queries.enumerate().for_each(|(row, extremes)| {
+            for (column, score) in block.highest.row(row) {
+                extremes.highest.offer(score, first + column, top, ids);
+            }
+            for (column, score) in block.lowest.row(row) {
+                extremes.lowest.offer(-score, first + column, bottom, ids);
+            }
         });
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! The operations on CUDA devices: our own kernels (`kernels.cu`) for what passes over activations, matrix products of cuBLAS
-//! or, with the feature `cudnn`, cuDNN's own kernels for convolutions.
+//! or, with the feature `cudnn`, cuDNN's own kernels for convolutions; and what else of ours runs there (`extremes.cu`).
 //!
 //! Kernels are compiled by NVRTC when a process first needs one of an element type, for whatever card there is. They run on
 //! the one stream of the device, in the order of the calls; nothing here waits for them or copies to the host.
 
 #[cfg(feature = "cudnn")]
 mod cudnn;
+mod extremes;
 mod normalisation;
 mod optimiser;
 mod pointwise;
@@ -15,6 +16,7 @@ mod unfolded;
 
 #[cfg(feature = "cudnn")]
 pub(super) use cudnn::convolve;
+pub(crate) use extremes::extremes;
 pub(crate) use normalisation::folded;
 pub(super) use normalisation::{ChannelMap, batch_moments, gradients, mapped, moved_statistics};
 pub(crate) use optimiser::{Descent, descend};
@@ -131,7 +133,7 @@ pub(super) fn with_view<R>(tensor: &Tensor, body: impl FnOnce(View) -> Result<R>
 }
 
 /// A tensor that no gradient goes through.
-fn constant<T: CudaElement>(
+fn constant<T: CudaDType>(
     values: CudaSlice<T>,
     device: &CudaDevice,
     shape: impl Into<Shape>,
@@ -141,7 +143,7 @@ fn constant<T: CudaElement>(
 }
 
 /// Memory whose every element a kernel is about to write.
-fn unwritten<T: CudaElement>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
+fn unwritten<T: CudaDType + DeviceRepr>(device: &CudaDevice, count: usize) -> Result<CudaSlice<T>> {
     // SAFETY: the elements are plain numbers, and each is written before it is read.
     unsafe { device.alloc::<T>(count) }
 }
@@ -152,21 +154,33 @@ struct Kernel {
     stream: Arc<CudaStream>,
 }
 
+/// A kernel of `kernels.cu`.
 fn kernel<T: CudaElement>(device: &CudaDevice, name: &str) -> Result<Kernel> {
-    let code = match T::code().get() {
+    let module = (T::MODULE, include_str!("kernels.cu"));
+    load(device, name, module, &[T::DEFINITION], T::code())
+}
+
+/// A kernel of a module, given by its name and source; `code` keeps what comes of compiling it with `options`.
+fn load(
+    device: &CudaDevice,
+    name: &str,
+    (module, source): (&str, &str),
+    options: &[&str],
+    code: &OnceLock<String>,
+) -> Result<Kernel> {
+    let code = match code.get() {
         Some(code) => code,
         None => {
             let options = CompileOptions {
-                options: vec![T::DEFINITION.into()],
+                options: options.iter().map(ToString::to_string).collect(),
                 ..CompileOptions::default()
             };
-            let compiled =
-                compile_ptx_with_opts(include_str!("kernels.cu"), options).map_err(Error::wrap)?;
-            T::code().get_or_init(|| compiled.to_src())
+            let compiled = compile_ptx_with_opts(source, options).map_err(Error::wrap)?;
+            code.get_or_init(|| compiled.to_src())
         }
     };
     Ok(Kernel {
-        function: (device.get_or_load_custom_func(name, T::MODULE, code)?).into_cuda_function(),
+        function: (device.get_or_load_custom_func(name, module, code)?).into_cuda_function(),
         stream: device.cuda_stream(),
     })
 }
