@@ -2,8 +2,9 @@
 //!
 //! A = (1/n) Σ_i C_i + l2·I over the parameters of a [`DeviceNetwork`], with C_i the Hessian or the Gauss–Newton matrix of image
 //! i: the same matrix as [`NetworkCurvature`](super::NetworkCurvature)'s, known by its products alone. Products are where the
-//! vectors are: on the network's device, or, for methods that keep their vectors on the host, there. All vectors of a block share the values of a pass; nothing is kept between products, as a pass's values
-//! are a fifth of a Gauss–Newton product with one vector and less of a block.
+//! vectors are: on the network's device, or, for methods that keep their vectors on the host, there. All vectors of a block share the
+//! values of a pass; nothing is kept between products, as a pass's values are a fifth of a Gauss–Newton product with one vector and
+//! less of a block.
 
 use super::{KroneckerForm, LinearOperator, Structure, SymmetricMatrix, Vectors};
 use crate::derivative::network::{Curvature, DeviceExamples, DeviceNetwork};
@@ -89,8 +90,8 @@ impl LinearOperator for DeviceCurvature<'_> {
 
     fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
         vectors.check_size(self.size())?;
-        // A direction in the graph's tensors, its sum, and the result.
-        let bytes = 3 * self.size() * self.dtype().size_in_bytes();
+        // A direction as it is and turned, in the program's tensors, its sum, and the result.
+        let bytes = 4 * self.size() * self.dtype().size_in_bytes();
         let part = (VECTOR_BYTES / bytes.max(1)).max(1);
         if vectors.count() <= part {
             return self.products(vectors);

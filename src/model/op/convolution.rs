@@ -19,9 +19,9 @@ mod on_host;
 
 pub(super) use geometry::Geometry;
 
-use super::{Wanted, elements, for_dtype, needs_gradient};
+use super::{Wanted, check_dtype, elements, for_dtype, needs_gradient};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use on_host::{forward, input_gradient, weight_gradient};
 
 /// Stride and zero padding, the same in both directions.
@@ -66,6 +66,55 @@ pub(crate) fn convolution_gradients(
         of(wanted.input, gradient, weight, Role::InputGradient)?,
         of(wanted.parameters, x, gradient, Role::WeightGradient)?,
     ))
+}
+
+/// The gradient of a convolution's input, `height` × `width` pixels, from that of what it gave.
+///
+/// # Errors
+/// As for [`convolve`].
+pub(crate) fn convolution_input_gradient(
+    gradient: &Tensor,
+    weight: &Tensor,
+    (height, width): (usize, usize),
+    convolution: Convolution,
+) -> Result<Tensor> {
+    check_dtype("convolution", &[gradient, weight])?;
+    let (batch, ..) = gradient.dims4()?;
+    let (_, channels, ..) = weight.dims4()?;
+    let x = (batch, channels, height, width);
+    let geometry = Geometry::of_sizes(x, weight.dims4()?, convolution)?;
+    check_gradient(&geometry, gradient)?;
+    apply(gradient, weight, geometry, Role::InputGradient)
+}
+
+/// The gradient of a convolution's weight, a kernel of `height` × `width`, from that of what it gave.
+///
+/// # Errors
+/// As for [`convolve`].
+pub(crate) fn convolution_weight_gradient(
+    x: &Tensor,
+    gradient: &Tensor,
+    (height, width): (usize, usize),
+    convolution: Convolution,
+) -> Result<Tensor> {
+    check_dtype("convolution", &[x, gradient])?;
+    let (_, out, ..) = gradient.dims4()?;
+    let (_, channels, ..) = x.dims4()?;
+    let weight = (out, channels, height, width);
+    let geometry = Geometry::of_sizes(x.dims4()?, weight, convolution)?;
+    check_gradient(&geometry, gradient)?;
+    apply(x, gradient, geometry, Role::WeightGradient)
+}
+
+fn check_gradient(geometry: &Geometry, gradient: &Tensor) -> Result<()> {
+    match gradient.dims() == geometry.result(Role::Forward).dims() {
+        true => Ok(()),
+        false => bail!(
+            "convolution: a gradient of {:?} for a result of {:?}",
+            gradient.dims(),
+            geometry.result(Role::Forward)
+        ),
+    }
 }
 
 /// What is computed of what.

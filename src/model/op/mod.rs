@@ -13,6 +13,7 @@ mod convolution;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 mod descent;
+mod directions;
 mod max_pool;
 mod planewise;
 mod rectifier;
@@ -23,9 +24,12 @@ pub(crate) use affine::channel_affine_gradients;
 pub use affine::{channel_affine, rectified_channel_affine};
 pub(crate) use batch_norm::batch_norm_gradients;
 pub use batch_norm::{BatchMoments, batch_moments, batch_norm, rectified_batch_norm};
-pub(crate) use convolution::convolution_gradients;
 pub use convolution::{Convolution, convolve};
+pub(crate) use convolution::{
+    convolution_gradients, convolution_input_gradient, convolution_weight_gradient,
+};
 pub(crate) use descent::{accelerate, advance};
+pub(crate) use directions::{ScaleAlong, affine_along, affine_along_gradients, gate_along};
 pub(crate) use max_pool::max_pool_gradient;
 pub use max_pool::{Window, max_pool};
 pub use rectifier::{add_rectify, rectify};

@@ -50,33 +50,37 @@ impl Coordinates {
         Ok(Self { norms })
     }
 
-    /// A parameter vector or a direction `[p]` as the tensors of the program, in the order of the space.
-    pub(super) fn inward(&self, space: &ParameterSpace, vector: &Tensor) -> Result<Vec<Tensor>> {
+    /// Parameter vectors or directions `[k, p]` as tensors `[k, …]` of the program, in the order of the space.
+    pub(super) fn inward(&self, space: &ParameterSpace, vectors: &Tensor) -> Result<Vec<Tensor>> {
+        let count = vectors.dims2()?.0;
         let part = |block: &crate::derivative::network::ParameterBlock| {
-            let part = vector.narrow(0, block.range.start, block.range.len())?;
+            let part = vectors.narrow(1, block.range.start, block.range.len())?;
+            let mut shape = vec![count];
+            shape.extend(&block.shape);
             // A copy of its own begins where a device likes it.
-            part.force_contiguous()?.reshape(block.shape.as_slice())
+            part.force_contiguous()?.reshape(shape)
         };
         let mut parts = (space.blocks().iter())
             .map(part)
             .collect::<candle_core::Result<Vec<_>>>()?;
         for norm in &self.norms {
-            let scale = (&parts[norm.gamma] * &norm.inverse)?;
-            parts[norm.beta] = (&parts[norm.beta] - (&norm.mean * &scale)?)?;
+            let scale = parts[norm.gamma].broadcast_mul(&norm.inverse)?;
+            parts[norm.beta] = (&parts[norm.beta] - scale.broadcast_mul(&norm.mean)?)?;
             parts[norm.gamma] = scale;
         }
         Ok(parts)
     }
 
-    /// A gradient in the program's tensors as one in the stored parameters, `[p]`: the adjoint.
-    pub(super) fn outward(&self, mut gradient: Vec<Tensor>) -> Result<Tensor> {
+    /// Gradients `[k, …]` in the program's tensors as those in the stored parameters, `[k, p]`: the adjoint.
+    pub(super) fn outward(&self, mut gradients: Vec<Tensor>) -> Result<Tensor> {
         for norm in &self.norms {
-            let shared = (&norm.mean * &gradient[norm.beta])?;
-            gradient[norm.gamma] = ((&gradient[norm.gamma] - shared)? * &norm.inverse)?;
+            let shared = gradients[norm.beta].broadcast_mul(&norm.mean)?;
+            let scale = (&gradients[norm.gamma] - shared)?;
+            gradients[norm.gamma] = scale.broadcast_mul(&norm.inverse)?;
         }
-        let flat = (gradient.iter())
-            .map(Tensor::flatten_all)
+        let flat = (gradients.iter())
+            .map(|gradient| gradient.flatten_from(1))
             .collect::<candle_core::Result<Vec<_>>>()?;
-        Ok(Tensor::cat(&flat, 0)?)
+        Ok(Tensor::cat(&flat, 1)?)
     }
 }

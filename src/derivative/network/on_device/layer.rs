@@ -1,4 +1,4 @@
-//! The operations of a residual network: value, and tangent at that value.
+//! The operations of a residual network: value, and tangents at that value along all directions at once.
 //!
 //! Values are computed by the model's own operations. Their tangents:
 //!
@@ -11,10 +11,11 @@
 //! | mean over pixels | x̄ | mean of ẋ |
 //! | head | x Wᵀ + b | ẋ Wᵀ + x Ẇᵀ + ḃ |
 
-use super::dual::{Dual, gated, sum};
+use super::dual::{Directions, Dual, beside, sum};
 use super::winners::{at_winners, winners};
 use crate::model::op::{
-    Convolution, Window, add_rectify, channel_affine, convolve, max_pool, rectified_channel_affine,
+    Convolution, ScaleAlong, Window, add_rectify, affine_along, channel_affine, convolve,
+    gate_along, max_pool, rectified_channel_affine,
 };
 use candle_core::{Result, Tensor, bail};
 
@@ -79,16 +80,25 @@ impl Layer {
         }
     }
 
-    /// Along a direction; none where neither inputs nor parameters change.
-    pub(super) fn tangent<'p>(
+    /// Along all directions; none where neither inputs nor parameters change.
+    pub(super) fn tangent(
         self,
         x: &[Dual],
-        parameter: impl Fn(usize) -> Dual<'p>,
+        (parameters, along): (&[Tensor], &Directions),
         (value, winners): (&Tensor, Option<&Tensor>),
     ) -> Result<Option<Tensor>> {
+        let as_value = |tangents: Tensor| beside(&tangents, value.dims(), along.count());
         match (self, x, winners) {
             (Self::Convolution { weight, step }, [x], _) => {
-                x.combined(parameter(weight), |x, weight| convolve(x, weight, step))
+                let through = |tangent: &Tensor| {
+                    as_value(convolve(
+                        &tangent.flatten(0, 1)?,
+                        &parameters[weight],
+                        step,
+                    )?)
+                };
+                let own = as_value(convolve(x.value, &along.as_outputs(weight)?, step)?)?;
+                sum(x.tangent.map(through).transpose()?, Some(own))
             }
             (
                 Self::Affine {
@@ -99,42 +109,40 @@ impl Layer {
                 [x],
                 _,
             ) => {
-                let tangent = affine(*x, parameter(scale), parameter(shift))?;
-                match rectified {
-                    true => gated(tangent, value),
-                    false => Ok(tangent),
-                }
+                let of = ScaleAlong {
+                    scale: &parameters[scale],
+                    scale_along: along.of(scale),
+                    shift_along: along.of(shift),
+                };
+                let Some(tangent) = x.tangent else {
+                    bail!("batch norm of what does not change");
+                };
+                affine_along((x.value, tangent), of, rectified.then_some(value)).map(Some)
             }
             (Self::AddRectifier, [a, b], _) => {
-                gated(sum(a.tangent.cloned(), b.tangent.cloned())?, value)
+                let tangent = sum(a.tangent.cloned(), b.tangent.cloned())?;
+                let gated = |tangent: Tensor| gate_along(value, &tangent);
+                tangent.map(gated).transpose()
             }
             (Self::MaxPool(_), [x], Some(winners)) => {
-                x.through(|tangent| at_winners(tangent, winners, value.dims()))
+                let through = |tangent| as_value(at_winners(tangent, winners)?);
+                x.tangent.map(through).transpose()
             }
-            (Self::Mean, [x], _) => x.through(mean),
+            (Self::Mean, [x], _) => {
+                let through = |tangent: &Tensor| as_value(mean(&tangent.flatten(0, 1)?)?);
+                x.tangent.map(through).transpose()
+            }
             (Self::Head { weight, bias }, [x], _) => {
-                let product = x.combined(parameter(weight), product)?;
-                match (product, parameter(bias).tangent) {
-                    (Some(product), Some(bias)) => Ok(Some(product.broadcast_add(bias)?)),
-                    (product, _) => Ok(product),
-                }
+                let through = |tangent: &Tensor| {
+                    as_value(product(&tangent.flatten(0, 1)?, &parameters[weight])?)
+                };
+                let own = as_value(product(x.value, &along.as_outputs(weight)?)?)?;
+                let own = own.broadcast_add(along.of(bias))?;
+                sum(x.tangent.map(through).transpose()?, Some(own))
             }
             _ => bail!("the tangent of {self:?} of {} inputs", x.len()),
         }
     }
-}
-
-/// s ẋ + (ṡ x + ṫ)
-fn affine(x: Dual, scale: Dual, shift: Dual) -> Result<Option<Tensor>> {
-    let moved = x.through(|tangent| {
-        let zero = scale.value.zeros_like()?;
-        channel_affine(tangent, scale.value, &zero)
-    })?;
-    let own = match (scale.tangent, shift.tangent) {
-        (Some(scale), Some(shift)) => Some(channel_affine(x.value, scale, shift)?),
-        _ => None,
-    };
-    sum(moved, own)
 }
 
 fn mean(x: &Tensor) -> Result<Tensor> {

@@ -12,6 +12,8 @@
 //!   same for all vectors of a block, which share them as they share the values;
 //! - ⟨∇ℓ_i, v⟩ = ⟨r_i, ż_i⟩ of every image, without any way back.
 //!
+//! Vectors go side by side ([`dual`]), 8 of them, so that a device is given few large convolutions instead of many small ones.
+//!
 //! Cost in forward passes, convolutions counted: 2 a vector for all images' ⟨∇ℓ_i, v⟩, 4 for Gauss–Newton, 6 for the Hessian, as
 //! in the program of the processor; besides, for a whole block, 1 for the values and 1 more for the Hessian's gradients.
 //! What holds of the processor's products otherwise, that sums are taken image by image in a fixed order, does not hold here:
@@ -36,14 +38,19 @@ use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use coordinates::Coordinates;
+use dual::Directions;
 use program::Program;
 
 /// Bytes that the values, tangents and gradients of a pass may take, if a quarter of a device's free memory allows it.
 const PASS_BYTES: usize = 8 << 30;
 /// Most images in one pass.
 const PASS_IMAGES: usize = 256;
-/// A pass with its tangents and gradients, in multiples of what a trace holds.
-const ALIVE: usize = 4;
+/// What a pass holds in multiples of a trace: values and gradients that all directions share, and what belongs to each direction,
+/// tangents, gradients and the ones just made.
+const SHARED: usize = 2;
+const ALONG: usize = 3;
+/// Most directions side by side: more would fill no device better.
+const SIDE_BY_SIDE: usize = 8;
 
 /// The fine-tuned part of a model on a device.
 pub struct DeviceNetwork {
@@ -58,6 +65,8 @@ pub struct DeviceNetwork {
     dims: Vec<usize>,
     dtype: DType,
     device: Device,
+    /// Images whose values alone would fill the memory of a pass.
+    budget: usize,
     pass_images: usize,
 }
 
@@ -80,7 +89,11 @@ impl DeviceNetwork {
         let stored = (space.blocks().iter()).map(stored);
         let parameters = Tensor::cat(&stored.collect::<Result<Vec<_>>>()?, 0)?;
         let mut network = Self {
-            inner: coordinates.inward(&space, &parameters)?,
+            inner: (coordinates
+                .inward(&space, &parameters.unsqueeze(0)?)?
+                .iter())
+            .map(|tensor| tensor.squeeze(0))
+            .collect::<candle_core::Result<_>>()?,
             program,
             space,
             coordinates,
@@ -89,19 +102,21 @@ impl DeviceNetwork {
             dims: examples.dims().to_vec(),
             dtype: super::assembly::precision(model),
             device,
+            budget: 0,
             pass_images: 1,
         };
-        network.pass_images = network.images_within(examples)?;
+        network.budget = network.traces_within(examples)?;
+        network.pass_images = (network.budget / (SHARED + ALONG)).clamp(1, PASS_IMAGES);
         Ok(network)
     }
 
-    /// Images whose passes fit into memory, from a trace of one of them.
-    fn images_within(&self, examples: &DeviceExamples) -> Result<usize> {
+    /// Images whose values fit into the memory of a pass, from a trace of one of them.
+    fn traces_within(&self, examples: &DeviceExamples) -> Result<usize> {
         let (input, _) = self.read(examples, &[0])?;
         let elements = self.program.trace(&input, &self.inner)?.elements();
-        let bytes = ALIVE * elements * self.dtype.size_in_bytes();
+        let bytes = elements * self.dtype.size_in_bytes();
         let free = free_memory(&self.device)?.map_or(PASS_BYTES, |free| free / 4);
-        Ok((PASS_BYTES.min(free) / bytes.max(1)).clamp(1, PASS_IMAGES))
+        Ok(PASS_BYTES.min(free) / bytes.max(1))
     }
 
     /// The trained tensors in the order of a parameter vector.
@@ -134,12 +149,12 @@ impl DeviceNetwork {
         &self.parameters
     }
 
-    /// Images that go through one pass together.
+    /// Images that go through one pass together, with tangents along one direction; fewer with more.
     pub fn pass_images(&self) -> usize {
         self.pass_images
     }
 
-    /// The same with another number of images in a pass, at least 1.
+    /// The same with at most so many images in a pass, and no less than 1.
     #[must_use]
     pub fn with_pass_images(self, images: usize) -> Self {
         Self {
@@ -148,8 +163,8 @@ impl DeviceNetwork {
         }
     }
 
-    /// The rows of `vectors` as directions in the program's parameters.
-    fn directions(&self, vectors: &Tensor) -> Result<Vec<Vec<Tensor>>> {
+    /// The rows of `vectors` as directions in the program's parameters, in groups that go side by side.
+    fn directions(&self, vectors: &Tensor, of_gradients: bool) -> Result<Vec<Directions>> {
         let (count, size) = vectors.dims2()?;
         if size != self.size() || vectors.dtype() != self.dtype {
             return Err(Error::mismatch(
@@ -159,8 +174,18 @@ impl DeviceNetwork {
                 "use vectors over the network's own parameters",
             ));
         }
-        let direction = |row: usize| self.coordinates.inward(&self.space, &vectors.get(row)?);
-        (0..count).map(direction).collect()
+        let group = |start: usize| {
+            let rows = vectors.narrow(0, start, SIDE_BY_SIDE.min(count - start))?;
+            let stacked = self.coordinates.inward(&self.space, &rows)?;
+            Ok(Directions::new(stacked, of_gradients)?)
+        };
+        (0..count).step_by(SIDE_BY_SIDE).map(group).collect()
+    }
+
+    /// Images in a pass with tangents along these directions.
+    fn images_beside(&self, groups: &[Directions]) -> usize {
+        let most = groups.iter().map(Directions::count).max();
+        (self.budget / (SHARED + ALONG * most.unwrap_or(1))).clamp(1, self.pass_images)
     }
 
     /// The labels of a pass, on the device.

@@ -1,6 +1,7 @@
-//! Products of the loss's derivatives with vectors: sums over passes, every vector of a block at the values of a pass.
+//! Products of the loss's derivatives with vectors: sums over passes, every vector of a block at the values of a pass, and as many
+//! as memory is meant for side by side.
 
-use super::program::{Along, Trace};
+use super::program::{TangentsOf, Trace};
 use super::softmax::Softmax;
 use super::{DeviceExamples, DeviceNetwork};
 use crate::derivative::head::HeadOutputs;
@@ -34,13 +35,11 @@ impl DeviceNetwork {
         let mut sum = None;
         for pass in positions.chunks(self.pass_images) {
             let (trace, softmax) = self.pass(examples, pass)?;
-            let residuals = softmax.residuals(self.dtype)?;
-            add(
-                &mut sum,
-                self.program.pulled_back(&trace, &self.inner, residuals)?,
-            )?;
+            let residuals = softmax.residuals(self.dtype)?.unsqueeze(1)?;
+            let found = (self.program).pulled_back(&trace, &self.inner, None, residuals)?;
+            add(&mut sum, found)?;
         }
-        self.total(sum)
+        Ok(self.total(sum)?.squeeze(0)?)
     }
 
     /// ∇ℓ_i of each image at `positions`, `[m, p]`.
@@ -68,40 +67,34 @@ impl DeviceNetwork {
         (examples, positions): (&DeviceExamples, &[u32]),
         vectors: &Tensor,
     ) -> Result<Tensor> {
-        let directions = self.directions(vectors)?;
-        let parameters = &self.inner;
-        let mut sums: Vec<Option<Vec<Tensor>>> = vec![None; directions.len()];
-        for pass in positions.chunks(self.pass_images) {
+        let of_gradients = curvature == Curvature::Hessian;
+        let groups = self.directions(vectors, of_gradients)?;
+        let mut sums: Vec<Option<Vec<Tensor>>> = vec![None; groups.len()];
+        for pass in positions.chunks(self.images_beside(&groups)) {
             let (trace, softmax) = self.pass(examples, pass)?;
             let gradients = match curvature {
                 Curvature::GaussNewton => None,
                 Curvature::Hessian => {
                     let residuals = softmax.residuals(self.dtype)?;
-                    Some(self.program.gradients(&trace, parameters, residuals)?)
+                    Some(self.program.gradients(&trace, &self.inner, &residuals)?)
                 }
             };
-            for (direction, sum) in directions.iter().zip(&mut sums) {
-                let along = Along {
-                    parameters,
-                    direction,
-                };
-                let tangents = self.program.tangents(&trace, along)?;
+            for (directions, sum) in groups.iter().zip(&mut sums) {
+                let tangents = self.program.tangents(&trace, &self.inner, directions)?;
                 let slopes = softmax.curvature(tangents.logits()?)?;
-                let product = match &gradients {
-                    None => {
-                        drop(tangents);
-                        self.program.pulled_back(&trace, parameters, slopes)
-                    }
-                    Some(gradients) => {
-                        let at = (&trace, gradients);
-                        (self.program).pulled_back_tangent(at, &tangents, along, slopes)
-                    }
-                };
-                add(sum, product?)?;
+                let of = gradients.as_ref().map(|gradients| TangentsOf {
+                    gradients,
+                    tangents: &tangents,
+                    directions,
+                });
+                add(
+                    sum,
+                    self.program.pulled_back(&trace, &self.inner, of, slopes)?,
+                )?;
             }
         }
-        let rows = sums.into_iter().map(|sum| self.total(sum));
-        Ok(Tensor::stack(&rows.collect::<Result<Vec<_>>>()?, 0)?)
+        let groups = sums.into_iter().map(|sum| self.total(sum));
+        Ok(Tensor::cat(&groups.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
     /// ⟨∇ℓ_i, v⟩ for every row v of `vectors` `[k, p]` and image i at `positions`, `[k, m]` in f64 on the host.
@@ -114,20 +107,16 @@ impl DeviceNetwork {
         positions: &[u32],
         vectors: &Tensor,
     ) -> Result<Tensor> {
-        let directions = self.directions(vectors)?;
+        let groups = self.directions(vectors, false)?;
         let mut parts = Vec::new();
-        for pass in positions.chunks(self.pass_images) {
+        for pass in positions.chunks(self.images_beside(&groups)) {
             let (trace, softmax) = self.pass(examples, pass)?;
-            let row = |direction: &Vec<Tensor>| {
-                let along = Along {
-                    parameters: &self.inner,
-                    direction,
-                };
-                softmax.slopes(self.program.tangents(&trace, along)?.logits()?)
-            };
-            let rows = directions.iter().map(row);
+            let rows = groups.iter().map(|directions| {
+                let tangents = self.program.tangents(&trace, &self.inner, directions)?;
+                softmax.slopes(tangents.logits()?)
+            });
             let rows = rows.collect::<candle_core::Result<Vec<_>>>()?;
-            parts.push(Tensor::stack(&rows, 0)?.to_device(&Device::Cpu)?);
+            parts.push(Tensor::cat(&rows, 0)?.to_device(&Device::Cpu)?);
         }
         Ok(Tensor::cat(&parts, 1)?)
     }
@@ -140,7 +129,7 @@ impl DeviceNetwork {
         Ok((trace, softmax))
     }
 
-    /// A sum of gradients in the inner parameters as a vector.
+    /// Sums of gradients in the inner parameters as vectors, `[k, p]`.
     fn total(&self, sum: Option<Vec<Tensor>>) -> Result<Tensor> {
         let sum = sum.ok_or_else(|| {
             Error::mismatch("images", "at least one", "none", "give their positions")

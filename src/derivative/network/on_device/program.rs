@@ -1,8 +1,8 @@
 //! Layers in the order in which they run, and what passes through them leave.
 
-use super::dual::Dual;
+use super::dual::{Directions, Dual};
 use super::layer::Layer;
-use super::way_back::Back;
+use super::way_back::Returning;
 use crate::model::op::Wanted;
 use candle_core::{Result, Tensor, bail};
 
@@ -47,38 +47,38 @@ impl Trace {
             .map(|&input| &self.values[input])
             .collect()
     }
+
+    fn duals<'a>(&'a self, node: &Node, tangents: Option<&'a Tangents>) -> Vec<Dual<'a>> {
+        let dual = |&input: &usize| Dual {
+            value: &self.values[input],
+            tangent: tangents.and_then(|tangents| tangents.0[input].as_ref()),
+        };
+        node.inputs.iter().map(dual).collect()
+    }
 }
 
-/// The tangents of all values along a direction in the parameters; none where a value does not change.
+/// The tangents `[B, k, …]` of all values; none where a value does not change.
 pub(super) struct Tangents(Vec<Option<Tensor>>);
 
 impl Tangents {
-    /// J v, `[B, C]`.
+    /// J v for every direction v, `[B, k, C]`.
     pub(super) fn logits(&self) -> Result<&Tensor> {
         match self.0.last() {
-            Some(Some(tangent)) => Ok(tangent),
-            _ => bail!("a network without parameters has no tangent"),
+            Some(Some(tangents)) => Ok(tangents),
+            _ => bail!("a network without parameters has no tangents"),
         }
     }
 }
 
-/// The gradients of all layers' results, each in front of the layer's rectifier.
+/// The gradients `[B, …]` of all layers' results, each in front of the layer's rectifier.
 pub(super) struct Gradients(Vec<Tensor>);
 
-/// Parameters, and a direction in them.
+/// What gradients are tangents of: a way back that all directions share, and the tangents of the values on it.
 #[derive(Clone, Copy)]
-pub(super) struct Along<'a> {
-    pub(super) parameters: &'a [Tensor],
-    pub(super) direction: &'a [Tensor],
-}
-
-impl<'a> Along<'a> {
-    fn dual(self) -> impl Fn(usize) -> Dual<'a> {
-        move |place| Dual {
-            value: &self.parameters[place],
-            tangent: Some(&self.direction[place]),
-        }
-    }
+pub(super) struct TangentsOf<'a> {
+    pub(super) gradients: &'a Gradients,
+    pub(super) tangents: &'a Tangents,
+    pub(super) directions: &'a Directions,
 }
 
 impl Program {
@@ -109,86 +109,84 @@ impl Program {
     }
 
     /// All tangents.
-    pub(super) fn tangents(&self, trace: &Trace, along: Along) -> Result<Tangents> {
+    pub(super) fn tangents(
+        &self,
+        trace: &Trace,
+        parameters: &[Tensor],
+        directions: &Directions,
+    ) -> Result<Tangents> {
         let mut tangents = Tangents(vec![None]);
         for (index, node) in self.nodes.iter().enumerate() {
-            let x = duals(node, trace, &tangents);
+            let x = trace.duals(node, Some(&tangents));
             let at = (&trace.values[index + 1], trace.winners[index].as_ref());
-            let tangent = node.layer.tangent(&x, along.dual(), at)?;
+            let tangent = node.layer.tangent(&x, (parameters, directions), at)?;
             tangents.0.push(tangent);
         }
         Ok(tangents)
     }
 
-    /// Jᵀ ḡ in the parameters, by their places, from the gradient ḡ `[B, C]` of the logits.
+    /// Jᵀ ḡ in the parameters, `[k, …]` by their places, from k gradients ḡ `[B, k, C]` of the logits; or, where these are the
+    /// tangents `of` a gradient, the tangents of that one's.
     pub(super) fn pulled_back(
         &self,
         trace: &Trace,
         parameters: &[Tensor],
-        gradient: Tensor,
+        of: Option<TangentsOf>,
+        gradients: Tensor,
     ) -> Result<Vec<Tensor>> {
-        let mut found = Found::of(parameters.len());
-        self.walk_back(trace, gradient, |index, gradient, input| {
+        let mut found: Vec<Option<Tensor>> = vec![None; parameters.len()];
+        self.walk_back(trace, gradients, |index, gradients, input| {
             let node = &self.nodes[index];
             let wanted = Wanted {
                 input,
                 parameters: true,
             };
-            found.take(
-                node.layer
-                    .back(&trace.of(node), parameters, gradient, wanted)?,
-            )
+            let returning = Returning {
+                gradients,
+                of: of.map(|of| (&of.gradients.0[index], of.directions)),
+            };
+            let x = trace.duals(node, of.map(|of| of.tangents));
+            let back = node.layer.back(&x, parameters, returning, wanted)?;
+            for (place, part) in back.parameters {
+                found[place] = Some(part);
+            }
+            Ok(back.inputs)
         })?;
-        found.all()
+        match found.into_iter().collect() {
+            Some(all) => Ok(all),
+            None => bail!("a parameter is part of no layer"),
+        }
     }
 
-    /// The gradients of all results from that of the logits.
+    /// The gradients of all results from that of the logits, `[B, C]`.
     pub(super) fn gradients(
         &self,
         trace: &Trace,
         parameters: &[Tensor],
-        gradient: Tensor,
+        gradient: &Tensor,
     ) -> Result<Gradients> {
-        let mut gradients = Vec::with_capacity(self.nodes.len());
-        self.walk_back(trace, gradient, |index, gradient, input| {
-            gradients.push(gradient.clone());
+        let mut found = Vec::with_capacity(self.nodes.len());
+        self.walk_back(trace, gradient.unsqueeze(1)?, |index, gradients, input| {
+            found.push(gradients.squeeze(1)?);
             let node = &self.nodes[index];
             let wanted = Wanted {
                 input,
                 parameters: false,
             };
-            let back = node
-                .layer
-                .back(&trace.of(node), parameters, gradient, wanted)?;
+            let returning = Returning {
+                gradients,
+                of: None,
+            };
+            let back =
+                (node.layer).back(&trace.duals(node, None), parameters, returning, wanted)?;
             Ok(back.inputs)
         })?;
-        gradients.reverse();
-        Ok(Gradients(gradients))
+        found.reverse();
+        Ok(Gradients(found))
     }
 
-    /// The tangent of [`pulled_back`](Self::pulled_back), from that of the logits' gradient.
-    pub(super) fn pulled_back_tangent(
-        &self,
-        (trace, gradients): (&Trace, &Gradients),
-        tangents: &Tangents,
-        along: Along,
-        tangent: Tensor,
-    ) -> Result<Vec<Tensor>> {
-        let mut found = Found::of(along.parameters.len());
-        self.walk_back(trace, tangent, |index, tangent, input| {
-            let node = &self.nodes[index];
-            let gradient = Dual {
-                value: &gradients.0[index],
-                tangent: Some(tangent),
-            };
-            let x = duals(node, trace, tangents);
-            found.take((node.layer).back_tangent(&x, along.dual(), gradient, input)?)
-        })?;
-        found.all()
-    }
-
-    /// Goes through the layers from the last to the first. `through` is given a layer's number and its gated gradient, and whether
-    /// those of its inputs are wanted, which it returns.
+    /// Goes through the layers from the last to the first, with gradients `[B, k, …]`. `through` is given a layer's number, the gated
+    /// gradients of its result, and whether those of its inputs are wanted, which it returns.
     fn walk_back(
         &self,
         trace: &Trace,
@@ -212,37 +210,5 @@ impl Program {
             }
         }
         Ok(())
-    }
-}
-
-fn duals<'a>(node: &Node, trace: &'a Trace, tangents: &'a Tangents) -> Vec<Dual<'a>> {
-    let dual = |&input: &usize| Dual {
-        value: &trace.values[input],
-        tangent: tangents.0[input].as_ref(),
-    };
-    node.inputs.iter().map(dual).collect()
-}
-
-/// What is found of the parameters, by their places.
-struct Found(Vec<Option<Tensor>>);
-
-impl Found {
-    fn of(count: usize) -> Self {
-        Self(vec![None; count])
-    }
-
-    /// Keeps the parameters' parts and gives the inputs' on.
-    fn take(&mut self, back: Back) -> Result<Vec<Tensor>> {
-        for (place, part) in back.parameters {
-            self.0[place] = Some(part);
-        }
-        Ok(back.inputs)
-    }
-
-    fn all(self) -> Result<Vec<Tensor>> {
-        match self.0.into_iter().collect() {
-            Some(all) => Ok(all),
-            None => bail!("a parameter is part of no layer"),
-        }
     }
 }

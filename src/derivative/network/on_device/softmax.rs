@@ -42,17 +42,25 @@ impl Softmax {
         self.residuals.to_dtype(dtype)
     }
 
-    /// (diag π − ππᵀ) ż for every image, in the precision of `tangent`.
-    pub(super) fn curvature(&self, tangent: &Tensor) -> Result<Tensor> {
-        let dtype = tangent.dtype();
-        let tangent = tangent.to_dtype(DType::F64)?;
-        let shifted = tangent.broadcast_sub(&tangent.gather(&self.top, 1)?)?;
-        let mean = (&self.probabilities * &shifted)?.sum_keepdim(D::Minus1)?;
-        (&self.probabilities * shifted.broadcast_sub(&mean)?)?.to_dtype(dtype)
+    /// (diag π − ππᵀ) ż for tangents `[B, k, C]`, in their precision.
+    pub(super) fn curvature(&self, tangents: &Tensor) -> Result<Tensor> {
+        let dtype = tangents.dtype();
+        let tangents = tangents.to_dtype(DType::F64)?;
+        let (batch, directions, _) = tangents.dims3()?;
+        let top = self
+            .top
+            .unsqueeze(1)?
+            .broadcast_as((batch, directions, 1))?;
+        let shifted = tangents.broadcast_sub(&tangents.gather(&top.contiguous()?, D::Minus1)?)?;
+        let probabilities = self.probabilities.unsqueeze(1)?;
+        let mean = (probabilities.broadcast_mul(&shifted)?).sum_keepdim(D::Minus1)?;
+        (probabilities.broadcast_mul(&shifted.broadcast_sub(&mean)?)?).to_dtype(dtype)
     }
 
-    /// ⟨r, ż⟩ = ⟨∇ℓ, v⟩ of every image, `[B]` in f64.
-    pub(super) fn slopes(&self, tangent: &Tensor) -> Result<Tensor> {
-        (&self.residuals * tangent.to_dtype(DType::F64)?)?.sum(D::Minus1)
+    /// ⟨r, ż⟩ = ⟨∇ℓ, v⟩ of every image for tangents `[B, k, C]`, `[k, B]` in f64.
+    pub(super) fn slopes(&self, tangents: &Tensor) -> Result<Tensor> {
+        let residuals = self.residuals.unsqueeze(1)?;
+        let products = residuals.broadcast_mul(&tangents.to_dtype(DType::F64)?)?;
+        products.sum(D::Minus1)?.t()?.contiguous()
     }
 }

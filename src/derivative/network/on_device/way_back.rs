@@ -1,7 +1,7 @@
-//! The way back through an operation, and its tangent.
+//! The way back through an operation: gradients, and their tangents along all directions at once.
 //!
 //! With ḡ the gradient of what an operation gives (behind its rectifier, where it has one), x̄ that of its input and θ̄ that of
-//! its parameters, and a dot for tangents along a direction:
+//! its parameters, and a dot for tangents:
 //!
 //! | | back | its tangent |
 //! |---|---|---|
@@ -12,126 +12,97 @@
 //! | mean over pixels | ḡ/N to each | ġ/N to each |
 //! | head | x̄ = ḡ W, W̄ = ḡᵀ x, b̄ = Σ ḡ | ġ W + ḡ Ẇ, ġᵀ x + ḡᵀ ẋ, Σ ġ |
 //!
-//! Each is linear or bilinear, so that the tangents are the same maps of a [`Dual`].
+//! The first terms on the right are those on the left of another gradient. So there is one way back: of k gradients side by side,
+//! with the second terms where these are the tangents of a gradient that all directions share.
 
-use super::dual::{Dual, sum};
+use super::dual::{Directions, Dual, beside, sum};
 use super::layer::Layer;
 use crate::derivative::reverse::spread;
 use crate::model::op::{
-    Convolution, Gradients, Wanted, channel_affine_gradients, convolution_gradients, gate,
-    max_pool_gradient,
+    Convolution, ScaleAlong, Wanted, affine_along, affine_along_gradients, channel_affine,
+    convolution_input_gradient, convolution_weight_gradient, gate_along, max_pool_gradient,
 };
 use candle_core::{Result, Tensor, bail};
 
-/// Gradients, or their tangents, of what goes into an operation.
+/// Gradients of an operation's result, in front of its rectifier.
+#[derive(Clone, Copy)]
+pub(super) struct Returning<'a> {
+    /// `[B, k, …]`
+    pub(super) gradients: &'a Tensor,
+    /// Where they are tangents: the gradient `[B, …]` that they are tangents of, and the directions.
+    pub(super) of: Option<(&'a Tensor, &'a Directions)>,
+}
+
+impl Returning<'_> {
+    /// k.
+    fn count(&self) -> Result<usize> {
+        self.gradients.dim(1)
+    }
+}
+
+/// What comes of them.
 #[derive(Default)]
 pub(super) struct Back {
-    /// One for each input; none where nobody asked for them.
+    /// `[B, k, …]` for each input; none where nobody asked for them.
     pub(super) inputs: Vec<Tensor>,
-    /// With their places.
+    /// `[k, …]` with their places.
     pub(super) parameters: Vec<(usize, Tensor)>,
 }
 
 impl Layer {
-    /// A gradient, or its tangent, of the result as one in front of the layer's rectifier.
-    pub(super) fn gated(self, value: &Tensor, gradient: Tensor) -> Result<Tensor> {
+    /// Gradients `[B, k, …]` of the result as those in front of the layer's rectifier.
+    pub(super) fn gated(self, value: &Tensor, gradients: Tensor) -> Result<Tensor> {
         match self {
             Self::Affine {
                 rectified: true, ..
             }
-            | Self::AddRectifier => gate(value, &gradient),
-            _ => Ok(gradient),
+            | Self::AddRectifier => gate_along(value, &gradients),
+            _ => Ok(gradients),
         }
     }
 
-    /// From the gated `gradient` of the result.
+    /// Through the operation, whose inputs are `x`, with tangents where `gradients` are tangents.
     pub(super) fn back(
         self,
-        x: &[&Tensor],
+        x: &[Dual],
         parameters: &[Tensor],
-        gradient: &Tensor,
+        gradients: Returning,
         wanted: Wanted,
     ) -> Result<Back> {
         match (self, x) {
             (Self::Convolution { weight, step }, [x]) => {
-                let found = convolution_gradients(x, &parameters[weight], step, gradient, wanted)?;
-                Ok(Back {
-                    inputs: found.0.into_iter().collect(),
-                    parameters: found.1.map(|found| (weight, found)).into_iter().collect(),
-                })
+                convolution((*x, step), (weight, &parameters[weight]), gradients, wanted)
             }
             (Self::Affine { scale, shift, .. }, [x]) => {
-                let of = (&parameters[scale], &parameters[shift]);
-                let found = channel_affine_gradients(x, of, None, gradient, wanted)?;
-                Ok(Back::of_affine((scale, shift), found))
+                affine(*x, (scale, shift, &parameters[scale]), gradients, wanted)
             }
             (Self::Head { weight, bias }, [x]) => {
-                let mut back = Back::default();
-                if wanted.input {
-                    back.inputs.push(gradient.matmul(&parameters[weight])?);
-                }
-                if wanted.parameters {
-                    back.parameters.push((weight, gradient.t()?.matmul(x)?));
-                    back.parameters.push((bias, gradient.sum(0)?));
-                }
-                Ok(back)
+                head(*x, (weight, bias, &parameters[weight]), gradients, wanted)
             }
-            _ if wanted.input => self.along(x, gradient),
+            _ if wanted.input => self.along(x, gradients),
             _ => Ok(Back::default()),
         }
     }
 
-    /// The tangent of [`back`](Self::back), of all that has one.
-    pub(super) fn back_tangent<'p>(
-        self,
-        x: &[Dual],
-        parameter: impl Fn(usize) -> Dual<'p>,
-        gradient: Dual,
-        input: bool,
-    ) -> Result<Back> {
-        match (self, x) {
-            (Self::Convolution { weight, step }, [x]) => {
-                convolution((*x, weight, step), parameter(weight), gradient, input)
-            }
-            (Self::Affine { scale, shift, .. }, [x]) => {
-                let of = (parameter(scale), parameter(shift));
-                affine((*x, (scale, shift)), of, gradient, input)
-            }
-            (Self::Head { weight, bias }, [x]) => {
-                let mut back = Back::default();
-                if input {
-                    let through = |g: &Tensor, weight: &Tensor| g.matmul(weight);
-                    let found = gradient.combined(parameter(weight), through)?;
-                    back.inputs.extend(found);
-                }
-                let to_weight = gradient.combined(*x, |g, x| g.t()?.matmul(x))?;
-                let to_bias = gradient.through(|g| g.sum(0))?;
-                (back.parameters).extend(to_weight.map(|found| (weight, found)));
-                (back.parameters).extend(to_bias.map(|found| (bias, found)));
-                Ok(back)
-            }
-            _ => match gradient.tangent {
-                Some(tangent) if input => {
-                    let values: Vec<&Tensor> = x.iter().map(|x| x.value).collect();
-                    self.along(&values, tangent)
-                }
-                _ => Ok(Back::default()),
-            },
-        }
-    }
-
-    /// Through an operation without parameters, which is linear where it is.
-    fn along(self, x: &[&Tensor], gradient: &Tensor) -> Result<Back> {
+    /// Through an operation without parameters.
+    fn along(self, x: &[Dual], gradients: Returning) -> Result<Back> {
+        let count = gradients.count()?;
+        let gradients = gradients.gradients;
         let inputs = match (self, x) {
-            (Self::AddRectifier, [_, _]) => vec![gradient.clone(), gradient.clone()],
-            (Self::MaxPool(window), [x]) => vec![max_pool_gradient(x, window, gradient)?],
+            (Self::AddRectifier, [_, _]) => vec![gradients.clone(), gradients.clone()],
+            (Self::MaxPool(window), [x]) => {
+                let (batch, channels, height, width) = x.value.dims4()?;
+                let x = x.value.unsqueeze(1)?;
+                let x = x.broadcast_as((batch, count, channels, height, width))?;
+                let x = x.contiguous()?.flatten(0, 1)?;
+                let found = max_pool_gradient(&x, window, &gradients.flatten(0, 1)?)?;
+                vec![beside(&found, &[batch, channels, height, width], count)?]
+            }
             (Self::Mean, [x]) => {
-                let (batch, channels, height, width) = x.dims4()?;
-                vec![spread(
-                    gradient,
-                    [batch, channels, height, width],
-                    gradient.dtype(),
-                )?]
+                let (batch, channels, height, width) = x.value.dims4()?;
+                let dims = [batch * count, channels, height, width];
+                let found = spread(&gradients.flatten(0, 1)?, dims, gradients.dtype())?;
+                vec![beside(&found, x.value.dims(), count)?]
             }
             _ => bail!("the way back of {self:?} of {} inputs", x.len()),
         };
@@ -142,81 +113,97 @@ impl Layer {
     }
 }
 
-impl Back {
-    fn of_affine((scale, shift): (usize, usize), found: Gradients) -> Self {
-        let (to_scale, to_shift) = found.parameters.unzip();
-        let parameters = [(scale, to_scale), (shift, to_shift)];
-        Self {
-            inputs: found.input.into_iter().collect(),
-            parameters: (parameters.into_iter())
-                .filter_map(|(place, found)| Some((place, found?)))
-                .collect(),
-        }
-    }
-}
-
 fn convolution(
-    (x, place, step): (Dual, usize, Convolution),
-    weight: Dual,
-    gradient: Dual,
-    input: bool,
+    (x, step): (Dual, Convolution),
+    (place, weight): (usize, &Tensor),
+    Returning { gradients, of }: Returning,
+    wanted: Wanted,
 ) -> Result<Back> {
     let mut back = Back::default();
-    if input {
-        let found = gradient.combined(weight, |g, weight| {
-            let wanted = Wanted {
-                input: true,
-                parameters: false,
-            };
-            one(convolution_gradients(x.value, weight, step, g, wanted)?.0)
-        })?;
-        back.inputs.extend(found);
-    }
-    let found = gradient.combined(x, |g, x| {
-        let wanted = Wanted {
-            input: false,
-            parameters: true,
+    let (count, out) = (gradients.dim(1)?, weight.dims()[0]);
+    let (_, channels, height, width) = x.value.dims4()?;
+    if wanted.input {
+        let to = |gradient: &Tensor, weight: &Tensor| {
+            let found = convolution_input_gradient(gradient, weight, (height, width), step)?;
+            beside(&found, x.value.dims(), count)
         };
-        one(convolution_gradients(x, weight.value, step, g, wanted)?.1)
-    })?;
-    back.parameters.extend(found.map(|found| (place, found)));
+        let first = to(&gradients.flatten(0, 1)?, weight)?;
+        let second = of.map(|(shared, along)| to(shared, along.as_inputs(place)?));
+        back.inputs.extend(sum(Some(first), second.transpose()?)?);
+    }
+    if wanted.parameters {
+        let kernel = (weight.dims()[2], weight.dims()[3]);
+        let shape = |first, second| (first, second, channels, kernel.0, kernel.1);
+        let found = convolution_weight_gradient(x.value, &gradients.flatten(1, 2)?, kernel, step)?;
+        let mut found = found.reshape(shape(count, out))?;
+        if let (Some((shared, _)), Some(tangent)) = (of, x.tangent) {
+            let second =
+                convolution_weight_gradient(&tangent.flatten(1, 2)?, shared, kernel, step)?;
+            found = (found + second.reshape(shape(out, count))?.transpose(0, 1)?)?;
+        }
+        back.parameters.push((place, found));
+    }
     Ok(back)
 }
 
-/// The two terms of each sum in one pass each: (s ġ, Σ ġ x, Σ ġ) and (ṡ ḡ, Σ ḡ ẋ).
 fn affine(
-    (x, places): (Dual, (usize, usize)),
-    (scale, shift): (Dual, Dual),
-    gradient: Dual,
-    input: bool,
+    x: Dual,
+    (scale, shift, values): (usize, usize, &Tensor),
+    Returning { gradients, of }: Returning,
+    wanted: Wanted,
 ) -> Result<Back> {
-    let tangents = (gradient.tangent, x.tangent, scale.tangent);
-    let (Some(along), Some(x_along), Some(scale_along)) = tangents else {
-        bail!("batch norm of what does not change");
-    };
-    let wanted = Wanted {
-        input,
-        parameters: true,
-    };
-    let of = |x: &Tensor, scale: &Tensor, gradient: &Tensor| {
-        channel_affine_gradients(x, (scale, shift.value), None, gradient, wanted)
-    };
-    let first = of(x.value, scale.value, along)?;
-    let second = of(x_along, scale_along, gradient.value)?;
-    let parameters = match (first.parameters, second.parameters) {
-        (Some((scale, shift)), Some((own, _))) => Some(((scale + own)?, shift)),
-        _ => None,
-    };
-    let found = Gradients {
-        input: sum(first.input, second.input)?,
-        parameters,
-    };
-    Ok(Back::of_affine(places, found))
+    let mut back = Back::default();
+    if wanted.input {
+        back.inputs.push(match of {
+            Some((shared, along)) => {
+                let of = ScaleAlong {
+                    scale: values,
+                    scale_along: along.of(scale),
+                    shift_along: &along.of(scale).zeros_like()?,
+                };
+                affine_along((shared, gradients), of, None)?
+            }
+            None => {
+                let flat = gradients.flatten(0, 1)?;
+                let found = channel_affine(&flat, values, &values.zeros_like()?)?;
+                found.reshape(gradients.shape())?
+            }
+        });
+    }
+    if wanted.parameters {
+        let second = x.tangent.zip(of.map(|(shared, _)| shared));
+        let (to_scale, to_shift) = affine_along_gradients(x.value, gradients, second)?;
+        back.parameters = vec![(scale, to_scale), (shift, to_shift)];
+    }
+    Ok(back)
 }
 
-fn one(found: Option<Tensor>) -> Result<Tensor> {
-    match found {
-        Some(found) => Ok(found),
-        None => bail!("a gradient that was asked for is missing"),
+fn head(
+    x: Dual,
+    (place, bias, weight): (usize, usize, &Tensor),
+    Returning { gradients, of }: Returning,
+    wanted: Wanted,
+) -> Result<Back> {
+    let mut back = Back::default();
+    let (_, count, classes) = gradients.dims3()?;
+    let features = x.value.dim(1)?;
+    if wanted.input {
+        let to = |gradient: &Tensor, weight: &Tensor| {
+            beside(&gradient.matmul(weight)?, x.value.dims(), count)
+        };
+        let first = to(&gradients.flatten(0, 1)?, weight)?;
+        let second = of.map(|(shared, along)| to(shared, along.as_inputs(place)?));
+        back.inputs.extend(sum(Some(first), second.transpose()?)?);
     }
+    if wanted.parameters {
+        let found = gradients.flatten(1, 2)?.t()?.matmul(x.value)?;
+        let mut found = found.reshape((count, classes, features))?;
+        if let (Some((shared, _)), Some(tangent)) = (of, x.tangent) {
+            let second = shared.t()?.matmul(&tangent.flatten(1, 2)?)?;
+            let second = second.reshape((classes, count, features))?;
+            found = (found + second.transpose(0, 1)?)?;
+        }
+        back.parameters = vec![(place, found), (bias, gradients.sum(0)?)];
+    }
+    Ok(back)
 }

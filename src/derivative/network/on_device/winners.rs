@@ -38,7 +38,11 @@ fn chosen(window: Window, place: usize, (out, side): (usize, usize)) -> Vec<u32>
     (0..out).map(|o| pixel(o).min(side - 1) as u32).collect()
 }
 
-/// `x` `[B, C, H, W]` at the winners, in the shape of the pool's result `dims`; linear in `x`.
-pub(super) fn at_winners(x: &Tensor, winners: &Tensor, dims: &[usize]) -> Result<Tensor> {
-    x.flatten_from(2)?.gather(winners, 2)?.reshape(dims)
+/// Tangents `[B, k, C, H, W]` at the winners `[B, C, H'·W']` of a value's pool.
+pub(super) fn at_winners(tangents: &Tensor, winners: &Tensor) -> Result<Tensor> {
+    let (batch, directions, channels, ..) = tangents.dims5()?;
+    let (_, _, places) = winners.dims3()?;
+    let winners = winners.unsqueeze(1)?;
+    let winners = winners.broadcast_as((batch, directions, channels, places))?;
+    tangents.flatten_from(3)?.gather(&winners.contiguous()?, 3)
 }

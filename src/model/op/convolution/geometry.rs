@@ -22,15 +22,21 @@ impl Geometry {
     /// The sizes, if they fit.
     pub(super) fn of(x: &Tensor, weight: &Tensor, convolution: Convolution) -> Result<Self> {
         check_dtype("convolution", &[x, weight])?;
-        let (batch, c_in, height, width) = x.dims4()?;
-        let (c_out, c_in_weight, kernel_h, kernel_w) = weight.dims4()?;
+        Self::of_sizes(x.dims4()?, weight.dims4()?, convolution)
+    }
+
+    /// The sizes for an input and a weight of these, if they fit.
+    pub(super) fn of_sizes(
+        x: (usize, usize, usize, usize),
+        weight: (usize, usize, usize, usize),
+        convolution: Convolution,
+    ) -> Result<Self> {
+        let (batch, c_in, height, width) = x;
+        let (c_out, c_in_weight, kernel_h, kernel_w) = weight;
         let Convolution { stride, padding } = convolution;
-        if x.elem_count() == 0 || weight.elem_count() == 0 {
-            bail!(
-                "convolution: input {:?} or weight {:?} is empty",
-                x.dims(),
-                weight.dims()
-            );
+        let sizes = [batch, c_in, height, width, c_out, kernel_h, kernel_w];
+        if sizes.contains(&0) {
+            bail!("convolution: input {x:?} or weight {weight:?} is empty");
         }
         if c_in != c_in_weight {
             bail!("convolution: input has {c_in} channels, weight expects {c_in_weight}");

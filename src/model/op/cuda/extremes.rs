@@ -1,7 +1,6 @@
 //! The largest or smallest of each row (`extremes.cu`).
 
 use super::{CudaElement, THREADS, constant, load, unwritten, with_view};
-use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::driver::LaunchConfig;
 use candle_core::{DType, Result, Tensor, bail};
 use std::sync::OnceLock;

@@ -224,6 +224,70 @@ BOTH(input_gradient, (const REAL *x, const REAL *g, const REAL *gamma, const REA
                       REAL *out, double epsilon, double count, unsigned n, unsigned plane, unsigned channels, unsigned rectified),
      (x, g, gamma, beta, moments, sums, out, epsilon, count, n, plane, channels, rectified))
 
+// Of tangents along several directions [B, k, C, ...], i the index of one: that of the value [B, C, ...] it lies beside, `image` the
+// values of an image.
+__device__ inline unsigned beside(unsigned i, unsigned image, unsigned directions) {
+    return i / (image * directions) * image + i % image;
+}
+
+// scale along + scale_along x + shift_along, where `gated` zero if the output of the rectifier after it is not above 0.
+template <int V> __device__ void affine_along(const REAL *x, const REAL *along, const REAL *scale, const REAL *scale_along,
+                                              const REAL *shift_along, const REAL *output, REAL *y, unsigned n, unsigned plane,
+                                              unsigned channels, unsigned directions, unsigned gated) {
+    EACH(j, n / V) {
+        unsigned i = j * V, row = i / plane, c = row % channels, column = row % (channels * directions);
+        unsigned at = beside(i, channels * plane, directions);
+        ACC s = of(scale[c]), slope = of(scale_along[column]), shift = of(shift_along[column]);
+        Pack<V> tangent = load<V>(along, i), value = load<V>(x, at), open = value;
+        if (gated) open = load<V>(output, at);
+        for (int k = 0; k < V; k++) {
+            ACC moved = fma(s, of(tangent.v[k]), fma(slope, of(value.v[k]), shift));
+            tangent.v[k] = to(gated && !(of(open.v[k]) > ACC(0)) ? ACC(0) : moved);
+        }
+        store<V>(y, i, tangent);
+    }
+}
+BOTH(affine_along, (const REAL *x, const REAL *along, const REAL *scale, const REAL *scale_along, const REAL *shift_along,
+                    const REAL *output, REAL *y, unsigned n, unsigned plane, unsigned channels, unsigned directions, unsigned gated),
+     (x, along, scale, scale_along, shift_along, output, y, n, plane, channels, directions, gated))
+
+// The gradients along every direction where the result that all share is positive.
+template <int V> __device__ void gate_along(const REAL *result, const REAL *gradient, REAL *y, unsigned n, unsigned image,
+                                            unsigned directions) {
+    EACH(j, n / V) {
+        Pack<V> kept = load<V>(result, beside(j * V, image, directions)), g = load<V>(gradient, j * V);
+        for (int k = 0; k < V; k++) g.v[k] = of(kept.v[k]) > ACC(0) ? g.v[k] : to(ACC(0));
+        store<V>(y, j * V, g);
+    }
+}
+BOTH(gate_along, (const REAL *result, const REAL *gradient, REAL *y, unsigned n, unsigned image, unsigned directions),
+     (result, gradient, y, n, image, directions))
+
+// Sums for every direction and channel, of the gradient along the direction, and of that times x and, where there is a `second`
+// term, shared times x_along. `columns` is k C; channel_gradients ends them.
+template <int V> __device__ void along_parts(const REAL *x, const REAL *gradient, const REAL *x_along, const REAL *shared, double *parts,
+                                             unsigned batch, unsigned channels, unsigned columns, unsigned plane, unsigned lanes,
+                                             unsigned second) {
+    ACC plain = 0, weighted = 0;
+    over_channel<V>(batch, columns, plane, lanes, [&](unsigned i) {
+        unsigned at = beside(i, channels * plane, columns / channels);
+        Pack<V> slope = load<V>(gradient, i), value = load<V>(x, at), tangent = slope, outer = value;
+        if (second) {
+            tangent = load<V>(x_along, i);
+            outer = load<V>(shared, at);
+        }
+        for (int k = 0; k < V; k++) {
+            plain += of(slope.v[k]);
+            weighted += of(slope.v[k]) * of(value.v[k]);
+            if (second) weighted += of(outer.v[k]) * of(tangent.v[k]);
+        }
+    });
+    write_part(parts, columns, plain, weighted);
+}
+BOTH(along_parts, (const REAL *x, const REAL *gradient, const REAL *x_along, const REAL *shared, double *parts, unsigned batch,
+                   unsigned channels, unsigned columns, unsigned plane, unsigned lanes, unsigned second),
+     (x, gradient, x_along, shared, parts, batch, channels, columns, plane, lanes, second))
+
 // Batch norm in evaluation mode as scale and shift.
 KERNEL folded(const REAL *gamma, const REAL *beta, const REAL *mean, const REAL *variance, REAL *scale, REAL *shift, double epsilon,
               unsigned channels) {

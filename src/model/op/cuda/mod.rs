@@ -6,6 +6,7 @@
 
 #[cfg(feature = "cudnn")]
 mod cudnn;
+mod directions;
 mod extremes;
 mod normalisation;
 mod optimiser;
@@ -16,6 +17,7 @@ mod unfolded;
 
 #[cfg(feature = "cudnn")]
 pub(super) use cudnn::convolve;
+pub(super) use directions::{affine_along, affine_along_gradients, gate_along};
 pub(crate) use extremes::extremes;
 pub(crate) use normalisation::folded;
 pub(super) use normalisation::{ChannelMap, batch_moments, gradients, mapped, moved_statistics};

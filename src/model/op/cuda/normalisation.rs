@@ -5,10 +5,13 @@
 //! are by far the largest thing here, so that what counts is how often they are read and written: once each forward (and once
 //! read for the moments), twice read and once written backward.
 
-use super::{View, constant, for_cuda_dtype, kernel, launch, over, packed, unwritten, with_view};
+use super::{
+    CudaElement, View, constant, for_cuda_dtype, kernel, launch, over, packed, unwritten, with_view,
+};
 use crate::model::op::{Gradients, Wanted};
 use candle_core::backend::BackendStorage;
-use candle_core::cuda::cudarc::driver::{DevicePtr, LaunchConfig};
+use candle_core::cuda::CudaDevice;
+use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, LaunchConfig};
 use candle_core::{CudaStorage, Result, Shape, Tensor};
 
 /// Threads of a block.
@@ -107,27 +110,29 @@ pub(in super::super) fn gradients(
             let (grid_over, count) = over(values.count(), width)?;
             let (x_all, g_all) = (values.elements::<T>()?, slopes.elements::<T>()?);
             let (gamma, beta) = (gamma.elements::<T>()?, beta.elements::<T>()?);
-            let mut sums = unwritten::<f64>(device, 2 * channels as usize)?;
+            let mut sums = None;
             let mut parameters = None;
             if wanted.parameters || map.moments.is_some() {
                 let (grid, lanes, number) = over_channels(batch, channels, plane, width);
                 let mut parts = unwritten::<f64>(device, (2 * channels * number) as usize)?;
-                let [mut to_gamma, mut to_beta] =
-                    [unwritten::<T>(device, channels as usize)?, unwritten::<T>(device, channels as usize)?];
                 launch!(
                     kernel::<T>(device, ["gradient_parts_1", "gradient_parts_4"][wide])?, grid,
                     &x_all, &g_all, &gamma, &beta, &moments, &mut parts, &map.epsilon, &batch, &channels, &plane, &lanes, &rectified
                 );
-                launch!(
-                    kernel::<T>(device, "channel_gradients")?, over(channels as usize, 1)?.0,
-                    &parts, &moments, &mut sums, &mut to_gamma, &mut to_beta, &map.epsilon, &channels, &number
-                );
+                let (found, to_gamma, to_beta) =
+                    totals::<T>(device, &parts, (moments, map.epsilon), (channels, number))?;
+                sums = Some(found);
                 let channels = channels as usize;
                 parameters = Some((constant(to_gamma, device, channels), constant(to_beta, device, channels)));
             }
             let mut input = None;
             if wanted.input {
                 let mut out = unwritten::<T>(device, values.count())?;
+                // Of no account where there are no moments.
+                let sums = match sums {
+                    Some(sums) => sums,
+                    None => unwritten::<f64>(device, 2 * channels as usize)?,
+                };
                 let behind_a_mean = f64::from(batch) * f64::from(plane);
                 launch!(
                     kernel::<T>(device, ["input_gradient_1", "input_gradient_4"][wide])?, grid_over,
@@ -140,6 +145,35 @@ pub(in super::super) fn gradients(
             Ok(Gradients { input, parameters })
         }))))
     })
+}
+
+/// Of partial sums `[2, C, number]` of gradients and weighted gradients: the sums, and the gradients of γ and β. With the address
+/// of moments, or 0, and what is added to a variance.
+pub(super) fn totals<T: CudaElement>(
+    device: &CudaDevice,
+    parts: &CudaSlice<f64>,
+    (moments, epsilon): (u64, f64),
+    (channels, number): (u32, u32),
+) -> Result<(CudaSlice<f64>, CudaSlice<T>, CudaSlice<T>)> {
+    let count = channels as usize;
+    let mut sums = unwritten::<f64>(device, 2 * count)?;
+    let [mut to_gamma, mut to_beta] = [
+        unwritten::<T>(device, count)?,
+        unwritten::<T>(device, count)?,
+    ];
+    launch!(
+        kernel::<T>(device, "channel_gradients")?,
+        over(count, 1)?.0,
+        parts,
+        &moments,
+        &mut sums,
+        &mut to_gamma,
+        &mut to_beta,
+        &epsilon,
+        &channels,
+        &number
+    );
+    Ok((sums, to_gamma, to_beta))
 }
 
 /// Batch norm in evaluation mode as scale and shift: `γ/√(σ² + ε)` and `β − μ scale`.
@@ -191,7 +225,12 @@ fn sizes(dims: &[usize]) -> (u32, u32, u32) {
 }
 
 /// The grid of a sum over each channel, the threads that go over a plane, and the partial sums of a channel.
-fn over_channels(batch: u32, channels: u32, plane: u32, width: u32) -> (LaunchConfig, u32, u32) {
+pub(super) fn over_channels(
+    batch: u32,
+    channels: u32,
+    plane: u32,
+    width: u32,
+) -> (LaunchConfig, u32, u32) {
     let lanes = plane.div_ceil(width).next_power_of_two().min(THREADS);
     let images = THREADS / lanes;
     let number = (BLOCKS.div_ceil(channels))
