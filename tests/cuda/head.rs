@@ -4,13 +4,13 @@ use ascribe::data::Rows;
 use ascribe::derivative::head::{HeadCoordinates, SoftmaxHead};
 use ascribe::device::DeviceChoice;
 use ascribe::influence::{
-    BlockSizes, Examples, FeatureSet, Normalise, Provenance, Queries, ScoreMatrix, Scoring,
-    read_rankings,
+    BlockSizes, Diagonal, Examples, FeatureSet, Normalise, Provenance, Queries, ScoreMatrix,
+    ScoreSink, Scoring, TopRanks, read_rankings,
 };
 use ascribe::operator::{Damped, HeadHessian, LinearOperator, Vectors};
 use ascribe::solve::{Cg, Direct, Ekfac, Identity, Outcome, Solver};
 use candle_core::{DType, Device, Tensor};
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, Axis};
 use ndarray_npy::{NpzWriter, read_npy};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -147,8 +147,13 @@ impl Sides {
     }
 
     fn scores(&self, solver: &dyn Solver) -> Array2<f64> {
-        let damped = self.damped();
         let mut matrix = ScoreMatrix::default();
+        self.score(solver, &self.test, &mut [&mut matrix]);
+        matrix.scores
+    }
+
+    fn score(&self, solver: &dyn Solver, queries: &Examples, sinks: &mut [&mut dyn ScoreSink]) {
+        let damped = self.damped();
         let scoring = Scoring {
             inverse: &*solver.prepare(&damped).unwrap(),
             training: &self.train,
@@ -160,15 +165,14 @@ impl Sides {
             provenance: &Provenance::default(),
         };
         let queries = Queries {
-            examples: &self.test,
-            sinks: &mut [&mut matrix],
+            examples: queries,
+            sinks,
         };
         let reports = scoring.by_queries(queries).unwrap();
         assert!(
             reports.iter().all(|report| report.outcome.is_success()),
             "{reports:?}"
         );
-        matrix.scores
     }
 }
 
@@ -297,6 +301,41 @@ fn scores_are_those_of_the_oracle() {
         let apart = distance(&found, &oracle);
         let near = if dtype == DType::F64 { 1e-10 } else { 1e-3 };
         assert!(apart < near, "{dtype:?}: {apart:e}");
+    }
+}
+
+/// Rankings alone, for which the device chooses, beside rankings of all scores; every training image is there twice, so that of
+/// equal scores the one of the first image is to come first.
+#[test]
+fn ranks_chosen_on_the_device_are_those_of_all_scores() {
+    let mut problem = Problem::new();
+    let (features, labels) = &problem.train;
+    let twice = ndarray::concatenate(Axis(0), &[features.view(), features.view()]).unwrap();
+    problem.train = (twice, [labels.clone(), labels.clone()].concat());
+    for (dtype, way, _) in cases() {
+        let sides = Sides::new(&problem, &cuda(), dtype, way);
+        for queries in [&sides.test, &sides.train] {
+            let mut alone = (TopRanks::new(20, 7), Diagonal::default());
+            sides.score(&Direct, queries, &mut [&mut alone.0, &mut alone.1]);
+            let mut beside = (TopRanks::new(20, 7), Diagonal::default());
+            let mut matrix = ScoreMatrix::default();
+            let sinks: &mut [&mut dyn ScoreSink] = &mut [&mut beside.0, &mut beside.1, &mut matrix];
+            sides.score(&Direct, queries, sinks);
+            for query in 0..queries.count() {
+                assert_eq!(alone.0.helpful(query), beside.0.helpful(query), "{dtype:?}");
+                assert_eq!(alone.0.harmful(query), beside.0.harmful(query), "{dtype:?}");
+            }
+            assert_eq!(alone.1.values, beside.1.values);
+            assert_eq!(
+                alone.0.helpful(0)[0].1,
+                matrix
+                    .scores
+                    .row(0)
+                    .iter()
+                    .copied()
+                    .fold(f64::MIN, f64::max)
+            );
+        }
     }
 }
 
