@@ -1,7 +1,9 @@
 //! The kernels of head influence at the size of the paper's job (3,200 images, d = 2,048, ten classes), each beside the rate
 //! of a plain matrix product in the same process: seconds, operations, and the share of that rate.
 //!
-//! `cargo bench --bench head`; numbers are the fastest of three.
+//! `cargo bench --bench head`; numbers are the fastest of three. `-- rate` prints the rates of twelve plain products in a row and
+//! nothing else, to be run before and after a job whose floor they are to say: on a machine whose speed wanders their mean is what
+//! the job was given.
 
 use ascribe::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
 use ascribe::operator::{Damped, HeadHessian, LinearOperator, Vectors};
@@ -14,14 +16,33 @@ const IMAGES: usize = 3200;
 const FEATURES: usize = 2048;
 const CLASSES: usize = 10;
 const ROWS: usize = 512;
+/// Operations of the cheapest route to all scores of the job, 10,000 queries (`analysis/speed/README.md`).
+const DIRECT: f64 = 6.05e12;
+
+fn seconds(mut work: impl FnMut()) -> f64 {
+    let started = Instant::now();
+    work();
+    started.elapsed().as_secs_f64()
+}
 
 fn fastest(mut work: impl FnMut()) -> f64 {
-    let time = |_| {
-        let started = Instant::now();
-        work();
-        started.elapsed().as_secs_f64()
-    };
+    let time = |_| seconds(&mut work);
     (0..3).map(time).fold(f64::INFINITY, f64::min)
+}
+
+/// The rates of twelve products in a row, and the job's floor by them.
+fn rates(array: &Array2<f32>, operations: f64) {
+    let rates: Vec<f64> = (0..12)
+        .map(|_| operations / seconds(|| drop(array.dot(array))) / 1e9)
+        .collect();
+    let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+    let best = rates.iter().copied().fold(0.0, f64::max);
+    for (name, rate) in [("on average", mean), ("at best", best)] {
+        let floor = DIRECT / rate / 1e9;
+        println!(
+            "f32 matrix product, 4096³, twelve in a row {name}: {rate:.1} GFLOP/s, direct's floor {floor:.1} s"
+        );
+    }
 }
 
 fn report(name: &str, seconds: f64, operations: f64, rate: f64) {
@@ -41,10 +62,13 @@ fn wave(rows: usize, columns: usize, frequency: f32) -> Tensor {
 }
 
 fn main() {
-    let square = wave(4096, 4096, 0.7);
     let operations = 2.0 * 4096f64.powi(3);
     // OpenBLAS's, by all cores: the fastest there is here, so that all else is measured against it.
     let array = Array2::from_shape_fn((4096, 4096), |(i, j)| (0.7 * (i * 4096 + j) as f32).sin());
+    if std::env::args().any(|argument| argument == "rate") {
+        return rates(&array, operations);
+    }
+    let square = wave(4096, 4096, 0.7);
     let seconds = fastest(|| drop(array.dot(&array)));
     let rate = operations / seconds / 1e9;
     report("f32 matrix product, 4096³", seconds, operations, rate);

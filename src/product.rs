@@ -6,8 +6,8 @@
 //! pool then hold for these products too. For that OpenBLAS is told to use one thread, in the whole process, with the first
 //! product.
 //!
-//! An element is a sum over the shared dimension in an order that depends on the shapes alone; bounds on rounding may assume
-//! no order.
+//! An element is a sum over the shared dimension in an order that depends on the shapes and the processor alone, not on the number of
+//! threads; bounds on rounding may assume no order.
 
 mod blas;
 mod tensors;
@@ -25,14 +25,16 @@ use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 // Links OpenBLAS, which ndarray's products call.
 use ndarray_linalg as _;
 use rayon::prelude::*;
-use std::cell::Cell;
 
-/// Parts for each thread, so that one that is held up leaves some to the others.
-const PARTS: usize = 2;
+/// Parts where they are then neither too narrow nor wide: some for each of two threads, so that one that is held up leaves some to
+/// the other.
+const FEW: usize = 4;
 /// The least width of a part: what is multiplied with it is copied into the kernel's layout once for each part.
 const LEAST: usize = 192;
-/// Parts are whole multiples of this, and so of what any kernel computes at once: where a part ends changes no sum.
-const KERNEL: usize = 64;
+/// The width beyond which a part gains nothing: that copy is then a hundredth of the work.
+const WIDE: usize = 2560;
+/// Parts are whole multiples of this, of which kernels compute whole ones best.
+const KERNEL: usize = 48;
 /// Triangles up to this size are one call.
 const TRIANGLE: usize = 1280;
 
@@ -59,28 +61,10 @@ pub(crate) fn product<T: Real>(
     }
 }
 
-thread_local! {
-    /// Parts for each thread in products of this thread.
-    static PARTS_NOW: Cell<usize> = const { Cell::new(PARTS) };
-}
-
-/// Runs `body` where other threads have work besides its products: these are cut into fewer parts, each of which has to copy its
-/// other factor.
-pub(crate) fn in_company<R>(body: impl FnOnce() -> R) -> R {
-    let before = PARTS_NOW.replace(1);
-    let result = body();
-    PARTS_NOW.set(before);
-    result
-}
-
-/// The width of the parts that `size` rows or columns are cut into: as many as threads or a multiple of that, where they are not
-/// too narrow.
+/// The width of the parts that `size` rows or columns are cut into. It does not depend on the number of threads: kernels sum the
+/// rows and columns at the ends of a call in another order than those inside.
 fn part(size: usize) -> usize {
-    let threads = rayon::current_num_threads();
-    let parts = match size / LEAST {
-        few if few < threads => few.max(1),
-        many => (many / threads).min(PARTS_NOW.get()) * threads,
-    };
+    let parts = (size / LEAST).min(FEW).max(size / WIDE).max(1);
     size.max(1).div_ceil(parts).next_multiple_of(KERNEL)
 }
 
@@ -299,34 +283,59 @@ mod tests {
         }
     }
 
+    /// In every layout, with sizes that are no multiples of anything; what differs is named by its place, not shown whole.
+    fn check_threads<T: Real>() {
+        let made = |threads: usize| -> Vec<Mat<T>> {
+            let pool = (rayon::ThreadPoolBuilder::new().num_threads(threads).build()).unwrap();
+            let work = || -> Vec<Mat<T>> {
+                let (left, right) = (wave::<T>(901, 300, 0.37), wave::<T>(300, 507, 0.73));
+                let (left, right) = (left.as_ref(), right.as_ref());
+                let rows = wave::<T>(TRIANGLE + 203, 300, 0.51);
+                let diagonal = |i, j| T::from_f64(if i == j { 2.0 } else { 1e-3 });
+                let triangle = Mat::from_fn(900, 900, diagonal);
+                let mut found: Vec<Mat<T>> = [(901, 507), (507, 901), (901, 507), (507, 901)]
+                    .map(|(rows, columns)| Mat::zeros(rows, columns))
+                    .into();
+                let turned = (right.transpose(), left.transpose());
+                let (replace, one) = (Accum::Replace, T::from_f64(1.0));
+                product(found[0].as_mut(), replace, left, right, one);
+                product(found[1].as_mut(), replace, turned.0, turned.1, one);
+                product(
+                    found[2].as_mut().transpose_mut(),
+                    replace,
+                    turned.0,
+                    turned.1,
+                    one,
+                );
+                product(found[3].as_mut().transpose_mut(), replace, left, right, one);
+                let mut own = Mat::zeros(rows.nrows(), rows.nrows());
+                self_product(own.as_mut(), replace, rows.as_ref(), one);
+                found.push(own);
+                for half in [Triangle::Lower, Triangle::Upper] {
+                    let mut down = wave::<T>(900, 707, 0.2);
+                    let mut across = wave::<T>(707, 900, 0.2);
+                    solve_triangle(triangle.as_ref(), half, down.as_mut());
+                    solve_triangle(triangle.as_ref(), half, across.as_mut().transpose_mut());
+                    found.extend([down, across]);
+                }
+                found
+            };
+            pool.install(work)
+        };
+        let one = made(1);
+        for threads in [2, 3, 5] {
+            for (which, (found, one)) in made(threads).iter().zip(&one).enumerate() {
+                for (i, j) in (0..one.nrows()).flat_map(|i| (0..one.ncols()).map(move |j| (i, j))) {
+                    let same = found[(i, j)].to_f64() == one[(i, j)].to_f64();
+                    assert!(same, "{which}: row {i}, column {j}, {threads} threads");
+                }
+            }
+        }
+    }
+
     #[test]
     fn threads_do_not_change_a_number() {
-        let (left, right) = (wave::<f64>(900, 300, 0.37), wave::<f64>(300, 500, 0.73));
-        let with = |threads: usize, company: bool| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
-            let mut found = Mat::zeros(900, 500);
-            let mut own = Mat::zeros(TRIANGLE + 200, TRIANGLE + 200);
-            let rows = wave::<f64>(TRIANGLE + 200, 300, 0.51);
-            let triangle = Mat::from_fn(900, 900, |i, j| if i == j { 2.0 } else { 1e-3 });
-            let mut work = || {
-                let (left, right) = (left.as_ref(), right.as_ref());
-                product(found.as_mut(), Accum::Replace, left, right, 1.0);
-                self_product(own.as_mut(), Accum::Replace, rows.as_ref(), 1.0);
-                solve_triangle(triangle.as_ref(), Triangle::Lower, found.as_mut());
-            };
-            pool.install(|| match company {
-                true => in_company(work),
-                false => work(),
-            });
-            (found, own)
-        };
-        let one = with(1, false);
-        for threads in [2, 3] {
-            assert_eq!(one, with(threads, false));
-            assert_eq!(one, with(threads, true));
-        }
+        check_threads::<f64>();
+        check_threads::<f32>();
     }
 }

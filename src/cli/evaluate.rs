@@ -39,7 +39,8 @@ pub struct Evaluate {
     /// A folder left by ascribe rank
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Fit the head again without each of N training images in turn (default, where nothing else is asked for: 100 and --lds 50)
+    /// Fit the head again without each of N training images in turn (default, where nothing else is asked for: 100 and --lds 50; with
+    /// --retrain --lds 50 alone)
     #[arg(long, value_name = "N")]
     leave_one_out: Option<usize>,
     /// Which images are left out
@@ -149,7 +150,9 @@ impl Evaluate {
     pub fn run(mut self, arguments: Vec<String>) -> Result<ExitCode> {
         self.check()?;
         if self.asks_nothing() {
-            (self.leave_one_out, self.lds) = (Some(100), Some(50));
+            self.lds = Some(50);
+            // One image's part in a model that was trained anew drowns in what the seed does.
+            self.leave_one_out = self.retrain.is_none().then_some(100);
         }
         let subject = subject::open(&self)?;
         self.check_against(&subject)?;
@@ -195,6 +198,7 @@ impl Evaluate {
         few("leave-one-out", self.leave_one_out, 3)?;
         few("lds", self.lds, 3)?;
         few("retrain", self.retrain, 1)?;
+        self.check_retraining()?;
         few("removal", self.removal, 1)?;
         few("duplicates", self.duplicates, 1)?;
         few("queries", Some(self.queries), 1)?;
@@ -204,6 +208,22 @@ impl Evaluate {
             return Err(Error::config("gradient-norm", reason));
         }
         Ok(())
+    }
+
+    /// Refuses options of retraining beside questions that retrain on no subsets.
+    fn check_retraining(&self) -> Result<()> {
+        let retrains = self.leave_one_out.is_some() || self.lds.is_some() || self.asks_nothing();
+        let given = [
+            ("retrain", self.retrain.is_some()),
+            ("retrained", self.retrained.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given && !retrains) {
+            None => Ok(()),
+            Some((option, _)) => {
+                let reason = "is for the subsets of --leave-one-out and --lds: ask for one of these, or leave it out";
+                Err(Error::config(option, reason))
+            }
+        }
     }
 
     /// Refuses, before anything is written, what this run cannot be asked.

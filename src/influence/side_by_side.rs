@@ -5,7 +5,6 @@
 //! number depends on it: every block is computed as it would be alone.
 
 use crate::Result;
-use crate::product::in_company;
 use candle_core::Device;
 use rayon::prelude::*;
 use std::sync::{Mutex, PoisonError};
@@ -32,7 +31,7 @@ pub(super) fn side_by_side<I: Send, T: Send>(
     let lane = |_| {
         let mut done = Vec::new();
         while let Some((place, item)) = next() {
-            let result = in_company(|| of(item));
+            let result = of(item);
             if result.is_err() {
                 // Those before have all been begun, and nothing after is wanted.
                 while next().is_some() {}

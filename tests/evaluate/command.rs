@@ -269,6 +269,14 @@ fn bad_input_gets_one_line() {
         ),
         ("evaluate run --lds 2 --out x", "too few for a correlation"),
         (
+            "evaluate run --removal 3 --retrain 2 --out x",
+            "--retrain: is for the subsets of --leave-one-out and --lds",
+        ),
+        (
+            "evaluate run --classes --retrained elsewhere --out x",
+            "--retrained: is for the subsets",
+        ),
+        (
             "evaluate run --lds 5 --share 1.0 --out x",
             "not a proper part",
         ),
