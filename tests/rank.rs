@@ -53,6 +53,53 @@ fn scores(folder: &Path, run: &str) -> Array2<f32> {
     read_npy(folder.join(run).join("scores.npy")).unwrap()
 }
 
+/// Large enough that products, factorisations and eigenproblems are cut into parts.
+#[test]
+fn threads_change_no_digit() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(&at.join("train.npz"), &features(700, 450, 0.0));
+    write(&at.join("test.npz"), &features(500, 450, 0.5));
+    let run = |options: &[&str], out: &str| {
+        let fixed = [
+            "--l2",
+            "0.01",
+            "--scores",
+            "--skip-train",
+            "--top",
+            "10",
+            "--out",
+            out,
+        ];
+        let (code, _, err) = rank(at, &[options, &fixed].concat());
+        assert_eq!(code, 0, "{options:?}: {err}");
+        std::fs::read(at.join(out).join("scores.npy")).unwrap()
+    };
+    run(&["--solver", "identity"], "fitted");
+    let head = ["--head", "fitted/head.safetensors"];
+    let choices: [&[&str]; 6] = [
+        &["--solver", "direct"],
+        &["--solver", "direct", "--precision", "f64"],
+        &["--solver", "direct", "--certify", "10"],
+        &["--solver", "cg"],
+        &["--solver", "ekfac"],
+        &["--solver", "pinv", "--rcond", "1e-3"],
+    ];
+    for (which, options) in choices.iter().enumerate() {
+        let with = |threads: &str| {
+            let words = [*options, &head, &["--threads", threads]].concat();
+            run(&words, &format!("{which}-{threads}"))
+        };
+        let one = with("1");
+        for threads in ["2", "3"] {
+            assert!(
+                with(threads) == one,
+                "{options:?}: {threads} threads give other scores"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_fitted_head_is_stored_and_gives_the_same_scores_when_read_back() {
     let folder = place();

@@ -25,6 +25,9 @@ use crate::device::VERSION;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+/// Parts that faer may cut a factorisation into: enough for most machines, and few enough to cost nothing with less threads.
+const FACTOR_PARTS: usize = 8;
+
 /// Which training images does this prediction rest on, and how far can that answer be trusted?
 #[derive(Debug, Parser)]
 #[command(name = "ascribe", version = VERSION, propagate_version = true)]
@@ -82,6 +85,8 @@ impl Cli {
                 .num_threads(threads)
                 .build_global();
         }
+        // Whatever the number of threads, so that where faer cuts its work, and with it the last digits, does not depend on them.
+        faer::set_global_parallelism(faer::Par::rayon(FACTOR_PARTS));
         match self.command {
             Command::Demo(command) => command.run(),
             Command::Train(command) => command.run(arguments),

@@ -152,7 +152,7 @@ fn solve<T: Real>(factor: &SquareMatrix<T>, values: &mut [T]) {
     let count = values.len() / size;
     let mut columns = MatMut::from_column_major_slice_mut(values, size, count);
     if count < FEW {
-        let parallel = Par::rayon(0);
+        let parallel = faer::get_global_parallelism();
         solve_lower_triangular_in_place(factor, columns.rb_mut(), parallel);
         solve_upper_triangular_in_place(factor.transpose(), columns, parallel);
     } else {

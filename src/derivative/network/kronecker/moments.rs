@@ -7,7 +7,7 @@ use super::{KroneckerFactors, KroneckerLayer};
 use crate::model::op::channels_last::Buffer;
 use crate::model::op::channels_last::unfold;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
-use faer::{Accum, Mat, Par};
+use faer::{Accum, Mat};
 use rayon::prelude::*;
 
 /// Patches that are unfolded at once.
@@ -108,7 +108,7 @@ fn add_moment<T: Scalar>(values: &[T], columns: usize, sum: &mut Mat<f64>) {
         x,
         BlockStructure::Rectangular,
         <T as candle_core::WithDType>::from_f64(1.0),
-        Par::rayon(0),
+        faer::get_global_parallelism(),
     );
     for column in 0..columns {
         for row in column..columns {
