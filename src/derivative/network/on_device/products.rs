@@ -84,13 +84,11 @@ impl DeviceNetwork {
                 let slopes = softmax.curvature(tangents.logits()?)?;
                 let of = gradients.as_ref().map(|gradients| TangentsOf {
                     gradients,
-                    tangents: &tangents,
+                    tangents,
                     directions,
                 });
-                add(
-                    sum,
-                    self.program.pulled_back(&trace, &self.inner, of, slopes)?,
-                )?;
+                let found = (self.program).pulled_back(&trace, &self.inner, of.as_ref(), slopes)?;
+                add(sum, found)?;
             }
         }
         let groups = sums.into_iter().map(|sum| self.total(sum));

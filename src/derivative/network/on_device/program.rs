@@ -74,10 +74,9 @@ impl Tangents {
 pub(super) struct Gradients(Vec<Tensor>);
 
 /// What gradients are tangents of: a way back that all directions share, and the tangents of the values on it.
-#[derive(Clone, Copy)]
 pub(super) struct TangentsOf<'a> {
     pub(super) gradients: &'a Gradients,
-    pub(super) tangents: &'a Tangents,
+    pub(super) tangents: Tangents,
     pub(super) directions: &'a Directions,
 }
 
@@ -131,7 +130,7 @@ impl Program {
         &self,
         trace: &Trace,
         parameters: &[Tensor],
-        of: Option<TangentsOf>,
+        of: Option<&TangentsOf>,
         gradients: Tensor,
     ) -> Result<Vec<Tensor>> {
         let mut found: Vec<Option<Tensor>> = vec![None; parameters.len()];
@@ -145,7 +144,7 @@ impl Program {
                 gradients,
                 of: of.map(|of| (&of.gradients.0[index], of.directions)),
             };
-            let x = trace.duals(node, of.map(|of| of.tangents));
+            let x = trace.duals(node, of.map(|of| &of.tangents));
             let back = node.layer.back(&x, parameters, returning, wanted)?;
             for (place, part) in back.parameters {
                 found[place] = Some(part);
