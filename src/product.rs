@@ -6,7 +6,7 @@
 //! pool then hold for these products too. For that OpenBLAS is told to use one thread, in the whole process, with the first
 //! product.
 //!
-//! An element is a sum over the shared dimension in an order that depends on the shapes and the processor alone, not on the number of
+//! An element is a sum over the shared dimension in an order that depends on the shapes and the machine alone, not on the number of
 //! threads; bounds on rounding may assume no order.
 
 mod blas;
@@ -25,14 +25,14 @@ use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 // Links OpenBLAS, which ndarray's products call.
 use ndarray_linalg as _;
 use rayon::prelude::*;
+use std::num::NonZero;
+use std::sync::OnceLock;
+use std::thread::available_parallelism;
 
-/// Parts where they are then neither too narrow nor wide: some for each of two threads, so that one that is held up leaves some to
-/// the other.
-const FEW: usize = 4;
+/// Parts for each core of the machine, so that one that is held up leaves some to the others.
+const PARTS: usize = 2;
 /// The least width of a part: what is multiplied with it is copied into the kernel's layout once for each part.
 const LEAST: usize = 192;
-/// The width beyond which a part gains nothing: that copy is then a hundredth of the work.
-const WIDE: usize = 2560;
 /// Parts are whole multiples of this, of which kernels compute whole ones best.
 const KERNEL: usize = 48;
 /// Triangles up to this size are one call.
@@ -61,10 +61,12 @@ pub(crate) fn product<T: Real>(
     }
 }
 
-/// The width of the parts that `size` rows or columns are cut into. It does not depend on the number of threads: kernels sum the
-/// rows and columns at the ends of a call in another order than those inside.
+/// The width of the parts that `size` rows or columns are cut into. It depends on the machine, but not on the number of threads that
+/// a run is given: kernels sum the rows and columns at the ends of a call in another order than those inside.
 fn part(size: usize) -> usize {
-    let parts = (size / LEAST).min(FEW).max(size / WIDE).max(1);
+    static CORES: OnceLock<usize> = OnceLock::new();
+    let cores = CORES.get_or_init(|| available_parallelism().map_or(2, NonZero::get));
+    let parts = (size / LEAST).clamp(1, PARTS * cores);
     size.max(1).div_ceil(parts).next_multiple_of(KERNEL)
 }
 
