@@ -25,7 +25,7 @@ use crate::device::VERSION;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Parts that faer may cut a factorisation into: enough for most machines, and few enough to cost nothing with less threads.
+/// Parts that faer may cut a factorisation into: enough for most machines, and few enough to cost nothing with fewer threads.
 const FACTOR_PARTS: usize = 8;
 
 /// Which training images does this prediction rest on, and how far can that answer be trusted?

@@ -176,7 +176,8 @@ fn diagonal(matrix: &Tensor, count: usize, (row, column): (usize, usize)) -> Res
 }
 
 /// Of each row of `scores` `[rows, columns]` the `kept` largest or `smallest`, of equal ones the first, with their columns, both
-/// `[rows, kept]` in no order; and `[rows]`, above 0 where a number of the row is not finite.
+/// `[rows, kept]` in no order; and `[rows]`, above 0 where a number of the row is not finite. The processor, on which nothing is sent,
+/// has the plain twin that the kernel and what goes on with it are tested by.
 fn extremes(scores: &Tensor, kept: usize, smallest: bool) -> Result<[Tensor; 3]> {
     #[cfg(feature = "cuda")]
     if scores.device().is_cuda() {

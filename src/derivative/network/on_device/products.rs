@@ -82,6 +82,7 @@ impl DeviceNetwork {
             for (directions, sum) in groups.iter().zip(&mut sums) {
                 let tangents = self.program.tangents(&trace, &self.inner, directions)?;
                 let slopes = softmax.curvature(tangents.logits()?)?;
+                // The tangents go on or, for Gauss–Newton, are freed here.
                 let of = gradients.as_ref().map(|gradients| TangentsOf {
                     gradients,
                     tangents,

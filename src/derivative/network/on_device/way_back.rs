@@ -113,37 +113,58 @@ impl Layer {
     }
 }
 
-fn convolution(
-    (x, step): (Dual, Convolution),
+/// Through a product of the input and a weight `[out, in, …]` that is linear in both, by its two adjoints: `to_input(ḡ, W)` and
+/// `to_weight(x, ḡ)`.
+fn bilinear(
+    x: Dual,
     (place, weight): (usize, &Tensor),
     Returning { gradients, of }: Returning,
     wanted: Wanted,
+    (to_input, to_weight): (impl Adjoint, impl Adjoint),
 ) -> Result<Back> {
     let mut back = Back::default();
-    let (count, out) = (gradients.dim(1)?, weight.dims()[0]);
-    let (_, channels, height, width) = x.value.dims4()?;
+    let count = gradients.dim(1)?;
     if wanted.input {
         let to = |gradient: &Tensor, weight: &Tensor| {
-            let found = convolution_input_gradient(gradient, weight, (height, width), step)?;
-            beside(&found, x.value.dims(), count)
+            beside(&to_input(gradient, weight)?, x.value.dims(), count)
         };
         let first = to(&gradients.flatten(0, 1)?, weight)?;
         let second = of.map(|(shared, along)| to(shared, along.as_inputs(place)?));
         back.inputs.extend(sum(Some(first), second.transpose()?)?);
     }
     if wanted.parameters {
-        let kernel = (weight.dims()[2], weight.dims()[3]);
-        let shape = |first, second| (first, second, channels, kernel.0, kernel.1);
-        let found = convolution_weight_gradient(x.value, &gradients.flatten(1, 2)?, kernel, step)?;
-        let mut found = found.reshape(shape(count, out))?;
+        let mut shape = vec![count];
+        shape.extend(weight.dims());
+        let found = to_weight(x.value, &gradients.flatten(1, 2)?)?;
+        let mut found = found.reshape(shape.as_slice())?;
         if let (Some((shared, _)), Some(tangent)) = (of, x.tangent) {
-            let second =
-                convolution_weight_gradient(&tangent.flatten(1, 2)?, shared, kernel, step)?;
-            found = (found + second.reshape(shape(out, count))?.transpose(0, 1)?)?;
+            shape.swap(0, 1);
+            let second = to_weight(&tangent.flatten(1, 2)?, shared)?;
+            found = (found + second.reshape(shape)?.transpose(0, 1)?)?;
         }
         back.parameters.push((place, found));
     }
     Ok(back)
+}
+
+/// A map of two tensors.
+trait Adjoint: Fn(&Tensor, &Tensor) -> Result<Tensor> {}
+impl<F: Fn(&Tensor, &Tensor) -> Result<Tensor>> Adjoint for F {}
+
+fn convolution(
+    (x, step): (Dual, Convolution),
+    (place, weight): (usize, &Tensor),
+    gradients: Returning,
+    wanted: Wanted,
+) -> Result<Back> {
+    let (_, _, height, width) = x.value.dims4()?;
+    let kernel = (weight.dim(2)?, weight.dim(3)?);
+    let to_input = |gradient: &Tensor, weight: &Tensor| {
+        convolution_input_gradient(gradient, weight, (height, width), step)
+    };
+    let to_weight =
+        |x: &Tensor, gradient: &Tensor| convolution_weight_gradient(x, gradient, kernel, step);
+    bilinear(x, (place, weight), gradients, wanted, (to_input, to_weight))
 }
 
 fn affine(
@@ -181,29 +202,14 @@ fn affine(
 fn head(
     x: Dual,
     (place, bias, weight): (usize, usize, &Tensor),
-    Returning { gradients, of }: Returning,
+    gradients: Returning,
     wanted: Wanted,
 ) -> Result<Back> {
-    let mut back = Back::default();
-    let (_, count, classes) = gradients.dims3()?;
-    let features = x.value.dim(1)?;
-    if wanted.input {
-        let to = |gradient: &Tensor, weight: &Tensor| {
-            beside(&gradient.matmul(weight)?, x.value.dims(), count)
-        };
-        let first = to(&gradients.flatten(0, 1)?, weight)?;
-        let second = of.map(|(shared, along)| to(shared, along.as_inputs(place)?));
-        back.inputs.extend(sum(Some(first), second.transpose()?)?);
-    }
+    let to_input = |gradient: &Tensor, weight: &Tensor| gradient.matmul(weight);
+    let to_weight = |x: &Tensor, gradient: &Tensor| gradient.t()?.matmul(x);
+    let mut back = bilinear(x, (place, weight), gradients, wanted, (to_input, to_weight))?;
     if wanted.parameters {
-        let found = gradients.flatten(1, 2)?.t()?.matmul(x.value)?;
-        let mut found = found.reshape((count, classes, features))?;
-        if let (Some((shared, _)), Some(tangent)) = (of, x.tangent) {
-            let second = shared.t()?.matmul(&tangent.flatten(1, 2)?)?;
-            let second = second.reshape((classes, count, features))?;
-            found = (found + second.transpose(0, 1)?)?;
-        }
-        back.parameters = vec![(place, found), (bias, gradients.sum(0)?)];
+        back.parameters.push((bias, gradients.gradients.sum(0)?));
     }
     Ok(back)
 }

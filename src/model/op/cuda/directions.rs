@@ -1,9 +1,9 @@
 //! Tangents along several directions beside the values that they share.
 
 use super::normalisation::{over_channels, totals};
-use super::{View, constant, for_cuda_dtype, kernel, launch, over, packed, unwritten};
+use super::{constant, for_cuda_dtype, kernel, launch, over, packed, unwritten, with_views};
 use crate::model::op::directions::{ScaleAlong, Sizes};
-use candle_core::{Result, Storage, Tensor, bail};
+use candle_core::{Result, Tensor};
 
 /// `scale · along + scale_along · x + shift_along`, gated by `output` where there is one.
 pub(in super::super) fn affine_along(
@@ -82,22 +82,4 @@ pub(in super::super) fn gate_along(
 
 fn numbers(sizes: Sizes) -> [u32; 3] {
     [sizes.plane, sizes.channels, sizes.directions].map(|number| number as u32)
-}
-
-/// Calls `body` with views of contiguous tensors of a CUDA device.
-fn with_views<R, const N: usize>(
-    tensors: [&Tensor; N],
-    body: impl FnOnce([View; N]) -> Result<R>,
-) -> Result<R> {
-    let held = tensors.map(Tensor::storage_and_layout);
-    let views = held
-        .iter()
-        .filter_map(|(storage, layout)| match &**storage {
-            Storage::Cuda(storage) => Some(View::new(storage, layout)),
-            _ => None,
-        });
-    match <[View; N]>::try_from(views.collect::<Vec<_>>()) {
-        Ok(views) => body(views),
-        Err(_) => bail!("expected tensors of a CUDA device"),
-    }
 }

@@ -127,10 +127,24 @@ impl<'a> View<'a> {
 
 /// Calls `body` with a view of a contiguous tensor of a CUDA device.
 pub(super) fn with_view<R>(tensor: &Tensor, body: impl FnOnce(View) -> Result<R>) -> Result<R> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cuda(storage) => body(View::new(storage, layout)),
-        _ => bail!("expected a tensor of a CUDA device"),
+    with_views([tensor], |[view]| body(view))
+}
+
+/// The same with several tensors.
+fn with_views<R, const N: usize>(
+    tensors: [&Tensor; N],
+    body: impl FnOnce([View; N]) -> Result<R>,
+) -> Result<R> {
+    let held = tensors.map(Tensor::storage_and_layout);
+    let views = held
+        .iter()
+        .filter_map(|(storage, layout)| match &**storage {
+            Storage::Cuda(storage) => Some(View::new(storage, layout)),
+            _ => None,
+        });
+    match <[View; N]>::try_from(views.collect::<Vec<_>>()) {
+        Ok(views) => body(views),
+        Err(_) => bail!("expected tensors of a CUDA device"),
     }
 }
 
