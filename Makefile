@@ -6,10 +6,10 @@ CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rust c-compiler openblas demo test check bench cuda test-cuda
+.PHONY: help setup rust c-compiler openblas demo test check bench cuda test-cuda test-emulated
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: rust c-compiler openblas ## Install what is missing: C compiler and OpenBLAS (Debian, Ubuntu)
 
@@ -35,6 +35,10 @@ cuda: setup ## Build the program for CUDA devices: target/cuda/release/ascribe (
 
 test-cuda: setup ## Run the tests that need a CUDA device
 	$(WITH_TOOLKIT) $(CARGO) test --release --features $(CUDA_FEATURES) --target-dir target/cuda --test cuda
+
+test-emulated: setup ## Run the tests that need a CUDA device with the processor in its place
+	$(WITH_TOOLKIT) analysis/gpu/emulated/run.sh target/cuda-emulated \
+		$(CARGO) test --release --features $(CUDA_FEATURES) --target-dir target/cuda --test cuda -- --test-threads 1
 
 bench: setup ## Run the benchmarks
 	$(CARGO) bench

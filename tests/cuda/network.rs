@@ -329,12 +329,6 @@ fn dense_scores(
 fn whole_runs_give_the_same_scores() {
     run_both_ways(Method::Cg, Curvature::GaussNewton);
     run_both_ways(Method::Identity, Curvature::GaussNewton);
-}
-
-/// What is to be understood before the refusal can go: the scores differ, the products do not.
-#[test]
-#[ignore = "runs with the Hessian are refused on a device"]
-fn whole_runs_with_the_hessian() {
     run_both_ways(Method::Cg, Curvature::Hessian);
 }
 

@@ -38,7 +38,7 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
     let options = options(rank, opened.l2, memory)?;
     match device {
         Device::Cpu => options.check()?,
-        _ => DeviceJob::check(&options, &device)?,
+        _ => DeviceJob::check(&options)?,
     }
     if rank.dry_run {
         let plan = match device {

@@ -51,17 +51,13 @@ impl DeviceJob<'_> {
     ///
     /// # Errors
     /// Names it.
-    pub fn check(options: &NetworkOptions, device: &Device) -> Result<()> {
+    pub fn check(options: &NetworkOptions) -> Result<()> {
         options.check()?;
         let method = options.solver.method;
         let name = format!("--solver {}", format!("{method:?}").to_lowercase());
         let solver = matches!(method, Method::Auto | Method::Cg | Method::Identity);
-        // On the one card it ran on, whole runs with the Hessian ended at other scores than the processor's, though its products
-        // are the same; until that is understood there are none.
-        let hessian = device.is_cuda() && options.curvature == Curvature::Hessian;
         let refused = [
             (!solver, name.as_str()),
-            (hessian && method != Method::Identity, "--curvature hessian"),
             (options.query_rank.is_some(), "--query-rank"),
             (options.shares, "--shares"),
         ];
@@ -82,7 +78,7 @@ impl DeviceJob<'_> {
     /// # Errors
     /// As there, or what [`DeviceJob::check`] refuses.
     pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
-        Self::check(&self.options, self.network.device())?;
+        Self::check(&self.options)?;
         let part = OnDevice {
             network: self.network,
             train: self.train.examples,
