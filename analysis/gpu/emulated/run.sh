@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command with the processor as the one CUDA device: the driver and the libraries of device.cpp and libraries.cpp in place of
-# NVIDIA's, candle's kernels and ascribe's compiled by g++. For x86-64 Linux. It is no measure of a card's
-# speed, and its libraries sum in other orders than NVIDIA's.
+# NVIDIA's, candle's kernels and ascribe's compiled by g++. For x86-64 Linux. It is no measure of a card's speed, and its libraries sum
+# in other orders than NVIDIA's. What is compiled is kept in FOLDER until something here or Cargo.lock is newer.
 #
 # usage: analysis/gpu/emulated/run.sh FOLDER COMMAND...
 #   CUDA_HOME         a CUDA toolkit with cuDNN, whose headers are read
@@ -9,7 +9,7 @@
 #   EMULATED_COUNTS   a file for how often each kernel ran, and for products, copies and waits
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 command -v g++ >/dev/null || { echo "run.sh: g++ was not found; install it (Debian, Ubuntu: apt-get install g++)" >&2; exit 1; }
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(realpath -m "$1")
@@ -44,8 +44,12 @@ candle() {
     done
 }
 
-libraries
-[ -e "$folder/candle/unary.so" ] || candle
+if ! [ -e "$folder/complete" ] || [ -n "$(find "$here" "$here/../../../Cargo.lock" -newer "$folder/complete")" ]; then
+    rm -rf "$folder"
+    libraries
+    candle
+    touch "$folder/complete"
+fi
 export EMULATED_KERNELS=$folder/candle EMULATED_COMPILER=$here/compile.sh
 export LD_LIBRARY_PATH=$folder/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 exec "$@"
