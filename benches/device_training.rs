@@ -1,10 +1,10 @@
 //! Milliseconds of a training step on a CUDA device (or the processor), natural and with PGD-7; `analysis/gpu/training.py` is its
 //! twin in PyTorch.
 //!
-//! `cargo bench --features cudnn --bench device_training -- [--device cuda] [--repeats N] [--only "resnet50 tf32"]`
+//! `cargo bench --features cudnn --bench device_training -- [--device cuda] [--repeats N] [--only "resnet50 tf32"] [--nondeterministic]`
 
 use ascribe::derivative::{LossGradientsOf, loss_gradients};
-use ascribe::device::{DeviceChoice, allow_tf32};
+use ascribe::device::{DeviceChoice, allow_tf32, allow_unordered_sums};
 use ascribe::model::{Normalisation, Pass, ResNet};
 use ascribe::train::{Adversary, Norm, Sgd};
 use candle_core::{DType, Device, Tensor};
@@ -143,6 +143,9 @@ fn main() -> ascribe::Result<()> {
     let repeats = option("--repeats")
         .and_then(|text| text.parse().ok())
         .unwrap_or(30);
+    if words.iter().any(|word| word == "--nondeterministic") {
+        allow_unordered_sums();
+    }
     let device = choice.open()?;
     let small = Network {
         name: "resnet18 cifar 128x32",

@@ -1,7 +1,8 @@
 //! Where tensors live and matrix products run: the processor, or a CUDA device.
 //!
-//! The CUDA back end is built in by the feature `cuda`. Which arithmetic its matrix units use for `f32` is one setting of the
-//! process, as in cuBLAS and cuDNN: full `f32` unless [`allow_tf32`] was called.
+//! The CUDA back end is built in by the feature `cuda`. Which arithmetic its matrix units use for `f32`, and whether sums may
+//! run in any order, are settings of the process, as in cuBLAS and cuDNN: full `f32` unless [`allow_tf32`] was called, and in a
+//! fixed order unless [`allow_unordered_sums`] was.
 
 use crate::{Error, Result};
 use candle_core::Device;
@@ -9,6 +10,7 @@ use candle_core::Device;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(feature = "cuda")]
 use std::sync::{Mutex, PoisonError};
 
@@ -212,6 +214,19 @@ pub fn tf32_is_allowed() -> bool {
     return candle_core::cuda::gemm_reduced_precision_f32();
     #[cfg(not(feature = "cuda"))]
     false
+}
+
+static UNORDERED_SUMS: AtomicBool = AtomicBool::new(false);
+
+/// Lets cuDNN sum in any order, from now on: faster in places, but what is computed twice may differ in its last digits.
+pub fn allow_unordered_sums() {
+    UNORDERED_SUMS.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`allow_unordered_sums`] was called.
+#[must_use]
+pub fn unordered_sums_are_allowed() -> bool {
+    UNORDERED_SUMS.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]

@@ -113,6 +113,7 @@ fn options_that_do_not_go_together_are_refused() {
         ("--memory 0".to_owned(), "--memory: "),
         ("--memory -2".to_owned(), "--memory: "),
         ("--precision tf32".to_owned(), "--precision: "),
+        ("--nondeterministic".to_owned(), "--nondeterministic: "),
         ("--device cuda:77".to_owned(), "--device: cuda:77: "),
         ("--learning-rate 0".to_owned(), "--learning-rate: "),
     ] {

@@ -4,7 +4,7 @@
 use super::{AdversarialTraining, FrozenStatistics, Recipe, Schedule};
 use crate::artefact::{Options, physical_memory_bytes};
 use crate::data::Augmentation;
-use crate::device::{DeviceChoice, allow_tf32};
+use crate::device::{DeviceChoice, allow_tf32, allow_unordered_sums};
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -94,6 +94,10 @@ pub struct RecipeOptions {
     #[arg(long, value_enum, default_value_t = TrainingPrecision::F32)]
     #[serde(default)]
     pub precision: TrainingPrecision,
+    /// Let cuDNN sum in any order, on a CUDA device: faster in f32, but the same command no longer leaves the same bytes
+    #[arg(long)]
+    #[serde(default)]
+    pub nondeterministic: bool,
     /// Seed of everything random
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -200,13 +204,17 @@ pub enum TrainingPrecision {
 }
 
 impl RecipeOptions {
-    /// The model on the chosen device, computing in the chosen precision.
+    /// The model on the chosen device, computing in the chosen precision; TF32 and sums in any order are then allowed in the whole
+    /// process.
     ///
     /// # Errors
     /// A device that is not there or does not have that precision.
     pub fn place(&self, model: &ResNet) -> Result<ResNet> {
         self.check_device()?;
         let model = model.to_device(&self.device.open()?)?;
+        if self.nondeterministic {
+            allow_unordered_sums();
+        }
         match self.precision {
             TrainingPrecision::F32 => Ok(model),
             TrainingPrecision::Tf32 => {
@@ -217,7 +225,7 @@ impl RecipeOptions {
         }
     }
 
-    /// Refuses a precision that the device does not have.
+    /// Refuses a precision or an order of sums that the device does not have.
     ///
     /// # Errors
     /// Names the option.
@@ -225,6 +233,11 @@ impl RecipeOptions {
         if self.device == DeviceChoice::Cpu && self.precision != TrainingPrecision::F32 {
             let reason = "tf32 and bf16 are for CUDA devices: add --device cuda, or leave it out";
             return Err(Error::config("precision", reason));
+        }
+        let has_cudnn = self.device != DeviceChoice::Cpu && cfg!(feature = "cudnn");
+        if self.nondeterministic && !has_cudnn {
+            let reason = "it is for CUDA devices and an ascribe with cuDNN (ascribe --version): leave it out, or add --device cuda there";
+            return Err(Error::config("nondeterministic", reason));
         }
         Ok(())
     }

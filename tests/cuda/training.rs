@@ -122,6 +122,8 @@ fn a_training_goes_as_on_the_processor() {
         ("again", vec!["--device", "cuda"]),
         ("tf32", vec!["--device", "cuda", "--precision", "tf32"]),
         ("bf16", vec!["--device", "cuda", "--precision", "bf16"]),
+        #[cfg(feature = "cudnn")]
+        ("unordered", vec!["--device", "cuda", "--nondeterministic"]),
     ] {
         run(
             folder.path(),
@@ -143,6 +145,10 @@ fn a_training_goes_as_on_the_processor() {
         0.0,
         "two runs on one card"
     );
+    if cfg!(feature = "cudnn") {
+        let apart = distance(&weight("unordered"), &weight("cpu"));
+        assert!(apart < 1e-2, "{apart:e}");
+    }
     let expected = accuracy(folder.path(), "cpu");
     for name in ["cuda", "tf32", "bf16"] {
         let found = accuracy(folder.path(), name);

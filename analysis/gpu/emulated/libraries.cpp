@@ -14,6 +14,7 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -110,10 +111,12 @@ template <class T> void to_input(const Sizes &s, const T *w, const T *dy, T *dx)
         s.over_taps([&](size_t at, size_t place) { image[at] += u[place]; });
     }
 }
-template <class T> void to_weight(const Sizes &s, const T *x, const T *dy, T *dw) {
+// Summed from the image `first` on.
+template <class T> void to_weight(const Sizes &s, int first, const T *x, const T *dy, T *dw) {
     int k = s.taps(), n = s.positions();
     std::fill(dw, dw + s.weight(), T(0));
-    for (int b = 0; b < s.batch; b++) {
+    for (int i = 0; i < s.batch; i++) {
+        int b = (first + i) % s.batch;
         auto u = unfolded(s, x + b * s.input());
         product(ROWS, PLAIN, TURNED, s.c_out, k, n, T(1), dy + b * s.output(), n, u.data(), n, T(1), dw, k);
     }
@@ -140,6 +143,10 @@ template <class Body> cudnnStatus_t typed(cudnnDataType_t type, const void *a, s
     default: return CUDNN_STATUS_NOT_SUPPORTED;
     }
     return CUDNN_STATUS_SUCCESS;
+}
+
+bool unordered(cudnnConvolutionBwdFilterAlgo_t algorithm) {
+    return algorithm == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 || algorithm == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3;
 }
 
 template <class T> const T &at(const void *descriptor) { return *static_cast<const T *>(descriptor); }
@@ -192,7 +199,8 @@ cudnnStatus_t cudnnSetConvolution2dDescriptor(cudnnConvolutionDescriptor_t it, i
 }
 cudnnStatus_t cudnnSetConvolutionMathType(cudnnConvolutionDescriptor_t, cudnnMathType_t) { return CUDNN_STATUS_SUCCESS; }
 
-// The first algorithm of each list is offered: of the ways back those whose sums have no order, so that others must take their place.
+// The first algorithm of each list is offered: of the ways back those whose sums have no order. That for weights begins at an image
+// drawn by chance, so that what takes it does not repeat.
 cudnnStatus_t cudnnGetConvolutionForwardAlgorithm_v7(cudnnHandle_t, const cudnnTensorDescriptor_t, const cudnnFilterDescriptor_t,
                                                      const cudnnConvolutionDescriptor_t, const cudnnTensorDescriptor_t, int,
                                                      int *count, cudnnConvolutionFwdAlgoPerf_t *found) {
@@ -225,17 +233,16 @@ cudnnStatus_t cudnnGetConvolutionForwardWorkspaceSize(cudnnHandle_t, const cudnn
 }
 cudnnStatus_t cudnnGetConvolutionBackwardDataWorkspaceSize(cudnnHandle_t, const cudnnFilterDescriptor_t, const cudnnTensorDescriptor_t,
                                                            const cudnnConvolutionDescriptor_t, const cudnnTensorDescriptor_t,
-                                                           cudnnConvolutionBwdDataAlgo_t algorithm, size_t *bytes) {
+                                                           cudnnConvolutionBwdDataAlgo_t, size_t *bytes) {
     *bytes = 64;
-    return algorithm == CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 ? CUDNN_STATUS_NOT_SUPPORTED : CUDNN_STATUS_SUCCESS;
+    return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t cudnnGetConvolutionBackwardFilterWorkspaceSize(cudnnHandle_t, const cudnnTensorDescriptor_t,
                                                              const cudnnTensorDescriptor_t, const cudnnConvolutionDescriptor_t,
-                                                             const cudnnFilterDescriptor_t, cudnnConvolutionBwdFilterAlgo_t algorithm,
+                                                             const cudnnFilterDescriptor_t, cudnnConvolutionBwdFilterAlgo_t,
                                                              size_t *bytes) {
     *bytes = 0;
-    bool ordered = algorithm != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 && algorithm != CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3;
-    return ordered ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_NOT_SUPPORTED;
+    return CUDNN_STATUS_SUCCESS;
 }
 
 cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t, const void *, const cudnnTensorDescriptor_t x_as, const void *x,
@@ -258,12 +265,13 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t, const void *, const cu
 }
 cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t, const void *, const cudnnTensorDescriptor_t x_as, const void *x,
                                              const cudnnTensorDescriptor_t y_as, const void *dy,
-                                             const cudnnConvolutionDescriptor_t conv, cudnnConvolutionBwdFilterAlgo_t, void *, size_t,
-                                             const void *, const cudnnFilterDescriptor_t w_as, void *dw) {
+                                             const cudnnConvolutionDescriptor_t conv, cudnnConvolutionBwdFilterAlgo_t algorithm,
+                                             void *, size_t, const void *, const cudnnFilterDescriptor_t w_as, void *dw) {
     Sizes s(at<Tensor>(x_as), at<Tensor>(w_as), at<Tensor>(y_as), at<Convolution>(conv));
-    count("convolution to the weight", s.operations());
+    int first = unordered(algorithm) ? std::random_device{}() % s.batch : 0;
+    count(unordered(algorithm) ? "convolution to the weight, unordered" : "convolution to the weight", s.operations());
     return typed(at<Tensor>(x_as).type, x, s.batch * s.input(), dy, s.batch * s.output(), dw, s.weight(),
-                 [&](auto *x, auto *dy, auto *dw) { to_weight(s, x, dy, dw); });
+                 [&](auto *x, auto *dy, auto *dw) { to_weight(s, first, x, dy, dw); });
 }
 
 // ---- cuBLAS, column after column

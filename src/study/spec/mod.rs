@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 /// The options of a transfer that are axes of a study, not part of its recipe.
 const AXES: [&str; 3] = ["blocks", "epochs", "seed"];
 
+/// Options of a transfer that hold for the whole process, and so for all runs of a study.
+const OF_THE_PROCESS: [&str; 3] = ["device", "precision", "nondeterministic"];
+
 /// A source model, and what its file does not say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceSpec {
@@ -112,6 +115,9 @@ impl Spec {
             }
         }
         (options.blocks, options.recipe.seed) = (blocks[0], seeds[0]);
+        let names: Vec<String> = (names.into_iter())
+            .filter(|name| !OF_THE_PROCESS.contains(&name.as_str()))
+            .collect();
         let search = match keys.table("search")? {
             Some(table) => Some(parts::search(table, &options, &names)?),
             None => None,

@@ -152,6 +152,11 @@ fn what_is_wrong_is_named_with_its_place() {
             "momentum = 1",
             &["momentum: expected a number from 0", "found 1"],
         ),
+        (
+            "l2 = 0.25",
+            "precision = \"tf32\"",
+            &["target.digits.precision", "learning-rate"],
+        ),
         ("seeds = 3", "seeds = ", &["line 5"]),
         ("[target.digits]", "[target]", &["target"]),
     ] {

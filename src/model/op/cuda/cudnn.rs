@@ -1,11 +1,11 @@
 //! Convolutions by cuDNN: forward, input gradient and weight gradient.
 //!
 //! cuDNN's heuristics choose the algorithm once for each geometry. Of those whose sums run in no fixed order its deterministic
-//! ones take the place, so that a run on one card repeats. In `f32` its matrix units are used where
-//! [`crate::device::allow_tf32`] was called, and never otherwise.
+//! ones take the place, so that a run on one card repeats, unless [`crate::device::allow_unordered_sums`] was called. In `f32` its
+//! matrix units are used where [`crate::device::allow_tf32`] was called, and never otherwise.
 
 use super::{CudaElement, View, for_cuda_dtype, unwritten};
-use crate::device::tf32_is_allowed;
+use crate::device::{tf32_is_allowed, unordered_sums_are_allowed};
 use crate::model::op::convolution::{Geometry, Role};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::cudnn::{
@@ -80,8 +80,8 @@ struct Plan<T: Convolved> {
     bytes: usize,
 }
 
-/// What a plan depends on; `true` where TF32 is allowed.
-type Key = (DeviceId, &'static str, Geometry, Role, bool);
+/// What a plan depends on; whether TF32 is allowed, and sums in any order.
+type Key = (DeviceId, &'static str, Geometry, Role, [bool; 2]);
 
 thread_local! {
     // cuDNN's handles belong to a thread.
@@ -90,7 +90,8 @@ thread_local! {
 }
 
 fn plan<T: Convolved>(device: &CudaDevice, geometry: &Geometry, role: Role) -> Result<Rc<Plan<T>>> {
-    let key = (device.id(), T::MODULE, *geometry, role, tf32_is_allowed());
+    let allowed = [tf32_is_allowed(), unordered_sums_are_allowed()];
+    let key = (device.id(), T::MODULE, *geometry, role, allowed);
     let known = PLANS.with(|plans| plans.borrow().get(&key).cloned());
     if let Some(Ok(plan)) = known.map(Rc::downcast) {
         return Ok(plan);
@@ -232,10 +233,12 @@ fn chosen<T: Convolved>(
                 dy: y,
             };
             let algorithm = match operation.pick_algorithm().map_err(Error::wrap)? {
-                DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 => {
+                DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0
+                    if !unordered_sums_are_allowed() =>
+                {
                     DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1
                 }
-                deterministic => deterministic,
+                algorithm => algorithm,
             };
             let bytes = operation
                 .get_workspace_size(algorithm)
@@ -251,10 +254,12 @@ fn chosen<T: Convolved>(
             };
             let algorithm = match operation.pick_algorithm().map_err(Error::wrap)? {
                 FilterAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0
-                | FilterAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3 => {
+                | FilterAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3
+                    if !unordered_sums_are_allowed() =>
+                {
                     FilterAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1
                 }
-                deterministic => deterministic,
+                algorithm => algorithm,
             };
             let bytes = operation
                 .get_workspace_size(algorithm)
