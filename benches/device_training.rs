@@ -24,7 +24,7 @@ struct Training {
 }
 
 impl Training {
-    fn step(&mut self) -> ascribe::Result<f32> {
+    fn step(&mut self) -> ascribe::Result<f64> {
         let images = match &self.adversary {
             Some(adversary) => {
                 adversary.perturb(&self.model.detached(), &self.images, &self.labels, [0; 3])?
@@ -39,7 +39,7 @@ impl Training {
         let found = loss_gradients(&self.model, (0, &images), &self.labels, &mut pass, wanted)?;
         self.optimiser.step(&found.parameters, 0.01)?;
         self.model.absorb(pass)?;
-        Ok(found.loss.to_scalar::<f32>()?)
+        Ok(found.loss_and_right.get(0)?.to_scalar()?)
     }
 
     fn median(&mut self, repeats: usize) -> ascribe::Result<f64> {

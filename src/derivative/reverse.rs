@@ -5,13 +5,16 @@
 //! forward leaves what the way back needs ([`crate::model`]'s trace), and each gradient is written once; where a block's two
 //! ways meet, they are added once. What is no longer needed is freed on the way.
 
+mod at_the_head;
+
+use self::at_the_head::at_the_head;
 use crate::model::op::{
     Wanted, batch_norm_gradients, channel_affine, channel_affine_gradients, convolution_gradients,
     gate, gate_sum, max_pool_gradient,
 };
 use crate::model::{EPSILON, LayerTrace, NormTrace, Pass, ResNet, Traced};
 use crate::{Error, Result};
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Tensor};
 use std::collections::BTreeMap;
 
 /// What the gradients of a loss are wanted of.
@@ -26,11 +29,12 @@ pub struct LossGradientsOf {
 /// The mean cross-entropy of a batch and its gradients.
 #[derive(Debug)]
 pub struct LossGradients {
-    /// In nats, a scalar.
-    pub loss: Tensor,
+    /// The mean cross-entropy in nats and how many are predicted rightly, in f64 `[2]`, where the model is.
+    pub loss_and_right: Tensor,
     /// `[B, C]`
     pub logits: Tensor,
-    /// By parameter name, in the parameters' dtype.
+    /// By parameter name, in the parameters' dtype; on a CUDA device in that of the activations, as [`crate::train::Sgd`] takes
+    /// them.
     pub parameters: BTreeMap<String, Tensor>,
     /// Of what the pass began with, where it was wanted.
     pub input: Option<Tensor>,
@@ -57,7 +61,7 @@ pub fn loss_gradients(
     pass: &mut Pass,
     wanted: LossGradientsOf,
 ) -> Result<LossGradients> {
-    let model = model.detached();
+    let model = model.for_pass(segment, pass)?;
     let head = model.head_segment();
     let traced_from = match wanted.input {
         true => segment,
@@ -79,34 +83,6 @@ pub fn loss_gradients(
         found.parameters = way.parameters;
     }
     Ok(found)
-}
-
-/// The head by candle's own way back: its tensors are small. The input of the result is the features.
-fn at_the_head(
-    model: &ResNet,
-    features: &Tensor,
-    labels: &Tensor,
-    wanted: LossGradientsOf,
-) -> Result<LossGradients> {
-    let (weight, bias) = model.head_parameters()?;
-    let features = Var::from_tensor(features)?;
-    let (weight, bias) = (Var::from_tensor(&weight)?, Var::from_tensor(&bias)?);
-    let logits = features.matmul(&weight.t()?)?.broadcast_add(&bias)?;
-    let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
-    let mut gradients = loss.backward()?;
-    let mut parameters = BTreeMap::new();
-    if wanted.parameters_from.is_some() {
-        for (name, variable) in [("fc.weight", &weight), ("fc.bias", &bias)] {
-            let gradient = gradients.remove(variable).ok_or_else(|| missing(name))?;
-            parameters.insert(name.to_owned(), gradient);
-        }
-    }
-    Ok(LossGradients {
-        loss: loss.detach(),
-        logits: logits.detach(),
-        parameters,
-        input: gradients.remove(&features),
-    })
 }
 
 fn missing(of: &str) -> Error {
@@ -266,7 +242,10 @@ impl WayBack<'_> {
 
     fn keep(&mut self, name: String, gradient: &Tensor) -> Result<()> {
         let parameter = (self.model.tensors().get(&name)).ok_or_else(|| missing(&name))?;
-        let gradient = gradient.to_dtype(parameter.dtype())?;
+        let gradient = match gradient.device().is_cuda() {
+            true => gradient.clone(),
+            false => gradient.to_dtype(parameter.dtype())?,
+        };
         self.parameters.insert(name, gradient);
         Ok(())
     }

@@ -3,7 +3,6 @@
 //! Where a [`Pass`] asks for it each layer leaves what the way back needs ([`super::trace`]).
 
 use super::architecture::{BlockKind, Stem};
-use super::normalisation::Normalisation;
 use super::op::{
     Convolution, Window, add_rectify, batch_moments, channel_affine, convolve, folded_norm,
     max_pool,
@@ -108,17 +107,6 @@ impl ResNet {
     pub fn normalise(&self, images: &Tensor) -> Result<Tensor> {
         let (scale, shift) = self.pixel_scale(images)?;
         Ok(channel_affine(images, &scale, &shift)?)
-    }
-
-    /// Scale and shift of the pixels, `[3]` each.
-    fn pixel_scale(&self, images: &Tensor) -> Result<(Tensor, Tensor)> {
-        let constant = |values: [f64; 3]| -> Result<Tensor> {
-            Ok(Tensor::new(&values, images.device())?.to_dtype(images.dtype())?)
-        };
-        let Normalisation { mean, deviation } = self.normalisation();
-        let scale = deviation.map(|deviation| 1.0 / deviation);
-        let shift = [0, 1, 2].map(|c| -mean[c] * scale[c]);
-        Ok((constant(scale)?, constant(shift)?))
     }
 
     fn stem(&self, images: &Tensor, pass: &mut Pass) -> Result<Tensor> {

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::data::Pixels;
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Per-channel mean and standard deviation of the pixels (in `[0, 1]`) the model was made for.
@@ -19,6 +20,17 @@ impl Normalisation {
         mean: [0.485, 0.456, 0.406],
         deviation: [0.229, 0.224, 0.225],
     };
+
+    /// What it does to a pixel: scale `1/deviation` and shift `−mean/deviation`, `[3]` each.
+    pub(super) fn scale_and_shift(self, dtype: DType, device: &Device) -> Result<(Tensor, Tensor)> {
+        let scale = self.deviation.map(|deviation| 1.0 / deviation);
+        let shift = [0, 1, 2].map(|c| -self.mean[c] * scale[c]);
+        let constant = |values: [f64; 3]| -> Result<Tensor> {
+            let values = Tensor::new(&values, &Device::Cpu)?.to_dtype(dtype)?;
+            Ok(values.to_device(device)?)
+        };
+        Ok((constant(scale)?, constant(shift)?))
+    }
 
     /// Mean and deviation of every pixel of the given images.
     ///

@@ -6,6 +6,8 @@
 
 use super::architecture::{Architecture, Block};
 use super::normalisation::Normalisation;
+#[cfg(feature = "cuda")]
+use super::op::cuda::in_bf16;
 use super::op::{RunningStatistics, folded_norm};
 use super::pass::Pass;
 use crate::{Error, Result};
@@ -27,6 +29,8 @@ pub struct ResNet {
     side: usize,
     tensors: BTreeMap<String, Tensor>,
     activations: DType,
+    /// Scale and shift of the pixels, `[3]` each, where the head is and as it is.
+    pixel_scale: (Tensor, Tensor),
     /// Batch norms as scale and shift, where they were folded beforehand.
     folded: BTreeMap<String, (Tensor, Tensor)>,
 }
@@ -48,13 +52,16 @@ impl ResNet {
         super::parameters::check_description(&classes, normalisation, side)?;
         super::parameters::check(&architecture, classes.len(), &tensors)?;
         let blocks = architecture.blocks();
+        let head = &tensors["fc.weight"];
+        let pixel_scale = normalisation.scale_and_shift(head.dtype(), head.device())?;
         Ok(Self {
             architecture,
             blocks,
             classes,
             normalisation,
             side,
-            activations: tensors["fc.weight"].dtype(),
+            activations: head.dtype(),
+            pixel_scale,
             tensors,
             folded: BTreeMap::new(),
         })
@@ -133,8 +140,10 @@ impl ResNet {
             Ok((name.clone(), tensor.detach().to_device(device)?))
         };
         let tensors = self.tensors.iter().map(moved).collect::<Result<_>>()?;
+        let (scale, shift) = &self.pixel_scale;
         Ok(Self {
             tensors,
+            pixel_scale: (scale.to_device(device)?, shift.to_device(device)?),
             folded: BTreeMap::new(),
             ..self.clone()
         })
@@ -170,27 +179,48 @@ impl ResNet {
                 part("running_mean")?,
                 part("running_var")?,
             ];
-            let (scale, shift) = folded_norm(statistics.map(Tensor::detach).each_ref(), EPSILON)?;
-            let (scale, shift) = (
-                scale.to_dtype(self.activations)?,
-                shift.to_dtype(self.activations)?,
-            );
-            Ok((norm.to_owned(), (scale, shift)))
+            let folded = folded_norm(statistics.map(Tensor::detach).each_ref(), EPSILON)?;
+            Ok((norm.to_owned(), folded))
         };
         model.folded = norms.map(fold).collect::<Result<_>>()?;
-        for tensor in model
-            .tensors
-            .values_mut()
-            .filter(|tensor| tensor.rank() == 4)
-        {
-            *tensor = tensor.to_dtype(self.activations)?;
-        }
+        let scales = model.folded.values_mut();
+        let scales = scales.flat_map(|(scale, shift)| [scale, shift]);
+        let kernels = (model.tensors.values_mut()).filter(|tensor| tensor.rank() == 4);
+        convert(scales.chain(kernels).collect(), self.activations)?;
+        Ok(model)
+    }
+
+    /// The same model with constant weights, for one `pass` from what enters the segment `first`: kernels, and scale and shift
+    /// of the norms that use the batch's moments, are converted to the dtype of activations at once.
+    ///
+    /// # Errors
+    /// Where memory runs out.
+    pub(crate) fn for_pass(&self, first: usize, pass: &Pass) -> Result<Self> {
+        let mut model = self.detached();
+        let (architecture, head) = (&model.architecture, model.blocks.len() + 1);
+        let taken = |name: &str, tensor: &Tensor| {
+            let segment = architecture.segment_of(name);
+            let part_of_norm = !is_statistic(name) && pass.has_batch_statistics(segment);
+            (first..head).contains(&segment) && (tensor.rank() == 4 || part_of_norm)
+        };
+        let tensors = model.tensors.iter_mut();
+        let taken = tensors.filter_map(|(name, tensor)| taken(name, tensor).then_some(tensor));
+        convert(taken.collect(), self.activations)?;
         Ok(model)
     }
 
     /// Batch norm as scale and shift, if it was folded beforehand.
     pub(super) fn folded(&self, norm: &str) -> Option<&(Tensor, Tensor)> {
         self.folded.get(norm)
+    }
+
+    /// Scale and shift of the pixels of `images`, `[3]` each.
+    pub(super) fn pixel_scale(&self, images: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (scale, shift) = &self.pixel_scale;
+        match scale.dtype() == images.dtype() && scale.device().same_device(images.device()) {
+            true => Ok((scale.clone(), shift.clone())),
+            false => (self.normalisation).scale_and_shift(images.dtype(), images.device()),
+        }
     }
 
     /// What activations are computed in.
@@ -210,6 +240,7 @@ impl ResNet {
         let tensors = self.tensors.iter().map(convert).collect::<Result<_>>()?;
         Ok(Self {
             tensors,
+            pixel_scale: (self.normalisation).scale_and_shift(dtype, self.device()?)?,
             activations: dtype,
             folded: BTreeMap::new(),
             ..self.clone()
@@ -269,14 +300,22 @@ impl ResNet {
     /// Where memory runs out.
     pub fn absorb(&mut self, pass: Pass) -> Result<()> {
         self.folded.clear();
+        let names = |layer: &str| {
+            ["running_mean", "running_var"].map(|statistic| format!("{layer}.{statistic}"))
+        };
+        let (mut layers, mut running) = (Vec::new(), Vec::new());
         for (layer, moments) in pass.observed {
-            let [mean, variance] =
-                ["running_mean", "running_var"].map(|statistic| format!("{layer}.{statistic}"));
-            let running = RunningStatistics {
+            let [mean, variance] = names(&layer);
+            let statistics = RunningStatistics {
                 mean: self.tensor(&mean)?.clone(),
                 variance: self.tensor(&variance)?.clone(),
             };
-            let moved = running.moved(&moments, MOMENTUM)?;
+            layers.push(layer);
+            running.push((statistics, moments));
+        }
+        let moved = RunningStatistics::all_moved(&running, MOMENTUM)?;
+        for (layer, moved) in layers.iter().zip(moved) {
+            let [mean, variance] = names(layer);
             self.tensors.insert(mean, moved.mean);
             self.tensors.insert(variance, moved.variance);
         }
@@ -302,6 +341,25 @@ impl ResNet {
     pub fn device(&self) -> Result<&Device> {
         Ok(self.tensor("fc.weight")?.device())
     }
+}
+
+/// Converts all of them; on a CUDA device to bf16 in one launch.
+fn convert(tensors: Vec<&mut Tensor>, dtype: DType) -> Result<()> {
+    let other = tensors.into_iter().filter(|it| it.dtype() != dtype);
+    let other: Vec<&mut Tensor> = other.collect();
+    #[cfg(feature = "cuda")]
+    if dtype == DType::BF16 && other.iter().all(|tensor| tensor.device().is_cuda()) {
+        let from: Vec<&Tensor> = other.iter().map(|tensor| &**tensor).collect();
+        let converted = in_bf16(&from)?;
+        for (tensor, converted) in other.into_iter().zip(converted) {
+            *tensor = converted;
+        }
+        return Ok(());
+    }
+    for tensor in other {
+        *tensor = tensor.to_dtype(dtype)?;
+    }
+    Ok(())
 }
 
 /// Whether a tensor is a running statistic of batch norm rather than a parameter.

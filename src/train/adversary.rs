@@ -106,9 +106,7 @@ impl Adversary {
         for _ in 0..self.steps {
             let mut pass = Pass::evaluation();
             let found = loss_gradients(model, (0, &perturbed), labels, &mut pass, OF_IMAGES)?;
-            let slope = found.of_input()?;
-            let step = (ball.direction(&slope)? * self.step_size)?;
-            perturbed = ball.project(images, &(&perturbed + step)?)?.detach();
+            perturbed = ball.ascend(images, &perturbed, &found.of_input()?, self.step_size)?;
         }
         Ok(perturbed)
     }

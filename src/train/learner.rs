@@ -4,14 +4,14 @@ use super::adversarial::{AdversarialTraining, Free};
 use super::adversary::{Adversary, Ball};
 use super::feed::{Batch, Input};
 use super::guard::Check;
-use super::measure::Tally;
 use super::recipe::{FrozenStatistics, Recipe};
+use super::running_tally::RunningTally;
 use super::sgd::Sgd;
 use super::state::State;
+use crate::Result;
 use crate::derivative::{LossGradientsOf, loss_gradients};
 use crate::model::{Pass, ResNet};
-use crate::{Error, Result};
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 /// A model on its way.
 pub(super) struct Learner<'a> {
@@ -32,7 +32,7 @@ pub(super) struct Place<'a> {
     pub epoch: usize,
     pub number: usize,
     pub rate: f64,
-    pub tally: &'a mut Tally,
+    pub tally: &'a mut RunningTally,
 }
 
 impl Learner<'_> {
@@ -118,17 +118,9 @@ impl Learner<'_> {
         };
         let (entered, mut pass) = self.pass(input);
         let found = loss_gradients(self.model, entered, labels, &mut pass, wanted)?;
-        let value = found.loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        if !value.is_finite() {
-            return Err(Error::NonFinite {
-                what: "training loss".into(),
-                place: format!("epoch {}, batch {}", place.epoch + 1, place.number + 1),
-                remedy: "lower --learning-rate".into(),
-            });
-        }
-        place.tally.add_measured(value, &found.logits, labels)?;
         self.optimiser.step(&found.parameters, place.rate)?;
         self.model.absorb(pass)?;
+        (place.tally).add(found.loss_and_right, labels.elem_count(), place.number)?;
         Ok(found.input)
     }
 

@@ -92,27 +92,21 @@ impl Tally {
         let loss = candle_nn::loss::cross_entropy(logits, labels)?
             .to_dtype(DType::F64)?
             .to_scalar::<f64>()?;
-        self.add_measured(loss, logits, labels)
-    }
-
-    /// Adds one batch whose mean loss is known.
-    pub(super) fn add_measured(
-        &mut self,
-        loss: f64,
-        logits: &Tensor,
-        labels: &Tensor,
-    ) -> Result<()> {
         let right = logits
             .argmax(D::Minus1)?
             .eq(labels)?
             .to_dtype(DType::U32)?
             .sum_all()?
             .to_scalar::<u32>()?;
-        let count = labels.elem_count();
-        self.loss += loss * count as f64;
-        self.right += right as usize;
-        self.count += count;
+        self.add_sums(loss, right as usize, labels.elem_count());
         Ok(())
+    }
+
+    /// Adds one batch whose mean loss is known, and how many of its images are predicted rightly.
+    pub(super) fn add_sums(&mut self, loss: f64, right: usize, count: usize) {
+        self.loss += loss * count as f64;
+        self.right += right;
+        self.count += count;
     }
 
     /// Adds one batch as an attack left it.

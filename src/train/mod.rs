@@ -13,6 +13,7 @@ mod learner;
 mod measure;
 mod options;
 mod recipe;
+mod running_tally;
 mod schedule;
 mod session;
 mod sgd;

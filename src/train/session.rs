@@ -10,6 +10,7 @@ use super::history::Epoch;
 use super::learner::{Learner, Place};
 use super::measure::{Performance, Tally};
 use super::recipe::Recipe;
+use super::running_tally::RunningTally;
 use super::state::State;
 use crate::Result;
 use crate::data::{Pixels, batches, order};
@@ -77,7 +78,8 @@ impl<'a> Session<'a> {
             epoch,
             device: &device,
         };
-        let (mut tally, mut done) = (Tally::default(), 0);
+        let mut tally = RunningTally::new(epoch, self.watched(learner).is_some());
+        let mut done = 0;
         learner.carried = None;
         self.remember(learner)?;
         feed.each(
@@ -96,6 +98,7 @@ impl<'a> Session<'a> {
                 self.look(learner, (epoch, number), (&positions, done), observer)
             },
         )?;
+        let trained = tally.performance()?;
         let test = recipe
             .measures_after(epoch)
             .then(|| self.measure(learner.model))
@@ -103,7 +106,7 @@ impl<'a> Session<'a> {
         Ok(Epoch::new(
             epoch + 1,
             rate,
-            tally.performance(),
+            trained,
             test,
             started.elapsed().as_secs_f64(),
         ))

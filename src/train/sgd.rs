@@ -5,7 +5,7 @@
 //! of the head counts the same term into its curvature.
 
 #[cfg(feature = "cuda")]
-use crate::model::op::cuda::{Descent, descend};
+use crate::model::op::cuda::{Descending, Descent, descend};
 use crate::model::op::{accelerate, advance};
 use crate::{Error, Result};
 use candle_core::{Tensor, Var};
@@ -38,40 +38,23 @@ impl Sgd {
         &self.velocities
     }
 
-    /// Takes up velocities saved earlier; on the processor they change in place from then on.
+    /// Takes up velocities saved earlier, which change in place from then on.
     pub fn resume(&mut self, velocities: BTreeMap<String, Tensor>) {
         self.velocities = velocities;
     }
 
-    /// One step along `gradients`, by parameter name.
+    /// One step along `gradients`, by parameter name; on a CUDA device they may be in bf16.
     ///
     /// # Errors
     /// Where a gradient is missing or shapes differ.
     pub fn step(&mut self, gradients: &BTreeMap<String, Tensor>, rate: f64) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if self.variables.values().any(|it| it.device().is_cuda()) {
+            return self.step_on_device(gradients, rate);
+        }
         for (name, variable) in &self.variables {
-            let gradient = gradients.get(name).ok_or_else(|| {
-                Error::mismatch(
-                    format!("gradient of {name}"),
-                    "one",
-                    "none",
-                    "this is a bug",
-                )
-            })?;
+            let gradient = gradient_of(gradients, name)?;
             let parameter = variable.as_detached_tensor();
-            #[cfg(feature = "cuda")]
-            if parameter.device().is_cuda() {
-                let velocity = self.velocities.get(name);
-                let descent = Descent {
-                    l2: self.l2,
-                    momentum: self.momentum,
-                    rate,
-                };
-                let gradient = gradient.detach().contiguous()?;
-                let (moved, velocity) = descend(&parameter, velocity, &gradient, descent)?;
-                variable.set(&moved)?;
-                self.velocities.insert(name.clone(), velocity);
-                continue;
-            }
             match self.velocities.get(name) {
                 Some(velocity) => {
                     let gradient = gradient.detach();
@@ -87,6 +70,42 @@ impl Sgd {
         }
         Ok(())
     }
+
+    /// The same in one launch, which begins with velocities of zero.
+    #[cfg(feature = "cuda")]
+    fn step_on_device(&mut self, gradients: &BTreeMap<String, Tensor>, rate: f64) -> Result<()> {
+        let mut all = Vec::with_capacity(self.variables.len());
+        for (name, variable) in &self.variables {
+            let parameter = variable.as_detached_tensor();
+            let velocity = match self.velocities.get(name) {
+                Some(velocity) => velocity.clone(),
+                None => parameter.zeros_like()?,
+            };
+            self.velocities.insert(name.clone(), velocity.clone());
+            all.push(Descending {
+                parameter,
+                velocity,
+                gradient: gradient_of(gradients, name)?.detach().contiguous()?,
+            });
+        }
+        let descent = Descent {
+            l2: self.l2,
+            momentum: self.momentum,
+            rate,
+        };
+        Ok(descend(&all, descent)?)
+    }
+}
+
+fn gradient_of<'a>(gradients: &'a BTreeMap<String, Tensor>, name: &str) -> Result<&'a Tensor> {
+    gradients.get(name).ok_or_else(|| {
+        Error::mismatch(
+            format!("gradient of {name}"),
+            "one",
+            "none",
+            "this is a bug",
+        )
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod head;
 mod network;
 mod operations;
+mod steps;
 mod training;
 
 use ascribe::device::DeviceChoice;

@@ -190,18 +190,28 @@ fn evaluation_mode() {
 
 #[test]
 fn running_statistics() {
-    let x = normal(3, &[8, 6, 5, 4]);
-    let statistics = |device: &Device| {
-        let old = RunningStatistics {
-            mean: normal(1, &[6]).to_device(device).unwrap(),
-            variance: normal(2, &[6]).sqr().unwrap().to_device(device).unwrap(),
+    // More layers than one launch takes, of other sizes each; some of more channels than a block takes.
+    let channels = |layer: usize| [6, 70, 5000, 1][layer % 4];
+    let moved = |device: &Device| {
+        let placed = |x: Tensor| x.to_device(device).unwrap();
+        let layer = |layer: usize| {
+            let (seed, channels) = (3 * layer as u64, channels(layer));
+            let old = RunningStatistics {
+                mean: placed(normal(seed, &[channels])),
+                variance: placed(normal(seed + 1, &[channels]).sqr().unwrap()),
+            };
+            let x = placed(normal(seed + 2, &[3, channels, 2, 1 + layer % 3]));
+            (old, batch_moments(&x).unwrap())
         };
-        let moments = batch_moments(&x.to_device(device).unwrap()).unwrap();
-        old.moved(&moments, 0.1).unwrap()
+        let layers: Vec<_> = (0..70).map(layer).collect();
+        RunningStatistics::all_moved(&layers, 0.1).unwrap()
     };
-    let (found, expected) = (statistics(&device()), statistics(&Device::Cpu));
-    assert!(distance(&found.mean, &expected.mean) < 1e-13);
-    assert!(distance(&found.variance, &expected.variance) < 1e-13);
+    let (found, expected) = (moved(&device()), moved(&Device::Cpu));
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!(distance(&found.mean, &expected.mean) < 1e-13);
+        assert!(distance(&found.variance, &expected.variance) < 1e-13);
+    }
 }
 
 #[test]

@@ -68,13 +68,14 @@ pub(crate) fn gate(result: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     }))
 }
 
-/// [`gate`] for the sum of two gradients, in one pass on the processor.
+/// [`gate`] for the sum of two gradients, in one pass.
 pub(crate) fn gate_sum(result: &Tensor, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
-    if !result.device().is_cpu() {
-        return gate(result, &(a + b)?);
-    }
     check_dtype("rectifier", &[result, a, b])?;
     let (a, b) = (a.contiguous()?, b.contiguous()?);
+    #[cfg(feature = "cuda")]
+    if result.device().is_cuda() {
+        return super::cuda::gate_sum(result, [&a, &b]);
+    }
     for_dtype!(result.dtype(), "rectifier", T => with_elements::<T, _>(result, |result| {
         with_elements::<T, _>(&a, |first| with_elements::<T, _>(&b, |second| {
             let found = map([result, first, second], |[result, a, b]| gated(true, result, a + b));

@@ -2,6 +2,8 @@
 
 use super::batch_norm::BatchMoments;
 #[cfg(feature = "cuda")]
+use super::cuda::{Moving, moved_statistics};
+#[cfg(feature = "cuda")]
 use super::needs_gradient;
 use candle_core::{Result, Tensor};
 
@@ -38,14 +40,8 @@ impl RunningStatistics {
     /// # Errors
     /// Where the number of channels differs.
     pub fn moved(&self, newest: &BatchMoments, momentum: f64) -> Result<Self> {
-        let unbiased = newest.count as f64 / (newest.count.max(2) - 1) as f64;
+        let unbiased = unbiased(newest);
         let newest = &newest.values;
-        #[cfg(feature = "cuda")]
-        if newest.device().is_cuda() {
-            let old = (&self.mean, &self.variance);
-            let (mean, variance) = super::cuda::moved_statistics(old, newest, momentum, unbiased)?;
-            return Ok(Self { mean, variance });
-        }
         let mixed = |old: &Tensor, new: Tensor| {
             (old * (1.0 - momentum))? + (new.to_dtype(old.dtype())? * momentum)?
         };
@@ -54,4 +50,33 @@ impl RunningStatistics {
             variance: mixed(&self.variance, (newest.get(1)? * unbiased)?)?,
         })
     }
+
+    /// [`RunningStatistics::moved`] for all layers of a network, on a CUDA device in one launch.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn all_moved(layers: &[(Self, BatchMoments)], momentum: f64) -> Result<Vec<Self>> {
+        #[cfg(feature = "cuda")]
+        if layers.iter().any(|(it, _)| it.mean.device().is_cuda()) {
+            let moving = layers.iter().map(|(statistics, newest)| Moving {
+                mean: &statistics.mean,
+                variance: &statistics.variance,
+                moments: &newest.values,
+                unbiased: unbiased(newest),
+            });
+            let moving: Vec<Moving> = moving.collect();
+            let moved = moved_statistics(&moving, momentum)?.into_iter();
+            return Ok(moved
+                .map(|(mean, variance)| Self { mean, variance })
+                .collect());
+        }
+        let moved =
+            |(statistics, newest): &(Self, BatchMoments)| statistics.moved(newest, momentum);
+        layers.iter().map(moved).collect()
+    }
+}
+
+/// N/(N − 1) of the N values behind a mean.
+fn unbiased(newest: &BatchMoments) -> f64 {
+    newest.count as f64 / (newest.count.max(2) - 1) as f64
 }

@@ -2,6 +2,8 @@
 
 use super::{Norm, Start};
 use crate::data::random::{Purpose, generator};
+#[cfg(feature = "cuda")]
+use crate::model::op::cuda::{Ascent, ascend};
 use crate::{Error, Result};
 use candle_core::{D, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -39,6 +41,32 @@ impl Ball {
     pub(in crate::train) fn project(&self, images: &Tensor, perturbed: &Tensor) -> Result<Tensor> {
         let inside = self.shorten(&(perturbed - images)?)?;
         Ok((images + inside)?.clamp(0.0, 1.0)?)
+    }
+
+    /// `perturbed` after a step of length `step` up `slope`, projected: a constant.
+    pub(super) fn ascend(
+        &self,
+        images: &Tensor,
+        perturbed: &Tensor,
+        slope: &Tensor,
+        step: f64,
+    ) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if images.device().is_cuda() {
+            let ascent = Ascent {
+                euclidean: self.norm == Norm::L2,
+                radius: self.epsilon,
+                step,
+            };
+            let [images, perturbed, slope] = [
+                images.contiguous()?,
+                perturbed.contiguous()?,
+                slope.contiguous()?,
+            ];
+            return Ok(ascend(&images, &perturbed, &slope, ascent)?);
+        }
+        let step = (self.direction(slope)? * step)?;
+        Ok(self.project(images, &(perturbed + step)?)?.detach())
     }
 
     /// Where the ascent begins, pixels clipped. `draw` identifies the batch.

@@ -3,15 +3,18 @@
 // REAL is what memory holds, ACC what is computed in: float, double, or bf16 with float. Sums run in a fixed order, and end in
 // double. Every index fits 32 bits; the caller sees to it.
 
+// Rounded to nearest, ties to even; a NaN stays one.
+__device__ inline unsigned short bf16_bits(float x) {
+    unsigned bits = __float_as_uint(x);
+    return x != x ? 0x7fff : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+
 #ifdef BF16
 typedef float ACC;
 struct REAL { unsigned short bits; };
 __device__ inline ACC of(REAL x) { return __uint_as_float(((unsigned)x.bits) << 16); }
 __device__ inline REAL to(ACC x) {
-    unsigned bits = __float_as_uint(x);
-    REAL y;
-    // Rounded to nearest, ties to even; a NaN stays one.
-    y.bits = x != x ? 0x7fff : (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    REAL y = {bf16_bits(x)};
     return y;
 }
 #else
@@ -53,15 +56,19 @@ template <int V> __device__ void add_rectify(const REAL *a, const REAL *b, REAL 
 }
 BOTH(add_rectify, (const REAL *a, const REAL *b, REAL *y, unsigned n), (a, b, y, n))
 
-// The gradient where the result is positive.
-template <int V> __device__ void gate(const REAL *result, const REAL *gradient, REAL *y, unsigned n) {
+// The gradient, or the sum of two, where the result is positive.
+template <int V> __device__ void gate(const REAL *result, const REAL *gradient, const REAL *other, REAL *y, unsigned n) {
     EACH(j, n / V) {
         Pack<V> kept = load<V>(result, j * V), g = load<V>(gradient, j * V);
+        if (other) {
+            Pack<V> more = load<V>(other, j * V);
+            for (int k = 0; k < V; k++) g.v[k] = to(of(g.v[k]) + of(more.v[k]));
+        }
         for (int k = 0; k < V; k++) g.v[k] = of(kept.v[k]) > ACC(0) ? g.v[k] : to(ACC(0));
         store<V>(y, j * V, g);
     }
 }
-BOTH(gate, (const REAL *result, const REAL *gradient, REAL *y, unsigned n), (result, gradient, y, n))
+BOTH(gate, (const REAL *result, const REAL *gradient, const REAL *other, REAL *y, unsigned n), (result, gradient, other, y, n))
 
 // What a channel does to a value: scale (x − centre) + shift. One definition, so that the passes back find the very numbers whose
 // sign the pass forward saw.
@@ -298,15 +305,6 @@ KERNEL folded(const REAL *gamma, const REAL *beta, const REAL *mean, const REAL 
     }
 }
 
-// running ← (1 − momentum) running + momentum newest, the variance unbiased.
-KERNEL move_statistics(const double *moments, const REAL *mean, const REAL *variance, REAL *new_mean, REAL *new_variance,
-                       double momentum, double unbiased, unsigned channels) {
-    EACH(c, channels) {
-        new_mean[c] = to(of(mean[c]) * ACC(1.0 - momentum) + ACC(moments[c]) * ACC(momentum));
-        new_variance[c] = to(of(variance[c]) * ACC(1.0 - momentum) + ACC(moments[channels + c] * unbiased) * ACC(momentum));
-    }
-}
-
 // The index within its plane of the largest value of an output's window, the first of equals; NaN wins and stays.
 __device__ unsigned winner(const REAL *plane, int height, int width, int oy, int ox, int size, int stride, int padding) {
     int top = max(oy * stride - padding, 0), left = max(ox * stride - padding, 0);
@@ -383,13 +381,3 @@ KERNEL fold(const REAL *u, REAL *x, unsigned n, int channels, int height, int wi
     }
 }
 
-// PyTorch's stochastic gradient descent: g ← gradient + l2 θ, v ← momentum v + g (v ← g at rest), θ ← θ − rate v.
-KERNEL descend(const REAL *parameter, const REAL *velocity, const REAL *gradient, REAL *new_parameter, REAL *new_velocity, double l2,
-               double momentum, double rate, unsigned moving, unsigned n) {
-    EACH(i, n) {
-        ACC theta = of(parameter[i]), g = of(gradient[i]) + ACC(l2) * theta;
-        ACC v = moving ? ACC(momentum) * of(velocity[i]) + g : g;
-        new_velocity[i] = to(v);
-        new_parameter[i] = to(theta - ACC(rate) * v);
-    }
-}

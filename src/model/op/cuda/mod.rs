@@ -1,41 +1,53 @@
 //! The operations on CUDA devices: our own kernels (`kernels.cu`) for what passes over activations, matrix products of cuBLAS
-//! or, with the feature `cudnn`, cuDNN's own kernels for convolutions; and what else of ours runs there (`extremes.cu`).
+//! or, with the feature `cudnn`, cuDNN's own kernels for convolutions; and what else of ours runs there.
 //!
 //! Kernels are compiled by NVRTC when a process first needs one of an element type, for whatever card there is. They run on
-//! the one stream of the device, in the order of the calls; nothing here waits for them or copies to the host.
+//! the one stream of the device, in the order of the calls; nothing here waits for them or copies to the host. Small networks
+//! on a fast card are bound by the processor's calls of the driver, so that what is small is one launch.
 
+mod ascent;
+mod cross_entropy;
 #[cfg(feature = "cudnn")]
 mod cudnn;
 mod directions;
 mod extremes;
+mod lowering;
+mod many;
 mod normalisation;
 mod optimiser;
 mod pointwise;
 mod pooling;
+mod running_statistics;
 #[cfg(not(feature = "cudnn"))]
 mod unfolded;
 
+pub(crate) use ascent::{Ascent, ascend};
+pub(crate) use cross_entropy::{CrossEntropy, cross_entropy};
 #[cfg(feature = "cudnn")]
 pub(super) use cudnn::convolve;
 pub(super) use directions::{affine_along, affine_along_gradients, gate_along};
 pub(crate) use extremes::extremes;
+pub(crate) use lowering::in_bf16;
 pub(crate) use normalisation::folded;
-pub(super) use normalisation::{ChannelMap, batch_moments, gradients, mapped, moved_statistics};
-pub(crate) use optimiser::{Descent, descend};
-pub(super) use pointwise::{add_rectify, gate, rectify};
+pub(super) use normalisation::{ChannelMap, batch_moments, gradients, mapped};
+pub(crate) use optimiser::{Descending, Descent, descend};
+pub(super) use pointwise::{add_rectify, gate, gate_sum, rectify};
 pub(super) use pooling::{max_pool, max_pool_gradient};
+pub(super) use running_statistics::{Moving, moved_statistics};
 #[cfg(not(feature = "cudnn"))]
 pub(super) use unfolded::convolve;
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::driver::{
-    CudaFunction, CudaSlice, CudaStream, CudaView, DeviceRepr, LaunchConfig,
+    CudaFunction, CudaSlice, CudaStream, CudaView, DevicePtr, DeviceRepr, LaunchConfig,
 };
 use candle_core::cuda::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
-use candle_core::cuda::{CudaDType, CudaDevice};
+use candle_core::cuda::{CudaDType, CudaDevice, DeviceId};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaStorage, Error, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 use half::bf16;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 /// Threads of a block that goes over elements.
@@ -102,7 +114,7 @@ impl<'a> View<'a> {
     }
 
     /// The elements of a contiguous view.
-    fn elements<T: CudaElement>(&self) -> Result<CudaView<'a, T>> {
+    fn elements<T: CudaDType>(&self) -> Result<CudaView<'a, T>> {
         match self.layout.contiguous_offsets() {
             Some((start, end)) => Ok(self.storage.as_cuda_slice::<T>()?.slice(start..end)),
             None => bail!(
@@ -110,6 +122,13 @@ impl<'a> View<'a> {
                 self.layout.stride()
             ),
         }
+    }
+
+    /// Where the elements of a contiguous view begin; good as long as the tensor lives.
+    fn address<T: CudaDType>(&self) -> Result<u64> {
+        let elements = self.elements::<T>()?;
+        let (address, _) = elements.device_ptr(&self.device().cuda_stream());
+        Ok(address)
     }
 
     fn count(&self) -> usize {
@@ -170,20 +189,43 @@ struct Kernel {
     stream: Arc<CudaStream>,
 }
 
-/// A kernel of `kernels.cu`.
-fn kernel<T: CudaElement>(device: &CudaDevice, name: &str) -> Result<Kernel> {
-    let module = (T::MODULE, include_str!("kernels.cu"));
-    load(device, name, module, &[T::DEFINITION], T::code())
+/// The kernels of every element type; one source, so that they are compiled at once.
+const SOURCE: &str = concat!(
+    include_str!("kernels.cu"),
+    include_str!("cross_entropy.cu"),
+    include_str!("ascent.cu"),
+    include_str!("many.cu")
+);
+
+/// A kernel of [`SOURCE`].
+fn kernel<T: CudaElement>(device: &CudaDevice, name: &'static str) -> Result<Kernel> {
+    load(
+        device,
+        name,
+        (T::MODULE, SOURCE),
+        &[T::DEFINITION],
+        T::code(),
+    )
+}
+
+thread_local! {
+    /// Kernels by device, module and name: to ask the driver for one costs a good part of a launch.
+    static KERNELS: RefCell<HashMap<(DeviceId, &'static str, &'static str), CudaFunction>> = RefCell::default();
 }
 
 /// A kernel of a module, given by its name and source; `code` keeps what comes of compiling it with `options`.
 fn load(
     device: &CudaDevice,
-    name: &str,
-    (module, source): (&str, &str),
+    name: &'static str,
+    (module, source): (&'static str, &str),
     options: &[&str],
     code: &OnceLock<String>,
 ) -> Result<Kernel> {
+    let stream = device.cuda_stream();
+    let key = (device.id(), module, name);
+    if let Some(function) = KERNELS.with_borrow(|kernels| kernels.get(&key).cloned()) {
+        return Ok(Kernel { function, stream });
+    }
     let code = match code.get() {
         Some(code) => code,
         None => {
@@ -195,10 +237,9 @@ fn load(
             code.get_or_init(|| compiled.to_src())
         }
     };
-    Ok(Kernel {
-        function: (device.get_or_load_custom_func(name, module, code)?).into_cuda_function(),
-        stream: device.cuda_stream(),
-    })
+    let function = (device.get_or_load_custom_func(name, module, code)?).into_cuda_function();
+    KERNELS.with_borrow_mut(|kernels| kernels.insert(key, function.clone()));
+    Ok(Kernel { function, stream })
 }
 
 /// A grid that goes over `count` elements, `width` a thread; kernels index with 32 bits.

@@ -11,7 +11,7 @@ use super::{
 use crate::model::op::{Gradients, Wanted};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::CudaDevice;
-use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, LaunchConfig};
+use candle_core::cuda::cudarc::driver::{CudaSlice, LaunchConfig};
 use candle_core::{CudaStorage, Result, Shape, Tensor};
 
 /// Threads of a block.
@@ -37,12 +37,7 @@ impl ChannelMap<'_> {
     fn moments_address(&self) -> Result<u64> {
         match self.moments {
             None => Ok(0),
-            Some(moments) => with_view(moments, |moments| {
-                let elements = moments.elements::<f64>()?;
-                let stream = moments.device().cuda_stream();
-                let (address, _) = elements.device_ptr(&stream);
-                Ok(address)
-            }),
+            Some(moments) => with_view(moments, |moments| moments.address::<f64>()),
         }
     }
 }
@@ -195,27 +190,6 @@ pub(crate) fn folded(
             Ok((constant(scale, device, channels), constant(shift, device, channels)))
         }))
     })))
-}
-
-/// Running mean and variance, moved towards the newest moments; `unbiased` is N/(N − 1).
-pub(in super::super) fn moved_statistics(
-    (mean, variance): (&Tensor, &Tensor),
-    moments: &Tensor,
-    momentum: f64,
-    unbiased: f64,
-) -> Result<(Tensor, Tensor)> {
-    let channels = mean.elem_count();
-    for_cuda_dtype!(mean.dtype(), T => with_view(mean, |mean| with_view(variance, |variance| with_view(moments, |moments| {
-        let device = mean.device();
-        let [mut new_mean, mut new_variance] = [unwritten::<T>(device, channels)?, unwritten::<T>(device, channels)?];
-        let (grid, count) = over(channels, 1)?;
-        launch!(
-            kernel::<T>(device, "move_statistics")?, grid,
-            &moments.elements::<f64>()?, &mean.elements::<T>()?, &variance.elements::<T>()?, &mut new_mean, &mut new_variance,
-            &momentum, &unbiased, &count
-        );
-        Ok((constant(new_mean, device, channels), constant(new_variance, device, channels)))
-    }))))
 }
 
 /// `[B, C, rest]` of a shape.

@@ -1,7 +1,10 @@
-//! A step of stochastic gradient descent, one pass over a parameter.
+//! A step of stochastic gradient descent, in place.
 
-use super::{constant, for_cuda_dtype, kernel, launch, over, unwritten, with_view};
-use candle_core::{Result, Tensor};
+use super::many::{Blocks, TENSORS};
+use super::{CudaElement, for_cuda_dtype, kernel, launch, with_views};
+use candle_core::cuda::cudarc::driver::DeviceRepr;
+use candle_core::{DType, Result, Tensor, bail};
+use half::bf16;
 
 /// The numbers of a step, as in [`crate::train::Sgd`].
 #[derive(Debug, Clone, Copy)]
@@ -14,27 +17,62 @@ pub(crate) struct Descent {
     pub rate: f64,
 }
 
-/// The parameter and its velocity after a step along `gradient`; a parameter at rest has no velocity yet.
-pub(crate) fn descend(
-    parameter: &Tensor,
-    velocity: Option<&Tensor>,
-    gradient: &Tensor,
-    Descent { l2, momentum, rate }: Descent,
-) -> Result<(Tensor, Tensor)> {
-    let moving = u32::from(velocity.is_some());
-    let velocity = velocity.unwrap_or(gradient);
-    for_cuda_dtype!(parameter.dtype(), T => {
-        with_view(parameter, |theta| with_view(velocity, |velocity| with_view(gradient, |gradient| {
-            let device = theta.device();
-            let (grid, count) = over(theta.count(), 1)?;
-            let [mut moved, mut new_velocity] =
-                [unwritten::<T>(device, theta.count())?, unwritten::<T>(device, theta.count())?];
-            launch!(
-                kernel::<T>(device, "descend")?, grid,
-                &theta.elements::<T>()?, &velocity.elements::<T>()?, &gradient.elements::<T>()?, &mut moved, &mut new_velocity,
-                &l2, &momentum, &rate, &moving, &count
-            );
-            Ok((constant(moved, device, parameter.shape()), constant(new_velocity, device, parameter.shape())))
-        })))
-    })
+/// A parameter and its velocity, which change in place, and the gradient, which may be in bf16 where they are not.
+#[derive(Debug)]
+pub(crate) struct Descending {
+    pub parameter: Tensor,
+    pub velocity: Tensor,
+    pub gradient: Tensor,
+}
+
+/// The kernel's argument.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Addresses {
+    parameter: [u64; TENSORS],
+    velocity: [u64; TENSORS],
+    gradient: [u64; TENSORS],
+    in_bf16: u64,
+}
+// SAFETY: plain numbers, in the order and of the sizes that many.cu has.
+unsafe impl DeviceRepr for Addresses {}
+
+/// Takes a step with all of them, which are contiguous and of one dtype but for gradients.
+pub(crate) fn descend(all: &[Descending], descent: Descent) -> Result<()> {
+    for some in all.chunks(TENSORS) {
+        for_cuda_dtype!(some[0].parameter.dtype(), T => step::<T>(some, descent))?;
+    }
+    Ok(())
+}
+
+fn step<T: CudaElement>(all: &[Descending], descent: Descent) -> Result<()> {
+    let Descent { l2, momentum, rate } = descent;
+    let mut addresses = Addresses {
+        parameter: [0; TENSORS],
+        velocity: [0; TENSORS],
+        gradient: [0; TENSORS],
+        in_bf16: 0,
+    };
+    for (place, one) in all.iter().enumerate() {
+        let parts = [&one.parameter, &one.velocity, &one.gradient];
+        if parts.iter().any(|part| part.dims() != parts[0].dims()) {
+            bail!("descent: shapes differ: {:?}", parts.map(Tensor::dims));
+        }
+        let in_bf16 = T::DTYPE != DType::BF16 && one.gradient.dtype() == DType::BF16;
+        with_views(parts, |[parameter, velocity, gradient]| {
+            addresses.parameter[place] = parameter.address::<T>()?;
+            addresses.velocity[place] = velocity.address::<T>()?;
+            addresses.gradient[place] = match in_bf16 {
+                true => gradient.address::<bf16>()?,
+                false => gradient.address::<T>()?,
+            };
+            Ok(())
+        })?;
+        addresses.in_bf16 |= u64::from(in_bf16) << place;
+    }
+    let (blocks, grid) = Blocks::over(all.iter().map(|one| one.parameter.elem_count()))?;
+    // Whoever reads these tensors does so on the device's one stream, before this launch or after it.
+    let kernel = kernel::<T>(all[0].parameter.device().as_cuda_device()?, "descend")?;
+    launch!(kernel, grid, &blocks, &addresses, &l2, &momentum, &rate);
+    Ok(())
 }

@@ -1,0 +1,75 @@
+//! Where the way back begins: the head and the cross-entropy.
+//!
+//! On the processor by candle's own way back: the tensors are small. On a CUDA device so many small launches cost more than a
+//! layer of a small network; there it is three products and two launches.
+
+use super::{LossGradients, LossGradientsOf, missing};
+use crate::Result;
+use crate::model::ResNet;
+#[cfg(feature = "cuda")]
+use crate::model::op::cuda::{CrossEntropy, cross_entropy};
+use candle_core::{D, DType, Tensor, Var};
+use std::collections::BTreeMap;
+
+/// The loss of `features` `[B, d]` with labels `[B]`. The input of the result is the features.
+pub(super) fn at_the_head(
+    model: &ResNet,
+    features: &Tensor,
+    labels: &Tensor,
+    wanted: LossGradientsOf,
+) -> Result<LossGradients> {
+    let head = model.head_parameters()?;
+    #[cfg(feature = "cuda")]
+    if features.device().is_cuda() {
+        return on_device(features, head, labels, wanted);
+    }
+    let (weight, bias) = (Var::from_tensor(&head.0)?, Var::from_tensor(&head.1)?);
+    let features = Var::from_tensor(features)?;
+    let logits = features.matmul(&weight.t()?)?.broadcast_add(&bias)?;
+    let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
+    let mut gradients = loss.backward()?;
+    let mut parameters = BTreeMap::new();
+    if wanted.parameters_from.is_some() {
+        for (name, variable) in [("fc.weight", &weight), ("fc.bias", &bias)] {
+            let gradient = gradients.remove(variable).ok_or_else(|| missing(name))?;
+            parameters.insert(name.to_owned(), gradient);
+        }
+    }
+    let logits = logits.detach();
+    let right = logits.argmax(D::Minus1)?.eq(labels)?;
+    let right = right.to_dtype(DType::F64)?.sum_all()?;
+    let loss = loss.detach().to_dtype(DType::F64)?;
+    Ok(LossGradients {
+        loss_and_right: Tensor::stack(&[loss, right], 0)?,
+        logits,
+        parameters,
+        input: gradients.remove(&features),
+    })
+}
+
+#[cfg(feature = "cuda")]
+fn on_device(
+    features: &Tensor,
+    (weight, bias): (Tensor, Tensor),
+    labels: &Tensor,
+    wanted: LossGradientsOf,
+) -> Result<LossGradients> {
+    let CrossEntropy {
+        logits,
+        gradient,
+        bias_gradient,
+        loss_and_right,
+    } = cross_entropy(&features.matmul(&weight.t()?)?, &bias, labels)?;
+    let mut parameters = BTreeMap::new();
+    if wanted.parameters_from.is_some() {
+        let weight_gradient = gradient.t()?.matmul(features)?;
+        parameters.insert("fc.weight".to_owned(), weight_gradient);
+        parameters.insert("fc.bias".to_owned(), bias_gradient);
+    }
+    Ok(LossGradients {
+        loss_and_right,
+        logits,
+        parameters,
+        input: Some(gradient.matmul(&weight)?),
+    })
+}
