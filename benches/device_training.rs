@@ -1,7 +1,8 @@
 //! Milliseconds of a training step on a CUDA device (or the processor), natural and with PGD-7; `analysis/gpu/training.py` is its
 //! twin in PyTorch.
 //!
-//! `cargo bench --features cudnn --bench device_training -- [--device cuda] [--repeats N] [--only "resnet50 tf32"] [--nondeterministic]`
+//! `cargo bench --features cudnn --bench device_training -- [--device cuda] [--repeats N] [--batch N] [--only "resnet18 tf32 PGD-7"]
+//! [--nondeterministic]`
 
 use ascribe::derivative::{LossGradientsOf, loss_gradients};
 use ascribe::device::{DeviceChoice, allow_tf32, allow_unordered_sums};
@@ -75,7 +76,10 @@ fn measure(
     repeats: usize,
     precision: &str,
 ) -> ascribe::Result<()> {
-    if !is_wanted(network.name, precision) {
+    let [natural, attacked] =
+        ["natural", "PGD-7"].map(|kind| is_wanted(network.name, precision, kind));
+    let attacked = attacked && network.side == 32;
+    if !natural && !attacked {
         return Ok(());
     }
     let classes = (0..network.classes)
@@ -106,12 +110,14 @@ fn measure(
         labels: Tensor::new(labels, device)?,
         adversary: None,
     };
-    println!(
-        "ascribe  {:34} {:9.3} ms",
-        format!("{} {precision} step", network.name),
-        training.median(repeats)?
-    );
-    if network.side == 32 {
+    if natural {
+        println!(
+            "ascribe  {:34} {:9.3} ms",
+            format!("{} {precision} step", network.name),
+            training.median(repeats)?
+        );
+    }
+    if attacked {
         training.adversary = Some(Adversary::new(Norm::L2, 0.5, 7)?);
         println!(
             "ascribe  {:34} {:9.3} ms",
@@ -123,11 +129,11 @@ fn measure(
 }
 
 /// Whether every word of `--only` is said of a measurement.
-fn is_wanted(name: &str, precision: &str) -> bool {
+fn is_wanted(name: &str, precision: &str, kind: &str) -> bool {
     let words: Vec<String> = std::env::args().collect();
     let place = words.iter().position(|word| word == "--only");
     let only = place.and_then(|place| words.get(place + 1));
-    let said = format!("{name} {precision}");
+    let said = format!("{name} {precision} {kind}");
     only.is_none_or(|only| only.split(' ').all(|word| said.contains(word)))
 }
 
@@ -147,11 +153,12 @@ fn main() -> ascribe::Result<()> {
         allow_unordered_sums();
     }
     let device = choice.open()?;
+    let batch: Option<usize> = option("--batch").and_then(|text| text.parse().ok());
     let small = Network {
         name: "resnet18 cifar 128x32",
         architecture: "cifar-resnet18",
         classes: 100,
-        batch: 128,
+        batch: batch.unwrap_or(128),
         side: 32,
     };
     if device.is_cpu() {
@@ -161,7 +168,7 @@ fn main() -> ascribe::Result<()> {
         name: "resnet50 64x224",
         architecture: "resnet50",
         classes: 1000,
-        batch: 64,
+        batch: batch.unwrap_or(64),
         side: 224,
     };
     for network in [&small, &large] {

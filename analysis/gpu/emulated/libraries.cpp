@@ -149,6 +149,13 @@ bool unordered(cudnnConvolutionBwdFilterAlgo_t algorithm) {
     return algorithm == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 || algorithm == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3;
 }
 
+// Above 0 and up to 1.
+template <class T> curandStatus_t uniform(T *values, size_t count) {
+    static std::mt19937 generator;
+    for (size_t i = 0; i < count; i++) values[i] = 1 - std::generate_canonical<T, 24>(generator);
+    return CURAND_STATUS_SUCCESS;
+}
+
 template <class T> const T &at(const void *descriptor) { return *static_cast<const T *>(descriptor); }
 template <class T, class Out> cudnnStatus_t created(Out *out) {
     *out = reinterpret_cast<Out>(new T{});
@@ -334,6 +341,8 @@ curandStatus_t curandCreateGenerator(curandGenerator_t *generator, curandRngType
 curandStatus_t curandDestroyGenerator(curandGenerator_t) { return CURAND_STATUS_SUCCESS; }
 curandStatus_t curandSetPseudoRandomGeneratorSeed(curandGenerator_t, unsigned long long) { return CURAND_STATUS_SUCCESS; }
 curandStatus_t curandSetStream(curandGenerator_t, cudaStream_t) { return CURAND_STATUS_SUCCESS; }
+curandStatus_t curandGenerateUniform(curandGenerator_t, float *values, size_t count) { return uniform(values, count); }
+curandStatus_t curandGenerateUniformDouble(curandGenerator_t, double *values, size_t count) { return uniform(values, count); }
 
 // ---- NVRTC: a program's code is the path of a library
 
