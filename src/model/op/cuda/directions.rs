@@ -1,6 +1,6 @@
 //! Tangents along several directions beside the values that they share.
 
-use super::normalisation::{over_channels, totals};
+use super::normalisation::{Sums, over_channels, totals};
 use super::{constant, for_cuda_dtype, kernel, launch, over, packed, unwritten, with_views};
 use crate::model::op::directions::{ScaleAlong, Sizes};
 use candle_core::{Result, Tensor};
@@ -46,15 +46,16 @@ pub(in super::super) fn affine_along_gradients(
         let width = packed(plane, &views);
         over(gradient.count(), width)?;
         let (grid, lanes, number) = over_channels(batch, columns, plane, width);
-        let mut parts = unwritten::<f64>(device, (2 * columns * number) as usize)?;
+        let mut sums = Sums::unwritten(device, columns, number)?;
+        let (_, mut parts) = sums.split();
         launch!(
             kernel::<T>(device, ["along_parts_1", "along_parts_4"][usize::from(width == 4)])?, grid,
             &x.elements::<T>()?, &gradient.elements::<T>()?, &x_along.elements::<T>()?, &shared.elements::<T>()?, &mut parts,
             &batch, &channels, &columns, &plane, &lanes, &two
         );
-        let (_, to_scale, to_shift) = totals::<T>(device, &parts, (0, 0.0), (columns, number))?;
+        let (to_scale, to_shift) = totals::<T>(device, &mut sums, (0, 0.0))?;
         let shape = (sizes.directions, sizes.channels);
-        Ok((constant(to_scale, device, shape), constant(to_shift, device, shape)))
+        Ok((to_scale.reshape(shape)?, to_shift.reshape(shape)?))
     }))
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::model::op::{Gradients, Wanted};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::CudaDevice;
-use candle_core::cuda::cudarc::driver::{CudaSlice, LaunchConfig};
+use candle_core::cuda::cudarc::driver::{CudaSlice, CudaViewMut, DevicePtr, LaunchConfig};
 use candle_core::{CudaStorage, Result, Shape, Tensor};
 
 /// Threads of a block.
@@ -72,8 +72,8 @@ pub(in super::super) fn batch_moments(x: &Tensor) -> Result<Tensor> {
         let width = packed(plane, &[x]);
         let count = over(x.count(), width)?.1 / channels;
         let (grid, lanes, number) = over_channels(batch, channels, plane, width);
-        let mut parts = unwritten::<f64>(device, (2 * channels * number) as usize)?;
-        let mut moments = unwritten::<f64>(device, 2 * channels as usize)?;
+        let mut sums = Sums::unwritten(device, channels, number)?;
+        let (mut moments, mut parts) = sums.split();
         let x = x.elements::<T>()?;
         launch!(
             kernel::<T>(device, ["moment_parts_1", "moment_parts_4"][usize::from(width == 4)])?, grid,
@@ -81,9 +81,11 @@ pub(in super::super) fn batch_moments(x: &Tensor) -> Result<Tensor> {
         );
         launch!(
             kernel::<T>(device, "moments")?, over(channels as usize, 1)?.0,
-            &x, &parts, &mut moments, &count, &channels, &plane, &number
+            &x, &mut parts, &mut moments, &count, &channels, &plane, &number
         );
-        Ok(constant(moments, device, (2, channels as usize)))
+        let size = sums.values.len();
+        let moments = constant(sums.values, device, size).narrow(0, 0, 2 * channels as usize)?;
+        moments.reshape((2, channels as usize))
     }))
 }
 
@@ -105,29 +107,23 @@ pub(in super::super) fn gradients(
             let (grid_over, count) = over(values.count(), width)?;
             let (x_all, g_all) = (values.elements::<T>()?, slopes.elements::<T>()?);
             let (gamma, beta) = (gamma.elements::<T>()?, beta.elements::<T>()?);
-            let mut sums = None;
+            let (grid, lanes, number) = over_channels(batch, channels, plane, width);
             let mut parameters = None;
+            // What the kernel does not read where there are no moments.
+            let mut sums = None;
             if wanted.parameters || map.moments.is_some() {
-                let (grid, lanes, number) = over_channels(batch, channels, plane, width);
-                let mut parts = unwritten::<f64>(device, (2 * channels * number) as usize)?;
+                let sums = sums.insert(Sums::unwritten(device, channels, number)?);
+                let (_, mut parts) = sums.split();
                 launch!(
                     kernel::<T>(device, ["gradient_parts_1", "gradient_parts_4"][wide])?, grid,
                     &x_all, &g_all, &gamma, &beta, &moments, &mut parts, &map.epsilon, &batch, &channels, &plane, &lanes, &rectified
                 );
-                let (found, to_gamma, to_beta) =
-                    totals::<T>(device, &parts, (moments, map.epsilon), (channels, number))?;
-                sums = Some(found);
-                let channels = channels as usize;
-                parameters = Some((constant(to_gamma, device, channels), constant(to_beta, device, channels)));
+                parameters = Some(totals::<T>(device, sums, (moments, map.epsilon))?);
             }
             let mut input = None;
             if wanted.input {
                 let mut out = unwritten::<T>(device, values.count())?;
-                // Of no account where there are no moments.
-                let sums = match sums {
-                    Some(sums) => sums,
-                    None => unwritten::<f64>(device, 2 * channels as usize)?,
-                };
+                let sums = sums.as_ref().map_or(0, |sums| sums.address(device));
                 let behind_a_mean = f64::from(batch) * f64::from(plane);
                 launch!(
                     kernel::<T>(device, ["input_gradient_1", "input_gradient_4"][wide])?, grid_over,
@@ -142,24 +138,49 @@ pub(in super::super) fn gradients(
     })
 }
 
-/// Of partial sums `[2, C, number]` of gradients and weighted gradients: the sums, and the gradients of γ and β. With the address
-/// of moments, or 0, and what is added to a variance.
+/// Two sums of each channel, `[2, C]`, and behind them the partial sums that they are made of, `[2, C, number]`.
+pub(super) struct Sums {
+    values: CudaSlice<f64>,
+    channels: u32,
+    number: u32,
+}
+
+impl Sums {
+    pub(super) fn unwritten(device: &CudaDevice, channels: u32, number: u32) -> Result<Self> {
+        Ok(Self {
+            values: unwritten::<f64>(device, (2 * channels * (1 + number)) as usize)?,
+            channels,
+            number,
+        })
+    }
+
+    /// Where the sums are.
+    fn address(&self, device: &CudaDevice) -> u64 {
+        self.values.device_ptr(&device.cuda_stream()).0
+    }
+
+    /// Sums and partial sums.
+    pub(super) fn split(&mut self) -> (CudaViewMut<'_, f64>, CudaViewMut<'_, f64>) {
+        self.values.split_at_mut(2 * self.channels as usize)
+    }
+}
+
+/// Of partial sums of gradients and weighted gradients: the sums, and the gradients of γ and β. With the address of moments, or 0,
+/// and what is added to a variance.
 pub(super) fn totals<T: CudaElement>(
     device: &CudaDevice,
-    parts: &CudaSlice<f64>,
+    sums: &mut Sums,
     (moments, epsilon): (u64, f64),
-    (channels, number): (u32, u32),
-) -> Result<(CudaSlice<f64>, CudaSlice<T>, CudaSlice<T>)> {
+) -> Result<(Tensor, Tensor)> {
+    let (channels, number) = (sums.channels, sums.number);
     let count = channels as usize;
-    let mut sums = unwritten::<f64>(device, 2 * count)?;
-    let [mut to_gamma, mut to_beta] = [
-        unwritten::<T>(device, count)?,
-        unwritten::<T>(device, count)?,
-    ];
+    let (mut sums, mut parts) = sums.split();
+    let mut gradients = unwritten::<T>(device, 2 * count)?;
+    let (mut to_gamma, mut to_beta) = gradients.split_at_mut(count);
     launch!(
         kernel::<T>(device, "channel_gradients")?,
         over(count, 1)?.0,
-        parts,
+        &mut parts,
         &moments,
         &mut sums,
         &mut to_gamma,
@@ -168,7 +189,11 @@ pub(super) fn totals<T: CudaElement>(
         &channels,
         &number
     );
-    Ok((sums, to_gamma, to_beta))
+    let gradients = constant(gradients, device, 2 * count);
+    Ok((
+        gradients.narrow(0, 0, count)?,
+        gradients.narrow(0, count, count)?,
+    ))
 }
 
 /// Batch norm in evaluation mode as scale and shift: `γ/√(σ² + ε)` and `β − μ scale`.
