@@ -308,9 +308,10 @@ fn the_influence_matrix_comes_from_full_scores() {
     let mut cells = 0;
     for row in table.lines().skip(1) {
         let columns: Vec<&str> = row.split(',').collect();
-        let [query, image] = [3, 5].map(|at: usize| columns[at].parse::<usize>().unwrap());
+        let [query, image] = [4, 6].map(|at: usize| columns[at].parse::<usize>().unwrap());
         let unit: f64 = columns[2].parse().unwrap();
-        let mean: f64 = columns[7].parse().unwrap();
+        let mean: f64 = columns[8].parse().unwrap();
+        assert_eq!(columns[3], "nats");
         let expected = f64::from(score(query, image));
         assert!((mean * unit - expected).abs() < 1e-9, "{row}");
         cells += 1;

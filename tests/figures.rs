@@ -95,6 +95,7 @@ fn helpful_examples() -> HelpfulExamples {
     );
     let models = [("robust", &first), ("natural", &second)].map(|(model, rankings)| ModelImages {
         model,
+        unit: "nats",
         rankings,
         train: &train,
     });
@@ -321,7 +322,7 @@ fn figure_5_table_names_every_pair() {
     let written = write(&figure, folder.path(), "figure5", &[]).unwrap();
     let mut table = csv::Reader::from_path(&written[0]).unwrap();
     let header =
-        "class,query,query_label,model,train,train_label,score_nats_positive_helpful,match";
+        "class,query,query_label,model,train,train_label,score_positive_helpful,unit,match";
     assert_eq!(
         table
             .headers()
@@ -348,7 +349,8 @@ fn figure_5_table_names_every_pair() {
             (row[4].parse(), row[6].parse()),
             (Ok(image.train), Ok(image.score))
         );
-        assert_eq!(row[7].parse(), Ok(query.class == image.class));
+        assert_eq!(&row[7], "nats");
+        assert_eq!(row[8].parse(), Ok(query.class == image.class));
     }
 }
 

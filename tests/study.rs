@@ -284,6 +284,56 @@ test-images = 100
     assert_ne!(coarse, fine);
 }
 
+/// Two names of one model, two measurements of one set: what comes to the same run is done once.
+#[test]
+fn names_of_the_same_thing_share_a_run() {
+    let spec = SPEC.replace("images = [20, 60]", "images = 40").replace(
+        "[target.digits]",
+        "[source.again]\nmodel = \"builtin:natural\"\nside = 8\n\n[target.few]\ntrain = \"builtin:digits-train\"\n\
+         test = \"builtin:digits-test\"\ntest-images = 50\n\n[target.digits]",
+    );
+    let search = "[search]\nlearning-rate = [0.05, 0.01]\n";
+    let folder = with_spec(&format!("{spec}{search}"));
+    succeed(folder.path(), "study spec.toml --out study");
+    let rows = rows(folder.path(), "study");
+    let of = |source: &str| {
+        let rows = rows.iter().filter(|row| row.source == source);
+        rows.map(|row| (row.target.clone(), row.seed, row.test_accuracy))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("again").len(), of("natural").len());
+    assert_eq!(of("again"), of("natural"));
+    let message = with_spec(&format!("{spec}[search]\nevaluate-every = [1, 2]\n"));
+    let message = refusal(message.path(), "study spec.toml --out study");
+    assert!(message.contains("search.evaluate-every"), "{message}");
+}
+
+#[test]
+fn a_plan_touches_no_finished_run() {
+    let spec = SPEC.replace("images = [20, 60]", "images = 20");
+    let folder = with_spec(&spec);
+    succeed(folder.path(), "study spec.toml --out study");
+    let runs = || {
+        let runs = std::fs::read_dir(folder.path().join("study/runs")).unwrap();
+        let with_model = |run: &std::path::PathBuf| run.join("model.safetensors").exists();
+        let runs: Vec<_> = runs.map(|run| run.unwrap().path()).collect();
+        (
+            runs.len(),
+            runs.iter().filter(|run| with_model(run)).count(),
+        )
+    };
+    assert_eq!(runs(), (4, 0));
+    std::fs::write(
+        folder.path().join("spec.toml"),
+        format!("keep-models = true\n{spec}"),
+    )
+    .unwrap();
+    succeed(folder.path(), "study spec.toml --plan --out study");
+    assert_eq!(runs(), (4, 0));
+    succeed(folder.path(), "study spec.toml --out study");
+    assert_eq!(runs(), (4, 4));
+}
+
 #[test]
 fn figures_are_drawn_from_the_table() {
     let folder = with_spec(&SPEC.replace("blocks = 0", "blocks = [0, 1]"));

@@ -19,3 +19,4 @@ pub(crate) use memory::{measured_peak_bytes, reset_peak_memory};
 pub(crate) use parquet::{ParquetTable, read_parquet, write_parquet};
 pub use record::{Input, Options, RunRecord, Stage, Status};
 pub use run::RunFolder;
+pub(crate) use run::{LOCK, lock as lock_folder};

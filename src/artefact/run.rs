@@ -11,10 +11,11 @@
 //!
 //! A run that grows over several calls ([`RunFolder::open_or_extend`]) takes up any run of its command.
 //!
-//! "Same" leaves out options that cannot change the result (`--threads`, `--out`, `--json`, `--record-every`, `--style`) and paths:
+//! "Same" leaves out options that cannot change the result (`--threads`, `--out`, `--json`, `--record-every`, `--style`; of a training `--memory`) and paths:
 //! content counts, by its digest. Hidden files (names starting with a dot) do not make a folder full.
 
-use self::admission::{LOCK, lock, run_to_extend, unfinished_run};
+pub(crate) use self::admission::{LOCK, lock};
+use self::admission::{run_to_extend, unfinished_run};
 use super::atomic::remove_unfinished;
 use super::json::{read_json, write_json};
 use super::memory::peak_memory_bytes;

@@ -7,7 +7,7 @@ use super::statements::statements;
 use super::subject::{Lists, Subject, places};
 use super::through::Through;
 use crate::figure::{Curve, ModelRankings, QuerySet};
-use crate::influence::{Examples, QueryRanking, RankedImage};
+use crate::influence::{Examples, Normalise, QueryRanking, RankedImage};
 use crate::report::{
     AuditedModel, ClassMatchCurve, Confusion, ModelQuery, ModelTrainingImage, Ranked,
 };
@@ -33,6 +33,10 @@ pub fn audited(
     let Through::Blocks { scores, .. } = subject.through else {
         return subject.job.prepared(folder, |prepared| {
             let view = View::new(subject, lists, (prepared.training(), prepared.queries()));
+            // Scores that were divided predict no rise of a loss, and have another unit than means of those that were not.
+            if subject.normalise != Normalise::None {
+                return view.model(None, None);
+            }
             let means = prepared.mean_losses(&view.groups())?;
             let measured = measure(&subject.job, prepared, subject.rankings, options)?;
             view.model(Some(&means), measured)
@@ -92,7 +96,7 @@ impl View<'_> {
             name: subject.name.clone(),
             facts,
             statements: statements(subject.record, &subject.through, measured.as_ref()),
-            unit: subject.job.options.normalise.unit().to_owned(),
+            unit: subject.normalise.unit().to_owned(),
             class_match: self.class_match()?,
             queries: self.model_queries(measured)?,
             training: self.model_training(means.map(|means| means.row(self.cells.len())))?,

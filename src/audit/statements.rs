@@ -22,7 +22,7 @@ pub(super) fn statements(
         Through::Head => {
             said.push(of_certificates(record));
             said.extend(of_gradient(record, through));
-            said.push(of_measurements(measured));
+            said.push(of_measurements(record, measured));
         }
         Through::Blocks { .. } => {
             said.extend(through_blocks::of_curvature(record));
@@ -136,7 +136,19 @@ pub(super) fn plain(value: f64) -> String {
     }
 }
 
-fn of_measurements(measured: Option<&Measured>) -> Statement {
+fn of_measurements(record: &RunRecord, measured: Option<&Measured>) -> Statement {
+    let normalise = record
+        .options
+        .get("normalise")
+        .and_then(|value| value.as_str());
+    if let Some(name) = normalise.filter(|&name| name != "none") {
+        return statement(
+            Tone::Note,
+            format!(
+                "Nothing was measured: scores that were divided (--normalise {name}) rank training images, but predict no rise of the loss."
+            ),
+        );
+    }
     let pairs: Vec<(f64, f64)> = measured
         .iter()
         .flat_map(|measured| measured.removals.values())
@@ -146,7 +158,7 @@ fn of_measurements(measured: Option<&Measured>) -> Statement {
     let Some(correlation) = correlation(&pairs) else {
         return statement(
             Tone::Note,
-            "Nothing was measured: no refit was asked for, or the head has no L2 term.".into(),
+            "Nothing was measured: for fewer than three test images that rank helpful ones was a refit asked for, or the head has no L2 term.".into(),
         );
     };
     let ratio =
@@ -231,8 +243,8 @@ mod tests {
             }
         };
         let (good, bad) = (
-            of_measurements(Some(&measured(0.1))),
-            of_measurements(Some(&measured(30.0))),
+            of_measurements(&record(json!({})), Some(&measured(0.1))),
+            of_measurements(&record(json!({})), Some(&measured(30.0))),
         );
         assert_eq!((good.tone, bad.tone), (Tone::Good, Tone::Warning));
         assert!(

@@ -2,7 +2,7 @@
 
 use super::through::Through;
 use crate::artefact::RunRecord;
-use crate::influence::{QueryRanking, RankJob, evenly_spaced};
+use crate::influence::{Normalise, QueryRanking, RankJob, evenly_spaced};
 use crate::report::{Fact, LabelledImage};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,6 +28,8 @@ pub struct Subject<'a> {
     pub through: Through<'a>,
     /// The job it was; through residual blocks that of the head, which says what the model predicts.
     pub job: RankJob<'a>,
+    /// What the run's scores were divided by; those of `job` are not.
+    pub normalise: Normalise,
     /// `rankings.parquet`
     pub rankings: &'a [QueryRanking],
     /// `train_rankings.parquet`, where it has that.

@@ -70,6 +70,28 @@ pub struct Audit {
     out: PathBuf,
 }
 
+/// Refuses runs of images from different files: the page would take them for the same ones.
+fn check_same_images(opened: &[Opened], names: &[String]) -> Result<()> {
+    let [first, second] = opened else {
+        return Ok(());
+    };
+    if first.seen().is_none() || second.seen().is_none() {
+        return Ok(());
+    }
+    let digests = [first, second].map(|opened| opened.recorded.material.digests());
+    for (role, images) in [("train", "training"), ("test", "test")] {
+        if digests[0].get(role) != digests[1].get(role) {
+            return Err(Error::mismatch(
+                format!("{images} images of {}", names[1]),
+                format!("the file that {} has", names[0]),
+                "another",
+                "give runs of the same images, or audit each alone",
+            ));
+        }
+    }
+    Ok(())
+}
+
 impl Audit {
     /// Runs the command, which was typed as `arguments`.
     ///
@@ -85,6 +107,7 @@ impl Audit {
         let opened = (self.runs.iter())
             .map(|run| Opened::open(run))
             .collect::<Result<Vec<_>>>()?;
+        check_same_images(&opened, &names)?;
         let mut run = RunFolder::open_or_create(
             &self.out,
             "audit",

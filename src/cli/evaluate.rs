@@ -149,12 +149,14 @@ impl Evaluate {
     /// A run that is missing, unfinished or of changed data; options that do not fit it; an output folder that holds something else.
     pub fn run(mut self, arguments: Vec<String>) -> Result<ExitCode> {
         self.check()?;
-        if self.asks_nothing() {
+        let asks_nothing = self.asks_nothing();
+        let subject = subject::open(&self)?;
+        if asks_nothing {
             self.lds = Some(50);
             // One image's part in a model that was trained anew drowns in what the seed does.
-            self.leave_one_out = self.retrain.is_none().then_some(100);
+            let images = subject.train.ids.len().min(100);
+            self.leave_one_out = self.retrain.is_none().then_some(images);
         }
-        let subject = subject::open(&self)?;
         self.check_against(&subject)?;
         let run_file = self.run.join("run.json");
         let mut inputs = vec![Input {

@@ -13,7 +13,7 @@ use crate::figure::{
     ModelImages, ModelRankings, ModelScores, ModelSensitivity, QueryExample, Style, one_per_class,
     write,
 };
-use crate::influence::{QueryRanking, read_rankings};
+use crate::influence::{Normalise, QueryRanking, read_rankings};
 use crate::study::Variable;
 use crate::{Error, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -207,6 +207,13 @@ pub(super) struct NamedRun {
 }
 
 impl NamedRun {
+    /// The unit of its scores.
+    fn unit(&self) -> &'static str {
+        let normalise = self.record.options.get("normalise");
+        let normalise = normalise.and_then(|name| Normalise::from_str(name.as_str()?, false).ok());
+        normalise.unwrap_or(Normalise::None).unit()
+    }
+
     /// Takes up a run of `ascribe rank`.
     pub(super) fn open(folder: &Path, name: String) -> Result<Self> {
         let record = RunFolder::read(folder)?;
@@ -339,6 +346,7 @@ fn influence_matrix(runs: &[NamedRun]) -> Result<InfluenceMatrix> {
                 model: &run.name,
                 queries,
                 scores: scores.view(),
+                unit: run.unit(),
                 query_labels: labels,
                 train_labels: &train.0,
             },
@@ -383,6 +391,7 @@ pub(super) fn helpful_examples(runs: &[NamedRun], seed: u64) -> Result<HelpfulEx
         .zip(&material)
         .map(|(run, (rankings, train, _))| ModelImages {
             model: &run.name,
+            unit: run.unit(),
             rankings,
             train,
         });

@@ -41,7 +41,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything on embedded data, no download: transfer two models, rank, figures
+    /// Everything on embedded data, no download: transfer two models, rank, figures, audit
     Demo(demo::Demo),
     /// Train a source model, natural or adversarial
     Train(train::Train),

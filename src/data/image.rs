@@ -122,10 +122,23 @@ fn planes(interleaved: &RgbImage) -> Vec<u8> {
         .collect()
 }
 
-/// Whether the marker that ends a JPEG stream stands anywhere in it (some writers append other data after it).
+/// Whether the marker that ends a JPEG stream stands anywhere behind the first scan's (some writers append other data after it). A
+/// thumbnail in a segment before has one of its own.
 fn has_end_of_image(bytes: &[u8]) -> bool {
-    bytes.windows(2).rev().any(|pair| pair == [0xff, 0xd9])
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    while let [0xff, marker, high, low, ..] = *rest
+        && marker != START_OF_SCAN
+    {
+        let segment = 2 + usize::from(u16::from_be_bytes([high, low]));
+        // Markers may have any number of 0xff before them.
+        let length = if marker == 0xff { 1 } else { segment };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    rest.windows(2).rev().any(|pair| pair == [0xff, 0xd9])
 }
+
+/// The marker of a JPEG scan.
+const START_OF_SCAN: u8 = 0xda;
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -141,6 +154,27 @@ mod tests {
         let mut bytes = Cursor::new(Vec::new());
         image.into().write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
+    }
+
+    /// A thumbnail in the head of a JPEG has an end of its own.
+    #[test]
+    fn a_jpeg_that_breaks_off_behind_its_thumbnail_is_refused() {
+        let picture = |side: u32| {
+            RgbImage::from_fn(side, side, |x, y| Rgb([(x * y) as u8, x as u8, y as u8]))
+        };
+        let (whole, thumbnail) = (
+            encode(picture(64), ImageFormat::Jpeg),
+            encode(picture(4), ImageFormat::Jpeg),
+        );
+        let mut bytes = whole[..2].to_vec();
+        let segment = [b"Exif\0\0", &thumbnail[..]].concat();
+        bytes.extend([0xff, 0xe1]);
+        bytes.extend((segment.len() as u16 + 2).to_be_bytes());
+        bytes.extend(&segment);
+        bytes.extend(&whole[2..]);
+        assert_eq!(Image::decode(&bytes).unwrap().width, 64);
+        let cut = bytes.len() - whole.len() / 3;
+        assert!(Image::decode(&bytes[..cut]).is_err());
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub use heads::Kept;
 pub use planted::{Planted, copied, flipped, merged_classes, shuffled_labels};
 pub use refit::{Refit, RefitOptions, Refitting, Work};
 pub use removal::{RemovalCurve, RemovalPlan, RemovalPoint, Side, random_scores, usual_counts};
-pub use retrained::{RefitEnd, Retrained, Retrainer};
+pub use retrained::{RefitEnd, Retrained, Retrainer, forget_recorded};
 pub use retrained_file::Ids;
 pub use sanity::{Copies, OwnClass, same_ranking};
 pub use subsets::{Choose, left_out_alone, random_subsets};

@@ -190,24 +190,25 @@ impl<'a> Retrainer<'a> {
         self.fit.measured(self.queries)
     }
 
-    /// Removes the recorded blocks of `name`, of which a table stands now.
-    ///
-    /// # Errors
-    /// A file cannot be removed.
-    pub fn forget(&self, name: &str) -> Result<()> {
-        for index in 0.. {
-            let path = self.part(name, index);
-            if !path.exists() {
-                break;
-            }
-            std::fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
-        }
-        Ok(())
-    }
-
     fn part(&self, name: &str, index: usize) -> PathBuf {
         self.folder.join(format!(".{name}-{index:05}.json"))
     }
+}
+
+/// Removes what was recorded in a folder all of whose tables stand now: blocks of refits, and trainings.
+///
+/// # Errors
+/// A file cannot be removed.
+pub fn forget_recorded(folder: &Path) -> Result<()> {
+    let failed = || Error::io(folder, "read");
+    for entry in std::fs::read_dir(folder).map_err(failed())? {
+        let path = entry.map_err(failed())?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') && name.ends_with(".json") {
+            std::fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
+        }
+    }
+    Ok(())
 }
 
 /// What decides a block besides the run itself.

@@ -122,20 +122,6 @@ impl TransferAgain {
         })
     }
 
-    /// Removes what was recorded under `name`, of which a table stands now.
-    ///
-    /// # Errors
-    /// A file cannot be removed.
-    pub fn forget(&self, folder: &Path, name: &str, subsets: usize) -> Result<()> {
-        for subset in 0..=subsets {
-            for seed in 0..self.seeds {
-                let path = part(folder, name, subset, seed);
-                std::fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
-            }
-        }
-        Ok(())
-    }
-
     fn recorded_or_trained(&self, path: &Path, kept: &Kept, seed: usize) -> Result<Part> {
         let material = material(std::slice::from_ref(kept));
         if path.exists() {

@@ -18,7 +18,7 @@ mod registry;
 pub use lock::{Fetched, Lock};
 pub use registry::{Entry, RemoteFile, entries, find};
 
-use crate::artefact::{AtomicFile, digest_file};
+use crate::artefact::{AtomicFile, LOCK, digest_file, lock_folder};
 use crate::{Error, Result};
 use download::Transfer;
 use std::io::Write;
@@ -43,7 +43,8 @@ pub fn endpoint() -> String {
 /// that are there are compared with their digests.
 ///
 /// # Errors
-/// No network, a cut connection, a path the hub does not know; a file that differs from its digest.
+/// No network, a cut connection, a path the hub does not know; a file that differs from its digest; another process at work in the
+/// folder.
 pub fn fetch(
     entry: &Entry,
     endpoint: &str,
@@ -51,6 +52,19 @@ pub fn fetch(
     progress: &mut dyn FnMut(&str, u64, Option<u64>),
 ) -> Result<Lock> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    let taken = lock_folder(folder)?;
+    let fetched = fetch_all(entry, endpoint, folder, progress);
+    let _ = std::fs::remove_file(folder.join(LOCK));
+    drop(taken);
+    fetched
+}
+
+fn fetch_all(
+    entry: &Entry,
+    endpoint: &str,
+    folder: &Path,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<Lock> {
     let mut lock = Lock::open(folder, entry)?;
     for file in &entry.files {
         let target = folder.join(&file.to);

@@ -15,7 +15,7 @@ mod tests;
 
 use super::{Drawn, Figure, Picture, Sheet, Style};
 use crate::data::Dataset;
-use crate::influence::QueryRanking;
+use crate::influence::{NATS, QueryRanking};
 use crate::{Error, Result};
 use plotters::prelude::DrawingBackend;
 use rand::{RngExt, SeedableRng};
@@ -53,6 +53,9 @@ pub struct QueryExample {
 pub struct ModelExamples {
     /// The model's name.
     pub model: String,
+    /// The unit of its scores.
+    #[serde(default = "nats")]
+    pub unit: String,
     /// One for each query, in their order.
     pub helpful: Vec<HelpfulExample>,
 }
@@ -77,6 +80,8 @@ pub struct HelpfulExample {
 pub struct ModelImages<'a> {
     /// What the model is called.
     pub model: &'a str,
+    /// The unit of its scores.
+    pub unit: &'a str,
     /// With the test images as queries.
     pub rankings: &'a [QueryRanking],
     /// Where the ranked ids are to be found.
@@ -149,6 +154,7 @@ impl ModelImages<'_> {
             .map(|query| self.most_helpful(query, by_query.get(&query.query).copied()));
         Ok(ModelExamples {
             model: self.model.to_owned(),
+            unit: self.unit.to_owned(),
             helpful: helpful.collect::<Result<_>>()?,
         })
     }
@@ -201,6 +207,11 @@ impl ModelImages<'_> {
     }
 }
 
+/// Of a record that says none.
+fn nats() -> String {
+    NATS.into()
+}
+
 /// One row of the table.
 #[derive(Debug, Serialize)]
 struct Row<'a> {
@@ -210,7 +221,8 @@ struct Row<'a> {
     model: &'a str,
     train: usize,
     train_label: &'a str,
-    score_nats_positive_helpful: f64,
+    score_positive_helpful: f64,
+    unit: &'a str,
     r#match: bool,
 }
 
@@ -221,7 +233,7 @@ impl Figure for HelpfulExamples {
 
     fn caption(&self) -> String {
         let mut caption = drawing::NOTE.to_owned();
-        for ModelExamples { model, helpful } in &self.models {
+        for ModelExamples { model, helpful, .. } in &self.models {
             let same = self
                 .queries
                 .iter()
@@ -261,7 +273,12 @@ impl Figure for HelpfulExamples {
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
         for (at, query) in self.queries.iter().enumerate() {
-            for ModelExamples { model, helpful } in &self.models {
+            for ModelExamples {
+                model,
+                unit,
+                helpful,
+            } in &self.models
+            {
                 let image = &helpful[at];
                 rows.serialize(Row {
                     class: query.class,
@@ -270,7 +287,8 @@ impl Figure for HelpfulExamples {
                     model,
                     train: image.train,
                     train_label: &image.label,
-                    score_nats_positive_helpful: image.score,
+                    score_positive_helpful: image.score,
+                    unit,
                     r#match: query.class == image.class,
                 })?;
             }

@@ -43,8 +43,10 @@ pub struct MatrixPanel {
     pub model: String,
     /// Whose training images are scored.
     pub queries: MatrixQueries,
-    /// √(mean of score²), in nats.
+    /// √(mean of score²), in `unit`.
     pub root_mean_square: f64,
+    /// The unit of the scores.
+    pub unit: String,
     /// Mean scores in units of that: `C·parts` rows of queries, each `C·parts` cells of training images.
     pub cells: Vec<Vec<f64>>,
 }
@@ -65,8 +67,10 @@ pub struct ModelScores<'a> {
     pub model: &'a str,
     /// The queries.
     pub queries: MatrixQueries,
-    /// `[query, train]`, in nats.
+    /// `[query, train]`, in `unit`.
     pub scores: ArrayView2<'a, f32>,
+    /// The unit of the scores.
+    pub unit: &'a str,
     /// The queries' classes.
     pub query_labels: &'a [usize],
     /// The training images' classes.
@@ -215,6 +219,7 @@ fn panel(model: &ModelScores, classes: usize, parts: usize) -> Result<MatrixPane
         model: model.model.to_owned(),
         queries: model.queries,
         root_mean_square,
+        unit: model.unit.to_owned(),
         cells: (sums / counts / unit)
             .rows()
             .into_iter()
@@ -242,7 +247,8 @@ fn cells(labels: &[usize], classes: usize, parts: usize) -> Vec<usize> {
 struct Row<'a> {
     model: &'a str,
     queries: &'a str,
-    root_mean_square_nats: f64,
+    root_mean_square: f64,
+    unit: &'a str,
     query_class: &'a str,
     query_part: usize,
     train_class: &'a str,
@@ -307,7 +313,8 @@ impl Figure for InfluenceMatrix {
                 rows.serialize(Row {
                     model: &panel.model,
                     queries: panel.queries.description(),
-                    root_mean_square_nats: panel.root_mean_square,
+                    root_mean_square: panel.root_mean_square,
+                    unit: &panel.unit,
                     query_class: &self.classes[query / self.parts],
                     query_part: query % self.parts,
                     train_class: &self.classes[train / self.parts],

@@ -50,26 +50,33 @@ pub(super) fn finished(out: &Path, job: &Job, keep_models: bool) -> Result<Optio
         diverged: record.result("diverged")?,
     };
     let wanted = keep_models && job.candidate.is_none() && outcome.diverged.is_none();
-    if wanted && !folder.join("model.safetensors").exists() {
-        std::fs::remove_dir_all(&folder).map_err(Error::io(&folder, "remove"))?;
-        return Ok(None);
+    let lacks_model = wanted && !folder.join("model.safetensors").exists();
+    Ok((!lacks_model).then_some(outcome))
+}
+
+/// Removes a finished run that is to be done again, since its model was not kept.
+fn make_room(folder: &Path) -> Result<()> {
+    let file = folder.join("run.json");
+    if file.exists() && read_json::<RunRecord>(&file)?.status == Status::Finished {
+        std::fs::remove_dir_all(folder).map_err(Error::io(folder, "remove"))?;
     }
-    Ok(Some(outcome))
+    Ok(())
 }
 
 impl Bench<'_> {
-    /// Does the run, or goes on with it.
+    /// Does the run, which is not finished, or goes on with it.
     pub(super) fn run(&self, job: &Job) -> Result<Outcome> {
         let source = &self.material.sources[job.cell.source];
         let target = &self.material.targets[job.cell.target];
         let (train, test) = self.images_of(job)?;
-        let inputs = vec![
-            target.train.input("train"),
-            target.test.input("test"),
-            source.input.clone(),
-        ];
+        let mut inputs = vec![target.train.input("train"), source.input.clone()];
+        // What judges a candidate is held back from the training images.
+        if job.candidate.is_none() {
+            inputs.push(target.test.input("test"));
+        }
         let (command, arguments) = self.command(job);
         let path = folder(self.out, job);
+        make_room(&path)?;
         let mut run =
             RunFolder::open_or_create(&path, command, arguments, self.options(job)?, inputs)?;
         run.stage("training")?;
@@ -151,7 +158,10 @@ impl Bench<'_> {
         options.extend([
             ("images".to_owned(), job.cell.images.into()),
             ("transform".into(), target.transform.to_string().into()),
-            ("test-images".into(), target.test_ids.len().into()),
+            (
+                "test-images".into(),
+                (job.candidate.is_none().then_some(target.test_ids.len())).into(),
+            ),
             (
                 "validation".into(),
                 validation.map(|it| it.validation).into(),

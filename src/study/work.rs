@@ -7,7 +7,7 @@ use super::run::{Bench, finished};
 use super::search::Found;
 use super::{Job, Material, Outcome, Row, SearchRow, Spec};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -141,8 +141,10 @@ impl Study<'_> {
         let cost = |at: usize| jobs[at].cost(self.test_images(&jobs[at]));
         let seed =
             |at: usize| (self.spec.seeds.iter()).position(|seed| *seed == jobs[at].cell.seed);
+        // Cells may come to the same run, as where two names stand for one set; it is done once.
+        let mut seen = BTreeSet::new();
         let mut left: Vec<usize> = (0..jobs.len())
-            .filter(|&at| outcomes[at].is_none())
+            .filter(|&at| outcomes[at].is_none() && seen.insert(&jobs[at].digest))
             .collect();
         // Long ones first, so that none is left alone at the end.
         left.sort_by(|&a, &b| seed(a).cmp(&seed(b)).then(cost(b).total_cmp(&cost(a))));
@@ -158,8 +160,14 @@ impl Study<'_> {
             follower.finished(job, &outcome, cost(left[turn]));
             Ok(outcome)
         })?;
-        for (at, outcome) in left.into_iter().zip(done) {
-            outcomes[at] = Some(outcome);
+        let done: BTreeMap<&str, Outcome> = (left.into_iter())
+            .map(|at| jobs[at].digest.as_str())
+            .zip(done)
+            .collect();
+        for (job, outcome) in jobs.iter().zip(&mut outcomes) {
+            if outcome.is_none() {
+                *outcome = done.get(job.digest.as_str()).cloned();
+            }
         }
         Ok(jobs
             .into_iter()

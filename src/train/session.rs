@@ -12,10 +12,10 @@ use super::measure::{Performance, Tally};
 use super::recipe::Recipe;
 use super::running_tally::RunningTally;
 use super::state::State;
-use crate::Result;
 use crate::data::{Pixels, batches, order};
 use crate::derivative::network::Keeping;
 use crate::model::ResNet;
+use crate::{Error, Result};
 use candle_core::Tensor;
 use std::path::Path;
 use std::time::Instant;
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
         let trained = tally.performance()?;
         let test = recipe
             .measures_after(epoch)
-            .then(|| self.measure(learner.model))
+            .then(|| self.measure(learner.model, epoch))
             .transpose()?;
         Ok(Epoch::new(
             epoch + 1,
@@ -112,13 +112,22 @@ impl<'a> Session<'a> {
         ))
     }
 
-    fn measure(&self, model: &ResNet) -> Result<Performance> {
-        match &self.test_prefix {
+    /// On the test images after an epoch, counted from 0. The last step may be the one that weights are lost in.
+    fn measure(&self, model: &ResNet, epoch: usize) -> Result<Performance> {
+        let measured = match &self.test_prefix {
             Some(activations) => {
                 let positions: Vec<usize> = (0..self.test.len()).collect();
                 Performance::of_activations(model, activations, &self.test.labels_of(&positions))
             }
             None => Performance::measure(model, self.test, None),
+        }?;
+        match measured.loss.is_finite() {
+            true => Ok(measured),
+            false => Err(Error::NonFinite {
+                what: "test loss".into(),
+                place: format!("the test images after epoch {}", epoch + 1),
+                remedy: "lower --learning-rate".into(),
+            }),
         }
     }
 

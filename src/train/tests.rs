@@ -286,6 +286,26 @@ fn a_loss_that_is_not_finite_names_the_batch() {
         message.contains("epoch 1, batch") && message.contains("--learning-rate"),
         "{message}"
     );
+    // The only step: no loss is met after it but that of the test images.
+    let once = Recipe {
+        epochs: 1,
+        batch_size: train.len(),
+        ..recipe.clone()
+    };
+    let elsewhere = tempfile::tempdir().unwrap();
+    let message = fit(
+        &mut model(),
+        0,
+        &once,
+        (&train, &test),
+        elsewhere.path(),
+        &mut Silent,
+    );
+    let message = message.unwrap_err().to_string();
+    assert!(
+        message.contains("the test images after epoch 1"),
+        "{message}"
+    );
     for (recipe, option) in [
         (
             Recipe {

@@ -137,6 +137,7 @@ pub fn helpful_examples() -> HelpfulExamples {
     };
     let model = |model: usize| ModelExamples {
         model: MODELS[model].into(),
+        unit: "nats".into(),
         helpful: (0..10).map(|class| image(model, class)).collect(),
     };
     HelpfulExamples {
@@ -172,6 +173,7 @@ pub fn influence_matrix() -> InfluenceMatrix {
         model: model.into(),
         queries,
         root_mean_square: 1e-3,
+        unit: "nats".into(),
         cells: (0..10 * parts).map(row).collect(),
     };
     let both = |model| [MatrixQueries::Test, MatrixQueries::Train].map(|queries| (model, queries));

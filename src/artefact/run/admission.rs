@@ -9,7 +9,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 
 /// The name of the lock file.
-pub(super) const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
 
 /// The unfinished run in `path` that `new` may continue; `None` where the folder is free.
 pub(super) fn unfinished_run(path: &Path, new: &RunRecord) -> Result<Option<RunRecord>> {
@@ -90,7 +90,7 @@ fn first_visible(folder: &Path) -> Result<Option<String>> {
 }
 
 /// Takes the folder for this process.
-pub(super) fn lock(folder: &Path) -> Result<File> {
+pub(crate) fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(LOCK);
     let file = File::create(&path).map_err(Error::io(&path, "create"))?;
     match file.try_lock() {

@@ -22,8 +22,19 @@ pub(super) fn difference(old: &RunRecord, new: &RunRecord) -> Option<String> {
             old.ascribe, new.ascribe
         ));
     }
+    // Of an input that is known by its digest, and of how much a training keeps in memory, the option says nothing more.
+    let is_input = |name: &str| {
+        [old, new].iter().all(|record| {
+            let mut inputs = record.inputs.iter();
+            inputs.any(|input| input.role == name)
+        })
+    };
+    let trains = ["train", "transfer"].contains(&new.command.as_str());
     let names = old.options.keys().chain(new.options.keys());
-    let effective = names.filter(|name| !WITHOUT_EFFECT.contains(&name.as_str()));
+    let effective = names.filter(|name| {
+        let of_memory = trains && *name == "memory";
+        !(WITHOUT_EFFECT.contains(&name.as_str()) || is_input(name) || of_memory)
+    });
     for name in effective.collect::<BTreeSet<_>>() {
         let (old, new) = (old.options.get(name), new.options.get(name));
         if old != new {

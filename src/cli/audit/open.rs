@@ -73,6 +73,7 @@ impl Opened {
             name: name.to_owned(),
             record: &self.record,
             facts: self.facts.clone(),
+            normalise: options.normalise,
             through,
             job: RankJob {
                 train: material.train.set(),

@@ -55,8 +55,7 @@ impl Work<'_> {
         self.report(work.not_converged, work.largest_gradient);
         run.set_result("removal", &curves)?;
         run.set_result("removal_work", work)?;
-        self.draw(&RemovalCurves { curves }, "removal")?;
-        retrainer.forget("removal")
+        self.draw(&RemovalCurves { curves }, "removal")
     }
 
     pub(super) fn mislabels(&mut self, run: &mut RunFolder) -> Result<()> {

@@ -8,8 +8,8 @@ use crate::artefact::RunFolder;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::evaluate::{
     Bootstrap, Comparison, Estimator, Fixed, FullFit, Ids, Kept, Measured, OwnClass, Ranked,
-    RefitOptions, Retrained, Retrainer, Setting, TransferAgain, left_out_alone, measured,
-    random_subsets,
+    RefitOptions, Retrained, Retrainer, Setting, TransferAgain, forget_recorded, left_out_alone,
+    measured, random_subsets,
 };
 use crate::figure::{Figure, Format, LeaveOneOut, QualityAndCost, write};
 use candle_core::DType;
@@ -74,6 +74,7 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
     work.classes(&mut run)?;
     let shortfalls = work.shortfalls;
     run.set_result("shortfalls", shortfalls)?;
+    forget_recorded(run.path())?;
     let record = run.finish()?;
     summary::print(&record, evaluate.json);
     Ok(ExitCode::from(if shortfalls > 0 { 3 } else { 0 }))
@@ -274,10 +275,6 @@ impl Work<'_> {
             &format!("{name}_work"),
             json!({ "refits": retrained.work, "factor_operations": factor, "measurements_from": elsewhere }),
         )?;
-        match &self.again {
-            Some(again) => again.forget(&self.folder, name, kept.len())?,
-            None => retrainer.forget(name)?,
-        }
         Ok(comparison)
     }
 

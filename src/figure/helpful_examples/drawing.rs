@@ -6,6 +6,7 @@ use crate::figure::image_grid::{COLUMNS, Cells, ImageGrid, LINE, ROW_GAP, SMALL,
 use crate::figure::palette::{AGREES, QUIET};
 use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::text::{Align, Text, text_width};
+use crate::influence::NATS;
 use plotters::prelude::*;
 
 /// What is drawn, below the images.
@@ -51,7 +52,7 @@ fn model_row<B: DrawingBackend>(
     let shown = Shown {
         name: &model.model,
         words: &["most helpful", "training image"],
-        unit: Some(unit.name),
+        unit: Some(&unit.name),
     };
     let cells = Cells::of(sheet.style());
     let images = top + cells.heading;
@@ -107,36 +108,40 @@ fn marked_score<B: DrawingBackend>(
 
 /// The unit in which a model's scores have few digits.
 struct Unit {
-    name: &'static str,
+    name: String,
     scale: f64,
     decimals: usize,
 }
 
 impl Unit {
     fn of(model: &ModelExamples) -> Self {
-        const UNITS: [(&str, f64); 5] = [
-            ("score: nats", 1.0),
-            ("score: millinats", 1e3),
-            ("score: micronats", 1e6),
-            ("score: nanonats", 1e9),
-            ("score: piconats", 1e12),
+        const PREFIXES: [(&str, f64); 5] = [
+            ("", 1.0),
+            ("milli", 1e3),
+            ("micro", 1e6),
+            ("nano", 1e9),
+            ("pico", 1e12),
         ];
         let largest = model
             .helpful
             .iter()
             .map(|image| image.score.abs())
             .fold(0.0, f64::max);
-        let fitting = UNITS
-            .into_iter()
-            .find(|(_, scale)| largest == 0.0 || largest * scale >= 1.0);
-        let (name, scale) = fitting.unwrap_or(UNITS[4]);
+        let prefixes = match model.unit.as_str() {
+            NATS => &PREFIXES[..],
+            _ => &PREFIXES[..1],
+        };
+        let fitting = (prefixes.iter())
+            .find(|(_, scale)| largest == 0.0 || largest * scale >= 1.0)
+            .or(prefixes.last());
+        let &(prefix, scale) = fitting.unwrap_or(&PREFIXES[0]);
         // Three digits for the largest, so that a row of scores can be compared.
         let decimals = [10.0, 100.0]
             .into_iter()
             .filter(|limit| largest * scale < *limit)
             .count();
         Self {
-            name,
+            name: format!("score: {prefix}{}", model.unit),
             scale,
             decimals,
         }
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn a_small_score_is_not_shown_as_zero() {
         let unit = Unit {
-            name: "score: millinats",
+            name: "score: millinats".into(),
             scale: 1e3,
             decimals: 1,
         };

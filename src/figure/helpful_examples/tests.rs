@@ -53,6 +53,7 @@ fn examples_are_looked_up_by_query_and_id() {
     ];
     let models = [ModelImages {
         model: "natural",
+        unit: NATS,
         rankings: &rankings,
         train: &train,
     }];
@@ -77,6 +78,7 @@ fn rankings_of_other_data_are_refused() {
     let message = |rankings: &[QueryRanking]| {
         let models = [ModelImages {
             model: "natural",
+            unit: NATS,
             rankings,
             train: &train,
         }];

@@ -1,5 +1,6 @@
 use super::*;
 use crate::figure::{Format, render};
+use crate::influence::NATS;
 use std::path::Path;
 
 fn scores(model: &str) -> ModelScores<'_> {
@@ -7,6 +8,7 @@ fn scores(model: &str) -> ModelScores<'_> {
         model,
         queries: MatrixQueries::Test,
         scores: ArrayView2::from_shape((2, 3), &[1.0, 2.0, 3.0, -4.0, 0.0, 5.0]).unwrap(),
+        unit: NATS,
         query_labels: &[1, 0],
         train_labels: &[0, 1, 0],
     }

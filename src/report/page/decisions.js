@@ -1,11 +1,18 @@
 /* What the reader decides about training images, kept by the browser and exported as CSV for ascribe transfer. */
 const decisions = (() => {
   const made = new Map();
-  const key = () => `ascribe:${page.overview.title}:${page.training.id.length}`;
+  /* Of what the decisions are about: other images, or others' labels, are another audit. */
+  const key = () => {
+    let hash = 5381;
+    for (const unit of JSON.stringify([page.training.id, page.training.label])) hash = (hash * 33 + unit.charCodeAt(0)) % 2 ** 40;
+    return `ascribe:${page.overview.title}:${hash}`;
+  };
 
   function restore() {
     try {
-      for (const [id, decision] of JSON.parse(localStorage.getItem(key()) ?? "[]")) made.set(id, decision);
+      const known = new Set(page.training.id);
+      for (const [id, decision] of JSON.parse(localStorage.getItem(key()) ?? "[]"))
+        if (known.has(id)) made.set(id, decision);
     } catch { /* A browser may keep nothing for pages on a disk. */ }
     count();
   }

@@ -23,6 +23,9 @@ const AXES: [&str; 3] = ["blocks", "epochs", "seed"];
 /// Options of a transfer that hold for the whole process, and so for all runs of a study.
 const OF_THE_PROCESS: [&str; 3] = ["device", "precision", "nondeterministic"];
 
+/// Options of a recipe that make no other model.
+const JUDGING_NOTHING: [&str; 2] = ["evaluate-every", "memory"];
+
 /// A source model, and what its file does not say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceSpec {
@@ -119,7 +122,11 @@ impl Spec {
             .filter(|name| !OF_THE_PROCESS.contains(&name.as_str()))
             .collect();
         let search = match keys.table("search")? {
-            Some(table) => Some(parts::search(table, &options, &names)?),
+            Some(table) => {
+                let mut names = names.clone();
+                names.retain(|name| !JUDGING_NOTHING.contains(&name.as_str()));
+                Some(parts::search(table, &options, &names)?)
+            }
             None => None,
         };
         let sources = parts::sources(&mut keys, folder)?;
