@@ -11,7 +11,7 @@ mod summary;
 mod work;
 
 use crate::artefact::{Input, Options, RunFolder, digest_file};
-use crate::evaluate::{Choose, flipped, random_subsets};
+use crate::evaluate::{Choose, Retrained, flipped, random_subsets};
 use crate::figure::Style;
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
@@ -219,12 +219,20 @@ impl Evaluate {
             ("retrain", self.retrain.is_some()),
             ("retrained", self.retrained.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given && !retrains) {
-            None => Ok(()),
-            Some((option, _)) => {
-                let reason = "is for the subsets of --leave-one-out and --lds: ask for one of these, or leave it out";
-                Err(Error::config(option, reason))
+        if let Some((option, _)) = given.iter().find(|(_, given)| *given && !retrains) {
+            let reason = "is for the subsets of --leave-one-out and --lds: ask for one of these, or leave it out";
+            return Err(Error::config(option, reason));
+        }
+        let tables = ["leave_one_out", "lds"];
+        match &self.retrained {
+            Some(folder) if !tables.iter().any(|name| Retrained::exists(folder, name)) => {
+                let reason = format!(
+                    "{} holds no retrained measurements of leave-one-out or lds: correct the path, or leave it out",
+                    folder.display()
+                );
+                Err(Error::config("retrained", reason))
             }
+            _ => Ok(()),
         }
     }
 

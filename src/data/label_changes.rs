@@ -59,17 +59,21 @@ impl Decisions {
             if row.train >= count {
                 return Err(wrong(format!("an id below {count}"), row.train.to_string()));
             }
-            let is_new = match (row.decision.as_str(), row.label) {
-                ("exclude", _) => decisions.excluded.insert(row.train),
+            let is_new = !decisions.excluded.contains(&row.train)
+                && !decisions.relabelled.contains_key(&row.train);
+            match (row.decision.as_str(), row.label) {
+                ("exclude", _) => {
+                    decisions.excluded.insert(row.train);
+                }
                 ("relabel", Some(label)) if label < classes => {
-                    decisions.relabelled.insert(row.train, label).is_none()
+                    decisions.relabelled.insert(row.train, label);
                 }
                 ("relabel", label) => {
                     let found = label.map_or("none".into(), |label| label.to_string());
                     return Err(wrong(format!("a label below {classes}"), found));
                 }
                 (other, _) => return Err(wrong("exclude or relabel".into(), other.into())),
-            };
+            }
             if !is_new {
                 return Err(wrong(
                     "one decision on each image".into(),
@@ -147,6 +151,8 @@ mod tests {
             ("train,decision,label\nx,exclude,\n", "row 1"),
             ("train,decision,label\n1,exclude\n", "row 1"),
             ("train,decision,label\n1,exclude,\n1,exclude,\n", "row 2"),
+            ("train,decision,label\n1,exclude,\n1,relabel,2\n", "row 2"),
+            ("train,decision,label\n1,relabel,2\n1,exclude,\n", "row 2"),
         ] {
             let reason = read(text).unwrap_err().to_string();
             assert!(

@@ -94,7 +94,7 @@ pub struct RecipeOptions {
     #[arg(long, value_enum, default_value_t = TrainingPrecision::F32)]
     #[serde(default)]
     pub precision: TrainingPrecision,
-    /// Let cuDNN sum in any order, on a CUDA device: faster in f32, but the same command no longer leaves the same bytes
+    /// Let cuDNN sum in any order, on a CUDA device: faster in places, but the same command no longer leaves the same bytes
     #[arg(long)]
     #[serde(default)]
     pub nondeterministic: bool,

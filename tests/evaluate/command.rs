@@ -277,6 +277,10 @@ fn bad_input_gets_one_line() {
             "--retrained: is for the subsets",
         ),
         (
+            "evaluate run --lds 20 --retrained nowhere --out x",
+            "--retrained: nowhere holds no retrained measurements",
+        ),
+        (
             "evaluate run --lds 5 --share 1.0 --out x",
             "not a proper part",
         ),
