@@ -69,11 +69,12 @@ impl Bench<'_> {
         let source = &self.material.sources[job.cell.source];
         let target = &self.material.targets[job.cell.target];
         let (train, test) = self.images_of(job)?;
-        let mut inputs = vec![target.train.input("train"), source.input.clone()];
+        let mut inputs = vec![target.train.input("train")];
         // What judges a candidate is held back from the training images.
         if job.candidate.is_none() {
             inputs.push(target.test.input("test"));
         }
+        inputs.push(source.input.clone());
         let (command, arguments) = self.command(job);
         let path = folder(self.out, job);
         make_room(&path)?;

@@ -93,14 +93,15 @@ impl Study<'_> {
             .collect()
     }
 
-    /// Those of `jobs` that are still to be done.
+    /// Those of `jobs` that are still to be done, each run once.
     ///
     /// # Errors
     /// A record that cannot be read.
     pub fn to_do(&self, jobs: Vec<Job>) -> Result<Vec<Job>> {
-        let mut left = Vec::new();
+        let (mut left, mut seen) = (Vec::new(), BTreeSet::new());
         for job in jobs {
-            if finished(self.out, &job, self.spec.keep_models)?.is_none() {
+            let is_finished = finished(self.out, &job, self.spec.keep_models)?.is_some();
+            if !is_finished && seen.insert(job.digest.clone()) {
                 left.push(job);
             }
         }
