@@ -20,6 +20,7 @@
 //! | [`figure`] | one file per figure, drawn from plain records |
 //! | [`report`] | the audit, a page written from plain records |
 //! | [`audit`] | what a page says of runs that is not in their files |
+//! | [`repetition`] | whether a repeated run left the same |
 //! | [`cli`] | one file per command |
 #![deny(missing_docs)]
 
@@ -37,6 +38,7 @@ pub mod influence;
 pub mod model;
 pub mod operator;
 mod product;
+pub mod repetition;
 pub mod report;
 pub mod solve;
 pub mod study;

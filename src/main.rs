@@ -2,11 +2,13 @@
 
 use ascribe::cli::Cli;
 use clap::Parser;
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     Cli::parse().run().unwrap_or_else(|error| {
-        eprintln!("ascribe: {error}");
+        // Where standard error is closed, the exit code alone says it.
+        let _ = writeln!(std::io::stderr(), "ascribe: {error}");
         ExitCode::FAILURE
     })
 }

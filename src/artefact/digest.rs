@@ -6,6 +6,7 @@
 
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -35,9 +36,7 @@ pub fn digest_file(path: impl AsRef<Path>) -> Result<String> {
 /// # Errors
 /// A folder or file cannot be read.
 pub fn digest_folder(path: impl AsRef<Path>) -> Result<String> {
-    let mut files = Vec::new();
-    list_files(path.as_ref(), "", &mut files)?;
-    files.sort();
+    let files = files_below(path.as_ref())?;
     let mut hasher = Sha256::new();
     for (name, file) in &files {
         hasher.update((name.len() as u64).to_le_bytes());
@@ -59,6 +58,23 @@ pub fn digest_path(path: impl AsRef<Path>) -> Result<String> {
     } else {
         digest_file(path)
     }
+}
+
+/// The relative paths of all files below a folder but hidden ones, `/` between components.
+///
+/// # Errors
+/// A folder cannot be read.
+pub(crate) fn file_names(folder: &Path) -> Result<BTreeSet<String>> {
+    let files = files_below(folder)?;
+    Ok(files.into_iter().map(|(name, _)| name).collect())
+}
+
+/// (relative path, path) of every file below a folder, in the order of the relative paths.
+fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    list_files(folder, "", &mut files)?;
+    files.sort();
+    Ok(files)
 }
 
 /// Collects (relative name, path) of every file below `folder`; `prefix` is the name so far.

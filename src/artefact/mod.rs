@@ -5,6 +5,7 @@
 
 mod atomic;
 mod digest;
+mod invocation;
 mod json;
 mod memory;
 mod parquet;
@@ -12,11 +13,14 @@ mod record;
 mod run;
 
 pub use atomic::{AtomicFile, write_atomically};
+pub(crate) use digest::file_names;
 pub use digest::{digest_bytes, digest_file, digest_folder, digest_path};
+pub use invocation::Invocation;
 pub use json::{read_json, write_json};
 pub use memory::{keep_freed_memory, physical_memory_bytes};
 pub(crate) use memory::{measured_peak_bytes, reset_peak_memory};
 pub(crate) use parquet::{ParquetTable, read_parquet, write_parquet};
+pub(crate) use record::shell_line;
 pub use record::{Input, Options, RunRecord, Stage, Status};
 pub use run::RunFolder;
 pub(crate) use run::{LOCK, lock as lock_folder};

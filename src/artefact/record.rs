@@ -4,7 +4,7 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Effective value by option name, as on the command line but without the dashes (`"epochs"`, `"l2"`).
 pub type Options = BTreeMap<String, Value>;
@@ -21,6 +21,9 @@ pub struct RunRecord {
     pub command: String,
     /// What was typed after `ascribe`, word by word.
     pub arguments: Vec<String>,
+    /// Where it was typed: relative paths begin there. Empty where that is not known.
+    #[serde(default)]
+    pub directory: PathBuf,
     /// Every option of the command with its effective value, seeds among them.
     pub options: Options,
     /// Data and weights the run reads.
@@ -95,6 +98,7 @@ impl RunRecord {
             ascribe: env!("CARGO_PKG_VERSION").to_owned(),
             command: command.to_owned(),
             arguments,
+            directory: std::env::current_dir().unwrap_or_default(),
             options,
             inputs,
             classes: None,
@@ -105,6 +109,17 @@ impl RunRecord {
             status: Status::Running,
             started_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             seconds: 0.0,
+        }
+    }
+
+    /// Where a path of this run leads: relative ones from where it was typed, or else, as in a folder that was moved with its
+    /// data, from here.
+    pub fn located(&self, path: &Path) -> PathBuf {
+        let elsewhere = std::env::current_dir().is_ok_and(|here| here != self.directory);
+        let there = self.directory.join(path);
+        match elsewhere && there.exists() {
+            true => there,
+            false => path.to_path_buf(),
         }
     }
 
@@ -154,13 +169,18 @@ impl RunRecord {
     }
 
     /// The command line that made this run, quoted for a shell.
-    pub(super) fn command_line(&self) -> String {
-        let words = self.arguments.iter().map(|word| quoted(word));
-        std::iter::once("ascribe".to_owned())
-            .chain(words)
-            .collect::<Vec<_>>()
-            .join(" ")
+    pub(crate) fn command_line(&self) -> String {
+        shell_line(&self.arguments)
     }
+}
+
+/// The command that `words` after `ascribe` are, quoted for a shell.
+pub(crate) fn shell_line(words: &[String]) -> String {
+    let words = words.iter().map(|word| quoted(word));
+    std::iter::once("ascribe".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn quoted(word: &str) -> String {

@@ -9,14 +9,19 @@
 //! | other files | refused |
 //! | any run at which another process works | refused |
 //!
+//! A run that fails before it has left anything worth going on from takes its `run.json` away again, so that the same `--out` can be
+//! given once the input is mended.
+//!
 //! A run that grows over several calls ([`RunFolder::open_or_extend`]) takes up any run of its command.
 //!
-//! "Same" leaves out options that cannot change the result (`--threads`, `--out`, `--json`, `--record-every`, `--style`; of a training `--memory`) and paths:
+//! "Same" leaves out options that cannot change the result (`--threads`, `--out`, `--json`, `--record-every`, `--style`, `--jobs`; of a training `--memory`) and paths:
 //! content counts, by its digest. Hidden files (names starting with a dot) do not make a folder full.
 
 pub(crate) use self::admission::{LOCK, lock};
-use self::admission::{run_to_extend, unfinished_run};
+use self::admission::{holds_only_the_record, run_to_extend, unfinished_run};
+pub(super) use self::difference::difference;
 use super::atomic::remove_unfinished;
+use super::invocation::Invocation;
 use super::json::{read_json, write_json};
 use super::memory::peak_memory_bytes;
 use super::record::{Input, Options, RunRecord, Stage, Status};
@@ -54,6 +59,8 @@ pub struct RunFolder {
     path: PathBuf,
     record: RunRecord,
     resuming: bool,
+    /// Whether the folder was made for it.
+    is_new: bool,
     /// Seconds of work before this process.
     seconds_before: f64,
     started: Instant,
@@ -66,21 +73,21 @@ pub struct RunFolder {
 impl RunFolder {
     /// Begins a run in a new or empty folder, or resumes the same unfinished run.
     ///
-    /// `arguments` are the words typed after `ascribe`; `options` hold every option with its effective value.
+    /// `invocation` holds the words typed after `ascribe`; `options` hold every option with its effective value.
     ///
     /// # Errors
     /// The folder holds something else, is in use, or cannot be written; its `run.json` is malformed.
     pub fn open_or_create(
         path: impl AsRef<Path>,
         command: &str,
-        arguments: Vec<String>,
+        invocation: impl Into<Invocation>,
         options: Options,
         inputs: Vec<Input>,
     ) -> Result<Self> {
         Self::open(
             path.as_ref(),
             unfinished_run,
-            (command, arguments),
+            (command, invocation.into()),
             options,
             inputs,
         )
@@ -94,14 +101,14 @@ impl RunFolder {
     pub fn open_or_extend(
         path: impl AsRef<Path>,
         command: &str,
-        arguments: Vec<String>,
+        invocation: impl Into<Invocation>,
         options: Options,
         inputs: Vec<Input>,
     ) -> Result<Self> {
         Self::open(
             path.as_ref(),
             run_to_extend,
-            (command, arguments),
+            (command, invocation.into()),
             options,
             inputs,
         )
@@ -110,13 +117,16 @@ impl RunFolder {
     fn open(
         path: &Path,
         admitted: fn(&Path, &RunRecord) -> Result<Option<RunRecord>>,
-        (command, arguments): (&str, Vec<String>),
+        (command, invocation): (&str, Invocation),
         options: Options,
         inputs: Vec<Input>,
     ) -> Result<Self> {
+        let arguments = invocation.arguments.clone();
         let mut record = RunRecord::begin(command, arguments, options, inputs);
+        invocation.check(&record)?;
         // Once before locking, so that a refused folder is left untouched; once after, when nobody else writes.
         admitted(path, &record)?;
+        let is_new = !path.exists();
         std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
         let lock = lock(path)?;
         let earlier = admitted(path, &record)?;
@@ -134,6 +144,7 @@ impl RunFolder {
             seconds_before: record.seconds,
             record,
             resuming,
+            is_new,
             started: Instant::now(),
             stage: None,
             _lock: lock,
@@ -142,7 +153,7 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// The record of a finished run.
+    /// The record of a finished run; the paths of its inputs lead to them from here, if they are still where they were.
     ///
     /// # Errors
     /// The folder is missing, holds no run, or holds one that is not finished or malformed.
@@ -157,10 +168,11 @@ impl RunFolder {
                 "give the output folder of an ascribe command",
             ));
         }
-        let record = RunRecord {
-            folder: path.to_path_buf(),
-            ..read_json(&file)?
-        };
+        let mut record: RunRecord = read_json(&file)?;
+        record.folder = path.to_path_buf();
+        for at in 0..record.inputs.len() {
+            record.inputs[at].path = record.located(&record.inputs[at].path);
+        }
         match record.status {
             Status::Finished => Ok(record),
             Status::Running => {
@@ -250,7 +262,7 @@ impl RunFolder {
         self.save()?;
         // Tidiness alone: a process that took the lock file before this line will find the run finished.
         let _ = std::fs::remove_file(self.file(LOCK));
-        Ok(self.record)
+        Ok(self.record.clone())
     }
 
     fn save(&mut self) -> Result<()> {
@@ -264,6 +276,21 @@ impl RunFolder {
             let stage = &mut self.record.stages[at];
             stage.seconds = seconds_before + began.elapsed().as_secs_f64();
             stage.peak_memory_bytes = stage.peak_memory_bytes.max(peak_memory_bytes());
+        }
+    }
+}
+
+impl Drop for RunFolder {
+    /// A run that failed with nothing to go on from leaves nothing; where that cannot be seen to, it stays as a killed one does.
+    fn drop(&mut self) {
+        let failed = self.record.status == Status::Running && !self.resuming;
+        if !failed || !matches!(holds_only_the_record(&self.path), Ok(true)) {
+            return;
+        }
+        let _ = std::fs::remove_file(self.file(RECORD));
+        let _ = std::fs::remove_file(self.file(LOCK));
+        if self.is_new {
+            let _ = std::fs::remove_dir(&self.path);
         }
     }
 }

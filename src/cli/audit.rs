@@ -5,7 +5,7 @@
 mod open;
 
 use super::run_names::run_names;
-use crate::artefact::{Input, Options, RunFolder, digest_file};
+use crate::artefact::{Input, Invocation, Options, RunFolder, digest_file};
 use crate::audit::{
     Lists, MeasureOptions, Side, Subject, audited, duplicates, sensitivity, worth_measuring,
 };
@@ -93,12 +93,12 @@ fn check_same_images(opened: &[Opened], names: &[String]) -> Result<()> {
 }
 
 impl Audit {
-    /// Runs the command, which was typed as `arguments`.
+    /// Runs the command, which was asked for by `invocation`.
     ///
     /// # Errors
     /// A run that is missing, unfinished or of changed data; a score matrix that is not the run's; runs of different test images;
     /// an output folder that holds something else.
-    pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
+    pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
         if !(0.0..=1.0).contains(&self.alike) {
             let reason = format!("{} is not between 0 and 1", self.alike);
             return Err(Error::config("alike", reason));
@@ -111,7 +111,7 @@ impl Audit {
         let mut run = RunFolder::open_or_create(
             &self.out,
             "audit",
-            arguments,
+            invocation,
             self.effective(&names),
             inputs(&opened)?,
         )?;
@@ -156,7 +156,7 @@ impl Audit {
             .collect::<Result<Vec<_>>>()?;
         report::write(&audit, &pictures, self.embed, run.path())?;
         run.finish()?;
-        println!("{}", self.out.join("index.html").display());
+        say!("{}", self.out.join("index.html").display());
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -4,7 +4,7 @@
 //! Figures 5 and 6, an audit of both; then a table read from what they left.
 
 use super::Cli;
-use crate::artefact::RunFolder;
+use crate::artefact::{RunFolder, shell_line};
 use crate::figure::{Curve, ModelRankings, QuerySet, Style};
 use crate::influence::read_rankings;
 use crate::{Error, Result};
@@ -108,26 +108,29 @@ impl Demo {
             "--out",
             &audit,
         ])?;
-        println!();
-        println!(
+        say!();
+        say!(
             "{:<10}{:>15}{:>22}{:>11}",
-            "source", "test accuracy", "class match, top 1", "seconds"
+            "source",
+            "test accuracy",
+            "class match, top 1",
+            "seconds"
         );
         for row in rows {
-            println!("{row}");
+            say!("{row}");
         }
-        println!();
-        println!(
+        say!();
+        say!(
             "Figure 6 and Figure 5: {}, {} (also .png, .csv)",
             self.path("figure6.svg"),
             self.path("figure5.svg")
         );
-        println!(
+        say!(
             "rankings (score in nats, positive = helpful): {}/rankings.parquet",
             self.path("natural")
         );
-        println!("the audit, to be opened in a browser: {audit}/index.html");
-        println!("everything took {:.1} s", started.elapsed().as_secs_f64());
+        say!("the audit, to be opened in a browser: {audit}/index.html");
+        say!("everything took {:.1} s", started.elapsed().as_secs_f64());
         Ok(ExitCode::SUCCESS)
     }
 
@@ -160,14 +163,13 @@ impl Demo {
 
 /// Prints a command and runs it in this process.
 fn type_and_run(words: &[&str]) -> Result<()> {
-    println!("\n$ ascribe {}", words.join(" "));
+    let typed: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    say!("\n$ {}", shell_line(&typed));
     let command = Cli::try_parse_from(std::iter::once("ascribe").chain(words.iter().copied()))
         .map_err(|error| {
             Error::mismatch("demo", "a command of this version", error, "this is a bug")
         })?;
-    command
-        .run_as(words.iter().map(|&word| word.to_owned()).collect())
-        .map(|_| ())
+    command.run_as(typed.into()).map(|_| ())
 }
 
 /// Removes what an earlier demo left; refuses a folder that holds anything else.

@@ -10,7 +10,7 @@ mod subject;
 mod summary;
 mod work;
 
-use crate::artefact::{Input, Options, RunFolder, digest_file};
+use crate::artefact::{Input, Invocation, Options, RunFolder, digest_file};
 use crate::evaluate::{Choose, Retrained, flipped, random_subsets};
 use crate::figure::Style;
 use crate::{Error, Result};
@@ -143,11 +143,11 @@ enum At {
 }
 
 impl Evaluate {
-    /// Runs the command, which was typed as `arguments`.
+    /// Runs the command, which was asked for by `invocation`.
     ///
     /// # Errors
     /// A run that is missing, unfinished or of changed data; options that do not fit it; an output folder that holds something else.
-    pub fn run(mut self, arguments: Vec<String>) -> Result<ExitCode> {
+    pub fn run(mut self, invocation: Invocation) -> Result<ExitCode> {
         self.check()?;
         let asks_nothing = self.asks_nothing();
         let subject = subject::open(&self)?;
@@ -175,7 +175,7 @@ impl Evaluate {
             });
         }
         let options = self.effective(&subject);
-        let run = RunFolder::open_or_create(&self.out, "evaluate", arguments, options, inputs)?;
+        let run = RunFolder::open_or_create(&self.out, "evaluate", invocation, options, inputs)?;
         work::fill(run, &self, &subject)
     }
 

@@ -30,7 +30,7 @@ impl Fetch {
     pub fn run(self) -> Result<ExitCode> {
         let Some(name) = self.name.filter(|_| !self.list) else {
             for entry in entries()? {
-                println!("{:28} {} [{}]", entry.name, entry.about, entry.licence);
+                say!("{:28} {} [{}]", entry.name, entry.about, entry.licence);
             }
             return Ok(ExitCode::SUCCESS);
         };
@@ -42,14 +42,14 @@ impl Fetch {
         });
         shown.finish();
         let lock = lock?;
-        println!("{}; licence: {}", entry.about, entry.licence);
+        say!("{}; licence: {}", entry.about, entry.licence);
         for file in &entry.files {
             let fetched = lock
                 .files
                 .get(&file.to)
                 .ok_or_else(|| Error::mismatch("fetch.json", &file.to, "none", "fetch again"))?;
             let path = folder.join(&file.to);
-            println!(
+            say!(
                 "{}: {} bytes, sha256 {}, {}",
                 path.display(),
                 fetched.bytes,
@@ -97,7 +97,7 @@ impl Shown {
                 Some(bar) => bar.set_message(file.to_owned()),
                 None => {
                     let size = total.map_or_else(String::new, |total| format!(", {total} bytes"));
-                    eprintln!("fetching {file}{size}");
+                    note!("fetching {file}{size}");
                 }
             }
         }

@@ -173,9 +173,7 @@ impl Figure {
                 common.drawn.write(&figure, "influence_matrix")
             }
         };
-        written?
-            .iter()
-            .for_each(|path| println!("{}", path.display()));
+        written?.iter().for_each(|path| say!("{}", path.display()));
         Ok(ExitCode::SUCCESS)
     }
 }

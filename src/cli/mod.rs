@@ -3,6 +3,10 @@
 //! Exit codes: 0 all went well, 1 an error (one line on standard error), 2 unusable arguments,
 //! 3 finished, but a solver did not converge for some query (the result says which).
 
+// First, for its macros.
+#[macro_use]
+mod output;
+
 mod adversary_options;
 mod audit;
 mod demo;
@@ -14,6 +18,7 @@ mod progress;
 mod rank;
 mod recorded_data;
 mod recorded_options;
+mod rerun;
 mod run_names;
 mod source_options;
 mod study;
@@ -21,6 +26,7 @@ mod train;
 mod transfer;
 
 use crate::Result;
+use crate::artefact::Invocation;
 use crate::device::VERSION;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -61,6 +67,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// A named data set or source model from its hub, checked by digest
     Fetch(fetch::Fetch),
+    /// Repeat a finished run from its run.json, and say whether the same comes out
+    Rerun(rerun::Rerun),
 }
 
 impl Cli {
@@ -69,16 +77,15 @@ impl Cli {
     /// # Errors
     /// Whatever stopped the command; `main` prints it as one line.
     pub fn run(self) -> Result<ExitCode> {
-        self.run_as(
-            std::env::args_os()
-                .skip(1)
-                .map(|word| word.to_string_lossy().into_owned())
-                .collect(),
-        )
+        let words = std::env::args_os().skip(1);
+        let words: Vec<String> = words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        self.run_as(words.into())
     }
 
-    /// Runs the command, which `run.json` will say was typed as `arguments`.
-    fn run_as(self, arguments: Vec<String>) -> Result<ExitCode> {
+    /// Runs the command, as `run.json` will say that it was asked for.
+    fn run_as(self, invocation: Invocation) -> Result<ExitCode> {
         if let Some(threads) = self.threads {
             // Fails only where a pool exists already, which no command makes before this line.
             let _ = rayon::ThreadPoolBuilder::new()
@@ -87,17 +94,26 @@ impl Cli {
         }
         // Whatever the number of threads, so that where faer cuts its work, and with it the last digits, does not depend on them.
         faer::set_global_parallelism(faer::Par::rayon(FACTOR_PARTS));
-        match self.command {
-            Command::Demo(command) => command.run(),
-            Command::Train(command) => command.run(arguments),
-            Command::Transfer(command) => command.run(arguments),
-            Command::Study(command) => command.run(arguments),
-            Command::Rank(command) => command.run(arguments),
-            Command::Evaluate(command) => command.run(arguments),
-            Command::Figure(command) => command.run(),
-            Command::Audit(command) => command.run(arguments),
-            Command::Inspect(command) => command.run(),
-            Command::Fetch(command) => command.run(),
+        let code = self.command.run(invocation)?;
+        output::written()?;
+        Ok(code)
+    }
+}
+
+impl Command {
+    fn run(self, invocation: Invocation) -> Result<ExitCode> {
+        match self {
+            Self::Demo(command) => command.run(),
+            Self::Train(command) => command.run(invocation),
+            Self::Transfer(command) => command.run(invocation),
+            Self::Study(command) => command.run(invocation),
+            Self::Rank(command) => command.run(invocation),
+            Self::Evaluate(command) => command.run(invocation),
+            Self::Figure(command) => command.run(),
+            Self::Audit(command) => command.run(invocation),
+            Self::Inspect(command) => command.run(),
+            Self::Fetch(command) => command.run(),
+            Self::Rerun(command) => command.run(),
         }
     }
 }

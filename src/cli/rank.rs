@@ -14,7 +14,7 @@ mod transferred;
 mod work;
 mod workplace;
 
-use crate::artefact::{RunFolder, keep_freed_memory};
+use crate::artefact::{Invocation, RunFolder, keep_freed_memory};
 use crate::device::DeviceChoice;
 use crate::figure::Style;
 use crate::influence::{Correction, GIB, Grouping, Normalise, resident_limit};
@@ -213,14 +213,14 @@ enum Curvature {
 }
 
 impl Rank {
-    /// Runs the command, which was typed as `arguments`.
+    /// Runs the command, which was asked for by `invocation`.
     ///
     /// # Errors
     /// Input that cannot be used, an output folder that holds something else, or a curvature without an inverse.
-    pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
+    pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
         let memory = self.memory_limit()?;
         if self.blocks != Blocks::Last(0) {
-            return through_blocks::run(&self, memory, arguments);
+            return through_blocks::run(&self, memory, invocation);
         }
         if self.shares {
             return Err(Error::config(
@@ -252,14 +252,14 @@ impl Rank {
         }
         let plan = self.plan(&material, &mut options, memory, &workplace)?;
         if self.dry_run {
-            println!("{}", work::describe(&plan, self.json));
+            say!("{}", work::describe(&plan, self.json));
             return Ok(ExitCode::SUCCESS);
         }
         if memory.is_none() {
             keep_freed_memory();
         }
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
-        let mut run = RunFolder::open_or_create(&self.out, "rank", arguments, effective, inputs)?;
+        let mut run = RunFolder::open_or_create(&self.out, "rank", invocation, effective, inputs)?;
         run.set_result("plan", &plan)?;
         let presentation = work::Presentation {
             as_json: self.json,

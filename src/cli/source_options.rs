@@ -1,7 +1,7 @@
 //! Which source model, and what its file does not say.
 
 use crate::Result;
-use crate::artefact::Input;
+use crate::artefact::{Input, RunRecord};
 use crate::model::{Normalisation, ResNet, SourceSettings, open_source};
 use clap::Args;
 use serde::Serialize;
@@ -53,6 +53,11 @@ pub(super) struct SourceOptions {
 }
 
 impl SourceOptions {
+    /// Names the source of an earlier run by a path that leads there from here.
+    pub(super) fn locate(&mut self, record: &RunRecord) {
+        self.source = record.located(&self.source);
+    }
+
     /// The model, and what `run.json` says of its file.
     pub(super) fn open(&self) -> Result<(ResNet, Input)> {
         self.pixels.open(&self.source)

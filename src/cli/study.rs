@@ -1,7 +1,7 @@
 //! `ascribe study`: a grid of transfers from a spec.
 
 use crate::Result;
-use crate::artefact::{Options, RunFolder, digest_file};
+use crate::artefact::{Invocation, Options, RunFolder, digest_file};
 use crate::study::{
     Crew, Follower, Job, Material, Outcome, Plan, RESULTS, SEARCH, Spec, write_results,
     write_search,
@@ -34,11 +34,11 @@ pub struct Study {
 }
 
 impl Study {
-    /// Runs the command, which was typed as `arguments`; the exit code is 3 where a loss stopped being finite.
+    /// Runs the command, which was asked for by `invocation`; the exit code is 3 where a loss stopped being finite.
     ///
     /// # Errors
     /// A spec, model or data set that cannot be used; a folder that holds something else.
-    pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
+    pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
         let spec = Spec::read(&self.spec)?;
         let material = Material::open(&spec)?;
         let crew = Crew::of(rayon::current_num_threads(), self.jobs);
@@ -57,9 +57,9 @@ impl Study {
             ("jobs".into(), crew.at_once.into()),
             ("out".into(), self.out.display().to_string().into()),
         ]);
-        let words = arguments.clone();
+        let arguments = invocation.arguments.clone();
         let inputs = material.inputs();
-        let mut run = RunFolder::open_or_extend(&self.out, "study", words, options, inputs)?;
+        let mut run = RunFolder::open_or_extend(&self.out, "study", invocation, options, inputs)?;
         run.stage("runs")?;
         let (rows, searched) = study.run(crew, &arguments, &Progress::new(&spec))?;
         let diverged = rows.iter().filter(|row| row.diverged).count();
@@ -71,12 +71,12 @@ impl Study {
         run.set_result("judging_runs", searched.len())?;
         run.set_result("rows", rows.len())?;
         run.set_result("diverged", diverged)?;
-        println!("{}: {} rows", run.file(RESULTS).display(), rows.len());
+        say!("{}: {} rows", run.file(RESULTS).display(), rows.len());
         run.finish()?;
         if diverged == 0 {
             return Ok(ExitCode::SUCCESS);
         }
-        eprintln!(
+        note!(
             "{diverged} runs stopped because their loss was not finite: lower learning-rate or head-deviation"
         );
         Ok(ExitCode::from(3))
@@ -84,7 +84,7 @@ impl Study {
 }
 
 fn print_plan(spec: &Spec, plan: &Plan, crew: Crew) {
-    println!(
+    say!(
         "{} runs: {} sources, {} target sets, {} numbers of images, {} of blocks, {} of epochs, up to {} seeds",
         plan.measured,
         spec.sources.len(),
@@ -95,15 +95,15 @@ fn print_plan(spec: &Spec, plan: &Plan, crew: Crew) {
         spec.seeds.len()
     );
     if let Some(search) = &spec.search {
-        println!(
+        say!(
             "{} more that judge {} candidates of the search",
             plan.judging,
             search.candidates.len()
         );
     }
-    println!("{} finished, {} to do", plan.finished, plan.left());
+    say!("{} finished, {} to do", plan.finished, plan.left());
     for ((source, blocks), timing) in &plan.timings {
-        println!(
+        say!(
             "{}, blocks {blocks}: {:.2} ms an image trained on, {:.2} ms an image measured",
             spec.sources[*source].name,
             1e3 * timing.training,
@@ -111,7 +111,7 @@ fn print_plan(spec: &Spec, plan: &Plan, crew: Crew) {
         );
     }
     if plan.left() > 0 {
-        println!(
+        say!(
             "about {} with {} runs at a time",
             duration(plan.seconds),
             crew.at_once
@@ -172,7 +172,7 @@ impl Follower for Progress<'_> {
             ..State::default()
         };
         if to_do + found > 0 {
-            eprintln!("{to_do} runs to do, {found} finished before");
+            note!("{to_do} runs to do, {found} finished before");
         }
     }
 
@@ -196,7 +196,7 @@ impl Follower for Progress<'_> {
             }
             (None, None) => String::new(),
         };
-        eprintln!(
+        note!(
             "{}/{} {}: {found}; {seconds:.1} s; about {} left",
             state.done,
             state.to_do,

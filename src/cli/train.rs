@@ -3,7 +3,7 @@
 use super::adversary_options::{AdversaryOptions, AttackOptions, AttackedPerformance};
 use super::progress::TrainingProgress;
 use crate::Result;
-use crate::artefact::RunFolder;
+use crate::artefact::{Invocation, RunFolder};
 use crate::data::{Dataset, Pixels, check_same_classes, subset};
 use crate::model::{Architecture, Normalisation, ResNet, StoredWeights, write_model_with};
 use crate::train::{
@@ -56,8 +56,8 @@ pub struct Train {
 }
 
 impl Train {
-    /// Runs the command, which was typed as `arguments`.
-    pub fn run(mut self, arguments: Vec<String>) -> Result<ExitCode> {
+    /// Runs the command, which was asked for by `invocation`.
+    pub fn run(mut self, invocation: Invocation) -> Result<ExitCode> {
         let adversary = self.adversary.training()?;
         let attacks = (self.attack).attacks(self.adversary.norm(), self.adversary.epsilon())?;
         self.recipe.check_device()?;
@@ -71,7 +71,7 @@ impl Train {
         let side = self.side.unwrap_or_else(|| architecture.usual_side());
         let inputs = vec![train.input("train"), test.input("test")];
         let mut run =
-            RunFolder::open_or_create(&self.out, "train", arguments, effective(&self)?, inputs)?;
+            RunFolder::open_or_create(&self.out, "train", invocation, effective(&self)?, inputs)?;
         run.set_classes(train.classes().to_vec())?;
 
         run.stage("decoding")?;
@@ -118,7 +118,7 @@ impl Train {
         run.stage("measuring")?;
         let clean = Performance::measure(&model, &test_images, None)?;
         run.set_result("test", clean)?;
-        println!(
+        say!(
             "{}: test accuracy {:.2} %, loss {:.4}",
             file.display(),
             100.0 * clean.accuracy,
@@ -127,7 +127,7 @@ impl Train {
         let mut measured = Vec::new();
         for attack in attacks {
             let performance = Performance::measure(&model, &test_images, Some(&attack))?;
-            println!("{}", AttackedPerformance::new(attack, performance));
+            say!("{}", AttackedPerformance::new(attack, performance));
             measured.push(AttackedPerformance::new(attack, performance));
         }
         if !measured.is_empty() {

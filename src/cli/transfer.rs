@@ -5,7 +5,7 @@ mod again;
 use super::progress::TrainingProgress;
 use super::recorded_data::RELABELLED;
 use super::source_options::SourceOptions;
-use crate::artefact::{Input, RunFolder, digest_file};
+use crate::artefact::{Input, Invocation, RunFolder, digest_file};
 use crate::data::{Dataset, Decisions, NewLabels, Pixels, check_same_classes, flipped, subset};
 use crate::model::write_model;
 use crate::train::{Performance, TransferOptions, effective, remove_checkpoint, transfer};
@@ -63,10 +63,10 @@ pub struct Transfer {
 pub(super) use again::transfer_again;
 
 impl Transfer {
-    /// Runs the command, which was typed as `arguments`.
-    pub fn run(self, arguments: Vec<String>) -> Result<ExitCode> {
-        let performance = self.transfer(arguments)?;
-        println!(
+    /// Runs the command, which was asked for by `invocation`.
+    pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
+        let performance = self.transfer(invocation)?;
+        say!(
             "{}: test accuracy {:.2} %, loss {:.4}",
             self.out.join("model.safetensors").display(),
             100.0 * performance.accuracy,
@@ -76,7 +76,7 @@ impl Transfer {
     }
 
     /// Does the work; the performance is on the test images.
-    fn transfer(&self, arguments: Vec<String>) -> Result<Performance> {
+    fn transfer(&self, invocation: Invocation) -> Result<Performance> {
         self.options.check()?;
         self.options.recipe.device.open()?;
         let train = Dataset::open(&self.train)?;
@@ -94,7 +94,7 @@ impl Transfer {
         inputs.extend(self.decision_inputs()?);
         let (ids, train) = (changed.ids, train.relabelled(&changed.labels)?);
         let mut run =
-            RunFolder::open_or_create(&self.out, "transfer", arguments, effective(self)?, inputs)?;
+            RunFolder::open_or_create(&self.out, "transfer", invocation, effective(self)?, inputs)?;
         run.set_classes(train.classes().to_vec())?;
 
         run.stage("decoding")?;

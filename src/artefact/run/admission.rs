@@ -89,6 +89,17 @@ fn first_visible(folder: &Path) -> Result<Option<String>> {
     Ok(first)
 }
 
+/// Whether nothing lies in a folder but what every run begins with.
+pub(super) fn holds_only_the_record(folder: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
+        let name = entry.map_err(Error::io(folder, "read"))?.file_name();
+        if name != RECORD && name != LOCK {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Takes the folder for this process.
 pub(crate) fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(LOCK);

@@ -5,11 +5,20 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Options that change where or how fast a run goes or what its figures look like, never what it finds.
-const WITHOUT_EFFECT: [&str; 5] = ["out", "threads", "json", "record-every", "style"];
+/// Options that change where or how fast a run goes or what its figures look like, never what it finds; of a study's spec the digest
+/// stands beside the path.
+const WITHOUT_EFFECT: [&str; 7] = [
+    "out",
+    "threads",
+    "jobs",
+    "json",
+    "record-every",
+    "style",
+    "spec",
+];
 
 /// Says in what `old`, found in a folder, is another run than `new`: the first difference that matters.
-pub(super) fn difference(old: &RunRecord, new: &RunRecord) -> Option<String> {
+pub(in crate::artefact) fn difference(old: &RunRecord, new: &RunRecord) -> Option<String> {
     if old.command != new.command {
         return Some(format!(
             "command was {}, is now {}",

@@ -28,6 +28,13 @@ fn plain(path: &Path) -> Result<RunFolder> {
     )
 }
 
+/// A run that was killed on the way, with something to go on from.
+fn killed(path: &Path) {
+    let run = plain(path).unwrap();
+    std::fs::write(path.join("checkpoint"), b"4 epochs").unwrap();
+    drop(run);
+}
+
 /// The message after the path.
 fn refusal<T: std::fmt::Debug>(path: &Path, result: Result<T>) -> String {
     let message = result.unwrap_err().to_string();
@@ -80,6 +87,7 @@ fn the_same_unfinished_run_resumes_with_other_threads_and_another_path_to_the_sa
         run.record().stages[0].seconds,
         run.record().started_at.clone(),
     );
+    std::fs::write(place.path().join("checkpoint"), b"4 epochs").unwrap();
     drop(run); // as a kill would
     std::fs::write(place.path().join(".scores.npy.x1.partial"), b"half").unwrap();
     let mut run = open(
@@ -114,7 +122,7 @@ fn a_finished_run_is_refused() {
 fn another_run_is_refused_with_the_first_difference() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path();
-    plain(path).unwrap();
+    killed(path);
     let end = "; choose another --out, or remove the folder";
     let message = refusal(
         path,
@@ -181,7 +189,7 @@ fn another_run_is_refused_with_the_first_difference() {
 #[test]
 fn another_version_does_not_continue_a_run() {
     let place = tempfile::tempdir().unwrap();
-    plain(place.path()).unwrap();
+    killed(place.path());
     let file = place.path().join(RECORD);
     let mut record: Value = read_json(&file).unwrap();
     record["ascribe"] = "0.0.1".into();
@@ -201,8 +209,64 @@ fn two_processes_do_not_share_a_folder() {
     let expected =
         "another process is at work in this folder; wait for it to end, or choose another --out";
     assert_eq!(message, expected);
+    std::fs::write(place.path().join("checkpoint"), b"4 epochs").unwrap();
     drop(first);
     assert!(plain(place.path()).unwrap().is_resuming());
+}
+
+#[test]
+fn a_run_that_fails_with_nothing_to_go_on_from_leaves_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("run");
+    let mut run = plain(&path).unwrap();
+    run.stage("decoding").unwrap();
+    drop(run);
+    assert!(!path.exists());
+    // A folder that was there stays.
+    std::fs::create_dir(&path).unwrap();
+    drop(plain(&path).unwrap());
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    // What a killed run left stays, whatever fails afterwards.
+    killed(&path);
+    drop(plain(&path).unwrap());
+    assert!(plain(&path).unwrap().is_resuming());
+}
+
+#[test]
+fn a_run_repeats_another_only_with_its_options_and_inputs() {
+    let place = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| place.path().join(name));
+    let repeated = plain(&first).unwrap().finish().unwrap();
+    let repeat = |options: Options| {
+        let invocation = Invocation {
+            arguments: vec!["train".into()],
+            repeated: Some(Box::new(repeated.clone())),
+        };
+        let input = input("moved", "0123456789abcdef", 100);
+        RunFolder::open_or_create(&second, "train", invocation, options, vec![input])
+    };
+    let message = refusal(&first, repeat(options(20, 2)));
+    let start = "cannot be repeated: --epochs was 10, is now 20; ";
+    assert!(message.starts_with(start), "{message}");
+    assert!(!second.exists());
+    repeat(options(10, 8)).unwrap().finish().unwrap();
+}
+
+#[test]
+fn paths_of_a_run_begin_where_it_was_typed() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("run");
+    killed(&path);
+    std::fs::write(place.path().join("digits"), b"").unwrap();
+    let mut record: RunRecord = read_json(path.join(RECORD)).unwrap();
+    assert_eq!(record.directory, std::env::current_dir().unwrap());
+    record.directory = place.path().to_path_buf();
+    record.status = Status::Finished;
+    write_json(path.join(RECORD), &record).unwrap();
+    let found = RunFolder::read(&path).unwrap();
+    assert_eq!(found.inputs[0].path, place.path().join("digits"));
+    let absent = Path::new("builtin:digits");
+    assert_eq!(found.located(absent), absent);
 }
 
 #[test]
@@ -224,7 +288,7 @@ fn a_folder_with_other_files_or_a_file_is_refused_and_left_alone() {
 #[test]
 fn a_cut_short_record_is_a_format_error() {
     let place = tempfile::tempdir().unwrap();
-    plain(place.path()).unwrap();
+    killed(place.path());
     let file = place.path().join(RECORD);
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();

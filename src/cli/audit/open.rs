@@ -34,7 +34,7 @@ impl Opened {
         let self_influence = folder.join("self_influence.parquet");
         let shares = folder.join("shares.parquet");
         let facts = match record.options.get("model").and_then(|path| path.as_str()) {
-            Some(model) => of_transfer(Path::new(model))?,
+            Some(model) => of_transfer(&record.located(Path::new(model)))?,
             None => Vec::new(),
         };
         Ok(Self {

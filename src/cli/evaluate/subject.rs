@@ -54,7 +54,7 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
     }
     options.certify = None;
     if options.normalise != Normalise::None && options.correction == Correction::None {
-        eprintln!(
+        note!(
             "ascribe: the run's scores are normalised: their sizes predict no change of the loss, only their order is compared"
         );
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// Prints the record of a finished evaluation.
 pub(super) fn print(record: &RunRecord, as_json: bool) {
     if as_json {
-        println!(
+        say!(
             "{}",
             json!({ "out": record.folder, "results": record.results })
         );
@@ -45,9 +45,9 @@ pub(super) fn print(record: &RunRecord, as_json: bool) {
     });
     if let Some(checks) = record.results.get("randomise").and_then(Value::as_object) {
         for (check, found) in checks {
-            println!("same ranking at {check} (near 1: the model plays no part):");
+            say!("same ranking at {check} (near 1: the model plays no part):");
             for (name, same) in found.as_object().into_iter().flatten() {
-                println!("  {name}: {}", interval(same));
+                say!("  {name}: {}", interval(same));
             }
         }
     }
@@ -56,18 +56,19 @@ pub(super) fn print(record: &RunRecord, as_json: bool) {
         .get("classes")
         .and_then(|classes| classes["own_class"].as_object())
     {
-        println!("own class, of which the head was not told:");
+        say!("own class, of which the head was not told:");
         for (name, row) in found {
-            println!("  {name}: most helpful image {}", interval(&row["first"]));
+            say!("  {name}: most helpful image {}", interval(&row["first"]));
         }
     }
-    println!("results in {}", record.folder.display());
+    say!("results in {}", record.folder.display());
 }
 
 fn agreements(title: &str, comparison: &Value) {
-    println!(
+    say!(
         "{title}: {} retrainings, {} queries; means with 95 % intervals",
-        comparison["retrainings"], comparison["queries"]
+        comparison["retrainings"],
+        comparison["queries"]
     );
     for row in comparison["rows"].as_array().into_iter().flatten() {
         let agreement = &row["agreement"];
@@ -79,7 +80,7 @@ fn agreements(title: &str, comparison: &Value) {
                 number(&found["p"], 3)
             ),
         };
-        println!(
+        say!(
             "  {}: Spearman {}, Pearson {}, slope {}; {} s{difference}",
             row["name"].as_str().unwrap_or_default(),
             interval(&agreement["spearman"]),
@@ -96,7 +97,7 @@ fn seeds(results: &std::collections::BTreeMap<String, Value>, name: &str) {
         .get(&format!("{name}_seeds"))
         .filter(|found| !found.is_null())
     {
-        println!(
+        say!(
             "  one seed with another: Spearman {}; the true effects would reach {} with the mean of {}",
             number(&found["one_with_another"], 3),
             number(&found["most_to_expect"], 3),
@@ -107,16 +108,16 @@ fn seeds(results: &std::collections::BTreeMap<String, Value>, name: &str) {
 
 fn list(record: &RunRecord, key: &str, line: impl Fn(&Value) -> String) {
     if let Some(rows) = record.results.get(key).and_then(Value::as_array) {
-        println!("{key}:");
-        rows.iter().for_each(|row| println!("  {}", line(row)));
+        say!("{key}:");
+        rows.iter().for_each(|row| say!("  {}", line(row)));
     }
 }
 
 fn map(record: &RunRecord, key: &str, line: impl Fn(&Value) -> String) {
     if let Some(rows) = record.results.get(key).and_then(Value::as_object) {
-        println!("{key}:");
+        say!("{key}:");
         rows.iter()
-            .for_each(|(name, row)| println!("  {name}: {}", line(row)));
+            .for_each(|(name, row)| say!("  {name}: {}", line(row)));
     }
 }
 

@@ -166,7 +166,7 @@ impl Work<'_> {
             }
             if found.estimate.failures > 0 {
                 let (count, name) = (found.estimate.failures, &found.name);
-                eprintln!("ascribe: {name}: {count} solves missed their tolerance");
+                note!("ascribe: {name}: {count} solves missed their tolerance");
                 self.shortfalls += count;
             }
             self.estimators.push(found);
@@ -239,7 +239,7 @@ impl Work<'_> {
             }
             (_, Some(again)) => {
                 let trained = again.table(&self.folder, name, kept, |done, all| {
-                    eprintln!("{name}: {done} of {all} trainings");
+                    note!("{name}: {done} of {all} trainings");
                 })?;
                 run.set_result(&format!("{name}_seeds"), trained.agreement)?;
                 trained.retrained
@@ -280,7 +280,7 @@ impl Work<'_> {
 
     pub(super) fn report(&mut self, not_converged: usize, largest: f64) {
         if not_converged > 0 {
-            eprintln!(
+            note!(
                 "ascribe: {not_converged} refits missed the gradient norm asked for, the worst at {largest:.1e}; raise --gradient-norm or --l2"
             );
             self.shortfalls += not_converged;
@@ -290,5 +290,5 @@ impl Work<'_> {
 
 /// A line for each block of refits.
 pub(super) fn progress(name: &str, done: usize, all: usize) {
-    eprintln!("{name}: {done} of {all} refits");
+    note!("{name}: {done} of {all} refits");
 }

@@ -87,13 +87,13 @@ impl Inspect {
         if self.json {
             let text = serde_json::to_string_pretty(report)
                 .map_err(|reason| Error::io(&self.path, "show as JSON")(reason.into()))?;
-            println!("{text}");
+            say!("{text}");
             return Ok(());
         }
         let lines = report.lines();
         let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, text) in lines {
-            println!("{name:width$}  {text}");
+            say!("{name:width$}  {text}");
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ impl Report for Run {
         };
         let mut lines = vec![
             ("run", format!("{} ({status})", record.folder.display())),
-            ("command", format!("ascribe {}", record.arguments.join(" "))),
+            ("command", record.command_line()),
             ("version", record.ascribe.clone()),
             ("started", record.started_at.clone()),
             (

@@ -19,7 +19,7 @@ pub(super) fn leave(path: Option<&DampingPath>, folder: &Path, style: Style) -> 
 pub(super) fn print(path: Option<&DampingPath>) {
     if let Some(DampingPath { suggestion, .. }) = path {
         let damping = suggestion.brief();
-        println!("suggested --damping {damping}: {}", suggestion.reason);
+        say!("suggested --damping {damping}: {}", suggestion.reason);
     }
 }
 
@@ -27,7 +27,7 @@ pub(super) fn print(path: Option<&DampingPath>) {
 fn warn(path: &DampingPath) {
     let missed = (path.points.iter()).filter(|point| point.converged < CONVERGED);
     if let Some(damping) = missed.map(|point| point.damping).reduce(f64::max) {
-        eprintln!(
+        note!(
             "ascribe: damping path: solves missed the tolerance at dampings up to {damping:.1e}, which are not compared; \
              raise --iterations or loosen --tolerance"
         );

@@ -73,7 +73,8 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
         .get("model")
         .is_some_and(|model| !model.is_null());
     let aside = |name: &str| LEFT_ASIDE.contains(&name) || (name == "l2" && with_model);
-    let rank = parsed::<Words>(record, aside)?.rank;
+    let mut rank = parsed::<Words>(record, aside)?.rank;
+    rank.locate(record);
     let double = matches!(rank.precision, super::Precision::F64);
     let (material, l2, transferred) =
         rank.open_with_model(resident_limit(None, double), &Device::Cpu)?;
@@ -106,6 +107,21 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
         options,
         through_blocks,
     })
+}
+
+impl Rank {
+    /// Names what is read by paths that lead there from here.
+    fn locate(&mut self, record: &RunRecord) {
+        let paths = [
+            &mut self.model,
+            &mut self.train,
+            &mut self.test,
+            &mut self.head,
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = record.located(path);
+        }
+    }
 }
 
 fn planned(record: &RunRecord) -> Option<Method> {

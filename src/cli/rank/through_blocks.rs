@@ -2,7 +2,7 @@
 
 use super::transferred::{self, Transferred};
 use super::{Curvature, Rank, blocks_on_device, work};
-use crate::artefact::{RunFolder, physical_memory_bytes};
+use crate::artefact::{Invocation, RunFolder, physical_memory_bytes};
 use crate::cli::recorded_data::RELABELLED;
 use crate::data::Dataset;
 use crate::derivative::network::{self, Examples, Keeping, Network};
@@ -25,7 +25,7 @@ use std::time::Instant;
 const MEASURED: usize = 64;
 
 /// Runs the command; `memory` is `--memory` in bytes.
-pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> Result<ExitCode> {
+pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> Result<ExitCode> {
     check(rank)?;
     let device = rank.device.open()?;
     let folder = rank
@@ -45,12 +45,12 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
             Device::Cpu => plan(rank, &opened, &options)?,
             _ => blocks_on_device::plan((rank, &device), &opened, &options)?,
         };
-        println!("{plan}");
+        say!("{plan}");
         return Ok(ExitCode::SUCCESS);
     }
     let effective = rank.effective(&rank.rank_options(opened.l2)?);
     let inputs = opened.inputs.clone();
-    let mut run = RunFolder::open_or_create(&rank.out, "rank", arguments, effective, inputs)?;
+    let mut run = RunFolder::open_or_create(&rank.out, "rank", invocation, effective, inputs)?;
     run.set_classes(opened.model.classes().to_vec())?;
     if !opened.relabelled.is_empty() {
         run.set_result(RELABELLED, &opened.relabelled)?;
@@ -71,7 +71,7 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, arguments: Vec<String>) -> R
         .get("missing_damping")
         .filter(|&&missing| missing > 0.0)
     {
-        eprintln!(
+        note!(
             "ascribe: the damped Hessian has negative eigenvalues, so that scores are not those of a minimum; raise --damping by {missing:.2e}, or choose --curvature gauss-newton"
         );
     }
@@ -139,7 +139,7 @@ fn check(rank: &Rank) -> Result<()> {
 fn note_untrained(blocks: Blocks, opened: &Transferred) -> Result<()> {
     let architecture = opened.model.architecture();
     if blocks.first_segment(architecture)? < opened.blocks.first_segment(architecture)? {
-        eprintln!(
+        note!(
             "ascribe: --blocks {blocks}: the transfer fine-tuned only {}; influence through the others is that of a model not trained there",
             opened.blocks
         );

@@ -74,7 +74,7 @@ pub(super) fn finish(
     }
     run.finish()?;
     if presentation.as_json {
-        println!("{}", json!({ "out": folder, "results": results }));
+        say!("{}", json!({ "out": folder, "results": results }));
     } else {
         print(summary, &folder);
     }
@@ -107,12 +107,12 @@ pub(super) fn describe(plan: &Plan, as_json: bool) -> String {
 }
 
 fn print(summary: &RankSummary, folder: &Path) {
-    let line = |set, loss, accuracy| println!("{set}: loss {loss:.4} nats, accuracy {accuracy:.4}");
+    let line = |set, loss, accuracy| say!("{set}: loss {loss:.4} nats, accuracy {accuracy:.4}");
     line("train", summary.train_loss, summary.train_accuracy);
     line("test", summary.test_loss, summary.test_accuracy);
-    println!("scores in {}, {SIGN}", summary.unit);
+    say!("scores in {}, {SIGN}", summary.unit);
     if let Some(certified) = summary.certified {
-        println!(
+        say!(
             "certified: {:.2} % of the first {} ranks; all of them for {:.2} % of the queries",
             100.0 * certified.share_of_ranks,
             certified.ranks,
@@ -120,7 +120,7 @@ fn print(summary: &RankSummary, folder: &Path) {
         );
     }
     path::print(summary.damping_path.as_ref());
-    println!("results in {}", folder.display());
+    say!("results in {}", folder.display());
 }
 
 /// Fits the head to the training side and leaves it in the folder as `head.safetensors`.
@@ -185,7 +185,7 @@ fn warn(solves: &Solves) {
         .filter(|report| !report.outcome.is_success())
         .count();
     if let Some((image, report)) = solves.first_failure() {
-        eprintln!(
+        note!(
             "ascribe: {} set: {count} of {} solves missed the tolerance, the first for image {image}: {} at residual {:.1e}; {}",
             solves.set,
             solves.reports.len(),
@@ -219,7 +219,7 @@ impl Progress for Follower<'_> {
     }
 
     fn note(&mut self, text: &str) {
-        eprintln!("ascribe: {text}");
+        note!("ascribe: {text}");
     }
 }
 
@@ -233,7 +233,7 @@ impl Bar {
     fn show(&mut self, set: &str, done: usize, total: usize) {
         if !std::io::stderr().is_terminal() {
             if done == total {
-                eprintln!("{set}: {total} scores");
+                note!("{set}: {total} scores");
             }
             return;
         }

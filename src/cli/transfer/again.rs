@@ -25,7 +25,8 @@ pub(in crate::cli) fn transfer_again(
     queries: &[usize],
     seeds: usize,
 ) -> Result<TransferAgain> {
-    let transfer = parsed::<Words>(record, |name| LEFT_ASIDE.contains(&name))?.transfer;
+    let mut transfer = parsed::<Words>(record, |name| LEFT_ASIDE.contains(&name))?.transfer;
+    transfer.source.locate(record);
     let (source, input) = transfer.source.open()?;
     let known = recorded(record, "source")?;
     if known.digest != input.digest {

@@ -1,0 +1,40 @@
+//! How a run came to be asked for.
+
+use super::record::RunRecord;
+use super::run::difference;
+use crate::{Error, Result};
+
+/// What was typed, and the run that it is to repeat, if any.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The words after `ascribe`.
+    pub arguments: Vec<String>,
+    /// The run that this one repeats: it must have the same options and inputs.
+    pub repeated: Option<Box<RunRecord>>,
+}
+
+impl From<Vec<String>> for Invocation {
+    fn from(arguments: Vec<String>) -> Self {
+        Self {
+            arguments,
+            repeated: None,
+        }
+    }
+}
+
+impl Invocation {
+    /// Refuses a run that is not the one to be repeated.
+    pub(super) fn check(&self, run: &RunRecord) -> Result<()> {
+        let Some(repeated) = &self.repeated else {
+            return Ok(());
+        };
+        match difference(repeated, run) {
+            None => Ok(()),
+            Some(difference) => Err(Error::Conflict {
+                path: repeated.folder.clone(),
+                reason: format!("cannot be repeated: {difference}"),
+                remedy: "put back what it was made from, or run the command that `ascribe inspect` shows as another run".into(),
+            }),
+        }
+    }
+}

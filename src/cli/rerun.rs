@@ -1,0 +1,155 @@
+//! `ascribe rerun`: a finished run once more, from what its `run.json` says, and whether the same came out.
+//!
+//! The words that were typed are run again where they were typed, with another `--out`; options and inputs that are not those of the
+//! run are refused before any work.
+
+use super::Cli;
+use crate::artefact::{Invocation, RunFolder, RunRecord, shell_line};
+use crate::repetition::compare;
+use crate::{Error, Result};
+use clap::{Args, Parser};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Options of `ascribe rerun`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  ascribe rerun robust-rank --out robust-rank-again\n\n\
+    Exit code 1: it came out differently; the lines before say where and by how much."
+)]
+pub struct Rerun {
+    /// A folder left by ascribe train, transfer, study, rank, evaluate or audit
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Folder for what comes out this time (default: RUN-again)
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+impl Rerun {
+    /// Runs the command; the exit code is that of the command that is repeated.
+    ///
+    /// # Errors
+    /// A folder without a finished run; options or inputs that are no longer those of the run; a run that comes out differently.
+    pub fn run(self) -> Result<ExitCode> {
+        let record = RunFolder::read(&self.run)?;
+        refuse_part_of_study(&record)?;
+        let run = std::fs::canonicalize(&self.run).map_err(Error::io(&self.run, "read"))?;
+        let out = match &self.out {
+            Some(out) => std::path::absolute(out).map_err(Error::io(out, "find"))?,
+            None => beside(&run),
+        };
+        let there = go_to(&record.directory)?;
+        let [run, out] = [&run, &out].map(|path| path.strip_prefix(&there).unwrap_or(path));
+        let words = with_out(&record.arguments, out);
+        say!("$ {}", shell_line(&words));
+        let typed = std::iter::once("ascribe").chain(words.iter().map(String::as_str));
+        let command = Cli::try_parse_from(typed).map_err(|reason| not_ours(&record, &reason))?;
+        let code = command.run_as(Invocation {
+            arguments: words,
+            repeated: Some(Box::new(record)),
+        })?;
+        report(run, out)?;
+        Ok(code)
+    }
+}
+
+/// Says what came out the same and what did not.
+fn report(before: &Path, after: &Path) -> Result<()> {
+    let compared = compare(before, after)?;
+    let differing = compared.iter().filter(|file| !file.found.is_same());
+    let mut count = 0;
+    for file in differing {
+        say!("{}: {}", file.file, file.found);
+        count += 1;
+    }
+    if count == 0 {
+        say!(
+            "{}: the same as {}, in all {} files",
+            after.display(),
+            before.display(),
+            compared.len()
+        );
+        return Ok(());
+    }
+    let found = format!("{count} that differ");
+    let expected = format!("the {} files of {}", compared.len(), before.display());
+    let remedy = "see the lines above; other processors, libraries and devices round differently";
+    Err(Error::mismatch(
+        after.display().to_string(),
+        expected,
+        found,
+        remedy,
+    ))
+}
+
+/// A study keeps what was typed for it in the folders of its runs too.
+fn refuse_part_of_study(record: &RunRecord) -> Result<()> {
+    let of_study = record.arguments.iter().any(|word| word == "study");
+    if !of_study || record.options.contains_key("spec") {
+        return Ok(());
+    }
+    Err(Error::Conflict {
+        path: record.folder.clone(),
+        reason: "is one run of a study".into(),
+        remedy: "rerun the study's folder".into(),
+    })
+}
+
+/// Goes to where the run was typed and its paths begin, if that place is still there; gives where that is.
+fn go_to(directory: &Path) -> Result<PathBuf> {
+    if directory.is_dir() {
+        std::env::set_current_dir(directory).map_err(Error::io(directory, "enter"))?;
+    }
+    std::env::current_dir().map_err(Error::io(directory, "find"))
+}
+
+fn beside(run: &Path) -> PathBuf {
+    let mut name = run.file_name().unwrap_or_default().to_owned();
+    name.push("-again");
+    run.with_file_name(name)
+}
+
+/// The words with another `--out`.
+fn with_out(words: &[String], out: &Path) -> Vec<String> {
+    let out = out.to_string_lossy().into_owned();
+    let mut changed = Vec::with_capacity(words.len());
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--out" {
+            changed.extend([word.clone(), out.clone()]);
+            words.next();
+        } else if word.starts_with("--out=") {
+            changed.push(format!("--out={out}"));
+        } else {
+            changed.push(word.clone());
+        }
+    }
+    changed
+}
+
+fn not_ours(record: &RunRecord, reason: &clap::Error) -> Error {
+    let text = reason.to_string();
+    Error::format(
+        &record.folder.join("run.json"),
+        "arguments",
+        "a command of this version of ascribe",
+        text.lines().next().unwrap_or_default(),
+        format!("repeat it with version {}", record.ascribe),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_folder_alone_is_replaced() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let again = |text: &str| with_out(&words(text), Path::new("/there"));
+        let expected = words("--threads 2 rank --out /there --top 3");
+        assert_eq!(again("--threads 2 rank --out here --top 3"), expected);
+        assert_eq!(again("audit run --out=x"), words("audit run --out=/there"));
+        assert_eq!(beside(Path::new("/a/b.c")), Path::new("/a/b.c-again"));
+    }
+}

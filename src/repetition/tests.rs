@@ -1,0 +1,148 @@
+use super::*;
+use std::fs;
+
+/// What is found in a file of that name and those contents.
+fn found(name: &str, before: &[u8], after: &[u8]) -> Found {
+    let place = tempfile::tempdir().unwrap();
+    let folders = ["before", "after"].map(|folder| place.path().join(folder));
+    for (folder, content) in folders.iter().zip([before, after]) {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join(name), content).unwrap();
+    }
+    let compared = compare(&folders[0], &folders[1]).unwrap();
+    assert_eq!(compared.len(), 1);
+    assert_eq!(compared[0].file, name);
+    compared[0].found.clone()
+}
+
+#[test]
+fn bytes_of_one_length_or_another() {
+    let long = vec![7; (1 << 20) + 3];
+    let mut other = long.clone();
+    other[1 << 20] = 8;
+    assert_eq!(found("page.html", &long, &long), Found::Same);
+    assert_eq!(found("page.html", b"", b""), Found::Same);
+    for after in [
+        &other[..],
+        &long[..1 << 20],
+        &[&long[..], b"x"].concat(),
+        b"",
+    ] {
+        assert_eq!(found("page.html", &long, after), Found::Differs);
+    }
+}
+
+#[test]
+fn differences_of_tables_have_a_size_and_costs_do_not_count() {
+    let table = b"rank,share,seconds\n1,0.5,3.2\n2,0.25,1.0\n";
+    let slower = b"rank,share,seconds\n1,0.5,9.2\n2,0.25,8.0\n";
+    let other = b"rank,share,seconds\n1,0.5,3.2\n2,0.375,1.0\n";
+    assert_eq!(found("curve.csv", table, slower), Found::SameButCosts);
+    let differing = found("curve.csv", table, other);
+    assert_eq!(
+        differing.to_string(),
+        "1 of 4 values differ, by 1.2e-1 at most"
+    );
+    assert_eq!(
+        found("curve.csv", table, b"rank,share,seconds\n1,0.5,1\n"),
+        Found::Differs
+    );
+    assert_eq!(
+        found("curve.csv", table, b"rank,part,seconds\n1,0.5,1\n2,1,1\n"),
+        Found::Differs
+    );
+}
+
+#[test]
+fn a_picture_of_costs_may_look_another_way() {
+    let place = tempfile::tempdir().unwrap();
+    let folders = ["before", "after"].map(|folder| place.path().join(folder));
+    for (folder, seconds) in folders.iter().zip(["1", "2"]) {
+        fs::create_dir(folder).unwrap();
+        fs::write(
+            folder.join("cost.csv"),
+            format!("name,seconds\ncg,{seconds}\n"),
+        )
+        .unwrap();
+        fs::write(folder.join("curve.csv"), "rank,share\n1,0.5\n").unwrap();
+        fs::write(folder.join("cost.svg"), seconds).unwrap();
+        fs::write(folder.join("curve.svg"), seconds).unwrap();
+        fs::write(folder.join(format!("only-{seconds}")), "").unwrap();
+        fs::write(folder.join(".hidden"), seconds).unwrap();
+    }
+    let compared = compare(&folders[0], &folders[1]).unwrap();
+    let lines: Vec<String> = (compared.iter())
+        .map(|one| format!("{}: {}", one.file, one.found))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "cost.csv: the same but for times and memory",
+            "cost.svg: the same but for times and memory",
+            "curve.csv: the same",
+            "curve.svg: differs",
+            "only-1: was not made again",
+            "only-2: was not there before"
+        ]
+    );
+}
+
+#[test]
+fn arrays_and_weights_are_compared_by_their_numbers() {
+    use candle_core::{Device, Tensor};
+    use ndarray::{Array2, arr2};
+    use ndarray_npy::WriteNpyExt;
+    fn array<T: ndarray_npy::WritableElement>(values: &Array2<T>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        values.write_npy(&mut bytes).unwrap();
+        bytes
+    }
+    let differing = Found::Values {
+        differing: 1,
+        of: 4,
+        largest: Some(0.5),
+    };
+    let (one, other) = (
+        arr2(&[[1f32, 2.0], [3.0, f32::NAN]]),
+        arr2(&[[1f32, 2.5], [3.0, f32::NAN]]),
+    );
+    assert_eq!(found("scores.npy", &array(&one), &array(&other)), differing);
+    let (one, other) = (one.mapv(f64::from), other.mapv(f64::from));
+    assert_eq!(found("scores.npy", &array(&one), &array(&other)), differing);
+    let weights = |value: f32| {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("model.safetensors");
+        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
+        let tensors = [("a", tensor(&[1.0])), ("b", tensor(&[2.0, value, 4.0]))];
+        candle_core::safetensors::save(&std::collections::HashMap::from(tensors), &file).unwrap();
+        fs::read(file).unwrap()
+    };
+    assert_eq!(
+        found("model.safetensors", &weights(3.0), &weights(3.5)),
+        differing
+    );
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let place = tempfile::tempdir().unwrap();
+    let [before, after] = ["before", "after"].map(|folder| place.path().join(folder));
+    for (name, start) in [
+        ("a.npy", "a.npy: content"),
+        ("a.parquet", "a.parquet: content"),
+        ("a.safetensors", "a.safetensors: content"),
+        ("run.json", "run.json"),
+    ] {
+        for (folder, content) in [(&before, "1"), (&after, "2")] {
+            let _ = fs::remove_dir_all(folder);
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join(name), content).unwrap();
+        }
+        let message = compare(&before, &after).unwrap_err().to_string();
+        assert!(
+            message.starts_with(&format!("{}/{start}", before.display())),
+            "{message}"
+        );
+        assert!(!message.contains('\n'), "{message}");
+    }
+}

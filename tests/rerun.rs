@@ -1,0 +1,217 @@
+//! `ascribe rerun` and what runs leave for it: the same again from anywhere, refusals, and folders of commands that failed.
+
+use assert_cmd::Command;
+use std::fs;
+use std::path::Path;
+
+/// A command, `words` parted by spaces, typed in `folder`.
+fn ascribe(folder: &Path, words: &str) -> Command {
+    let mut command = Command::cargo_bin("ascribe").unwrap();
+    command.current_dir(folder).args(words.split(' '));
+    command
+}
+
+fn succeeds(folder: &Path, words: &str) -> String {
+    let output = ascribe(folder, words).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{words}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The one line of a command that fails with exit code 1, and what it printed before.
+fn fails(folder: &Path, words: &str) -> (String, String) {
+    let output = ascribe(folder, words).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    let line = error.lines().last().unwrap_or_default().to_owned();
+    assert!(line.starts_with("ascribe: "), "{words}: {error}");
+    (line, String::from_utf8(output.stdout).unwrap())
+}
+
+const TRANSFER: &str = "transfer --source builtin:robust --train builtin:digits-train --test builtin:digits-test --images 60 \
+                        --blocks 1 --epochs 2 --batch-size 20 --augmentation none --out model";
+
+#[test]
+fn every_kind_of_run_comes_out_the_same_from_another_folder() {
+    let place = tempfile::tempdir().unwrap();
+    let [made, elsewhere] = ["made", "elsewhere"].map(|name| place.path().join(name));
+    fs::create_dir(&made).unwrap();
+    fs::create_dir(&elsewhere).unwrap();
+    let study = "images = [40]\nblocks = [1]\nepochs = 1\nseeds = 2\nbatch-size = 20\naugmentation = \"none\"\n\
+                 [source.robust]\nmodel = \"builtin:robust\"\nside = 8\n\
+                 [target.digits]\ntrain = \"builtin:digits-train\"\ntest = \"builtin:digits-test\"\n";
+    fs::write(made.join("study.toml"), study).unwrap();
+    let runs = [
+        ("model", TRANSFER),
+        ("rank", "rank --model model --scores --bottom 5 --out=rank"),
+        (
+            "blocks",
+            "rank --model model --blocks 1 --queries 3 --damping 1e-1 --out blocks",
+        ),
+        (
+            "evidence",
+            "evaluate rank --leave-one-out 5 --lds 4 --compare ekfac --queries 20 --out evidence",
+        ),
+        (
+            "audit",
+            "--threads 1 audit rank --measure 0 --skip-sensitivity --out audit",
+        ),
+        (
+            "source",
+            "train --train builtin:digits-train --test builtin:digits-test --images 50 --side 8 \
+                    --architecture cifar-resnet8-w8 --epochs 1 --augmentation none --out source",
+        ),
+        ("study", "study study.toml --jobs 1 --out study"),
+    ];
+    for (folder, words) in runs {
+        succeeds(&made, words);
+        let again = format!("{folder}-again");
+        let printed = succeeds(&elsewhere, &format!("rerun ../made/{folder}"));
+        let first = printed.lines().next().unwrap();
+        assert!(
+            first.starts_with("$ ascribe ") && first.contains(&again),
+            "{printed}"
+        );
+        let last = printed.lines().last().unwrap();
+        let same = format!("{again}: the same as {folder}, in all ");
+        assert!(last.starts_with(&same), "{printed}");
+        assert!(made.join(again).join("run.json").exists());
+    }
+    // Runs are taken up from elsewhere by other commands too.
+    succeeds(
+        &elsewhere,
+        "evaluate ../made/rank --leave-one-out 5 --retrain 1 --queries 5 --out evidence",
+    );
+    succeeds(
+        &elsewhere,
+        "audit ../made/rank --measure 0 --skip-sensitivity --out audit",
+    );
+    let (part, _) = fails(
+        &made,
+        &format!("rerun study/runs/{}", first_name(&made.join("study/runs"))),
+    );
+    assert!(
+        part.ends_with("is one run of a study; rerun the study's folder"),
+        "{part}"
+    );
+}
+
+fn first_name(folder: &Path) -> String {
+    let entry = fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+    entry.file_name().into_string().unwrap()
+}
+
+/// Eight images of two classes, the first of them brighter by `more`.
+fn write_images(folder: &Path, more: u8) {
+    for (class, value) in [("dark", 20u8), ("light", 200)] {
+        fs::create_dir_all(folder.join(class)).unwrap();
+        for at in 0..4u8 {
+            let pixel = value + at + if at == 0 { more } else { 0 };
+            let picture = image::GrayImage::from_pixel(8, 8, image::Luma([pixel]));
+            picture
+                .save(folder.join(class).join(format!("{at}.png")))
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_has_changed_is_refused_and_what_comes_out_otherwise_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    write_images(&place.join("images"), 0);
+    let transfer = "transfer --source builtin:natural --train images --test images --blocks 0 --epochs 1 --batch-size 4 \
+                    --augmentation none --out model";
+    succeeds(place, transfer);
+    write_images(&place.join("images"), 5);
+    let (line, _) = fails(place, "rerun model");
+    let start = "ascribe: model: cannot be repeated: input was images (train, digest ";
+    assert!(line.starts_with(start), "{line}");
+    assert!(!place.join("model-again").exists());
+
+    write_images(&place.join("images"), 0);
+    let history = fs::read_to_string(place.join("model/training.csv")).unwrap();
+    fs::write(
+        place.join("model/training.csv"),
+        history.replace("\n1,", "\n2,"),
+    )
+    .unwrap();
+    let (line, printed) = fails(place, "rerun model --out second");
+    assert!(printed.contains("\ntraining.csv: 1 of "), "{printed}");
+    assert!(
+        line.contains("second: expected the 3 files of ")
+            && line.contains(", found 1 that differ; "),
+        "{line}"
+    );
+
+    let (line, _) = fails(place, "rerun model --out second");
+    assert!(
+        line.contains("second: already holds this finished run; choose another --out"),
+        "{line}"
+    );
+    let (line, _) = fails(place, "rerun images");
+    assert!(
+        line.contains("images: holds no run.json; give the output folder of an ascribe command"),
+        "{line}"
+    );
+    let file = place.join("model/run.json");
+    let record = fs::read_to_string(&file).unwrap();
+    fs::write(&file, record.replace("--epochs", "--eons")).unwrap();
+    let (line, _) = fails(place, "rerun model --out third");
+    assert!(
+        line.contains("run.json: arguments: expected a command of this version of ascribe, found "),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_command_that_failed_can_be_typed_again_once_its_input_is_mended() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    write_images(&place.join("images"), 0);
+    let damaged = place.join("images/dark/2.png");
+    let whole = fs::read(&damaged).unwrap();
+    fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
+    let transfer = "transfer --source builtin:natural --train images --test images --blocks 0 --epochs 1 --batch-size 4 \
+                    --augmentation none --out deep/model";
+    let (line, _) = fails(place, transfer);
+    assert!(line.contains("2.png"), "{line}");
+    assert!(!place.join("deep/model").exists());
+    fs::write(&damaged, &whole).unwrap();
+    succeeds(place, transfer);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_reader_that_is_gone_costs_no_result_and_a_full_disk_is_told() {
+    use std::process::Stdio;
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    let binary = assert_cmd::cargo::cargo_bin!("ascribe");
+    let run = |out: &str, stdout: Stdio, stderr: Stdio| {
+        let words = format!("{} {out}", TRANSFER.trim_end_matches(" model"));
+        let mut command = std::process::Command::new(binary);
+        command
+            .current_dir(place)
+            .args(words.split(' '))
+            .stdout(stdout)
+            .stderr(stderr);
+        command.spawn().unwrap().wait_with_output().unwrap()
+    };
+    // Pipes that nobody reads.
+    let closed = || Stdio::from(std::io::pipe().unwrap().1);
+    let output = run("gone", closed(), closed());
+    assert_eq!(output.status.code(), Some(0));
+    assert!(place.join("gone/model.safetensors").exists());
+
+    let full = Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+    let output = run("full", full, Stdio::piped());
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    let line = error.lines().last().unwrap();
+    assert!(
+        line.starts_with("ascribe: standard output: cannot write: No space left on device"),
+        "{line}"
+    );
+    assert!(place.join("full/model.safetensors").exists());
+}
