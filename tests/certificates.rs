@@ -78,6 +78,16 @@ fn examples(set: &(Array2<f64>, Vec<usize>), head: &SoftmaxHead, dtype: DType) -
     Examples::new(&set, head, dtype).unwrap()
 }
 
+fn equal_images(set: &(Array2<f64>, Vec<usize>)) -> EqualImages {
+    let ids: Vec<usize> = (0..set.1.len()).collect();
+    EqualImages::among(&FeatureSet {
+        features: &tensor(&set.0).into(),
+        labels: &set.1,
+        ids: &ids,
+    })
+    .unwrap()
+}
+
 /// By definition in all classes, solved by LAPACK.
 fn oracle(problem: &Problem, shift: f64) -> Array2<f64> {
     let columns = problem.head.ncols();
@@ -174,7 +184,7 @@ fn certified(problem: &Problem, l2: f64, damping: f64, inner: Inner, by_training
     let certification = Certification {
         refinement: Refinement::new(&exact, &*inverse, DType::F32, smallest).unwrap(),
         ranks: 6,
-        equal: EqualImages::among(&train64).unwrap(),
+        equal: equal_images(&problem.train),
         blocks: BlockSizes {
             solved: 3,
             gradients: 5,

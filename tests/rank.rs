@@ -283,6 +283,29 @@ fn refused(folder: &Path, arguments: &[&str], parts: &[&str]) {
     assert!(parts.iter().all(|part| err.contains(part)), "{err}");
 }
 
+/// Classes of which the training images have none are nothing to refuse where the head has them.
+#[test]
+fn queries_may_be_of_any_class_of_the_head() {
+    let folder = place();
+    let (code, _, err) = rank(folder.path(), &["--l2", "0.01", "--out", "fitted"]);
+    assert_eq!(code, 0, "{err}");
+    let (few, labels) = features(40, 5, 0.0);
+    let known: Vec<usize> = (0..40).filter(|&row| labels[row] < 2).collect();
+    let part = (
+        few.select(ndarray::Axis(0), &known),
+        labels.select(ndarray::Axis(0), &known),
+    );
+    write(&folder.path().join("train.npz"), &part);
+    let head = ["--l2", "0.01", "--head", "fitted/head.safetensors"];
+    let (code, out, err) = rank(folder.path(), &[&head[..], &["--out", "given"]].concat());
+    assert_eq!(code, 0, "{out}{err}");
+    refused(
+        folder.path(),
+        &["--l2", "0.01"],
+        &["test.npz: row", "expected a label below 2"],
+    );
+}
+
 #[test]
 fn bad_input_is_one_line_with_file_and_remedy() {
     let folder = place();

@@ -246,14 +246,25 @@ impl Evaluate {
             let reason = format!("{number} is more than the {count} training images there are");
             return Err(Error::config("leave-one-out", reason));
         }
+        if self.leave_one_out.is_some() && count < 3 {
+            let reason = format!(
+                "the run has {count} training images, too few for a correlation; evaluate a run with 3 or more"
+            );
+            return Err(Error::config("leave-one-out", reason));
+        }
         if self.lds.is_some() {
             random_subsets(count, 0, self.share, self.seed)?;
         }
         if let Some(share) = self.mislabels {
             flipped(&subject.train.labels, subject.class_count, share, self.seed)?;
         }
-        for name in &self.compare {
-            name.estimator(&subject.options, &self.checkpoints, self.certify, self.seed)?;
+        for (at, name) in self.compare.iter().enumerate() {
+            if self.compare[..at].contains(name) {
+                let reason = format!("names {} twice; name each once", name.name());
+                return Err(Error::config("compare", reason));
+            }
+            name.estimator(&subject.options, &self.checkpoints, self.certify, self.seed)?
+                .check(&subject.head)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@
 
 use super::checkpoint::Recordable;
 use super::sink::StateReader;
-use super::{Examples, SinkState};
+use super::{FeatureSet, SinkState};
 use crate::Result;
 use crate::data::moved;
 use candle_core::{DType, Device};
@@ -43,11 +43,11 @@ pub struct EqualImages {
 }
 
 impl EqualImages {
-    /// Compares all training images.
+    /// Compares all training images by their features as they were read: in f32 or along other axes, different ones may be equal.
     ///
     /// # Errors
-    /// A tensor operation failed.
-    pub fn among(training: &Examples) -> Result<Self> {
+    /// A tensor operation failed, or a mapped file has changed since it was opened.
+    pub fn among(training: &FeatureSet) -> Result<Self> {
         let first = first_equal(training)?;
         let mut counts = vec![0usize; first.len()];
         first.iter().for_each(|&image| counts[image] += 1);
@@ -311,18 +311,18 @@ fn restored_rank(reader: &mut StateReader, count: usize) -> Option<Certified> {
 }
 
 /// For each image the position of the first one with the same features and label, bit by bit.
-fn first_equal(examples: &Examples) -> Result<Vec<usize>> {
-    let rows = examples.inputs().rows();
+fn first_equal(training: &FeatureSet) -> Result<Vec<usize>> {
+    let rows = training.features;
     let values = |range: Range<usize>| -> Result<Vec<f64>> {
         let chunk = moved(&rows.chunk(range)?, &Device::Cpu)?.to_dtype(DType::F64)?;
         Ok(chunk.flatten_all()?.to_vec1()?)
     };
     let mut seen: HashMap<(usize, u64), Vec<usize>> = HashMap::new();
-    let mut first = Vec::with_capacity(examples.count());
+    let mut first = Vec::with_capacity(rows.count());
     for step in rows.steps() {
         let chunk = values(step.clone())?;
         for (image, row) in step.zip(chunk.chunks_exact(rows.columns())) {
-            let label = examples.labels()[image];
+            let label = training.labels[image];
             let candidates = seen.entry((label, digest(row))).or_default();
             let mut equal = None;
             for &other in &*candidates {

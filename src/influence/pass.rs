@@ -72,7 +72,7 @@ impl Pass<'_> {
         let options = &self.job.options;
         let progress = RefCell::new(progress);
         let equal = match options.certify {
-            Some(_) => Some(EqualImages::among(&self.sides.train)?),
+            Some(_) => Some(EqualImages::among(&self.job.train)?),
             None => None,
         };
         let top = options.top.max(options.certify.unwrap_or(0));

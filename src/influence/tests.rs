@@ -152,6 +152,48 @@ fn options() -> RankOptions {
     }
 }
 
+/// In f32 the first five images equal the last five; in f64, of which certificates speak, they do not.
+#[test]
+fn images_that_differ_beyond_f32_are_not_tied() {
+    let mut problem = problem();
+    let mut features = wave(15, 0.9);
+    features.extend(wave(15, 0.9).iter().map(|value| value * (1.0 + 1e-8)));
+    problem.train = tensor(features, 3).into();
+    problem.train_labels = (0..10).map(|row| row % 5 % 3).collect();
+    let run = |precision: DType| {
+        let folder = tempfile::tempdir().unwrap();
+        let options = RankOptions {
+            precision,
+            top: 10,
+            certify: Some(10),
+            ..options()
+        };
+        problem
+            .job(options)
+            .run(folder.path(), &mut Seen::default())
+            .unwrap();
+        read_rankings(&folder.path().join("rankings.parquet")).unwrap()
+    };
+    let (rough, exact) = (run(DType::F32), run(DType::F64));
+    let mut proven = 0;
+    for (rough, exact) in rough.iter().zip(&exact) {
+        for (rank, image) in rough.helpful.iter().enumerate() {
+            let certificate = image.certificate.unwrap();
+            assert!(!certificate.tied);
+            let same = |other: &&RankedImage| other.train == image.train;
+            let other = exact.helpful.iter().find(same).unwrap();
+            let slack = 1e-15 * other.score.abs();
+            let bounds = certificate.bound + other.certificate.unwrap().bound + slack;
+            assert!((image.score - other.score).abs() <= bounds);
+            if certificate.certified {
+                assert_eq!(exact.helpful[rank].train, image.train);
+                proven += 1;
+            }
+        }
+    }
+    assert!(proven > 20, "{proven}");
+}
+
 #[test]
 fn a_run_leaves_rankings_scores_and_self_influence_that_agree() {
     let (problem, folder) = (problem(), tempfile::tempdir().unwrap());

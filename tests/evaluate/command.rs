@@ -2,7 +2,7 @@
 
 use crate::sets::made_up;
 use assert_cmd::cargo::cargo_bin;
-use ndarray::Array1;
+use ndarray::{Array1, Array2};
 use ndarray_npy::NpzWriter;
 use serde_json::Value;
 use std::fs::File;
@@ -257,6 +257,11 @@ fn bad_input_gets_one_line() {
         folder,
         "evaluate run --leave-one-out 5 --draws 20 --out done",
     );
+    let mut head = NpzWriter::new(File::create(folder.join("other.npz")).unwrap());
+    head.add_array("weight", &Array2::<f64>::zeros((3, 12)))
+        .unwrap();
+    head.add_array("bias", &Array1::<f64>::zeros(3)).unwrap();
+    head.finish().unwrap();
     for (words, part) in [
         ("evaluate absent --out x", "check the path"),
         (
@@ -288,6 +293,18 @@ fn bad_input_gets_one_line() {
         (
             "evaluate run --query 999 --out x",
             "the run has no query 999",
+        ),
+        (
+            "evaluate run --query 3,4,3 --out x",
+            "--query: names query 3 twice; name each once",
+        ),
+        (
+            "evaluate run --lds 5 --compare knn,knn --out x",
+            "--compare: names knn twice; name each once",
+        ),
+        (
+            "evaluate run --lds 5 --compare tracin --checkpoints other.npz --out x",
+            "--checkpoints: a head: expected 4 classes and 12 features, as the run's head has, found 3 and 12; give",
         ),
         ("evaluate run --l2 0 --out x", "--l2: 0 is not above 0"),
         ("evaluate run --damping -1 --out x", "--damping: -1"),

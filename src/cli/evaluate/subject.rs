@@ -90,11 +90,17 @@ fn chosen(side: &Side, evaluate: &Evaluate) -> Result<Vec<usize>> {
         Ok(evenly_spaced(side.ids.len(), evaluate.queries))
     } else {
         let at: BTreeMap<usize, usize> = side.ids.iter().copied().zip(0..).collect();
-        let find = |id: &usize| {
+        let mut positions = Vec::with_capacity(evaluate.query.len());
+        for id in &evaluate.query {
             let absent = || Error::config("query", format!("the run has no query {id}"));
-            at.get(id).copied().ok_or_else(absent)
-        };
-        evaluate.query.iter().map(find).collect()
+            let position = at.get(id).copied().ok_or_else(absent)?;
+            if positions.contains(&position) {
+                let reason = format!("names query {id} twice; name each once");
+                return Err(Error::config("query", reason));
+            }
+            positions.push(position);
+        }
+        Ok(positions)
     }
 }
 

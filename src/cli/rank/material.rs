@@ -56,6 +56,9 @@ impl Material {
         let (train, test) = (train?, test?);
         check_pair(&train, &test)?;
         let file = head.map(HeadFile::open).transpose()?;
+        if file.is_none() {
+            check_fitted_classes(&train, &test)?;
+        }
         let mut inputs = vec![input("train", &train), input("test", &test)];
         let mut class_count = train.class_count();
         if let Some(file) = &file {
@@ -126,38 +129,55 @@ fn side(features: Features) -> Side {
 
 /// The same d, and no class in the test set that the training set does not have.
 fn check_pair(train: &Features, test: &Features) -> Result<()> {
-    let remedy = "give train and test features of the same model and classes";
-    let mismatch = |what: &str, expected: String, found: String| {
-        let expected = format!("{expected} (as in {})", train.path.display());
-        Err(Error::mismatch(
-            format!("{}: {what}", test.path.display()),
-            expected,
-            found,
-            remedy,
-        ))
-    };
     if train.dimension() != test.dimension() {
-        return mismatch(
+        let expected = format!("{} columns", train.dimension());
+        return Err(mismatch(
+            (train, test),
             "features",
-            format!("{} columns", train.dimension()),
+            expected,
             test.dimension().to_string(),
-        );
+        ));
     }
     if let (Some(wanted), Some(given)) = (&train.classes, &test.classes)
         && wanted != given
     {
-        return mismatch("classes", wanted.join(", "), given.join(", "));
-    }
-    if let Some(row) = test
-        .labels
-        .iter()
-        .position(|&label| label >= train.class_count())
-    {
-        let (expected, label) = (
-            format!("a label below {}", train.class_count()),
-            test.labels[row],
-        );
-        return mismatch(&format!("row {row}"), expected, label.to_string());
+        let (wanted, given) = (wanted.join(", "), given.join(", "));
+        return Err(mismatch((train, test), "classes", wanted, given));
     }
     Ok(())
+}
+
+/// A head that is fitted to the training images has their classes; one that is given has its own.
+fn check_fitted_classes(train: &Features, test: &Features) -> Result<()> {
+    let classes = train.class_count();
+    let mut labels = test.labels.iter();
+    let Some(row) = labels.position(|&label| label >= classes) else {
+        return Ok(());
+    };
+    let (expected, found) = (
+        format!("a label below {classes}"),
+        test.labels[row].to_string(),
+    );
+    Err(mismatch(
+        (train, test),
+        &format!("row {row}"),
+        expected,
+        found,
+    ))
+}
+
+fn mismatch(
+    (train, test): (&Features, &Features),
+    what: &str,
+    expected: String,
+    found: String,
+) -> Error {
+    let expected = format!("{expected} (as in {})", train.path.display());
+    let remedy = "give train and test features of the same model and classes";
+    Error::mismatch(
+        format!("{}: {what}", test.path.display()),
+        expected,
+        found,
+        remedy,
+    )
 }

@@ -71,6 +71,15 @@ pub trait Estimator {
     /// What it is called in tables and figures.
     fn name(&self) -> &str;
 
+    /// Refuses a head that it has no scores at, before any work.
+    ///
+    /// # Errors
+    /// What it was given does not fit `head`.
+    fn check(&self, head: &SoftmaxHead) -> Result<()> {
+        let _ = head;
+        Ok(())
+    }
+
     /// Scores every query against every training image.
     ///
     /// # Errors

@@ -21,11 +21,30 @@ impl Estimator for TracIn {
         "tracin"
     }
 
-    fn estimate(&self, setting: &Setting) -> Result<Estimate> {
+    fn check(&self, head: &SoftmaxHead) -> Result<()> {
         if self.checkpoints.is_empty() {
             let reason = "tracin sums over checkpoints of the head: give them with --checkpoints";
             return Err(Error::config("compare", reason));
         }
+        let shape = |head: &SoftmaxHead| (head.class_count(), head.feature_count());
+        let mut shapes = self.checkpoints.iter().map(shape);
+        match shapes.find(|&other| other != shape(head)) {
+            None => Ok(()),
+            Some((classes, features)) => Err(Error::mismatch(
+                "--checkpoints: a head",
+                format!(
+                    "{} classes and {} features, as the run's head has",
+                    head.class_count(),
+                    head.feature_count()
+                ),
+                format!("{classes} and {features}"),
+                "give checkpoints of the run's head",
+            )),
+        }
+    }
+
+    fn estimate(&self, setting: &Setting) -> Result<Estimate> {
+        self.check(setting.head)?;
         let (train, queries) = (inputs(&setting.train)?, inputs(&setting.queries)?);
         let products = queries.rows().all()?.matmul(&train.rows().all()?.t()?)?;
         let mut scores = Array2::zeros((queries.count(), train.count()));
