@@ -222,6 +222,7 @@ impl ProblemSize {
             Method::Auto => self.choose(memory),
             other => (other, "as asked for".to_owned()),
         };
+        self.check_classes(memory)?;
         if let (Method::Direct, Some(reason)) = (method, self.factor_is_too_large()) {
             let reason = format!("direct writes out the curvature: {reason}; choose cg");
             return Err(Error::config("solver", reason));
@@ -242,6 +243,21 @@ impl ProblemSize {
             bytes: self.peak(method, blocks),
         };
         Ok((plan, blocks))
+    }
+
+    /// The axes of the classes are a matrix `[C, C − 1]`, whose number a single wrong label can make absurd.
+    fn check_classes(&self, memory: Option<f64>) -> Result<()> {
+        let room = memory.or_else(|| physical_memory_bytes().map(|bytes| bytes as f64));
+        let bytes = 2.0 * 8.0 * (self.classes as f64).powi(2);
+        match room {
+            Some(room) if bytes > room => Err(Error::mismatch(
+                "classes",
+                format!("few enough for {:.3} GiB of memory", room / GIB),
+                format!("{}, which take {:.3}", self.classes, bytes / GIB),
+                "look for a label that is far above the others: classes are counted from 0 to the largest",
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn peak(&self, method: Method, blocks: BlockSizes) -> f64 {
@@ -278,20 +294,31 @@ impl ProblemSize {
         too_large(self.parameters() as usize, free)
     }
 
-    /// Blocks on a device, where these may take a quarter of what is free.
-    fn device_blocks(&self, free: f64) -> BlockSizes {
+    /// Blocks on a device, where these may take a quarter of what certificates leave free.
+    fn device_blocks(&self, free: f64) -> Result<BlockSizes> {
+        // Solutions in f64, and scaled for products.
+        let held = self.certificate_bytes() * (1.0 + self.width() / 8.0);
+        if held > 0.75 * free {
+            let reason = format!(
+                "keeps {:.3} GiB on the device, where {:.3} are free; add --skip-train, so that queries are solved for and not all training images, or choose --device cpu",
+                held / GIB,
+                free / GIB
+            );
+            return Err(Error::config("certify", reason));
+        }
+        let free = free - held;
         let usual = BlockSizes::usual(self.parameters() as usize, true);
         let rows = free / 4.0 / (self.width() * self.parameters());
-        BlockSizes {
+        Ok(BlockSizes {
             solved: usual.solved.min((0.75 * rows / BLOCKS).max(1.0) as usize),
             gradients: usual.gradients.min((0.25 * rows / 2.0).max(1.0) as usize),
-        }
+        })
     }
 
     /// The usual blocks, or smaller ones that fit.
     fn blocks(&self, method: Method, memory: Option<f64>) -> Result<BlockSizes> {
         if let Some(free) = self.device_memory {
-            return Ok(self.device_blocks(free as f64));
+            return self.device_blocks(free as f64);
         }
         let usual = BlockSizes::usual(self.parameters() as usize, false);
         let Some(memory) = memory else {
@@ -303,8 +330,9 @@ impl ProblemSize {
         if rows < least {
             let needed = (self.fixed_bytes(method) + least * row) / GIB;
             let reason = format!(
-                "{:.3} GiB are too little for {method:?}, which needs {needed:.3}; give more, or choose another --solver",
-                memory / GIB
+                "{} GiB are too little for {method}, which needs {}; give more, or choose another --solver",
+                figures(memory / GIB),
+                figures(needed)
             );
             return Err(Error::config("memory", reason));
         }
@@ -313,6 +341,14 @@ impl ProblemSize {
             solved: usual.solved.min((0.75 * rows / BLOCKS).max(1.0) as usize),
             gradients: usual.gradients.min((0.25 * rows / 2.0).max(1.0) as usize),
         })
+    }
+}
+
+/// A number of GiB to three places, or to three figures where that says nothing.
+fn figures(gib: f64) -> String {
+    match gib < 0.01 {
+        true => format!("{gib:.2e}"),
+        false => format!("{gib:.3}"),
     }
 }
 

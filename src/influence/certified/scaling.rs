@@ -200,7 +200,7 @@ mod tests {
             let gradients = scaling.gradients_on_device(&r, &a, T::DTYPE).unwrap();
             let x = tensor(&solutions, size);
             let solutions = scaling.solutions_on_device(&x, T::DTYPE).unwrap();
-            let product = products_on_device(&gradients.rows, &solutions.rows).unwrap();
+            let product = products_on_device(&gradients, &solutions).unwrap();
             found = product.flatten_all().unwrap().to_vec1::<T>().unwrap();
             (left.lengths, right.lengths) = (gradients.lengths, solutions.lengths);
         }

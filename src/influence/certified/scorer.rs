@@ -58,7 +58,7 @@ impl Rows {
         let single = match self {
             Self::F32(_) => true,
             Self::F64(_) => false,
-            Self::OnDevice(rows) => rows.rows.dtype() == DType::F32,
+            Self::OnDevice(rows) => rows.dtype() == DType::F32,
         };
         match single {
             true => product_error::<f32>(size),
@@ -179,14 +179,14 @@ impl<'a> Scorer<'a> {
         solutions: &DeviceRows,
         side: Side,
     ) -> Result<(Vec<f64>, Vec<f64>)> {
-        let precision = solutions.rows.dtype();
+        let precision = solutions.dtype();
         let (residuals, inputs) = (&gradients.residuals, &gradients.inputs);
         let gradients = (self.scaling).gradients_on_device(residuals, inputs, precision)?;
         let (left, right) = match side {
             Side::Training => (&gradients, solutions),
             Side::Queries => (solutions, &gradients),
         };
-        let products = products_on_device(&left.rows, &right.rows)?.flatten_all()?;
+        let products = products_on_device(left, right)?.flatten_all()?;
         let (rows, columns) = (&left.lengths, &right.lengths);
         let scores = match precision {
             DType::F32 => self.scores(&products.to_vec1::<f32>()?, rows, columns),

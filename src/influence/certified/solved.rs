@@ -61,7 +61,7 @@ impl Solved {
             .blocks
             .iter()
             .map(|(_, block)| scaling.solutions_on_device(block.value.tensor(), precision));
-        DeviceRows::concatenate(rows.collect::<Result<_>>()?)
+        DeviceRows::gathered(rows.collect::<Result<_>>()?)
     }
 
     pub(super) fn unit_rows<T: Real>(&self, scaling: &AxisScaling) -> Result<UnitRows<T>> {

@@ -42,6 +42,18 @@ fn the_papers_job_takes_six_teraflop_and_a_factor() {
 }
 
 #[test]
+fn a_label_far_above_the_others_is_refused_before_its_axes_are_made() {
+    let absurd = ProblemSize {
+        classes: 100_000,
+        ..PAPER
+    };
+    let refused = absurd.plan(Method::Auto, Some(24.0 * GIB), (DeviceChoice::Cpu, 1e11));
+    let message = refused.unwrap_err().to_string();
+    let start = "classes: expected few enough for 24.000 GiB of memory, found 100000, which take 149.012; look for a label";
+    assert!(message.starts_with(start), "{message}");
+}
+
+#[test]
 fn little_memory_makes_smaller_blocks_then_another_method_then_an_error() {
     let usual = PAPER
         .plan(Method::Auto, None, (DeviceChoice::Cpu, 1e11))
@@ -64,7 +76,7 @@ fn little_memory_makes_smaller_blocks_then_another_method_then_an_error() {
         let planned = PAPER.plan(method, Some(0.2 * GIB), (DeviceChoice::Cpu, 1e11));
         planned.unwrap_err().to_string()
     };
-    assert!(message(Method::Auto).starts_with("--memory: 0.200 GiB are too little for Cg"));
+    assert!(message(Method::Auto).starts_with("--memory: 0.200 GiB are too little for cg"));
     assert!(message(Method::Direct).contains("choose another --solver"));
 }
 
@@ -126,6 +138,14 @@ fn on_a_device_its_free_memory_decides() {
         "{refused}"
     );
     assert!(refused.ends_with("choose cg"), "{refused}");
+    let certified = ProblemSize {
+        certified: true,
+        train_queries: true,
+        ..on(1.0)
+    };
+    let refused = certified.plan(Method::Cg, None, rate).unwrap_err();
+    let start = "--certify: keeps 1.264 GiB on the device, where 1.000 are free; add --skip-train";
+    assert!(refused.to_string().starts_with(start), "{refused}");
     // More than the processor would take.
     let large = ProblemSize {
         classes: 21,

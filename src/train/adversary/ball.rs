@@ -5,7 +5,7 @@ use crate::data::random::{Purpose, generator};
 #[cfg(feature = "cuda")]
 use crate::model::op::cuda::{Ascent, ascend};
 use crate::{Error, Result};
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, Uniform};
 
@@ -113,13 +113,15 @@ fn uniform(random: &mut ChaCha8Rng, (low, high): (f32, f32), count: usize) -> Re
     Ok(uniform.sample_iter(random).take(count).collect())
 }
 
-/// Euclidean length of each image, `[B, 1, 1, 1]`.
+/// Euclidean length of each image, `[B, 1, 1, 1]`; summed in f64, as on a device, since squares of a small slope are 0 in f32.
 pub(super) fn lengths(images: &Tensor) -> Result<Tensor> {
     Ok(images
+        .to_dtype(DType::F64)?
         .sqr()?
         .flatten_from(1)?
         .sum_keepdim(D::Minus1)?
         .sqrt()?
+        .to_dtype(images.dtype())?
         .unsqueeze(2)?
         .unsqueeze(3)?)
 }

@@ -5,6 +5,9 @@
 
 __device__ inline ACC clipped(ACC x, ACC low, ACC high) { return x < low ? low : x > high ? high : x; }
 
+// The larger one; of what is not a number, that.
+__device__ inline double at_least(double x, double least) { return x < least ? least : x; }
+
 // The sum over a block, for all of its threads.
 __device__ inline double shared_sum(double value) {
     __shared__ double sum;
@@ -25,14 +28,14 @@ KERNEL ascend(const REAL *images, const REAL *perturbed, const REAL *slope, REAL
     if (euclidean) {
         double squares = 0;
         for (unsigned i = threadIdx.x; i < pixels; i += blockDim.x) squares += double(of(slope[i])) * of(slope[i]);
-        // A slope of zero gives a step of zero.
-        along = ACC(step / fmax(sqrt(shared_sum(squares)), 1e-30));
+        // A slope of zero gives a step of zero, and one that is not a number none that is.
+        along = ACC(step / at_least(sqrt(shared_sum(squares)), 1e-30));
         squares = 0;
         for (unsigned i = threadIdx.x; i < pixels; i += blockDim.x) {
             ACC d = of(perturbed[i]) + along * of(slope[i]) - of(images[i]);
             squares += double(d) * d;
         }
-        shortening = ACC(radius / fmax(sqrt(shared_sum(squares)), radius));
+        shortening = ACC(radius / at_least(sqrt(shared_sum(squares)), radius));
     }
     for (unsigned i = threadIdx.x; i < pixels; i += blockDim.x) {
         ACC g = of(slope[i]), x = of(images[i]);

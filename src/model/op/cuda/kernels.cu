@@ -167,7 +167,9 @@ KERNEL moments(const REAL *x, const double *parts, double *moments, unsigned cou
         double mean = sum_of(parts + c * number, number) / count;
         double square = sum_of(parts + (channels + c) * number, number) / count;
         moments[c] = double(of(x[c * plane])) + mean;
-        moments[channels + c] = max(square - mean * mean, 0.0);
+        double variance = square - mean * mean;
+        // What is not a number stays so, which it would not by max.
+        moments[channels + c] = variance < 0 ? 0 : variance;
     }
 }
 

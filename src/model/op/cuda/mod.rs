@@ -237,7 +237,13 @@ fn load(
             code.get_or_init(|| compiled.to_src())
         }
     };
-    let function = (device.get_or_load_custom_func(name, module, code)?).into_cuda_function();
+    let function = (device.get_or_load_custom_func(name, module, code))
+        .map_err(|reason| {
+            reason.context(
+                "the driver does not load what NVRTC compiled: NVRTC must not be newer than the CUDA version that nvidia-smi shows",
+            )
+        })?
+        .into_cuda_function();
     KERNELS.with_borrow_mut(|kernels| kernels.insert(key, function.clone()));
     Ok(Kernel { function, stream })
 }
