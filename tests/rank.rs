@@ -412,6 +412,17 @@ fn normalised_scores_are_the_plain_ones_divided() {
     // The divisor is the training image's alone, and not the same for all.
     assert!((0..40).all(|train| (ratio(0, train) / ratio(5, train) - 1.0).abs() < 1e-3));
     assert!((0..40).any(|train| (ratio(0, train) / ratio(0, 0) - 1.0).abs() > 0.1));
+    // Without curvature an image's own score is the length of its gradient; without division, the square of that by n.
+    let self_influence = |options: &[&str], out: &str| {
+        run(out, &[&["--solver", "identity"], options].concat());
+        let file = format!("{out}/self_influence.parquet");
+        column(folder.path(), &file, "self_influence")
+    };
+    let squares = self_influence(&[], "squares");
+    let lengths = self_influence(&["--normalise", "theta-relatif"], "lengths");
+    for (square, length) in squares.iter().zip(&lengths) {
+        assert!((length - (40.0 * square).sqrt()).abs() < 1e-5 * length);
+    }
     let cosine = run("cosine", &["--solver", "identity", "--normalise", "cosine"]);
     assert!(cosine.iter().all(|score| score.abs() <= 1.0 + 1e-6));
     let own = column(
@@ -472,12 +483,45 @@ fn a_group_is_ranked_by_the_mean_of_its_queries() {
         let (code, _, err) = rank(folder.path(), &[&fixed[..], &words].concat());
         assert_eq!(code, 0, "{err}");
     }
-    std::fs::write(folder.path().join("bad.csv"), "query,group\n77,a\n").unwrap();
-    refused(
-        folder.path(),
-        &["--l2", "0.01", "--query-groups", "bad.csv"],
-        &["bad.csv: row 1", "77"],
-    );
+    // The columns may stand in either order.
+    std::fs::write(
+        folder.path().join("other.csv"),
+        "group,query\na,0\na,3\nb,8\n",
+    )
+    .unwrap();
+    let groups = ["--query-groups", "other.csv", "--out", "h"];
+    let (code, _, err) = rank(folder.path(), &[&fixed[..], &groups].concat());
+    assert_eq!(code, 0, "{err}");
+    let bytes =
+        |run: &str| std::fs::read(folder.path().join(run).join("group_rankings.parquet")).unwrap();
+    assert_eq!(bytes("g"), bytes("h"));
+    for (table, found) in [
+        (
+            "query,group\n77,a\n",
+            "row 1: expected a query's id and its group, found 77, which is no query",
+        ),
+        (
+            "query,group\n3,a\n3,a\n",
+            "row 2: expected a query's id and its group, found query 3 once more",
+        ),
+        (
+            "query,group\n3,\n",
+            "row 1: expected a query's id and its group, found query 3 without a group",
+        ),
+        (
+            "3,a\n5,b\n",
+            "columns: expected a query's id and its group, found 3,a; give a CSV file",
+        ),
+        (
+            "n,query,group\n1,0,a\n",
+            "columns: expected a query's id and its group, found n,query,group",
+        ),
+        ("", "columns: expected a query's id and its group, found ;"),
+    ] {
+        std::fs::write(folder.path().join("bad.csv"), table).unwrap();
+        let words = ["--l2", "0.01", "--query-groups", "bad.csv"];
+        refused(folder.path(), &words, &["bad.csv: ", found]);
+    }
 }
 
 #[test]

@@ -39,8 +39,8 @@ const FACTOR_PARTS: usize = 8;
 #[command(name = "ascribe", version = VERSION, propagate_version = true)]
 pub struct Cli {
     /// Worker threads (default: all cores)
-    #[arg(long, global = true, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     #[command(subcommand)]
     command: Command,
 }
@@ -89,7 +89,7 @@ impl Cli {
         if let Some(threads) = self.threads {
             // Fails only where a pool exists already, which no command makes before this line.
             let _ = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
+                .num_threads(usize::from(threads))
                 .build_global();
         }
         // Whatever the number of threads, so that where faer cuts its work, and with it the last digits, does not depend on them.

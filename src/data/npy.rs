@@ -139,6 +139,10 @@ fn refuse(path: &Path, name: &str, error: ReadNpzError) -> Error {
             format!("type {kind}"),
             "convert it to float32, float64 or int64",
         ),
+        ReadNpzError::Npy(other) if path.is_dir() => {
+            let remedy = "write the file again with numpy.save";
+            ("a whole array", one_line(&other), remedy)
+        }
         other => ("a whole array", one_line(&other), AGAIN),
     };
     Error::format(path, format!("array {name}"), expected, found, remedy)

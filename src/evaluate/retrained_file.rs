@@ -4,7 +4,7 @@ use super::retrained::{RefitEnd, Retrained};
 use super::table::{self, Columns};
 use crate::{Error, Result};
 use ndarray::Array2;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Ids of a run's training images and queries, row by row.
@@ -143,12 +143,17 @@ fn read_subsets(
         .map(|(at, &id)| (id as i64, at))
         .collect();
     let mut left_out: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    let mut known = BTreeSet::new();
     let (subset, image) = (table.integers("subset")?, table.integers("left_out")?);
     for (row, (&subset, image)) in subset.iter().zip(&image).enumerate() {
         let Some(&at) = position.get(image) else {
             let found = format!("training image {image}, which the run does not have");
             return Err(malformed(path, format!("row {row}"), found));
         };
+        if !known.insert((subset, at)) {
+            let found = format!("training image {image} of subset {subset} once more");
+            return Err(malformed(path, format!("row {row}"), found));
+        }
         left_out.entry(subset).or_default().push(at);
     }
     let numbered = left_out.keys().copied().eq(0..left_out.len() as i64);
@@ -172,7 +177,11 @@ fn ends(table: &table::Table, subsets: &[i64], count: usize) -> Result<Vec<Refit
             steps[row],
             converged[row],
         ) {
-            ends[subset] = Some(RefitEnd {
+            // Rows of other queries may be of other subsets too.
+            let Some(end) = ends.get_mut(subset) else {
+                continue;
+            };
+            *end = Some(RefitEnd {
                 gradient_norm,
                 converged,
                 steps: steps as usize,

@@ -9,6 +9,7 @@ use super::agreement::Pairs;
 use super::bootstrap::{Bootstrap, Interval};
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 /// Mean Spearman correlation between two rankings of the training images, over queries.
 pub fn same_ranking(one: &Array2<f64>, other: &Array2<f64>, bootstrap: &Bootstrap) -> Interval {
@@ -36,15 +37,20 @@ pub struct Copies {
 impl Copies {
     /// From scores `[query, train]` where the copy of query q is the training image at `originals` + q.
     pub fn of(scores: &Array2<f64>, originals: usize, bootstrap: &Bootstrap) -> Self {
-        let ranks: Vec<usize> = (scores.rows().into_iter().enumerate())
+        // Of a copy whose score others share, all the ranks that are theirs: a number that all images have finds no copy.
+        let ranks: Vec<RangeInclusive<usize>> = (scores.rows().into_iter().enumerate())
             .map(|(query, row)| {
                 let own = row[originals + query];
-                1 + row.iter().filter(|&&score| score > own).count()
+                let count = |which: &dyn Fn(f64) -> bool| row.iter().filter(|&&s| which(s)).count();
+                let above = count(&|score| score > own);
+                above + 1..=above + count(&|score| score == own)
             })
             .collect();
         let mean = |value: &dyn Fn(usize) -> f64| {
-            let values: Vec<f64> = ranks.iter().map(|&rank| value(rank)).collect();
-            Interval::of_mean(&values, bootstrap)
+            let expected = |ranks: &RangeInclusive<usize>| {
+                ranks.clone().map(value).sum::<f64>() / ranks.clone().count() as f64
+            };
+            Interval::of_mean(&ranks.iter().map(expected).collect::<Vec<_>>(), bootstrap)
         };
         Self {
             first: mean(&|rank| f64::from(u8::from(rank == 1))),
@@ -111,7 +117,12 @@ mod tests {
         let scores = array![[0.5, 0.1, 0.9, 0.0], [0.3, 0.2, 0.0, 0.2]];
         let copies = Copies::of(&scores, 2, &bootstrap);
         assert_eq!((copies.first.value, copies.first_ten.value), (0.5, 1.0));
-        assert_eq!(copies.reciprocal_rank.value, 0.75);
+        // The second copy shares ranks 2 and 3.
+        let expected = (1.0 + (1.0 / 2.0 + 1.0 / 3.0) / 2.0) / 2.0;
+        assert!((copies.reciprocal_rank.value - expected).abs() < 1e-15);
+        let blind = Copies::of(&Array2::ones((2, 20)), 18, &bootstrap);
+        assert!((blind.first.value - 0.05).abs() < 1e-15);
+        assert!((blind.first_ten.value - 0.5).abs() < 1e-15);
         let own = OwnClass::of(&scores, &[1, 0], &[0, 1, 1, 0], &bootstrap);
         assert_eq!((own.first.value, own.first_ten.value), (1.0, 0.5));
         let same = |other: &Array2<f64>| same_ranking(&scores, other, &bootstrap).value;

@@ -10,7 +10,7 @@ use crate::solve::{Inverse, Report};
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
 use candle_core::Tensor;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +18,12 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryGroups {
     groups: BTreeMap<String, Vec<usize>>,
+}
+
+#[derive(serde::Deserialize)]
+struct Row {
+    query: usize,
+    group: String,
 }
 
 /// One group's training images.
@@ -53,7 +59,7 @@ impl QueryGroups {
     /// Groups of the queries with these `ids` from a CSV file with the columns `query` (an id) and `group`.
     ///
     /// # Errors
-    /// A file that cannot be read or is not such a table, or names a query that is none.
+    /// A file that cannot be read or is not such a table, or names a query that is none, or one twice in a group.
     pub fn from_file(path: &Path, ids: &[usize]) -> Result<Self> {
         let malformed = |place: String, found: String| {
             let remedy = "give a CSV file with the columns query,group";
@@ -61,20 +67,39 @@ impl QueryGroups {
         };
         let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
         let positions: BTreeMap<usize, usize> = ids.iter().copied().zip(0..).collect();
-        let mut groups = BTreeMap::<String, Vec<usize>>::new();
+        let mut groups = BTreeMap::<String, BTreeSet<usize>>::new();
         let mut reader = csv::Reader::from_reader(&bytes[..]);
-        for (line, row) in reader.deserialize::<(usize, String)>().enumerate() {
-            let place = format!("row {}", line + 1);
-            let (id, group) = row.map_err(|reason| malformed(place.clone(), reason.to_string()))?;
-            let position = positions.get(&id);
-            let position =
-                position.ok_or_else(|| malformed(place, format!("{id}, which is no query")))?;
-            groups.entry(group).or_default().push(*position);
+        let header = reader
+            .headers()
+            .map_err(|reason| malformed("columns".into(), reason.to_string()))?;
+        let names: BTreeSet<&str> = header.iter().collect();
+        if header.len() != 2 || names != BTreeSet::from(["query", "group"]) {
+            let found = header.iter().collect::<Vec<_>>().join(",");
+            return Err(malformed("columns".into(), found));
+        }
+        for (line, row) in reader.deserialize::<Row>().enumerate() {
+            let wrong = |found: String| malformed(format!("row {}", line + 1), found);
+            let Row { query, group } = row.map_err(|reason| wrong(reason.to_string()))?;
+            let position = positions.get(&query).copied();
+            let position = position.ok_or_else(|| wrong(format!("{query}, which is no query")))?;
+            if group.is_empty() {
+                return Err(wrong(format!("query {query} without a group")));
+            }
+            let members = groups.entry(group).or_default();
+            if !members.insert(position) {
+                return Err(wrong(format!("query {query} once more")));
+            }
         }
         if groups.is_empty() {
             return Err(malformed("table".into(), "no rows".into()));
         }
-        Ok(Self { groups })
+        let listed = |(name, members): (String, BTreeSet<usize>)| {
+            let members = members.into_iter().collect();
+            (name, members)
+        };
+        Ok(Self {
+            groups: groups.into_iter().map(listed).collect(),
+        })
     }
 
     fn by(count: usize, group: impl Fn(usize) -> String) -> Self {

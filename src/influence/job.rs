@@ -102,6 +102,7 @@ impl RankOptions {
     /// # Errors
     /// Names the option.
     pub fn check(&self) -> Result<()> {
+        self.solver.check()?;
         self.normalise.check(self.solver.method)?;
         self.damping_path.map_or(Ok(()), |path| path.check(self))?;
         let Some(ranks) = self.certify else {

@@ -3,7 +3,7 @@
 //! Images with large gradients dominate every query's ranking. RelatIF (Barshan et al. 2020) divides by the size of the change
 //! that an image makes: θ-RelatIF by ‖A⁻¹∇ℓ‖, the length of its effect on the parameters; ℓ-RelatIF by (∇ℓᵀA⁻¹∇ℓ)^½, a cosine in
 //! the metric of A⁻¹ but for the query's own length. The cosine of two gradients is the same without curvature, divided by
-//! both lengths. The factor 1/n stays, but in the cosine.
+//! both lengths. The factor 1/n stays in ℓ-RelatIF; that of θ-RelatIF is in the change of the parameters too.
 
 use crate::operator::Vectors;
 use crate::solve::Method;
@@ -18,7 +18,7 @@ pub enum Normalise {
     None,
     /// The lengths of both gradients and 1/n: with --solver identity, a number from −1 to 1
     Cosine,
-    /// The length of the training image's effect on the parameters (θ-RelatIF)
+    /// The length of the training image's effect on the parameters, which has the factor 1/n too (θ-RelatIF)
     ThetaRelatif,
     /// The root of n times the training image's self-influence (ℓ-RelatIF)
     LRelatif,
@@ -73,10 +73,9 @@ impl Normalise {
                     .collect()
             }
         };
-        let scale = if self == Self::Cosine {
-            count as f64
-        } else {
-            1.0
+        let scale = match self {
+            Self::Cosine | Self::ThetaRelatif => count as f64,
+            _ => 1.0,
         };
         Ok(lengths
             .iter()

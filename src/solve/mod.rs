@@ -68,6 +68,14 @@ pub enum Method {
     Pinv,
 }
 
+/// As on the command line.
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = clap::ValueEnum::to_possible_value(self);
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
 impl Method {
     /// Whether scores are those of the exact inverse, up to a tolerance.
     pub fn is_exact(self) -> bool {

@@ -1,6 +1,9 @@
 //! A method with its settings, as options give them.
 
-use super::{Arnoldi, Astra, Cg, Direct, Ekfac, Identity, Lissa, Method, Pinv, Solver};
+use super::{
+    Arnoldi, Astra, Cg, Direct, Ekfac, Identity, Lissa, Method, Pinv, Solver, check_share,
+};
+use crate::Result;
 use candle_core::DType;
 
 /// Everything that decides how systems are solved; what a method does not use is left aside.
@@ -52,6 +55,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Refuses a tolerance that is none, whatever the method.
+    ///
+    /// # Errors
+    /// It is not between 0 and 1.
+    pub fn check(&self) -> Result<()> {
+        self.tolerance
+            .map_or(Ok(()), |tolerance| check_share("tolerance", tolerance))
+    }
+
     /// The tolerance in effect.
     pub fn effective_tolerance(&self, precision: DType) -> f64 {
         let usual = if precision == DType::F32 { 1e-5 } else { 1e-10 };

@@ -250,6 +250,25 @@ fn a_killed_evaluation_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn what_a_run_proved_is_told_of_the_scores_that_it_proved_alone() {
+    let place = place();
+    let folder = place.path();
+    let words = "rank --train train.npz --test test.npz --l2 1e-2 --certify 3 --out proven";
+    succeed(folder, words);
+    for (options, out, proven) in [
+        ("", "same", true),
+        ("--damping 1", "damped", false),
+        ("--at fitted", "fitted", false),
+    ] {
+        let words = format!("evaluate proven --lds 5 --draws 20 {options} --out {out}");
+        succeed(folder, &words);
+        let row = &results(folder, out)["lds"]["rows"][0];
+        assert_eq!(row["name"], "run");
+        assert_eq!(row["certified"].is_number(), proven, "{options}: {row}");
+    }
+}
+
+#[test]
 fn bad_input_gets_one_line() {
     let place = place();
     let folder = place.path();

@@ -94,4 +94,13 @@ fn a_run_through_blocks_takes_measurements_made_elsewhere() {
         message.contains("subset 19, query") && message.contains("no row"),
         "{message}"
     );
+    let mut twice = retrained.clone();
+    let repeated = twice.left_out[0][0];
+    twice.left_out[0].push(repeated);
+    twice.write(&other, "lds", ids, &BTreeMap::new()).unwrap();
+    let message = refused(folder, "evaluate run --lds 20 --retrained other --out x");
+    assert!(
+        message.contains("of subset 0 once more; make the measurements again"),
+        "{message}"
+    );
 }

@@ -1,6 +1,6 @@
 //! What is evaluated: the run's images and head, the queries that are asked about, and the options of its scores.
 
-use super::Evaluate;
+use super::{At, Evaluate};
 use crate::artefact::{Input, RunFolder};
 use crate::cli::rank::{Recorded, Side, reopen};
 use crate::derivative::head::SoftmaxHead;
@@ -24,7 +24,7 @@ pub(super) struct Subject {
     pub(super) inputs: Vec<Input>,
     /// Of a run through residual blocks, which cannot be fitted again here: its scores, `[query, train]`.
     pub(super) through_blocks: Option<Array2<f64>>,
-    /// What the run's own ranks are proven to be, where that was asked for.
+    /// What the run's own ranks are proven to be, where that was asked for and they are scored as they were.
     pub(super) certified: Option<f64>,
 }
 
@@ -58,9 +58,9 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
             "ascribe: the run's scores are normalised: their sizes predict no change of the loss, only their order is compared"
         );
     }
-    let certified = record
-        .results
-        .get("certified")
+    let as_ranked = evaluate.at == At::Run && evaluate.l2.is_none() && evaluate.damping.is_none();
+    let certified = (record.results.get("certified"))
+        .filter(|_| as_ranked)
         .and_then(|value| value.get("share_of_ranks")?.as_f64());
     let positions = chosen(&material.test, evaluate)?;
     let sizes = (material.test.ids.len(), material.train.ids.len());

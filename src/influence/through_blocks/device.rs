@@ -54,7 +54,7 @@ impl DeviceJob<'_> {
     pub fn check(options: &NetworkOptions) -> Result<()> {
         options.check()?;
         let method = options.solver.method;
-        let name = format!("--solver {}", format!("{method:?}").to_lowercase());
+        let name = format!("--solver {method}");
         let solver = matches!(method, Method::Auto | Method::Cg | Method::Identity);
         let refused = [
             (!solver, name.as_str()),
