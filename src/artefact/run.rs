@@ -21,12 +21,15 @@ pub(crate) use self::admission::{LOCK, lock};
 use self::admission::{holds_only_the_record, run_to_extend, unfinished_run};
 pub(super) use self::difference::difference;
 use super::atomic::remove_unfinished;
+use super::digest::digest_file;
 use super::invocation::Invocation;
 use super::json::{read_json, write_json};
+use super::left::DIGESTS;
 use super::memory::peak_memory_bytes;
 use super::record::{Input, Options, RunRecord, Stage, Status};
 use crate::{Error, Result};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -251,6 +254,15 @@ impl RunFolder {
             .map_err(|reason| Error::io(&self.file(RECORD), "write as JSON")(reason.into()))?;
         self.record.results.insert(key.to_owned(), value);
         Ok(())
+    }
+
+    /// Notes the digest of a file that later commands read ([`check_as_left`](super::check_as_left)).
+    ///
+    /// # Errors
+    /// The file cannot be read, or `run.json` cannot be written.
+    pub fn note_digest(&mut self, name: &str) -> Result<()> {
+        let digest = digest_file(self.file(name))?;
+        self.set_result(DIGESTS, BTreeMap::from([(name, digest)]))
     }
 
     /// Ends the stage at work and marks the run finished: every file of it must be in place.

@@ -1,7 +1,7 @@
 //! A source model by its path or built-in name.
 
 use super::{ResNet, SourceSettings, source_from_bytes};
-use crate::artefact::{Input, digest_bytes};
+use crate::artefact::{Input, check_as_left, digest_bytes};
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ pub fn open_source(
     side: Option<usize>,
 ) -> Result<(ResNet, Input)> {
     let (file, bytes) = source_bytes(path)?;
+    let digest = digest_bytes(&bytes);
+    check_as_left(&file, &digest)?;
     let model = source_from_bytes(&bytes, &file, settings, &Device::Cpu)?;
     let model = match side {
         Some(side) => model.with_side(side)?,
@@ -23,7 +25,7 @@ pub fn open_source(
     };
     let input = Input {
         role: "source".into(),
-        digest: digest_bytes(&bytes),
+        digest,
         path: file,
         rows: None,
     };

@@ -87,13 +87,16 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
     let other = "train --train builtin:digits-train --test builtin:digits-test --architecture cifar-resnet8-w8 --side 8 \
                  --epochs 1 --batch-size 64 --augmentation none --out source2";
     succeed(folder, other);
-    std::fs::copy(
-        folder.join("source2/model.safetensors"),
-        folder.join("source/model.safetensors"),
-    )
-    .unwrap();
-    let message = refused(folder, "evaluate run --lds 8 --retrain 1 --out x");
-    assert!(message.contains("has changed since"), "{message}");
+    // Weights under another's record, and then another source altogether.
+    for (file, found) in [
+        ("model.safetensors", "is not what ascribe train left here"),
+        ("run.json", "has changed since"),
+    ] {
+        let [from, to] = ["source2", "source"].map(|source| folder.join(source).join(file));
+        std::fs::copy(from, to).unwrap();
+        let message = refused(folder, "evaluate run --lds 8 --retrain 1 --out x");
+        assert!(message.contains(found), "{message}");
+    }
 }
 
 #[test]

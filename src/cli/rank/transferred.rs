@@ -1,7 +1,7 @@
 //! Material from a folder left by `ascribe transfer`: its model, its training images, and the queries.
 
 use super::material::{Material, Side};
-use crate::artefact::{Input, RunFolder, digest_file};
+use crate::artefact::{Input, RunFolder, check_as_left, digest_file};
 use crate::cli::recorded_data::{recorded_data, relabelled};
 use crate::data::{Dataset, NewLabels, check_same_classes};
 use crate::derivative::head::SoftmaxHead;
@@ -61,13 +61,15 @@ pub(super) fn open(
         ));
     }
     let file = folder.join("model.safetensors");
+    let digest = digest_file(&file)?;
+    check_as_left(&file, &digest)?;
     let model = read_model(&file, device)?;
     let inputs = vec![
         train.input("train"),
         test.input("test"),
         Input {
             role: "model".into(),
-            digest: digest_file(&file)?,
+            digest,
             path: file,
             rows: None,
         },
