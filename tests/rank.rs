@@ -307,6 +307,43 @@ fn queries_may_be_of_any_class_of_the_head() {
 }
 
 #[test]
+fn scores_beyond_f32_are_not_written_as_infinite() {
+    let folder = place();
+    let path = folder.path();
+    for name in ["train.npz", "test.npz"] {
+        let (values, labels) = features(9, 5, 0.5);
+        write(&path.join(name), &(values * 1e20, labels));
+    }
+    let mut head = NpzWriter::new(File::create(path.join("head.npz")).unwrap());
+    head.add_array("weight", &Array2::<f64>::zeros((3, 5)))
+        .unwrap();
+    head.add_array("bias", &Array1::<f64>::zeros(3)).unwrap();
+    head.finish().unwrap();
+    let plain = [
+        "--head",
+        "head.npz",
+        "--precision",
+        "f64",
+        "--solver",
+        "identity",
+    ];
+    let found = [
+        "refused/scores.npy: a score in f32: not a finite number at row 0",
+        "leave out --scores",
+    ];
+    let scores = ["--scores", "--out", "refused"];
+    let (code, _, err) = rank(path, &[&plain[..], &scores].concat());
+    let line = err.lines().last().unwrap_or_default();
+    assert!(
+        code == 1 && found.iter().all(|part| line.contains(part)),
+        "{err}"
+    );
+    assert!(!path.join("refused").exists());
+    let (code, _, err) = rank(path, &[&plain[..], &["--out", "ranked"]].concat());
+    assert_eq!(code, 0, "{err}");
+}
+
+#[test]
 fn bad_input_is_one_line_with_file_and_remedy() {
     let folder = place();
     let path = folder.path();

@@ -10,6 +10,7 @@
 
 use super::dataset::{Images, Places, Stored};
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const SIDE: usize = 32;
@@ -55,26 +56,43 @@ pub(super) fn is_file(name: &str) -> bool {
 
 /// Whether a folder holds CIFAR-10's training batches or CIFAR-100's files.
 pub(super) fn is_folder(path: &Path) -> bool {
-    ["data_batch_1.bin", "train.bin"]
-        .iter()
-        .any(|name| path.join(name).is_file())
+    path.join("train.bin").is_file() || batch_numbers(path).is_ok_and(|numbers| !numbers.is_empty())
 }
 
 /// Reads the training batches of CIFAR-10.
 pub(super) fn read_folder(path: &Path) -> Result<Stored> {
     let batch = |number: usize| path.join(format!("data_batch_{number}.bin"));
-    let files: Vec<PathBuf> = (1..).map(batch).take_while(|file| file.is_file()).collect();
-    if files.is_empty() {
-        let (expected, found) = ("a training or test file", "both");
+    let numbers = batch_numbers(path)?;
+    let Some(&last) = numbers.last() else {
+        let (expected, found) = ("the path of a file", "a folder of CIFAR-100");
+        let remedy = "give train.bin or test.bin in it";
+        return Err(Error::format(path, "folder", expected, found, remedy));
+    };
+    if let Some(missing) = (1..=last).find(|number| !numbers.contains(number)) {
+        let expected = format!("data_batch_{missing}.bin beside data_batch_{last}.bin");
         return Err(Error::format(
             path,
             "folder",
             expected,
-            found,
-            "give train.bin or test.bin in it",
+            "no such file",
+            "fetch it again",
         ));
     }
+    let files: Vec<PathBuf> = numbers.into_iter().map(batch).collect();
     read_all(&files, path, &CIFAR10)
+}
+
+/// The numbers of the batches in a folder.
+fn batch_numbers(path: &Path) -> Result<BTreeSet<usize>> {
+    let mut numbers = BTreeSet::new();
+    for entry in std::fs::read_dir(path).map_err(Error::io(path, "read"))? {
+        let name = entry.map_err(Error::io(path, "read"))?.file_name();
+        let name = name.to_string_lossy();
+        let number = name.strip_prefix("data_batch_");
+        let number = number.and_then(|name| name.strip_suffix(".bin")?.parse::<usize>().ok());
+        numbers.extend(number);
+    }
+    Ok(numbers)
 }
 
 /// Reads one file.
@@ -201,6 +219,17 @@ mod tests {
             .classes
             .unwrap();
         assert_eq!(classes[3], "class 3");
+
+        let batch = |number| folder.path().join(format!("data_batch_{number}.bin"));
+        for (from, to, missing) in [(2, 10, 2), (1, 2, 1)] {
+            std::fs::rename(batch(from), batch(to)).unwrap();
+            assert!(is_folder(folder.path()));
+            let message = read_folder(folder.path()).err().unwrap().to_string();
+            let found = format!(
+                "expected data_batch_{missing}.bin beside data_batch_10.bin, found no such file"
+            );
+            assert!(message.contains(&found), "{message}");
+        }
     }
 
     #[test]

@@ -54,15 +54,21 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
 
 fn labels_beside(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let labels = name.replace("images", "labels").replace("idx3", "idx1");
+    let labels = (name.to_lowercase())
+        .replace("images", "labels")
+        .replace("idx3", "idx1");
     let other = labels
         .strip_suffix(".gz")
         .map_or_else(|| format!("{labels}.gz"), str::to_owned);
-    let mut candidates = [&labels, &other]
+    let beside = files_beside(path)?;
+    // Names are taken in capitals and without.
+    let named = |wanted: &String| {
+        let mut files = beside.iter();
+        files.find(|file| lower_name(file) == *wanted).cloned()
+    };
+    [&labels, &other]
         .into_iter()
-        .map(|name| path.with_file_name(name));
-    candidates
-        .find(|candidate| candidate.is_file())
+        .find_map(named)
         .ok_or_else(|| {
             let expected = format!("the labels in {labels} beside it");
             Error::format(
@@ -73,6 +79,27 @@ fn labels_beside(path: &Path) -> Result<PathBuf> {
                 "put both files into one folder",
             )
         })
+}
+
+fn lower_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().to_lowercase()
+}
+
+/// The files of the folder that a file is in, in the order of their names.
+fn files_beside(path: &Path) -> Result<Vec<PathBuf>> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
+        let name = entry.map_err(Error::io(folder, "read"))?.file_name();
+        files.push(path.with_file_name(name));
+    }
+    files.retain(|file| file.is_file());
+    files.sort();
+    Ok(files)
 }
 
 /// The sizes and the bytes of an IDX file with `RANK` dimensions.
@@ -163,6 +190,12 @@ mod tests {
         let labels = [0, 0, 8, 1, 0, 0, 0, 2, 7, 9];
         let path = folder.path().join("t10k-images.idx3-ubyte");
         std::fs::write(&path, images).unwrap();
+        let capitals = folder.path().join("capitals");
+        std::fs::create_dir(&capitals).unwrap();
+        std::fs::write(capitals.join("T10k-Images.IDX3-ubyte"), images).unwrap();
+        std::fs::write(capitals.join("T10k-Labels.IDX1-ubyte"), labels).unwrap();
+        let stored = read(&capitals.join("T10k-Images.IDX3-ubyte")).unwrap();
+        assert_eq!(stored.labels, [7, 9]);
         // The labels may be packed where the images are not.
         std::fs::write(folder.path().join("t10k-labels.idx1-ubyte.gz"), gz(&labels)).unwrap();
         let stored = read(&path).unwrap();

@@ -10,7 +10,7 @@ use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::file::reader::ChunkReader;
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use bytes::Bytes;
 use std::fs::File;
@@ -168,7 +168,12 @@ fn append_images(path: &Path, column: &ArrayRef, images: &mut Vec<Vec<u8>>) -> R
 
 fn append_labels(path: &Path, column: &ArrayRef, labels: &mut Vec<i64>) -> Result<()> {
     let start = labels.len();
-    let wide = cast(column, &DataType::Int64).map_err(|error| {
+    // What does not fit is refused, not taken for an absent label.
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let wide = cast_with_options(column, &DataType::Int64, &strict).map_err(|error| {
         Error::format(
             path,
             "label column",

@@ -86,6 +86,20 @@ impl ScoreSink for ScoreFile {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
+        // Finite in f64, in which they come.
+        let beyond = |score: &f64| !(*score as f32).is_finite();
+        if let Some(at) = block.scores.iter().position(beyond) {
+            let (row, column) = (at / block.training.len(), at % block.training.len());
+            return Err(Error::NonFinite {
+                what: format!("{}: a score in f32", self.path.display()),
+                place: format!(
+                    "row {}, column {}",
+                    block.queries.start + row,
+                    block.training.start + column
+                ),
+                remedy: "leave out --scores: rankings.parquet holds f64".into(),
+            });
+        }
         let bytes: Vec<u8> = (block.scores.iter())
             .flat_map(|&score| (score as f32).to_le_bytes())
             .collect();

@@ -3,6 +3,7 @@ use crate::data::Dataset;
 use ::parquet::arrow::ArrowWriter;
 use arrow::array::{
     BinaryArray, Int64Array, LargeBinaryArray, RecordBatch, StringArray, StructArray, UInt8Array,
+    UInt64Array,
 };
 use arrow::datatypes::Field;
 use std::collections::HashMap;
@@ -53,6 +54,21 @@ fn refusal(columns: Vec<(&str, ArrayRef)>) -> String {
         .err()
         .expect("must be refused")
         .to_string()
+}
+
+#[test]
+fn a_label_that_no_integer_holds_is_no_absent_one() {
+    let label: ArrayRef = Arc::new(UInt64Array::from(vec![3, (1 << 63) + 5]));
+    let columns = vec![
+        ("image", images(vec![Some(b"x"), Some(b"y")])),
+        ("label", label),
+    ];
+    let message = refusal(columns);
+    assert!(
+        message.starts_with("set.parquet: label column: expected integers, found "),
+        "{message}"
+    );
+    assert!(message.contains("9223372036854775813"), "{message}");
 }
 
 #[test]
