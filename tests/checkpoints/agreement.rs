@@ -34,6 +34,8 @@ fn a_file_from_before_version_1_6() {
     assert_eq!(model.architecture().to_string(), "cifar-resnet8-w4");
     assert_eq!((model.classes().len(), model.side()), (5, 32));
     assert_logits("legacy", &model, 32, 1e-5);
+    let model = source("legacy4.pth", Some(PLAIN)).unwrap();
+    assert_logits("legacy", &model, 32, 1e-5);
 }
 
 #[test]

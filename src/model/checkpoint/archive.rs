@@ -15,9 +15,9 @@ use std::ops::Range;
 use std::path::Path;
 use zip::{CompressionMethod, ZipArchive};
 
-/// The pickled magic number (protocol 2) with which the old format begins.
-const LEGACY_START: [u8; 15] = [
-    0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e,
+/// The magic number with which the old format begins, as it is pickled in every protocol.
+const MAGIC: [u8; 13] = [
+    0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e,
 ];
 const AGAIN: &str = "the file is damaged or cut short: copy it again";
 /// What to do with a file of another kind.
@@ -44,7 +44,18 @@ enum Storages<'a> {
 
 /// Whether the bytes begin as `torch.save` begins a file.
 pub(super) fn is_archive(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(&LEGACY_START)
+    bytes.starts_with(b"PK\x03\x04") || magic_length(bytes).is_some()
+}
+
+/// How long the first pickle of the old format is, if these bytes begin with it: protocol, from 4 on a frame, magic number.
+fn magic_length(bytes: &[u8]) -> Option<usize> {
+    let rest = match bytes {
+        [0x80, 2 | 3, rest @ ..] => rest,
+        [0x80, 4 | 5, 0x95, rest @ ..] => rest.get(8..)?,
+        _ => return None,
+    };
+    let before = bytes.len() - rest.len();
+    rest.starts_with(&MAGIC).then_some(before + MAGIC.len())
 }
 
 impl<'a> Archive<'a> {
@@ -159,7 +170,7 @@ fn zip_entry(
 }
 
 fn open_legacy<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>)> {
-    let mut at = LEGACY_START.len();
+    let mut at = magic_length(bytes).unwrap_or_default();
     let mut next = || {
         let pickle = unpickle(&bytes[at..], path, at)?;
         at += pickle.length;
