@@ -178,10 +178,21 @@ fn a_run_is_the_transfer_with_the_same_options() {
             (Some(test.accuracy), Some(test.loss)),
             (row.test_accuracy, row.test_loss)
         );
+        let options = |run: &str| {
+            let mut options = RunFolder::read(folder.join(run)).unwrap().options;
+            options.remove("out");
+            options
+        };
+        assert_eq!(options(&run), options(&out));
         // Other commands take it up as the transfer it is.
         succeed(
             folder,
             &format!("rank --model {run} --queries 3 --top 2 --precision f64 --out {source}-rank"),
+        );
+        let words = "--lds 3 --retrain 1 --draws 20 --out";
+        succeed(
+            folder,
+            &format!("evaluate {source}-rank {words} {source}-evidence"),
         );
     }
 }

@@ -7,6 +7,7 @@ use crate::data::{Pixels, subset};
 use crate::model::write_model;
 use crate::train::{Epoch, Observer, effective, remove_checkpoint, transfer};
 use crate::{Error, Result};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -143,22 +144,53 @@ impl Bench<'_> {
 
     /// A run that `ascribe transfer` could do is recorded as one, so that other commands take it up.
     fn command(&self, job: &Job) -> (&'static str, Vec<String>) {
+        let command = if self.is_transfer(job) {
+            "transfer"
+        } else {
+            "study"
+        };
+        (command, self.arguments.to_vec())
+    }
+
+    fn is_transfer(&self, job: &Job) -> bool {
         let target = &self.material.targets[job.cell.target];
         let plain = target.transform.is_identity() && target.test_ids.len() == target.test.len();
-        if plain && job.candidate.is_none() {
-            ("transfer", self.arguments.to_vec())
-        } else {
-            ("study", self.arguments.to_vec())
-        }
+        plain && job.candidate.is_none()
     }
 
     fn options(&self, job: &Job) -> Result<Options> {
+        let mut options = effective(&job.options)?;
+        options.insert("images".into(), job.cell.images.into());
+        options.extend(match self.is_transfer(job) {
+            true => self.transfer_options(job)?,
+            false => self.own_options(job),
+        });
+        Ok(options)
+    }
+
+    /// Those that `ascribe transfer` has besides the recipe.
+    fn transfer_options(&self, job: &Job) -> Result<Options> {
+        let source = &self.spec.sources[job.cell.source];
+        let target = &self.spec.targets[job.cell.target];
+        effective(&json!({
+            "source": source.model,
+            "source-mean": source.normalisation.map(|it| it.mean),
+            "source-deviation": source.normalisation.map(|it| it.deviation),
+            "side": source.side,
+            "train": target.train,
+            "test": target.test,
+            "exclude": null,
+            "relabel": null,
+            "flip-labels": 0.0,
+        }))
+    }
+
+    /// Those that `ascribe transfer` does not have.
+    fn own_options(&self, job: &Job) -> Options {
         let target = &self.material.targets[job.cell.target];
         let search = self.spec.search.as_ref();
         let validation = search.filter(|_| job.candidate.is_some());
-        let mut options = effective(&job.options)?;
-        options.extend([
-            ("images".to_owned(), job.cell.images.into()),
+        Options::from([
             ("transform".into(), target.transform.to_string().into()),
             (
                 "test-images".into(),
@@ -168,8 +200,7 @@ impl Bench<'_> {
                 "validation".into(),
                 validation.map(|it| it.validation).into(),
             ),
-        ]);
-        Ok(options)
+        ])
     }
 }
 

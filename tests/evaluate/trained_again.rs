@@ -24,6 +24,19 @@ fn ranked(folder: &Path) {
     succeed(folder, &format!("{rank} --out head"));
 }
 
+/// The queries of a run, and what they were measured at in the evaluation `evidence`.
+fn measured(folder: &Path, run: &str, evidence: &str, train: &[usize]) -> (Vec<usize>, Retrained) {
+    let rankings = folder.join(run).join("rankings.parquet");
+    let rankings = ascribe::influence::read_rankings(&rankings).unwrap();
+    let queries: Vec<usize> = rankings.iter().map(|ranking| ranking.query).collect();
+    let ids = Ids {
+        train,
+        queries: &queries,
+    };
+    let found = Retrained::read(&folder.join(evidence), "lds", ids, &BTreeMap::new()).unwrap();
+    (queries, found)
+}
+
 #[test]
 fn the_transfer_is_had_again_and_scores_are_held_against_it() {
     let place = tempfile::tempdir().unwrap();
@@ -31,29 +44,35 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
     ranked(folder);
     let words = "evaluate run --lds 8 --draws 50 --threads 1";
     succeed(folder, &format!("{words} --retrain 1 --out one"));
-    let record = RunFolder::read(folder.join("model")).unwrap();
-    let train: Vec<usize> = record.result("train_ids").unwrap();
-    let test = Dataset::open(Path::new("builtin:digits-test")).unwrap();
-    let rankings = ascribe::influence::read_rankings(&folder.join("run/rankings.parquet")).unwrap();
-    let queries: Vec<usize> = rankings.iter().map(|ranking| ranking.query).collect();
-    let ids = Ids {
-        train: &train,
-        queries: &queries,
-    };
-    let one = Retrained::read(&folder.join("one"), "lds", ids, &BTreeMap::new()).unwrap();
+    // Queries of another file than the transfer's test images.
+    let rank = "rank --model model --test builtin:digits-train --queries 6 --damping 1e-1 --skip-train --out elsewhere";
+    succeed(folder, rank);
+    let few = "evaluate elsewhere --lds 3 --draws 50 --retrain 1 --out few";
+    succeed(folder, few);
 
     // All images, the recipe's own seed: the losses of the model that was transferred.
+    let record = RunFolder::read(folder.join("model")).unwrap();
+    let train: Vec<usize> = record.result("train_ids").unwrap();
     let model = read_model(&folder.join("model/model.safetensors"), &Device::Cpu).unwrap();
-    let images = Pixels::decode(&test, &queries, model.side(), model.side()).unwrap();
-    let batch = images.batch(&[0, 1, 2, 3, 4, 5], &Device::Cpu).unwrap();
-    let logits = model.logits(&batch).unwrap().to_dtype(DType::F64).unwrap();
-    for (row, query) in logits.to_vec2::<f64>().unwrap().iter().zip(0..) {
-        let label = images.labels()[query];
-        let sum: f64 = row.iter().map(|logit| (logit - row[label]).exp()).sum();
-        let loss = one.before[query];
-        assert!((sum.ln() - loss).abs() <= 1e-12 * (1.0 + loss), "{query}");
+    for (run, data, evidence) in [
+        ("run", "builtin:digits-test", "one"),
+        ("elsewhere", "builtin:digits-train", "few"),
+    ] {
+        let data = Dataset::open(Path::new(data)).unwrap();
+        let (queries, found) = measured(folder, run, evidence, &train);
+        let images = Pixels::decode(&data, &queries, model.side(), model.side()).unwrap();
+        let batch = images.batch(&[0, 1, 2, 3, 4, 5], &Device::Cpu).unwrap();
+        let logits = model.logits(&batch).unwrap().to_dtype(DType::F64).unwrap();
+        for (row, query) in logits.to_vec2::<f64>().unwrap().iter().zip(0..) {
+            let label = images.labels()[query];
+            let sum: f64 = row.iter().map(|logit| (logit - row[label]).exp()).sum();
+            let loss = found.before[query];
+            let apart = (sum.ln() - loss).abs();
+            assert!(apart <= 1e-12 * (1.0 + loss), "{run}, {query}: {apart:e}");
+        }
     }
 
+    let (_, one) = measured(folder, "run", "one", &train);
     // The run of the head is held against the very same trainings.
     succeed(
         folder,
@@ -65,7 +84,7 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
 
     // Two seeds: the first of them as before, and how far they agree.
     succeed(folder, &format!("{words} --retrain 2 --out two"));
-    let two = Retrained::read(&folder.join("two"), "lds", ids, &BTreeMap::new()).unwrap();
+    let (_, two) = measured(folder, "run", "two", &train);
     let second = &two.losses * 2.0 - &one.losses;
     assert!(
         second.iter().all(|loss| *loss > -1e-12),

@@ -3,7 +3,7 @@
 use super::Evaluate;
 use super::subject::Subject;
 use crate::artefact::RunFolder;
-use crate::cli::recorded_data::{changed, recorded};
+use crate::cli::recorded_data::{changed, recorded, recorded_data};
 use crate::cli::transfer::transfer_again;
 use crate::evaluate::TransferAgain;
 use crate::{Error, Result};
@@ -17,13 +17,13 @@ pub(super) fn open(evaluate: &Evaluate, subject: &Subject, seeds: usize) -> Resu
         return Err(Error::config("retrain", reason));
     };
     let transfer = RunFolder::read(model.path.parent().unwrap_or(Path::new(".")))?;
-    for role in ["train", "test"] {
-        let (transferred, ranked) = (recorded(&transfer, role)?, recorded(&record, role)?);
-        if transferred.digest != ranked.digest {
-            return Err(changed(&record, transferred));
-        }
+    let (transferred, ranked) = (recorded(&transfer, "train")?, recorded(&record, "train")?);
+    if transferred.digest != ranked.digest {
+        return Err(changed(&record, transferred));
     }
-    let again = transfer_again(&transfer, &subject.queries.ids, seeds)?;
+    // The queries may be others than the transfer's test images.
+    let test = recorded_data(&record, "test")?;
+    let again = transfer_again(&transfer, (&test, &subject.queries.ids), seeds)?;
     if again.train.ids() != subject.train.ids {
         return Err(changed(&record, model));
     }

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::artefact::RunRecord;
 use crate::cli::recorded_data::{changed, recorded, recorded_data};
 use crate::cli::recorded_options::parsed;
-use crate::data::Pixels;
+use crate::data::{Dataset, Pixels};
 use crate::evaluate::TransferAgain;
 use clap::Parser;
 
@@ -18,11 +18,11 @@ struct Words {
     transfer: Transfer,
 }
 
-/// The transfer of this record, whose source and data must be as they were; to be trained with `seeds` seeds and measured at the
-/// test images `queries`.
+/// The transfer of this record, whose source and data must be as they were; to be trained with `seeds` seeds and measured at
+/// images of `test`, the queries.
 pub(in crate::cli) fn transfer_again(
     record: &RunRecord,
-    queries: &[usize],
+    (test, queries): (&Dataset, &[usize]),
     seeds: usize,
 ) -> Result<TransferAgain> {
     let mut transfer = parsed::<Words>(record, |name| LEFT_ASIDE.contains(&name))?.transfer;
@@ -33,14 +33,13 @@ pub(in crate::cli) fn transfer_again(
         return Err(changed(record, known));
     }
     let train = recorded_data(record, "train")?;
-    let test = recorded_data(record, "test")?;
     let ids: Vec<usize> = record.result("train_ids")?;
     let side = source.side();
     Ok(TransferAgain {
         classes: train.classes().to_vec(),
         options: transfer.options,
         train: Pixels::decode(&train, &ids, side, side)?,
-        queries: Pixels::decode(&test, queries, side, side)?,
+        queries: Pixels::decode(test, queries, side, side)?,
         source,
         seeds,
     })
