@@ -73,13 +73,15 @@ fn images_of(path: &Path, class: &str) -> Result<Vec<String>> {
     let expected = "JPEG or PNG files in each class folder";
     if let Some(other) = names
         .iter()
-        .find(|name| !is_image(name) || folder.join(name).is_dir())
+        .find(|name| !is_image(name) || is_no_file(&folder.join(name)))
     {
         let (found, remedy) = if folder.join(other).is_dir() {
             (
                 format!("the folder {other}"),
                 "give the folder that directly holds the class folders",
             )
+        } else if is_image(other) {
+            (format!("{other}, which is no file"), "remove it")
         } else if other.ends_with(".parquet") {
             (other.clone(), "give the path of that Parquet file")
         } else {
@@ -97,6 +99,11 @@ fn images_of(path: &Path, class: &str) -> Result<Vec<String>> {
         ));
     }
     Ok(names)
+}
+
+/// Something that is there but holds no bytes to read: a folder, a pipe, a device.
+fn is_no_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file())
 }
 
 fn is_image(name: &str) -> bool {
@@ -161,6 +168,18 @@ mod tests {
         };
         assert_eq!(files, ["a/10.JPG", "a/2.jpeg", "a-b/1.png"]);
         assert_eq!(images, [b"z", b"y", b"x"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        create_dir(folder.path().join("cat")).unwrap();
+        let _socket =
+            std::os::unix::net::UnixListener::bind(folder.path().join("cat/1.png")).unwrap();
+        let message = read(folder.path()).err().unwrap().to_string();
+        let found = "found 1.png, which is no file; remove it";
+        assert!(message.ends_with(found), "{message}");
     }
 
     #[test]

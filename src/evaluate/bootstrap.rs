@@ -19,7 +19,7 @@ pub struct Bootstrap {
 pub struct Interval {
     /// The number itself.
     pub value: f64,
-    /// The 2.5 percentile of the draws, moved by their bias.
+    /// The 2.5 percentile of the draws; but for means moved by their bias.
     pub low: f64,
     /// Their 97.5 percentile, likewise.
     pub high: f64,
@@ -44,13 +44,23 @@ impl Draw {
 impl Interval {
     /// From the draws, in any order: their percentiles, moved by the draws' bias. Drawing a pair twice makes ties, which lower a
     /// rank correlation a little in every draw and say nothing about the number itself.
-    pub(super) fn of(value: f64, mut draws: Vec<f64>) -> Self {
-        draws.sort_by(f64::total_cmp);
+    pub(super) fn of(value: f64, draws: Vec<f64>) -> Self {
         let mean = draws.iter().sum::<f64>() / draws.len().max(1) as f64;
-        let bias = if draws.is_empty() { 0.0 } else { value - mean };
+        let bias = if draws.is_empty() { 0.0 } else { mean - value };
+        let Self { low, high, .. } = Self::percentiles(value, draws);
+        Self {
+            value,
+            low: low - bias,
+            high: high - bias,
+        }
+    }
+
+    /// From the draws, as they are; `value` where there are none.
+    fn percentiles(value: f64, mut draws: Vec<f64>) -> Self {
+        draws.sort_by(f64::total_cmp);
         let at = |share: f64| {
             let place = share * draws.len().saturating_sub(1) as f64;
-            (draws.get(place.round() as usize)).map_or(value, |draw| draw + bias)
+            draws.get(place.round() as usize).copied().unwrap_or(value)
         };
         Self {
             value,
@@ -68,7 +78,8 @@ impl Interval {
         }
     }
 
-    /// The mean of independent values, with its interval.
+    /// The mean of independent values, with its interval. The mean of the draws is that of the values but for chance, which
+    /// says nothing about the ends.
     pub fn of_mean(values: &[f64], bootstrap: &Bootstrap) -> Self {
         let mean = |times: &[u32]| {
             let sum: f64 = (values.iter().zip(times))
@@ -77,11 +88,7 @@ impl Interval {
             sum / f64::from(times.iter().sum::<u32>().max(1))
         };
         let draws = bootstrap.draws(values.len(), 0, |draw| mean(&draw.rows));
-        let (least, most) = (values.iter())
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
-                (low.min(value), high.max(value))
-            });
-        Self::of(mean(&vec![1; values.len()]), draws).within(least, most)
+        Self::percentiles(mean(&vec![1; values.len()]), draws)
     }
 }
 
@@ -123,5 +130,8 @@ mod tests {
         // 1.96 · 0.5 / √400
         assert!((interval.high - 0.549).abs() < 0.006 && (interval.low - 0.451).abs() < 0.006);
         assert_eq!(interval.value, 0.5);
+        // Of two values a quarter of all draws are one of them twice.
+        let few = Interval::of_mean(&[19.0, 21.0], &bootstrap);
+        assert_eq!((few.low, few.value, few.high), (19.0, 20.0, 21.0));
     }
 }

@@ -4,7 +4,7 @@
 //! most harmful, −2 the next. `bound`, `certified` and `tied` are those of a [`Certificate`], null where none was asked for.
 
 use super::{Certificate, CertifiedRanks, Provenance, TopRanks, table};
-use crate::Result;
+use crate::{Error, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch,
 };
@@ -160,6 +160,16 @@ pub fn write_rankings(
 /// The file cannot be read or is not such a table.
 pub fn read_rankings(path: &Path) -> Result<Vec<QueryRanking>> {
     let batch = table::read(path)?;
+    if batch.num_rows() == 0 {
+        let remedy = "rank again with a number of images to keep: --top, --bottom";
+        return Err(Error::format(
+            path,
+            "table",
+            "a ranked image",
+            "none",
+            remedy,
+        ));
+    }
     let mut rankings: Vec<QueryRanking> = Vec::new();
     let (query, train) = (
         table::ids(path, &batch, "query")?,

@@ -59,10 +59,30 @@ impl Material {
         let sources = spec.sources.iter().map(open).collect::<Result<Vec<_>>>()?;
         let least_side = sources.iter().map(|source| source.model.side()).min();
         let open = |target: &TargetSpec| Target::open(spec, target, least_side.unwrap_or(0));
-        Ok(Self {
+        let material = Self {
             targets: spec.targets.iter().map(open).collect::<Result<_>>()?,
             sources,
-        })
+        };
+        material.check_validation(spec)?;
+        Ok(material)
+    }
+
+    /// Refuses a search that would hold back too many images to train on all classes, before any run.
+    fn check_validation(&self, spec: &Spec) -> Result<()> {
+        let Some(search) = &spec.search else {
+            return Ok(());
+        };
+        let mut seen = BTreeSet::new();
+        for cell in spec.cells() {
+            if !seen.insert((cell.target, cell.images)) {
+                continue;
+            }
+            let target = &self.targets[cell.target];
+            let ids = target.subset(cell.images, cell.seed)?;
+            (target.split(&ids, search.validation, cell.seed))
+                .map_err(|error| located(spec, "search.validation", error))?;
+        }
+        Ok(())
     }
 
     /// What `run.json` says of all of it.
@@ -142,6 +162,29 @@ impl Target {
     pub(super) fn subset(&self, images: usize, seed: u64) -> Result<Vec<usize>> {
         let (labels, classes) = (self.train.labels(), self.train.classes().len());
         subset(labels, classes, images, seed)
+    }
+
+    /// Training images apart from those that judge, a share of `validation`, both balanced over the classes.
+    pub(super) fn split(
+        &self,
+        ids: &[usize],
+        validation: f64,
+        seed: u64,
+    ) -> Result<(Vec<usize>, Vec<usize>)> {
+        let held = ((ids.len() as f64 * validation).round() as usize).max(1);
+        let labels: Vec<usize> = ids.iter().map(|&id| self.train.label(id)).collect();
+        let classes = self.train.classes().len();
+        let kept = subset(&labels, classes, ids.len() - held, seed)?;
+        let mut is_kept = vec![false; ids.len()];
+        kept.iter().for_each(|&position| is_kept[position] = true);
+        let those = |kept: bool| {
+            let pairs = ids.iter().zip(&is_kept);
+            pairs
+                .filter(|pair| *pair.1 == kept)
+                .map(|pair| *pair.0)
+                .collect()
+        };
+        Ok((those(true), those(false)))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::material::Images;
 use super::{Job, Material, Spec, material::located};
 use crate::artefact::{Options, RunFolder, RunRecord, Status, read_json};
-use crate::data::{Pixels, subset};
+use crate::data::Pixels;
 use crate::model::write_model;
 use crate::train::{Epoch, Observer, effective, remove_checkpoint, transfer};
 use crate::{Error, Result};
@@ -137,7 +137,7 @@ impl Bench<'_> {
         let Some(search) = search.filter(|_| job.candidate.is_some()) else {
             return Ok((pixels.select(&ids)?, None));
         };
-        let (kept, held) = split(&ids, target, search.validation, job.cell.seed)
+        let (kept, held) = (target.split(&ids, search.validation, job.cell.seed))
             .map_err(|error| located(self.spec, "search.validation", error))?;
         Ok((pixels.select(&kept)?, Some(pixels.select(&held)?)))
     }
@@ -202,33 +202,6 @@ impl Bench<'_> {
             ),
         ])
     }
-}
-
-/// Training images apart from those that judge, both balanced over the classes.
-fn split(
-    ids: &[usize],
-    target: &super::material::Target,
-    validation: f64,
-    seed: u64,
-) -> Result<(Vec<usize>, Vec<usize>)> {
-    let held = ((ids.len() as f64 * validation).round() as usize).max(1);
-    let labels: Vec<usize> = ids.iter().map(|&id| target.train.label(id)).collect();
-    let kept = subset(
-        &labels,
-        target.train.classes().len(),
-        ids.len() - held,
-        seed,
-    )?;
-    let mut is_kept = vec![false; ids.len()];
-    kept.iter().for_each(|&position| is_kept[position] = true);
-    let those = |kept: bool| {
-        let pairs = ids.iter().zip(&is_kept);
-        pairs
-            .filter(|pair| *pair.1 == kept)
-            .map(|pair| *pair.0)
-            .collect()
-    };
-    Ok((those(true), those(false)))
 }
 
 /// A run costs no checkpoint before this many seconds, and none within as many of the last.

@@ -72,7 +72,12 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
         .options
         .get("model")
         .is_some_and(|model| !model.is_null());
-    let aside = |name: &str| LEFT_ASIDE.contains(&name) || (name == "l2" && with_model);
+    // A run that only keeps scores has nothing to refuse here.
+    let keeps_none = record.options.get("top").is_some_and(|top| *top == 0);
+    let aside = |name: &str| {
+        let given = name == "l2" && with_model || name == "top" && keeps_none;
+        given || LEFT_ASIDE.contains(&name)
+    };
     let mut rank = parsed::<Words>(record, aside)?.rank;
     rank.locate(record);
     let double = matches!(rank.precision, super::Precision::F64);

@@ -63,13 +63,6 @@ pub(super) fn block_places(rows: &[&Row]) -> Vec<Blocks> {
             blocks.push(row.blocks);
         }
     }
-    blocks.sort_by_key(|blocks| block_order(*blocks));
+    blocks.sort_unstable();
     blocks
-}
-
-pub(super) fn block_order(blocks: Blocks) -> usize {
-    match blocks {
-        Blocks::Last(count) => count,
-        Blocks::All => usize::MAX,
-    }
 }

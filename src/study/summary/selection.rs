@@ -1,10 +1,10 @@
 //! Which rows of a table are looked at.
 
 use super::Variable;
-use super::places::block_order;
 use crate::model::Blocks;
 use crate::study::Row;
 use crate::{Error, Result};
+use std::fmt::Display;
 
 /// Which rows are looked at; what is not given is the largest there is, and all sources and targets.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -58,12 +58,8 @@ pub(super) fn selected<'a>(
     let epochs = fix(&mut left, "epochs", selection.epochs, |row| row.epochs)?;
     fixed.push(("epochs".to_owned(), epochs.to_string()));
     if variable != Variable::Blocks {
-        let order = selection.blocks.map(block_order);
-        fix(&mut left, "blocks", order, |row| block_order(row.blocks))?;
-        let blocks = left
-            .first()
-            .map_or(String::new(), |row| row.blocks.to_string());
-        fixed.push(("blocks".to_owned(), blocks));
+        let blocks = fix(&mut left, "blocks", selection.blocks, |row| row.blocks)?;
+        fixed.push(("blocks".to_owned(), blocks.to_string()));
     }
     if variable != Variable::Images {
         let images = fix(&mut left, "images", selection.images, |row| row.images)?;
@@ -83,13 +79,13 @@ fn names(rows: &[Row], name: fn(&Row) -> &String) -> Vec<String> {
 }
 
 /// Keeps the rows with the value asked for, or with the largest.
-fn fix(
+fn fix<T: Ord + Copy + Display>(
     rows: &mut Vec<&Row>,
     option: &'static str,
-    asked: Option<usize>,
-    value: impl Fn(&Row) -> usize,
-) -> Result<usize> {
-    let mut there: Vec<usize> = rows.iter().map(|row| value(row)).collect();
+    asked: Option<T>,
+    value: impl Fn(&Row) -> T,
+) -> Result<T> {
+    let mut there: Vec<T> = rows.iter().map(|row| value(row)).collect();
     there.sort_unstable();
     there.dedup();
     let Some(&largest) = there.last() else {
@@ -103,7 +99,7 @@ fn fix(
     };
     let wanted = asked.unwrap_or(largest);
     if !there.contains(&wanted) {
-        let all = there.iter().map(usize::to_string).collect::<Vec<_>>();
+        let all = there.iter().map(T::to_string).collect::<Vec<_>>();
         let reason = format!("expected one of {}, found {wanted}", all.join(", "));
         return Err(Error::config(option, reason));
     }
