@@ -51,13 +51,15 @@ pub(super) fn read(
     })
 }
 
-/// Classes must be as many, and of the same names where both have names.
+/// Classes must be the same where the set names them, and as many as the model's at most where it does not.
 fn check_classes(model: &ResNet, path: &Path, data: &Dataset) -> Result<()> {
     let (own, theirs) = (model.classes(), data.classes());
     let numbered = (own.iter().enumerate()).all(|(label, name)| *name == label.to_string());
-    let differ =
-        own.len() != theirs.len() || (data.has_class_names() && !numbered && own != theirs);
-    if differ {
+    let agree = match data.has_class_names() {
+        true => own.len() == theirs.len() && (numbered || own == theirs),
+        false => theirs.len() <= own.len(),
+    };
+    if !agree {
         let listed = |names: &[String]| {
             let first: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
             format!("{} classes ({}, …)", names.len(), first.join(", "))
