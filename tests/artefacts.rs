@@ -110,6 +110,7 @@ fn a_run_that_meets_a_full_disk_stays_resumable() {
     };
     if let Some(folder) = std::env::var_os(SMALL_DISK) {
         let mut run = open(folder.as_ref()).unwrap();
+        write_atomically(run.file("checkpoint"), b"4 epochs").unwrap();
         run.set_result("converged", 12).unwrap();
         let message = run
             .set_result("ids", vec![1; 1 << 20])

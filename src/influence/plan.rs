@@ -250,7 +250,7 @@ impl ProblemSize {
         let room = memory.or_else(|| physical_memory_bytes().map(|bytes| bytes as f64));
         let bytes = 2.0 * 8.0 * (self.classes as f64).powi(2);
         match room {
-            Some(room) if bytes > room => Err(Error::mismatch(
+            Some(room) if bytes > room.max(FEW_CLASSES) => Err(Error::mismatch(
                 "classes",
                 format!("few enough for {:.3} GiB of memory", room / GIB),
                 format!("{}, which take {:.3}", self.classes, bytes / GIB),
@@ -352,6 +352,8 @@ fn figures(gib: f64) -> String {
     }
 }
 
+/// Bytes of axes of so few classes that the least memory for anything else is asked for by name.
+const FEW_CLASSES: f64 = 1e8;
 /// Bytes in a GiB.
 pub const GIB: f64 = (1u64 << 30) as f64;
 

@@ -89,6 +89,27 @@ fn legacy(object: &[u8]) -> Vec<u8> {
     .concat()
 }
 
+/// PyTorch keeps a negated or conjugated view as the numbers that it is of, with a note: reading those would be reading others.
+#[test]
+fn views_that_are_not_their_numbers_are_no_tensors() {
+    let file = |notes: &[u8]| {
+        let object = [
+            b"\x80\x02}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n(".as_slice(),
+            b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ",
+            b"K\x00K\x01\x85K\x01\x85\x89ccollections\nOrderedDict\n)R",
+            notes,
+            b"tRs.",
+        ];
+        read(&legacy(&object.concat()))
+    };
+    let none_in_it = "named tensors, found none in it";
+    refusal(file(b"}X\x03\x00\x00\x00neg\x88s"), &[none_in_it]);
+    for unaltered in [b"}".as_slice(), b""] {
+        let message = refusal(file(unaltered), &[]);
+        assert!(!message.contains(none_in_it), "{message}");
+    }
+}
+
 #[test]
 fn pickles_made_to_exhaust_memory_or_stack() {
     // Dictionaries in dictionaries, each entered twice in the next: 2⁶⁰ paths.

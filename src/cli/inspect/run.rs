@@ -34,6 +34,7 @@ impl Report for Run {
         let mut lines = vec![
             ("run", format!("{} ({status})", record.folder.display())),
             ("command", record.command_line()),
+            ("typed in", record.directory.display().to_string()),
             ("version", record.ascribe.clone()),
             ("started", record.started_at.clone()),
             (

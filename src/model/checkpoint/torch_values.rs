@@ -60,6 +60,8 @@ pub(super) struct StateDict {
 
 /// How deep dictionaries are searched for tensors.
 const DEPTH: usize = 4;
+/// The most elements of a tensor that repeats the numbers of its storage.
+const EXPANDED: usize = 1 << 14;
 /// Most dimensions of a tensor.
 const RANK: usize = 8;
 /// Longest name of a tensor or storage, in bytes.
@@ -99,8 +101,16 @@ impl Pickle {
         match (name, arguments) {
             (
                 "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor",
-                &[storage, offset, size, stride, ..],
-            ) => self.laid(storage, offset, size, stride),
+                &[storage, offset, size, stride, ref rest @ ..],
+            ) => {
+                // Behind the gradient's flag and hooks: views that negate or conjugate, whose numbers are not those stored.
+                let altered = (rest.get(2)).is_some_and(
+                    |&notes| matches!(self.value(notes), Value::Dict(notes) if !notes.is_empty()),
+                );
+                (!altered)
+                    .then(|| self.laid(storage, offset, size, stride))
+                    .flatten()
+            }
             (
                 "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state",
                 &[data, ..],
@@ -239,9 +249,9 @@ impl Laid {
         let count = self.storage.count;
         let outside = || format!("shape {shape:?}, stride {stride:?} over {count} numbers");
         let elements = (shape.iter()).try_fold(1_usize, |product, &size| product.checked_mul(size));
-        // More elements than numbers would be a short file that claims a large tensor.
+        // Many more elements than numbers would be a short file that claims a large tensor.
         let elements = elements
-            .filter(|&elements| elements <= count)
+            .filter(|&elements| elements <= count.max(EXPANDED))
             .ok_or_else(outside)?;
         if shape.len() != stride.len() || elements == 0 {
             return Err(outside());
