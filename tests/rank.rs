@@ -283,6 +283,41 @@ fn refused(folder: &Path, arguments: &[&str], parts: &[&str]) {
     assert!(parts.iter().all(|part| err.contains(part)), "{err}");
 }
 
+#[test]
+fn some_queries_have_the_scores_that_they_have_among_all() {
+    let folder = place();
+    for (out, options) in [("all", &[][..]), ("some", &["--queries", "3"])] {
+        let words = [
+            "--l2",
+            "0.01",
+            "--precision",
+            "f64",
+            "--top",
+            "2",
+            "--out",
+            out,
+        ];
+        let (code, _, err) = rank(folder.path(), &[&words[..], options].concat());
+        assert_eq!(code, 0, "{err}");
+    }
+    let of = |run: &str, name: &str| {
+        let file = format!("{run}/rankings.parquet");
+        column(folder.path(), &file, name)
+    };
+    let (query, score) = (of("some", "query"), of("some", "score"));
+    assert_eq!(query, [0.0, 0.0, 3.0, 3.0, 6.0, 6.0]);
+    for (row, query) in query.iter().enumerate() {
+        let among_all = of("all", "score")[2 * *query as usize + row % 2];
+        assert!((score[row] - among_all).abs() < 1e-9 * among_all.abs());
+    }
+    let few = ["--l2", "0.01", "--queries", "10"];
+    refused(
+        folder.path(),
+        &few,
+        &["--queries: 10 is not between 1 and the 9 test images"],
+    );
+}
+
 /// Classes of which the training images have none are nothing to refuse where the head has them.
 #[test]
 fn queries_may_be_of_any_class_of_the_head() {

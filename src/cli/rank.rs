@@ -76,8 +76,8 @@ pub struct Rank {
     /// alone), 1, 3, 9 … or all
     #[arg(long, value_name = "BLOCKS", default_value_t = Blocks::Last(0), requires = "model")]
     blocks: Blocks,
-    /// Only so many of the test images, evenly spaced (with --model)
-    #[arg(long, value_name = "N", requires = "model")]
+    /// Only so many of the test images, evenly spaced
+    #[arg(long, value_name = "N")]
     queries: Option<usize>,
     /// Write how much of each ranked score comes through the head and through each block: shares.parquet
     #[arg(long)]
@@ -287,7 +287,10 @@ impl Rank {
                 Ok((opened.material()?, opened.l2, Some(opened)))
             }
             (None, Some(train), Some(test)) => {
-                let material = Material::open(train, test, self.head.as_deref(), resident)?;
+                let mut material = Material::open(train, test, self.head.as_deref(), resident)?;
+                if let Some(queries) = self.queries {
+                    material.keep_queries(queries)?;
+                }
                 let l2 = self.effective_l2(material.head.is_some())?;
                 Ok((material, l2, None))
             }

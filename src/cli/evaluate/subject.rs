@@ -71,7 +71,7 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
         check_through_blocks(evaluate)?;
     }
     Ok(Subject {
-        queries: part(&material.test, &positions)?,
+        queries: material.test.part(&positions)?,
         through_blocks,
         train: material.train,
         class_count: material.class_count,
@@ -102,15 +102,6 @@ fn chosen(side: &Side, evaluate: &Evaluate) -> Result<Vec<usize>> {
         }
         Ok(positions)
     }
-}
-
-fn part(side: &Side, positions: &[usize]) -> Result<Side> {
-    let rows: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
-    Ok(Side {
-        features: side.features.select(&rows)?.into(),
-        labels: positions.iter().map(|&at| side.labels[at]).collect(),
-        ids: positions.iter().map(|&at| side.ids[at]).collect(),
-    })
 }
 
 fn read_scores(

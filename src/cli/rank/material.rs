@@ -1,5 +1,6 @@
 //! What is scored: features, labels and ids of both sides, and the head.
 
+use super::transferred::chosen;
 use crate::artefact::{Input, digest_file};
 use crate::data::{Features, HeadFile, NewLabels, Rows};
 use crate::derivative::head::SoftmaxHead;
@@ -18,6 +19,16 @@ pub(in crate::cli) struct Side {
 }
 
 impl Side {
+    /// The rows at these positions.
+    pub(in crate::cli) fn part(&self, positions: &[usize]) -> Result<Self> {
+        let rows: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
+        Ok(Self {
+            features: self.features.select(&rows)?.into(),
+            labels: positions.iter().map(|&at| self.labels[at]).collect(),
+            ids: positions.iter().map(|&at| self.ids[at]).collect(),
+        })
+    }
+
     pub(in crate::cli) fn set(&self) -> FeatureSet<'_> {
         FeatureSet {
             features: &self.features,
@@ -86,6 +97,13 @@ impl Material {
             inputs,
             relabelled: NewLabels::new(),
         })
+    }
+
+    /// Keeps so many of the queries, evenly spaced; their ids stay the rows of the file.
+    pub(super) fn keep_queries(&mut self, queries: usize) -> Result<()> {
+        let positions = chosen(self.test.ids.len(), Some(queries))?;
+        self.test = self.test.part(&positions)?;
+        Ok(())
     }
 
     /// Notes a file of query groups as an input, if it is one for these queries.

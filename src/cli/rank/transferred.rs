@@ -87,7 +87,8 @@ pub(super) fn open(
     })
 }
 
-fn chosen(count: usize, queries: Option<usize>) -> Result<Vec<usize>> {
+/// Positions of the queries: evenly spaced where so many are asked for.
+pub(super) fn chosen(count: usize, queries: Option<usize>) -> Result<Vec<usize>> {
     match queries {
         None => Ok((0..count).collect()),
         Some(queries) if (1..=count).contains(&queries) => Ok(evenly_spaced(count, queries)),
