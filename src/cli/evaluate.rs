@@ -49,14 +49,9 @@ pub struct Evaluate {
     /// Linear datamodeling score: fit the head again to N random subsets
     #[arg(long, value_name = "N")]
     lds: Option<usize>,
-    /// Share of the training images in a subset of --lds
-    #[arg(
-        long,
-        value_name = "SHARE",
-        default_value_t = 0.5,
-        allow_negative_numbers = true
-    )]
-    share: f64,
+    /// Share of the training images in a subset of --lds (default: 0.5)
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    share: Option<f64>,
     /// Take away, or keep alone, the most helpful images of so many queries, in growing numbers
     #[arg(long, value_name = "QUERIES")]
     removal: Option<usize>,
@@ -225,6 +220,13 @@ impl Evaluate {
         }
         let tables = ["leave_one_out", "lds"];
         match &self.retrained {
+            Some(folder) if self.share.is_some() && Retrained::exists(folder, "lds") => {
+                let reason = format!(
+                    "the subsets are those of {}: leave it out, or --retrained",
+                    folder.display()
+                );
+                Err(Error::config("share", reason))
+            }
             Some(folder) if !tables.iter().any(|name| Retrained::exists(folder, name)) => {
                 let reason = format!(
                     "{} holds no retrained measurements of leave-one-out or lds: correct the path, or leave it out",
@@ -234,6 +236,11 @@ impl Evaluate {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The part of the training images that a subset of --lds keeps.
+    fn share(&self) -> f64 {
+        self.share.unwrap_or(0.5)
     }
 
     /// Refuses, before anything is written, what this run cannot be asked.
@@ -253,7 +260,7 @@ impl Evaluate {
             return Err(Error::config("leave-one-out", reason));
         }
         if self.lds.is_some() {
-            random_subsets(count, 0, self.share, self.seed)?;
+            random_subsets(count, 0, self.share(), self.seed)?;
         }
         if let Some(share) = self.mislabels {
             flipped(&subject.train.labels, subject.class_count, share, self.seed)?;
@@ -276,7 +283,7 @@ impl Evaluate {
             ("leave-one-out", json!(self.leave_one_out)),
             ("choose", json!(self.choose)),
             ("lds", json!(self.lds)),
-            ("share", json!(self.share)),
+            ("share", json!(self.share())),
             ("removal", json!(self.removal)),
             ("mislabels", json!(self.mislabels)),
             ("duplicates", json!(self.duplicates)),

@@ -276,6 +276,7 @@ fn bad_input_gets_one_line() {
         folder,
         "evaluate run --leave-one-out 5 --draws 20 --out done",
     );
+    succeed(folder, "evaluate run --lds 3 --draws 20 --out halves");
     let mut head = NpzWriter::new(File::create(folder.join("other.npz")).unwrap());
     head.add_array("weight", &Array2::<f64>::zeros((3, 12)))
         .unwrap();
@@ -299,6 +300,10 @@ fn bad_input_gets_one_line() {
         (
             "evaluate run --classes --retrained elsewhere --out x",
             "--retrained: is for the subsets",
+        ),
+        (
+            "evaluate run --lds 20 --share 0.3 --retrained halves --out x",
+            "--share: the subsets are those of halves: leave it out, or --retrained",
         ),
         (
             "evaluate run --lds 20 --retrained nowhere --out x",

@@ -196,12 +196,7 @@ impl Work<'_> {
         )?;
         let retrainer = Retrainer::new(self.fit, &queries, &self.folder);
         let count = self.subject.train.ids.len();
-        let Evaluate {
-            choose,
-            share,
-            seed,
-            ..
-        } = *self.evaluate;
+        let Evaluate { choose, seed, .. } = *self.evaluate;
         let mut compared = Vec::new();
         if let Some(number) = self.evaluate.leave_one_out {
             let chosen = left_out_alone(self.scores(), number, choose, seed)?;
@@ -212,7 +207,7 @@ impl Work<'_> {
             compared.push(self.compare(run, &retrainer, "leave_one_out", &kept)?);
         }
         if let Some(number) = self.evaluate.lds {
-            let kept = random_subsets(count, number, share, seed)?;
+            let kept = random_subsets(count, number, self.evaluate.share(), seed)?;
             compared.push(self.compare(run, &retrainer, "lds", &kept)?);
         }
         if let Some(comparison) = compared.last() {
