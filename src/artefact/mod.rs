@@ -13,6 +13,7 @@ mod parquet;
 mod record;
 mod run;
 
+pub(crate) use atomic::folder_of;
 pub use atomic::{AtomicFile, write_atomically};
 pub(crate) use digest::file_names;
 pub use digest::{digest_bytes, digest_file, digest_folder, digest_path};

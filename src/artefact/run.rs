@@ -261,8 +261,12 @@ impl RunFolder {
     /// # Errors
     /// The file cannot be read, or `run.json` cannot be written.
     pub fn note_digest(&mut self, name: &str) -> Result<()> {
-        let digest = digest_file(self.file(name))?;
-        self.set_result(DIGESTS, BTreeMap::from([(name, digest)]))
+        let mut digests = match self.record.results.contains_key(DIGESTS) {
+            true => self.record.result(DIGESTS)?,
+            false => BTreeMap::<String, String>::new(),
+        };
+        digests.insert(name.to_owned(), digest_file(self.file(name))?);
+        self.set_result(DIGESTS, digests)
     }
 
     /// Ends the stage at work and marks the run finished: every file of it must be in place.

@@ -8,7 +8,7 @@ use crate::artefact::{RunFolder, shell_line};
 use crate::figure::{Curve, ModelRankings, QuerySet, Style};
 use crate::influence::read_rankings;
 use crate::{Error, Result};
-use clap::{Args, Parser};
+use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -165,10 +165,9 @@ impl Demo {
 fn type_and_run(words: &[&str]) -> Result<()> {
     let typed: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
     say!("\n$ {}", shell_line(&typed));
-    let command = Cli::try_parse_from(std::iter::once("ascribe").chain(words.iter().copied()))
-        .map_err(|error| {
-            Error::mismatch("demo", "a command of this version", error, "this is a bug")
-        })?;
+    let command = Cli::typed(&typed).map_err(|error| {
+        Error::mismatch("demo", "a command of this version", error, "this is a bug")
+    })?;
     command.run_as(typed.into()).map(|_| ())
 }
 

@@ -84,6 +84,11 @@ impl Cli {
         self.run_as(words.into())
     }
 
+    /// The command that `words` after `ascribe` are.
+    fn typed(words: &[String]) -> std::result::Result<Self, clap::Error> {
+        Self::try_parse_from(std::iter::once("ascribe").chain(words.iter().map(String::as_str)))
+    }
+
     /// Runs the command, as `run.json` will say that it was asked for.
     fn run_as(self, invocation: Invocation) -> Result<ExitCode> {
         if let Some(threads) = self.threads {

@@ -7,7 +7,7 @@ use super::Cli;
 use crate::artefact::{Invocation, RunFolder, RunRecord, shell_line};
 use crate::repetition::compare;
 use crate::{Error, Result};
-use clap::{Args, Parser};
+use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -43,8 +43,7 @@ impl Rerun {
         let [run, out] = [&run, &out].map(|path| path.strip_prefix(&there).unwrap_or(path));
         let words = with_out(&record.arguments, out);
         say!("$ {}", shell_line(&words));
-        let typed = std::iter::once("ascribe").chain(words.iter().map(String::as_str));
-        let command = Cli::try_parse_from(typed).map_err(|reason| not_ours(&record, &reason))?;
+        let command = Cli::typed(&words).map_err(|reason| not_ours(&record, &reason))?;
         let code = command.run_as(Invocation {
             arguments: words,
             repeated: Some(Box::new(record)),
@@ -57,13 +56,11 @@ impl Rerun {
 /// Says what came out the same and what did not.
 fn report(before: &Path, after: &Path) -> Result<()> {
     let compared = compare(before, after)?;
-    let differing = compared.iter().filter(|file| !file.found.is_same());
-    let mut count = 0;
-    for file in differing {
-        say!("{}: {}", file.file, file.found);
-        count += 1;
-    }
-    if count == 0 {
+    let differing: Vec<_> = (compared.iter())
+        .filter(|file| !file.found.is_same())
+        .collect();
+    (differing.iter()).for_each(|file| say!("{}: {}", file.file, file.found));
+    if differing.is_empty() {
         say!(
             "{}: the same as {}, in all {} files",
             after.display(),
@@ -72,7 +69,7 @@ fn report(before: &Path, after: &Path) -> Result<()> {
         );
         return Ok(());
     }
-    let found = format!("{count} that differ");
+    let found = format!("{} that differ", differing.len());
     let expected = format!("the {} files of {}", compared.len(), before.display());
     let remedy = "see the lines above; other processors, libraries and devices round differently";
     Err(Error::mismatch(

@@ -5,6 +5,7 @@
 //! (`train-images-idx3-ubyte.gz` → `train-labels-idx1-ubyte.gz`). The format has no class names.
 
 use super::dataset::{Images, Places, Stored};
+use crate::artefact::folder_of;
 use crate::{Error, Result};
 use flate2::read::MultiGzDecoder;
 use std::io::Read;
@@ -88,10 +89,7 @@ fn lower_name(path: &Path) -> String {
 
 /// The files of the folder that a file is in, in the order of their names.
 fn files_beside(path: &Path) -> Result<Vec<PathBuf>> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
         let name = entry.map_err(Error::io(folder, "read"))?.file_name();

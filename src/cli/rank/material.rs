@@ -145,7 +145,7 @@ fn side(features: Features) -> Side {
     }
 }
 
-/// The same d, and no class in the test set that the training set does not have.
+/// The same d, and the same classes where both name them.
 fn check_pair(train: &Features, test: &Features) -> Result<()> {
     if train.dimension() != test.dimension() {
         let expected = format!("{} columns", train.dimension());
