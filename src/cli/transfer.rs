@@ -149,6 +149,16 @@ impl Transfer {
                 self.options.recipe.seed,
             )?,
         };
+        let subset: BTreeSet<usize> = ids.iter().copied().collect();
+        let decided: BTreeSet<&usize> =
+            (exclude.excluded.iter().chain(relabel.relabelled.keys())).collect();
+        let idle = (decided.iter().filter(|&&id| !subset.contains(id))).count();
+        if idle > 0 {
+            note!(
+                "{idle} of {} decisions are on images that --images does not take, and change nothing",
+                decided.len()
+            );
+        }
         let mut labels = flipped.clone();
         labels.extend(relabel.relabelled);
         ids.retain(|id| !exclude.excluded.contains(id));

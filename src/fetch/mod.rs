@@ -51,11 +51,16 @@ pub fn fetch(
     folder: &Path,
     progress: &mut dyn FnMut(&str, u64, Option<u64>),
 ) -> Result<Lock> {
+    let is_new = !folder.exists();
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let taken = lock_folder(folder)?;
     let fetched = fetch_all(entry, endpoint, folder, progress);
     let _ = std::fs::remove_file(folder.join(LOCK));
     drop(taken);
+    if is_new && fetched.is_err() {
+        // Only an empty one goes: what has come is there to be taken up.
+        let _ = std::fs::remove_dir(folder);
+    }
     fetched
 }
 
@@ -149,9 +154,19 @@ fn fetch_file(
         },
         &mut |done, total| progress(&file.to, done, total),
     );
-    let size = outcome?;
+    let partial_path = download::partial_path(target);
+    let remove = || std::fs::remove_file(&partial_path).map_err(Error::io(&partial_path, "remove"));
+    let size = match outcome {
+        Ok(size) => size,
+        Err(reason) => {
+            if partial_path.metadata().is_ok_and(|file| file.len() == 0) {
+                remove()?;
+            }
+            return Err(reason);
+        }
+    };
     partial.flush().map_err(Error::io(target, "write"))?;
-    let found = digest_file(download::partial_path(target))?;
+    let found = digest_file(&partial_path)?;
     let recorded = lock.files.get(&file.to).map(|it| it.sha256.clone());
     let expectations = [
         (file.sha256.clone(), "the registry"),
@@ -160,8 +175,7 @@ fn fetch_file(
     ];
     for (expected, who) in &expectations {
         if let Some(expected) = expected.as_ref().filter(|&expected| expected != &found) {
-            let partial = download::partial_path(target);
-            std::fs::remove_file(&partial).map_err(Error::io(&partial, "remove"))?;
+            remove()?;
             lock.pending.remove(&file.to);
             lock.save(folder)?;
             let expected = format!("sha256 {expected} ({who})");

@@ -380,6 +380,10 @@ fn no_network_no_such_file_no_such_name_are_one_line_each() {
         "look for the file there",
     ];
     refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
+    assert!(
+        names(place.path()).is_empty(),
+        "a folder where nothing came is taken away again"
+    );
     let parts = ["fetching resnet50-l2-eps4", "did you mean resnet50-l2-eps"];
     let output = run(
         &mirror.address,
