@@ -204,7 +204,7 @@ impl WayBack<'_> {
                     &layer.convolved,
                     (&gamma, &beta),
                     (moments, EPSILON),
-                    output,
+                    layer.rectified,
                     gradient,
                     wanted,
                 )?;

@@ -137,6 +137,22 @@ struct BatchNorm {
     rectified: bool,
 }
 
+/// What a channel does to a value, `scale (x − mean) + shift`: one definition, so that the way back finds the very numbers whose
+/// sign the pass forward saw.
+#[derive(Clone, Copy)]
+struct Channel<T> {
+    scale: T,
+    mean: T,
+    shift: T,
+}
+
+impl<T: Element> Channel<T> {
+    #[inline(always)]
+    fn of_value(self, x: T) -> T {
+        self.scale * (x - self.mean) + self.shift
+    }
+}
+
 /// Of each channel, on the processor.
 struct Statistics {
     mean: Vec<f64>,
@@ -168,26 +184,34 @@ impl BatchNorm {
 }
 
 impl Statistics {
-    /// `x̄` of the module's head, from `[x, ȳ, y]` and the sums `[Σ ȳ, Σ ȳ (x − μ)]` of each channel.
+    fn channel<T: Element>(&self, [gamma, beta]: [&[T]; 2], index: usize) -> Channel<T> {
+        Channel {
+            scale: T::from_f64(gamma[index].to_f64() * self.inverse_deviation[index]),
+            mean: T::from_f64(self.mean[index]),
+            shift: beta[index],
+        }
+    }
+
+    /// `x̄` of the module's head, from `[x, ȳ]` and the sums `[Σ ȳ, Σ ȳ (x − μ)]` of each channel.
     fn input_gradient<T: Element>(
         &self,
-        inputs: [&[T]; 3],
-        gamma: &[T],
+        inputs: [&[T]; 2],
+        parameters: [&[T]; 2],
         sums: &[[f64; 2]],
         (planes, rectified): (Planes, bool),
     ) -> Vec<T> {
         let share = 1.0 / self.count as f64;
         map_parts(inputs, planes.plane, |index| {
             let c = index % planes.channels;
+            let channel = self.channel(parameters, c);
             let inverse = self.inverse_deviation[c];
-            let factor = gamma[c].to_f64() * inverse;
-            // x̄ = factor·ȳ + slope·(x − μ) + constant
-            let slope = -factor * share * sums[c][1] * inverse * inverse;
-            let constant = -factor * share * sums[c][0];
-            let [factor, slope, constant, mean] =
-                [factor, slope, constant, self.mean[c]].map(T::from_f64);
-            move |[x, gradient, output]: [T; 3]| {
-                factor * gated(rectified, output, gradient) + slope * (x - mean) + constant
+            let factor = parameters[0][c].to_f64() * inverse;
+            // x̄ = scale·ȳ + slope·(x − μ) + constant
+            let slope = T::from_f64(-factor * share * sums[c][1] * inverse * inverse);
+            let constant = T::from_f64(-factor * share * sums[c][0]);
+            move |[x, gradient]: [T; 2]| {
+                let gradient = gated(rectified, channel.of_value(x), gradient);
+                channel.scale * gradient + slope * (x - channel.mean) + constant
             }
         })
     }
@@ -214,11 +238,8 @@ impl CustomOp3 for BatchNorm {
             let (gamma, beta) = (elements::<T>(gamma, gamma_layout)?, elements::<T>(beta, beta_layout)?);
             let floor = floor::<T>(self.rectified);
             let y = map_parts([x], planes.plane, |index| {
-                let c = index % planes.channels;
-                let mean = T::from_f64(statistics.mean[c]);
-                let scale = T::from_f64(gamma[c].to_f64() * statistics.inverse_deviation[c]);
-                let shift = beta[c];
-                move |[x]: [T; 1]| floor(scale * (x - mean) + shift)
+                let channel = statistics.channel([gamma, beta], index % planes.channels);
+                move |[x]: [T; 1]| floor(channel.of_value(x))
             });
             Ok((T::to_cpu_storage_owned(y), x_layout.shape().clone()))
         })
@@ -244,20 +265,20 @@ impl CustomOp3 for BatchNorm {
         x: &Tensor,
         gamma: &Tensor,
         beta: &Tensor,
-        result: &Tensor,
+        _result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let wanted = Wanted {
             input: needs_gradient(x),
             parameters: needs_gradient(gamma) || needs_gradient(beta),
         };
-        let found = self.gradients(x, (gamma, beta), result, gradient, wanted)?;
+        let found = self.gradients(x, (gamma, beta), gradient, wanted)?;
         let (to_gamma, to_beta) = found.parameters.unzip();
         Ok((found.input, to_gamma, to_beta))
     }
 }
 
-/// Gradients of what went into batch norm (and a rectifier after it, which gave `output`), and of γ and β.
+/// Gradients of what went into batch norm (and a rectifier after it, where `rectified`), and of γ and β.
 ///
 /// # Errors
 /// Where the shapes do not fit.
@@ -265,17 +286,16 @@ pub(crate) fn batch_norm_gradients(
     x: &Tensor,
     (gamma, beta): (&Tensor, &Tensor),
     (moments, epsilon): (BatchMoments, f64),
-    output: Option<&Tensor>,
+    rectified: bool,
     gradient: &Tensor,
     wanted: Wanted,
 ) -> Result<Gradients> {
     let operation = BatchNorm {
         moments,
         epsilon,
-        rectified: output.is_some(),
+        rectified,
     };
-    // Without a rectifier what came out is not looked at.
-    operation.gradients(x, (gamma, beta), output.unwrap_or(x), gradient, wanted)
+    operation.gradients(x, (gamma, beta), gradient, wanted)
 }
 
 impl BatchNorm {
@@ -283,7 +303,6 @@ impl BatchNorm {
         &self,
         x: &Tensor,
         (gamma, beta): (&Tensor, &Tensor),
-        output: &Tensor,
         gradient: &Tensor,
         wanted: Wanted,
     ) -> Result<Gradients> {
@@ -293,53 +312,44 @@ impl BatchNorm {
             return super::cuda::gradients(x, (gamma, beta), self.map(), &gradient, wanted);
         }
         for_dtype!(x.dtype(), self.name(), T => with_elements::<T, _>(x, |values| {
-            with_elements::<T, _>(&gradient, |gradient| with_elements::<T, _>(output, |output| {
-                let inputs = [values, gradient, output];
-                self.gradients_on_host(inputs, x, (gamma, beta), wanted)
+            with_elements::<T, _>(&gradient, |gradient| with_elements::<T, _>(gamma, |gamma| {
+                with_elements::<T, _>(beta, |beta| {
+                    self.gradients_on_host([values, gradient], x, [gamma, beta], wanted)
+                })
             }))
         }))
     }
 
     fn gradients_on_host<T: Element>(
         &self,
-        inputs: [&[T]; 3],
+        inputs: [&[T]; 2],
         x: &Tensor,
-        (gamma, beta): (&Tensor, &Tensor),
+        parameters: [&[T]; 2],
         wanted: Wanted,
     ) -> Result<Gradients> {
         let (statistics, planes) = (self.on_host()?, Planes::of(x.dims()));
         let rectified = self.rectified;
-        let sums: Vec<[f64; 2]> = channel_sums(inputs, planes, |channel| {
-            let mean = T::from_f64(statistics.mean[channel]);
-            move |[x, gradient, output]: [T; 3]| {
-                let gradient = gated(rectified, output, gradient);
-                [gradient, gradient * (x - mean)]
+        let sums: Vec<[f64; 2]> = channel_sums(inputs, planes, |index| {
+            let channel = statistics.channel(parameters, index);
+            move |[x, gradient]: [T; 2]| {
+                let gradient = gated(rectified, channel.of_value(x), gradient);
+                [gradient, gradient * (x - channel.mean)]
             }
         });
-        let input = wanted
-            .input
-            .then(|| {
-                with_elements::<T, _>(gamma, |gamma| {
-                    let found =
-                        statistics.input_gradient(inputs, gamma, &sums, (planes, rectified));
-                    Tensor::from_vec(found, x.shape(), x.device())
-                })
-            })
-            .transpose()?;
-        let parameters = wanted
-            .parameters
-            .then(|| {
-                let with_deviations = sums.iter().zip(&statistics.inverse_deviation);
-                let to_gamma =
-                    with_deviations.map(|([_, sum], inverse)| T::from_f64(sum * inverse));
-                let to_beta = sums.iter().map(|[sum, _]| T::from_f64(*sum));
-                let (to_gamma, to_beta) = (to_gamma.collect(), to_beta.collect());
-                Result::Ok((
-                    Tensor::from_vec::<_, T>(to_gamma, gamma.shape(), gamma.device())?,
-                    Tensor::from_vec::<_, T>(to_beta, beta.shape(), beta.device())?,
-                ))
-            })
-            .transpose()?;
-        Ok(Gradients { input, parameters })
+        let to_input = || {
+            let found = statistics.input_gradient(inputs, parameters, &sums, (planes, rectified));
+            Tensor::from_vec(found, x.shape(), x.device())
+        };
+        let to_parameters = || {
+            let with_deviations = sums.iter().zip(&statistics.inverse_deviation);
+            let to_gamma = with_deviations.map(|([_, sum], inverse)| T::from_f64(sum * inverse));
+            let to_beta = sums.iter().map(|[sum, _]| T::from_f64(*sum));
+            let vector = |values: Vec<T>| Tensor::from_vec(values, planes.channels, x.device());
+            Result::Ok((vector(to_gamma.collect())?, vector(to_beta.collect())?))
+        };
+        Ok(Gradients {
+            input: wanted.input.then(to_input).transpose()?,
+            parameters: wanted.parameters.then(to_parameters).transpose()?,
+        })
     }
 }

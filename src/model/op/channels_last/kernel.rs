@@ -2,8 +2,16 @@
 
 use super::Scalar;
 use super::buffer::Buffer;
-use super::winograd::{self, PLACES};
+use super::kernel_tiles::{Adjoint, Transform};
+use super::transpose::{transpose, transpose_lines};
+use super::winograd::PLACES;
+use crate::model::op::vectorised::vectorised;
 use rayon::prelude::*;
+
+/// Numbers of some channels in that are turned over at once: they stay in a core's own cache.
+const BLOCK: usize = 1 << 15;
+/// Channels out that go outward at once.
+const ROWS: usize = 16;
 
 /// How a kernel is stored in the computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,60 +75,84 @@ impl Kernel {
         places * self.c_in * self.c_out
     }
 
-    /// `[C_out, C_in, k²]` → `[k², C_in, C_out]`, then into the form.
+    /// `[C_out, C_in, k²]` → `[k², C_in, C_out]`, and into the form.
     pub(crate) fn inward<T: Scalar>(self, from: &[T]) -> Buffer<T> {
         let Self {
             c_out, c_in, taps, ..
         } = self;
-        let mut to = Buffer::stale(from.len());
-        to.par_chunks_mut(c_in * c_out)
+        let mut to = Buffer::stale(self.inner_size());
+        let channels = (BLOCK / (taps * c_out).max(1)).clamp(1, c_in.max(1));
+        blocks(&mut to, c_in * c_out, channels * c_out)
+            .into_par_iter()
             .enumerate()
-            .for_each(|(tap, to)| {
-                blocks(c_in, c_out, |ci, co| {
-                    to[ci * c_out + co] = from[(co * c_in + ci) * taps + tap];
-                });
+            .for_each_init(Buffer::default, |turned, (block, mut planes)| {
+                let lines = planes[0].len() / c_out * taps;
+                let from = &from[block * channels * taps..];
+                if let [plane] = &mut planes[..] {
+                    return transpose_lines((lines, c_out), from, c_in, plane);
+                }
+                turned.resize(lines * c_out);
+                transpose_lines((lines, c_out), from, c_in * taps, turned);
+                match self.form {
+                    Form::Taps => deal(turned, c_out, &mut planes),
+                    Form::Winograd => vectorised(Transform {
+                        taps: turned,
+                        c_out,
+                        places: &mut planes,
+                    }),
+                }
             });
-        match self.form {
-            Form::Taps => to,
-            Form::Winograd => winograd::kernel(&to),
-        }
+        to
     }
 
     /// The adjoint.
     pub(crate) fn outward<T: Scalar>(self, from: &[T], to: &mut [T]) {
-        const ROWS: usize = 16;
         let Self {
             c_out, c_in, taps, ..
         } = self;
-        let transformed = (self.form == Form::Winograd).then(|| winograd::kernel_adjoint(from));
-        let from = transformed.as_deref().unwrap_or(from);
-        to.par_chunks_mut(ROWS * c_in * taps)
+        let lines = c_in * taps;
+        to.par_chunks_mut((ROWS * lines).max(1))
             .enumerate()
-            .for_each(|(part, to)| {
-                let count = to.len() / (c_in * taps);
-                for tap in 0..taps {
-                    for ci in 0..c_in {
-                        let from = &from[(tap * c_in + ci) * c_out + part * ROWS..][..count];
-                        for (row, &value) in from.iter().enumerate() {
-                            to[(row * c_in + ci) * taps + tap] = value;
+            .for_each_init(Buffer::default, |gathered, (part, to)| {
+                let (first, channels) = (part * ROWS, to.len() / lines);
+                gathered.resize(to.len());
+                match self.form {
+                    Form::Taps => {
+                        for (line, gathered) in gathered.chunks_exact_mut(channels).enumerate() {
+                            let at = (line % taps * c_in + line / taps) * c_out + first;
+                            gathered.copy_from_slice(&from[at..at + channels]);
                         }
                     }
+                    Form::Winograd => vectorised(Adjoint {
+                        places: from,
+                        c_out,
+                        first,
+                        channels,
+                        taps: gathered,
+                    }),
                 }
+                transpose((channels, lines), gathered, to);
             });
     }
 }
 
-/// Visits each (row, column) in square blocks, so that neither of two orders leaves the cache.
-#[inline(always)]
-fn blocks(rows: usize, columns: usize, mut visit: impl FnMut(usize, usize)) {
-    const SIDE: usize = 16;
-    for row_start in (0..rows).step_by(SIDE) {
-        for column_start in (0..columns).step_by(SIDE) {
-            for row in row_start..rows.min(row_start + SIDE) {
-                for column in column_start..columns.min(column_start + SIDE) {
-                    visit(row, column);
-                }
-            }
+/// The same `part` numbers of each plane of `plane` numbers together, part by part.
+fn blocks<T>(planes: &mut [T], plane: usize, part: usize) -> Vec<Vec<&mut [T]>> {
+    let mut blocks: Vec<Vec<&mut [T]>> = Vec::new();
+    blocks.resize_with(plane.div_ceil(part.max(1)), Vec::new);
+    for plane in planes.chunks_exact_mut(plane.max(1)) {
+        for (block, part) in blocks.iter_mut().zip(plane.chunks_mut(part.max(1))) {
+            block.push(part);
+        }
+    }
+    blocks
+}
+
+/// Lines of `length` numbers to the planes in turn.
+fn deal<T: Copy>(lines: &[T], length: usize, planes: &mut [&mut [T]]) {
+    for (group, lines) in lines.chunks_exact(planes.len() * length).enumerate() {
+        for (plane, line) in planes.iter_mut().zip(lines.chunks_exact(length)) {
+            plane[group * length..][..length].copy_from_slice(line);
         }
     }
 }

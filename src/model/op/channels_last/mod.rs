@@ -13,6 +13,8 @@
 mod buffer;
 mod geometry;
 mod kernel;
+mod kernel_tiles;
+mod lanes;
 mod product;
 #[cfg(test)]
 mod tests;
@@ -24,7 +26,7 @@ mod winograd;
 pub(crate) use buffer::Buffer;
 pub(crate) use geometry::{Geometry, Shape, unfold, unfold_columns};
 pub(crate) use kernel::{Form, Kernel};
-pub(crate) use product::{Scalar, multiply, rows};
+pub(crate) use product::{Scalar, multiply, rows, write_product};
 pub(crate) use transpose::{transpose, write_transpose};
 pub(crate) use winograd::{PLACES, Tiles};
 

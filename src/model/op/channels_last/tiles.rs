@@ -1,11 +1,10 @@
 //! Tiles of images in and out of Winograd's form: Bᵀ d B, Aᵀ M A and A ȳ Aᵀ of [`super::winograd`], a few channels at a time.
 
+use super::lanes::{LANES, Lanes, column_of, load, minus, plus, store};
 use super::winograd::PLACES;
 use super::{Geometry, Scalar};
 use crate::model::op::vectorised::Loop;
 
-/// Channels that are transformed together, as vector instructions.
-const LANES: usize = 8;
 /// Numbers between the ends of one place and the next: places a power of two apart would share their cache lines' sets.
 const GAP: usize = 16;
 
@@ -40,25 +39,6 @@ impl Task {
     }
 }
 
-/// The same number of several channels.
-type Lanes<T> = [T; LANES];
-
-#[inline(always)]
-fn plus<T: Scalar>(mut a: Lanes<T>, b: Lanes<T>) -> Lanes<T> {
-    for lane in 0..LANES {
-        a[lane] += b[lane];
-    }
-    a
-}
-
-#[inline(always)]
-fn minus<T: Scalar>(mut a: Lanes<T>, b: Lanes<T>) -> Lanes<T> {
-    for lane in 0..LANES {
-        a[lane] -= b[lane];
-    }
-    a
-}
-
 /// Bᵀ v.
 #[inline(always)]
 fn input_step<T: Scalar>([a, b, c, d]: [Lanes<T>; 4]) -> [Lanes<T>; 4] {
@@ -75,41 +55,6 @@ fn output_step<T: Scalar>([a, b, c, d]: [Lanes<T>; 4]) -> [Lanes<T>; 2] {
 #[inline(always)]
 fn gradient_step<T: Scalar>([a, b]: [Lanes<T>; 2]) -> [Lanes<T>; 4] {
     [a, plus(a, b), minus(a, b), minus([T::default(); LANES], b)]
-}
-
-/// Column `k` of a matrix.
-#[inline(always)]
-fn column_of<T: Scalar, const ROWS: usize, const COLUMNS: usize>(
-    rows: &[[Lanes<T>; COLUMNS]; ROWS],
-    k: usize,
-) -> [Lanes<T>; ROWS] {
-    let mut column = [[T::default(); LANES]; ROWS];
-    for (value, row) in column.iter_mut().zip(rows) {
-        *value = row[k];
-    }
-    column
-}
-
-/// The first numbers of `from`, zeros behind its end.
-#[inline(always)]
-fn load<T: Scalar>(from: &[T]) -> Lanes<T> {
-    match from.first_chunk() {
-        Some(lanes) => *lanes,
-        None => {
-            let mut lanes = [T::default(); LANES];
-            lanes.iter_mut().zip(from).for_each(|(lane, &x)| *lane = x);
-            lanes
-        }
-    }
-}
-
-/// As many numbers as `to` has room for.
-#[inline(always)]
-fn store<T: Scalar>(lanes: Lanes<T>, to: &mut [T]) {
-    match to.first_chunk_mut() {
-        Some(to) => *to = lanes,
-        None => to.iter_mut().zip(lanes).for_each(|(to, lane)| *to = lane),
-    }
 }
 
 /// X̃ of the task's tiles, `[16, tiles, C_in]` but for the gaps.

@@ -59,12 +59,40 @@ pub(crate) fn write_transpose<T: Square>(
     from: &[T],
     to: &mut [MaybeUninit<T>],
 ) {
-    assert!(from.len() == rows * columns && to.len() == rows * columns);
+    assert!(from.len() == rows * columns);
+    write((rows, columns), from, rows, to);
+}
+
+/// The transpose `[rows, columns]` of the first `rows` numbers of each line of `from`, of which there are `columns`, each `length`
+/// numbers after the one before.
+///
+/// # Panics
+/// Lengths that do not fit.
+pub(crate) fn transpose_lines<T: Square>(
+    shape: (usize, usize),
+    from: &[T],
+    length: usize,
+    to: &mut [T],
+) {
+    write(shape, from, length, as_unwritten(to));
+}
+
+fn write<T: Square>(
+    (rows, columns): (usize, usize),
+    from: &[T],
+    length: usize,
+    to: &mut [MaybeUninit<T>],
+) {
+    assert!(to.len() == rows * columns);
     let (whole_rows, whole_columns) = (rows - rows % SIDE, columns - columns % SIDE);
     for start in (0..whole_rows).step_by(BAND) {
         let band = start..whole_rows.min(start + BAND);
         for column in (0..whole_columns).step_by(SIDE) {
-            let line = |index: usize| from[(column + index) * rows..][band.clone()].as_chunks().0;
+            let line = |index: usize| {
+                from[(column + index) * length..][band.clone()]
+                    .as_chunks()
+                    .0
+            };
             let lines = line(0).iter().zip(line(1)).zip(line(2)).zip(line(3));
             for (index, (((a, b), c), d)) in lines.enumerate() {
                 for (row, turned) in T::turned([*a, *b, *c, *d]).into_iter().enumerate() {
@@ -79,17 +107,20 @@ pub(crate) fn write_transpose<T: Square>(
     for row in 0..rows {
         let first = if row < whole_rows { whole_columns } else { 0 };
         for column in first..columns {
-            to[row * columns + column].write(from[column * rows + row]);
+            to[row * columns + column].write(from[column * length + row]);
         }
     }
 }
 
 /// [`write_transpose`] over numbers that are there already.
 pub(crate) fn transpose<T: Square>(shape: (usize, usize), from: &[T], to: &mut [T]) {
-    let numbers: *mut [T] = to;
-    // SAFETY: the same memory, and nothing but numbers is written to it.
-    let to = unsafe { &mut *(numbers as *mut [MaybeUninit<T>]) };
-    write_transpose(shape, from, to);
+    write_transpose(shape, from, as_unwritten(to));
+}
+
+fn as_unwritten<T>(numbers: &mut [T]) -> &mut [MaybeUninit<T>] {
+    let numbers: *mut [T] = numbers;
+    // SAFETY: the same memory, and nothing but numbers is written to it here.
+    unsafe { &mut *(numbers as *mut [MaybeUninit<T>]) }
 }
 
 #[cfg(test)]

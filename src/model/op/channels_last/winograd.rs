@@ -12,8 +12,8 @@
 //!
 //! For each of the 16 places of the tile the channels make a matrix product over all tiles. The map is bilinear, so its
 //! adjoints are made of the same parts: with X̃ = Bᵀ d B, Ỹ = A ȳ Aᵀ and W̃ = G w Gᵀ the gradient of W̃ is X̃ᵀ Ỹ at each place.
-//! Kernels and their gradients stay in this form, `[16, C_in, C_out]`, through all passes; [`kernel`] and
-//! [`kernel_adjoint`] go in and out. A mirrored kernel has the same W̃ with the outer places exchanged, so that the input
+//! Kernels and their gradients stay in this form, `[16, C_in, C_out]`, through all passes; [`super::kernel_tiles`]
+//! goes in and out. A mirrored kernel has the same W̃ with the outer places exchanged, so that the input
 //! gradient is again an output.
 
 use super::Geometry;
@@ -30,65 +30,6 @@ pub(crate) const PLACES: usize = 16;
 const TILES: usize = 128;
 /// Numbers of both transforms that a weight gradient holds at once: they stay in the last cache.
 const HELD: usize = 1 << 22;
-
-/// G.
-const KERNEL: [[f64; 3]; 4] = [
-    [1.0, 0.0, 0.0],
-    [0.5, 0.5, 0.5],
-    [0.5, -0.5, 0.5],
-    [0.0, 0.0, 1.0],
-];
-
-/// W̃ `[16, n]` of kernels `[9, n]`.
-pub(crate) fn kernel<T: Scalar>(taps: &[T]) -> Buffer<T> {
-    // ky, then kx.
-    let size = taps.len() / 9;
-    let half = combined(taps, size, 12, |place, tap| match place % 3 == tap % 3 {
-        true => KERNEL[place / 3][tap / 3],
-        false => 0.0,
-    });
-    combined(&half, size, 16, |place, tap| match place / 4 == tap / 3 {
-        true => KERNEL[place % 4][tap % 3],
-        false => 0.0,
-    })
-}
-
-/// The adjoint: `[9, n]` of `[16, n]`.
-pub(crate) fn kernel_adjoint<T: Scalar>(places: &[T]) -> Buffer<T> {
-    let size = places.len() / PLACES;
-    let half = combined(places, size, 12, |tap, place| match place / 4 == tap / 3 {
-        true => KERNEL[place % 4][tap % 3],
-        false => 0.0,
-    });
-    combined(&half, size, 9, |tap, place| match place % 3 == tap % 3 {
-        true => KERNEL[place / 3][tap / 3],
-        false => 0.0,
-    })
-}
-
-/// Rows of `size` numbers, each a sum of rows of `from` with the given coefficients.
-fn combined<T: Scalar>(
-    from: &[T],
-    size: usize,
-    count: usize,
-    coefficient: impl Fn(usize, usize) -> f64 + Sync,
-) -> Buffer<T> {
-    let mut out = Buffer::zeros(count * size);
-    out.par_chunks_mut(size.max(1))
-        .enumerate()
-        .for_each(|(row, out)| {
-            for (index, from) in from.chunks_exact(size.max(1)).enumerate() {
-                let factor = coefficient(row, index);
-                if factor != 0.0 {
-                    let factor = <T as candle_core::WithDType>::from_f64(factor);
-                    out.iter_mut()
-                        .zip(from)
-                        .for_each(|(out, &value)| *out += factor * value);
-                }
-            }
-        });
-    out
-}
 
 /// Whether a kernel is taken as it is, or mirrored with its channels exchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

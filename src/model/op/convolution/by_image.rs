@@ -2,7 +2,10 @@
 
 use super::geometry::Geometry;
 use crate::model::op::Element;
+use crate::model::op::channels_last::{Buffer, Scalar, multiply, rows, write_product};
+use crate::model::op::planewise::written;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// `U(x)`: `[C_in, H, W]` → `[K, N]`.
 fn unfold<T: Element>(g: &Geometry, image: &[T], unfolded: &mut [T]) {
@@ -62,118 +65,46 @@ fn fold<T: Element>(g: &Geometry, unfolded: &[T], image: &mut [T]) {
     }
 }
 
-/// A matrix by its elements and the strides of its rows and columns.
-struct Matrix<'a, T> {
-    elements: &'a [T],
-    row_stride: usize,
-    column_stride: usize,
-}
-
-impl<'a, T> Matrix<'a, T> {
-    fn row_major(elements: &'a [T], columns: usize) -> Self {
-        Self {
-            elements,
-            row_stride: columns,
-            column_stride: 1,
-        }
-    }
-    fn transposed(elements: &'a [T], columns: usize) -> Self {
-        Self {
-            elements,
-            row_stride: 1,
-            column_stride: columns,
-        }
-    }
-}
-
-/// `c[m, n] (+)= a[m, k] b[k, n]`, on this thread alone.
-fn multiply<T: Element>(
-    (m, k, n): (usize, usize, usize),
-    c: &mut [T],
-    a: Matrix<T>,
-    b: Matrix<T>,
-    accumulate: bool,
-) {
-    assert!(c.len() >= m * n && a.elements.len() >= m * k && b.elements.len() >= k * n);
-    let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
-    // SAFETY: the three slices hold m·n, m·k and k·n elements (asserted), reached by these strides only.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            n as isize,
-            accumulate,
-            a.elements.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.elements.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            if accumulate { one } else { zero },
-            one,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
-pub(super) fn forward<T: Element>(g: &Geometry, x: &[T], weight: &[T]) -> Vec<T> {
+pub(super) fn forward<T: Scalar>(g: &Geometry, x: &[T], weight: &[T]) -> Vec<T> {
     let (n, k) = (g.positions(), g.taps());
-    let mut y = vec![T::default(); g.batch * g.output_len()];
-    y.par_chunks_mut(g.output_len())
-        .zip(x.par_chunks(g.image_len()))
-        .for_each_init(
-            || vec![T::default(); g.unfolded_len()],
-            |unfolded, (y, image)| {
-                let columns: &[T] = if g.is_pointwise() {
-                    image
-                } else {
-                    unfold(g, image, unfolded);
-                    unfolded
-                };
-                multiply(
-                    (g.c_out, k, n),
-                    y,
-                    Matrix::row_major(weight, k),
-                    Matrix::row_major(columns, n),
-                    false,
-                );
-            },
-        );
-    y
+    let write = |index: usize, y: &mut [MaybeUninit<T>]| {
+        let image = &x[index * g.image_len()..][..g.image_len()];
+        if g.is_pointwise() {
+            return write_product(y, rows(weight, k), rows(image, n));
+        }
+        let mut unfolded = Buffer::stale(g.unfolded_len());
+        unfold(g, image, &mut unfolded);
+        write_product(y, rows(weight, k), rows(&unfolded, n));
+    };
+    // SAFETY: either way a whole product is written.
+    unsafe { written(g.batch * g.output_len(), g.output_len(), write) }
 }
 
-pub(super) fn input_gradient<T: Element>(g: &Geometry, y_gradient: &[T], weight: &[T]) -> Vec<T> {
+pub(super) fn input_gradient<T: Scalar>(g: &Geometry, y_gradient: &[T], weight: &[T]) -> Vec<T> {
     let (n, k) = (g.positions(), g.taps());
+    let weight = rows(weight, k).transpose();
+    let of_image = |index: usize| rows(&y_gradient[index * g.output_len()..][..g.output_len()], n);
+    if g.is_pointwise() {
+        let write = |index: usize, image: &mut [MaybeUninit<T>]| {
+            write_product(image, weight, of_image(index));
+        };
+        // SAFETY: whole products are written.
+        return unsafe { written(g.batch * g.image_len(), g.image_len(), write) };
+    }
     let mut x_gradient = vec![T::default(); g.batch * g.image_len()];
-    x_gradient
-        .par_chunks_mut(g.image_len())
-        .zip(y_gradient.par_chunks(g.output_len()))
-        .for_each_init(
-            || vec![T::default(); g.unfolded_len()],
-            |unfolded, (image, y)| {
-                let shape = (k, g.c_out, n);
-                let (weight, y) = (Matrix::transposed(weight, k), Matrix::row_major(y, n));
-                if g.is_pointwise() {
-                    multiply(shape, image, weight, y, false);
-                } else {
-                    multiply(shape, unfolded, weight, y, false);
-                    fold(g, unfolded, image);
-                }
-            },
-        );
+    let images = x_gradient.par_chunks_mut(g.image_len()).enumerate();
+    images.for_each(|(index, image)| {
+        let mut unfolded = Buffer::stale(g.unfolded_len());
+        multiply(&mut unfolded, weight, of_image(index), false);
+        fold(g, &unfolded, image);
+    });
     x_gradient
 }
 
 /// Partial sums of the weight gradient; a constant, so that the sum's order is the same on any number of threads.
 const WEIGHT_GRADIENT_PARTS: usize = 8;
 
-pub(super) fn weight_gradient<T: Element>(g: &Geometry, x: &[T], y_gradient: &[T]) -> Vec<T> {
+pub(super) fn weight_gradient<T: Scalar>(g: &Geometry, x: &[T], y_gradient: &[T]) -> Vec<T> {
     let (n, k) = (g.positions(), g.taps());
     let images = g.batch.div_ceil(WEIGHT_GRADIENT_PARTS).max(1);
     let parts: Vec<Vec<T>> = x
@@ -181,7 +112,7 @@ pub(super) fn weight_gradient<T: Element>(g: &Geometry, x: &[T], y_gradient: &[T
         .zip(y_gradient.par_chunks(images * g.output_len()))
         .map(|(x, y)| {
             let mut sum = vec![T::default(); g.c_out * k];
-            let mut unfolded = vec![T::default(); g.unfolded_len()];
+            let mut unfolded = Buffer::stale(g.unfolded_len());
             for (image, y) in x.chunks(g.image_len()).zip(y.chunks(g.output_len())) {
                 let columns: &[T] = if g.is_pointwise() {
                     image
@@ -189,13 +120,7 @@ pub(super) fn weight_gradient<T: Element>(g: &Geometry, x: &[T], y_gradient: &[T
                     unfold(g, image, &mut unfolded);
                     &unfolded
                 };
-                multiply(
-                    (g.c_out, n, k),
-                    &mut sum,
-                    Matrix::row_major(y, n),
-                    Matrix::transposed(columns, n),
-                    true,
-                );
+                multiply(&mut sum, rows(y, n), rows(columns, n).transpose(), true);
             }
             sum
         })

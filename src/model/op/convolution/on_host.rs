@@ -5,7 +5,7 @@ use super::{by_group, by_image};
 use crate::model::op::channels_last::Scalar;
 
 /// Planes of fewer positions make matrix products too narrow for one image.
-const NARROW: usize = 256;
+const NARROW: usize = 128;
 
 impl Geometry {
     /// The same with the channels last, where images are better taken so: through Winograd's algorithm, or several at once.
