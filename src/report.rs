@@ -22,7 +22,7 @@ mod tests;
 pub use record::{
     Absence, Audit, AuditedModel, ClassMatchCurve, Confusion, Duplicates, Fact, Flip,
     LabelledImage, Likeness, ModelQuery, ModelTrainingImage, Quantity, Ranked, Removal, Statement,
-    Tone,
+    Tone, TrainingData,
 };
 pub use sheets::{LARGEST_TILE, Layout};
 

@@ -176,7 +176,18 @@ fn the_readme_does_what_it_says() {
         let accuracy: f64 = record.result("test_accuracy").unwrap();
         assert!(accuracy > 0.5, "{run}: {accuracy}");
     }
-    // Again into the same folder: the demo replaces its own results, but nothing else.
+    // Again into the same folder: the demo replaces its own results, but nothing else, by whatever name.
+    for (own, file) in [("own", "models/large.pt"), ("own-too", "natural/image.png")] {
+        let file = folder.path().join(own).join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "mine").unwrap();
+        let mut demo = Command::cargo_bin("ascribe").unwrap();
+        let demo = demo.current_dir(folder.path());
+        let output = demo.args(["demo", "--out", own]).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(message.contains("which no demo left there"), "{message}");
+        assert!(file.exists());
+    }
     std::fs::write(demo.join("notes.txt"), "mine").unwrap();
     let output = Command::cargo_bin("ascribe")
         .unwrap()

@@ -317,6 +317,25 @@ fn the_influence_matrix_comes_from_full_scores() {
         cells += 1;
     }
     assert_eq!(cells, 2 * 120 * 120);
+    // Classes of other names are not those of the first run.
+    let other = self::run(place.path(), "other", 3, None);
+    for (folder, kind) in [(&run, "digit"), (&other, "kind")] {
+        let path = folder.join("run.json");
+        let mut record: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let named = (0..10).map(|class| format!("{kind} {class}"));
+        record["classes"] = serde_json::json!(named.collect::<Vec<_>>());
+        std::fs::write(path, record.to_string()).unwrap();
+    }
+    for file in ["scores.npy", "train_scores.npy"] {
+        std::fs::copy(run.join(file), other.join(file)).unwrap();
+    }
+    let words = ["matrix", "natural", "other", "--out", "out"];
+    let message = figure(place.path(), &words).unwrap_err();
+    assert!(
+        message.contains("class 0 of other") && message.contains("kind 0"),
+        "{message}"
+    );
     // Cut off in the middle.
     let whole = std::fs::read(run.join("scores.npy")).unwrap();
     std::fs::write(run.join("scores.npy"), &whole[..whole.len() / 2]).unwrap();

@@ -774,3 +774,78 @@ fn a_killed_run_goes_on_in_its_folder_to_the_same_result() {
         assert!(bytes("whole") == bytes("killed"), "{file}");
     }
 }
+
+#[test]
+fn any_number_of_ranks_may_be_asked_for() {
+    let folder = place();
+    let at = folder.path();
+    for (run, top) in [("all", "40"), ("more", "18446744073709551615")] {
+        let words = ["--l2", "1e-2", "--certify", "5", "--top", top, "--out", run];
+        let (code, _, error) = rank(at, &words);
+        assert_eq!(code, 0, "{error}");
+    }
+    for file in ["rankings.parquet", "train_rankings.parquet"] {
+        let read = |run: &str| ascribe::influence::read_rankings(&at.join(run).join(file)).unwrap();
+        let (all, more) = (read("all"), read("more"));
+        assert_eq!(all.len(), more.len());
+        for (all, more) in all.iter().zip(&more) {
+            assert_eq!(all.helpful, more.helpful);
+            assert!(all.helpful.len() >= 39);
+        }
+    }
+}
+
+#[test]
+fn a_head_says_what_it_was_trained_with() {
+    let folder = place();
+    let at = folder.path();
+    let fixed = ["--scores", "--skip-train", "--damping", "0"];
+    let scored = |words: &[&str], run: &str| {
+        let (code, _, error) = rank(at, &[words, &fixed, &["--out", run]].concat());
+        assert_eq!(code, 0, "{error}");
+        (scores(at, run), error)
+    };
+    let (fitted, _) = scored(&["--l2", "1e-2"], "fitted");
+    let (again, said) = scored(&["--head", "fitted/head.safetensors"], "again");
+    assert!(!said.contains("--l2"), "{said}");
+    for (again, fitted) in again.iter().zip(&fitted) {
+        assert!((again - fitted).abs() <= 1e-4 * fitted.abs().max(1e-3));
+    }
+    let head = ascribe::data::HeadFile::open(&at.join("fitted/head.safetensors")).unwrap();
+    assert_eq!(head.l2, Some(1e-2));
+    let tensors = [("weight", head.weight), ("bias", head.bias)];
+    let silent = safetensors::serialize(tensors, None).unwrap();
+    std::fs::write(at.join("silent.safetensors"), silent).unwrap();
+    let (code, _, said) = rank(at, &["--head", "silent.safetensors", "--out", "silent"]);
+    assert!(code == 0 && said.contains("taken as 0"), "{said}");
+}
+
+#[test]
+fn examples_say_which_rows_and_columns_are_which_images() {
+    let folder = place();
+    let at = folder.path();
+    let words = [
+        "--l2",
+        "1e-2",
+        "--queries",
+        "3",
+        "--scores",
+        "--skip-train",
+        "--out",
+        "run",
+    ];
+    let (code, _, error) = rank(at, &words);
+    assert_eq!(code, 0, "{error}");
+    let of = |name: &str| column(&at.join("run"), "examples.parquet", name);
+    let (positions, images) = (of("position"), of("image"));
+    assert_eq!(positions.len(), 3 + 40);
+    assert_eq!(positions[..4], [0.0, 1.0, 2.0, 0.0]);
+    assert_eq!(images[3..], positions[3..]);
+    let scores = scores(at, "run");
+    let rankings = ascribe::influence::read_rankings(&at.join("run/rankings.parquet")).unwrap();
+    for (row, ranking) in rankings.iter().enumerate() {
+        assert_eq!(images[row], ranking.query as f64);
+        let first = &ranking.helpful[0];
+        assert!((f64::from(scores[[row, first.train]]) - first.score).abs() < 1e-7);
+    }
+}

@@ -165,6 +165,14 @@ fn what_has_changed_is_refused_and_what_comes_out_otherwise_is_told() {
 }
 
 #[test]
+fn a_run_may_be_called_study() {
+    let place = tempfile::tempdir().unwrap();
+    let transfer = TRANSFER.replace("--out model", "--out study");
+    succeeds(place.path(), &transfer);
+    succeeds(place.path(), "rerun study");
+}
+
+#[test]
 fn a_command_that_failed_can_be_typed_again_once_its_input_is_mended() {
     let place = tempfile::tempdir().unwrap();
     let place = place.path();

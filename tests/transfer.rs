@@ -187,6 +187,19 @@ fn wrong_input_is_refused_in_one_line() {
         message.contains("nowhere") && message.contains("check the path"),
         "{message}"
     );
+    for (source, said) in [
+        (
+            "resnet50-l2-eps3",
+            "ascribe fetch resnet50-l2-eps3 brings it",
+        ),
+        (
+            "builtin:robustt",
+            "models builtin:natural and builtin:robust",
+        ),
+    ] {
+        let message = refusal(folder, &transfer(source, "out", &[]));
+        assert!(message.contains(said), "{message}");
+    }
     std::fs::write(folder.join("text.safetensors"), "this is no model").unwrap();
     let message = refusal(folder, &transfer("text.safetensors", "out", &[]));
     assert!(

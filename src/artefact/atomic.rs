@@ -139,6 +139,14 @@ impl AtomicFile {
         self.temporary
             .persist(&target)
             .map_err(|failure| Error::io(&target, "write")(failure.error))?;
+        // What an earlier process recorded and nobody took up.
+        let recorded = recorded_path(&target);
+        match std::fs::remove_file(&recorded) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io(&recorded, "remove")(error));
+            }
+            _ => {}
+        }
         sync_folder(folder_of(&target))
     }
 }

@@ -4,7 +4,7 @@
 
 mod open;
 
-use super::run_names::run_names;
+use super::run_names::{check_same_class_names, run_names};
 use crate::artefact::{Input, Invocation, Options, RunFolder, digest_file};
 use crate::audit::{
     Lists, MeasureOptions, Side, Subject, audited, duplicates, sensitivity, worth_measuring,
@@ -75,6 +75,8 @@ fn check_same_images(opened: &[Opened], names: &[String]) -> Result<()> {
     let [first, second] = opened else {
         return Ok(());
     };
+    let classes = [first, second].map(|opened| &opened.recorded.material.classes);
+    check_same_class_names(classes, [&names[0], &names[1]])?;
     if first.seen().is_none() || second.seen().is_none() {
         return Ok(());
     }
@@ -140,6 +142,7 @@ impl Audit {
             classes,
             queries: lists.queries.clone(),
             training: lists.training.clone(),
+            training_data: training_data(&opened, &lists),
             models,
             duplicates,
         };
@@ -243,6 +246,22 @@ fn images<'a>(opened: &'a [Opened], lists: &'a Lists) -> Option<[GetImage<'a>; 2
         let test = |at: usize| Ok(seen.test.get(lists.queries[at].id)?.image);
         [Box::new(train) as GetImage, Box::new(test) as GetImage]
     })
+}
+
+/// The first run's training file.
+fn training_data(opened: &[Opened], lists: &Lists) -> report::TrainingData {
+    let first = &opened[0];
+    let inputs = &first.recorded.material.inputs;
+    let input = inputs.iter().find(|input| input.role == "train");
+    let files = first.seen().and_then(|seen| {
+        let file = |image: &LabelledImage| seen.train.file(image.id).map(str::to_owned);
+        lists.training.iter().map(file).collect()
+    });
+    report::TrainingData {
+        digest: input.map_or_else(String::new, |input| input.digest.clone()),
+        rows: input.and_then(|input| input.rows).unwrap_or(0),
+        files: files.unwrap_or_default(),
+    }
 }
 
 /// The positions of `ids` in a list.

@@ -4,7 +4,7 @@
 //! Figures 5 and 6, an audit of both; then a table read from what they left.
 
 use super::Cli;
-use crate::artefact::{RunFolder, shell_line};
+use crate::artefact::{RunFolder, RunRecord, read_json, shell_line};
 use crate::figure::{Curve, ModelRankings, QuerySet, Style};
 use crate::influence::read_rankings;
 use crate::{Error, Result};
@@ -26,12 +26,8 @@ pub struct Demo {
 }
 
 const MODELS: [&str; 2] = ["natural", "robust"];
-/// What a demo leaves in its folder, and may therefore replace.
-const LEFT: [&str; 10] = [
-    "models",
-    "audit",
-    "natural",
-    "robust",
+/// Besides runs, what a demo leaves in its folder.
+const FIGURES: [&str; 6] = [
     "figure5.svg",
     "figure5.png",
     "figure5.csv",
@@ -179,8 +175,7 @@ fn clear(out: &Path) -> Result<()> {
     let entries = entries
         .collect::<std::io::Result<Vec<_>>>()
         .map_err(Error::io(out, "read"))?;
-    let known = |name: &std::ffi::OsStr| LEFT.iter().any(|left| name == *left);
-    if let Some(other) = entries.iter().find(|entry| !known(&entry.file_name())) {
+    if let Some(other) = entries.iter().find(|entry| !is_of_a_demo(&entry.path())) {
         let reason = format!(
             "holds {}, which no demo left there",
             other.file_name().display()
@@ -201,4 +196,22 @@ fn clear(out: &Path) -> Result<()> {
         removed.map_err(Error::io(&path, "remove"))?;
     }
     Ok(())
+}
+
+/// Whether it is what a demo leaves under that name; names alone would take what is a user's own for it.
+fn is_of_a_demo(path: &Path) -> bool {
+    let name = path.file_name().and_then(std::ffi::OsStr::to_str);
+    match name {
+        Some("models") => std::fs::read_dir(path).is_ok_and(|mut models| {
+            models.all(|model| model.is_ok_and(|model| is_run(&model.path(), "transfer")))
+        }),
+        Some("audit") => is_run(path, "audit"),
+        Some(model) if MODELS.contains(&model) => is_run(path, "rank"),
+        Some(figure) => FIGURES.contains(&figure) && path.is_file(),
+        None => false,
+    }
+}
+
+fn is_run(folder: &Path, command: &str) -> bool {
+    read_json::<RunRecord>(folder.join("run.json")).is_ok_and(|record| record.command == command)
 }

@@ -4,7 +4,7 @@ mod of_study;
 
 use self::of_study::OfStudy;
 use super::recorded_data::{recorded_data, recorded_model};
-use super::run_names::run_names;
+use super::run_names::{check_same_class_names, run_names};
 use crate::artefact::{RunFolder, RunRecord};
 use crate::audit::sensitivity;
 use crate::data::Dataset;
@@ -325,6 +325,10 @@ fn influence_matrix(runs: &[NamedRun]) -> Result<InfluenceMatrix> {
     let Some(first) = runs.first() else {
         return Err(no_runs());
     };
+    for run in runs {
+        let classes = [first, run].map(|run| &run.record.classes);
+        check_same_class_names(classes, [&first.name, &run.name])?;
+    }
     let read = |run: &NamedRun| {
         let remedy = "run ascribe rank with --scores and without --skip-train";
         let test = (

@@ -25,10 +25,11 @@ mod study;
 mod train;
 mod transfer;
 
-use crate::Result;
 use crate::artefact::Invocation;
 use crate::device::VERSION;
+use crate::{Error, Result};
 use clap::{Parser, Subcommand};
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Parts that faer may cut a factorisation into: enough for most machines, and few enough to cost nothing with fewer threads.
@@ -89,6 +90,10 @@ impl Cli {
         Self::try_parse_from(std::iter::once("ascribe").chain(words.iter().map(String::as_str)))
     }
 
+    fn is_study(&self) -> bool {
+        matches!(self.command, Command::Study(_))
+    }
+
     /// Runs the command, as `run.json` will say that it was asked for.
     fn run_as(self, invocation: Invocation) -> Result<ExitCode> {
         if let Some(threads) = self.threads {
@@ -99,10 +104,29 @@ impl Cli {
         }
         // Whatever the number of threads, so that where faer cuts its work, and with it the last digits, does not depend on them.
         faer::set_global_parallelism(faer::Par::rayon(FACTOR_PARTS));
-        let code = self.command.run(invocation)?;
+        let code = self.command.run(invocation).map_err(by_name)?;
         output::written()?;
         Ok(code)
     }
+}
+
+/// A path that is not there may be a name that the program knows.
+fn by_name(error: Error) -> Error {
+    let Error::Io { path, source, .. } = &error else {
+        return error;
+    };
+    let name = path.to_string_lossy();
+    let (expected, remedy) = match source.kind() {
+        ErrorKind::NotFound if name.starts_with("builtin:") => (
+            "a name of what is built in",
+            "data are builtin:digits-train and builtin:digits-test, models builtin:natural and builtin:robust".into(),
+        ),
+        ErrorKind::NotFound if crate::fetch::find(&name).is_ok() => {
+            ("a file or folder", format!("ascribe fetch {name} brings it"))
+        }
+        _ => return error,
+    };
+    Error::mismatch(name.clone(), expected, "none of that name", remedy)
 }
 
 impl Command {

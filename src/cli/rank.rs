@@ -3,6 +3,7 @@
 //! [`transferred`] and [`material`] read what is scored, [`work`] scores it and fills the run folder.
 
 mod blocks_on_device;
+mod examples;
 mod material;
 mod path;
 mod precision;
@@ -15,6 +16,7 @@ mod work;
 mod workplace;
 
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory};
+use crate::data::HeadFile;
 use crate::device::DeviceChoice;
 use crate::figure::Style;
 use crate::influence::{Correction, GIB, Grouping, Normalise, resident_limit};
@@ -60,8 +62,8 @@ pub struct Rank {
     /// Weight [C, d] and bias [C] of the classifier (.npz or .safetensors); fitted with --l2 where not given
     #[arg(long, value_name = "HEAD")]
     head: Option<PathBuf>,
-    /// The L2 term l2/2·‖θ‖² that the head was trained with, weights and bias alike; part of the curvature (with
-    /// --model: that of the transfer)
+    /// The L2 term l2/2·‖θ‖² that the head was trained with, weights and bias alike; part of the curvature (default: what the
+    /// head's file says, or 0; with --model: that of the transfer)
     #[arg(long, value_name = "L2", allow_negative_numbers = true)]
     l2: Option<f64>,
     /// Added to every eigenvalue of the curvature
@@ -291,7 +293,7 @@ impl Rank {
                 if let Some(queries) = self.queries {
                     material.keep_queries(queries)?;
                 }
-                let l2 = self.effective_l2(material.head.is_some())?;
+                let l2 = self.effective_l2()?;
                 Ok((material, l2, None))
             }
             _ => Err(Error::config(
@@ -320,9 +322,19 @@ impl Rank {
         }
     }
 
-    fn effective_l2(&self, head_is_given: bool) -> Result<f64> {
+    /// What is typed, or else what the head's file says.
+    fn effective_l2(&self) -> Result<f64> {
+        let head_is_given = self.head.is_some();
         let reason = match self.l2 {
-            None if head_is_given => return Ok(0.0),
+            None if let Some(head) = &self.head => {
+                return Ok(HeadFile::open(head)?.l2.unwrap_or_else(|| {
+                    note!(
+                        "ascribe: {} does not say what L2 term it was trained with, and --l2 is not given: taken as 0",
+                        head.display()
+                    );
+                    0.0
+                }));
+            }
             Some(l2) if at_least_zero(l2) && (head_is_given || l2 > 0.0) => return Ok(l2),
             Some(l2) => format!("{l2} is not above 0 (or 0 with --head)"),
             None => {

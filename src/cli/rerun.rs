@@ -33,7 +33,6 @@ impl Rerun {
     /// A folder without a finished run; options or inputs that are no longer those of the run; a run that comes out differently.
     pub fn run(self) -> Result<ExitCode> {
         let record = RunFolder::read(&self.run)?;
-        refuse_part_of_study(&record)?;
         let run = std::fs::canonicalize(&self.run).map_err(Error::io(&self.run, "read"))?;
         let out = match &self.out {
             Some(out) => std::path::absolute(out).map_err(Error::io(out, "find"))?,
@@ -42,8 +41,9 @@ impl Rerun {
         let there = go_to(&record.directory)?;
         let [run, out] = [&run, &out].map(|path| path.strip_prefix(&there).unwrap_or(path));
         let words = with_out(&record.arguments, out);
-        say!("$ {}", shell_line(&words));
         let command = Cli::typed(&words).map_err(|reason| not_ours(&record, &reason))?;
+        refuse_part_of_study(&record, &command)?;
+        say!("$ {}", shell_line(&words));
         let code = command.run_as(Invocation {
             arguments: words,
             repeated: Some(Box::new(record)),
@@ -81,9 +81,8 @@ fn report(before: &Path, after: &Path) -> Result<()> {
 }
 
 /// A study keeps what was typed for it in the folders of its runs too.
-fn refuse_part_of_study(record: &RunRecord) -> Result<()> {
-    let of_study = record.arguments.iter().any(|word| word == "study");
-    if !of_study || record.options.contains_key("spec") {
+fn refuse_part_of_study(record: &RunRecord, command: &Cli) -> Result<()> {
+    if !command.is_study() || record.options.contains_key("spec") {
         return Ok(());
     }
     Err(Error::Conflict {

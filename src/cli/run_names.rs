@@ -28,6 +28,25 @@ pub(super) fn run_names(runs: &[PathBuf], names: Option<&[String]>) -> Result<Ve
     Ok(names)
 }
 
+/// Refuses runs whose classes have other names, where both have names: one picture names them once.
+pub(super) fn check_same_class_names(
+    [first, second]: [&Option<Vec<String>>; 2],
+    [name, other]: [&str; 2],
+) -> Result<()> {
+    let (Some(first), Some(second)) = (first, second) else {
+        return Ok(());
+    };
+    let at = (0..first.len().max(second.len())).find(|&at| first.get(at) != second.get(at));
+    let Some(at) = at else { return Ok(()) };
+    let class = |classes: &[String]| classes.get(at).map_or("none".into(), String::clone);
+    Err(Error::mismatch(
+        format!("class {at} of {other}"),
+        format!("{}, as in {name}", class(first)),
+        class(second),
+        "give runs of the same classes",
+    ))
+}
+
 /// The last part of a path, also of `.` and of one that ends in `..`.
 fn folder_name(path: &Path) -> String {
     let full = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());

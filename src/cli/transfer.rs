@@ -135,7 +135,7 @@ impl Transfer {
     fn changed(&self, train: &Dataset, mut ids: Vec<usize>) -> Result<Changed> {
         let classes = train.classes().len();
         let read = |file: &Option<PathBuf>| match file {
-            Some(file) => Decisions::read(file, train.len(), classes),
+            Some(file) => Decisions::read(file, train),
             None => Ok(Decisions::default()),
         };
         let (exclude, relabel) = (read(&self.exclude)?, read(&self.relabel)?);

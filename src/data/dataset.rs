@@ -249,6 +249,15 @@ impl Dataset {
         self.places.name(id)
     }
 
+    /// An example's file within the folder, where the set is one.
+    #[must_use]
+    pub fn file(&self, id: usize) -> Option<&str> {
+        match &self.places {
+            Places::Files(files) => files.get(id).map(String::as_str),
+            Places::Rows => None,
+        }
+    }
+
     /// The same images, some with other labels. Path and digest stay those of what is stored.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! A classifier's last layer from a file: arrays `weight` `[C, d]` and `bias` `[C]`, as `.npz` or `.safetensors`.
+//! A classifier's last layer from a file: arrays `weight` `[C, d]` and `bias` `[C]`, as `.npz` or `.safetensors`; the metadata of
+//! the latter may say under `l2` which L2 term it was trained with.
 
 use super::Features;
 use super::arrays::Arrays;
@@ -13,8 +14,22 @@ pub struct HeadFile {
     pub weight: Tensor,
     /// `[C]`, of the weight's type.
     pub bias: Tensor,
+    /// l2 of the term l2/2·‖θ‖² that it was trained with, where the file says so; finite and not below 0.
+    pub l2: Option<f64>,
     /// Where it was opened.
     pub path: PathBuf,
+}
+
+/// The key of the L2 term in a file's metadata.
+pub(crate) const L2: &str = "l2";
+
+fn l2_of(path: &Path, text: &str) -> Result<f64> {
+    let number = text.parse().ok();
+    let number = number.filter(|l2: &f64| l2.is_finite() && *l2 >= 0.0);
+    number.ok_or_else(|| {
+        let (expected, remedy) = ("a number of 0 or more", "write it as in 1e-3");
+        Error::format(path, "metadata l2", expected, format!("{text:?}"), remedy)
+    })
 }
 
 impl HeadFile {
@@ -43,7 +58,10 @@ impl HeadFile {
             DType::F64
         };
         let (weight, bias) = (weight.to_dtype(kind)?, bias.to_dtype(kind)?);
+        let stated = arrays.metadata()?.remove(L2);
+        let l2 = stated.map(|text| l2_of(path, &text)).transpose()?;
         Ok(Self {
+            l2,
             weight,
             bias,
             path: path.to_path_buf(),

@@ -108,6 +108,41 @@ impl Image {
     }
 }
 
+impl Image {
+    /// The picture at another size and shape: what of it has that shape, from the centre, and that at the other size; as torchvision's
+    /// `Resize` of the shorter side and `CenterCrop`. Of a square one made square, all.
+    #[must_use]
+    pub fn fitted(self, height: usize, width: usize) -> Self {
+        let scale = f64::min(
+            self.height as f64 / height.max(1) as f64,
+            self.width as f64 / width.max(1) as f64,
+        );
+        let part =
+            |side: usize, most: usize| ((scale * side as f64).round() as usize).clamp(1, most);
+        let shape = (part(height, self.height), part(width, self.width));
+        self.centre(shape).resize(height, width)
+    }
+
+    /// The middle of it.
+    fn centre(self, (height, width): (usize, usize)) -> Self {
+        if (self.height, self.width) == (height, width) {
+            return self;
+        }
+        let (top, left) = ((self.height - height) / 2, (self.width - width) / 2);
+        let pixels = (self.pixels.chunks_exact((self.height * self.width).max(1)))
+            .flat_map(|plane| plane.chunks_exact(self.width.max(1)).skip(top).take(height))
+            .flat_map(|row| &row[left..left + width])
+            .copied()
+            .collect();
+        Self {
+            channels: self.channels,
+            height,
+            width,
+            pixels,
+        }
+    }
+}
+
 fn resize_plane(plane: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
     let source = ImageBuffer::from_fn(from.1 as u32, from.0 as u32, |x, y| {
         Luma([plane[y as usize * from.1 + x as usize]])
@@ -213,6 +248,23 @@ mod tests {
         assert!(Image::decode(&png[..png.len() / 2]).is_err());
         assert!(Image::decode(&[]).is_err());
         assert!(Image::decode(b"GIF89a, or so it says").is_err());
+    }
+
+    #[test]
+    fn what_is_not_square_is_cropped_from_its_centre() {
+        let image = |height: usize, width: usize| Image {
+            channels: 2,
+            height,
+            width,
+            pixels: (0..2 * height * width).map(|place| place as u8).collect(),
+        };
+        let wide = image(2, 5).fitted(2, 2);
+        assert_eq!(wide.pixels, [1, 2, 6, 7, 11, 12, 16, 17]);
+        let tall = image(5, 2).fitted(2, 2);
+        assert_eq!(tall.pixels, [2, 3, 4, 5, 12, 13, 14, 15]);
+        assert_eq!(image(4, 4).fitted(2, 2), image(4, 4).resize(2, 2));
+        assert_eq!(image(1, 300).fitted(3, 3).pixels.len(), 18);
+        assert_eq!(image(4, 8).fitted(2, 4), image(4, 8).resize(2, 4));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Labels that are not those of the file: flipped for an experiment, or corrected after an audit; and images left out.
 //!
 //! Decisions are a CSV file with the columns `train` (an id), `decision` (`exclude` or `relabel`) and `label` (the new one's
-//! number; empty for an exclusion), as an audit's page exports it.
+//! number; empty for an exclusion), as an audit's page exports it: then with `file` (of the image, for the reader) and `data`, the
+//! digest of the data set whose rows the ids are, which must be that of the set that the decisions are used on.
 
+use super::Dataset;
 use super::random::{Purpose, generator};
 use crate::{Error, Result};
 use rand::RngExt;
@@ -27,14 +29,23 @@ struct Row {
     train: usize,
     decision: String,
     label: Option<usize>,
+    data: Option<String>,
 }
 
+const COLUMNS: &str = "train,decision,label";
+
 impl Decisions {
-    /// Reads a file of decisions on a set of `count` images in `classes` classes.
+    /// Reads a file of decisions on a set.
     ///
     /// # Errors
-    /// A file that cannot be read or is not such a table; an id or label that there is not; two decisions on one image.
-    pub fn read(path: &Path, count: usize, classes: usize) -> Result<Self> {
+    /// A file that cannot be read or is not such a table; an id or label that there is not; two decisions on one image; decisions on
+    /// another set, or on this one before it changed.
+    pub fn read(path: &Path, set: &Dataset) -> Result<Self> {
+        Self::on(path, (set.len(), set.classes().len()), set.digest())
+    }
+
+    /// Those on a set of so many images and classes, and this digest.
+    fn on(path: &Path, (count, classes): (usize, usize), digest: &str) -> Result<Self> {
         let malformed = |place: String, expected: String, found: String| {
             let remedy = "give a file exported from an audit's page";
             Error::format(path, place, expected, found, remedy)
@@ -46,8 +57,8 @@ impl Decisions {
             .headers()
             .map(|header| header.iter().collect::<Vec<_>>().join(","));
         let header = header.unwrap_or_else(|reason| reason.to_string());
-        if header != "train,decision,label" {
-            let expected = "train,decision,label".to_owned();
+        if header != COLUMNS && header != format!("{COLUMNS},file,data") {
+            let expected = format!("{COLUMNS} or {COLUMNS},file,data");
             return Err(malformed("columns".into(), expected, header));
         }
         for (line, row) in reader.deserialize::<Row>().enumerate() {
@@ -56,6 +67,11 @@ impl Decisions {
             let row = row.map_err(|reason| {
                 wrong("an id, a decision and a label".into(), one_line(&reason))
             })?;
+            if let Some(data) = row.data.filter(|data| data != digest) {
+                let expected = format!("decisions on the data set with the digest {digest}");
+                let remedy = "give the --train that was audited, as it was then, or audit this one";
+                return Err(Error::format(path, place, expected, data, remedy));
+            }
             if row.train >= count {
                 return Err(wrong(format!("an id below {count}"), row.train.to_string()));
             }
@@ -125,7 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("decisions.csv");
         std::fs::write(&path, text).unwrap();
-        Decisions::read(&path, 10, 3)
+        Decisions::on(&path, (10, 3), "0f1e")
     }
 
     #[test]
@@ -137,6 +153,9 @@ mod tests {
             read("train,decision,label\n").unwrap(),
             Decisions::default()
         );
+        let exported =
+            "train,decision,label,file,data\n4,exclude,,a/4.png,0f1e\n2,relabel,1,,0f1e\n";
+        assert_eq!(read(exported).unwrap(), found);
     }
 
     #[test]
@@ -144,6 +163,7 @@ mod tests {
         for (text, said) in [
             ("", "columns"),
             ("train,label\n1,2\n", "columns"),
+            ("train,decision,label,file,data\n1,exclude,,,0f1f\n", "0f1f"),
             ("train,decision,label\n10,exclude,\n", "below 10"),
             ("train,decision,label\n1,relabel,3\n", "below 3"),
             ("train,decision,label\n1,relabel,\n", "found none"),
@@ -160,7 +180,7 @@ mod tests {
                 "{text}: {reason}"
             );
         }
-        assert!(Decisions::read(Path::new("/nowhere.csv"), 1, 2).is_err());
+        assert!(Decisions::on(Path::new("/nowhere.csv"), (1, 2), "0f1e").is_err());
     }
 
     #[test]

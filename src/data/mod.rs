@@ -60,6 +60,7 @@ pub use dataset::{Dataset, Example};
 pub use digits::{digits_test, digits_train};
 pub use features::Features;
 pub use head_file::HeadFile;
+pub(crate) use head_file::L2;
 pub use image::Image;
 pub use label_changes::{Decisions, NewLabels, flipped};
 pub use order::{batches, order};

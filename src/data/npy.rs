@@ -2,8 +2,11 @@
 
 use super::arrays::{Array, Values};
 use crate::{Error, Result};
-use ndarray::{ArrayD, IxDyn, OwnedRepr};
-use ndarray_npy::{NpzReader, ReadNpyError, ReadNpyExt, ReadNpzError, ReadableElement};
+use ndarray::{ArrayD, ArrayView, IxDyn, OwnedRepr};
+use ndarray_npy::{
+    NpzReader, ReadNpyError, ReadNpyExt, ReadNpzError, ReadableElement, ViewElement, ViewNpyError,
+    ViewNpyExt,
+};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -63,14 +66,27 @@ enum Entry<'a> {
 }
 
 impl Entry<'_> {
-    fn read<T: ReadableElement>(&mut self) -> std::result::Result<ArrayD<T>, ReadNpzError> {
+    fn read<T: ReadableElement + ViewElement>(
+        &mut self,
+    ) -> std::result::Result<ArrayD<T>, ReadNpzError> {
         match self {
             Self::Npz(npz, name) => npz.by_name::<OwnedRepr<T>, IxDyn>(name),
             Self::File(path) => {
                 let file = File::open(path).map_err(|error| ReadNpzError::Npy(error.into()))?;
+                check_length::<T>(&file)?;
                 Ok(ArrayD::read_npy(BufReader::new(file))?)
             }
         }
+    }
+}
+
+/// Refuses a file that is shorter than its header says: room for what it says would be made before reading.
+fn check_length<T: ViewElement>(file: &File) -> std::result::Result<(), ReadNpyError> {
+    // SAFETY: only the header is looked at, and this process writes to no file that it reads.
+    let map = unsafe { memmap2::Mmap::map(file) }?;
+    match ArrayView::<T, IxDyn>::view_npy(&map) {
+        Err(ViewNpyError::MissingBytes(_)) => Err(ReadNpyError::MissingData),
+        _ => Ok(()),
     }
 }
 
@@ -103,7 +119,7 @@ fn read(entry: &mut Entry) -> std::result::Result<Array, ReadNpzError> {
 }
 
 /// A number too large for `i64` becomes its largest value, which no check of labels lets through.
-fn integers<T: ReadableElement + TryInto<i64>>(
+fn integers<T: ReadableElement + ViewElement + TryInto<i64>>(
     entry: &mut Entry,
 ) -> std::result::Result<Array, ReadNpzError> {
     let array = entry.read::<T>()?;

@@ -30,7 +30,7 @@ enum Store {
 }
 
 impl Pixels {
-    /// Decodes the examples `ids` in parallel, greyscale repeated to RGB, resized where the size differs.
+    /// Decodes the examples `ids` in parallel, greyscale repeated to RGB, resized where the size differs, from the centre where the shape does.
     ///
     /// # Errors
     /// Names the first of them that does not exist or does not decode.
@@ -186,7 +186,7 @@ impl Pixels {
                 let image = transform
                     .apply(dataset.get(self.ids[position])?.image)
                     .to_rgb();
-                Ok(Cow::Owned(image.resize(self.height, self.width).pixels))
+                Ok(Cow::Owned(image.fitted(self.height, self.width).pixels))
             }
         }
     }

@@ -23,7 +23,7 @@ impl Transform {
     pub fn apply(self, image: Image) -> Image {
         let image = if self.greyscale { grey(image) } else { image };
         match self.downscale {
-            Some(side) => image.resize(side, side),
+            Some(side) => image.fitted(side, side),
             None => image,
         }
     }

@@ -19,11 +19,10 @@ use super::retrained::{Retrained, material};
 use crate::artefact::{read_json, write_json};
 use crate::data::{Pixels, batches};
 use crate::model::ResNet;
-use crate::train::{EVALUATION_BATCH, TransferOptions, Unobserved, transfer};
+use crate::train::{Crew, EVALUATION_BATCH, TransferOptions, Unobserved, transfer};
 use crate::{Error, Result};
 use candle_core::{DType, Device};
 use ndarray::Array2;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -91,17 +90,17 @@ impl TransferAgain {
             .flat_map(|subset| (0..self.seeds).map(move |seed| (subset, seed)))
             .collect();
         let finished = Mutex::new(0);
-        let parts = tasks
-            .par_iter()
-            .map(|&(subset, seed)| {
-                let path = part(folder, name, subset, seed);
-                let part = self.recorded_or_trained(&path, subsets[subset], seed)?;
-                let mut finished = finished.lock().unwrap_or_else(|broken| broken.into_inner());
-                *finished += 1;
-                done(*finished, tasks.len());
-                Ok(part)
-            })
-            .collect::<Result<Vec<_>>>()?;
+        // One thread for each: small steps do not gain from two, and sums come out the same on any machine.
+        let crew = Crew::of(rayon::current_num_threads(), None);
+        let parts = crew.each(tasks.len(), &|turn| {
+            let (subset, seed) = tasks[turn];
+            let path = part(folder, name, subset, seed);
+            let part = self.recorded_or_trained(&path, subsets[subset], seed)?;
+            let mut finished = finished.lock().unwrap_or_else(|broken| broken.into_inner());
+            *finished += 1;
+            done(*finished, tasks.len());
+            Ok(part)
+        })?;
         let by_seed: Vec<Array2<f64>> = (0..self.seeds)
             .map(|seed| self.losses(&parts, seed, subsets.len()))
             .collect();
@@ -130,10 +129,7 @@ impl TransferAgain {
                 return Ok(part);
             }
         }
-        // One thread for each: small steps do not gain from two, and sums come out the same on any machine.
-        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-        let alone = alone.map_err(|reason| Error::config("retrain", reason.to_string()))?;
-        let (losses, hits) = alone.install(|| self.train_on(kept, seed))?;
+        let (losses, hits) = self.train_on(kept, seed)?;
         let part = Part {
             material,
             losses,
@@ -148,7 +144,7 @@ impl TransferAgain {
         let ids = self.train.ids().iter().zip(&kept.images);
         let ids: Vec<usize> = ids.filter(|(_, kept)| **kept).map(|(&id, _)| id).collect();
         let mut options = self.options.clone();
-        options.recipe.seed += seed as u64;
+        options.recipe.seed = options.recipe.seed.wrapping_add(seed as u64);
         // The queries are measured below, image by image.
         options.recipe.evaluate_every = 0;
         let few = self.queries.select(&self.queries.ids()[..1])?;

@@ -117,7 +117,7 @@ impl CertifiedRanks {
             floor = *(lowest.select_nth_unstable_by(place, |a, b| b.total_cmp(a))).1;
         }
         let mut candidates = Candidates {
-            images: Vec::with_capacity(self.top),
+            images: Vec::with_capacity(self.top.min(count)),
             ceiling: f64::NEG_INFINITY,
         };
         for image in 0..count {

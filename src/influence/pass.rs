@@ -84,7 +84,7 @@ impl Pass<'_> {
             counted: Counted::new("test", &progress),
         };
         let mut train = Outputs {
-            top: TopRanks::new(top + 1, options.bottom),
+            top: TopRanks::new(top.saturating_add(1), options.bottom),
             certified: None,
             diagonal: Some(Diagonal::default()),
             file: (options.scores && options.train_queries)
@@ -173,7 +173,10 @@ impl Pass<'_> {
             let (mut test, mut train) = (test.sinks(), train.sinks());
             let (test, train) = self.queries(sides, &mut test, &mut train);
             let ranked = |queries, kept| RankedQueries { queries, kept };
-            let (test, train) = (ranked(test, top), train.map(|train| ranked(train, top + 1)));
+            let (test, train) = (
+                ranked(test, top),
+                train.map(|train| ranked(train, top.saturating_add(1))),
+            );
             if self.solves_queries() {
                 certification.resume_by_queries(&sides.train, test, self.provenance, checkpoint)?
             } else {

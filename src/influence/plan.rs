@@ -191,7 +191,8 @@ impl ProblemSize {
     /// Position and score of up to four times the ranks kept, and twice once more while they are recorded.
     fn kept_bytes(&self) -> f64 {
         let train = if self.train_queries { self.train } else { 0 };
-        let most = (4 * self.kept).min(self.train) + 2 * self.kept.min(self.train);
+        let kept = self.kept.min(self.train);
+        let most = (4 * kept).min(self.train) + 2 * kept;
         16.0 * (most * (self.test + train)) as f64
     }
 

@@ -162,7 +162,7 @@ impl Leaders {
         }
         // Adding zero turns −0 into 0, which would otherwise sort below it.
         self.held.push((key + 0.0, position));
-        if self.held.len() >= 4 * keep {
+        if self.held.len() >= keep.saturating_mul(4) {
             self.prune(keep, ids);
         }
     }

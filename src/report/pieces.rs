@@ -90,6 +90,8 @@ fn overview(audit: &Audit, layouts: &[Layout]) -> Value {
         "layouts": layouts.iter().map(|layout| (layout.name.clone(), json!(layout)))
             .collect::<BTreeMap<_, _>>(),
         "per_piece": PER_PIECE,
+        "data": audit.training_data.digest,
+        "rows": audit.training_data.rows,
     })
 }
 
@@ -134,6 +136,7 @@ fn training_columns(audit: &Audit) -> Value {
     json!({
         "id": column(&audit.training, |image| image.id),
         "label": column(&audit.training, |image| image.label),
+        "file": audit.training_data.files,
         "models": models.collect::<Vec<_>>(),
         "duplicates": audit.duplicates,
     })

@@ -16,10 +16,23 @@ pub struct Audit {
     pub queries: Vec<LabelledImage>,
     /// The training images of any model.
     pub training: Vec<LabelledImage>,
+    /// Of what file these are.
+    pub training_data: TrainingData,
     /// One model, or two side by side.
     pub models: Vec<AuditedModel>,
     /// Images that are the same, or nearly so.
     pub duplicates: Vec<Duplicates>,
+}
+
+/// The data set whose rows the training images are; decisions on them say that they are on this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrainingData {
+    /// Its digest, as in `run.json`.
+    pub digest: String,
+    /// How many images it has: ids are below.
+    pub rows: usize,
+    /// The files of [`Audit::training`], one each, where the set is a folder of files; else none.
+    pub files: Vec<String>,
 }
 
 /// An image of a data set.

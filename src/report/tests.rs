@@ -41,6 +41,11 @@ pub(super) fn small_audit() -> Audit {
         ],
         queries: vec![image(10, 0), image(11, 1)],
         training: vec![image(3, 0), image(4, 1), image(5, 0)],
+        training_data: TrainingData {
+            digest: "0f1e".into(),
+            rows: 6,
+            files: Vec::new(),
+        },
         models: vec![AuditedModel {
             name: "natural".into(),
             facts: Vec::new(),

@@ -23,6 +23,7 @@ mod summary;
 mod table;
 mod work;
 
+pub use crate::train::Crew;
 pub use grid::{Cell, Job};
 pub use material::Material;
 pub use plan::{Plan, Timing};
@@ -31,4 +32,4 @@ pub use search::SearchRow;
 pub use spec::{Search, SourceSpec, Spec, TargetSpec};
 pub use summary::{Curve, Point, Selection, Summary, Variable};
 pub use table::{RESULTS, Row, SEARCH, read_results, write_results, write_search};
-pub use work::{Crew, Follower, Study};
+pub use work::{Follower, Study};

@@ -5,7 +5,6 @@
 //! whole takes no less than the longest of them.
 
 use super::run::Quiet;
-use super::work::side_by_side;
 use super::{Crew, Job, Study};
 use crate::data::Pixels;
 use crate::train::{Performance, transfer};
@@ -126,7 +125,7 @@ fn time(study: &Study, job: &Job, crew: Crew) -> Result<Timing> {
     // What is timed must not diverge.
     options.recipe.learning_rate = 1e-6;
     let classes = target.train.classes().to_vec();
-    let timed = side_by_side(crew.at_once, crew, &|_| {
+    let timed = crew.each(crew.at_once, &|_| {
         let folder = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir(), "write"))?;
         let began = Instant::now();
         let images = (&train, &one);

@@ -6,33 +6,10 @@ use super::material::Images;
 use super::run::{Bench, finished};
 use super::search::Found;
 use super::{Job, Material, Outcome, Row, SearchRow, Spec};
-use crate::{Error, Result};
+use crate::Result;
+use crate::train::Crew;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-
-/// How many runs at once, with how many threads each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Crew {
-    /// Runs side by side.
-    pub at_once: usize,
-    /// Threads of each.
-    pub threads: usize,
-}
-
-impl Crew {
-    /// `threads` for `at_once` runs; as many runs as threads where that is not given.
-    #[must_use]
-    pub fn of(threads: usize, at_once: Option<usize>) -> Self {
-        let threads = threads.max(1);
-        let at_once = at_once.unwrap_or(threads).clamp(1, threads);
-        Self {
-            at_once,
-            threads: threads / at_once,
-        }
-    }
-}
 
 /// Follows a study from outside.
 pub trait Follower: Sync {
@@ -155,7 +132,7 @@ impl Study<'_> {
             .material
             .decode(left.iter().map(|&at| &jobs[at].cell))?;
         let bench = self.bench(&images, arguments);
-        let done = side_by_side(left.len(), crew, &|turn| {
+        let done = crew.each(left.len(), &|turn| {
             let job = &jobs[left[turn]];
             let outcome = bench.run(job)?;
             follower.finished(job, &outcome, cost(left[turn]));
@@ -193,44 +170,4 @@ impl Study<'_> {
             _ => self.material.targets[job.cell.target].test_ids.len(),
         }
     }
-}
-
-/// `work` of 0..count, `crew.at_once` at a time in this order, each with its own threads; results in order.
-pub(super) fn side_by_side<T: Send>(
-    count: usize,
-    crew: Crew,
-    work: &(dyn Fn(usize) -> Result<T> + Sync),
-) -> Result<Vec<T>> {
-    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let results: Mutex<Vec<(usize, Result<T>)>> = Mutex::new(Vec::new());
-    let worker = || -> Result<()> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(crew.threads)
-            .build()
-            .map_err(|reason| Error::config("threads", reason.to_string()))?;
-        while !stopped.load(Ordering::Relaxed) {
-            let turn = next.fetch_add(1, Ordering::Relaxed);
-            if turn >= count {
-                break;
-            }
-            let result = pool.install(|| work(turn));
-            if result.is_err() {
-                stopped.store(true, Ordering::Relaxed);
-            }
-            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            results.push((turn, result));
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let workers = (0..crew.at_once.min(count)).map(|_| scope.spawn(worker));
-        let workers: Vec<_> = workers.collect();
-        (workers.into_iter()).try_for_each(|worker| match worker.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
-    })?;
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_by_key(|(turn, _)| *turn);
-    results.into_iter().map(|(_, result)| result).collect()
 }

@@ -3,13 +3,15 @@
 use ascribe::data::{Dataset, digits_test, digits_train};
 use ascribe::report::{
     Audit, AuditedModel, ClassMatchCurve, Confusion, Duplicates, Fact, Flip, LabelledImage, Layout,
-    Likeness, ModelQuery, ModelTrainingImage, Pictures, Ranked, Removal, Statement, Tone, write,
+    Likeness, ModelQuery, ModelTrainingImage, Pictures, Ranked, Removal, Statement, Tone,
+    TrainingData, write,
 };
 use std::path::Path;
 
 /// A class name that is markup, were it taken for that.
 pub const HOSTILE: &str = "<img src=x onerror=\"window.hostile=1\"><b>zero</b></script>";
-const TRAINING: usize = 3200;
+/// Training images.
+pub const TRAINING: usize = 3200;
 
 /// Writes the page; queries have ids from 1,000, every third is wrong.
 pub fn large_audit(queries: usize, folder: &Path, embed: bool) {
@@ -56,6 +58,11 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
         classes,
         queries,
         training,
+        training_data: TrainingData {
+            digest: "0f1e".into(),
+            rows: TRAINING + 100,
+            files: (0..TRAINING).map(|at| format!("some/{at}.png")).collect(),
+        },
         models: models.into(),
     }
 }

@@ -138,13 +138,42 @@ fn decisions_are_made_by_key_exported_and_read_again() {
     }
     let saved = std::fs::read_to_string(&file).unwrap();
     assert!(
-        saved.starts_with("train,decision,label\n") && saved.ends_with(",exclude,\n"),
+        saved.starts_with("train,decision,label,file,data\n")
+            && saved.contains(",exclude,,some/")
+            && saved.ends_with(".png,0f1e\n"),
         "{saved}"
     );
     let changed = folder.path().join("mine.csv");
     std::fs::write(&changed, format!("{saved}7,relabel,1\n")).unwrap();
     browser.type_into("#import", changed.to_str().unwrap());
     browser.wait("return document.getElementById('decided').textContent === '2'");
+    // What another tab has decided in the meantime stays.
+    browser.run(
+        "const name = Object.keys(localStorage).find((name) => name.startsWith('ascribe:Digits'));\
+         const made = JSON.parse(localStorage.getItem(name));\
+         localStorage.setItem(name, JSON.stringify([...made, [11, { decision: 'exclude' }]]));",
+    );
+    browser.open(&folder.path().join("index.html"), "#/query/1002");
+    browser.run("document.querySelector('.held [data-train=\"12\"], .held [data-train]').focus()");
+    browser.press('x');
+    browser.wait("return document.getElementById('decided').textContent === '4'");
+    browser.press('5');
+    browser.wait("return document.querySelector('main h1').textContent === 'Decisions'");
+    // An earlier round's, on an image that this model was not trained on; and those on other data.
+    let header = "train,decision,label,file,data";
+    let earlier = format!(
+        "{header}\n{},exclude,,\"a,b.png\",0f1e\n",
+        example::TRAINING + 5
+    );
+    std::fs::write(&changed, earlier).unwrap();
+    browser.type_into("#import", changed.to_str().unwrap());
+    browser.wait("return document.getElementById('decided').textContent === '5'");
+    browser
+        .wait("return document.querySelector('main').textContent.includes('a,b.png: this model')");
+    std::fs::write(&changed, format!("{header}\n3,exclude,,,0f1f\n")).unwrap();
+    browser.type_into("#import", changed.to_str().unwrap());
+    browser
+        .wait("return document.querySelector('main .alert').textContent.includes('another data')");
     std::fs::write(&changed, "train,decision,label\n999999,exclude,\n").unwrap();
     browser.type_into("#import", changed.to_str().unwrap());
     browser.wait("return document.querySelector('main .alert').textContent.includes('line 2')");

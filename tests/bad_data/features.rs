@@ -203,6 +203,26 @@ fn truncated_npz_and_safetensors() {
 }
 
 #[test]
+fn a_header_that_claims_more_than_there_is() {
+    let folder = tempdir().unwrap();
+    let set = folder.path().join("set");
+    fs::create_dir(&set).unwrap();
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (400000000, 200), }";
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend_from_slice(&118_u16.to_le_bytes());
+    bytes.extend_from_slice(format!("{header:<117}\n").as_bytes());
+    bytes.extend_from_slice(&[0; 64]);
+    fs::write(set.join("features.npy"), &bytes).unwrap();
+    ndarray_npy::write_npy(set.join("labels.npy"), &array![0i64, 1]).unwrap();
+    for resident in [None, Some(1 << 20)] {
+        refusal(
+            Features::open_within(&set, resident),
+            &["features", "write the file again with numpy.save"],
+        );
+    }
+}
+
+#[test]
 fn heads_of_wrong_shape() {
     let folder = tempdir().unwrap();
     let set = Features::open(&features(

@@ -16,6 +16,8 @@ pub(in crate::cli) struct Side {
     pub(in crate::cli) labels: Vec<usize>,
     /// The rows' ids in their data set.
     pub(in crate::cli) ids: Vec<usize>,
+    /// The files of the images, where each has one of its own.
+    pub(in crate::cli) files: Option<Vec<String>>,
 }
 
 impl Side {
@@ -26,6 +28,8 @@ impl Side {
             features: self.features.select(&rows)?.into(),
             labels: positions.iter().map(|&at| self.labels[at]).collect(),
             ids: positions.iter().map(|&at| self.ids[at]).collect(),
+            files: (self.files.as_ref())
+                .map(|files| positions.iter().map(|&at| files[at].clone()).collect()),
         })
     }
 
@@ -142,6 +146,7 @@ fn side(features: Features) -> Side {
         ids: (0..features.len()).collect(),
         features: features.values,
         labels: features.labels,
+        files: None,
     }
 }
 

@@ -25,7 +25,7 @@ impl Rank {
             features: material.train.features.columns(),
             classes: material.class_count,
             train_queries: options.train_queries,
-            kept: options.top.max(options.certify.unwrap_or(0)) + options.bottom,
+            kept: (options.top.max(options.certify.unwrap_or(0))).saturating_add(options.bottom),
             certified: options.certify.is_some(),
             mapped_train: material.train.features.is_mapped(),
             mapped_test: material.test.features.is_mapped(),

@@ -1,7 +1,7 @@
 //! `ascribe rank --blocks`: from a transferred model to a finished run folder, through its fine-tuned blocks.
 
 use super::transferred::{self, Transferred};
-use super::{Curvature, Rank, blocks_on_device, work};
+use super::{Curvature, Rank, blocks_on_device, examples, work};
 use crate::artefact::{Invocation, RunFolder, physical_memory_bytes};
 use crate::cli::recorded_data::RELABELLED;
 use crate::data::Dataset;
@@ -65,6 +65,7 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
             blocks_on_device::run((rank, &device), &opened, given, place)?
         }
     };
+    examples::leave_of_model(&opened, &folder)?;
     run.set_result("parameters", json!(parameters))?;
     if let Some(&missing) = summary
         .notes

@@ -1,5 +1,6 @@
 //! Material from a folder left by `ascribe transfer`: its model, its training images, and the queries.
 
+use super::examples::files;
 use super::material::{Material, Side};
 use crate::artefact::{Input, RunFolder, check_as_left, digest_file};
 use crate::cli::recorded_data::{recorded_data, relabelled};
@@ -120,5 +121,6 @@ fn side(model: &ResNet, dataset: &Dataset, ids: &[usize]) -> Result<Side> {
         features: features(model, dataset, ids, &mut |_| {})?.into(),
         labels: ids.iter().map(|&id| dataset.label(id)).collect(),
         ids: ids.to_vec(),
+        files: files(dataset, ids),
     })
 }

@@ -1,9 +1,10 @@
 //! From material and options to a finished run folder.
 
 use super::material::Material;
-use super::path;
+use super::{examples, path};
 use crate::artefact::{RunFolder, write_atomically};
 use crate::cli::recorded_data::RELABELLED;
+use crate::data::L2;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::figure::Style;
 use crate::influence::{
@@ -14,7 +15,7 @@ use crate::{Error, Result};
 use candle_core::{DType, Device};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ pub(super) fn fill(
     let folder = run.path().to_path_buf();
     let mut follower = Follower::new(&mut run);
     let summary = job.run(&folder, &mut follower)?;
+    examples::leave(&material, &folder)?;
     finish(run, &summary, presentation)
 }
 
@@ -143,7 +145,8 @@ fn fitted_head(
     let head = fit.head.to_device(&Device::Cpu)?;
     let path = run.file("head.safetensors");
     let tensors = [("weight", head.weight()?), ("bias", head.bias()?)];
-    let bytes = safetensors::serialize(tensors, None)
+    let stated = HashMap::from([(L2.to_owned(), l2.to_string())]);
+    let bytes = safetensors::serialize(tensors, Some(stated))
         .map_err(|reason| Error::io(&path, "write")(std::io::Error::other(reason)))?;
     write_atomically(&path, &bytes)?;
     run.set_result(

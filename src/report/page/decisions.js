@@ -1,6 +1,9 @@
 /* What the reader decides about training images, kept by the browser and exported as CSV for ascribe transfer. */
 const decisions = (() => {
   const made = new Map();
+  /* Whether the browser keeps nothing for this page: then this tab's memory is all there is. */
+  let forgetful = false;
+  const COLUMNS = "train,decision,label";
   /* Of what the decisions are about: other images, or others' labels, are another audit. */
   const key = () => {
     let hash = 5381;
@@ -9,18 +12,19 @@ const decisions = (() => {
   };
 
   function restore() {
+    if (forgetful) return;
     try {
-      const known = new Set(page.training.id);
-      for (const [id, decision] of JSON.parse(localStorage.getItem(key()) ?? "[]"))
-        if (known.has(id)) made.set(id, decision);
-    } catch { /* A browser may keep nothing for pages on a disk. */ }
+      const kept = JSON.parse(localStorage.getItem(key()) ?? "[]");
+      made.clear();
+      for (const [id, decision] of kept) made.set(id, decision);
+    } catch { forgetful = true; /* As some do for pages on a disk. */ }
     count();
   }
 
   function save() {
     try {
       localStorage.setItem(key(), JSON.stringify([...made]));
-    } catch { /* As above: the export still works. */ }
+    } catch { forgetful = true; /* The export still works. */ }
     count();
   }
 
@@ -30,7 +34,9 @@ const decisions = (() => {
     element.textContent = made.size;
   }
 
+  /* On top of what another tab may have decided since. */
   function decide(id, decision) {
+    restore();
     if (decision) made.set(id, decision); else made.delete(id);
     save();
     say(decision ? `training image ${id}: ${words(decision)}` : `training image ${id}: as it is`);
@@ -39,24 +45,28 @@ const decisions = (() => {
   const words = (decision) => decision.decision === "exclude" ? "exclude" : `relabel as ${className(decision.label)}`;
 
   function csv() {
-    const rows = [...made].sort(([a], [b]) => a - b)
-      .map(([id, { decision, label }]) => `${id},${decision},${decision === "relabel" ? label : ""}`);
-    return ["train,decision,label", ...rows, ""].join("\n");
+    const quoted = (file) => /[",\r\n]/.test(file) ? `"${file.replaceAll('"', '""')}"` : file;
+    const rows = [...made].sort(([a], [b]) => a - b).map(([id, { decision, label, file }]) => [id, decision,
+      decision === "relabel" ? label : "", quoted(fileOf(page.training.id.indexOf(id)) ?? file ?? ""), page.overview.data].join(","));
+    return [`${COLUMNS},file,data`, ...rows, ""].join("\n");
   }
 
   /* Takes up an exported file; the reason why not, where it is none. */
   function read(text) {
     const [head, ...rows] = text.trim().split(/\r?\n/);
-    if (head !== "train,decision,label") return "expected the columns train,decision,label";
-    const known = new Set(page.training.id);
+    if (head !== COLUMNS && head !== `${COLUMNS},file,data`) return `expected the columns ${COLUMNS}`;
     const taken = [];
     for (const [at, row] of rows.entries()) {
-      const [id, decision, label] = row.split(",");
-      const fits = known.has(Number(id)) && id !== ""
-        && (decision === "exclude" || (decision === "relabel" && label !== "" && Number(label) in page.overview.classes));
-      if (!fits) return `line ${at + 2}: “${row}” is no decision on an image of this audit`;
-      taken.push([Number(id), decision === "exclude" ? { decision } : { decision, label: Number(label) }]);
+      const [id, decision, label, ...more] = row.split(",");
+      const data = more.at(-1) ?? page.overview.data;
+      if (data !== page.overview.data) return `line ${at + 2}: decided on another data set, or on this one before it changed`;
+      const fits = /^\d+$/.test(id) && Number(id) < page.overview.rows
+        && (decision === "exclude" || (decision === "relabel" && /^\d+$/.test(label) && Number(label) < page.overview.classes.length));
+      if (!fits) return `line ${at + 2}: “${row}” is no decision on an image of this data set`;
+      const file = more.slice(0, -1).join(",").replace(/^"(.*)"$/, "$1").replaceAll('""', '"');
+      taken.push([Number(id), { decision, file, ...decision === "relabel" && { label: Number(label) } }]);
     }
+    restore();
     for (const [id, decision] of taken) made.set(id, decision);
     save();
     return null;
@@ -73,8 +83,10 @@ const decisions = (() => {
     const change = ({ target: { value } }) => {
       decide(id, value === "" ? null : value === "exclude" ? { decision: "exclude" } : { decision: "relabel", label: Number(value) });
       changed();
+      /* Drawn again, it would lose the keyboard. */
+      setTimeout(() => document.querySelector(`[data-decide="${id}"]`)?.focus());
     };
-    return h("select.decide", { "aria-label": `Decide on training image ${id}`, change },
+    return h("select.decide", { "data-decide": id, "aria-label": `Decide on training image ${id}`, change },
       options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
   }
 
@@ -82,6 +94,8 @@ const decisions = (() => {
     await load("training");
     const rows = [...made].sort(([a], [b]) => a - b).map(([id, decision]) => {
       const position = page.training.id.indexOf(id);
+      if (position < 0) return h("li.row", {}, h("span.quiet", {}, `id ${id}${decision.file ? `, ${decision.file}` : ""}: this model was not trained on it`),
+        h("strong", {}, words(decision)), h("button", { type: "button", click: () => { decide(id, null); route.show(); } }, "Forget"));
       return h("li.row", {}, trainCard(position, 48, h("span.quiet", {}, `id ${id}`)),
         h("strong", {}, words(decision)), controls(position, route.show));
     });
@@ -101,16 +115,23 @@ const decisions = (() => {
       h("pre.command", {}, "ascribe transfer … --exclude decisions.csv --relabel decisions.csv"),
       h("p.actions", {}, made.size ? save : null,
         h("label.button", { for: "import" }, "Import"), open,
-        made.size ? h("button", { type: "button", click: () => { made.clear(); save_and_show(); } }, "Forget all") : null),
+        made.size ? h("button", { type: "button", click: forget }, "Forget all") : null),
       wrong,
       rows.length ? h("ul.rows", {}, rows)
         : h("p.quiet", {}, "None so far. Mark images under ", h("a", { href: "#/training/mislabels" }, "Training images"), " or beside any test image."));
   };
 
-  function save_and_show() {
+  function forget() {
+    if (!confirm(`Forget ${plural(made.size, "decision")}? What was not exported is lost.`)) return;
+    made.clear();
     save();
     route.show();
   }
+
+  /* Another tab of this page decided something. */
+  window.addEventListener("storage", (event) => {
+    if (event.key === key()) { restore(); route.show({ keep: true }); }
+  });
 
   return { restore, decide, controls, csv, read, of: (id) => made.get(id), words };
 })();

@@ -81,10 +81,13 @@ const queryName = (position) => `test image ${page.queries.id[position]}, ${clas
 const trainName = (position) => `training image ${page.training.id[position]}, ${className(page.training.label[position])}`;
 
 /* A training image as a link, with what is said below it and how it was decided. */
+/* The file of a training image, where the data set is a folder of files. */
+const fileOf = (position) => page.training.file[position];
+
 function trainCard(position, size, ...below) {
   const decision = decisions.of(page.training.id[position]);
   const state = decision ? `.${decision.decision}` : "";
-  const card = h(`a.card${state}`, { href: `#/image/${page.training.id[position]}`, "data-train": position },
+  const card = h(`a.card${state}`, { href: `#/image/${page.training.id[position]}`, "data-train": position, title: fileOf(position) ?? null },
     thumb("train", position, size, trainName(position)),
     h("span.name", {}, className(page.training.label[position])),
     ...below);

@@ -10,7 +10,7 @@ route.views.image = async ({ parts: [id] }) => {
   return h("article", {},
     h("p.steps", {}, h("a", { href: "#/training/mislabels" }, "Training images")),
     h("h1", {}, `Training image ${id}: ${className(page.training.label[position])}`),
-    h("div.subject", {}, h("figure", {}, thumb("train", position, 160, trainName(position)), h("figcaption", {}, `labelled ${className(page.training.label[position])}`)),
+    h("div.subject", {}, h("figure", {}, thumb("train", position, 160, trainName(position)), h("figcaption", {}, `labelled ${className(page.training.label[position])}`, fileOf(position) ? h("span.file", {}, fileOf(position)) : null)),
       h("div", {}, sideBySide((model, at) => standing(model, at, position)), h("p", {}, decisions.controls(position, again)))),
     alike.length ? h("section", {}, h("h2", {}, "Also in the data"), alike.map((group) => h("div.cards", {},
       group.training.filter((other) => other !== position).map((other) => trainCard(other, 56, h("span.quiet", {}, group.kind === "pixels" ? "equal" : group.similarity.toFixed(4)))),

@@ -1,0 +1,90 @@
+//! `examples.parquet`: which images a run is about.
+//!
+//! Columns `set` (`test` or `train`), `position` (from 0: the row of a test image and the column of a training image in `scores.npy`; the
+//! row of a training image in `train_scores.npy`), `image` (its id, which all other tables name), `label`, `class` and `file` (within
+//! the folder of a data set that is one; otherwise null).
+
+use super::{Material, Transferred};
+use crate::Result;
+use crate::artefact::write_parquet;
+use crate::data::Dataset;
+use arrow::array::{Int32Array, Int64Array, StringArray};
+use std::path::Path;
+use std::sync::Arc;
+
+/// One set, in the order of its rows or columns.
+struct Listed<'a> {
+    set: &'static str,
+    ids: &'a [usize],
+    labels: Vec<usize>,
+    files: Option<Vec<String>>,
+}
+
+/// Leaves the table of a run for the head.
+pub(super) fn leave(material: &Material, folder: &Path) -> Result<()> {
+    let sides = [("test", &material.test), ("train", &material.train)];
+    let listed = sides.map(|(set, side)| Listed {
+        set,
+        ids: &side.ids,
+        labels: side.labels.clone(),
+        files: side.files.clone(),
+    });
+    write(&listed, material.classes.as_deref(), folder)
+}
+
+/// Leaves the table of a run through residual blocks.
+pub(super) fn leave_of_model(opened: &Transferred, folder: &Path) -> Result<()> {
+    let sides = [
+        ("test", &opened.test, &opened.test_ids),
+        ("train", &opened.train, &opened.train_ids),
+    ];
+    let listed = sides.map(|(set, dataset, ids)| Listed {
+        set,
+        ids,
+        labels: ids.iter().map(|&id| dataset.label(id)).collect(),
+        files: files(dataset, ids),
+    });
+    write(&listed, Some(opened.model.classes()), folder)
+}
+
+/// The files of some examples, where each has one of its own.
+pub(super) fn files(dataset: &Dataset, ids: &[usize]) -> Option<Vec<String>> {
+    let files = ids.iter().map(|&id| dataset.file(id).map(str::to_owned));
+    files.collect()
+}
+
+fn write(sets: &[Listed], classes: Option<&[String]>, folder: &Path) -> Result<()> {
+    let names: StringArray = (sets.iter())
+        .flat_map(|listed| listed.ids.iter().map(|_| Some(listed.set)))
+        .collect();
+    let positions: Int64Array = (sets.iter())
+        .flat_map(|listed| 0..listed.ids.len() as i64)
+        .collect();
+    let images: Int64Array = (sets.iter())
+        .flat_map(|listed| listed.ids)
+        .map(|&id| id as i64)
+        .collect();
+    let all_labels = || sets.iter().flat_map(|listed| &listed.labels);
+    let labels: Int32Array = all_labels().map(|&label| label as i32).collect();
+    let class = |label: &usize| classes?.get(*label).map(String::as_str);
+    let class_names: StringArray = all_labels().map(class).collect();
+    let files: StringArray = (sets.iter())
+        .flat_map(|listed| {
+            let file = |at: usize| listed.files.as_ref().map(|files| files[at].as_str());
+            (0..listed.ids.len()).map(file)
+        })
+        .collect();
+    let columns = vec![
+        ("set", Arc::new(names) as _, false),
+        ("position", Arc::new(positions) as _, false),
+        ("image", Arc::new(images) as _, false),
+        ("label", Arc::new(labels) as _, false),
+        ("class", Arc::new(class_names) as _, true),
+        ("file", Arc::new(files) as _, true),
+    ];
+    write_parquet(
+        &folder.join("examples.parquet"),
+        std::iter::empty(),
+        columns,
+    )
+}
