@@ -110,6 +110,14 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
             "{TRANSFER} --flip-labels 0.1 --exclude decisions.csv --relabel decisions.csv --out second"
         ),
     );
+    let mut command = Command::cargo_bin("ascribe").unwrap();
+    let words = format!("{TRANSFER} --exclude decisions.csv --out half");
+    let output = command.current_dir(folder).args(words.split(' ')).output();
+    let said = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(
+        said.contains("3 decisions of the file of --exclude are for --relabel"),
+        "{said}"
+    );
     let second = record(folder, "second");
     assert_eq!(second["results"]["train_ids"].as_array().unwrap().len(), 93);
     let labels = second["results"]["relabelled"].as_object().unwrap();
@@ -120,7 +128,7 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     // And that model is ranked, drawn and audited like any other; side by side where both ranked the same test images.
     run(
         folder,
-        "rank --model second --damping 1e-2 --top 20 --out second-rank",
+        "rank --model second --damping 1e-2 --top 20 --scores --out second-rank",
     );
     run(folder, "figure 5 second-rank --out figures");
     run(
@@ -130,6 +138,35 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     let page = std::fs::read_to_string(folder.join("both/index.html")).unwrap();
     assert!(page.contains("before and after") && page.contains("ascribe.take(\"query-7\""));
     assert!(!folder.join("both/data").exists());
+    // Solves of the page's own that miss their tolerance are told.
+    let hurried = "--damping 1e-6 --solver cg --iterations 1 --skip-train --out hurried";
+    let exit = |words: &str| {
+        let mut command = Command::cargo_bin("ascribe").unwrap();
+        let output = command.current_dir(folder).args(words.split(' ')).output();
+        output.unwrap().status.code()
+    };
+    assert_eq!(exit(&format!("rank --model second {hurried}")), Some(3));
+    let words = "audit hurried --measure 0 --skip-sensitivity --out doubtful";
+    assert_eq!(exit(words), Some(3));
+    let page = std::fs::read_to_string(folder.join("doubtful/data/overview.js")).unwrap();
+    assert!(page.contains("of the solves behind them missed their tolerance"));
+    // A run that ranked helpful images alone has the others in its full scores.
+    run(
+        folder,
+        "audit second-rank --measure 0 --skip-sensitivity --out third",
+    );
+    let page = folder.join("third/data/query-0.js");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, value) = page
+        .trim_end()
+        .trim_end_matches(");")
+        .split_once(", ")
+        .unwrap();
+    let queries: serde_json::Value = serde_json::from_str(value).unwrap();
+    let harmful = &queries[0][0]["harmful"]["score"];
+    let harmful: Vec<f64> = serde_json::from_value(harmful.clone()).unwrap();
+    assert_eq!(harmful.len(), 20);
+    assert!(harmful.is_sorted() && harmful[19] < 0.0, "{harmful:?}");
 }
 
 #[test]

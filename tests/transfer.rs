@@ -200,6 +200,13 @@ fn wrong_input_is_refused_in_one_line() {
         let message = refusal(folder, &transfer(source, "out", &[]));
         assert!(message.contains(said), "{message}");
     }
+    for side in ["0", "20000", "5000000000"] {
+        let message = refusal(
+            folder,
+            &transfer("builtin:robust", "out", &["--side", side]),
+        );
+        assert!(message.contains("1 to 4096 pixels"), "{message}");
+    }
     std::fs::write(folder.join("text.safetensors"), "this is no model").unwrap();
     let message = refusal(folder, &transfer("text.safetensors", "out", &[]));
     assert!(

@@ -3,7 +3,7 @@
 use super::confusions::{Cell, cells, ends, groups};
 use super::facts::facts;
 use super::measured::{MeasureOptions, Measured, measure};
-use super::statements::statements;
+use super::statements::{of_missed, statements};
 use super::subject::{Lists, Subject, places};
 use super::through::Through;
 use crate::figure::{Curve, ModelRankings, QuerySet};
@@ -20,7 +20,8 @@ use std::path::Path;
 /// Between probabilities that rounding may put in either order.
 const TIE: f64 = 1e-3;
 
-/// The run as the page shows it; `folder` takes what memory does not hold.
+/// The run as the page shows it, and how many of the solves made for it missed their tolerance, which it says too; `folder` takes
+/// what memory does not hold.
 ///
 /// # Errors
 /// Files of the run that do not fit its data, or whatever stops a solve or a refit; one that does not converge says so.
@@ -29,24 +30,27 @@ pub fn audited(
     lists: &Lists,
     options: &MeasureOptions,
     folder: &Path,
-) -> Result<AuditedModel> {
+) -> Result<(AuditedModel, usize)> {
     let Through::Blocks { scores, .. } = subject.through else {
         return subject.job.prepared(folder, |prepared| {
             let view = View::new(subject, lists, (prepared.training(), prepared.queries()));
             // Scores that were divided predict no rise of a loss, and have another unit than means of those that were not.
             if subject.normalise != Normalise::None {
-                return view.model(None, None);
+                return Ok((view.model(None, None)?, 0));
             }
             let means = prepared.mean_losses(&view.groups())?;
             let measured = measure(&subject.job, prepared, subject.rankings, options)?;
-            view.model(Some(&means), measured)
+            let mut model = view.model(Some(&means), measured)?;
+            let missed = prepared.missed();
+            model.statements.extend(of_missed(missed));
+            Ok((model, missed))
         });
     };
     let (training, queries) = subject.job.outputs()?;
     let view = View::new(subject, lists, (&training, &queries));
     let groups = view.groups();
     let means = scores.map(|scores| scores.means(&groups)).transpose()?;
-    view.model(means.as_ref(), None)
+    Ok((view.model(means.as_ref(), None)?, 0))
 }
 
 struct View<'a> {

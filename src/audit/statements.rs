@@ -41,6 +41,14 @@ pub(super) fn statement(tone: Tone, text: String) -> Statement {
     Statement { tone, text }
 }
 
+/// Of the solves that were made for the page.
+pub(super) fn of_missed(missed: usize) -> Option<Statement> {
+    let text = format!(
+        "Mean scores (confusions, help and harm over all test images) and predicted flips are not to be trusted: {missed} of the solves behind them missed their tolerance; rank again with another --solver or more --iterations."
+    );
+    (missed > 0).then(|| statement(Tone::Warning, text))
+}
+
 fn of_solves(record: &RunRecord, through: &Through) -> Statement {
     let method = method(record, through).unwrap_or("unknown");
     if ["ekfac", "identity", "arnoldi", "pinv"].contains(&method) {

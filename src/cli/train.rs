@@ -5,7 +5,9 @@ use super::progress::TrainingProgress;
 use crate::Result;
 use crate::artefact::{Invocation, RunFolder};
 use crate::data::{Dataset, Pixels, check_same_classes, subset};
-use crate::model::{Architecture, Normalisation, ResNet, StoredWeights, write_model_with};
+use crate::model::{
+    Architecture, Normalisation, ResNet, StoredWeights, check_side, write_model_with,
+};
 use crate::train::{
     FrozenStatistics, Performance, RecipeOptions, effective, fit, remove_checkpoint,
 };
@@ -69,6 +71,7 @@ impl Train {
         check_same_classes(&train, &test)?;
         let architecture: Architecture = self.architecture.parse()?;
         let side = self.side.unwrap_or_else(|| architecture.usual_side());
+        check_side(side)?;
         let inputs = vec![train.input("train"), test.input("test")];
         let mut run =
             RunFolder::open_or_create(&self.out, "train", invocation, effective(&self)?, inputs)?;

@@ -139,6 +139,25 @@ impl Transfer {
             None => Ok(Decisions::default()),
         };
         let (exclude, relabel) = (read(&self.exclude)?, read(&self.relabel)?);
+        for (rows, option, other) in [
+            (
+                exclude.relabelled.len(),
+                "--exclude",
+                (&self.relabel, "--relabel"),
+            ),
+            (
+                relabel.excluded.len(),
+                "--relabel",
+                (&self.exclude, "--exclude"),
+            ),
+        ] {
+            if rows > 0 && other.0.is_none() {
+                note!(
+                    "ascribe: {rows} decisions of the file of {option} are for {}, which is not given",
+                    other.1
+                );
+            }
+        }
         let flipped = match self.flip_labels {
             0.0 => NewLabels::new(),
             share => flipped(
@@ -155,7 +174,7 @@ impl Transfer {
         let idle = (decided.iter().filter(|&&id| !subset.contains(id))).count();
         if idle > 0 {
             note!(
-                "{idle} of {} decisions are on images that --images does not take, and change nothing",
+                "ascribe: {idle} of {} decisions are on images that --images does not take, and change nothing",
                 decided.len()
             );
         }

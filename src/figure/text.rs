@@ -78,6 +78,42 @@ pub(super) fn fit(content: &str, points: f64, width: f64) -> String {
     String::new()
 }
 
+/// Names that are to be told apart within `width`: whole, or without the words that all begin or all end with, cut short where they
+/// are still too wide.
+pub(super) fn distinct(names: &[&str], points: f64, width: f64) -> Vec<String> {
+    let fits = |name: &&str| text_width(name, points) <= width;
+    let own = match names.iter().all(fits) {
+        true => names.to_vec(),
+        false => without_common_words(names),
+    };
+    own.iter().map(|name| fit(name, points, width)).collect()
+}
+
+/// What is left of names without their common beginning and end, whole words of both; the names where nothing would be left of one.
+fn without_common_words<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    let Some((first, others)) = names.split_first().filter(|(_, others)| !others.is_empty()) else {
+        return names.to_vec();
+    };
+    let is_break = |letter: &char| !letter.is_alphanumeric();
+    let begins = |length: &usize| {
+        others
+            .iter()
+            .all(|name| name.starts_with(&first[..*length]))
+    };
+    let ends = |start: &usize| others.iter().all(|name| name.ends_with(&first[*start..]));
+    let breaks = || first.char_indices().filter(|(_, letter)| is_break(letter));
+    let prefix = breaks()
+        .map(|(at, letter)| at + letter.len_utf8())
+        .filter(begins)
+        .max();
+    let suffix = breaks().map(|(at, _)| at).filter(ends).min();
+    let (prefix, suffix) = (prefix.unwrap_or(0), suffix.map_or(0, |at| first.len() - at));
+    let own = |name: &&'a str| name.get(prefix..name.len().checked_sub(suffix)?);
+    let own: Option<Vec<&str>> = names.iter().map(own).collect();
+    own.filter(|own| own.iter().all(|name| !name.is_empty()))
+        .unwrap_or_else(|| names.to_vec())
+}
+
 /// The text in lines of at most `width` millimetres; a word that is wider alone is cut short.
 pub(super) fn wrap(content: &str, points: f64, width: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
@@ -120,6 +156,16 @@ mod tests {
             "{cut}"
         );
         assert_eq!(fit("cat", 7.0, 0.1), "");
+        let runs = ["transfer-natural-blocks3", "transfer-robust-blocks3"];
+        assert_eq!(distinct(&runs, 7.0, 90.0), runs);
+        assert_eq!(distinct(&runs, 7.0, 12.0), ["natural", "robust"]);
+        let runs = ["a long-winded name", "a long-winded name with more"];
+        assert!(
+            distinct(&runs, 7.0, 12.0)
+                .iter()
+                .all(|name| name.ends_with('…'))
+        );
+        assert_eq!(distinct(&["naïve-é", "naïve-ö"], 7.0, 3.0), ["é", "ö"]);
         let lines = wrap(&"one two three ".repeat(20), 7.0, 60.0);
         assert!(lines.len() > 3 && lines.iter().all(|line| text_width(line, 7.0) <= 60.0));
         assert_eq!(lines.join(" ").split(' ').count(), 60);

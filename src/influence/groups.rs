@@ -3,10 +3,10 @@
 //! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
 //! or harms a class, or a kind of confusion, takes as many solves as there are groups.
 
-use super::scores::against;
+use super::scores::{against, not_finite};
 use super::{Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks, table};
 use crate::operator::Vectors;
-use crate::solve::{Inverse, Report};
+use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
 use candle_core::Tensor;
@@ -122,7 +122,7 @@ impl QueryGroups {
     /// Ranks all training images for every group; how each group's solve ended comes back too.
     ///
     /// # Errors
-    /// A tensor operation failed.
+    /// A solve diverged, or a tensor operation failed.
     pub fn rank(
         &self,
         inverse: &dyn Inverse,
@@ -132,6 +132,11 @@ impl QueryGroups {
         block: usize,
     ) -> Result<(Vec<GroupRanking>, Vec<Report>)> {
         let solution = inverse.solve(&Vectors::new(self.gradients(queries)?)?)?;
+        let diverged = |report: &Report| report.outcome == Outcome::Diverged;
+        let diverged = solution.reports.iter().position(diverged);
+        if let Some(name) = diverged.and_then(|group| self.groups.keys().nth(group)) {
+            return Err(not_finite(format!("the solve of the group {name}")));
+        }
         let mut ranks = TopRanks::new(top, bottom);
         ranks.begin(&ScoreHeader {
             queries: (0..self.groups.len()).collect(),

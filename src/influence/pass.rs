@@ -228,7 +228,12 @@ impl Pass<'_> {
         let block = self.job.blocks(self.training).gradients;
         let (rankings, reports) = groups.rank(self.inverse, self.training, queries, kept, block)?;
         let path = self.folder.join("group_rankings.parquet");
-        write_group_rankings(&path, &rankings, &self.sides.train, &Provenance::default())?;
+        // Groups are of plain scores, whatever those of queries are divided by.
+        let provenance = Provenance {
+            digests: self.provenance.digests.clone(),
+            ..Provenance::default()
+        };
+        write_group_rankings(&path, &rankings, &self.sides.train, &provenance)?;
         let ids = (0..rankings.len()).collect();
         Ok(Some(Solves {
             set: "group",

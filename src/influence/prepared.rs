@@ -12,12 +12,15 @@ use crate::solve::{Inverse, Method, Outcome, Report};
 use candle_core::Tensor;
 use ndarray::{Array2, s};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Both sides of a job and A⁻¹, ready to score.
 pub struct Prepared<'a> {
     sides: &'a Sides,
     inverse: &'a dyn Inverse,
     block: usize,
+    /// Solves that missed their tolerance.
+    missed: AtomicUsize,
 }
 
 impl RankJob<'_> {
@@ -50,6 +53,7 @@ impl RankJob<'_> {
         let solver = self.options.solver.solver(self.options.precision);
         body(&Prepared {
             block: self.blocks(&sides.train).gradients,
+            missed: AtomicUsize::new(0),
             inverse: &*solver.prepare(operator)?,
             sides: &sides,
         })
@@ -65,6 +69,11 @@ impl Prepared<'_> {
     /// The queries.
     pub fn queries(&self) -> &Examples {
         &self.sides.test
+    }
+
+    /// How many of the solves so far missed their tolerance; their scores were given all the same.
+    pub fn missed(&self) -> usize {
+        self.missed.load(Ordering::Relaxed)
     }
 
     /// Of the mean loss of each group of queries, by position: `[groups, n]` in nats.
@@ -106,6 +115,9 @@ impl Prepared<'_> {
             if solution.reports.iter().any(diverged) {
                 return Err(not_finite("the solve of a measurement".into()));
             }
+            let missed = |report: &&Report| !report.outcome.is_success();
+            let missed = solution.reports.iter().filter(missed).count();
+            self.missed.fetch_add(missed, Ordering::Relaxed);
             let part = against(&solution.value, training, self.block.max(1))?;
             scores.slice_mut(s![rows, ..]).assign(&part);
         }

@@ -19,6 +19,7 @@ pub use blocks::Blocks;
 pub use checkpoint::{Checkpoint, Misfit, Origin, SourceSettings, source_from_bytes};
 pub use features::features;
 pub use normalisation::Normalisation;
+pub(crate) use parameters::check_side;
 pub use parameters::expected_shapes;
 pub use pass::Pass;
 pub use resnet::ResNet;

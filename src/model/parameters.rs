@@ -141,20 +141,33 @@ pub(super) fn check_description(
             "give those of the images it was trained on",
         ));
     }
-    if classes.is_empty() || side == 0 {
-        let (what, found) = if side == 0 {
-            ("image side", "0")
-        } else {
-            ("classes", "none")
-        };
+    if classes.is_empty() {
         return Err(Error::mismatch(
-            format!("{what} of the model"),
+            "classes of the model",
             "at least one",
-            found,
+            "none",
             "give those of the images it was trained on",
         ));
     }
-    Ok(())
+    check_side(side)
+}
+
+/// The largest side of an image: at that an image is 200 MB of f32.
+const LARGEST_SIDE: usize = 4096;
+
+/// Refuses a side that no image has.
+pub(crate) fn check_side(side: usize) -> Result<()> {
+    if (1..=LARGEST_SIDE).contains(&side) {
+        return Ok(());
+    }
+    let expected = format!("1 to {LARGEST_SIDE} pixels");
+    let remedy = "give that of the images it was trained on";
+    Err(Error::mismatch(
+        "image side of the model",
+        expected,
+        side,
+        remedy,
+    ))
 }
 
 impl ResNet {

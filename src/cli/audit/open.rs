@@ -5,8 +5,8 @@ use crate::artefact::{RunFolder, RunRecord};
 use crate::audit::{Subject, Through};
 use crate::cli::rank::{Recorded, Transferred, reopen};
 use crate::influence::{
-    Correction, Normalise, QueryRanking, RankJob, RankOptions, StoredScores, read_helpful_shares,
-    read_rankings, read_self_influence,
+    Correction, Normalise, QueryRanking, RankJob, RankOptions, RankedImage, StoredScores,
+    read_helpful_shares, read_rankings, read_self_influence,
 };
 use crate::report::Fact;
 use std::path::Path;
@@ -39,7 +39,7 @@ impl Opened {
         };
         Ok(Self {
             scores: scores(&recorded)?,
-            rankings: read_rankings(&rankings)?,
+            rankings: with_harmful(read_rankings(&rankings)?, &recorded, folder)?,
             train_rankings: if_there(&train_rankings, read_rankings)?,
             self_influence: if_there(&self_influence, read_self_influence)?,
             shares: if_there(&shares, read_helpful_shares)?,
@@ -96,6 +96,45 @@ impl Opened {
             shares: &self.shares,
         }
     }
+}
+
+/// Most harmful images of a query that are taken from the scores of a run that ranked none.
+const HARMFUL: usize = 20;
+/// Queries whose scores are held at once.
+const STEP: usize = 256;
+
+/// The rankings, with the harmful end of the run's full scores where it has these and ranked helpful images alone.
+fn with_harmful(
+    mut rankings: Vec<QueryRanking>,
+    recorded: &Recorded,
+    folder: &Path,
+) -> Result<Vec<QueryRanking>> {
+    let path = folder.join("scores.npy");
+    if !path.exists() || rankings.iter().any(|ranking| !ranking.harmful.is_empty()) {
+        return Ok(rankings);
+    }
+    let (training, queries) = (&recorded.material.train, rankings.len());
+    let scores = StoredScores::open(&path, queries, training.ids.len())?;
+    let positions: Vec<usize> = (0..queries).collect();
+    for (rankings, positions) in rankings.chunks_mut(STEP).zip(positions.chunks(STEP)) {
+        let scores = scores.at(positions)?;
+        for (ranking, scores) in rankings.iter_mut().zip(scores.rows()) {
+            let mut order: Vec<usize> = (0..scores.len()).filter(|&at| scores[at] < 0.0).collect();
+            order.sort_by(|&a, &b| {
+                let by_id = training.ids[a].cmp(&training.ids[b]);
+                scores[a].total_cmp(&scores[b]).then(by_id)
+            });
+            order.truncate(HARMFUL);
+            let ranked = |at: usize| RankedImage {
+                train: training.ids[at],
+                train_label: training.labels[at],
+                score: scores[at],
+                certificate: None,
+            };
+            ranking.harmful = order.into_iter().map(ranked).collect();
+        }
+    }
+    Ok(rankings)
 }
 
 fn if_there<T>(path: &Path, read: impl Fn(&Path) -> Result<Vec<T>>) -> Result<Vec<T>> {

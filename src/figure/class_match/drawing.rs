@@ -6,7 +6,7 @@ use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
 use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::text::{Align, Text, fit, text_width, thousands, wrap};
+use crate::figure::text::{Align, Text, distinct, text_width, thousands, wrap};
 use plotters::prelude::*;
 use std::ops::Range;
 
@@ -37,6 +37,8 @@ const NOTE_LINE: f64 = 3.5;
 const SWATCH: f64 = 6.0;
 /// Right edges of the columns, from the panel's right edge.
 const COLUMNS: [f64; 3] = [24.8, 12.0, 0.0];
+/// A number in them, and the space before it.
+const NUMBER: f64 = 10.5;
 
 /// Sizes of text in points.
 const TITLE_POINTS: f64 = 8.0;
@@ -270,6 +272,12 @@ impl<B: DrawingBackend> Place<'_, B> {
         let quiet = Text::new(POINTS, QUIET, Align::Left);
         self.sheet.text(&queries(panel), (left, y(0)), quiet)?;
         row(0, ["top 1", "≥ 3 of 5", "chance"].map(String::from), QUIET)?;
+        let numbers = match self.lengths.row_lines {
+            1 => COLUMNS[0] + NUMBER,
+            _ => 0.0,
+        };
+        let names: Vec<&str> = panel.curves.iter().map(|curve| &*curve.model).collect();
+        let names = distinct(&names, POINTS, right - numbers - left - SWATCH);
         for (index, curve) in panel.curves.iter().enumerate() {
             let middle = dots(y(index + 1));
             self.sheet.line(
@@ -279,13 +287,8 @@ impl<B: DrawingBackend> Place<'_, B> {
             )?;
             self.sheet
                 .marker(index, (dots(left + SWATCH / 2.0 - 0.6), middle), 0.62)?;
-            let numbers = match self.lengths.row_lines {
-                1 => COLUMNS[0] + 8.0,
-                _ => 0.0,
-            };
-            let name = fit(&curve.model, POINTS, right - numbers - left - SWATCH);
             self.sheet.text(
-                &name,
+                &names[index],
                 (left + SWATCH, y(index + 1)),
                 Text::new(POINTS, INK, Align::Left),
             )?;
