@@ -193,7 +193,6 @@ impl WayBack<'_> {
             input: true,
             parameters,
         };
-        let output = layer.rectified.then_some(&layer.output);
         let convolved = match layer.applied {
             NormTrace::Batch {
                 gamma,
@@ -204,7 +203,7 @@ impl WayBack<'_> {
                     &layer.convolved,
                     (&gamma, &beta),
                     (moments, EPSILON),
-                    layer.rectified,
+                    layer.rectified.is_some(),
                     gradient,
                     wanted,
                 )?;
@@ -226,9 +225,15 @@ impl WayBack<'_> {
                     parameters: false,
                 };
                 let of = (&scale, &shift);
-                channel_affine_gradients(&layer.convolved, of, output, gradient, wanted)?
-                    .input
-                    .ok_or_else(|| missing(&layer.norm))?
+                channel_affine_gradients(
+                    &layer.convolved,
+                    of,
+                    layer.rectified.as_ref(),
+                    gradient,
+                    wanted,
+                )?
+                .input
+                .ok_or_else(|| missing(&layer.norm))?
             }
         };
         let wanted = Wanted { input, parameters };

@@ -200,8 +200,7 @@ impl ResNet {
                 weight,
                 convolved,
                 applied,
-                rectified,
-                output: output.clone(),
+                rectified: rectified.then(|| output.clone()),
             }));
         }
         Ok(output)

@@ -63,10 +63,9 @@ pub(crate) struct LayerTrace {
     pub convolved: Tensor,
     /// What it did.
     pub applied: NormTrace,
-    /// Whether the positive part followed.
-    pub rectified: bool,
-    /// `[B, C_out, H_out, W_out]`
-    pub output: Tensor,
+    /// The positive part of what came of it, where that followed, `[B, C_out, H_out, W_out]`; nothing goes back through the output
+    /// itself.
+    pub rectified: Option<Tensor>,
 }
 
 /// What batch norm did.
