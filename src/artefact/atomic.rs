@@ -327,4 +327,16 @@ mod tests {
         );
         assert!(!message.contains('\n'));
     }
+
+    #[test]
+    fn what_was_recorded_and_not_taken_up_goes_with_the_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.npy");
+        let mut cut = AtomicFile::create(&path).unwrap();
+        cut.write_all(b"half").unwrap();
+        drop(cut.record().unwrap());
+        assert_eq!(names(folder.path()), [".scores.npy.recorded"]);
+        write_atomically(&path, b"whole").unwrap();
+        assert_eq!(names(folder.path()), ["scores.npy"]);
+    }
 }
