@@ -191,7 +191,8 @@ pub struct Rank {
     /// Print what would be done (method, why, operations, seconds, bytes) and stop
     #[arg(long)]
     dry_run: bool,
-    /// Write the full matrices too: scores.npy and, unless --skip-train, train_scores.npy, f32 [query, train]
+    /// Write the full matrices too: scores.npy and, unless --skip-train, train_scores.npy, f32 [query, train];
+    /// examples.parquet says which images their rows and columns are
     #[arg(long)]
     scores: bool,
     /// Leave out self-influence and the rankings of the training images as queries

@@ -17,7 +17,8 @@ pub(super) struct SourcePixels {
     /// Standard deviation of those pixels
     #[arg(long, value_name = "R,G,B", value_parser = three, requires = "source_mean", allow_hyphen_values = true)]
     source_deviation: Option<[f64; 3]>,
-    /// Height and width the images are resized to, of those that are not square the middle (default: what the source was made for)
+    /// Height and width the images are resized to, of those that are not square the middle (default: what the
+    /// source was made for)
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
 }

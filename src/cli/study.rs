@@ -3,9 +3,9 @@
 use crate::Result;
 use crate::artefact::{Invocation, Options, RunFolder, digest_file};
 use crate::study::{
-    Crew, Follower, Job, Material, Outcome, Plan, RESULTS, SEARCH, Spec, write_results,
-    write_search,
+    Follower, Job, Material, Outcome, Plan, RESULTS, SEARCH, Spec, write_results, write_search,
 };
+use crate::train::Crew;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -34,7 +34,8 @@ pub struct Train {
     /// -152, wide_resnet50_2, wide_resnet50_4, wide_resnet101_2
     #[arg(long, value_name = "NAME", default_value = "cifar-resnet14-w16")]
     architecture: String,
-    /// Height and width the images are resized to, of those that are not square the middle (default: what the architecture was made for)
+    /// Height and width the images are resized to, of those that are not square the middle (default: what the
+    /// architecture was made for)
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
     /// Train on so many images only, balanced over the classes (default: all)

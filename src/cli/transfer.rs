@@ -139,25 +139,7 @@ impl Transfer {
             None => Ok(Decisions::default()),
         };
         let (exclude, relabel) = (read(&self.exclude)?, read(&self.relabel)?);
-        for (rows, option, other) in [
-            (
-                exclude.relabelled.len(),
-                "--exclude",
-                (&self.relabel, "--relabel"),
-            ),
-            (
-                relabel.excluded.len(),
-                "--relabel",
-                (&self.exclude, "--exclude"),
-            ),
-        ] {
-            if rows > 0 && other.0.is_none() {
-                note!(
-                    "ascribe: {rows} decisions of the file of {option} are for {}, which is not given",
-                    other.1
-                );
-            }
-        }
+        self.note_idle([&exclude, &relabel], &ids);
         let flipped = match self.flip_labels {
             0.0 => NewLabels::new(),
             share => flipped(
@@ -168,16 +150,6 @@ impl Transfer {
                 self.options.recipe.seed,
             )?,
         };
-        let subset: BTreeSet<usize> = ids.iter().copied().collect();
-        let decided: BTreeSet<&usize> =
-            (exclude.excluded.iter().chain(relabel.relabelled.keys())).collect();
-        let idle = (decided.iter().filter(|&&id| !subset.contains(id))).count();
-        if idle > 0 {
-            note!(
-                "ascribe: {idle} of {} decisions are on images that --images does not take, and change nothing",
-                decided.len()
-            );
-        }
         let mut labels = flipped.clone();
         labels.extend(relabel.relabelled);
         ids.retain(|id| !exclude.excluded.contains(id));
@@ -191,6 +163,36 @@ impl Transfer {
             labels,
             flipped: flipped.into_keys().collect(),
         })
+    }
+
+    /// Says which decisions change nothing: of a kind whose option is not given, and on images outside `subset`.
+    fn note_idle(&self, [exclude, relabel]: [&Decisions; 2], subset: &[usize]) {
+        let unused = [
+            (
+                exclude.relabelled.len(),
+                "exclude",
+                "relabel",
+                &self.relabel,
+            ),
+            (relabel.excluded.len(), "relabel", "exclude", &self.exclude),
+        ];
+        for (rows, given, other, file) in unused {
+            if rows > 0 && file.is_none() {
+                note!(
+                    "ascribe: {rows} decisions of the file of --{given} are for --{other}, which is not given"
+                );
+            }
+        }
+        let subset: BTreeSet<&usize> = subset.iter().collect();
+        let decided: BTreeSet<&usize> =
+            (exclude.excluded.iter().chain(relabel.relabelled.keys())).collect();
+        let outside = decided.difference(&subset).count();
+        if outside > 0 {
+            note!(
+                "ascribe: {outside} of {} decisions are on images that --images does not take, and change nothing",
+                decided.len()
+            );
+        }
     }
 
     fn decision_inputs(&self) -> Result<Vec<Input>> {

@@ -106,9 +106,7 @@ impl Image {
             pixels,
         }
     }
-}
 
-impl Image {
     /// The picture at another size and shape: what of it has that shape, from the centre, and that at the other size; as torchvision's
     /// `Resize` of the shorter side and `CenterCrop`. Of a square one made square, all.
     #[must_use]

@@ -30,7 +30,8 @@ enum Store {
 }
 
 impl Pixels {
-    /// Decodes the examples `ids` in parallel, greyscale repeated to RGB, resized where the size differs, from the centre where the shape does.
+    /// Decodes the examples `ids` in parallel, greyscale repeated to RGB, resized where the size differs, of
+    /// another shape the middle.
     ///
     /// # Errors
     /// Names the first of them that does not exist or does not decode.

@@ -23,7 +23,6 @@ mod summary;
 mod table;
 mod work;
 
-pub use crate::train::Crew;
 pub use grid::{Cell, Job};
 pub use material::Material;
 pub use plan::{Plan, Timing};

@@ -5,9 +5,9 @@
 //! whole takes no less than the longest of them.
 
 use super::run::Quiet;
-use super::{Crew, Job, Study};
+use super::{Job, Study};
 use crate::data::Pixels;
-use crate::train::{Performance, transfer};
+use crate::train::{Crew, Performance, transfer};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -24,6 +24,7 @@ impl Crew {
             threads: threads / at_once,
         }
     }
+
     /// `work` of 0..count, so many at a time in this order, each in a pool of its own; results in order. After one that fails no
     /// further begins.
     ///

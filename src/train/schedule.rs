@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Schedule {
     /// It does not.
     Constant,
-    /// Times 0.1 after each third of the epochs (the paper's: 50 of 150, 33 of 100, rounded down; up where there are fewer than nine)
+    /// Times 0.1 after each third of the epochs, rounded down (the paper's: 50 of 150, 33 of 100), up where there are fewer
+    /// than nine
     Step,
     /// Half a cosine from the first value to 0.
     Cosine,
