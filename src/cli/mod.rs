@@ -7,8 +7,10 @@
 #[macro_use]
 mod output;
 
+mod adopt;
 mod adversary_options;
 mod audit;
+mod decision_options;
 mod demo;
 mod evaluate;
 mod fetch;
@@ -54,6 +56,8 @@ enum Command {
     Train(train::Train),
     /// Fine-tune a source model on a target set
     Transfer(transfer::Transfer),
+    /// Take up a model that was fine-tuned elsewhere, to be ranked as it is
+    Adopt(adopt::Adopt),
     /// A grid of transfers from a TOML file, resumable; one table of results
     Study(study::Study),
     /// Influence scores and rankings of training images for every query
@@ -135,6 +139,7 @@ impl Command {
             Self::Demo(command) => command.run(),
             Self::Train(command) => command.run(invocation),
             Self::Transfer(command) => command.run(invocation),
+            Self::Adopt(command) => command.run(invocation),
             Self::Study(command) => command.run(invocation),
             Self::Rank(command) => command.run(invocation),
             Self::Evaluate(command) => command.run(invocation),

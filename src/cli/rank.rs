@@ -50,7 +50,7 @@ solves.parquet says which.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Rank {
-    /// A folder left by ascribe transfer: training images, head, L2 term and classes are taken from there
+    /// A folder left by ascribe transfer or ascribe adopt: training images, head, L2 term and classes are taken from there
     #[arg(long, value_name = "FOLDER", conflicts_with_all = ["train", "head", "l2"], required_unless_present = "train")]
     model: Option<PathBuf>,
     /// Features and labels of the training images (.npz, .safetensors, or a folder with features.npy and labels.npy)

@@ -2,14 +2,15 @@
 
 mod again;
 
+use super::decision_options::DecisionOptions;
 use super::progress::TrainingProgress;
 use super::recorded_data::RELABELLED;
 use super::source_options::SourceOptions;
-use crate::artefact::{Input, Invocation, RunFolder, digest_file};
+use crate::Result;
+use crate::artefact::{Invocation, RunFolder};
 use crate::data::{Dataset, Decisions, NewLabels, Pixels, check_same_classes, flipped, subset};
 use crate::model::write_model;
 use crate::train::{Performance, TransferOptions, effective, remove_checkpoint, transfer};
-use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -37,13 +38,9 @@ pub struct Transfer {
     /// Fine-tune on so many images, balanced over the classes (default: all)
     #[arg(long, value_name = "N")]
     images: Option<usize>,
-    /// Leave out the training images that a file of decisions excludes: a CSV with the columns train,decision,label, as the page
-    /// of ascribe audit exports it
-    #[arg(long, value_name = "FILE")]
-    exclude: Option<PathBuf>,
-    /// Give training images the labels of a file of decisions (its rows that say relabel)
-    #[arg(long, value_name = "FILE")]
-    relabel: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    decisions: DecisionOptions,
     /// Flip this share of the training images' labels at random first, as an experiment; run.json says which
     #[arg(
         long,
@@ -91,7 +88,7 @@ impl Transfer {
         };
         let changed = self.changed(&train, ids)?;
         let mut inputs = vec![train.input("train"), test.input("test"), input];
-        inputs.extend(self.decision_inputs()?);
+        inputs.extend(self.decisions.inputs()?);
         let (ids, train) = (changed.ids, train.relabelled(&changed.labels)?);
         let mut run =
             RunFolder::open_or_create(&self.out, "transfer", invocation, effective(self)?, inputs)?;
@@ -132,14 +129,10 @@ impl Transfer {
     }
 
     /// Flips first, then decisions, which may undo a flip.
-    fn changed(&self, train: &Dataset, mut ids: Vec<usize>) -> Result<Changed> {
+    fn changed(&self, train: &Dataset, ids: Vec<usize>) -> Result<Changed> {
         let classes = train.classes().len();
-        let read = |file: &Option<PathBuf>| match file {
-            Some(file) => Decisions::read(file, train),
-            None => Ok(Decisions::default()),
-        };
-        let (exclude, relabel) = (read(&self.exclude)?, read(&self.relabel)?);
-        self.note_idle([&exclude, &relabel], &ids);
+        let decisions = self.decisions.read(train)?;
+        note_outside(&decisions, &ids);
         let flipped = match self.flip_labels {
             0.0 => NewLabels::new(),
             share => flipped(
@@ -150,65 +143,27 @@ impl Transfer {
                 self.options.recipe.seed,
             )?,
         };
-        let mut labels = flipped.clone();
-        labels.extend(relabel.relabelled);
-        ids.retain(|id| !exclude.excluded.contains(id));
-        if ids.is_empty() {
-            return Err(Error::config("exclude", "leaves no training image"));
-        }
-        let kept: BTreeSet<usize> = ids.iter().copied().collect();
-        labels.retain(|id, _| kept.contains(id));
+        let drawn = flipped.keys().copied().collect();
+        let (ids, labels) = decisions.apply(ids, flipped)?;
         Ok(Changed {
             ids,
             labels,
-            flipped: flipped.into_keys().collect(),
+            flipped: drawn,
         })
     }
+}
 
-    /// Says which decisions change nothing: of a kind whose option is not given, and on images outside `subset`.
-    fn note_idle(&self, [exclude, relabel]: [&Decisions; 2], subset: &[usize]) {
-        let unused = [
-            (
-                exclude.relabelled.len(),
-                "exclude",
-                "relabel",
-                &self.relabel,
-            ),
-            (relabel.excluded.len(), "relabel", "exclude", &self.exclude),
-        ];
-        for (rows, given, other, file) in unused {
-            if rows > 0 && file.is_none() {
-                note!(
-                    "ascribe: {rows} decisions of the file of --{given} are for --{other}, which is not given"
-                );
-            }
-        }
-        let subset: BTreeSet<&usize> = subset.iter().collect();
-        let decided: BTreeSet<&usize> =
-            (exclude.excluded.iter().chain(relabel.relabelled.keys())).collect();
-        let outside = decided.difference(&subset).count();
-        if outside > 0 {
-            note!(
-                "ascribe: {outside} of {} decisions are on images that --images does not take, and change nothing",
-                decided.len()
-            );
-        }
-    }
-
-    fn decision_inputs(&self) -> Result<Vec<Input>> {
-        let files = [("exclude", &self.exclude), ("relabel", &self.relabel)];
-        let input = |(role, file): (&str, &PathBuf)| {
-            Ok(Input {
-                role: role.into(),
-                digest: digest_file(file)?,
-                path: file.clone(),
-                rows: None,
-            })
-        };
-        let given = files
-            .into_iter()
-            .filter_map(|(role, file)| Some((role, file.as_ref()?)));
-        given.map(input).collect()
+/// Says how many decisions are on images outside `subset`.
+fn note_outside(decisions: &Decisions, subset: &[usize]) {
+    let subset: BTreeSet<&usize> = subset.iter().collect();
+    let decided: BTreeSet<&usize> =
+        (decisions.excluded.iter().chain(decisions.relabelled.keys())).collect();
+    let outside = decided.difference(&subset).count();
+    if outside > 0 {
+        note!(
+            "ascribe: {outside} of {} decisions are on images that --images does not take, and change nothing",
+            decided.len()
+        );
     }
 }
 

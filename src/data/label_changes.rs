@@ -99,6 +99,26 @@ impl Decisions {
         }
         Ok(decisions)
     }
+
+    /// Those of `ids` that are not left out, and their labels where these are not the file's: the decided ones, else those of
+    /// `labels`.
+    ///
+    /// # Errors
+    /// Where no image is left.
+    pub fn apply(
+        self,
+        mut ids: Vec<usize>,
+        mut labels: NewLabels,
+    ) -> Result<(Vec<usize>, NewLabels)> {
+        ids.retain(|id| !self.excluded.contains(id));
+        if ids.is_empty() {
+            return Err(Error::config("exclude", "leaves no training image"));
+        }
+        let kept: BTreeSet<usize> = ids.iter().copied().collect();
+        labels.extend(self.relabelled);
+        labels.retain(|id, _| kept.contains(id));
+        Ok((ids, labels))
+    }
 }
 
 /// Each of a `share` of `ids`, drawn from `seed`, with a label other than its own, each other class as likely.
@@ -181,6 +201,18 @@ mod tests {
             );
         }
         assert!(Decisions::on(Path::new("/nowhere.csv"), (1, 2), "0f1e").is_err());
+    }
+
+    #[test]
+    fn what_is_left_out_has_no_new_label_and_decisions_go_before_flips() {
+        let decisions = |text: &str| read(&format!("train,decision,label\n{text}")).unwrap();
+        let flips = NewLabels::from([(1, 2), (4, 2), (5, 0)]);
+        let decided = decisions("4,exclude,\n5,relabel,1\n9,relabel,0\n");
+        let (ids, labels) = decided.apply(vec![1, 3, 4, 5], flips).unwrap();
+        assert_eq!(ids, [1, 3, 5]);
+        assert_eq!(labels, NewLabels::from([(1, 2), (5, 1)]));
+        let all = decisions("4,exclude,\n").apply(vec![4], NewLabels::new());
+        assert!(all.unwrap_err().to_string().contains("--exclude"));
     }
 
     #[test]

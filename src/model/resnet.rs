@@ -283,6 +283,24 @@ impl ResNet {
         Ok(model.with_activations(self.activations))
     }
 
+    /// The same model with other names of its classes, in the order of the logits.
+    ///
+    /// # Errors
+    /// Where they are not as many.
+    pub fn with_classes(self, classes: Vec<String>) -> Result<Self> {
+        if classes.len() != self.classes.len() {
+            let expected = format!("{} classes", self.classes.len());
+            let remedy = "give as many names as the model has classes";
+            return Err(Error::mismatch(
+                "class names",
+                expected,
+                classes.len(),
+                remedy,
+            ));
+        }
+        Ok(Self { classes, ..self })
+    }
+
     /// The head's weight `[C, d]` and bias `[C]`, as constants.
     ///
     /// # Errors

@@ -17,6 +17,10 @@ pub(super) fn open(evaluate: &Evaluate, subject: &Subject, seeds: usize) -> Resu
         return Err(Error::config("retrain", reason));
     };
     let transfer = RunFolder::read(model.path.parent().unwrap_or(Path::new(".")))?;
+    if transfer.command != "transfer" {
+        let reason = "the run's model was trained elsewhere, and cannot be trained again here; leave it out, heads are fitted again instead";
+        return Err(Error::config("retrain", reason));
+    }
     let (transferred, ranked) = (recorded(&transfer, "train")?, recorded(&record, "train")?);
     if transferred.digest != ranked.digest {
         return Err(changed(&record, transferred));

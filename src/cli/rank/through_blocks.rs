@@ -141,7 +141,7 @@ fn note_untrained(blocks: Blocks, opened: &Transferred) -> Result<()> {
     let architecture = opened.model.architecture();
     if blocks.first_segment(architecture)? < opened.blocks.first_segment(architecture)? {
         note!(
-            "ascribe: --blocks {blocks}: the transfer fine-tuned only {}; influence through the others is that of a model not trained there",
+            "ascribe: --blocks {blocks}: only {} were fine-tuned; influence through the others is that of a model not trained there",
             opened.blocks
         );
     }

@@ -1,4 +1,4 @@
-//! Material from a folder left by `ascribe transfer`: its model, its training images, and the queries.
+//! Material from a folder left by `ascribe transfer` or `ascribe adopt`: its model, its training images, and the queries.
 
 use super::examples::files;
 use super::material::{Material, Side};
@@ -22,9 +22,9 @@ pub(in crate::cli) struct Transferred {
     pub(super) inputs: Vec<Input>,
     /// Labels other than those of the training file.
     pub(super) relabelled: NewLabels,
-    /// The L2 term of the transfer.
+    /// The L2 term it was trained with.
     pub(super) l2: f64,
-    /// What the transfer fine-tuned.
+    /// What was fine-tuned.
     pub(super) blocks: Blocks,
 }
 
@@ -36,9 +36,9 @@ pub(super) fn open(
     device: &Device,
 ) -> Result<Transferred> {
     let record = RunFolder::read(folder)?;
-    if record.command != "transfer" {
+    if !["transfer", "adopt"].contains(&record.command.as_str()) {
         let reason = format!("holds a run of ascribe {}", record.command);
-        let remedy = "give a folder left by ascribe transfer".into();
+        let remedy = "give a folder left by ascribe transfer or ascribe adopt".into();
         return Err(Error::Conflict {
             path: folder.to_path_buf(),
             reason,

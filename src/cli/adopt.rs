@@ -1,0 +1,143 @@
+//! `ascribe adopt`: a model that was fine-tuned elsewhere, with the images that it was fine-tuned on, as a folder that
+//! `ascribe rank` takes as it takes one of `ascribe transfer`. Nothing is trained, and the head stays as it is.
+
+use super::decision_options::DecisionOptions;
+use super::recorded_data::RELABELLED;
+use super::source_options::SourceOptions;
+use crate::artefact::{Invocation, RunFolder};
+use crate::data::{Dataset, NewLabels, Pixels, check_same_classes};
+use crate::model::{Blocks, ResNet, write_model};
+use crate::train::{Performance, effective};
+use crate::{Error, Result};
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Options of `ascribe adopt`.
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[command(
+    after_help = "Example: a ResNet-50 whose last two blocks PyTorch has fine-tuned with SGD(weight_decay=1e-4)\n  \
+    ascribe adopt --source mine.pt --train pets/train --test pets/test --l2 1e-4 --blocks 2 --out mine\n  \
+    ascribe rank --model mine --out mine-rank"
+)]
+pub struct Adopt {
+    #[command(flatten)]
+    #[serde(flatten)]
+    source: SourceOptions,
+    /// The images it was fine-tuned on: a Parquet file, a folder of class folders, an IDX, CIFAR binary or SVHN .mat file; the
+    /// model's outputs must be in the order of its classes
+    #[arg(long, value_name = "DATA")]
+    train: PathBuf,
+    /// Test images, with the same classes
+    #[arg(long, value_name = "DATA")]
+    test: PathBuf,
+    #[command(flatten)]
+    #[serde(flatten)]
+    decisions: DecisionOptions,
+    /// The L2 term l2/2·‖θ‖² that it was fine-tuned with, over weights and biases alike: weight_decay of PyTorch's SGD; 0 for none
+    #[arg(long, value_name = "L2", allow_negative_numbers = true)]
+    l2: f64,
+    /// Residual blocks that were fine-tuned besides the head: 0, 1, 3, 9 … or all
+    #[arg(long, value_name = "K", default_value_t = Blocks::All)]
+    blocks: Blocks,
+    /// Folder for model.safetensors and run.json
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+impl Adopt {
+    /// Runs the command, which was asked for by `invocation`.
+    ///
+    /// # Errors
+    /// Data, a model or decisions that cannot be read or do not belong together; an output folder in use.
+    pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
+        if !(self.l2.is_finite() && self.l2 >= 0.0) {
+            let reason = format!("expected 0 or a positive number, found {}", self.l2);
+            return Err(Error::config("l2", reason));
+        }
+        let train = Dataset::open(&self.train)?;
+        let test = Dataset::open(&self.test)?;
+        check_same_classes(&train, &test)?;
+        let (model, input) = self.source.open()?;
+        let model = of_these_classes(model, &input.path, &train)?;
+        self.blocks.first_segment(model.architecture())?;
+        let decisions = self.decisions.read(&train)?;
+        let (ids, labels) = decisions.apply((0..train.len()).collect(), NewLabels::new())?;
+        let mut inputs = vec![train.input("train"), test.input("test"), input];
+        inputs.extend(self.decisions.inputs()?);
+        let mut run =
+            RunFolder::open_or_create(&self.out, "adopt", invocation, effective(&self)?, inputs)?;
+        run.set_classes(train.classes().to_vec())?;
+
+        run.stage("measuring")?;
+        let test_ids: Vec<usize> = (0..test.len()).collect();
+        let side = model.side();
+        let images = Pixels::on_demand(&test, &test_ids, side, side)?;
+        let performance = Performance::measure(&model, &images, None)?;
+        let file = run.file("model.safetensors");
+        write_model(&model, &file)?;
+        run.note_digest("model.safetensors")?;
+        run.set_result("test", performance)?;
+        run.set_result("train_ids", ids)?;
+        if !labels.is_empty() {
+            run.set_result(RELABELLED, &labels)?;
+        }
+        run.finish()?;
+        say!(
+            "{}: test accuracy {:.2} %, loss {:.4}",
+            file.display(),
+            100.0 * performance.accuracy,
+            performance.loss
+        );
+        note_no_better_than_chance(performance, &test);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The model with the set's class names; its own, where its file has some, must be the same.
+fn of_these_classes(model: ResNet, file: &Path, train: &Dataset) -> Result<ResNet> {
+    let (own, wanted) = (model.classes(), train.classes());
+    if own.len() != wanted.len() {
+        let expected = format!(
+            "{} classes, as {} has",
+            wanted.len(),
+            train.path().display()
+        );
+        let found = format!("{} outputs", own.len());
+        let remedy = "give a model that was fine-tuned on these classes; ascribe transfer gives a source model a new head for them";
+        return Err(Error::format(file, "head", expected, found, remedy));
+    }
+    let is_numbered = (own.iter().enumerate()).all(|(class, name)| *name == class.to_string());
+    let different = own
+        .iter()
+        .zip(wanted)
+        .position(|(own, wanted)| own != wanted);
+    match different {
+        Some(class) if !is_numbered && train.has_class_names() => Err(Error::format(
+            file,
+            format!("class {class}"),
+            format!("{}, as {} has", wanted[class], train.path().display()),
+            own[class].clone(),
+            "give the images that the model was fine-tuned on",
+        )),
+        _ => {
+            let classes = wanted.to_vec();
+            model.with_classes(classes)
+        }
+    }
+}
+
+/// The commonest mistakes leave a model that guesses: another order of the classes, other pixels.
+fn note_no_better_than_chance(performance: Performance, test: &Dataset) {
+    let mut counts = vec![0_usize; test.classes().len()];
+    test.labels().iter().for_each(|&label| counts[label] += 1);
+    let commonest = counts.iter().max().copied().unwrap_or(0) as f64 / test.len().max(1) as f64;
+    if performance.accuracy <= commonest {
+        note!(
+            "ascribe: that is no better than always naming the commonest class ({:.2} %): are the model's outputs in the order of the data's classes, and are --side, --source-mean and --source-deviation those it was trained with?",
+            100.0 * commonest
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! `ascribe adopt`: a model that was fine-tuned elsewhere is ranked, explained and audited as one of our own transfers is; and what is
+//! refused or said of models that do not belong to the images.
+
+use candle_core::{Device, Tensor, safetensors};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::Path;
+
+fn run(folder: &Path, line: &str) -> Result<(String, String), String> {
+    let output = assert_cmd::Command::cargo_bin("ascribe")
+        .unwrap()
+        .current_dir(folder)
+        .args(line.split_whitespace())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    match output.status.success() {
+        true => Ok((text(output.stdout), text(output.stderr))),
+        false => Err(text(output.stderr)),
+    }
+}
+
+fn said(folder: &Path, line: &str) -> String {
+    run(folder, line).unwrap_err()
+}
+
+const DIGITS: &str = "--train builtin:digits-train --test builtin:digits-test";
+
+/// A transfer of ours, whose last block and head were trained on all images; and its tensors alone, as PyTorch would keep them, with
+/// what they do not say.
+fn trained_elsewhere(folder: &Path) -> String {
+    run(
+        folder,
+        &format!("transfer --source builtin:natural {DIGITS} --blocks 1 --epochs 2 --augmentation none --l2 1e-3 --out ours"),
+    )
+    .unwrap();
+    let ours = ascribe::model::read_model(&folder.join("ours/model.safetensors"), &Device::Cpu);
+    let ours = ours.unwrap();
+    let tensors: HashMap<String, Tensor> = ours.tensors().clone().into_iter().collect();
+    safetensors::save(&tensors, folder.join("bare.safetensors")).unwrap();
+    let three = |numbers: [f64; 3]| numbers.map(|number| number.to_string()).join(",");
+    let pixels = ours.normalisation();
+    format!(
+        "--source-mean {} --source-deviation {} --side {}",
+        three(pixels.mean),
+        three(pixels.deviation),
+        ours.side()
+    )
+}
+
+fn record(folder: &Path, run: &str) -> Value {
+    let file = folder.join(run).join("run.json");
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+#[test]
+fn a_model_from_elsewhere_is_ranked_as_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let pixels = trained_elsewhere(folder);
+    let adopt = format!("adopt --source bare.safetensors {pixels} {DIGITS}");
+    let (told, noted) = run(
+        folder,
+        &format!("{adopt} --l2 1e-3 --blocks 1 --out adopted"),
+    )
+    .unwrap();
+    assert!(
+        told.contains("test accuracy") && noted.is_empty(),
+        "{told}{noted}"
+    );
+    let [ours, adopted] = ["ours", "adopted"].map(|run| record(folder, run));
+    for name in ["accuracy", "loss"] {
+        let value = |record: &Value| record["results"]["test"][name].as_f64().unwrap();
+        assert!((value(&ours) - value(&adopted)).abs() < 1e-6, "{name}");
+    }
+    assert_eq!(ours["classes"], adopted["classes"]);
+
+    let same = |options: &str, file: &str| {
+        let [ours, adopted] = ["ours", "adopted"].map(|model| {
+            let out = format!("{model}-{}", options.len());
+            run(
+                folder,
+                &format!("rank --model {model} {options} --out {out}"),
+            )
+            .unwrap();
+            std::fs::read(folder.join(out).join(file)).unwrap()
+        });
+        assert!(ours == adopted, "{options}: {file}");
+    };
+    same("--queries 5 --scores", "scores.npy");
+    same(
+        "--blocks 1 --queries 2 --damping 1e-1 --scores",
+        "scores.npy",
+    );
+
+    let ranked = "adopted-20";
+    run(folder, &format!("figure 6 {ranked} --out figures")).unwrap();
+    run(folder, &format!("audit {ranked} --out audit")).unwrap();
+    let page = std::fs::read_to_string(folder.join("audit/data/overview.js")).unwrap();
+    assert!(page.contains("adopted"), "{page}");
+    let lds = run(folder, &format!("evaluate {ranked} --lds 4 --out evidence"));
+    lds.unwrap();
+    let message = said(
+        folder,
+        &format!("evaluate {ranked} --lds 4 --retrain 1 --out no"),
+    );
+    assert!(
+        message.contains("--retrain") && message.contains("elsewhere"),
+        "{message}"
+    );
+    let (told, _) = run(folder, "rerun adopted").unwrap();
+    assert!(told.contains("the same as"), "{told}");
+}
+
+#[test]
+fn decisions_on_the_images_are_taken() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let decisions = "train,decision,label\n3,exclude,\n8,relabel,2\n";
+    std::fs::write(folder.join("decisions.csv"), decisions).unwrap();
+    let adopt = format!("adopt --source builtin:natural {DIGITS} --l2 0 --out adopted");
+    let message = said(folder, &format!("{adopt} --exclude decisions.csv"));
+    assert!(
+        message.contains("outputs") && message.contains("ascribe transfer"),
+        "{message}"
+    );
+
+    run(
+        folder,
+        &format!("transfer --source builtin:natural {DIGITS} --images 40 --blocks 0 --epochs 1 --augmentation none --out ours"),
+    )
+    .unwrap();
+    let adopt = format!("adopt --source ours {DIGITS} --l2 0 --out adopted");
+    let both = "--exclude decisions.csv --relabel decisions.csv";
+    run(folder, &format!("{adopt} {both}")).unwrap();
+    let results = &record(folder, "adopted")["results"];
+    let ids = results["train_ids"].as_array().unwrap();
+    assert_eq!(ids[..4], [0, 1, 2, 4]);
+    assert_eq!(results["relabelled"], serde_json::json!({"8": 2}));
+    run(
+        folder,
+        "rank --model adopted --queries 2 --skip-train --out rank",
+    )
+    .unwrap();
+    assert_eq!(record(folder, "rank")["inputs"][2]["role"], "model");
+}
+
+#[test]
+fn what_does_not_belong_together_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let pixels = trained_elsewhere(folder);
+    for (options, part) in [
+        ("--source bare.safetensors --l2 1e-3", "--source-mean"),
+        ("--source bare.safetensors --l2 -1", "--l2"),
+        ("--source bare.safetensors --l2 nan", "--l2"),
+        ("--source nowhere.pt --l2 0", "nowhere.pt"),
+        ("--source ours --l2 0 --blocks 99", "--blocks"),
+        ("--source ours", "--l2"),
+    ] {
+        let message = said(folder, &format!("adopt {DIGITS} {options} --out no"));
+        assert!(message.contains(part), "{options}: {message}");
+        assert!(!folder.join("no").exists(), "{options}");
+    }
+    // The outputs turned round: right of another model, wrong of this one.
+    let mut tensors = safetensors::load(folder.join("bare.safetensors"), &Device::Cpu).unwrap();
+    for name in ["fc.weight", "fc.bias"] {
+        let order = Tensor::new(&[1u32, 2, 3, 4, 5, 6, 7, 8, 9, 0], &Device::Cpu).unwrap();
+        let turned = tensors[name].index_select(&order, 0).unwrap();
+        tensors.insert(name.into(), turned);
+    }
+    safetensors::save(&tensors, folder.join("turned.safetensors")).unwrap();
+    let line = format!("adopt --source turned.safetensors {pixels} {DIGITS} --l2 0 --out turned");
+    let (_, noted) = run(folder, &line).unwrap();
+    assert!(noted.contains("order of the data's classes"), "{noted}");
+}
