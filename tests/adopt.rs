@@ -142,6 +142,13 @@ fn decisions_on_the_images_are_taken() {
         "rank --model adopted --queries 2 --skip-train --out rank",
     )
     .unwrap();
+    run(
+        folder,
+        &format!("adopt --source ours {DIGITS} --l2 0 --side 8 --resize 10 --out closer"),
+    )
+    .unwrap();
+    let (told, _) = run(folder, "inspect closer/model.safetensors").unwrap();
+    assert!(told.contains("8 × 8, the middle of 10"), "{told}");
     assert_eq!(record(folder, "rank")["inputs"][2]["role"], "model");
 }
 
@@ -157,6 +164,7 @@ fn what_does_not_belong_together_is_told() {
         ("--source nowhere.pt --l2 0", "nowhere.pt"),
         ("--source ours --l2 0 --blocks 99", "--blocks"),
         ("--source ours", "--l2"),
+        ("--source ours --l2 0 --resize 4", "--resize"),
     ] {
         let message = said(folder, &format!("adopt {DIGITS} {options} --out no"));
         assert!(message.contains(part), "{options}: {message}");

@@ -31,7 +31,7 @@ fn test_images(count: usize) -> Option<Pixels> {
     }
     let test = Dataset::open(&path).unwrap();
     let ids: Vec<usize> = (0..count).collect();
-    Some(Pixels::decode(&test, &ids, 32, 32).unwrap())
+    Some(Pixels::decode(&test, &ids, 32).unwrap())
 }
 
 /// The clean accuracy in the table of the README, as a share; `wide/…` is in another.

@@ -73,17 +73,14 @@ fn pixel_cosine(pair: &Duplicates, training: &Side, queries: &Side) -> Result<f6
     let Some([first, second]) = images.as_deref() else {
         return Ok(1.0);
     };
-    let centred = |image: &Image| {
-        let image = image.clone().to_rgb().resize(first.height, first.width);
+    let centred = |image: &Image| -> Result<Vec<f64>> {
+        let image = image.clone().to_rgb().resize(first.height, first.width)?;
         let mean =
             image.pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / image.pixels.len() as f64;
-        image
-            .pixels
-            .iter()
-            .map(|&p| f64::from(p) - mean)
-            .collect::<Vec<_>>()
+        let pixels = image.pixels.iter();
+        Ok(pixels.map(|&p| f64::from(p) - mean).collect())
     };
-    let (a, b) = (centred(first), centred(second));
+    let (a, b) = (centred(first)?, centred(second)?);
     let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
     let lengths = (product(&a, &a) * product(&b, &b)).sqrt();
     Ok(if lengths > 0.0 {

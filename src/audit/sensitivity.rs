@@ -27,7 +27,7 @@ pub fn sensitivity(
 ) -> Result<Vec<SensitivityMap>> {
     let mut maps = Vec::with_capacity(ids.len());
     for batch in ids.chunks(BATCH) {
-        let pixels = Pixels::decode(dataset, batch, model.side(), model.side())?;
+        let pixels = Pixels::decode(dataset, batch, model.framing())?;
         let positions: Vec<usize> = (0..pixels.len()).collect();
         let images = pixels.batch(&positions, &Device::Cpu)?;
         let labels: Vec<usize> = batch.iter().map(|&id| dataset.label(id)).collect();

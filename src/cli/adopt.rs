@@ -73,8 +73,7 @@ impl Adopt {
 
         run.stage("measuring")?;
         let test_ids: Vec<usize> = (0..test.len()).collect();
-        let side = model.side();
-        let images = Pixels::on_demand(&test, &test_ids, side, side)?;
+        let images = Pixels::on_demand(&test, &test_ids, model.framing())?;
         let performance = Performance::measure(&model, &images, None)?;
         let file = run.file("model.safetensors");
         write_model(&model, &file)?;

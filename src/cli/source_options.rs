@@ -21,6 +21,10 @@ pub(super) struct SourcePixels {
     /// source was made for)
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
+    /// What their shorter side is resized to before the middle of --side is taken, as torchvision's Resize(256) before
+    /// CenterCrop(224) (default: no more than is needed)
+    #[arg(long, value_name = "PIXELS")]
+    resize: Option<usize>,
 }
 
 impl SourcePixels {
@@ -29,13 +33,19 @@ impl SourcePixels {
         let normalisation = self.source_mean.zip(self.source_deviation);
         let normalisation =
             normalisation.map(|(mean, deviation)| Normalisation { mean, deviation });
-        open_source(path, SourceSettings { normalisation }, self.side)
+        let settings = SourceSettings {
+            normalisation,
+            side: self.side,
+            resize: self.resize,
+        };
+        open_source(path, settings)
     }
 
     /// The name of an option that was given.
     pub(super) fn given(&self) -> Option<&'static str> {
         let mean = self.source_mean.map(|_| "source-mean");
         mean.or(self.side.map(|_| "side"))
+            .or(self.resize.map(|_| "resize"))
     }
 }
 

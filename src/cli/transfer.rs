@@ -95,11 +95,11 @@ impl Transfer {
         run.set_classes(train.classes().to_vec())?;
 
         run.stage("decoding")?;
-        let side = source.side();
+        let framing = source.framing();
         let test_ids: Vec<usize> = (0..test.len()).collect();
         let bytes = self.options.recipe().pixel_bytes(first_segment);
-        let train_images = Pixels::within(&train, &ids, side, bytes[0])?;
-        let test_images = Pixels::within(&test, &test_ids, side, bytes[1])?;
+        let train_images = Pixels::within(&train, &ids, framing, bytes[0])?;
+        let test_images = Pixels::within(&test, &test_ids, framing, bytes[1])?;
 
         run.stage("training")?;
         let mut progress = TrainingProgress::new(self.options.recipe.epochs);

@@ -3,10 +3,11 @@
 //! Greyscale stays one channel. Sixteen bits become eight, a palette becomes RGB, and an alpha channel is dropped
 //! (not blended), so that a picture's colours do not depend on a background nobody chose.
 
-use ::image::{
-    DynamicImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage,
-    imageops::{FilterType, resize},
-};
+use super::Framing;
+use super::framing::Part;
+use super::resampling::resample;
+use crate::Result;
+use ::image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
 /// A decoded image, 8 bits a channel, row-major `[C, H, W]`; one channel for greyscale, three for RGB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl Image {
     /// # Errors
     /// The reason, without file and place: the caller knows those. A JPEG that breaks off is refused, although its
     /// first rows could be shown.
-    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub fn decode(bytes: &[u8]) -> std::result::Result<Self, String> {
         if bytes.is_empty() {
             return Err("no bytes".into());
         }
@@ -50,7 +51,7 @@ impl Image {
     ///
     /// # Errors
     /// The reason, without file and place.
-    pub fn size_of(bytes: &[u8]) -> Result<(usize, usize), String> {
+    pub fn size_of(bytes: &[u8]) -> std::result::Result<(usize, usize), String> {
         let reader = ::image::ImageReader::new(std::io::Cursor::new(bytes));
         let reader = reader
             .with_guessed_format()
@@ -90,62 +91,44 @@ impl Image {
     }
 
     /// The picture at another size, bilinear with antialiasing when it shrinks; untouched when the size is the same.
-    #[must_use]
-    pub fn resize(self, height: usize, width: usize) -> Self {
-        if (self.height, self.width) == (height, width) {
-            return self;
+    ///
+    /// # Errors
+    /// None that an image could cause.
+    pub fn resize(self, height: usize, width: usize) -> Result<Self> {
+        let whole = Part {
+            top: 0.0,
+            left: 0.0,
+            height: self.height as f64,
+            width: self.width as f64,
+        };
+        self.resampled(whole, (height, width))
+    }
+
+    /// What `framing` leaves of the picture.
+    ///
+    /// # Errors
+    /// None that an image could cause.
+    pub fn framed(self, framing: Framing) -> Result<Self> {
+        let part = framing.part((self.height, self.width));
+        self.resampled(part, (framing.height, framing.width))
+    }
+
+    fn resampled(self, part: Part, (height, width): (usize, usize)) -> Result<Self> {
+        let size = (self.height, self.width);
+        if part.is_whole(size) && size == (height, width) {
+            return Ok(self);
         }
-        let planes = self.pixels.chunks_exact((self.height * self.width).max(1));
-        let pixels = planes
-            .flat_map(|plane| resize_plane(plane, (self.height, self.width), (height, width)))
-            .collect();
-        Self {
+        let mut pixels = Vec::with_capacity(self.channels * height * width);
+        for plane in self.pixels.chunks_exact((self.height * self.width).max(1)) {
+            pixels.extend(resample(plane, size, part, (height, width))?);
+        }
+        Ok(Self {
             channels: self.channels,
             height,
             width,
             pixels,
-        }
+        })
     }
-
-    /// The picture at another size and shape: what of it has that shape, from the centre, and that at the other size; as torchvision's
-    /// `Resize` of the shorter side and `CenterCrop`. Of a square one made square, all.
-    #[must_use]
-    pub fn fitted(self, height: usize, width: usize) -> Self {
-        let scale = f64::min(
-            self.height as f64 / height.max(1) as f64,
-            self.width as f64 / width.max(1) as f64,
-        );
-        let part =
-            |side: usize, most: usize| ((scale * side as f64).round() as usize).clamp(1, most);
-        let shape = (part(height, self.height), part(width, self.width));
-        self.centre(shape).resize(height, width)
-    }
-
-    /// The middle of it.
-    fn centre(self, (height, width): (usize, usize)) -> Self {
-        if (self.height, self.width) == (height, width) {
-            return self;
-        }
-        let (top, left) = ((self.height - height) / 2, (self.width - width) / 2);
-        let pixels = (self.pixels.chunks_exact((self.height * self.width).max(1)))
-            .flat_map(|plane| plane.chunks_exact(self.width.max(1)).skip(top).take(height))
-            .flat_map(|row| &row[left..left + width])
-            .copied()
-            .collect();
-        Self {
-            channels: self.channels,
-            height,
-            width,
-            pixels,
-        }
-    }
-}
-
-fn resize_plane(plane: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
-    let source = ImageBuffer::from_fn(from.1 as u32, from.0 as u32, |x, y| {
-        Luma([plane[y as usize * from.1 + x as usize]])
-    });
-    resize(&source, to.1 as u32, to.0 as u32, FilterType::Triangle).into_raw()
 }
 
 /// Interleaved RGB to `[3, H, W]`.
@@ -180,7 +163,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::image::{GrayAlphaImage, ImageBuffer, LumaA, Rgba};
+    use ::image::{GrayAlphaImage, ImageBuffer, Luma, LumaA, Rgba};
     use std::io::Cursor;
 
     fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
@@ -256,13 +239,26 @@ mod tests {
             width,
             pixels: (0..2 * height * width).map(|place| place as u8).collect(),
         };
-        let wide = image(2, 5).fitted(2, 2);
-        assert_eq!(wide.pixels, [1, 2, 6, 7, 11, 12, 16, 17]);
-        let tall = image(5, 2).fitted(2, 2);
-        assert_eq!(tall.pixels, [2, 3, 4, 5, 12, 13, 14, 15]);
-        assert_eq!(image(4, 4).fitted(2, 2), image(4, 4).resize(2, 2));
-        assert_eq!(image(1, 300).fitted(3, 3).pixels.len(), 18);
-        assert_eq!(image(4, 8).fitted(2, 4), image(4, 8).resize(2, 4));
+        let framed = |image: Image, framing: Framing| image.framed(framing).unwrap();
+        let resized = |image: Image, height, width| image.resize(height, width).unwrap();
+        let wide = framed(image(2, 5), 2.into());
+        assert_eq!(wide.pixels, [2, 3, 7, 8, 12, 13, 17, 18]);
+        let tall = framed(image(5, 2), 2.into());
+        assert_eq!(tall.pixels, [4, 5, 6, 7, 14, 15, 16, 17]);
+        assert_eq!(framed(image(4, 4), 2.into()), resized(image(4, 4), 2, 2));
+        assert_eq!(framed(image(1, 300), 3.into()).pixels.len(), 18);
+        assert_eq!(
+            framed(image(4, 8), (2, 4).into()),
+            resized(image(4, 8), 2, 4)
+        );
+        let closer = Framing {
+            resize: Some(4),
+            ..2.into()
+        };
+        assert_eq!(
+            framed(image(4, 4), closer).pixels,
+            [5, 6, 9, 10, 21, 22, 25, 26]
+        );
     }
 
     #[test]
@@ -273,11 +269,11 @@ mod tests {
             width: 2,
             pixels: vec![0, 100, 100, 200],
         };
-        assert_eq!(image.clone().resize(2, 2), image);
-        let large = image.clone().to_rgb().resize(6, 4);
+        assert_eq!(image.clone().resize(2, 2).unwrap(), image);
+        let large = image.clone().to_rgb().resize(6, 4).unwrap();
         assert_eq!((large.channels, large.height, large.width), (3, 6, 4));
         let mean = large.pixels.iter().map(|&v| f64::from(v)).sum::<f64>() / 72.0;
         assert!((mean - 100.0).abs() < 1.0, "{mean}");
-        assert_eq!(image.resize(1, 1).pixels, [100]);
+        assert_eq!(image.resize(1, 1).unwrap().pixels, [100]);
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Dataset`] | labelled images as stored, still encoded |
 //! | [`Pixels`] | some of them decoded, RGB, of one size: the source of batches |
+//! | [`Framing`] | their size, and what of an image is left at it |
 //! | [`Augmentation`] | train-time crop, flip, colour jitter and rotation |
 //! | [`Transform`] | greyscale and low-pass variants of a set |
 //! | [`Features`], [`HeadFile`] | images that are already vectors, and a classifier's last layer for them |
@@ -19,7 +20,7 @@
 //!
 //! let digits = digits_train()?;
 //! let ids = subset(digits.labels(), digits.classes().len(), 100, 0)?;
-//! let pixels = Pixels::decode(&digits, &ids, 16, 16)?;
+//! let pixels = Pixels::decode(&digits, &ids, 16)?;
 //! let batch = pixels.augmented_batch(&[0, 1, 2], &Augmentation::standard(), 0, 0, &Device::Cpu)?;
 //! assert_eq!(batch.dims(), [3, 3, 16, 16]);
 //! # Ok::<(), ascribe::Error>(())
@@ -34,6 +35,7 @@ mod digest;
 mod digits;
 mod features;
 mod folder;
+mod framing;
 mod head_file;
 mod idx;
 mod image;
@@ -45,6 +47,7 @@ mod order;
 mod parquet;
 mod pixels;
 pub(crate) mod random;
+mod resampling;
 mod row_writer;
 mod rows;
 mod safetensors;
@@ -59,6 +62,7 @@ pub use classes::check_same_classes;
 pub use dataset::{Dataset, Example};
 pub use digits::{digits_test, digits_train};
 pub use features::Features;
+pub use framing::Framing;
 pub use head_file::HeadFile;
 pub(crate) use head_file::L2;
 pub use image::Image;

@@ -1,7 +1,7 @@
 //! Images of one size, ready to be made into batches: decoded beforehand, or each time they are asked for.
 
 use super::augmentation::to_unit;
-use super::{Augmentation, Dataset, Transform};
+use super::{Augmentation, Dataset, Framing, Transform};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -16,8 +16,7 @@ use std::collections::HashMap;
 pub struct Pixels {
     ids: Vec<usize>,
     labels: Vec<usize>,
-    height: usize,
-    width: usize,
+    framing: Framing,
     store: Store,
 }
 
@@ -30,13 +29,12 @@ enum Store {
 }
 
 impl Pixels {
-    /// Decodes the examples `ids` in parallel, greyscale repeated to RGB, resized where the size differs, of
-    /// another shape the middle.
+    /// Decodes the examples `ids` in parallel, greyscale repeated to RGB, what `framing` leaves of each.
     ///
     /// # Errors
     /// Names the first of them that does not exist or does not decode.
-    pub fn decode(dataset: &Dataset, ids: &[usize], height: usize, width: usize) -> Result<Self> {
-        Self::transformed(dataset, ids, Transform::default(), height, width)
+    pub fn decode(dataset: &Dataset, ids: &[usize], framing: impl Into<Framing>) -> Result<Self> {
+        Self::transformed(dataset, ids, Transform::default(), framing)
     }
 
     /// The same of a variant of the set.
@@ -47,10 +45,9 @@ impl Pixels {
         dataset: &Dataset,
         ids: &[usize],
         transform: Transform,
-        height: usize,
-        width: usize,
+        framing: impl Into<Framing>,
     ) -> Result<Self> {
-        let mut pixels = Self::on_demand(dataset, ids, height, width)?;
+        let mut pixels = Self::on_demand(dataset, ids, framing)?;
         pixels.store = Store::OnDemand(dataset.clone(), transform);
         let size = pixels.size();
         let mut bytes = vec![0; ids.len() * size];
@@ -76,11 +73,11 @@ impl Pixels {
     pub fn on_demand(
         dataset: &Dataset,
         ids: &[usize],
-        height: usize,
-        width: usize,
+        framing: impl Into<Framing>,
     ) -> Result<Self> {
-        if height * width == 0 {
-            let found = format!("{height} x {width}");
+        let framing = framing.into();
+        if framing.height * framing.width == 0 {
+            let found = format!("{} x {}", framing.height, framing.width);
             return Err(Error::mismatch(
                 "image size",
                 "at least 1 x 1 pixel",
@@ -91,8 +88,7 @@ impl Pixels {
         Ok(Self {
             ids: ids.to_vec(),
             labels: ids.iter().map(|&id| dataset.label(id)).collect(),
-            height,
-            width,
+            framing,
             store: Store::OnDemand(dataset.clone(), Transform::default()),
         })
     }
@@ -101,11 +97,17 @@ impl Pixels {
     ///
     /// # Errors
     /// As these.
-    pub fn within(dataset: &Dataset, ids: &[usize], side: usize, bytes: u64) -> Result<Self> {
-        let size = ids.len() as u64 * 3 * (side * side) as u64;
+    pub fn within(
+        dataset: &Dataset,
+        ids: &[usize],
+        framing: impl Into<Framing>,
+        bytes: u64,
+    ) -> Result<Self> {
+        let framing = framing.into();
+        let size = ids.len() as u64 * 3 * (framing.height * framing.width) as u64;
         match size <= bytes {
-            true => Self::decode(dataset, ids, side, side),
-            false => Self::on_demand(dataset, ids, side, side),
+            true => Self::decode(dataset, ids, framing),
+            false => Self::on_demand(dataset, ids, framing),
         }
     }
 
@@ -162,17 +164,17 @@ impl Pixels {
     /// Rows of every image.
     #[must_use]
     pub fn height(&self) -> usize {
-        self.height
+        self.framing.height
     }
 
     /// Columns of every image.
     #[must_use]
     pub fn width(&self) -> usize {
-        self.width
+        self.framing.width
     }
 
     fn size(&self) -> usize {
-        3 * self.height * self.width
+        3 * self.framing.height * self.framing.width
     }
 
     /// The bytes of one image, `[3, H, W]`.
@@ -184,10 +186,8 @@ impl Pixels {
         match &self.store {
             Store::Decoded(bytes) => Ok(Cow::Borrowed(&bytes[position * size..][..size])),
             Store::OnDemand(dataset, transform) => {
-                let image = transform
-                    .apply(dataset.get(self.ids[position])?.image)
-                    .to_rgb();
-                Ok(Cow::Owned(image.fitted(self.height, self.width).pixels))
+                let image = transform.apply(dataset.get(self.ids[position])?.image)?;
+                Ok(Cow::Owned(image.to_rgb().framed(self.framing)?.pixels))
             }
         }
     }
@@ -224,7 +224,7 @@ impl Pixels {
     ) -> Result<Tensor> {
         self.tensor(positions, device, |position, image, target| {
             let change = augmentation.draw(seed, epoch, self.ids[position]);
-            change.apply(image, self.height, self.width, target);
+            change.apply(image, self.height(), self.width(), target);
         })
     }
 
@@ -246,7 +246,7 @@ impl Pixels {
             Some(error) => Err(error),
             None => Ok(Tensor::from_vec(
                 values,
-                (positions.len(), 3, self.height, self.width),
+                (positions.len(), 3, self.height(), self.width()),
                 device,
             )?),
         }

@@ -11,7 +11,7 @@ fn values(tensor: &candle_core::Tensor) -> Vec<f32> {
 #[test]
 fn batches_hold_the_images_in_the_order_asked_for() {
     let digits = digits_train().unwrap();
-    let pixels = Pixels::decode(&digits, &[5, 900, 7], 8, 8).unwrap();
+    let pixels = Pixels::decode(&digits, &[5, 900, 7], 8).unwrap();
     assert_eq!(
         (pixels.ids(), pixels.len(), pixels.height(), pixels.width()),
         (&[5, 900, 7][..], 3, 8, 8)
@@ -30,7 +30,7 @@ fn batches_hold_the_images_in_the_order_asked_for() {
 
 #[test]
 fn no_augmentation_is_the_plain_batch() {
-    let pixels = Pixels::decode(&digits_train().unwrap(), &[1, 2, 3], 16, 12).unwrap();
+    let pixels = Pixels::decode(&digits_train().unwrap(), &[1, 2, 3], (16, 12)).unwrap();
     let plain = pixels.batch(&[0, 1, 2], &Device::Cpu).unwrap();
     let same = pixels
         .augmented_batch(&[0, 1, 2], &Augmentation::none(), 9, 9, &Device::Cpu)
@@ -41,7 +41,7 @@ fn no_augmentation_is_the_plain_batch() {
 #[test]
 fn augmentation_does_not_depend_on_order_batch_or_threads() {
     let digits = digits_train().unwrap();
-    let pixels = Pixels::decode(&digits, &(0..40).collect::<Vec<_>>(), 16, 16).unwrap();
+    let pixels = Pixels::decode(&digits, &(0..40).collect::<Vec<_>>(), 16).unwrap();
     let augmented = |pixels: &Pixels, positions: &[usize]| {
         let batch =
             pixels.augmented_batch(positions, &Augmentation::standard(), 1, 2, &Device::Cpu);
@@ -60,7 +60,7 @@ fn augmentation_does_not_depend_on_order_batch_or_threads() {
         .unwrap();
     assert_eq!(together, one_thread.install(|| augmented(&pixels, &all)));
     // Example 39 as the only one held: its id decides, not its position.
-    let last = Pixels::decode(&digits, &[39], 16, 16).unwrap();
+    let last = Pixels::decode(&digits, &[39], 16).unwrap();
     assert_eq!(augmented(&last, &[0]), together[39 * 768..]);
     assert!(together.iter().all(|value| (0.0..=1.0).contains(value)));
 }

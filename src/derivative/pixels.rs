@@ -48,7 +48,7 @@ mod tests {
             &Device::Cpu,
         );
         let model = model.unwrap().to_dtype(DType::F64).unwrap();
-        let pixels = Pixels::decode(&digits_test().unwrap(), &[0, 1, 2], 32, 32).unwrap();
+        let pixels = Pixels::decode(&digits_test().unwrap(), &[0, 1, 2], 32).unwrap();
         let images = pixels.batch(&[0, 1, 2], &Device::Cpu).unwrap();
         let images = images.to_dtype(DType::F64).unwrap();
         let (slopes, losses) = pixel_gradients(&model, &images, &[3, 1, 7]).unwrap();

@@ -26,7 +26,7 @@ pub fn features(
     let mut parts = Vec::new();
     let mut done = 0;
     for batch in batches(ids, batch_size(model.side())) {
-        let images = Pixels::decode(dataset, batch, model.side(), model.side())?;
+        let images = Pixels::decode(dataset, batch, model.framing())?;
         let positions: Vec<usize> = (0..images.len()).collect();
         let images = images.batch(&positions, model.device()?)?;
         parts.push(model.features_from(0, &images, &mut Pass::evaluation())?);

@@ -3,6 +3,7 @@
 use super::architecture::{Architecture, BlockKind, Stem};
 use super::normalisation::Normalisation;
 use super::resnet::{ResNet, is_statistic};
+use crate::data::Framing;
 use crate::data::random::{Purpose, generator};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -126,7 +127,7 @@ fn check_dtypes(tensors: &BTreeMap<String, Tensor>) -> Result<()> {
 pub(super) fn check_description(
     classes: &[String],
     normalisation: Normalisation,
-    side: usize,
+    framing: Framing,
 ) -> Result<()> {
     let Normalisation { mean, deviation } = normalisation;
     let usable = mean.iter().all(|mean| mean.is_finite())
@@ -149,7 +150,31 @@ pub(super) fn check_description(
             "give those of the images it was trained on",
         ));
     }
-    check_side(side)
+    check_framing(framing)
+}
+
+fn check_framing(framing: Framing) -> Result<()> {
+    let side = framing.height;
+    check_side(side)?;
+    if framing.width != side {
+        let found = format!("{side} × {}", framing.width);
+        let remedy = "give one number for both";
+        return Err(Error::mismatch(
+            "image side of the model",
+            "squares",
+            found,
+            remedy,
+        ));
+    }
+    match framing.resize {
+        Some(resize) if !(side..=LARGEST_SIDE).contains(&resize) => Err(Error::mismatch(
+            "size that images are resized to (--resize)",
+            format!("{side}, the side of what is taken of them, to {LARGEST_SIDE}"),
+            resize,
+            "give what it was when the model was trained, or leave it out",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The largest side of an image: at that an image is 200 MB of f32.

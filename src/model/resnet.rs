@@ -10,6 +10,7 @@ use super::normalisation::Normalisation;
 use super::op::cuda::in_bf16;
 use super::op::{RunningStatistics, folded_norm};
 use super::pass::Pass;
+use crate::data::Framing;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub struct ResNet {
     blocks: Vec<Block>,
     classes: Vec<String>,
     normalisation: Normalisation,
-    side: usize,
+    framing: Framing,
     tensors: BTreeMap<String, Tensor>,
     activations: DType,
     /// Scale and shift of the pixels, `[3]` each, where the head is and as it is.
@@ -46,10 +47,11 @@ impl ResNet {
         architecture: Architecture,
         classes: Vec<String>,
         normalisation: Normalisation,
-        side: usize,
+        framing: impl Into<Framing>,
         tensors: BTreeMap<String, Tensor>,
     ) -> Result<Self> {
-        super::parameters::check_description(&classes, normalisation, side)?;
+        let framing = framing.into();
+        super::parameters::check_description(&classes, normalisation, framing)?;
         super::parameters::check(&architecture, classes.len(), &tensors)?;
         let blocks = architecture.blocks();
         let head = &tensors["fc.weight"];
@@ -59,7 +61,7 @@ impl ResNet {
             blocks,
             classes,
             normalisation,
-            side,
+            framing,
             activations: head.dtype(),
             pixel_scale,
             tensors,
@@ -88,7 +90,13 @@ impl ResNet {
     /// Height and width of the images the model was trained on.
     #[must_use]
     pub fn side(&self) -> usize {
-        self.side
+        self.framing.height
+    }
+
+    /// What it sees of an image.
+    #[must_use]
+    pub fn framing(&self) -> Framing {
+        self.framing
     }
 
     /// All tensors by torchvision name, running statistics included.
@@ -108,13 +116,13 @@ impl ResNet {
         self.blocks.len() + 1
     }
 
-    /// The same model for images of another height and width.
+    /// The same model for images of another height and width, or another part of them.
     ///
     /// # Errors
-    /// Where the side is 0.
-    pub fn with_side(self, side: usize) -> Result<Self> {
-        super::parameters::check_description(&self.classes, self.normalisation, side)?;
-        Ok(Self { side, ..self })
+    /// Where there are no such squares.
+    pub fn with_framing(self, framing: Framing) -> Result<Self> {
+        super::parameters::check_description(&self.classes, self.normalisation, framing)?;
+        Ok(Self { framing, ..self })
     }
 
     /// The same model with weights that are constants; it shares their storage.
@@ -277,7 +285,7 @@ impl ResNet {
             self.architecture,
             classes,
             self.normalisation,
-            self.side,
+            self.framing,
             self.tensors,
         )?;
         Ok(model.with_activations(self.activations))

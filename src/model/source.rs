@@ -6,23 +6,16 @@ use crate::{Error, Result};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
 
-/// Opens a source model, for images of `side` where that is given; with what `run.json` says of its file.
+/// Opens a source model; with what `run.json` says of its file.
 ///
 /// # Errors
 /// A path without a weight file, or one that [`source_from_bytes`] refuses.
-pub fn open_source(
-    path: &Path,
-    settings: SourceSettings,
-    side: Option<usize>,
-) -> Result<(ResNet, Input)> {
+pub fn open_source(path: &Path, settings: SourceSettings) -> Result<(ResNet, Input)> {
     let (file, bytes) = source_bytes(path)?;
     let digest = digest_bytes(&bytes);
     check_as_left(&file, &digest)?;
     let model = source_from_bytes(&bytes, &file, settings, &Device::Cpu)?;
-    let model = match side {
-        Some(side) => model.with_side(side)?,
-        None => model,
-    };
+    let model = settings.framed(model)?;
     let input = Input {
         role: "source".into(),
         digest,

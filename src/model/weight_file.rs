@@ -1,11 +1,12 @@
 //! Models on disk: safetensors, with everything needed to rebuild the model in the file's metadata.
 //!
 //! Metadata keys: `format` (`ascribe-model-1`), `architecture`, `classes` (JSON list), `normalisation` (JSON),
-//! `side`. Tensors keep torchvision's names, so that the file is of use elsewhere too.
+//! `side`, and `resize` where images are resized to more than that before their middle is taken. Tensors keep torchvision's names, so that the file is of use elsewhere too.
 
 use super::Architecture;
 use super::{Normalisation, ResNet};
 use crate::artefact::write_atomically;
+use crate::data::Framing;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor, safetensors::Load};
 use safetensors::SafeTensors;
@@ -56,7 +57,7 @@ impl StoredWeights {
             model.architecture().clone(),
             model.classes().to_vec(),
             model.normalisation(),
-            model.side(),
+            model.framing(),
             tensors,
         )
     }
@@ -93,6 +94,9 @@ pub fn write_model_with(model: &ResNet, weights: StoredWeights, path: &Path) -> 
     note("format", FORMAT.into());
     note("architecture", model.architecture().to_string());
     note("side", model.side().to_string());
+    if let Some(resize) = model.framing().resize {
+        note("resize", resize.to_string());
+    }
     note("classes", serde_json::json!(model.classes()).to_string());
     note(
         "normalisation",
@@ -160,13 +164,14 @@ pub fn model_from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Re
         architecture,
         classes,
         normalisation,
-        side,
+        framing,
     } = description(&metadata, path)?;
     for (name, tensor) in &tensors {
         check_values(name, tensor, path)?;
     }
     let tensors = whole(tensors)?;
-    ResNet::new(architecture, classes, normalisation, side, tensors).map_err(|error| match error {
+    ResNet::new(architecture, classes, normalisation, framing, tensors).map_err(|error| match error
+    {
         Error::Mismatch {
             what,
             expected,
@@ -194,7 +199,7 @@ pub(super) struct Description {
     pub(super) architecture: Architecture,
     pub(super) classes: Vec<String>,
     pub(super) normalisation: Normalisation,
-    pub(super) side: usize,
+    pub(super) framing: Framing,
 }
 
 /// Whether the bytes are a model file of this program, of whatever version.
@@ -232,6 +237,14 @@ pub(super) fn description(metadata: &HashMap<String, String>, path: &Path) -> Re
             REMEDY,
         )
     };
+    let number = |key: &str| {
+        let parsed = entry(key)?.parse::<usize>();
+        parsed.map_err(|_| parse_error(key, &metadata[key]))
+    };
+    let resize = match metadata.contains_key("resize") {
+        true => Some(number("resize")?),
+        false => None,
+    };
     Ok(Description {
         architecture: entry("architecture")?
             .parse()
@@ -240,9 +253,10 @@ pub(super) fn description(metadata: &HashMap<String, String>, path: &Path) -> Re
             .map_err(|error| parse_error("classes", &error.to_string()))?,
         normalisation: serde_json::from_str(entry("normalisation")?)
             .map_err(|error| parse_error("normalisation", &error.to_string()))?,
-        side: entry("side")?
-            .parse()
-            .map_err(|_| parse_error("side", &metadata["side"]))?,
+        framing: Framing {
+            resize,
+            ..number("side")?.into()
+        },
     })
 }
 

@@ -68,7 +68,7 @@ impl Layout {
         for position in first..last {
             let place = position - first;
             let corner = (place % self.columns, place / self.columns);
-            self.paint(&mut canvas, &self.fitted(get(position)?), corner);
+            self.paint(&mut canvas, &self.fitted(get(position)?)?, corner);
         }
         let mut bytes = Vec::new();
         PngEncoder::new(&mut bytes)
@@ -82,10 +82,10 @@ impl Layout {
         Ok(bytes)
     }
 
-    fn fitted(&self, image: Image) -> Image {
+    fn fitted(&self, image: Image) -> Result<Image> {
         let longest = image.height.max(image.width);
         if longest <= self.tile {
-            return image;
+            return Ok(image);
         }
         let scaled = |length: usize| (length * self.tile).div_ceil(longest).max(1);
         let (height, width) = (scaled(image.height), scaled(image.width));

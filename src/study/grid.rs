@@ -115,7 +115,7 @@ impl Job {
             "options": decisive,
             "images": cell.images,
             "source": source.input.digest,
-            "side": source.model.side(),
+            "framing": source.model.framing(),
             "normalisation": source.model.normalisation(),
             "train": target.train.digest(),
             "transform": target.transform,

@@ -2,9 +2,9 @@
 
 use super::{Cell, Spec, TargetSpec};
 use crate::artefact::Input;
-use crate::data::{Dataset, Pixels, Transform, check_same_classes, subset};
+use crate::data::{Dataset, Framing, Pixels, Transform, check_same_classes, subset};
 use crate::influence::evenly_spaced;
-use crate::model::{ResNet, SourceSettings, open_source};
+use crate::model::{ResNet, open_source};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,15 +30,15 @@ pub(super) struct Target {
     pub(super) transform: Transform,
 }
 
-/// The images of one target set at one side.
+/// The images of one target set as one source sees them.
 pub(super) struct Decoded {
     /// All that some run trains on.
     pub(super) train: Pixels,
     pub(super) test: Pixels,
 }
 
-/// Images by target and side.
-pub(super) type Images = BTreeMap<(usize, usize), Decoded>;
+/// Images by target, and what the sources see of them.
+pub(super) type Images = BTreeMap<(usize, Framing), Decoded>;
 
 impl Material {
     /// Opens everything, and checks that every run of the grid makes sense.
@@ -47,9 +47,7 @@ impl Material {
     /// A model or data set that cannot be read; fewer images or blocks than an axis asks for.
     pub fn open(spec: &Spec) -> Result<Self> {
         let open = |source: &super::SourceSpec| {
-            let normalisation = source.normalisation;
-            let settings = SourceSettings { normalisation };
-            let (model, input) = open_source(&source.model, settings, source.side)?;
+            let (model, input) = open_source(&source.model, source.settings)?;
             for blocks in &spec.blocks {
                 (blocks.first_segment(model.architecture()))
                     .map_err(|error| located(spec, &format!("source.{}", source.name), error))?;
@@ -96,23 +94,26 @@ impl Material {
 
     /// Decodes what these runs look at, and nothing twice.
     pub(super) fn decode<'a>(&self, cells: impl Iterator<Item = &'a Cell>) -> Result<Images> {
-        let mut wanted: BTreeMap<(usize, usize), BTreeSet<usize>> = BTreeMap::new();
+        let mut wanted: BTreeMap<(usize, Framing), BTreeSet<usize>> = BTreeMap::new();
         for cell in cells {
-            let side = self.sources[cell.source].model.side();
+            let framing = self.sources[cell.source].model.framing();
             let ids = self.targets[cell.target].subset(cell.images, cell.seed)?;
-            wanted.entry((cell.target, side)).or_default().extend(ids);
+            wanted
+                .entry((cell.target, framing))
+                .or_default()
+                .extend(ids);
         }
-        let decode = |((target, side), ids): ((usize, usize), BTreeSet<usize>)| {
+        let decode = |((target, framing), ids): ((usize, Framing), BTreeSet<usize>)| {
             let target_set = &self.targets[target];
             let pixels = |set: &Dataset, ids: &[usize]| {
-                Pixels::transformed(set, ids, target_set.transform, side, side)
+                Pixels::transformed(set, ids, target_set.transform, framing)
             };
             let ids: Vec<usize> = ids.into_iter().collect();
             let decoded = Decoded {
                 train: pixels(&target_set.train, &ids)?,
                 test: pixels(&target_set.test, &target_set.test_ids)?,
             };
-            Ok(((target, side), decoded))
+            Ok(((target, framing), decoded))
         };
         wanted.into_iter().map(decode).collect()
     }

@@ -116,8 +116,8 @@ fn time(study: &Study, job: &Job, crew: Crew) -> Result<Timing> {
     let source = &study.material.sources[job.cell.source].model;
     let ids = target.subset(job.cell.images, job.cell.seed)?;
     let ids = &ids[..ids.len().min(TIMED)];
-    let side = source.side();
-    let train = Pixels::transformed(&target.train, ids, target.transform, side, side)?;
+    let framing = source.framing();
+    let train = Pixels::transformed(&target.train, ids, target.transform, framing)?;
     let one = train.select(&ids[..1])?;
     let mut options = job.options.clone();
     options.recipe.epochs = 2;

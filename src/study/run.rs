@@ -120,8 +120,8 @@ impl Bench<'_> {
     }
 
     fn decoded(&self, job: &Job) -> &super::material::Decoded {
-        let side = self.material.sources[job.cell.source].model.side();
-        &self.images[&(job.cell.target, side)]
+        let framing = self.material.sources[job.cell.source].model.framing();
+        &self.images[&(job.cell.target, framing)]
     }
 
     fn test(&self, job: &Job) -> &Pixels {
@@ -174,9 +174,10 @@ impl Bench<'_> {
         let target = &self.spec.targets[job.cell.target];
         effective(&json!({
             "source": source.model,
-            "source-mean": source.normalisation.map(|it| it.mean),
-            "source-deviation": source.normalisation.map(|it| it.deviation),
-            "side": source.side,
+            "source-mean": source.settings.normalisation.map(|it| it.mean),
+            "source-deviation": source.settings.normalisation.map(|it| it.deviation),
+            "side": source.settings.side,
+            "resize": source.settings.resize,
             "train": target.train,
             "test": target.test,
             "exclude": null,

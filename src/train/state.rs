@@ -40,7 +40,7 @@ impl State {
             model.architecture().clone(),
             model.classes().to_vec(),
             model.normalisation(),
-            model.side(),
+            model.framing(),
             self.tensors,
         )?
         .with_activations(model.activations());

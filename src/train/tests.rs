@@ -35,7 +35,7 @@ fn recipe() -> Recipe {
 
 fn digits() -> (Pixels, Pixels) {
     let ids: Vec<usize> = (0..200).collect();
-    let decode = |set: &crate::data::Dataset| Pixels::decode(set, &ids, 8, 8).unwrap();
+    let decode = |set: &crate::data::Dataset| Pixels::decode(set, &ids, 8).unwrap();
     (
         decode(&digits_train().unwrap()),
         decode(&digits_test().unwrap()),

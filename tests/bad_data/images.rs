@@ -182,9 +182,9 @@ fn picture_that_does_not_decode_in_parquet() {
     refusal(set.get(17), &parts);
     // Of several the first is named, whatever the number of threads.
     let all: Vec<usize> = (0..30).collect();
-    refusal(Pixels::decode(&set, &all, 16, 16), &parts);
+    refusal(Pixels::decode(&set, &all, 16), &parts);
     refusal(
-        Pixels::decode(&set, &all[18..], 16, 16),
+        Pixels::decode(&set, &all[18..], 16),
         &["row 23", "found neither"],
     );
     refusal(
@@ -192,7 +192,7 @@ fn picture_that_does_not_decode_in_parquet() {
         &["train.parquet", "example id", "at most 29", "found 30"],
     );
     refusal(
-        Pixels::decode(&set, &all[..2], 0, 16),
+        Pixels::decode(&set, &all[..2], (0, 16)),
         &["image size", "0 x 16"],
     );
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 fn read(bytes: &[u8]) -> Result<ResNet> {
     let settings = SourceSettings {
         normalisation: Some(PLAIN),
+        ..SourceSettings::default()
     };
     source_from_bytes(bytes, Path::new("model.pt"), settings, &Device::Cpu)
 }

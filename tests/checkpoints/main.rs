@@ -28,7 +28,10 @@ pub(crate) fn source(name: &str, normalisation: Option<Normalisation>) -> Result
     source_from_bytes(
         &bytes,
         &path,
-        SourceSettings { normalisation },
+        SourceSettings {
+            normalisation,
+            ..SourceSettings::default()
+        },
         &Device::Cpu,
     )
 }

@@ -60,7 +60,7 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
     ] {
         let data = Dataset::open(Path::new(data)).unwrap();
         let (queries, found) = measured(folder, run, evidence, &train);
-        let images = Pixels::decode(&data, &queries, model.side(), model.side()).unwrap();
+        let images = Pixels::decode(&data, &queries, model.framing()).unwrap();
         let batch = images.batch(&[0, 1, 2, 3, 4, 5], &Device::Cpu).unwrap();
         let logits = model.logits(&batch).unwrap().to_dtype(DType::F64).unwrap();
         for (row, query) in logits.to_vec2::<f64>().unwrap().iter().zip(0..) {

@@ -1,6 +1,6 @@
 //! Whether two runs are the same, and if not, why.
 
-use crate::artefact::record::{Input, RunRecord};
+use crate::artefact::record::{Input, Options, RunRecord};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -45,10 +45,13 @@ pub(in crate::artefact) fn difference(old: &RunRecord, new: &RunRecord) -> Optio
         !(WITHOUT_EFFECT.contains(&name.as_str()) || is_input(name) || of_memory)
     });
     for name in effective.collect::<BTreeSet<_>>() {
-        let (old, new) = (old.options.get(name), new.options.get(name));
+        // An option that is not set may be one that was not there yet.
+        let of = |options: &Options| options.get(name).filter(|it| !it.is_null()).cloned();
+        let (old, new) = (of(&old.options), of(&new.options));
         if old != new {
-            let shown =
-                |value: Option<&Value>| value.map_or("not set".to_owned(), Value::to_string);
+            let shown = |value: Option<Value>| {
+                value.map_or("not set".to_owned(), |value| value.to_string())
+            };
             return Some(format!(
                 "--{name} was {}, is now {}",
                 shown(old),

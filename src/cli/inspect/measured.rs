@@ -34,8 +34,7 @@ pub(super) fn read(
         Some(images) => subset(data.labels(), data.classes().len(), images, 0)?,
         None => (0..data.len()).collect(),
     };
-    let side = model.side();
-    let pixels = Pixels::decode(&data, &ids, side, side)?;
+    let pixels = Pixels::decode(&data, &ids, model.framing())?;
     let clean = Performance::measure(&model, &pixels, None)?;
     let attacked = |attack: Attack| {
         let performance = Performance::measure(&model, &pixels, Some(&attack))?;

@@ -23,6 +23,7 @@ pub(super) struct Model {
     class_count: usize,
     classes: Option<Vec<String>>,
     side: usize,
+    resize: Option<usize>,
     normalisation: Option<Normalisation>,
     normalisation_from: Option<Origin>,
     parameters: usize,
@@ -45,7 +46,8 @@ pub(super) fn read(path: &Path) -> Result<Model> {
         feature_dimension: checkpoint.architecture.feature_dimension(),
         class_count: checkpoint.class_count,
         classes: checkpoint.classes.clone(),
-        side: checkpoint.side,
+        side: checkpoint.framing.height,
+        resize: checkpoint.framing.resize,
         normalisation: checkpoint
             .normalisation
             .map(|(normalisation, _)| normalisation),
@@ -57,6 +59,16 @@ pub(super) fn read(path: &Path) -> Result<Model> {
         digest: digest_bytes(&bytes),
         path,
     })
+}
+
+impl Model {
+    fn images(&self) -> String {
+        let side = self.side;
+        match self.resize {
+            Some(resize) => format!("{side} × {side}, the middle of {resize}"),
+            None => format!("{side} × {side}"),
+        }
+    }
 }
 
 /// Misfits shown to people; JSON has all.
@@ -81,7 +93,7 @@ impl Report for Model {
                 ),
             ),
             ("classes", self.classes_line()),
-            ("images", format!("{0} × {0}", self.side)),
+            ("images", self.images()),
             ("normalisation", self.normalisation_line()),
             ("parameters", self.parameters.to_string()),
             ("sha256", self.digest.clone()),

@@ -34,12 +34,12 @@ pub(in crate::cli) fn transfer_again(
     }
     let train = recorded_data(record, "train")?;
     let ids: Vec<usize> = record.result("train_ids")?;
-    let side = source.side();
+    let framing = source.framing();
     Ok(TransferAgain {
         classes: train.classes().to_vec(),
         options: transfer.options,
-        train: Pixels::decode(&train, &ids, side, side)?,
-        queries: Pixels::decode(test, queries, side, side)?,
+        train: Pixels::decode(&train, &ids, framing)?,
+        queries: Pixels::decode(test, queries, framing)?,
         source,
         seeds,
     })

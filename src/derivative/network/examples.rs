@@ -58,7 +58,7 @@ impl Examples {
     ) -> Result<Self> {
         let mut collected = Collected::new(model, blocks, ids.len(), keeping)?;
         for batch in batches(ids, BATCH) {
-            let images = Pixels::decode(dataset, batch, model.side(), model.side())?;
+            let images = Pixels::decode(dataset, batch, model.framing())?;
             let positions: Vec<usize> = (0..images.len()).collect();
             collected.push(&images.batch(&positions, &Device::Cpu)?, images.labels())?;
             progress(collected.labels.len());

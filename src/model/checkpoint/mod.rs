@@ -15,6 +15,7 @@ pub use fit::Misfit;
 
 use super::weight_file::{self, check_values};
 use super::{Architecture, Normalisation, ResNet, Stem};
+use crate::data::Framing;
 use crate::{Error, Result};
 use archive::{Archive, CONVERT, is_archive};
 use candle_core::{DType, Device, Tensor, safetensors::Load};
@@ -24,10 +25,33 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What the user says of a source model where its file does not.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SourceSettings {
     /// Mean and deviation of the pixels it was trained with.
     pub normalisation: Option<Normalisation>,
+    /// Height and width of the images, where they are to be others than the file says.
+    pub side: Option<usize>,
+    /// What their shorter side is resized to before the middle of that is taken.
+    pub resize: Option<usize>,
+}
+
+impl SourceSettings {
+    /// The model as it is told to see images.
+    ///
+    /// # Errors
+    /// Where it cannot see them so.
+    pub fn framed(self, model: ResNet) -> Result<ResNet> {
+        let own = model.framing();
+        let framing = match (self.side, self.resize) {
+            (None, None) => return Ok(model),
+            (Some(side), resize) => Framing {
+                resize,
+                ..side.into()
+            },
+            (None, resize) => Framing { resize, ..own },
+        };
+        model.with_framing(framing)
+    }
 }
 
 /// Where a checkpoint's normalisation comes from.
@@ -56,8 +80,8 @@ pub struct Checkpoint {
     pub class_count: usize,
     /// The input normalisation and where it comes from; `None` where the user has to give it.
     pub normalisation: Option<(Normalisation, Origin)>,
-    /// Side of the images it was made for.
-    pub side: usize,
+    /// What it was made to see of an image.
+    pub framing: Framing,
     /// What is missing, left over, or of another shape.
     pub misfits: Vec<Misfit>,
     /// Names in the file that a model does not need.
@@ -132,7 +156,7 @@ impl Checkpoint {
             path: path.to_path_buf(),
             format: stored.format(),
             place: stored.place(),
-            side: fit.architecture.usual_side(),
+            framing: fit.architecture.usual_side().into(),
             architecture: fit.architecture,
             classes: None,
             class_count: fit.class_count,
@@ -157,7 +181,7 @@ impl Checkpoint {
             class_count,
             classes: Some(description.classes),
             normalisation: Some((description.normalisation, Origin::File)),
-            side: description.side,
+            framing: description.framing,
             misfits,
             ignored: Vec::new(),
             tensors,
@@ -205,7 +229,7 @@ impl Checkpoint {
             self.architecture,
             classes,
             normalisation,
-            self.side,
+            self.framing,
             tensors,
         )
     }

@@ -11,7 +11,7 @@ mod tests;
 use self::keys::Keys;
 use crate::Result;
 use crate::data::Transform;
-use crate::model::{Blocks, Normalisation};
+use crate::model::{Blocks, SourceSettings};
 use crate::train::{Norm, TransferOptions};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -37,10 +37,8 @@ pub struct SourceSpec {
     pub epsilon: f64,
     /// The norm of that radius.
     pub norm: Option<Norm>,
-    /// As `--source-mean` and `--source-deviation`.
-    pub normalisation: Option<Normalisation>,
-    /// As `--side`.
-    pub side: Option<usize>,
+    /// As `--source-mean`, `--source-deviation`, `--side` and `--resize`.
+    pub settings: SourceSettings,
 }
 
 /// A target set, or a variant of one.

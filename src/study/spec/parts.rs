@@ -3,7 +3,7 @@
 use super::keys::Keys;
 use super::{AXES, Search, SourceSpec, TargetSpec, differ, positive};
 use crate::data::Transform;
-use crate::model::{Blocks, Normalisation};
+use crate::model::{Blocks, Normalisation, SourceSettings};
 use crate::train::{Norm, TransferOptions, effective};
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -164,23 +164,30 @@ fn source(name: String, mut keys: Keys, folder: &Path) -> Result<SourceSpec> {
         let missing = ["source-mean", "source-deviation"][usize::from(mean.is_some())];
         return Err(keys.wrong(missing, three, "one of mean and deviation alone"));
     }
-    let side = match keys.take_any("side") {
-        Some(value) => match positive(&value) {
-            None => return Err(keys.wrong("side", "a positive number", value.to_string())),
-            side => side,
-        },
-        None => None,
-    };
+    let (side, resize) = (pixels(&mut keys, "side")?, pixels(&mut keys, "resize")?);
     keys.refuse_unknown()?;
     Ok(SourceSpec {
         name,
         model: located(model, folder),
         epsilon,
         norm,
-        normalisation: (mean.zip(deviation))
-            .map(|(mean, deviation)| Normalisation { mean, deviation }),
-        side,
+        settings: SourceSettings {
+            normalisation: (mean.zip(deviation))
+                .map(|(mean, deviation)| Normalisation { mean, deviation }),
+            side,
+            resize,
+        },
     })
+}
+
+fn pixels(keys: &mut Keys, name: &str) -> Result<Option<usize>> {
+    let Some(value) = keys.take_any(name) else {
+        return Ok(None);
+    };
+    match positive(&value) {
+        None => Err(keys.wrong(name, "a positive number", value.to_string())),
+        pixels => Ok(pixels),
+    }
 }
 
 /// By name.

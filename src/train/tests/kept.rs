@@ -85,7 +85,7 @@ fn images_decoded_on_demand_train_the_same() {
     let folder = || tempfile::tempdir().unwrap();
     let (expected, _) = train(&recipe(), 0, folder().path());
     let ids: Vec<usize> = (0..200).collect();
-    let lazy = |set: &crate::data::Dataset| Pixels::on_demand(set, &ids, 8, 8).unwrap();
+    let lazy = |set: &crate::data::Dataset| Pixels::on_demand(set, &ids, 8).unwrap();
     let (train, test) = (
         lazy(&digits_train().unwrap()),
         lazy(&digits_test().unwrap()),

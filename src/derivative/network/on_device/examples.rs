@@ -52,7 +52,7 @@ impl DeviceExamples {
     ) -> Result<Self> {
         let mut collected = Collected::new((model, blocks, device), ids.len(), keeping)?;
         for batch in batches(ids, BATCH) {
-            let images = Pixels::decode(dataset, batch, model.side(), model.side())?;
+            let images = Pixels::decode(dataset, batch, model.framing())?;
             let positions: Vec<usize> = (0..images.len()).collect();
             collected.push(&images.batch(&positions, device)?, images.labels())?;
             progress(collected.labels.len());
