@@ -24,7 +24,7 @@ pub use record::{
     LabelledImage, Likeness, ModelQuery, ModelTrainingImage, Quantity, Ranked, Removal, Statement,
     Tone, TrainingData,
 };
-pub use sheets::{LARGEST_TILE, Layout};
+pub use sheets::Layout;
 
 use crate::artefact::write_atomically;
 use crate::data::Image;

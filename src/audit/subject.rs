@@ -2,7 +2,8 @@
 
 use super::through::Through;
 use crate::artefact::RunRecord;
-use crate::influence::{Normalise, QueryRanking, RankJob, evenly_spaced};
+use crate::data::evenly_spaced;
+use crate::influence::{Normalise, QueryRanking, RankJob};
 use crate::report::{Fact, LabelledImage};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -9,8 +9,8 @@ use crate::artefact::{Input, Invocation, Options, RunFolder, digest_file};
 use crate::audit::{
     Lists, MeasureOptions, Side, Subject, audited, duplicates, sensitivity, worth_measuring,
 };
-use crate::data::Image;
-use crate::report::{self, LARGEST_TILE, LabelledImage, Layout, Pictures};
+use crate::data::{Image, evenly_spaced};
+use crate::report::{self, LabelledImage, Layout, Pictures};
 use crate::{Error, Result};
 use clap::Args;
 use open::Opened;
@@ -276,15 +276,17 @@ fn places(ids: &[usize], list: &[LabelledImage]) -> Vec<usize> {
     ids.iter().map(place).collect()
 }
 
-/// Tiles as large as the first images need; what is larger is made smaller.
+/// Tiles as large as most of some images are, evenly spaced.
 fn pictures<'a>(name: &str, count: usize, get: &'a GetImage<'a>) -> Result<Pictures<'a>> {
-    let mut longest = 1;
-    for at in 0..count.min(LOOKED_AT) {
+    let mut longer = Vec::with_capacity(LOOKED_AT);
+    for at in evenly_spaced(count, count.min(LOOKED_AT)) {
         let image = get(at)?;
-        longest = longest.max(image.height).max(image.width);
+        longer.push(image.height.max(image.width));
     }
+    longer.sort_unstable();
+    let most = longer.get(longer.len() / 2).copied().unwrap_or(1);
     Ok(Pictures {
-        layout: Layout::new(name, count, longest.min(LARGEST_TILE)),
+        layout: Layout::new(name, count, most),
         get,
     })
 }

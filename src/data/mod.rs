@@ -72,5 +72,6 @@ pub use pixels::Pixels;
 pub use row_writer::RowWriter;
 pub use rows::Rows;
 pub(crate) use rows::{little_endian, moved};
+pub(crate) use subset::evenly_spaced;
 pub use subset::subset;
 pub use transform::Transform;

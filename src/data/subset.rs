@@ -9,6 +9,12 @@ use super::random::{Purpose, generator};
 use crate::{Error, Result};
 use rand::seq::SliceRandom;
 
+/// Positions of `wanted` of `count` rows, evenly spaced; all where there are fewer.
+pub(crate) fn evenly_spaced(count: usize, wanted: usize) -> Vec<usize> {
+    let kept = wanted.min(count);
+    (0..kept).map(|place| place * count / kept).collect()
+}
+
 /// Draws `images` ids (positions in `labels`), balanced over the classes, sorted.
 ///
 /// # Errors
@@ -83,6 +89,13 @@ mod tests {
         let mut counts = vec![0; class_count];
         ids.iter().for_each(|&id| counts[labels[id]] += 1);
         counts
+    }
+
+    #[test]
+    fn evenly_spaced_rows_begin_with_the_first() {
+        assert_eq!(evenly_spaced(10, 4), [0, 2, 5, 7]);
+        assert_eq!(evenly_spaced(3, 100), [0, 1, 2]);
+        assert!(evenly_spaced(0, 5).is_empty());
     }
 
     proptest! {

@@ -16,10 +16,11 @@ mod solved;
 
 use super::certificate::{Candidates, Certified};
 use super::checkpoint::Checkpoint;
-use super::scores::{Set, check_solved, evenly_spaced, parts, ranges};
+use super::scores::{Set, check_solved, parts, ranges};
 use super::side_by_side::{LANES, side_by_side};
 use super::{BlockSizes, CertifiedRanks, EqualImages, Examples, Provenance, Queries};
 use crate::Result;
+use crate::data::evenly_spaced;
 use crate::operator::Vectors;
 use crate::solve::{Refinement, Report};
 use rayon::prelude::*;

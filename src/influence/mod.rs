@@ -57,7 +57,6 @@ pub use plan::{GIB, Plan, ProblemSize, product_rate, resident_limit};
 pub use prepared::Prepared;
 pub use provenance::{NATS, Provenance};
 pub use rankings::{Images, QueryRanking, RankedImage, read_rankings, write_rankings};
-pub(crate) use scores::evenly_spaced;
 pub use scores::{BlockSizes, Chosen, Kept, Queries, Scoring};
 pub use sink::{
     ExtremeBlock, ExtremeSink, ORIENTATION, SIGN, ScoreBlock, ScoreHeader, ScoreSink, SinkState,

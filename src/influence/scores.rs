@@ -382,9 +382,3 @@ pub(super) fn parts(range: Range<usize>, size: usize) -> Vec<Range<usize>> {
         .map(|part| range.start + part.start..range.start + part.end)
         .collect()
 }
-
-/// Positions of `wanted` of `count` rows, evenly spaced; all where there are fewer.
-pub(crate) fn evenly_spaced(count: usize, wanted: usize) -> Vec<usize> {
-    let kept = wanted.min(count);
-    (0..kept).map(|place| place * count / kept).collect()
-}

@@ -1,8 +1,7 @@
 //! Thumbnails of a list of images, many to a sheet: `[rows, columns]` of square tiles, in the order of the list.
 //!
-//! A page shows thousands of images; one file for each would be slow to open from a disk. Images of at most
-//! [`LARGEST_TILE`] pixels keep their own, larger ones are scaled down. A tile is as large as the largest image needs;
-//! smaller ones lie in its middle.
+//! A page shows thousands of images; one file for each would be slow to open from a disk. A tile is as large as most images are, up to
+//! what a list of so many may take; larger and smaller images are resized to fill it, as the model has them at one size too.
 
 use crate::data::Image;
 use crate::{Error, Result};
@@ -10,8 +9,10 @@ use image::{ExtendedColorType, ImageEncoder, Rgba, RgbaImage, codecs::png::PngEn
 use serde::Serialize;
 use std::path::Path;
 
-/// The longest side of a thumbnail.
-pub const LARGEST_TILE: usize = 96;
+/// The longest side of a thumbnail: of many images, and of few.
+const LARGEST_TILES: [usize; 2] = [96, 224];
+/// Pixels of all thumbnails together, where that leaves more than the least of those sides.
+const PIXELS: usize = 16 << 20;
 /// The longest side of a sheet, unless a tile alone is larger.
 const SHEET: usize = 512;
 
@@ -29,9 +30,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// For `count` images of which the largest has a side of `longest` pixels.
-    pub fn new(name: &str, count: usize, longest: usize) -> Self {
-        let tile = longest.clamp(1, LARGEST_TILE);
+    /// For `count` images whose longer side is `longer` pixels, most of them.
+    pub fn new(name: &str, count: usize, longer: usize) -> Self {
+        let [least, most] = LARGEST_TILES;
+        let tile = longer.clamp(1, (PIXELS / count.max(1)).isqrt().clamp(least, most));
         Self {
             name: name.to_owned(),
             tile,
@@ -83,11 +85,8 @@ impl Layout {
     }
 
     fn fitted(&self, image: Image) -> Result<Image> {
-        let longest = image.height.max(image.width);
-        if longest <= self.tile {
-            return Ok(image);
-        }
-        let scaled = |length: usize| (length * self.tile).div_ceil(longest).max(1);
+        let longer = image.height.max(image.width);
+        let scaled = |length: usize| (length * self.tile).div_ceil(longer).max(1);
         let (height, width) = (scaled(image.height), scaled(image.width));
         image.resize(height, width)
     }
@@ -142,16 +141,27 @@ mod tests {
     }
 
     #[test]
-    fn large_images_shrink_and_small_ones_lie_in_the_middle() {
-        let layout = Layout::new("test", 2, 300);
+    fn images_fill_their_tile_whatever_their_size() {
+        let layout = Layout::new("test", 5000, 300);
         assert_eq!((layout.tile, layout.columns), (96, 5));
-        let get = |position: usize| Ok([grey(300, 150, 9), grey(2, 96, 200)][position].clone());
+        let get = |position: usize| Ok([grey(300, 150, 9), grey(1, 48, 200)][position % 2].clone());
         let sheet = decoded(&layout, 0, &get);
-        assert_eq!((sheet.width(), sheet.height()), (480, 96));
+        assert_eq!((sheet.width(), sheet.height()), (480, 480));
         assert_eq!(sheet.get_pixel(10, 50).0, [0; 4]);
-        assert_eq!(sheet.get_pixel(48, 50).0, [9, 9, 9, 255]);
+        assert_eq!(sheet.get_pixel(48, 95).0, [9, 9, 9, 255]);
         assert_eq!(sheet.get_pixel(96, 47).0, [200, 200, 200, 255]);
+        assert_eq!(sheet.get_pixel(191, 48).0, [200, 200, 200, 255]);
         assert_eq!(sheet.get_pixel(96, 50).0, [0; 4]);
+    }
+
+    #[test]
+    fn few_photos_are_kept_larger_than_many() {
+        let tile = |count: usize, longer: usize| Layout::new("test", count, longer).tile;
+        assert_eq!(
+            [20, 400, 1000, 50_000].map(|count| tile(count, 500)),
+            [224, 204, 129, 96]
+        );
+        assert_eq!([20, 50_000].map(|count| tile(count, 32)), [32, 32]);
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use super::{Cell, Spec, TargetSpec};
 use crate::artefact::Input;
-use crate::data::{Dataset, Framing, Pixels, Transform, check_same_classes, subset};
-use crate::influence::evenly_spaced;
+use crate::data::{Dataset, Framing, Pixels, Transform, check_same_classes, evenly_spaced, subset};
 use crate::model::{ResNet, open_source};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};

@@ -243,3 +243,80 @@ fn paper_is_white_and_holds_no_navigation_and_whole_tables() {
     }
     is_clean(&browser);
 }
+
+/// Working through a long list: neighbours in its order, and the same place again on the way back.
+#[test]
+fn a_long_list_is_gone_through_without_losing_the_place() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    browser.visit("#/training/mislabels?by=self&label=3", "Training images");
+    browser.wait("return document.querySelectorAll('.long-grid .card').length > 10");
+    let scrolled = "return Math.abs(window.scrollY - 1500) < 2";
+    browser.run("window.scrollTo(0, 1500)");
+    browser.wait(scrolled);
+    // The first card that is in sight.
+    let seen = "[...document.querySelectorAll('.long-grid .card')].find((card) => card.getBoundingClientRect().top > 100)";
+    browser.wait(&format!("return Boolean({seen})"));
+    let first = browser.text(&format!("return {seen}.getAttribute('href')"));
+    browser.run(&format!("{seen}.click()"));
+    browser
+        .wait("return document.querySelector('main h1').textContent.startsWith('Training image ')");
+    assert_eq!(browser.run("return window.scrollY"), 0);
+    let place = |browser: &Browser| {
+        browser.text("return document.querySelector('.steps .quiet').textContent")
+    };
+    let before = place(&browser);
+    browser.press(RIGHT);
+    browser.wait(&format!("return document.querySelector('main').dataset.shown !== '{first}' && document.querySelector('.steps .quiet').textContent !== '{before}'"));
+    browser.press('x');
+    browser.wait("return document.getElementById('decided').textContent === '1'");
+    browser.wait("return document.querySelector('select.decide').value === 'exclude'");
+    browser.press('u');
+    browser.wait("return document.querySelector('main h1').textContent === 'Training images'");
+    browser.wait(scrolled);
+    // A decision in the list, too, leaves it where it is, and the keyboard on it.
+    let decide = format!("{seen}.parentElement.querySelector('select')");
+    browser.run(&format!(
+        "const select = {decide}; select.focus({{ preventScroll: true }}); select.value = 'exclude'; select.dispatchEvent(new Event('change'));"
+    ));
+    browser.wait("return document.getElementById('decided').textContent === '2'");
+    browser.wait("return document.activeElement.matches('select.decide')");
+    browser.wait(scrolled);
+    // The browser's own way back.
+    browser.run(&format!("{seen}.click()"));
+    browser
+        .wait("return document.querySelector('main h1').textContent.startsWith('Training image ')");
+    browser.run("history.back()");
+    browser.wait("return document.querySelector('main h1').textContent === 'Training images'");
+    browser.wait(scrolled);
+    browser.wait("return document.activeElement.matches('.card')");
+    // Another way in begins at the top.
+    browser.visit("#/overview", "");
+    browser.visit("#/training/mislabels", "Training images");
+    browser.wait("return window.scrollY === 0");
+    is_clean(&browser);
+}
+
+#[test]
+fn a_long_list_is_printed_whole() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(
+        &folder.path().join("index.html"),
+        "#/training/mislabels?label=3",
+    );
+    let cards = "return document.querySelectorAll('.long-grid .card').length";
+    browser.wait("return document.querySelectorAll('.long-grid .card').length > 10");
+    let listed = browser.text("return document.getElementById('found').textContent");
+    let all: u64 = listed.split(' ').next().unwrap().parse().unwrap();
+    let in_sight = browser.run(cards).as_u64().unwrap();
+    assert!(in_sight < all, "{in_sight} of {listed}");
+    browser.run("window.dispatchEvent(new Event('beforeprint'))");
+    assert_eq!(browser.run(cards).as_u64(), Some(all));
+    browser.run("window.dispatchEvent(new Event('afterprint'))");
+    assert_eq!(browser.run(cards).as_u64(), Some(in_sight));
+    is_clean(&browser);
+}

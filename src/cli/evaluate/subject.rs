@@ -3,9 +3,10 @@
 use super::{At, Evaluate};
 use crate::artefact::{Input, RunFolder};
 use crate::cli::rank::{Recorded, Side, reopen};
+use crate::data::evenly_spaced;
 use crate::derivative::head::SoftmaxHead;
 use crate::evaluate::Retrained;
-use crate::influence::{Correction, Normalise, RankOptions, StoredScores, evenly_spaced};
+use crate::influence::{Correction, Normalise, RankOptions, StoredScores};
 use crate::{Error, Result};
 use ndarray::Array2;
 use std::collections::BTreeMap;

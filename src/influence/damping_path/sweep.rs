@@ -15,9 +15,9 @@
 //! job they take 378 iterations for damping 1e-3 and more than 1,000 below 1e-4.
 
 use super::{DampingPath, PathOptions, TopImages, compare, grid, table};
+use crate::data::evenly_spaced;
 use crate::influence::job::Sides;
 use crate::influence::pass::Pass;
-use crate::influence::scores::evenly_spaced;
 use crate::influence::scores::{not_finite, ranges};
 use crate::influence::{
     Examples, Progress, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks,

@@ -3,7 +3,6 @@
 use super::sweep::Sweep;
 use super::*;
 use crate::derivative::head::SoftmaxHead;
-use crate::influence::scores::evenly_spaced;
 use crate::influence::{Examples, FeatureSet};
 use crate::operator::{Damped, HeadHessian, LinearOperator, Structure, SymmetricMatrix, Vectors};
 use crate::solve::Method;
@@ -161,9 +160,6 @@ fn the_grid_holds_the_damping_in_use_and_the_sample_is_even() {
             .windows(2)
             .all(|pair| (pair[1] / pair[0] - 10f64.sqrt()).abs() < 1e-9)
     );
-    assert_eq!(evenly_spaced(10, 4), [0, 2, 5, 7]);
-    assert_eq!(evenly_spaced(3, 100), [0, 1, 2]);
-    assert!(evenly_spaced(0, 5).is_empty());
 }
 
 fn wave(rows: usize, columns: usize, frequency: f64) -> Tensor {

@@ -6,8 +6,8 @@
 //! distance of the scores on a sample of the training images.
 
 use crate::Result;
+use crate::data::evenly_spaced;
 use crate::derivative::network::{Examples, LayerWay, Network, ParameterSpace, Way};
-use crate::influence::scores::evenly_spaced;
 use crate::operator::Vectors;
 use candle_core::Tensor;
 use ndarray::{Array2, Array3, Axis, s};

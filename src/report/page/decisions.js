@@ -82,9 +82,8 @@ const decisions = (() => {
     const chosen = now ? now.label === undefined ? "exclude" : String(now.label) : "";
     const change = ({ target: { value } }) => {
       decide(id, value === "" ? null : value === "exclude" ? { decision: "exclude" } : { decision: "relabel", label: Number(value) });
-      changed();
       /* Drawn again, it would lose the keyboard. */
-      setTimeout(() => document.querySelector(`[data-decide="${id}"]`)?.focus());
+      changed().then(() => document.querySelector(`[data-decide="${id}"]`)?.focus({ preventScroll: true }));
     };
     return h("select.decide", { "data-decide": id, "aria-label": `Decide on training image ${id}`, change },
       options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));

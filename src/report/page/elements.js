@@ -80,10 +80,10 @@ const absence = (model, what) => model.absences.find((absent) => absent.what ===
 const queryName = (position) => `test image ${page.queries.id[position]}, ${className(page.queries.label[position])}`;
 const trainName = (position) => `training image ${page.training.id[position]}, ${className(page.training.label[position])}`;
 
-/* A training image as a link, with what is said below it and how it was decided. */
 /* The file of a training image, where the data set is a folder of files. */
 const fileOf = (position) => page.training.file[position];
 
+/* A training image as a link, with what is said below it and how it was decided. */
 function trainCard(position, size, ...below) {
   const decision = decisions.of(page.training.id[position]);
   const state = decision ? `.${decision.decision}` : "";
@@ -102,6 +102,16 @@ function queryCard(position, size, ...below) {
     h("span.name", {}, className(page.queries.label[position])),
     ...below);
 }
+
+/* The way up to a list, and to the neighbours of what is at `place` in its order. */
+function steps(list, name, order, place, address) {
+  const step = (to, rel, text) => order[to] === undefined ? h("span.button.off", {}, text) : h("a.button", { rel, href: address(order[to]) }, text);
+  return h("p.steps", {}, h("a", { href: list, rel: "up" }, name), place < 0 ? null : [h("span.spring"), step(place - 1, "prev", "← Previous"),
+    h("span.quiet", {}, `${place + 1} of ${order.length}`), step(place + 1, "next", "Next →")]);
+}
+
+/* How large the picture that a page is about is shown: a small one enlarged, a large one as large as it was kept. */
+const subjectSize = (list) => Math.max(160, page.overview.layouts[list]?.tile ?? 0);
 
 /* One column a model, its name above it where there are two. */
 function sideBySide(of) {
@@ -122,7 +132,10 @@ function say(text) {
   document.getElementById("said").textContent = text;
 }
 
-/* A window onto a long list: only the rows in sight are in the document. */
+/* Most images of a list that are printed. */
+const PRINTED = 2000;
+
+/* A window onto a long list: only the rows in sight are in the document; drawn by the view that holds it. */
 function longGrid(count, cell, [width, height]) {
   const grid = h("div.long-grid", { role: "list" });
   const holder = h("div.long", {}, grid);
@@ -154,6 +167,20 @@ function longGrid(count, cell, [width, height]) {
       if (holder.isConnected) requestAnimationFrame(draw); else listen.abort();
     }, { passive: true, signal: listen.signal });
   }
-  requestAnimationFrame(draw);
+  // On paper all of it is in sight.
+  window.addEventListener("beforeprint", () => {
+    if (!holder.isConnected) return listen.abort();
+    holder.style.height = "auto";
+    grid.style.position = "static";
+    grid.style.transform = "none";
+    shown = "";
+    grid.replaceChildren(...Array.from({ length: Math.min(count, PRINTED) }, (_, at) => h("div", { role: "listitem" }, cell(at))),
+      ...count > PRINTED ? [h("p.quiet", {}, `and ${plural(count - PRINTED, "more")}`)] : []);
+  }, { signal: listen.signal });
+  window.addEventListener("afterprint", () => {
+    grid.style.position = "";
+    draw();
+  }, { signal: listen.signal });
+  holder.draw = draw;
   return holder;
 }

@@ -1,5 +1,5 @@
 /* One training image: what the models make of it, and the test images that rest on it. */
-route.views.image = async ({ parts: [id] }) => {
+route.views.image = async ({ parts: [id], filter }) => {
   await load("queries", "training");
   const position = page.training.id.indexOf(Number(id));
   if (position < 0 || id === "") throw new Error(`There is no training image ${id} in this audit.`);
@@ -7,10 +7,15 @@ route.views.image = async ({ parts: [id] }) => {
   const details = piece[position % page.overview.per_piece];
   const alike = page.training.duplicates.filter((group) => group.training.includes(position));
   const again = () => route.show({ keep: true });
-  return h("article", {},
-    h("p.steps", {}, h("a", { href: "#/training/mislabels" }, "Training images")),
+  const list = filter.get("list");
+  const order = trainingLists[list] ? trainingList(list, filter).order : [];
+  const rest = new URLSearchParams(filter);
+  rest.delete("list");
+  const up = `#/training/${trainingLists[list] ? list : "mislabels"}${rest.size ? `?${rest}` : ""}`;
+  return h("article", { "data-subject": position },
+    steps(up, "Training images", order, order.indexOf(position), (at) => `#/image/${page.training.id[at]}?${filter}`),
     h("h1", {}, `Training image ${id}: ${className(page.training.label[position])}`),
-    h("div.subject", {}, h("figure", {}, thumb("train", position, 160, trainName(position)), h("figcaption", {}, `labelled ${className(page.training.label[position])}`, fileOf(position) ? h("span.file", {}, fileOf(position)) : null)),
+    h("div.subject", {}, h("figure", {}, thumb("train", position, subjectSize("train"), trainName(position)), h("figcaption", {}, `labelled ${className(page.training.label[position])}`, fileOf(position) ? h("span.file", {}, fileOf(position)) : null)),
       h("div", {}, sideBySide((model, at) => standing(model, at, position)), h("p", {}, decisions.controls(position, again)))),
     alike.length ? h("section", {}, h("h2", {}, "Also in the data"), alike.map((group) => h("div.cards", {},
       group.training.filter((other) => other !== position).map((other) => trainCard(other, 56, h("span.quiet", {}, group.kind === "pixels" ? "equal" : group.similarity.toFixed(4)))),

@@ -1,7 +1,7 @@
 /* The keyboard: everything can be done without a mouse. */
 const KEYS = [
-  ["1 … 5", "the views"], ["← →", "previous and next test image"], ["/", "find"],
-  ["x", "exclude the training image in focus, or take it back"], ["u", "up to the list"], ["?", "these keys"],
+  ["1 … 5", "the views"], ["← →", "previous and next image"], ["/", "find"],
+  ["x", "exclude the training image in focus, or shown, or take it back"], ["u", "up to the list"], ["?", "these keys"],
 ];
 
 function openKeys() {
@@ -23,7 +23,7 @@ function onKey(event) {
   if (/^[1-5]$/.test(event.key)) return follow(links[Number(event.key) - 1]);
   if (event.key === "ArrowLeft") return follow(document.querySelector("#main a[rel=prev]"));
   if (event.key === "ArrowRight") return follow(document.querySelector("#main a[rel=next]"));
-  if (event.key === "u") return follow(document.querySelector("#main .steps a"));
+  if (event.key === "u") return document.querySelector("#main a[rel=up]")?.click();
   if (event.key === "?") return openKeys();
   if (event.key === "/") {
     event.preventDefault();
@@ -32,11 +32,12 @@ function onKey(event) {
     return undefined;
   }
   const card = document.activeElement?.closest("[data-train]");
-  if (event.key === "x" && card) {
-    const id = page.training.id[Number(card.dataset.train)];
+  const subject = document.querySelector("#main [data-subject]");
+  if (event.key === "x" && (card ?? subject)) {
+    const id = page.training.id[Number(card ? card.dataset.train : subject.dataset.subject)];
     decisions.decide(id, decisions.of(id)?.decision === "exclude" ? null : { decision: "exclude" });
     const place = [...document.querySelectorAll("[data-train]")].indexOf(card);
-    route.show({ keep: true }).then(() => document.querySelectorAll("[data-train]")[place]?.focus());
+    route.show({ keep: true }).then(() => document.querySelectorAll("[data-train]")[place]?.focus({ preventScroll: true }));
   }
   return undefined;
 }

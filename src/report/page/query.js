@@ -10,18 +10,15 @@ route.views.query = async ({ parts: [id], filter }) => {
   const order = queryOrder(filter);
   const place = order.indexOf(position);
   const tail = filter.toString() ? `?${filter}` : "";
-  const step = (to, rel, text) => order[to] === undefined || place < 0 ? h("span.button.off", {}, text)
-    : h("a.button", { rel, href: `#/query/${page.queries.id[order[to]]}${tail}` }, text);
   const all = filter.get("all") === "1";
   // The next piece is at hand when the reader steps on.
   const next = order[place + 1];
   if (next !== undefined) ascribe.load(`query-${Math.floor(next / page.overview.per_piece)}`).catch(() => {});
   const again = () => route.show({ keep: true });
   return h("article", {},
-    h("p.steps", {}, h("a", { href: `#/queries${tail}` }, "Test images"), h("span.spring"),
-      step(place - 1, "prev", "← Previous"), place >= 0 ? h("span.quiet", {}, `${place + 1} of ${order.length}`) : null, step(place + 1, "next", "Next →")),
+    steps(`#/queries${tail}`, "Test images", order, place, (at) => `#/query/${page.queries.id[at]}${tail}`),
     h("h1", {}, `Test image ${id}: ${className(page.queries.label[position])}`),
-    h("div.subject", {}, h("figure", {}, thumb("test", position, 160, queryName(position)), h("figcaption", {}, `labelled ${className(page.queries.label[position])}`)),
+    h("div.subject", {}, h("figure", {}, thumb("test", position, subjectSize("test"), queryName(position)), h("figcaption", {}, `labelled ${className(page.queries.label[position])}`)),
       sideBySide((model, at) => verdict(model, at, position, details[at]))),
     sideBySide((model, at) => behind(model, at, details[at], all, again)),
     longest(details) > SHOWN ? h("p", {}, h("button", { type: "button", id: "all", "aria-pressed": String(all),

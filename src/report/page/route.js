@@ -1,6 +1,10 @@
 /* The address after # says everything that is on the page: #/VIEW/PART?filter=value. */
 const route = (() => {
   const views = {};
+  /* How far down the reader was, by address; and whether a link leads up to where they came from. */
+  const places = new Map();
+  let upward = false;
+  history.scrollRestoration = "manual";
 
   function parse(hash = location.hash) {
     const [path, search = ""] = hash.replace(/^#\/?/, "").split("?");
@@ -19,7 +23,7 @@ const route = (() => {
     for (const [key, value] of Object.entries(changes)) {
       if (value === null || value === "") here.filter.delete(key); else here.filter.set(key, value);
     }
-    history.replaceState(null, "", address(here));
+    history.replaceState({ seen: true }, "", address(here));
     return show({ keep: true });
   }
 
@@ -37,6 +41,10 @@ const route = (() => {
     }
     if (mine !== turn) return; // The reader has gone on.
     const focused = keep ? document.activeElement?.id : null;
+    const left = main.dataset.shown;
+    const top = keep ? window.scrollY : history.state?.seen || upward ? places.get(location.hash) ?? 0 : 0;
+    upward = false;
+    if (!history.state?.seen) history.replaceState({ seen: true }, "");
     main.replaceChildren(content);
     for (const link of document.querySelectorAll("#views a")) {
       const current = parse(link.getAttribute("href")).view;
@@ -45,14 +53,30 @@ const route = (() => {
     }
     const heading = main.querySelector("h1")?.textContent ?? "";
     document.title = heading ? `${heading} · ${page.overview?.title ?? "audit"}` : page.overview?.title ?? "audit";
-    if (focused) document.getElementById(focused)?.focus();
+    main.dataset.shown = location.hash;
+    scroll(main, top);
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     if (!keep) {
-      window.scrollTo(0, 0);
-      main.focus({ preventScroll: true });
+      const from = top ? main.querySelector(`a[href="${CSS.escape(left)}"]`) : null;
+      (from ?? main).focus({ preventScroll: true });
       say(heading);
     }
-    main.dataset.shown = location.hash;
   }
+
+  /* Long lists have their length once they are drawn, and the rows in sight once the reader is there. */
+  function scroll(main, top) {
+    const lists = main.querySelectorAll(".long");
+    for (const list of lists) list.draw();
+    window.scrollTo(0, top);
+    for (const list of lists) list.draw();
+  }
+
+  window.addEventListener("scroll", () => {
+    const { shown } = document.getElementById("main").dataset;
+    if (shown !== undefined) places.set(shown, window.scrollY);
+  }, { passive: true });
+
+  document.addEventListener("click", (event) => { upward = Boolean(event.target.closest?.("a[rel=up]")); }, true);
 
   function lost(reason) {
     return h("div.alert", { role: "alert" }, h("h1", {}, "Not found"), h("p", {}, reason),

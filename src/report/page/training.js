@@ -17,35 +17,36 @@ function trainingOrder(at, by) {
 route.views.training = async ({ parts: [part = "mislabels"], filter }) => {
   await load("queries", "training");
   const parts = [["mislabels", "Suspected mislabels"], ["duplicates", "Duplicates and leaks"], ["overall", "Help and harm overall"]];
-  const known = { mislabels: suspects, duplicates, overall };
-  if (!known[part]) throw new Error(`The training set has no list called “${part}”.`);
+  if (!parts.some(([key]) => key === part)) throw new Error(`The training set has no list called “${part}”.`);
   return h("article", {}, h("h1", {}, "Training images"),
     h("nav.tabs", { "aria-label": "Lists" }, parts.map(([key, name]) => h("a", { href: `#/training/${key}`, "aria-current": key === part ? "page" : null }, name))),
-    known[part](filter));
+    part === "duplicates" ? duplicates() : ordered(part, filter));
 };
 
-function suspects(filter) {
-  return ordered(filter, ["loss", "self", "harm"], "loss");
-}
+/* The lists that are ordered, and by what; first as they are shown first. */
+const trainingLists = { mislabels: ["loss", "self", "harm"], overall: ["help", "harm"] };
 
-function overall(filter) {
-  return ordered(filter, ["help", "harm"], "help");
-}
-
-function ordered(filter, orders, first) {
+/* What a filter makes of one of them: the model and order chosen, those there are, and positions. */
+function trainingList(part, filter) {
   const at = Math.min(Number(filter.get("model") ?? 0), models().length - 1);
-  const available = orders.filter((by) => trainingOrder(at, by).length);
+  const available = trainingLists[part].filter((by) => trainingOrder(at, by).length);
+  const by = available.includes(filter.get("by")) ? filter.get("by") : available[0];
+  const wanted = filter.get("label");
+  const words = (filter.get("find") ?? "").trim().toLowerCase();
+  const order = by === undefined ? [] : trainingOrder(at, by).filter((position) => (wanted === null || page.training.label[position] === Number(wanted))
+    && (!words || String(page.training.id[position]) === words || className(page.training.label[position]).toLowerCase().includes(words)));
+  return { at, by, available, order, wanted };
+}
+
+function ordered(part, filter) {
+  const { at, by, available, order, wanted } = trainingList(part, filter);
+  const orders = trainingLists[part];
   const choice = models().length > 1
     ? select("Model", String(at), models().map((model, at) => [String(at), model.name]), (model) => route.refine({ model })) : null;
   const absent = new Set(orders.filter((by) => !available.includes(by)).map((by) => absence(models()[at], ORDERS[by].needs)));
   const reasons = [...absent].filter(Boolean).map((reason) => h("p.quiet", {}, reason));
   if (!available.length) return h("section", {}, choice ? h("form.filters", {}, choice) : null,
     reasons.length ? reasons : h("p.quiet", {}, "This run has no numbers for these lists."));
-  const by = available.includes(filter.get("by")) ? filter.get("by") : available.includes(first) ? first : available[0];
-  const wanted = filter.get("label");
-  const words = (filter.get("find") ?? "").trim().toLowerCase();
-  const order = trainingOrder(at, by).filter((position) => (wanted === null || page.training.label[position] === Number(wanted))
-    && (!words || String(page.training.id[position]) === words || className(page.training.label[position]).toLowerCase().includes(words)));
   const columns = page.training.models[at];
   const model = models()[at];
   const classes = [["", "all"], ...page.overview.classes.map((name, label) => [String(label), name])];
@@ -56,9 +57,11 @@ function ordered(filter, orders, first) {
     const differs = said !== page.training.label[position];
     const value = { loss: () => `loss ${columns.loss[position].toPrecision(3)}`, self: () => `self ${score(model, columns.self[position])}`,
       harm: () => score(model, columns.mean[position]), help: () => score(model, columns.mean[position]) }[by]();
-    return h("div.held", {}, trainCard(position, 64,
+    const card = trainCard(position, 64,
       h(`span.${differs ? "wrong-text" : "quiet"}`, {}, differs ? `→ ${className(said)}` : `label ${probability(columns.probability[position])}`),
-      h("span.quiet", {}, value)), decisions.controls(position, again));
+      h("span.quiet", {}, value));
+    card.setAttribute("href", `${card.getAttribute("href")}?${new URLSearchParams([["list", part], ...filter])}`);
+    return h("div.held", {}, card, decisions.controls(position, again));
   };
   const search = h("input", { type: "search", id: "find", placeholder: "class or id", value: filter.get("find") ?? "",
     input: later((event) => route.refine({ find: event.target.value })) });
