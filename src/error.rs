@@ -165,6 +165,20 @@ impl Error {
         }
     }
 
+    /// The same with more said of what the reader can do about a malformed file.
+    pub(crate) fn and_remedy(self, more: String) -> Self {
+        match self {
+            Self::Format {
+                path,
+                place,
+                expected,
+                found,
+                remedy,
+            } => Self::format(&path, place, expected, found, format!("{remedy}; {more}")),
+            other => other,
+        }
+    }
+
     /// An option's value cannot be used.
     pub fn config(option: &'static str, reason: impl Into<String>) -> Self {
         Self::Config {

@@ -222,6 +222,7 @@ impl Rank {
     /// Input that cannot be used, an output folder that holds something else, or a curvature without an inverse.
     pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
         let memory = self.memory_limit()?;
+        self.note_idle_options();
         if self.blocks != Blocks::Last(0) {
             return through_blocks::run(&self, memory, invocation);
         }

@@ -132,6 +132,22 @@ impl Dataset {
         Self::new(path, parquet::read_bytes(path, bytes)?)
     }
 
+    /// Whether a path is taken for a folder of class folders.
+    pub(super) fn is_class_folders(path: &Path) -> Result<bool> {
+        if !path.is_dir() || cifar_binary::is_folder(path) {
+            return Ok(false);
+        }
+        Ok(folder::single_parquet(path)?.is_none())
+    }
+
+    /// An image from its bytes; `place` says where in the set at `path` it is.
+    pub(super) fn decoded(bytes: &[u8], path: &Path, place: impl Fn() -> String) -> Result<Image> {
+        Image::decode(bytes).map_err(|reason| {
+            let (expected, remedy) = ("a JPEG or PNG that decodes", "replace or remove this image");
+            Error::format(path, place(), expected, reason, remedy)
+        })
+    }
+
     fn new(path: &Path, stored: Stored) -> Result<Self> {
         let Stored {
             format,
@@ -288,22 +304,21 @@ impl Dataset {
     /// # Errors
     /// When there is no such id, or its image does not decode.
     pub fn get(&self, id: usize) -> Result<Example> {
+        self.example(id).map_err(|error| {
+            let path = self.path.display();
+            error.and_remedy(format!("ascribe inspect {path} --check lists all such"))
+        })
+    }
+
+    /// [`Dataset::get`], whose errors speak of this example alone.
+    pub(super) fn example(&self, id: usize) -> Result<Example> {
         let Some(&label) = self.labels.get(id) else {
             let what = format!("{}: example id", self.path.display());
             let expected = format!("at most {}", self.len() - 1);
             return Err(Error::mismatch(what, expected, id, "ids count from 0"));
         };
         let image = match &*self.images {
-            Images::Encoded(images) => Image::decode(&images[id]).map_err(|reason| {
-                let remedy = "replace or remove this image";
-                Error::format(
-                    &self.path,
-                    self.place(id),
-                    "a JPEG or PNG that decodes",
-                    reason,
-                    remedy,
-                )
-            })?,
+            Images::Encoded(images) => Self::decoded(&images[id], &self.path, || self.place(id))?,
             &Images::Planes {
                 channels,
                 height,

@@ -30,30 +30,76 @@ pub(super) fn single_parquet(path: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
+/// What is in a folder of class folders.
+pub(super) struct Listing {
+    classes: Vec<String>,
+    /// Paths within the folder, by id.
+    pub(super) files: Vec<String>,
+    labels: Vec<i64>,
+    /// What should not be there, or is missing.
+    pub(super) faults: Vec<Error>,
+}
+
+impl Listing {
+    /// Lists a folder of class folders; no image is read.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, or holds no folders.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let classes: Vec<String> = entries(path)?
+            .into_iter()
+            .filter(|name| path.join(name).is_dir())
+            .collect();
+        if classes.is_empty() {
+            let expected = "class folders of JPEG or PNG images, or one Parquet file";
+            return Err(Error::format(
+                path,
+                "folder",
+                expected,
+                "neither",
+                "check the path",
+            ));
+        }
+        let (mut files, mut labels, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        for (label, class) in classes.iter().enumerate() {
+            let names = entries(&path.join(class))?;
+            if names.is_empty() {
+                let remedy = "add images or remove the folder";
+                faults.push(Error::format(path, class, IMAGES, "none", remedy));
+            }
+            for name in names {
+                match fault(path, class, &name) {
+                    Some(fault) => faults.push(fault),
+                    None => {
+                        files.push(format!("{class}/{name}"));
+                        labels.push(label as i64);
+                    }
+                }
+            }
+        }
+        Ok(Self {
+            classes,
+            files,
+            labels,
+            faults,
+        })
+    }
+}
+
 /// Reads a folder of class folders.
 pub(super) fn read(path: &Path) -> Result<Stored> {
-    let classes: Vec<String> = entries(path)?
-        .into_iter()
-        .filter(|name| path.join(name).is_dir())
-        .collect();
-    if classes.is_empty() {
-        let expected = "class folders of JPEG or PNG images, or one Parquet file";
-        return Err(Error::format(
-            path,
-            "folder",
-            expected,
-            "neither",
-            "check the path",
-        ));
+    let listing = Listing::read(path)?;
+    let more = listing.faults.len().saturating_sub(1);
+    if let Some(first) = listing.faults.into_iter().next() {
+        let path = path.display();
+        return Err(match more {
+            0 => first,
+            _ => first.and_remedy(format!(
+                "{more} more: ascribe inspect {path} --check lists all"
+            )),
+        });
     }
-    let (mut files, mut labels) = (Vec::new(), Vec::new());
-    for (label, class) in classes.iter().enumerate() {
-        for name in images_of(path, class)? {
-            files.push(format!("{class}/{name}"));
-            labels.push(label as i64);
-        }
-    }
-    let images = files.par_iter().map(|file| {
+    let images = listing.files.par_iter().map(|file| {
         let file = path.join(file);
         std::fs::read(&file).map_err(Error::io(&file, "read"))
     });
@@ -61,44 +107,33 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
     Ok(Stored {
         format: "folder of class folders",
         images,
-        places: Places::Files(files),
-        labels,
-        classes: Some(classes),
+        places: Places::Files(listing.files),
+        labels: listing.labels,
+        classes: Some(listing.classes),
     })
 }
 
-fn images_of(path: &Path, class: &str) -> Result<Vec<String>> {
-    let folder = path.join(class);
-    let names = entries(&folder)?;
-    let expected = "JPEG or PNG files in each class folder";
-    if let Some(other) = names
-        .iter()
-        .find(|name| !is_image(name) || is_no_file(&folder.join(name)))
-    {
-        let (found, remedy) = if folder.join(other).is_dir() {
-            (
-                format!("the folder {other}"),
-                "give the folder that directly holds the class folders",
-            )
-        } else if is_image(other) {
-            (format!("{other}, which is no file"), "remove it")
-        } else if other.ends_with(".parquet") {
-            (other.clone(), "give the path of that Parquet file")
-        } else {
-            (other.clone(), "convert or remove it")
-        };
-        return Err(Error::format(path, class, expected, found, remedy));
-    }
-    if names.is_empty() {
-        return Err(Error::format(
-            path,
-            class,
-            expected,
-            "none",
-            "add images or remove the folder",
-        ));
-    }
-    Ok(names)
+const IMAGES: &str = "JPEG or PNG files in each class folder";
+
+/// Why something in a class folder is no image.
+fn fault(path: &Path, class: &str, name: &str) -> Option<Error> {
+    let file = path.join(class).join(name);
+    let (found, remedy) = if file.is_dir() {
+        (
+            format!("the folder {name}"),
+            "give the folder that directly holds the class folders",
+        )
+    } else if is_image(name) {
+        if !is_no_file(&file) {
+            return None;
+        }
+        (format!("{name}, which is no file"), "remove it")
+    } else if name.ends_with(".parquet") {
+        (name.to_owned(), "give the path of that Parquet file")
+    } else {
+        (name.to_owned(), "convert or remove it")
+    };
+    Some(Error::format(path, class, IMAGES, found, remedy))
 }
 
 /// Something that is there but holds no bytes to read: a folder, a pipe, a device.

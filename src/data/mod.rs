@@ -11,6 +11,7 @@
 //! | [`Rows`] | a matrix used some rows at a time, in memory or in a mapped file |
 //! | [`subset`], [`order`], [`batches`] | which examples, in which order |
 //! | [`Decisions`], [`flipped`] | images left out, and labels that are not those of the file |
+//! | [`faults()`] | all that cannot be used |
 //! | [`check_same_classes`] | train and test fit together |
 //! | [`digits_train`], [`digits_test`] | the set that is built in |
 //!
@@ -33,6 +34,7 @@ mod classes;
 mod dataset;
 mod digest;
 mod digits;
+mod faults;
 mod features;
 mod folder;
 mod framing;
@@ -61,6 +63,7 @@ pub use augmentation::Augmentation;
 pub use classes::check_same_classes;
 pub use dataset::{Dataset, Example};
 pub use digits::{digits_test, digits_train};
+pub use faults::faults;
 pub use features::Features;
 pub use framing::Framing;
 pub use head_file::HeadFile;

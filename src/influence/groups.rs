@@ -3,7 +3,7 @@
 //! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
 //! or harms a class, or a kind of confusion, takes as many solves as there are groups.
 
-use super::scores::{against, not_finite};
+use super::scores::{against, diverged_at};
 use super::{Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks, table};
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Outcome, Report};
@@ -135,7 +135,7 @@ impl QueryGroups {
         let diverged = |report: &Report| report.outcome == Outcome::Diverged;
         let diverged = solution.reports.iter().position(diverged);
         if let Some(name) = diverged.and_then(|group| self.groups.keys().nth(group)) {
-            return Err(not_finite(format!("the solve of the group {name}")));
+            return Err(diverged_at(format!("the solve of the group {name}")));
         }
         let mut ranks = TopRanks::new(top, bottom);
         ranks.begin(&ScoreHeader {

@@ -4,7 +4,7 @@
 //! of m, positive = m rises. m may be the mean loss of some queries, or a margin z_a − z_b of one of them.
 
 use super::job::Sides;
-use super::scores::{against, not_finite, ranges};
+use super::scores::{against, diverged_at, not_finite, ranges};
 use super::{Examples, RankJob};
 use crate::Result;
 use crate::operator::{Damped, LinearOperator, Vectors};
@@ -113,7 +113,7 @@ impl Prepared<'_> {
             let solution = self.inverse.solve(&Vectors::new(block)?)?;
             let diverged = |report: &Report| report.outcome == Outcome::Diverged;
             if solution.reports.iter().any(diverged) {
-                return Err(not_finite("the solve of a measurement".into()));
+                return Err(diverged_at("the solve of a measurement".into()));
             }
             let missed = |report: &&Report| !report.outcome.is_success();
             let missed = solution.reports.iter().filter(missed).count();

@@ -354,8 +354,14 @@ pub(super) fn check_solved(reports: &[Report], ids: &[usize], what: &str) -> Res
     let diverged = |report: &Report| report.outcome == Outcome::Diverged;
     match reports.iter().position(diverged) {
         None => Ok(()),
-        Some(row) => Err(not_finite(format!("the solve of {what} {}", ids[row]))),
+        Some(row) => Err(diverged_at(format!("the solve of {what} {}", ids[row]))),
     }
+}
+
+/// The refusal of a solve that diverged.
+pub(super) fn diverged_at(place: String) -> Error {
+    let remedy = Outcome::Diverged.remedy();
+    Error::mismatch(place, "one that settles", "one that diverged", remedy)
 }
 
 pub(super) fn not_finite(place: String) -> Error {

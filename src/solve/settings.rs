@@ -55,6 +55,41 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Options that are not as they are by default, with the methods that take them, none of which is this one.
+    pub fn idle(&self) -> Vec<(&'static str, &'static [Method])> {
+        use Method::{Arnoldi, Astra, Auto, Cg, Lissa, Pinv};
+        let usual = Self::default();
+        let options: [(_, bool, &'static [Method]); 11] = [
+            (
+                "tolerance",
+                self.tolerance != usual.tolerance,
+                &[Auto, Cg, Lissa, Astra],
+            ),
+            (
+                "iterations",
+                self.iterations != usual.iterations,
+                &[Auto, Cg],
+            ),
+            ("rank", self.rank != usual.rank, &[Arnoldi]),
+            ("rcond", self.rcond != usual.rcond, &[Pinv]),
+            ("scale", self.scale != usual.scale, &[Lissa]),
+            ("depth", self.depth != usual.depth, &[Lissa]),
+            ("repeats", self.repeats != usual.repeats, &[Lissa]),
+            (
+                "batch-size",
+                self.batch_size != usual.batch_size,
+                &[Lissa, Astra],
+            ),
+            ("steps", self.steps != usual.steps, &[Astra]),
+            ("step-size", self.step_size != usual.step_size, &[Astra]),
+            ("seed", self.seed != usual.seed, &[Lissa, Astra]),
+        ];
+        let idle = options
+            .into_iter()
+            .filter(|(_, given, takers)| *given && !takers.contains(&self.method));
+        idle.map(|(option, _, takers)| (option, takers)).collect()
+    }
+
     /// Refuses a tolerance that is none, whatever the method.
     ///
     /// # Errors
@@ -104,5 +139,32 @@ impl Settings {
             }),
             Method::Pinv => Box::new(Pinv { rcond: self.rcond }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_other_methods_are_known() {
+        let idle = |method: Method| {
+            let settings = Settings {
+                method,
+                depth: 10,
+                seed: 1,
+                rcond: 0.1,
+                ..Settings::default()
+            };
+            settings
+                .idle()
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(idle(Method::Lissa), ["rcond"]);
+        assert_eq!(idle(Method::Pinv), ["depth", "seed"]);
+        assert_eq!(idle(Method::Cg), ["rcond", "depth", "seed"]);
+        assert!(Settings::default().idle().is_empty());
     }
 }

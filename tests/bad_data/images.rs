@@ -180,6 +180,9 @@ fn picture_that_does_not_decode_in_parquet() {
         "replace or remove",
     ];
     refusal(set.get(17), &parts);
+    let (images, faults) = ascribe::data::faults(&path).unwrap();
+    assert_eq!((images, faults.len()), (30, 2));
+    assert!(faults[1].to_string().contains("row 23"), "{}", faults[1]);
     // Of several the first is named, whatever the number of threads.
     let all: Vec<usize> = (0..30).collect();
     refusal(Pixels::decode(&set, &all, 16), &parts);
@@ -221,8 +224,30 @@ fn pictures_in_class_folders() {
     fs::write(folder.path().join("dog/notes.txt"), "x").unwrap();
     refusal(
         Dataset::open(folder.path()),
-        &["dog", "found notes.txt", "convert or remove"],
+        &["dog", "found notes.txt", "convert or remove it"],
     );
+    // All at once.
+    fs::write(folder.path().join("cat/Thumbs.db"), "x").unwrap();
+    fs::create_dir(folder.path().join("eel")).unwrap();
+    refusal(
+        Dataset::open(folder.path()),
+        &["cat", "found Thumbs.db", "2 more", "--check"],
+    );
+    let output = assert_cmd::Command::cargo_bin("ascribe")
+        .unwrap()
+        .args(["inspect", "--check", "--json"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["images"], 2);
+    let faults = found["faults"].as_array().unwrap();
+    let named = ["Thumbs.db", "notes.txt", "eel: expected", "dog/1.jpg"];
+    assert_eq!(faults.len(), named.len(), "{faults:?}");
+    for (fault, part) in faults.iter().zip(named) {
+        assert!(fault.as_str().unwrap().contains(part), "{fault}");
+    }
     let outer = tempdir().unwrap();
     fs::create_dir_all(outer.path().join("train/cat")).unwrap();
     refusal(

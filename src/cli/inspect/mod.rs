@@ -7,9 +7,10 @@
 //! | a `.npz`, a `.safetensors` with `features`, a folder with `features.npy` | the features |
 //! | anything else that `--train` takes | the data set |
 //!
-//! With `--test` the path is a model, or a folder with one, and what is shown is how well it predicts, clean and attacked.
+//! With `--check` a data set is gone through whole, and what cannot be used is listed. With `--test` the path is a model, or a folder with one, and what is shown is how well it predicts, clean and attacked.
 
 mod data_set;
+mod faults;
 mod features;
 mod measured;
 mod model;
@@ -32,7 +33,9 @@ use std::process::ExitCode;
     after_help = "Example: which architecture is this, and does every tensor fit?\n  \
     ascribe inspect resnet50_l2_eps3.ckpt\n\n\
     Example: how robust is this model?\n  \
-    ascribe inspect builtin:robust --test cifar100/test.parquet --eval-epsilon 0.25,0.5 --eval-restarts 3"
+    ascribe inspect builtin:robust --test cifar100/test.parquet --eval-epsilon 0.25,0.5 --eval-restarts 3\n\n\
+    Example: which files of this folder are no images, or damaged? (exit code 1: there are some)\n  \
+    ascribe inspect pets/train --check"
 )]
 pub struct Inspect {
     /// A model file, a data set, or a folder left by another command
@@ -47,6 +50,9 @@ pub struct Inspect {
     pixels: SourcePixels,
     #[command(flatten)]
     attack: AttackOptions,
+    /// Decode every image of a data set, and list all that cannot be used
+    #[arg(long, conflicts_with = "test")]
+    check: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -74,7 +80,16 @@ impl Inspect {
             let reason = "needs images to attack: give --test";
             return Err(Error::config("eval-epsilon", reason));
         }
-        match kind(&self.path)? {
+        let kind = kind(&self.path)?;
+        if self.check {
+            if !matches!(kind, Kind::DataSet) {
+                return Err(Error::config("check", "is for data sets of images"));
+            }
+            let faults = faults::read(&self.path)?;
+            self.print(&faults)?;
+            return Ok(faults.exit_code());
+        }
+        match kind {
             Kind::Run => self.print(&run::read(&self.path)?),
             Kind::Model => self.print(&model::read(&self.path)?),
             Kind::Features => self.print(&features::read(&self.path)?),

@@ -55,20 +55,7 @@ impl Rank {
         Ok(RankOptions {
             l2,
             damping: self.damping,
-            solver: Settings {
-                method: self.solver,
-                tolerance: self.tolerance.or(self.usual_tolerance()),
-                iterations: self.iterations,
-                rank: self.rank,
-                rcond: self.rcond,
-                scale: self.scale,
-                depth: self.depth,
-                repeats: self.repeats,
-                batch_size: self.batch_size,
-                steps: self.steps,
-                step_size: self.step_size,
-                seed: self.seed,
-            },
+            solver: self.solver_settings(),
             certify: self.certify,
             normalise: self.normalise,
             correction: self.correction,
@@ -87,6 +74,38 @@ impl Rank {
                 Error::config("record-every", format!("{}: {reason}", self.record_every))
             })?,
         })
+    }
+
+    fn solver_settings(&self) -> Settings {
+        Settings {
+            method: self.solver,
+            tolerance: self.tolerance.or(self.usual_tolerance()),
+            iterations: self.iterations,
+            rank: self.rank,
+            rcond: self.rcond,
+            scale: self.scale,
+            depth: self.depth,
+            repeats: self.repeats,
+            batch_size: self.batch_size,
+            steps: self.steps,
+            step_size: self.step_size,
+            seed: self.seed,
+        }
+    }
+
+    /// Says which of the options given are for other solvers: `ascribe evaluate --compare` takes them from the run.
+    pub(super) fn note_idle_options(&self) {
+        let settings = Settings {
+            tolerance: self.tolerance,
+            ..self.solver_settings()
+        };
+        for (option, takers) in settings.idle() {
+            let takers: Vec<String> = takers.iter().map(ToString::to_string).collect();
+            let takers = takers.join(", ");
+            note!(
+                "ascribe: --{option} is for --solver {takers}; this ranking does not depend on it"
+            );
+        }
     }
 
     /// Where it is not that of the solver: products through blocks are dear, and 1e-3 changes no ranking to speak of.

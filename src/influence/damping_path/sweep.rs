@@ -18,7 +18,7 @@ use super::{DampingPath, PathOptions, TopImages, compare, grid, table};
 use crate::data::evenly_spaced;
 use crate::influence::job::Sides;
 use crate::influence::pass::Pass;
-use crate::influence::scores::{not_finite, ranges};
+use crate::influence::scores::{diverged_at, not_finite, ranges};
 use crate::influence::{
     Examples, Progress, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks,
 };
@@ -191,7 +191,7 @@ impl Sweep<'_> {
         if let Some(row) = solution.reports.iter().position(diverged) {
             let id = self.queries.ids()[positions[row]];
             let place = format!("the solve of query {id} at damping {damping}");
-            return Err(not_finite(place));
+            return Err(diverged_at(place));
         }
         let ranks = self.rank(&solution.value)?;
         let images = |(place, report): (usize, &Report)| {

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::data::little_endian;
 use crate::derivative::network::Curvature;
 use crate::influence::checkpoint::{self, Checkpoint};
-use crate::influence::scores::{not_finite, ranges};
+use crate::influence::scores::{diverged_at, ranges};
 use crate::influence::{
     Images, NATS, Progress, Provenance, RankSummary, ScoreHeader, Solves, write_solves,
 };
@@ -216,7 +216,7 @@ impl Run<'_> {
         let solution = inverse.solve(&self.part.query_gradients(&positions)?)?;
         if let Some(row) = (solution.reports.iter()).position(diverged) {
             let id = self.test[rows.start + row];
-            return Err(not_finite(format!("the solve of query {id}")));
+            return Err(diverged_at(format!("the solve of query {id}")));
         }
         reports.extend(solution.reports);
         Ok(solution.value)

@@ -1,0 +1,54 @@
+//! What in a data set cannot be used.
+
+use super::Report;
+use crate::Result;
+use crate::data::faults;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The faults of a data set.
+#[derive(Serialize)]
+pub(super) struct Faults {
+    kind: &'static str,
+    path: PathBuf,
+    /// Images that were decoded, or could not be.
+    images: usize,
+    faults: Vec<String>,
+}
+
+pub(super) fn read(path: &Path) -> Result<Faults> {
+    let (images, faults) = faults(path)?;
+    Ok(Faults {
+        kind: "data-set-faults",
+        path: path.to_path_buf(),
+        images,
+        faults: faults.iter().map(ToString::to_string).collect(),
+    })
+}
+
+impl Faults {
+    /// That of an error where there is a fault.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self.faults.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl Report for Faults {
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let summary = match self.faults.len() {
+            0 => "none; every image decodes".to_owned(),
+            count => count.to_string(),
+        };
+        let mut lines = vec![
+            ("data set", self.path.display().to_string()),
+            ("images", self.images.to_string()),
+            ("faults", summary),
+        ];
+        lines.extend(self.faults.iter().map(|fault| ("fault", fault.clone())));
+        lines
+    }
+}

@@ -1,0 +1,33 @@
+//! Everything in a data set that cannot be used, not the first of it alone.
+
+use super::Dataset;
+use super::folder::Listing;
+use crate::{Error, Result};
+use rayon::prelude::*;
+use std::path::Path;
+
+/// How many images were decoded, and what is wrong with a set: in a folder of class folders whatever is no JPEG or PNG, and images of
+/// any format that do not decode.
+///
+/// # Errors
+/// A set that is not to be read at all.
+pub fn faults(path: &Path) -> Result<(usize, Vec<Error>)> {
+    if Dataset::is_class_folders(path)? {
+        let listing = Listing::read(path)?;
+        let found = listing.files.par_iter().filter_map(|file| {
+            let whole = path.join(file);
+            let bytes = std::fs::read(&whole).map_err(Error::io(&whole, "read"));
+            bytes
+                .and_then(|bytes| Dataset::decoded(&bytes, path, || file.clone()))
+                .err()
+        });
+        let undecoded: Vec<Error> = found.collect();
+        let faults = listing.faults.into_iter().chain(undecoded).collect();
+        return Ok((listing.files.len(), faults));
+    }
+    let set = Dataset::open(path)?;
+    let found = (0..set.len())
+        .into_par_iter()
+        .filter_map(|id| set.example(id).err());
+    Ok((set.len(), found.collect()))
+}
