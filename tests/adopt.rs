@@ -150,6 +150,13 @@ fn decisions_on_the_images_are_taken() {
     let (told, _) = run(folder, "inspect closer/model.safetensors").unwrap();
     assert!(told.contains("8 × 8, the middle of 10"), "{told}");
     assert_eq!(record(folder, "rank")["inputs"][2]["role"], "model");
+    let (_, noted) = run(folder, "figure 6 rank --out figures").unwrap();
+    assert!(noted.contains("--skip-train"), "{noted}");
+    let table = std::fs::read_to_string(folder.join("figures/figure6.csv")).unwrap();
+    assert!(
+        table.lines().skip(1).all(|row| row.starts_with("b,")),
+        "{table}"
+    );
 }
 
 #[test]

@@ -227,7 +227,7 @@ fn runs_that_do_not_do_are_refused_in_one_line() {
     std::fs::remove_file(natural.join("train_rankings.parquet")).unwrap();
     let skipped = refused(&["6", "natural"]);
     assert!(
-        skipped.contains("holds no train_rankings.parquet") && skipped.contains("--skip-train"),
+        skipped.contains("holds no examples.parquet") && skipped.contains("run ascribe rank again"),
         "{skipped}"
     );
     figure(place.path(), &["5", "natural", "--out", "fifth"]).unwrap();

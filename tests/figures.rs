@@ -70,9 +70,17 @@ fn class_match() -> ClassMatch {
             rankings(10_000, robust, false),
         ),
     ];
+    let labels: Vec<usize> = (models[0].1.iter())
+        .map(|query| query.query_label)
+        .collect();
     let models: Vec<ModelRankings> = models
         .iter()
-        .map(|(model, train, test)| ModelRankings { model, train, test })
+        .map(|(model, train, test)| ModelRankings {
+            model,
+            train,
+            test,
+            labels: &labels,
+        })
         .collect();
     ClassMatch::of(&models).unwrap()
 }

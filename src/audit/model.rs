@@ -114,12 +114,11 @@ impl View<'_> {
         if test.iter().any(|ranking| ranking.helpful.is_empty()) {
             return Ok(Vec::new());
         }
-        // Test images need of the training images no more than the labels.
-        let unranked = self.unranked_training();
         let rankings = ModelRankings {
             model: &self.subject.name,
-            train: if train.is_empty() { &unranked } else { train },
+            train,
             test,
+            labels: self.training.labels(),
         };
         let mut sets = vec![QuerySet::Test];
         if !train.is_empty() {
@@ -138,20 +137,6 @@ impl View<'_> {
             })
         };
         sets.into_iter().map(curve).collect()
-    }
-
-    /// The training images as queries for which nothing is ranked.
-    fn unranked_training(&self) -> Vec<QueryRanking> {
-        let (ids, labels) = (self.training.ids(), self.training.labels());
-        let predictions = &self.training.outputs().predictions;
-        let unranked = |at: usize| QueryRanking {
-            query: ids[at],
-            query_label: labels[at],
-            query_prediction: predictions[at],
-            helpful: Vec::new(),
-            harmful: Vec::new(),
-        };
-        (0..ids.len()).map(unranked).collect()
     }
 
     fn model_queries(&self, measured: Option<Measured>) -> Result<Vec<ModelQuery>> {

@@ -139,12 +139,12 @@ impl Demo {
         let folder = self.out.join(name);
         let rank = RunFolder::read(&folder)?;
         let transfer = RunFolder::read(self.out.join("models").join(name))?;
-        let train = read_rankings(&folder.join("train_rankings.parquet"))?;
         let test = read_rankings(&folder.join("rankings.parquet"))?;
         let rankings = ModelRankings {
             model: name,
-            train: &train,
+            train: &[],
             test: &test,
+            labels: &[],
         };
         let top = Curve::of(&rankings, QuerySet::Test)?
             .top_one_percent()

@@ -1,11 +1,13 @@
 //! `ascribe figure`: a figure of the paper from finished runs of `ascribe rank`, or from a study.
 
+mod named_run;
 mod of_study;
 
+use self::named_run::NamedRun;
 use self::of_study::OfStudy;
 use super::recorded_data::{recorded_data, recorded_model};
 use super::run_names::{check_same_class_names, run_names};
-use crate::artefact::{RunFolder, RunRecord};
+use crate::artefact::RunRecord;
 use crate::audit::sensitivity;
 use crate::data::Dataset;
 use crate::figure::{
@@ -13,13 +15,11 @@ use crate::figure::{
     ModelImages, ModelRankings, ModelScores, ModelSensitivity, QueryExample, Style, one_per_class,
     write,
 };
-use crate::influence::{Normalise, QueryRanking, read_rankings};
+use crate::influence::QueryRanking;
 use crate::study::Variable;
 use crate::{Error, Result};
 use clap::{Args, Subcommand, ValueEnum};
-use ndarray::Array2;
-use ndarray_npy::read_npy;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Options of `ascribe figure`.
@@ -198,61 +198,6 @@ impl Common {
     }
 }
 
-/// A finished run and what it is called in a figure.
-pub(super) struct NamedRun {
-    name: String,
-    record: RunRecord,
-}
-
-impl NamedRun {
-    /// The unit of its scores.
-    fn unit(&self) -> &'static str {
-        let normalise = self.record.options.get("normalise");
-        let normalise = normalise.and_then(|name| Normalise::from_str(name.as_str()?, false).ok());
-        normalise.unwrap_or(Normalise::None).unit()
-    }
-
-    /// Takes up a run of `ascribe rank`.
-    pub(super) fn open(folder: &Path, name: String) -> Result<Self> {
-        let record = RunFolder::read(folder)?;
-        Ok(Self { name, record })
-    }
-
-    /// A file of the run, or what to do where it is missing.
-    fn file(&self, name: &str, remedy: &str) -> Result<PathBuf> {
-        let path = self.record.folder.join(name);
-        if path.exists() {
-            return Ok(path);
-        }
-        Err(Error::Conflict {
-            path: self.record.folder.clone(),
-            reason: format!("holds no {name}"),
-            remedy: remedy.into(),
-        })
-    }
-
-    fn rankings(&self, file: &str, remedy: &str) -> Result<Vec<QueryRanking>> {
-        read_rankings(&self.file(file, remedy)?)
-    }
-
-    /// Scores `[query, train]`.
-    fn scores(&self, file: &str, remedy: &str) -> Result<Array2<f32>> {
-        let path = self.file(file, remedy)?;
-        read_npy(&path).map_err(|reason| Error::io(&path, "read")(std::io::Error::other(reason)))
-    }
-
-    fn test_rankings(&self) -> Result<Vec<QueryRanking>> {
-        self.rankings("rankings.parquet", "give a folder made by ascribe rank")
-    }
-
-    fn train_rankings(&self) -> Result<Vec<QueryRanking>> {
-        self.rankings(
-            "train_rankings.parquet",
-            "run ascribe rank without --skip-train",
-        )
-    }
-}
-
 /// Figure 4, of the given test images of the first run, or one of each class.
 fn loss_sensitivity(runs: &[NamedRun], images: &[usize], seed: u64) -> Result<LossSensitivity> {
     let Some(first) = runs.first() else {
@@ -305,18 +250,27 @@ fn same_test_images(
     ))
 }
 
-/// Figure 6.
-pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
-    let read = |run: &NamedRun| Ok((run.train_rankings()?, run.test_rankings()?));
+/// Figure 6; without the panels of training images where a run has not ranked for these.
+fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
+    let read = |run: &NamedRun| {
+        if run.has_train_rankings() {
+            let train = run.train_rankings()?;
+            let labels = train.iter().map(|query| query.query_label).collect();
+            return Ok((train, run.test_rankings()?, labels));
+        }
+        note!(
+            "ascribe: {} has no training images as queries (--skip-train): test images alone are drawn",
+            run.name
+        );
+        Ok((Vec::new(), run.test_rankings()?, run.train_labels()?))
+    };
     let rankings = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let models = runs
-        .iter()
-        .zip(&rankings)
-        .map(|(run, (train, test))| ModelRankings {
-            model: &run.name,
-            train,
-            test,
-        });
+    let models = (runs.iter().zip(&rankings)).map(|(run, (train, test, labels))| ModelRankings {
+        model: &run.name,
+        train,
+        test,
+        labels,
+    });
     ClassMatch::of(&models.collect::<Vec<_>>())
 }
 
@@ -373,7 +327,7 @@ fn class_names(record: &RunRecord, models: &[ModelScores]) -> Vec<String> {
 }
 
 /// Figure 5, with queries drawn from those of the first run.
-pub(super) fn helpful_examples(runs: &[NamedRun], seed: u64) -> Result<HelpfulExamples> {
+fn helpful_examples(runs: &[NamedRun], seed: u64) -> Result<HelpfulExamples> {
     let read = |run: &NamedRun| {
         Ok((
             run.test_rankings()?,

@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use workplace::Workplace;
 
+pub(super) use examples::train_labels;
 pub(super) use material::{Material, Side};
 use precision::Precision;
 pub(super) use recorded::{Recorded, reopen};

@@ -61,15 +61,23 @@ mod tests {
         };
         let plain = images.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         let found = slopes.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-        for place in [5, 3 * 1024 + 500, 6 * 1024 + 2000] {
-            assert!((losses[place / 3072] - loss(&images, place / 3072)).abs() < 1e-9);
+        let mut smooth = 0;
+        for place in (5..3 * 3072).step_by(613) {
+            let here = loss(&images, place / 3072);
+            assert!((losses[place / 3072] - here).abs() < 1e-9);
             let moved = |step: f64| {
                 let mut values = plain.clone();
                 values[place] += step;
                 let moved = Tensor::from_vec(values, images.shape(), &Device::Cpu).unwrap();
                 loss(&moved, place / 3072)
             };
-            let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+            let (before, after) = (moved(-1e-5), moved(1e-5));
+            // Where a rectifier bends in between there is no one slope.
+            if (after - 2.0 * here + before).abs() > 1e-10 {
+                continue;
+            }
+            smooth += 1;
+            let slope = (after - before) / 2e-5;
             let error = (slope - found[place]).abs();
             assert!(
                 error <= 1e-6 * found[place].abs().max(1e-3),
@@ -77,5 +85,6 @@ mod tests {
                 found[place]
             );
         }
+        assert!(smooth >= 10, "{smooth} of 16 places");
     }
 }

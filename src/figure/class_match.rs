@@ -11,8 +11,7 @@
 //! | (a’) | the training images, each itself passed over and the ranks after it moved up | `train_rankings.parquet` |
 //! | (b) | the test images | `rankings.parquet` |
 //!
-//! Read are the columns `query`, `query_label`, `rank`, `train`, `train_label` and the order of `score`; classes of the
-//! training images are the labels of the queries of `train_rankings.parquet`.
+//! Read are the columns `query`, `query_label`, `rank`, `train`, `train_label` and the order of `score`.
 //!
 //! Utrera et al. (2021, figure 6) draw (a) and (b) for two models, without band or level. In (a) an image is nearly always
 //! among the most helpful for itself, so its own class matches at a low rank for free; (a’) is the same without that gift.
@@ -89,10 +88,12 @@ pub struct Point {
 pub struct ModelRankings<'a> {
     /// What the model is called.
     pub model: &'a str,
-    /// With all training images as queries.
+    /// With all training images as queries; none where they were left out (`ascribe rank --skip-train`).
     pub train: &'a [QueryRanking],
     /// With the test images as queries.
     pub test: &'a [QueryRanking],
+    /// The labels of all training images.
+    pub labels: &'a [usize],
 }
 
 impl QuerySet {
@@ -125,7 +126,7 @@ impl QuerySet {
 }
 
 impl ClassMatch {
-    /// All three panels for the given models.
+    /// All three panels for the given models; the last alone where one of them has no training images as queries.
     ///
     /// # Errors
     /// No model, no query, a query without or with fewer images than the others, scores that do not fall with the rank.
@@ -135,7 +136,10 @@ impl ClassMatch {
             let curves = curves.collect::<Result<_>>()?;
             Ok(Panel { queries, curves })
         };
-        let panels = QuerySet::ALL.into_iter().map(panel);
+        let all = models.iter().all(|model| !model.train.is_empty());
+        let panels = (QuerySet::ALL.into_iter())
+            .filter(|queries| all || *queries == QuerySet::Test)
+            .map(panel);
         let figure = Self {
             panels: panels.collect::<Result<_>>()?,
         };

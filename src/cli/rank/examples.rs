@@ -5,10 +5,11 @@
 //! the folder of a data set that is one; otherwise null).
 
 use super::{Material, Transferred};
-use crate::Result;
-use crate::artefact::write_parquet;
+use crate::artefact::{read_parquet, write_parquet};
 use crate::data::Dataset;
-use arrow::array::{Int32Array, Int64Array, StringArray};
+use crate::{Error, Result};
+use arrow::array::{AsArray, Int32Array, Int64Array, StringArray};
+use arrow::datatypes::Int32Type;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -87,4 +88,28 @@ fn write(sets: &[Listed], classes: Option<&[String]>, folder: &Path) -> Result<(
         std::iter::empty(),
         columns,
     )
+}
+
+/// The labels of the training images, from the table at `path`.
+pub(in crate::cli) fn train_labels(path: &Path) -> Result<Vec<usize>> {
+    let damaged = |reason: String| {
+        let (expected, remedy) = ("a table written by ascribe rank", "run ascribe rank again");
+        Error::format(path, "table", expected, reason, remedy)
+    };
+    let batch = read_parquet(path, damaged)?.batch;
+    let column = |name: &str| {
+        let found = batch.column_by_name(name);
+        found.ok_or_else(|| damaged(format!("no column {name}")))
+    };
+    let sets = column("set")?.as_string_opt::<i32>();
+    let labels = column("label")?.as_primitive_opt::<Int32Type>();
+    let (Some(sets), Some(labels)) = (sets, labels) else {
+        return Err(damaged("columns of other types".into()));
+    };
+    let train = sets.iter().zip(labels.iter());
+    let train = train.filter(|(set, _)| *set == Some("train"));
+    (train
+        .map(|(_, label)| usize::try_from(label?).ok())
+        .collect::<Option<_>>())
+    .ok_or_else(|| damaged("a label that is none".into()))
 }

@@ -16,13 +16,13 @@ impl Curve {
     /// # Errors
     /// As [`ClassMatch::of`](super::ClassMatch::of).
     pub fn of(rankings: &ModelRankings, queries: QuerySet) -> Result<Self> {
-        let (model, train) = (rankings.model, rankings.train);
+        let model = rankings.model;
         let of_queries = if queries == QuerySet::Test {
             rankings.test
         } else {
-            train
+            rankings.train
         };
-        if of_queries.is_empty() || train.is_empty() {
+        if of_queries.is_empty() {
             let remedy = "rank again, with training images as queries too";
             let what = format!("rankings of {model}");
             return Err(Error::mismatch(what, "at least one query", "none", remedy));
@@ -53,7 +53,7 @@ impl Curve {
         Ok(Self {
             model: model.to_owned(),
             query_count,
-            chance_percent: chance_percent(of_queries, train, queries),
+            chance_percent: chance_percent(of_queries, rankings.labels, queries),
             three_of_top_five_percent: (ranks >= 5).then(|| percent_of(&three_of_five).1),
             points: points.collect(),
         })
@@ -113,14 +113,14 @@ fn check_ranks(model: &str, rankings: &[QueryRanking]) -> Result<()> {
 }
 
 /// The match expected from a random ranking, in percent.
-fn chance_percent(of_queries: &[QueryRanking], train: &[QueryRanking], queries: QuerySet) -> f64 {
+fn chance_percent(of_queries: &[QueryRanking], labels: &[usize], queries: QuerySet) -> f64 {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    for image in train {
-        *counts.entry(image.query_label).or_default() += 1;
+    for &label in labels {
+        *counts.entry(label).or_default() += 1;
     }
     // An image passed over is missing from its own class and from the whole.
     let missing = usize::from(queries == QuerySet::TrainingItselfExcluded);
-    let rankable = (train.len() - missing).max(1);
+    let rankable = (labels.len().saturating_sub(missing)).max(1);
     let of_class = |query: &QueryRanking| {
         counts
             .get(&query.query_label)

@@ -44,7 +44,14 @@ fn test() -> Vec<QueryRanking> {
 
 fn curve(train: &[QueryRanking], test: &[QueryRanking], queries: QuerySet) -> Result<Curve> {
     let model = "natural";
-    Curve::of(&ModelRankings { model, train, test }, queries)
+    let labels: Vec<usize> = train.iter().map(|query| query.query_label).collect();
+    let rankings = ModelRankings {
+        model,
+        train,
+        test,
+        labels: &labels,
+    };
+    Curve::of(&rankings, queries)
 }
 
 fn percents(curve: &Curve) -> Vec<f64> {
@@ -171,6 +178,31 @@ fn rankings_that_do_not_fit_are_refused() {
     assert!(ClassMatch::of(&[]).is_err());
 }
 
+/// Three of the five training images are of class 1, as are three of the four queries.
+#[test]
+fn without_training_images_as_queries_there_is_the_last_panel_alone() {
+    let (train, test) = (train(), test());
+    let whole = ModelRankings {
+        model: "natural",
+        train: &train,
+        test: &test,
+        labels: &[0, 0, 1, 1, 1],
+    };
+    let half = ModelRankings {
+        train: &[],
+        ..whole
+    };
+    let figure = ClassMatch::of(&[half, whole]).unwrap();
+    let [panel] = &figure.panels[..] else {
+        panic!("{} panels", figure.panels.len());
+    };
+    assert_eq!(panel.queries, QuerySet::Test);
+    assert_eq!(panel.curves[0], panel.curves[1]);
+    let chance = 100.0 * (3.0 * 3.0 + 2.0) / 20.0;
+    assert!((panel.curves[0].chance_percent - chance).abs() < 1e-12);
+    assert_eq!(ClassMatch::of(&[whole]).unwrap().panels.len(), 3);
+}
+
 #[test]
 fn a_ranking_of_itself_alone_cannot_be_drawn_without_itself() {
     let alone = vec![ranking(0, 0, &[(0, 0)]), ranking(1, 1, &[(1, 1)])];
@@ -178,6 +210,7 @@ fn a_ranking_of_itself_alone_cannot_be_drawn_without_itself() {
         model: "natural",
         train: &alone,
         test: &alone,
+        labels: &[0, 1],
     }];
     let message = ClassMatch::of(&models).unwrap_err().to_string();
     assert!(

@@ -1,0 +1,74 @@
+//! A finished run of `ascribe rank`, as figures take it up.
+
+use crate::artefact::{RunFolder, RunRecord};
+use crate::cli::rank::train_labels;
+use crate::influence::{Normalise, QueryRanking, read_rankings};
+use crate::{Error, Result};
+use clap::ValueEnum;
+use ndarray::Array2;
+use ndarray_npy::read_npy;
+use std::path::{Path, PathBuf};
+
+/// A finished run and what it is called in a figure.
+pub(super) struct NamedRun {
+    pub(super) name: String,
+    pub(super) record: RunRecord,
+}
+
+impl NamedRun {
+    /// The unit of its scores.
+    pub(super) fn unit(&self) -> &'static str {
+        let normalise = self.record.options.get("normalise");
+        let normalise = normalise.and_then(|name| Normalise::from_str(name.as_str()?, false).ok());
+        normalise.unwrap_or(Normalise::None).unit()
+    }
+
+    /// Takes up a run of `ascribe rank`.
+    pub(super) fn open(folder: &Path, name: String) -> Result<Self> {
+        let record = RunFolder::read(folder)?;
+        Ok(Self { name, record })
+    }
+
+    /// A file of the run, or what to do where it is missing.
+    fn file(&self, name: &str, remedy: &str) -> Result<PathBuf> {
+        let path = self.record.folder.join(name);
+        if path.exists() {
+            return Ok(path);
+        }
+        Err(Error::Conflict {
+            path: self.record.folder.clone(),
+            reason: format!("holds no {name}"),
+            remedy: remedy.into(),
+        })
+    }
+
+    fn rankings(&self, file: &str, remedy: &str) -> Result<Vec<QueryRanking>> {
+        read_rankings(&self.file(file, remedy)?)
+    }
+
+    /// Scores `[query, train]`.
+    pub(super) fn scores(&self, file: &str, remedy: &str) -> Result<Array2<f32>> {
+        let path = self.file(file, remedy)?;
+        read_npy(&path).map_err(|reason| Error::io(&path, "read")(std::io::Error::other(reason)))
+    }
+
+    pub(super) fn test_rankings(&self) -> Result<Vec<QueryRanking>> {
+        self.rankings("rankings.parquet", "give a folder made by ascribe rank")
+    }
+
+    pub(super) fn has_train_rankings(&self) -> bool {
+        self.record.folder.join("train_rankings.parquet").exists()
+    }
+
+    /// The labels of its training images.
+    pub(super) fn train_labels(&self) -> Result<Vec<usize>> {
+        train_labels(&self.file("examples.parquet", "run ascribe rank again")?)
+    }
+
+    pub(super) fn train_rankings(&self) -> Result<Vec<QueryRanking>> {
+        self.rankings(
+            "train_rankings.parquet",
+            "run ascribe rank without --skip-train",
+        )
+    }
+}
