@@ -452,6 +452,16 @@ fn wrong_specs_are_refused_in_one_line() {
             "builtin:digits-test\"\ntest-images = 798",
             &["at most 797"],
         ),
+        (
+            "builtin:digits-test\"",
+            "builtin:digits-test\"\nflip-labels = 2",
+            &["flip-labels", "found 2"],
+        ),
+        (
+            "builtin:digits-test\"",
+            "builtin:digits-test\"\nexclude = \"nowhere.csv\"",
+            &["nowhere.csv", "check the path"],
+        ),
     ] {
         assert!(SPEC.contains(from), "{from}");
         let folder = with_spec(&SPEC.replacen(from, to, 1));
@@ -465,4 +475,81 @@ fn wrong_specs_are_refused_in_one_line() {
     std::fs::write(folder.path().join("study/notes.txt"), "mine").unwrap();
     let message = refusal(folder.path(), "study spec.toml --out study");
     assert!(message.contains("notes.txt"), "{message}");
+}
+
+/// A set with flipped labels, and the same after decisions, beside each other.
+#[test]
+fn a_cleaned_set_is_held_against_the_set_as_it_was() {
+    let targets = r#"flip-labels = 0.4
+
+[target.cleaned]
+train = "builtin:digits-train"
+test = "builtin:digits-test"
+exclude = "decisions.csv"
+relabel = "decisions.csv"
+"#;
+    let spec = SPEC.replace("images = [20, 60]", "images = 60\nkeep-models = true");
+    let folder = with_spec(&format!("{spec}{targets}"));
+    let folder = folder.path();
+    // Decisions on images that the second run takes, so that they count.
+    let transfer = "transfer --source builtin:robust --side 8 --train builtin:digits-train --test builtin:digits-test \
+         --images 60 --blocks 0 --epochs 4 --seed 1 --learning-rate 0.05 --batch-size 20 --augmentation none \
+         --evaluate-every 2";
+    succeed(folder, &format!("{transfer} --flip-labels 0.4 --out noisy"));
+    let noisy = RunFolder::read(folder.join("noisy")).unwrap();
+    let ids: Vec<usize> = noisy.result("train_ids").unwrap();
+    let decisions = format!(
+        "train,decision,label\n{},exclude,\n{},relabel,3\n{},relabel,4\n",
+        ids[5], ids[11], ids[23]
+    );
+    std::fs::write(folder.join("decisions.csv"), decisions).unwrap();
+    let both = "--exclude decisions.csv --relabel decisions.csv";
+    succeed(folder, &format!("{transfer} {both} --out clean"));
+
+    succeed(folder, "study spec.toml --out study");
+    for (target, transfer) in [("digits", "noisy"), ("cleaned", "clean")] {
+        let rows = rows(folder, "study");
+        let of_it = |row: &&Row| (&*row.target, &*row.source, row.seed) == (target, "robust", 1);
+        let run = format!("study/runs/{}", rows.iter().find(of_it).unwrap().run);
+        let model = |run: &str| std::fs::read(folder.join(run).join("model.safetensors")).unwrap();
+        assert!(model(transfer) == model(&run), "{target}");
+        let result = |run: &str, name: &str| {
+            let record = RunFolder::read(folder.join(run)).unwrap();
+            record.results.get(name).cloned()
+        };
+        for name in ["train_ids", "relabelled", "flipped"] {
+            assert_eq!(result(&run, name), result(transfer, name), "{name}");
+        }
+        succeed(
+            folder,
+            &format!("rank --model {run} --queries 2 --skip-train --out {target}-rank"),
+        );
+    }
+    assert_eq!(
+        rows(folder, "study")
+            .iter()
+            .filter(|row| row.epoch == 4)
+            .count(),
+        8
+    );
+    succeed(folder, "figure 1 study --against digits --out figures");
+    let table = std::fs::read_to_string(folder.join("figures/figure1.csv")).unwrap();
+    let differences: Vec<&str> = table.lines().filter(|row| row.starts_with("b,")).collect();
+    assert_eq!(differences.len(), 2, "{table}");
+    assert!(
+        differences
+            .iter()
+            .all(|row| row.starts_with("b,cleaned,") && row.contains(",digits,")),
+        "{table}"
+    );
+    std::fs::write(
+        folder.join("decisions.csv"),
+        "train,decision,label\n9999,exclude,\n",
+    )
+    .unwrap();
+    let message = refusal(folder, "study spec.toml --out study");
+    assert!(
+        message.contains("decisions.csv") && message.contains("9999"),
+        "{message}"
+    );
 }

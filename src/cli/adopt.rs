@@ -2,10 +2,9 @@
 //! `ascribe rank` takes as it takes one of `ascribe transfer`. Nothing is trained, and the head stays as it is.
 
 use super::decision_options::DecisionOptions;
-use super::recorded_data::RELABELLED;
 use super::source_options::SourceOptions;
 use crate::artefact::{Invocation, RunFolder};
-use crate::data::{Dataset, NewLabels, Pixels, check_same_classes};
+use crate::data::{Dataset, Pixels, RELABELLED, TrainingImages, check_same_classes};
 use crate::model::{Blocks, ResNet, write_model};
 use crate::train::{Performance, effective};
 use crate::{Error, Result};
@@ -64,7 +63,8 @@ impl Adopt {
         let model = of_these_classes(model, &input.path, &train)?;
         self.blocks.first_segment(model.architecture())?;
         let decisions = self.decisions.read(&train)?;
-        let (ids, labels) = decisions.apply((0..train.len()).collect(), NewLabels::new())?;
+        let all = (0..train.len()).collect();
+        let taken = TrainingImages::of(&train, all, decisions, (0.0, 0))?;
         let mut inputs = vec![train.input("train"), test.input("test"), input];
         inputs.extend(self.decisions.inputs()?);
         let mut run =
@@ -79,9 +79,9 @@ impl Adopt {
         write_model(&model, &file)?;
         run.note_digest("model.safetensors")?;
         run.set_result("test", performance)?;
-        run.set_result("train_ids", ids)?;
-        if !labels.is_empty() {
-            run.set_result(RELABELLED, &labels)?;
+        run.set_result("train_ids", taken.ids)?;
+        if !taken.labels.is_empty() {
+            run.set_result(RELABELLED, &taken.labels)?;
         }
         run.finish()?;
         say!(

@@ -1,13 +1,10 @@
 //! The images and the model that an earlier run was made from, where they are unchanged; images with the labels it gave them.
 
 use crate::artefact::{Input, RunRecord, digest_file};
-use crate::data::{Dataset, NewLabels};
+use crate::data::{Dataset, NewLabels, RELABELLED};
 use crate::model::{ResNet, read_model};
 use crate::{Error, Result};
 use candle_core::Device;
-
-/// The result in `run.json` that holds labels other than those of the training file.
-pub(super) const RELABELLED: &str = "relabelled";
 
 /// The data set of that role, `train` or `test`.
 pub(super) fn recorded_data(record: &RunRecord, role: &str) -> Result<Dataset> {

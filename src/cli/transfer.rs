@@ -4,11 +4,12 @@ mod again;
 
 use super::decision_options::DecisionOptions;
 use super::progress::TrainingProgress;
-use super::recorded_data::RELABELLED;
 use super::source_options::SourceOptions;
 use crate::Result;
 use crate::artefact::{Invocation, RunFolder};
-use crate::data::{Dataset, Decisions, NewLabels, Pixels, check_same_classes, flipped, subset};
+use crate::data::{
+    Dataset, Decisions, FLIPPED, Pixels, RELABELLED, TrainingImages, check_same_classes, subset,
+};
 use crate::model::write_model;
 use crate::train::{Performance, TransferOptions, effective, remove_checkpoint, transfer};
 use clap::Args;
@@ -86,10 +87,12 @@ impl Transfer {
             Some(images) => subset(train.labels(), train.classes().len(), images, seed)?,
             None => (0..train.len()).collect(),
         };
-        let changed = self.changed(&train, ids)?;
+        let decisions = self.decisions.read(&train)?;
+        note_outside(&decisions, &ids);
+        let taken = TrainingImages::of(&train, ids, decisions, (self.flip_labels, seed))?;
         let mut inputs = vec![train.input("train"), test.input("test"), input];
         inputs.extend(self.decisions.inputs()?);
-        let (ids, train) = (changed.ids, train.relabelled(&changed.labels)?);
+        let (ids, train) = (taken.ids, train.relabelled(&taken.labels)?);
         let mut run =
             RunFolder::open_or_create(&self.out, "transfer", invocation, effective(self)?, inputs)?;
         run.set_classes(train.classes().to_vec())?;
@@ -117,39 +120,15 @@ impl Transfer {
         let test = transferred.test;
         run.set_result("test", test)?;
         run.set_result("train_ids", ids)?;
-        if !changed.flipped.is_empty() {
-            run.set_result("flipped", &changed.flipped)?;
+        if !taken.flipped.is_empty() {
+            run.set_result(FLIPPED, &taken.flipped)?;
         }
-        if !changed.labels.is_empty() {
-            run.set_result(RELABELLED, &changed.labels)?;
+        if !taken.labels.is_empty() {
+            run.set_result(RELABELLED, &taken.labels)?;
         }
         remove_checkpoint(run.path())?;
         run.finish()?;
         Ok(test)
-    }
-
-    /// Flips first, then decisions, which may undo a flip.
-    fn changed(&self, train: &Dataset, ids: Vec<usize>) -> Result<Changed> {
-        let classes = train.classes().len();
-        let decisions = self.decisions.read(train)?;
-        note_outside(&decisions, &ids);
-        let flipped = match self.flip_labels {
-            0.0 => NewLabels::new(),
-            share => flipped(
-                &ids,
-                train.labels(),
-                classes,
-                share,
-                self.options.recipe.seed,
-            )?,
-        };
-        let drawn = flipped.keys().copied().collect();
-        let (ids, labels) = decisions.apply(ids, flipped)?;
-        Ok(Changed {
-            ids,
-            labels,
-            flipped: drawn,
-        })
     }
 }
 
@@ -165,11 +144,4 @@ fn note_outside(decisions: &Decisions, subset: &[usize]) {
             decided.len()
         );
     }
-}
-
-/// The training images that are left, and their labels where these are not the file's.
-struct Changed {
-    ids: Vec<usize>,
-    labels: NewLabels,
-    flipped: Vec<usize>,
 }

@@ -12,6 +12,10 @@ use rand::seq::SliceRandom;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// The results in `run.json` that hold labels other than those of the training file, and which were flipped.
+pub(crate) const RELABELLED: &str = "relabelled";
+pub(crate) const FLIPPED: &str = "flipped";
+
 /// New labels by id.
 pub type NewLabels = BTreeMap<usize, usize>;
 
@@ -118,6 +122,43 @@ impl Decisions {
         labels.extend(self.relabelled);
         labels.retain(|id, _| kept.contains(id));
         Ok((ids, labels))
+    }
+}
+
+/// The training images of a model, and what was changed of their labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainingImages {
+    /// Those that are left.
+    pub ids: Vec<usize>,
+    /// Their labels, where these are not the file's.
+    pub labels: NewLabels,
+    /// Those whose label was flipped for an experiment, whatever was decided on them after.
+    pub flipped: Vec<usize>,
+}
+
+impl TrainingImages {
+    /// `ids` of a set after a share of their labels was flipped ([`flipped`], from a seed) and then `decisions` were applied, which may
+    /// undo a flip.
+    ///
+    /// # Errors
+    /// A share outside 0 to 1; no image that is left.
+    pub fn of(
+        set: &Dataset,
+        ids: Vec<usize>,
+        decisions: Decisions,
+        (share, seed): (f64, u64),
+    ) -> Result<Self> {
+        let flips = match share {
+            0.0 => NewLabels::new(),
+            share => flipped(&ids, set.labels(), set.classes().len(), share, seed)?,
+        };
+        let flipped = flips.keys().copied().collect();
+        let (ids, labels) = decisions.apply(ids, flips)?;
+        Ok(Self {
+            ids,
+            labels,
+            flipped,
+        })
     }
 }
 

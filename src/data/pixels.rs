@@ -1,7 +1,7 @@
 //! Images of one size, ready to be made into batches: decoded beforehand, or each time they are asked for.
 
 use super::augmentation::to_unit;
-use super::{Augmentation, Dataset, Framing, Transform};
+use super::{Augmentation, Dataset, Framing, NewLabels, Transform};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -109,6 +109,15 @@ impl Pixels {
             true => Self::decode(dataset, ids, framing),
             false => Self::on_demand(dataset, ids, framing),
         }
+    }
+
+    /// The same images, some with other labels.
+    #[must_use]
+    pub fn relabelled(mut self, labels: &NewLabels) -> Self {
+        for (label, id) in self.labels.iter_mut().zip(&self.ids) {
+            *label = labels.get(id).copied().unwrap_or(*label);
+        }
+        self
     }
 
     /// Those of the examples `ids`, which must all be held, in that order.

@@ -45,6 +45,12 @@ impl TransferAccuracy {
         ]
     }
 
+    /// The target set or source that the second panel takes off.
+    fn compared_with(&self) -> Option<&str> {
+        let summary = &self.summary;
+        summary.against.as_deref().or(summary.natural.as_deref())
+    }
+
     fn axis_name(&self) -> &'static str {
         match self.summary.variable {
             Variable::Images => "Training images",
@@ -81,10 +87,10 @@ impl TransferAccuracy {
             })
             .collect::<Vec<_>>()
             .join(", ");
-        let difference = match &self.summary.natural {
-            Some(natural) if !self.summary.difference.is_empty() => {
+        let difference = match self.compared_with() {
+            Some(other) if !self.summary.difference.is_empty() => {
                 format!(
-                    " (b) Difference to {natural}, run by run of the same seed, in percentage points."
+                    " (b) Difference to {other}, run by run of the same seed, in percentage points."
                 )
             }
             _ => String::new(),
@@ -168,7 +174,7 @@ impl Figure for TransferAccuracy {
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
-        let natural = self.summary.natural.as_deref().unwrap_or("");
+        let other = self.compared_with().unwrap_or("");
         for (panel, curves) in self.panels() {
             for curve in curves {
                 for point in &curve.points {
@@ -176,7 +182,7 @@ impl Figure for TransferAccuracy {
                         panel,
                         target: &curve.target,
                         source: &curve.source,
-                        minus: if panel == "b" { natural } else { "" },
+                        minus: if panel == "b" { other } else { "" },
                         variable: self.summary.variable,
                         at: &point.label,
                         seeds: point.seeds,

@@ -119,6 +119,8 @@ impl Job {
             "normalisation": source.model.normalisation(),
             "train": target.train.digest(),
             "transform": target.transform,
+            "decisions": target.decision_inputs.iter().map(|it| (&it.role, &it.digest)).collect::<Vec<_>>(),
+            "flip-labels": spec.targets[cell.target].flip_labels,
             "test": if validation.is_some() { Value::Null } else { test },
             "validation": validation,
         });

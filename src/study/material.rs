@@ -1,8 +1,11 @@
 //! What all runs share: source models and target sets, opened once; images decoded once.
 
 use super::{Cell, Spec, TargetSpec};
-use crate::artefact::Input;
-use crate::data::{Dataset, Framing, Pixels, Transform, check_same_classes, evenly_spaced, subset};
+use crate::artefact::{Input, digest_file};
+use crate::data::{
+    Dataset, Decisions, Framing, Pixels, TrainingImages, Transform, check_same_classes,
+    evenly_spaced, subset,
+};
 use crate::model::{ResNet, open_source};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +30,10 @@ pub(super) struct Target {
     /// The test images that are measured.
     pub(super) test_ids: Vec<usize>,
     pub(super) transform: Transform,
+    /// What was decided on the training images, and the files that say so.
+    decisions: Decisions,
+    pub(super) decision_inputs: Vec<Input>,
+    flip_labels: f64,
 }
 
 /// The images of one target set as one source sees them.
@@ -75,8 +82,8 @@ impl Material {
                 continue;
             }
             let target = &self.targets[cell.target];
-            let ids = target.subset(cell.images, cell.seed)?;
-            (target.split(&ids, search.validation, cell.seed))
+            let training = target.training(cell.images, cell.seed)?;
+            (target.split(&training, search.validation, cell.seed))
                 .map_err(|error| located(spec, "search.validation", error))?;
         }
         Ok(())
@@ -86,8 +93,11 @@ impl Material {
     #[must_use]
     pub fn inputs(&self) -> Vec<Input> {
         let sources = self.sources.iter().map(|source| source.input.clone());
-        let sets = (self.targets.iter())
-            .flat_map(|target| [target.train.input("train"), target.test.input("test")]);
+        let sets = (self.targets.iter()).flat_map(|target| {
+            let sets = [target.train.input("train"), target.test.input("test")];
+            sets.into_iter()
+                .chain(target.decision_inputs.iter().cloned())
+        });
         sources.chain(sets).collect()
     }
 
@@ -96,7 +106,9 @@ impl Material {
         let mut wanted: BTreeMap<(usize, Framing), BTreeSet<usize>> = BTreeMap::new();
         for cell in cells {
             let framing = self.sources[cell.source].model.framing();
-            let ids = self.targets[cell.target].subset(cell.images, cell.seed)?;
+            let ids = self.targets[cell.target]
+                .training(cell.images, cell.seed)?
+                .ids;
             wanted
                 .entry((cell.target, framing))
                 .or_default()
@@ -146,33 +158,46 @@ impl Target {
             let expected = format!("a downscale below {least_side}, the side that a source takes");
             return wrong("transform", expected, small);
         }
+        let (decisions, decision_inputs) = decisions(target, &train)?;
         let opened = Self {
             test_ids: evenly_spaced(test.len(), count),
             train,
             test,
             transform: target.transform,
+            decisions,
+            decision_inputs,
+            flip_labels: target.flip_labels,
         };
         for &images in &spec.images {
-            (opened.subset(images, 0)).map_err(|error| located(spec, &place, error))?;
+            (opened.training(images, 0)).map_err(|error| located(spec, &place, error))?;
         }
         Ok(opened)
     }
 
-    /// The training images of a run, as `ascribe transfer --images N --seed S` takes them.
-    pub(super) fn subset(&self, images: usize, seed: u64) -> Result<Vec<usize>> {
+    /// The training images of a run, as `ascribe transfer --images N --seed S` takes them: `N` by the labels of the file, then less those
+    /// that were decided to be left out.
+    pub(super) fn training(&self, images: usize, seed: u64) -> Result<TrainingImages> {
         let (labels, classes) = (self.train.labels(), self.train.classes().len());
-        subset(labels, classes, images, seed)
+        let ids = subset(labels, classes, images, seed)?;
+        let flips = (self.flip_labels, seed);
+        TrainingImages::of(&self.train, ids, self.decisions.clone(), flips)
     }
 
     /// Training images apart from those that judge, a share of `validation`, both balanced over the classes.
     pub(super) fn split(
         &self,
-        ids: &[usize],
+        training: &TrainingImages,
         validation: f64,
         seed: u64,
     ) -> Result<(Vec<usize>, Vec<usize>)> {
+        let TrainingImages {
+            ids,
+            labels: changed,
+            ..
+        } = training;
         let held = ((ids.len() as f64 * validation).round() as usize).max(1);
-        let labels: Vec<usize> = ids.iter().map(|&id| self.train.label(id)).collect();
+        let label = |id: &usize| changed.get(id).copied().unwrap_or(self.train.label(*id));
+        let labels: Vec<usize> = ids.iter().map(label).collect();
         let classes = self.train.classes().len();
         let kept = subset(&labels, classes, ids.len() - held, seed)?;
         let mut is_kept = vec![false; ids.len()];
@@ -186,6 +211,27 @@ impl Target {
         };
         Ok((those(true), those(false)))
     }
+}
+
+/// What the files of a target set decide on its training images, and what `run.json` says of them.
+fn decisions(target: &TargetSpec, train: &Dataset) -> Result<(Decisions, Vec<Input>)> {
+    let mut decisions = Decisions::default();
+    let mut inputs = Vec::new();
+    for (role, file) in [("exclude", &target.exclude), ("relabel", &target.relabel)] {
+        let Some(path) = file else { continue };
+        let read = Decisions::read(path, train)?;
+        match role {
+            "exclude" => decisions.excluded = read.excluded,
+            _ => decisions.relabelled = read.relabelled,
+        }
+        inputs.push(Input {
+            role: role.into(),
+            path: path.clone(),
+            digest: digest_file(path)?,
+            rows: None,
+        });
+    }
+    Ok((decisions, inputs))
 }
 
 /// The error of an option as one of the spec.

@@ -114,7 +114,7 @@ impl Timing {
 fn time(study: &Study, job: &Job, crew: Crew) -> Result<Timing> {
     let target = &study.material.targets[job.cell.target];
     let source = &study.material.sources[job.cell.source].model;
-    let ids = target.subset(job.cell.images, job.cell.seed)?;
+    let ids = target.training(job.cell.images, job.cell.seed)?.ids;
     let ids = &ids[..ids.len().min(TIMED)];
     let framing = source.framing();
     let train = Pixels::transformed(&target.train, ids, target.transform, framing)?;

@@ -3,7 +3,7 @@
 use super::material::Images;
 use super::{Job, Material, Spec, material::located};
 use crate::artefact::{Options, RunFolder, RunRecord, Status, read_json};
-use crate::data::Pixels;
+use crate::data::{FLIPPED, Pixels, RELABELLED, TrainingImages};
 use crate::model::write_model;
 use crate::train::{Epoch, Observer, effective, remove_checkpoint, transfer};
 use crate::{Error, Result};
@@ -69,13 +69,15 @@ impl Bench<'_> {
     pub(super) fn run(&self, job: &Job) -> Result<Outcome> {
         let source = &self.material.sources[job.cell.source];
         let target = &self.material.targets[job.cell.target];
-        let (train, test) = self.images_of(job)?;
+        let training = target.training(job.cell.images, job.cell.seed)?;
+        let (train, test) = self.images_of(job, &training)?;
         let mut inputs = vec![target.train.input("train")];
         // What judges a candidate is held back from the training images.
         if job.candidate.is_none() {
             inputs.push(target.test.input("test"));
         }
         inputs.push(source.input.clone());
+        inputs.extend(target.decision_inputs.iter().cloned());
         let (command, arguments) = self.command(job);
         let path = folder(self.out, job);
         make_room(&path)?;
@@ -111,6 +113,12 @@ impl Bench<'_> {
             Err(other) => return Err(other),
         };
         run.note_result("train_ids", train.ids())?;
+        if !training.flipped.is_empty() {
+            run.note_result(FLIPPED, &training.flipped)?;
+        }
+        if !training.labels.is_empty() {
+            run.note_result(RELABELLED, &training.labels)?;
+        }
         run.note_result("history", &outcome.history)?;
         run.note_result("diverged", &outcome.diverged)?;
         run.set_classes(target.train.classes().to_vec())?;
@@ -129,17 +137,19 @@ impl Bench<'_> {
     }
 
     /// What is trained on; and for a candidate what it is judged by in place of the test images.
-    fn images_of(&self, job: &Job) -> Result<(Pixels, Option<Pixels>)> {
+    fn images_of(&self, job: &Job, training: &TrainingImages) -> Result<(Pixels, Option<Pixels>)> {
         let target = &self.material.targets[job.cell.target];
-        let ids = target.subset(job.cell.images, job.cell.seed)?;
-        let pixels = &self.decoded(job).train;
+        let pixels = |ids: &[usize]| -> Result<Pixels> {
+            let held = self.decoded(job).train.select(ids)?;
+            Ok(held.relabelled(&training.labels))
+        };
         let search = self.spec.search.as_ref();
         let Some(search) = search.filter(|_| job.candidate.is_some()) else {
-            return Ok((pixels.select(&ids)?, None));
+            return Ok((pixels(&training.ids)?, None));
         };
-        let (kept, held) = (target.split(&ids, search.validation, job.cell.seed))
+        let (kept, held) = (target.split(training, search.validation, job.cell.seed))
             .map_err(|error| located(self.spec, "search.validation", error))?;
-        Ok((pixels.select(&kept)?, Some(pixels.select(&held)?)))
+        Ok((pixels(&kept)?, Some(pixels(&held)?)))
     }
 
     /// A run that `ascribe transfer` could do is recorded as one, so that other commands take it up.
@@ -180,9 +190,9 @@ impl Bench<'_> {
             "resize": source.settings.resize,
             "train": target.train,
             "test": target.test,
-            "exclude": null,
-            "relabel": null,
-            "flip-labels": 0.0,
+            "exclude": target.exclude,
+            "relabel": target.relabel,
+            "flip-labels": target.flip_labels,
         }))
     }
 
@@ -193,6 +203,10 @@ impl Bench<'_> {
         let validation = search.filter(|_| job.candidate.is_some());
         Options::from([
             ("transform".into(), target.transform.to_string().into()),
+            (
+                "flip-labels".into(),
+                self.spec.targets[job.cell.target].flip_labels.into(),
+            ),
             (
                 "test-images".into(),
                 (job.candidate.is_none().then_some(target.test_ids.len())).into(),

@@ -1,5 +1,5 @@
 //! Test accuracy against one of the six variables, the others fixed: means over seeds, and differences to the natural
-//! source paired by seed (Figures 1 and 2 of Utrera et al.), with 95 % bootstrap intervals over seeds.
+//! source, or to another target set, paired by seed (Figures 1 and 2 of Utrera et al.), with 95 % bootstrap intervals over seeds.
 
 mod places;
 mod selection;
@@ -67,11 +67,13 @@ pub struct Summary {
     pub variable: Variable,
     /// What was held fixed, with its value.
     pub fixed: Vec<(String, String)>,
-    /// The natural source that others are compared with, where there is one.
+    /// The natural source, where there is one.
     pub natural: Option<String>,
+    /// The target set that others are compared with; where it is not given, sources are compared with the natural one.
+    pub against: Option<String>,
     /// Test accuracy.
     pub accuracy: Vec<Curve>,
-    /// Difference to the natural source, paired by seed.
+    /// Difference to what is compared with, paired by seed.
     pub difference: Vec<Curve>,
     /// Runs left out because their loss stopped being finite.
     pub diverged: usize,
@@ -93,6 +95,7 @@ impl Summary {
             variable,
             fixed,
             natural: natural.map(|at| sources[at].0.clone()),
+            against: selection.against.clone(),
             accuracy: Vec::new(),
             difference: Vec::new(),
             diverged: rows.iter().filter(|row| row.diverged).count(),
@@ -106,14 +109,18 @@ impl Summary {
             let spot = (target.as_str(), name, *place, labels[place].as_str());
             let values: Vec<f64> = of_seeds.values().copied().collect();
             push(&mut summary.accuracy, spot, &values);
-            let Some(natural) = natural.filter(|natural| natural != source) else {
-                continue;
+            let beside = match &selection.against {
+                Some(against) if against != target => (against.clone(), *source, *place),
+                Some(_) => continue,
+                None => match natural.filter(|natural| natural != source) {
+                    Some(natural) if variable == Variable::Epsilon => {
+                        (target.clone(), natural, natural as u64)
+                    }
+                    Some(natural) => (target.clone(), natural, *place),
+                    None => continue,
+                },
             };
-            let beside = match variable {
-                Variable::Epsilon => natural as u64,
-                _ => *place,
-            };
-            if let Some(others) = table.get(&(target.clone(), natural, beside)) {
+            if let Some(others) = table.get(&beside) {
                 let pair = |(seed, value): (&u64, &f64)| Some(value - others.get(seed)?);
                 let pairs: Vec<f64> = of_seeds.iter().filter_map(pair).collect();
                 push(&mut summary.difference, spot, &pairs);

@@ -85,6 +85,7 @@ pub fn transfer_accuracy() -> TransferAccuracy {
                 ("blocks".into(), "3".into()),
             ],
             natural: Some("natural".into()),
+            against: None,
             accuracy: accuracy.collect(),
             difference: difference.collect(),
             diverged: 0,

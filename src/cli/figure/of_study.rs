@@ -30,6 +30,9 @@ pub(super) struct OfStudy {
     /// Target sets shown, by name (default: all)
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     targets: Vec<String>,
+    /// Compare target sets with this one, source by source, instead of sources with the natural one
+    #[arg(long, value_name = "NAME")]
+    against: Option<String>,
     #[command(flatten)]
     drawn: Pictures,
 }
@@ -51,6 +54,7 @@ impl OfStudy {
             epochs: self.epochs,
             sources: self.sources.clone(),
             targets: self.targets.clone(),
+            against: self.against.clone(),
         };
         let summary = Summary::of(&read_results(&table)?, variable, &selection)?;
         self.drawn.write(&TransferAccuracy { summary }, stem)

@@ -3,8 +3,8 @@
 use super::material::Material;
 use super::{examples, path};
 use crate::artefact::{RunFolder, write_atomically};
-use crate::cli::recorded_data::RELABELLED;
 use crate::data::L2;
+use crate::data::RELABELLED;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::figure::Style;
 use crate::influence::{

@@ -10,6 +10,7 @@ use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::text::{Align, Text, fit, wrap};
 use crate::study::{Curve, Variable};
 use plotters::prelude::*;
+use std::collections::BTreeSet;
 
 /// Lengths in millimetres.
 const WIDTH: f64 = 174.0;
@@ -83,20 +84,32 @@ pub(super) fn size(figure: &TransferAccuracy, style: Style) -> (f64, f64) {
     )
 }
 
+/// What less what.
+fn difference(figure: &TransferAccuracy, look: &Look) -> String {
+    let summary = &figure.summary;
+    if let Some(against) = &summary.against {
+        let targets: BTreeSet<&str> =
+            (summary.difference.iter().map(|curve| &*curve.target)).collect();
+        return match (targets.first(), targets.len()) {
+            (Some(target), 1) => format!("{target} − {against}"),
+            _ => format!("others − {against}"),
+        };
+    }
+    let natural = look.natural.unwrap_or("natural");
+    match &look.sources[..] {
+        [one, other] | [other, one] if look.natural == Some(one) => format!("{other} − {natural}"),
+        _ => format!("robust − {natural}"),
+    }
+}
+
 pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B>) -> Drawn<B> {
     let look = Look::of(figure);
     let lengths = Lengths::of(figure, sheet.style());
     let summary = &figure.summary;
     let mut panels = vec![("(a) Test accuracy".to_owned(), &summary.accuracy)];
     if !summary.difference.is_empty() {
-        let robust = match &Look::of(figure).sources[..] {
-            [one, other] if look.natural == Some(one) => (*other).to_owned(),
-            [other, one] if look.natural == Some(one) => (*other).to_owned(),
-            _ => "robust".to_owned(),
-        };
-        let natural = look.natural.unwrap_or("natural");
         panels.push((
-            format!("(b) {robust} − {natural}, paired by seed"),
+            format!("(b) {}, paired by seed", difference(figure, &look)),
             &summary.difference,
         ));
     }

@@ -31,6 +31,7 @@ pub(super) fn figure() -> TransferAccuracy {
                 ("blocks".into(), "3".into()),
             ],
             natural: Some("natural".into()),
+            against: None,
             accuracy: vec![
                 curve("cifar10", "natural", &[(100.0, 30.0), (400.0, 41.0)]),
                 curve("cifar10", "robust", &[(100.0, 33.0), (400.0, 42.0)]),

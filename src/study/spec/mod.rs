@@ -52,6 +52,12 @@ pub struct TargetSpec {
     pub test: PathBuf,
     /// What is done to all of them.
     pub transform: Transform,
+    /// As `--exclude` and `--relabel` of `ascribe transfer`: files of decisions on the training images.
+    pub exclude: Option<PathBuf>,
+    /// See `exclude`.
+    pub relabel: Option<PathBuf>,
+    /// As `--flip-labels`.
+    pub flip_labels: f64,
     /// So many test images, evenly taken; all where it is not given.
     pub test_images: Option<usize>,
     /// Options of the recipe that are others for this set.

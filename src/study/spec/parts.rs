@@ -226,12 +226,23 @@ fn target(
         },
         None => None,
     };
+    let file = "the path of a file of decisions";
+    let exclude: Option<PathBuf> = keys.take("exclude", file)?;
+    let relabel: Option<PathBuf> = keys.take("relabel", file)?;
+    let share = "a share of the labels, from 0 to 1";
+    let flip_labels: f64 = keys.take("flip-labels", share)?.unwrap_or(0.0);
+    if !(0.0..=1.0).contains(&flip_labels) {
+        return Err(keys.wrong("flip-labels", share, flip_labels.to_string()));
+    }
     keys.refuse_unknown()?;
     Ok(TargetSpec {
         name,
         train: located(train, folder),
         test: located(test, folder),
         transform,
+        exclude: exclude.map(|file| located(file, folder)),
+        relabel: relabel.map(|file| located(file, folder)),
+        flip_labels,
         test_images,
         recipe,
     })

@@ -19,6 +19,8 @@ pub struct Selection {
     pub sources: Vec<String>,
     /// Names of target sets.
     pub targets: Vec<String>,
+    /// The target set that others are compared with, source by source, instead of sources with the natural one.
+    pub against: Option<String>,
 }
 
 /// What rows have in common: the option and its value.
@@ -31,7 +33,9 @@ pub(super) fn selected<'a>(
     selection: &Selection,
 ) -> Result<(Vec<&'a Row>, Fixed)> {
     let named = |names: &[String], name: &String| names.is_empty() || names.contains(name);
+    let against: Vec<String> = selection.against.iter().cloned().collect();
     for (option, names, there) in [
+        ("against", &against, names(rows, |row| &row.target)),
         (
             "sources",
             &selection.sources,
@@ -52,7 +56,7 @@ pub(super) fn selected<'a>(
     let mut left: Vec<&Row> = rows
         .iter()
         .filter(|row| named(&selection.sources, &row.source))
-        .filter(|row| named(&selection.targets, &row.target))
+        .filter(|row| named(&selection.targets, &row.target) || against.contains(&row.target))
         .collect();
     let mut fixed = Vec::new();
     let epochs = fix(&mut left, "epochs", selection.epochs, |row| row.epochs)?;

@@ -75,6 +75,49 @@ fn means_are_over_seeds_and_differences_within_them() {
     assert!(point.value.low >= 10.0 - 1e-9 && point.value.high <= 20.0 + 1e-9);
 }
 
+/// A cleaned set beside the set as it was: source by source, seed by seed.
+#[test]
+fn target_sets_may_be_compared_instead() {
+    let mut rows = rows();
+    let cleaned: Vec<Row> = (rows.iter())
+        .map(|row| Row {
+            target: "cleaned".into(),
+            test_accuracy: row
+                .test_accuracy
+                .map(|it| it + 0.01 * (1 + row.seed) as f64),
+            ..row.clone()
+        })
+        .collect();
+    rows.extend(cleaned);
+    let of = |against: &str, variable| {
+        let selection = Selection {
+            against: Some(against.into()),
+            images: (variable == Variable::Epsilon).then_some(10),
+            targets: vec!["cleaned".into()],
+            ..Selection::default()
+        };
+        Summary::of(&rows, variable, &selection)
+    };
+    let found = of("digits", Variable::Images).unwrap();
+    assert_eq!(found.accuracy.len(), 4);
+    let sources: Vec<_> = (found.difference.iter())
+        .map(|it| (&it.target[..], &it.source[..], it.points[0].seeds))
+        .collect();
+    assert_eq!(
+        sources,
+        [("cleaned", "natural", 2), ("cleaned", "robust", 3)]
+    );
+    assert!((found.difference[0].points[0].value.value - 1.5).abs() < 1e-9);
+    assert!((found.difference[1].points[0].value.value - 2.0).abs() < 1e-9);
+    let found = of("digits", Variable::Epsilon).unwrap();
+    assert_eq!(found.difference[0].points.len(), 2);
+    let message = of("digit", Variable::Images).unwrap_err().to_string();
+    assert!(
+        message.contains("--against") && message.contains("found digit"),
+        "{message}"
+    );
+}
+
 #[test]
 fn sources_may_lie_along_the_axis() {
     let selection = Selection {
