@@ -122,6 +122,14 @@ fn io_remedy(source: &std::io::Error) -> &'static str {
     }
 }
 
+/// What a library says in several lines, in one.
+fn one_line(text: String) -> String {
+    match text.contains('\n') {
+        true => text.split_whitespace().collect::<Vec<_>>().join(" "),
+        false => text,
+    }
+}
+
 impl Error {
     /// Wraps an operating-system error with the path and the attempted action; made for `map_err`.
     pub fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
@@ -145,7 +153,7 @@ impl Error {
             path: path.to_path_buf(),
             place: place.into(),
             expected: expected.into(),
-            found: found.into(),
+            found: one_line(found.into()),
             remedy: remedy.into(),
         }
     }
@@ -160,7 +168,7 @@ impl Error {
         Self::Mismatch {
             what: what.into(),
             expected: expected.to_string(),
-            found: found.to_string(),
+            found: one_line(found.to_string()),
             remedy: remedy.into(),
         }
     }

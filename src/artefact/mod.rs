@@ -4,6 +4,7 @@
 //! and finishes; a later command takes up those results through [`RunFolder::read`].
 
 mod atomic;
+mod csv_table;
 mod digest;
 mod invocation;
 mod json;
@@ -15,6 +16,7 @@ mod run;
 
 pub(crate) use atomic::folder_of;
 pub use atomic::{AtomicFile, write_atomically};
+pub(crate) use csv_table::write_csv;
 pub(crate) use digest::file_names;
 pub use digest::{digest_bytes, digest_file, digest_folder, digest_path};
 pub use invocation::Invocation;

@@ -8,8 +8,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What the names of our metadata begin with in the file.
 const PREFIX: &str = "ascribe.";
@@ -23,7 +25,14 @@ pub(crate) fn write_parquet(
     let failed = |reason: String| Error::io(path, "write")(std::io::Error::other(reason));
     let batch = RecordBatch::try_from_iter_with_nullable(columns)
         .map_err(|reason| failed(reason.to_string()))?;
-    let pairs = metadata.map(|(name, value)| KeyValue::new(format!("{PREFIX}{name}"), value));
+    let metadata: BTreeMap<String, String> =
+        (metadata.map(|(name, value)| (format!("{PREFIX}{name}"), value))).collect();
+    let pairs = metadata.iter();
+    let pairs = pairs.map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
+    // In Arrow's schema too, from where pyarrow and pandas take them.
+    let schema = (*batch.schema()).clone();
+    let schema = Arc::new(schema.with_metadata(metadata.clone()));
+    let batch = (batch.with_schema(schema)).map_err(|reason| failed(reason.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_key_value_metadata(Some(pairs.collect()))

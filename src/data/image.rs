@@ -43,7 +43,7 @@ impl Image {
             ));
         }
         let decoded = ::image::load_from_memory_with_format(bytes, format)
-            .map_err(|error| one_line(&error.to_string()))?;
+            .map_err(|error| error.to_string())?;
         Ok(Self::from_dynamic(decoded))
     }
 
@@ -57,7 +57,7 @@ impl Image {
             .with_guessed_format()
             .map_err(|error| error.to_string())?;
         let size = reader.into_dimensions();
-        let (width, height) = size.map_err(|error| one_line(&error.to_string()))?;
+        let (width, height) = size.map_err(|error| error.to_string())?;
         Ok((height as usize, width as usize))
     }
 
@@ -155,10 +155,6 @@ fn has_end_of_image(bytes: &[u8]) -> bool {
 
 /// The marker of a JPEG scan.
 const START_OF_SCAN: u8 = 0xda;
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
 
 #[cfg(test)]
 mod tests {

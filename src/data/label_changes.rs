@@ -69,7 +69,7 @@ impl Decisions {
             let place = format!("row {}", line + 1);
             let wrong = |expected: String, found: String| malformed(place.clone(), expected, found);
             let row = row.map_err(|reason| {
-                wrong("an id, a decision and a label".into(), one_line(&reason))
+                wrong("an id, a decision and a label".into(), reason.to_string())
             })?;
             if let Some(data) = row.data.filter(|data| data != digest) {
                 let expected = format!("decisions on the data set with the digest {digest}");
@@ -188,10 +188,6 @@ pub fn flipped(
         (id, (labels[id] + step) % classes)
     };
     Ok(order.into_iter().map(flip).collect())
-}
-
-fn one_line(reason: &csv::Error) -> String {
-    reason.to_string().lines().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(super) fn open_npz(path: &Path) -> Result<(Vec<String>, Npz)> {
             path,
             "archive",
             "a whole .npz archive",
-            one_line(&error),
+            error.to_string(),
             AGAIN,
         )
     };
@@ -157,17 +157,9 @@ fn refuse(path: &Path, name: &str, error: ReadNpzError) -> Error {
         ),
         ReadNpzError::Npy(other) if path.is_dir() => {
             let remedy = "write the file again with numpy.save";
-            ("a whole array", one_line(&other), remedy)
+            ("a whole array", other.to_string(), remedy)
         }
-        other => ("a whole array", one_line(&other), AGAIN),
+        other => ("a whole array", other.to_string(), AGAIN),
     };
     Error::format(path, format!("array {name}"), expected, found, remedy)
-}
-
-fn one_line(error: &impl ToString) -> String {
-    error
-        .to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
 }

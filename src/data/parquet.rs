@@ -31,7 +31,6 @@ pub(super) fn read_bytes(path: &Path, bytes: Vec<u8>) -> Result<Stored> {
 
 fn read(path: &Path, source: impl ChunkReader + 'static) -> Result<Stored> {
     let damaged = |place: String, reason: String| {
-        let reason = reason.lines().collect::<Vec<_>>().join(" ");
         Error::format(
             path,
             place,

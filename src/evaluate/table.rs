@@ -157,7 +157,6 @@ impl Table {
 }
 
 fn damaged(path: &Path, place: String, expected: &str, reason: String) -> Error {
-    let reason = reason.lines().collect::<Vec<_>>().join(" ");
     let remedy = "see docs/evaluate.md for what the table holds";
     Error::format(path, place, expected, reason, remedy)
 }

@@ -4,7 +4,7 @@
 //! images of the data sets. Queries are one test image of each class, drawn at random from a seed ([`one_per_class`]) and
 //! the same for every model. Small images are enlarged by a whole factor, so that their pixels stay squares; a frame and a
 //! tick mark training images of the query's class, a cross the others. Scores are in nats, positive = helpful, shown with
-//! the unit that suits each model (millinats …), in the CSV always in nats.
+//! the unit that suits the models (millinats …), in the CSV always in nats.
 //!
 //! Utrera et al. (2021, figure 5) show the same for one unseeded draw, the robust model above the natural one, without
 //! labels' agreement or scores; our rows stand in the order the models are given.

@@ -30,7 +30,6 @@ pub(super) fn read(path: &Path) -> Result<RecordBatch> {
 }
 
 pub(super) fn damaged(path: &Path, reason: String) -> Error {
-    let reason = reason.lines().collect::<Vec<_>>().join(" ");
     Error::format(
         path,
         "table",

@@ -256,7 +256,6 @@ pub fn read_results(path: &Path) -> Result<Vec<Row>> {
 }
 
 fn damaged(path: &Path, reason: &str) -> Error {
-    let reason = reason.lines().collect::<Vec<_>>().join(" ");
     let (expected, remedy) = (
         "a table written by ascribe study",
         "run ascribe study again",

@@ -5,14 +5,14 @@
 //! segments give is computed once where it stays the same ([`super::frozen_prefix`]).
 
 use super::checkpoint::Checkpoint;
-use super::guard::{Check, write_checks};
-use super::history::{Epoch, write_history};
+use super::guard::Check;
+use super::history::Epoch;
 use super::learner::Learner;
 use super::recipe::Recipe;
 use super::session::Session;
 use super::sgd::Sgd;
 use super::state::State;
-use crate::artefact::keep_freed_memory;
+use crate::artefact::{keep_freed_memory, write_csv};
 use crate::data::Pixels;
 use crate::model::ResNet;
 use crate::{Error, Result};
@@ -102,13 +102,13 @@ pub fn fit(
                 checks: learner.checks.clone(),
             }
             .write(&path)?;
-            write_history(&history, &folder.join("training.csv"))?;
+            write_csv(&history, &folder.join("training.csv"))?;
         }
         if !learner.checks.is_empty() {
-            write_checks(&learner.checks, &folder.join("guard.csv"))?;
+            write_csv(&learner.checks, &folder.join("guard.csv"))?;
         }
     }
-    write_history(&history, &folder.join("training.csv"))?;
+    write_csv(&history, &folder.join("training.csv"))?;
     *learner.model = learner.model.detached();
     Ok(history)
 }

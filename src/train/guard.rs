@@ -12,10 +12,7 @@
 //! of one. Wong et al. stop there; a run that goes on ends with all its epochs and its learning rate at the bottom.
 
 use super::adversary::{Adversary, Start};
-use crate::artefact::write_atomically;
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// Images looked at.
 pub(super) const IMAGES: usize = 128;
@@ -61,25 +58,6 @@ pub(super) fn has_collapsed(before: &[Check], now: &Check) -> bool {
     let standard_error = (several * (1.0 - several) / now.images.max(1) as f64).sqrt();
     let lost = several - now.ten_step_accuracy;
     lost > 0.5 * several && lost > 3.0 * standard_error && now.single_step_accuracy >= 0.5 * single
-}
-
-/// Writes the looks as CSV with a header.
-pub(super) fn write_checks(checks: &[Check], path: &Path) -> Result<()> {
-    let failed = |reason: String| Error::Io {
-        path: path.to_path_buf(),
-        action: "write",
-        source: std::io::Error::other(reason),
-    };
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for check in checks {
-        writer
-            .serialize(check)
-            .map_err(|error| failed(error.to_string()))?;
-    }
-    let bytes = writer
-        .into_inner()
-        .map_err(|error| failed(error.to_string()))?;
-    write_atomically(path, &bytes)
 }
 
 #[cfg(test)]

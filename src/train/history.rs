@@ -1,10 +1,7 @@
-//! The CSV of losses and accuracies, one row an epoch.
+//! What a training leaves of each epoch: losses and accuracies.
 
 use super::measure::Performance;
-use crate::artefact::write_atomically;
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// One epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,26 +41,4 @@ impl Epoch {
             seconds,
         }
     }
-}
-
-/// Writes the rows as CSV with a header.
-///
-/// # Errors
-/// Where the path cannot be written.
-pub fn write_history(history: &[Epoch], path: &Path) -> Result<()> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let failed = |reason: String| Error::Io {
-        path: path.to_path_buf(),
-        action: "write",
-        source: std::io::Error::other(reason),
-    };
-    for row in history {
-        writer
-            .serialize(row)
-            .map_err(|error| failed(error.to_string()))?;
-    }
-    let bytes = writer
-        .into_inner()
-        .map_err(|error| failed(error.to_string()))?;
-    write_atomically(path, &bytes)
 }

@@ -29,7 +29,7 @@ pub use attack::{Attack, Attacked};
 pub use crew::Crew;
 pub use fit::{Observer, Unobserved, fit, remove_checkpoint};
 pub use guard::Check;
-pub use history::{Epoch, write_history};
+pub use history::Epoch;
 pub use measure::{EVALUATION_BATCH, Performance};
 pub use options::{AugmentationName, RecipeOptions, TrainingPrecision, TransferOptions, effective};
 pub use recipe::{FrozenStatistics, Recipe};

@@ -48,7 +48,7 @@ fn model_row<B: DrawingBackend>(
     first: usize,
     top: f64,
 ) -> Drawn<B> {
-    let unit = Unit::of(model);
+    let unit = Unit::of(model, &figure.models);
     let shown = Shown {
         name: &model.model,
         words: &["most helpful", "training image"],
@@ -106,7 +106,7 @@ fn marked_score<B: DrawingBackend>(
     )
 }
 
-/// The unit in which a model's scores have few digits.
+/// The unit in which scores have few digits: of models whose scores are of the same unit and comparable in size, one.
 struct Unit {
     name: String,
     scale: f64,
@@ -114,27 +114,19 @@ struct Unit {
 }
 
 impl Unit {
-    fn of(model: &ModelExamples) -> Self {
-        const PREFIXES: [(&str, f64); 5] = [
-            ("", 1.0),
-            ("milli", 1e3),
-            ("micro", 1e6),
-            ("nano", 1e9),
-            ("pico", 1e12),
-        ];
-        let largest = model
-            .helpful
-            .iter()
-            .map(|image| image.score.abs())
-            .fold(0.0, f64::max);
-        let prefixes = match model.unit.as_str() {
-            NATS => &PREFIXES[..],
-            _ => &PREFIXES[..1],
+    fn of(model: &ModelExamples, models: &[ModelExamples]) -> Self {
+        let largest = largest_score(model);
+        let alike = models.iter().filter(|other| other.unit == model.unit);
+        let sizes = || alike.clone().map(largest_score).filter(|size| *size > 0.0);
+        let (least, most) = (
+            sizes().fold(f64::INFINITY, f64::min),
+            sizes().fold(0.0, f64::max),
+        );
+        let own = match most < LARGEST_RATIO * least {
+            true => least,
+            false => largest,
         };
-        let fitting = (prefixes.iter())
-            .find(|(_, scale)| largest == 0.0 || largest * scale >= 1.0)
-            .or(prefixes.last());
-        let &(prefix, scale) = fitting.unwrap_or(&PREFIXES[0]);
+        let (prefix, scale) = prefix(own, &model.unit);
         // Three digits for the largest, so that a row of scores can be compared.
         let decimals = [10.0, 100.0]
             .into_iter()
@@ -160,9 +152,68 @@ impl Unit {
     }
 }
 
+/// Models whose largest scores differ by more are shown in units of their own.
+const LARGEST_RATIO: f64 = 1e3;
+
+fn largest_score(model: &ModelExamples) -> f64 {
+    let scores = model.helpful.iter().map(|image| image.score.abs());
+    scores.fold(0.0, f64::max)
+}
+
+/// What makes a size one of 1 to 1,000, with its factor.
+fn prefix(size: f64, unit: &str) -> (&'static str, f64) {
+    const PREFIXES: [(&str, f64); 5] = [
+        ("", 1.0),
+        ("milli", 1e3),
+        ("micro", 1e6),
+        ("nano", 1e9),
+        ("pico", 1e12),
+    ];
+    let prefixes = match unit {
+        NATS => &PREFIXES[..],
+        _ => &PREFIXES[..1],
+    };
+    let fitting = (prefixes.iter()).find(|(_, scale)| size == 0.0 || size * scale >= 1.0);
+    *fitting.or(prefixes.last()).unwrap_or(&PREFIXES[0])
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::HelpfulExample;
     use super::*;
+    use crate::figure::Picture;
+
+    fn model(score: f64) -> ModelExamples {
+        let picture = Picture {
+            channels: 1,
+            height: 1,
+            width: 1,
+            pixels: vec![0],
+        };
+        ModelExamples {
+            model: "natural".into(),
+            unit: NATS.into(),
+            helpful: vec![HelpfulExample {
+                train: 0,
+                class: 0,
+                label: "cat".into(),
+                score,
+                picture,
+            }],
+        }
+    }
+
+    #[test]
+    fn scores_that_can_be_compared_have_one_unit() {
+        let name = |scores: [f64; 2]| {
+            let models = scores.map(model);
+            [0, 1].map(|at| Unit::of(&models[at], &models).name)
+        };
+        assert_eq!(name([1.4, 0.2]), ["score: millinats", "score: millinats"]);
+        assert_eq!(name([0.2, 1.4]), ["score: millinats", "score: millinats"]);
+        assert_eq!(name([1.4, 1e-6]), ["score: nats", "score: micronats"]);
+        assert_eq!(name([1.4, 0.0]), ["score: nats", "score: nats"]);
+    }
 
     #[test]
     fn a_small_score_is_not_shown_as_zero() {
