@@ -1,6 +1,6 @@
 //! Named arrays from `.npz`, `.safetensors`, or a folder of `.npy` files, checked and with errors that name the array.
 //!
-//! Floats keep their precision; integers of any width become `i64`. Memory order does not matter (Fortran order reads
+//! Floats keep their precision, those of half become f32; integers of any width become `i64`. Memory order does not matter (Fortran order reads
 //! as well as C order); values are handed on row-major.
 
 use super::mapped::MappedMatrix;
@@ -23,6 +23,14 @@ pub(super) enum Values {
     F32(Vec<f32>),
     F64(Vec<f64>),
     Integers(Vec<i64>),
+}
+
+/// What the array of that name should be of, and what to do about another type.
+pub(super) fn wanted_type(name: &str) -> (&'static str, &'static str) {
+    match name {
+        "labels" => ("integers", "convert it to int64"),
+        _ => ("float32 or float64 numbers", "convert it to float32"),
+    }
 }
 
 /// The file or folder that arrays are read from.

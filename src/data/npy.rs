@@ -1,6 +1,6 @@
 //! Arrays as numpy stores them: `.npz` archives and folders of `.npy` files.
 
-use super::arrays::{Array, Values};
+use super::arrays::{Array, Values, wanted_type};
 use crate::{Error, Result};
 use ndarray::{ArrayD, ArrayView, IxDyn, OwnedRepr};
 use ndarray_npy::{
@@ -150,11 +150,10 @@ fn row_major<T: Clone>(array: ArrayD<T>, wrap: fn(Vec<T>) -> Values) -> Array {
 
 fn refuse(path: &Path, name: &str, error: ReadNpzError) -> Error {
     let (expected, found, remedy) = match error {
-        ReadNpzError::Npy(ReadNpyError::WrongDescriptor(kind)) => (
-            "floating-point numbers or integers",
-            format!("type {kind}"),
-            "convert it to float32, float64 or int64",
-        ),
+        ReadNpzError::Npy(ReadNpyError::WrongDescriptor(kind)) => {
+            let (expected, remedy) = wanted_type(name);
+            (expected, format!("type {kind}"), remedy)
+        }
         ReadNpzError::Npy(other) if path.is_dir() => {
             let remedy = "write the file again with numpy.save";
             ("a whole array", other.to_string(), remedy)

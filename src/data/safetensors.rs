@@ -1,8 +1,9 @@
 //! Arrays from a safetensors file.
 
-use super::arrays::{Array, Values};
+use super::arrays::{Array, Values, wanted_type};
 use crate::{Error, Result};
 use ::safetensors::{Dtype, SafeTensors};
+use half::{bf16, f16};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -62,6 +63,8 @@ pub(super) fn read(path: &Path, bytes: &[u8], name: &str) -> Result<Array> {
     let values = match tensor.dtype() {
         Dtype::F32 => Values::F32(elements(data, f32::from_le_bytes)),
         Dtype::F64 => Values::F64(elements(data, f64::from_le_bytes)),
+        Dtype::F16 => Values::F32(elements(data, |raw| f16::from_le_bytes(raw).to_f32())),
+        Dtype::BF16 => Values::F32(elements(data, |raw| bf16::from_le_bytes(raw).to_f32())),
         Dtype::I64 => Values::Integers(elements(data, i64::from_le_bytes)),
         Dtype::I32 => Values::Integers(elements(data, |raw| i32::from_le_bytes(raw).into())),
         Dtype::I16 => Values::Integers(elements(data, |raw| i16::from_le_bytes(raw).into())),
@@ -74,12 +77,8 @@ pub(super) fn read(path: &Path, bytes: &[u8], name: &str) -> Result<Array> {
         Dtype::U16 => Values::Integers(elements(data, |raw| u16::from_le_bytes(raw).into())),
         Dtype::U8 | Dtype::BOOL => Values::Integers(elements(data, |[byte]| byte.into())),
         other => {
-            let remedy = "convert it to float32, float64 or int64";
-            return Err(refuse(
-                "floating-point numbers or integers",
-                format!("type {other:?}"),
-                remedy,
-            ));
+            let (expected, remedy) = wanted_type(name);
+            return Err(refuse(expected, format!("type {other:?}"), remedy));
         }
     };
     Ok(Array {

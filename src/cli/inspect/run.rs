@@ -61,7 +61,9 @@ impl Report for Run {
             let memory = stage
                 .peak_memory_bytes
                 .map(|bytes| bytes as f64 / f64::from(1 << 30));
-            let memory = memory.map_or_else(String::new, |gib| format!(", {gib:.2} GiB at most"));
+            let memory = memory.map_or_else(String::new, |gib| {
+                format!(", {gib:.2} GiB at most until then")
+            });
             lines.push((
                 "stage",
                 format!("{}: {:.1} s{memory}", stage.name, stage.seconds),

@@ -49,6 +49,39 @@ fn safetensors(folder: &TempDir, metadata: Option<HashMap<String, String>>) -> P
     path
 }
 
+/// All of these numbers are ones of either half precision.
+#[test]
+fn halves_become_single_precision() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("set.safetensors");
+    let values = features();
+    let f16: Vec<u8> = (values.iter())
+        .flat_map(|&value| half::f16::from_f32(value).to_le_bytes())
+        .collect();
+    let bf16: Vec<u8> = (values.iter())
+        .flat_map(|&value| half::bf16::from_f32(value).to_le_bytes())
+        .collect();
+    for (dtype, bytes) in [(Dtype::F16, &f16), (Dtype::BF16, &bf16)] {
+        let tensors = [
+            (
+                "features",
+                TensorView::new(dtype, vec![2, 3], bytes).unwrap(),
+            ),
+            (
+                "labels",
+                TensorView::new(Dtype::U8, vec![2], &[1, 0]).unwrap(),
+            ),
+        ];
+        serialize_to_file(tensors, None, &path).unwrap();
+        let read = Features::open(&path).unwrap().values.all().unwrap();
+        assert_eq!(read.dtype(), DType::F32);
+        assert_eq!(
+            read.to_vec2::<f32>().unwrap(),
+            [[1.0, 2.0, 3.0], [4.0, 5.0, -6.5]]
+        );
+    }
+}
+
 #[test]
 fn every_container_gives_the_same_set() {
     let folder = tempdir().unwrap();
