@@ -187,6 +187,15 @@ fn unusable_side() {
 }
 
 #[test]
+fn unusable_resize() {
+    for resize in ["", "wide", "0", "31", "99999"] {
+        Model::new()
+            .note("resize", resize)
+            .must_be_refused(&["resize", &format!("found {resize}")]);
+    }
+}
+
+#[test]
 fn missing_tensor() {
     let mut model = Model::new();
     model.tensors.remove("layer2.0.bn1.running_var").unwrap();

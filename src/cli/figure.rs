@@ -16,6 +16,7 @@ use crate::figure::{
     write,
 };
 use crate::influence::QueryRanking;
+use crate::model::ResNet;
 use crate::study::Variable;
 use crate::{Error, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -208,20 +209,32 @@ fn loss_sensitivity(runs: &[NamedRun], images: &[usize], seed: u64) -> Result<Lo
         true => one_per_class(&first.test_rankings()?, seed),
         false => images.to_vec(),
     };
-    let query = |&id: &usize| QueryExample::of(&test, id);
+    let networks = runs.iter().map(|run| recorded_model(&run.record));
+    let networks = networks.collect::<Result<Vec<_>>>()?;
+    let framing = networks[0].framing();
+    let query = |&id: &usize| {
+        let mut query = QueryExample::of(&test, id)?;
+        let image = test.get(id)?.image;
+        // Beside a map of the part that the model sees, that part.
+        if !framing.takes_all(&image) {
+            query.picture = image.framed(framing)?.into();
+        }
+        Ok(query)
+    };
     let queries = ids.iter().map(query).collect::<Result<_>>()?;
-    let model = |run: &NamedRun| {
+    let model = |(run, network): (&NamedRun, &ResNet)| {
         let other = recorded_data(&run.record, "test")?;
         same_test_images(runs, &test, run, &other)?;
-        let network = recorded_model(&run.record)?;
         Ok(ModelSensitivity {
             model: run.name.clone(),
-            maps: sensitivity(&network, &other, &ids)?,
+            maps: sensitivity(network, &other, &ids)?,
         })
     };
     Ok(LossSensitivity {
         queries,
-        models: runs.iter().map(model).collect::<Result<_>>()?,
+        models: (runs.iter().zip(&networks))
+            .map(model)
+            .collect::<Result<_>>()?,
     })
 }
 
@@ -260,7 +273,7 @@ fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
         }
         let (test, labels) = (run.test_rankings()?, run.train_labels()?);
         note!(
-            "ascribe: {} has no training images as queries (--skip-train): test images alone are drawn",
+            "ascribe: {} has no training images as queries (--skip-train, or scores through blocks): test images alone are drawn",
             run.name
         );
         Ok((Vec::new(), test, labels))

@@ -18,7 +18,7 @@ use std::process::ExitCode;
     Exit code 1: it came out differently; the lines before say where and by how much."
 )]
 pub struct Rerun {
-    /// A folder left by ascribe train, transfer, study, rank, evaluate or audit
+    /// A folder left by ascribe train, transfer, adopt, study, rank, evaluate or audit
     #[arg(value_name = "RUN")]
     run: PathBuf,
     /// Folder for what comes out this time (default: RUN-again)

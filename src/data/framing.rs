@@ -3,6 +3,7 @@
 //! As torchvision's `Resize(shorter)` and `CenterCrop(side)`: the image is resized so that its shorter side has so many pixels (the
 //! longer one rounded down), and the middle of that is taken (half a pixel too much on a side: to the even one).
 
+use super::Image;
 use serde::{Deserialize, Serialize};
 
 /// The height and width that images are brought to, and how.
@@ -52,6 +53,12 @@ impl Part {
 }
 
 impl Framing {
+    /// Whether all of an image is left.
+    pub(crate) fn takes_all(self, image: &Image) -> bool {
+        let size = (image.height, image.width);
+        self.part(size).is_whole(size)
+    }
+
     /// The part of an image of `height × width` that is left.
     pub(super) fn part(self, (height, width): (usize, usize)) -> Part {
         let least = self.resize.map_or((self.height, self.width), |it| (it, it));

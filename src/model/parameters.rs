@@ -153,7 +153,8 @@ pub(super) fn check_description(
     check_framing(framing)
 }
 
-fn check_framing(framing: Framing) -> Result<()> {
+/// Refuses what no image can be brought to.
+pub(super) fn check_framing(framing: Framing) -> Result<()> {
     let side = framing.height;
     check_side(side)?;
     if framing.width != side {

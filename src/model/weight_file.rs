@@ -4,6 +4,7 @@
 //! `side`, and `resize` where images are resized to more than that before their middle is taken. Tensors keep torchvision's names, so that the file is of use elsewhere too.
 
 use super::Architecture;
+use super::parameters::{check_framing, check_side};
 use super::{Normalisation, ResNet};
 use crate::artefact::write_atomically;
 use crate::data::Framing;
@@ -245,6 +246,17 @@ pub(super) fn description(metadata: &HashMap<String, String>, path: &Path) -> Re
         true => Some(number("resize")?),
         false => None,
     };
+    let framing = Framing {
+        resize,
+        ..number("side")?.into()
+    };
+    if check_framing(framing).is_err() {
+        let (key, found) = match framing.resize {
+            Some(resize) if check_side(framing.height).is_ok() => ("resize", resize),
+            _ => ("side", framing.height),
+        };
+        return Err(parse_error(key, &found.to_string()));
+    }
     Ok(Description {
         architecture: entry("architecture")?
             .parse()
@@ -253,10 +265,7 @@ pub(super) fn description(metadata: &HashMap<String, String>, path: &Path) -> Re
             .map_err(|error| parse_error("classes", &error.to_string()))?,
         normalisation: serde_json::from_str(entry("normalisation")?)
             .map_err(|error| parse_error("normalisation", &error.to_string()))?,
-        framing: Framing {
-            resize,
-            ..number("side")?.into()
-        },
+        framing,
     })
 }
 

@@ -78,7 +78,7 @@ impl Material {
         };
         let mut seen = BTreeSet::new();
         for cell in spec.cells() {
-            if !seen.insert((cell.target, cell.images)) {
+            if !seen.insert((cell.target, cell.images, cell.seed)) {
                 continue;
             }
             let target = &self.targets[cell.target];

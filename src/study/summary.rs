@@ -11,8 +11,8 @@ pub use selection::Selection;
 use self::places::{block_places, natural, source_places};
 use self::selection::selected;
 use super::Row;
-use crate::Result;
 use crate::evaluate::{Bootstrap, Interval};
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -126,7 +126,15 @@ impl Summary {
                 push(&mut summary.difference, spot, &pairs);
             }
         }
-        Ok(summary)
+        match &selection.against {
+            Some(against) if summary.difference.is_empty() => {
+                let reason = format!(
+                    "there is no other target set to hold against {against}, of the same sources and seeds"
+                );
+                Err(Error::config("against", reason))
+            }
+            _ => Ok(summary),
+        }
     }
 }
 

@@ -11,12 +11,14 @@ route.views.query = async ({ parts: [id], filter }) => {
   const place = order.indexOf(position);
   const tail = filter.toString() ? `?${filter}` : "";
   const all = filter.get("all") === "1";
+  const rest = new URLSearchParams(filter);
+  rest.delete("all");
   // The next piece is at hand when the reader steps on.
   const next = order[place + 1];
   if (next !== undefined) ascribe.load(`query-${Math.floor(next / page.overview.per_piece)}`).catch(() => {});
   const again = () => route.show({ keep: true });
   return h("article", {},
-    steps(`#/queries${tail}`, "Test images", order, place, (at) => `#/query/${page.queries.id[at]}${tail}`),
+    steps(`#/queries${rest.size ? `?${rest}` : ""}`, "Test images", order, place, (at) => `#/query/${page.queries.id[at]}${tail}`),
     h("h1", {}, `Test image ${id}: ${className(page.queries.label[position])}`),
     h("div.subject", {}, h("figure", {}, thumb("test", position, subjectSize("test"), queryName(position)), h("figcaption", {}, `labelled ${className(page.queries.label[position])}`)),
       sideBySide((model, at) => verdict(model, at, position, details[at]))),

@@ -42,9 +42,10 @@ const route = (() => {
     if (mine !== turn) return; // The reader has gone on.
     const focused = keep ? document.activeElement?.id : null;
     const left = main.dataset.shown;
-    const top = keep ? window.scrollY : history.state?.seen || upward ? places.get(location.hash) ?? 0 : 0;
+    const top = keep ? window.scrollY : history.state?.seen || upward ? places.get(location.hash) ?? history.state?.top ?? 0 : 0;
     upward = false;
     if (!history.state?.seen) history.replaceState({ seen: true }, "");
+    places.set(location.hash, top);
     main.replaceChildren(content);
     for (const link of document.querySelectorAll("#views a")) {
       const current = parse(link.getAttribute("href")).view;
@@ -75,6 +76,9 @@ const route = (() => {
     const { shown } = document.getElementById("main").dataset;
     if (shown !== undefined) places.set(shown, window.scrollY);
   }, { passive: true });
+
+  // For the same page opened again by the browser.
+  window.addEventListener("pagehide", () => history.replaceState({ seen: true, top: window.scrollY }, ""));
 
   document.addEventListener("click", (event) => { upward = Boolean(event.target.closest?.("a[rel=up]")); }, true);
 

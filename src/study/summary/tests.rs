@@ -111,6 +111,11 @@ fn target_sets_may_be_compared_instead() {
     assert!((found.difference[1].points[0].value.value - 2.0).abs() < 1e-9);
     let found = of("digits", Variable::Epsilon).unwrap();
     assert_eq!(found.difference[0].points.len(), 2);
+    let message = of("cleaned", Variable::Images).unwrap_err().to_string();
+    assert!(
+        message.contains("--against") && message.contains("no other"),
+        "{message}"
+    );
     let message = of("digit", Variable::Images).unwrap_err().to_string();
     assert!(
         message.contains("--against") && message.contains("found digit"),
