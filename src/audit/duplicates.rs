@@ -64,6 +64,9 @@ pub fn duplicates(training: &Side, queries: &Side, alike: f64) -> Result<Vec<Dup
     Ok(found)
 }
 
+/// The largest side that pictures are compared at.
+const COMPARED: usize = 256;
+
 /// Of a pair's images, each less its own mean, at one size and in colour; 1 where there are no pixels to compare.
 fn pixel_cosine(pair: &Duplicates, training: &Side, queries: &Side) -> Result<f64> {
     let of = |side: &Side, at: &usize| side.pixels.map(|get| get(*at)).transpose();
@@ -73,14 +76,15 @@ fn pixel_cosine(pair: &Duplicates, training: &Side, queries: &Side) -> Result<f6
     let Some([first, second]) = images.as_deref() else {
         return Ok(1.0);
     };
-    let centred = |image: &Image| -> Result<Vec<f64>> {
-        let image = image.clone().to_rgb().resize(first.height, first.width)?;
+    let [height, width] = [first.height, first.width].map(|side| side.min(COMPARED));
+    let centred = |image: &Image| -> Vec<f64> {
+        let image = image.clone().to_rgb().resize(height, width);
         let mean =
             image.pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / image.pixels.len() as f64;
         let pixels = image.pixels.iter();
-        Ok(pixels.map(|&p| f64::from(p) - mean).collect())
+        pixels.map(|&p| f64::from(p) - mean).collect()
     };
-    let (a, b) = (centred(first)?, centred(second)?);
+    let (a, b) = (centred(first), centred(second));
     let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
     let lengths = (product(&a, &a) * product(&b, &b)).sqrt();
     Ok(if lengths > 0.0 {

@@ -35,41 +35,52 @@ impl From<(usize, usize)> for Framing {
     }
 }
 
-/// Where what is left lies in an image: in its pixels, from the upper left.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Part {
-    pub(super) top: f64,
-    pub(super) left: f64,
-    pub(super) height: f64,
-    pub(super) width: f64,
+/// What is left along one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Pixels after the image was resized, at least one.
+    pub(super) resized: usize,
+    /// The first of them that is kept.
+    pub(super) first: usize,
+    pub(super) kept: usize,
 }
 
-impl Part {
-    /// Whether that is all of an image of `height × width`.
-    pub(super) fn is_whole(self, (height, width): (usize, usize)) -> bool {
-        (self.top, self.left) == (0.0, 0.0)
-            && (self.height, self.width) == (height as f64, width as f64)
+impl Extent {
+    /// All of so many pixels.
+    pub(super) fn whole(length: usize) -> Self {
+        Self {
+            resized: length.max(1),
+            first: 0,
+            kept: length,
+        }
+    }
+
+    /// The middle of `resized` pixels.
+    fn middle(resized: usize, kept: usize) -> Self {
+        let kept = kept.min(resized);
+        Self {
+            resized,
+            first: half(resized - kept),
+            kept,
+        }
     }
 }
 
 impl Framing {
     /// Whether all of an image is left.
     pub(crate) fn takes_all(self, image: &Image) -> bool {
-        let size = (image.height, image.width);
-        self.part(size).is_whole(size)
+        let (rows, columns) = self.extents((image.height, image.width));
+        [rows, columns].iter().all(|side| side.kept == side.resized)
     }
 
-    /// The part of an image of `height × width` that is left.
-    pub(super) fn part(self, (height, width): (usize, usize)) -> Part {
+    /// Rows and columns of an image of `height × width` that are left.
+    pub(super) fn extents(self, size: (usize, usize)) -> (Extent, Extent) {
         let least = self.resize.map_or((self.height, self.width), |it| (it, it));
-        let (rows, columns) = resized((height, width), least);
-        let (row, column) = (height as f64 / rows as f64, width as f64 / columns as f64);
-        Part {
-            top: half(rows - self.height) as f64 * row,
-            left: half(columns - self.width) as f64 * column,
-            height: self.height as f64 * row,
-            width: self.width as f64 * column,
-        }
+        let (rows, columns) = resized(size, least);
+        (
+            Extent::middle(rows, self.height),
+            Extent::middle(columns, self.width),
+        )
     }
 }
 
@@ -91,40 +102,46 @@ fn half(count: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn part(top: f64, left: f64, height: f64, width: f64) -> Part {
-        Part {
-            top,
-            left,
-            height,
-            width,
+    fn extent(resized: usize, first: usize, kept: usize) -> Extent {
+        Extent {
+            resized,
+            first,
+            kept,
         }
     }
 
     #[test]
     fn the_middle_is_torchvisions() {
         // Resize(224): 224 × 298 of 375 × 500; CenterCrop(224) begins in column 37.
-        let (row, column) = (375.0 / 224.0, 500.0 / 298.0);
-        assert_eq!(
-            Framing::from(224).part((375, 500)),
-            part(0.0, 37.0 * column, 224.0 * row, 224.0 * column)
-        );
+        let found = Framing::from(224).extents((375, 500));
+        assert_eq!(found, (extent(224, 0, 224), extent(298, 37, 224)));
         // Resize(256): 384 × 256 of 500 × 333; CenterCrop(224) begins in row 80, column 16.
         let framing = Framing {
             resize: Some(256),
             ..Framing::from(224)
         };
-        let (row, column) = (500.0 / 384.0, 333.0 / 256.0);
-        assert_eq!(
-            framing.part((500, 333)),
-            part(80.0 * row, 16.0 * column, 224.0 * row, 224.0 * column)
-        );
+        let found = framing.extents((500, 333));
+        assert_eq!(found, (extent(384, 80, 224), extent(256, 16, 224)));
         assert_eq!([0, 1, 2, 3, 4, 5, 6, 7].map(half), [0, 0, 1, 2, 2, 2, 3, 4]);
     }
 
     #[test]
     fn a_square_is_taken_whole() {
-        assert_eq!(Framing::from(8).part((5, 5)), part(0.0, 0.0, 5.0, 5.0));
-        assert_eq!(Framing::from((2, 4)).part((4, 8)), part(0.0, 0.0, 4.0, 8.0));
-        assert_eq!(Framing::from((2, 4)).part((4, 9)), part(0.0, 0.0, 4.0, 9.0));
+        let whole = |kept: usize| extent(kept, 0, kept);
+        assert_eq!(Framing::from(8).extents((5, 5)), (whole(8), whole(8)));
+        for width in [8, 9] {
+            let found = Framing::from((2, 4)).extents((4, width));
+            assert_eq!(found, (whole(2), whole(4)));
+        }
+    }
+
+    /// A model has no such framing; a caller of the library may.
+    #[test]
+    fn no_more_is_left_than_there_is() {
+        let framing = Framing {
+            resize: Some(4),
+            ..Framing::from(8)
+        };
+        assert_eq!(framing.extents((9, 9)).0, extent(4, 0, 4));
     }
 }

@@ -4,9 +4,8 @@
 //! (not blended), so that a picture's colours do not depend on a background nobody chose.
 
 use super::Framing;
-use super::framing::Part;
+use super::framing::Extent;
 use super::resampling::resample;
-use crate::Result;
 use ::image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
 /// A decoded image, 8 bits a channel, row-major `[C, H, W]`; one channel for greyscale, three for RGB.
@@ -28,7 +27,7 @@ impl Image {
     /// # Errors
     /// The reason, without file and place: the caller knows those. A JPEG that breaks off is refused, although its
     /// first rows could be shown.
-    pub fn decode(bytes: &[u8]) -> std::result::Result<Self, String> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Err("no bytes".into());
         }
@@ -51,7 +50,7 @@ impl Image {
     ///
     /// # Errors
     /// The reason, without file and place.
-    pub fn size_of(bytes: &[u8]) -> std::result::Result<(usize, usize), String> {
+    pub fn size_of(bytes: &[u8]) -> Result<(usize, usize), String> {
         let reader = ::image::ImageReader::new(std::io::Cursor::new(bytes));
         let reader = reader
             .with_guessed_format()
@@ -91,43 +90,31 @@ impl Image {
     }
 
     /// The picture at another size, bilinear with antialiasing when it shrinks; untouched when the size is the same.
-    ///
-    /// # Errors
-    /// None that an image could cause.
-    pub fn resize(self, height: usize, width: usize) -> Result<Self> {
-        let whole = Part {
-            top: 0.0,
-            left: 0.0,
-            height: self.height as f64,
-            width: self.width as f64,
-        };
-        self.resampled(whole, (height, width))
+    #[must_use]
+    pub fn resize(self, height: usize, width: usize) -> Self {
+        self.resampled(Extent::whole(height), Extent::whole(width))
     }
 
-    /// What `framing` leaves of the picture.
-    ///
-    /// # Errors
-    /// None that an image could cause.
-    pub fn framed(self, framing: Framing) -> Result<Self> {
-        let part = framing.part((self.height, self.width));
-        self.resampled(part, (framing.height, framing.width))
+    /// What `framing` leaves of the picture; no more than there is after resizing.
+    #[must_use]
+    pub fn framed(self, framing: Framing) -> Self {
+        let (rows, columns) = framing.extents((self.height, self.width));
+        self.resampled(rows, columns)
     }
 
-    fn resampled(self, part: Part, (height, width): (usize, usize)) -> Result<Self> {
-        let size = (self.height, self.width);
-        if part.is_whole(size) && size == (height, width) {
-            return Ok(self);
+    fn resampled(self, rows: Extent, columns: Extent) -> Self {
+        let same = (Extent::whole(self.height), Extent::whole(self.width));
+        if (rows, columns) == same {
+            return self;
         }
-        let mut pixels = Vec::with_capacity(self.channels * height * width);
-        for plane in self.pixels.chunks_exact((self.height * self.width).max(1)) {
-            pixels.extend(resample(plane, size, part, (height, width))?);
-        }
-        Ok(Self {
+        let planes = self.pixels.chunks_exact((self.height * self.width).max(1));
+        let planes = planes.flat_map(|plane| resample(plane, self.width, rows, columns));
+        Self {
             channels: self.channels,
-            height,
-            width,
-            pixels,
-        })
+            height: rows.kept,
+            width: columns.kept,
+            pixels: planes.collect(),
+        }
     }
 }
 
@@ -235,8 +222,8 @@ mod tests {
             width,
             pixels: (0..2 * height * width).map(|place| place as u8).collect(),
         };
-        let framed = |image: Image, framing: Framing| image.framed(framing).unwrap();
-        let resized = |image: Image, height, width| image.resize(height, width).unwrap();
+        let framed = |image: Image, framing: Framing| image.framed(framing);
+        let resized = |image: Image, height, width| image.resize(height, width);
         let wide = framed(image(2, 5), 2.into());
         assert_eq!(wide.pixels, [2, 3, 7, 8, 12, 13, 17, 18]);
         let tall = framed(image(5, 2), 2.into());
@@ -265,11 +252,11 @@ mod tests {
             width: 2,
             pixels: vec![0, 100, 100, 200],
         };
-        assert_eq!(image.clone().resize(2, 2).unwrap(), image);
-        let large = image.clone().to_rgb().resize(6, 4).unwrap();
+        assert_eq!(image.clone().resize(2, 2), image);
+        let large = image.clone().to_rgb().resize(6, 4);
         assert_eq!((large.channels, large.height, large.width), (3, 6, 4));
         let mean = large.pixels.iter().map(|&v| f64::from(v)).sum::<f64>() / 72.0;
         assert!((mean - 100.0).abs() < 1.0, "{mean}");
-        assert_eq!(image.resize(1, 1).unwrap().pixels, [100]);
+        assert_eq!(image.resize(1, 1).pixels, [100]);
     }
 }

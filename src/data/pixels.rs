@@ -195,8 +195,8 @@ impl Pixels {
         match &self.store {
             Store::Decoded(bytes) => Ok(Cow::Borrowed(&bytes[position * size..][..size])),
             Store::OnDemand(dataset, transform) => {
-                let image = transform.apply(dataset.get(self.ids[position])?.image)?;
-                Ok(Cow::Owned(image.to_rgb().framed(self.framing)?.pixels))
+                let image = transform.apply(dataset.get(self.ids[position])?.image);
+                Ok(Cow::Owned(image.to_rgb().framed(self.framing).pixels))
             }
         }
     }

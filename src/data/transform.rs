@@ -5,7 +5,6 @@
 //! BT.601, in Pillow's integer form), in all three channels.
 
 use super::Image;
-use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -20,14 +19,12 @@ pub struct Transform {
 
 impl Transform {
     /// Applies it.
-    ///
-    /// # Errors
-    /// None that an image could cause.
-    pub fn apply(self, image: Image) -> Result<Image> {
+    #[must_use]
+    pub fn apply(self, image: Image) -> Image {
         let image = if self.greyscale { grey(image) } else { image };
         match self.downscale {
             Some(side) => image.framed(side.into()),
-            None => Ok(image),
+            None => image,
         }
     }
 
@@ -89,13 +86,10 @@ mod tests {
             greyscale: true,
             downscale: None,
         };
-        assert_eq!(grey.apply(picture()).unwrap().pixels, [76, 150, 29, 18]);
-        assert_eq!(
-            grey.apply(grey.apply(picture()).unwrap()).unwrap().channels,
-            1
-        );
+        assert_eq!(grey.apply(picture()).pixels, [76, 150, 29, 18]);
+        assert_eq!(grey.apply(grey.apply(picture())).channels, 1);
         assert!(Transform::default().is_identity());
-        assert_eq!(Transform::default().apply(picture()).unwrap(), picture());
+        assert_eq!(Transform::default().apply(picture()), picture());
     }
 
     #[test]
@@ -104,7 +98,7 @@ mod tests {
             greyscale: true,
             downscale: Some(1),
         };
-        let pixels = low.apply(picture()).unwrap().resize(2, 2).unwrap().pixels;
+        let pixels = low.apply(picture()).resize(2, 2).pixels;
         // As Pillow's: 113 and 24 across the rows, then their mean.
         assert_eq!(pixels, [69; 4]);
         assert_eq!(low.to_string(), "greyscale, downscale 1");

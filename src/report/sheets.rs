@@ -70,7 +70,7 @@ impl Layout {
         for position in first..last {
             let place = position - first;
             let corner = (place % self.columns, place / self.columns);
-            self.paint(&mut canvas, &self.fitted(get(position)?)?, corner);
+            self.paint(&mut canvas, &self.fitted(get(position)?), corner);
         }
         let mut bytes = Vec::new();
         PngEncoder::new(&mut bytes)
@@ -84,7 +84,7 @@ impl Layout {
         Ok(bytes)
     }
 
-    fn fitted(&self, image: Image) -> Result<Image> {
+    fn fitted(&self, image: Image) -> Image {
         let longer = image.height.max(image.width);
         let scaled = |length: usize| (length * self.tile).div_ceil(longer).max(1);
         let (height, width) = (scaled(image.height), scaled(image.width));
