@@ -185,6 +185,26 @@ fn what_does_not_belong_together_is_told() {
         tensors.insert(name.into(), turned);
     }
     safetensors::save(&tensors, folder.join("turned.safetensors")).unwrap();
+    // Data without class names take the model's.
+    let idx = folder.join("idx");
+    std::fs::create_dir(&idx).unwrap();
+    let pixels_of = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 7, 9];
+    std::fs::write(idx.join("x-images-idx3-ubyte"), pixels_of).unwrap();
+    std::fs::write(
+        idx.join("x-labels-idx1-ubyte"),
+        [0, 0, 8, 1, 0, 0, 0, 2, 9, 0],
+    )
+    .unwrap();
+    let unnamed = "--train idx/x-images-idx3-ubyte --test idx/x-images-idx3-ubyte";
+    run(
+        folder,
+        &format!("adopt --source ours {unnamed} --l2 0 --out unnamed"),
+    )
+    .unwrap();
+    assert_eq!(
+        record(folder, "unnamed")["classes"],
+        record(folder, "ours")["classes"]
+    );
     let line = format!("adopt --source turned.safetensors {pixels} {DIGITS} --l2 0 --out turned");
     let (_, noted) = run(folder, &line).unwrap();
     assert!(noted.contains("order of the data's classes"), "{noted}");

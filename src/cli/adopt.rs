@@ -4,7 +4,7 @@
 use super::decision_options::DecisionOptions;
 use super::source_options::SourceOptions;
 use crate::artefact::{Invocation, RunFolder};
-use crate::data::{Dataset, Pixels, RELABELLED, TrainingImages, check_same_classes};
+use crate::data::{Dataset, Pixels, RELABELLED, TrainingImages, check_same_classes, evenly_spaced};
 use crate::model::{Blocks, ResNet, write_model};
 use crate::train::{Performance, effective};
 use crate::{Error, Result};
@@ -64,38 +64,58 @@ impl Adopt {
         self.blocks.first_segment(model.architecture())?;
         let decisions = self.decisions.read(&train)?;
         let all = (0..train.len()).collect();
-        let taken = TrainingImages::of(&train, all, decisions, (0.0, 0))?;
+        let taken = TrainingImages::of(&train, all, decisions.decisions, (0.0, 0))?;
         let mut inputs = vec![train.input("train"), test.input("test"), input];
-        inputs.extend(self.decisions.inputs()?);
+        inputs.extend(decisions.inputs);
         let mut run =
             RunFolder::open_or_create(&self.out, "adopt", invocation, effective(&self)?, inputs)?;
-        run.set_classes(train.classes().to_vec())?;
+        run.set_classes(model.classes().to_vec())?;
 
         run.stage("measuring")?;
+        let measured = |set: &Dataset, ids: &[usize]| {
+            let images = Pixels::on_demand(set, ids, model.framing())?;
+            Performance::measure(&model, &images, None)
+        };
         let test_ids: Vec<usize> = (0..test.len()).collect();
-        let images = Pixels::on_demand(&test, &test_ids, model.framing())?;
-        let performance = Performance::measure(&model, &images, None)?;
+        let performance = measured(&test, &test_ids)?;
+        let train = train.relabelled(&taken.labels)?;
+        let sample = evenly_spaced(taken.ids.len(), SAMPLE);
+        let sample: Vec<usize> = sample.into_iter().map(|at| taken.ids[at]).collect();
+        let on_training = measured(&train, &sample)?;
         let file = run.file("model.safetensors");
         write_model(&model, &file)?;
         run.note_digest("model.safetensors")?;
         run.set_result("test", performance)?;
+        let count = taken.ids.len();
+        let changes = changes(train.len() - count, taken.labels.len());
         run.set_result("train_ids", taken.ids)?;
         if !taken.labels.is_empty() {
             run.set_result(RELABELLED, &taken.labels)?;
         }
         run.finish()?;
         say!(
-            "{}: test accuracy {:.2} %, loss {:.4}",
+            "{}: test accuracy {:.2} %, loss {:.4}; {} {} training images {:.2} %{}",
             file.display(),
             100.0 * performance.accuracy,
-            performance.loss
+            performance.loss,
+            if sample.len() < count {
+                "of a sample of"
+            } else {
+                "of all"
+            },
+            sample.len(),
+            100.0 * on_training.accuracy,
+            changes
         );
-        note_no_better_than_chance(performance, &test);
+        note_little_better_than_chance(on_training, &train, &sample);
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The model with the set's class names; its own, where its file has some, must be the same.
+/// Training images that are looked at.
+const SAMPLE: usize = 2000;
+
+/// The model with the set's class names, where the set has some; its own, where its file has some, must be the same.
 fn of_these_classes(model: ResNet, file: &Path, train: &Dataset) -> Result<ResNet> {
     let (own, wanted) = (model.classes(), train.classes());
     if own.len() != wanted.len() {
@@ -121,6 +141,7 @@ fn of_these_classes(model: ResNet, file: &Path, train: &Dataset) -> Result<ResNe
             own[class].clone(),
             "give the images that the model was fine-tuned on",
         )),
+        _ if !train.has_class_names() => Ok(model),
         _ => {
             let classes = wanted.to_vec();
             model.with_classes(classes)
@@ -128,14 +149,26 @@ fn of_these_classes(model: ResNet, file: &Path, train: &Dataset) -> Result<ResNe
     }
 }
 
-/// The commonest mistakes leave a model that guesses: another order of the classes, other pixels.
-fn note_no_better_than_chance(performance: Performance, test: &Dataset) {
-    let mut counts = vec![0_usize; test.classes().len()];
-    test.labels().iter().for_each(|&label| counts[label] += 1);
-    let commonest = counts.iter().max().copied().unwrap_or(0) as f64 / test.len().max(1) as f64;
-    if performance.accuracy <= commonest {
+/// How many images decisions were applied to.
+fn changes(excluded: usize, relabelled: usize) -> String {
+    match (excluded, relabelled) {
+        (0, 0) => String::new(),
+        _ => format!("; {excluded} left out, {relabelled} relabelled"),
+    }
+}
+
+/// The commonest mistakes leave a model that guesses even the images that it was fine-tuned on: another order of the classes, other
+/// pixels.
+fn note_little_better_than_chance(performance: Performance, train: &Dataset, ids: &[usize]) {
+    let mut counts = vec![0_usize; train.classes().len()];
+    ids.iter().for_each(|&id| counts[train.label(id)] += 1);
+    let total = ids.len().max(1) as f64;
+    let commonest = counts.iter().max().copied().unwrap_or(0) as f64 / total;
+    // Three standard errors, by which a guesser may be luckier than that.
+    let luck = 3.0 * (commonest * (1.0 - commonest) / total).sqrt();
+    if performance.accuracy <= commonest + luck {
         note!(
-            "ascribe: that is no better than always naming the commonest class ({:.2} %): are the model's outputs in the order of the data's classes, and are --side, --source-mean and --source-deviation those it was trained with?",
+            "ascribe: of its training images it knows hardly more than by always naming the commonest class ({:.2} %): are the model's outputs in the order of the data's classes, and are --side, --resize, --source-mean and --source-deviation those it was trained with?",
             100.0 * commonest
         );
     }

@@ -25,7 +25,8 @@ Examples:
   ascribe audit head-rank blocks-rank --names head,blocks --out audit
 
 Open audit/index.html in a browser; it needs no server and no network. Decisions that are made
-there are exported as a file that ascribe transfer takes: --exclude FILE --relabel FILE.";
+there are exported as a file that ascribe transfer and ascribe adopt take: --exclude FILE
+--relabel FILE.";
 
 /// Images that are looked at to see how large they are.
 const LOOKED_AT: usize = 64;

@@ -1,8 +1,7 @@
 //! What was decided on training images: which are left out, and which have another label than the file's.
 
 use crate::Result;
-use crate::artefact::{Input, digest_file};
-use crate::data::{Dataset, Decisions};
+use crate::data::{Dataset, DecisionFiles};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -21,53 +20,10 @@ pub(super) struct DecisionOptions {
 }
 
 impl DecisionOptions {
-    /// Reads the files, which must be of this set; says how many decisions are of a kind whose option is not given.
-    pub(super) fn read(&self, train: &Dataset) -> Result<Decisions> {
-        let read = |file: &Option<PathBuf>| match file {
-            Some(file) => Decisions::read(file, train),
-            None => Ok(Decisions::default()),
-        };
-        let (exclude, relabel) = (read(&self.exclude)?, read(&self.relabel)?);
-        self.note_of_other_kind(&exclude, &relabel);
-        Ok(Decisions {
-            excluded: exclude.excluded,
-            relabelled: relabel.relabelled,
-        })
-    }
-
-    fn note_of_other_kind(&self, exclude: &Decisions, relabel: &Decisions) {
-        let unused = [
-            (
-                exclude.relabelled.len(),
-                "exclude",
-                "relabel",
-                &self.relabel,
-            ),
-            (relabel.excluded.len(), "relabel", "exclude", &self.exclude),
-        ];
-        for (rows, given, other, file) in unused {
-            if rows > 0 && file.is_none() {
-                note!(
-                    "ascribe: {rows} decisions of the file of --{given} are for --{other}, which is not given"
-                );
-            }
-        }
-    }
-
-    /// What `run.json` says of the files.
-    pub(super) fn inputs(&self) -> Result<Vec<Input>> {
-        let files = [("exclude", &self.exclude), ("relabel", &self.relabel)];
-        let input = |(role, file): (&str, &PathBuf)| {
-            Ok(Input {
-                role: role.into(),
-                digest: digest_file(file)?,
-                path: file.clone(),
-                rows: None,
-            })
-        };
-        let given = files
-            .into_iter()
-            .filter_map(|(role, file)| Some((role, file.as_ref()?)));
-        given.map(input).collect()
+    /// Reads the files, which must be of this set, and says which of their rows change nothing.
+    pub(super) fn read(&self, train: &Dataset) -> Result<DecisionFiles> {
+        let files = DecisionFiles::read(self.exclude.as_deref(), self.relabel.as_deref(), train)?;
+        files.idle.iter().for_each(|idle| note!("ascribe: {idle}"));
+        Ok(files)
     }
 }

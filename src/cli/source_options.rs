@@ -22,7 +22,7 @@ pub(super) struct SourcePixels {
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
     /// What their shorter side is resized to before the middle of --side is taken, as torchvision's Resize(256) before
-    /// CenterCrop(224) (default: no more than is needed)
+    /// CenterCrop(224) (default: what the model's file says for that side, or no more than is needed)
     #[arg(long, value_name = "PIXELS")]
     resize: Option<usize>,
 }
@@ -53,7 +53,7 @@ impl SourcePixels {
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct SourceOptions {
-    /// Source model: a folder left by ascribe train or ascribe fetch, a safetensors or a PyTorch file (.pt, .pth, .ckpt)
+    /// Source model: a folder left by ascribe train, transfer, adopt or fetch, a safetensors or a PyTorch file (.pt, .pth, .ckpt)
     /// with the names of torchvision, timm or robustness; builtin:natural and builtin:robust are the small ones that
     /// the demo uses
     #[arg(long, value_name = "MODEL")]

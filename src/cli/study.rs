@@ -41,6 +41,7 @@ impl Study {
     pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
         let spec = Spec::read(&self.spec)?;
         let material = Material::open(&spec)?;
+        material.idle().for_each(|idle| note!("ascribe: {idle}"));
         let crew = Crew::of(rayon::current_num_threads(), self.jobs);
         let study = crate::study::Study {
             spec: &spec,

@@ -88,10 +88,11 @@ impl Transfer {
             None => (0..train.len()).collect(),
         };
         let decisions = self.decisions.read(&train)?;
-        note_outside(&decisions, &ids);
-        let taken = TrainingImages::of(&train, ids, decisions, (self.flip_labels, seed))?;
+        note_outside(&decisions.decisions, &ids);
+        let flips = (self.flip_labels, seed);
+        let taken = TrainingImages::of(&train, ids, decisions.decisions, flips)?;
         let mut inputs = vec![train.input("train"), test.input("test"), input];
-        inputs.extend(self.decisions.inputs()?);
+        inputs.extend(decisions.inputs);
         let (ids, train) = (taken.ids, train.relabelled(&taken.labels)?);
         let mut run =
             RunFolder::open_or_create(&self.out, "transfer", invocation, effective(self)?, inputs)?;

@@ -116,7 +116,8 @@ impl Decisions {
     ) -> Result<(Vec<usize>, NewLabels)> {
         ids.retain(|id| !self.excluded.contains(id));
         if ids.is_empty() {
-            return Err(Error::config("exclude", "leaves no training image"));
+            let reason = "expected a training image that is left, found none";
+            return Err(Error::config("exclude", reason));
         }
         let kept: BTreeSet<usize> = ids.iter().copied().collect();
         labels.extend(self.relabelled);

@@ -76,6 +76,16 @@ impl Pixels {
         framing: impl Into<Framing>,
     ) -> Result<Self> {
         let framing = framing.into();
+        let least = framing.height.max(framing.width);
+        if let Some(resize) = framing.resize.filter(|resize| *resize < least) {
+            let remedy = "resize to no less than is left of it";
+            return Err(Error::mismatch(
+                "size of the resized image",
+                format!("at least {least}"),
+                resize,
+                remedy,
+            ));
+        }
         if framing.height * framing.width == 0 {
             let found = format!("{} x {}", framing.height, framing.width);
             return Err(Error::mismatch(

@@ -68,7 +68,7 @@ fn weight_file(path: &Path) -> Result<PathBuf> {
             "folder",
             "model.safetensors, or one .safetensors, .pt, .pth or .ckpt file",
             "none",
-            "give a folder left by ascribe train, ascribe transfer or ascribe fetch, or a weight file",
+            "give a folder left by ascribe train, transfer, adopt or fetch, or a weight file",
         )),
         (Some(file), false) => Err(Error::format(
             path,

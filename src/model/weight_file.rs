@@ -16,7 +16,7 @@ use std::path::Path;
 
 const FORMAT: &str = "ascribe-model-1";
 const FORMAT_START: &str = "ascribe-model-";
-const REMEDY: &str = "use a model.safetensors written by ascribe train or ascribe transfer";
+const REMEDY: &str = "use a model.safetensors written by ascribe train, transfer or adopt";
 
 /// How a model's kernels and matrices are kept in its file; vectors are kept as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]

@@ -55,21 +55,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Options that are not as they are by default, with the methods that take them, none of which is this one.
+    /// Options that are not as they are by default and that other methods alone take, with these. Tolerance, iterations and seed are
+    /// no method's own: the damping path and low ranks take them too.
     pub fn idle(&self) -> Vec<(&'static str, &'static [Method])> {
-        use Method::{Arnoldi, Astra, Auto, Cg, Lissa, Pinv};
+        use Method::{Arnoldi, Astra, Lissa, Pinv};
         let usual = Self::default();
-        let options: [(_, bool, &'static [Method]); 11] = [
-            (
-                "tolerance",
-                self.tolerance != usual.tolerance,
-                &[Auto, Cg, Lissa, Astra],
-            ),
-            (
-                "iterations",
-                self.iterations != usual.iterations,
-                &[Auto, Cg],
-            ),
+        let options: [(_, bool, &'static [Method]); 8] = [
             ("rank", self.rank != usual.rank, &[Arnoldi]),
             ("rcond", self.rcond != usual.rcond, &[Pinv]),
             ("scale", self.scale != usual.scale, &[Lissa]),
@@ -82,7 +73,6 @@ impl Settings {
             ),
             ("steps", self.steps != usual.steps, &[Astra]),
             ("step-size", self.step_size != usual.step_size, &[Astra]),
-            ("seed", self.seed != usual.seed, &[Lissa, Astra]),
         ];
         let idle = options
             .into_iter()
@@ -152,7 +142,7 @@ mod tests {
             let settings = Settings {
                 method,
                 depth: 10,
-                seed: 1,
+                steps: 3,
                 rcond: 0.1,
                 ..Settings::default()
             };
@@ -162,9 +152,9 @@ mod tests {
                 .map(|(name, _)| name)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(idle(Method::Lissa), ["rcond"]);
-        assert_eq!(idle(Method::Pinv), ["depth", "seed"]);
-        assert_eq!(idle(Method::Cg), ["rcond", "depth", "seed"]);
+        assert_eq!(idle(Method::Lissa), ["rcond", "steps"]);
+        assert_eq!(idle(Method::Pinv), ["depth", "steps"]);
+        assert_eq!(idle(Method::Cg), ["rcond", "depth", "steps"]);
         assert!(Settings::default().idle().is_empty());
     }
 }

@@ -1,10 +1,10 @@
 //! What all runs share: source models and target sets, opened once; images decoded once.
 
 use super::{Cell, Spec, TargetSpec};
-use crate::artefact::{Input, digest_file};
+use crate::artefact::Input;
 use crate::data::{
-    Dataset, Decisions, Framing, Pixels, TrainingImages, Transform, check_same_classes,
-    evenly_spaced, subset,
+    Dataset, DecisionFiles, Decisions, Framing, Pixels, TrainingImages, Transform,
+    check_same_classes, evenly_spaced, subset,
 };
 use crate::model::{ResNet, open_source};
 use crate::{Error, Result};
@@ -33,6 +33,7 @@ pub(super) struct Target {
     /// What was decided on the training images, and the files that say so.
     decisions: Decisions,
     pub(super) decision_inputs: Vec<Input>,
+    idle: Vec<String>,
     flip_labels: f64,
 }
 
@@ -87,6 +88,12 @@ impl Material {
                 .map_err(|error| located(spec, "search.validation", error))?;
         }
         Ok(())
+    }
+
+    /// What in the spec changes nothing, in words.
+    pub fn idle(&self) -> impl Iterator<Item = &str> {
+        let targets = self.targets.iter();
+        targets.flat_map(|target| target.idle.iter().map(String::as_str))
     }
 
     /// What `run.json` says of all of it.
@@ -158,14 +165,18 @@ impl Target {
             let expected = format!("a downscale below {least_side}, the side that a source takes");
             return wrong("transform", expected, small);
         }
-        let (decisions, decision_inputs) = decisions(target, &train)?;
+        let (exclude, relabel) = (target.exclude.as_deref(), target.relabel.as_deref());
+        let files = DecisionFiles::read(exclude, relabel, &train)?;
         let opened = Self {
             test_ids: evenly_spaced(test.len(), count),
             train,
             test,
             transform: target.transform,
-            decisions,
-            decision_inputs,
+            decisions: files.decisions,
+            decision_inputs: files.inputs,
+            idle: (files.idle.into_iter())
+                .map(|idle| format!("{place}: {idle}"))
+                .collect(),
             flip_labels: target.flip_labels,
         };
         for &images in &spec.images {
@@ -213,27 +224,6 @@ impl Target {
     }
 }
 
-/// What the files of a target set decide on its training images, and what `run.json` says of them.
-fn decisions(target: &TargetSpec, train: &Dataset) -> Result<(Decisions, Vec<Input>)> {
-    let mut decisions = Decisions::default();
-    let mut inputs = Vec::new();
-    for (role, file) in [("exclude", &target.exclude), ("relabel", &target.relabel)] {
-        let Some(path) = file else { continue };
-        let read = Decisions::read(path, train)?;
-        match role {
-            "exclude" => decisions.excluded = read.excluded,
-            _ => decisions.relabelled = read.relabelled,
-        }
-        inputs.push(Input {
-            role: role.into(),
-            path: path.clone(),
-            digest: digest_file(path)?,
-            rows: None,
-        });
-    }
-    Ok((decisions, inputs))
-}
-
 /// The error of an option as one of the spec.
 pub(super) fn located(spec: &Spec, place: &str, error: Error) -> Error {
     let Error::Config { option, reason } = error else {
@@ -242,7 +232,9 @@ pub(super) fn located(spec: &Spec, place: &str, error: Error) -> Error {
     let parts = reason
         .strip_prefix("expected ")
         .and_then(|rest| rest.split_once(", found "));
-    let (expected, found) = parts.unwrap_or(("a value that it takes", &reason));
+    let (expected, found) = parts.unwrap_or(("another value", &reason));
+    // What is said of options of a command.
+    let found = found.split("; ").next().unwrap_or(found);
     let place = format!("{option} for {place}");
     Error::format(&spec.file, place, expected, found, "correct the spec")
 }

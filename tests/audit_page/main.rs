@@ -314,8 +314,16 @@ fn a_long_list_is_printed_whole() {
     let all: u64 = listed.split(' ').next().unwrap().parse().unwrap();
     let in_sight = browser.run(cards).as_u64().unwrap();
     assert!(in_sight < all, "{in_sight} of {listed}");
+    // The width of A4 between its margins, where the screen's columns would not fit.
+    browser.devtools("Emulation.setEmulatedMedia", &json!({ "media": "print" }));
+    browser.resize(687, 1000);
     browser.run("window.dispatchEvent(new Event('beforeprint'))");
     assert_eq!(browser.run(cards).as_u64(), Some(all));
+    let beyond = "return [...document.querySelectorAll('.long-grid *')]
+        .filter((element) => element.getBoundingClientRect().right > 688).map((element) => element.outerHTML.slice(0, 80))";
+    assert_eq!(browser.run(beyond), json!([]));
+    browser.devtools("Emulation.setEmulatedMedia", &json!({ "media": "screen" }));
+    browser.resize(1280, 900);
     browser.run("window.dispatchEvent(new Event('afterprint'))");
     assert_eq!(browser.run(cards).as_u64(), Some(in_sight));
     is_clean(&browser);

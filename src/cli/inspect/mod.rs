@@ -50,7 +50,7 @@ pub struct Inspect {
     pixels: SourcePixels,
     #[command(flatten)]
     attack: AttackOptions,
-    /// Decode every image of a data set, and list all that cannot be used
+    /// Decode every image of a data set, and list all that do not decode; in a folder of class folders also all that are no images
     #[arg(long, conflicts_with = "test")]
     check: bool,
     /// Print JSON
@@ -83,7 +83,11 @@ impl Inspect {
         let kind = kind(&self.path)?;
         if self.check {
             if !matches!(kind, Kind::DataSet) {
-                return Err(Error::config("check", "is for data sets of images"));
+                let reason = format!(
+                    "expected a data set of images, found something else in {}; leave it out",
+                    self.path.display()
+                );
+                return Err(Error::config("check", reason));
             }
             let faults = faults::read(&self.path)?;
             self.print(&faults)?;

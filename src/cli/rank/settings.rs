@@ -95,11 +95,7 @@ impl Rank {
 
     /// Says which of the options given are for other solvers: `ascribe evaluate --compare` takes them from the run.
     pub(super) fn note_idle_options(&self) {
-        let settings = Settings {
-            tolerance: self.tolerance,
-            ..self.solver_settings()
-        };
-        for (option, takers) in settings.idle() {
+        for (option, takers) in self.solver_settings().idle() {
             let takers: Vec<String> = takers.iter().map(ToString::to_string).collect();
             let takers = takers.join(", ");
             note!(

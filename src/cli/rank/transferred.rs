@@ -57,7 +57,7 @@ pub(super) fn open(
             format!("{}: run.json", folder.display()),
             expected,
             id,
-            "transfer again",
+            format!("run ascribe {} again", record.command),
         ));
     }
     let file = folder.join("model.safetensors");

@@ -45,7 +45,8 @@ impl SourceSettings {
         let framing = match (self.side, self.resize) {
             (None, None) => return Ok(model),
             (Some(side), resize) => Framing {
-                resize,
+                // What the file says is for its own side.
+                resize: resize.or(own.resize.filter(|_| side == own.height)),
                 ..side.into()
             },
             (None, resize) => Framing { resize, ..own },

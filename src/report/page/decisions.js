@@ -110,8 +110,8 @@ const decisions = (() => {
     });
     return h("article", {},
       h("h1", {}, "Decisions"),
-      h("p.lead", {}, "Training images that you marked to be left out or relabelled. They change nothing here: export them, and transfer again with them. The audit of that run shows what they did."),
-      h("pre.command", {}, "ascribe transfer … --exclude decisions.csv --relabel decisions.csv"),
+      h("p.lead", {}, "Training images that you marked to be left out or relabelled. They change nothing here: export them, and fine-tune again with them: ascribe transfer does it, and ascribe adopt takes a model that was fine-tuned so elsewhere. The audit of that run shows what they did."),
+      h("pre.command", {}, "ascribe transfer … --exclude decisions.csv --relabel decisions.csv\nascribe adopt … --exclude decisions.csv --relabel decisions.csv"),
       h("p.actions", {}, made.size ? save : null,
         h("label.button", { for: "import" }, "Import"), open,
         made.size ? h("button", { type: "button", click: forget }, "Forget all") : null),

@@ -173,6 +173,8 @@ function longGrid(count, cell, [width, height]) {
     holder.style.height = "auto";
     grid.style.position = "static";
     grid.style.transform = "none";
+    grid.style.gridTemplateColumns = `repeat(auto-fill, minmax(${width - 20}px, 1fr))`;
+    grid.style.gridAutoRows = "auto";
     shown = "";
     grid.replaceChildren(...Array.from({ length: Math.min(count, PRINTED) }, (_, at) => h("div", { role: "listitem" }, cell(at))),
       ...count > PRINTED ? [h("p.quiet", {}, `and ${plural(count - PRINTED, "more")}`)] : []);

@@ -11,7 +11,7 @@ route.views.image = async ({ parts: [id], filter }) => {
   const order = trainingLists[list] ? trainingList(list, filter).order : [];
   const rest = new URLSearchParams(filter);
   rest.delete("list");
-  const up = `#/training/${trainingLists[list] ? list : "mislabels"}${rest.size ? `?${rest}` : ""}`;
+  const up = `#/training/${trainingLists[list] || list === "duplicates" ? list : "mislabels"}${rest.size ? `?${rest}` : ""}`;
   return h("article", { "data-subject": position },
     steps(up, "Training images", order, order.indexOf(position), (at) => `#/image/${page.training.id[at]}?${filter}`),
     h("h1", {}, `Training image ${id}: ${className(page.training.label[position])}`),

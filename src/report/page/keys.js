@@ -14,10 +14,10 @@ function openKeys() {
 
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  // Of the choice on an image these two are not its own: up and down are.
-  const turns = ["ArrowLeft", "ArrowRight"].includes(event.key) && event.target.closest("select.decide");
-  if (turns) event.preventDefault();
-  if (!turns && event.target.closest("input, select, textarea, dialog")) {
+  // In the choice on an image up and down choose; these keys stay what they are elsewhere.
+  const free = ["ArrowLeft", "ArrowRight", "x", "u"].includes(event.key) && event.target.closest("select.decide");
+  if (free) event.preventDefault();
+  if (!free && event.target.closest("input, select, textarea, dialog")) {
     if (event.key === "Escape") event.target.blur();
     return;
   }

@@ -44,7 +44,6 @@ const route = (() => {
     const left = main.dataset.shown;
     const top = keep ? window.scrollY : history.state?.seen || upward ? places.get(location.hash) ?? history.state?.top ?? 0 : 0;
     upward = false;
-    if (!history.state?.seen) history.replaceState({ seen: true }, "");
     places.set(location.hash, top);
     main.replaceChildren(content);
     for (const link of document.querySelectorAll("#views a")) {
@@ -56,6 +55,9 @@ const route = (() => {
     document.title = heading ? `${heading} · ${page.overview?.title ?? "audit"}` : page.overview?.title ?? "audit";
     main.dataset.shown = location.hash;
     scroll(main, top);
+    try {
+      if (!history.state?.seen) history.replaceState({ seen: true }, "");
+    } catch { /* A browser may refuse many in a short time; Back then begins at the top. */ }
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     if (!keep) {
       const from = top ? main.querySelector(`a[href="${CSS.escape(left)}"]`) : null;

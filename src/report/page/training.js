@@ -6,10 +6,15 @@ const ORDERS = {
   help: { name: "help to test images", needs: "mean-scores", good: "The mean score over all test images, highest first: images the test set leans on most." },
 };
 
-/* Positions of a model's training images, by one of the orders; empty where the run has no such numbers. */
-function trainingOrder(at, by) {
+/* What an order goes by, and in which direction. */
+function trainingColumn(at, by) {
   const columns = page.training.models[at];
-  const [values, sign] = { loss: [columns.loss, -1], self: [columns.self, -1], harm: [columns.mean, 1], help: [columns.mean, -1] }[by];
+  return { loss: [columns.loss, -1], self: [columns.self, -1], harm: [columns.mean, 1], help: [columns.mean, -1] }[by];
+}
+
+/* Positions of a model's training images, by one of the orders. */
+function trainingOrder(at, by) {
+  const [values, sign] = trainingColumn(at, by);
   return page.training.id.map((_, position) => position).filter((position) => values[position] !== null)
     .sort((a, b) => sign * (values[a] - values[b]) || a - b);
 }
@@ -23,13 +28,19 @@ route.views.training = async ({ parts: [part = "mislabels"], filter }) => {
     part === "duplicates" ? duplicates() : ordered(part, filter));
 };
 
+/* The card, its image opened as one of a list. */
+function listed(card, part, filter = []) {
+  card.setAttribute("href", `${card.getAttribute("href")}?${new URLSearchParams([["list", part], ...filter])}`);
+  return card;
+}
+
 /* The lists that are ordered, and by what; first as they are shown first. */
 const trainingLists = { mislabels: ["loss", "self", "harm"], overall: ["help", "harm"] };
 
 /* What a filter makes of one of them: the model and order chosen, those there are, and positions. */
 function trainingList(part, filter) {
   const at = Math.min(Number(filter.get("model") ?? 0), models().length - 1);
-  const available = trainingLists[part].filter((by) => trainingOrder(at, by).length);
+  const available = trainingLists[part].filter((by) => trainingColumn(at, by)[0].some((value) => value !== null));
   const by = available.includes(filter.get("by")) ? filter.get("by") : available[0];
   const wanted = filter.get("label");
   const words = (filter.get("find") ?? "").trim().toLowerCase();
@@ -60,8 +71,7 @@ function ordered(part, filter) {
     const card = trainCard(position, 64,
       h(`span.${differs ? "wrong-text" : "quiet"}`, {}, differs ? `→ ${className(said)}` : `label ${probability(columns.probability[position])}`),
       h("span.quiet", {}, value));
-    card.setAttribute("href", `${card.getAttribute("href")}?${new URLSearchParams([["list", part], ...filter])}`);
-    return h("div.held", {}, card, decisions.controls(position, again));
+    return h("div.held", {}, listed(card, part, filter), decisions.controls(position, again));
   };
   const search = h("input", { type: "search", id: "find", placeholder: "class or id", value: filter.get("find") ?? "",
     input: later((event) => route.refine({ find: event.target.value })) });
@@ -86,7 +96,7 @@ function duplicates() {
     h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `nearly the same, ${group.similarity.toFixed(3)}`,
       new Set([...group.training.map((at) => page.training.label[at]), ...group.queries.map((at) => page.queries.label[at])]).size > 1
         ? h("strong.wrong-text", {}, "labels differ") : null),
-    h("div.cards", {}, group.training.slice(0, 24).map((position) => h("div.held", {}, trainCard(position, 56, h("span.quiet", {}, `training ${page.training.id[position]}`)), decisions.controls(position, again))),
+    h("div.cards", {}, group.training.slice(0, 24).map((position) => h("div.held", {}, listed(trainCard(position, 56, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates"), decisions.controls(position, again))),
       group.queries.slice(0, 24).map((position) => queryCard(position, 56, h("span.quiet", {}, `test ${page.queries.id[position]}`)))))));
   return h("section", {},
     h("h2", {}, `Leaks from training to test: ${leaks.length}`),
