@@ -1,7 +1,8 @@
 //! Models on disk: safetensors, with everything needed to rebuild the model in the file's metadata.
 //!
 //! Metadata keys: `format` (`ascribe-model-1`), `architecture`, `classes` (JSON list), `normalisation` (JSON),
-//! `side`, and `resize` where images are resized to more than that before their middle is taken. Tensors keep torchvision's names, so that the file is of use elsewhere too.
+//! `side`, and `resize` where images are resized to more than that before their middle is taken. Tensors keep torchvision's names, so
+//! that the file is of use elsewhere too.
 
 use super::Architecture;
 use super::parameters::{check_framing, check_side};

@@ -3,8 +3,7 @@
 use super::transferred::{self, Transferred};
 use super::{Curvature, Rank, blocks_on_device, examples, work};
 use crate::artefact::{Invocation, RunFolder, physical_memory_bytes};
-use crate::data::Dataset;
-use crate::data::RELABELLED;
+use crate::data::{Dataset, RELABELLED};
 use crate::derivative::network::{self, Examples, Keeping, Network};
 use crate::influence::{
     Correction, DeviceJob, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,

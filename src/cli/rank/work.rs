@@ -3,8 +3,7 @@
 use super::material::Material;
 use super::{examples, path};
 use crate::artefact::{RunFolder, write_atomically};
-use crate::data::L2;
-use crate::data::RELABELLED;
+use crate::data::{L2, RELABELLED};
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::figure::Style;
 use crate::influence::{
