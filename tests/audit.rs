@@ -115,7 +115,9 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     let output = command.current_dir(folder).args(words.split(' ')).output();
     let said = String::from_utf8(output.unwrap().stderr).unwrap();
     assert!(
-        said.contains("3 decisions of the file of --exclude are for --relabel"),
+        said.contains(
+            "3 decisions of decisions.csv are to relabel, and no file to relabel by is given"
+        ),
         "{said}"
     );
     let second = record(folder, "second");

@@ -80,7 +80,8 @@ impl std::fmt::Display for Found {
     }
 }
 
-/// Compares all files of two folders but hidden ones, in the order of their names.
+/// Compares all files of two folders but hidden ones, in the order of their names. Runs of a study that the second lacks are left out:
+/// they are of an earlier spec or of data that changed since, and a run of the table that was missing would show there.
 ///
 /// # Errors
 /// A file cannot be read, or is not what its name says.
@@ -94,7 +95,13 @@ pub fn compare(first: &Path, second: &Path) -> Result<Vec<Comparison>> {
             _ => compare_files(&first.join(name), &second.join(name))?,
         })
     };
-    (names.into_iter())
+    let is_left_behind = |name: &&String| {
+        let run = name
+            .strip_prefix("runs/")
+            .and_then(|rest| rest.split_once('/'));
+        run.is_some_and(|(run, _)| !second.join("runs").join(run).exists())
+    };
+    (names.into_iter().filter(|name| !is_left_behind(name)))
         .map(|name| {
             Ok(Comparison {
                 file: name.clone(),

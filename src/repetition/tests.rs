@@ -146,3 +146,21 @@ fn damaged_files_are_named() {
         assert!(!message.contains('\n'), "{message}");
     }
 }
+
+#[test]
+fn runs_that_an_earlier_spec_left_in_a_study_do_not_count() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for (folder, runs) in folders.iter().zip([&["a", "b"][..], &["a"]]) {
+        for run in runs {
+            let run = folder.path().join("runs").join(run);
+            std::fs::create_dir_all(&run).unwrap();
+            std::fs::write(run.join("training.csv"), "epoch\n1\n").unwrap();
+        }
+    }
+    let found = compare(folders[0].path(), folders[1].path()).unwrap();
+    let names: Vec<&str> = found.iter().map(|it| &*it.file).collect();
+    assert_eq!(names, ["runs/a/training.csv"]);
+    // One that was not there before is told.
+    let found = compare(folders[1].path(), folders[0].path()).unwrap();
+    assert_eq!(found[1].found, Found::Added);
+}
