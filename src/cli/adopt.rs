@@ -10,6 +10,7 @@ use crate::train::{Performance, effective};
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -72,48 +73,68 @@ impl Adopt {
         run.set_classes(model.classes().to_vec())?;
 
         run.stage("measuring")?;
-        let measured = |set: &Dataset, ids: &[usize]| {
-            let images = Pixels::on_demand(set, ids, model.framing())?;
-            Performance::measure(&model, &images, None)
-        };
-        let test_ids: Vec<usize> = (0..test.len()).collect();
-        let performance = measured(&test, &test_ids)?;
         let train = train.relabelled(&taken.labels)?;
-        let sample = evenly_spaced(taken.ids.len(), SAMPLE);
-        let sample: Vec<usize> = sample.into_iter().map(|at| taken.ids[at]).collect();
-        let on_training = measured(&train, &sample)?;
+        let measured = Measured::of(&model, &test, (&train, &taken.ids))?;
         let file = run.file("model.safetensors");
         write_model(&model, &file)?;
         run.note_digest("model.safetensors")?;
-        run.set_result("test", performance)?;
-        let count = taken.ids.len();
-        let changes = changes(train.len() - count, taken.labels.len());
+        run.set_result("test", measured.test)?;
+        let changes = changes(train.len() - taken.ids.len(), taken.labels.len());
         run.set_result("train_ids", taken.ids)?;
         if !taken.labels.is_empty() {
             run.set_result(RELABELLED, &taken.labels)?;
         }
         run.finish()?;
-        say!(
-            "{}: test accuracy {:.2} %, loss {:.4}; {} {} training images {:.2} %{}",
-            file.display(),
-            100.0 * performance.accuracy,
-            performance.loss,
-            if sample.len() < count {
-                "of a sample of"
-            } else {
-                "of all"
-            },
-            sample.len(),
-            100.0 * on_training.accuracy,
-            changes
-        );
-        note_little_better_than_chance(on_training, &train, &sample);
+        say!("{}: {measured}{changes}", file.display());
+        note_little_better_than_chance(&measured, &train);
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// Training images that are looked at.
 const SAMPLE: usize = 2000;
+
+/// How well the model predicts the test images, and a sample of those that it was fine-tuned on.
+struct Measured {
+    test: Performance,
+    training: Performance,
+    sample: Vec<usize>,
+    of: usize,
+}
+
+impl Measured {
+    fn of(model: &ResNet, test: &Dataset, (train, ids): (&Dataset, &[usize])) -> Result<Self> {
+        let measured = |set: &Dataset, ids: &[usize]| {
+            let images = Pixels::on_demand(set, ids, model.framing())?;
+            Performance::measure(model, &images, None)
+        };
+        let positions = evenly_spaced(ids.len(), SAMPLE).into_iter();
+        let sample: Vec<usize> = positions.map(|at| ids[at]).collect();
+        Ok(Self {
+            test: measured(test, &(0..test.len()).collect::<Vec<_>>())?,
+            training: measured(train, &sample)?,
+            sample,
+            of: ids.len(),
+        })
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Performance { loss, accuracy } = self.test;
+        let looked_at = match self.sample.len() < self.of {
+            true => "of a sample of",
+            false => "of all",
+        };
+        write!(
+            f,
+            "test accuracy {:.2} %, loss {loss:.4}; {looked_at} {} training images {:.2} %",
+            100.0 * accuracy,
+            self.sample.len(),
+            100.0 * self.training.accuracy
+        )
+    }
+}
 
 /// The model with the set's class names, where the set has some; its own, where its file has some, must be the same.
 fn of_these_classes(model: ResNet, file: &Path, train: &Dataset) -> Result<ResNet> {
@@ -159,14 +180,15 @@ fn changes(excluded: usize, relabelled: usize) -> String {
 
 /// The commonest mistakes leave a model that guesses even the images that it was fine-tuned on: another order of the classes, other
 /// pixels.
-fn note_little_better_than_chance(performance: Performance, train: &Dataset, ids: &[usize]) {
+fn note_little_better_than_chance(measured: &Measured, train: &Dataset) {
+    let ids = &measured.sample;
     let mut counts = vec![0_usize; train.classes().len()];
     ids.iter().for_each(|&id| counts[train.label(id)] += 1);
     let total = ids.len().max(1) as f64;
     let commonest = counts.iter().max().copied().unwrap_or(0) as f64 / total;
     // Three standard errors, by which a guesser may be luckier than that.
     let luck = 3.0 * (commonest * (1.0 - commonest) / total).sqrt();
-    if performance.accuracy <= commonest + luck {
+    if measured.training.accuracy <= commonest + luck {
         note!(
             "ascribe: of its training images it knows hardly more than by always naming the commonest class ({:.2} %): are the model's outputs in the order of the data's classes, and are --side, --resize, --source-mean and --source-deviation those it was trained with?",
             100.0 * commonest

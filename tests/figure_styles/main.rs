@@ -25,8 +25,8 @@ const PAPER: [(&str, &str, &str); 9] = [
     ),
     (
         "helpful_examples",
-        "ec08937852fb282f69b714359bb8bdf37bcfc45d5b0cb86ec8a22d68a6c96f03",
-        "3ddcfe2181ff8e2a726af60c33e050e969340ee443e085bdbba559ac53c85f0f",
+        "8e6812e141b6558db8b3b05c0bf06728f82ddfe3522d168e4e864f99c371d39c",
+        "7ac03c577a5b2ee99a532bfd26d838749b7ba0057e625fb51df0edc3c6b78edc",
     ),
     (
         "influence_matrix",
