@@ -4,7 +4,7 @@
 use super::decision_options::DecisionOptions;
 use super::source_options::SourceOptions;
 use crate::artefact::{Invocation, RunFolder};
-use crate::data::{Dataset, Pixels, RELABELLED, TrainingImages, check_same_classes, evenly_spaced};
+use crate::data::{Dataset, Pixels, TrainingImages, check_same_classes, evenly_spaced};
 use crate::model::{Blocks, ResNet, write_model};
 use crate::train::{Performance, effective};
 use crate::{Error, Result};
@@ -36,7 +36,8 @@ pub struct Adopt {
     #[command(flatten)]
     #[serde(flatten)]
     decisions: DecisionOptions,
-    /// The L2 term l2/2·‖θ‖² that it was fine-tuned with, over weights and biases alike: weight_decay of PyTorch's SGD; 0 for none
+    /// The L2 term l2/2·‖θ‖² that it was fine-tuned with, over weights and biases alike: weight_decay of PyTorch's SGD; 0
+    /// for none
     #[arg(long, value_name = "L2", allow_negative_numbers = true)]
     l2: f64,
     /// Residual blocks that were fine-tuned besides the head: 0, 1, 3, 9 … or all
@@ -80,9 +81,9 @@ impl Adopt {
         run.note_digest("model.safetensors")?;
         run.set_result("test", measured.test)?;
         let changes = changes(train.len() - taken.ids.len(), taken.labels.len());
-        run.set_result("train_ids", taken.ids)?;
-        if !taken.labels.is_empty() {
-            run.set_result(RELABELLED, &taken.labels)?;
+        run.set_result("train_ids", &taken.ids)?;
+        for (name, value) in taken.changes() {
+            run.set_result(name, value)?;
         }
         run.finish()?;
         say!("{}: {measured}{changes}", file.display());

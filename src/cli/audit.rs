@@ -280,7 +280,7 @@ fn places(ids: &[usize], list: &[LabelledImage]) -> Vec<usize> {
 /// Tiles as large as most of some images are, evenly spaced.
 fn pictures<'a>(name: &str, count: usize, get: &'a GetImage<'a>) -> Result<Pictures<'a>> {
     let mut longer = Vec::with_capacity(LOOKED_AT);
-    for at in evenly_spaced(count, count.min(LOOKED_AT)) {
+    for at in evenly_spaced(count, LOOKED_AT) {
         let image = get(at)?;
         longer.push(image.height.max(image.width));
     }

@@ -142,8 +142,9 @@ impl Demo {
         let test = read_rankings(&folder.join("rankings.parquet"))?;
         let rankings = ModelRankings {
             model: name,
-            train: &[],
             test: &test,
+            // For the other panels, and for chance, which is not asked for.
+            train: &[],
             labels: &[],
         };
         let top = Curve::of(&rankings, QuerySet::Test)?

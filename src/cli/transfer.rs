@@ -7,9 +7,7 @@ use super::progress::TrainingProgress;
 use super::source_options::SourceOptions;
 use crate::Result;
 use crate::artefact::{Invocation, RunFolder};
-use crate::data::{
-    Dataset, Decisions, FLIPPED, Pixels, RELABELLED, TrainingImages, check_same_classes, subset,
-};
+use crate::data::{Dataset, Decisions, Pixels, TrainingImages, check_same_classes, subset};
 use crate::model::write_model;
 use crate::train::{Performance, TransferOptions, effective, remove_checkpoint, transfer};
 use clap::Args;
@@ -93,6 +91,7 @@ impl Transfer {
         let taken = TrainingImages::of(&train, ids, decisions.decisions, flips)?;
         let mut inputs = vec![train.input("train"), test.input("test"), input];
         inputs.extend(decisions.inputs);
+        let changes = taken.changes();
         let (ids, train) = (taken.ids, train.relabelled(&taken.labels)?);
         let mut run =
             RunFolder::open_or_create(&self.out, "transfer", invocation, effective(self)?, inputs)?;
@@ -121,11 +120,8 @@ impl Transfer {
         let test = transferred.test;
         run.set_result("test", test)?;
         run.set_result("train_ids", ids)?;
-        if !taken.flipped.is_empty() {
-            run.set_result(FLIPPED, &taken.flipped)?;
-        }
-        if !taken.labels.is_empty() {
-            run.set_result(RELABELLED, &taken.labels)?;
+        for (name, value) in changes {
+            run.set_result(name, value)?;
         }
         remove_checkpoint(run.path())?;
         run.finish()?;

@@ -1,7 +1,7 @@
 //! Named arrays from `.npz`, `.safetensors`, or a folder of `.npy` files, checked and with errors that name the array.
 //!
-//! Floats keep their precision, those of half become f32; integers of any width become `i64`. Memory order does not matter (Fortran order reads
-//! as well as C order); values are handed on row-major.
+//! Floats keep their precision, those of half become f32; integers of any width become `i64`. Memory order does not matter (Fortran
+//! order reads as well as C order); values are handed on row-major.
 
 use super::mapped::MappedMatrix;
 use super::rows::Rows;

@@ -132,14 +132,6 @@ impl Dataset {
         Self::new(path, parquet::read_bytes(path, bytes)?)
     }
 
-    /// Whether a path is taken for a folder of class folders.
-    pub(super) fn is_class_folders(path: &Path) -> Result<bool> {
-        if !path.is_dir() || cifar_binary::is_folder(path) {
-            return Ok(false);
-        }
-        Ok(folder::single_parquet(path)?.is_none())
-    }
-
     /// An image from its bytes; `place` says where in the set at `path` it is.
     pub(super) fn decoded(bytes: &[u8], path: &Path, place: impl Fn() -> String) -> Result<Image> {
         Image::decode(bytes).map_err(|reason| {

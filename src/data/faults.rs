@@ -1,7 +1,7 @@
 //! Everything in a data set that cannot be used, not the first of it alone.
 
-use super::Dataset;
-use super::folder::Listing;
+use super::folder::{Listing, single_parquet};
+use super::{Dataset, cifar_binary};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::path::Path;
 /// # Errors
 /// A set that is not to be read at all.
 pub fn faults(path: &Path) -> Result<(usize, Vec<Error>)> {
-    if Dataset::is_class_folders(path)? {
+    if is_class_folders(path)? {
         let listing = Listing::read(path)?;
         let found = listing.files.par_iter().filter_map(|file| {
             let whole = path.join(file);
@@ -30,4 +30,12 @@ pub fn faults(path: &Path) -> Result<(usize, Vec<Error>)> {
         .into_par_iter()
         .filter_map(|id| set.example(id).err());
     Ok((set.len(), found.collect()))
+}
+
+/// Whether [`Dataset::open`] takes a path for a folder of class folders.
+fn is_class_folders(path: &Path) -> Result<bool> {
+    if !path.is_dir() || cifar_binary::is_folder(path) {
+        return Ok(false);
+    }
+    Ok(single_parquet(path)?.is_none())
 }

@@ -9,12 +9,12 @@ use super::random::{Purpose, generator};
 use crate::{Error, Result};
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The results in `run.json` that hold labels other than those of the training file, and which were flipped.
+/// The result in `run.json` that holds labels other than those of the training file.
 pub(crate) const RELABELLED: &str = "relabelled";
-pub(crate) const FLIPPED: &str = "flipped";
 
 /// New labels by id.
 pub type NewLabels = BTreeMap<usize, usize>;
@@ -160,6 +160,13 @@ impl TrainingImages {
             labels,
             flipped,
         })
+    }
+
+    /// What `run.json` says of changed labels, by the names of its results; nothing where there are none.
+    pub(crate) fn changes(&self) -> Vec<(&'static str, Value)> {
+        let flipped = (!self.flipped.is_empty()).then(|| ("flipped", json!(self.flipped)));
+        let labels = (!self.labels.is_empty()).then(|| (RELABELLED, json!(self.labels)));
+        flipped.into_iter().chain(labels).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::material::Images;
 use super::{Job, Material, Spec, material::located};
 use crate::artefact::{Options, RunFolder, RunRecord, Status, read_json};
-use crate::data::{FLIPPED, Pixels, RELABELLED, TrainingImages};
+use crate::data::{Pixels, TrainingImages};
 use crate::model::write_model;
 use crate::train::{Epoch, Observer, effective, remove_checkpoint, transfer};
 use crate::{Error, Result};
@@ -113,11 +113,8 @@ impl Bench<'_> {
             Err(other) => return Err(other),
         };
         run.note_result("train_ids", train.ids())?;
-        if !training.flipped.is_empty() {
-            run.note_result(FLIPPED, &training.flipped)?;
-        }
-        if !training.labels.is_empty() {
-            run.note_result(RELABELLED, &training.labels)?;
+        for (name, value) in training.changes() {
+            run.note_result(name, value)?;
         }
         run.note_result("history", &outcome.history)?;
         run.note_result("diverged", &outcome.diverged)?;

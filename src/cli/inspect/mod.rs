@@ -7,7 +7,8 @@
 //! | a `.npz`, a `.safetensors` with `features`, a folder with `features.npy` | the features |
 //! | anything else that `--train` takes | the data set |
 //!
-//! With `--check` a data set is gone through whole, and what cannot be used is listed. With `--test` the path is a model, or a folder with one, and what is shown is how well it predicts, clean and attacked.
+//! With `--check` a data set is gone through whole, and what cannot be used is listed. With `--test` the path is a model, or a folder
+//! with one, and what is shown is how well it predicts, clean and attacked.
 
 mod data_set;
 mod faults;

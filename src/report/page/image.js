@@ -11,9 +11,9 @@ route.views.image = async ({ parts: [id], filter }) => {
   const order = trainingLists[list] ? trainingList(list, filter).order : [];
   const rest = new URLSearchParams(filter);
   rest.delete("list");
-  const up = `#/training/${trainingLists[list] || list === "duplicates" ? list : "mislabels"}${rest.size ? `?${rest}` : ""}`;
+  const part = trainingLists[list] || list === "duplicates" ? list : "mislabels";
   return h("article", { "data-subject": position },
-    steps(up, "Training images", order, order.indexOf(position), (at) => `#/image/${page.training.id[at]}?${filter}`),
+    steps(route.address({ view: "training", parts: [part], filter: rest }), "Training images", order, order.indexOf(position), (at) => `#/image/${page.training.id[at]}?${filter}`),
     h("h1", {}, `Training image ${id}: ${className(page.training.label[position])}`),
     h("div.subject", {}, h("figure", {}, thumb("train", position, subjectSize("train"), trainName(position)), h("figcaption", {}, `labelled ${className(page.training.label[position])}`, fileOf(position) ? h("span.file", {}, fileOf(position)) : null)),
       h("div", {}, sideBySide((model, at) => standing(model, at, position)), h("p", {}, decisions.controls(position, again)))),

@@ -18,7 +18,7 @@ route.views.query = async ({ parts: [id], filter }) => {
   if (next !== undefined) ascribe.load(`query-${Math.floor(next / page.overview.per_piece)}`).catch(() => {});
   const again = () => route.show({ keep: true });
   return h("article", {},
-    steps(`#/queries${rest.size ? `?${rest}` : ""}`, "Test images", order, place, (at) => `#/query/${page.queries.id[at]}${tail}`),
+    steps(route.address({ view: "queries", filter: rest }), "Test images", order, place, (at) => `#/query/${page.queries.id[at]}${tail}`),
     h("h1", {}, `Test image ${id}: ${className(page.queries.label[position])}`),
     h("div.subject", {}, h("figure", {}, thumb("test", position, subjectSize("test"), queryName(position)), h("figcaption", {}, `labelled ${className(page.queries.label[position])}`)),
       sideBySide((model, at) => verdict(model, at, position, details[at]))),
