@@ -110,7 +110,7 @@ fn both_figures_come_from_finished_runs() {
     .unwrap();
     assert_eq!(
         printed,
-        "figures/figure6.svg\nfigures/figure6.png\nfigures/figure6.csv\n"
+        "figures/figure6.svg\nfigures/figure6.png\nfigures/figure6.csv\nfigures/figure6.json\n"
     );
     let mut table = csv::Reader::from_path(out.join("figure6.csv")).unwrap();
     let matches = |row: &csv::StringRecord| row[5].parse::<f64>().unwrap();
@@ -143,7 +143,10 @@ fn both_figures_come_from_finished_runs() {
         "figures",
     ];
     let printed = figure(place.path(), &named).unwrap();
-    assert_eq!(printed, "figures/figure5.svg\nfigures/figure5.csv\n");
+    assert_eq!(
+        printed,
+        "figures/figure5.svg\nfigures/figure5.csv\nfigures/figure5.json\n"
+    );
     let first = std::fs::read_to_string(out.join("figure5.csv")).unwrap();
     assert_eq!(first.lines().count(), 21);
     assert!(

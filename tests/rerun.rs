@@ -165,6 +165,92 @@ fn what_has_changed_is_refused_and_what_comes_out_otherwise_is_told() {
 }
 
 #[test]
+fn a_figure_says_how_it_came_about_and_is_drawn_again_from_that() {
+    let place = tempfile::tempdir().unwrap();
+    let [made, elsewhere] = ["made", "elsewhere"].map(|name| place.path().join(name));
+    fs::create_dir(&made).unwrap();
+    fs::create_dir(&elsewhere).unwrap();
+    succeeds(&made, TRANSFER);
+    succeeds(&made, "rank --model model --scores --out rank");
+    for figure in ["5 rank --seed 2", "6 rank --names robust", "matrix rank"] {
+        succeeds(&made, &format!("figure {figure} --out figures"));
+    }
+    let record = fs::read_to_string(made.join("figures/figure6.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["options"]["names"], serde_json::json!(["robust"]));
+    let digest = ascribe::artefact::digest_file(made.join("rank/run.json")).unwrap();
+    assert_eq!(record["inputs"][0]["digest"], digest);
+    let csv = ascribe::artefact::digest_file(made.join("figures/figure6.csv")).unwrap();
+    assert_eq!(record["results"]["digests"]["figure6.csv"], csv);
+    let shown = succeeds(&made, "inspect figures/figure6.json");
+    assert!(
+        shown.contains(&format!("figure6.csv, sha256 {csv}")),
+        "{shown}"
+    );
+
+    for stem in ["figure5", "figure6", "influence_matrix"] {
+        let printed = succeeds(&elsewhere, &format!("rerun ../made/figures/{stem}.json"));
+        let last = printed.lines().last().unwrap();
+        assert_eq!(last, "figures-again: the same as figures, in all 4 files");
+    }
+    // A run's record may be named itself, too.
+    let printed = succeeds(&elsewhere, "rerun ../made/rank/run.json");
+    assert!(
+        printed.contains("rank-again: the same as rank, in all "),
+        "{printed}"
+    );
+
+    let picture = made.join("figures/figure6.csv");
+    let table = fs::read_to_string(&picture).unwrap();
+    fs::write(&picture, table.replacen("robust", "other", 1)).unwrap();
+    let (line, printed) = fails(&made, "rerun figures/figure6.json --out third");
+    assert!(printed.contains("\nfigure6.csv: 1 of "), "{printed}");
+    assert!(
+        line.contains("expected the 4 files of figures, found 1 that differ"),
+        "{line}"
+    );
+    fs::remove_dir_all(made.join("rank")).unwrap();
+    succeeds(&made, "rank --model model --scores --top 3 --out rank");
+    let (line, _) = fails(&made, "rerun figures/figure6.json --out fourth");
+    assert!(
+        line.contains("figures: cannot be repeated: input was "),
+        "{line}"
+    );
+}
+
+#[test]
+fn what_is_no_longer_as_a_run_left_it_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    succeeds(place, TRANSFER);
+    succeeds(place, "rank --model model --scores --out one");
+    succeeds(
+        place,
+        "rank --model model --scores --damping 1e-1 --out other",
+    );
+    for (file, command) in [
+        ("rankings.parquet", "figure 6 one --out figures"),
+        ("self_influence.parquet", "audit one --out audit"),
+        ("scores.npy", "audit one --out audit"),
+        ("train_scores.npy", "figure matrix one --out figures"),
+    ] {
+        let [own, kept] = [format!("one/{file}"), "kept".to_owned()].map(|name| place.join(name));
+        fs::copy(&own, &kept).unwrap();
+        let mut foreign = fs::read(place.join("other").join(file)).unwrap();
+        // Where the damping changes nothing, a byte is enough.
+        let at = foreign.len() / 2;
+        foreign[at] ^= 1;
+        fs::write(&own, foreign).unwrap();
+        let (line, _) = fails(place, command);
+        let expected =
+            format!("one/{file}: is not what ascribe rank left here; put the original back");
+        assert!(line.contains(&expected), "{line}");
+        fs::copy(&kept, &own).unwrap();
+    }
+    succeeds(place, "figure 6 one --out figures");
+}
+
+#[test]
 fn a_run_may_be_called_study() {
     let place = tempfile::tempdir().unwrap();
     let transfer = TRANSFER.replace("--out model", "--out study");

@@ -4,6 +4,7 @@
 //! and finishes; a later command takes up those results through [`RunFolder::read`].
 
 mod atomic;
+mod beside;
 mod csv_table;
 mod digest;
 mod invocation;
@@ -16,12 +17,14 @@ mod run;
 
 pub(crate) use atomic::folder_of;
 pub use atomic::{AtomicFile, write_atomically};
+pub use beside::RecordBeside;
 pub(crate) use csv_table::write_csv;
 pub(crate) use digest::file_names;
 pub use digest::{digest_bytes, digest_file, digest_folder, digest_path};
 pub use invocation::Invocation;
 pub use json::{read_json, write_json};
 pub use left::check_as_left;
+pub(crate) use left::{DIGESTS, check_digest_as_left};
 pub use memory::{keep_freed_memory, physical_memory_bytes};
 pub(crate) use memory::{measured_peak_bytes, reset_peak_memory};
 pub(crate) use parquet::{ParquetTable, read_parquet, write_parquet};

@@ -1,5 +1,8 @@
 //! `run.json`: what was run, on what, with which options, and what came of it.
 
+use super::atomic::folder_of;
+use super::digest::digest_file;
+use super::json::read_json;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -59,6 +62,25 @@ pub struct Input {
     pub rows: Option<usize>,
 }
 
+impl Input {
+    /// Finished runs as inputs of another, by their `run.json`: `run-1`, `run-2` …
+    ///
+    /// # Errors
+    /// A `run.json` cannot be read.
+    pub(crate) fn of_runs<'a>(folders: impl Iterator<Item = &'a Path>) -> Result<Vec<Self>> {
+        let input = |(at, folder): (usize, &Path)| {
+            let path = folder.join("run.json");
+            Ok(Self {
+                role: format!("run-{}", at + 1),
+                digest: digest_file(&path)?,
+                path,
+                rows: None,
+            })
+        };
+        folders.enumerate().map(input).collect()
+    }
+}
+
 /// Time and memory of one stage of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
@@ -110,6 +132,16 @@ impl RunRecord {
             started_at: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             seconds: 0.0,
         }
+    }
+
+    /// Reads the record of a file; the paths of its inputs lead to them from here, if they are still where they were.
+    pub(super) fn read(file: &Path) -> Result<Self> {
+        let mut record: Self = read_json(file)?;
+        record.folder = folder_of(file).to_path_buf();
+        for at in 0..record.inputs.len() {
+            record.inputs[at].path = record.located(&record.inputs[at].path);
+        }
+        Ok(record)
     }
 
     /// Where a path of this run leads: relative ones from where it was typed, or else, as in a folder that was moved with its

@@ -21,15 +21,13 @@ pub(crate) use self::admission::{LOCK, lock};
 use self::admission::{holds_only_the_record, run_to_extend, unfinished_run};
 pub(super) use self::difference::difference;
 use super::atomic::remove_unfinished;
-use super::digest::digest_file;
 use super::invocation::Invocation;
-use super::json::{read_json, write_json};
-use super::left::DIGESTS;
+use super::json::write_json;
+use super::left::{DIGESTS, digests_of_files_in};
 use super::memory::peak_memory_bytes;
 use super::record::{Input, Options, RunRecord, Stage, Status};
 use crate::{Error, Result};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -140,6 +138,8 @@ impl RunFolder {
                 threads: record.threads,
                 ..earlier
             };
+            // Files are written anew.
+            record.results.remove(DIGESTS);
         }
         record.folder = path.to_path_buf();
         let mut run = Self {
@@ -171,11 +171,7 @@ impl RunFolder {
                 "give the output folder of an ascribe command",
             ));
         }
-        let mut record: RunRecord = read_json(&file)?;
-        record.folder = path.to_path_buf();
-        for at in 0..record.inputs.len() {
-            record.inputs[at].path = record.located(&record.inputs[at].path);
-        }
+        let record = RunRecord::read(&file)?;
         match record.status {
             Status::Finished => Ok(record),
             Status::Running => {
@@ -256,24 +252,13 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Notes the digest of a file that later commands read ([`check_as_left`](super::check_as_left)).
+    /// Ends the stage at work and marks the run finished: every file of it must be in place. The digests of those that lie in the
+    /// folder itself are noted, so that later commands can tell that they read what was left ([`check_as_left`](super::check_as_left)).
     ///
     /// # Errors
-    /// The file cannot be read, or `run.json` cannot be written.
-    pub fn note_digest(&mut self, name: &str) -> Result<()> {
-        let mut digests = match self.record.results.contains_key(DIGESTS) {
-            true => self.record.result(DIGESTS)?,
-            false => BTreeMap::<String, String>::new(),
-        };
-        digests.insert(name.to_owned(), digest_file(self.file(name))?);
-        self.set_result(DIGESTS, digests)
-    }
-
-    /// Ends the stage at work and marks the run finished: every file of it must be in place.
-    ///
-    /// # Errors
-    /// `run.json` cannot be written.
+    /// A file cannot be read, or `run.json` cannot be written.
     pub fn finish(mut self) -> Result<RunRecord> {
+        self.note_result(DIGESTS, digests_of_files_in(&self.path)?)?;
         self.record.status = Status::Finished;
         self.save()?;
         // Tidiness alone: a process that took the lock file before this line will find the run finished.

@@ -78,7 +78,6 @@ impl Adopt {
         let measured = Measured::of(&model, &test, (&train, &taken.ids))?;
         let file = run.file("model.safetensors");
         write_model(&model, &file)?;
-        run.note_digest("model.safetensors")?;
         run.set_result("test", measured.test)?;
         let changes = changes(train.len() - taken.ids.len(), taken.labels.len());
         run.set_result("train_ids", &taken.ids)?;

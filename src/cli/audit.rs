@@ -5,7 +5,7 @@
 mod open;
 
 use super::run_names::{check_same_class_names, run_names};
-use crate::artefact::{Input, Invocation, Options, RunFolder, digest_file};
+use crate::artefact::{Input, Invocation, Options, RunFolder};
 use crate::audit::{
     Lists, MeasureOptions, Side, Subject, audited, duplicates, sensitivity, worth_measuring,
 };
@@ -116,7 +116,7 @@ impl Audit {
             "audit",
             invocation,
             self.effective(&names),
-            inputs(&opened)?,
+            Input::of_runs(opened.iter().map(|run| run.record.folder.as_path()))?,
         )?;
         let subjects: Vec<Subject> = (opened.iter().zip(&names))
             .map(|(opened, name)| opened.subject(name))
@@ -301,17 +301,4 @@ fn classes(opened: &[Opened]) -> Vec<String> {
             .collect()
     };
     material.classes.clone().unwrap_or_else(numbers)
-}
-
-fn inputs(opened: &[Opened]) -> Result<Vec<Input>> {
-    let input = |(at, run): (usize, &Opened)| {
-        let path = run.record.folder.join("run.json");
-        Ok(Input {
-            role: format!("run-{}", at + 1),
-            digest: digest_file(&path)?,
-            path,
-            rows: None,
-        })
-    };
-    opened.iter().enumerate().map(input).collect()
 }

@@ -27,13 +27,15 @@ pub struct Demo {
 
 const MODELS: [&str; 2] = ["natural", "robust"];
 /// Besides runs, what a demo leaves in its folder.
-const FIGURES: [&str; 6] = [
+const FIGURES: [&str; 8] = [
     "figure5.svg",
     "figure5.png",
     "figure5.csv",
+    "figure5.json",
     "figure6.svg",
     "figure6.png",
     "figure6.csv",
+    "figure6.json",
 ];
 
 impl Demo {

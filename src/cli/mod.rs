@@ -143,7 +143,7 @@ impl Command {
             Self::Study(command) => command.run(invocation),
             Self::Rank(command) => command.run(invocation),
             Self::Evaluate(command) => command.run(invocation),
-            Self::Figure(command) => command.run(),
+            Self::Figure(command) => command.run(invocation),
             Self::Audit(command) => command.run(invocation),
             Self::Inspect(command) => command.run(),
             Self::Fetch(command) => command.run(),

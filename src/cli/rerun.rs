@@ -4,7 +4,7 @@
 //! run are refused before any work.
 
 use super::Cli;
-use crate::artefact::{Invocation, RunFolder, RunRecord, shell_line};
+use crate::artefact::{Invocation, RecordBeside, RunFolder, RunRecord, folder_of, shell_line};
 use crate::repetition::compare;
 use crate::{Error, Result};
 use clap::Args;
@@ -18,10 +18,10 @@ use std::process::ExitCode;
     Exit code 1: it came out differently; the lines before say where and by how much."
 )]
 pub struct Rerun {
-    /// A folder left by ascribe train, transfer, adopt, study, rank, evaluate or audit
+    /// A folder left by ascribe train, transfer, adopt, study, rank, evaluate or audit, or the JSON file beside a figure
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Folder for what comes out this time (default: RUN-again)
+    /// Folder for what comes out this time (default: the folder's name with -again)
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
@@ -32,8 +32,9 @@ impl Rerun {
     /// # Errors
     /// A folder without a finished run; options or inputs that are no longer those of the run; a run that comes out differently.
     pub fn run(self) -> Result<ExitCode> {
-        let record = RunFolder::read(&self.run)?;
-        let run = std::fs::canonicalize(&self.run).map_err(Error::io(&self.run, "read"))?;
+        let (record, stem) = self.read()?;
+        let folder = &record.folder;
+        let run = std::fs::canonicalize(folder).map_err(Error::io(folder, "read"))?;
         let out = match &self.out {
             Some(out) => std::path::absolute(out).map_err(Error::io(out, "find"))?,
             None => beside(&run),
@@ -48,14 +49,26 @@ impl Rerun {
             arguments: words,
             repeated: Some(Box::new(record)),
         })?;
-        report(run, out)?;
+        report(run, out, stem.as_deref())?;
         Ok(code)
+    }
+
+    /// What is to be repeated; the name of its files where these are not the whole folder.
+    fn read(&self) -> Result<(RunRecord, Option<String>)> {
+        let path = &self.run;
+        let is_beside = path.extension().is_some_and(|ending| ending == "json");
+        if !is_beside || path.ends_with("run.json") {
+            let folder = if is_beside { folder_of(path) } else { path };
+            return Ok((RunFolder::read(folder)?, None));
+        }
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        Ok((RecordBeside::read(path)?, Some(stem.into_owned())))
     }
 }
 
-/// Says what came out the same and what did not.
-fn report(before: &Path, after: &Path) -> Result<()> {
-    let compared = compare(before, after)?;
+/// Says what came out the same and what did not, of all files or those of a name.
+fn report(before: &Path, after: &Path, stem: Option<&str>) -> Result<()> {
+    let compared = compare(before, after, stem)?;
     let differing: Vec<_> = (compared.iter())
         .filter(|file| !file.found.is_same())
         .collect();

@@ -117,7 +117,6 @@ impl Train {
         let model = self.weights.of(&model.to_device(&Device::Cpu)?)?;
         let file = run.file("model.safetensors");
         write_model_with(&model, self.weights, &file)?;
-        run.note_digest("model.safetensors")?;
         let model = self.recipe.place(&model)?;
 
         run.stage("measuring")?;

@@ -116,7 +116,6 @@ impl Transfer {
         )?;
         drop(progress);
         write_model(&transferred.model, &run.file("model.safetensors"))?;
-        run.note_digest("model.safetensors")?;
         let test = transferred.test;
         run.set_result("test", test)?;
         run.set_result("train_ids", ids)?;

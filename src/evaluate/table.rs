@@ -1,6 +1,6 @@
 //! Plain Parquet tables: named columns of integers, numbers, words and flags, with metadata.
 
-use crate::artefact::{ParquetTable, read_parquet, write_parquet};
+use crate::artefact::{ParquetTable, check_as_left, read_parquet, write_parquet};
 use crate::{Error, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
@@ -77,6 +77,7 @@ pub(super) struct Table {
 
 /// Reads a table, which may lack metadata but must not contradict `metadata`.
 pub(super) fn read(path: &Path, metadata: &BTreeMap<String, String>) -> Result<Table> {
+    check_as_left(path)?;
     let damaged = |reason: String| damaged(path, "table".into(), "a Parquet table", reason);
     let ParquetTable {
         batch,

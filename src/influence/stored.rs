@@ -1,5 +1,6 @@
 //! `scores.npy` of a finished run, used again a few rows at a time: the file is mapped, and memory holds a step of it.
 
+use crate::artefact::check_as_left;
 use crate::data::Rows;
 use crate::{Error, Result};
 use candle_core::DType;
@@ -19,8 +20,9 @@ impl StoredScores {
     /// Opens the matrix of a run of `queries` and `training` images.
     ///
     /// # Errors
-    /// The file cannot be read, is no matrix, or one of another shape.
+    /// The file cannot be read, is no matrix, or one of another shape, or not what its run left.
     pub fn open(path: &Path, queries: usize, training: usize) -> Result<Self> {
+        check_as_left(path)?;
         let rows = Rows::open_npy(path, REMEDY)?;
         if rows.dims() != [queries, training] {
             let expected = format!("{queries} queries × {training} training images, as in the run");

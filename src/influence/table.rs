@@ -1,7 +1,7 @@
 //! Parquet tables of scores: columns, and key-value metadata that says what the scores are.
 
 use super::{ORIENTATION, Provenance, SIGN};
-use crate::artefact::{read_parquet, write_parquet};
+use crate::artefact::{check_as_left, read_parquet, write_parquet};
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
@@ -24,8 +24,9 @@ pub(super) fn write(
     write_parquet(path, fixed.into_iter().chain(digests), columns)
 }
 
-/// Reads a table written by [`write`], all rows in one batch.
+/// Reads a table written by [`write`], all rows in one batch, as its run left it.
 pub(super) fn read(path: &Path) -> Result<RecordBatch> {
+    check_as_left(path)?;
     Ok(read_parquet(path, |reason| damaged(path, reason))?.batch)
 }
 

@@ -1,7 +1,7 @@
 //! A source model by its path or built-in name.
 
 use super::{ResNet, SourceSettings, source_from_bytes};
-use crate::artefact::{Input, check_as_left, digest_bytes};
+use crate::artefact::{Input, check_digest_as_left, digest_bytes};
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub fn open_source(path: &Path, settings: SourceSettings) -> Result<(ResNet, Input)> {
     let (file, bytes) = source_bytes(path)?;
     let digest = digest_bytes(&bytes);
-    check_as_left(&file, &digest)?;
+    check_digest_as_left(&file, || Ok(digest.clone()))?;
     let model = source_from_bytes(&bytes, &file, settings, &Device::Cpu)?;
     let model = settings.framed(model)?;
     let input = Input {

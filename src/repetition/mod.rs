@@ -6,7 +6,7 @@
 
 mod contents;
 
-use crate::artefact::{RunRecord, file_names, read_json};
+use crate::artefact::{DIGESTS, RunRecord, file_names, read_json};
 use crate::{Error, Result};
 use contents::{Column, Contents, Values, columns};
 use serde_json::Value;
@@ -80,18 +80,29 @@ impl std::fmt::Display for Found {
     }
 }
 
-/// Compares all files of two folders but hidden ones, in the order of their names. Runs of a study that the second lacks are left out:
+/// Compares all files of two folders but hidden ones, in the order of their names; where `stem` is given those of that name, whatever
+/// its ending, whose record is `stem.json`. Runs of a study that the second lacks are left out:
 /// they are of an earlier spec or of data that changed since, and a run of the table that was missing would show there.
 ///
 /// # Errors
 /// A file cannot be read, or is not what its name says.
-pub fn compare(first: &Path, second: &Path) -> Result<Vec<Comparison>> {
-    let [before, after] = [file_names(first)?, file_names(second)?];
+pub fn compare(first: &Path, second: &Path, stem: Option<&str>) -> Result<Vec<Comparison>> {
+    let of_it = |name: &String| {
+        stem.is_none_or(|stem| Path::new(name).with_extension("") == Path::new(stem))
+    };
+    let names = |folder: &Path| -> Result<BTreeSet<String>> {
+        Ok(file_names(folder)?.into_iter().filter(of_it).collect())
+    };
+    let [before, after] = [names(first)?, names(second)?];
+    let record = format!("{}.json", stem.unwrap_or("run"));
     let names: BTreeSet<&String> = before.iter().chain(&after).collect();
     let found = |name: &str| -> Result<Found> {
         Ok(match (before.contains(name), after.contains(name)) {
             (true, false) => Found::Missing,
             (false, _) => Found::Added,
+            _ if Path::new(name).ends_with(&record) => {
+                compare_results(&first.join(name), &second.join(name))?
+            }
             _ => compare_files(&first.join(name), &second.join(name))?,
         })
     };
@@ -112,9 +123,6 @@ pub fn compare(first: &Path, second: &Path) -> Result<Vec<Comparison>> {
 }
 
 fn compare_files(first: &Path, second: &Path) -> Result<Found> {
-    if first.file_name().is_some_and(|name| name == "run.json") {
-        return compare_results(first, second);
-    }
     if same_bytes(first, second)? {
         return Ok(Found::Same);
     }
@@ -197,11 +205,15 @@ fn compare_columns(first: &[Column], second: &[Column]) -> Found {
     tally.found()
 }
 
-/// Holds the results of two records against each other; all else in them says where, when and how fast.
+/// Holds the results of two records against each other; all else in them says where, when and how fast. Digests are left out: the
+/// files themselves are compared.
 fn compare_results(first: &Path, second: &Path) -> Result<Found> {
     let [first, second] = [first, second].map(read_json::<RunRecord>);
     let mut tally = Tally::default();
-    let results = |record: RunRecord| Value::Object(record.results.into_iter().collect());
+    let results = |record: RunRecord| {
+        let results = record.results.into_iter();
+        Value::Object(results.filter(|(name, _)| name != DIGESTS).collect())
+    };
     tally.values(&results(first?), &results(second?));
     Ok(tally.found())
 }

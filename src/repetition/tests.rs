@@ -9,7 +9,7 @@ fn found(name: &str, before: &[u8], after: &[u8]) -> Found {
         fs::create_dir(folder).unwrap();
         fs::write(folder.join(name), content).unwrap();
     }
-    let compared = compare(&folders[0], &folders[1]).unwrap();
+    let compared = compare(&folders[0], &folders[1], None).unwrap();
     assert_eq!(compared.len(), 1);
     assert_eq!(compared[0].file, name);
     compared[0].found.clone()
@@ -70,7 +70,7 @@ fn a_picture_of_costs_may_look_another_way() {
         fs::write(folder.join(format!("only-{seconds}")), "").unwrap();
         fs::write(folder.join(".hidden"), seconds).unwrap();
     }
-    let compared = compare(&folders[0], &folders[1]).unwrap();
+    let compared = compare(&folders[0], &folders[1], None).unwrap();
     let lines: Vec<String> = (compared.iter())
         .map(|one| format!("{}: {}", one.file, one.found))
         .collect();
@@ -138,7 +138,7 @@ fn damaged_files_are_named() {
             fs::create_dir(folder).unwrap();
             fs::write(folder.join(name), content).unwrap();
         }
-        let message = compare(&before, &after).unwrap_err().to_string();
+        let message = compare(&before, &after, None).unwrap_err().to_string();
         assert!(
             message.starts_with(&format!("{}/{start}", before.display())),
             "{message}"
@@ -157,10 +157,10 @@ fn runs_that_an_earlier_spec_left_in_a_study_do_not_count() {
             std::fs::write(run.join("training.csv"), "epoch\n1\n").unwrap();
         }
     }
-    let found = compare(folders[0].path(), folders[1].path()).unwrap();
+    let found = compare(folders[0].path(), folders[1].path(), None).unwrap();
     let names: Vec<&str> = found.iter().map(|it| &*it.file).collect();
     assert_eq!(names, ["runs/a/training.csv"]);
     // One that was not there before is told.
-    let found = compare(folders[1].path(), folders[0].path()).unwrap();
+    let found = compare(folders[1].path(), folders[0].path(), None).unwrap();
     assert_eq!(found[1].found, Found::Added);
 }

@@ -98,7 +98,6 @@ impl Bench<'_> {
             Ok(transferred) => {
                 if self.spec.keep_models && job.candidate.is_none() {
                     write_model(&transferred.model, &run.file("model.safetensors"))?;
-                    run.note_digest("model.safetensors")?;
                 }
                 run.note_result("test", transferred.test)?;
                 Outcome {

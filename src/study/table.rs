@@ -5,7 +5,7 @@
 //! stopped being finite has one row without test results, `diverged`.
 
 use super::{Job, Outcome, SearchRow, Spec};
-use crate::artefact::{read_parquet, write_parquet};
+use crate::artefact::{check_as_left, read_parquet, write_parquet};
 use crate::model::Blocks;
 use crate::train::Norm;
 use crate::{Error, Result};
@@ -247,6 +247,7 @@ fn metadata() -> impl Iterator<Item = (String, String)> {
 /// # Errors
 /// The file cannot be read or is not such a table.
 pub fn read_results(path: &Path) -> Result<Vec<Row>> {
+    check_as_left(path)?;
     let batch = read_parquet(path, |reason| damaged(path, &reason))?.batch;
     let columns = Columns {
         path,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::artefact::read_json;
 use serde_json::{Value, json};
 
 fn options(epochs: u64, threads: u64) -> Options {

@@ -1,6 +1,6 @@
 //! A finished run of `ascribe rank`, as figures take it up.
 
-use crate::artefact::{RunFolder, RunRecord};
+use crate::artefact::{RunFolder, RunRecord, check_as_left};
 use crate::cli::rank::train_labels;
 use crate::influence::{Normalise, QueryRanking, read_rankings};
 use crate::{Error, Result};
@@ -49,6 +49,7 @@ impl NamedRun {
     /// Scores `[query, train]`.
     pub(super) fn scores(&self, file: &str, remedy: &str) -> Result<Array2<f32>> {
         let path = self.file(file, remedy)?;
+        check_as_left(&path)?;
         read_npy(&path).map_err(|reason| Error::io(&path, "read")(std::io::Error::other(reason)))
     }
 

@@ -1,12 +1,14 @@
 //! Figures of a study: 1 and 2 of the paper, blocks and ε.
 
-use super::Pictures;
+use super::drawn::{Asked, Pictures};
 use crate::artefact::RunFolder;
 use crate::figure::TransferAccuracy;
 use crate::model::Blocks;
 use crate::study::{RESULTS, Selection, Summary, Variable, read_results};
 use crate::{Error, Result};
 use clap::Args;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Which rows of which study; what lies along the axis is not fixed.
@@ -38,7 +40,7 @@ pub(super) struct OfStudy {
 }
 
 impl OfStudy {
-    pub(super) fn write(&self, variable: Variable, stem: &str) -> Result<Vec<PathBuf>> {
+    pub(super) fn draw(&self, variable: Variable, asked: Asked) -> Result<Vec<PathBuf>> {
         let record = RunFolder::read(&self.study)?;
         let table = self.study.join(RESULTS);
         if record.command != "study" || !table.exists() {
@@ -57,6 +59,23 @@ impl OfStudy {
             against: self.against.clone(),
         };
         let summary = Summary::of(&read_results(&table)?, variable, &selection)?;
-        self.drawn.write(&TransferAccuracy { summary }, stem)
+        let options = self.effective(&summary);
+        let figure = || Ok(TransferAccuracy { summary });
+        self.drawn.draw(asked, &[&self.study], options, figure)
+    }
+
+    /// Its options; those that fix a variable with the value that was taken.
+    fn effective(&self, summary: &Summary) -> BTreeMap<&'static str, Value> {
+        let mut options = BTreeMap::from([
+            ("study", json!(self.study)),
+            ("sources", json!(self.sources)),
+            ("targets", json!(self.targets)),
+            ("against", json!(self.against)),
+        ]);
+        for name in ["images", "blocks", "epochs"] {
+            let fixed = summary.fixed.iter().find(|(fixed, _)| fixed == name);
+            options.insert(name, json!(fixed.map(|(_, value)| value)));
+        }
+        options
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | path | what is shown |
 //! |---|---|
-//! | a folder with `run.json` | the run, finished or not |
+//! | a folder with `run.json`, or the `.json` beside a figure | the run, finished or not |
 //! | a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, a folder with one, `builtin:natural`, `builtin:robust` | the model |
 //! | a `.npz`, a `.safetensors` with `features`, a folder with `features.npy` | the features |
 //! | anything else that `--train` takes | the data set |
@@ -141,10 +141,11 @@ fn kind(path: &Path) -> Result<Kind> {
     }
     let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
     if metadata.is_file() {
-        return Ok(if is_weight_file(path) {
-            Kind::Model
-        } else {
-            Kind::DataSet
+        let is_record = path.extension().is_some_and(|ending| ending == "json");
+        return Ok(match is_weight_file(path) {
+            true => Kind::Model,
+            false if is_record => Kind::Run,
+            false => Kind::DataSet,
         });
     }
     if path.join("run.json").is_file() {

@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::Result;
-use crate::artefact::{RunRecord, Status, read_json};
+use crate::artefact::{DIGESTS, RunRecord, Status, read_json};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -15,8 +15,14 @@ pub(super) struct Run {
     record: RunRecord,
 }
 
+/// Reads the `run.json` of a folder, or the record at a path that is no folder.
 pub(super) fn read(path: &Path) -> Result<Run> {
-    let mut record: RunRecord = read_json(path.join("run.json"))?;
+    let file = if path.is_dir() {
+        path.join("run.json")
+    } else {
+        path.to_path_buf()
+    };
+    let mut record: RunRecord = read_json(file)?;
     record.folder = path.to_path_buf();
     Ok(Run {
         kind: "run",
@@ -69,8 +75,16 @@ impl Report for Run {
                 format!("{}: {:.1} s{memory}", stage.name, stage.seconds),
             ));
         }
-        let results = record.results.iter();
-        lines.extend(results.map(|(name, value)| ("result", format!("{name}: {}", short(value)))));
+        for (name, value) in &record.results {
+            match (name.as_str(), value) {
+                (DIGESTS, Value::Object(files)) => {
+                    lines.extend((files.iter()).map(|(file, digest)| {
+                        ("left", format!("{file}, sha256 {}", short(digest)))
+                    }))
+                }
+                _ => lines.push(("result", format!("{name}: {}", short(value)))),
+            }
+        }
         lines
     }
 }

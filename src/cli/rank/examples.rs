@@ -5,7 +5,7 @@
 //! the folder of a data set that is one; otherwise null).
 
 use super::{Material, Transferred};
-use crate::artefact::{read_parquet, write_parquet};
+use crate::artefact::{check_as_left, read_parquet, write_parquet};
 use crate::data::Dataset;
 use crate::{Error, Result};
 use arrow::array::{AsArray, Int32Array, Int64Array, StringArray};
@@ -96,6 +96,7 @@ pub(in crate::cli) fn train_labels(path: &Path) -> Result<Vec<usize>> {
         let (expected, remedy) = ("a table written by ascribe rank", "run ascribe rank again");
         Error::format(path, "table", expected, reason, remedy)
     };
+    check_as_left(path)?;
     let batch = read_parquet(path, damaged)?.batch;
     let column = |name: &str| {
         let found = batch.column_by_name(name);

@@ -2,7 +2,7 @@
 
 use super::examples::files;
 use super::material::{Material, Side};
-use crate::artefact::{Input, RunFolder, check_as_left, digest_file};
+use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_file};
 use crate::cli::recorded_data::{recorded_data, relabelled};
 use crate::data::{Dataset, NewLabels, check_same_classes, evenly_spaced};
 use crate::derivative::head::SoftmaxHead;
@@ -62,7 +62,7 @@ pub(super) fn open(
     }
     let file = folder.join("model.safetensors");
     let digest = digest_file(&file)?;
-    check_as_left(&file, &digest)?;
+    check_digest_as_left(&file, || Ok(digest.clone()))?;
     let model = read_model(&file, device)?;
     let inputs = vec![
         train.input("train"),

@@ -1,0 +1,62 @@
+//! Where a figure goes, and what is said of how it came about.
+
+use crate::Result;
+use crate::artefact::{Input, Invocation, Options, RecordBeside};
+use crate::figure::{Figure, Format, Style, write};
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Options of every figure.
+#[derive(Debug, Args)]
+pub(super) struct Pictures {
+    /// Pictures to draw; the data behind them is always written, as CSV, and how they came about, as JSON
+    #[arg(
+        long,
+        value_name = "FORMAT,…",
+        value_delimiter = ',',
+        default_value = "svg,png"
+    )]
+    format: Vec<Format>,
+    /// Look of the pictures: paper (for print), or screen (larger type, heavier lines: slides, web pages)
+    #[arg(long, value_name = "STYLE", default_value_t)]
+    style: Style,
+    /// Folder for the figure; files of the same name are replaced
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+/// A figure that is asked for.
+pub(super) struct Asked {
+    /// The name of its files, without the ending.
+    pub(super) stem: &'static str,
+    pub(super) invocation: Invocation,
+}
+
+impl Pictures {
+    /// Draws what `figure` computes from `runs`, with the effective values of its own options, and returns the paths.
+    pub(super) fn draw<F: Figure>(
+        &self,
+        Asked { stem, invocation }: Asked,
+        runs: &[&Path],
+        own: impl IntoIterator<Item = (&'static str, Value)>,
+        figure: impl FnOnce() -> Result<F>,
+    ) -> Result<Vec<PathBuf>> {
+        let inputs = Input::of_runs(runs.iter().copied())?;
+        let formats: Vec<String> = self.format.iter().map(Format::to_string).collect();
+        let shared = [
+            ("figure", json!(stem)),
+            ("format", json!(formats)),
+            ("style", json!(self.style.to_string())),
+            ("out", json!(self.out)),
+        ];
+        let options = own.into_iter().chain(shared);
+        let options: Options = options
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let record = RecordBeside::begin("figure", invocation, options, inputs)?;
+        let mut written = write(&figure()?, &self.out, stem, &self.format, self.style)?;
+        written.push(record.finish(&self.out, stem, &written)?);
+        Ok(written)
+    }
+}
