@@ -60,11 +60,7 @@ impl AdversaryOptions {
     /// What to train against; sets the steps where they go without saying.
     pub(super) fn training(&mut self) -> Result<Option<AdversarialTraining>> {
         let (Some(norm), Some(epsilon)) = (self.adversary, self.epsilon) else {
-            if self.robust_training != RobustTraining::Pgd {
-                let reason = "needs --adversary and --epsilon";
-                return Err(Error::config("robust-training", reason));
-            }
-            return Ok(None);
+            return self.refuse_without_adversary();
         };
         Ok(Some(match self.robust_training {
             RobustTraining::Pgd => self.projected(norm, epsilon)?.into(),
@@ -84,6 +80,27 @@ impl AdversaryOptions {
                 AdversarialTraining::Free(Free::new(norm, epsilon, self.replays)?)
             }
         }))
+    }
+
+    /// Natural training, where nothing was given that is for robust training alone.
+    fn refuse_without_adversary(&self) -> Result<Option<AdversarialTraining>> {
+        let given = [
+            ("epsilon", self.epsilon.is_some()),
+            (
+                "robust-training",
+                self.robust_training != RobustTraining::Pgd,
+            ),
+            ("steps", self.steps.is_some()),
+            ("step-size", self.step_size.is_some()),
+            ("random-start", self.random_start),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(None),
+            Some((option, _)) => {
+                let reason = "is for training against an adversary: give --adversary and --epsilon, or leave it out";
+                Err(Error::config(*option, reason))
+            }
+        }
     }
 
     fn projected(&mut self, norm: Norm, epsilon: f64) -> Result<Adversary> {

@@ -4,6 +4,7 @@
 //! order reads as well as C order); values are handed on row-major.
 
 use super::mapped::MappedMatrix;
+use super::npz::Npz;
 use super::rows::Rows;
 use super::{npy, safetensors};
 use crate::{Error, Result};
@@ -41,7 +42,7 @@ pub(super) struct Arrays {
 }
 
 enum Source {
-    Npz(npy::Npz),
+    Npz(Npz),
     Folder,
     Safetensors(Vec<u8>),
 }
@@ -88,7 +89,10 @@ impl Arrays {
             }
         })?;
         let (names, source) = match container {
-            Container::Npz => npy::open_npz(path).map(|(names, npz)| (names, Source::Npz(npz)))?,
+            Container::Npz => {
+                let npz = Npz::open(path)?;
+                (npz.names(), Source::Npz(npz))
+            }
             Container::Folder => (npy::names_in_folder(path)?, Source::Folder),
             Container::Safetensors => {
                 let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
@@ -220,7 +224,7 @@ impl Arrays {
             ));
         }
         let array = match &mut self.source {
-            Source::Npz(npz) => npy::read_from_npz(&self.path, npz, name)?,
+            Source::Npz(npz) => npz.read(&self.path, name)?,
             Source::Folder => npy::read_from_folder(&self.path, name)?,
             Source::Safetensors(bytes) => safetensors::read(&self.path, bytes, name)?,
         };

@@ -3,11 +3,10 @@
 //! Type, shape, order and length are checked when it is opened. Before each use the file must still have its length and time
 //! of change: reading a mapping past the end of a file would end the process.
 
+use super::npy_header::{Element, NpyHeader};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use memmap2::Mmap;
-use ndarray::ArrayView2;
-use ndarray_npy::{ViewElement, ViewNpyError, ViewNpyExt};
 use rayon::prelude::*;
 use std::fs::{File, Metadata};
 use std::ops::Range;
@@ -37,22 +36,28 @@ impl MappedMatrix {
         let file = File::open(path).map_err(Error::io(path, "read"))?;
         let opened = file.metadata().map_err(Error::io(path, "read"))?;
         let map = map(&file).map_err(Error::io(path, "map"))?;
-        let found = match place::<f32>(&map) {
-            Ok(place) => place.map(|place| (place, DType::F32)),
-            Err(ViewNpyError::WrongDescriptor(_)) => match place::<f64>(&map) {
-                Ok(place) => place.map(|place| (place, DType::F64)),
-                Err(error) => return judge(path, &error, remedy),
-            },
-            Err(error) => return judge(path, &error, remedy),
+        let Some((header, dtype)) = matrix_header(&map) else {
+            return Ok(None);
         };
-        Ok(found.map(|((start, count, columns), dtype)| Self {
+        if header.length + header.claimed != map.len() as u64 {
+            let expected = format!("{} bytes of numbers, as its header says", header.claimed);
+            let found = (map.len() as u64).saturating_sub(header.length);
+            return Err(Error::format(
+                path,
+                "array",
+                expected,
+                found.to_string(),
+                remedy,
+            ));
+        }
+        Ok(Some(Self {
             map,
             file,
             opened: Some(opened),
             path: path.to_path_buf(),
-            start,
-            count,
-            columns,
+            start: header.length as usize,
+            count: header.shape[0],
+            columns: header.shape[1],
             dtype,
         }))
     }
@@ -156,31 +161,16 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     unsafe { Mmap::map(file) }
 }
 
-/// Where the numbers begin, rows and columns; `None` in column-major order.
-fn place<T: ViewElement>(
-    map: &Mmap,
-) -> std::result::Result<Option<(usize, usize, usize)>, ViewNpyError> {
-    let view = ArrayView2::<T>::view_npy(map)?;
-    let (count, columns) = view.dim();
-    if count == 0 || columns == 0 || !view.is_standard_layout() {
-        return Ok(None);
-    }
-    let start = view.as_ptr() as usize - map.as_ptr() as usize;
-    Ok(Some((start, count, columns)))
-}
-
-/// A file of the wrong length is refused; whatever else is wrong is left to the reader of whole arrays.
-fn judge(path: &Path, error: &ViewNpyError, remedy: &str) -> Result<Option<MappedMatrix>> {
-    match error {
-        ViewNpyError::MissingBytes(_) | ViewNpyError::ExtraBytes(_) => Err(Error::format(
-            path,
-            "array",
-            "as many numbers as its header says",
-            error.to_string(),
-            remedy,
-        )),
-        _ => Ok(None),
-    }
+/// The header of a matrix that can be used as it lies there, and the precision of its numbers.
+fn matrix_header(map: &Mmap) -> Option<(NpyHeader, DType)> {
+    let header = NpyHeader::read(&mut &map[..]).ok()?;
+    let dtype = match header.element {
+        Element::F32 => DType::F32,
+        Element::F64 => DType::F64,
+        _ => return None,
+    };
+    let lies_so = !header.big_endian && !header.column_major;
+    (lies_so && header.count > 0 && header.shape.len() == 2).then_some((header, dtype))
 }
 
 /// Rows as stored.

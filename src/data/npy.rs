@@ -1,42 +1,17 @@
-//! Arrays as numpy stores them: `.npz` archives and folders of `.npy` files.
+//! Arrays as numpy stores them (`.npy`), alone or in a folder. All numbers of the types that features and labels come in are read,
+//! of either byte order; what is stored column by column is handed on row by row.
 
 use super::arrays::{Array, Values, wanted_type};
+use super::npy_header::{Element, Fault, NpyHeader};
 use crate::{Error, Result};
-use ndarray::{ArrayD, ArrayView, IxDyn, OwnedRepr};
-use ndarray_npy::{
-    NpzReader, ReadNpyError, ReadNpyExt, ReadNpzError, ReadableElement, ViewElement, ViewNpyError,
-    ViewNpyExt,
-};
+use half::f16;
+use ndarray::{ArrayView, IxDyn, ShapeBuilder};
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
-/// An open archive.
-pub(super) type Npz = NpzReader<BufReader<File>>;
-
-const AGAIN: &str = "write the file again with numpy.savez";
-
-/// Opens an archive and lists its arrays.
-pub(super) fn open_npz(path: &Path) -> Result<(Vec<String>, Npz)> {
-    let file = File::open(path).map_err(Error::io(path, "read"))?;
-    let damaged = |error: ReadNpzError| {
-        Error::format(
-            path,
-            "archive",
-            "a whole .npz archive",
-            error.to_string(),
-            AGAIN,
-        )
-    };
-    let mut npz = NpzReader::new(BufReader::new(file)).map_err(damaged)?;
-    let names = npz.names().map_err(damaged)?;
-    Ok((names, npz))
-}
-
-/// Reads one array of an archive.
-pub(super) fn read_from_npz(path: &Path, npz: &mut Npz, name: &str) -> Result<Array> {
-    read(&mut Entry::Npz(npz, name)).map_err(|error| refuse(path, name, error))
-}
+/// Numbers that are turned from bytes at once.
+const PART: usize = 1 << 16;
 
 /// The names of a folder's `.npy` files, without the extension.
 pub(super) fn names_in_folder(path: &Path) -> Result<Vec<String>> {
@@ -56,109 +31,110 @@ pub(super) fn names_in_folder(path: &Path) -> Result<Vec<String>> {
 /// Reads `<name>.npy` of a folder.
 pub(super) fn read_from_folder(path: &Path, name: &str) -> Result<Array> {
     let file = path.join(format!("{name}.npy"));
-    std::fs::metadata(&file).map_err(Error::io(&file, "read"))?;
-    read(&mut Entry::File(&file)).map_err(|error| refuse(path, name, error))
+    let remedy = "write the file again with numpy.save";
+    read_file(&file)?.map_err(|fault| refusal(path, name, fault, remedy))
 }
 
-enum Entry<'a> {
-    Npz(&'a mut Npz, &'a str),
-    File(&'a Path),
+/// The numbers of a file, whatever their type.
+///
+/// # Errors
+/// It cannot be read; within, it is no whole array.
+pub(crate) fn numbers_of_file(path: &Path) -> Result<std::result::Result<Vec<f64>, Fault>> {
+    Ok(read_file(path)?.map(|array| match array.values {
+        Values::F32(values) => values.into_iter().map(f64::from).collect(),
+        Values::F64(values) => values,
+        Values::Integers(values) => values.into_iter().map(|value| value as f64).collect(),
+    }))
 }
 
-impl Entry<'_> {
-    fn read<T: ReadableElement + ViewElement>(
-        &mut self,
-    ) -> std::result::Result<ArrayD<T>, ReadNpzError> {
-        match self {
-            Self::Npz(npz, name) => npz.by_name::<OwnedRepr<T>, IxDyn>(name),
-            Self::File(path) => {
-                let file = File::open(path).map_err(|error| ReadNpzError::Npy(error.into()))?;
-                check_length::<T>(&file)?;
-                Ok(ArrayD::read_npy(BufReader::new(file))?)
-            }
-        }
-    }
+fn read_file(path: &Path) -> Result<std::result::Result<Array, Fault>> {
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    let length = file.metadata().map_err(Error::io(path, "read"))?.len();
+    Ok(read(BufReader::new(file), length))
 }
 
-/// Refuses a file that is shorter than its header says: room for what it says would be made before reading.
-fn check_length<T: ViewElement>(file: &File) -> std::result::Result<(), ReadNpyError> {
-    // SAFETY: only the header is looked at, and this process writes to no file that it reads.
-    let map = unsafe { memmap2::Mmap::map(file) }?;
-    match ArrayView::<T, IxDyn>::view_npy(&map) {
-        Err(ViewNpyError::MissingBytes(_)) => Err(ReadNpyError::MissingData),
-        _ => Ok(()),
-    }
-}
-
-type Attempt = fn(&mut Entry) -> std::result::Result<Array, ReadNpzError>;
-
-/// The element type stands in the array's header; each attempt reads no further than that when it is another one.
-const ATTEMPTS: [Attempt; 11] = [
-    |entry| entry.read().map(|array| row_major(array, Values::F32)),
-    |entry| entry.read().map(|array| row_major(array, Values::F64)),
-    integers::<i64>,
-    integers::<i32>,
-    integers::<i16>,
-    integers::<i8>,
-    integers::<u64>,
-    integers::<u32>,
-    integers::<u16>,
-    integers::<u8>,
-    integers::<bool>,
-];
-
-fn read(entry: &mut Entry) -> std::result::Result<Array, ReadNpzError> {
-    let mut last = ReadNpzError::Npy(ReadNpyError::MissingData);
-    for attempt in ATTEMPTS {
-        match attempt(entry) {
-            Err(error @ ReadNpzError::Npy(ReadNpyError::WrongDescriptor(_))) => last = error,
-            other => return other,
-        }
-    }
-    Err(last)
-}
-
-/// A number too large for `i64` becomes its largest value, which no check of labels lets through.
-fn integers<T: ReadableElement + ViewElement + TryInto<i64>>(
-    entry: &mut Entry,
-) -> std::result::Result<Array, ReadNpzError> {
-    let array = entry.read::<T>()?;
-    let shape = array.shape().to_vec();
-    let values = array
-        .into_iter()
-        .map(|value| value.try_into().unwrap_or(i64::MAX))
-        .collect();
-    Ok(Array {
-        shape,
-        values: Values::Integers(values),
-    })
-}
-
-fn row_major<T: Clone>(array: ArrayD<T>, wrap: fn(Vec<T>) -> Values) -> Array {
-    let shape = array.shape().to_vec();
-    // Iteration is in logical (row-major) order whatever the memory order; the move avoids a copy in the usual case.
-    let values = if array.is_standard_layout() {
-        array.into_raw_vec_and_offset().0
-    } else {
-        array.iter().cloned().collect()
-    };
-    Array {
-        shape,
-        values: wrap(values),
-    }
-}
-
-fn refuse(path: &Path, name: &str, error: ReadNpzError) -> Error {
-    let (expected, found, remedy) = match error {
-        ReadNpzError::Npy(ReadNpyError::WrongDescriptor(kind)) => {
+/// What to say of an array that cannot be read.
+pub(super) fn refusal(path: &Path, name: &str, fault: Fault, again: &str) -> Error {
+    let (expected, found, remedy) = match fault {
+        Fault::Type(kind) => {
             let (expected, remedy) = wanted_type(name);
             (expected, format!("type {kind}"), remedy)
         }
-        ReadNpzError::Npy(other) if path.is_dir() => {
-            let remedy = "write the file again with numpy.save";
-            ("a whole array", other.to_string(), remedy)
-        }
-        other => ("a whole array", other.to_string(), AGAIN),
+        Fault::Damaged(found) => ("a whole array", found, again),
     };
     Error::format(path, format!("array {name}"), expected, found, remedy)
+}
+
+/// Reads an array of which at most `room` bytes are there.
+pub(super) fn read(mut reader: impl Read, room: u64) -> std::result::Result<Array, Fault> {
+    let header = NpyHeader::read(&mut reader)?;
+    header.check(room.saturating_sub(header.length))?;
+    let source = &mut reader;
+    let values = match header.element {
+        Element::F16 => {
+            Values::F32(header.numbers(source, |raw| f16::from_le_bytes(raw).to_f32())?)
+        }
+        Element::F32 => Values::F32(header.numbers(source, f32::from_le_bytes)?),
+        Element::F64 => Values::F64(header.numbers(source, f64::from_le_bytes)?),
+        Element::I8 => header.integers(source, i8::from_le_bytes)?,
+        Element::I16 => header.integers(source, i16::from_le_bytes)?,
+        Element::I32 => header.integers(source, i32::from_le_bytes)?,
+        Element::I64 => header.integers(source, i64::from_le_bytes)?,
+        Element::U8 => header.integers(source, u8::from_le_bytes)?,
+        Element::U16 => header.integers(source, u16::from_le_bytes)?,
+        Element::U32 => header.integers(source, u32::from_le_bytes)?,
+        // Too large for i64 is the largest there, which no check of labels lets through.
+        Element::U64 => header.integers(source, |raw| {
+            i64::try_from(u64::from_le_bytes(raw)).unwrap_or(i64::MAX)
+        })?,
+        Element::Bool => header.integers(source, |[raw]: [u8; 1]| i64::from(raw != 0))?,
+    };
+    match reader.read(&mut [0]) {
+        Ok(0) => Ok(Array {
+            shape: header.shape,
+            values,
+        }),
+        Ok(_) => Err(Fault::Damaged("more bytes than its header says".into())),
+        Err(reason) => Err(Fault::Damaged(reason.to_string())),
+    }
+}
+
+impl NpyHeader {
+    fn integers<const SIZE: usize, T: Into<i64>>(
+        &self,
+        reader: &mut impl Read,
+        decode: impl Fn([u8; SIZE]) -> T,
+    ) -> std::result::Result<Values, Fault> {
+        let values = self.numbers(reader, |raw| decode(raw).into())?;
+        Ok(Values::Integers(values))
+    }
+
+    /// All numbers, row-major.
+    fn numbers<const SIZE: usize, T: Clone>(
+        &self,
+        reader: &mut impl Read,
+        decode: impl Fn([u8; SIZE]) -> T,
+    ) -> std::result::Result<Vec<T>, Fault> {
+        let mut values = Vec::with_capacity(self.count);
+        let mut part = vec![0; SIZE * PART.min(self.count)];
+        while values.len() < self.count {
+            let bytes = &mut part[..SIZE * PART.min(self.count - values.len())];
+            let cut = |reason: std::io::Error| Fault::Damaged(reason.to_string());
+            reader.read_exact(bytes).map_err(cut)?;
+            values.extend(bytes.as_chunks::<SIZE>().0.iter().map(|&(mut raw)| {
+                if self.big_endian {
+                    raw.reverse();
+                }
+                decode(raw)
+            }));
+        }
+        if !self.column_major || self.shape.len() < 2 {
+            return Ok(values);
+        }
+        let shape = IxDyn(&self.shape).f();
+        match ArrayView::from_shape(shape, &values) {
+            Ok(view) => Ok(view.iter().cloned().collect()),
+            Err(reason) => Err(Fault::Damaged(reason.to_string())),
+        }
+    }
 }

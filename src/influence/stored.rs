@@ -54,6 +54,24 @@ impl StoredScores {
         )
     }
 
+    /// All rows, as stored.
+    ///
+    /// # Errors
+    /// As for [`StoredScores::at`].
+    pub fn whole(&self) -> Result<Array2<f32>> {
+        let (queries, columns) = (self.rows.count(), self.rows.columns());
+        let mut whole = Array2::zeros((queries, columns));
+        for step in self.rows.steps() {
+            let values = (self.rows.chunk(step.clone())?.flatten_all()?).to_vec1::<f64>()?;
+            for (row, scores) in step.zip(values.chunks_exact(columns)) {
+                self.check(row, scores)?;
+                (whole.row_mut(row).iter_mut().zip(scores))
+                    .for_each(|(to, &from)| *to = from as f32);
+            }
+        }
+        Ok(whole)
+    }
+
     /// Mean rows of groups of queries, by position: `[groups, n]`; 0 for an empty group.
     ///
     /// # Errors

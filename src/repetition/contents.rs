@@ -1,15 +1,12 @@
 //! A file's values by columns: those of a table, the one of an array, the tensors of a weight file.
 
 use crate::artefact::read_parquet;
+use crate::data::{Fault, numbers_of_file};
 use crate::{Error, Result};
 use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use candle_core::{DType, Device};
-use ndarray::ArrayD;
-use ndarray_npy::{ReadNpyError, ReadNpyExt};
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 const AGAIN: &str = "run the command again";
@@ -115,21 +112,10 @@ fn of_parquet(path: &Path) -> Result<Vec<Column>> {
 }
 
 fn of_array(path: &Path) -> Result<Vec<Column>> {
-    let open = || {
-        File::open(path)
-            .map(BufReader::new)
-            .map_err(Error::io(path, "read"))
-    };
-    let numbers = match ArrayD::<f32>::read_npy(open()?) {
-        Ok(array) => array.iter().copied().map(f64::from).collect(),
-        Err(ReadNpyError::WrongDescriptor(_)) => {
-            let array = ArrayD::<f64>::read_npy(open()?);
-            let array =
-                array.map_err(|reason| damaged(path, "an array of floats")(reason.to_string()))?;
-            array.iter().copied().collect()
-        }
-        Err(reason) => return Err(damaged(path, "a whole .npy array")(reason.to_string())),
-    };
+    let numbers = numbers_of_file(path)?.map_err(|fault| {
+        let (Fault::Type(found) | Fault::Damaged(found)) = fault;
+        damaged(path, "a whole .npy array")(found)
+    })?;
     Ok(vec![Column {
         name: String::new(),
         values: Values::Numbers(numbers),

@@ -5,8 +5,11 @@ use ascribe::data::{Features, HeadFile};
 use ndarray::{Array1, Array2, array};
 use ndarray_npy::{NpzWriter, WritableElement};
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::{TempDir, tempdir};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 #[test]
 fn missing_unknown_or_empty() {
@@ -202,23 +205,95 @@ fn truncated_npz_and_safetensors() {
     );
 }
 
+/// An array whose header says this, above `numbers` bytes.
+fn npy(descr: &str, shape: &str, numbers: usize) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend_from_slice(&118_u16.to_le_bytes());
+    bytes.extend_from_slice(format!("{header:<117}\n").as_bytes());
+    bytes.resize(bytes.len() + numbers, 0);
+    bytes
+}
+
 #[test]
 fn a_header_that_claims_more_than_there_is() {
     let folder = tempdir().unwrap();
     let set = folder.path().join("set");
     fs::create_dir(&set).unwrap();
-    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (400000000, 200), }";
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend_from_slice(&118_u16.to_le_bytes());
-    bytes.extend_from_slice(format!("{header:<117}\n").as_bytes());
-    bytes.extend_from_slice(&[0; 64]);
-    fs::write(set.join("features.npy"), &bytes).unwrap();
     ndarray_npy::write_npy(set.join("labels.npy"), &array![0i64, 1]).unwrap();
-    for resident in [None, Some(1 << 20)] {
-        refusal(
-            Features::open_within(&set, resident),
-            &["features", "write the file again with numpy.save"],
-        );
+    let archive = folder.path().join("set.npz");
+    for descr in ["<f4", ">f4", "<f8", "<f2", "<i8", "|b1", "|S3"] {
+        for shape in [
+            "(400000000, 200)",
+            "(0, 4611686018427387904, 4)",
+            "(9223372036854775807, 2)",
+        ] {
+            let bytes = npy(descr, shape, 64);
+            fs::write(set.join("features.npy"), &bytes).unwrap();
+            let expected = if descr == "|S3" {
+                "convert it to"
+            } else {
+                "write the file again with numpy.save"
+            };
+            for resident in [None, Some(100)] {
+                refusal(
+                    Features::open_within(&set, resident),
+                    &["features", expected],
+                );
+            }
+            for compression in [CompressionMethod::Stored, CompressionMethod::Deflated] {
+                let mut zip = ZipWriter::new(File::create(&archive).unwrap());
+                let options = SimpleFileOptions::default().compression_method(compression);
+                zip.start_file("features.npy", options).unwrap();
+                zip.write_all(&bytes).unwrap();
+                zip.start_file("labels.npy", options).unwrap();
+                zip.write_all(&npy("<i8", "(2,)", 16)).unwrap();
+                zip.finish().unwrap();
+                refusal(
+                    Features::open(&archive),
+                    &["set.npz: array features", expected],
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn no_damage_to_an_array_or_archive_ends_the_process() {
+    let folder = tempdir().unwrap();
+    let [file, archive] = ["set/features.npy", "set.npz"].map(|name| folder.path().join(name));
+    fs::create_dir(folder.path().join("set")).unwrap();
+    ndarray_npy::write_npy(folder.path().join("set/labels.npy"), &array![0i64, 1]).unwrap();
+    ndarray_npy::write_npy(&file, &array![[1.0f32, 2.0], [3.0, 4.0]]).unwrap();
+    let path = features(&folder, &array![[1.0, 2.0], [3.0, 4.0]], &array![0, 1]);
+    assert_eq!(path, archive);
+    for (path, opened) in [
+        (&file, folder.path().join("set")),
+        (&archive, archive.clone()),
+    ] {
+        let whole = fs::read(path).unwrap();
+        // A new file each time: some systems write an old one that is cut short and filled again to the disk at once.
+        let write = |bytes: &[u8]| {
+            fs::remove_file(path).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        for at in 0..whole.len() {
+            for value in [0, 0x39, 0x7f, 0xff, whole[at] ^ 1, whole[at] ^ 0x80] {
+                let mut damaged = whole.clone();
+                damaged[at] = value;
+                write(&damaged);
+                let _ = Features::open(&opened);
+                let _ = Features::open_within(&opened, Some(0));
+            }
+            write(&whole[..at]);
+            assert!(
+                Features::open(&opened).is_err(),
+                "{}: {at} bytes",
+                path.display()
+            );
+        }
+        write(&whole);
+        Features::open(&opened).unwrap();
     }
 }
 

@@ -1,12 +1,11 @@
 //! A finished run of `ascribe rank`, as figures take it up.
 
-use crate::artefact::{RunFolder, RunRecord, check_as_left};
+use crate::artefact::{RunFolder, RunRecord};
 use crate::cli::rank::train_labels;
-use crate::influence::{Normalise, QueryRanking, read_rankings};
+use crate::influence::{Normalise, QueryRanking, StoredScores, read_rankings};
 use crate::{Error, Result};
 use clap::ValueEnum;
 use ndarray::Array2;
-use ndarray_npy::read_npy;
 use std::path::{Path, PathBuf};
 
 /// A finished run and what it is called in a figure.
@@ -46,11 +45,15 @@ impl NamedRun {
         read_rankings(&self.file(file, remedy)?)
     }
 
-    /// Scores `[query, train]`.
-    pub(super) fn scores(&self, file: &str, remedy: &str) -> Result<Array2<f32>> {
+    /// Scores `[query, train]` of so many queries and training images.
+    pub(super) fn scores(
+        &self,
+        file: &str,
+        remedy: &str,
+        [queries, training]: [usize; 2],
+    ) -> Result<Array2<f32>> {
         let path = self.file(file, remedy)?;
-        check_as_left(&path)?;
-        read_npy(&path).map_err(|reason| Error::io(&path, "read")(std::io::Error::other(reason)))
+        StoredScores::open(&path, queries, training)?.whole()
     }
 
     pub(super) fn test_rankings(&self) -> Result<Vec<QueryRanking>> {

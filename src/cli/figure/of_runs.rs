@@ -159,15 +159,11 @@ pub(super) fn influence_matrix(runs: &[NamedRun]) -> Result<InfluenceMatrix> {
     }
     let read = |run: &NamedRun| {
         let remedy = "run ascribe rank with --scores and without --skip-train";
-        let test = (
-            labels(&run.test_rankings()?),
-            run.scores("scores.npy", remedy)?,
-        );
-        let train = (
-            labels(&run.train_rankings()?),
-            run.scores("train_scores.npy", remedy)?,
-        );
-        Ok((test, train))
+        let [test, train] = [run.test_rankings()?, run.train_rankings()?].map(|it| labels(&it));
+        let scores = |file, queries| run.scores(file, remedy, [queries, train.len()]);
+        let of_test = scores("scores.npy", test.len())?;
+        let of_train = scores("train_scores.npy", train.len())?;
+        Ok(((test, of_test), (train, of_train)))
     };
     let material = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
     let models = runs.iter().zip(&material).flat_map(|(run, (test, train))| {

@@ -3,7 +3,7 @@ use crate::data::HeadFile;
 use ::safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use candle_core::DType;
 use ndarray::{Array1, Array2, ShapeBuilder, array};
-use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
+use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt, write_npy};
 use std::collections::HashMap;
 use std::fs::File;
 use tempfile::{TempDir, tempdir};
@@ -162,6 +162,69 @@ fn class_names_come_from_the_metadata() {
         message.contains("row 0: expected a label from 0 to 0, found 1"),
         "{message}"
     );
+}
+
+/// A folder whose features are those of [`features`], as bytes of that type.
+fn folder_of(descr: &str, column_major: bool, encode: impl Fn(f32) -> Vec<u8>) -> TempDir {
+    let folder = tempdir().unwrap();
+    let order = if column_major { "True" } else { "False" };
+    let text = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': (2, 3), }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((text.len() as u16).to_le_bytes());
+    bytes.extend(text.as_bytes());
+    let values = match column_major {
+        true => {
+            features()
+                .t()
+                .as_standard_layout()
+                .into_owned()
+                .into_raw_vec_and_offset()
+                .0
+        }
+        false => features().into_raw_vec_and_offset().0,
+    };
+    bytes.extend(values.into_iter().flat_map(encode));
+    std::fs::write(folder.path().join("features.npy"), bytes).unwrap();
+    write_npy(folder.path().join("labels.npy"), &array![1i64, 0]).unwrap();
+    folder
+}
+
+#[test]
+fn every_type_and_order_of_numpy_is_read_alike() {
+    let expected: Vec<Vec<f64>> = (features().rows().into_iter())
+        .map(|row| row.iter().map(|&value| f64::from(value)).collect())
+        .collect();
+    for column_major in [false, true] {
+        let folders = [
+            folder_of("<f4", column_major, |value| value.to_le_bytes().to_vec()),
+            folder_of(">f4", column_major, |value| value.to_be_bytes().to_vec()),
+            folder_of("<f8", column_major, |value| {
+                f64::from(value).to_le_bytes().to_vec()
+            }),
+            folder_of(">f8", column_major, |value| {
+                f64::from(value).to_be_bytes().to_vec()
+            }),
+            folder_of("<f2", column_major, |value| {
+                half::f16::from_f32(value).to_le_bytes().to_vec()
+            }),
+            folder_of(">f2", column_major, |value| {
+                half::f16::from_f32(value).to_be_bytes().to_vec()
+            }),
+        ];
+        for (folder, resident) in folders
+            .iter()
+            .flat_map(|folder| [(folder, None), (folder, Some(0))])
+        {
+            let read = Features::open_within(folder.path(), resident).unwrap();
+            let values = read
+                .values
+                .chunk(0..2)
+                .unwrap()
+                .to_dtype(DType::F64)
+                .unwrap();
+            assert_eq!(values.to_vec2::<f64>().unwrap(), expected);
+        }
+    }
 }
 
 #[test]

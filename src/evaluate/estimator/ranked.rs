@@ -1,9 +1,8 @@
 //! Whatever `ascribe rank` computes, with any of its solvers and options.
 
 use super::{Estimate, Estimator, Setting};
-use crate::influence::{Progress, RankJob, RankOptions, RankSummary};
+use crate::influence::{Progress, RankJob, RankOptions, RankSummary, StoredScores};
 use crate::{Error, Result};
-use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -35,12 +34,13 @@ impl Estimator for Ranked {
         };
         let summary = run(setting, options, folder.path())?;
         let path = folder.path().join("scores.npy");
-        let scores: Array2<f32> = ndarray_npy::read_npy(&path)
-            .map_err(|reason| Error::io(&path, "read")(std::io::Error::other(reason)))?;
+        let (queries, training) = (setting.queries.labels.len(), setting.train.labels.len());
+        let all: Vec<usize> = (0..queries).collect();
+        let scores = StoredScores::open(&path, queries, training)?.at(&all)?;
         let failed = |report: &&crate::solve::Report| !report.outcome.is_success();
         let reports = summary.solves.iter().flat_map(|solves| &solves.reports);
         Ok(Estimate {
-            scores: scores.mapv(f64::from),
+            scores,
             failures: reports.filter(failed).count(),
             certified: summary.certified.map(|share| share.share_of_ranks),
         })
