@@ -28,6 +28,7 @@ pub mod artefact;
 pub mod audit;
 pub mod cli;
 pub mod data;
+mod decoder_panic;
 pub mod derivative;
 pub mod device;
 pub mod error;
@@ -44,4 +45,5 @@ pub mod solve;
 pub mod study;
 pub mod train;
 
+pub use decoder_panic::silence_caught;
 pub use error::{Error, Result};

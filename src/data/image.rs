@@ -6,6 +6,7 @@
 use super::Framing;
 use super::framing::Extent;
 use super::resampling::resample;
+use crate::decoder_panic::caught;
 use ::image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
 /// A decoded image, 8 bits a channel, row-major `[C, H, W]`; one channel for greyscale, three for RGB.
@@ -41,8 +42,8 @@ impl Image {
                 bytes.len()
             ));
         }
-        let decoded = ::image::load_from_memory_with_format(bytes, format)
-            .map_err(|error| error.to_string())?;
+        let decode = || ::image::load_from_memory_with_format(bytes, format);
+        let decoded = caught(|| decode().map_err(|error| error.to_string()))?;
         Ok(Self::from_dynamic(decoded))
     }
 
@@ -55,8 +56,8 @@ impl Image {
         let reader = reader
             .with_guessed_format()
             .map_err(|error| error.to_string())?;
-        let size = reader.into_dimensions();
-        let (width, height) = size.map_err(|error| error.to_string())?;
+        let size = || reader.into_dimensions();
+        let (width, height) = caught(|| size().map_err(|error| error.to_string()))?;
         Ok((height as usize, width as usize))
     }
 

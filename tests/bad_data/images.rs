@@ -200,6 +200,51 @@ fn picture_that_does_not_decode_in_parquet() {
     );
 }
 
+/// A part of a PNG, with its checksum.
+fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let named = [&name[..], content].concat();
+    let mut checksum = flate2::Crc::new();
+    checksum.update(&named);
+    let length = content.len() as u32;
+    [
+        &length.to_be_bytes()[..],
+        &named,
+        &checksum.sum().to_be_bytes(),
+    ]
+    .concat()
+}
+
+#[test]
+fn a_palette_that_breaks_off_within_a_colour_is_no_panic() {
+    let place = tempdir().unwrap();
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&[0, 0]).unwrap();
+    // One pixel, of eight bits that stand for a colour.
+    let size = [0, 0, 0, 1, 0, 0, 0, 1, 8, 3, 0, 0, 0];
+    let parts = [
+        b"\x89PNG\r\n\x1a\n".to_vec(),
+        chunk(b"IHDR", &size),
+        chunk(b"PLTE", &[255, 0]),
+        chunk(b"IDAT", &packed.finish().unwrap()),
+        chunk(b"IEND", b""),
+    ];
+    let folder = place.path().join("set");
+    fs::create_dir_all(folder.join("cat")).unwrap();
+    fs::write(folder.join("cat/1.png"), parts.concat()).unwrap();
+    let output = assert_cmd::Command::cargo_bin("ascribe")
+        .unwrap()
+        .args(["inspect", "--check"])
+        .arg(&folder)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let [said, error] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+    assert!(
+        said.contains("1.png") && !error.contains("panicked"),
+        "{said}{error}"
+    );
+}
+
 #[test]
 fn pictures_in_class_folders() {
     let folder = tempdir().unwrap();
