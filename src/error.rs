@@ -95,7 +95,7 @@ pub enum Error {
         remedy: String,
     },
     /// A tensor operation failed: a bug of ours, or memory exhausted.
-    #[error("tensor computation: {0}")]
+    #[error("tensor computation: {}", first_line(.0))]
     Tensor(#[from] candle_core::Error),
     /// A matrix factorisation failed for another reason than its mathematics.
     #[error("linear algebra: {0}")]
@@ -120,6 +120,12 @@ fn io_remedy(source: &std::io::Error) -> &'static str {
         StorageFull | QuotaExceeded | FileTooLarge => "; free some space or choose another --out",
         _ => "",
     }
+}
+
+/// The reason without the trace that candle puts below it where `RUST_BACKTRACE` is set.
+fn first_line(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// What a library says in several lines, in one.
@@ -173,6 +179,19 @@ impl Error {
         }
     }
 
+    /// The message as one line of text, whatever stands in the files and names that it tells of: control characters are escaped.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = String::new();
+        for character in self.to_string().chars() {
+            match character.is_control() {
+                true => line.extend(character.escape_default()),
+                false => line.push(character),
+            }
+        }
+        line
+    }
+
     /// The same with more said of what the reader can do about a malformed file.
     pub(crate) fn and_remedy(self, more: String) -> Self {
         match self {
@@ -193,5 +212,18 @@ impl Error {
             option,
             reason: reason.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_whatever_the_file_says() {
+        let found = "\u{1b}[31mred\u{7}";
+        let error = Error::mismatch("class\none", "a\tname", found, "rename it");
+        let expected = r"class\none: expected a\tname, found \u{1b}[31mred\u{7}; rename it";
+        assert_eq!(error.line(), expected);
     }
 }

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     ascribe::silence_caught();
     Cli::parse().run().unwrap_or_else(|error| {
         // Where standard error is closed, the exit code alone says it.
-        let _ = writeln!(std::io::stderr(), "ascribe: {error}");
+        let _ = writeln!(std::io::stderr(), "ascribe: {}", error.line());
         ExitCode::FAILURE
     })
 }

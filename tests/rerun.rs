@@ -159,7 +159,22 @@ fn what_has_changed_is_refused_and_what_comes_out_otherwise_is_told() {
     fs::write(&file, record.replace("--epochs", "--eons")).unwrap();
     let (line, _) = fails(place, "rerun model --out third");
     assert!(
-        line.contains("run.json: arguments: expected a command of this version of ascribe, found "),
+        line.contains("run.json: arguments: expected a command of this version of ascribe that leaves a run, found "),
+        "{line}"
+    );
+    let (start, rest) = record.split_once("\"arguments\": [").unwrap();
+    let (_, rest) = rest.split_once(']').unwrap();
+    let itself = format!("{start}\"arguments\": [\"rerun\", \"model\"]{rest}");
+    fs::write(&file, itself).unwrap();
+    let (line, _) = fails(place, "rerun model --out third");
+    assert!(
+        line.contains("that leaves a run, found ascribe rerun model"),
+        "{line}"
+    );
+    fs::write(&file, record.replace("--epochs", "--eons")).unwrap();
+    let (line, _) = fails(place, "rerun model --out third");
+    assert!(
+        line.contains("run.json: arguments: expected a command of this version of ascribe that leaves a run, found "),
         "{line}"
     );
 }

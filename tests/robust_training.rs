@@ -83,7 +83,7 @@ fn options_that_do_not_go_together_are_refused() {
     for (options, expected) in [
         (
             "--robust-training fast".to_owned(),
-            "--robust-training: needs --adversary",
+            "--robust-training: is for training against an adversary",
         ),
         (
             format!("{l2} --robust-training fast --steps 3"),
@@ -101,6 +101,11 @@ fn options_that_do_not_go_together_are_refused() {
             format!("{l2} --robust-training free --step-size 1"),
             "--robust-training: ",
         ),
+        (
+            "--epsilon 0.3".to_owned(),
+            "--epsilon: is for training against an adversary: give --adversary",
+        ),
+        ("--steps 5".to_owned(), "--steps: is for training against"),
         (format!("{l2} --steps 0"), "--steps: "),
         (format!("{l2} --step-size -1"), "--step-size: "),
         (format!("{l2} --eval-epsilon 0.1,0"), "--eval-epsilon: "),

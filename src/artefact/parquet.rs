@@ -1,6 +1,7 @@
 //! Parquet tables with metadata of ours, written whole or not at all.
 
 use super::AtomicFile;
+use crate::decoder_panic::caught;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, RecordBatch};
 use parquet::arrow::ArrowWriter;
@@ -60,8 +61,11 @@ pub(crate) struct ParquetTable {
 /// Reads a table of any origin; `damaged` says what to do about one that is none, from the reason.
 pub(crate) fn read_parquet(path: &Path, damaged: impl Fn(String) -> Error) -> Result<ParquetTable> {
     let file = File::open(path).map_err(Error::io(path, "read"))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-        .map_err(|reason| damaged(reason.to_string()))?;
+    caught(|| table_in(file).map_err(|reason| reason.to_string())).map_err(damaged)
+}
+
+fn table_in(file: File) -> parquet::errors::Result<ParquetTable> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let pairs = builder.metadata().file_metadata().key_value_metadata();
     let ours = pairs.into_iter().flatten().filter_map(|pair| {
         let name = pair.key.strip_prefix(PREFIX)?;
@@ -69,13 +73,9 @@ pub(crate) fn read_parquet(path: &Path, damaged: impl Fn(String) -> Error) -> Re
     });
     let metadata = ours.collect();
     let schema = builder.schema().clone();
-    let reader = builder
-        .build()
-        .map_err(|reason| damaged(reason.to_string()))?;
-    let batches = reader
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|reason| damaged(reason.to_string()))?;
-    let batch = arrow::compute::concat_batches(&schema, &batches)
-        .map_err(|reason| damaged(reason.to_string()))?;
+    let batches = builder
+        .build()?
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    let batch = arrow::compute::concat_batches(&schema, &batches)?;
     Ok(ParquetTable { batch, metadata })
 }

@@ -98,7 +98,7 @@ impl AdversaryOptions {
             None => Ok(None),
             Some((option, _)) => {
                 let reason = "is for training against an adversary: give --adversary and --epsilon, or leave it out";
-                Err(Error::config(*option, reason))
+                Err(Error::config(option, reason))
             }
         }
     }

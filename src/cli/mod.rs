@@ -94,6 +94,12 @@ impl Cli {
         Self::try_parse_from(std::iter::once("ascribe").chain(words.iter().map(String::as_str)))
     }
 
+    /// Whether what it does is recorded, and can be repeated from that.
+    fn leaves_a_run(&self) -> bool {
+        use Command::{Demo, Fetch, Inspect, Rerun};
+        !matches!(self.command, Demo(_) | Fetch(_) | Inspect(_) | Rerun(_))
+    }
+
     fn is_study(&self) -> bool {
         matches!(self.command, Command::Study(_))
     }

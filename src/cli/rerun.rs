@@ -42,7 +42,10 @@ impl Rerun {
         let there = go_to(&record.directory)?;
         let [run, out] = [&run, &out].map(|path| path.strip_prefix(&there).unwrap_or(path));
         let words = with_out(&record.arguments, out);
-        let command = Cli::typed(&words).map_err(|reason| not_ours(&record, &reason))?;
+        let command = Cli::typed(&words).map_err(|reason| not_ours(&record, reason.to_string()))?;
+        if !command.leaves_a_run() {
+            return Err(not_ours(&record, shell_line(&words)));
+        }
         refuse_part_of_study(&record, &command)?;
         say!("$ {}", shell_line(&words));
         let code = command.run_as(Invocation {
@@ -137,13 +140,12 @@ fn with_out(words: &[String], out: &Path) -> Vec<String> {
     changed
 }
 
-fn not_ours(record: &RunRecord, reason: &clap::Error) -> Error {
-    let text = reason.to_string();
+fn not_ours(record: &RunRecord, found: String) -> Error {
     Error::format(
         &record.folder.join("run.json"),
         "arguments",
-        "a command of this version of ascribe",
-        text.lines().next().unwrap_or_default(),
+        "a command of this version of ascribe that leaves a run",
+        found.lines().next().unwrap_or_default(),
         format!("repeat it with version {}", record.ascribe),
     )
 }

@@ -5,6 +5,7 @@
 //! `{"info": {"features": {"label": {"_type": "ClassLabel", "names": […]}}}}`.
 
 use super::dataset::{Images, Places, Stored};
+use crate::decoder_panic::caught;
 use crate::{Error, Result};
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -39,20 +40,21 @@ fn read(path: &Path, source: impl ChunkReader + 'static) -> Result<Stored> {
             "fetch or write the file again (snappy or zstd)",
         )
     };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(source)
-        .map_err(|error| damaged("Parquet footer".into(), error.to_string()))?;
+    let open = || ParquetRecordBatchReaderBuilder::try_new(source);
+    let builder = caught(|| open().map_err(|error| error.to_string()))
+        .map_err(|reason| damaged("Parquet footer".into(), reason))?;
     let columns = Columns::find(path, builder.schema())?;
     let classes = class_names(builder.schema(), &columns.label_name);
     let mask = ProjectionMask::roots(builder.parquet_schema(), [columns.image, columns.label]);
-    let reader = builder
+    let mut reader = builder
         .with_projection(mask)
         .build()
         .map_err(|error| damaged("Parquet row groups".into(), error.to_string()))?;
     let (mut images, mut labels) = (Vec::new(), Vec::new());
-    for batch in reader {
-        let batch = batch.map_err(|error| {
-            damaged(format!("rows from {} on", labels.len()), error.to_string())
-        })?;
+    let mut next = || caught(|| reader.next().transpose().map_err(|error| error.to_string()));
+    while let Some(batch) =
+        next().map_err(|reason| damaged(format!("rows from {} on", labels.len()), reason))?
+    {
         let column = |name: &str| batch.column_by_name(name).cloned();
         let (Some(image), Some(label)) = (column(&columns.image_name), column(&columns.label_name))
         else {

@@ -60,11 +60,23 @@ pub(super) fn integers<'a>(
     column.ok_or_else(|| damaged(path, format!("a column {name} of another type")))
 }
 
+/// A column of finite numbers.
 pub(super) fn numbers<'a>(
     path: &Path,
     batch: &'a RecordBatch,
     name: &str,
 ) -> Result<&'a Float64Array> {
     let column = column(path, batch, name)?.as_primitive_opt::<Float64Type>();
-    column.ok_or_else(|| damaged(path, format!("a column {name} of another type")))
+    let column = column.ok_or_else(|| damaged(path, format!("a column {name} of another type")))?;
+    match column
+        .iter()
+        .position(|value| !value.is_some_and(f64::is_finite))
+    {
+        None => Ok(column),
+        Some(row) => Err(Error::NonFinite {
+            what: format!("{}: column {name}", path.display()),
+            place: format!("row {row}"),
+            remedy: "run ascribe rank again".into(),
+        }),
+    }
 }

@@ -1,11 +1,14 @@
 //! The state of training between two epochs, so that a killed run goes on exactly as it would have.
 //!
 //! Weights, running statistics, velocities and the history so far in one safetensors file, replaced whole after each
-//! epoch. Everything random comes from (seed, epoch, index), so nothing else is needed.
+//! epoch. Everything random comes from (seed, epoch, index), so nothing else is needed. A digest of all of it lies in the file: a
+//! training does not go on from what it did not leave.
 
 use super::guard::Check;
 use super::history::Epoch;
 use super::state::State;
+use crate::artefact::digest_bytes;
+use crate::data::little_endian;
 use crate::model::{tensors_from_bytes, write_tensors};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -34,15 +37,15 @@ impl Checkpoint {
             .into_iter()
             .chain(prefixed("velocity.", &self.state.velocities))
             .collect();
-        let metadata = HashMap::from([
-            ("history", serde_json::json!(self.history)),
-            ("checks", serde_json::json!(self.checks)),
-        ]);
-        let metadata = metadata
-            .into_iter()
-            .map(|(name, rows)| (name.to_owned(), rows.to_string()))
-            .collect();
-        write_tensors(&tensors, metadata, path)
+        let [history, checks] = [
+            serde_json::json!(self.history),
+            serde_json::json!(self.checks),
+        ]
+        .map(|rows| rows.to_string());
+        let digest = digest(&tensors, &history, &checks)?;
+        let metadata = [("history", history), ("checks", checks), ("digest", digest)];
+        let metadata = metadata.map(|(name, text)| (name.to_owned(), text));
+        write_tensors(&tensors, HashMap::from(metadata), path)
     }
 
     /// The checkpoint at `path`, if there is one.
@@ -53,6 +56,15 @@ impl Checkpoint {
             Err(error) => return Err(Error::io(path, "read")(error)),
         };
         let (all, metadata) = tensors_from_bytes(&bytes, path, device)?;
+        let entry = |name: &str| metadata.get(name).map_or("", String::as_str);
+        let (history, checks) = (entry("history"), entry("checks"));
+        if digest(&all, history, checks)? != entry("digest") {
+            return Err(Error::Conflict {
+                path: path.to_path_buf(),
+                reason: "is not what the training left here".into(),
+                remedy: "remove the file to train from the start".into(),
+            });
+        }
         let part = |prefix: &str| {
             all.iter()
                 .filter_map(|(name, tensor)| {
@@ -74,10 +86,20 @@ impl Checkpoint {
                 tensors: part("model."),
                 velocities: part("velocity."),
             },
-            history: serde_json::from_str(metadata.get("history").map_or("", String::as_str))
+            history: serde_json::from_str(history)
                 .map_err(|error| malformed("history", "a list of epochs", error))?,
-            checks: serde_json::from_str(metadata.get("checks").map_or("[]", String::as_str))
+            checks: serde_json::from_str(checks)
                 .map_err(|error| malformed("checks", "a list of looks", error))?,
         }))
     }
+}
+
+/// Of all that is kept: the tensors by name, and the two lists as they are written.
+fn digest(tensors: &BTreeMap<String, Tensor>, history: &str, checks: &str) -> Result<String> {
+    let mut parts = digest_bytes(history.as_bytes()) + &digest_bytes(checks.as_bytes());
+    for (name, tensor) in tensors {
+        let numbers = digest_bytes(&little_endian(tensor)?);
+        parts.push_str(&format!("{name} {:?} {numbers}\n", tensor.dims()));
+    }
+    Ok(digest_bytes(parts.as_bytes()))
 }

@@ -192,6 +192,29 @@ fn after_a_collapse_training_goes_on_from_the_look_before_with_three_steps() {
 }
 
 #[test]
+fn a_training_does_not_go_on_from_what_it_did_not_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    train(&recipe(), 0, folder.path());
+    let path = folder.path().join("checkpoint.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let read = Checkpoint::read(&path, &candle_core::Device::Cpu);
+        read.unwrap_err().to_string()
+    };
+    let mut other = whole.clone();
+    *other.last_mut().unwrap() ^= 1;
+    let expected = "is not what the training left here; remove the file to train from the start";
+    assert!(refused(&other).contains(expected));
+    let epochs = String::from_utf8_lossy(&whole).find("epoch").unwrap();
+    let mut other = whole.clone();
+    let digit = (epochs..).find(|&at| whole[at].is_ascii_digit()).unwrap();
+    other[digit] ^= 1;
+    assert!(refused(&other).contains(expected));
+    assert!(refused(&whole[..whole.len() - 1]).contains("checkpoint.safetensors"));
+}
+
+#[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new()

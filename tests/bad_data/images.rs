@@ -118,6 +118,22 @@ fn damaged_parquet_pages() {
 }
 
 #[test]
+fn no_damage_to_a_parquet_file_ends_the_process() {
+    let folder = tempdir().unwrap();
+    let path = parquet_set(&folder, "train.parquet", &[0, 1, 0], &["cat", "dog"]);
+    let whole = fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        for value in [0, whole[at] ^ 1, whole[at] ^ 2, whole[at] ^ 4, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] = value;
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, damaged).unwrap();
+            let _ = Dataset::open(&path);
+        }
+    }
+}
+
+#[test]
 fn labels_without_a_class() {
     let folder = tempdir().unwrap();
     let path = parquet_set(&folder, "train.parquet", &[0, 1, 2], &["cat", "dog"]);

@@ -51,15 +51,11 @@ pub(super) fn open(
     };
     check_same_classes(&train, &test)?;
     let train_ids: Vec<usize> = record.result("train_ids")?;
-    if let Some(id) = train_ids.iter().find(|&&id| id >= train.len()) {
-        let expected = format!("training rows below {}", train.len());
-        return Err(Error::mismatch(
-            format!("{}: run.json", folder.display()),
-            expected,
-            id,
-            format!("run ascribe {} again", record.command),
-        ));
-    }
+    check_ids(&train_ids, train.len()).map_err(|(expected, found)| {
+        let what = format!("{}: run.json: train_ids", folder.display());
+        let remedy = format!("run ascribe {} again", record.command);
+        Error::mismatch(what, expected, found, remedy)
+    })?;
     let file = folder.join("model.safetensors");
     let digest = digest_file(&file)?;
     check_digest_as_left(&file, || Ok(digest.clone()))?;
@@ -122,4 +118,20 @@ fn side(model: &ResNet, dataset: &Dataset, ids: &[usize]) -> Result<Side> {
         ids: ids.to_vec(),
         files: files(dataset, ids),
     })
+}
+
+/// Refuses ids of no image, of one that is not there, or of one twice; with what was expected and found.
+fn check_ids(ids: &[usize], rows: usize) -> std::result::Result<(), (String, String)> {
+    let mut seen = vec![false; rows];
+    for &id in ids {
+        match seen.get_mut(id) {
+            None => return Err((format!("training rows below {rows}"), id.to_string())),
+            Some(true) => return Err(("each training row once".into(), format!("{id} twice"))),
+            Some(seen) => *seen = true,
+        }
+    }
+    match ids.is_empty() {
+        true => Err(("at least one training row".into(), "none".into())),
+        false => Ok(()),
+    }
 }
