@@ -5,6 +5,7 @@
 //! | the page with its style and its program | `index.html` |
 //! | data in pieces, each loaded when it is needed | `data/NAME.js` |
 //! | thumbnails in sheets | `images/NAME-N.png` |
+//! | what it lists of training images, for programs | `training_images.csv`, `duplicates.csv` |
 //!
 //! The folder works from a disk, without a server and offline, and nothing in it asks for anything outside it. Embedded, all
 //! of that is in `index.html` alone. Text of data sets is set as text by the program and by the template engine, never as
@@ -16,6 +17,7 @@ mod page;
 mod pieces;
 mod record;
 mod sheets;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,7 @@ pub use record::{
     Tone, TrainingData,
 };
 pub use sheets::Layout;
+pub use tables::write_tables;
 
 use crate::artefact::write_atomically;
 use crate::data::Image;

@@ -18,7 +18,7 @@ mod run;
 pub(crate) use atomic::folder_of;
 pub use atomic::{AtomicFile, write_atomically};
 pub use beside::RecordBeside;
-pub(crate) use csv_table::write_csv;
+pub(crate) use csv_table::{write_csv, write_csv_below};
 pub(crate) use digest::file_names;
 pub use digest::{digest_bytes, digest_file, digest_folder, digest_path};
 pub use invocation::Invocation;

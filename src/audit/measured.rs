@@ -10,7 +10,7 @@
 
 use crate::data::Rows;
 use crate::derivative::head::{HeadInputs, HeadOutputs};
-use crate::evaluate::{FullFit, Kept, Refit, RefitOptions, Refitting};
+use crate::evaluate::{FullFit, HeldOut, Kept, Refit, RefitOptions, Refitting};
 use crate::influence::{FeatureSet, Prepared, QueryRanking, RankJob};
 use crate::report::{Flip, Removal};
 use crate::{Error, Result};
@@ -35,28 +35,22 @@ pub struct Measured {
     pub flips: BTreeMap<usize, Flip>,
 }
 
-/// Measures; `None` where nothing is asked for, or the head has no L2 term and so no minimum to be fitted to.
+/// Measures; `None` where nothing is asked for, or the head is not `fitted`.
 pub(super) fn measure(
     job: &RankJob,
     prepared: &Prepared,
     rankings: &[QueryRanking],
     options: &MeasureOptions,
+    fitted: Option<&Fitted>,
 ) -> Result<Option<Measured>> {
     let ids = prepared.queries().ids().iter().enumerate();
     let positions: Vec<usize> = ids
         .filter_map(|(at, id)| options.queries.contains(id).then_some(at))
         .collect();
-    if positions.is_empty() || job.options.l2 <= 0.0 {
+    let Some(Fitted { training, fit }) = fitted.filter(|_| !positions.is_empty()) else {
         return Ok(None);
-    }
-    let training = HeadInputs::new(job.train.features, job.train.labels, DType::F64)?;
+    };
     let queries = inputs_at(&job.test, &positions)?;
-    let fit = FullFit::new(
-        &training,
-        job.head.clone(),
-        job.options.l2,
-        RefitOptions::default(),
-    )?;
     let refits = Refits {
         block: fit.block(),
         refitting: fit.refitting(&queries)?,
@@ -67,6 +61,33 @@ pub(super) fn measure(
         removals: removals(prepared, rankings, options, &positions, &refits)?,
         flips: flips(prepared, &positions, &refits, &fit.head.outputs(&queries)?)?,
     }))
+}
+
+/// The head at its minimum, where all fits without some images begin, and the training images in f64.
+pub(super) struct Fitted {
+    pub(super) training: HeadInputs,
+    pub(super) fit: FullFit,
+}
+
+impl Fitted {
+    /// `None` for a head without an L2 term, which has no minimum, or with one so small that it is not reached.
+    pub(super) fn of(job: &RankJob) -> Result<Option<Self>> {
+        if job.options.l2 <= 0.0 {
+            return Ok(None);
+        }
+        let training = HeadInputs::new(job.train.features, job.train.labels, DType::F64)?;
+        let (head, options) = (job.head.clone(), RefitOptions::default());
+        match FullFit::new(&training, head, job.options.l2, options) {
+            Ok(fit) => Ok(Some(Self { training, fit })),
+            Err(Error::Config { option: "l2", .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// The loss of each training image by a head fitted without it.
+    pub(super) fn held_out_losses(&self) -> Result<Vec<f64>> {
+        Ok(HeldOut::of(&self.fit, &self.training)?.losses)
+    }
 }
 
 fn inputs_at(set: &FeatureSet, positions: &[usize]) -> Result<HeadInputs> {

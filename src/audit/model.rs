@@ -2,14 +2,14 @@
 
 use super::confusions::{Cell, cells, ends, groups};
 use super::facts::facts;
-use super::measured::{MeasureOptions, Measured, measure};
-use super::statements::{of_missed, statements};
+use super::measured::{Fitted, MeasureOptions, Measured, measure};
+use super::statements::{of_missed, of_overfitting, statements};
 use super::subject::{Lists, Subject, places};
 use super::through::Through;
 use crate::figure::{Curve, ModelRankings, QuerySet};
 use crate::influence::{Examples, Normalise, QueryRanking, RankedImage};
 use crate::report::{
-    AuditedModel, ClassMatchCurve, Confusion, ModelQuery, ModelTrainingImage, Ranked,
+    AuditedModel, ClassMatchCurve, Confusion, ModelQuery, ModelTrainingImage, Ranked, Statement,
 };
 use crate::{Error, Result};
 use candle_core::DType;
@@ -31,15 +31,29 @@ pub fn audited(
     options: &MeasureOptions,
     folder: &Path,
 ) -> Result<(AuditedModel, usize)> {
+    let fitted = Fitted::of(&subject.job)?;
+    let held_out = fitted.as_ref().map(Fitted::held_out_losses).transpose()?;
+    let held_out = held_out.as_deref();
     let Through::Blocks { scores, .. } = subject.through else {
         return subject.job.prepared(folder, |prepared| {
-            let view = View::new(subject, lists, (prepared.training(), prepared.queries()));
+            let view = View::new(
+                subject,
+                lists,
+                (prepared.training(), prepared.queries()),
+                held_out,
+            );
             // Scores that were divided predict no rise of a loss, and have another unit than means of those that were not.
             if subject.normalise != Normalise::None {
                 return Ok((view.model(None, None)?, 0));
             }
             let means = prepared.mean_losses(&view.groups())?;
-            let measured = measure(&subject.job, prepared, subject.rankings, options)?;
+            let measured = measure(
+                &subject.job,
+                prepared,
+                subject.rankings,
+                options,
+                fitted.as_ref(),
+            )?;
             let mut model = view.model(Some(&means), measured)?;
             let missed = prepared.missed();
             model.statements.extend(of_missed(missed));
@@ -47,7 +61,7 @@ pub fn audited(
         });
     };
     let (training, queries) = subject.job.outputs()?;
-    let view = View::new(subject, lists, (&training, &queries));
+    let view = View::new(subject, lists, (&training, &queries), held_out);
     let groups = view.groups();
     let means = scores.map(|scores| scores.means(&groups)).transpose()?;
     Ok((view.model(means.as_ref(), None)?, 0))
@@ -58,6 +72,8 @@ struct View<'a> {
     lists: &'a Lists,
     training: &'a Examples,
     queries: &'a Examples,
+    /// Losses of the training images by heads fitted without them.
+    held_out: Option<&'a [f64]>,
     training_places: HashMap<usize, usize>,
     query_places: HashMap<usize, usize>,
     cells: Vec<Cell>,
@@ -68,12 +84,14 @@ impl<'a> View<'a> {
         subject: &'a Subject,
         lists: &'a Lists,
         (training, queries): (&'a Examples, &'a Examples),
+        held_out: Option<&'a [f64]>,
     ) -> Self {
         Self {
             subject,
             lists,
             training,
             queries,
+            held_out,
             training_places: places(&lists.training),
             query_places: places(&lists.queries),
             cells: cells(queries),
@@ -99,14 +117,24 @@ impl View<'_> {
         Ok(AuditedModel {
             name: subject.name.clone(),
             facts,
-            statements: statements(subject.record, &subject.through, measured.as_ref()),
+            statements: self.statements(measured.as_ref()),
             unit: subject.normalise.unit().to_owned(),
             class_match: self.class_match()?,
             queries: self.model_queries(measured)?,
             training: self.model_training(means.map(|means| means.row(self.cells.len())))?,
             confusions: self.confusions(means),
-            absences: subject.through.absences(!subject.self_influence.is_empty()),
+            absences: subject
+                .through
+                .absences(!subject.self_influence.is_empty(), self.held_out.is_some()),
         })
+    }
+
+    fn statements(&self, measured: Option<&Measured>) -> Vec<Statement> {
+        let (record, through) = (self.subject.record, &self.subject.through);
+        let mut statements = statements(record, through, measured);
+        let [training, test] = [self.training, self.queries].map(accuracy);
+        statements.extend(of_overfitting(training, test));
+        statements
     }
 
     fn class_match(&self) -> Result<Vec<ClassMatchCurve>> {
@@ -240,6 +268,7 @@ impl View<'_> {
                 prediction: training.outputs().predictions[row],
                 probability: probabilities[[row, training.labels()[row]]],
                 loss: training.outputs().losses[row],
+                held_out_loss: self.held_out.map(|losses| losses[row]),
                 self_influence: own.get(id).copied(),
                 mean_score: mean.map(|mean| mean[row]),
             });
@@ -262,6 +291,14 @@ impl View<'_> {
         };
         self.cells.iter().enumerate().map(confusion).collect()
     }
+}
+
+/// In percent.
+fn accuracy(examples: &Examples) -> f64 {
+    let right = (examples.outputs().predictions.iter())
+        .zip(examples.labels())
+        .filter(|(prediction, label)| prediction == label);
+    100.0 * right.count() as f64 / examples.count().max(1) as f64
 }
 
 /// Probabilities `[n, C]`.

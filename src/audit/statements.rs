@@ -32,7 +32,7 @@ pub(super) fn statements(
         }
     }
     // Self-influence that is absent is no matter of trust.
-    let absences = through.absences(true).into_iter();
+    let absences = through.absences(true, true).into_iter();
     said.extend(absences.map(|absence| statement(Tone::Note, absence.reason)));
     said
 }
@@ -166,7 +166,7 @@ fn of_measurements(record: &RunRecord, measured: Option<&Measured>) -> Statement
     let Some(correlation) = correlation(&pairs) else {
         return statement(
             Tone::Note,
-            "Nothing was measured: for fewer than three test images that rank helpful ones was a refit asked for, or the head has no L2 term.".into(),
+            "Nothing was measured: for fewer than three test images that rank helpful ones was a refit asked for, or the head has no minimum to be fitted to (no L2 term, or too small a one).".into(),
         );
     };
     let ratio =
@@ -182,6 +182,21 @@ fn of_measurements(record: &RunRecord, measured: Option<&Measured>) -> Statement
             pairs.len()
         ),
     )
+}
+
+/// Percentage points by which training images may be predicted better than test images before it is worth a word.
+const GAP: f64 = 15.0;
+
+/// What it means for the lists that the model predicts its training images better than new ones, where it does; accuracies in percent.
+pub(super) fn of_overfitting(training: f64, test: f64) -> Option<Statement> {
+    (training - test > GAP).then(|| {
+        statement(
+            Tone::Note,
+            format!(
+                "The model predicts its training images better than new ones: accuracy {training:.1} % against {test:.1} %. Wrong labels that it has learned by heart are late in the lists by loss and self-influence, earlier in the one by held-out loss. With few images a larger --l2 in training is worth trying."
+            ),
+        )
+    })
 }
 
 /// Pearson's; `None` for fewer than three pairs, or where one side does not vary.

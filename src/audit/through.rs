@@ -36,7 +36,11 @@ impl Through<'_> {
     }
 
     /// What a page has no numbers for, and why; whether self-influence is there is the run's matter.
-    pub(super) fn absences(&self, has_self_influence: bool) -> Vec<Absence> {
+    pub(super) fn absences(
+        &self,
+        has_self_influence: bool,
+        has_held_out_losses: bool,
+    ) -> Vec<Absence> {
         let mut absences = Vec::new();
         let mut absent = |what, reason: &str| {
             absences.push(Absence {
@@ -61,6 +65,12 @@ impl Through<'_> {
             };
             absent(Quantity::SelfInfluence, reason);
         }
+        if !has_held_out_losses {
+            absent(
+                Quantity::HeldOutLoss,
+                "Losses by heads that never saw the image are not known: the head has no minimum to be fitted to (no L2 term, or too small a one).",
+            );
+        }
         absences
     }
 }
@@ -77,15 +87,15 @@ mod tests {
         };
         assert_eq!(blocks(1).part(), "the last block and the head");
         assert_eq!(blocks(3).part(), "the last 3 blocks and the head");
-        let absent = blocks(1).absences(false);
+        let absent = blocks(1).absences(false, true);
         assert_eq!(
             [absent[0].what, absent[1].what],
             [Quantity::MeanScores, Quantity::SelfInfluence]
         );
         assert!(absent[0].reason.ends_with("rank again with --scores."));
-        assert_eq!(Through::Head.absences(true), []);
+        assert_eq!(Through::Head.absences(true, true), []);
         assert!(
-            Through::Head.absences(false)[0]
+            Through::Head.absences(false, true)[0]
                 .reason
                 .contains("--skip-train")
         );

@@ -160,6 +160,7 @@ impl Audit {
             .map(|(name, count, get)| pictures(&name, count, get))
             .collect::<Result<Vec<_>>>()?;
         report::write(&audit, &pictures, self.embed, run.path())?;
+        report::write_tables(&audit, run.path())?;
         run.finish()?;
         say!("{}", self.out.join("index.html").display());
         let missed: usize = missed.into_iter().sum();

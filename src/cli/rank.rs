@@ -64,7 +64,7 @@ pub struct Rank {
     #[arg(long, value_name = "HEAD")]
     head: Option<PathBuf>,
     /// The L2 term l2/2·‖θ‖² that the head was trained with, weights and bias alike; part of the curvature (default: what the
-    /// head's file says, or 0; with --model: that of the transfer)
+    /// head's file says, or 0; a --model brings its own)
     #[arg(long, value_name = "L2", allow_negative_numbers = true)]
     l2: Option<f64>,
     /// Added to every eigenvalue of the curvature

@@ -1,130 +1,18 @@
 //! Labels that are not those of the file: flipped for an experiment, or corrected after an audit; and images left out.
-//!
-//! Decisions are a CSV file with the columns `train` (an id), `decision` (`exclude` or `relabel`) and `label` (the new one's
-//! number; empty for an exclusion), as an audit's page exports it: then with `file` (of the image, for the reader) and `data`, the
-//! digest of the data set whose rows the ids are, which must be that of the set that the decisions are used on.
 
-use super::Dataset;
 use super::random::{Purpose, generator};
+use super::{Dataset, Decisions};
 use crate::{Error, Result};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeMap;
 
 /// The result in `run.json` that holds labels other than those of the training file.
 pub(crate) const RELABELLED: &str = "relabelled";
 
 /// New labels by id.
 pub type NewLabels = BTreeMap<usize, usize>;
-
-/// What was decided on training images.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Decisions {
-    /// Ids of images to be left out.
-    pub excluded: BTreeSet<usize>,
-    /// Images to be relabelled.
-    pub relabelled: NewLabels,
-}
-
-#[derive(serde::Deserialize)]
-struct Row {
-    train: usize,
-    decision: String,
-    label: Option<usize>,
-    data: Option<String>,
-}
-
-const COLUMNS: &str = "train,decision,label";
-
-impl Decisions {
-    /// Reads a file of decisions on a set.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is not such a table; an id or label that there is not; two decisions on one image; decisions on
-    /// another set, or on this one before it changed.
-    pub fn read(path: &Path, set: &Dataset) -> Result<Self> {
-        Self::on(path, (set.len(), set.classes().len()), set.digest())
-    }
-
-    /// Those on a set of so many images and classes, and this digest.
-    fn on(path: &Path, (count, classes): (usize, usize), digest: &str) -> Result<Self> {
-        let malformed = |place: String, expected: String, found: String| {
-            let remedy = "give a file exported from an audit's page";
-            Error::format(path, place, expected, found, remedy)
-        };
-        let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-        let mut decisions = Self::default();
-        let mut reader = csv::Reader::from_reader(&bytes[..]);
-        let header = reader
-            .headers()
-            .map(|header| header.iter().collect::<Vec<_>>().join(","));
-        let header = header.unwrap_or_else(|reason| reason.to_string());
-        if header != COLUMNS && header != format!("{COLUMNS},file,data") {
-            let expected = format!("{COLUMNS} or {COLUMNS},file,data");
-            return Err(malformed("columns".into(), expected, header));
-        }
-        for (line, row) in reader.deserialize::<Row>().enumerate() {
-            let place = format!("row {}", line + 1);
-            let wrong = |expected: String, found: String| malformed(place.clone(), expected, found);
-            let row = row.map_err(|reason| {
-                wrong("an id, a decision and a label".into(), reason.to_string())
-            })?;
-            if let Some(data) = row.data.filter(|data| data != digest) {
-                let expected = format!("decisions on the data set with the digest {digest}");
-                let remedy = "give the --train that was audited, as it was then, or audit this one";
-                return Err(Error::format(path, place, expected, data, remedy));
-            }
-            if row.train >= count {
-                return Err(wrong(format!("an id below {count}"), row.train.to_string()));
-            }
-            let is_new = !decisions.excluded.contains(&row.train)
-                && !decisions.relabelled.contains_key(&row.train);
-            match (row.decision.as_str(), row.label) {
-                ("exclude", _) => {
-                    decisions.excluded.insert(row.train);
-                }
-                ("relabel", Some(label)) if label < classes => {
-                    decisions.relabelled.insert(row.train, label);
-                }
-                ("relabel", label) => {
-                    let found = label.map_or("none".into(), |label| label.to_string());
-                    return Err(wrong(format!("a label below {classes}"), found));
-                }
-                (other, _) => return Err(wrong("exclude or relabel".into(), other.into())),
-            }
-            if !is_new {
-                return Err(wrong(
-                    "one decision on each image".into(),
-                    format!("another on {}", row.train),
-                ));
-            }
-        }
-        Ok(decisions)
-    }
-
-    /// Those of `ids` that are not left out, and their labels where these are not the file's: the decided ones, else those of
-    /// `labels`.
-    ///
-    /// # Errors
-    /// Where no image is left.
-    pub fn apply(
-        self,
-        mut ids: Vec<usize>,
-        mut labels: NewLabels,
-    ) -> Result<(Vec<usize>, NewLabels)> {
-        ids.retain(|id| !self.excluded.contains(id));
-        if ids.is_empty() {
-            let reason = "expected a training image that is left, found none";
-            return Err(Error::config("exclude", reason));
-        }
-        let kept: BTreeSet<usize> = ids.iter().copied().collect();
-        labels.extend(self.relabelled);
-        labels.retain(|id, _| kept.contains(id));
-        Ok((ids, labels))
-    }
-}
 
 /// The training images of a model, and what was changed of their labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,64 +89,6 @@ pub fn flipped(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read(text: &str) -> Result<Decisions> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("decisions.csv");
-        std::fs::write(&path, text).unwrap();
-        Decisions::on(&path, (10, 3), "0f1e")
-    }
-
-    #[test]
-    fn decisions_of_a_page_are_read() {
-        let found = read("train,decision,label\n4,exclude,\n2,relabel,1\n").unwrap();
-        assert_eq!(found.excluded, BTreeSet::from([4]));
-        assert_eq!(found.relabelled, NewLabels::from([(2, 1)]));
-        assert_eq!(
-            read("train,decision,label\n").unwrap(),
-            Decisions::default()
-        );
-        let exported =
-            "train,decision,label,file,data\n4,exclude,,a/4.png,0f1e\n2,relabel,1,,0f1e\n";
-        assert_eq!(read(exported).unwrap(), found);
-    }
-
-    #[test]
-    fn anything_else_is_refused_with_its_row() {
-        for (text, said) in [
-            ("", "columns"),
-            ("train,label\n1,2\n", "columns"),
-            ("train,decision,label,file,data\n1,exclude,,,0f1f\n", "0f1f"),
-            ("train,decision,label\n10,exclude,\n", "below 10"),
-            ("train,decision,label\n1,relabel,3\n", "below 3"),
-            ("train,decision,label\n1,relabel,\n", "found none"),
-            ("train,decision,label\n1,remove,\n", "found remove"),
-            ("train,decision,label\nx,exclude,\n", "row 1"),
-            ("train,decision,label\n1,exclude\n", "row 1"),
-            ("train,decision,label\n1,exclude,\n1,exclude,\n", "row 2"),
-            ("train,decision,label\n1,exclude,\n1,relabel,2\n", "row 2"),
-            ("train,decision,label\n1,relabel,2\n1,exclude,\n", "row 2"),
-        ] {
-            let reason = read(text).unwrap_err().to_string();
-            assert!(
-                reason.contains(said) && reason.contains("decisions.csv"),
-                "{text}: {reason}"
-            );
-        }
-        assert!(Decisions::on(Path::new("/nowhere.csv"), (1, 2), "0f1e").is_err());
-    }
-
-    #[test]
-    fn what_is_left_out_has_no_new_label_and_decisions_go_before_flips() {
-        let decisions = |text: &str| read(&format!("train,decision,label\n{text}")).unwrap();
-        let flips = NewLabels::from([(1, 2), (4, 2), (5, 0)]);
-        let decided = decisions("4,exclude,\n5,relabel,1\n9,relabel,0\n");
-        let (ids, labels) = decided.apply(vec![1, 3, 4, 5], flips).unwrap();
-        assert_eq!(ids, [1, 3, 5]);
-        assert_eq!(labels, NewLabels::from([(1, 2), (5, 1)]));
-        let all = decisions("4,exclude,\n").apply(vec![4], NewLabels::new());
-        assert!(all.unwrap_err().to_string().contains("--exclude"));
-    }
 
     #[test]
     fn flips_are_as_many_as_asked_and_never_the_own_label() {

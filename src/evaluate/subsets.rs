@@ -30,6 +30,7 @@ pub(super) enum Draw {
     Head = 6,
     Groups = 7,
     Removal = 8,
+    Folds = 9,
 }
 
 /// The generator that belongs to a draw, a seed and an index.

@@ -129,6 +129,7 @@ fn training_columns(audit: &Audit) -> Value {
             "prediction": column(images, |image| image.map(|image| image.prediction)),
             "probability": column(images, |image| image.map(|image| digits(image.probability))),
             "loss": column(images, |image| image.map(|image| digits(image.loss))),
+            "held": column(images, |image| image.and_then(|image| image.held_out_loss).map(digits)),
             "self": column(images, |image| image.and_then(|image| image.self_influence).map(digits)),
             "mean": column(images, |image| image.and_then(|image| image.mean_score).map(digits)),
         })

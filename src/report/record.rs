@@ -84,6 +84,8 @@ pub enum Quantity {
     MeanScores,
     /// Scores of training images on themselves.
     SelfInfluence,
+    /// Losses by heads that never saw the image.
+    HeldOutLoss,
 }
 
 /// One line of a table of facts.
@@ -195,6 +197,8 @@ pub struct ModelTrainingImage {
     pub probability: f64,
     /// In nats.
     pub loss: f64,
+    /// By a head fitted without the image, in nats, where such heads were fitted.
+    pub held_out_loss: Option<f64>,
     /// Of the image on itself, in nats, where it was computed.
     pub self_influence: Option<f64>,
     /// The mean score over all queries, in nats, where it is known: positive = it helps them on the whole.

@@ -30,6 +30,7 @@ pub(super) fn small_audit() -> Audit {
         prediction: 0,
         probability: 0.9,
         loss: 0.1,
+        held_out_loss: Some(0.2),
         self_influence: Some(1e-3),
         mean_score: None,
     };
@@ -159,4 +160,54 @@ fn lists_that_do_not_fit_and_scores_that_are_no_numbers_are_refused() {
         assert!(reason.contains(what), "{what}: {reason}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn tables_hold_what_the_page_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut audit = small_audit();
+    audit.duplicates.clear();
+    write_tables(&audit, folder.path()).unwrap();
+    let read = |name: &str| {
+        let mut table = csv::Reader::from_path(folder.path().join(name)).unwrap();
+        let header = table.headers().unwrap().clone();
+        let rows: Vec<_> = table.records().map(std::result::Result::unwrap).collect();
+        (header, rows)
+    };
+    let (header, rows) = read("training_images.csv");
+    let of_models = audit.models.iter().flat_map(|model| &model.training);
+    assert_eq!(rows.len(), of_models.flatten().count());
+    let at = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let first = &rows[0];
+    assert_eq!(&first[at("held_out_loss")], "0.2");
+    assert_eq!(&first[at("mean_score")], "");
+    assert_eq!(&first[at("positive")], "helpful");
+    assert_eq!(first[at("class")], audit.classes[0]);
+    let (header, rows) = read("duplicates.csv");
+    assert!(
+        rows.is_empty()
+            && header.iter().eq([
+                "group",
+                "kind",
+                "similarity",
+                "set",
+                "image",
+                "file",
+                "label",
+                "class"
+            ])
+    );
+    let group = Duplicates {
+        kind: Likeness::Pixels,
+        similarity: 1.0,
+        training: vec![1],
+        queries: vec![0],
+    };
+    audit.duplicates.push(group);
+    write_tables(&audit, folder.path()).unwrap();
+    let (_, rows) = read("duplicates.csv");
+    let sets: Vec<&str> = rows.iter().map(|row| &row[3]).collect();
+    assert_eq!(sets, ["train", "test"]);
+    assert_eq!(rows[0][4], audit.training[1].id.to_string());
+    assert_eq!(&rows[0][1], "pixels");
 }

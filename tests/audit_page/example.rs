@@ -155,6 +155,7 @@ fn training(at: usize, label: usize) -> ModelTrainingImage {
         prediction: at % 10,
         probability: 0.5,
         loss: 0.7 + (at % 7) as f64,
+        held_out_loss: Some(0.02 * (at % 7) as f64),
         self_influence: Some(1e-3 * (at % 5) as f64),
         mean_score: Some(1e-4 * ((at % 9) as f64 - 4.0)),
     }

@@ -5,9 +5,9 @@ use crate::Result;
 use crate::artefact::RunFolder;
 use crate::derivative::head::HeadInputs;
 use crate::evaluate::{
-    Copies, Detection, Estimate, Estimator, FeatureCosine, OwnClass, Planted, RemovalPlan,
-    Retrainer, Setting, copied, flipped, merged_classes, random_scores, same_ranking,
-    self_influence, shuffled_labels, usual_counts,
+    Copies, Detection, Estimate, Estimator, FeatureCosine, FullFit, HeldOut, OwnClass, Planted,
+    RefitOptions, RemovalPlan, Retrainer, Setting, copied, flipped, merged_classes, random_scores,
+    same_ranking, self_influence, shuffled_labels, usual_counts,
 };
 use crate::figure::RemovalCurves;
 use candle_core::DType;
@@ -83,6 +83,12 @@ impl Work<'_> {
             Detection::of(ranker, suspicion, &flips, &self.bootstrap)
         };
         let mut found = vec![of("loss", &outputs.losses), of("gradient norm", &norms)];
+        if setting.l2 > 0.0 {
+            let head = planted.head().clone();
+            let fit = FullFit::new(&inputs, head, setting.l2, RefitOptions::default())?;
+            let held_out = HeldOut::of(&fit, &inputs)?;
+            found.insert(0, of("held-out loss", &held_out.losses));
+        }
         let own = self_influence(&setting, &self.subject.options)?;
         found.push(of("self-influence: run", &own));
         for name in &self.evaluate.compare {

@@ -30,6 +30,7 @@ function standing(model, at, position) {
   const facts = label === page.training.label[position] ? [] : [["trained as", className(label)]];
   facts.push(["predicted", className(columns.prediction[position])], ["label’s probability", probability(columns.probability[position])],
     ["loss", `${columns.loss[position].toPrecision(3)} nats`]);
+  if (columns.held[position] !== null) facts.push(["held-out loss", `${columns.held[position].toPrecision(3)} nats`]);
   if (columns.self[position] !== null) facts.push(["self-influence", `${score(model, columns.self[position])} ${unitOf(model).name}`]);
   if (columns.mean[position] !== null) facts.push(["mean score over test images", `${score(model, columns.mean[position])} ${unitOf(model).name}`]);
   return h("dl.facts", {}, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));

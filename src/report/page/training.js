@@ -1,6 +1,7 @@
 /* The training set: suspected mislabels, duplicates and leaks, what helps or harms on the whole. */
 const ORDERS = {
-  loss: { name: "loss", good: "The label is improbable to the model itself. The plainest sign of a wrong label, and on small sets no worse than any other; a model that has learned wrong labels by heart hides them." },
+  held: { name: "held-out loss", needs: "held-out-loss", good: "The label is improbable to a head that was fitted without the image (to four fifths of the training set at a time): the plainest sign of a wrong label, which a head cannot have learned by heart here. Fine-tuned blocks can have." },
+  loss: { name: "loss", good: "The label is improbable to the model itself. As good a sign of a wrong label where the model predicts new images as well as those it was trained on; one that has learned wrong labels by heart hides them." },
   self: { name: "self-influence", needs: "self-influence", good: "How much the model’s own loss on an image rests on that image: high for wrong labels and for rare but right ones. It does not beat the loss at finding wrong labels." },
   harm: { name: "harm to test images", needs: "mean-scores", good: "The mean score over all test images, lowest first: images without which the test loss is predicted to fall. Finds what harms this test set, whether mislabelled or not." },
   help: { name: "help to test images", needs: "mean-scores", good: "The mean score over all test images, highest first: images the test set leans on most." },
@@ -9,7 +10,7 @@ const ORDERS = {
 /* What an order goes by, and in which direction. */
 function trainingColumn(at, by) {
   const columns = page.training.models[at];
-  return { loss: [columns.loss, -1], self: [columns.self, -1], harm: [columns.mean, 1], help: [columns.mean, -1] }[by];
+  return { held: [columns.held, -1], loss: [columns.loss, -1], self: [columns.self, -1], harm: [columns.mean, 1], help: [columns.mean, -1] }[by];
 }
 
 /* Positions of a model's training images, by one of the orders. */
@@ -35,7 +36,7 @@ function listed(card, part, filter = []) {
 }
 
 /* The lists that are ordered, and by what; first as they are shown first. */
-const trainingLists = { mislabels: ["loss", "self", "harm"], overall: ["help", "harm"] };
+const trainingLists = { mislabels: ["held", "loss", "self", "harm"], overall: ["help", "harm"] };
 
 /* What a filter makes of one of them: the model and order chosen, those there are, and positions. */
 function trainingList(part, filter) {
@@ -45,7 +46,7 @@ function trainingList(part, filter) {
   const wanted = filter.get("label");
   const words = (filter.get("find") ?? "").trim().toLowerCase();
   const order = by === undefined ? [] : trainingOrder(at, by).filter((position) => (wanted === null || page.training.label[position] === Number(wanted))
-    && (!words || String(page.training.id[position]) === words || className(page.training.label[position]).toLowerCase().includes(words)));
+    && (!words || String(page.training.id[position]) === words || (page.training.file[position] ?? "").toLowerCase().includes(words) || className(page.training.label[position]).toLowerCase().includes(words)));
   return { at, by, available, order, wanted };
 }
 
@@ -66,14 +67,14 @@ function ordered(part, filter) {
     const position = order[index];
     const said = columns.prediction[position];
     const differs = said !== page.training.label[position];
-    const value = { loss: () => `loss ${columns.loss[position].toPrecision(3)}`, self: () => `self ${score(model, columns.self[position])}`,
+    const value = { held: () => `held out ${columns.held[position].toPrecision(3)}`, loss: () => `loss ${columns.loss[position].toPrecision(3)}`, self: () => `self ${score(model, columns.self[position])}`,
       harm: () => score(model, columns.mean[position]), help: () => score(model, columns.mean[position]) }[by]();
     const card = trainCard(position, 64,
       h(`span.${differs ? "wrong-text" : "quiet"}`, {}, differs ? `→ ${className(said)}` : `label ${probability(columns.probability[position])}`),
       h("span.quiet", {}, value));
     return h("div.held", {}, listed(card, part, filter), decisions.controls(position, again));
   };
-  const search = h("input", { type: "search", id: "find", placeholder: "class or id", value: filter.get("find") ?? "",
+  const search = h("input", { type: "search", id: "find", placeholder: page.training.file.length ? "class, id or file" : "class or id", value: filter.get("find") ?? "",
     input: later((event) => route.refine({ find: event.target.value })) });
   return h("section", {},
     h("form.filters", { role: "search", submit: (event) => event.preventDefault() },
@@ -83,7 +84,7 @@ function ordered(part, filter) {
       h("span.field", {}, h("label", { for: "find" }, "Find"), search)),
     h("p", {}, ORDERS[by].good),
     reasons,
-    h("p.quiet", { id: "found" }, plural(order.length, "training image"), by === "loss" ? "" : `, scores in ${unitOf(model).name}`),
+    h("p.quiet", { id: "found" }, plural(order.length, "training image"), by === "loss" || by === "held" ? "" : `, scores in ${unitOf(model).name}`),
     longGrid(order.length, cell, [124, 164]));
 }
 

@@ -1,0 +1,136 @@
+//! The loss of each training image by a head that was fitted without it.
+//!
+//! ℓᵢ(θ₋F), θ₋F = argmin (1/|T∖F|) Σ_{j∉F} ℓⱼ(θ) + l2/2·‖θ‖², for the fold F of [`FOLDS`] that image i is in; every class is dealt out
+//! over the folds evenly, in an order that a seed of its own decides. A head learns wrong labels by heart where it has few images and a
+//! small L2 term, and its own loss then hides them; this one cannot.
+//!
+//! Features are those of the model that was fine-tuned on all images: what blocks have learned by heart stays hidden.
+
+use super::full_fit::FullFit;
+use super::heads::Kept;
+use super::subsets::{Draw, shuffled};
+use crate::Result;
+use crate::derivative::head::HeadInputs;
+
+/// Parts that are left out in turn.
+pub const FOLDS: usize = 5;
+
+/// Losses by heads fitted without the image, in nats; `training` is what `fit` was fitted to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldOut {
+    /// By position.
+    pub losses: Vec<f64>,
+    /// Whether every fit has converged.
+    pub converged: bool,
+}
+
+impl HeldOut {
+    /// Fits the head again without each fold.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn of(fit: &FullFit, training: &HeadInputs) -> Result<Self> {
+        let folds = folds(training.labels());
+        let count = folds.len();
+        let refitting = fit.refitting(training)?;
+        let mut held_out = Self {
+            losses: vec![0.0; count],
+            converged: true,
+        };
+        for fold in 0..FOLDS {
+            let kept: Vec<usize> = (0..count).filter(|&at| folds[at] != fold).collect();
+            if kept.len() == count || kept.is_empty() {
+                continue;
+            }
+            let (refits, work) = refitting.refit(&[Kept::subset(count, &kept)])?;
+            held_out.converged &= work.not_converged == 0;
+            for at in (0..count).filter(|&at| folds[at] == fold) {
+                held_out.losses[at] = refits[0].losses[at];
+            }
+        }
+        Ok(held_out)
+    }
+}
+
+/// The fold of each image.
+fn folds(labels: &[usize]) -> Vec<usize> {
+    let classes = labels.iter().max().map_or(0, |most| most + 1);
+    let mut dealt = vec![0; classes];
+    let mut folds = vec![0; labels.len()];
+    for at in shuffled(labels.len(), Draw::Folds, 0, 0) {
+        let class = labels[at];
+        // Classes begin at different folds, so that these are alike in size where classes are small.
+        folds[at] = (class + dealt[class]) % FOLDS;
+        dealt[class] += 1;
+    }
+    folds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Rows;
+    use crate::derivative::head::SoftmaxHead;
+    use crate::evaluate::RefitOptions;
+    use crate::solve::Newton;
+    use candle_core::{DType, Device, Tensor};
+
+    #[test]
+    fn every_class_is_dealt_out_evenly() {
+        let labels: Vec<usize> = (0..230).map(|at| (at * at) % 7).collect();
+        let folds = folds(&labels);
+        for class in 0..7 {
+            let sizes = [0, 1, 2, 3, 4].map(|fold| {
+                let of_it = |&at: &usize| labels[at] == class && folds[at] == fold;
+                (0..230).filter(of_it).count()
+            });
+            let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+            assert!(most - least <= 1, "{class}: {sizes:?}");
+        }
+    }
+
+    /// Against heads that are fitted from zero to the other folds alone.
+    #[test]
+    fn losses_are_those_of_heads_that_never_saw_the_image() {
+        let (count, width, classes) = (60, 6, 3);
+        let values: Vec<f64> = (0..count * width)
+            .map(|at| ((at * 7919 % 101) as f64).sin())
+            .collect();
+        let rows = Tensor::from_vec(values, (count, width), &Device::Cpu).unwrap();
+        let labels: Vec<usize> = (0..count).map(|at| at * 5 % 7 % classes).collect();
+        let inputs = |at: &[usize]| {
+            let rows = rows
+                .index_select(
+                    &Tensor::new(
+                        at.iter().map(|&at| at as u32).collect::<Vec<_>>(),
+                        &Device::Cpu,
+                    )
+                    .unwrap(),
+                    0,
+                )
+                .unwrap();
+            let labels: Vec<usize> = at.iter().map(|&at| labels[at]).collect();
+            HeadInputs::new(&Rows::from(&rows), &labels, DType::F64).unwrap()
+        };
+        let zeros = || SoftmaxHead::zeros(classes, width, DType::F64, &Device::Cpu).unwrap();
+        let all: Vec<usize> = (0..count).collect();
+        let training = inputs(&all);
+        let l2 = 1e-2;
+        let fit = FullFit::new(&training, zeros(), l2, RefitOptions::default()).unwrap();
+        let found = HeldOut::of(&fit, &training).unwrap();
+        assert!(found.converged);
+        let folds = folds(&labels);
+        for fold in 0..FOLDS {
+            let [of_it, others] = [true, false].map(|wanted| -> Vec<usize> {
+                (all.iter().copied())
+                    .filter(|&at| (folds[at] == fold) == wanted)
+                    .collect()
+            });
+            let head = Newton::new(l2).fit(&inputs(&others), zeros()).unwrap().head;
+            let expected = head.outputs(&inputs(&of_it)).unwrap().losses;
+            for (at, expected) in of_it.iter().zip(expected) {
+                assert!((found.losses[*at] - expected).abs() < 1e-6 * (1.0 + expected));
+            }
+        }
+    }
+}

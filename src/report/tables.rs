@@ -1,0 +1,117 @@
+//! What the page lists of training images, as tables for programs.
+//!
+//! | file | a row |
+//! |---|---|
+//! | `training_images.csv` | a training image at a model: label, prediction, losses in nats, self-influence and mean score over all queries in `unit`, positive = helpful |
+//! | `duplicates.csv` | an image of a group of images that are the same, or nearly so |
+
+use super::record::{Audit, LabelledImage, Likeness};
+use crate::Result;
+use crate::artefact::{write_csv, write_csv_below};
+use serde::Serialize;
+use std::path::Path;
+
+#[derive(Serialize)]
+struct TrainingRow<'a> {
+    model: &'a str,
+    train: usize,
+    file: &'a str,
+    label: usize,
+    class: &'a str,
+    prediction: usize,
+    predicted_class: &'a str,
+    /// Of the label.
+    probability: f64,
+    loss: f64,
+    held_out_loss: Option<f64>,
+    self_influence: Option<f64>,
+    mean_score: Option<f64>,
+    unit: &'a str,
+    positive: &'static str,
+}
+
+/// The columns of `duplicates.csv`, which often has no row that would say.
+const DUPLICATES: [&str; 8] = [
+    "group",
+    "kind",
+    "similarity",
+    "set",
+    "image",
+    "file",
+    "label",
+    "class",
+];
+
+#[derive(Serialize)]
+struct DuplicateRow<'a> {
+    group: usize,
+    kind: Likeness,
+    similarity: f64,
+    set: &'static str,
+    image: usize,
+    file: &'a str,
+    label: usize,
+    class: &'a str,
+}
+
+/// Writes both tables of a record that [`write()`](super::write()) has taken.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_tables(audit: &Audit, folder: &Path) -> Result<()> {
+    write_csv(&training_rows(audit), &folder.join("training_images.csv"))?;
+    let (rows, path) = (duplicate_rows(audit), folder.join("duplicates.csv"));
+    write_csv_below(Some(&DUPLICATES), &rows, &path)
+}
+
+fn training_rows(audit: &Audit) -> Vec<TrainingRow<'_>> {
+    let mut rows = Vec::new();
+    for model in &audit.models {
+        for (at, (image, own)) in audit.training.iter().zip(&model.training).enumerate() {
+            let Some(own) = own else { continue };
+            rows.push(TrainingRow {
+                model: &model.name,
+                train: image.id,
+                file: file(audit, at),
+                label: own.label,
+                class: &audit.classes[own.label],
+                prediction: own.prediction,
+                predicted_class: &audit.classes[own.prediction],
+                probability: own.probability,
+                loss: own.loss,
+                held_out_loss: own.held_out_loss,
+                self_influence: own.self_influence,
+                mean_score: own.mean_score,
+                unit: &model.unit,
+                positive: "helpful",
+            });
+        }
+    }
+    rows
+}
+
+fn duplicate_rows(audit: &Audit) -> Vec<DuplicateRow<'_>> {
+    let mut rows = Vec::new();
+    for (number, group) in audit.duplicates.iter().enumerate() {
+        let row = |set, image: &LabelledImage, file| DuplicateRow {
+            group: number,
+            kind: group.kind,
+            similarity: group.similarity,
+            set,
+            image: image.id,
+            file,
+            label: image.label,
+            class: &audit.classes[image.label],
+        };
+        let train = group.training.iter();
+        rows.extend(train.map(|&at| row("train", &audit.training[at], file(audit, at))));
+        let test = group.queries.iter();
+        rows.extend(test.map(|&at| row("test", &audit.queries[at], "")));
+    }
+    rows
+}
+
+fn file(audit: &Audit, at: usize) -> &str {
+    let files = &audit.training_data.files;
+    files.get(at).map_or("", String::as_str)
+}
