@@ -145,6 +145,9 @@ fn a_fitted_head_is_stored_and_gives_the_same_scores_when_read_back() {
     let mut results = record["results"].clone();
     let plan = results.as_object_mut().unwrap().remove("plan").unwrap();
     assert_eq!(plan["solves_for"], "train");
+    let digests = results.as_object_mut().unwrap().remove("digests").unwrap();
+    let scores = ascribe::artefact::digest_file(folder.path().join("b/scores.npy")).unwrap();
+    assert_eq!(digests["scores.npy"], scores);
     assert_eq!(printed["results"], results);
     for name in [
         "rankings.parquet",
@@ -849,4 +852,40 @@ fn examples_say_which_rows_and_columns_are_which_images() {
         let first = &ranking.helpful[0];
         assert!((f64::from(scores[[row, first.train]]) - first.score).abs() < 1e-7);
     }
+}
+
+#[test]
+fn features_that_are_kept_give_the_same_scores() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |words: &str| {
+        let mut command = Command::cargo_bin("ascribe").unwrap();
+        let output = command
+            .current_dir(place.path())
+            .args(words.split_whitespace())
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), error)
+    };
+    let transfer = "transfer --source builtin:robust --train builtin:digits-train --test builtin:digits-test --images 60 \
+                    --blocks 1 --epochs 2 --batch-size 20 --augmentation none --out model";
+    assert_eq!(run(transfer).0, Some(0));
+    let ranked = "rank --model model --queries 40 --scores --keep-features --out own";
+    assert_eq!(run(ranked).0, Some(0));
+    let again = "rank --train own/train_features.safetensors --test own/test_features.safetensors \
+                 --head own/head.safetensors --scores --out again";
+    assert_eq!(run(again).0, Some(0));
+    for file in ["scores.npy", "train_scores.npy"] {
+        let [own, again] =
+            ["own", "again"].map(|run| std::fs::read(place.path().join(run).join(file)).unwrap());
+        assert!(own == again, "{file}");
+    }
+    let classes =
+        ascribe::data::Features::open(&place.path().join("own/train_features.safetensors"));
+    assert_eq!(classes.unwrap().classes.unwrap().len(), 10);
+    let (code, error) = run("rank --model model --blocks 1 --keep-features --out blocks");
+    assert!(
+        code == Some(1) && error.contains("--keep-features: is for scores through the head"),
+        "{error}"
+    );
 }

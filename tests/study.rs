@@ -364,7 +364,7 @@ fn figures_are_drawn_from_the_table() {
             folder,
             &format!("figure {figure} study --blocks 0 --out figures"),
         );
-        let names: Vec<String> = ["svg", "png", "csv"]
+        let names: Vec<String> = ["svg", "png", "csv", "json"]
             .map(|it| format!("figures/{stem}.{it}"))
             .to_vec();
         assert_eq!(printed.lines().collect::<Vec<_>>(), names);

@@ -4,6 +4,7 @@
 
 mod blocks_on_device;
 mod examples;
+mod features_left;
 mod material;
 mod path;
 mod precision;
@@ -196,6 +197,10 @@ pub struct Rank {
     /// examples.parquet says which images their rows and columns are
     #[arg(long)]
     scores: bool,
+    /// Write what the head sees of the images of a --model too, for other programs: train_features.safetensors,
+    /// test_features.safetensors (features and labels) and head.safetensors
+    #[arg(long, requires = "model")]
+    keep_features: bool,
     /// Leave out self-influence and the rankings of the training images as queries
     #[arg(long)]
     skip_train: bool,
@@ -225,6 +230,10 @@ impl Rank {
         let memory = self.memory_limit()?;
         self.note_idle_options();
         if self.blocks != Blocks::Last(0) {
+            if self.keep_features {
+                let reason = "is for scores through the head alone: leave out --blocks";
+                return Err(Error::config("keep-features", reason));
+            }
             return through_blocks::run(&self, memory, invocation);
         }
         if self.shares {
@@ -269,6 +278,7 @@ impl Rank {
         let presentation = work::Presentation {
             as_json: self.json,
             style: self.style,
+            keep_features: self.keep_features,
         };
         work::fill(run, material, options, workplace.device, presentation)
     }

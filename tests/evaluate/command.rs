@@ -198,8 +198,24 @@ fn measurements_are_used_again_and_checked() {
         message.contains("was made with l2 0.01, not 0.02"),
         "{message}"
     );
-    let file = folder.join("first/lds_measurements.parquet");
-    let whole = std::fs::read(&file).unwrap();
+    let own = folder.join("first/lds_measurements.parquet");
+    let whole = std::fs::read(&own).unwrap();
+    std::fs::write(&own, &whole[..whole.len() / 2]).unwrap();
+    let message = refused(folder, &format!("{again} --out fourth"));
+    assert!(
+        message.contains("lds_measurements.parquet: is not what ascribe evaluate left here"),
+        "{message}"
+    );
+    // Measurements that were made elsewhere, of which nothing is known.
+    let elsewhere = folder.join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::copy(
+        folder.join("first/lds_subsets.parquet"),
+        elsewhere.join("lds_subsets.parquet"),
+    )
+    .unwrap();
+    let file = elsewhere.join("lds_measurements.parquet");
+    let again = again.replace("first", "elsewhere");
     std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     let message = refused(folder, &format!("{again} --out fourth"));
     assert!(

@@ -50,6 +50,8 @@ impl Rank {
             ("memory", json!(self.memory)),
             ("record-every", json!(self.record_every)),
             ("scores", json!(self.scores)),
+            // Null where it is not given, as in runs from before there was such an option.
+            ("keep-features", json!(self.keep_features.then_some(true))),
             ("skip-train", json!(self.skip_train)),
             ("out", json!(self.out)),
             ("json", json!(self.json)),

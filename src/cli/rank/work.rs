@@ -1,20 +1,21 @@
 //! From material and options to a finished run folder.
 
+use super::features_left::{self, write_head};
 use super::material::Material;
 use super::{examples, path};
-use crate::artefact::{RunFolder, write_atomically};
-use crate::data::{L2, RELABELLED};
+use crate::Result;
+use crate::artefact::RunFolder;
+use crate::data::RELABELLED;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::figure::Style;
 use crate::influence::{
     GIB, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves, placed,
 };
 use crate::solve::Newton;
-use crate::{Error, Result};
 use candle_core::{DType, Device};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ use std::process::ExitCode;
 pub(super) struct Presentation {
     pub(super) as_json: bool,
     pub(super) style: Style,
+    /// Whether features are left in the folder.
+    pub(super) keep_features: bool,
 }
 
 /// Scores the material, fills the folder, prints a summary; exit code 3 where a solve missed its tolerance.
@@ -58,6 +61,9 @@ pub(super) fn fill(
     let mut follower = Follower::new(&mut run);
     let summary = job.run(&folder, &mut follower)?;
     examples::leave(&material, &folder)?;
+    if presentation.keep_features {
+        features_left::leave(&material, &head, job.options.l2, &folder)?;
+    }
     finish(run, &summary, presentation)
 }
 
@@ -142,12 +148,7 @@ fn fitted_head(
     )?;
     let fit = Newton::new(l2).fit(&inputs, start)?;
     let head = fit.head.to_device(&Device::Cpu)?;
-    let path = run.file("head.safetensors");
-    let tensors = [("weight", head.weight()?), ("bias", head.bias()?)];
-    let stated = HashMap::from([(L2.to_owned(), l2.to_string())]);
-    let bytes = safetensors::serialize(tensors, Some(stated))
-        .map_err(|reason| Error::io(&path, "write")(std::io::Error::other(reason)))?;
-    write_atomically(&path, &bytes)?;
+    write_head(&head, l2, &run.file("head.safetensors"))?;
     run.set_result(
         "fit",
         json!({ "steps": fit.steps, "gradient_norm": fit.gradient_norm }),

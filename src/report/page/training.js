@@ -2,7 +2,7 @@
 const ORDERS = {
   held: { name: "held-out loss", needs: "held-out-loss", good: "The label is improbable to a head that was fitted without the image (to four fifths of the training set at a time): the plainest sign of a wrong label, which a head cannot have learned by heart here. Fine-tuned blocks can have." },
   loss: { name: "loss", good: "The label is improbable to the model itself. As good a sign of a wrong label where the model predicts new images as well as those it was trained on; one that has learned wrong labels by heart hides them." },
-  self: { name: "self-influence", needs: "self-influence", good: "How much the model’s own loss on an image rests on that image: high for wrong labels and for rare but right ones. It does not beat the loss at finding wrong labels." },
+  self: { name: "self-influence", needs: "self-influence", good: "How much the model’s own loss on an image rests on that image: high for wrong labels and for rare but right ones. At finding wrong labels about as good as a loss." },
   harm: { name: "harm to test images", needs: "mean-scores", good: "The mean score over all test images, lowest first: images without which the test loss is predicted to fall. Finds what harms this test set, whether mislabelled or not." },
   help: { name: "help to test images", needs: "mean-scores", good: "The mean score over all test images, highest first: images the test set leans on most." },
 };
