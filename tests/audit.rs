@@ -82,6 +82,26 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
         .sum();
     assert_eq!(counts, rankings.len() as u64);
 
+    // Heads that never saw them find the flipped labels improbable; the table says what the page does.
+    let held = training["models"][0]["held"].as_array().unwrap();
+    let mean = |wanted: bool| {
+        let of_it = ids.iter().zip(held);
+        let of_it = of_it.filter(|(id, _)| flipped.contains(id) == wanted);
+        let losses: Vec<f64> = of_it.map(|(_, loss)| loss.as_f64().unwrap()).collect();
+        losses.iter().sum::<f64>() / losses.len() as f64
+    };
+    assert!(
+        mean(true) > 2.0 * mean(false),
+        "{} {}",
+        mean(true),
+        mean(false)
+    );
+    let table = held_out_losses(&folder.join("audit"));
+    for (in_table, on_page) in table.iter().zip(held) {
+        let (in_table, on_page) = (in_table.unwrap(), on_page.as_f64().unwrap());
+        assert!((in_table - on_page).abs() <= 1e-3 * in_table);
+    }
+
     // Twelve queries were measured, and every flip that was found is a prediction other than the present one.
     let mut measured = 0;
     for number in 0..rankings.len().div_ceil(100) {
@@ -171,6 +191,18 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     assert!(harmful.is_sorted() && harmful[19] < 0.0, "{harmful:?}");
 }
 
+/// The column of `training_images.csv`.
+fn held_out_losses(audit: &Path) -> Vec<Option<f64>> {
+    let mut table = csv::Reader::from_path(audit.join("training_images.csv")).unwrap();
+    let header = table.headers().unwrap().clone();
+    let at = header
+        .iter()
+        .position(|name| name == "held_out_loss")
+        .unwrap();
+    let rows = table.records();
+    rows.map(|row| row.unwrap()[at].parse().ok()).collect()
+}
+
 #[test]
 fn runs_of_features_are_audited_without_pictures() {
     let place = tempfile::tempdir().unwrap();
@@ -193,6 +225,19 @@ fn runs_of_features_are_audited_without_pictures() {
     assert_eq!(model["absences"].as_array().unwrap().len(), 1);
     assert_eq!(model["absences"][0]["what"], "self-influence");
     assert!(!folder.join("audit/images/train-0.png").exists());
+    assert!(
+        held_out_losses(&folder.join("audit"))
+            .iter()
+            .all(Option::is_some)
+    );
+    run(folder, "audit rank --measure 0 --skip-held-out --out less");
+    assert!(
+        held_out_losses(&folder.join("less"))
+            .iter()
+            .all(Option::is_none)
+    );
+    let said = std::fs::read_to_string(folder.join("less/data/overview.js")).unwrap();
+    assert!(said.contains("--skip-held-out"), "{said}");
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub struct MeasureOptions {
     pub queries: BTreeSet<usize>,
     /// Most helpful images that are taken away.
     pub removed: usize,
+    /// Whether heads are fitted without the training images, for their losses.
+    pub held_out: bool,
 }
 
 /// What came of it, by the queries' positions.
@@ -70,9 +72,10 @@ pub(super) struct Fitted {
 }
 
 impl Fitted {
-    /// `None` for a head without an L2 term, which has no minimum, or with one so small that it is not reached.
-    pub(super) fn of(job: &RankJob) -> Result<Option<Self>> {
-        if job.options.l2 <= 0.0 {
+    /// `None` where nothing is asked for, for a head without an L2 term, which has no minimum, or with one so small that it is not reached.
+    pub(super) fn of(job: &RankJob, options: &MeasureOptions) -> Result<Option<Self>> {
+        let is_asked_for = options.held_out || !options.queries.is_empty();
+        if !is_asked_for || job.options.l2 <= 0.0 {
             return Ok(None);
         }
         let training = HeadInputs::new(job.train.features, job.train.labels, DType::F64)?;

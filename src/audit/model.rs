@@ -31,8 +31,9 @@ pub fn audited(
     options: &MeasureOptions,
     folder: &Path,
 ) -> Result<(AuditedModel, usize)> {
-    let fitted = Fitted::of(&subject.job)?;
-    let held_out = fitted.as_ref().map(Fitted::held_out_losses).transpose()?;
+    let fitted = Fitted::of(&subject.job, options)?;
+    let held_out = fitted.as_ref().filter(|_| options.held_out);
+    let held_out = held_out.map(Fitted::held_out_losses).transpose()?;
     let held_out = held_out.as_deref();
     let Through::Blocks { scores, .. } = subject.through else {
         return subject.job.prepared(folder, |prepared| {

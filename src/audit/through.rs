@@ -68,7 +68,7 @@ impl Through<'_> {
         if !has_held_out_losses {
             absent(
                 Quantity::HeldOutLoss,
-                "Losses by heads that never saw the image are not known: the head has no minimum to be fitted to (no L2 term, or too small a one).",
+                "Losses by heads that never saw the image are not known: they were left out (--skip-held-out), or the head has no minimum to be fitted to (no L2 term, or too small a one).",
             );
         }
         absences

@@ -63,6 +63,9 @@ pub struct Audit {
     /// Leave out the pictures of loss sensitivity, which take a pass forward and back for each test image
     #[arg(long)]
     skip_sensitivity: bool,
+    /// Leave out the losses of training images by heads fitted without them
+    #[arg(long)]
+    skip_held_out: bool,
     /// Put everything into index.html, pictures and data too
     #[arg(long)]
     embed: bool,
@@ -127,6 +130,7 @@ impl Audit {
         let options = MeasureOptions {
             queries: worth_measuring(&subjects, &lists, self.measure),
             removed: self.removed,
+            held_out: !self.skip_held_out,
         };
         let models = (subjects.iter())
             .map(|subject| audited(subject, &lists, &options, run.path()))
@@ -182,6 +186,8 @@ impl Audit {
             ("removed", json!(self.removed)),
             ("alike", json!(self.alike)),
             ("skip-sensitivity", json!(self.skip_sensitivity)),
+            // Null where it is not given, as in audits from before there was such an option.
+            ("skip-held-out", json!(self.skip_held_out.then_some(true))),
             ("embed", json!(self.embed)),
             ("out", json!(self.out)),
         ];

@@ -22,7 +22,8 @@ pub struct FullFit {
     pub(super) rows: Rows,
     pub(super) hessian: HeadHessian,
     pub(super) training: HeadInputs,
-    pub(super) tolerance: f64,
+    /// ‖∇F‖ at the head that knows nothing, or 1: what gradient norms are relative to.
+    pub(super) scale: f64,
     pub(super) l2: f64,
     pub(super) options: RefitOptions,
 }
@@ -59,7 +60,7 @@ impl FullFit {
         Ok(Self {
             head: fit.head,
             gradient_norm: fit.gradient_norm,
-            tolerance: options.gradient_norm * at_zero.max(1.0),
+            scale: at_zero.max(1.0),
             training: training.clone(),
             coordinates,
             rows,
@@ -101,8 +102,20 @@ impl FullFit {
     /// # Errors
     /// Queries that do not fit, or a curvature without a factor.
     pub fn refitting(&self, queries: &HeadInputs) -> Result<Refitting<'_>> {
+        self.refitting_to(queries, &self.options)
+    }
+
+    /// The same with other limits than those of the fit itself, for refits that are few.
+    ///
+    /// # Errors
+    /// As for [`FullFit::refitting`].
+    pub fn refitting_to(
+        &self,
+        queries: &HeadInputs,
+        options: &RefitOptions,
+    ) -> Result<Refitting<'_>> {
         let size = self.hessian.size();
-        let (inverse, factor) = if size <= self.options.factorised {
+        let (inverse, factor) = if size <= options.factorised {
             let (n, p) = (self.training.count() as f64, size as f64);
             let (e, w) = (self.rows.columns() as f64, p / self.rows.columns() as f64);
             let operations = w * (w + 1.0) / 2.0 * e * e * n + p.powi(3) / 3.0;
@@ -113,6 +126,8 @@ impl FullFit {
         // The head's own outputs check that queries and head fit.
         self.head.outputs(queries)?;
         Ok(Refitting {
+            tolerance: options.gradient_norm * self.scale,
+            most_steps: options.steps,
             queries: QueryRows {
                 rows: self.coordinates.inputs(queries)?,
                 labels: queries.labels().to_vec(),

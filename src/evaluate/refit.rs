@@ -42,6 +42,9 @@ impl Default for RefitOptions {
 pub struct Refitting<'a> {
     pub(super) fit: &'a FullFit,
     pub(super) queries: QueryRows,
+    /// The gradient norm at which a refit has arrived.
+    pub(super) tolerance: f64,
+    pub(super) most_steps: usize,
     pub(super) inverse: Box<dyn Inverse + 'a>,
     /// The head of all images, in the axes.
     pub(super) start: Vec<f64>,
@@ -128,7 +131,7 @@ impl Refitting<'_> {
             hits: hits(predictions, labels),
             predictions: predictions.to_vec(),
             gradient_norm: fit.gradient_norm,
-            converged: fit.gradient_norm <= self.fit.tolerance,
+            converged: fit.gradient_norm <= self.tolerance,
             steps: fit.steps,
         })
         .collect();
@@ -184,7 +187,7 @@ impl Refitting<'_> {
     }
 
     fn has_arrived(&self, fit: &Descent) -> bool {
-        fit.gradient_norm <= self.fit.tolerance || fit.steps >= self.fit.options.steps
+        fit.gradient_norm <= self.tolerance || fit.steps >= self.most_steps
     }
 
     /// New directions for the fits at `turning`.

@@ -54,7 +54,7 @@ function lookFirst() {
       apart.slice(0, 5).map((position) => queryCard(position, 48)), plural(apart.length, "test image")]);
   }
   different.forEach((model, at) => {
-    const order = trainingOrder(at, "loss");
+    const order = trainingOrder(at, page.training.models[at].held.some((value) => value !== null) ? "held" : "loss");
     if (order.length) items.push([`Perhaps mislabelled${nameOf(model)}`, `#/training/mislabels?model=${at}`,
       order.slice(0, 5).map((position) => trainCard(position, 48)), "training images, least probable label first"]);
   });
