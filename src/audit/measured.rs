@@ -88,8 +88,8 @@ impl Fitted {
     }
 
     /// The loss of each training image by a head fitted without it.
-    pub(super) fn held_out_losses(&self) -> Result<Vec<f64>> {
-        Ok(HeldOut::of(&self.fit, &self.training)?.losses)
+    pub(super) fn held_out(&self) -> Result<HeldOut> {
+        HeldOut::of(&self.fit, &self.training)
     }
 }
 

@@ -3,9 +3,10 @@
 use super::confusions::{Cell, cells, ends, groups};
 use super::facts::facts;
 use super::measured::{Fitted, MeasureOptions, Measured, measure};
-use super::statements::{of_missed, of_overfitting, statements};
+use super::statements::{of_held_out, of_missed, of_overfitting, statements};
 use super::subject::{Lists, Subject, places};
 use super::through::Through;
+use crate::evaluate::HeldOut;
 use crate::figure::{Curve, ModelRankings, QuerySet};
 use crate::influence::{Examples, Normalise, QueryRanking, RankedImage};
 use crate::report::{
@@ -33,8 +34,9 @@ pub fn audited(
 ) -> Result<(AuditedModel, usize)> {
     let fitted = Fitted::of(&subject.job, options)?;
     let held_out = fitted.as_ref().filter(|_| options.held_out);
-    let held_out = held_out.map(Fitted::held_out_losses).transpose()?;
-    let held_out = held_out.as_deref();
+    let held_out = held_out.map(Fitted::held_out).transpose()?;
+    let held_out = held_out.as_ref();
+    let missed_fits = held_out.map_or(0, |held_out| held_out.work.not_converged);
     let Through::Blocks { scores, .. } = subject.through else {
         return subject.job.prepared(folder, |prepared| {
             let view = View::new(
@@ -45,7 +47,7 @@ pub fn audited(
             );
             // Scores that were divided predict no rise of a loss, and have another unit than means of those that were not.
             if subject.normalise != Normalise::None {
-                return Ok((view.model(None, None)?, 0));
+                return Ok((view.model(None, None)?, missed_fits));
             }
             let means = prepared.mean_losses(&view.groups())?;
             let measured = measure(
@@ -58,14 +60,14 @@ pub fn audited(
             let mut model = view.model(Some(&means), measured)?;
             let missed = prepared.missed();
             model.statements.extend(of_missed(missed));
-            Ok((model, missed))
+            Ok((model, missed + missed_fits))
         });
     };
     let (training, queries) = subject.job.outputs()?;
     let view = View::new(subject, lists, (&training, &queries), held_out);
     let groups = view.groups();
     let means = scores.map(|scores| scores.means(&groups)).transpose()?;
-    Ok((view.model(means.as_ref(), None)?, 0))
+    Ok((view.model(means.as_ref(), None)?, missed_fits))
 }
 
 struct View<'a> {
@@ -73,8 +75,8 @@ struct View<'a> {
     lists: &'a Lists,
     training: &'a Examples,
     queries: &'a Examples,
-    /// Losses of the training images by heads fitted without them.
-    held_out: Option<&'a [f64]>,
+    /// By heads fitted without some of the training images.
+    held_out: Option<&'a HeldOut>,
     training_places: HashMap<usize, usize>,
     query_places: HashMap<usize, usize>,
     cells: Vec<Cell>,
@@ -85,7 +87,7 @@ impl<'a> View<'a> {
         subject: &'a Subject,
         lists: &'a Lists,
         (training, queries): (&'a Examples, &'a Examples),
-        held_out: Option<&'a [f64]>,
+        held_out: Option<&'a HeldOut>,
     ) -> Self {
         Self {
             subject,
@@ -135,6 +137,10 @@ impl View<'_> {
         let mut statements = statements(record, through, measured);
         let [training, test] = [self.training, self.queries].map(accuracy);
         statements.extend(of_overfitting(training, test));
+        statements.extend(
+            self.held_out
+                .and_then(|held_out| of_held_out(&held_out.work)),
+        );
         statements
     }
 
@@ -269,7 +275,7 @@ impl View<'_> {
                 prediction: training.outputs().predictions[row],
                 probability: probabilities[[row, training.labels()[row]]],
                 loss: training.outputs().losses[row],
-                held_out_loss: self.held_out.map(|losses| losses[row]),
+                held_out_loss: self.held_out.map(|held_out| held_out.losses[row]),
                 self_influence: own.get(id).copied(),
                 mean_score: mean.map(|mean| mean[row]),
             });

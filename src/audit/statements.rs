@@ -5,6 +5,7 @@ use super::measured::Measured;
 use super::through::Through;
 use super::through_blocks;
 use crate::artefact::RunRecord;
+use crate::evaluate::Work;
 use crate::report::{Statement, Tone};
 use serde_json::Value;
 
@@ -199,6 +200,19 @@ pub(super) fn of_overfitting(training: f64, test: f64) -> Option<Statement> {
     })
 }
 
+/// Heads fitted without some of the training images that did not get to their minimum, where there are such.
+pub(super) fn of_held_out(work: &Work) -> Option<Statement> {
+    (work.not_converged > 0).then(|| {
+        statement(
+            Tone::Warning,
+            format!(
+                "{} of the {} heads fitted for held-out losses missed their tolerance (gradient norm {:.0e}): that list is approximate.",
+                work.not_converged, work.refits, work.largest_gradient
+            ),
+        )
+    })
+}
+
 /// Pearson's; `None` for fewer than three pairs, or where one side does not vary.
 fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
     if pairs.len() < 3 {
@@ -218,6 +232,23 @@ fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn fits_that_fell_short_and_models_that_learned_by_heart_are_told() {
+        let work = |not_converged| Work {
+            refits: 5,
+            not_converged,
+            largest_gradient: 3e-4,
+            ..Work::default()
+        };
+        assert_eq!(of_held_out(&work(0)), None);
+        let said = of_held_out(&work(2)).unwrap();
+        assert_eq!(said.tone, Tone::Warning);
+        assert!(said.text.starts_with("2 of the 5 heads") && said.text.contains("3e-4"));
+        assert_eq!(of_overfitting(70.0, 55.0), None);
+        let said = of_overfitting(73.4, 52.1).unwrap().text;
+        assert!(said.contains("73.4 % against 52.1 %") && said.contains("--l2"));
+    }
 
     fn record(results: Value) -> RunRecord {
         serde_json::from_value(json!({

@@ -8,7 +8,7 @@
 
 use super::full_fit::FullFit;
 use super::heads::Kept;
-use super::refit::RefitOptions;
+use super::refit::{RefitOptions, Work};
 use super::subsets::{Draw, shuffled};
 use crate::Result;
 use crate::derivative::head::HeadInputs;
@@ -28,8 +28,8 @@ const OPTIONS: RefitOptions = RefitOptions {
 pub struct HeldOut {
     /// By position.
     pub losses: Vec<f64>,
-    /// Whether every fit has converged.
-    pub converged: bool,
+    /// What the fits took; whether they converged is in it.
+    pub work: Work,
 }
 
 impl HeldOut {
@@ -50,7 +50,7 @@ impl HeldOut {
         let losses = (folds.iter().enumerate()).map(|(at, &fold)| refits[fold].losses[at]);
         Ok(Self {
             losses: losses.collect(),
-            converged: work.not_converged == 0,
+            work,
         })
     }
 }
@@ -120,7 +120,7 @@ mod tests {
         let l2 = 1e-2;
         let fit = FullFit::new(&training, zeros(), l2, RefitOptions::default()).unwrap();
         let found = HeldOut::of(&fit, &training).unwrap();
-        assert!(found.converged);
+        assert_eq!((found.work.refits, found.work.not_converged), (FOLDS, 0));
         let folds = folds(&labels);
         for fold in 0..FOLDS {
             let [of_it, others] = [true, false].map(|wanted| -> Vec<usize> {

@@ -6,8 +6,8 @@ use crate::artefact::RunFolder;
 use crate::derivative::head::HeadInputs;
 use crate::evaluate::{
     Copies, Detection, Estimate, Estimator, FeatureCosine, FullFit, HeldOut, OwnClass, Planted,
-    RefitOptions, RemovalPlan, Retrainer, Setting, copied, flipped, merged_classes, random_scores,
-    same_ranking, self_influence, shuffled_labels, usual_counts,
+    RefitOptions, RemovalPlan, Retrainer, Setting, Work as RefitWork, copied, flipped,
+    merged_classes, random_scores, same_ranking, self_influence, shuffled_labels, usual_counts,
 };
 use crate::figure::RemovalCurves;
 use candle_core::DType;
@@ -83,10 +83,12 @@ impl Work<'_> {
             Detection::of(ranker, suspicion, &flips, &self.bootstrap)
         };
         let mut found = vec![of("loss", &outputs.losses), of("gradient norm", &norms)];
+        let mut work = RefitWork::default();
         if setting.l2 > 0.0 {
             let head = planted.head().clone();
             let fit = FullFit::new(&inputs, head, setting.l2, RefitOptions::default())?;
             let held_out = HeldOut::of(&fit, &inputs)?;
+            work = held_out.work;
             found.insert(0, of("held-out loss", &held_out.losses));
         }
         let own = self_influence(&setting, &self.subject.options)?;
@@ -97,6 +99,7 @@ impl Work<'_> {
                 found.push(of(&format!("self-influence: {}", name.name()), &own));
             }
         }
+        self.report(work.not_converged, work.largest_gradient);
         run.set_result("mislabels", found)
     }
 
