@@ -1,13 +1,11 @@
 //! `NAME.json` beside results that share a folder with others, as figures do: what was run and on what, in the form of `run.json`.
 
-use super::digest::digest_file;
 use super::invocation::Invocation;
 use super::json::write_json;
-use super::left::DIGESTS;
+use super::left::{DIGESTS, digests_of};
 use super::memory::peak_memory_bytes;
 use super::record::{Input, Options, RunRecord, Stage, Status};
 use crate::Result;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -50,15 +48,9 @@ impl RecordBeside {
     /// # Errors
     /// A file cannot be read, or the record cannot be written.
     pub fn finish(mut self, folder: &Path, stem: &str, files: &[PathBuf]) -> Result<PathBuf> {
-        let mut digests = BTreeMap::new();
-        for file in files {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            digests.insert(name.into_owned(), digest_file(file)?);
-        }
         let record = &mut self.record;
-        record
-            .results
-            .insert(DIGESTS.to_owned(), serde_json::json!(digests));
+        let digests = serde_json::json!(digests_of(files)?);
+        record.results.insert(DIGESTS.to_owned(), digests);
         record.seconds = self.started.elapsed().as_secs_f64();
         record.stages.push(Stage {
             name: "drawing".into(),

@@ -5,22 +5,31 @@ use super::json::read_json;
 use crate::{Error, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The result in `run.json` that holds digests by file names.
 pub(crate) const DIGESTS: &str = "digests";
 
-/// The digests of the files that lie in a folder itself, by name; hidden ones and `run.json`, which is to hold them, are left out.
-pub(super) fn digests_of_files_in(folder: &Path) -> Result<BTreeMap<String, String>> {
-    let mut digests = BTreeMap::new();
+/// The digests of files, by their names.
+pub(super) fn digests_of(files: &[PathBuf]) -> Result<BTreeMap<String, String>> {
+    let digest = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Ok((name.into_owned(), digest_file(file)?))
+    };
+    files.iter().map(digest).collect()
+}
+
+/// The files that lie in a folder itself; hidden ones and `run.json`, which is to hold their digests, are left out.
+pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
         let path = entry.map_err(Error::io(folder, "read"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_file() && !name.starts_with('.') && name != "run.json" {
-            digests.insert(name.into_owned(), digest_file(&path)?);
+            files.push(path);
         }
     }
-    Ok(digests)
+    Ok(files)
 }
 
 /// Refuses a file that is not what the run of its folder left there. A file beside which no run notes a digest is what it is.
@@ -28,34 +37,49 @@ pub(super) fn digests_of_files_in(folder: &Path) -> Result<BTreeMap<String, Stri
 /// # Errors
 /// The file's digest is not the one noted; the record is malformed; the file cannot be read.
 pub fn check_as_left(file: &Path) -> Result<()> {
-    let digest = || digest_file(file);
-    check_digest_as_left(file, digest)
+    match Noted::of(file)? {
+        Some(noted) => noted.check(file, &digest_file(file)?),
+        None => Ok(()),
+    }
 }
 
-/// The same of a file whose digest is `digest`, which is asked for where one is noted alone.
+/// The same of a file whose digest is known to be `digest`.
 ///
 /// # Errors
 /// As for [`check_as_left`].
-pub(crate) fn check_digest_as_left(
-    file: &Path,
-    digest: impl FnOnce() -> Result<String>,
-) -> Result<()> {
-    let record = file.with_file_name("run.json");
-    if !record.exists() {
-        return Ok(());
+pub(crate) fn check_digest_as_left(file: &Path, digest: &str) -> Result<()> {
+    Noted::of(file)?.map_or(Ok(()), |noted| noted.check(file, digest))
+}
+
+/// What the run of a file's folder says of it.
+struct Noted {
+    digest: String,
+    command: String,
+}
+
+impl Noted {
+    fn of(file: &Path) -> Result<Option<Self>> {
+        let record = file.with_file_name("run.json");
+        if !record.exists() {
+            return Ok(None);
+        }
+        let record: Value = read_json(&record)?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let digest = record["results"][DIGESTS][&*name].as_str();
+        Ok(digest.map(|digest| Self {
+            digest: digest.to_owned(),
+            command: record["command"].as_str().unwrap_or_default().to_owned(),
+        }))
     }
-    let record: Value = read_json(&record)?;
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let Some(left) = record["results"][DIGESTS][&*name].as_str() else {
-        return Ok(());
-    };
-    if digest()? == left {
-        return Ok(());
+
+    fn check(&self, file: &Path, digest: &str) -> Result<()> {
+        if self.digest == digest {
+            return Ok(());
+        }
+        Err(Error::Conflict {
+            path: file.to_path_buf(),
+            reason: format!("is not what ascribe {} left here", self.command),
+            remedy: "put the original back, or run the command again".into(),
+        })
     }
-    let command = record["command"].as_str().unwrap_or("the command");
-    Err(Error::Conflict {
-        path: file.to_path_buf(),
-        reason: format!("is not what ascribe {command} left here"),
-        remedy: "put the original back, or run the command again".into(),
-    })
 }

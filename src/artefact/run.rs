@@ -23,7 +23,7 @@ pub(super) use self::difference::difference;
 use super::atomic::remove_unfinished;
 use super::invocation::Invocation;
 use super::json::write_json;
-use super::left::{DIGESTS, digests_of_files_in};
+use super::left::{DIGESTS, digests_of, files_in};
 use super::memory::peak_memory_bytes;
 use super::record::{Input, Options, RunRecord, Stage, Status};
 use crate::{Error, Result};
@@ -258,7 +258,7 @@ impl RunFolder {
     /// # Errors
     /// A file cannot be read, or `run.json` cannot be written.
     pub fn finish(mut self) -> Result<RunRecord> {
-        self.note_result(DIGESTS, digests_of_files_in(&self.path)?)?;
+        self.note_result(DIGESTS, digests_of(&files_in(&self.path)?)?)?;
         self.record.status = Status::Finished;
         self.save()?;
         // Tidiness alone: a process that took the lock file before this line will find the run finished.

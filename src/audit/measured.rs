@@ -67,8 +67,8 @@ pub(super) fn measure(
 
 /// The head at its minimum, where all fits without some images begin, and the training images in f64.
 pub(super) struct Fitted {
-    pub(super) training: HeadInputs,
-    pub(super) fit: FullFit,
+    training: HeadInputs,
+    fit: FullFit,
 }
 
 impl Fitted {

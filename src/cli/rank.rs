@@ -275,10 +275,12 @@ impl Rank {
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
         let mut run = RunFolder::open_or_create(&self.out, "rank", invocation, effective, inputs)?;
         run.set_result("plan", &plan)?;
+        if self.keep_features {
+            features_left::leave(&material, l2, run.path())?;
+        }
         let presentation = work::Presentation {
             as_json: self.json,
             style: self.style,
-            keep_features: self.keep_features,
         };
         work::fill(run, material, options, workplace.device, presentation)
     }

@@ -20,6 +20,8 @@ use std::path::Path;
 const COLUMNS: &str = "train (or file), decision and label";
 const REMEDY: &str = "write it as docs/audit.md says, or export it from an audit's page";
 
+const AUDIT_AGAIN: &str = "give the --train that was audited, as it was then, or audit this one";
+
 /// What was decided on training images.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Decisions {
@@ -70,27 +72,16 @@ impl Decisions {
             .map_err(|found| Error::format(path, "columns", COLUMNS, found, REMEDY))?;
         let mut decisions = Self::default();
         for (line, row) in reader.records().enumerate() {
-            let wrong = |(expected, found): Wrong| {
-                Error::format(path, format!("row {}", line + 1), expected, found, REMEDY)
+            let place = format!("row {}", line + 1);
+            let refused = |(expected, found): Wrong, remedy: &str| {
+                Error::format(path, place.clone(), expected, found, remedy)
             };
+            let wrong = |wrong: Wrong| refused(wrong, REMEDY);
             let row = row.map_err(|reason| wrong(damaged(&reason)))?;
             let cell = |column: Option<usize>| column.and_then(|at| row.get(at)).map(str::trim);
-            if let Some(data) =
-                cell(columns.data).filter(|data| !data.is_empty() && *data != target.digest)
-            {
-                let expected = format!(
-                    "decisions on the data set with the digest {}",
-                    target.digest
-                );
-                let remedy = "give the --train that was audited, as it was then, or audit this one";
-                return Err(Error::format(
-                    path,
-                    format!("row {}", line + 1),
-                    expected,
-                    data,
-                    remedy,
-                ));
-            }
+            target
+                .check_digest(cell(columns.data))
+                .map_err(|other| refused(other, AUDIT_AGAIN))?;
             let image = target
                 .image(cell(columns.train), cell(columns.file))
                 .map_err(wrong)?;
@@ -162,7 +153,6 @@ impl Columns {
     fn of(header: &StringRecord) -> std::result::Result<Self, String> {
         let at = |name: &str| header.iter().position(|column| column.trim() == name);
         let (train, file, decision) = (at("train"), at("file"), at("decision"));
-        let found = || header.iter().collect::<Vec<_>>().join(",");
         match decision {
             Some(decision) if train.or(file).is_some() => Ok(Self {
                 train,
@@ -171,12 +161,23 @@ impl Columns {
                 file,
                 data: at("data"),
             }),
-            _ => Err(named(&found())),
+            _ => Err(named(&header.iter().collect::<Vec<_>>().join(","))),
         }
     }
 }
 
 impl Target<'_> {
+    /// Refuses a row that is on another set, where it says on which.
+    fn check_digest(&self, data: Option<&str>) -> std::result::Result<(), Wrong> {
+        match data.filter(|data| !data.is_empty() && *data != self.digest) {
+            None => Ok(()),
+            Some(other) => Err((
+                format!("decisions on the data set with the digest {}", self.digest),
+                other.to_owned(),
+            )),
+        }
+    }
+
     /// The id of the image that a row is on.
     fn image(&self, train: Option<&str>, file: Option<&str>) -> std::result::Result<usize, Wrong> {
         let file = file.filter(|file| !file.is_empty() && !self.files.is_empty());

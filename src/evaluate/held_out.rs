@@ -14,7 +14,7 @@ use crate::Result;
 use crate::derivative::head::HeadInputs;
 
 /// Parts that are left out in turn.
-pub const FOLDS: usize = 5;
+const FOLDS: usize = 5;
 
 /// A factor of the curvature is for many refits: for five it is worth its p³/3 operations in small heads alone.
 const OPTIONS: RefitOptions = RefitOptions {

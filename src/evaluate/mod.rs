@@ -39,7 +39,7 @@ pub use estimator::{
 };
 pub use full_fit::FullFit;
 pub use heads::Kept;
-pub use held_out::{FOLDS, HeldOut};
+pub use held_out::HeldOut;
 pub use planted::{Planted, copied, flipped, merged_classes, shuffled_labels};
 pub use refit::{Refit, RefitOptions, Refitting, Work};
 pub use removal::{RemovalCurve, RemovalPlan, RemovalPoint, Side, random_scores, usual_counts};

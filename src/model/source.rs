@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub fn open_source(path: &Path, settings: SourceSettings) -> Result<(ResNet, Input)> {
     let (file, bytes) = source_bytes(path)?;
     let digest = digest_bytes(&bytes);
-    check_digest_as_left(&file, || Ok(digest.clone()))?;
+    check_digest_as_left(&file, &digest)?;
     let model = source_from_bytes(&bytes, &file, settings, &Device::Cpu)?;
     let model = settings.framed(model)?;
     let input = Input {

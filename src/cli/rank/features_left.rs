@@ -5,26 +5,25 @@
 //! rank --train --test --head` reads them as they are.
 
 use super::material::{Material, Side};
-use crate::Result;
 use crate::artefact::write_atomically;
 use crate::data::L2;
 use crate::derivative::head::SoftmaxHead;
-use crate::{Error, model::write_tensors};
+use crate::model::write_tensors;
+use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// Leaves the features of both sides, and the head of a model.
-pub(super) fn leave(material: &Material, head: &SoftmaxHead, l2: f64, folder: &Path) -> Result<()> {
+/// Leaves the features of both sides and the head of a model, which was trained with that L2 term.
+pub(super) fn leave(material: &Material, l2: f64, folder: &Path) -> Result<()> {
     let classes = material.classes.as_deref();
     let sides = [("train", &material.train), ("test", &material.test)];
     for (name, side) in sides {
         let path = folder.join(format!("{name}_features.safetensors"));
         write_side(side, classes, &path)?;
     }
-    match material.head {
-        Some(_) => write_head(head, l2, &folder.join("head.safetensors")),
-        // One that was fitted is there.
+    match &material.head {
+        Some(head) => write_head(head, l2, &folder.join("head.safetensors")),
         None => Ok(()),
     }
 }

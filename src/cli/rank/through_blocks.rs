@@ -78,7 +78,6 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     let presentation = work::Presentation {
         as_json: rank.json,
         style: rank.style,
-        keep_features: false,
     };
     work::finish(run, &summary, presentation)
 }

@@ -58,7 +58,7 @@ pub(super) fn open(
     })?;
     let file = folder.join("model.safetensors");
     let digest = digest_file(&file)?;
-    check_digest_as_left(&file, || Ok(digest.clone()))?;
+    check_digest_as_left(&file, &digest)?;
     let model = read_model(&file, device)?;
     let inputs = vec![
         train.input("train"),

@@ -1,6 +1,6 @@
 //! From material and options to a finished run folder.
 
-use super::features_left::{self, write_head};
+use super::features_left::write_head;
 use super::material::Material;
 use super::{examples, path};
 use crate::Result;
@@ -25,8 +25,6 @@ use std::process::ExitCode;
 pub(super) struct Presentation {
     pub(super) as_json: bool,
     pub(super) style: Style,
-    /// Whether features are left in the folder.
-    pub(super) keep_features: bool,
 }
 
 /// Scores the material, fills the folder, prints a summary; exit code 3 where a solve missed its tolerance.
@@ -61,9 +59,6 @@ pub(super) fn fill(
     let mut follower = Follower::new(&mut run);
     let summary = job.run(&folder, &mut follower)?;
     examples::leave(&material, &folder)?;
-    if presentation.keep_features {
-        features_left::leave(&material, &head, job.options.l2, &folder)?;
-    }
     finish(run, &summary, presentation)
 }
 
