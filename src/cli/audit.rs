@@ -52,11 +52,12 @@ pub struct Audit {
     /// Most helpful images that are taken away at once
     #[arg(long, value_name = "K", default_value_t = 10)]
     removed: usize,
-    /// Images whose features have at least this cosine, the training set's mean taken off, are listed as near-duplicates
+    /// Images are near-duplicates where they are at least so alike (the mean of the cosines of features and of small thumbnails);
+    /// the page begins there, and can be asked for more and fewer
     #[arg(
         long,
         value_name = "COSINE",
-        default_value_t = 0.98,
+        default_value_t = 0.95,
         allow_negative_numbers = true
     )]
     alike: f64,
@@ -151,6 +152,7 @@ impl Audit {
             training_data: training_data(&opened, &lists),
             models,
             duplicates,
+            alike: self.alike,
         };
         let mut lists = Vec::new();
         if let Some([train, test]) = &images {
@@ -221,7 +223,7 @@ impl Audit {
             pixels: of_test.as_ref().map(|get| get as _),
             features: &first.test.features,
         };
-        let mut found = duplicates(&training, &queries, self.alike)?;
+        let mut found = duplicates(&training, &queries)?;
         for group in &mut found {
             group.training.iter_mut().for_each(|at| *at = train[*at]);
             group.queries.iter_mut().for_each(|at| *at = test[*at]);

@@ -140,6 +140,7 @@ fn training_columns(audit: &Audit) -> Value {
         "file": audit.training_data.files,
         "models": models.collect::<Vec<_>>(),
         "duplicates": audit.duplicates,
+        "alike": audit.alike,
     })
 }
 

@@ -20,8 +20,18 @@ pub struct Audit {
     pub training_data: TrainingData,
     /// One model, or two side by side.
     pub models: Vec<AuditedModel>,
-    /// Images that are the same, or nearly so.
+    /// Images that are the same, or more or less so: the most alike first.
     pub duplicates: Vec<Duplicates>,
+    /// How alike images are at least that the page begins with, and that tables hold.
+    pub alike: f64,
+}
+
+impl Audit {
+    /// Those that are at least as alike as is asked for.
+    pub(super) fn alike(&self) -> impl Iterator<Item = &Duplicates> {
+        let alike = |group: &&Duplicates| group.similarity >= self.alike;
+        self.duplicates.iter().filter(alike)
+    }
 }
 
 /// The data set whose rows the training images are; decisions on them say that they are on this one.
@@ -220,12 +230,12 @@ pub struct Confusion {
     pub harmful: Vec<Ranked>,
 }
 
-/// Images that are the same or nearly so.
+/// Images that are the same, or more or less so.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Duplicates {
     /// Why they are listed together.
     pub kind: Likeness,
-    /// How alike, by cosine; 1 for equal pixels.
+    /// How alike, the mean of the cosines of features and of thumbnails; 1 for equal pixels.
     pub similarity: f64,
     /// Positions of the training images.
     pub training: Vec<usize>,
@@ -239,6 +249,6 @@ pub struct Duplicates {
 pub enum Likeness {
     /// Every pixel.
     Pixels,
-    /// Pixels and the model's features, nearly.
-    Features,
+    /// Features and thumbnails, nearly; features alone where there are no pictures.
+    Near,
 }

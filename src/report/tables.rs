@@ -92,7 +92,7 @@ fn training_rows(audit: &Audit) -> Vec<TrainingRow<'_>> {
 
 fn duplicate_rows(audit: &Audit) -> Vec<DuplicateRow<'_>> {
     let mut rows = Vec::new();
-    for (number, group) in audit.duplicates.iter().enumerate() {
+    for (number, group) in audit.alike().enumerate() {
         let row = |set, image: &LabelledImage, file| DuplicateRow {
             group: number,
             kind: group.kind,

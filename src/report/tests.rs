@@ -59,6 +59,7 @@ pub(super) fn small_audit() -> Audit {
             absences: Vec::new(),
         }],
         duplicates: Vec::new(),
+        alike: 0.95,
     }
 }
 

@@ -49,12 +49,17 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
     let models = ["natural", "robust"].map(|name| model(name, &queries, &training));
     Audit {
         title: "Digits, natural and robust".into(),
-        duplicates: vec![Duplicates {
-            kind: Likeness::Pixels,
-            similarity: 1.0,
-            training: vec![5, 9],
-            queries: vec![1],
-        }],
+        duplicates: vec![
+            Duplicates {
+                kind: Likeness::Pixels,
+                similarity: 1.0,
+                training: vec![5, 9],
+                queries: vec![1],
+            },
+            near(0.97, 11),
+            near(0.91, 12),
+        ],
+        alike: 0.95,
         classes,
         queries,
         training,
@@ -64,6 +69,16 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
             files: (0..TRAINING).map(|at| format!("some/{at}.png")).collect(),
         },
         models: models.into(),
+    }
+}
+
+/// A training image and the next, nearly the same.
+fn near(similarity: f64, image: usize) -> Duplicates {
+    Duplicates {
+        kind: Likeness::Near,
+        similarity,
+        training: vec![image, image + 1],
+        queries: Vec::new(),
     }
 }
 

@@ -57,6 +57,40 @@ fn every_view_shows_what_the_record_says() {
     is_clean(&browser);
 }
 
+/// The reader decides how alike duplicates are; the address keeps it.
+#[test]
+fn fewer_and_more_duplicates_are_shown_as_is_asked_for() {
+    let Some((browser, folder)) = opened(20, true) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    let pairs = |count: usize| {
+        browser.wait(&format!(
+            "return document.querySelector('main').textContent.includes('within the training set: {count}')"
+        ));
+    };
+    browser.visit("#/training/duplicates", "Training images");
+    pairs(1);
+    browser.run(
+        "const slider = document.getElementById('alike'); slider.value = 0.91; slider.dispatchEvent(new Event('input'))",
+    );
+    pairs(2);
+    assert!(
+        browser
+            .text("return location.hash")
+            .ends_with("duplicates?alike=0.91")
+    );
+    browser.visit("#/training/duplicates?alike=0.98", "Training images");
+    pairs(0);
+    // An image says what it is alike to by the limit that the audit was made with.
+    let also = "return document.querySelector('main').textContent.includes('Also in the data')";
+    browser.visit("#/image/11", "Training image 11");
+    assert_eq!(browser.run(also), true);
+    browser.visit("#/image/13", "Training image 13");
+    assert_eq!(browser.run(also), false);
+    is_clean(&browser);
+}
+
 #[test]
 fn text_of_a_data_set_is_text() {
     let Some((browser, folder)) = opened(20, true) else {

@@ -140,8 +140,9 @@ function longGrid(count, cell, [width, height]) {
   const grid = h("div.long-grid", { role: "list" });
   const holder = h("div.long", {}, grid);
   let shown = "";
+  let printing = false;
   function draw() {
-    if (!holder.isConnected) return;
+    if (printing || !holder.isConnected) return;
     const columns = Math.max(1, Math.floor(holder.clientWidth / width));
     const rows = Math.ceil(count / columns);
     holder.style.height = `${rows * height}px`;
@@ -170,6 +171,7 @@ function longGrid(count, cell, [width, height]) {
   // On paper all of it is in sight.
   window.addEventListener("beforeprint", () => {
     if (!holder.isConnected) return listen.abort();
+    printing = true;
     holder.style.height = "auto";
     grid.style.position = "static";
     grid.style.transform = "none";
@@ -181,6 +183,7 @@ function longGrid(count, cell, [width, height]) {
   }, { signal: listen.signal });
   window.addEventListener("afterprint", () => {
     grid.style.position = "";
+    printing = false;
     draw();
   }, { signal: listen.signal });
   holder.draw = draw;

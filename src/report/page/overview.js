@@ -58,7 +58,7 @@ function lookFirst() {
     if (order.length) items.push([`Perhaps mislabelled${nameOf(model)}`, `#/training/mislabels?model=${at}`,
       order.slice(0, 5).map((position) => trainCard(position, 48)), "training images, least probable label first"]);
   });
-  const leaks = training.duplicates.filter((group) => group.queries.length);
+  const leaks = duplicatesFrom(training.alike).filter((group) => group.queries.length);
   if (leaks.length) items.push(["Leaks from training to test", "#/training/duplicates",
     leaks.slice(0, 5).map((group) => queryCard(group.queries[0], 48)), `${plural(leaks.length, "test image")} the same as a training image, or nearly so`]);
   return h("section", {}, h("h2", {}, "Look here first"),

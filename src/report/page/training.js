@@ -26,7 +26,7 @@ route.views.training = async ({ parts: [part = "mislabels"], filter }) => {
   if (!parts.some(([key]) => key === part)) throw new Error(`The training set has no list called “${part}”.`);
   return h("article", {}, h("h1", {}, "Training images"),
     h("nav.tabs", { "aria-label": "Lists" }, parts.map(([key, name]) => h("a", { href: `#/training/${key}`, "aria-current": key === part ? "page" : null }, name))),
-    part === "duplicates" ? duplicates() : ordered(part, filter));
+    part === "duplicates" ? duplicates(filter) : ordered(part, filter));
 };
 
 /* The card, its image opened as one of a list. */
@@ -88,23 +88,35 @@ function ordered(part, filter) {
     longGrid(order.length, cell, [124, 164]));
 }
 
-function duplicates() {
-  const groups = page.training.duplicates;
+/* Equal images, and those that are at least so alike. */
+const duplicatesFrom = (least) => page.training.duplicates.filter((group) => group.similarity >= least);
+
+function duplicates(filter) {
+  const { alike, duplicates } = page.training;
+  const near = duplicates.filter((group) => group.kind !== "pixels").map((group) => group.similarity);
+  const asked = Number(filter.get("alike") ?? alike);
+  const least = Number.isFinite(asked) ? asked : alike;
+  const groups = duplicatesFrom(least);
   const leaks = groups.filter((group) => group.queries.length);
   const within = groups.filter((group) => !group.queries.length);
   const again = () => route.show({ keep: true });
-  const list = (groups) => h("ul.rows", {}, groups.slice(0, 200).map((group) => h("li.row", {},
-    h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `nearly the same, ${group.similarity.toFixed(3)}`,
+  const list = (groups) => h("ul.rows", {}, groups.map((group) => h("li.row", {},
+    h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `alike ${group.similarity.toFixed(3)}`,
       new Set([...group.training.map((at) => page.training.label[at]), ...group.queries.map((at) => page.queries.label[at])]).size > 1
         ? h("strong.wrong-text", {}, "labels differ") : null),
-    h("div.cards", {}, group.training.slice(0, 24).map((position) => h("div.held", {}, listed(trainCard(position, 56, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates"), decisions.controls(position, again))),
+    h("div.cards", {}, group.training.slice(0, 24).map((position) => h("div.held", {}, listed(trainCard(position, 56, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates", filter), decisions.controls(position, again))),
       group.queries.slice(0, 24).map((position) => queryCard(position, 56, h("span.quiet", {}, `test ${page.queries.id[position]}`)))))));
+  const fewest = Math.floor(100 * Math.min(...near, alike)) / 100;
+  const slider = h("input", { type: "range", id: "alike", min: fewest, max: 1, step: 0.005, value: least, "aria-valuetext": least.toFixed(3),
+    input: later((event) => route.refine({ alike: event.target.value })) });
   return h("section", {},
+    near.length ? h("form.filters", { submit: (event) => event.preventDefault() },
+      h("span.field", {}, h("label", { for: "alike" }, `Alike at least ${least.toFixed(3)}`), slider)) : null,
+    near.length ? h("p", {}, `How alike images are is the mean of two cosines, of what ${models()[0].name} sees in them and of small thumbnails (where there are no pictures, the first alone). Where duplicates end and look-alikes begin depends on the data: lower the limit for as long as what appears is the same picture.`) : null,
     h("h2", {}, `Leaks from training to test: ${leaks.length}`),
     h("p", {}, "A test image that is in the training set too says nothing about new images."),
     leaks.length ? list(leaks) : h("p.quiet", {}, "None found."),
     h("h2", {}, `Duplicates within the training set: ${within.length}`),
     h("p", {}, "Equal images count twice; equal images with different labels contradict each other."),
-    within.length ? list(within) : h("p.quiet", {}, "None found."),
-    Math.max(leaks.length, within.length) > 200 ? h("p.quiet", {}, "The first 200 groups are shown.") : null);
+    within.length ? list(within) : h("p.quiet", {}, "None found."));
 }
