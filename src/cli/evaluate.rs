@@ -52,7 +52,7 @@ pub struct Evaluate {
     /// Share of the training images in a subset of --lds (default: 0.5)
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     share: Option<f64>,
-    /// Take away, or keep alone, the most helpful images of so many queries, in growing numbers
+    /// Take away, or keep alone, the most helpful images of so many of the queries, evenly spaced, in growing numbers
     #[arg(long, value_name = "QUERIES")]
     removal: Option<usize>,
     /// Flip this share of the training labels, fit the head, and look for them by self-influence

@@ -1,10 +1,12 @@
 //! How well predicted numbers agree with actual ones, query by query, with bootstrap intervals.
 //!
-//! Of each query: Pearson's and Spearman's correlation (ties at their mean rank) and the slope of the least-squares line of
-//! predicted on actual. A query whose predicted or actual numbers are all equal has no correlation and counts as 0: an
-//! estimator that says nothing has predicted nothing. The mean over queries is reported, with the 2.5 and 97.5 percentiles
-//! (less bias) of its bootstrap distribution where both queries and retrainings are drawn again with replacement (Owen 2007, the pigeonhole
-//! bootstrap): queries share their retrainings and are not independent.
+//! Of each query: Pearson's and Spearman's correlation (ties at their mean rank). A query whose predicted or actual numbers are
+//! all equal has no correlation and counts as 0: an estimator that says nothing has predicted nothing. The mean over queries is
+//! reported, with the 2.5 and 97.5 percentiles (less bias) of its bootstrap distribution where both queries and retrainings are
+//! drawn again with replacement (Owen 2007, the pigeonhole bootstrap): queries share their retrainings and are not independent.
+//!
+//! The slope of predicted on actual is one for all queries, each about its own means: Σ xy / Σ yy. A mean of slopes would be that
+//! of the few queries whose loss hardly moves, where a small denominator makes any slope.
 //!
 //! Two estimators are compared on the same draws, so that what queries and retrainings do to both cancels.
 
@@ -13,14 +15,14 @@ use crate::{Error, Result};
 use ndarray::{Array2, ArrayView1, Axis};
 use serde::{Deserialize, Serialize};
 
-/// Agreement of one estimator, means over queries.
+/// Agreement of one estimator: correlations are means over queries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Pearson's correlation.
     pub pearson: Interval,
     /// Spearman's correlation: of subsets, the linear datamodeling score.
     pub spearman: Interval,
-    /// Slope of predicted on actual; 1 where sizes agree.
+    /// Slope of predicted on actual, all queries together; 1 where sizes agree.
     pub slope: Interval,
     /// Queries behind the means.
     pub queries: usize,
@@ -60,17 +62,19 @@ impl Agreement {
         let all = vec![1; retrainings];
         let by_query: Vec<f64> = pairs.iter().map(|pairs| pairs.spearman(&all)).collect();
         let drawn = bootstrap.draws(queries, retrainings, |draw| {
-            [Pairs::pearson, Pairs::spearman, Pairs::slope].map(|what| mean(&pairs, draw, what))
+            let [pearson, spearman] =
+                [Pairs::pearson, Pairs::spearman].map(|what| mean(&pairs, draw, what));
+            [pearson, spearman, slope(&pairs, draw)]
         });
         let whole = Draw::whole(queries, retrainings);
-        let interval = |at: usize, what: fn(&Pairs, &[u32]) -> f64| {
+        let interval = |at: usize, of: f64| {
             let values = drawn.iter().map(|draw| draw[at]).collect();
-            Interval::of(mean(&pairs, &whole, what), values)
+            Interval::of(of, values)
         };
         Ok(Self {
-            pearson: interval(0, Pairs::pearson).within(-1.0, 1.0),
-            spearman: interval(1, Pairs::spearman).within(-1.0, 1.0),
-            slope: interval(2, Pairs::slope),
+            pearson: interval(0, mean(&pairs, &whole, Pairs::pearson)).within(-1.0, 1.0),
+            spearman: interval(1, mean(&pairs, &whole, Pairs::spearman)).within(-1.0, 1.0),
+            slope: interval(2, slope(&pairs, &whole)),
             queries,
             retrainings,
             by_query,
@@ -139,6 +143,21 @@ fn mean(pairs: &[Pairs], draw: &Draw, what: fn(&Pairs, &[u32]) -> f64) -> f64 {
     sum / f64::from(draw.rows.iter().sum::<u32>())
 }
 
+/// Of predicted on actual over the queries drawn, each about its own means; 0 where nothing moves.
+fn slope(pairs: &[Pairs], draw: &Draw) -> f64 {
+    let (mut yy, mut xy) = (0.0, 0.0);
+    for (pairs, &times) in pairs
+        .iter()
+        .zip(&draw.rows)
+        .filter(|(_, times)| **times > 0)
+    {
+        let [_, own_yy, own_xy] = moments(&pairs.predicted, &pairs.actual, &draw.columns);
+        yy += f64::from(times) * own_yy;
+        xy += f64::from(times) * own_xy;
+    }
+    if yy > 0.0 { xy / yy } else { 0.0 }
+}
+
 /// One query's numbers, sorted both ways once.
 pub(super) struct Pairs {
     predicted: Vec<f64>,
@@ -167,11 +186,6 @@ impl Pairs {
         let predicted = ranks(&self.predicted, &self.by_predicted, times);
         let actual = ranks(&self.actual, &self.by_actual, times);
         correlation(&predicted, &actual, times)
-    }
-
-    pub(super) fn slope(&self, times: &[u32]) -> f64 {
-        let [_, yy, xy] = moments(&self.predicted, &self.actual, times);
-        if yy > 0.0 { xy / yy } else { 0.0 }
     }
 }
 
@@ -238,7 +252,8 @@ mod tests {
         let once = [1, 1, 1, 1];
         // Ranks 1, 2.5, 2.5, 4 and 1, 2, 4, 3.
         assert!((pairs.spearman(&once) - 3.0 / (4.5f64 * 5.0).sqrt()).abs() < 1e-15);
-        assert!((pairs.slope(&once) - 3.0 / 5.0).abs() < 1e-15);
+        let alone = slope(std::slice::from_ref(&pairs), &Draw::whole(1, 4));
+        assert!((alone - 3.0 / 5.0).abs() < 1e-15);
         // Drawing a pair twice is having it twice.
         let twice = Pairs::new(
             array![1.0, 2.0, 5.0, 5.0].view(),
@@ -249,6 +264,19 @@ mod tests {
         assert!((pairs.pearson(&drawn) - twice.pearson(&once)).abs() < 1e-15);
         let constant = Pairs::new(array![1.0, 1.0, 1.0].view(), array![0.0, 1.0, 3.0].view());
         assert_eq!(constant.spearman(&[1, 1, 1]), 0.0);
+    }
+
+    /// Two queries with slope 1, and one that hardly moves, with any.
+    #[test]
+    fn a_query_that_hardly_moves_has_no_part_in_the_slope() {
+        let actual = array![[0.0, 1.0, 3.0], [5.0, 2.0, 1.0], [1.0, 1.0 + 1e-9, 1.0]];
+        let mut predicted = actual.clone();
+        predicted[[2, 1]] = 1.1;
+        let bootstrap = Bootstrap { seed: 0, draws: 50 };
+        let slope = Agreement::of(&predicted, &actual, &bootstrap)
+            .unwrap()
+            .slope;
+        assert!((slope.value - 1.0).abs() < 1e-6, "{slope:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::work::{Work, progress};
 use crate::Result;
 use crate::artefact::RunFolder;
+use crate::data::evenly_spaced;
 use crate::derivative::head::HeadInputs;
 use crate::evaluate::{
     Copies, Detection, Estimate, Estimator, FeatureCosine, FullFit, HeldOut, OwnClass, Planted,
@@ -11,7 +12,7 @@ use crate::evaluate::{
 };
 use crate::figure::RemovalCurves;
 use candle_core::DType;
-use ndarray::{Array2, s};
+use ndarray::{Array2, Axis};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -21,18 +22,15 @@ impl Work<'_> {
             return Ok(());
         };
         run.stage("removal")?;
-        let number = number.min(self.subject.queries.ids.len());
-        let rows: Vec<u32> = (0..number as u32).collect();
-        let features = self.subject.queries.features.select(&rows)?;
-        let queries = HeadInputs::new(
-            &features,
-            &self.subject.queries.labels[..number],
-            DType::F64,
-        )?;
+        // Sorted test sets begin with one class.
+        let chosen = evenly_spaced(self.subject.queries.ids.len(), number);
+        let number = chosen.len();
+        let asked = self.subject.queries.part(&chosen)?;
+        let queries = HeadInputs::new(&asked.features, &asked.labels, DType::F64)?;
         let count = self.subject.train.ids.len();
         let random = random_scores(number, count, self.evaluate.seed);
         let similar = FeatureCosine.estimate(&self.setting())?;
-        let part = |scores: &Array2<f64>| scores.slice(s![..number, ..]).to_owned();
+        let part = |scores: &Array2<f64>| scores.select(Axis(0), &chosen);
         let mut scores: Vec<(String, Array2<f64>)> = (self.estimators.iter())
             .map(|found| (found.name.clone(), part(&found.estimate.scores)))
             .collect();
@@ -54,6 +52,7 @@ impl Work<'_> {
         let curves = plan.curves(&refits, &retrainer.before()?, &self.bootstrap);
         self.report(work.not_converged, work.largest_gradient);
         run.set_result("removal", &curves)?;
+        run.set_result("removal_queries", &asked.ids)?;
         run.set_result("removal_work", work)?;
         self.draw(&RemovalCurves { curves }, "removal")
     }

@@ -66,7 +66,7 @@ pub(super) fn print(record: &RunRecord, as_json: bool) {
 
 fn agreements(title: &str, comparison: &Value) {
     say!(
-        "{title}: {} retrainings, {} queries; means with 95 % intervals",
+        "{title}: {} retrainings, {} queries; with 95 % intervals",
         comparison["retrainings"],
         comparison["queries"]
     );

@@ -119,11 +119,11 @@ impl Work<'_> {
         }
     }
 
-    /// What retrained measurements were made with: those of other data are refused.
+    /// What retrained measurements were made with: those of other data, or another model's, are refused.
     fn metadata(&self) -> BTreeMap<String, String> {
         let inputs = self.subject.inputs.iter();
         let mut metadata: BTreeMap<String, String> = inputs
-            .filter(|input| matches!(input.role.as_str(), "train" | "test"))
+            .filter(|input| matches!(input.role.as_str(), "train" | "test" | "model"))
             .map(|input| (format!("digest.{}", input.role), input.digest.clone()))
             .collect();
         metadata.insert("l2".into(), self.subject.l2.to_string());

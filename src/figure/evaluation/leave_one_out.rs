@@ -89,8 +89,8 @@ impl LeaveOneOut {
             false => String::new(),
         };
         format!(
-            "Rise of a query’s loss when one training image is left out, {} images fitted again without, {} queries. Line: equal. Means \
-             over queries with 95 % bootstrap intervals: Pearson {}, Spearman {}, slope of predicted on actual {}.{thinned}",
+            "Rise of a query’s loss when one training image is left out, {} images fitted again without, {} queries. Line: equal. With \
+             95 % bootstrap intervals, means over queries of Pearson {} and Spearman {}; slope of predicted on actual {}.{thinned}",
             self.images,
             self.queries,
             words(&self.pearson),
