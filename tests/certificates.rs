@@ -185,6 +185,7 @@ fn certified(problem: &Problem, l2: f64, damping: f64, inner: Inner, by_training
         refinement: Refinement::new(&exact, &*inverse, DType::F32, smallest).unwrap(),
         ranks: 6,
         equal: equal_images(&problem.train),
+        weights: head.longest_row().unwrap(),
         blocks: BlockSizes {
             solved: 3,
             gradients: 5,

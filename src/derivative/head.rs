@@ -165,6 +165,16 @@ impl SoftmaxHead {
         HeadOutputs::from_logits(&Tensor::cat(&logits, 0)?, inputs.labels())
     }
 
+    /// The longest ‖W_c‖ of a class, bias included.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn longest_row(&self) -> Result<f64> {
+        let squares = self.parameters.to_dtype(DType::F64)?.sqr()?.sum(1)?;
+        let most = squares.to_vec1::<f64>()?.into_iter().fold(0.0, f64::max);
+        Ok(most.sqrt() * (1.0 + 1e-12))
+    }
+
     /// The training objective mean(ℓ) + l2/2·‖θ‖² in nats, weights and biases alike, and its gradient `[C, d + 1]`.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Scores with proven ranks: solves refined in f64 until the ranking is settled, not until a residual is small.
 //!
 //! |ŝ − s| ≤ (1/n)(‖∇q‖_{A⁻¹} ‖x̂ − A⁻¹∇t‖_A + rounding) for the solution x̂ of training image t (or, solved for the queries, the
-//! same with the sides exchanged); [`Refinement`] bounds both norms.
+//! same with the sides exchanged); [`Refinement`] bounds both norms. Rounding is that of products, and of the logits before them.
 //!
 //! - Refinement goes on while a sample of the queries (solved for the queries: any query of the block) has ranks that are not
 //!   certified and bounds still fall.
@@ -9,6 +9,7 @@
 //!   the wanted ranks.
 
 mod fetched;
+mod input_error;
 mod on_device;
 mod scaling;
 mod scorer;
@@ -23,6 +24,7 @@ use crate::Result;
 use crate::data::evenly_spaced;
 use crate::operator::Vectors;
 use crate::solve::{Refinement, Report};
+use input_error::{InputError, Reach};
 use rayon::prelude::*;
 use scorer::{GradientBounds, Precision, Rough, Scorer, Side};
 use solved::Solved;
@@ -45,6 +47,8 @@ pub struct Certification<'a> {
     pub ranks: usize,
     /// Which training images equal which.
     pub equal: EqualImages,
+    /// The longest ‖W_c‖ of the head, see [`SoftmaxHead::longest_row`](crate::derivative::head::SoftmaxHead::longest_row).
+    pub weights: f64,
     /// Rows in a step.
     pub blocks: BlockSizes,
 }
@@ -93,17 +97,23 @@ impl Certification<'_> {
             Ok((set, ranks))
         };
         let mut sets = (sets.into_iter().map(begin)).collect::<Result<Vec<_>>>()?;
-        let mut solved = self.solve(training, 0..training.count(), "training image")?;
+        let inputs = self.input_error(training)?;
+        let mut solved = self.solve(training, 0..training.count(), inputs, "training image")?;
         for _ in 1..ROUNDS {
             if solved.at_floor()
-                || self.sample_is_certified(training, &solved, sets[0].0.queries.examples)?
+                || self.sample_is_certified(
+                    training,
+                    &solved,
+                    inputs,
+                    sets[0].0.queries.examples,
+                )?
                 || !self.improve(training, &mut solved)?
             {
                 break;
             }
         }
         solved.blocks_mut().for_each(|(_, block)| block.settle());
-        let scorer = Scorer::new(&self.refinement, &solved, training.count())?;
+        let scorer = Scorer::new(&self.refinement, &solved, inputs, training.count())?;
         let device = self.refinement.device();
         let done = checkpoint.resume(&mut sets[..], &mut Vec::new())?;
         let mut before = 0;
@@ -160,6 +170,7 @@ impl Certification<'_> {
         let mut ranked = (set, ranks);
         let mut reports = Vec::with_capacity(examples.count());
         let done = checkpoint.resume(&mut ranked, &mut reports)?;
+        let inputs = self.input_error(training)?;
         let size = self
             .blocks
             .solved
@@ -169,10 +180,10 @@ impl Certification<'_> {
                 continue;
             }
             let (set, ranks) = &mut ranked;
-            let mut solved = self.solve(examples, rows.clone(), "query")?;
+            let mut solved = self.solve(examples, rows.clone(), inputs, "query")?;
             let mut round = 1;
             let (scores, found) = loop {
-                let scorer = Scorer::new(&self.refinement, &solved, training.count())?;
+                let scorer = Scorer::new(&self.refinement, &solved, inputs, training.count())?;
                 let rough = self.rough_by_queries(&scorer, training, rows.len())?;
                 let found = rank_solutions(&scorer, training, &rough, ranks)?;
                 drop(scorer);
@@ -217,8 +228,23 @@ impl Certification<'_> {
         self.blocks.gradients.div_ceil(lanes).max(1)
     }
 
-    fn solve(&self, examples: &Examples, range: Range<usize>, what: &str) -> Result<Solved> {
+    fn input_error(&self, training: &Examples) -> Result<InputError> {
+        let blocks = ranges(training.count(), self.rows_in_lane());
+        InputError::new(self.weights, training, blocks)
+    }
+
+    fn solve(
+        &self,
+        examples: &Examples,
+        range: Range<usize>,
+        inputs: InputError,
+        what: &str,
+    ) -> Result<Solved> {
         let parts = parts(range, self.rows_in_lane());
+        let mut reach = Reach::default();
+        for part in &parts {
+            reach.append(inputs.reach(&self.refinement, examples.factors(part.clone())?)?);
+        }
         let device = self.refinement.device();
         let blocks = side_by_side(parts, &device, |part: Range<usize>| {
             let gradients = Vectors::new(examples.gradients(part.clone())?)?;
@@ -226,7 +252,7 @@ impl Certification<'_> {
             check_solved(&bounded.reports, &examples.ids()[part.clone()], what)?;
             Ok((part, bounded))
         })?;
-        Ok(Solved::new(blocks))
+        Ok(Solved::new(blocks, reach))
     }
 
     fn improve(&self, examples: &Examples, solved: &mut Solved) -> Result<bool> {
@@ -258,11 +284,12 @@ impl Certification<'_> {
         &self,
         training: &Examples,
         solved: &Solved,
+        inputs: InputError,
         queries: &Examples,
     ) -> Result<bool> {
         let positions = evenly_spaced(queries.count(), SAMPLE);
         let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
-        let scorer = Scorer::new(&self.refinement, solved, training.count())?;
+        let scorer = Scorer::new(&self.refinement, solved, inputs, training.count())?;
         let rough = scorer.rough(
             &self.refinement,
             queries.factors_at(&positions)?,

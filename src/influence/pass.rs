@@ -166,6 +166,7 @@ impl Pass<'_> {
             refinement: Refinement::new(&operator, self.inverse, options.precision, smallest)?,
             ranks: options.certify.unwrap_or(0),
             equal,
+            weights: self.job.head.longest_row()?,
             blocks: self.job.blocks(&sides.train),
         };
         let scores = {

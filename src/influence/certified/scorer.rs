@@ -1,18 +1,19 @@
 //! Scores of one solved side against the other side's gradients: rough ones of all pairs, exact ones of some.
 //!
 //! With x̂ solved for the image t and the gradient g of an image q, the score's error is at most
-//! (u e + γ v y)/n: u ≥ ‖g‖_{A⁻¹}, e ≥ ‖x̂ − A⁻¹∇t‖_A, and γ v y what rounding does to the product (`scaling`). Rough scores are
+//! (u e + γ v y)/n: u ≥ ‖g‖_{A⁻¹}, e ≥ ‖x̂ − A⁻¹∇t‖_A, and γ v y what rounding does to the product (`scaling`); and what the
+//! gradients themselves are off by comes on top (`input_error`). Rough scores are
 //! products in the precision of the solver, 2p operations a pair at the speed of a matrix product; exact ones are
 //! Σ_c r_c (x_c · a) in f64, 2p operations a pair too, but of few pairs.
 
 use super::fetched::FetchedFactors;
+use super::input_error::{InputError, Reach};
 use super::on_device::{DeviceRows, products_on_device};
 use super::scaling::{AxisScaling, UnitRows, gamma, product_error, products};
 use super::solved::Solved;
 use crate::Result;
 use crate::influence::Examples;
 use crate::influence::examples::{Factors, HostFactors};
-use crate::operator::Vectors;
 use crate::product::{Real, product_here};
 use crate::solve::Refinement;
 use candle_core::DType;
@@ -26,6 +27,7 @@ pub(super) struct Scorer<'a> {
     rows: Rows,
     /// e
     errors: Vec<f64>,
+    input_error: InputError,
     /// d + 1
     columns: usize,
     /// p
@@ -85,13 +87,13 @@ pub(super) struct Rough {
 /// u and v of a block of gradients.
 #[derive(Debug, Default)]
 pub(super) struct GradientBounds {
-    lengths: Vec<f64>,
+    reach: Reach,
     scaled: Vec<f64>,
 }
 
 impl GradientBounds {
     pub(super) fn append(&mut self, other: Self) {
-        self.lengths.extend(other.lengths);
+        self.reach.append(other.reach);
         self.scaled.extend(other.scaled);
     }
 }
@@ -107,6 +109,7 @@ impl<'a> Scorer<'a> {
     pub(super) fn new(
         refinement: &Refinement,
         solved: &'a Solved,
+        input_error: InputError,
         training_count: usize,
     ) -> Result<Self> {
         let inputs = refinement.axis_lengths();
@@ -124,6 +127,7 @@ impl<'a> Scorer<'a> {
         let exact = gamma(columns + size / columns + 8, f64::EPSILON / 2.0);
         Ok(Self {
             errors: solved.errors(),
+            input_error,
             columns,
             size,
             rounding: (rows.product_error(size), exact),
@@ -151,7 +155,7 @@ impl<'a> Scorer<'a> {
             Rows::OnDevice(rows) => self.device_products(&gradients, rows, side)?,
         };
         let gradients = GradientBounds {
-            lengths: self.inverse_lengths(refinement, gradients)?,
+            reach: self.input_error.reach(refinement, gradients)?,
             scaled,
         };
         Ok(Rough { scores, gradients })
@@ -211,17 +215,6 @@ impl<'a> Scorer<'a> {
         scores
     }
 
-    /// u: a gradient is r ⊗ a, so that its length in a band of feature axes is ‖r‖ ‖a_band‖.
-    fn inverse_lengths(&self, refinement: &Refinement, gradients: Factors) -> Result<Vec<f64>> {
-        let lengths = refinement.inverse_lengths(&Vectors::new(gradients.inputs)?)?;
-        let residuals = gradients.residuals.flatten_all()?.to_vec1::<f64>()?;
-        let norm = |row: &[f64]| row.iter().map(|r| r * r).sum::<f64>().sqrt();
-        let residuals = residuals.chunks_exact(self.width());
-        Ok((residuals.zip(lengths))
-            .map(|(row, length)| norm(row) * length * (1.0 + 1e-12))
-            .collect())
-    }
-
     /// How far the score of a gradient and a solution may be off, in nats.
     pub(super) fn error(
         &self,
@@ -234,14 +227,11 @@ impl<'a> Scorer<'a> {
             Precision::Rough => self.rounding.0,
             Precision::Exact => self.rounding.1,
         };
-        let solve = bounds.lengths[gradient] * self.errors[solution];
+        let solve = bounds.reach.lengths[gradient] * self.errors[solution];
         let rounding = gamma * bounds.scaled[gradient] * lengths[solution];
-        (solve + rounding) * self.scale * (1.0 + 1e-12)
-    }
-
-    /// w
-    fn width(&self) -> usize {
-        self.size / self.columns
+        let sides = ((&bounds.reach, gradient), (self.solved.reach(), solution));
+        let inputs = self.input_error.of(sides.0, sides.1);
+        (solve + rounding + inputs) * self.scale * (1.0 + 1e-12)
     }
 
     /// For each solution, its scores against the gradients of `examples` at the positions in its list, in nats.

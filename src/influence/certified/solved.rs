@@ -1,5 +1,6 @@
 //! The solutions of one side with their error bounds, in the blocks they were solved in.
 
+use super::input_error::Reach;
 use super::on_device::DeviceRows;
 use super::scaling::{AxisScaling, UnitRows};
 use crate::Result;
@@ -13,11 +14,17 @@ use std::ops::Range;
 /// Blocks of solutions and the positions they belong to, one after the other.
 pub(super) struct Solved {
     blocks: Vec<(Range<usize>, Bounded)>,
+    /// Of what was solved for.
+    reach: Reach,
 }
 
 impl Solved {
-    pub(super) fn new(blocks: Vec<(Range<usize>, Bounded)>) -> Self {
-        Self { blocks }
+    pub(super) fn new(blocks: Vec<(Range<usize>, Bounded)>, reach: Reach) -> Self {
+        Self { blocks, reach }
+    }
+
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Solutions `[k, p]` of a block, f64.
