@@ -221,6 +221,17 @@ fn check(
     by_training: bool,
 ) -> (usize, usize) {
     let exact = oracle(problem, l2 + damping);
+    check_against(&exact, problem, (l2, damping), inner, by_training)
+}
+
+/// The same with scores that are known otherwise.
+fn check_against(
+    exact: &Array2<f64>,
+    problem: &Problem,
+    (l2, damping): (f64, f64),
+    inner: Inner,
+    by_training: bool,
+) -> (usize, usize) {
     let found = certified(problem, l2, damping, inner, by_training);
     let scale = exact
         .iter()
@@ -316,4 +327,68 @@ fn a_poor_solver_certifies_less_but_says_so() {
     let (direct, all) = check(&problem, 1e-3, 1e-4, Inner::Direct, false);
     let (rough, _) = check(&problem, 1e-3, 1e-4, Inner::Ekfac, false);
     assert!(direct == all && rough < all, "{direct} {rough} {all}");
+}
+
+/// The same bias in every class changes no score, but its size is in what the logits round.
+#[test]
+fn logits_that_cancel_prove_less_and_nothing_wrong() {
+    let (mut plain, mut large, mut all) = (0, 0, 0);
+    for seed in 1..40 {
+        let mut problem = problem(seed, 16, 3, 3, 1e-9);
+        // So that sums with the bias are exact.
+        let quarters = |class: usize| 0.25 * class as f64;
+        (problem.head.column_mut(3).iter_mut().zip(0..))
+            .for_each(|(bias, class)| *bias = quarters(class));
+        let (l2, damping) = (1e-3, 1e-2);
+        let exact = oracle(&problem, l2 + damping);
+        for by_training in [true, false] {
+            let (found, of) =
+                check_against(&exact, &problem, (l2, damping), Inner::Direct, by_training);
+            plain += found;
+            all += of;
+        }
+        problem
+            .head
+            .column_mut(3)
+            .mapv_inplace(|bias| bias + f64::from(1 << 22));
+        for by_training in [true, false] {
+            large += check_against(&exact, &problem, (l2, damping), Inner::Direct, by_training).0;
+        }
+    }
+    assert!(
+        large < plain && plain > all / 2,
+        "{large}, {plain} of {all}"
+    );
+}
+
+/// A query whose residual leaves f64: nothing is known of the order of its scores.
+#[test]
+fn nothing_is_proven_of_a_query_that_is_beyond_doubt() {
+    let mut problem = problem(3, 16, 3, 3, 1e-3);
+    problem.queries.0.mapv_inplace(|feature| 2e3 * feature);
+    for query in 0..4 {
+        let logits = |class: usize| {
+            (problem.head.row(class).slice(s![..3])).dot(&problem.queries.0.row(query))
+        };
+        let most = (0..3).max_by(|&a, &b| logits(a).total_cmp(&logits(b)));
+        problem.queries.1[query] = most.unwrap();
+    }
+    for by_training in [true, false] {
+        let found = certified(&problem, 1e-3, 1e-3, Inner::Direct, by_training);
+        let head = SoftmaxHead::from_parameters(&tensor(&problem.head)).unwrap();
+        let losses = examples(&problem.queries, &head, DType::F64);
+        let mut seen = 0;
+        for (query, loss) in losses.outputs().losses.iter().enumerate() {
+            if *loss < 1e-170 {
+                seen += 1;
+                let ranks = found.ranks.ranks(query).iter();
+                assert!(
+                    ranks
+                        .clone()
+                        .all(|rank| rank.2.bound > 0.0 && !rank.2.certified)
+                );
+            }
+        }
+        assert!(seen > 0);
+    }
 }
