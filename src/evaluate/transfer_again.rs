@@ -213,12 +213,13 @@ impl SeedAgreement {
         }
         let r = pairs.iter().sum::<f64>() / pairs.len() as f64;
         let n = seeds as f64;
-        let reliability = n * r / (1.0 + (n - 1.0) * r);
+        // Seeds that contradict each other say nothing together (Spearman and Brown's formula is for r ≥ 0).
+        let reliability = n * r.max(0.0) / (1.0 + (n - 1.0) * r.max(0.0));
         Ok(Some(Self {
             seeds,
             one_with_another: r,
             mean_with_another_mean: reliability,
-            most_to_expect: reliability.max(0.0).sqrt(),
+            most_to_expect: reliability.sqrt(),
         }))
     }
 }

@@ -33,8 +33,8 @@ struct Row<'a> {
     at: &'a str,
     seeds: usize,
     value: f64,
-    low: f64,
-    high: f64,
+    low: Option<f64>,
+    high: Option<f64>,
 }
 
 impl TransferAccuracy {
@@ -73,6 +73,9 @@ impl TransferAccuracy {
             (least, most) if least == most => {
                 format!("Means over {most} seeds; bands: 95 % bootstrap intervals over seeds.")
             }
+            (1, most) => format!(
+                "Means over 1 to {most} seeds; bands: 95 % bootstrap intervals over seeds, none where there is one."
+            ),
             (least, most) => format!(
                 "Means over {least} to {most} seeds; bands: 95 % bootstrap intervals over seeds."
             ),
@@ -121,9 +124,15 @@ impl Figure for TransferAccuracy {
                 "" => String::new(),
                 source => format!(", {source}"),
             };
+            let interval = point
+                .interval()
+                .map(|interval| format!(" ({:.1} to {:.1})", interval.low, interval.high));
             Some(format!(
-                "{}{source} at {}: {:.1} ({:.1} to {:.1})",
-                curve.target, point.label, point.value.value, point.value.low, point.value.high
+                "{}{source} at {}: {:.1}{}",
+                curve.target,
+                point.label,
+                point.value.value,
+                interval.unwrap_or_default()
             ))
         };
         let listed = |curves: &[Curve]| {
@@ -187,8 +196,8 @@ impl Figure for TransferAccuracy {
                         at: &point.label,
                         seeds: point.seeds,
                         value: point.value.value,
-                        low: point.value.low,
-                        high: point.value.high,
+                        low: point.interval().map(|interval| interval.low),
+                        high: point.interval().map(|interval| interval.high),
                     })?;
                 }
             }

@@ -88,6 +88,7 @@ impl NetworkOptions {
     /// # Errors
     /// Names the option.
     pub fn check(&self) -> Result<()> {
+        self.solver.check()?;
         if self.query_rank == Some(0) {
             let reason = "0 leaves nothing of a solution; give a number or leave it out";
             return Err(Error::config("query-rank", reason));

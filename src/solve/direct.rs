@@ -91,7 +91,9 @@ impl Inverse for Prepared<'_> {
             let (next, after) = true_residual(self.operator, &better, right_hand_sides, &norms)?;
             products += norms.len();
             let worst = |residuals: &[f64]| residuals.iter().fold(0.0f64, |a, &b| a.max(b));
-            if worst(&after).is_nan() || worst(&after) > 0.5 * worst(&residuals) {
+            // A maximum passes over what is no number.
+            let finite = after.iter().all(|residual| residual.is_finite());
+            if !finite || worst(&after) > 0.5 * worst(&residuals) {
                 break;
             }
             (value, error, residuals) = (better, next, after);

@@ -49,6 +49,13 @@ pub struct Point {
     pub value: Interval,
 }
 
+impl Point {
+    /// One seed has no interval.
+    pub fn interval(&self) -> Option<Interval> {
+        (self.seeds > 1).then_some(self.value)
+    }
+}
+
 /// Means along the axis.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Curve {

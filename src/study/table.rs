@@ -1,7 +1,7 @@
 //! `results.parquet`: one row for each run and measured epoch, with all variables; `search.parquet`: one for each judged
 //! candidate.
 //!
-//! Accuracies are shares from 0 to 1, losses in nats, seconds those of training up to that epoch. A run whose loss
+//! Accuracies are shares from 0 to 1, losses in nats, seconds those of training and of measuring up to that epoch. A run whose loss
 //! stopped being finite has one row without test results, `diverged`.
 
 use super::{Job, Outcome, SearchRow, Spec};
@@ -58,7 +58,7 @@ pub struct Row {
     pub test_loss: Option<f64>,
     /// On the test images.
     pub test_accuracy: Option<f64>,
-    /// Of training, up to the end of the epoch.
+    /// Of training and of measuring test images, up to the end of the epoch.
     pub seconds: f64,
     /// Whether the loss stopped being finite.
     pub diverged: bool,

@@ -37,7 +37,6 @@ impl Rank {
             ("seed", json!(self.seed)),
             ("device", json!(self.device)),
             ("precision", json!(self.precision)),
-            ("device", json!(self.device)),
             ("top", json!(self.top)),
             ("bottom", json!(self.bottom)),
             ("certify", json!(self.certify)),

@@ -283,17 +283,22 @@ impl<B: DrawingBackend> Place<'_, B> {
         (x + dots(2.0 * from_middle), y)
     }
 
+    /// Over each stretch of points that have an interval.
     fn band(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {
         let at = |place: f64, value: f64| self.spot(chart, curve, (place, value));
-        let points = || curve.points.iter();
-        let upper = points().map(|point| at(point.place, point.value.high));
-        let lower = points().rev().map(|point| at(point.place, point.value.low));
-        let around: Vec<_> = upper.chain(lower).collect();
         let colour = self.look.colour(curve);
-        match around.len() {
-            2 => self.sheet.line(around, 0.8, colour),
-            _ => self.sheet.shape(around, colour.mix(0.16)),
+        let stretches = (curve.points).chunk_by(|a, b| a.seeds > 1 && b.seeds > 1);
+        for points in stretches.filter(|points| points[0].seeds > 1) {
+            let upper = points.iter().map(|point| at(point.place, point.value.high));
+            let lower = points.iter().rev();
+            let lower = lower.map(|point| at(point.place, point.value.low));
+            let around: Vec<_> = upper.chain(lower).collect();
+            match around.len() {
+                2 => self.sheet.line(around, 0.8, colour)?,
+                _ => self.sheet.shape(around, colour.mix(0.16))?,
+            }
         }
+        Ok(())
     }
 
     fn curve(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {

@@ -137,6 +137,35 @@ pub(super) fn search(
     })
 }
 
+/// A value that is given would never be tried where others are searched.
+pub(super) fn refuse_searched(
+    file: &Path,
+    search: &Search,
+    given: &[String],
+    targets: &[TargetSpec],
+) -> Result<()> {
+    for name in search.candidates.iter().flat_map(BTreeMap::keys) {
+        let own = (targets.iter()).find(|target| target.recipe.contains_key(name));
+        let place = match own {
+            Some(target) => format!("target.{}.{name}", target.name),
+            None if given.contains(name) => name.clone(),
+            None => continue,
+        };
+        let (found, remedy) = (
+            format!("a value, and search.{name}"),
+            "leave out one of them",
+        );
+        return Err(Error::format(
+            file,
+            place,
+            "one or the other",
+            found,
+            remedy,
+        ));
+    }
+    Ok(())
+}
+
 /// By ε, then name.
 pub(super) fn sources(keys: &mut Keys, folder: &Path) -> Result<Vec<SourceSpec>> {
     let tables = keys.tables("source")?.into_iter();

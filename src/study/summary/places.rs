@@ -27,8 +27,8 @@ pub(super) fn source_places(rows: &[Row]) -> Places {
     });
     let label = |row: &Row| match row.norm {
         None => format!("{}", row.epsilon),
-        Some(Norm::L2) => format!("L2 {}", row.epsilon),
-        Some(Norm::Linf) => format!("L∞ {}", row.epsilon),
+        Some(Norm::L2) => format!("L2 {}", radius(row.epsilon)),
+        Some(Norm::Linf) => format!("L∞ {}", radius(row.epsilon)),
     };
     let mut labels: Vec<String> = all.iter().map(|row| label(row)).collect();
     labels.sort_unstable();
@@ -44,6 +44,20 @@ pub(super) fn source_places(rows: &[Row]) -> Places {
     (all.into_iter())
         .map(|row| (row.source.clone(), named(row)))
         .collect()
+}
+
+/// As short as it can be told: radii of pictures are often so many of 255 steps.
+pub(super) fn radius(epsilon: f64) -> String {
+    let written = epsilon.to_string();
+    let steps = 255.0 * epsilon;
+    match written.len() > 6 {
+        false => written,
+        true if (steps - steps.round()).abs() < 1e-5 => format!("{steps:.0}/255"),
+        true => format!("{epsilon:.3e}")
+            .parse::<f64>()
+            .unwrap_or(epsilon)
+            .to_string(),
+    }
 }
 
 /// The first source with ε = 0.

@@ -164,3 +164,18 @@ fn what_is_not_there_is_refused() {
     let none = Summary::of(&[], Variable::Epoch, &Selection::default());
     assert!(none.unwrap_err().to_string().contains("at least one row"));
 }
+
+#[test]
+fn radii_are_told_in_short() {
+    let told = [0.25, 3.0, 4.0 / 255.0, 0.015_686_27, 0.123_456_789].map(places::radius);
+    assert_eq!(told, ["0.25", "3", "4/255", "4/255", "0.1235"]);
+}
+
+#[test]
+fn one_seed_has_no_interval() {
+    let found = Summary::of(&rows(), Variable::Images, &Selection::default()).unwrap();
+    let intervals: Vec<bool> = (found.accuracy[0].points.iter())
+        .map(|point| point.interval().is_some())
+        .collect();
+    assert_eq!(intervals, [true, false]);
+}
