@@ -178,6 +178,38 @@ fn a_seed_reproduces_bitwise_in_any_number_of_threads_and_another_does_not() {
     }
 }
 
+/// Two models of the same images: the heads fitted to the features of one say nothing of the other's scores.
+#[test]
+fn measurements_of_another_model_are_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    for name in ["natural", "robust"] {
+        let options = "--train builtin:digits-train --test builtin:digits-test --images 40 --blocks 0 --epochs 1 --l2 1e-2 --side 8 --augmentation none";
+        succeed(
+            folder,
+            &format!("transfer --source builtin:{name} {options} --out {name}"),
+        );
+        let rank = format!("rank --model {name} --queries 12 --skip-train --out {name}-rank");
+        succeed(folder, &rank);
+    }
+    // Sorted or not, queries are taken from all over them.
+    succeed(
+        folder,
+        "evaluate natural-rank --lds 4 --removal 4 --draws 20 --out measured",
+    );
+    let ids = results(folder, "measured")["removal_queries"].clone();
+    let ids: Vec<u64> = serde_json::from_value(ids).unwrap();
+    let count = ascribe::data::digits_test().unwrap().len() as u64;
+    assert!(ids.len() == 4 && ids[3] > count / 2, "{ids:?} of {count}");
+    let again = "--lds 4 --draws 20 --retrained measured";
+    succeed(
+        folder,
+        &format!("evaluate natural-rank {again} --out again"),
+    );
+    let message = refused(folder, &format!("evaluate robust-rank {again} --out other"));
+    assert!(message.contains("was made with digest.model"), "{message}");
+}
+
 #[test]
 fn measurements_are_used_again_and_checked() {
     let place = place();
