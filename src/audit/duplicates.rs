@@ -59,10 +59,9 @@ pub fn duplicates(training: &Side, queries: &Side) -> Result<Vec<Duplicates>> {
     let test = centre.directions(queries.features, of_side(1))?;
     let mut listed = Vec::new();
     for mut pairs in [leaks(&test, &train), within(&train)] {
-        pairs.retain(|pair| !known(pair));
         pairs.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
-        pairs.truncate(LISTED);
-        listed.extend(pairs);
+        let new = pairs.into_iter().filter(|pair| !known(pair));
+        listed.extend(new.take(LISTED));
     }
     listed.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
     found.extend(listed);

@@ -18,8 +18,10 @@ use crate::solve::Refinement;
 
 /// Well above the root of the least number in f64.
 const SMALLEST: f64 = 1e-140;
-/// Beyond this relative error the curvature is not known at all.
+/// Beyond this relative error residuals and curvature are not known at all.
 const UNKNOWN: f64 = 0.5;
+/// How far two residuals can be apart at most: each is a probability vector less a unit vector.
+const LARGEST: f64 = 3.0;
 
 /// Of all examples at one head.
 #[derive(Debug, Clone, Copy)]
@@ -88,15 +90,17 @@ impl InputError {
         let rho = self.relative(&factors)?;
         let residuals = factors.residuals.sqr()?.sum(1)?.to_vec1::<f64>()?;
         let inputs = refinement.inverse_lengths(&Vectors::new(factors.inputs)?)?;
-        let rows = || residuals.iter().map(|square| square.sqrt()).zip(&inputs);
-        Ok(Reach {
-            lengths: rows()
-                .map(|(residual, input)| (residual + SMALLEST) * input * (1.0 + 1e-12))
-                .collect(),
-            errors: (rows().zip(&rho))
-                .map(|((residual, input), rho)| (rho * residual + SMALLEST) * input * (1.0 + 1e-12))
-                .collect(),
-        })
+        let mut reach = Reach::default();
+        for ((square, input), rho) in residuals.into_iter().zip(inputs).zip(rho) {
+            let (residual, slack) = (square.sqrt(), 1.0 + 1e-12);
+            let off = match rho < UNKNOWN {
+                true => rho / (1.0 - rho) * residual,
+                false => LARGEST,
+            };
+            reach.lengths.push((residual + SMALLEST) * input * slack);
+            reach.errors.push((off + SMALLEST) * input * slack);
+        }
+        Ok(reach)
     }
 
     /// n times what it may do to a score.
