@@ -35,8 +35,8 @@ const PAPER: [(&str, &str, &str); 9] = [
     ),
     (
         "leave_one_out",
-        "897f1475f8018d80dfe8bb254927624c7ad267bd1ca05379f83ab21148a51f2e",
-        "30e239ffe89f23a41e2fbcbc385596950935c1bfeabecec7bde37bdd84f6c0cb",
+        "9236a35a0d5d2122c8b9985e862c4623d34a1b21f7b551ab27e35735cb027efc",
+        "3e74055f3870cb96aceca4a310d2ab7d3b8d42b9b9b0ffe253ff24d24c2b6086",
     ),
     (
         "loss_sensitivity",
