@@ -53,41 +53,21 @@ impl InputError {
         training: &Examples,
         blocks: impl Iterator<Item = std::ops::Range<usize>>,
     ) -> Result<Self> {
-        let mut error = Self {
-            weights,
-            curvature: 0.0,
-        };
+        let mut most = 0.0f64;
         for block in blocks {
-            for rho in error.relative(&training.factors(block)?)? {
-                error.curvature = error.curvature.max(rho);
-            }
+            let errors = relative(weights, &training.factors(block)?)?;
+            most = errors.into_iter().fold(most, f64::max);
         }
-        error.curvature = match error.curvature < UNKNOWN {
-            true => error.curvature / (1.0 - error.curvature),
+        let curvature = match most < UNKNOWN {
+            true => most / (1.0 - most),
             false => f64::MAX.sqrt(),
         };
-        Ok(error)
-    }
-
-    /// ρ, row by row.
-    fn relative(&self, factors: &Factors) -> Result<Vec<f64>> {
-        let columns = factors.inputs.dims()[1];
-        let classes = factors.residuals.dims()[1] + 1;
-        let unit = f64::EPSILON / 2.0;
-        let sum = gamma(columns + 8, unit);
-        let squares = factors.inputs.sqr()?.sum(1)?.to_vec1::<f64>()?;
-        let rho = |square: f64| {
-            let logit = 1.01 * sum * self.weights * square.sqrt();
-            // Two logits of each difference, and the rounding of the difference itself; then what softmax and class axes round.
-            let later = gamma(2 * classes + 16, unit) * (classes as f64).sqrt();
-            (2.5 * logit).min(1.0).exp_m1() + later
-        };
-        Ok(squares.into_iter().map(rho).collect())
+        Ok(Self { weights, curvature })
     }
 
     /// Of gradients r ⊗ a: their lengths in a band of feature axes are ‖r‖ ‖a_band‖.
     pub(super) fn reach(&self, refinement: &Refinement, factors: Factors) -> Result<Reach> {
-        let rho = self.relative(&factors)?;
+        let rho = relative(self.weights, &factors)?;
         let residuals = factors.residuals.sqr()?.sum(1)?.to_vec1::<f64>()?;
         let inputs = refinement.inverse_lengths(&Vectors::new(factors.inputs)?)?;
         let mut reach = Reach::default();
@@ -109,4 +89,20 @@ impl InputError {
         let (du, dv) = (one.errors[at], other.errors[place]);
         du * v + u * dv + du * dv + self.curvature * u * v
     }
+}
+
+/// ρ, row by row.
+fn relative(weights: f64, factors: &Factors) -> Result<Vec<f64>> {
+    let columns = factors.inputs.dims()[1];
+    let classes = factors.residuals.dims()[1] + 1;
+    let unit = f64::EPSILON / 2.0;
+    let sum = gamma(columns + 8, unit);
+    let squares = factors.inputs.sqr()?.sum(1)?.to_vec1::<f64>()?;
+    let rho = |square: f64| {
+        let logit = 1.01 * sum * weights * square.sqrt();
+        // Two logits of each difference, and the rounding of the difference itself; then what softmax and class axes round.
+        let later = gamma(2 * classes + 16, unit) * (classes as f64).sqrt();
+        (2.5 * logit).min(1.0).exp_m1() + later
+    };
+    Ok(squares.into_iter().map(rho).collect())
 }
