@@ -147,6 +147,16 @@ impl Examples {
         &self.outputs
     }
 
+    /// How many rows have a loss so small that the precision has hardly a number left for its gradient, or none.
+    pub(super) fn faint(&self) -> Result<usize> {
+        let least = match self.left.dtype() {
+            DType::F32 => 1e-30,
+            _ => 1e-290,
+        };
+        let largest = Vectors::new(self.outputs.residuals.clone())?.largest_elements()?;
+        Ok(largest.iter().filter(|&&size| size < least).count())
+    }
+
     /// Loss gradients of the rows in `range`, `[range.len(), p]`.
     pub(super) fn gradients(&self, range: Range<usize>) -> Result<Tensor> {
         outer_product(

@@ -239,6 +239,13 @@ impl RankJob<'_> {
         };
         let mut summary = self.summary(&sides)?;
         summary.notes = inverse.notes().into_iter().collect();
+        let scored = match self.options.certify {
+            Some(_) => pass.exact,
+            None => &sides,
+        };
+        summary
+            .notes
+            .extend(self.told_faint_queries(&scored.test, progress)?);
         progress.stage("scores")?;
         let scored = pass.score(progress)?;
         summary.certified = scored.certified;
@@ -250,6 +257,26 @@ impl RankJob<'_> {
         write_solves(&folder.join("solves.parquet"), &solves, &provenance)?;
         checkpoint::remove(folder)?;
         Ok(summary)
+    }
+
+    /// Says so where queries are predicted too surely for their scores, in the precision of these, to mean anything.
+    fn told_faint_queries(
+        &self,
+        queries: &Examples,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<(&'static str, f64)>> {
+        let count = queries.faint()?;
+        if count == 0 {
+            return Ok(None);
+        }
+        let remedy = match queries.residuals().dtype() {
+            DType::F32 => "; --precision f64 has room for them",
+            _ => "",
+        };
+        progress.note(&format!(
+            "{count} test images have losses so near 0 that their scores are 0 or in no order{remedy}"
+        ));
+        Ok(Some(("queries_too_faint", count as f64)))
     }
 
     /// Both sides in the Kronecker axes of the training images; the folder takes what memory does not hold.

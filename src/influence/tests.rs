@@ -123,6 +123,7 @@ impl Problem {
 struct Seen {
     stages: Vec<&'static str>,
     scores: Vec<(String, usize, usize)>,
+    notes: Vec<String>,
 }
 
 impl Progress for Seen {
@@ -133,6 +134,10 @@ impl Progress for Seen {
 
     fn scores(&mut self, set: &str, done: usize, total: usize) {
         self.scores.push((set.to_owned(), done, total));
+    }
+
+    fn note(&mut self, text: &str) {
+        self.notes.push(text.to_owned());
     }
 }
 
@@ -192,6 +197,58 @@ fn images_that_differ_beyond_f32_are_not_tied() {
         }
     }
     assert!(proven > 20, "{proven}");
+}
+
+/// f32 has hardly a number for a loss of e⁻¹⁰⁰. A training image with it must not end the run, and of a query with it the run must
+/// say what its scores are worth.
+#[test]
+fn images_that_are_predicted_all_but_surely_are_scored_and_told_of() {
+    let mut problem = problem();
+    let weights = vec![1.0, 0.2, 0.0, 0.0, 0.3, -0.4, 0.1, 0.0, -0.9, 0.1, 0.2, 0.0];
+    problem.head = SoftmaxHead::from_parameters(&tensor(weights, 4)).unwrap();
+    problem.train_labels[0] = 0;
+    problem.test_labels[3] = 0;
+    let surely = |mut values: Vec<f64>, row: usize| {
+        values[3 * row..][..3].copy_from_slice(&[144.0, 0.0, 0.0]);
+        Rows::from(tensor(values, 3))
+    };
+    (problem.train, problem.test) = (surely(wave(30, 0.9), 0), surely(wave(12, 2.3), 3));
+    let run = |precision: DType, method: Method| {
+        let (folder, mut seen) = (tempfile::tempdir().unwrap(), Seen::default());
+        let solver = Settings {
+            method,
+            ..Settings::default()
+        };
+        let options = RankOptions {
+            precision,
+            solver,
+            ..options()
+        };
+        let summary = problem.job(options).run(folder.path(), &mut seen).unwrap();
+        let scores: Array2<f32> = read_npy(folder.path().join("scores.npy")).unwrap();
+        (
+            scores,
+            summary.notes.get("queries_too_faint").copied(),
+            seen.notes,
+        )
+    };
+    let (exact, told, notes) = run(DType::F64, Method::Direct);
+    assert_eq!((told, notes.len()), (None, 0));
+    let (found, told, notes) = run(DType::F32, Method::Cg);
+    assert_eq!(told, Some(1.0));
+    assert!(
+        notes[0].contains("1 test image") && notes[0].contains("--precision f64"),
+        "{notes:?}"
+    );
+    for query in 0..3 {
+        for image in 0..10 {
+            let (found, exact) = (found[[query, image]], exact[[query, image]]);
+            assert!(
+                (found - exact).abs() < 1e-3 * exact.abs().max(1e-2),
+                "{query} {image}: {found} {exact}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -107,6 +107,19 @@ pub(super) fn dot(left: &Tensor, right: &Tensor) -> Result<Vec<f64>> {
     }?)
 }
 
+/// The largest absolute value in each row of a contiguous `[k, p]` tensor; 0 where there is none, and what is no number is passed
+/// over.
+pub(super) fn largest(rows: &Tensor) -> Result<Vec<f64>> {
+    if !rows.device().is_cpu() {
+        return Ok(rows.abs()?.max(1)?.to_dtype(DType::F64)?.to_vec1()?);
+    }
+    let columns = rows.dims()[1];
+    Ok(match rows.dtype() {
+        DType::F32 => with_elements::<f32, _>(rows, |a| Ok(maxima(a, columns))),
+        _ => with_elements::<f64, _>(rows, |a| Ok(maxima(a, columns))),
+    }?)
+}
+
 fn check(left: &Tensor, right: &Tensor, count: usize) -> candle_core::Result<()> {
     if left.dims() != right.dims() || left.dims()[0] != count {
         bail!(
@@ -219,6 +232,15 @@ where
             }
         });
     Tensor::from_vec(out, shape, &Device::Cpu)
+}
+
+fn maxima<T: WithDType>(rows: &[T], columns: usize) -> Vec<f64> {
+    rows.par_chunks(columns.max(1))
+        .map(|row| {
+            row.iter()
+                .fold(0.0f64, |most, value| most.max(value.to_f64().abs()))
+        })
+        .collect()
 }
 
 fn dots<T: WithDType>(left: &[T], right: &[T], columns: usize) -> Vec<f64> {

@@ -93,6 +93,14 @@ impl Vectors {
         Ok(self.dot(self)?.into_iter().map(f64::sqrt).collect())
     }
 
+    /// The largest absolute value in each row.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub(crate) fn largest_elements(&self) -> Result<Vec<f64>> {
+        row_pass::largest(&self.rows)
+    }
+
     /// `self_i + coefficient_i · other_i` for each row i, in the precision of these.
     ///
     /// # Errors
@@ -235,6 +243,9 @@ mod tests {
         );
         assert_eq!(a.dot(&b).unwrap(), [-2.0, 30.0]);
         assert_eq!(b.norms().unwrap(), [2f64.sqrt(), 12f64.sqrt()]);
+        assert_eq!(b.largest_elements().unwrap(), [1.0, 2.0]);
+        let negative = a.scaled(&[-1.0, 0.0]).unwrap();
+        assert_eq!(negative.largest_elements().unwrap(), [3.0, 0.0]);
         let sum = a.add_scaled(&[10.0, -0.5], &b).unwrap();
         assert_eq!(
             sum.tensor().to_vec2::<f64>().unwrap(),

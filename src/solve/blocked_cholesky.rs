@@ -7,6 +7,7 @@
 //! X_j comes from halves, X = [[X₁₁, 0], [−X₂₂ L₂₁ X₁₁, X₂₂]] with L₂₁ = A₂₁ X₁₁ᵀ, down to blocks of [`LEAF`] that the processor
 //! factorises in f64: a few hundred kilobytes each go there and back, all else stays on the device.
 
+use super::pivots::Pivots;
 use crate::Result;
 use crate::data::moved;
 use crate::operator::BlockColumns;
@@ -20,8 +21,10 @@ const LEAF: usize = 320;
 /// L by the inverses of its diagonal blocks and what is below them.
 pub(super) struct BlockedCholesky {
     columns: Vec<Column>,
-    /// The smallest and the largest element of the diagonal of L.
-    pivots: (f64, f64),
+    /// The diagonal of L.
+    pivots: Vec<f64>,
+    /// That of A.
+    diagonal: Vec<f64>,
 }
 
 struct Column {
@@ -36,9 +39,11 @@ impl BlockedCholesky {
     pub(super) fn of(matrix: BlockColumns) -> Result<Option<Self>> {
         let mut factor = Self {
             columns: Vec::new(),
-            pivots: (f64::INFINITY, 0.0),
+            pivots: Vec::new(),
+            diagonal: Vec::new(),
         };
         for column in matrix.into_columns() {
+            factor.diagonal.extend(diagonal(&column)?);
             let column = factor.reduced(column)?;
             let (rows, width) = column.dims2()?;
             let Some(inverse) = factor.inverse(&column.narrow(0, 0, width)?)? else {
@@ -53,9 +58,9 @@ impl BlockedCholesky {
         Ok(Some(factor))
     }
 
-    /// The smallest and the largest element of the diagonal of L.
-    pub(super) fn pivots(&self) -> (f64, f64) {
-        self.pivots
+    /// The diagonals of L and A.
+    pub(super) fn pivots(&self) -> Pivots {
+        Pivots::new(self.pivots.clone(), self.diagonal.clone())
     }
 
     /// A_j − Σ_{k<j} L_k L_jkᵀ.
@@ -111,7 +116,7 @@ impl BlockedCholesky {
             if !(pivot.is_finite() && pivot > 0.0) {
                 return Ok(None);
             }
-            self.pivots = (self.pivots.0.min(pivot), self.pivots.1.max(pivot));
+            self.pivots.push(pivot);
         }
         let mut inverse = Mat::<f64>::identity(size, size);
         solve_lower_triangular_in_place(factor.L(), inverse.as_mut(), Par::Seq);
@@ -160,6 +165,16 @@ impl BlockedCholesky {
         }
         solved.map_or_else(|| Ok(Tensor::zeros((0, 0), DType::F64, &Device::Cpu)?), Ok)
     }
+}
+
+/// The diagonal of the block at the top of a column.
+fn diagonal(column: &Tensor) -> Result<Vec<f64>> {
+    let width = column.dims()[1];
+    let positions: Vec<u32> = (0..width).map(|i| (i * (width + 1)) as u32).collect();
+    let positions = Tensor::from_vec(positions, width, column.device())?;
+    let elements = column.narrow(0, 0, width)?.flatten_all()?;
+    let elements = elements.index_select(&positions, 0)?.to_dtype(DType::F64)?;
+    Ok(elements.to_vec1()?)
 }
 
 #[cfg(test)]

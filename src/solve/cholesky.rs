@@ -1,6 +1,7 @@
 //! The Cholesky factor of a matrix written out, in f32 or f64, on the host or on a device: the work of `direct`, and part of the preconditioner of `cg`.
 
 use super::blocked_cholesky::BlockedCholesky;
+use super::pivots::Pivots;
 use crate::operator::{LinearOperator, SquareMatrix, Structure, SymmetricMatrix, Vectors};
 use crate::product::{Real, Triangle, self_product, solve_triangle};
 use crate::{Error, Result};
@@ -42,7 +43,7 @@ impl Factor {
             return Ok(factor);
         }
         if let Some(factor) = Self::of_matrix(operator.dense(DType::F64)?)?
-            && factor.has_full_rank(operator.size())
+            && factor.pivots().are_distinct_from_zero(definite)
         {
             return Ok(factor);
         }
@@ -71,14 +72,12 @@ impl Factor {
         })
     }
 
-    /// Pivots at rounding level stand for zeros.
-    fn has_full_rank(&self, size: usize) -> bool {
-        let (smallest, largest) = match self {
+    fn pivots(&self) -> Pivots {
+        match self {
             Self::F32(factor) => pivots(factor),
             Self::F64(factor) => pivots(factor),
             Self::OnDevice(factor, _) => factor.pivots(),
-        };
-        (smallest / largest).powi(2) > size as f64 * f64::EPSILON
+        }
     }
 
     /// L⁻ᵀL⁻¹ on every row of `vectors` `[k, p]`, in their precision.
@@ -137,12 +136,17 @@ fn half(size: usize) -> usize {
     (size / 2).next_multiple_of(SQUARE)
 }
 
-/// The smallest and the largest.
-fn pivots<T: Real>(factor: &SquareMatrix<T>) -> (f64, f64) {
-    let pivots = (0..factor.size()).map(|i| factor[(i, i)].to_f64());
-    pivots.fold((f64::INFINITY, 0.0f64), |(low, high), pivot| {
-        (low.min(pivot), high.max(pivot))
-    })
+/// The factor has taken the place of the matrix, of which A_ii = Σ_j L_ij².
+fn pivots<T: Real>(factor: &SquareMatrix<T>) -> Pivots {
+    let size = factor.size();
+    let mut diagonal = vec![0.0; size];
+    for column in 0..size {
+        for (row, sum) in diagonal.iter_mut().enumerate().skip(column) {
+            *sum += factor[(row, column)].to_f64().powi(2);
+        }
+    }
+    let pivots = (0..size).map(|i| factor[(i, i)].to_f64()).collect();
+    Pivots::new(pivots, diagonal)
 }
 
 /// Solves L Lᵀ x = b in place for every row of `values` `[k, p]`, row-major: columns of a column-major matrix.

@@ -1,5 +1,6 @@
 //! A method with its settings, as options give them.
 
+use super::in_range::InRange;
 use super::{
     Arnoldi, Astra, Cg, Direct, Ekfac, Identity, Lissa, Method, Pinv, Solver, check_share,
 };
@@ -98,7 +99,7 @@ impl Settings {
     /// The solver for operators in `precision`.
     pub fn solver(&self, precision: DType) -> Box<dyn Solver> {
         let tolerance = self.effective_tolerance(precision);
-        match self.method {
+        let solver: Box<dyn Solver> = match self.method {
             // A plan resolves `auto` before it comes to solving; where none did, a factor is the safe choice.
             Method::Direct | Method::Auto => Box::new(Direct),
             Method::Cg => Box::new(Cg {
@@ -128,7 +129,8 @@ impl Settings {
                 ..Arnoldi::default()
             }),
             Method::Pinv => Box::new(Pinv { rcond: self.rcond }),
-        }
+        };
+        Box::new(InRange(solver))
     }
 }
 

@@ -322,6 +322,29 @@ fn direct_refuses_what_is_not_positive_definite_and_names_the_remedy() {
 }
 
 #[test]
+fn direct_solves_whatever_the_units_of_its_parameters_are() {
+    let units: Vec<f64> = (0..8).map(|i| 10f64.powi(5 * (i % 5) - 10)).collect();
+    let matrix = definite(8);
+    let scaled = Array2::from_shape_fn((8, 8), |(i, j)| units[i] * matrix[[i, j]] * units[j]);
+    let operator = Dense::new(scaled, Structure::PositiveDefinite).unwrap();
+    let solution: Array1<f64> = (0..8).map(|i| 1.0 + f64::from(i)).collect();
+    let right = matrix.dot(&solution);
+    let right: Vec<f64> = units
+        .iter()
+        .zip(right)
+        .map(|(unit, value)| unit * value)
+        .collect();
+    let found = Direct.prepare(&operator).unwrap();
+    let found = found.solve(&vectors(&[&right], DType::F64)).unwrap();
+    for (i, value) in values(&found.value)[0].iter().enumerate() {
+        assert!(
+            (value * units[i] - solution[i]).abs() < 1e-12,
+            "{i}: {value:e}"
+        );
+    }
+}
+
+#[test]
 fn the_undamped_head_is_singular_and_refused() {
     let features = Tensor::new(
         &[[0.3, -1.0], [1.2, 0.4], [-0.7, 0.9], [0.1, 0.2], [0.5, 2.0]],
