@@ -162,6 +162,21 @@ impl RunFolder {
     /// The folder is missing, holds no run, or holds one that is not finished or malformed.
     pub fn read(path: impl AsRef<Path>) -> Result<RunRecord> {
         let path = path.as_ref();
+        let record = Self::read_at_work(path)?;
+        match record.status {
+            Status::Finished => Ok(record),
+            Status::Running => {
+                let remedy = format!("wait for it, or resume it with: {}", record.command_line());
+                Err(conflict(path, "holds an unfinished run", remedy))
+            }
+        }
+    }
+
+    /// The same of a run that may not be finished.
+    ///
+    /// # Errors
+    /// The folder is missing, holds no run, or one that is malformed.
+    pub fn read_at_work(path: &Path) -> Result<RunRecord> {
         std::fs::metadata(path).map_err(Error::io(path, "read"))?;
         let file = path.join(RECORD);
         if !file.exists() {
@@ -171,14 +186,7 @@ impl RunFolder {
                 "give the output folder of an ascribe command",
             ));
         }
-        let record = RunRecord::read(&file)?;
-        match record.status {
-            Status::Finished => Ok(record),
-            Status::Running => {
-                let remedy = format!("wait for it, or resume it with: {}", record.command_line());
-                Err(conflict(path, "holds an unfinished run", remedy))
-            }
-        }
+        RunRecord::read(&file)
     }
 
     /// The folder.

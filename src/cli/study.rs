@@ -1,16 +1,20 @@
 //! `ascribe study`: a grid of transfers from a spec.
 
-use crate::Result;
 use crate::artefact::{Invocation, Options, RunFolder, digest_file};
 use crate::study::{
-    Follower, Job, Material, Outcome, Plan, RESULTS, SEARCH, Spec, write_results, write_search,
+    Follower, Job, Material, Outcome, Plan, RESULTS, Row, SEARCH, Spec, write_results, write_search,
 };
 use crate::train::Crew;
+use crate::{Error, Result};
 use clap::Args;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long after the table of an unfinished study was written it is written again.
+const TABLE_EVERY: Duration = Duration::from_secs(5);
 
 /// Options of `ascribe study`.
 #[derive(Debug, Args)]
@@ -61,14 +65,17 @@ impl Study {
         let arguments = invocation.arguments.clone();
         let inputs = material.inputs();
         let mut run = RunFolder::open_or_extend(&self.out, "study", invocation, options, inputs)?;
+        run.set_result("runs", spec.cells().len())?;
+        // That of an earlier grid.
+        remove(&run.file(RESULTS))?;
         run.stage("runs")?;
-        let (rows, searched) = study.run(crew, &arguments, &Progress::new(&spec))?;
+        let follower = Progress::new(&spec, run.file(RESULTS));
+        let (rows, searched) = study.run(crew, &arguments, &follower)?;
         let diverged = rows.iter().filter(|row| row.diverged).count();
         write_results(&run.file(RESULTS), &rows)?;
         if spec.search.is_some() {
             write_search(&run.file(SEARCH), &spec, &searched)?;
         }
-        run.set_result("runs", spec.cells().len())?;
         run.set_result("judging_runs", searched.len())?;
         run.set_result("rows", rows.len())?;
         run.set_result("diverged", diverged)?;
@@ -81,6 +88,14 @@ impl Study {
             "{diverged} runs stopped because their loss was not finite: lower learning-rate or head-deviation"
         );
         Ok(ExitCode::from(3))
+    }
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(reason) if reason.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.map_err(Error::io(path, "remove")),
     }
 }
 
@@ -129,17 +144,22 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// One line for each run.
+/// One line for each run, and the table of those that are finished.
 struct Progress<'a> {
     spec: &'a Spec,
     state: Mutex<State>,
+    table: PathBuf,
+    /// When the table was last written.
+    written: Mutex<Option<Instant>>,
 }
 
 impl<'a> Progress<'a> {
-    fn new(spec: &'a Spec) -> Self {
+    fn new(spec: &'a Spec, table: PathBuf) -> Self {
         Self {
             spec,
             state: Mutex::default(),
+            table,
+            written: Mutex::default(),
         }
     }
 }
@@ -204,5 +224,20 @@ impl Follower for Progress<'_> {
             self.spec.describe(&job.cell),
             duration(left)
         );
+    }
+
+    /// Figures of a study that is at work are drawn from what is there.
+    fn grown(&self, rows: &dyn Fn() -> Vec<Row>) -> Result<()> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.is_some_and(|before| before.elapsed() < TABLE_EVERY) {
+            return Ok(());
+        }
+        let rows = rows();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        write_results(&self.table, &rows)?;
+        *written = Some(Instant::now());
+        Ok(())
     }
 }

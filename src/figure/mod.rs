@@ -48,7 +48,7 @@ pub use picture::Picture;
 pub use render::{Format, render};
 pub use sheet::{Drawn, Sheet};
 pub use style::Style;
-pub use transfer_accuracy::TransferAccuracy;
+pub use transfer_accuracy::{Share, TransferAccuracy};
 
 use crate::artefact::write_atomically;
 use crate::{Error, Result};

@@ -20,6 +20,18 @@ use serde::{Deserialize, Serialize};
 pub struct TransferAccuracy {
     /// Means and differences.
     pub summary: Summary,
+    /// Of a study that is not finished, how much of it there is.
+    #[serde(default)]
+    pub share: Option<Share>,
+}
+
+/// A part of a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Finished runs.
+    pub finished: usize,
+    /// All of them.
+    pub runs: usize,
 }
 
 /// One row of the table.
@@ -102,7 +114,10 @@ impl TransferAccuracy {
             0 => String::new(),
             count => format!(" {count} runs whose loss stopped being finite are left out."),
         };
-        format!("{seeds} Fine-tuned: {fixed}.{difference}{diverged}")
+        let share = (self.share).map_or_else(String::new, |Share { finished, runs }| {
+            format!(" The study is not finished: {finished} of {runs} runs.")
+        });
+        format!("{seeds} Fine-tuned: {fixed}.{difference}{diverged}{share}")
     }
 }
 

@@ -30,5 +30,5 @@ pub use run::Outcome;
 pub use search::SearchRow;
 pub use spec::{Search, SourceSpec, Spec, TargetSpec};
 pub use summary::{Curve, Point, Selection, Summary, Variable};
-pub use table::{RESULTS, Row, SEARCH, read_results, write_results, write_search};
+pub use table::{RESULTS, Row, SEARCH, read_results, run_count, write_results, write_search};
 pub use work::{Follower, Study};

@@ -13,6 +13,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
 };
 use arrow::datatypes::{Float64Type, Int64Type};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -120,6 +121,21 @@ impl Row {
         };
         outcome.history.iter().filter_map(epoch).collect()
     }
+}
+
+/// How many runs of a grid the rows are of; two names of the same thing are two.
+pub fn run_count(rows: &[Row]) -> usize {
+    let cell = |row: &Row| {
+        let sets = (row.source.clone(), row.target.clone());
+        (
+            sets,
+            row.images,
+            row.blocks.to_string(),
+            row.epochs,
+            row.seed,
+        )
+    };
+    rows.iter().map(cell).collect::<BTreeSet<_>>().len()
 }
 
 fn words(values: impl Iterator<Item = Option<String>>) -> ArrayRef {

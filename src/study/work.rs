@@ -10,6 +10,7 @@ use crate::Result;
 use crate::train::Crew;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Follows a study from outside.
 pub trait Follower: Sync {
@@ -17,6 +18,11 @@ pub trait Follower: Sync {
     fn begin(&self, to_do: usize, found: usize, cost: f64);
     /// A run came to its end; `cost` is its part of that of all.
     fn finished(&self, job: &Job, outcome: &Outcome, cost: f64);
+    /// The table, which `rows` makes, has its first runs, or one more.
+    ///
+    /// # Errors
+    /// What the follower cannot do with it.
+    fn grown(&self, rows: &dyn Fn() -> Vec<Row>) -> Result<()>;
 }
 
 /// A spec, its material, and where its runs lie.
@@ -99,10 +105,19 @@ impl Study<'_> {
         let judged = self.run_all(judging, crew, arguments, follower)?;
         let found = Found::of(self.spec, judged);
         let measured = self.run_all(self.measured(&found)?, crew, arguments, follower)?;
-        let rows = measured
-            .iter()
-            .flat_map(|(job, outcome)| Row::of(self.spec, job, outcome));
-        Ok((rows.collect(), found.rows))
+        let (jobs, outcomes): (Vec<Job>, Vec<_>) = (measured.into_iter())
+            .map(|(job, outcome)| (job, Some(outcome)))
+            .unzip();
+        Ok((self.rows(&jobs, &outcomes), found.rows))
+    }
+
+    /// The table, of those that have come to their end.
+    fn rows(&self, jobs: &[Job], outcomes: &[Option<Outcome>]) -> Vec<Row> {
+        let rows = |(job, outcome): (&Job, &Option<Outcome>)| {
+            let rows = |outcome| Row::of(self.spec, job, outcome);
+            outcome.as_ref().map(rows).unwrap_or_default()
+        };
+        jobs.iter().zip(outcomes).flat_map(rows).collect()
     }
 
     fn run_all(
@@ -115,7 +130,7 @@ impl Study<'_> {
         let known = jobs
             .iter()
             .map(|job| finished(self.out, job, self.spec.keep_models));
-        let mut outcomes = known.collect::<Result<Vec<Option<Outcome>>>>()?;
+        let outcomes = known.collect::<Result<Vec<Option<Outcome>>>>()?;
         let cost = |at: usize| jobs[at].cost(self.test_images(&jobs[at]));
         let seed =
             |at: usize| (self.spec.seeds.iter()).position(|seed| *seed == jobs[at].cell.seed);
@@ -132,25 +147,40 @@ impl Study<'_> {
             .material
             .decode(left.iter().map(|&at| &jobs[at].cell))?;
         let bench = self.bench(&images, arguments);
-        let done = crew.each(left.len(), &|turn| {
-            let job = &jobs[left[turn]];
-            let outcome = bench.run(job)?;
-            follower.finished(job, &outcome, cost(left[turn]));
-            Ok(outcome)
-        })?;
-        let done: BTreeMap<&str, Outcome> = (left.into_iter())
-            .map(|at| jobs[at].digest.as_str())
-            .zip(done)
-            .collect();
-        for (job, outcome) in jobs.iter().zip(&mut outcomes) {
-            if outcome.is_none() {
-                *outcome = done.get(job.digest.as_str()).cloned();
+        self.tell_of_table(&jobs, &outcomes, follower)?;
+        let outcomes = Mutex::new(outcomes);
+        crew.each(left.len(), &|turn| {
+            let at = left[turn];
+            let outcome = bench.run(&jobs[at])?;
+            follower.finished(&jobs[at], &outcome, cost(at));
+            let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+            for (job, known) in jobs.iter().zip(outcomes.iter_mut()) {
+                if job.digest == jobs[at].digest {
+                    *known = Some(outcome.clone());
+                }
             }
-        }
+            self.tell_of_table(&jobs, &outcomes, follower)
+        })?;
+        let outcomes = outcomes
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         Ok(jobs
             .into_iter()
             .zip(outcomes.into_iter().flatten())
             .collect())
+    }
+
+    /// Candidates do not come into the table.
+    fn tell_of_table(
+        &self,
+        jobs: &[Job],
+        outcomes: &[Option<Outcome>],
+        follower: &dyn Follower,
+    ) -> Result<()> {
+        match jobs.first() {
+            Some(job) if job.candidate.is_none() => follower.grown(&|| self.rows(jobs, outcomes)),
+            _ => Ok(()),
+        }
     }
 
     fn bench<'b>(&'b self, images: &'b Images, arguments: &'b [String]) -> Bench<'b> {

@@ -90,6 +90,7 @@ pub fn transfer_accuracy() -> TransferAccuracy {
             difference: difference.collect(),
             diverged: 0,
         },
+        share: None,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Figures of a study: 1 and 2 of the paper, blocks and ε.
 
 use super::drawn::{Asked, Pictures};
-use crate::artefact::RunFolder;
-use crate::figure::TransferAccuracy;
+use crate::artefact::{RunFolder, Status};
+use crate::figure::{Share, TransferAccuracy};
 use crate::model::Blocks;
-use crate::study::{RESULTS, Selection, Summary, Variable, read_results};
+use crate::study::{RESULTS, Selection, Summary, Variable, read_results, run_count};
 use crate::{Error, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -41,8 +41,12 @@ pub(super) struct OfStudy {
 
 impl OfStudy {
     pub(super) fn draw(&self, variable: Variable, asked: Asked) -> Result<Vec<PathBuf>> {
-        let record = RunFolder::read(&self.study)?;
+        let record = RunFolder::read_at_work(&self.study)?;
         let table = self.study.join(RESULTS);
+        if record.command == "study" && !table.exists() {
+            // An unfinished one before its first run; or what was there is not.
+            RunFolder::read(&self.study)?;
+        }
         if record.command != "study" || !table.exists() {
             return Err(Error::Conflict {
                 path: self.study.clone(),
@@ -58,9 +62,17 @@ impl OfStudy {
             targets: self.targets.clone(),
             against: self.against.clone(),
         };
-        let summary = Summary::of(&read_results(&table)?, variable, &selection)?;
+        let rows = read_results(&table)?;
+        let share = match record.status {
+            Status::Finished => None,
+            Status::Running => Some(Share {
+                finished: run_count(&rows),
+                runs: record.result("runs")?,
+            }),
+        };
+        let summary = Summary::of(&rows, variable, &selection)?;
         let options = self.effective(&summary);
-        let figure = || Ok(TransferAccuracy { summary });
+        let figure = || Ok(TransferAccuracy { summary, share });
         self.drawn.draw(asked, &[&self.study], options, figure)
     }
 

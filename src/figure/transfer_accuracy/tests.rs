@@ -39,6 +39,7 @@ pub(super) fn figure() -> TransferAccuracy {
             difference: vec![curve("cifar10", "robust", &[(100.0, 3.0), (400.0, 1.0)])],
             diverged: 0,
         },
+        share: None,
     }
 }
 
