@@ -1,13 +1,14 @@
 //! The head of all training images: where every refit starts, and the curvature that steers it.
 
 use super::heads::{ClassAxes, Images};
-use super::refit::{QueryRows, Refit, RefitOptions, Refitting, hits};
+use super::refit::{QueryRows, Refit, RefitOptions, Refitting, Steering, hits};
 use crate::Result;
 use crate::data::Rows;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
 use crate::operator::{HeadHessian, LinearOperator};
 use crate::solve::{Direct, Ekfac, Newton, Solver};
 use candle_core::{DType, Device};
+use std::cell::OnceCell;
 
 /// Numbers that the memories of the refits of one block may take: 256 MiB.
 const BLOCK_ELEMENTS: usize = 1 << 25;
@@ -97,10 +98,10 @@ impl FullFit {
         })
     }
 
-    /// Factorises the curvature; refits then say what they do to `queries`.
+    /// Refits that say what they do to `queries`.
     ///
     /// # Errors
-    /// Queries that do not fit, or a curvature without a factor.
+    /// Queries that do not fit.
     pub fn refitting(&self, queries: &HeadInputs) -> Result<Refitting<'_>> {
         self.refitting_to(queries, &self.options)
     }
@@ -114,15 +115,6 @@ impl FullFit {
         queries: &HeadInputs,
         options: &RefitOptions,
     ) -> Result<Refitting<'_>> {
-        let size = self.hessian.size();
-        let (inverse, factor) = if size <= options.factorised {
-            let (n, p) = (self.training.count() as f64, size as f64);
-            let (e, w) = (self.rows.columns() as f64, p / self.rows.columns() as f64);
-            let operations = w * (w + 1.0) / 2.0 * e * e * n + p.powi(3) / 3.0;
-            (Direct.prepare(&self.hessian)?, operations)
-        } else {
-            (Ekfac.prepare(&self.hessian)?, 0.0)
-        };
         // The head's own outputs check that queries and head fit.
         self.head.outputs(queries)?;
         Ok(Refitting {
@@ -134,8 +126,25 @@ impl FullFit {
             },
             start: in_axes(&self.head, &self.coordinates)?,
             fit: self,
-            inverse,
-            factor,
+            factorised: options.factorised,
+            steering: OnceCell::new(),
+        })
+    }
+
+    /// What steers refits that are not of few images: a factor of the curvature of at most so many parameters, else its diagonal.
+    pub(super) fn steering(&self, factorised: usize) -> Result<Steering<'_>> {
+        let size = self.hessian.size();
+        if size > factorised {
+            return Ok(Steering {
+                inverse: Ekfac.prepare(&self.hessian)?,
+                operations: 0.0,
+            });
+        }
+        let (n, p) = (self.training.count() as f64, size as f64);
+        let (e, w) = (self.rows.columns() as f64, p / self.rows.columns() as f64);
+        Ok(Steering {
+            inverse: Direct.prepare(&self.hessian)?,
+            operations: w * (w + 1.0) / 2.0 * e * e * n + p.powi(3) / 3.0,
         })
     }
 }

@@ -55,6 +55,17 @@ impl Kept {
         }
     }
 
+    /// Positions of the images that are kept.
+    pub(super) fn positions(&self) -> impl Iterator<Item = usize> {
+        let numbered = self.images.iter().enumerate();
+        numbered.filter_map(|(at, &kept)| kept.then_some(at))
+    }
+
+    /// How many are kept.
+    pub(super) fn count(&self) -> usize {
+        self.images.iter().filter(|&&kept| kept).count()
+    }
+
     /// Positions of the images that are not kept.
     pub fn left_out(&self) -> Vec<usize> {
         let numbered = self.images.iter().enumerate();

@@ -18,6 +18,7 @@ mod estimator;
 mod full_fit;
 mod heads;
 mod held_out;
+mod own_curvature;
 mod planted;
 mod quasi_newton;
 mod refit;

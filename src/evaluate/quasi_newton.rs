@@ -68,6 +68,11 @@ impl Descent {
         }
     }
 
+    /// Forgets the steps before: the next direction is that of Newton's method, where H⁻¹ is of the current point.
+    pub(super) fn forget(&mut self) {
+        self.pairs.clear();
+    }
+
     /// The first loop: what H⁻¹ is to be applied to.
     pub(super) fn before_inverse(&mut self) -> Vec<f64> {
         let mut q = self.gradient.clone();

@@ -5,17 +5,24 @@
 //! solves. The floor is one step a refit; leaving out one image takes five or so to a gradient of 1e-10, half of the images
 //! ten to twenty ([`Work`] counts them). Newton's method from scratch would take p³/3 at every step of every refit.
 //!
+//! Where so few images are kept that their own curvature is cheaper, that is factorised at every step ([`OwnCurvature`]); so it is
+//! where the steps above do not reach the gradient norm and it is small enough.
+//!
 //! Heads of more than [`LARGEST`] parameters have no factor; the curvature's diagonal in its Kronecker axes stands in, and more
 //! steps are needed.
 
 use super::full_fit::FullFit;
 use super::heads::{ClassAxes, Heads, Images, Kept};
+use super::own_curvature::{OwnCurvature, OwnSize};
 use super::quasi_newton::{Descent, Trial};
 use crate::Result;
 use crate::data::Rows;
 use crate::operator::Vectors;
 use crate::solve::{Inverse, LARGEST};
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
 /// How far refits go.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,11 +52,19 @@ pub struct Refitting<'a> {
     /// The gradient norm at which a refit has arrived.
     pub(super) tolerance: f64,
     pub(super) most_steps: usize,
-    pub(super) inverse: Box<dyn Inverse + 'a>,
+    /// The largest number of parameters whose curvature is factorised.
+    pub(super) factorised: usize,
+    /// Made when it is first needed.
+    pub(super) steering: OnceCell<Steering<'a>>,
     /// The head of all images, in the axes.
     pub(super) start: Vec<f64>,
-    /// Operations of the matrix and its factor.
-    pub factor: f64,
+}
+
+/// The inverse curvature of all images, or what stands in for it.
+pub(super) struct Steering<'a> {
+    pub(super) inverse: Box<dyn Inverse + 'a>,
+    /// Operations of the matrix and its factor; 0 where there is none.
+    pub(super) operations: f64,
 }
 
 pub(super) struct QueryRows {
@@ -72,6 +87,19 @@ pub struct Refit {
     pub converged: bool,
     /// Steps taken.
     pub steps: usize,
+}
+
+/// A head where its refit ended, and what that took.
+pub(super) struct Fitted {
+    /// φ, `[w, d + 1]`.
+    pub(super) parameters: Vec<f64>,
+    pub(super) gradient_norm: f64,
+    pub(super) steps: usize,
+    /// Gradients taken.
+    pub(super) gradients: usize,
+    pub(super) operations: f64,
+    /// Operations if it had taken one step.
+    pub(super) floor: f64,
 }
 
 /// What refits took.
@@ -115,7 +143,7 @@ impl Refitting<'_> {
     /// A tensor operation failed; a refit that does not converge says so.
     pub fn refit(&self, kept: &[Kept]) -> Result<(Vec<Refit>, Work)> {
         let heads = self.heads()?;
-        let (fits, gradients) = self.descend(&heads, kept)?;
+        let fits = self.fitted(&heads, kept)?;
         let parameters: Vec<f64> = (fits.iter())
             .flat_map(|fit| fit.parameters.iter().copied())
             .collect();
@@ -135,8 +163,48 @@ impl Refitting<'_> {
             steps: fit.steps,
         })
         .collect();
-        let work = self.work(&refits, gradients);
+        let work = self.work(&refits, &fits);
         Ok((refits, work))
+    }
+
+    /// Few images by their own curvature, the others together, and of these each by its own that did not arrive.
+    fn fitted(&self, heads: &Heads, kept: &[Kept]) -> Result<Vec<Fitted>> {
+        let step = self.step_operations();
+        let (few, many): (Vec<usize>, Vec<usize>) =
+            (0..kept.len()).partition(|&at| OwnSize::of(self.fit, &kept[at]).is_cheaper(step));
+        let (fit, tolerance, most_steps) = (self.fit, self.tolerance, self.most_steps);
+        let by_own = |at: usize| OwnCurvature::of(fit, &kept[at])?.fitted(tolerance, most_steps);
+        let mut fits: BTreeMap<usize, Fitted> = (few.into_par_iter())
+            .map(|at| Ok((at, by_own(at)?)))
+            .collect::<Result<_>>()?;
+        let parts: Vec<&Kept> = many.iter().map(|&at| &kept[at]).collect();
+        fits.extend(many.iter().copied().zip(self.descend(heads, &parts)?));
+        for at in many {
+            let before = &fits[&at];
+            let is_possible = OwnSize::of(fit, &kept[at]).is_possible();
+            if before.gradient_norm > tolerance && is_possible {
+                let mut again = by_own(at)?;
+                again.gradients += before.gradients;
+                again.operations += before.operations;
+                fits.insert(at, again);
+            }
+        }
+        Ok(fits.into_values().collect())
+    }
+
+    /// Operations of the curvature and its factor; 0 where none was made.
+    pub fn factor_operations(&self) -> f64 {
+        (self.steering.get()).map_or(0.0, |steering| steering.operations)
+    }
+
+    fn steering(&self) -> Result<&Steering<'_>> {
+        match self.steering.get() {
+            Some(steering) => Ok(steering),
+            None => {
+                let steering = self.fit.steering(self.factorised)?;
+                Ok(self.steering.get_or_init(|| steering))
+            }
+        }
     }
 
     fn heads(&self) -> Result<Heads<'_>> {
@@ -149,11 +217,13 @@ impl Refitting<'_> {
     }
 
     /// All heads step together, for the sake of matrix products; whoever has arrived drops out.
-    fn descend(&self, heads: &Heads, kept: &[Kept]) -> Result<(Vec<Descent>, usize)> {
+    fn descend(&self, heads: &Heads, kept: &[&Kept]) -> Result<Vec<Fitted>> {
+        if kept.is_empty() {
+            return Ok(Vec::new());
+        }
         let size = heads.size();
-        let all: Vec<&Kept> = kept.iter().collect();
-        let first = heads.objectives(&self.start.repeat(kept.len()), &all)?;
-        let mut evaluated = kept.len();
+        let first = heads.objectives(&self.start.repeat(kept.len()), kept)?;
+        let mut gradients = vec![1; kept.len()];
         let mut fits: Vec<Descent> = (first.values.iter().zip(first.gradients.chunks_exact(size)))
             .map(|(&value, gradient)| Descent::new(self.start.clone(), value, gradient.to_vec()))
             .collect();
@@ -164,9 +234,9 @@ impl Refitting<'_> {
         while !moving.is_empty() {
             self.turn(&mut fits, &turning)?;
             let trials: Vec<f64> = moving.iter().flat_map(|&at| fits[at].trial()).collect();
-            let parts: Vec<&Kept> = moving.iter().map(|&at| &kept[at]).collect();
+            let parts: Vec<&Kept> = moving.iter().map(|&at| kept[at]).collect();
             let found = heads.objectives(&trials, &parts)?;
-            evaluated += moving.len();
+            moving.iter().for_each(|&at| gradients[at] += 1);
             turning.clear();
             let mut next = Vec::new();
             let points = found.values.iter().zip(found.gradients.chunks_exact(size));
@@ -183,7 +253,16 @@ impl Refitting<'_> {
             }
             moving = next;
         }
-        Ok((fits, evaluated))
+        let (gradient, solve) = (self.gradient_operations(), self.solve_operations());
+        let fitted = |(fit, gradients): (Descent, usize)| Fitted {
+            operations: gradients as f64 * gradient + fit.steps as f64 * solve,
+            parameters: fit.parameters,
+            gradient_norm: fit.gradient_norm,
+            steps: fit.steps,
+            gradients,
+            floor: gradient + solve,
+        };
+        Ok(fits.into_iter().zip(gradients).map(fitted).collect())
     }
 
     fn has_arrived(&self, fit: &Descent) -> bool {
@@ -200,7 +279,7 @@ impl Refitting<'_> {
             .flat_map(|&at| fits[at].before_inverse())
             .collect();
         let tensor = Tensor::from_vec(rows, (turning.len(), size), &Device::Cpu)?;
-        let solved = self.inverse.step(&Vectors::new(tensor)?)?.value;
+        let solved = self.steering()?.inverse.step(&Vectors::new(tensor)?)?.value;
         let solved: Vec<f64> = solved.tensor().flatten_all()?.to_vec1()?;
         for (&at, solved) in turning.iter().zip(solved.chunks_exact(size)) {
             fits[at].after_inverse(solved.to_vec());
@@ -208,19 +287,33 @@ impl Refitting<'_> {
         Ok(())
     }
 
-    fn work(&self, refits: &[Refit], gradients: usize) -> Work {
-        let (n, p) = (self.fit.training.count() as f64, self.start.len() as f64);
-        let applied: usize = refits.iter().map(|refit| refit.steps).sum();
-        let triangular = if self.factor > 0.0 { 2.0 * p * p } else { 0.0 };
+    /// Operations of a gradient over all images.
+    fn gradient_operations(&self) -> f64 {
+        4.0 * self.fit.training.count() as f64 * self.start.len() as f64
+    }
+
+    /// Operations of an application of the factor.
+    fn solve_operations(&self) -> f64 {
+        match self.start.len() <= self.factorised {
+            true => 2.0 * (self.start.len() as f64).powi(2),
+            false => 0.0,
+        }
+    }
+
+    fn step_operations(&self) -> f64 {
+        self.gradient_operations() + self.solve_operations()
+    }
+
+    fn work(&self, refits: &[Refit], fits: &[Fitted]) -> Work {
         Work {
             refits: refits.len(),
             not_converged: refits.iter().filter(|refit| !refit.converged).count(),
             largest_gradient: (refits.iter())
                 .fold(0.0, |most, refit| most.max(refit.gradient_norm)),
             most_steps: refits.iter().map(|refit| refit.steps).max().unwrap_or(0),
-            gradients,
-            operations: 4.0 * n * p * gradients as f64 + triangular * applied as f64,
-            floor: (4.0 * n * p + triangular) * refits.len() as f64,
+            gradients: fits.iter().map(|fit| fit.gradients).sum(),
+            operations: fits.iter().map(|fit| fit.operations).sum(),
+            floor: fits.iter().map(|fit| fit.floor).sum(),
         }
     }
 }

@@ -109,7 +109,7 @@ impl<'a> Retrainer<'a> {
     pub fn factor_operations(&self) -> f64 {
         self.refitting
             .get()
-            .map_or(0.0, |refitting| refitting.factor)
+            .map_or(0.0, Refitting::factor_operations)
     }
 
     /// Every refit of `kept`, in order; `done` hears of each finished block.

@@ -94,6 +94,28 @@ fn a_factor_in_f32_and_none_at_all_lead_to_the_same_heads() {
     }
 }
 
+/// Twenty-five steps by the curvature of all images are too few at such an l2; of the images alone they are enough.
+#[test]
+fn few_images_arrive_whatever_the_curvature_of_all_says() {
+    let (train, test) = (made_up(160, 600, 8, 0.0), made_up(30, 600, 8, 0.31));
+    let few = |count: usize| Kept::subset(160, &(0..count).collect::<Vec<_>>());
+    let mut kept: Vec<Kept> = [10, 40, 110].map(few).to_vec();
+    kept.push(Kept::without(160, &(20..140).collect::<Vec<_>>()));
+    kept.extend([3, 77].map(|at| Kept::without(160, &[at])));
+    for factorised in [usize::MAX, 0] {
+        let options = RefitOptions {
+            factorised,
+            steps: 25,
+            ..RefitOptions::default()
+        };
+        let (worst, gradient, steps) = against_cold_fits(&train, &test, 8, 1e-6, &kept, options);
+        println!(
+            "few images, factorised up to {factorised}: {worst:e}, {gradient:e}, {steps} steps"
+        );
+        assert!(worst < 1e-5, "{worst:e}");
+    }
+}
+
 #[test]
 fn a_refit_that_stops_short_says_so() {
     let (train, test) = table("iris.npz");
