@@ -411,6 +411,32 @@ fn bad_input_is_one_line_with_file_and_remedy() {
 }
 
 #[test]
+fn what_is_hardly_meant_is_told() {
+    let folder = place();
+    let at = folder.path();
+    let fixed = ["--l2", "0.01", "--top", "3", "--skip-train"];
+    let (code, _, err) = rank(at, &[&fixed[..], &["--out", "usual"]].concat());
+    assert_eq!((code, err.contains("ascribe: ")), (0, false), "{err}");
+
+    // A label that stands for none makes classes up to it.
+    let (values, mut labels) = features(40, 5, 0.0);
+    labels[7] = 20;
+    write(&at.join("train.npz"), &(values, labels));
+    let (code, _, err) = rank(at, &[&fixed[..], &["--out", "gaps"]].concat());
+    assert_eq!(code, 0, "{err}");
+    let said = "train.npz: 17 of 21 classes have no image";
+    assert!(err.contains(said), "{err}");
+
+    std::fs::copy(at.join("test.npz"), at.join("train.npz")).unwrap();
+    let (code, _, err) = rank(at, &[&fixed[..], &["--out", "same"]].concat());
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        err.contains("--train and --test are the same images"),
+        "{err}"
+    );
+}
+
+#[test]
 fn a_finished_run_is_not_overwritten() {
     let folder = place();
     let arguments = ["--l2", "0.01", "--out", "a"];

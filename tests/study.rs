@@ -407,6 +407,8 @@ fn figures_are_drawn_from_the_table() {
         );
         assert!(low <= value + 1e-9 && value <= high + 1e-9, "{row:?}");
     }
+    let (_, said) = succeed(folder, "figure blocks study --blocks 0 --out figures");
+    assert!(said.contains("--blocks fixes nothing"), "{said}");
     for (words, part) in [
         ("figure 1 study --epochs 5 --out x", "--epochs"),
         ("figure 2 study --images 33 --out x", "20, 60"),
@@ -508,7 +510,7 @@ relabel = "decisions.csv"
         "train,decision,label\n{},exclude,\n{},relabel,3\n{},relabel,4\n",
         ids[5], ids[11], ids[23]
     );
-    std::fs::write(folder.join("decisions.csv"), decisions).unwrap();
+    std::fs::write(folder.join("decisions.csv"), &decisions).unwrap();
     let both = "--exclude decisions.csv --relabel decisions.csv";
     succeed(folder, &format!("{transfer} {both} --out clean"));
 
@@ -547,6 +549,23 @@ relabel = "decisions.csv"
             .iter()
             .all(|row| row.starts_with("b,cleaned,") && row.contains(",digits,")),
         "{table}"
+    );
+    // One decision more, on an image that neither seed takes.
+    let runs = std::fs::read_dir(folder.join("study/runs")).unwrap();
+    let taken: Vec<usize> = runs
+        .flat_map(|run| {
+            let record = RunFolder::read(run.unwrap().path()).unwrap();
+            record.result::<Vec<usize>>("train_ids").unwrap()
+        })
+        .chain([ids[5]])
+        .collect();
+    let outside = (0..1000).find(|id| !taken.contains(id)).unwrap();
+    let more = format!("{decisions}{outside},exclude,\n");
+    std::fs::write(folder.join("decisions.csv"), more).unwrap();
+    let (_, said) = succeed(folder, "study spec.toml --plan --out study");
+    assert!(
+        said.contains("1 of 4 decisions are on images that no run takes"),
+        "{said}"
     );
     std::fs::write(
         folder.join("decisions.csv"),

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use std::fs::File;
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::{NamedTempFile, TempDir, TempPath};
 
 /// How the name of an unfinished file ends; it starts with a dot.
 const UNFINISHED: &str = ".partial";
@@ -190,6 +190,17 @@ pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
+/// A folder in `folder` for what is of no use later, which goes when it is dropped; where a process was killed, the next one in
+/// `folder` removes it.
+///
+/// # Errors
+/// It cannot be created.
+pub(crate) fn scratch_folder(folder: &Path) -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".").suffix(UNFINISHED);
+    (builder.tempdir_in(folder)).map_err(Error::io(folder, "create a folder in"))
+}
+
 /// Removes what a killed process left unfinished in `folder`; only safe for its sole user.
 pub(super) fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
@@ -197,7 +208,12 @@ pub(super) fn remove_unfinished(folder: &Path) -> Result<()> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with('.') && name.ends_with(UNFINISHED) {
-            std::fs::remove_file(entry.path()).map_err(Error::io(&entry.path(), "remove"))?;
+            let path = entry.path();
+            let removed = match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                true => std::fs::remove_dir_all(&path),
+                false => std::fs::remove_file(&path),
+            };
+            removed.map_err(Error::io(&path, "remove"))?;
         }
     }
     Ok(())
@@ -267,6 +283,8 @@ mod tests {
         let file = AtomicFile::create(folder.path().join("file")).unwrap();
         let (_, leftover) = file.temporary.keep().unwrap(); // what a kill between write and rename leaves
         write_atomically(folder.path().join("result.partial"), b"the user's own").unwrap();
+        let scratch = scratch_folder(folder.path()).unwrap().keep();
+        std::fs::write(scratch.join("scores.npy"), b"of no use").unwrap();
         assert!(leftover.exists());
         remove_unfinished(folder.path()).unwrap();
         assert_eq!(names(folder.path()), ["result.partial"]);

@@ -15,8 +15,8 @@ mod parquet;
 mod record;
 mod run;
 
-pub(crate) use atomic::folder_of;
 pub use atomic::{AtomicFile, write_atomically};
+pub(crate) use atomic::{folder_of, scratch_folder};
 pub use beside::RecordBeside;
 pub(crate) use csv_table::{write_csv, write_csv_below};
 pub(crate) use digest::file_names;

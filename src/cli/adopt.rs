@@ -2,6 +2,7 @@
 //! `ascribe rank` takes as it takes one of `ascribe transfer`. Nothing is trained, and the head stays as it is.
 
 use super::decision_options::DecisionOptions;
+use super::output::note_same_images;
 use super::source_options::SourceOptions;
 use crate::artefact::{Invocation, RunFolder};
 use crate::data::{Dataset, Pixels, TrainingImages, check_same_classes, evenly_spaced};
@@ -69,6 +70,7 @@ impl Adopt {
         let taken = TrainingImages::of(&train, all, decisions.decisions, (0.0, 0))?;
         let mut inputs = vec![train.input("train"), test.input("test"), input];
         inputs.extend(decisions.inputs);
+        note_same_images(&inputs);
         let mut run =
             RunFolder::open_or_create(&self.out, "adopt", invocation, effective(&self)?, inputs)?;
         run.set_classes(model.classes().to_vec())?;

@@ -200,8 +200,8 @@ impl Evaluate {
         few("duplicates", self.duplicates, 1)?;
         few("queries", Some(self.queries), 1)?;
         few("draws", Some(self.draws), 20)?;
-        if !(self.gradient_norm.is_finite() && self.gradient_norm > 0.0) {
-            let reason = format!("{} is not a number above 0", self.gradient_norm);
+        if !(self.gradient_norm > 0.0 && self.gradient_norm < 1.0) {
+            let reason = format!("{} is not between 0 and 1", self.gradient_norm);
             return Err(Error::config("gradient-norm", reason));
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! A command whose reader has gone away (`ascribe rank … | head -1`) still does its work. Where standard output cannot be written for
 //! another reason, as on a full disk, the command does its work, says so, and fails.
 
+use crate::artefact::Input;
 use crate::{Error, Result};
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
@@ -37,6 +38,23 @@ pub(super) fn say(line: Arguments) {
 /// There is nowhere left to say that standard error cannot be written.
 pub(super) fn note(line: Arguments) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Says so where training and test images are the same.
+pub(super) fn note_same_images(inputs: &[Input]) {
+    let digest = |role: &str| {
+        inputs
+            .iter()
+            .find(|input| input.role == role)
+            .map(|it| &it.digest)
+    };
+    if let (Some(train), Some(test)) = (digest("train"), digest("test"))
+        && train == test
+    {
+        note!(
+            "ascribe: --train and --test are the same images: what is measured on them says nothing of new ones"
+        );
+    }
 }
 
 /// Whether all that was said has been written.

@@ -16,6 +16,7 @@ mod transferred;
 mod work;
 mod workplace;
 
+use super::output::note_same_images;
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory};
 use crate::data::HeadFile;
 use crate::device::DeviceChoice;
@@ -301,13 +302,16 @@ impl Rank {
         match (&self.model, &self.train, &self.test) {
             (Some(folder), _, test) => {
                 let opened = transferred::open(folder, test.as_deref(), self.queries, device)?;
-                Ok((opened.material()?, opened.l2, Some(opened)))
+                let material = opened.material()?;
+                note_same_images(&material.inputs);
+                Ok((material, opened.l2, Some(opened)))
             }
             (None, Some(train), Some(test)) => {
                 let mut material = Material::open(train, test, self.head.as_deref(), resident)?;
                 if let Some(queries) = self.queries {
                     material.keep_queries(queries)?;
                 }
+                note_same_images(&material.inputs);
                 let l2 = self.effective_l2()?;
                 Ok((material, l2, None))
             }

@@ -1,6 +1,7 @@
 //! `ascribe train`: a source model from a data set, natural or adversarial.
 
 use super::adversary_options::{AdversaryOptions, AttackOptions, AttackedPerformance};
+use super::output::note_same_images;
 use super::progress::TrainingProgress;
 use crate::Result;
 use crate::artefact::{Invocation, RunFolder};
@@ -74,6 +75,7 @@ impl Train {
         let side = self.side.unwrap_or_else(|| architecture.usual_side());
         check_side(side)?;
         let inputs = vec![train.input("train"), test.input("test")];
+        note_same_images(&inputs);
         let mut run =
             RunFolder::open_or_create(&self.out, "train", invocation, effective(&self)?, inputs)?;
         run.set_classes(train.classes().to_vec())?;

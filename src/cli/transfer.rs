@@ -3,6 +3,7 @@
 mod again;
 
 use super::decision_options::DecisionOptions;
+use super::output::note_same_images;
 use super::progress::TrainingProgress;
 use super::source_options::SourceOptions;
 use crate::Result;
@@ -12,7 +13,6 @@ use crate::model::write_model;
 use crate::train::{Performance, TransferOptions, effective, remove_checkpoint, transfer};
 use clap::Args;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -93,6 +93,7 @@ impl Transfer {
         inputs.extend(decisions.inputs);
         let changes = taken.changes();
         let (ids, train) = (taken.ids, train.relabelled(&taken.labels)?);
+        note_same_images(&inputs);
         let mut run =
             RunFolder::open_or_create(&self.out, "transfer", invocation, effective(self)?, inputs)?;
         run.set_classes(train.classes().to_vec())?;
@@ -130,14 +131,10 @@ impl Transfer {
 
 /// Says how many decisions are on images outside `subset`.
 fn note_outside(decisions: &Decisions, subset: &[usize]) {
-    let subset: BTreeSet<&usize> = subset.iter().collect();
-    let decided: BTreeSet<&usize> =
-        (decisions.excluded.iter().chain(decisions.relabelled.keys())).collect();
-    let outside = decided.difference(&subset).count();
+    let (outside, all) = decisions.outside(&subset.iter().copied().collect());
     if outside > 0 {
         note!(
-            "ascribe: {outside} of {} decisions are on images that --images does not take, and change nothing",
-            decided.len()
+            "ascribe: {outside} of {all} decisions are on images that --images does not take, and change nothing"
         );
     }
 }

@@ -117,6 +117,13 @@ impl Decisions {
         Ok(())
     }
 
+    /// How many images are decided on that are not among `taken`, and how many in all.
+    pub fn outside(&self, taken: &BTreeSet<usize>) -> (usize, usize) {
+        let relabelled = self.relabelled.keys().copied();
+        let decided: BTreeSet<usize> = self.excluded.iter().copied().chain(relabelled).collect();
+        (decided.difference(taken).count(), decided.len())
+    }
+
     /// Those of `ids` that are not left out, and their labels where these are not the file's: the decided ones, else those of
     /// `labels`.
     ///

@@ -170,7 +170,10 @@ impl TransferAgain {
             for (row, &position) in scores.iter().zip(batch) {
                 let label = self.queries.labels()[position];
                 losses.push(-row[label]);
-                hits.push(row.iter().all(|other| *other <= row[label]));
+                // At a tie the first class is the predicted one.
+                let (before, after) = row.split_at(label);
+                let first = before.iter().all(|other| *other < row[label]);
+                hits.push(first && after.iter().all(|other| *other <= row[label]));
             }
         }
         Ok((losses, hits))

@@ -3,7 +3,7 @@
 //! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
 //! or harms a class, or a kind of confusion, takes as many solves as there are groups.
 
-use super::scores::{against, diverged_at};
+use super::scores::{against, diverged_at, not_finite};
 use super::{Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks, table};
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Outcome, Report};
@@ -122,7 +122,7 @@ impl QueryGroups {
     /// Ranks all training images for every group; how each group's solve ended comes back too.
     ///
     /// # Errors
-    /// A solve diverged, or a tensor operation failed.
+    /// A solve diverged, a score is not finite, or a tensor operation failed.
     pub fn rank(
         &self,
         inverse: &dyn Inverse,
@@ -144,6 +144,10 @@ impl QueryGroups {
             provenance: Provenance::default(),
         })?;
         let scores = against(&solution.value, training, block)?;
+        let wrong = scores.indexed_iter().find(|(_, score)| !score.is_finite());
+        if let Some(name) = wrong.and_then(|((group, _), _)| self.groups.keys().nth(group)) {
+            return Err(not_finite(format!("group {name}")));
+        }
         ranks.write(&ScoreBlock {
             queries: 0..self.groups.len(),
             training: 0..training.count(),

@@ -25,7 +25,7 @@ mod tests;
 pub use bytes::{GIB, resident_limit};
 pub use rate::product_rate;
 
-use super::BlockSizes;
+use super::{BlockSizes, Correction, Normalise};
 use crate::device::DeviceChoice;
 use crate::solve::{Astra, Method, strong_parameters, too_large};
 use crate::{Error, Result};
@@ -58,6 +58,10 @@ pub struct ProblemSize {
     pub mapped_test: bool,
     /// Whether the training images are queries too.
     pub train_queries: bool,
+    /// What scores are divided by.
+    pub normalise: Normalise,
+    /// Whether an image's own curvature leaves with it.
+    pub correction: Correction,
     /// Whether arithmetic is f64.
     pub double: bool,
     /// Free bytes of the device that does the work; `None`: the processor does.
@@ -93,12 +97,18 @@ impl ProblemSize {
         (self.classes.saturating_sub(1) * (self.features + 1)) as f64
     }
 
+    /// Which images' scores are solved for, and how many solves there are in all.
     fn solves(&self) -> (&'static str, f64) {
-        if self.train_queries || self.train <= self.test {
-            ("train", self.train as f64)
-        } else {
-            ("test", self.test as f64)
-        }
+        let of_training = self.train_queries || self.normalise.needs_training_solves();
+        let (side, solves) = match of_training || self.train <= self.test {
+            true => ("train", self.train),
+            false => ("test", self.test),
+        };
+        let leverage = match self.correction {
+            Correction::None => 0,
+            Correction::Leverage => self.train * self.classes.saturating_sub(1),
+        };
+        (side, (solves + leverage) as f64)
     }
 
     fn operations(&self, method: Method) -> f64 {

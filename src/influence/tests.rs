@@ -463,6 +463,29 @@ fn a_solve_that_diverges_is_refused_by_the_id_of_its_query() {
 }
 
 #[test]
+fn a_score_of_a_group_that_is_not_finite_is_refused_by_its_name() {
+    let head = SoftmaxHead::zeros(2, 1, DType::F64, &Device::Cpu).unwrap();
+    let train = examples(vec![1e200, -1e200], 1, &[0, 1], &head);
+    let queries = examples(vec![3.0, 1.0], 1, &[0, 1], &head);
+    // Solutions are finite, and their products with gradients are not.
+    let small = Dense::new(
+        Array2::from_diag_elem(4, 1e-150),
+        Structure::PositiveDefinite,
+    )
+    .unwrap();
+    let inverse = Direct.prepare(&small).unwrap();
+    let groups = QueryGroups::by_class(&queries, &["zero".into(), "one".into()]);
+    let message = groups
+        .rank(&*inverse, &train, &queries, (1, 0), 2)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("not a finite number at group one"),
+        "{message}"
+    );
+}
+
+#[test]
 fn ids_that_do_not_fit_and_foreign_files_are_refused() {
     let (mut problem, folder) = (problem(), tempfile::tempdir().unwrap());
     problem.train_ids.pop();

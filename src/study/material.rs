@@ -90,7 +90,7 @@ impl Material {
         Ok(())
     }
 
-    /// What in the spec changes nothing, in words.
+    /// What in the spec changes nothing, or is hardly meant, in words.
     pub fn idle(&self) -> impl Iterator<Item = &str> {
         let targets = self.targets.iter();
         targets.flat_map(|target| target.idle.iter().map(String::as_str))
@@ -167,7 +167,7 @@ impl Target {
         }
         let (exclude, relabel) = (target.exclude.as_deref(), target.relabel.as_deref());
         let files = DecisionFiles::read(exclude, relabel, &train)?;
-        let opened = Self {
+        let mut opened = Self {
             test_ids: evenly_spaced(test.len(), count),
             train,
             test,
@@ -182,7 +182,33 @@ impl Target {
         for &images in &spec.images {
             (opened.training(images, 0)).map_err(|error| located(spec, &place, error))?;
         }
+        if opened.train.digest() == opened.test.digest() {
+            opened
+                .idle
+                .push(format!("{place}: train and test are the same images"));
+        }
+        let (outside, all) = opened.decisions.outside(&opened.taken(spec, &target.name)?);
+        if outside > 0 {
+            opened.idle.push(format!(
+                "{place}: {outside} of {all} decisions are on images that no run takes, and change nothing"
+            ));
+        }
         Ok(opened)
+    }
+
+    /// The training images that some run takes, before any is decided to be left out.
+    fn taken(&self, spec: &Spec, name: &str) -> Result<BTreeSet<usize>> {
+        let (labels, classes) = (self.train.labels(), self.train.classes().len());
+        let cells = spec.cells();
+        let of_runs: BTreeSet<(usize, u64)> = (cells.iter())
+            .filter(|cell| spec.targets[cell.target].name == name)
+            .map(|cell| (cell.images, cell.seed))
+            .collect();
+        let mut taken = BTreeSet::new();
+        for (images, seed) in of_runs {
+            taken.extend(subset(labels, classes, images, seed)?);
+        }
+        Ok(taken)
     }
 
     /// The training images of a run, as `ascribe transfer --images N --seed S` takes them: `N` by the labels of the file, then less those

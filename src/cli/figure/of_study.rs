@@ -54,6 +54,7 @@ impl OfStudy {
                 remedy: "give a folder made by ascribe study".into(),
             });
         }
+        self.note_along(variable);
         let selection = Selection {
             images: self.images,
             blocks: self.blocks,
@@ -74,6 +75,19 @@ impl OfStudy {
         let options = self.effective(&summary);
         let figure = || Ok(TransferAccuracy { summary, share });
         self.drawn.draw(asked, &[&self.study], options, figure)
+    }
+
+    /// Says so where an option is to fix what lies along the axis.
+    fn note_along(&self, variable: Variable) {
+        let (option, is_given) = match variable {
+            Variable::Images => ("images", self.images.is_some()),
+            Variable::Epoch => return,
+            Variable::Blocks => ("blocks", self.blocks.is_some()),
+            Variable::Epsilon => return,
+        };
+        if is_given {
+            note!("ascribe: --{option} fixes nothing, for it lies along the axis of this figure");
+        }
     }
 
     /// Its options; those that fix a variable with the value that was taken.

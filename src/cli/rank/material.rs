@@ -6,7 +6,7 @@ use crate::data::{Features, HeadFile, NewLabels, Rows};
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::{FeatureSet, QueryGroups};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// One side, wherever it came from.
@@ -73,6 +73,7 @@ impl Material {
         let file = head.map(HeadFile::open).transpose()?;
         if file.is_none() {
             check_fitted_classes(&train, &test)?;
+            note_classes_without_images(&train);
         }
         let mut inputs = vec![input("train", &train), input("test", &test)];
         let mut class_count = train.class_count();
@@ -187,6 +188,18 @@ fn check_fitted_classes(train: &Features, test: &Features) -> Result<()> {
         expected,
         found,
     ))
+}
+
+/// Says so where labels leave numbers out, as one that stands for "none" does: the head is fitted for these too.
+fn note_classes_without_images(train: &Features) {
+    let classes = train.class_count();
+    let without = classes - train.labels.iter().collect::<BTreeSet<_>>().len();
+    if without > 0 {
+        note!(
+            "ascribe: {}: {without} of {classes} classes have no image; the head is fitted for all of them",
+            train.path.display()
+        );
+    }
 }
 
 fn mismatch(

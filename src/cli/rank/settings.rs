@@ -25,6 +25,8 @@ impl Rank {
             features: material.train.features.columns(),
             classes: material.class_count,
             train_queries: options.train_queries,
+            normalise: options.normalise,
+            correction: options.correction,
             kept: (options.top.max(options.certify.unwrap_or(0))).saturating_add(options.bottom),
             certified: options.certify.is_some(),
             mapped_train: material.train.features.is_mapped(),

@@ -1,8 +1,9 @@
 //! Whatever `ascribe rank` computes, with any of its solvers and options.
 
 use super::{Estimate, Estimator, Setting};
+use crate::Result;
+use crate::artefact::scratch_folder;
 use crate::influence::{Progress, RankJob, RankOptions, RankSummary, StoredScores};
-use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -21,8 +22,7 @@ impl Estimator for Ranked {
     }
 
     fn estimate(&self, setting: &Setting) -> Result<Estimate> {
-        let folder = tempfile::tempdir_in(setting.scratch)
-            .map_err(Error::io(setting.scratch, "create a folder in"))?;
+        let folder = scratch_folder(setting.scratch)?;
         let options = RankOptions {
             top: 1,
             bottom: 0,
@@ -52,8 +52,7 @@ impl Estimator for Ranked {
 /// # Errors
 /// As for [`Estimator::estimate`].
 pub fn self_influence(setting: &Setting, options: &RankOptions) -> Result<Vec<f64>> {
-    let folder = tempfile::tempdir_in(setting.scratch)
-        .map_err(Error::io(setting.scratch, "create a folder in"))?;
+    let folder = scratch_folder(setting.scratch)?;
     let options = RankOptions {
         top: 1,
         bottom: 0,

@@ -12,6 +12,8 @@ const PAPER: ProblemSize = ProblemSize {
     mapped_train: false,
     mapped_test: false,
     train_queries: false,
+    normalise: Normalise::None,
+    correction: Correction::None,
     double: false,
     device_memory: None,
 };
@@ -39,6 +41,31 @@ fn the_papers_job_takes_six_teraflop_and_a_factor() {
         .plan(Method::Auto, None, (DeviceChoice::Cpu, 1e11))
         .unwrap();
     assert_eq!((plan.method, plan.solves_for), (Method::Cg, "test"));
+}
+
+#[test]
+fn divisors_and_leverages_have_solves_of_their_own() {
+    let solved = |size: ProblemSize| {
+        let planned = size.plan(Method::Cg, None, (DeviceChoice::Cpu, 1e11));
+        let (plan, _) = planned.unwrap();
+        (plan.solves_for, size.solves().1, plan.operations)
+    };
+    let few = ProblemSize { test: 10, ..PAPER };
+    let (plain, divided, left_out) = (
+        solved(few),
+        solved(ProblemSize {
+            normalise: Normalise::ThetaRelatif,
+            ..few
+        }),
+        solved(ProblemSize {
+            correction: Correction::Leverage,
+            ..few
+        }),
+    );
+    assert_eq!((plain.0, plain.1), ("test", 10.0));
+    assert_eq!((divided.0, divided.1), ("train", 3200.0));
+    assert_eq!((left_out.0, left_out.1), ("test", 10.0 + 9.0 * 3200.0));
+    assert!(plain.2 < divided.2 && divided.2 < left_out.2);
 }
 
 #[test]
