@@ -37,6 +37,7 @@ pub mod fetch;
 pub mod figure;
 pub mod influence;
 pub mod model;
+mod number_range;
 pub mod operator;
 mod product;
 pub mod repetition;

@@ -13,7 +13,7 @@ mod work;
 use crate::artefact::{Input, Invocation, Options, RunFolder, digest_file};
 use crate::evaluate::{Choose, Retrained, flipped, random_subsets};
 use crate::figure::Style;
-use crate::{Error, Result};
+use crate::{Error, Result, number_range};
 use clap::{Args, ValueEnum};
 use methods::Name;
 use serde_json::json;
@@ -200,10 +200,7 @@ impl Evaluate {
         few("duplicates", self.duplicates, 1)?;
         few("queries", Some(self.queries), 1)?;
         few("draws", Some(self.draws), 20)?;
-        if !(self.gradient_norm > 0.0 && self.gradient_norm < 1.0) {
-            let reason = format!("{} is not between 0 and 1", self.gradient_norm);
-            return Err(Error::config("gradient-norm", reason));
-        }
+        number_range::between_zero_and_one("gradient-norm", self.gradient_norm)?;
         Ok(())
     }
 

@@ -354,7 +354,9 @@ impl Rank {
                     0.0
                 }));
             }
-            Some(l2) if at_least_zero(l2) && (head_is_given || l2 > 0.0) => return Ok(l2),
+            Some(l2) if l2.is_finite() && (l2 > 0.0 || head_is_given && l2 == 0.0) => {
+                return Ok(l2);
+            }
             Some(l2) => format!("{l2} is not above 0 (or 0 with --head)"),
             None => {
                 "without --head the head is fitted, which needs a value above 0; try 1e-3".into()
@@ -362,10 +364,6 @@ impl Rank {
         };
         Err(Error::config("l2", reason))
     }
-}
-
-fn at_least_zero(value: f64) -> bool {
-    value.is_finite() && value >= 0.0
 }
 
 fn grouping(text: &str) -> std::result::Result<Grouping, String> {

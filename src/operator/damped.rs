@@ -3,7 +3,7 @@
 use super::{
     KroneckerForm, LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors,
 };
-use crate::{Error, Result};
+use crate::{Result, number_range};
 use candle_core::{DType, Device};
 use std::ops::Deref;
 
@@ -35,15 +35,9 @@ impl<'a> Damped<'a> {
     /// # Errors
     /// A damping that is negative or not finite.
     pub fn new(operator: &'a dyn LinearOperator, damping: f64) -> Result<Self> {
-        if !(damping.is_finite() && damping >= 0.0) {
-            return Err(Error::config(
-                "damping",
-                format!("{damping} is not a number of 0 or more"),
-            ));
-        }
         Ok(Self {
             operator: Inner::Borrowed(operator),
-            damping,
+            damping: number_range::at_least_zero("damping", damping)?,
         })
     }
 }

@@ -8,7 +8,7 @@
 
 use super::{KroneckerForm, LinearOperator, Structure, SymmetricMatrix, Vectors};
 use crate::derivative::network::{Curvature, DeviceExamples, DeviceNetwork};
-use crate::{Error, Result};
+use crate::{Error, Result, number_range};
 use candle_core::DType;
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
@@ -34,10 +34,7 @@ impl<'a> DeviceCurvature<'a> {
         curvature: Curvature,
         l2: f64,
     ) -> Result<Self> {
-        if !(l2.is_finite() && l2 >= 0.0) {
-            let reason = format!("{l2} is not a number of 0 or more");
-            return Err(Error::config("l2", reason));
-        }
+        number_range::at_least_zero("l2", l2)?;
         Ok(Self {
             network,
             examples,

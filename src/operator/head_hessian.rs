@@ -19,10 +19,9 @@ use super::softmax_curvature::SoftmaxCurvature;
 use super::{
     LinearOperator, PrincipalBlock, Rounding, SquareMatrix, Structure, SymmetricMatrix, Vectors,
 };
-use crate::Result;
 use crate::data::Rows;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
-use crate::error::Error;
+use crate::{Result, number_range};
 use candle_core::{DType, Device, Tensor};
 use std::ops::Range;
 
@@ -73,12 +72,7 @@ impl HeadHessian {
     }
 
     fn assemble(inputs: Rows, curvature: SoftmaxCurvature, l2: f64) -> Result<Self> {
-        if !(l2.is_finite() && l2 >= 0.0) {
-            return Err(Error::config(
-                "l2",
-                format!("{l2} is not a number of 0 or more"),
-            ));
-        }
+        number_range::at_least_zero("l2", l2)?;
         let curvature = match inputs.device().is_cpu() {
             true => curvature,
             false => curvature.written(CURVATURE_ELEMENTS)?,

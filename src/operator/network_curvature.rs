@@ -12,7 +12,7 @@ use super::{
     SymmetricMatrix, Vectors,
 };
 use crate::derivative::network::{Curvature, Examples, Linearisation, Network, RootKind};
-use crate::{Error, Result};
+use crate::{Error, Result, number_range};
 use candle_core::{DType, Device, Tensor};
 use std::sync::{Arc, Mutex};
 
@@ -52,10 +52,7 @@ impl<'a> NetworkCurvature<'a> {
         l2: f64,
         memory: u64,
     ) -> Result<Self> {
-        if !(l2.is_finite() && l2 >= 0.0) {
-            let reason = format!("{l2} is not a number of 0 or more");
-            return Err(Error::config("l2", reason));
-        }
+        number_range::at_least_zero("l2", l2)?;
         let positions: Vec<u32> = (0..examples.count() as u32).collect();
         let gradients = curvature == Curvature::Hessian;
         let pass = network.linearisation_bytes(gradients) * network.pass_images();

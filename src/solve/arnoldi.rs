@@ -10,12 +10,9 @@
 use super::diagonal::Approximation;
 use super::lanczos::unit;
 use super::spectral::Spectral;
-use super::{
-    Inverse, Lanczos, Outcome, Ritz, Solution, Solver, check_count, check_share, check_symmetric,
-    zero_curvature,
-};
+use super::{Inverse, Lanczos, Outcome, Ritz, Solution, Solver, check_symmetric, zero_curvature};
 use crate::operator::{Damped, LinearOperator, Vectors};
-use crate::{Error, Result};
+use crate::{Error, Result, number_range};
 
 /// The seed of the first vector.
 const SEED: u64 = 0;
@@ -50,8 +47,8 @@ impl Default for Arnoldi {
 impl Solver for Arnoldi {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
         check_symmetric(operator, "arnoldi")?;
-        check_share("tolerance", self.tolerance)?;
-        check_count("rank", self.rank)?;
+        number_range::between_zero_and_one("tolerance", self.tolerance)?;
+        number_range::at_least_one("rank", self.rank)?;
         let rank = self.rank.min(operator.size());
         if self.steps < rank {
             let reason = format!("{} cannot give {rank} eigenpairs; raise it", self.steps);

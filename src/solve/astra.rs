@@ -20,12 +20,12 @@ mod largest;
 
 use super::preconditioner::Preconditioner;
 use super::{
-    Inverse, Report, Solution, Solver, check_count, check_share, check_size, check_symmetric,
-    clear_rows, rows_not_finite, true_residual,
+    Inverse, Report, Solution, Solver, check_size, check_symmetric, clear_rows, rows_not_finite,
+    true_residual,
 };
 use crate::data::random::{Purpose, generator};
 use crate::operator::{LinearOperator, Vectors};
-use crate::{Error, Result};
+use crate::{Result, number_range};
 use rand::seq::SliceRandom;
 
 /// How much of the last step's direction goes into the next.
@@ -69,9 +69,9 @@ impl Default for Astra {
 impl Solver for Astra {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
         check_symmetric(operator, "astra")?;
-        check_share("tolerance", self.tolerance)?;
-        check_count("steps", self.steps)?;
-        check_count("batch-size", self.batch)?;
+        number_range::between_zero_and_one("tolerance", self.tolerance)?;
+        number_range::at_least_one("steps", self.steps)?;
+        number_range::at_least_one("batch-size", self.batch)?;
         let whole = operator.image_count() <= self.batch;
         let mut prepared = Prepared {
             operator,
@@ -82,11 +82,7 @@ impl Solver for Astra {
             notes: Vec::new(),
         };
         prepared.step_size = match self.step_size {
-            Some(size) if size > 0.0 && size.is_finite() => size,
-            Some(size) => {
-                let reason = format!("{size} is not a number above 0");
-                return Err(Error::config("step-size", reason));
-            }
+            Some(size) => number_range::above_zero("step-size", size)?,
             None => {
                 let largest = prepared.largest_eigenvalue()?;
                 (prepared.notes).push(("largest preconditioned eigenvalue", largest));

@@ -19,11 +19,11 @@ mod rows;
 
 use super::preconditioner::Preconditioner;
 use super::{
-    Inverse, Outcome, Report, Solution, Solver, check_count, check_share, check_size,
-    check_symmetric, clear_rows, rows_not_finite, true_residual,
+    Inverse, Outcome, Report, Solution, Solver, check_size, check_symmetric, clear_rows,
+    rows_not_finite, true_residual,
 };
-use crate::Result;
 use crate::operator::{LinearOperator, Vectors};
+use crate::{Result, number_range};
 use block::Block;
 use rows::Rows;
 
@@ -62,8 +62,8 @@ impl Cg {
     /// At most `shared` right-hand sides in one Krylov space; with 1 each has its own.
     fn sharing<'a>(&self, operator: &'a dyn LinearOperator, shared: usize) -> Result<Prepared<'a>> {
         check_symmetric(operator, "cg")?;
-        check_share("tolerance", self.tolerance)?;
-        check_count("iterations", self.iterations)?;
+        number_range::between_zero_and_one("tolerance", self.tolerance)?;
+        number_range::at_least_one("iterations", self.iterations)?;
         let preconditioner = match self.preconditioned {
             true => Some(Preconditioner::of(operator)?),
             false => None,

@@ -17,12 +17,12 @@
 mod block;
 
 use super::{
-    Inverse, Report, Solution, Solver, check_count, check_share, check_size, check_symmetric,
-    clear_rows, largest_eigenvalue, rows_not_finite, true_residual, zero_curvature,
+    Inverse, Report, Solution, Solver, check_size, check_symmetric, clear_rows, largest_eigenvalue,
+    rows_not_finite, true_residual, zero_curvature,
 };
 use crate::data::random::{Purpose, generator};
 use crate::operator::{LinearOperator, Vectors};
-use crate::{Error, Result};
+use crate::{Result, number_range};
 use block::{Finished, Row, Running};
 use rand::seq::SliceRandom;
 
@@ -71,21 +71,17 @@ impl Default for Lissa {
 impl Solver for Lissa {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
         check_symmetric(operator, "lissa")?;
-        check_share("tolerance", self.tolerance)?;
-        check_count("depth", self.depth)?;
-        check_count("repeats", self.repeats)?;
+        number_range::between_zero_and_one("tolerance", self.tolerance)?;
+        number_range::at_least_one("depth", self.depth)?;
+        number_range::at_least_one("repeats", self.repeats)?;
         if let Some(batch) = self.batch {
-            check_count("batch-size", batch)?;
+            number_range::at_least_one("batch-size", batch)?;
             // An operator that knows no batches says so now.
             drop(operator.on_images(&[0])?);
         }
         let mut notes = Vec::new();
         let scale = match self.scale {
-            Some(scale) if scale > 0.0 && scale.is_finite() => scale,
-            Some(scale) => {
-                let reason = format!("{scale} is not a number above 0");
-                return Err(Error::config("scale", reason));
-            }
+            Some(scale) => number_range::above_zero("scale", scale)?,
             None => {
                 let largest = largest_eigenvalue(operator, self.seed)?;
                 if largest.value == 0.0 {

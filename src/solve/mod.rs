@@ -248,23 +248,6 @@ fn check_symmetric(operator: &dyn LinearOperator, method: &str) -> Result<()> {
     Err(Error::config("solver", reason))
 }
 
-/// Refuses a setting that is not strictly between 0 and 1.
-fn check_share(option: &'static str, value: f64) -> Result<()> {
-    if value > 0.0 && value < 1.0 {
-        return Ok(());
-    }
-    let reason = format!("{value} is not between 0 and 1");
-    Err(Error::config(option, reason))
-}
-
-/// Refuses a setting of 0.
-fn check_count(option: &'static str, value: usize) -> Result<()> {
-    if value > 0 {
-        return Ok(());
-    }
-    Err(Error::config(option, "at least 1 is needed"))
-}
-
 /// The refusal of a curvature without any eigenvalue but 0.
 fn zero_curvature() -> Error {
     Error::config(

@@ -14,9 +14,9 @@
 
 use super::diagonal::Approximation;
 use super::spectral::Spectral;
-use super::{Inverse, Lanczos, Ritz, Solver, Stop, check_share, check_symmetric, zero_curvature};
+use super::{Inverse, Lanczos, Ritz, Solver, Stop, check_symmetric, zero_curvature};
 use crate::operator::{LinearOperator, Vectors};
-use crate::{Error, Result};
+use crate::{Error, Result, number_range};
 use candle_core::DType;
 
 /// Most Lanczos steps of one round.
@@ -41,7 +41,7 @@ impl Default for Pinv {
 impl Solver for Pinv {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
         check_symmetric(operator, "pinv")?;
-        check_share("rcond", self.rcond)?;
+        number_range::between_zero_and_one("rcond", self.rcond)?;
         let mut search = Search::new(operator, self.rcond);
         while search.round()? {}
         let (values, pairs) = search.kept()?;

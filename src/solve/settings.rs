@@ -1,10 +1,8 @@
 //! A method with its settings, as options give them.
 
 use super::in_range::InRange;
-use super::{
-    Arnoldi, Astra, Cg, Direct, Ekfac, Identity, Lissa, Method, Pinv, Solver, check_share,
-};
-use crate::Result;
+use super::{Arnoldi, Astra, Cg, Direct, Ekfac, Identity, Lissa, Method, Pinv, Solver};
+use crate::{Result, number_range};
 use candle_core::DType;
 
 /// Everything that decides how systems are solved; what a method does not use is left aside.
@@ -86,8 +84,10 @@ impl Settings {
     /// # Errors
     /// It is not between 0 and 1.
     pub fn check(&self) -> Result<()> {
-        self.tolerance
-            .map_or(Ok(()), |tolerance| check_share("tolerance", tolerance))
+        if let Some(tolerance) = self.tolerance {
+            number_range::between_zero_and_one("tolerance", tolerance)?;
+        }
+        Ok(())
     }
 
     /// The tolerance in effect.

@@ -7,7 +7,7 @@ use crate::data::evenly_spaced;
 use crate::derivative::head::SoftmaxHead;
 use crate::evaluate::Retrained;
 use crate::influence::{Correction, Normalise, RankOptions, StoredScores};
-use crate::{Error, Result};
+use crate::{Error, Result, number_range};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,11 +47,7 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
         return Err(Error::config("l2", reason));
     }
     if let Some(damping) = evaluate.damping {
-        if !(damping.is_finite() && damping >= 0.0) {
-            let reason = format!("{damping} is not a number of 0 or more");
-            return Err(Error::config("damping", reason));
-        }
-        options.damping = damping;
+        options.damping = number_range::at_least_zero("damping", damping)?;
     }
     options.certify = None;
     if options.normalise != Normalise::None && options.correction == Correction::None {

@@ -1,12 +1,12 @@
 //! From options as typed to those of the job, and its plan.
 
 use super::workplace::Workplace;
-use super::{Material, Rank, at_least_zero};
+use super::{Material, Rank};
 use crate::device::free_memory;
 use crate::influence::{PathOptions, Plan, ProblemSize, RankOptions};
 use crate::model::Blocks;
 use crate::solve::Settings;
-use crate::{Error, Result};
+use crate::{Error, Result, number_range};
 use candle_core::DType;
 use std::time::Duration;
 
@@ -42,12 +42,7 @@ impl Rank {
     }
 
     pub(super) fn rank_options(&self, l2: f64) -> Result<RankOptions> {
-        if !at_least_zero(self.damping) {
-            return Err(Error::config(
-                "damping",
-                format!("{} is not a number of 0 or more", self.damping),
-            ));
-        }
+        number_range::at_least_zero("damping", self.damping)?;
         if self.top == 0 && self.bottom == 0 && !self.scores {
             return Err(Error::config(
                 "top",
