@@ -2,10 +2,11 @@
 //!
 //! What a row shows is said at its left on paper, above it on screens, where ten columns of large type leave no room beside.
 
+use super::note::{MARGIN, Note};
 use super::palette::{INK, QUIET};
 use super::sheet::{Drawn, Sheet};
 use super::style::PIXELS_PER_INCH;
-use super::text::{Align, Text, fit, text_width, wrap};
+use super::text::{Align, Text, fit, text_width};
 use super::{QueryExample, Style};
 use plotters::prelude::DrawingBackend;
 
@@ -15,7 +16,6 @@ pub(super) const COLUMNS: usize = 10;
 const GUTTER: f64 = 20.5;
 /// Of a model where it stands above its row.
 const LONGEST_NAME: f64 = 30.0;
-const MARGIN: f64 = 2.5;
 pub(super) const LINE: f64 = 3.4;
 pub(super) const ROW_GAP: f64 = 2.6;
 /// Sizes of text in points.
@@ -149,9 +149,8 @@ impl ImageGrid<'_> {
         self.cells.heading + self.row
     }
 
-    fn wrapped_note(&self) -> Vec<String> {
-        // Room for the wider fonts that a reader of an SVG may have.
-        wrap(self.note, SMALL, 0.95 * (self.width() - 2.0 * MARGIN))
+    fn wrapped_note(&self) -> Note {
+        Note::of(self.note, self.width())
     }
 
     fn note_top(&self) -> f64 {
@@ -161,8 +160,8 @@ impl ImageGrid<'_> {
 
     /// Width and height in millimetres.
     pub(super) fn size(&self) -> (f64, f64) {
-        let height = self.note_top() + self.wrapped_note().len() as f64 * LINE + MARGIN;
-        (self.width(), height)
+        let height = self.note_top() + self.wrapped_note().height();
+        (self.width(), height + MARGIN)
     }
 
     /// Test images and note; `row` draws a row by its number, from the first query of a band on, at a height.
@@ -179,11 +178,7 @@ impl ImageGrid<'_> {
                 row(index, first, top + below)?;
             }
         }
-        for (line, at) in self.wrapped_note().iter().zip(0..) {
-            let y = self.note_top() + (f64::from(at) + 0.5) * LINE;
-            sheet.text(line, (MARGIN, y), Text::new(SMALL, QUIET, Align::Left))?;
-        }
-        Ok(())
+        self.wrapped_note().draw(sheet, self.note_top())
     }
 
     fn test_images<B: DrawingBackend>(&self, sheet: &Sheet<B>, first: usize, top: f64) -> Drawn<B> {

@@ -29,6 +29,7 @@ mod image_grid;
 mod influence_matrix;
 mod loss_sensitivity;
 mod mesh;
+mod note;
 mod palette;
 mod picture;
 mod render;

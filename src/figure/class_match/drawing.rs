@@ -4,6 +4,7 @@ use super::{ClassMatch, Curve, Panel};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
+use crate::figure::note::{MARGIN, Note};
 use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::text::{Align, Text, distinct, text_width, thousands, wrap};
@@ -20,7 +21,6 @@ const ACROSS: [&str; 2] = ["Rank of the training image", "Rank"];
 const UP: [&str; 2] = ["Queries matched by class (%)", "Matched by class (%)"];
 
 /// Lengths in millimetres.
-const MARGIN: f64 = 2.5;
 const GAP: f64 = 4.5;
 const TITLE: f64 = 6.0;
 /// Of a title beyond its first.
@@ -33,7 +33,6 @@ const LEAST_HEIGHT: f64 = 0.9;
 const LABELS_LEFT: f64 = 10.5;
 const LABELS_BELOW: f64 = 8.5;
 const TABLE_ROW: f64 = 3.9;
-const NOTE_LINE: f64 = 3.5;
 const SWATCH: f64 = 6.0;
 /// Right edges of the columns, from the panel's right edge.
 const COLUMNS: [f64; 3] = [24.8, 12.0, 0.0];
@@ -43,7 +42,6 @@ const NUMBER: f64 = 10.5;
 /// Sizes of text in points.
 const TITLE_POINTS: f64 = 8.0;
 const POINTS: f64 = 7.5;
-const NOTE_POINTS: f64 = 7.0;
 
 /// The lengths that depend on style and number of panels.
 #[derive(Clone, Copy)]
@@ -78,9 +76,8 @@ impl Lengths {
         }
     }
 
-    fn note(&self) -> Vec<String> {
-        // Room for the wider fonts that a reader of an SVG may have.
-        wrap(NOTE, NOTE_POINTS, 0.95 * (self.width - 2.0 * MARGIN))
+    fn note(&self) -> Note {
+        Note::of(NOTE, self.width)
     }
 
     fn table_top(&self) -> f64 {
@@ -111,11 +108,8 @@ fn title(panel: &Panel, width: f64) -> Vec<String> {
 
 pub(super) fn size(figure: &ClassMatch, style: Style) -> (f64, f64) {
     let lengths = Lengths::of(figure, style);
-    let lines = lengths.note().len() as f64;
-    (
-        lengths.width,
-        lengths.note_top(figure) + lines * NOTE_LINE + MARGIN,
-    )
+    let height = lengths.note_top(figure) + lengths.note().height();
+    (lengths.width, height + MARGIN)
 }
 
 pub(super) fn draw<B: DrawingBackend>(figure: &ClassMatch, sheet: &Sheet<B>) -> Drawn<B> {
@@ -132,15 +126,7 @@ pub(super) fn draw<B: DrawingBackend>(figure: &ClassMatch, sheet: &Sheet<B>) -> 
         place.chart(panel, index == 0)?;
         place.table(panel)?;
     }
-    for (line, at) in lengths.note().iter().zip(0..) {
-        let y = lengths.note_top(figure) + (f64::from(at) + 0.5) * NOTE_LINE;
-        sheet.text(
-            line,
-            (MARGIN, y),
-            Text::new(NOTE_POINTS, QUIET, Align::Left),
-        )?;
-    }
-    Ok(())
+    lengths.note().draw(sheet, lengths.note_top(figure))
 }
 
 /// A panel's column of the sheet, in millimetres.

@@ -4,15 +4,15 @@ use super::note;
 use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
+use crate::figure::note::{MARGIN, Note};
 use crate::figure::palette::{AGREES, INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::text::{Align, Text, text_width, wrap};
+use crate::figure::text::{Align, Text, text_width};
 use crate::influence::{AGREEMENT, DampingPath, DampingPoint};
 use plotters::prelude::*;
 
 /// Lengths in millimetres.
 const WIDTH: f64 = 174.0;
-const MARGIN: f64 = 2.5;
 const GAP: f64 = 5.0;
 const TITLE: f64 = 6.0;
 /// Above each chart: the names of the marked dampings, one row each.
@@ -25,12 +25,10 @@ const LEGEND_ROW: f64 = 4.2;
 const SWATCH: f64 = 9.0;
 /// From an entry of the legend to the next.
 const LEGEND_COLUMN: f64 = SWATCH + 62.0;
-const NOTE_LINE: f64 = 3.5;
 
 /// Sizes of text in points.
 const TITLE_POINTS: f64 = 8.0;
 const POINTS: f64 = 7.5;
-const NOTE_POINTS: f64 = 7.0;
 
 /// What the curves with markers show, and those without.
 const MAIN: &str = "rank-biased overlap";
@@ -55,10 +53,8 @@ impl Lengths {
         }
     }
 
-    fn note(&self, path: &DampingPath) -> Vec<String> {
-        // Room for the wider fonts that a reader of an SVG may have.
-        let room = 0.95 * (self.width - 2.0 * MARGIN);
-        wrap(&note::note(path), NOTE_POINTS, room)
+    fn note(&self, path: &DampingPath) -> Note {
+        Note::of(&note::note(path), self.width)
     }
 
     fn legend_top(&self) -> f64 {
@@ -72,11 +68,8 @@ impl Lengths {
 
 pub(super) fn size(path: &DampingPath, style: Style) -> (f64, f64) {
     let lengths = Lengths::of(style);
-    let lines = lengths.note(path).len() as f64;
-    (
-        lengths.width,
-        lengths.note_top() + lines * NOTE_LINE + MARGIN,
-    )
+    let height = lengths.note_top() + lengths.note(path).height();
+    (lengths.width, height + MARGIN)
 }
 
 pub(super) fn draw<B: DrawingBackend>(path: &DampingPath, sheet: &Sheet<B>) -> Drawn<B> {
@@ -99,12 +92,7 @@ pub(super) fn draw<B: DrawingBackend>(path: &DampingPath, sheet: &Sheet<B>) -> D
     scores.title("(b) size of the top score")?;
     scores.scores()?;
     legend(sheet, lengths)?;
-    for (line, at) in lengths.note(path).iter().zip(0..) {
-        let y = lengths.note_top() + (f64::from(at) + 0.5) * NOTE_LINE;
-        let look = Text::new(NOTE_POINTS, QUIET, Align::Left);
-        sheet.text(line, (MARGIN, y), look)?;
-    }
-    Ok(())
+    lengths.note(path).draw(sheet, lengths.note_top())
 }
 
 /// Two rows: the overlap with the next damping and with the one in use, as rank-biased overlap and Jaccard index.

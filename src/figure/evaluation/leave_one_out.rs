@@ -1,8 +1,6 @@
 //! Predicted against actual rise of a query's loss when a training image is left out, one point a pair.
 
-use super::{
-    Frame, LABELS_BELOW, MARGIN, NOTE_LINE, TITLE, draw_note, ends, finite, note_lines, plain,
-};
+use super::{Frame, LABELS_BELOW, MARGIN, Note, TITLE, ends, finite, plain};
 use crate::Result;
 use crate::evaluate::{Agreement, Interval};
 use crate::figure::axis::Axis;
@@ -117,11 +115,8 @@ impl Figure for LeaveOneOut {
     }
 
     fn size(&self, _: Style) -> (f64, f64) {
-        let lines = note_lines(&self.note(), WIDTH).len() as f64;
-        (
-            WIDTH,
-            2.0 * MARGIN + TITLE + CHART + lines * NOTE_LINE + 1.0,
-        )
+        let note = Note::of(&self.note(), WIDTH).height();
+        (WIDTH, 2.0 * MARGIN + TITLE + CHART + note + 1.0)
     }
 
     fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
@@ -153,7 +148,7 @@ impl Figure for LeaveOneOut {
             sheet.shape(corners, colour(0))?;
         }
         let top = MARGIN + TITLE + CHART + 0.1 * LABELS_BELOW;
-        draw_note(sheet, &note_lines(&self.note(), WIDTH), top)
+        Note::of(&self.note(), WIDTH).draw(sheet, top)
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {

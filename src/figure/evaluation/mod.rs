@@ -12,22 +12,20 @@ pub use removal::RemovalCurves;
 
 use super::axis::Axis;
 use super::mesh::draw_mesh;
-use super::palette::{INK, QUIET};
+use super::note::{MARGIN, Note};
+use super::palette::INK;
 use super::sheet::{Drawn, Sheet, dots};
-use super::text::{Align, Text, wrap};
+use super::text::{Align, Text};
 use crate::{Error, Result};
 use plotters::prelude::*;
 
 /// Lengths in millimetres.
-const MARGIN: f64 = 2.5;
 const TITLE: f64 = 6.0;
 const LABELS_LEFT: f64 = 15.0;
 const LABELS_BELOW: f64 = 8.5;
-const NOTE_LINE: f64 = 3.5;
 /// Sizes of text in points.
 const TITLE_POINTS: f64 = 8.0;
 const POINTS: f64 = 7.5;
-const NOTE_POINTS: f64 = 7.0;
 
 type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
 
@@ -69,24 +67,6 @@ impl Frame<'_> {
         )?;
         Ok(chart)
     }
-}
-
-/// Lines of a note below the charts, and its drawing.
-fn note_lines(note: &str, width: f64) -> Vec<String> {
-    // Room for the wider fonts that a reader of an SVG may have.
-    wrap(note, NOTE_POINTS, 0.95 * (width - 2.0 * MARGIN))
-}
-
-fn draw_note<B: DrawingBackend>(sheet: &Sheet<B>, lines: &[String], top: f64) -> Drawn<B> {
-    for (line, at) in lines.iter().zip(0..) {
-        let y = top + (f64::from(at) + 0.5) * NOTE_LINE;
-        sheet.text(
-            line,
-            (MARGIN, y),
-            Text::new(NOTE_POINTS, QUIET, Align::Left),
-        )?;
-    }
-    Ok(())
 }
 
 /// A number for an axis, with as few characters as it takes.

@@ -1,8 +1,6 @@
 //! How well estimators predict retraining against the seconds they take.
 
-use super::{
-    Frame, MARGIN, NOTE_LINE, POINTS, TITLE, draw_note, ends, finite, note_lines, plain, power,
-};
+use super::{Frame, MARGIN, Note, POINTS, TITLE, ends, finite, plain, power};
 use crate::Result;
 use crate::evaluate::Comparison;
 use crate::figure::axis::Axis;
@@ -121,11 +119,11 @@ impl Figure for QualityAndCost {
     fn size(&self, style: Style) -> (f64, f64) {
         let share = style.shrink(WIDTH);
         let width = share * WIDTH;
-        let lines = note_lines(&self.note(), width).len() as f64;
+        let note = Note::of(&self.note(), width).height();
         let names = self.estimators.len() as f64 * NAME_ROW;
         (
             width,
-            2.0 * MARGIN + TITLE + (share * CHART).max(names) + lines * NOTE_LINE + 1.0,
+            2.0 * MARGIN + TITLE + (share * CHART).max(names) + note + 1.0,
         )
     }
 
@@ -163,7 +161,7 @@ impl Figure for QualityAndCost {
         }
         let names = self.estimators.len() as f64 * NAME_ROW;
         let top = MARGIN + TITLE + (share * CHART).max(names) + 0.8;
-        draw_note(sheet, &note_lines(&self.note(), width), top)
+        Note::of(&self.note(), width).draw(sheet, top)
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {

@@ -2,15 +2,15 @@
 
 use super::{InfluenceMatrix, MatrixPanel, MatrixQueries};
 use crate::figure::image_grid::without_wordnet_id;
+use crate::figure::note::{MARGIN, Note};
 use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::style::PIXELS_PER_INCH;
-use crate::figure::text::{Align, Text, fit, wrap};
+use crate::figure::text::{Align, Text, fit};
 use crate::figure::{Picture, Style};
 use plotters::prelude::*;
 
 /// Lengths in millimetres.
-const MARGIN: f64 = 2.5;
 const NAMES: f64 = 17.0;
 const TITLE: f64 = 6.0;
 const GAP: f64 = 4.0;
@@ -19,7 +19,6 @@ const SIDE_PIXELS: usize = 640;
 const SCALE: f64 = 10.0;
 const SCALE_WIDTH: f64 = 60.0;
 const SCALE_STEPS: usize = 60;
-const LINE: f64 = 3.5;
 
 /// Sizes of text in points.
 const TITLE_POINTS: f64 = 8.0;
@@ -86,12 +85,8 @@ impl<'a> Layout<'a> {
         self.top(self.rows.len()) - TITLE
     }
 
-    fn note(&self) -> Vec<String> {
-        wrap(
-            &note(self.figure.limit()),
-            POINTS,
-            0.95 * (self.width() - 2.0 * MARGIN),
-        )
+    fn note(&self) -> Note {
+        Note::of(&note(self.figure.limit()), self.width())
     }
 }
 
@@ -110,8 +105,8 @@ fn side_pixels(models: usize, style: Style) -> usize {
 
 pub(super) fn size(figure: &InfluenceMatrix, style: Style) -> (f64, f64) {
     let layout = Layout::new(figure, style);
-    let note = layout.note().len() as f64 * LINE;
-    (layout.width(), layout.scale_top() + SCALE + note + MARGIN)
+    let height = layout.scale_top() + SCALE + layout.note().height();
+    (layout.width(), height + MARGIN)
 }
 
 pub(super) fn draw<B: DrawingBackend>(figure: &InfluenceMatrix, sheet: &Sheet<B>) -> Drawn<B> {
@@ -135,11 +130,7 @@ pub(super) fn draw<B: DrawingBackend>(figure: &InfluenceMatrix, sheet: &Sheet<B>
         }
     }
     scale(sheet, &layout, limit)?;
-    for (line, at) in layout.note().iter().zip(0..) {
-        let y = layout.scale_top() + SCALE + (f64::from(at) + 0.5) * LINE;
-        sheet.text(line, (MARGIN, y), Text::new(POINTS, QUIET, Align::Left))?;
-    }
-    Ok(())
+    layout.note().draw(sheet, layout.scale_top() + SCALE)
 }
 
 /// Class names at the left of a row of panels, as many as there is room for.

@@ -5,9 +5,10 @@ use super::legend::{LEGEND_ROW, Look, draw_legend};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
-use crate::figure::palette::{INK, QUIET};
+use crate::figure::note::{MARGIN, Note};
+use crate::figure::palette::INK;
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::text::{Align, Text, fit, wrap};
+use crate::figure::text::{Align, Text, fit};
 use crate::study::{Curve, Variable};
 use plotters::prelude::*;
 use std::collections::BTreeSet;
@@ -15,22 +16,22 @@ use std::collections::BTreeSet;
 /// Lengths in millimetres.
 const WIDTH: f64 = 174.0;
 const NARROW: f64 = 90.0;
-pub(super) const MARGIN: f64 = 2.5;
 const GAP: f64 = 5.0;
 const TITLE: f64 = 6.0;
 const CHART: f64 = 62.0;
 const LABELS_LEFT: f64 = 12.0;
 const LABELS_BELOW: f64 = 9.0;
-const NOTE_LINE: f64 = 3.5;
 const DASH: (f64, f64) = (1.5, 0.9);
 /// Sizes of text in points.
 const TITLE_POINTS: f64 = 8.0;
 pub(super) const POINTS: f64 = 7.5;
-const NOTE_POINTS: f64 = 7.0;
 /// The share of the horizontal axis that a label takes on paper.
 const CROWDED: f64 = 0.07;
 /// Curves of more points carry no markers.
 const MARKED: usize = 12;
+/// How opaque a band is; where there are more than so many curves less, so that bands upon bands stay pale.
+const BAND: f64 = 0.16;
+const FEW_CURVES: f64 = 6.0;
 
 type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
 
@@ -57,10 +58,8 @@ impl Lengths {
         }
     }
 
-    fn note(&self, figure: &TransferAccuracy) -> Vec<String> {
-        // Room for the wider fonts that a reader of an SVG may have.
-        let room = 0.95 * (self.width - 2.0 * MARGIN);
-        wrap(&figure.note(), NOTE_POINTS, room)
+    fn note(&self, figure: &TransferAccuracy) -> Note {
+        Note::of(&figure.note(), self.width)
     }
 
     fn legend_top(&self) -> f64 {
@@ -77,11 +76,8 @@ impl Lengths {
 
 pub(super) fn size(figure: &TransferAccuracy, style: Style) -> (f64, f64) {
     let lengths = Lengths::of(figure, style);
-    let lines = lengths.note(figure).len() as f64;
-    (
-        lengths.width,
-        lengths.note_top(figure) + lines * NOTE_LINE + MARGIN,
-    )
+    let height = lengths.note_top(figure) + lengths.note(figure).height();
+    (lengths.width, height + MARGIN)
 }
 
 /// What less what.
@@ -128,13 +124,7 @@ pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B
         place.panel(&title, curves)?;
     }
     draw_legend(sheet, &look.legend(lengths.width), lengths.legend_top())?;
-    let top = lengths.note_top(figure);
-    for (line, at) in lengths.note(figure).iter().zip(0..) {
-        let y = top + (f64::from(at) + 0.5) * NOTE_LINE;
-        let look = Text::new(NOTE_POINTS, QUIET, Align::Left);
-        sheet.text(line, (MARGIN, y), look)?;
-    }
-    Ok(())
+    lengths.note(figure).draw(sheet, lengths.note_top(figure))
 }
 
 pub(super) fn stroke<B: DrawingBackend>(
@@ -178,8 +168,9 @@ impl<B: DrawingBackend> Place<'_, B> {
         if self.differences {
             self.zero(&chart)?;
         }
+        let opacity = BAND * (FEW_CURVES / curves.len() as f64).min(1.0);
         for curve in curves {
-            self.band(&chart, curve)?;
+            self.band(&chart, curve, opacity)?;
         }
         for curve in curves {
             self.curve(&chart, curve)?;
@@ -284,7 +275,7 @@ impl<B: DrawingBackend> Place<'_, B> {
     }
 
     /// Over each stretch of points that have an interval.
-    fn band(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {
+    fn band(&self, chart: &Chart<B>, curve: &Curve, opacity: f64) -> Drawn<B> {
         let at = |place: f64, value: f64| self.spot(chart, curve, (place, value));
         let colour = self.look.colour(curve);
         let stretches = (curve.points).chunk_by(|a, b| a.seeds > 1 && b.seeds > 1);
@@ -295,7 +286,7 @@ impl<B: DrawingBackend> Place<'_, B> {
             let around: Vec<_> = upper.chain(lower).collect();
             match around.len() {
                 2 => self.sheet.line(around, 0.8, colour)?,
-                _ => self.sheet.shape(around, colour.mix(0.16))?,
+                _ => self.sheet.shape(around, colour.mix(opacity))?,
             }
         }
         Ok(())

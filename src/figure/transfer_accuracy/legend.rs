@@ -1,7 +1,8 @@
 //! Which colour, marker and line stand for which target set and source, and the legend that says so.
 
 use super::TransferAccuracy;
-use super::drawing::{MARGIN, POINTS, stroke};
+use super::drawing::{POINTS, stroke};
+use crate::figure::note::MARGIN;
 use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::text::{Align, Text, text_width};

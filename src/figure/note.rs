@@ -1,0 +1,38 @@
+//! The note below the charts of a figure: what is drawn, in small quiet lines across it.
+
+use super::palette::QUIET;
+use super::sheet::{Drawn, Sheet};
+use super::text::{Align, Text, wrap};
+use plotters::prelude::DrawingBackend;
+
+/// Around every figure, in millimetres.
+pub(super) const MARGIN: f64 = 2.5;
+/// From a line to the next, in millimetres.
+const LINE: f64 = 3.5;
+/// Size of text in points.
+const POINTS: f64 = 7.0;
+
+/// Its lines.
+pub(super) struct Note(Vec<String>);
+
+impl Note {
+    /// In a figure that is `width` millimetres wide.
+    pub(super) fn of(text: &str, width: f64) -> Self {
+        // Room for the wider fonts that a reader of an SVG may have.
+        Self(wrap(text, POINTS, 0.95 * (width - 2.0 * MARGIN)))
+    }
+
+    /// In millimetres.
+    pub(super) fn height(&self) -> f64 {
+        self.0.len() as f64 * LINE
+    }
+
+    /// From `top` down, in millimetres.
+    pub(super) fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>, top: f64) -> Drawn<B> {
+        for (line, at) in self.0.iter().zip(0..) {
+            let y = top + (f64::from(at) + 0.5) * LINE;
+            sheet.text(line, (MARGIN, y), Text::new(POINTS, QUIET, Align::Left))?;
+        }
+        Ok(())
+    }
+}
