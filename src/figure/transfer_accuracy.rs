@@ -114,10 +114,17 @@ impl TransferAccuracy {
             0 => String::new(),
             count => format!(" {count} runs whose loss stopped being finite are left out."),
         };
+        let apart = match &self.summary.apart[..] {
+            [] => String::new(),
+            names => format!(
+                " Measured on other test images, and not compared: {}.",
+                names.join(", ")
+            ),
+        };
         let share = (self.share).map_or_else(String::new, |Share { finished, runs }| {
             format!(" The study is not finished: {finished} of {runs} runs.")
         });
-        format!("{seeds} Fine-tuned: {fixed}.{difference}{diverged}{share}")
+        format!("{seeds} Fine-tuned: {fixed}.{difference}{apart}{diverged}{share}")
     }
 }
 

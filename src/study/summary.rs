@@ -14,7 +14,7 @@ use super::Row;
 use crate::evaluate::{Bootstrap, Interval};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How often the bootstrap draws, and from which seed.
 const BOOTSTRAP: Bootstrap = Bootstrap {
@@ -78,6 +78,9 @@ pub struct Summary {
     pub natural: Option<String>,
     /// The target set that others are compared with; where it is not given, sources are compared with the natural one.
     pub against: Option<String>,
+    /// Target sets that are measured on other test images than that one, and are not compared with it.
+    #[serde(default)]
+    pub apart: Vec<String>,
     /// Test accuracy.
     pub accuracy: Vec<Curve>,
     /// Difference to what is compared with, paired by seed.
@@ -103,6 +106,7 @@ impl Summary {
             fixed,
             natural: natural.map(|at| sources[at].0.clone()),
             against: selection.against.clone(),
+            apart: apart(&rows, selection.against.as_deref()),
             accuracy: Vec::new(),
             difference: Vec::new(),
             diverged: rows.iter().filter(|row| row.diverged).count(),
@@ -117,7 +121,9 @@ impl Summary {
             let values: Vec<f64> = of_seeds.values().copied().collect();
             push(&mut summary.accuracy, spot, &values);
             let beside = match &selection.against {
-                Some(against) if against != target => (against.clone(), *source, *place),
+                Some(against) if against != target && !summary.apart.contains(target) => {
+                    (against.clone(), *source, *place)
+                }
                 Some(_) => continue,
                 None => match natural.filter(|natural| natural != source) {
                     Some(natural) if variable == Variable::Epsilon => {
@@ -136,13 +142,25 @@ impl Summary {
         match &selection.against {
             Some(against) if summary.difference.is_empty() => {
                 let reason = format!(
-                    "there is no other target set to hold against {against}, of the same sources and seeds"
+                    "there is no other target set to hold against {against}, of the same test images, sources and seeds"
                 );
                 Err(Error::config("against", reason))
             }
             _ => Ok(summary),
         }
     }
+}
+
+/// The target sets of other test images than `against`, by name.
+fn apart(rows: &[&Row], against: Option<&str>) -> Vec<String> {
+    let test = |row: &Row| (row.test.clone(), row.test_images);
+    let of_it = rows.iter().find(|row| Some(&*row.target) == against);
+    let Some(wanted) = of_it.map(|row| test(row)) else {
+        return Vec::new();
+    };
+    let others = rows.iter().filter(|row| test(row) != wanted);
+    let names: BTreeSet<&str> = others.map(|row| &*row.target).collect();
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// Accuracies, and what stands at each place.

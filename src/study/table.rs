@@ -4,7 +4,7 @@
 //! Accuracies are shares from 0 to 1, losses in nats, seconds those of training and of measuring up to that epoch. A run whose loss
 //! stopped being finite has one row without test results, `diverged`.
 
-use super::{Job, Outcome, SearchRow, Spec};
+use super::{Job, Material, Outcome, SearchRow, Spec};
 use crate::artefact::{check_as_left, read_parquet, write_parquet};
 use crate::model::Blocks;
 use crate::train::Norm;
@@ -33,6 +33,10 @@ pub struct Row {
     pub epsilon: f64,
     /// The target set's name.
     pub target: String,
+    /// The digest of its test set.
+    pub test: String,
+    /// How many of the test images were measured.
+    pub test_images: usize,
     /// What was done to its images.
     pub transform: String,
     /// Training images.
@@ -69,17 +73,23 @@ pub struct Row {
 
 impl Row {
     /// All rows of a run.
-    pub(super) fn of(spec: &Spec, job: &Job, outcome: &Outcome) -> Vec<Self> {
+    pub(super) fn of(
+        (spec, material): (&Spec, &Material),
+        job: &Job,
+        outcome: &Outcome,
+    ) -> Vec<Self> {
         let (source, target) = (
             &spec.sources[job.cell.source],
             &spec.targets[job.cell.target],
         );
-        let recipe = &job.options.recipe;
+        let (recipe, measured) = (&job.options.recipe, &material.targets[job.cell.target]);
         let row = Self {
             source: source.name.clone(),
             norm: source.norm.filter(|_| source.epsilon > 0.0),
             epsilon: source.epsilon,
             target: target.name.clone(),
+            test: measured.test.digest().to_owned(),
+            test_images: measured.test_ids.len(),
             transform: target.transform.to_string(),
             images: job.cell.images,
             blocks: job.cell.blocks,
@@ -176,6 +186,8 @@ pub fn write_results(path: &Path, rows: &[Row]) -> Result<()> {
         ("norm", norms, true),
         ("epsilon", number(|row| row.epsilon), false),
         ("target", text(|row| row.target.clone()), false),
+        ("test", text(|row| row.test.clone()), false),
+        ("test_images", count(|row| row.test_images as u64), false),
         ("transform", text(|row| row.transform.clone()), false),
         ("images", count(|row| row.images as u64), false),
         ("blocks", text(|row| row.blocks.to_string()), false),
@@ -303,6 +315,8 @@ impl Columns<'_> {
             },
             epsilon: need("epsilon")?,
             target: self.word("target", at)?,
+            test: self.word("test", at)?,
+            test_images: count("test_images")?,
             transform: self.word("transform", at)?,
             images: count("images")?,
             blocks: (self.word("blocks", at)?.parse()).map_err(|_| wrong("blocks"))?,

@@ -114,7 +114,7 @@ impl Study<'_> {
     /// The table, of those that have come to their end.
     fn rows(&self, jobs: &[Job], outcomes: &[Option<Outcome>]) -> Vec<Row> {
         let rows = |(job, outcome): (&Job, &Option<Outcome>)| {
-            let rows = |outcome| Row::of(self.spec, job, outcome);
+            let rows = |outcome| Row::of((self.spec, self.material), job, outcome);
             outcome.as_ref().map(rows).unwrap_or_default()
         };
         jobs.iter().zip(outcomes).flat_map(rows).collect()

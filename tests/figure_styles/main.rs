@@ -25,8 +25,8 @@ const PAPER: [(&str, &str, &str); 9] = [
     ),
     (
         "helpful_examples",
-        "8e6812e141b6558db8b3b05c0bf06728f82ddfe3522d168e4e864f99c371d39c",
-        "7ac03c577a5b2ee99a532bfd26d838749b7ba0057e625fb51df0edc3c6b78edc",
+        "8400a0a0bd51077118428b9c73302aefa24142f5ceb56cc31c0eb20d81f6ac32",
+        "de7586cf7041e19f7e88033bfe0ff2cf432eedaaf11ef8c71a5a1ce538a87e49",
     ),
     (
         "influence_matrix",
@@ -40,8 +40,8 @@ const PAPER: [(&str, &str, &str); 9] = [
     ),
     (
         "loss_sensitivity",
-        "b60a0b7cfd4ca646ffb93c729726725e8aa70ea39f3685ef6e6186e69ba2e4be",
-        "d17f6de556ab7deb5ac5379837a46effcb0a0ad3b8f2983ce637126594b1e9da",
+        "3468e7a428117e6d853833eac217193d2468a976cd0a49517111dada21ae216c",
+        "b177f4a28a072692627771ffc64a8598a35d9ab784f92287d22db59c934b294c",
     ),
     (
         "quality_and_cost",

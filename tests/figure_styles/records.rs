@@ -86,6 +86,7 @@ pub fn transfer_accuracy() -> TransferAccuracy {
             ],
             natural: Some("natural".into()),
             against: None,
+            apart: Vec::new(),
             accuracy: accuracy.collect(),
             difference: difference.collect(),
             diverged: 0,

@@ -32,6 +32,7 @@ pub(super) fn figure() -> TransferAccuracy {
             ],
             natural: Some("natural".into()),
             against: None,
+            apart: Vec::new(),
             accuracy: vec![
                 curve("cifar10", "natural", &[(100.0, 30.0), (400.0, 41.0)]),
                 curve("cifar10", "robust", &[(100.0, 33.0), (400.0, 42.0)]),

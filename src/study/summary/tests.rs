@@ -8,6 +8,8 @@ fn row(source: &str, epsilon: f64, images: usize, seed: u64, accuracy: f64) -> R
         norm: (epsilon > 0.0).then_some(Norm::L2),
         epsilon,
         target: "digits".into(),
+        test: "abc".into(),
+        test_images: 100,
         transform: "none".into(),
         images,
         blocks: Blocks::Last(0),
@@ -109,6 +111,7 @@ fn target_sets_may_be_compared_instead() {
     );
     assert!((found.difference[0].points[0].value.value - 1.5).abs() < 1e-9);
     assert!((found.difference[1].points[0].value.value - 2.0).abs() < 1e-9);
+    assert!(found.apart.is_empty());
     let found = of("digits", Variable::Epsilon).unwrap();
     assert_eq!(found.difference[0].points.len(), 2);
     let message = of("cleaned", Variable::Images).unwrap_err().to_string();
@@ -119,6 +122,49 @@ fn target_sets_may_be_compared_instead() {
     let message = of("digit", Variable::Images).unwrap_err().to_string();
     assert!(
         message.contains("--against") && message.contains("found digit"),
+        "{message}"
+    );
+}
+
+/// A difference of accuracies on different images is none of the sets.
+#[test]
+fn target_sets_of_other_test_images_are_not_compared() {
+    let mut rows = rows();
+    let beside = |name: &str, test: &str, test_images: usize| -> Vec<Row> {
+        let row = |row: &Row| Row {
+            target: name.into(),
+            test: test.into(),
+            test_images,
+            ..row.clone()
+        };
+        rows.iter().map(row).collect()
+    };
+    let others = [
+        beside("cleaned", "abc", 100),
+        beside("fewer", "abc", 50),
+        beside("letters", "def", 100),
+    ];
+    rows.extend(others.concat());
+    let of = |targets: &[&str]| {
+        let selection = Selection {
+            against: Some("digits".into()),
+            targets: targets.iter().map(|&name| name.into()).collect(),
+            ..Selection::default()
+        };
+        Summary::of(&rows, Variable::Images, &selection)
+    };
+    let found = of(&[]).unwrap();
+    assert_eq!(found.apart, ["fewer", "letters"]);
+    assert!(!found.difference.is_empty());
+    assert!(
+        found
+            .difference
+            .iter()
+            .all(|curve| curve.target == "cleaned")
+    );
+    let message = of(&["letters"]).unwrap_err().to_string();
+    assert!(
+        message.contains("--against") && message.contains("same test images"),
         "{message}"
     );
 }
