@@ -21,14 +21,19 @@ use faer::{Mat, linalg::solvers::Qr};
 
 /// The most parameters that are worth a factor at every step, a second or two each.
 const MOST_PARAMETERS: usize = 4096;
-/// Steps to the end by the images' own curvature, and by that of all: as seen for 1 to 200 images of 1,000.
-const STEPS: (f64, f64) = (10.0, 100.0);
+/// Steps to the end, as seen for sets of 1,000 images: by their own curvature, and from where all of them left it by that of all,
+/// where at least half of them are kept and where fewer are.
+const STEPS: f64 = 10.0;
+const STEPS_OF_MOST: f64 = 10.0;
+const STEPS_OF_FEW: f64 = 100.0;
 
 /// Sizes of a refit by the images' own curvature.
 #[derive(Clone, Copy)]
 pub(super) struct OwnSize {
     /// k
     count: usize,
+    /// n
+    all: usize,
     /// d + 1
     columns: usize,
     /// w
@@ -39,6 +44,7 @@ impl OwnSize {
     pub(super) fn of(fit: &FullFit, kept: &Kept) -> Self {
         Self {
             count: kept.count(),
+            all: kept.images.len(),
             columns: fit.rows.columns(),
             width: fit.coordinates.classes().dims()[1],
         }
@@ -56,7 +62,11 @@ impl OwnSize {
 
     /// Whether it takes fewer operations than steps with the curvature of all images, each of `step` operations.
     pub(super) fn is_cheaper(self, step: f64) -> bool {
-        self.is_possible() && STEPS.0 * self.step() + self.factors() <= STEPS.1 * step
+        let others = match 2 * self.count >= self.all {
+            true => STEPS_OF_MOST,
+            false => STEPS_OF_FEW,
+        };
+        self.is_possible() && STEPS * self.step() + self.factors() <= others * step
     }
 
     /// Operations of Q and R.
