@@ -184,6 +184,9 @@ impl Refitting<'_> {
             let is_possible = OwnSize::of(fit, &kept[at]).is_possible();
             if before.gradient_norm > tolerance && is_possible {
                 let mut again = by_own(at)?;
+                if again.gradient_norm >= before.gradient_norm {
+                    continue;
+                }
                 again.gradients += before.gradients;
                 again.operations += before.operations;
                 fits.insert(at, again);

@@ -81,9 +81,8 @@ impl OfStudy {
     fn note_along(&self, variable: Variable) {
         let (option, is_given) = match variable {
             Variable::Images => ("images", self.images.is_some()),
-            Variable::Epoch => return,
             Variable::Blocks => ("blocks", self.blocks.is_some()),
-            Variable::Epsilon => return,
+            Variable::Epoch | Variable::Epsilon => return,
         };
         if is_given {
             note!("ascribe: --{option} fixes nothing, for it lies along the axis of this figure");
