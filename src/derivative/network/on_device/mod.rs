@@ -12,6 +12,8 @@
 //!   same for all vectors of a block, which share them as they share the values;
 //! - ⟨∇ℓ_i, v⟩ = ⟨r_i, ż_i⟩ of every image, without any way back.
 //!
+//! Gradients of images by themselves, and with them products with many vectors, are written out layer by layer ([`written_out`]).
+//!
 //! Vectors go side by side ([`dual`]), 8 of them, so that a device is given few large convolutions instead of many small ones.
 //!
 //! Cost in forward passes, convolutions counted: 2 a vector for all images' ⟨∇ℓ_i, v⟩, 4 for Gauss–Newton, 6 for the Hessian, as
@@ -24,11 +26,13 @@ mod coordinates;
 mod dual;
 mod examples;
 mod layer;
+mod patches;
 mod products;
 mod program;
 mod softmax;
 mod way_back;
 mod winners;
+mod written_out;
 
 pub use examples::DeviceExamples;
 
@@ -65,9 +69,19 @@ pub struct DeviceNetwork {
     dims: Vec<usize>,
     dtype: DType,
     device: Device,
-    /// Images whose values alone would fill the memory of a pass.
-    budget: usize,
+    bytes: PassBytes,
     pass_images: usize,
+}
+
+/// Bytes of a pass.
+#[derive(Default)]
+struct PassBytes {
+    /// What it may take.
+    all: usize,
+    /// An image's values.
+    trace: usize,
+    /// An image's patches and gradient in the layer where they are most.
+    written: usize,
 }
 
 impl DeviceNetwork {
@@ -102,21 +116,31 @@ impl DeviceNetwork {
             dims: examples.dims().to_vec(),
             dtype: super::assembly::precision(model),
             device,
-            budget: 0,
-            pass_images: 1,
+            bytes: PassBytes::default(),
+            pass_images: PASS_IMAGES,
         };
-        network.budget = network.traces_within(examples)?;
-        network.pass_images = (network.budget / (SHARED + ALONG)).clamp(1, PASS_IMAGES);
+        network.bytes = network.pass_bytes(examples)?;
+        network.pass_images = network.images_within(SHARED + ALONG, 0);
         Ok(network)
     }
 
-    /// Images whose values fit into the memory of a pass, from a trace of one of them.
-    fn traces_within(&self, examples: &DeviceExamples) -> Result<usize> {
+    /// Bytes of a pass, from that of an image.
+    fn pass_bytes(&self, examples: &DeviceExamples) -> Result<PassBytes> {
         let (input, _) = self.read(examples, &[0])?;
-        let elements = self.program.trace(&input, &self.inner)?.elements();
-        let bytes = elements * self.dtype.size_in_bytes();
+        let trace = self.program.trace(&input, &self.inner)?;
         let free = free_memory(&self.device)?.map_or(PASS_BYTES, |free| free / 4);
-        Ok(PASS_BYTES.min(free) / bytes.max(1))
+        Ok(PassBytes {
+            all: PASS_BYTES.min(free),
+            trace: trace.elements() * self.dtype.size_in_bytes(),
+            written: self.program.written_elements(&trace, &self.inner)
+                * self.dtype.size_in_bytes(),
+        })
+    }
+
+    /// Images of which so many traces and other bytes fit into the memory of a pass.
+    fn images_within(&self, traces: usize, others: usize) -> usize {
+        let image = traces * self.bytes.trace + others;
+        (self.bytes.all / image.max(1)).clamp(1, self.pass_images)
     }
 
     /// The trained tensors in the order of a parameter vector.
@@ -165,15 +189,7 @@ impl DeviceNetwork {
 
     /// The rows of `vectors` as directions in the program's parameters, in groups that go side by side.
     fn directions(&self, vectors: &Tensor, of_gradients: bool) -> Result<Vec<Directions>> {
-        let (count, size) = vectors.dims2()?;
-        if size != self.size() || vectors.dtype() != self.dtype {
-            return Err(Error::mismatch(
-                "vectors",
-                format!("{} numbers of {:?}", self.size(), self.dtype),
-                format!("{size} of {:?}", vectors.dtype()),
-                "use vectors over the network's own parameters",
-            ));
-        }
+        let count = self.check_vectors(vectors)?;
         let group = |start: usize| {
             let rows = vectors.narrow(0, start, SIDE_BY_SIDE.min(count - start))?;
             let stacked = self.coordinates.inward(&self.space, &rows)?;
@@ -182,10 +198,30 @@ impl DeviceNetwork {
         (0..count).step_by(SIDE_BY_SIDE).map(group).collect()
     }
 
+    /// The rows of `vectors`, if they are over the network's parameters.
+    fn check_vectors(&self, vectors: &Tensor) -> Result<usize> {
+        let (count, size) = vectors.dims2()?;
+        if size == self.size() && vectors.dtype() == self.dtype {
+            return Ok(count);
+        }
+        Err(Error::mismatch(
+            "vectors",
+            format!("{} numbers of {:?}", self.size(), self.dtype),
+            format!("{size} of {:?}", vectors.dtype()),
+            "use vectors over the network's own parameters",
+        ))
+    }
+
     /// Images in a pass with tangents along these directions.
     fn images_beside(&self, groups: &[Directions]) -> usize {
         let most = groups.iter().map(Directions::count).max();
-        (self.budget / (SHARED + ALONG * most.unwrap_or(1))).clamp(1, self.pass_images)
+        self.images_within(SHARED + ALONG * most.unwrap_or(1), 0)
+    }
+
+    /// Images in a pass whose gradients are written out layer by layer, beside so many numbers that are kept of each.
+    fn images_written(&self, kept: usize) -> usize {
+        let kept = kept * self.dtype.size_in_bytes();
+        self.images_within(SHARED + ALONG, self.bytes.written + kept)
     }
 
     /// The labels of a pass, on the device.

@@ -42,20 +42,6 @@ impl DeviceNetwork {
         Ok(self.total(sum)?.squeeze(0)?)
     }
 
-    /// ∇ℓ_i of each image at `positions`, `[m, p]`.
-    ///
-    /// # Errors
-    /// As [`DeviceNetwork::outputs`], or no positions.
-    pub fn example_gradients(
-        &self,
-        examples: &DeviceExamples,
-        positions: &[u32],
-    ) -> Result<Tensor> {
-        let row = |&position: &u32| self.gradient(examples, &[position]);
-        let rows = positions.iter().map(row).collect::<Result<Vec<_>>>()?;
-        Ok(Tensor::stack(&rows, 0)?)
-    }
-
     /// Σ ∇²ℓ_i v or Σ J_iᵀ (diag π_i − π_i π_iᵀ) J_i v over the images at `positions`, for every row v of `vectors` `[k, p]`;
     /// no mean, no L2 term.
     ///
@@ -121,7 +107,11 @@ impl DeviceNetwork {
     }
 
     /// The values of the images at `positions`, and the loss at their logits.
-    fn pass(&self, examples: &DeviceExamples, positions: &[u32]) -> Result<(Trace, Softmax)> {
+    pub(super) fn pass(
+        &self,
+        examples: &DeviceExamples,
+        positions: &[u32],
+    ) -> Result<(Trace, Softmax)> {
         let (input, labels) = self.read(examples, positions)?;
         let trace = self.program.trace(&input, &self.inner)?;
         let softmax = Softmax::of(trace.logits(), &self.labels(&labels)?)?;
@@ -129,12 +119,14 @@ impl DeviceNetwork {
     }
 
     /// Sums of gradients in the inner parameters as vectors, `[k, p]`.
-    fn total(&self, sum: Option<Vec<Tensor>>) -> Result<Tensor> {
-        let sum = sum.ok_or_else(|| {
-            Error::mismatch("images", "at least one", "none", "give their positions")
-        })?;
-        self.coordinates.outward(sum)
+    pub(super) fn total(&self, sum: Option<Vec<Tensor>>) -> Result<Tensor> {
+        self.coordinates.outward(sum.ok_or_else(no_images)?)
     }
+}
+
+/// A product over no images has no shape.
+pub(super) fn no_images() -> Error {
+    Error::mismatch("images", "at least one", "none", "give their positions")
 }
 
 /// Adds a gradient to a sum.

@@ -41,6 +41,11 @@ impl Trace {
             .sum()
     }
 
+    /// Numbers in the result of the layer numbered `index`.
+    pub(super) fn result_elements(&self, index: usize) -> usize {
+        self.values[index + 1].elem_count()
+    }
+
     fn of<'a>(&'a self, node: &Node) -> Vec<&'a Tensor> {
         node.inputs
             .iter()
@@ -55,6 +60,14 @@ impl Trace {
         };
         node.inputs.iter().map(dual).collect()
     }
+}
+
+/// A layer and what enters it.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub(super) layer: Layer,
+    /// `[B, …]`
+    pub(super) input: &'a Tensor,
 }
 
 /// The tangents `[B, k, …]` of all values; none where a value does not change.
@@ -72,6 +85,13 @@ impl Tangents {
 
 /// The gradients `[B, …]` of all layers' results, each in front of the layer's rectifier.
 pub(super) struct Gradients(Vec<Tensor>);
+
+impl Gradients {
+    /// One for each layer.
+    pub(super) fn of_layers(&self) -> &[Tensor] {
+        &self.0
+    }
+}
 
 /// What gradients are tangents of: a way back that all directions share, and the tangents of the values on it.
 pub(super) struct TangentsOf<'a> {
@@ -105,6 +125,15 @@ impl Program {
             trace.winners.push(winners);
         }
         Ok(trace)
+    }
+
+    /// The layers, each with what enters it, the first where it is more than one.
+    pub(super) fn sites<'a>(&'a self, trace: &'a Trace) -> impl Iterator<Item = Site<'a>> {
+        let site = |node: &'a Node| Site {
+            layer: node.layer,
+            input: &trace.values[node.inputs[0]],
+        };
+        self.nodes.iter().map(site)
     }
 
     /// All tangents.

@@ -76,6 +76,13 @@ impl Both {
         assert_eq!(found.dims(), [2, 3]);
         assert_close(what, &row(&found), &row(&expected.unwrap()), tolerance);
 
+        let pairs = self.network.pair(&vectors, None).unwrap();
+        let expected = pairs.products(&self.examples, &positions).unwrap();
+        let of = (&self.device_examples, &positions[..]);
+        let found = self.device.segment_products(of.0, of.1, &vectors).unwrap();
+        assert_eq!(found.dims(), expected.dims());
+        assert_close(what, &row(&found), &row(&expected), tolerance);
+
         let outputs = self.network.outputs(&self.examples, &ALL).unwrap();
         let found = self.device.outputs(&self.device_examples, &ALL).unwrap();
         let losses = |outputs: Vec<HeadOutputs>| -> Vec<f64> {
