@@ -16,6 +16,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Vectors of a block.
 const BLOCK: usize = 8;
+/// Solutions that meet the images together.
+const QUERIES: usize = 64;
 const CLASSES: usize = 10;
 
 struct Options {
@@ -99,7 +101,7 @@ impl Setting {
         let of = (&model, options.blocks, device);
         let examples = DeviceExamples::of_images(of, &images, &labels, &Keeping::default())?;
         let network = DeviceNetwork::new(&model, options.blocks, &examples)?;
-        let vectors = Tensor::randn(0f32, 1.0, (BLOCK, network.size()), device)?;
+        let vectors = Tensor::randn(0f32, 1.0, (QUERIES, network.size()), device)?;
         Ok(Self {
             examples,
             positions: (0..batch as u32).collect(),
@@ -117,7 +119,12 @@ impl Setting {
 
     fn slopes(&self, count: usize) -> Result<()> {
         let vectors = self.vectors.narrow(0, 0, count)?;
-        (self.network).example_products(&self.examples, &self.positions, &vectors)?;
+        (self.network).segment_products(&self.examples, &self.positions, &vectors)?;
+        Ok(())
+    }
+
+    fn image_gradients(&self) -> Result<()> {
+        (self.network).example_gradients(&self.examples, &self.positions)?;
         Ok(())
     }
 }
@@ -139,7 +146,7 @@ fn main() -> Result<()> {
         Ok(())
     };
     let (hessian, gauss_newton) = (Curvature::Hessian, Curvature::GaussNewton);
-    let work: [(&str, &dyn Fn() -> Result<()>); 7] = [
+    let work: [(&str, &dyn Fn() -> Result<()>); 9] = [
         ("gradient", &gradient),
         ("H v", &|| setting.product(hessian, 1)),
         ("H v, block of 8", &|| setting.product(hessian, BLOCK)),
@@ -147,6 +154,8 @@ fn main() -> Result<()> {
         ("G v, block of 8", &|| setting.product(gauss_newton, BLOCK)),
         ("all <grad_i, v>", &|| setting.slopes(1)),
         ("all <grad_i, v>, block of 8", &|| setting.slopes(BLOCK)),
+        ("all <grad_i, v>, block of 64", &|| setting.slopes(QUERIES)),
+        ("all grad_i", &|| setting.image_gradients()),
     ];
     println!(
         "{} on {}, {} blocks and the head ({} parameters), {} images of {side} x {side}, {:?}, tf32 {}",

@@ -1,18 +1,22 @@
 //! The curvature of the training objective through the fine-tuned blocks, computed on a device.
 //!
 //! A = (1/n) Σ_i C_i + l2·I over the parameters of a [`DeviceNetwork`], with C_i the Hessian or the Gauss–Newton matrix of image
-//! i: the same matrix as [`NetworkCurvature`](super::NetworkCurvature)'s, known by its products alone. Products are where the
+//! i: the same matrix as [`NetworkCurvature`](super::NetworkCurvature)'s, known by its products, and by the gradients that a Kronecker form is made of. Products are where the
 //! vectors are: on the network's device, or, for methods that keep their vectors on the host, there. All vectors of a block share the
 //! values of a pass; nothing is kept between products, as a pass's values are a fifth of a Gauss–Newton product with one vector and
 //! less of a block.
 
-use super::{KroneckerForm, LinearOperator, Structure, SymmetricMatrix, Vectors};
+use super::{KroneckerForm, LinearOperator, Structure, SymmetricMatrix, Vectors, unit_vectors};
 use crate::derivative::network::{Curvature, DeviceExamples, DeviceNetwork};
+use crate::device::free_memory;
 use crate::{Error, Result, number_range};
 use candle_core::DType;
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
 const VECTOR_BYTES: usize = 4 << 30;
+/// Bytes that the rows of a low rank take at most, if an eighth of a device's free memory allows it: they are held four times
+/// while they are made.
+const ROW_BYTES: usize = 4 << 30;
 
 /// The curvature of mean cross-entropy + l2/2·‖θ‖² over a training set, θ the parameters of a [`DeviceNetwork`].
 pub struct DeviceCurvature<'a> {
@@ -21,6 +25,8 @@ pub struct DeviceCurvature<'a> {
     curvature: Curvature,
     l2: f64,
     positions: Vec<u32>,
+    /// Draws what stands for labels where there are too many of them.
+    seed: u64,
 }
 
 impl<'a> DeviceCurvature<'a> {
@@ -41,7 +47,15 @@ impl<'a> DeviceCurvature<'a> {
             curvature,
             l2,
             positions: (0..examples.count() as u32).collect(),
+            seed: 0,
         })
+    }
+
+    /// Draws from `seed` what stands for labels in a Kronecker form.
+    #[must_use]
+    pub fn drawing_from(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
     }
 
     /// Which matrix it is.
@@ -54,11 +68,14 @@ impl<'a> DeviceCurvature<'a> {
         self.network
     }
 
+    fn images(&self) -> (&DeviceExamples, &[u32]) {
+        (self.examples, &self.positions)
+    }
+
     /// (1/n) Σ C_i v + l2 v for some vectors.
     fn products(&self, vectors: &Vectors) -> Result<Vectors> {
-        let images = (self.examples, &self.positions[..]);
         let there = vectors.tensor().to_device(self.network.device())?;
-        let sums = (self.network).curvature_products(self.curvature, images, &there)?;
+        let sums = (self.network).curvature_products(self.curvature, self.images(), &there)?;
         let means = (sums / self.positions.len() as f64)?;
         let products = match self.l2 {
             0.0 => means,
@@ -100,17 +117,30 @@ impl LinearOperator for DeviceCurvature<'_> {
         Vectors::concatenate(&parts.collect::<Result<Vec<_>>>()?)
     }
 
-    fn dense(&self, _: DType) -> Result<SymmetricMatrix> {
-        Err(unsupported("writing a network's curvature out"))
+    /// By products with the unit vectors: for small networks.
+    fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
+        unit_vectors::written_out(self, dtype)
     }
 
     fn diagonal(&self) -> Result<Vec<f64>> {
-        Err(unsupported("the diagonal of a network's curvature"))
+        Err(Error::Unsupported {
+            what: "the diagonal of a network's curvature on a device".into(),
+            instead: "choose a solver without it, or --device cpu".into(),
+        })
     }
 
     /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term.
+    fn ekfac(&self) -> Result<Option<KroneckerForm>> {
+        let form = KroneckerForm::ekfac(self.network, self.images(), self.seed)?;
+        Ok(Some(form.shifted(self.l2)))
+    }
+
+    /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term; without rows where memory has no room.
     fn low_rank(&self) -> Result<Option<KroneckerForm>> {
-        let form = KroneckerForm::of_device(self.network, (self.examples, &self.positions))?;
+        let free = free_memory(self.network.device())?;
+        let bytes = free.map_or(ROW_BYTES, |free| ROW_BYTES.min(free / 8));
+        let drawn = (bytes as u64, self.seed);
+        let form = KroneckerForm::low_rank(self.network, self.images(), drawn)?;
         Ok(Some(form.shifted(self.l2)))
     }
 
@@ -136,12 +166,5 @@ impl LinearOperator for DeviceCurvature<'_> {
             positions: positions.iter().map(place).collect(),
             ..*self
         }))
-    }
-}
-
-fn unsupported(what: &str) -> Error {
-    Error::Unsupported {
-        what: format!("{what} on a device"),
-        instead: "choose --solver cg or identity, or --device cpu".into(),
     }
 }

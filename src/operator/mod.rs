@@ -17,6 +17,7 @@ mod row_pass;
 mod softmax_curvature;
 mod square_matrix;
 mod symmetric_matrix;
+mod unit_vectors;
 mod vectors;
 
 pub use block_columns::BlockColumns;

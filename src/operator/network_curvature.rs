@@ -7,23 +7,16 @@
 //! The Gauss–Newton matrix is positive semi-definite; the Hessian is not as a rule, and says so by its structure: a solver
 //! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
 
-use super::{
-    Eigenvalues, KroneckerForm, KroneckerSettings, LinearOperator, SquareMatrix, Structure,
-    SymmetricMatrix, Vectors,
-};
-use crate::derivative::network::{Curvature, Examples, Linearisation, Network, RootKind};
+use super::{KroneckerForm, LinearOperator, Structure, SymmetricMatrix, Vectors, unit_vectors};
+use crate::derivative::network::{Curvature, Examples, Linearisation, Network};
 use crate::{Error, Result, number_range};
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 use std::sync::{Arc, Mutex};
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
 const VECTOR_BYTES: usize = 1 << 30;
-/// The share of the softmax's curvature whose gradients go into a low rank: the rest is spread thin.
-const LOW_RANK_SHARE: f64 = 0.98;
 /// Bytes that the rows of a Kronecker form take at most.
 const ROW_BYTES: u64 = 1 << 29;
-/// Vectors of the identity that are multiplied at once while the matrix is written out.
-const DENSE_BLOCK: usize = 64;
 
 /// The curvature of mean cross-entropy + l2/2·‖θ‖² over a training set, θ the parameters of a [`Network`].
 pub struct NetworkCurvature<'a> {
@@ -139,21 +132,8 @@ impl<'a> NetworkCurvature<'a> {
         Vectors::new(network.curvature_products(self.curvature, vectors.tensor(), &mut parts)?)
     }
 
-    fn form(
-        &self,
-        roots: RootKind,
-        eigenvalues: Option<Eigenvalues>,
-        row_bytes: u64,
-    ) -> Result<KroneckerForm> {
-        let settings = KroneckerSettings {
-            roots,
-            eigenvalues,
-            row_bytes,
-            seed: self.seed,
-        };
-        let images = (self.examples, &self.positions[..]);
-        let form = KroneckerForm::of_network(self.network, images, &settings)?;
-        Ok(form.shifted(self.l2))
+    fn images(&self) -> (&Examples, &[u32]) {
+        (self.examples, &self.positions)
     }
 
     fn scale(&self) -> f64 {
@@ -200,26 +180,7 @@ impl LinearOperator for NetworkCurvature<'_> {
 
     /// By products with the unit vectors: for small networks.
     fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
-        let size = self.size();
-        let mut matrix = SquareMatrix::<f64>::zeros(size);
-        for start in (0..size).step_by(DENSE_BLOCK) {
-            let count = DENSE_BLOCK.min(size - start);
-            let mut units = vec![0.0; count * size];
-            (0..count).for_each(|row| units[row * size + start + row] = 1.0);
-            let units = Tensor::from_vec(units, (count, size), &Device::Cpu)?;
-            let product = self.apply(&Vectors::new(units.to_dtype(self.dtype())?)?)?;
-            let rows = product.to_dtype(DType::F64)?.tensor().to_vec2::<f64>()?;
-            for (column, row) in rows.iter().enumerate() {
-                let column = start + column;
-                (column..size).for_each(|index| matrix[(index, column)] = row[index]);
-            }
-        }
-        Ok(match dtype {
-            DType::F32 => SymmetricMatrix::F32(SquareMatrix::from_lower(size, |row, column| {
-                matrix[(row, column)] as f32
-            })),
-            _ => SymmetricMatrix::F64(matrix),
-        })
+        unit_vectors::written_out(self, dtype)
     }
 
     /// (1/n) Σ_i Σ_c π_ic (∇ℓ_i(c))² + l2 with ℓ_i(c) the loss of image i at the label c: exact for the Gauss–Newton matrix, at
@@ -240,19 +201,15 @@ impl LinearOperator for NetworkCurvature<'_> {
 
     /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term.
     fn ekfac(&self) -> Result<Option<KroneckerForm>> {
-        let roots = RootKind::for_classes(self.network.class_count(), self.seed);
-        self.form(roots, Some(Eigenvalues::Corrected), 0).map(Some)
+        let form = KroneckerForm::ekfac(self.network, self.images(), self.seed)?;
+        Ok(Some(form.shifted(self.l2)))
     }
 
     /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term; without rows where memory has no room.
     fn low_rank(&self) -> Result<Option<KroneckerForm>> {
-        let roots = match RootKind::for_classes(self.network.class_count(), self.seed) {
-            RootKind::Exact { .. } => RootKind::Exact {
-                share: LOW_RANK_SHARE,
-            },
-            drawn => drawn,
-        };
-        self.form(roots, None, self.row_bytes).map(Some)
+        let drawn = (self.row_bytes, self.seed);
+        let form = KroneckerForm::low_rank(self.network, self.images(), drawn)?;
+        Ok(Some(form.shifted(self.l2)))
     }
 
     fn image_count(&self) -> usize {

@@ -7,7 +7,7 @@
 use super::cholesky::Factor;
 use crate::operator::{KroneckerAxes, KroneckerForm, SquareMatrix, SymmetricMatrix, Vectors};
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 /// Columns of W whose part of W Wᵀ is summed in the precision of R.
 const COLUMNS: usize = 4096;
@@ -43,8 +43,7 @@ impl KroneckerInverse {
             return Err(Error::config("damping", reason));
         }
         let roots: Vec<f64> = d.iter().map(|d| d.sqrt().recip()).collect();
-        let device = (rows.as_ref()).map_or(&Device::Cpu, |rows| rows.rows.device());
-        let roots = Tensor::from_vec(roots, (1, d.len()), device)?.to_dtype(dtype)?;
+        let roots = Tensor::from_vec(roots, (1, d.len()), axes.device())?.to_dtype(dtype)?;
         let strong = match rows {
             None => None,
             Some(rows) => Strong::of(rows.rows.broadcast_mul(&roots)?)?,
@@ -58,15 +57,16 @@ impl KroneckerInverse {
     }
 
     pub(super) fn apply(&self, block: &Vectors) -> Result<Vectors> {
-        let coordinates = self.axes.coordinates(block.tensor())?;
-        let roots = self.roots.to_device(coordinates.device())?;
-        let mut scaled = coordinates.broadcast_mul(&roots)?;
+        // Some methods keep their vectors on the host.
+        let there = block.tensor().to_device(self.axes.device())?;
+        let mut scaled = (self.axes.coordinates(&there)?).broadcast_mul(&self.roots)?;
         if let Some(strong) = &self.strong {
             let along = Vectors::new(scaled.matmul(&strong.rows.t()?)?)?;
             let back = strong.factor.apply(&along)?;
             scaled = (scaled - back.tensor().matmul(&strong.rows)?)?;
         }
-        Vectors::new(self.axes.vectors(&scaled.broadcast_mul(&roots)?)?)
+        let solved = self.axes.vectors(&scaled.broadcast_mul(&self.roots)?)?;
+        Vectors::new(solved.to_device(block.tensor().device())?)
     }
 
     pub(super) fn notes(&self) -> &[(&'static str, f64)] {

@@ -6,10 +6,12 @@
 use crate::device;
 use ascribe::derivative::head::HeadOutputs;
 use ascribe::derivative::network::{
-    Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network,
+    Curvature, CurvatureRoots, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, RootKind,
+    WrittenGradients,
 };
 use ascribe::influence::{
-    DeviceImages, DeviceJob, NetworkImages, NetworkJob, NetworkOptions, Progress, read_rankings,
+    DeviceImages, DeviceJob, NetworkImages, NetworkJob, NetworkOptions, Progress,
+    read_helpful_shares, read_rankings,
 };
 use ascribe::model::{Blocks, Normalisation, ResNet};
 use ascribe::operator::{Damped, DeviceCurvature, LinearOperator, NetworkCurvature, Vectors};
@@ -153,15 +155,13 @@ impl Both {
             self.compare_curvatures(what, &vectors, tolerance);
         }
         let vectors = numbers(0.9, &[3, size]);
-        let moved = self.moved(&vectors);
-        let expected = self
-            .network
-            .example_products(&self.examples, &some, &vectors);
-        let found = self.device.example_products(&self.there, &some, &moved);
+        let pairs = self.network.pair(&vectors, None).unwrap();
+        let expected = pairs.products(&self.examples, &some).unwrap();
+        let found = (self.device).segment_products(&self.there, &some, &self.moved(&vectors));
         assert_close(
             &format!("{what}: products with gradients of images"),
             &values(&found.unwrap()),
-            &values(&expected.unwrap()),
+            &values(&expected),
             tolerance,
         );
 
@@ -171,6 +171,46 @@ impl Both {
         let expected = losses(self.network.outputs(&self.examples, &all).unwrap());
         let found = losses(self.device.outputs(&self.there, &all).unwrap());
         assert_close(&format!("{what}: losses"), &found, &expected, tolerance);
+    }
+
+    /// Kronecker factors, and gradients of roots.
+    fn compare_forms(&self, what: &str, tolerance: f64) {
+        let all: Vec<u32> = (0..IMAGES as u32).collect();
+        let outputs = self.network.outputs(&self.examples, &all).unwrap();
+        let roots = CurvatureRoots::of(&outputs, &all, RootKind::Exact { share: 0.9 }).unwrap();
+        let expected = (self.network).kronecker_factors(&self.examples, &all, &roots);
+        let found = self
+            .device
+            .kronecker_factors(&self.there, &all, &roots)
+            .unwrap();
+        for expected in expected.unwrap() {
+            let found = found
+                .iter()
+                .find(|found| found.layer == expected.layer)
+                .unwrap();
+            for (found, expected) in [
+                (&found.inputs, &expected.inputs),
+                (&found.outputs, &expected.outputs),
+            ] {
+                let values = |matrix: &Mat<f64>| -> Vec<f64> {
+                    let columns = matrix.col_iter();
+                    columns.flat_map(|column| column.iter().copied()).collect()
+                };
+                let what = format!("{what}: factor of {:?}", expected.nrows());
+                assert_close(&what, &values(found), &values(expected), tolerance);
+            }
+        }
+        let images = 3..8;
+        let expected = (self.network).root_gradients(&self.examples, &all, &roots, images.clone());
+        let found = self
+            .device
+            .root_gradients(&self.there, &all, &roots, images);
+        assert_close(
+            &format!("{what}: gradients of roots"),
+            &values(&found.unwrap()),
+            &values(&expected.unwrap()),
+            tolerance,
+        );
     }
 
     /// In the device's precision, there.
@@ -219,11 +259,22 @@ fn products_in_single_precision_are_close() {
 }
 
 #[test]
+fn what_kronecker_forms_are_made_of_is_that_of_the_processor() {
+    for (architecture, blocks, side) in [CASES[0], CASES[2], CASES[4]] {
+        for (dtype, tolerance) in [(DType::F64, 1e-10), (DType::F32, 2e-3)] {
+            let both = Both::new(architecture, blocks, side, dtype);
+            both.compare_forms(&format!("{architecture} {blocks}"), tolerance);
+        }
+    }
+}
+
+#[test]
 fn passes_change_nothing() {
     let mut both = Both::new("cifar-resnet8-w4", Blocks::Last(2), 9, DType::F64);
     assert!(both.there.is_on_device());
     both.device = both.device.with_pass_images(5);
     both.compare("passes of 5", 1e-10);
+    both.compare_forms("passes of 5", 1e-10);
 }
 
 #[test]
@@ -328,7 +379,9 @@ fn dense_scores(
 #[test]
 fn whole_runs_give_the_same_scores() {
     run_both_ways(Method::Cg, Curvature::GaussNewton);
-    run_both_ways(Method::Identity, Curvature::GaussNewton);
+    for method in [Method::Identity, Method::Ekfac, Method::Astra, Method::Pinv] {
+        run_both_ways(method, Curvature::GaussNewton);
+    }
     run_both_ways(Method::Cg, Curvature::Hessian);
 }
 
@@ -359,7 +412,7 @@ fn run_both_ways(method: Method, curvature: Curvature) {
         top: IMAGES,
         bottom: 0,
         scores: false,
-        shares: false,
+        shares: true,
         query_rank: None,
         memory: 1 << 30,
         record_every: Duration::from_secs(5),
@@ -382,7 +435,7 @@ fn run_both_ways(method: Method, curvature: Curvature) {
         digests: BTreeMap::new(),
     };
     let on_host = job.run(folder.path(), &mut Silent).unwrap();
-    let expected = scores(folder.path());
+    let (expected, on_host_shares) = (scores(folder.path()), shares(folder.path()));
     if method == Method::Cg {
         let what = format!("{curvature:?} on the processor beside the matrix");
         let dense = dense_scores(job.network, &sides, &options);
@@ -411,9 +464,18 @@ fn run_both_ways(method: Method, curvature: Curvature) {
         let solves = summary.solves.iter().flat_map(|solves| &solves.reports);
         let missed: Vec<_> = solves.filter(|report| report.residual > 1e-10).collect();
         assert!(
-            method == Method::Identity || missed.is_empty(),
+            method != Method::Cg || missed.is_empty(),
             "{what}: {missed:?}"
         );
     }
     assert_close(&what, &scores(folder.path()), &expected, 1e-8);
+    let there = shares(folder.path());
+    assert!(there.len() == 2 && there.iter().all(|share| *share > 0.0));
+    assert_close(&what, &there, &on_host_shares, 1e-8);
+}
+
+/// Of all helpful ranked scores.
+fn shares(folder: &Path) -> Vec<f64> {
+    let shares = read_helpful_shares(&folder.join("shares.parquet")).unwrap();
+    shares.into_iter().map(|(_, share)| share).collect()
 }

@@ -12,7 +12,7 @@
 //! | [`Network::curvature_products`] | Σ ∇²ℓ_i v or Σ J_iᵀ (diag π − ππᵀ) J_i v |
 //! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image and vector |
 //! | [`Network::pair`] | the same, prepared once for all images, by segment |
-//! | [`Network::kronecker_factors`] | second moments of patches and output gradients, layer by layer |
+//! | [`WrittenGradients::kronecker_factors`] | second moments of patches and output gradients, layer by layer |
 //!
 //! # Why not a graph of tensors
 //!
@@ -55,7 +55,7 @@ mod tests;
 
 pub use example_products::ExampleProducts;
 pub use examples::{Examples, Keeping};
-pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind};
+pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind, WrittenGradients};
 pub use linearisation::Linearisation;
 pub use on_device::{DeviceExamples, DeviceNetwork};
 pub use pairing::{LayerWay, Way};

@@ -1,8 +1,8 @@
 //! The same run on a device: products, solves and scores by graphs of tensors.
 //!
-//! Conjugate gradients divide by a low rank of the curvature as on the processor, made of products; scores are exact products,
-//! one pass over all training images for a block of queries. What needs gradients written out layer by layer (EK-FAC, ranks of
-//! solutions, shares by segment) is for the processor.
+//! What is not a product with vectors is made of gradients written out layer by layer: the low rank that conjugate gradients
+//! divide by, EK-FAC, and scores, one pass over all training images for a block of queries. Approximating solutions by a rank
+//! saves nothing there, and is for the processor.
 
 use super::NetworkOptions;
 use super::part::{Part, Side, all};
@@ -12,7 +12,6 @@ use crate::derivative::head::HeadOutputs;
 use crate::derivative::network::{Curvature, DeviceExamples, DeviceNetwork, ParameterSpace};
 use crate::influence::{Progress, RankSummary};
 use crate::operator::{DeviceCurvature, LinearOperator, Vectors};
-use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
@@ -53,27 +52,16 @@ impl DeviceJob<'_> {
     /// Names it.
     pub fn check(options: &NetworkOptions) -> Result<()> {
         options.check()?;
-        let method = options.solver.method;
-        let name = format!("--solver {method}");
-        let solver = matches!(method, Method::Auto | Method::Cg | Method::Identity);
-        let refused = [
-            (!solver, name.as_str()),
-            (options.query_rank.is_some(), "--query-rank"),
-            (options.shares, "--shares"),
-        ];
-        match refused.iter().find(|(given, _)| *given) {
-            None => Ok(()),
-            Some((_, what)) => Err(Error::Unsupported {
-                what: format!("{what} through blocks on a CUDA device"),
-                instead: match solver {
-                    true => "leave it out, or use --device cpu".into(),
-                    false => "choose cg or identity, or use --device cpu".into(),
-                },
-            }),
+        if options.query_rank.is_none() {
+            return Ok(());
         }
+        Err(Error::Unsupported {
+            what: "--query-rank through blocks on a CUDA device".into(),
+            instead: "leave it out, or use --device cpu".into(),
+        })
     }
 
-    /// Does what [`NetworkJob::run`](super::NetworkJob::run) does, but for shares.
+    /// Does what [`NetworkJob::run`](super::NetworkJob::run) does.
     ///
     /// # Errors
     /// As there, or what [`DeviceJob::check`] refuses.
@@ -83,6 +71,7 @@ impl DeviceJob<'_> {
             network: self.network,
             train: self.train.examples,
             test: self.test.examples,
+            seed: self.options.solver.seed,
         };
         let run = Run {
             part: &part,
@@ -107,6 +96,7 @@ struct OnDevice<'a> {
     network: &'a DeviceNetwork,
     train: &'a DeviceExamples,
     test: &'a DeviceExamples,
+    seed: u64,
 }
 
 impl OnDevice<'_> {
@@ -156,14 +146,14 @@ impl Part for OnDevice<'_> {
 
     fn curvature(&self, curvature: Curvature, l2: f64) -> Result<Box<dyn LinearOperator + '_>> {
         let operator = DeviceCurvature::new(self.network, self.train, curvature, l2)?;
-        Ok(Box::new(operator))
+        Ok(Box::new(operator.drawing_from(self.seed)))
     }
 
     fn scores(&self, solutions: &Vectors, _: Option<usize>) -> Result<PairScores> {
         let positions = all(self.train.count());
         let products =
-            (self.network).example_products(self.train, &positions, solutions.tensor())?;
-        PairScores::exact(&products)
+            (self.network).segment_products(self.train, &positions, solutions.tensor())?;
+        PairScores::of_products(&products)
     }
 
     fn scoring_plan(&self, _: usize, _: Option<usize>) -> Option<ScoringPlan> {

@@ -138,27 +138,24 @@ impl PairScores {
         let count = training.count();
         let pairs = network.pair(solutions.tensor(), query_rank)?;
         let all: Vec<u32> = (0..count as u32).collect();
-        let parts = array(&pairs.products(training, &all)?)? / count as f64;
-        let scores = parts.sum_axis(Axis(0));
+        let scored = Self::of_products(&pairs.products(training, &all)?)?;
         let left_out = pairs.errors();
         drop(pairs);
         let approximated = left_out.iter().any(|&error| error != 0.0);
         let errors = match (query_rank, approximated) {
             (None, _) => Vec::new(),
             (Some(_), false) => vec![RankError::NONE; left_out.len()],
-            (Some(_), true) => rank_errors((network, training), solutions, &scores, &left_out)?,
+            (Some(_), true) => {
+                rank_errors((network, training), solutions, &scored.scores, &left_out)?
+            }
         };
-        Ok(Self {
-            parts,
-            scores,
-            errors,
-        })
+        Ok(Self { errors, ..scored })
     }
 
-    /// From ⟨∇ℓ_i, x⟩ of all training images, `[k, n]`, not split by segment: there are no shares.
-    pub(super) fn exact(products: &Tensor) -> Result<Self> {
-        let (_, count) = products.dims2()?;
-        let parts = array(&products.unsqueeze(0)?)? / count as f64;
+    /// From ⟨∇ℓ_i, x⟩ of all training images by segment, `[segments, k, n]`, without errors.
+    pub(super) fn of_products(products: &Tensor) -> Result<Self> {
+        let (_, _, count) = products.dims3()?;
+        let parts = array(products)? / count as f64;
         Ok(Self {
             scores: parts.sum_axis(Axis(0)),
             parts,

@@ -14,6 +14,7 @@ use std::ops::Range;
 #[derive(Debug, Clone)]
 pub struct KroneckerAxes {
     size: usize,
+    device: Device,
     blocks: Vec<Block>,
 }
 
@@ -42,10 +43,18 @@ enum Way {
 type Piece = (usize, Tensor);
 
 impl KroneckerAxes {
-    /// The parameters themselves, `size` of them.
-    pub(super) fn new(size: usize) -> Self {
-        let blocks = Vec::new();
-        Self { size, blocks }
+    /// The parameters themselves, `size` of them, for vectors on `device`.
+    pub(super) fn new(size: usize, device: &Device) -> Self {
+        Self {
+            size,
+            device: device.clone(),
+            blocks: Vec::new(),
+        }
+    }
+
+    /// Where they are, and vectors are turned.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
     /// p.
@@ -62,8 +71,8 @@ impl KroneckerAxes {
     ) -> Result<()> {
         self.blocks.push(Block::Layer {
             layer,
-            outputs: tensor(outputs, dtype)?,
-            inputs: tensor(inputs, dtype)?,
+            outputs: tensor(outputs, dtype, &self.device)?,
+            inputs: tensor(inputs, dtype, &self.device)?,
         });
         Ok(())
     }
@@ -75,7 +84,7 @@ impl KroneckerAxes {
         axes: &Mat<f64>,
         dtype: DType,
     ) -> Result<()> {
-        let axes = tensor(axes, dtype)?;
+        let axes = tensor(axes, dtype, &self.device)?;
         self.blocks.push(Block::Joint { ranges, axes });
         Ok(())
     }
@@ -190,10 +199,10 @@ fn layer_pieces(matrix: &Tensor, layer: &KroneckerLayer) -> Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-fn tensor(matrix: &Mat<f64>, dtype: DType) -> Result<Tensor> {
+fn tensor(matrix: &Mat<f64>, dtype: DType, device: &Device) -> Result<Tensor> {
     let (rows, columns) = matrix.shape();
     let values: Vec<f64> = (0..rows)
         .flat_map(|row| (0..columns).map(move |column| matrix[(row, column)]))
         .collect();
-    Ok(Tensor::from_vec(values, (rows, columns), &Device::Cpu)?.to_dtype(dtype)?)
+    Ok(Tensor::from_vec(values, (rows, columns), device)?.to_dtype(dtype)?)
 }

@@ -3,7 +3,7 @@
 use super::low_rank::Gradients;
 use super::{JOINT, KroneckerAxes, KroneckerForm, StrongRows};
 use crate::derivative::network::{
-    CurvatureRoots, Examples, KroneckerFactors, KroneckerLayer, Network, RootKind,
+    CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind, WrittenGradients,
 };
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -12,6 +12,9 @@ use std::ops::Range;
 
 /// Most rows of R: what they cost grows with their number, and what they gain with the decay of the curvature's eigenvalues.
 const ROWS: usize = 512;
+
+/// The share of the softmax's curvature whose gradients go into a low rank: the rest is spread thin.
+const LOW_RANK_SHARE: f64 = 0.98;
 
 /// What stands on the diagonal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +39,56 @@ pub struct KroneckerSettings {
 }
 
 impl KroneckerForm {
+    /// EK-FAC of the mean Gauss–Newton matrix over the images at `positions`; no L2 term. `seed` draws what stands for labels where
+    /// there are many.
+    ///
+    /// # Errors
+    /// As [`KroneckerForm::of_network`].
+    pub fn ekfac<N: WrittenGradients>(
+        network: &N,
+        (examples, positions): (&N::Examples, &[u32]),
+        seed: u64,
+    ) -> Result<Self> {
+        let settings = KroneckerSettings {
+            roots: RootKind::for_classes(network.class_count(), seed),
+            eigenvalues: Some(Eigenvalues::Corrected),
+            row_bytes: 0,
+            seed,
+        };
+        Self::of_network(network, (examples, positions), &settings)
+    }
+
+    /// A low rank of that matrix within `row_bytes`, without rows where they hold none, and nothing else.
+    ///
+    /// # Errors
+    /// As [`KroneckerForm::of_network`].
+    pub fn low_rank<N: WrittenGradients>(
+        network: &N,
+        (examples, positions): (&N::Examples, &[u32]),
+        (row_bytes, seed): (u64, u64),
+    ) -> Result<Self> {
+        let roots = match RootKind::for_classes(network.class_count(), seed) {
+            RootKind::Exact { .. } => RootKind::Exact {
+                share: LOW_RANK_SHARE,
+            },
+            drawn => drawn,
+        };
+        let settings = KroneckerSettings {
+            roots,
+            eigenvalues: None,
+            row_bytes,
+            seed,
+        };
+        Self::of_network(network, (examples, positions), &settings)
+    }
+
     /// Of the mean Gauss–Newton matrix over the images at `positions`; no L2 term.
     ///
     /// # Errors
-    /// As [`Network::outputs`], no positions, or factors that are not finite.
-    pub fn of_network(
-        network: &Network,
-        (examples, positions): (&Examples, &[u32]),
+    /// As [`WrittenGradients::outputs`], no positions, or factors that are not finite.
+    pub fn of_network<N: WrittenGradients>(
+        network: &N,
+        (examples, positions): (&N::Examples, &[u32]),
         settings: &KroneckerSettings,
     ) -> Result<Self> {
         let outputs = network.outputs(examples, positions)?;
@@ -57,7 +103,7 @@ impl KroneckerForm {
             0 => None,
             rank => gradients.low_rank(&roots, rank)?,
         };
-        let mut build = Build::new(network, &roots, settings.eigenvalues);
+        let mut build = Build::new(network, &roots, settings.eigenvalues)?;
         if settings.eigenvalues.is_some() {
             for factors in network.kronecker_factors(examples, positions, &roots)? {
                 build.add_layer(factors)?;
@@ -69,49 +115,50 @@ impl KroneckerForm {
 }
 
 /// The most rows of R that `bytes` hold.
-pub(in crate::operator) fn rows_within(network: &Network, bytes: u64) -> usize {
+pub(in crate::operator) fn rows_within(network: &impl WrittenGradients, bytes: u64) -> usize {
     let row = (network.size() * network.dtype().size_in_bytes()) as u64;
     (bytes / row.max(1)).min(ROWS as u64) as usize
 }
 
 /// A form on its way.
-struct Build<'a> {
-    network: &'a Network,
+struct Build<'a, N> {
+    network: &'a N,
     roots: &'a CurvatureRoots,
     eigenvalues: Option<Eigenvalues>,
     axes: KroneckerAxes,
     /// λ_S λ_A, where there are factors.
     products: Vec<f64>,
-    /// Σ (Qᵀg)².
-    squares: Vec<f64>,
+    /// Σ (Qᵀg)², `[1, p]` f64.
+    squares: Tensor,
     /// Parameters without factors.
     others: Vec<Range<usize>>,
-    /// Σ g gᵀ over these, where they are few.
-    joint: Option<Mat<f64>>,
+    /// Σ g gᵀ over these, f64, where they are few.
+    joint: Option<Tensor>,
 }
 
-impl<'a> Build<'a> {
+impl<'a, N: WrittenGradients> Build<'a, N> {
     fn new(
-        network: &'a Network,
+        network: &'a N,
         roots: &'a CurvatureRoots,
         eigenvalues: Option<Eigenvalues>,
-    ) -> Self {
+    ) -> Result<Self> {
+        let device = network.device();
         let size = network.size();
         let layers = network.kronecker_layers();
         let others = uncovered(size, &layers);
         let count: usize = others.iter().map(Range::len).sum();
-        Self {
+        let zeros = |rows, columns| Tensor::zeros((rows, columns), DType::F64, &device);
+        let joint = (1..=JOINT).contains(&count).then(|| zeros(count, count));
+        Ok(Self {
             network,
             roots,
             eigenvalues,
-            axes: KroneckerAxes::new(size),
+            axes: KroneckerAxes::new(size, &device),
             products: vec![0.0; size],
-            squares: vec![0.0; size],
+            squares: zeros(1, size)?,
             others,
-            joint: (1..=JOINT)
-                .contains(&count)
-                .then(|| Mat::zeros(count, count)),
-        }
+            joint: joint.transpose()?,
+        })
     }
 
     fn add_layer(&mut self, factors: KroneckerFactors) -> Result<()> {
@@ -142,32 +189,26 @@ impl<'a> Build<'a> {
                 .iter()
                 .map(|range| gradients.narrow(1, range.start, range.len()));
             let parts = Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 1)?;
-            let moment = parts
-                .t()?
-                .matmul(&parts)?
-                .to_dtype(DType::F64)?
-                .to_vec2::<f64>()?;
-            let size = joint.nrows();
-            (0..size).for_each(|i| (0..size).for_each(|j| joint[(i, j)] += moment[i][j]));
+            let moment = parts.t()?.matmul(&parts)?.to_dtype(DType::F64)?;
+            *joint = (&*joint + moment)?;
         }
         let coordinates = self.axes.coordinates(gradients)?;
         let ones = Tensor::ones((1, count), coordinates.dtype(), coordinates.device())?;
         let squares = ones.matmul(&coordinates.sqr()?)?.to_dtype(DType::F64)?;
-        let squares = squares.flatten_all()?.to_vec1::<f64>()?;
-        self.squares
-            .iter_mut()
-            .zip(squares)
-            .for_each(|(sum, square)| *sum += square);
+        self.squares = (&self.squares + squares)?;
         Ok(())
     }
 
     fn finish(mut self, images: usize, rows: Option<Tensor>) -> Result<KroneckerForm> {
         let scale = 1.0 / images as f64;
-        let mut diagonal: Vec<f64> = self.squares.iter().map(|square| square * scale).collect();
+        let squares = self.squares.flatten_all()?.to_vec1::<f64>()?;
+        let mut diagonal: Vec<f64> = squares.iter().map(|square| square * scale).collect();
         if let Some(joint) = &self.joint
             && self.eigenvalues.is_some()
         {
-            let (values, axes) = eigen(&(joint * faer::Scale(scale)))?;
+            let joint = joint.to_vec2::<f64>()?;
+            let mean = Mat::from_fn(joint.len(), joint.len(), |i, j| joint[i][j] * scale);
+            let (values, axes) = eigen(&mean)?;
             let ranges = self.others.clone();
             self.axes
                 .turn_jointly(ranges, &axes, self.network.dtype())?;

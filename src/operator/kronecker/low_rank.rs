@@ -9,29 +9,27 @@
 
 use super::super::Vectors;
 use crate::Result;
-use crate::derivative::network::{CurvatureRoots, Examples, Network, RootKind};
-use candle_core::{DType, Device, Tensor};
+use crate::derivative::network::{CurvatureRoots, RootKind, WrittenGradients};
+use candle_core::{DType, Tensor};
 use faer::{Mat, Side};
 use std::ops::Range;
 
-/// Bytes of gradients that are held at once.
-const GRADIENT_BYTES: usize = 1 << 28;
 /// Columns that are converted to f64 at once.
 const COLUMNS: usize = 1 << 14;
 /// ν over the largest eigenvalue that was seen: a little above what rounding does to Y.
-pub(super) const SHIFT: [f64; 2] = [1e-6, 1e-12];
+const SHIFT: [f64; 2] = [1e-6, 1e-12];
 /// Directions of Ω with less than this share of the strongest one's square are rounding.
-pub(super) const DEPENDENT: [f64; 2] = [1e-10, 1e-20];
+const DEPENDENT: [f64; 2] = [1e-10, 1e-20];
 
 /// Images, their gradients' roots, and a seed.
-pub(super) struct Gradients<'a> {
-    pub(super) network: &'a Network,
-    pub(super) examples: &'a Examples,
+pub(super) struct Gradients<'a, N: WrittenGradients> {
+    pub(super) network: &'a N,
+    pub(super) examples: &'a N::Examples,
     pub(super) positions: &'a [u32],
     pub(super) seed: u64,
 }
 
-impl Gradients<'_> {
+impl<N: WrittenGradients> Gradients<'_, N> {
     /// Calls `visit` with the gradients of the rows of some images at a time, and these images.
     pub(super) fn visit(
         &self,
@@ -39,7 +37,7 @@ impl Gradients<'_> {
         mut visit: impl FnMut(&Tensor, Range<usize>) -> Result<()>,
     ) -> Result<()> {
         let row = self.network.size() * self.network.dtype().size_in_bytes();
-        let most = (GRADIENT_BYTES / row.max(1)).max(1);
+        let most = (self.network.gradient_bytes()? / row.max(1)).max(1);
         let mut first = 0;
         while first < roots.images() {
             let (mut end, mut rows) = (first, 0);
@@ -93,10 +91,11 @@ impl Gradients<'_> {
         };
         let roots = CurvatureRoots::of(&outputs, self.positions, drawn)?;
         let dtype = self.network.dtype();
-        let mut sums = Tensor::zeros((rank, self.network.size()), dtype, &Device::Cpu)?;
+        let device = self.network.device();
+        let mut sums = Tensor::zeros((rank, self.network.size()), dtype, &device)?;
         self.visit(&roots, |gradients, images| {
             let places: Vec<u32> = images.map(|image| (image % rank) as u32).collect();
-            sums = sums.index_add(&Tensor::new(places, &Device::Cpu)?, gradients, 0)?;
+            sums = sums.index_add(&Tensor::new(places, &device)?, gradients, 0)?;
             Ok(())
         })?;
         Ok(sums)
@@ -104,7 +103,7 @@ impl Gradients<'_> {
 }
 
 /// Orthonormal rows that span those of `rows` `[r, p]`, but for directions at rounding level.
-pub(super) fn independent(rows: &Tensor, share: f64) -> Result<Option<Tensor>> {
+fn independent(rows: &Tensor, share: f64) -> Result<Option<Tensor>> {
     let vectors = Vectors::new(rows.clone())?;
     let (values, axes) = super::build::eigen(&products(&vectors, &vectors)?)?;
     let largest = values.last().copied().unwrap_or(0.0);
@@ -121,7 +120,7 @@ pub(super) fn independent(rows: &Tensor, share: f64) -> Result<Option<Tensor>> {
 }
 
 /// L⁻¹(Y + νΩ) of Y = ΩG.
-pub(super) fn nystrom(omega: &Tensor, product: &Tensor, shift: f64) -> Result<Option<Tensor>> {
+fn nystrom(omega: &Tensor, product: &Tensor, shift: f64) -> Result<Option<Tensor>> {
     let (omega, product) = (Vectors::new(omega.clone())?, Vectors::new(product.clone())?);
     let core = products(&product, &omega)?;
     let (values, _) = super::build::eigen(&core)?;

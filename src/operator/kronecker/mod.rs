@@ -13,7 +13,6 @@
 mod axes;
 mod build;
 mod low_rank;
-mod on_device;
 
 #[cfg(test)]
 mod tests;

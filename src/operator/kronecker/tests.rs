@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::derivative::network::small_problem::small_problem;
-use crate::derivative::network::{Curvature, Examples, Network, RootKind};
+use crate::derivative::network::{Curvature, Examples, Network, RootKind, WrittenGradients};
 use crate::model::Blocks;
 use crate::operator::{LinearOperator, NetworkCurvature};
 use candle_core::{DType, Device};

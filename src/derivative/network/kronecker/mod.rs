@@ -12,7 +12,7 @@
 //! is exact. Rows and columns are in the order of the stored weights: inputs before taps, the bias last.
 //!
 //! The eigenvalues that George et al. 2018 put in place of λ_S λ_A are second moments of whole gradients in the factors'
-//! axes: [`Network::root_gradients`] gives these gradients.
+//! axes: [`WrittenGradients::root_gradients`] gives these gradients.
 
 mod moments;
 mod root;
@@ -27,12 +27,16 @@ use super::products::Precision;
 use super::program::Program;
 use super::{Examples, Inner, Network};
 use crate::Result;
+use crate::derivative::head::HeadOutputs;
 use crate::model::op::channels_last::Buffer;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use faer::Mat;
 use moments::MomentSums;
 use rayon::prelude::*;
 use std::ops::Range;
+
+/// Bytes of gradients that are held at once on the processor.
+const GRADIENT_BYTES: usize = 1 << 28;
 
 /// A layer that multiplies patches by a matrix `[outputs, inputs]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,19 +62,98 @@ pub struct KroneckerFactors {
     pub outputs: Mat<f64>,
 }
 
-impl Network {
-    /// The layers that have Kronecker factors, the first one first; the other parameters are batch norm's.
-    pub fn kronecker_layers(&self) -> Vec<KroneckerLayer> {
+/// A network whose gradients can be written out, wherever it is computed: what approximations of its Gauss–Newton matrix are made
+/// of.
+pub trait WrittenGradients {
+    /// Images of it.
+    type Examples;
+
+    /// p.
+    fn size(&self) -> usize;
+
+    /// The precision of gradients.
+    fn dtype(&self) -> DType;
+
+    /// C.
+    fn class_count(&self) -> usize;
+
+    /// Where gradients are.
+    fn device(&self) -> Device;
+
+    /// Bytes of gradients that are held at once.
+    ///
+    /// # Errors
+    /// A device does not say how much is free.
+    fn gradient_bytes(&self) -> Result<usize>;
+
+    /// What the network says of the images at `positions`, on the host.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`].
+    fn outputs(&self, examples: &Self::Examples, positions: &[u32]) -> Result<Vec<HeadOutputs>>;
+
+    /// The layers that have Kronecker factors; the other parameters are batch norm's.
+    fn kronecker_layers(&self) -> Vec<KroneckerLayer>;
+
+    /// The factors of these layers, in their order, over the images at `positions`, whose rows are `roots`.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`].
+    fn kronecker_factors(
+        &self,
+        examples: &Self::Examples,
+        positions: &[u32],
+        roots: &CurvatureRoots,
+    ) -> Result<Vec<KroneckerFactors>>;
+
+    /// Jᵀs of the rows s of the images `images`, `[rows, p]`, image by image: Σ (Jᵀs)(Jᵀs)ᵀ is the sum of their Gauss–Newton
+    /// matrices. Image i is the one at `positions[i]`, and has the i-th rows.
+    ///
+    /// # Errors
+    /// As [`Network::outputs`].
+    fn root_gradients(
+        &self,
+        examples: &Self::Examples,
+        positions: &[u32],
+        roots: &CurvatureRoots,
+        images: Range<usize>,
+    ) -> Result<Tensor>;
+}
+
+impl WrittenGradients for Network {
+    type Examples = Examples;
+
+    fn size(&self) -> usize {
+        self.size()
+    }
+
+    fn dtype(&self) -> DType {
+        self.dtype()
+    }
+
+    fn class_count(&self) -> usize {
+        self.class_count()
+    }
+
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
+
+    fn gradient_bytes(&self) -> Result<usize> {
+        Ok(GRADIENT_BYTES)
+    }
+
+    fn outputs(&self, examples: &Examples, positions: &[u32]) -> Result<Vec<HeadOutputs>> {
+        self.outputs(examples, positions)
+    }
+
+    fn kronecker_layers(&self) -> Vec<KroneckerLayer> {
         in_precision!(self, program => {
             program.convolutions().map(|(_, layer)| program.layer(layer)).collect()
         })
     }
 
-    /// The factors of all layers over the images at `positions`, whose rows are `roots`.
-    ///
-    /// # Errors
-    /// As [`Network::outputs`].
-    pub fn kronecker_factors(
+    fn kronecker_factors(
         &self,
         examples: &Examples,
         positions: &[u32],
@@ -93,12 +176,7 @@ impl Network {
         })
     }
 
-    /// Jᵀs of the rows s of the images `images`, `[rows, p]`, image by image: Σ (Jᵀs)(Jᵀs)ᵀ is the sum of their Gauss–Newton
-    /// matrices. Image i is the one at `positions[i]`, and has the i-th rows.
-    ///
-    /// # Errors
-    /// As [`Network::outputs`].
-    pub fn root_gradients(
+    fn root_gradients(
         &self,
         examples: &Examples,
         positions: &[u32],

@@ -44,6 +44,11 @@ pub(super) enum Layer {
 }
 
 impl Layer {
+    /// Whether it multiplies patches by a matrix.
+    pub(super) fn multiplies_patches(self) -> bool {
+        matches!(self, Self::Convolution { .. } | Self::Head { .. })
+    }
+
     /// From its inputs `x` and all `parameters`.
     pub(super) fn value(self, x: &[&Tensor], parameters: &[Tensor]) -> Result<Tensor> {
         match (self, x) {

@@ -9,14 +9,13 @@
 //! - gradient: Jᵀ r, one way back through the layers ([`way_back`]);
 //! - Gauss–Newton: ż by the tangents of all layers ([`layer`], [`dual`]), then Jᵀ ṙ;
 //! - Hessian: the tangent of Jᵀ r along v. It needs the tangents and the gradients r gives of all layers' results; these are the
-//!   same for all vectors of a block, which share them as they share the values;
-//! - ⟨∇ℓ_i, v⟩ = ⟨r_i, ż_i⟩ of every image, without any way back.
+//!   same for all vectors of a block, which share them as they share the values.
 //!
 //! Gradients of images by themselves, and with them products with many vectors, are written out layer by layer ([`written_out`]).
 //!
 //! Vectors go side by side ([`dual`]), 8 of them, so that a device is given few large convolutions instead of many small ones.
 //!
-//! Cost in forward passes, convolutions counted: 2 a vector for all images' ⟨∇ℓ_i, v⟩, 4 for Gauss–Newton, 6 for the Hessian, as
+//! Cost in forward passes, convolutions counted: 4 a vector for Gauss–Newton, 6 for the Hessian, as
 //! in the program of the processor; besides, for a whole block, 1 for the values and 1 more for the Hessian's gradients.
 //! What holds of the processor's products otherwise, that sums are taken image by image in a fixed order, does not hold here:
 //! results agree with it up to rounding.
@@ -25,6 +24,7 @@ mod assembly;
 mod coordinates;
 mod dual;
 mod examples;
+mod kronecker;
 mod layer;
 mod patches;
 mod products;

@@ -38,3 +38,50 @@ fn every(x: &Tensor, (dim, size): (usize, usize), first: usize, stride: usize) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::op::convolve;
+    use candle_core::{DType, Device};
+
+    /// A convolution is the product of its weight and the patches.
+    #[test]
+    fn weights_and_patches_make_a_convolution() {
+        for (kernel, stride, padding) in [
+            (1, 1, 0),
+            (1, 2, 0),
+            (3, 1, 1),
+            (3, 2, 1),
+            (7, 2, 3),
+            (2, 3, 0),
+        ] {
+            let step = Convolution { stride, padding };
+            let wave = |count: usize| {
+                let values = Tensor::arange(0.0, count as f64, &Device::Cpu).unwrap();
+                (values * 1.7).unwrap().sin().unwrap()
+            };
+            let x = wave(2 * 3 * 9 * 8).reshape((2, 3, 9, 8)).unwrap();
+            let weight = wave(4 * 3 * kernel * kernel);
+            let expected = weight.reshape((4, 3, kernel, kernel)).unwrap();
+            let expected = convolve(&x, &expected, step)
+                .unwrap()
+                .flatten_from(2)
+                .unwrap();
+            let patches = patches(&x, (kernel, kernel), step).unwrap();
+            let found = weight
+                .reshape((4, ()))
+                .unwrap()
+                .broadcast_matmul(&patches)
+                .unwrap();
+            assert_eq!((found.dims(), found.dtype()), (expected.dims(), DType::F64));
+            let error = (found - expected)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap();
+            assert!(error.to_scalar::<f64>().unwrap() < 1e-12);
+        }
+    }
+}

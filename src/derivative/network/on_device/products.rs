@@ -82,30 +82,6 @@ impl DeviceNetwork {
         Ok(Tensor::cat(&groups.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
-    /// ⟨∇ℓ_i, v⟩ for every row v of `vectors` `[k, p]` and image i at `positions`, `[k, m]` in f64 on the host.
-    ///
-    /// # Errors
-    /// As [`DeviceNetwork::outputs`], no positions, or vectors of another size or precision.
-    pub fn example_products(
-        &self,
-        examples: &DeviceExamples,
-        positions: &[u32],
-        vectors: &Tensor,
-    ) -> Result<Tensor> {
-        let groups = self.directions(vectors, false)?;
-        let mut parts = Vec::new();
-        for pass in positions.chunks(self.images_beside(&groups)) {
-            let (trace, softmax) = self.pass(examples, pass)?;
-            let rows = groups.iter().map(|directions| {
-                let tangents = self.program.tangents(&trace, &self.inner, directions)?;
-                softmax.slopes(tangents.logits()?)
-            });
-            let rows = rows.collect::<candle_core::Result<Vec<_>>>()?;
-            parts.push(Tensor::cat(&rows, 0)?.to_device(&Device::Cpu)?);
-        }
-        Ok(Tensor::cat(&parts, 1)?)
-    }
-
     /// The values of the images at `positions`, and the loss at their logits.
     pub(super) fn pass(
         &self,

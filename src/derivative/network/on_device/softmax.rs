@@ -56,11 +56,4 @@ impl Softmax {
         let mean = (probabilities.broadcast_mul(&shifted)?).sum_keepdim(D::Minus1)?;
         (probabilities.broadcast_mul(&shifted.broadcast_sub(&mean)?)?).to_dtype(dtype)
     }
-
-    /// ⟨r, ż⟩ = ⟨∇ℓ, v⟩ of every image for tangents `[B, k, C]`, `[k, B]` in f64.
-    pub(super) fn slopes(&self, tangents: &Tensor) -> Result<Tensor> {
-        let residuals = self.residuals.unsqueeze(1)?;
-        let products = residuals.broadcast_mul(&tangents.to_dtype(DType::F64)?)?;
-        products.sum(D::Minus1)?.t()?.contiguous()
-    }
 }

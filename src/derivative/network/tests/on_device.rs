@@ -70,12 +70,6 @@ impl Both {
             let what = format!("{what} {kind:?}");
             assert_close(&what, &self.products(kind, &vectors), &expected, tolerance);
         }
-        let expected = (self.network).example_products(&self.examples, &positions, &vectors);
-        let found = (self.device).example_products(&self.device_examples, &positions, &vectors);
-        let found = found.unwrap();
-        assert_eq!(found.dims(), [2, 3]);
-        assert_close(what, &row(&found), &row(&expected.unwrap()), tolerance);
-
         let pairs = self.network.pair(&vectors, None).unwrap();
         let expected = pairs.products(&self.examples, &positions).unwrap();
         let of = (&self.device_examples, &positions[..]);
@@ -89,6 +83,53 @@ impl Both {
             outputs.into_iter().flat_map(|part| part.losses).collect()
         };
         assert_close(what, &losses(found), &losses(outputs), tolerance);
+    }
+}
+
+/// Kronecker factors, and gradients of roots: those of two images with several rows and of one with fewer.
+#[test]
+fn what_kronecker_forms_are_made_of_is_that_of_the_program() {
+    for (architecture, blocks) in CHOICES {
+        let mut both = Both::new(&model(architecture, SIDE), blocks, SIDE);
+        let outputs = both.network.outputs(&both.examples, &ALL).unwrap();
+        let roots = CurvatureRoots::of(&outputs, &ALL, RootKind::Exact { share: 0.9 }).unwrap();
+        both.compare_forms(architecture, &roots);
+        both.device = both.device.with_pass_images(2);
+        both.compare_forms(architecture, &roots);
+    }
+}
+
+impl Both {
+    fn compare_forms(&self, what: &str, roots: &CurvatureRoots) {
+        let (here, there) = (&self.examples, &self.device_examples);
+        let expected = self.network.kronecker_factors(here, &ALL, roots).unwrap();
+        let found = self.device.kronecker_factors(there, &ALL, roots).unwrap();
+        assert_eq!(found.len(), expected.len());
+        for expected in expected {
+            let found = found.iter().find(|found| found.layer == expected.layer);
+            let found = found.unwrap_or_else(|| panic!("{what}: {:?}", expected.layer));
+            for (found, expected) in [
+                (&found.inputs, &expected.inputs),
+                (&found.outputs, &expected.outputs),
+            ] {
+                let values = |matrix: &faer::Mat<f64>| -> Vec<f64> {
+                    matrix
+                        .col_iter()
+                        .flat_map(|column| column.iter().copied())
+                        .collect()
+                };
+                assert_close(what, &values(found), &values(expected), 1e-10);
+            }
+        }
+        for images in [0..5, 1..3, 4..5] {
+            let expected = self
+                .network
+                .root_gradients(here, &ALL, roots, images.clone());
+            let found = self.device.root_gradients(there, &ALL, roots, images);
+            let (found, expected) = (found.unwrap(), expected.unwrap());
+            assert_eq!(found.dims(), expected.dims());
+            assert_close(what, &row(&found), &row(&expected), 1e-10);
+        }
     }
 }
 
@@ -173,7 +214,7 @@ fn residuals_of_sure_images_keep_their_digits() {
         let products = both
             .device
             .curvature_products(kind, (examples, &[0]), &vectors);
-        let slopes = both.device.example_products(examples, &[0], &vectors);
+        let slopes = both.device.segment_products(examples, &[0], &vectors);
         [row(&products.unwrap()), row(&slopes.unwrap())]
     };
     for (found, expected) in of(&single).iter().zip(&of(&double)) {
@@ -199,7 +240,7 @@ fn input_that_does_not_fit_is_refused() {
     refused(device.gradient(&examples, &[]), "at least one");
     let short = Tensor::zeros((1, 3), DType::F64, &Device::Cpu).unwrap();
     refused(
-        device.example_products(&examples, &[0], &short),
+        device.segment_products(&examples, &[0], &short),
         "found 3 of",
     );
     let other = on_device(&model, Blocks::All, SIDE, &Keeping::default());
