@@ -8,8 +8,8 @@ use ascribe::derivative::network::{
     Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, Way,
 };
 use ascribe::influence::{
-    DeviceImages, DeviceJob, FeatureSet, NetworkImages, NetworkJob, NetworkOptions, Progress,
-    RankError, RankJob, RankOptions, RankSummary, read_helpful_shares, read_rankings,
+    FeatureSet, NetworkImages, NetworkJob, NetworkOptions, Progress, RankError, RankJob,
+    RankOptions, RankSummary, read_helpful_shares, read_rankings,
 };
 use ascribe::model::{Blocks, ResNet};
 use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Vectors};
@@ -355,13 +355,13 @@ impl Problem {
             ((0..TRAIN).collect(), (0..QUERIES).collect());
         let sides = [examples(0.4, TRAIN), examples(2.9, QUERIES)];
         let network = DeviceNetwork::new(&self.model, self.blocks, &sides[0]).unwrap();
-        let job = DeviceJob {
+        let job = NetworkJob {
             network: &network,
-            train: DeviceImages {
+            train: NetworkImages {
                 examples: &sides[0],
                 ids: &train,
             },
-            test: DeviceImages {
+            test: NetworkImages {
                 examples: &sides[1],
                 ids: &test,
             },

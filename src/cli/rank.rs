@@ -2,7 +2,6 @@
 //!
 //! [`transferred`] and [`material`] read what is scored, [`work`] scores it and fills the run folder.
 
-mod blocks_on_device;
 mod examples;
 mod features_left;
 mod material;

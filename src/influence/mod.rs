@@ -64,8 +64,7 @@ pub use sink::{
 pub use solves::{Solves, write_solves};
 pub use stored::StoredScores;
 pub use through_blocks::{
-    DeviceImages, DeviceJob, NetworkImages, NetworkJob, NetworkOptions, RankError, ScoringPlan,
-    ScoringRecord, SegmentShares, device_queries_at_once, queries_at_once, read_helpful_shares,
-    write_shares,
+    FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, RankError, ScoringPlan,
+    ScoringRecord, SegmentShares, read_helpful_shares, write_shares,
 };
 pub use top::TopRanks;

@@ -6,37 +6,30 @@
 //!
 //! Influence of training images as queries is left out: it would take as many solves as there are training images.
 
-mod device;
+mod on_device;
+mod on_processor;
 mod outputs;
 mod part;
 mod run;
 mod scoring;
 mod shares;
 
-pub use device::{DeviceImages, DeviceJob, device_queries_at_once};
+pub use part::FineTunedPart;
 pub use scoring::{RankError, ScoringPlan, ScoringRecord};
 pub use shares::{SegmentShares, read_helpful_shares, write_shares};
 
 use super::{Progress, RankSummary};
-use crate::derivative::network::{Curvature, Examples, Network};
+use crate::derivative::network::Curvature;
 use crate::solve::Settings;
 use crate::{Error, Result};
-use part::OnProcessor;
-use run::Run;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// Bytes that the solutions of a block of queries may take: they are alive six times over while they are made.
-const SOLUTION_BYTES: usize = 1 << 28;
-/// Most queries in a block.
-const QUERIES: usize = 64;
-
 /// One side: what enters the fine-tuned blocks, and the images' ids in their data set.
-#[derive(Clone, Copy)]
-pub struct NetworkImages<'a> {
+pub struct NetworkImages<'a, E> {
     /// Activations and labels.
-    pub examples: &'a Examples,
+    pub examples: &'a E,
     /// Ids in the data set, by position.
     pub ids: &'a [usize],
 }
@@ -68,14 +61,15 @@ pub struct NetworkOptions {
     pub record_every: Duration,
 }
 
-/// A run through the blocks.
-pub struct NetworkJob<'a> {
+/// A run through the blocks, on the processor with a [`Network`](crate::derivative::network::Network), on a device with a
+/// [`DeviceNetwork`](crate::derivative::network::DeviceNetwork).
+pub struct NetworkJob<'a, N: FineTunedPart> {
     /// The fine-tuned part.
-    pub network: &'a Network,
+    pub network: &'a N,
     /// The images it was fine-tuned on.
-    pub train: NetworkImages<'a>,
+    pub train: NetworkImages<'a, N::Examples>,
     /// The images whose predictions are to be explained.
-    pub test: NetworkImages<'a>,
+    pub test: NetworkImages<'a, N::Examples>,
     /// What decides the numbers.
     pub options: NetworkOptions,
     /// SHA-256 of what went in, by role.
@@ -83,11 +77,12 @@ pub struct NetworkJob<'a> {
 }
 
 impl NetworkOptions {
-    /// Refuses what does not go together.
+    /// Refuses what does not go together, or is not there where `N` is computed.
     ///
     /// # Errors
     /// Names the option.
-    pub fn check(&self) -> Result<()> {
+    pub fn check<N: FineTunedPart>(&self) -> Result<()> {
+        N::check(self)?;
         self.solver.check()?;
         if self.query_rank == Some(0) {
             let reason = "0 leaves nothing of a solution; give a number or leave it out";
@@ -97,7 +92,7 @@ impl NetworkOptions {
     }
 }
 
-impl NetworkJob<'_> {
+impl<N: FineTunedPart> NetworkJob<'_, N> {
     /// Scores all queries and writes `rankings.parquet`, `solves.parquet` and, as the options ask for them, `scores.npy` and
     /// `shares.parquet` into `folder`. A run that was killed goes on there after the last queries that it recorded.
     ///
@@ -105,28 +100,7 @@ impl NetworkJob<'_> {
     /// Input that does not fit, a solver that does not suit the curvature, a solve that diverged (by id), scores that are
     /// not finite, files that cannot be written. A solve that stops short of its tolerance is in the summary instead.
     pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
-        self.options.check()?;
-        let part = OnProcessor {
-            network: self.network,
-            train: self.train.examples,
-            test: self.test.examples,
-            memory: self.options.memory,
-            seed: self.options.solver.seed,
-        };
-        let run = Run {
-            part: &part,
-            train: self.train.ids,
-            test: self.test.ids,
-            options: &self.options,
-            digests: &self.digests,
-            queries: queries_at_once(self.network),
-        };
-        run.run(folder, progress)
+        self.options.check::<N>()?;
+        self.run_checked(folder, progress)
     }
-}
-
-/// Queries that are solved and scored together, so that their solutions fit into memory.
-pub fn queries_at_once(network: &Network) -> usize {
-    let row = network.size() * network.dtype().size_in_bytes();
-    (SOLUTION_BYTES / row.max(1)).clamp(1, QUERIES)
 }

@@ -58,6 +58,14 @@ impl<'a> DeviceCurvature<'a> {
         self
     }
 
+    /// The most rows that [`LinearOperator::low_rank`] has.
+    ///
+    /// # Errors
+    /// The device does not say how much is free.
+    pub fn low_rank_rows(network: &DeviceNetwork) -> Result<usize> {
+        Ok(super::kronecker::rows_within(network, row_bytes(network)?))
+    }
+
     /// Which matrix it is.
     pub fn curvature(&self) -> Curvature {
         self.curvature
@@ -83,6 +91,11 @@ impl<'a> DeviceCurvature<'a> {
         };
         Vectors::new(products.to_device(vectors.tensor().device())?)
     }
+}
+
+fn row_bytes(network: &DeviceNetwork) -> Result<u64> {
+    let free = free_memory(network.device())?;
+    Ok(free.map_or(ROW_BYTES, |free| ROW_BYTES.min(free / 8)) as u64)
 }
 
 impl LinearOperator for DeviceCurvature<'_> {
@@ -137,9 +150,7 @@ impl LinearOperator for DeviceCurvature<'_> {
 
     /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term; without rows where memory has no room.
     fn low_rank(&self) -> Result<Option<KroneckerForm>> {
-        let free = free_memory(self.network.device())?;
-        let bytes = free.map_or(ROW_BYTES, |free| ROW_BYTES.min(free / 8));
-        let drawn = (bytes as u64, self.seed);
+        let drawn = (row_bytes(self.network)?, self.seed);
         let form = KroneckerForm::low_rank(self.network, self.images(), drawn)?;
         Ok(Some(form.shifted(self.l2)))
     }

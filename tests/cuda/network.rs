@@ -10,8 +10,7 @@ use ascribe::derivative::network::{
     WrittenGradients,
 };
 use ascribe::influence::{
-    DeviceImages, DeviceJob, NetworkImages, NetworkJob, NetworkOptions, Progress,
-    read_helpful_shares, read_rankings,
+    NetworkImages, NetworkJob, NetworkOptions, Progress, read_helpful_shares, read_rankings,
 };
 use ascribe::model::{Blocks, Normalisation, ResNet};
 use ascribe::operator::{Damped, DeviceCurvature, LinearOperator, NetworkCurvature, Vectors};
@@ -445,13 +444,13 @@ fn run_both_ways(method: Method, curvature: Curvature) {
         [there(0.4, IMAGES), there(2.9, 3)],
         tempfile::tempdir().unwrap(),
     );
-    let job = DeviceJob {
+    let job = NetworkJob {
         network: &DeviceNetwork::new(&model, blocks, &sides[0]).unwrap(),
-        train: DeviceImages {
+        train: NetworkImages {
             examples: &sides[0],
             ids: &train,
         },
-        test: DeviceImages {
+        test: NetworkImages {
             examples: &sides[1],
             ids: &queries,
         },

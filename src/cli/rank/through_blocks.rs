@@ -1,16 +1,16 @@
 //! `ascribe rank --blocks`: from a transferred model to a finished run folder, through its fine-tuned blocks.
 
 use super::transferred::{self, Transferred};
-use super::{Curvature, Rank, blocks_on_device, examples, work};
+use super::{Curvature, Rank, examples, work};
 use crate::artefact::{Invocation, RunFolder, physical_memory_bytes};
-use crate::data::{Dataset, RELABELLED};
-use crate::derivative::network::{self, Examples, Keeping, Network};
+use crate::data::RELABELLED;
+use crate::derivative::network::{self, DeviceNetwork, Keeping, Network};
+use crate::device::DeviceChoice;
 use crate::influence::{
-    Correction, DeviceJob, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
-    RankSummary, ScoringPlan, queries_at_once,
+    Correction, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
+    RankSummary,
 };
 use crate::model::Blocks;
-use crate::operator::NetworkCurvature;
 use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::Device;
@@ -19,9 +19,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
-
-/// Images on which a plan is measured.
-const MEASURED: usize = 64;
 
 /// Runs the command; `memory` is `--memory` in bytes.
 pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> Result<ExitCode> {
@@ -34,17 +31,22 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     let mut opened = transferred::open(folder, rank.test.as_deref(), rank.queries, &Device::Cpu)?;
     opened.model = opened.model.to_dtype(rank.precision.dtype())?;
     note_untrained(rank.blocks, &opened)?;
-    let options = options(rank, opened.l2, memory)?;
     match device {
-        Device::Cpu => options.check()?,
-        _ => DeviceJob::check(&options)?,
+        Device::Cpu => run_with::<Network>((rank, &device), &opened, memory, invocation),
+        _ => run_with::<DeviceNetwork>((rank, &device), &opened, memory, invocation),
     }
+}
+
+fn run_with<N: FineTunedPart>(
+    (rank, device): (&Rank, &Device),
+    opened: &Transferred,
+    memory: Option<f64>,
+    invocation: Invocation,
+) -> Result<ExitCode> {
+    let options = options(rank, opened.l2, memory)?;
+    options.check::<N>()?;
     if rank.dry_run {
-        let plan = match device {
-            Device::Cpu => plan(rank, &opened, &options)?,
-            _ => blocks_on_device::plan((rank, &device), &opened, &options)?,
-        };
-        say!("{plan}");
+        say!("{}", plan::<N>((rank, device), opened, &options)?);
         return Ok(ExitCode::SUCCESS);
     }
     let effective = rank.effective(&rank.rank_options(opened.l2)?);
@@ -57,14 +59,8 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     let folder = run.path().to_path_buf();
     let mut follower = work::Follower::new(&mut run);
     let place = (&*folder, &mut follower as &mut dyn Progress);
-    let (summary, parameters) = match device {
-        Device::Cpu => score(rank, &opened, options, place)?,
-        _ => {
-            let given = (options, digests(&opened));
-            blocks_on_device::run((rank, &device), &opened, given, place)?
-        }
-    };
-    examples::leave_of_model(&opened, &folder)?;
+    let (summary, parameters) = score::<N>((rank, device), opened, options, place)?;
+    examples::leave_of_model(opened, &folder)?;
     run.set_result("parameters", json!(parameters))?;
     if let Some(&missing) = summary
         .notes
@@ -82,9 +78,9 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     work::finish(run, &summary, presentation)
 }
 
-/// Scores everything into `folder` on the processor; the summary and the number of parameters.
-fn score(
-    rank: &Rank,
+/// Scores everything into `folder`; the summary and the number of parameters.
+fn score<N: FineTunedPart>(
+    (rank, device): (&Rank, &Device),
     opened: &Transferred,
     options: NetworkOptions,
     (folder, progress): (&Path, &mut dyn Progress),
@@ -94,13 +90,10 @@ fn score(
         memory: options.memory / 2,
         folder: folder.to_path_buf(),
     };
-    let compute = |dataset: &Dataset, ids: &[usize]| {
-        let of = (&opened.model, rank.blocks);
-        Examples::compute(of, dataset, ids, &keeping, &mut |_| {})
-    };
-    let train = compute(&opened.train, &opened.train_ids)?;
-    let test = compute(&opened.test, &opened.test_ids)?;
-    let network = Network::new(&opened.model, rank.blocks, &train)?;
+    let of = (&opened.model, rank.blocks, device);
+    let train = N::examples(of, &opened.train, &opened.train_ids, &keeping)?;
+    let test = N::examples(of, &opened.test, &opened.test_ids, &keeping)?;
+    let network = N::new(&opened.model, rank.blocks, &train)?;
     let job = NetworkJob {
         network: &network,
         train: NetworkImages {
@@ -179,45 +172,49 @@ fn digests(opened: &Transferred) -> BTreeMap<String, String> {
 }
 
 /// What a run would take, from a gradient over a few images measured on the spot.
-fn plan(rank: &Rank, opened: &Transferred, options: &NetworkOptions) -> Result<String> {
+fn plan<N: FineTunedPart>(
+    (rank, device): (&Rank, &Device),
+    opened: &Transferred,
+    options: &NetworkOptions,
+) -> Result<String> {
     let images = opened.train_ids.len();
-    let sample = &opened.train_ids[..images.min(MEASURED)];
-    let examples = Examples::compute(
-        (&opened.model, rank.blocks),
-        &opened.train,
-        sample,
-        &Keeping::default(),
-        &mut |_| {},
-    )?;
-    let network = Network::new(&opened.model, rank.blocks, &examples)?;
-    let positions: Vec<u32> = (0..sample.len() as u32).collect();
-    network.gradient(&examples, &positions)?;
+    let sample = &opened.train_ids[..images.min(N::MEASURED)];
+    let of = (&opened.model, rank.blocks, device);
+    let examples = N::examples(of, &opened.train, sample, &Keeping::default())?;
+    let network = N::new(&opened.model, rank.blocks, &examples)?;
+    network.gradient(&examples)?;
     let started = Instant::now();
-    network.gradient(&examples, &positions)?;
+    network.gradient(&examples)?;
     let gradient = started.elapsed().as_secs_f64() * images as f64 / sample.len() as f64;
-    let parameters = network.size();
-    let queries = opened.test_ids.len();
-    let at_once = queries_at_once(&network).min(queries);
-    let scoring = ScoringPlan::of(&network, at_once, options.query_rank);
-    let preconditioned = matches!(options.solver.method, Method::Auto | Method::Cg);
-    let rows = NetworkCurvature::low_rank_rows(&network, options.memory).min(images);
-    let rows = if preconditioned { rows } else { 0 };
+    let (parameters, queries) = (network.size(), opened.test_ids.len());
+    let at_once = network.queries_at_once(options).min(queries);
+    let scoring = network.scoring_plan(at_once, options.query_rank);
+    let rows = match options.solver.method {
+        Method::Auto | Method::Cg => network.low_rank_rows(options)?.min(images),
+        _ => 0,
+    };
+    if rank.json {
+        return Ok(json!({
+            "parameters": parameters, "images": images, "queries": queries, "queries_at_once": at_once,
+            "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": rows,
+            "scoring": scoring,
+        })
+        .to_string());
+    }
     let low_rank = match rows {
         0 => String::new(),
         rows => format!(
             "\ncg divides by a low rank of up to {rows} rows, made first, once for all queries, from gradients of the training images"
         ),
     };
-    if rank.json {
-        return Ok(json!({
-            "parameters": parameters, "images": images, "queries": queries,
-            "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": rows,
-            "scoring": scoring,
-        })
-        .to_string());
-    }
+    let scoring = scoring.map_or_else(String::new, |plan| format!("\nscoring: {}", plan.reason));
+    let place = match rank.device {
+        DeviceChoice::Cpu => String::new(),
+        device => format!(", on {device}"),
+    };
     Ok(format!(
-        "{parameters} parameters of the head and --blocks {}\n{queries} queries, each a solve\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes up to twice that{low_rank}\nscoring: {}",
-        rank.blocks, scoring.reason
+        "{parameters} parameters of the head and --blocks {}{place}\n{queries} queries, each a solve, {at_once} at once\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes {}{low_rank}{scoring}",
+        rank.blocks,
+        N::PRODUCT_COST
     ))
 }

@@ -1,121 +1,114 @@
 //! What a run through the blocks asks of the fine-tuned part, wherever that is computed.
 
+use super::NetworkOptions;
 use super::scoring::{PairScores, ScoringPlan};
 use crate::Result;
-use crate::derivative::head::HeadOutputs;
-use crate::derivative::network::{Curvature, Examples, Network, ParameterSpace};
-use crate::operator::{LinearOperator, NetworkCurvature, Vectors};
-use candle_core::{DType, Tensor};
+use crate::data::Dataset;
+use crate::derivative::network::{Keeping, ParameterSpace, WrittenGradients};
+use crate::model::{Blocks, ResNet};
+use crate::operator::{LinearOperator, Vectors};
+use candle_core::{Device, Tensor};
 
-/// The training images, or the queries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Train,
-    Test,
-}
+/// The fine-tuned part of a model, with its derivatives.
+pub trait FineTunedPart: WrittenGradients + Sized {
+    /// Images on which a plan is measured.
+    const MEASURED: usize;
+    /// What a product costs for each query and iteration of a solve, in words, of a gradient over the same images.
+    const PRODUCT_COST: &str;
 
-/// The fine-tuned part of a model with the images of both sides.
-pub(super) trait Part {
-    /// Where it is computed, as a resumed run must compute it again.
+    /// The last `blocks` blocks and the head of a model, for inputs of the shape of `examples`.
+    ///
+    /// # Errors
+    /// More blocks than the model has, or inputs too small for a kernel.
+    fn new(model: &ResNet, blocks: Blocks, examples: &Self::Examples) -> Result<Self>;
+
+    /// What enters these blocks of the images `ids` of a data set, on `device`.
+    ///
+    /// # Errors
+    /// Images that cannot be read, or a place for them that cannot be written.
+    fn examples(
+        of: (&ResNet, Blocks, &Device),
+        dataset: &Dataset,
+        ids: &[usize],
+        keeping: &Keeping,
+    ) -> Result<Self::Examples>;
+
+    /// Refuses options that it has nothing for.
+    ///
+    /// # Errors
+    /// Names the option.
+    fn check(options: &NetworkOptions) -> Result<()>;
+
+    /// Where it is computed, as a resumed run must compute it again; nothing for the processor.
     fn place(&self) -> String;
 
+    /// The trained tensors in the order of a parameter vector.
     fn space(&self) -> &ParameterSpace;
 
-    fn dtype(&self) -> DType;
-
     /// θ, `[p]`, on the host.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
     fn parameters(&self) -> Result<Tensor>;
 
-    fn labels(&self, side: Side) -> &[usize];
+    /// The images' labels, by position.
+    fn labels(examples: &Self::Examples) -> &[usize];
 
-    fn outputs(&self, side: Side) -> Result<Vec<HeadOutputs>>;
+    /// Σ ∇ℓ over all `examples`, `[p]`, on the host.
+    ///
+    /// # Errors
+    /// As [`WrittenGradients::outputs`].
+    fn gradient(&self, examples: &Self::Examples) -> Result<Tensor>;
 
-    /// Σ ∇ℓ over the training images, `[p]`, on the host.
-    fn training_gradient(&self) -> Result<Tensor>;
+    /// ∇ℓ of the images at `positions`, `[k, p]`.
+    ///
+    /// # Errors
+    /// As [`WrittenGradients::outputs`].
+    fn example_gradients(&self, examples: &Self::Examples, positions: &[u32]) -> Result<Vectors>;
 
-    /// ∇ℓ of the queries at `positions`, `[k, p]`.
-    fn query_gradients(&self, positions: &[u32]) -> Result<Vectors>;
+    /// That of the mean loss over `examples` that `options` ask for, with the L2 term `l2`.
+    ///
+    /// # Errors
+    /// As the operator's.
+    fn curvature<'a>(
+        &'a self,
+        examples: &'a Self::Examples,
+        options: &NetworkOptions,
+        l2: f64,
+    ) -> Result<Box<dyn LinearOperator + 'a>>;
 
-    /// That of the mean training loss, and the L2 term.
-    fn curvature(&self, curvature: Curvature, l2: f64) -> Result<Box<dyn LinearOperator + '_>>;
-
-    /// All training images against `solutions` `[k, p]`, divided by their number.
-    fn scores(&self, solutions: &Vectors, query_rank: Option<usize>) -> Result<PairScores>;
+    /// The images of `examples` against `solutions` `[k, p]`, divided by their number.
+    ///
+    /// # Errors
+    /// As [`WrittenGradients::outputs`].
+    fn scores(
+        &self,
+        examples: &Self::Examples,
+        solutions: &Vectors,
+        query_rank: Option<usize>,
+    ) -> Result<PairScores>;
 
     /// How `queries` solutions at once meet the training images, where there is a choice.
     fn scoring_plan(&self, queries: usize, query_rank: Option<usize>) -> Option<ScoringPlan>;
-}
 
-/// By the program of layers.
-pub(super) struct OnProcessor<'a> {
-    pub(super) network: &'a Network,
-    pub(super) train: &'a Examples,
-    pub(super) test: &'a Examples,
-    /// Bytes for what products share between them.
-    pub(super) memory: u64,
-    pub(super) seed: u64,
-}
+    /// The most rows of the low rank that conjugate gradients divide by.
+    ///
+    /// # Errors
+    /// A device does not say how much is free.
+    fn low_rank_rows(&self, options: &NetworkOptions) -> Result<usize>;
 
-impl OnProcessor<'_> {
-    fn examples(&self, side: Side) -> &Examples {
-        match side {
-            Side::Train => self.train,
-            Side::Test => self.test,
-        }
-    }
-}
-
-impl Part for OnProcessor<'_> {
-    fn place(&self) -> String {
-        String::new()
-    }
-
-    fn space(&self) -> &ParameterSpace {
-        self.network.space()
-    }
-
-    fn dtype(&self) -> DType {
-        self.network.dtype()
-    }
-
-    fn parameters(&self) -> Result<Tensor> {
-        self.network.parameters()
-    }
-
-    fn labels(&self, side: Side) -> &[usize] {
-        self.examples(side).labels()
-    }
-
-    fn outputs(&self, side: Side) -> Result<Vec<HeadOutputs>> {
-        let examples = self.examples(side);
-        self.network.outputs(examples, &all(examples.count()))
-    }
-
-    fn training_gradient(&self) -> Result<Tensor> {
-        let positions = all(self.train.count());
-        let (gradient, _) = self.network.gradient(self.train, &positions)?;
-        Ok(gradient)
-    }
-
-    fn query_gradients(&self, positions: &[u32]) -> Result<Vectors> {
-        Vectors::new(self.network.example_gradients(self.test, positions)?)
-    }
-
-    fn curvature(&self, curvature: Curvature, l2: f64) -> Result<Box<dyn LinearOperator + '_>> {
-        let operator = NetworkCurvature::new(self.network, self.train, curvature, l2, self.memory)?;
-        Ok(Box::new(operator.drawing_from(self.seed)))
-    }
-
-    fn scores(&self, solutions: &Vectors, query_rank: Option<usize>) -> Result<PairScores> {
-        PairScores::of(self.network, self.train, solutions, query_rank)
-    }
-
-    fn scoring_plan(&self, queries: usize, query_rank: Option<usize>) -> Option<ScoringPlan> {
-        Some(ScoringPlan::of(self.network, queries, query_rank))
-    }
+    /// Queries that are solved and scored together, so that their solutions fit into memory; of the options alone, so that a resumed
+    /// run has the same blocks.
+    fn queries_at_once(&self, options: &NetworkOptions) -> usize;
 }
 
 /// The positions of `count` images.
 pub(super) fn all(count: usize) -> Vec<u32> {
     (0..count as u32).collect()
+}
+
+/// Solutions of `part` that `bytes` hold, at most `most` and no fewer than 1.
+pub(super) fn solutions_within(part: &impl WrittenGradients, bytes: usize, most: usize) -> usize {
+    let row = part.size() * part.dtype().size_in_bytes();
+    (bytes / row.max(1)).clamp(1, most)
 }

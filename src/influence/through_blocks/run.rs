@@ -1,9 +1,9 @@
 //! From the fine-tuned part and its images to finished files: the order of the work, wherever it is computed.
 
-use super::NetworkOptions;
 use super::outputs::Outputs;
-use super::part::{Part, Side};
+use super::part::{FineTunedPart, all};
 use super::scoring::ScoringRecord;
+use super::{NetworkImages, NetworkJob, NetworkOptions};
 use crate::Result;
 use crate::data::little_endian;
 use crate::derivative::network::Curvature;
@@ -21,17 +21,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-/// A run whose options have been checked.
-pub(super) struct Run<'a> {
-    pub(super) part: &'a dyn Part,
-    /// Ids of the training images, by position.
-    pub(super) train: &'a [usize],
-    /// Those of the queries.
-    pub(super) test: &'a [usize],
-    pub(super) options: &'a NetworkOptions,
-    pub(super) digests: &'a BTreeMap<String, String>,
-    /// Queries that are solved and scored together.
-    pub(super) queries: usize,
+/// The training images, or the queries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Train,
+    Test,
 }
 
 /// Losses and predictions of one side.
@@ -41,17 +35,37 @@ struct Seen {
     predictions: Vec<usize>,
 }
 
-impl Run<'_> {
-    pub(super) fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
+impl<N: FineTunedPart> NetworkJob<'_, N> {
+    fn images_of(&self, side: Side) -> &NetworkImages<'_, N::Examples> {
+        match side {
+            Side::Train => &self.train,
+            Side::Test => &self.test,
+        }
+    }
+
+    fn labels(&self, side: Side) -> &[usize] {
+        N::labels(self.images_of(side).examples)
+    }
+
+    fn curvature(&self, l2: f64) -> Result<Box<dyn LinearOperator + '_>> {
+        (self.network).curvature(self.train.examples, &self.options, l2)
+    }
+
+    /// [`NetworkJob::run`] with options that have been checked.
+    pub(super) fn run_checked(
+        &self,
+        folder: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<RankSummary> {
         progress.stage("outputs")?;
         let (train, test) = (self.seen(Side::Train)?, self.seen(Side::Test)?);
         let mut summary = self.summary(&train, &test)?;
         progress.stage("solver")?;
-        let options = self.options;
-        let curvature = self.part.curvature(options.curvature, options.l2)?;
+        let options = &self.options;
+        let curvature = self.curvature(options.l2)?;
         let damped = Damped::new(&*curvature, options.damping)?;
         // The paper's estimator is of the data term alone.
-        let data = self.part.curvature(options.curvature, 0.0)?;
+        let data = self.curvature(0.0)?;
         let operator: &dyn LinearOperator = match options.solver.method {
             Method::Pinv => &*data,
             _ => &damped,
@@ -86,19 +100,21 @@ impl Run<'_> {
             method,
             ..settings.clone()
         };
-        settings.solver(self.part.dtype())
+        settings.solver(self.network.dtype())
     }
 
     /// What the network says of one side.
     fn seen(&self, side: Side) -> Result<Seen> {
-        let labels = self.part.labels(side);
+        let labels = self.labels(side);
         let mut seen = Seen {
             loss: 0.0,
             accuracy: 0.0,
             predictions: Vec::with_capacity(labels.len()),
         };
         let count = labels.len() as f64;
-        for outputs in self.part.outputs(side)? {
+        let positions = all(labels.len());
+        let outputs = (self.network).outputs(self.images_of(side).examples, &positions)?;
+        for outputs in outputs {
             seen.loss += outputs.losses.iter().sum::<f64>() / count;
             seen.predictions.extend(outputs.predictions);
         }
@@ -107,14 +123,15 @@ impl Run<'_> {
         Ok(seen)
     }
 
-    fn summary(&self, train: &Seen, test: &Seen) -> Result<RankSummary> {
-        let sum = self.part.training_gradient()?.to_dtype(DType::F64)?;
-        let mean = (sum / self.train.len() as f64)?;
-        let parameters = self.part.parameters()?.to_dtype(DType::F64)?;
+    fn summary(&self, seen: &Seen, test: &Seen) -> Result<RankSummary> {
+        let NetworkJob { network, train, .. } = self;
+        let sum = (network.gradient(train.examples)?).to_dtype(DType::F64)?;
+        let mean = (sum / train.ids.len() as f64)?;
+        let parameters = network.parameters()?.to_dtype(DType::F64)?;
         let gradient = (mean + (parameters * self.options.l2)?)?;
         Ok(RankSummary {
-            train_loss: train.loss,
-            train_accuracy: train.accuracy,
+            train_loss: seen.loss,
+            train_accuracy: seen.accuracy,
             test_loss: test.loss,
             test_accuracy: test.accuracy,
             gradient_norm: gradient.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt(),
@@ -136,8 +153,8 @@ impl Run<'_> {
         (train, test): (&Seen, &Seen),
     ) -> Result<()> {
         let header = ScoreHeader {
-            queries: self.test.to_vec(),
-            training: self.train.to_vec(),
+            queries: self.test.ids.to_vec(),
+            training: self.train.ids.to_vec(),
             provenance: Provenance {
                 digests: self.digests.clone(),
                 unit: summary.unit,
@@ -147,35 +164,41 @@ impl Run<'_> {
         let progress = RefCell::new(progress);
         let say = |text: &str| progress.borrow_mut().note(text);
         let mut checkpoint = self.checkpoint(folder, &header, (train, test), &say)?;
-        let mut outputs = Outputs::begin(self.options, self.part.space(), header, folder)?;
-        let count = self.test.len();
+        let mut outputs = Outputs::begin(&self.options, self.network.space(), header, folder)?;
+        let count = self.test.ids.len();
         let done_of = |queries: usize| {
-            let images = self.train.len();
+            let images = self.train.ids.len();
             (progress.borrow_mut()).scores("test", queries * images, count * images);
         };
         let mut reports: Vec<Report> = Vec::with_capacity(count);
         let done = checkpoint.resume(&mut outputs, &mut reports)?;
         done_of(done);
         let rank = self.options.query_rank;
-        for rows in ranges(count, self.queries).filter(|rows| rows.start >= done) {
+        let NetworkJob {
+            network,
+            train: images,
+            ..
+        } = self;
+        let at_once = network.queries_at_once(&self.options);
+        for rows in ranges(count, at_once).filter(|rows| rows.start >= done) {
             let solutions = self.solve(inverse, rows.clone(), &mut reports)?;
-            let pairs = self.part.scores(&solutions, rank)?;
+            let pairs = network.scores(images.examples, &solutions, rank)?;
             drop(solutions);
             outputs.write(rows.clone(), &pairs)?;
             done_of(rows.end);
             checkpoint.block_is_done(&mut outputs, rows.end, &reports)?;
         }
         let sides = (
-            self.images(Side::Train, train),
-            self.images(Side::Test, test),
+            self.ranked_images(Side::Train, train),
+            self.ranked_images(Side::Test, test),
         );
         let rank_errors = outputs.finish(folder, sides)?;
-        let plan = self.part.scoring_plan(self.queries.min(count), rank);
+        let plan = network.scoring_plan(at_once.min(count), rank);
         summary.scoring = plan.map(|plan| ScoringRecord { plan, rank_errors });
         summary.resumed = checkpoint.resumed;
         summary.solves.push(Solves {
             set: "test",
-            ids: self.test.to_vec(),
+            ids: self.test.ids.to_vec(),
             reports,
         });
         let solves: Vec<&Solves> = summary.solves.iter().collect();
@@ -194,11 +217,11 @@ impl Run<'_> {
             record_every: Duration::ZERO,
             ..self.options.clone()
         };
-        let decisive = format!("through blocks{} {decisive:?}", self.part.place());
+        let decisive = format!("through blocks{} {decisive:?}", self.network.place());
         let mut material = format!("{header:?}").into_bytes();
-        material.extend(little_endian(&self.part.parameters()?)?);
+        material.extend(little_endian(&self.network.parameters()?)?);
         for (side, seen) in [(Side::Train, train), (Side::Test, test)] {
-            let labels = self.part.labels(side);
+            let labels = self.labels(side);
             material.extend(format!("{labels:?} {:?}", seen.loss).into_bytes());
         }
         let every = self.options.record_every;
@@ -212,23 +235,21 @@ impl Run<'_> {
         rows: Range<usize>,
         reports: &mut Vec<Report>,
     ) -> Result<Vectors> {
+        let NetworkJob { network, test, .. } = self;
         let positions: Vec<u32> = rows.clone().map(|position| position as u32).collect();
-        let solution = inverse.solve(&self.part.query_gradients(&positions)?)?;
+        let solution = inverse.solve(&network.example_gradients(test.examples, &positions)?)?;
         if let Some(row) = (solution.reports.iter()).position(diverged) {
-            let id = self.test[rows.start + row];
+            let id = self.test.ids[rows.start + row];
             return Err(diverged_at(format!("the solve of query {id}")));
         }
         reports.extend(solution.reports);
         Ok(solution.value)
     }
 
-    fn images<'a>(&'a self, side: Side, seen: &'a Seen) -> Images<'a> {
+    fn ranked_images<'a>(&'a self, side: Side, seen: &'a Seen) -> Images<'a> {
         Images {
-            ids: match side {
-                Side::Train => self.train,
-                Side::Test => self.test,
-            },
-            labels: self.part.labels(side),
+            ids: self.images_of(side).ids,
+            labels: self.labels(side),
             predictions: &seen.predictions,
         }
     }

@@ -97,7 +97,7 @@ pub struct ScoringRecord {
 }
 
 /// Scores of some queries against all training images.
-pub(super) struct PairScores {
+pub struct PairScores {
     /// In nats, `[segments, queries, training images]`.
     parts: Array3<f64>,
     /// Their sum.

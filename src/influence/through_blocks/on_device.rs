@@ -1,0 +1,112 @@
+//! By graphs of tensors, on a device.
+//!
+//! What is not a product with vectors is made of gradients written out layer by layer: the low rank that conjugate gradients
+//! divide by, EK-FAC, and scores, one pass over all training images for a block of queries. Approximating solutions by a rank
+//! saves nothing there, and is for the processor.
+
+use super::NetworkOptions;
+use super::part::{FineTunedPart, all, solutions_within};
+use super::scoring::{PairScores, ScoringPlan};
+use crate::data::Dataset;
+use crate::derivative::network::{DeviceExamples, DeviceNetwork, Keeping, ParameterSpace};
+use crate::model::{Blocks, ResNet};
+use crate::operator::{DeviceCurvature, LinearOperator, Vectors};
+use crate::solve::Method;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+
+/// Bytes that the solutions of a block of queries may take: they are alive six times over while they are made.
+const SOLUTION_BYTES: usize = 1 << 30;
+/// Most queries in a block that takes iterations: it is recorded when all of them are done.
+const QUERIES: usize = 64;
+/// The same without iterations, where passes over the training images are what a block costs.
+const QUERIES_WITHOUT_ITERATIONS: usize = 512;
+
+impl FineTunedPart for DeviceNetwork {
+    const MEASURED: usize = 256;
+    const PRODUCT_COST: &str = "1.3 times that (Gauss–Newton) to 2.3 times (Hessian)";
+
+    fn new(model: &ResNet, blocks: Blocks, examples: &DeviceExamples) -> Result<Self> {
+        Self::new(model, blocks, examples)
+    }
+
+    fn examples(
+        of: (&ResNet, Blocks, &Device),
+        dataset: &Dataset,
+        ids: &[usize],
+        keeping: &Keeping,
+    ) -> Result<DeviceExamples> {
+        DeviceExamples::compute(of, dataset, ids, keeping, &mut |_| {})
+    }
+
+    fn check(options: &NetworkOptions) -> Result<()> {
+        match options.query_rank {
+            None => Ok(()),
+            Some(_) => Err(Error::Unsupported {
+                what: "--query-rank through blocks on a CUDA device".into(),
+                instead: "leave it out, or use --device cpu".into(),
+            }),
+        }
+    }
+
+    fn place(&self) -> String {
+        format!(" on {:?}", self.device().location())
+    }
+
+    fn space(&self) -> &ParameterSpace {
+        self.space()
+    }
+
+    fn parameters(&self) -> Result<Tensor> {
+        Ok(self.parameters().to_device(&Device::Cpu)?)
+    }
+
+    fn labels(examples: &DeviceExamples) -> &[usize] {
+        examples.labels()
+    }
+
+    fn gradient(&self, examples: &DeviceExamples) -> Result<Tensor> {
+        let gradient = self.gradient(examples, &all(examples.count()))?;
+        Ok(gradient.to_device(&Device::Cpu)?)
+    }
+
+    fn example_gradients(&self, examples: &DeviceExamples, positions: &[u32]) -> Result<Vectors> {
+        Vectors::new(self.example_gradients(examples, positions)?)
+    }
+
+    fn curvature<'a>(
+        &'a self,
+        examples: &'a DeviceExamples,
+        options: &NetworkOptions,
+        l2: f64,
+    ) -> Result<Box<dyn LinearOperator + 'a>> {
+        let operator = DeviceCurvature::new(self, examples, options.curvature, l2)?;
+        Ok(Box::new(operator.drawing_from(options.solver.seed)))
+    }
+
+    fn scores(
+        &self,
+        examples: &DeviceExamples,
+        solutions: &Vectors,
+        _: Option<usize>,
+    ) -> Result<PairScores> {
+        let positions = all(examples.count());
+        PairScores::of_products(&self.segment_products(examples, &positions, solutions.tensor())?)
+    }
+
+    fn scoring_plan(&self, _: usize, _: Option<usize>) -> Option<ScoringPlan> {
+        None
+    }
+
+    fn low_rank_rows(&self, _: &NetworkOptions) -> Result<usize> {
+        DeviceCurvature::low_rank_rows(self)
+    }
+
+    fn queries_at_once(&self, options: &NetworkOptions) -> usize {
+        let most = match options.solver.method {
+            Method::Ekfac | Method::Identity => QUERIES_WITHOUT_ITERATIONS,
+            _ => QUERIES,
+        };
+        solutions_within(self, SOLUTION_BYTES, most)
+    }
+}
