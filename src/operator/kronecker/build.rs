@@ -8,6 +8,7 @@ use crate::derivative::network::{
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 use faer::{Mat, Side};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Most rows of R: what they cost grows with their number, and what they gain with the decay of the curvature's eigenvalues.
@@ -105,9 +106,11 @@ impl KroneckerForm {
         };
         let mut build = Build::new(network, &roots, settings.eigenvalues)?;
         if settings.eigenvalues.is_some() {
-            for factors in network.kronecker_factors(examples, positions, &roots)? {
-                build.add_layer(factors)?;
-            }
+            let factors = network.kronecker_factors(examples, positions, &roots)?;
+            let layers: Result<Vec<_>> = factors.into_par_iter().map(EigenLayer::of).collect();
+            layers?
+                .into_iter()
+                .try_for_each(|layer| build.add_layer(layer))?;
             gradients.visit(&roots, |gradients, _| build.add_gradients(gradients))?;
         }
         build.finish(positions.len(), rows)
@@ -118,6 +121,23 @@ impl KroneckerForm {
 pub(in crate::operator) fn rows_within(network: &impl WrittenGradients, bytes: u64) -> usize {
     let row = (network.size() * network.dtype().size_in_bytes()) as u64;
     (bytes / row.max(1)).min(ROWS as u64) as usize
+}
+
+/// A layer's factors by eigenvalues and eigenvectors.
+struct EigenLayer {
+    layer: KroneckerLayer,
+    outputs: (Vec<f64>, Mat<f64>),
+    inputs: (Vec<f64>, Mat<f64>),
+}
+
+impl EigenLayer {
+    fn of(factors: KroneckerFactors) -> Result<Self> {
+        Ok(Self {
+            outputs: eigen(&factors.outputs)?,
+            inputs: eigen(&factors.inputs)?,
+            layer: factors.layer,
+        })
+    }
 }
 
 /// A form on its way.
@@ -161,13 +181,15 @@ impl<'a, N: WrittenGradients> Build<'a, N> {
         })
     }
 
-    fn add_layer(&mut self, factors: KroneckerFactors) -> Result<()> {
-        let (output_values, output_axes) = eigen(&factors.outputs)?;
-        let (input_values, input_axes) = eigen(&factors.inputs)?;
-        let layer = &factors.layer;
+    fn add_layer(&mut self, eigen: EigenLayer) -> Result<()> {
+        let EigenLayer {
+            layer,
+            outputs,
+            inputs,
+        } = eigen;
         let width = layer.weight.len() / layer.outputs;
-        for (row, s) in output_values.iter().enumerate() {
-            for (column, a) in input_values.iter().enumerate() {
+        for (row, s) in outputs.0.iter().enumerate() {
+            for (column, a) in inputs.0.iter().enumerate() {
                 let place = match &layer.bias {
                     Some(bias) if column == width => bias.start + row,
                     _ => layer.weight.start + row * width + column,
@@ -176,8 +198,7 @@ impl<'a, N: WrittenGradients> Build<'a, N> {
             }
         }
         let dtype = self.network.dtype();
-        self.axes
-            .turn_layer(factors.layer, (&output_axes, &input_axes), dtype)
+        self.axes.turn_layer(layer, (&outputs.1, &inputs.1), dtype)
     }
 
     /// Gradients of some rows.
