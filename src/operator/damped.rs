@@ -1,7 +1,8 @@
 //! A + λI for any operator A: the curvature that influence scores invert.
 
 use super::{
-    KroneckerForm, LinearOperator, PrincipalBlock, Rounding, Structure, SymmetricMatrix, Vectors,
+    KroneckerForm, LinearOperator, PrincipalBlock, RootForm, Rounding, Structure, SymmetricMatrix,
+    Vectors,
 };
 use crate::{Result, number_range};
 use candle_core::{DType, Device};
@@ -101,6 +102,11 @@ impl LinearOperator for Damped<'_> {
     fn low_rank(&self) -> Result<Option<KroneckerForm>> {
         let form = self.operator.low_rank()?;
         Ok(form.map(|form| form.shifted(self.damping)))
+    }
+
+    fn root(&self) -> Result<Option<RootForm<'_>>> {
+        let root = self.operator.root()?;
+        Ok(root.map(|root| root.shifted(self.damping)))
     }
 
     fn rounding(&self) -> Result<Rounding> {

@@ -6,7 +6,9 @@
 //! values of a pass; nothing is kept between products, as a pass's values are a fifth of a Gauss–Newton product with one vector and
 //! less of a block.
 
-use super::{KroneckerForm, LinearOperator, Structure, SymmetricMatrix, Vectors, unit_vectors};
+use super::{
+    KroneckerForm, LinearOperator, RootForm, Structure, SymmetricMatrix, Vectors, unit_vectors,
+};
 use crate::derivative::network::{Curvature, DeviceExamples, DeviceNetwork};
 use crate::device::free_memory;
 use crate::{Error, Result, number_range};
@@ -14,7 +16,7 @@ use candle_core::DType;
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
 const VECTOR_BYTES: usize = 4 << 30;
-/// Bytes that the rows of a low rank take at most, if an eighth of a device's free memory allows it: they are held four times
+/// Bytes that the rows of a low rank, or of a block of a root, take at most, if an eighth of a device's free memory allows it: they are held four times
 /// while they are made.
 const ROW_BYTES: usize = 4 << 30;
 
@@ -153,6 +155,17 @@ impl LinearOperator for DeviceCurvature<'_> {
         let drawn = (row_bytes(self.network)?, self.seed);
         let form = KroneckerForm::low_rank(self.network, self.images(), drawn)?;
         Ok(Some(form.shifted(self.l2)))
+    }
+
+    /// Of the Gauss–Newton matrix alone.
+    fn root(&self) -> Result<Option<RootForm<'_>>> {
+        match self.curvature {
+            Curvature::Hessian => Ok(None),
+            Curvature::GaussNewton => {
+                let of = (row_bytes(self.network)?, self.l2);
+                RootForm::of_network(self.network, self.images(), of).map(Some)
+            }
+        }
     }
 
     fn image_count(&self) -> usize {

@@ -12,6 +12,7 @@ mod head_hessian;
 mod kronecker;
 mod network_curvature;
 mod principal_block;
+mod root;
 mod rounding;
 mod row_pass;
 mod softmax_curvature;
@@ -28,6 +29,7 @@ pub use head_hessian::HeadHessian;
 pub use kronecker::{Eigenvalues, KroneckerAxes, KroneckerForm, KroneckerSettings};
 pub use network_curvature::NetworkCurvature;
 pub use principal_block::PrincipalBlock;
+pub use root::RootForm;
 pub use rounding::{Rounding, bands};
 pub use square_matrix::SquareMatrix;
 pub use symmetric_matrix::SymmetricMatrix;
@@ -116,6 +118,14 @@ pub trait LinearOperator: Sync {
     /// # Errors
     /// A tensor operation failed.
     fn low_rank(&self) -> Result<Option<KroneckerForm>> {
+        Ok(None)
+    }
+
+    /// A as RᵀR + σI, where the operator knows such rows; `None` where it does not.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    fn root(&self) -> Result<Option<RootForm<'_>>> {
         Ok(None)
     }
 

@@ -7,7 +7,9 @@
 //! The Gauss–Newton matrix is positive semi-definite; the Hessian is not as a rule, and says so by its structure: a solver
 //! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
 
-use super::{KroneckerForm, LinearOperator, Structure, SymmetricMatrix, Vectors, unit_vectors};
+use super::{
+    KroneckerForm, LinearOperator, RootForm, Structure, SymmetricMatrix, Vectors, unit_vectors,
+};
 use crate::derivative::network::{Curvature, Examples, Linearisation, Network};
 use crate::{Error, Result, number_range};
 use candle_core::DType;
@@ -27,6 +29,8 @@ pub struct NetworkCurvature<'a> {
     positions: Vec<u32>,
     /// Bytes that the rows of a Kronecker form may take.
     row_bytes: u64,
+    /// Those that a block of the rows of a root may take.
+    root_bytes: u64,
     /// Draws what stands for labels where there are too many of them.
     seed: u64,
     /// One place for each pass that may be kept.
@@ -58,6 +62,8 @@ impl<'a> NetworkCurvature<'a> {
             l2,
             positions,
             row_bytes: memory.min(ROW_BYTES),
+            // Two blocks, one of them twice while it is made.
+            root_bytes: memory / 4,
             seed: 0,
             kept: Mutex::new(vec![None; kept as usize]),
         })
@@ -210,6 +216,17 @@ impl LinearOperator for NetworkCurvature<'_> {
         let drawn = (self.row_bytes, self.seed);
         let form = KroneckerForm::low_rank(self.network, self.images(), drawn)?;
         Ok(Some(form.shifted(self.l2)))
+    }
+
+    /// Of the Gauss–Newton matrix alone.
+    fn root(&self) -> Result<Option<RootForm<'_>>> {
+        match self.curvature {
+            Curvature::Hessian => Ok(None),
+            Curvature::GaussNewton => {
+                let of = (self.root_bytes, self.l2);
+                RootForm::of_network(self.network, self.images(), of).map(Some)
+            }
+        }
     }
 
     fn image_count(&self) -> usize {

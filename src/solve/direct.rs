@@ -7,15 +7,19 @@
 //! products then wins back the digits, as long as each round halves the residual (Higham 2002, section 12.2). Where f32
 //! finds no factor, or A is not vouched for as positive definite, the factor is f64 and its pivots are looked at.
 //!
+//! Where the operator is RᵀR + σI with few rows in R ([`RootForm`]), as a Gauss–Newton matrix through blocks is, the matrix is that
+//! between the rows instead ([`super::woodbury`]), and the number of parameters does not count.
+//!
 //! Above [`LARGEST`] parameters, on a device above what its free memory takes, the method refuses and `cg` is the way.
 
 use super::cholesky::Factor;
+use super::woodbury::{MOST_ROWS, Woodbury};
 use super::{
     Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, rows_not_finite,
     true_residual,
 };
 use crate::device::free_memory;
-use crate::operator::{LinearOperator, Structure, Vectors};
+use crate::operator::{LinearOperator, RootForm, Structure, Vectors};
 use crate::{Error, Result};
 use candle_core::DType;
 
@@ -40,13 +44,45 @@ impl Solver for Direct {
                 "direct needs a symmetric curvature; choose another solver",
             ));
         }
+        let root = operator
+            .root()?
+            .filter(|root| root.count() < size && root.shift() > 0.0);
+        let rows = root.as_ref().map_or(0, RootForm::count);
+        if let Some(root) = root.filter(|_| rows <= MOST_ROWS) {
+            let factor = Exact::ByRows(Woodbury::of(root)?);
+            return Ok(Box::new(Prepared { operator, factor }));
+        }
         let free = free_memory(&operator.device())?;
         if let Some(reason) = too_large(size, free.map(|free| free as f64)) {
-            let reason = format!("direct writes out {size} × {size} numbers: {reason}; choose cg");
+            let instead = match rows {
+                0 => String::new(),
+                rows => format!(
+                    ", and the {rows} rows of its root are more than {MOST_ROWS} (images × classes − 1: take fewer images)"
+                ),
+            };
+            let reason =
+                format!("direct writes out {size} × {size} numbers: {reason}{instead}; choose cg");
             return Err(Error::config("solver", reason));
         }
-        let factor = Factor::of(operator)?;
+        let factor = Exact::Written(Factor::of(operator)?);
         Ok(Box::new(Prepared { operator, factor }))
+    }
+}
+
+/// The inverse but for rounding.
+enum Exact<'a> {
+    /// By the matrix written out.
+    Written(Factor),
+    /// By the matrix between the rows of its root.
+    ByRows(Woodbury<'a>),
+}
+
+impl Exact<'_> {
+    fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
+        match self {
+            Self::Written(factor) => factor.apply(vectors),
+            Self::ByRows(rows) => rows.apply(vectors),
+        }
     }
 }
 
@@ -67,7 +103,7 @@ pub fn too_large(size: usize, free: Option<f64>) -> Option<String> {
 
 struct Prepared<'a> {
     operator: &'a dyn LinearOperator,
-    factor: Factor,
+    factor: Exact<'a>,
 }
 
 impl Inverse for Prepared<'_> {
@@ -112,6 +148,13 @@ impl Inverse for Prepared<'_> {
             reports,
             products,
         })
+    }
+
+    fn notes(&self) -> Vec<(&'static str, f64)> {
+        match &self.factor {
+            Exact::Written(_) => Vec::new(),
+            Exact::ByRows(rows) => vec![("curvature_rows", rows.rows() as f64)],
+        }
     }
 
     fn step(&self, right_hand_sides: &Vectors) -> Result<Solution> {

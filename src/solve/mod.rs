@@ -26,6 +26,7 @@ mod smallest;
 mod spectral;
 #[cfg(test)]
 mod tests;
+mod woodbury;
 
 pub use arnoldi::Arnoldi;
 pub use astra::Astra;

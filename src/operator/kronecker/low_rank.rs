@@ -38,17 +38,7 @@ impl<N: WrittenGradients> Gradients<'_, N> {
     ) -> Result<()> {
         let row = self.network.size() * self.network.dtype().size_in_bytes();
         let most = (self.network.gradient_bytes()? / row.max(1)).max(1);
-        let mut first = 0;
-        while first < roots.images() {
-            let (mut end, mut rows) = (first, 0);
-            while end < roots.images() {
-                rows += roots.of_image(end).len();
-                if end > first && rows > most {
-                    break;
-                }
-                end += 1;
-            }
-            let images = first..end;
+        for images in roots.groups(most) {
             let gradients = (self.network).root_gradients(
                 self.examples,
                 self.positions,
@@ -58,7 +48,6 @@ impl<N: WrittenGradients> Gradients<'_, N> {
             if gradients.dims()[0] > 0 {
                 visit(&gradients, images)?;
             }
-            first = end;
         }
         Ok(())
     }

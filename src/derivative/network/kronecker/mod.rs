@@ -64,9 +64,9 @@ pub struct KroneckerFactors {
 
 /// A network whose gradients can be written out, wherever it is computed: what approximations of its Gauss–Newton matrix are made
 /// of.
-pub trait WrittenGradients {
+pub trait WrittenGradients: Sync {
     /// Images of it.
-    type Examples;
+    type Examples: Sync;
 
     /// p.
     fn size(&self) -> usize;

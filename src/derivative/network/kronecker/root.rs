@@ -17,6 +17,7 @@ use candle_core::DType;
 use faer::{Mat, Side};
 use rand::RngExt;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// How the rows are made.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -156,6 +157,24 @@ impl CurvatureRoots {
     /// Rows in all.
     pub fn count(&self) -> usize {
         self.images.iter().map(Vec::len).sum()
+    }
+
+    /// Images one after the other whose rows together are at most `most`, and one image at least.
+    pub fn groups(&self, most: usize) -> Vec<Range<usize>> {
+        let mut groups: Vec<Range<usize>> = Vec::new();
+        let mut held = 0;
+        for image in 0..self.images() {
+            let rows = self.images[image].len();
+            match groups.last_mut() {
+                Some(group) if held + rows <= most => group.end += 1,
+                _ => {
+                    groups.push(image..image + 1);
+                    held = 0;
+                }
+            }
+            held += rows;
+        }
+        groups
     }
 
     /// Whether they come from random signs.
