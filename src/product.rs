@@ -14,7 +14,7 @@ mod tensors;
 mod triangular;
 
 pub(crate) use blas::{Real, Triangle};
-pub(crate) use tensors::tensor_product;
+pub(crate) use tensors::{row_products, tensor_product};
 pub(crate) use triangular::solve_triangle;
 
 use blas::{syrk, use_one_thread_a_call};

@@ -16,7 +16,7 @@ use candle_core::DType;
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
 const VECTOR_BYTES: usize = 4 << 30;
-/// Bytes that the rows of a low rank, or of a block of a root, take at most, if an eighth of a device's free memory allows it: they are held four times
+/// Bytes that the rows of a low rank take at most, if an eighth of a device's free memory allows it: they are held four times
 /// while they are made.
 const ROW_BYTES: usize = 4 << 30;
 
@@ -162,7 +162,7 @@ impl LinearOperator for DeviceCurvature<'_> {
         match self.curvature {
             Curvature::Hessian => Ok(None),
             Curvature::GaussNewton => {
-                let of = (row_bytes(self.network)?, self.l2);
+                let of = (2 * row_bytes(self.network)?, self.l2);
                 RootForm::of_network(self.network, self.images(), of).map(Some)
             }
         }

@@ -121,7 +121,7 @@ pub trait LinearOperator: Sync {
         Ok(None)
     }
 
-    /// A as RᵀR + σI, where the operator knows such rows; `None` where it does not.
+    /// A as RᵀR/n + σI, where the operator knows such rows; `None` where it does not.
     ///
     /// # Errors
     /// A tensor operation failed.

@@ -29,7 +29,7 @@ pub struct NetworkCurvature<'a> {
     positions: Vec<u32>,
     /// Bytes that the rows of a Kronecker form may take.
     row_bytes: u64,
-    /// Those that a block of the rows of a root may take.
+    /// Those that rows of a root may take at once.
     root_bytes: u64,
     /// Draws what stands for labels where there are too many of them.
     seed: u64,
@@ -62,8 +62,7 @@ impl<'a> NetworkCurvature<'a> {
             l2,
             positions,
             row_bytes: memory.min(ROW_BYTES),
-            // Two blocks, one of them twice while it is made.
-            root_bytes: memory / 4,
+            root_bytes: memory,
             seed: 0,
             kept: Mutex::new(vec![None; kept as usize]),
         })

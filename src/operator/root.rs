@@ -1,6 +1,6 @@
-//! A = RᵀR + σI with fewer rows in R than parameters, which are made when they are asked for.
+//! A = RᵀR/n + σI with fewer rows in R than parameters, which are made when they are asked for.
 //!
-//! The mean Gauss–Newton matrix of n images is RᵀR of their gradients Jᵀs/√n for all rows s of a square root of the softmax's
+//! The mean Gauss–Newton matrix of n images is RᵀR/n of their gradients Jᵀs for all rows s of a square root of the softmax's
 //! curvature ([`CurvatureRoots`]): C − 1 an image, fewer where the network is sure of it. What the matrix does, it does to the span of
 //! these rows, so that it can be inverted exactly by what they are to each other, however many parameters there are.
 
@@ -12,9 +12,13 @@ use std::ops::Range;
 /// The share of Σ tr (diag π − ππᵀ) that rows hold in f32, where what is left out is rounding.
 const SINGLE_SHARE: f64 = 1.0 - 1e-7;
 
-/// RᵀR + σI.
+/// Blocks of rows that are held beside the one that is being made.
+const HELD: usize = 2;
+
+/// RᵀR/n + σI.
 pub struct RootForm<'a> {
     rows: Box<dyn RootRows + 'a>,
+    images: usize,
     shift: f64,
 }
 
@@ -27,8 +31,8 @@ trait RootRows: Sync {
 }
 
 impl<'a> RootForm<'a> {
-    /// Of the mean Gauss–Newton matrix over the images at `positions`, with σ = `shift`; `bytes` are what the rows of a block may
-    /// take, of which the caller holds two.
+    /// Of the mean Gauss–Newton matrix over the images at `positions`, with σ = `shift`; `bytes` are what rows may take
+    /// at once.
     ///
     /// # Errors
     /// As [`WrittenGradients::outputs`].
@@ -44,7 +48,7 @@ impl<'a> RootForm<'a> {
         };
         let roots = CurvatureRoots::of(&outputs, positions, RootKind::Exact { share })?;
         let row = (network.size() * network.dtype().size_in_bytes()) as u64;
-        let images = roots.groups((bytes / row.max(1)) as usize);
+        let images = roots.groups((bytes / (HELD as u64 + 1) / row.max(1)) as usize);
         let mut end = 0;
         let count = |images: &Range<usize>| {
             let start = end;
@@ -65,6 +69,7 @@ impl<'a> RootForm<'a> {
         };
         Ok(Self {
             rows: Box::new(rows),
+            images: positions.len(),
             shift,
         })
     }
@@ -79,6 +84,16 @@ impl<'a> RootForm<'a> {
     /// σ.
     pub fn shift(&self) -> f64 {
         self.shift
+    }
+
+    /// n.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Blocks of which the rows may be held while others are made.
+    pub fn held(&self) -> usize {
+        HELD
     }
 
     /// Rows of R.
@@ -119,8 +134,6 @@ impl<N: WrittenGradients> RootRows for NetworkRows<'_, N> {
 
     fn block(&self, index: usize) -> Result<Tensor> {
         let images = self.images[index].clone();
-        let gradients =
-            (self.network).root_gradients(self.examples, self.positions, &self.roots, images)?;
-        Ok((gradients / (self.positions.len() as f64).sqrt())?)
+        (self.network).root_gradients(self.examples, self.positions, &self.roots, images)
     }
 }

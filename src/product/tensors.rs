@@ -2,10 +2,11 @@
 //!
 //! Candle's own product on the processor is slower on large matrices: `cargo bench --bench head` has both rates.
 
-use super::{Real, product};
+use super::{Real, product, product_here};
 use crate::Result;
 use candle_core::{DType, Device, Layout, Storage, Tensor};
-use faer::{Accum, MatMut, MatRef};
+use faer::{Accum, Mat, MatMut, MatRef};
+use rayon::prelude::*;
 
 /// `left` `[k, m]` times `right` `[m, n]`, both f32 or both f64 on one device.
 ///
@@ -19,6 +20,58 @@ pub(crate) fn tensor_product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
         (Device::Cpu, Device::Cpu, DType::F64) if agree => on_host::<f64>(left, right),
         _ => Ok(left.matmul(right)?),
     }
+}
+
+/// Inner products of few long rows: `left` `[k, p]` with `right` `[m, p]`, `[k, m]` in f64, both f32 or both f64 on one device. On the
+/// processor sums are of the rows' precision within [`COLUMNS`], of f64 over them.
+///
+/// # Errors
+/// As [`tensor_product`].
+pub(crate) fn row_products(left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    let agree = left.dtype() == right.dtype() && left.dim(1)? == right.dim(1)?;
+    match (left.device(), right.device(), left.dtype()) {
+        (Device::Cpu, Device::Cpu, DType::F32) if agree => rows_on_host::<f32>(left, right),
+        (Device::Cpu, Device::Cpu, DType::F64) if agree => rows_on_host::<f64>(left, right),
+        _ => Ok(left.matmul(&right.t()?)?.to_dtype(DType::F64)?),
+    }
+}
+
+/// Columns of one product, whose factors stay in the cache.
+const COLUMNS: usize = 4096;
+/// Those of a task.
+const TASK: usize = 16 * COLUMNS;
+
+fn rows_on_host<T: Real>(left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    let (shape, size) = ((left.dim(0)?, right.dim(0)?), left.dim(1)?);
+    let (left, right) = (left.contiguous()?, right.contiguous()?);
+    let ((left, left_layout), (right, right_layout)) =
+        (left.storage_and_layout(), right.storage_and_layout());
+    let left = matrix::<T>(&left, left_layout)?;
+    let right = matrix::<T>(&right, right_layout)?;
+    let task = |task: usize| {
+        let mut sum = vec![0.0; shape.0 * shape.1];
+        let mut part = Mat::<T>::zeros(shape.1, shape.0);
+        for start in (task * TASK..size.min((task + 1) * TASK)).step_by(COLUMNS) {
+            let columns = COLUMNS.min(size - start);
+            product_here(
+                part.as_mut(),
+                Accum::Replace,
+                right.subcols(start, columns),
+                left.subcols(start, columns).transpose(),
+                T::from_f64(1.0),
+            );
+            for (sum, part) in sum.chunks_exact_mut(shape.1.max(1)).zip(part.col_iter()) {
+                (sum.iter_mut().zip(part.iter())).for_each(|(sum, part)| *sum += part.to_f64());
+            }
+        }
+        sum
+    };
+    let tasks: Vec<Vec<f64>> = (0..size.div_ceil(TASK)).into_par_iter().map(task).collect();
+    let mut sum = vec![0.0; shape.0 * shape.1];
+    for part in tasks {
+        (sum.iter_mut().zip(part)).for_each(|(sum, part)| *sum += part);
+    }
+    Ok(Tensor::from_vec(sum, shape, &Device::Cpu)?)
 }
 
 fn on_host<T: Real>(left: &Tensor, right: &Tensor) -> Result<Tensor> {
@@ -108,6 +161,38 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn products_of_rows_are_those_of_the_transpose() {
+        // Sums of 70,000 terms are some 35,000.
+        for (dtype, tolerance) in [(DType::F32, 1e-2), (DType::F64, 1e-9)] {
+            for (k, m, p) in [
+                (1, 1, 1),
+                (3, 7, COLUMNS + 5),
+                (5, 2, TASK + COLUMNS + 1),
+                (0, 4, 9),
+            ] {
+                let (left, right) = (wave(k + 1, p, dtype), wave(m, p, dtype));
+                let left = left.narrow(0, 1, k).unwrap();
+                let found = row_products(&left, &right).unwrap();
+                assert_eq!((found.dims(), found.dtype()), (&[k, m][..], DType::F64));
+                if k == 0 {
+                    continue;
+                }
+                let [left, right] = [left, right].map(|rows| rows.to_dtype(DType::F64).unwrap());
+                let expected = left.matmul(&right.t().unwrap()).unwrap();
+                let largest = (found - expected)
+                    .unwrap()
+                    .abs()
+                    .unwrap()
+                    .max_all()
+                    .unwrap();
+                let largest = largest.to_scalar::<f64>().unwrap();
+                assert!(largest < tolerance, "{k} {m} {p} {dtype:?}: {largest:e}");
+            }
+        }
+        assert!(row_products(&wave(2, 3, DType::F32), &wave(2, 4, DType::F32)).is_err());
     }
 
     #[test]

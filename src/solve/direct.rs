@@ -7,7 +7,7 @@
 //! products then wins back the digits, as long as each round halves the residual (Higham 2002, section 12.2). Where f32
 //! finds no factor, or A is not vouched for as positive definite, the factor is f64 and its pivots are looked at.
 //!
-//! Where the operator is RᵀR + σI with few rows in R ([`RootForm`]), as a Gauss–Newton matrix through blocks is, the matrix is that
+//! Where the operator is RᵀR/n + σI with few rows in R ([`RootForm`]), as a Gauss–Newton matrix through blocks is, the matrix is that
 //! between the rows instead ([`super::woodbury`]), and the number of parameters does not count.
 //!
 //! Above [`LARGEST`] parameters, on a device above what its free memory takes, the method refuses and `cg` is the way.

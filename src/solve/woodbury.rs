@@ -1,44 +1,41 @@
-//! (RᵀR + σI)⁻¹ v = (v − Rᵀ (σI + RRᵀ)⁻¹ R v)/σ: exact by the matrix between the rows of R, however many columns they have.
+//! (RᵀR/n + σI)⁻¹ v = (v − Rᵀ (nσI + RRᵀ)⁻¹ R v)/σ: exact by the matrix between the rows of R, however many columns they have.
 //!
-//! RRᵀ takes N²p multiplications for N rows of p numbers. Where not all rows can be held they are made anew for each block of them
-//! that is, N·b/2 rows for b blocks; and twice for every solve, before and after the factor. Sums of a block in the precision of the
-//! rows, the rest in f64. What v loses where it and Rᵀ(…) cancel is won back by refinement ([`super::direct`]).
+//! RRᵀ takes N²p/2 multiplications for N rows of p numbers. Where not all rows can be held they are made anew for each part of them
+//! that is, and twice for every block of right-hand sides, before and after the factor. What v loses where it and Rᵀ(…) cancel is won
+//! back by refinement ([`super::direct`]).
 
 use super::cholesky::Factor;
 use crate::operator::{RootForm, SquareMatrix, SymmetricMatrix, Vectors};
+use crate::product::{row_products, tensor_product};
 use crate::{Error, Result};
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
+use std::ops::Range;
 
 /// Most rows: their matrix takes 2 GiB.
 pub(super) const MOST_ROWS: usize = 16_384;
 
-/// The factor of σI + RRᵀ.
+/// The factor of nσI + RRᵀ.
 pub(super) struct Woodbury<'a> {
     root: RootForm<'a>,
-    /// All rows, where they are one block.
-    kept: Option<Tensor>,
+    /// All blocks of rows, or none where they are too many.
+    kept: Vec<Tensor>,
     factor: Factor,
 }
 
 impl<'a> Woodbury<'a> {
     /// # Errors
-    /// σ is not above 0, rows that are not finite, or a tensor operation failed.
+    /// Rows that are not finite, or a tensor operation failed.
     pub(super) fn of(root: RootForm<'a>) -> Result<Self> {
-        let kept = match root.blocks() {
-            [_] => Some(root.block(0)?),
-            _ => None,
+        let kept = match root.blocks().len() {
+            blocks if blocks <= root.held() => made(&root, 0..blocks)?,
+            _ => Vec::new(),
         };
-        let mut prepared = Self {
-            factor: Factor::F64(SquareMatrix::zeros(0)),
-            root,
-            kept,
-        };
-        let factor = Factor::of_matrix(SymmetricMatrix::F64(prepared.matrix()?))?;
-        prepared.factor = factor.ok_or_else(|| {
+        let factor = Factor::of_matrix(SymmetricMatrix::F64(matrix(&root, &kept)?))?;
+        let factor = factor.ok_or_else(|| {
             let reason = "the curvature is not positive definite, so that it has no Cholesky factor; raise it";
             Error::config("damping", reason)
         })?;
-        Ok(prepared)
+        Ok(Self { root, kept, factor })
     }
 
     /// Rows of R.
@@ -47,66 +44,81 @@ impl<'a> Woodbury<'a> {
     }
 
     fn block(&self, index: usize) -> Result<Tensor> {
-        match &self.kept {
+        match self.kept.get(index) {
             Some(rows) => Ok(rows.clone()),
             None => self.root.block(index),
         }
     }
 
-    /// The lower triangle of σI + RRᵀ.
-    fn matrix(&self) -> Result<SquareMatrix<f64>> {
+    /// (RᵀR/n + σI)⁻¹ on every row of `vectors` `[k, p]`, in their precision.
+    pub(super) fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
         let blocks = self.root.blocks();
-        let mut matrix = SquareMatrix::zeros(self.rows());
-        matrix
-            .diagonal_mut()
-            .for_each(|element| *element = self.root.shift());
-        for (index, columns) in blocks.iter().enumerate() {
-            let held = self.block(index)?;
-            for (other, rows) in blocks.iter().enumerate().skip(index) {
-                let block = if other == index {
-                    held.clone()
-                } else {
-                    self.block(other)?
-                };
-                let products = held.matmul(&block.t()?)?.to_dtype(DType::F64)?;
-                let products = products.to_vec2::<f64>()?;
-                for (column, products) in columns.clone().zip(products) {
-                    for (row, product) in rows
-                        .clone()
-                        .zip(products)
-                        .skip_while(|(row, _)| *row < column)
-                    {
-                        matrix[(row, column)] += product;
-                    }
-                }
+        if self.rows() == 0 {
+            return vectors.scaled(&vec![self.root.shift().recip(); vectors.count()]);
+        }
+        let mut along = Vec::with_capacity(blocks.len());
+        for index in 0..blocks.len() {
+            let rows = self.block(index)?;
+            along.push(row_products(
+                &vectors.tensor().to_device(rows.device())?,
+                &rows,
+            )?);
+        }
+        let weights = self.factor.apply(&Vectors::new(Tensor::cat(&along, 1)?)?)?;
+        let weights = weights.tensor().to_dtype(vectors.tensor().dtype())?;
+        let mut sum = vectors.tensor().to_device(weights.device())?;
+        for (index, rows) in blocks.iter().enumerate() {
+            let weights = weights.narrow(1, rows.start, rows.len())?.contiguous()?;
+            sum = (sum - tensor_product(&weights, &self.block(index)?)?)?;
+        }
+        Vectors::new((sum / self.root.shift())?.to_device(vectors.tensor().device())?)
+    }
+}
+
+/// The rows of some blocks.
+fn made(root: &RootForm, blocks: Range<usize>) -> Result<Vec<Tensor>> {
+    blocks.map(|index| root.block(index)).collect()
+}
+
+/// The lower triangle of nσI + RRᵀ; `kept` are all blocks or none.
+fn matrix(root: &RootForm, kept: &[Tensor]) -> Result<SquareMatrix<f64>> {
+    let blocks = match root.count() {
+        0 => &[],
+        _ => root.blocks(),
+    };
+    let mut matrix = SquareMatrix::zeros(root.count());
+    let shift = root.images() as f64 * root.shift();
+    matrix.diagonal_mut().for_each(|element| *element = shift);
+    for first in (0..blocks.len()).step_by(root.held()) {
+        let held = match kept {
+            [] => made(root, first..blocks.len().min(first + root.held()))?,
+            all => all.to_vec(),
+        };
+        for (index, rows) in blocks.iter().enumerate().skip(first) {
+            let block = match held.get(index - first) {
+                Some(held) => held.clone(),
+                None => root.block(index)?,
+            };
+            for (columns, held) in blocks[first..=index].iter().zip(&held) {
+                add_products((rows, &block), (columns, held), &mut matrix)?;
             }
         }
-        Ok(matrix)
     }
+    Ok(matrix)
+}
 
-    /// (RᵀR + σI)⁻¹ on every row of `vectors` `[k, p]`, in their precision.
-    pub(super) fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
-        let given = vectors.tensor();
-        let mut sum: Option<Tensor> = None;
-        let mut along = Vec::new();
-        for index in 0..self.root.blocks().len() {
-            let rows = self.block(index)?;
-            let there = sum.get_or_insert(given.to_device(rows.device())?);
-            along.push(there.matmul(&rows.t()?)?);
-        }
-        let Some(mut sum) = sum else {
-            return vectors.scaled(&vec![self.root.shift().recip(); vectors.count()]);
-        };
-        let weights = self.factor.apply(&Vectors::new(Tensor::cat(&along, 1)?)?)?;
-        for (index, rows) in self.root.blocks().iter().enumerate() {
-            let weights = weights
-                .tensor()
-                .narrow(1, rows.start, rows.len())?
-                .contiguous()?;
-            sum = (sum - weights.matmul(&self.block(index)?)?)?;
-        }
-        Vectors::new((sum / self.root.shift())?.to_device(given.device())?)
+/// Adds the inner products of some rows with others, which are no later ones.
+fn add_products(
+    (rows, block): (&Range<usize>, &Tensor),
+    (columns, held): (&Range<usize>, &Tensor),
+    matrix: &mut SquareMatrix<f64>,
+) -> Result<()> {
+    let products = row_products(held, block)?.to_vec2::<f64>()?;
+    for (column, products) in columns.clone().zip(products) {
+        let below = rows.clone().zip(products).filter(|(row, _)| *row >= column);
+        below.for_each(|(row, product)| matrix[(row, column)] += product);
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -141,11 +153,12 @@ mod tests {
         let gradients = network.example_gradients(&examples, &positions).unwrap();
         let right = Vectors::new(gradients).unwrap();
         let norms = right.norms().unwrap();
-        for (rows_at_once, blocks) in [(1000, 1), (6, 5), (1, 9)] {
+        // All rows kept; two parts, one after the other; rows of a single image at a time.
+        for (rows_at_once, blocks) in [(27 * 3, 1), (6 * 3, 5), (3 * 3, 9), (1, 9)] {
             let inverse = inverse((&network, &examples), &positions, rows_at_once);
             // Four classes have three rows an image.
             assert_eq!((inverse.rows(), inverse.root.blocks().len()), (27, blocks));
-            assert_eq!(inverse.kept.is_some(), blocks == 1);
+            assert_eq!(inverse.kept.len(), if blocks == 1 { 1 } else { 0 });
             let found = inverse.apply(&right).unwrap();
             let error = damped.residuals(&found, &right).unwrap().norms().unwrap();
             for (error, norm) in error.iter().zip(&norms) {

@@ -2,7 +2,7 @@
 
 use super::transferred::{self, Transferred};
 use super::{Curvature, Rank, examples, work};
-use crate::artefact::{Invocation, RunFolder, physical_memory_bytes};
+use crate::artefact::{Invocation, RunFolder, keep_freed_memory, physical_memory_bytes};
 use crate::data::RELABELLED;
 use crate::derivative::network::{self, DeviceNetwork, Keeping, Network};
 use crate::device::DeviceChoice;
@@ -48,6 +48,9 @@ fn run_with<N: FineTunedPart>(
     if rank.dry_run {
         say!("{}", plan::<N>((rank, device), opened, &options)?);
         return Ok(ExitCode::SUCCESS);
+    }
+    if memory.is_none() {
+        keep_freed_memory();
     }
     let effective = rank.effective(&rank.rank_options(opened.l2)?);
     let inputs = opened.inputs.clone();

@@ -104,7 +104,7 @@ impl FineTunedPart for DeviceNetwork {
 
     fn queries_at_once(&self, options: &NetworkOptions) -> usize {
         let most = match options.solver.method {
-            Method::Ekfac | Method::Identity => QUERIES_WITHOUT_ITERATIONS,
+            Method::Direct | Method::Ekfac | Method::Identity => QUERIES_WITHOUT_ITERATIONS,
             _ => QUERIES,
         };
         solutions_within(self, SOLUTION_BYTES, most)

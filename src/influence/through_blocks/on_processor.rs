@@ -8,12 +8,15 @@ use crate::data::Dataset;
 use crate::derivative::network::{Examples, Keeping, Network, ParameterSpace};
 use crate::model::{Blocks, ResNet};
 use crate::operator::{LinearOperator, NetworkCurvature, Vectors};
+use crate::solve::Method;
 use candle_core::{Device, Tensor};
 
 /// Bytes that the solutions of a block of queries may take: they are alive six times over while they are made.
 const SOLUTION_BYTES: usize = 1 << 28;
 /// Most queries in a block.
 const QUERIES: usize = 64;
+/// How many times as many where the rows of a root are made anew for each block.
+const BY_ROWS: usize = 2;
 
 impl FineTunedPart for Network {
     const MEASURED: usize = 64;
@@ -89,7 +92,11 @@ impl FineTunedPart for Network {
         Ok(NetworkCurvature::low_rank_rows(self, options.memory))
     }
 
-    fn queries_at_once(&self, _: &NetworkOptions) -> usize {
-        solutions_within(self, SOLUTION_BYTES, QUERIES)
+    fn queries_at_once(&self, options: &NetworkOptions) -> usize {
+        let times = match options.solver.method {
+            Method::Direct => BY_ROWS,
+            _ => 1,
+        };
+        solutions_within(self, times * SOLUTION_BYTES, times * QUERIES)
     }
 }

@@ -184,17 +184,26 @@ impl WrittenGradients for Network {
         images: Range<usize>,
     ) -> Result<Tensor> {
         in_precision!(self, program => {
-            let rows = |image: usize| {
+            let counts: Vec<usize> =
+                images.clone().map(|image| roots.of_image(image).len()).collect();
+            let (count, size) = (counts.iter().sum::<usize>(), self.size());
+            let mut values = vec![Default::default(); count * size];
+            let mut left = &mut values[..];
+            let mut parts = Vec::with_capacity(counts.len());
+            for (image, count) in images.zip(counts) {
+                let (part, rest) = left.split_at_mut(count * size);
+                parts.push((image, part));
+                left = rest;
+            }
+            parts.into_par_iter().try_for_each(|(image, part)| -> Result<()> {
                 let rows = roots.of_image(image);
-                if rows.is_empty() {
-                    return Ok(Vec::new());
+                if !rows.is_empty() {
+                    let (input, _) = self.read(program, examples, &positions[image..=image])?;
+                    program.rooted_gradients(input, rows, part);
                 }
-                let (input, _) = self.read(program, examples, &positions[image..=image])?;
-                Ok(program.rooted_gradients(input, rows))
-            };
-            let count: usize = images.clone().map(|image| roots.of_image(image).len()).sum();
-            let rows: Vec<_> = images.into_par_iter().map(rows).collect::<Result<_>>()?;
-            Ok(Tensor::from_vec(rows.concat(), (count, self.size()), &Device::Cpu)?)
+                Ok(())
+            })?;
+            Ok(Tensor::from_vec(values, (count, size), &Device::Cpu)?)
         })
     }
 }
@@ -244,17 +253,15 @@ impl<T: Precision> Program<T> {
         }
     }
 
-    /// Jᵀs of one image for each row s, one after the other.
-    fn rooted_gradients(&self, input: Planes<T>, rows: &[Vec<f64>]) -> Vec<T> {
+    /// Jᵀs of one image for each row s, one after the other in `into`.
+    fn rooted_gradients(&self, input: Planes<T>, rows: &[Vec<f64>], into: &mut [T]) {
         let values = self.values(input);
-        let mut gradients = Vec::with_capacity(rows.len() * self.space.size());
-        for row in rows {
+        for (row, into) in rows.iter().zip(into.chunks_exact_mut(self.space.size())) {
             let seed = seeds(&values[values.len() - 1], std::iter::once(row));
             let mut gradient = Buffer::zeros(self.space.inner_size());
             self.pull_back(&values, seed, &mut gradient);
-            gradients.extend_from_slice(&self.space.outward(&gradient));
+            into.copy_from_slice(&self.space.outward(&gradient));
         }
-        gradients
     }
 }
 
