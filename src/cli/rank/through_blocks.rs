@@ -204,9 +204,13 @@ fn plan<N: FineTunedPart>(
         })
         .to_string());
     }
-    let low_rank = match rows {
-        0 => String::new(),
-        rows => format!(
+    let first = match (options.solver.method, rows) {
+        (Method::Direct, _) if options.curvature == network::Curvature::GaussNewton => format!(
+            "\ndirect takes the products of up to {} gradients with each other first, once for all queries",
+            images * (network.class_count() - 1)
+        ),
+        (_, 0) => String::new(),
+        (_, rows) => format!(
             "\ncg divides by a low rank of up to {rows} rows, made first, once for all queries, from gradients of the training images"
         ),
     };
@@ -216,7 +220,7 @@ fn plan<N: FineTunedPart>(
         device => format!(", on {device}"),
     };
     Ok(format!(
-        "{parameters} parameters of the head and --blocks {}{place}\n{queries} queries, each a solve, {at_once} at once\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes {}{low_rank}{scoring}",
+        "{parameters} parameters of the head and --blocks {}{place}\n{queries} queries, each a solve, {at_once} at once\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes {}{first}{scoring}",
         rank.blocks,
         N::PRODUCT_COST
     ))
