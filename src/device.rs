@@ -151,6 +151,21 @@ pub fn free_memory(device: &Device) -> Result<Option<usize>> {
     Ok(None)
 }
 
+/// All bytes of a CUDA device's memory, whatever is in use; `None` for the processor.
+///
+/// # Errors
+/// The driver does not say.
+pub fn total_memory(device: &Device) -> Result<Option<usize>> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = device {
+        let stream = cuda.cuda_stream();
+        let (_, total) = (stream.context().mem_get_info()).map_err(candle_core::Error::wrap)?;
+        return Ok(Some(total));
+    }
+    let _ = device;
+    Ok(None)
+}
+
 /// The memory pool that a device's tensors come from.
 #[cfg(feature = "cuda")]
 mod pool {

@@ -14,7 +14,8 @@ use crate::device::free_memory;
 use crate::{Error, Result, number_range};
 use candle_core::DType;
 
-/// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
+/// Bytes that a block of vectors may take inside a product, if a quarter of a device's free memory allows it; larger blocks are taken
+/// in parts.
 const VECTOR_BYTES: usize = 4 << 30;
 /// Bytes that the rows of a low rank take at most, if an eighth of a device's free memory allows it: they are held four times
 /// while they are made.
@@ -121,7 +122,9 @@ impl LinearOperator for DeviceCurvature<'_> {
         vectors.check_size(self.size())?;
         // A direction as it is and turned, in the program's tensors, its sum, and the result.
         let bytes = 4 * self.size() * self.dtype().size_in_bytes();
-        let part = (VECTOR_BYTES / bytes.max(1)).max(1);
+        let free = free_memory(self.network.device())?;
+        let room = free.map_or(VECTOR_BYTES, |free| VECTOR_BYTES.min(free / 4));
+        let part = (room / bytes.max(1)).max(1);
         if vectors.count() <= part {
             return self.products(vectors);
         }
@@ -157,13 +160,13 @@ impl LinearOperator for DeviceCurvature<'_> {
         Ok(Some(form.shifted(self.l2)))
     }
 
-    /// Of the Gauss–Newton matrix alone.
+    /// Of the Gauss–Newton matrix; the Hessian has none.
     fn root(&self) -> Result<Option<RootForm<'_>>> {
         match self.curvature {
             Curvature::Hessian => Ok(None),
             Curvature::GaussNewton => {
                 let of = (2 * row_bytes(self.network)?, self.l2);
-                RootForm::of_network(self.network, self.images(), of).map(Some)
+                RootForm::of_network(self.network, self.images(), of)
             }
         }
     }

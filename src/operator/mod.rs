@@ -29,7 +29,7 @@ pub use head_hessian::HeadHessian;
 pub use kronecker::{Eigenvalues, KroneckerAxes, KroneckerForm, KroneckerSettings};
 pub use network_curvature::NetworkCurvature;
 pub use principal_block::PrincipalBlock;
-pub use root::RootForm;
+pub use root::{MOST_ROWS, RootForm};
 pub use rounding::{Rounding, bands};
 pub use square_matrix::SquareMatrix;
 pub use symmetric_matrix::SymmetricMatrix;
@@ -121,7 +121,7 @@ pub trait LinearOperator: Sync {
         Ok(None)
     }
 
-    /// A as RᵀR/n + σI, where the operator knows such rows; `None` where it does not.
+    /// A as RᵀR/n + σI, where the operator knows such rows; `None` where it does not, or where they are too many.
     ///
     /// # Errors
     /// A tensor operation failed.

@@ -217,13 +217,13 @@ impl LinearOperator for NetworkCurvature<'_> {
         Ok(Some(form.shifted(self.l2)))
     }
 
-    /// Of the Gauss–Newton matrix alone.
+    /// Of the Gauss–Newton matrix; the Hessian has none.
     fn root(&self) -> Result<Option<RootForm<'_>>> {
         match self.curvature {
             Curvature::Hessian => Ok(None),
             Curvature::GaussNewton => {
                 let of = (self.root_bytes, self.l2);
-                RootForm::of_network(self.network, self.images(), of).map(Some)
+                RootForm::of_network(self.network, self.images(), of)
             }
         }
     }

@@ -12,6 +12,11 @@ use std::ops::Range;
 /// The share of Σ tr (diag π − ππᵀ) that rows hold in f32, where what is left out is rounding.
 const SINGLE_SHARE: f64 = 1.0 - 1e-7;
 
+/// Most rows: what they are to each other takes 2 GiB.
+pub const MOST_ROWS: usize = 16_384;
+/// How many times as many rows as are kept roots are looked at for: in f32 a network that is sure has fewer than C − 1 an image.
+const LEFT_OUT: usize = 10;
+
 /// Blocks of rows that are held beside the one that is being made.
 const HELD: usize = 2;
 
@@ -31,8 +36,8 @@ trait RootRows: Sync {
 }
 
 impl<'a> RootForm<'a> {
-    /// Of the mean Gauss–Newton matrix over the images at `positions`, with σ = `shift`; `bytes` are what rows may take
-    /// at once.
+    /// Of the mean Gauss–Newton matrix over the images at `positions`, with σ = `shift`; none where it has more than [`MOST_ROWS`].
+    /// `bytes` are what rows may take at once.
     ///
     /// # Errors
     /// As [`WrittenGradients::outputs`].
@@ -40,13 +45,20 @@ impl<'a> RootForm<'a> {
         network: &'a N,
         (examples, positions): (&'a N::Examples, &'a [u32]),
         (bytes, shift): (u64, f64),
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
+        let all = positions.len() * (network.class_count() - 1);
+        if all > LEFT_OUT * MOST_ROWS {
+            return Ok(None);
+        }
         let outputs = network.outputs(examples, positions)?;
         let share = match network.dtype() {
             DType::F64 => 1.0,
             _ => SINGLE_SHARE,
         };
         let roots = CurvatureRoots::of(&outputs, positions, RootKind::Exact { share })?;
+        if roots.count() > MOST_ROWS {
+            return Ok(None);
+        }
         let row = (network.size() * network.dtype().size_in_bytes()) as u64;
         let images = roots.groups((bytes / (HELD as u64 + 1) / row.max(1)) as usize);
         let mut end = 0;
@@ -67,11 +79,11 @@ impl<'a> RootForm<'a> {
             blocks,
             roots,
         };
-        Ok(Self {
+        Ok(Some(Self {
             rows: Box::new(rows),
             images: positions.len(),
             shift,
-        })
+        }))
     }
 
     /// Adds `value` to σ.

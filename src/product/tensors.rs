@@ -22,8 +22,8 @@ pub(crate) fn tensor_product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Inner products of few long rows: `left` `[k, p]` with `right` `[m, p]`, `[k, m]` in f64, both f32 or both f64 on one device. On the
-/// processor sums are of the rows' precision within [`COLUMNS`], of f64 over them.
+/// Inner products of few long rows: `left` `[k, p]` with `right` `[m, p]`, `[k, m]` in f64, both f32 or both f64 on one device. Sums
+/// are of the rows' precision within some columns, of f64 over them.
 ///
 /// # Errors
 /// As [`tensor_product`].
@@ -32,8 +32,24 @@ pub(crate) fn row_products(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     match (left.device(), right.device(), left.dtype()) {
         (Device::Cpu, Device::Cpu, DType::F32) if agree => rows_on_host::<f32>(left, right),
         (Device::Cpu, Device::Cpu, DType::F64) if agree => rows_on_host::<f64>(left, right),
-        _ => Ok(left.matmul(&right.t()?)?.to_dtype(DType::F64)?),
+        _ => rows_on_device(left, right),
     }
+}
+
+/// Columns of one product there.
+const DEVICE_COLUMNS: usize = 1 << 16;
+
+fn rows_on_device(left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    let size = left.dim(1)?;
+    let shape = (left.dim(0)?, right.dim(0)?);
+    let mut sum = Tensor::zeros(shape, DType::F64, left.device())?;
+    for start in (0..size).step_by(DEVICE_COLUMNS) {
+        let columns = DEVICE_COLUMNS.min(size - start);
+        let part = |rows: &Tensor| rows.narrow(1, start, columns)?.contiguous();
+        let product = part(left)?.matmul(&part(right)?.t()?)?;
+        sum = (sum + product.to_dtype(DType::F64)?)?;
+    }
+    Ok(sum)
 }
 
 /// Columns of one product, whose factors stay in the cache.
@@ -180,16 +196,14 @@ mod tests {
                 if k == 0 {
                     continue;
                 }
+                let there = rows_on_device(&left, &right).unwrap();
                 let [left, right] = [left, right].map(|rows| rows.to_dtype(DType::F64).unwrap());
                 let expected = left.matmul(&right.t().unwrap()).unwrap();
-                let largest = (found - expected)
-                    .unwrap()
-                    .abs()
-                    .unwrap()
-                    .max_all()
-                    .unwrap();
-                let largest = largest.to_scalar::<f64>().unwrap();
-                assert!(largest < tolerance, "{k} {m} {p} {dtype:?}: {largest:e}");
+                for found in [found, there] {
+                    let difference = (found - &expected).unwrap().abs().unwrap();
+                    let largest = difference.max_all().unwrap().to_scalar::<f64>().unwrap();
+                    assert!(largest < tolerance, "{k} {m} {p} {dtype:?}: {largest:e}");
+                }
             }
         }
         assert!(row_products(&wave(2, 3, DType::F32), &wave(2, 4, DType::F32)).is_err());

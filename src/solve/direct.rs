@@ -13,13 +13,13 @@
 //! Above [`LARGEST`] parameters, on a device above what its free memory takes, the method refuses and `cg` is the way.
 
 use super::cholesky::Factor;
-use super::woodbury::{MOST_ROWS, Woodbury};
+use super::woodbury::Woodbury;
 use super::{
     Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, rows_not_finite,
     true_residual,
 };
 use crate::device::free_memory;
-use crate::operator::{LinearOperator, RootForm, Structure, Vectors};
+use crate::operator::{LinearOperator, MOST_ROWS, RootForm, Structure, Vectors};
 use crate::{Error, Result};
 use candle_core::DType;
 
@@ -44,24 +44,16 @@ impl Solver for Direct {
                 "direct needs a symmetric curvature; choose another solver",
             ));
         }
-        let root = operator
-            .root()?
-            .filter(|root| root.count() < size && root.shift() > 0.0);
-        let rows = root.as_ref().map_or(0, RootForm::count);
-        if let Some(root) = root.filter(|_| rows <= MOST_ROWS) {
+        let few = |root: &RootForm| root.count() < size && root.shift() > 0.0;
+        if let Some(root) = operator.root()?.filter(few) {
             let factor = Exact::ByRows(Woodbury::of(root)?);
             return Ok(Box::new(Prepared { operator, factor }));
         }
         let free = free_memory(&operator.device())?;
         if let Some(reason) = too_large(size, free.map(|free| free as f64)) {
-            let instead = match rows {
-                0 => String::new(),
-                rows => format!(
-                    ", and the {rows} rows of its root are more than {MOST_ROWS} (images × classes − 1: take fewer images)"
-                ),
-            };
-            let reason =
-                format!("direct writes out {size} × {size} numbers: {reason}{instead}; choose cg");
+            let reason = format!(
+                "direct writes out {size} × {size} numbers: {reason}; choose cg, or through blocks the Gauss–Newton matrix of fewer images (images × (classes − 1) up to {MOST_ROWS}) with damping"
+            );
             return Err(Error::config("solver", reason));
         }
         let factor = Exact::Written(Factor::of(operator)?);

@@ -11,9 +11,6 @@ use crate::{Error, Result};
 use candle_core::Tensor;
 use std::ops::Range;
 
-/// Most rows: their matrix takes 2 GiB.
-pub(super) const MOST_ROWS: usize = 16_384;
-
 /// The factor of nσI + RRᵀ.
 pub(super) struct Woodbury<'a> {
     root: RootForm<'a>,
@@ -138,8 +135,8 @@ mod tests {
         rows_at_once: usize,
     ) -> Woodbury<'a> {
         let bytes = (rows_at_once * network.size() * network.dtype().size_in_bytes()) as u64;
-        let root = RootForm::of_network(network, (examples, positions), (bytes, SHIFT)).unwrap();
-        Woodbury::of(root).unwrap()
+        let root = RootForm::of_network(network, (examples, positions), (bytes, SHIFT));
+        Woodbury::of(root.unwrap().unwrap()).unwrap()
     }
 
     /// A times the solution is the right-hand side again, the products being those of the operator, however many rows are held.

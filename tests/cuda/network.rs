@@ -14,7 +14,7 @@ use ascribe::influence::{
 };
 use ascribe::model::{Blocks, Normalisation, ResNet};
 use ascribe::operator::{Damped, DeviceCurvature, LinearOperator, NetworkCurvature, Vectors};
-use ascribe::solve::{Cg, Method, Outcome, Settings, Solver, smallest_eigenvalue};
+use ascribe::solve::{Cg, Ekfac, Method, Outcome, Settings, Solver, smallest_eigenvalue};
 use candle_core::{DType, Device, Tensor};
 use faer::prelude::Solve;
 use faer::{Mat, MatRef, Scale};
@@ -267,6 +267,24 @@ fn what_kronecker_forms_are_made_of_is_that_of_the_processor() {
     }
 }
 
+/// The last block of this network has no shortcut of its own: its batch norm is one range of parameters.
+#[test]
+fn a_kronecker_form_is_that_of_the_processor() {
+    let both = Both::new("cifar-resnet14-w4", Blocks::Last(1), 16, DType::F64);
+    let kind = Curvature::GaussNewton;
+    let here = NetworkCurvature::new(&both.network, &both.examples, kind, 1e-2, 0).unwrap();
+    let there = DeviceCurvature::new(&both.device, &both.there, kind, 1e-2).unwrap();
+    let right = (both.network)
+        .example_gradients(&both.examples, &[1, 4])
+        .unwrap();
+    let right = Vectors::new(right).unwrap();
+    let moved = Vectors::new(both.moved(right.tensor())).unwrap();
+    let expected = Ekfac.prepare(&here).unwrap().solve(&right).unwrap();
+    let found = Ekfac.prepare(&there).unwrap().solve(&moved).unwrap();
+    let [found, expected] = [found, expected].map(|solution| values(solution.value.tensor()));
+    assert_close("EK-FAC", &found, &expected, 1e-8);
+}
+
 #[test]
 fn passes_change_nothing() {
     let mut both = Both::new("cifar-resnet8-w4", Blocks::Last(2), 9, DType::F64);
@@ -378,7 +396,13 @@ fn dense_scores(
 #[test]
 fn whole_runs_give_the_same_scores() {
     run_both_ways(Method::Cg, Curvature::GaussNewton);
-    for method in [Method::Identity, Method::Ekfac, Method::Astra, Method::Pinv] {
+    for method in [
+        Method::Identity,
+        Method::Ekfac,
+        Method::Astra,
+        Method::Pinv,
+        Method::Direct,
+    ] {
         run_both_ways(method, Curvature::GaussNewton);
     }
     run_both_ways(Method::Cg, Curvature::Hessian);

@@ -11,6 +11,7 @@ use crate::influence::{
     RankSummary,
 };
 use crate::model::Blocks;
+use crate::operator::MOST_ROWS;
 use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::Device;
@@ -190,7 +191,7 @@ fn plan<N: FineTunedPart>(
     network.gradient(&examples)?;
     let gradient = started.elapsed().as_secs_f64() * images as f64 / sample.len() as f64;
     let (parameters, queries) = (network.size(), opened.test_ids.len());
-    let at_once = network.queries_at_once(options).min(queries);
+    let at_once = network.queries_at_once(options)?.min(queries);
     let scoring = network.scoring_plan(at_once, options.query_rank);
     let rows = match options.solver.method {
         Method::Auto | Method::Cg => network.low_rank_rows(options)?.min(images),
@@ -206,7 +207,7 @@ fn plan<N: FineTunedPart>(
     }
     let first = match (options.solver.method, rows) {
         (Method::Direct, _) if options.curvature == network::Curvature::GaussNewton => format!(
-            "\ndirect takes the products of up to {} gradients with each other first, once for all queries",
+            "\ndirect takes the products of up to {} gradients with each other first, once for all queries; more than {MOST_ROWS} are too many",
             images * (network.class_count() - 1)
         ),
         (_, 0) => String::new(),

@@ -9,14 +9,17 @@ use super::part::{FineTunedPart, all, solutions_within};
 use super::scoring::{PairScores, ScoringPlan};
 use crate::data::Dataset;
 use crate::derivative::network::{DeviceExamples, DeviceNetwork, Keeping, ParameterSpace};
+use crate::device::total_memory;
 use crate::model::{Blocks, ResNet};
 use crate::operator::{DeviceCurvature, LinearOperator, Vectors};
 use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 
-/// Bytes that the solutions of a block of queries may take: they are alive six times over while they are made.
+/// Bytes that the solutions of a block of queries may take, if that part of the device's memory allows it: they are alive ten times
+/// over while they are made.
 const SOLUTION_BYTES: usize = 1 << 30;
+const SHARE: usize = 24;
 /// Most queries in a block that takes iterations: it is recorded when all of them are done.
 const QUERIES: usize = 64;
 /// The same without iterations, where passes over the training images are what a block costs.
@@ -102,11 +105,13 @@ impl FineTunedPart for DeviceNetwork {
         DeviceCurvature::low_rank_rows(self)
     }
 
-    fn queries_at_once(&self, options: &NetworkOptions) -> usize {
+    fn queries_at_once(&self, options: &NetworkOptions) -> Result<usize> {
         let most = match options.solver.method {
             Method::Direct | Method::Ekfac | Method::Identity => QUERIES_WITHOUT_ITERATIONS,
             _ => QUERIES,
         };
-        solutions_within(self, SOLUTION_BYTES, most)
+        let total = total_memory(self.device())?;
+        let bytes = total.map_or(SOLUTION_BYTES, |total| SOLUTION_BYTES.min(total / SHARE));
+        Ok(solutions_within(self, bytes, most))
     }
 }

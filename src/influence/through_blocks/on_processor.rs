@@ -92,11 +92,12 @@ impl FineTunedPart for Network {
         Ok(NetworkCurvature::low_rank_rows(self, options.memory))
     }
 
-    fn queries_at_once(&self, options: &NetworkOptions) -> usize {
+    fn queries_at_once(&self, options: &NetworkOptions) -> Result<usize> {
         let times = match options.solver.method {
             Method::Direct => BY_ROWS,
             _ => 1,
         };
-        solutions_within(self, times * SOLUTION_BYTES, times * QUERIES)
+        let (bytes, most) = (times * SOLUTION_BYTES, times * QUERIES);
+        Ok(solutions_within(self, bytes, most))
     }
 }

@@ -97,9 +97,12 @@ pub trait FineTunedPart: WrittenGradients + Sized {
     /// A device does not say how much is free.
     fn low_rank_rows(&self, options: &NetworkOptions) -> Result<usize>;
 
-    /// Queries that are solved and scored together, so that their solutions fit into memory; of the options alone, so that a resumed
+    /// Queries that are solved and scored together, so that their solutions fit into memory; of options and machine alone, so that a resumed
     /// run has the same blocks.
-    fn queries_at_once(&self, options: &NetworkOptions) -> usize;
+    ///
+    /// # Errors
+    /// A device does not say how large it is.
+    fn queries_at_once(&self, options: &NetworkOptions) -> Result<usize>;
 }
 
 /// The positions of `count` images.

@@ -179,7 +179,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             train: images,
             ..
         } = self;
-        let at_once = network.queries_at_once(&self.options);
+        let at_once = network.queries_at_once(&self.options)?;
         for rows in ranges(count, at_once).filter(|rows| rows.start >= done) {
             let solutions = self.solve(inverse, rows.clone(), &mut reports)?;
             let pairs = network.scores(images.examples, &solutions, rank)?;

@@ -133,7 +133,6 @@ impl KroneckerAxes {
 
 impl Block {
     fn turn(&self, rows: &Tensor, way: Way) -> Result<Vec<Piece>> {
-        let part = |range: &Range<usize>| rows.narrow(1, range.start, range.len());
         match self {
             Self::Layer {
                 layer,
@@ -153,8 +152,7 @@ impl Block {
                 layer_pieces(&left.matmul(&turned)?, layer)
             }
             Self::Joint { ranges, axes } => {
-                let parts = ranges.iter().map(part);
-                let joint = Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 1)?;
+                let joint = columns(rows, ranges)?;
                 let turned = match way {
                     Way::There => joint.matmul(axes)?,
                     Way::Back => joint.matmul(&axes.t()?)?,
@@ -169,6 +167,14 @@ impl Block {
             }
         }
     }
+}
+
+/// The columns in `ranges`, one range after the other. Of a single range candle's `cat` gives a view, which a device's product
+/// refuses.
+pub(super) fn columns(rows: &Tensor, ranges: &[Range<usize>]) -> Result<Tensor> {
+    let parts = (ranges.iter()).map(|range| rows.narrow(1, range.start, range.len()));
+    let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Tensor::cat(&parts, 1)?.contiguous()?)
 }
 
 /// A layer's matrices, `[k, outputs, inputs]`.

@@ -1,5 +1,6 @@
 //! EK-FAC of a network over some images: factors, their eigenvectors, then the gradients in these axes.
 
+use super::axes::columns;
 use super::low_rank::Gradients;
 use super::{JOINT, KroneckerAxes, KroneckerForm, StrongRows};
 use crate::derivative::network::{
@@ -205,11 +206,7 @@ impl<'a, N: WrittenGradients> Build<'a, N> {
     fn add_gradients(&mut self, gradients: &Tensor) -> Result<()> {
         let count = gradients.dims()[0];
         if let Some(joint) = &mut self.joint {
-            let parts = self
-                .others
-                .iter()
-                .map(|range| gradients.narrow(1, range.start, range.len()));
-            let parts = Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 1)?;
+            let parts = columns(gradients, &self.others)?;
             let moment = parts.t()?.matmul(&parts)?.to_dtype(DType::F64)?;
             *joint = (&*joint + moment)?;
         }
@@ -261,7 +258,15 @@ impl<'a, N: WrittenGradients> Build<'a, N> {
                 rows.as_ref().map_or(0, |rows| rows.dims()[0]) as f64,
             ),
         ];
-        let rows = rows.map(|rows| strong_rows(rows, &diagonal)).transpose()?;
+        let strong = |rows| match self.eigenvalues {
+            // R alone: it leaves nothing of a diagonal that there is not.
+            None => Ok(StrongRows {
+                rest: vec![0.0; diagonal.len()],
+                rows,
+            }),
+            Some(_) => strong_rows(rows, &diagonal),
+        };
+        let rows = rows.map(strong).transpose()?;
         Ok(KroneckerForm {
             axes: self.axes,
             diagonal,

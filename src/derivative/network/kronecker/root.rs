@@ -159,14 +159,14 @@ impl CurvatureRoots {
         self.images.iter().map(Vec::len).sum()
     }
 
-    /// Images one after the other whose rows together are at most `most`, and one image at least.
+    /// Images one after the other whose rows together are at most `most`, or those of a single image; none without rows, unless all are.
     pub fn groups(&self, most: usize) -> Vec<Range<usize>> {
         let mut groups: Vec<Range<usize>> = Vec::new();
         let mut held = 0;
         for image in 0..self.images() {
             let rows = self.images[image].len();
             match groups.last_mut() {
-                Some(group) if held + rows <= most => group.end += 1,
+                Some(group) if held == 0 || rows == 0 || held + rows <= most => group.end += 1,
                 _ => {
                     groups.push(image..image + 1);
                     held = 0;
