@@ -32,7 +32,9 @@ pub(crate) fn row_products(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     match (left.device(), right.device(), left.dtype()) {
         (Device::Cpu, Device::Cpu, DType::F32) if agree => rows_on_host::<f32>(left, right),
         (Device::Cpu, Device::Cpu, DType::F64) if agree => rows_on_host::<f64>(left, right),
-        _ => rows_on_device(left, right),
+        _ if agree => rows_on_device(left, right),
+        // For candle to name.
+        _ => Ok(left.matmul(&right.t()?)?),
     }
 }
 
