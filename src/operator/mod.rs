@@ -76,7 +76,7 @@ pub trait LinearOperator: Sync {
     /// The precision it computes in; vectors are of the same.
     fn dtype(&self) -> DType;
 
-    /// Where it computes; vectors lie there too.
+    /// Where vectors lie that a method makes itself; those of others lie there too, or where the operator computes.
     fn device(&self) -> Device {
         Device::Cpu
     }
