@@ -397,10 +397,15 @@ fn graphs_of_tensors_give_the_same_scores() {
         let shares = |folder: &tempfile::TempDir| {
             read_helpful_shares(&folder.path().join("shares.parquet")).unwrap()
         };
+        assert_eq!(shares(&folders[0]).len(), shares(&folders[1]).len());
         for ((one, here), (other, there)) in shares(&folders[0]).iter().zip(shares(&folders[1])) {
             assert!(*one == other && (here - there).abs() < 1e-8 * here.abs());
         }
         let reports = |summary: &RankSummary| summary.solves[0].reports.clone();
+        assert_eq!(
+            (reports(&here).len(), reports(&there).len()),
+            (QUERIES, QUERIES)
+        );
         for (here, there) in reports(&here).iter().zip(reports(&there)) {
             assert_eq!(here.outcome, there.outcome);
         }

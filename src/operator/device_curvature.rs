@@ -1,10 +1,10 @@
 //! The curvature of the training objective through the fine-tuned blocks, computed on a device.
 //!
 //! A = (1/n) Σ_i C_i + l2·I over the parameters of a [`DeviceNetwork`], with C_i the Hessian or the Gauss–Newton matrix of image
-//! i: the same matrix as [`NetworkCurvature`](super::NetworkCurvature)'s, known by its products, and by the gradients that a Kronecker form is made of. Products are where the
-//! vectors are: on the network's device, or, for methods that keep their vectors on the host, there. All vectors of a block share the
-//! values of a pass; nothing is kept between products, as a pass's values are a fifth of a Gauss–Newton product with one vector and
-//! less of a block.
+//! i: the same matrix as [`NetworkCurvature`](super::NetworkCurvature)'s, known by its products, and by the gradients that a Kronecker
+//! form and a root are made of. Products are where the vectors are: on the network's device, or, for methods that keep their vectors on
+//! the host, there. All vectors of a block share the values of a pass; nothing is kept between products, as a pass's values are a
+//! fifth of a Gauss–Newton product with one vector and less of a block.
 
 use super::{
     KroneckerForm, LinearOperator, RootForm, Structure, SymmetricMatrix, Vectors, unit_vectors,

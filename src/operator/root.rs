@@ -6,7 +6,7 @@
 
 use crate::Result;
 use crate::derivative::network::{CurvatureRoots, RootKind, WrittenGradients};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::ops::Range;
 
 /// The share of Σ tr (diag π − ππᵀ) that rows hold in f32, where what is left out is rounding.
@@ -23,6 +23,7 @@ const HELD: usize = 2;
 /// RᵀR/n + σI.
 pub struct RootForm<'a> {
     rows: Box<dyn RootRows + 'a>,
+    device: Device,
     images: usize,
     shift: f64,
 }
@@ -81,6 +82,7 @@ impl<'a> RootForm<'a> {
         };
         Ok(Some(Self {
             rows: Box::new(rows),
+            device: network.device(),
             images: positions.len(),
             shift,
         }))
@@ -96,6 +98,11 @@ impl<'a> RootForm<'a> {
     /// σ.
     pub fn shift(&self) -> f64 {
         self.shift
+    }
+
+    /// Where rows are made.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// n.

@@ -50,20 +50,16 @@ impl<'a> Woodbury<'a> {
     /// (RᵀR/n + σI)⁻¹ on every row of `vectors` `[k, p]`, in their precision.
     pub(super) fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
         let blocks = self.root.blocks();
-        if self.rows() == 0 {
+        if blocks.is_empty() {
             return vectors.scaled(&vec![self.root.shift().recip(); vectors.count()]);
         }
-        let mut along = Vec::with_capacity(blocks.len());
-        for index in 0..blocks.len() {
-            let rows = self.block(index)?;
-            along.push(row_products(
-                &vectors.tensor().to_device(rows.device())?,
-                &rows,
-            )?);
-        }
+        // Some methods keep their vectors on the host.
+        let there = vectors.tensor().to_device(self.root.device())?;
+        let along = (0..blocks.len()).map(|index| row_products(&there, &self.block(index)?));
+        let along = along.collect::<Result<Vec<_>>>()?;
         let weights = self.factor.apply(&Vectors::new(Tensor::cat(&along, 1)?)?)?;
-        let weights = weights.tensor().to_dtype(vectors.tensor().dtype())?;
-        let mut sum = vectors.tensor().to_device(weights.device())?;
+        let weights = weights.tensor().to_dtype(there.dtype())?;
+        let mut sum = there;
         for (index, rows) in blocks.iter().enumerate() {
             let weights = weights.narrow(1, rows.start, rows.len())?.contiguous()?;
             sum = (sum - tensor_product(&weights, &self.block(index)?)?)?;
@@ -79,10 +75,7 @@ fn made(root: &RootForm, blocks: Range<usize>) -> Result<Vec<Tensor>> {
 
 /// The lower triangle of nσI + RRᵀ; `kept` are all blocks or none.
 fn matrix(root: &RootForm, kept: &[Tensor]) -> Result<SquareMatrix<f64>> {
-    let blocks = match root.count() {
-        0 => &[],
-        _ => root.blocks(),
-    };
+    let blocks = root.blocks();
     let mut matrix = SquareMatrix::zeros(root.count());
     let shift = root.images() as f64 * root.shift();
     matrix.diagonal_mut().for_each(|element| *element = shift);

@@ -2,7 +2,7 @@
 //!
 //! What is not a product with vectors is made of gradients written out layer by layer: the low rank that conjugate gradients
 //! divide by, EK-FAC, and scores, one pass over all training images for a block of queries. Approximating solutions by a rank
-//! saves nothing there, and is for the processor.
+//! is for the processor.
 
 use super::NetworkOptions;
 use super::part::{FineTunedPart, all, solutions_within};

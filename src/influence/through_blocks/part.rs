@@ -97,8 +97,8 @@ pub trait FineTunedPart: WrittenGradients + Sized {
     /// A device does not say how much is free.
     fn low_rank_rows(&self, options: &NetworkOptions) -> Result<usize>;
 
-    /// Queries that are solved and scored together, so that their solutions fit into memory; of options and machine alone, so that a resumed
-    /// run has the same blocks.
+    /// Queries that are solved and scored together, so that their solutions fit into memory; of options and machine alone, so
+    /// that a resumed run has the same blocks.
     ///
     /// # Errors
     /// A device does not say how large it is.

@@ -45,9 +45,7 @@ impl<N: WrittenGradients> Gradients<'_, N> {
                 roots,
                 images.clone(),
             )?;
-            if gradients.dims()[0] > 0 {
-                visit(&gradients, images)?;
-            }
+            visit(&gradients, images)?;
         }
         Ok(())
     }

@@ -159,9 +159,12 @@ impl CurvatureRoots {
         self.images.iter().map(Vec::len).sum()
     }
 
-    /// Images one after the other whose rows together are at most `most`, or those of a single image; none without rows, unless all are.
+    /// Images one after the other whose rows together are at most `most`, or those of a single image; every group has rows.
     pub fn groups(&self, most: usize) -> Vec<Range<usize>> {
         let mut groups: Vec<Range<usize>> = Vec::new();
+        if self.count() == 0 {
+            return groups;
+        }
         let mut held = 0;
         for image in 0..self.images() {
             let rows = self.images[image].len();

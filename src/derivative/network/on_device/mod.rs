@@ -15,8 +15,8 @@
 //!
 //! Vectors go side by side ([`dual`]), 8 of them, so that a device is given few large convolutions instead of many small ones.
 //!
-//! Cost in forward passes, convolutions counted: 4 a vector for Gauss–Newton, 6 for the Hessian, as
-//! in the program of the processor; besides, for a whole block, 1 for the values and 1 more for the Hessian's gradients.
+//! Cost in forward passes, convolutions counted: 4 a vector for Gauss–Newton, 6 for the Hessian, as in the program of the processor;
+//! besides, for a whole block, 1 for the values and 1 more for the Hessian's gradients.
 //! What holds of the processor's products otherwise, that sums are taken image by image in a fixed order, does not hold here:
 //! results agree with it up to rounding.
 
