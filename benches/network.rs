@@ -2,9 +2,9 @@
 //!
 //! `cargo bench --bench network -- 5` takes medians over 5 rounds, in which the computations take turns. The network is the
 //! CIFAR ResNet-18 of width 64, random weights, 64 images of 32×32: first the last block and the head (4.7 million
-//! parameters, what lies before them computed once), then all parameters.
+//! parameters, what lies before them computed once), then three blocks and the head, then all parameters.
 
-use ascribe::derivative::network::{Curvature, Examples, Keeping, Linearisation, Network};
+use ascribe::derivative::network::{Beside, Curvature, Examples, Keeping, Linearisation, Network};
 use ascribe::model::{Blocks, Normalisation, ResNet};
 use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
@@ -54,9 +54,9 @@ impl Setting {
         })
     }
 
-    fn linearise(&self, gradients: bool) -> Result<Vec<Arc<Linearisation>>> {
+    fn linearise(&self, beside: Beside) -> Result<Vec<Arc<Linearisation>>> {
         let passes = self.positions.chunks(self.network.pass_images());
-        let pass = |part| self.network.linearise(&self.examples, part, gradients);
+        let pass = |part| self.network.linearise(&self.examples, part, beside);
         passes.map(|part| Ok(Arc::new(pass(part)?))).collect()
     }
 
@@ -84,7 +84,8 @@ impl Setting {
 
     /// Median seconds of each computation.
     fn measure(&self, rounds: usize) -> Result<Vec<(&'static str, f64)>> {
-        let kept = self.linearise(true)?;
+        let kept = self.linearise(Beside::Gradients)?;
+        let rooted = self.linearise(Beside::RootGradients)?;
         let both = [
             ("Gauss–Newton", Curvature::GaussNewton),
             ("Hessian", Curvature::Hessian),
@@ -96,6 +97,9 @@ impl Setting {
             "H v, one of a block of 8, nothing kept",
             "G v, passes kept",
             "G v, nothing kept",
+            "G v, one of a block of 8, nothing kept",
+            "G v, root gradients kept",
+            "G v, one of a block of 8, root gradients made",
             "all ⟨∇ℓ_i, v⟩",
             "all ⟨∇ℓ_i, v⟩ of a block of 8",
             "the same, at rank 4 where that is cheaper",
@@ -119,10 +123,15 @@ impl Setting {
                 Ok(())
             })?;
             time(&|| self.product(hessian, &kept, 1))?;
-            time(&|| self.product(hessian, &self.linearise(true)?, 1))?;
-            time(&|| self.product(hessian, &self.linearise(true)?, BLOCK))?;
+            time(&|| self.product(hessian, &self.linearise(Beside::Gradients)?, 1))?;
+            time(&|| self.product(hessian, &self.linearise(Beside::Gradients)?, BLOCK))?;
             time(&|| self.product(gauss_newton, &kept, 1))?;
-            time(&|| self.product(gauss_newton, &self.linearise(false)?, 1))?;
+            let nothing = || self.linearise(Beside::Nothing);
+            time(&|| self.product(gauss_newton, &nothing()?, 1))?;
+            time(&|| self.product(gauss_newton, &nothing()?, BLOCK))?;
+            time(&|| self.product(gauss_newton, &rooted, 1))?;
+            let roots = || self.linearise(Beside::RootGradients);
+            time(&|| self.product(gauss_newton, &roots()?, BLOCK))?;
             time(&|| {
                 let vector = self.vectors.narrow(0, 0, 1)?;
                 self.network
@@ -136,7 +145,9 @@ impl Setting {
                 })?;
             }
             time(&|| self.by_whole_gradients())?;
-            found[3] /= BLOCK as f64;
+            for block in [3, 6, 8] {
+                found[block] /= BLOCK as f64;
+            }
             // The first round warms up.
             if round > 0 {
                 times
@@ -156,10 +167,14 @@ impl Setting {
 fn main() -> Result<()> {
     let number = |argument: String| argument.parse().ok();
     let rounds: usize = std::env::args().find_map(number).unwrap_or(5).max(1);
-    let only = std::env::args().find(|argument| argument == "last" || argument == "all");
+    let only = std::env::args().find(|argument| ["last", "three", "all"].contains(&&argument[..]));
     println!("| trained | parameters | computation | ms | over a gradient |");
     println!("|---|---|---|---|---|");
-    for (name, blocks) in [("last", Blocks::Last(1)), ("all", Blocks::All)] {
+    for (name, blocks) in [
+        ("last", Blocks::Last(1)),
+        ("three", Blocks::Last(3)),
+        ("all", Blocks::All),
+    ] {
         if only.as_ref().is_some_and(|only| only != name) {
             continue;
         }

@@ -1,7 +1,7 @@
 //! The curvature through the fine-tuned blocks as an operator: mean, L2 term, batches, kept passes, indefiniteness.
 
 use ascribe::derivative::network::{
-    Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network,
+    Beside, Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network,
 };
 use ascribe::model::Blocks;
 use ascribe::operator::{
@@ -54,36 +54,36 @@ fn assert_close(found: &[f64], expected: &[f64], tolerance: f64) {
     }
 }
 
+/// Nothing, one pass of two, and everything.
 #[test]
 fn what_is_kept_and_how_vectors_are_blocked_changes_nothing() {
     let problem = problem();
     assert!(problem.network.pass_images() < IMAGES);
-    for curvature in [Curvature::Hessian, Curvature::GaussNewton] {
-        let [nothing, one, all] = [0, 1 << 20, u64::MAX].map(|memory| {
-            // The middle budget: one pass, where a pass is a megabyte at most.
-            let pass = problem
-                .network
-                .linearisation_bytes(curvature == Curvature::Hessian)
-                * problem.network.pass_images();
-            let memory = memory.min(match memory {
-                1_048_576 => pass as u64,
-                other => other,
-            });
-            problem.operator(curvature, 0.1, memory)
-        });
-        let vectors = problem.vectors(3);
+    for (curvature, beside, tolerance) in [
+        (Curvature::Hessian, Beside::Gradients, 0.0),
+        // Root gradients are kept where those of all images fit, and sum in another order than tangents.
+        (Curvature::GaussNewton, Beside::Nothing, 1e-13),
+    ] {
+        let pass = problem.network.linearisation_bytes(beside) * problem.network.pass_images();
+        let [nothing, one, all] =
+            [0, pass as u64, u64::MAX].map(|memory| problem.operator(curvature, 0.1, memory));
+        // No more than the rows of a root: three classes have two.
+        let vectors = problem.vectors(2);
         let expected = values(&nothing.apply(&vectors).unwrap());
-        for operator in [&one, &all, &one, &all] {
-            assert_eq!(values(&operator.apply(&vectors).unwrap()), expected);
+        for (operator, kept) in [(&nothing, 0), (&one, 1), (&all, 2)] {
+            let found = values(&operator.apply(&vectors).unwrap());
+            assert_eq!(operator.kept_passes(), kept);
+            assert_close(&found, &expected, tolerance);
+            assert_eq!(values(&operator.apply(&vectors).unwrap()), found);
+            let single = operator.apply(&vectors.narrow(1..2).unwrap()).unwrap();
+            let place = problem.network.size()..2 * problem.network.size();
+            assert_close(&values(&single), &expected[place], tolerance);
         }
-        let kept = [&nothing, &one, &all].map(NetworkCurvature::kept_passes);
-        assert_eq!(kept[0], 0);
-        assert!(kept[1] <= 1 && kept[2] == 2, "{kept:?}");
-        let single = all.apply(&vectors.narrow(1..2).unwrap()).unwrap();
-        assert_eq!(
-            values(&single)[..],
-            expected[problem.network.size()..][..problem.network.size()]
-        );
+        // More of them have root gradients made for them.
+        let more = problem.vectors(5);
+        let [expected, found] = [&all, &one].map(|it| values(&it.apply(&more).unwrap()));
+        assert_close(&found, &expected, tolerance);
+        assert_eq!(one.kept_passes(), 1);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Repeated products do not grow: alone in its process, so that nothing else moves the resident set.
 #![cfg(target_os = "linux")]
 
-use ascribe::derivative::network::{Curvature, Examples, Keeping, Network};
+use ascribe::derivative::network::{Beside, Curvature, Examples, Keeping, Network};
 use ascribe::model::{Blocks, Normalisation, ResNet};
 use ascribe::operator::{LinearOperator, NetworkCurvature, Vectors};
 use candle_core::{Device, Tensor};
@@ -35,7 +35,7 @@ fn thirty_products_take_the_memory_of_a_few() {
     let network = Network::new(&model, blocks, &examples).unwrap();
     let vector = Tensor::randn(0f32, 1.0, (1, network.size()), &Device::Cpu).unwrap();
     let vector = Vectors::new(vector).unwrap();
-    let pass = (network.linearisation_bytes(true) * network.pass_images()) as u64;
+    let pass = (network.linearisation_bytes(Beside::Gradients) * network.pass_images()) as u64;
     let operator =
         NetworkCurvature::new(&network, &examples, Curvature::Hessian, 0.0, pass).unwrap();
     let multiply = |times: usize| {
@@ -47,7 +47,7 @@ fn thirty_products_take_the_memory_of_a_few() {
     let before = multiply(5);
     let after = multiply(30);
     // One pass is about 23 MB: a leak of one a product would be seen thirtyfold.
-    let leak = network.linearisation_bytes(true) * 96 / 1024;
+    let leak = network.linearisation_bytes(Beside::Gradients) * 96 / 1024;
     assert!(
         after < before + 5 * leak,
         "{before} kB, then {after} kB; a pass: {leak} kB"

@@ -2,7 +2,8 @@
 //!
 //! A = (1/n) Σ_i C_i + l2·I with C_i the Hessian ∇²ℓ_i or the Gauss–Newton matrix J_iᵀ (diag π_i − π_i π_iᵀ) J_i of image i in
 //! the parameters of [`Network`]. Images are taken some at a time, and what does not depend on the vectors is shared by all
-//! vectors of a block; as much of it as fits into the given memory is kept for the next product.
+//! vectors of a block; as much of it as fits into the given memory is kept for the next product. For the Gauss–Newton matrix these
+//! are the gradients of all rows of the softmax's root, where those of all images fit: products then take half the convolutions.
 //!
 //! The Gauss–Newton matrix is positive semi-definite; the Hessian is not as a rule, and says so by its structure: a solver
 //! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
@@ -10,7 +11,7 @@
 use super::{
     KroneckerForm, LinearOperator, RootForm, Structure, SymmetricMatrix, Vectors, unit_vectors,
 };
-use crate::derivative::network::{Curvature, Examples, Linearisation, Network};
+use crate::derivative::network::{Beside, Curvature, Examples, Linearisation, Network};
 use crate::{Error, Result, number_range};
 use candle_core::DType;
 use std::sync::{Arc, Mutex};
@@ -33,6 +34,8 @@ pub struct NetworkCurvature<'a> {
     root_bytes: u64,
     /// Draws what stands for labels where there are too many of them.
     seed: u64,
+    /// What a kept pass holds beside the values: root gradients only where those of all images fit.
+    kept_beside: Beside,
     /// One place for each pass that may be kept.
     kept: Mutex<Vec<Option<Arc<Linearisation>>>>,
 }
@@ -51,9 +54,16 @@ impl<'a> NetworkCurvature<'a> {
     ) -> Result<Self> {
         number_range::at_least_zero("l2", l2)?;
         let positions: Vec<u32> = (0..examples.count() as u32).collect();
-        let gradients = curvature == Curvature::Hessian;
-        let pass = network.linearisation_bytes(gradients) * network.pass_images();
-        let passes = positions.len().div_ceil(network.pass_images());
+        let bytes = |beside| (network.linearisation_bytes(beside) * positions.len()) as u64;
+        let roots = Beside::RootGradients;
+        let kept_beside = match curvature {
+            Curvature::Hessian => Beside::Gradients,
+            _ if network.root_gradients_pay(1, true) && bytes(roots) <= memory => roots,
+            Curvature::GaussNewton => Beside::Nothing,
+        };
+        let images = network.pass_images_beside(kept_beside);
+        let pass = network.linearisation_bytes(kept_beside) * images;
+        let passes = positions.len().div_ceil(images);
         let kept = (memory / pass.max(1) as u64).min(passes as u64);
         Ok(Self {
             network,
@@ -64,6 +74,7 @@ impl<'a> NetworkCurvature<'a> {
             row_bytes: memory.min(ROW_BYTES),
             root_bytes: memory,
             seed: 0,
+            kept_beside,
             kept: Mutex::new(vec![None; kept as usize]),
         })
     }
@@ -105,6 +116,17 @@ impl<'a> NetworkCurvature<'a> {
         self.lock().iter().flatten().count()
     }
 
+    /// What passes hold for products with `count` vectors: of these and the memory alone, so that a run has the same products
+    /// whatever came before.
+    fn beside(&self, count: usize) -> Beside {
+        match self.kept_beside {
+            Beside::Nothing if self.network.root_gradients_pay(count, false) => {
+                Beside::RootGradients
+            }
+            kept => kept,
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Option<Arc<Linearisation>>>> {
         // What is in there is whole, whatever became of the thread that put it there.
         self.kept
@@ -113,15 +135,15 @@ impl<'a> NetworkCurvature<'a> {
     }
 
     /// The linearisation of a pass, made or kept.
-    fn pass(&self, index: usize, positions: &[u32]) -> Result<Arc<Linearisation>> {
+    fn pass(&self, index: usize, positions: &[u32], beside: Beside) -> Result<Arc<Linearisation>> {
+        let make = || self.network.linearise(self.examples, positions, beside);
+        if beside != self.kept_beside {
+            return Ok(Arc::new(make()?));
+        }
         if let Some(Some(kept)) = self.lock().get(index) {
             return Ok(Arc::clone(kept));
         }
-        let gradients = self.curvature == Curvature::Hessian;
-        let made = self
-            .network
-            .linearise(self.examples, positions, gradients)?;
-        let made = Arc::new(made);
+        let made = Arc::new(make()?);
         if let Some(place) = self.lock().get_mut(index) {
             *place = Some(Arc::clone(&made));
         }
@@ -130,9 +152,10 @@ impl<'a> NetworkCurvature<'a> {
 
     /// Σ C_i v for some vectors.
     fn sums(&self, vectors: &Vectors) -> Result<Vectors> {
-        let size = self.network.pass_images();
-        let passes = self.positions.chunks(size).enumerate();
-        let mut parts = passes.map(|(index, positions)| self.pass(index, positions));
+        let beside = self.beside(vectors.count());
+        let images = self.network.pass_images_beside(beside);
+        let passes = self.positions.chunks(images).enumerate();
+        let mut parts = passes.map(|(index, positions)| self.pass(index, positions, beside));
         let network = self.network;
         Vectors::new(network.curvature_products(self.curvature, vectors.tensor(), &mut parts)?)
     }
@@ -248,6 +271,10 @@ impl LinearOperator for NetworkCurvature<'_> {
         let place = |&position: &u32| self.positions[position as usize];
         Ok(Box::new(Self {
             positions: positions.iter().map(place).collect(),
+            kept_beside: match self.curvature {
+                Curvature::Hessian => Beside::Gradients,
+                Curvature::GaussNewton => Beside::Nothing,
+            },
             kept: Mutex::new(Vec::new()),
             ..*self
         }))

@@ -2,7 +2,7 @@
 
 use super::pairing::{self, LayerWay, Pairs};
 use super::program::Program;
-use super::{Examples, Inner, Network};
+use super::{Beside, Examples, Inner, Network};
 use crate::Result;
 use candle_core::{DType, Device, Tensor};
 
@@ -28,7 +28,7 @@ impl ExampleProducts<'_> {
         let segments = self.network.space().segments().len();
         let mut parts = Vec::new();
         for pass in positions.chunks(self.network.pass_images()) {
-            let part = self.network.linearise(examples, pass, true)?;
+            let part = self.network.linearise(examples, pass, Beside::Gradients)?;
             let products = match &self.pairs {
                 InnerPairs::F32(pairs) => Program::image_products(pairs, &part)?,
                 InnerPairs::F64(pairs) => Program::image_products(pairs, &part)?,

@@ -1,6 +1,7 @@
 //! What a pass over fixed images at fixed parameters leaves: everything of a product that no vector changes.
 
 use super::planes::{Planes, Scalar};
+use super::rooted::RootGradients;
 use crate::derivative::head::HeadOutputs;
 
 /// Activations, softmax outputs and, where asked for, output gradients of m images.
@@ -8,6 +9,18 @@ use crate::derivative::head::HeadOutputs;
 pub struct Linearisation {
     pub(super) kept: Kept,
     pub(super) outputs: HeadOutputs,
+}
+
+/// What a linearisation holds beside the values of all layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing: for Gauss–Newton products by tangents.
+    Nothing,
+    /// The loss's gradients: for Hessian and per-example products.
+    Gradients,
+    /// What parameters need of the gradients of all rows of the softmax's root, C − 1 an image: for Gauss–Newton products with half
+    /// the convolutions.
+    RootGradients,
 }
 
 /// In the network's precision.
@@ -22,12 +35,15 @@ pub(super) enum Kept {
 pub(super) struct Kit<T: Scalar> {
     pub(super) values: Vec<Planes<T>>,
     pub(super) gradients: Vec<Planes<T>>,
+    pub(super) roots: Option<RootGradients<T>>,
 }
 
 impl<T: Scalar> Kit<T> {
     fn bytes(&self) -> usize {
         let planes = self.values.iter().chain(&self.gradients);
-        planes.map(|planes| planes.values.len()).sum::<usize>() * T::DTYPE.size_in_bytes()
+        let planes = planes.map(|planes| planes.values.len()).sum::<usize>();
+        let roots = self.roots.as_ref().map_or(0, RootGradients::bytes);
+        planes * T::DTYPE.size_in_bytes() + roots
     }
 }
 

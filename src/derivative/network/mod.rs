@@ -46,6 +46,7 @@ mod pairing;
 mod planes;
 mod products;
 mod program;
+mod rooted;
 #[cfg(test)]
 pub(crate) mod small_problem;
 mod space;
@@ -56,7 +57,7 @@ mod tests;
 pub use example_products::ExampleProducts;
 pub use examples::{Examples, Keeping};
 pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind, WrittenGradients};
-pub use linearisation::Linearisation;
+pub use linearisation::{Beside, Linearisation};
 pub use on_device::{DeviceExamples, DeviceNetwork};
 pub use pairing::{LayerWay, Way};
 pub use space::{ParameterBlock, ParameterSpace};
@@ -206,18 +207,36 @@ impl Network {
 
     /// Images that go through one pass together, so that what is held stays within memory.
     pub fn pass_images(&self) -> usize {
-        in_precision!(self, program => {
-            // Values, their gradients, and their tangents.
-            let bytes = 3 * program.elements_per_image() * self.dtype().size_in_bytes();
-            (PASS_BYTES / bytes.max(1)).clamp(1, PASS_IMAGES)
-        })
+        self.pass_images_beside(Beside::Nothing)
+    }
+
+    /// The same where this is held of them.
+    pub fn pass_images_beside(&self, beside: Beside) -> usize {
+        // Gradients on their way and tangents, which are never there with root gradients.
+        let values = self.linearisation_bytes(Beside::Nothing);
+        let bytes = match beside {
+            Beside::RootGradients => values + self.linearisation_bytes(beside),
+            Beside::Nothing | Beside::Gradients => 3 * values,
+        };
+        (PASS_BYTES / bytes.max(1)).clamp(1, PASS_IMAGES)
+    }
+
+    /// Whether Gauss–Newton products with `count` vectors take less time by root gradients, which are kept or are made for them.
+    pub fn root_gradients_pay(&self, count: usize, kept: bool) -> bool {
+        let few_classes = self.classes <= RootKind::EXACT_CLASSES;
+        few_classes && in_precision!(self, program => program.root_gradients_pay(count, kept))
     }
 
     /// Bytes of a linearisation, per image.
-    pub fn linearisation_bytes(&self, gradients: bool) -> usize {
+    pub fn linearisation_bytes(&self, beside: Beside) -> usize {
         in_precision!(self, program => {
-            let planes = if gradients { 2 } else { 1 };
-            planes * program.elements_per_image() * self.dtype().size_in_bytes()
+            let values = program.elements_per_image();
+            let beside = match beside {
+                Beside::Nothing => 0,
+                Beside::Gradients => values,
+                Beside::RootGradients => program.root_elements_per_image(),
+            };
+            (values + beside) * self.dtype().size_in_bytes()
         })
     }
 
@@ -228,7 +247,7 @@ impl Network {
     pub fn outputs(&self, examples: &Examples, positions: &[u32]) -> Result<Vec<HeadOutputs>> {
         let passes = positions.chunks(self.pass_images());
         passes
-            .map(|pass| Ok(self.linearise(examples, pass, false)?.outputs))
+            .map(|pass| Ok(self.linearise(examples, pass, Beside::Nothing)?.outputs))
             .collect()
     }
 
@@ -269,8 +288,7 @@ impl Network {
         })
     }
 
-    /// What products over the images at `positions` share; `gradients` are needed for Hessian and per-example products,
-    /// not for Gauss–Newton ones. At most [`Network::pass_images`] images at once keep memory in bounds.
+    /// What products over the images at `positions` share. At most [`Network::pass_images`] images at once keep memory in bounds.
     ///
     /// # Errors
     /// As [`Network::outputs`].
@@ -278,11 +296,11 @@ impl Network {
         &self,
         examples: &Examples,
         positions: &[u32],
-        gradients: bool,
+        beside: Beside,
     ) -> Result<Linearisation> {
         in_precision!(self, program => {
             let (input, labels) = self.read(program, examples, positions)?;
-            program.linearise((input, &labels), gradients)
+            program.linearise((input, &labels), beside)
         })
     }
 

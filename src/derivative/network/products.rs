@@ -7,16 +7,17 @@
 //! - Hessian: the tangent of the backward pass, seeded with s.
 //!
 //! Cost in units of one forward pass, convolutions counted: a gradient 3 (values, and in the backward pass two products for
-//! each layer). At a linearisation, a Hessian product 6 (two terms in each of three roles), a Gauss–Newton product 4, all
-//! ⟨∇ℓ_i, v⟩ for a single vector 1 ([`pairing`](super::pairing) for more); a linearisation itself 1, with output gradients 2. The first trained layer is cheaper throughout, as nothing
-//! is passed to its input.
+//! each layer). At a linearisation, a Hessian product 6 (two terms in each of three roles), a Gauss–Newton product 4, or 2 with
+//! root gradients ([`rooted`](super::rooted)), all ⟨∇ℓ_i, v⟩ for a single vector 1 ([`pairing`](super::pairing) for more); a
+//! linearisation itself 1, with output gradients 2, with root gradients C. The first trained layer is cheaper throughout, as
+//! nothing is passed to its input.
 
 use super::linearisation::Kit;
 use super::pairing::Pairs;
 use super::planes::{Planes, Scalar};
 use super::program::Program;
 use super::storage::Stored;
-use super::{Curvature, Linearisation};
+use super::{Beside, Curvature, Linearisation};
 use crate::derivative::head::HeadOutputs;
 use crate::model::op::channels_last::Buffer;
 use crate::{Error, Result};
@@ -53,20 +54,31 @@ impl<T: Precision> Program<T> {
         })
     }
 
-    /// A linearisation, with output gradients where `gradients`.
+    /// A linearisation, with what is wanted beside the values.
     pub(super) fn linearise(
         &self,
         (input, labels): (Planes<T>, &[usize]),
-        gradients: bool,
+        beside: Beside,
     ) -> Result<Linearisation> {
         let values = self.values(input);
         let logits = &values[values.len() - 1];
         let outputs = self.outputs(logits, labels)?;
-        let gradients = match gradients {
-            true => self.gradients(&values, self.logits_planes(&outputs.residuals, logits)?),
-            false => Vec::new(),
+        let gradients = match beside {
+            Beside::Gradients => {
+                self.gradients(&values, self.logits_planes(&outputs.residuals, logits)?)
+            }
+            _ => Vec::new(),
         };
-        Ok(T::keep(Kit { values, gradients }, outputs))
+        let roots = match beside {
+            Beside::RootGradients => Some(self.root_gradients_of(&values, &outputs)?),
+            _ => None,
+        };
+        let kit = Kit {
+            values,
+            gradients,
+            roots,
+        };
+        Ok(T::keep(kit, outputs))
     }
 
     /// Adds Σ ∇ℓ to `into`; the losses and predictions.
@@ -135,6 +147,11 @@ impl<T: Precision> Program<T> {
         into: &mut [T],
     ) -> Result<()> {
         let kit = kit_of::<T>(part)?;
+        if let (Curvature::GaussNewton, Some(gradients)) = (curvature, &kit.roots) {
+            let at = (&kit.values[..], gradients);
+            self.add_root_sum(at, &self.root_products(at, direction), into);
+            return Ok(());
+        }
         let mut tangents = self.tangents(&kit.values, direction);
         let logits = tangents.pop().flatten();
         let Some(logits) = logits else { return Ok(()) };

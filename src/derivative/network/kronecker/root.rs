@@ -37,16 +37,17 @@ pub enum RootKind {
     },
 }
 
-/// Most classes for which eigenvectors are taken: their cost grows with C³, that of drawing with C.
-const EXACT_CLASSES: usize = 32;
 /// The share of Σ μ that is worth backward passes.
 const SHARE: f64 = 0.999;
 
 impl RootKind {
+    /// Most classes for which eigenvectors are taken: their cost grows with C³, that of drawing with C.
+    pub(crate) const EXACT_CLASSES: usize = 32;
+
     /// What is sensible for `classes` classes.
     pub fn for_classes(classes: usize, seed: u64) -> Self {
         match classes {
-            0..=EXACT_CLASSES => Self::Exact { share: SHARE },
+            0..=Self::EXACT_CLASSES => Self::Exact { share: SHARE },
             _ => Self::Drawn { count: 1, seed },
         }
     }

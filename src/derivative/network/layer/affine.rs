@@ -282,17 +282,20 @@ impl<T: Scalar> Layer<T> for Affine<T> {
         Some(self.gamma.clone())
     }
 
+    fn channelwise(&self) -> Vec<Range<usize>> {
+        vec![self.gamma.clone(), self.beta.clone()]
+    }
+
+    fn channelwise_gradient(&self, site: &Site<T>, gradient: &Planes<T>, image: usize) -> Vec<f64> {
+        self.image_gradient(site, gradient, image)
+    }
+
     fn ways(&self, count: usize, _rank: Option<usize>) -> Vec<(Way, f64)> {
         let vectors = 2 * count * self.channels();
         vec![(Way::Gradients, vectors as f64)]
     }
 
     fn pairing(&self, vectors: &Rows<T>, _way: Way) -> Option<Box<dyn Pairing<T> + '_>> {
-        let parts = [&self.gamma, &self.beta].map(|place| vectors.stored(place));
-        Some(Box::new(ScaleAndShift::new(
-            &parts,
-            |site, gradient, image| self.image_gradient(site, gradient, image),
-            None,
-        )))
+        Some(Box::new(ScaleAndShift::new(self, vectors, None)))
     }
 }

@@ -139,20 +139,29 @@ impl<T: Scalar> Layer<T> for Convolution {
 
     fn pairing(&self, vectors: &Rows<T>, way: Way) -> Option<Box<dyn Pairing<T> + '_>> {
         let kernel = of_convolution(self.geometry, &self.weight, vectors, way);
-        let Some(bias) = &self.bias else {
-            return Some(kernel);
-        };
-        let gradient = |_: &Site<T>, gradient: &Planes<T>, image: usize| {
-            let size = gradient.shape.elements();
-            let mut sums = vec![0.0; gradient.shape.channels];
-            let pixels = &gradient.values[image * size..(image + 1) * size];
-            for pixel in pixels.chunks_exact(sums.len()) {
-                (sums.iter_mut().zip(pixel)).for_each(|(sum, value)| *sum += value.to_f64());
-            }
-            sums
-        };
-        let parts = [vectors.stored(bias)];
-        Some(Box::new(ScaleAndShift::new(&parts, gradient, Some(kernel))))
+        Some(match self.bias {
+            None => kernel,
+            Some(_) => Box::new(ScaleAndShift::new(self, vectors, Some(kernel))),
+        })
+    }
+
+    fn channelwise(&self) -> Vec<Range<usize>> {
+        self.bias.iter().cloned().collect()
+    }
+
+    fn channelwise_gradient(
+        &self,
+        _site: &Site<T>,
+        gradient: &Planes<T>,
+        image: usize,
+    ) -> Vec<f64> {
+        let size = gradient.shape.elements();
+        let mut sums = vec![0.0; gradient.shape.channels];
+        let pixels = &gradient.values[image * size..(image + 1) * size];
+        for pixel in pixels.chunks_exact(sums.len()) {
+            (sums.iter_mut().zip(pixel)).for_each(|(sum, value)| *sum += value.to_f64());
+        }
+        sums
     }
 
     fn as_convolution(&self) -> Option<&Convolution> {

@@ -101,4 +101,15 @@ pub(crate) trait Layer<T: Scalar>: Send + Sync {
     fn as_convolution(&self) -> Option<&Convolution> {
         None
     }
+
+    /// The places of its parameters that are a number a channel.
+    fn channelwise(&self) -> Vec<Range<usize>> {
+        Vec::new()
+    }
+
+    /// An image's gradients with respect to these, one after the other.
+    fn channelwise_gradient(&self, site: &Site<T>, gradient: &Planes<T>, image: usize) -> Vec<f64> {
+        let _ = (site, gradient, image);
+        Vec::new()
+    }
 }

@@ -1,36 +1,33 @@
 //! Parameters that are one number a channel: γ and β of batch norm, and a bias. Their gradients are short and written out.
 
-use super::super::layer::Site;
+use super::super::layer::{Layer, Site};
 use super::super::planes::{Planes, Scalar};
-use super::Pairing;
+use super::{Pairing, Rows};
 use rayon::prelude::*;
 
-/// What an image's gradients are, `[C]` each, in the order of the vectors' parts.
-type Gradients<'a, T> = Box<dyn Fn(&Site<T>, &Planes<T>, usize) -> Vec<f64> + Send + Sync + 'a>;
-
-/// The vectors' parts one after the other, and how an image's gradient with respect to them is made.
+/// The vectors' parts one after the other, and the layer whose they are.
 pub(crate) struct ScaleAndShift<'a, T: Scalar> {
+    layer: &'a dyn Layer<T>,
     vectors: Vec<Vec<f64>>,
-    gradients: Gradients<'a, T>,
     /// Another part of the same layer.
     beside: Option<Box<dyn Pairing<T> + 'a>>,
 }
 
 impl<'a, T: Scalar> ScaleAndShift<'a, T> {
-    /// `parts` are those of the vectors in each tensor; `gradients(site, ȳ, image)` one image's in the same order.
     pub(crate) fn new(
-        parts: &[Vec<&[T]>],
-        gradients: impl Fn(&Site<T>, &Planes<T>, usize) -> Vec<f64> + Send + Sync + 'a,
+        layer: &'a dyn Layer<T>,
+        vectors: &Rows<T>,
         beside: Option<Box<dyn Pairing<T> + 'a>>,
     ) -> Self {
-        let count = parts.first().map_or(0, Vec::len);
+        let places = layer.channelwise();
+        let parts: Vec<_> = places.iter().map(|place| vectors.stored(place)).collect();
         let vector = |row: usize| {
             let numbers = parts.iter().flat_map(|part| part[row]);
             numbers.map(|value| value.to_f64()).collect()
         };
         Self {
-            vectors: (0..count).map(vector).collect(),
-            gradients: Box::new(gradients),
+            layer,
+            vectors: (0..vectors.count()).map(vector).collect(),
             beside,
         }
     }
@@ -45,7 +42,7 @@ impl<T: Scalar> Pairing<T> for ScaleAndShift<'_, T> {
         let rows: Vec<Vec<f64>> = (0..images)
             .into_par_iter()
             .map(|image| {
-                let own = (self.gradients)(site, gradient, image);
+                let own = self.layer.channelwise_gradient(site, gradient, image);
                 let product =
                     |vector: &Vec<f64>| vector.iter().zip(&own).map(|(a, b)| a * b).sum::<f64>();
                 self.vectors.iter().map(product).collect()

@@ -107,15 +107,23 @@ fn along(network: &Network, vector: &Tensor) -> BTreeMap<String, Tensor> {
 
 /// One product over all examples.
 fn product(network: &Network, examples: &Examples, kind: Curvature, vector: &Tensor) -> Vec<f64> {
+    let beside = match kind {
+        Curvature::Hessian => Beside::Gradients,
+        Curvature::GaussNewton => Beside::Nothing,
+    };
+    product_beside((network, examples), (kind, beside), vector)
+}
+
+/// The same, with so much held.
+fn product_beside(
+    (network, examples): (&Network, &Examples),
+    (kind, beside): (Curvature, Beside),
+    vector: &Tensor,
+) -> Vec<f64> {
     let positions: Vec<u32> = (0..LABELS.len() as u32).collect();
-    let hessian = kind == Curvature::Hessian;
     // Uneven parts.
     let parts: Vec<_> = [&positions[..3], &positions[3..]]
-        .map(|part| {
-            Ok(Arc::new(
-                network.linearise(examples, part, hessian).unwrap(),
-            ))
-        })
+        .map(|part| Ok(Arc::new(network.linearise(examples, part, beside).unwrap())))
         .into();
     let rows = vector.unsqueeze(0).unwrap();
     row(&network
@@ -332,6 +340,44 @@ fn single_precision_is_close_to_double() {
     }
 }
 
+/// With every row of the softmax's root, by gradients instead of tangents, in both precisions.
+#[test]
+fn products_by_root_gradients_are_those_by_tangents() {
+    for (architecture, blocks) in CHOICES {
+        for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 2e-5)] {
+            let model = model(architecture, SIDE).to_dtype(dtype).unwrap();
+            let examples = examples(&model, blocks, SIDE);
+            let network = Network::new(&model, blocks, &examples).unwrap();
+            let vector = numbers(0.9, &[network.size()]).to_dtype(dtype).unwrap();
+            let [expected, found] = [Beside::Nothing, Beside::RootGradients].map(|beside| {
+                let kind = (Curvature::GaussNewton, beside);
+                product_beside((&network, &examples), kind, &vector)
+            });
+            let what = format!("{architecture} {blocks:?} {dtype:?}");
+            assert_close(&what, &found, &expected, tolerance);
+        }
+    }
+}
+
+/// What is said of memory is what is held.
+#[test]
+fn bytes_of_linearisations_are_those_held() {
+    for (architecture, blocks) in CHOICES {
+        let model = model(architecture, SIDE);
+        let examples = examples(&model, blocks, SIDE);
+        let network = Network::new(&model, blocks, &examples).unwrap();
+        for beside in [Beside::Nothing, Beside::Gradients, Beside::RootGradients] {
+            let found = network.linearise(&examples, &[0, 1, 2], beside).unwrap();
+            let expected = 3 * network.linearisation_bytes(beside);
+            match beside {
+                // The input has no gradient.
+                Beside::Gradients => assert!(found.bytes() <= expected),
+                _ => assert_eq!(found.bytes(), expected, "{architecture} {beside:?}"),
+            }
+        }
+    }
+}
+
 /// The stem of ImageNet models, with its pool, and bottlenecks: differences of gradients along a direction, at a step so
 /// small that next to no rectifier changes sides.
 #[test]
@@ -343,7 +389,9 @@ fn hessian_products_of_every_layer_kind_are_differences_of_gradients() {
         let parameters = network.parameters().unwrap();
         let vector = (numbers(0.8, &[network.size()]) * 0.05).unwrap();
         let found = {
-            let part = network.linearise(&examples, &[0], true).unwrap();
+            let part = network
+                .linearise(&examples, &[0], Beside::Gradients)
+                .unwrap();
             let rows = vector.unsqueeze(0).unwrap();
             let mut parts = [Ok(Arc::new(part))].into_iter();
             let kind = Curvature::Hessian;

@@ -1,0 +1,235 @@
+//! Gauss–Newton products by gradients that are held: half the convolutions of a product by tangents.
+//!
+//! With the rows s of a square root of the softmax's curvature ([`CurvatureRoots`]) an image's matrix is Σ_s (Jᵀs)(Jᵀs)ᵀ. Where the
+//! gradients ȳ_s of all layers' outputs are held for every s, a product needs no chain through the layers any more: with f_θ the
+//! derivative of a layer in its own parameters
+//!
+//! - ⟨Jᵀs, v⟩ = Σ_layers ⟨ȳ_s, f_θ v⟩: the tangent of a layer whose input has none,
+//! - Σ_s t_s Jᵀs = for each layer f_θᵀ (Σ_s t_s ȳ_s): a backward step that gives nothing to the layer's input.
+//!
+//! That is one convolution in each of two roles where tangents take two, and C − 1 backward passes for as long as they are held.
+//! Parameters that are a number a channel have their gradients written out.
+
+use super::kronecker::{CurvatureRoots, RootKind};
+use super::layer::Convolution;
+use super::planes::{Planes, Scalar, dot};
+use super::program::{Node, Program};
+use crate::Result;
+use crate::derivative::head::HeadOutputs;
+use crate::model::op::channels_last::{add_weight_gradient, output};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Of m images and every row of their roots.
+#[derive(Debug)]
+pub(super) struct RootGradients<T: Scalar> {
+    /// C − 1 of each image.
+    rows: usize,
+    /// One for each node.
+    layers: Vec<LayerGradients<T>>,
+}
+
+/// For each row, of all images; what a layer does not have is missing.
+#[derive(Debug)]
+struct LayerGradients<T: Scalar> {
+    /// ȳ_s where the layer has a kernel.
+    outputs: Vec<Planes<T>>,
+    /// With respect to parameters that are a number a channel, `[m, s]`.
+    channelwise: Vec<Vec<T>>,
+}
+
+impl<T: Scalar> RootGradients<T> {
+    /// Memory held.
+    pub(super) fn bytes(&self) -> usize {
+        let numbers = |layer: &LayerGradients<T>| {
+            let outputs = layer.outputs.iter().map(|row| row.values.len());
+            let channelwise = layer.channelwise.iter().map(Vec::len);
+            outputs.sum::<usize>() + channelwise.sum::<usize>()
+        };
+        self.layers.iter().map(numbers).sum::<usize>() * T::DTYPE.size_in_bytes()
+    }
+}
+
+impl<T: Scalar> Program<T> {
+    /// C − 1.
+    fn root_rows(&self) -> usize {
+        let head = self.nodes.last();
+        let head = head.and_then(|node| node.layer.as_convolution());
+        head.map_or(0, |head| head.geometry.c_out.saturating_sub(1))
+    }
+
+    /// Numbers of root gradients for an image.
+    pub(super) fn root_elements_per_image(&self) -> usize {
+        let layers = self.nodes.iter().map(|node| {
+            let kernel = node.layer.as_convolution();
+            let outputs = kernel.map_or(0, |layer| layer.geometry.output().elements());
+            outputs + length(&node.layer.channelwise())
+        });
+        self.root_rows() * layers.sum::<usize>()
+    }
+
+    /// Whether products with `count` vectors take less time by them. What enters the program has neither tangent nor gradient, so
+    /// that nothing is saved at the first kernel; behind it a vector saves about as much as a row takes to make (0.44 and 0.43 s for
+    /// 256 images of 32×32, three blocks of width 64).
+    pub(super) fn root_gradients_pay(&self, count: usize, kept: bool) -> bool {
+        let behind = |node: &Node<T>| node.inputs[0] > 0 && node.layer.as_convolution().is_some();
+        self.nodes.iter().any(behind) && (kept || count > self.root_rows())
+    }
+
+    /// The gradients for all rows of the roots at these outputs.
+    pub(super) fn root_gradients_of(
+        &self,
+        values: &[Planes<T>],
+        outputs: &HeadOutputs,
+    ) -> Result<RootGradients<T>> {
+        let logits = &values[values.len() - 1];
+        let images = logits.images();
+        let positions: Vec<u32> = (0..images as u32).collect();
+        let outputs = std::slice::from_ref(outputs);
+        let roots = CurvatureRoots::of(outputs, &positions, RootKind::Exact { share: 1.0 })?;
+        let nothing = |_| LayerGradients {
+            outputs: Vec::new(),
+            channelwise: Vec::new(),
+        };
+        let mut layers: Vec<_> = self.nodes.iter().map(nothing).collect();
+        for row in 0..self.root_rows() {
+            let seed = (0..images).flat_map(|image| &roots.of_image(image)[row]);
+            let seed: Vec<T> = seed.copied().map(number).collect();
+            let seed = Planes {
+                shape: logits.shape,
+                values: seed.into(),
+            };
+            let gradients = self.gradients(values, seed);
+            for (index, (layer, gradient)) in layers.iter_mut().zip(gradients).enumerate() {
+                let channelwise = self.channelwise_gradients(values, index, &gradient);
+                layer.channelwise.extend(channelwise);
+                if self.nodes[index].layer.as_convolution().is_some() {
+                    layer.outputs.push(gradient);
+                }
+            }
+        }
+        let rows = self.root_rows();
+        Ok(RootGradients { rows, layers })
+    }
+
+    /// Every image's gradient with respect to what is a number a channel, if the layer has such parameters.
+    fn channelwise_gradients(
+        &self,
+        values: &[Planes<T>],
+        index: usize,
+        gradient: &Planes<T>,
+    ) -> Option<Vec<T>> {
+        let layer = &self.nodes[index].layer;
+        if layer.channelwise().is_empty() {
+            return None;
+        }
+        let site = self.site(values, index);
+        let images = (0..gradient.images()).into_par_iter();
+        let images = images.map(|image| layer.channelwise_gradient(&site, gradient, image));
+        let images: Vec<Vec<f64>> = images.collect();
+        Some(images.into_iter().flatten().map(number).collect())
+    }
+
+    /// A layer with a kernel, and what it reads.
+    fn kernel<'a>(
+        &'a self,
+        values: &'a [Planes<T>],
+        index: usize,
+    ) -> Option<(&'a [T], &'a Convolution)> {
+        let node = &self.nodes[index];
+        Some((&values[node.inputs[0]].values, node.layer.as_convolution()?))
+    }
+
+    /// ⟨Jᵀs, v⟩ of every image and row, `[m, C − 1]`; v = `direction`.
+    pub(super) fn root_products(
+        &self,
+        (values, gradients): (&[Planes<T>], &RootGradients<T>),
+        direction: &[T],
+    ) -> Vec<f64> {
+        let images = values[0].images();
+        let mut products = vec![0.0; images * gradients.rows];
+        for (index, layer) in gradients.layers.iter().enumerate() {
+            if let Some((x, kernel)) = self.kernel(values, index) {
+                let terms = [(x, &direction[kernel.weight.clone()])];
+                let tangent = output(&kernel.geometry, images, &terms, None);
+                add_dots(&tangent, &layer.outputs, &mut products);
+            }
+            let places = self.nodes[index].layer.channelwise();
+            let direction: Vec<T> = (places.iter())
+                .flat_map(|place| &direction[place.clone()])
+                .copied()
+                .collect();
+            for (row, written) in layer.channelwise.iter().enumerate() {
+                let images = products[row..].iter_mut().step_by(gradients.rows);
+                let images = images.zip(written.chunks_exact(direction.len()));
+                images.for_each(|(product, own)| *product += dot(own, &direction));
+            }
+        }
+        products
+    }
+
+    /// Adds Σ t_s Jᵀs over all images and rows to `into`; t `[m, C − 1]`.
+    pub(super) fn add_root_sum(
+        &self,
+        (values, gradients): (&[Planes<T>], &RootGradients<T>),
+        weights: &[f64],
+        into: &mut [T],
+    ) {
+        for (index, layer) in gradients.layers.iter().enumerate() {
+            if let Some((x, kernel)) = self.kernel(values, index) {
+                let sum = combined(&layer.outputs, weights);
+                let (terms, into) = ([(x, &sum.values[..])], &mut into[kernel.weight.clone()]);
+                add_weight_gradient(&kernel.geometry, sum.images(), &terms, into);
+            }
+            let places = self.nodes[index].layer.channelwise();
+            let mut sums = vec![0.0; length(&places)];
+            for (row, written) in layer.channelwise.iter().enumerate() {
+                let images = weights[row..].iter().step_by(gradients.rows);
+                for (weight, own) in images.zip(written.chunks_exact(sums.len())) {
+                    let pairs = sums.iter_mut().zip(own);
+                    pairs.for_each(|(sum, value)| *sum += weight * value.to_f64());
+                }
+            }
+            for (place, sum) in places.into_iter().flatten().zip(sums) {
+                into[place] += number::<T>(sum);
+            }
+        }
+    }
+}
+
+fn number<T: Scalar>(value: f64) -> T {
+    <T as candle_core::WithDType>::from_f64(value)
+}
+
+fn length(places: &[Range<usize>]) -> usize {
+    places.iter().map(Range::len).sum()
+}
+
+/// Adds the inner products of each image's tangent with its gradients to `products` `[m, rows]`.
+fn add_dots<T: Scalar>(tangent: &[T], rows: &[Planes<T>], products: &mut [f64]) {
+    let size = rows[0].shape.elements();
+    let images = products.par_chunks_exact_mut(rows.len());
+    let images = images.zip(tangent.par_chunks_exact(size));
+    images.enumerate().for_each(|(image, (products, tangent))| {
+        for (product, row) in products.iter_mut().zip(rows) {
+            *product += dot(tangent, &row.values[image * size..][..size]);
+        }
+    });
+}
+
+/// Each image's gradients, summed with its weights `[m, rows]`.
+fn combined<T: Scalar>(rows: &[Planes<T>], weights: &[f64]) -> Planes<T> {
+    let (images, shape) = (rows[0].images(), rows[0].shape);
+    let size = shape.elements();
+    let mut sum = Planes::zeros(images, shape);
+    let images = sum.values.par_chunks_exact_mut(size);
+    let images = images.zip(weights.par_chunks_exact(rows.len()));
+    images.enumerate().for_each(|(image, (sum, weights))| {
+        for (&weight, row) in weights.iter().zip(rows) {
+            let weight: T = number(weight);
+            let row = &row.values[image * size..][..size];
+            (sum.iter_mut().zip(row)).for_each(|(sum, &value)| *sum += weight * value);
+        }
+    });
+    sum
+}
