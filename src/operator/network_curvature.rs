@@ -9,7 +9,8 @@
 //! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
 
 use super::{
-    KroneckerForm, LinearOperator, RootForm, Structure, SymmetricMatrix, Vectors, unit_vectors,
+    KroneckerForm, LinearOperator, MOST_ROWS, RootForm, Structure, SymmetricMatrix, Vectors,
+    unit_vectors,
 };
 use crate::derivative::network::{Beside, Curvature, Examples, Linearisation, Network};
 use crate::{Error, Result, number_range};
@@ -64,7 +65,10 @@ impl<'a> NetworkCurvature<'a> {
         let images = network.pass_images_beside(kept_beside);
         let pass = network.linearisation_bytes(kept_beside) * images;
         let passes = positions.len().div_ceil(images);
-        let kept = (memory / pass.max(1) as u64).min(passes as u64);
+        let kept = match kept_beside {
+            Beside::RootGradients => passes,
+            _ => (memory / pass.max(1) as u64).min(passes as u64) as usize,
+        };
         Ok(Self {
             network,
             examples,
@@ -75,7 +79,7 @@ impl<'a> NetworkCurvature<'a> {
             root_bytes: memory,
             seed: 0,
             kept_beside,
-            kept: Mutex::new(vec![None; kept as usize]),
+            kept: Mutex::new(vec![None; kept]),
         })
     }
 
@@ -148,6 +152,21 @@ impl<'a> NetworkCurvature<'a> {
             *place = Some(Arc::clone(&made));
         }
         Ok(made)
+    }
+
+    /// All passes, which are those that are kept where there is room for them.
+    pub(super) fn passes(&self) -> Result<Vec<Arc<Linearisation>>> {
+        let images = self.network.pass_images_beside(self.kept_beside);
+        let passes = self.positions.chunks(images).enumerate();
+        passes
+            .map(|(index, positions)| self.pass(index, positions, self.kept_beside))
+            .collect()
+    }
+
+    /// Whether it keeps root gradients, of no more rows than can be inverted.
+    fn holds_roots(&self) -> bool {
+        let rows = self.positions.len() * (self.network.class_count() - 1);
+        self.kept_beside == Beside::RootGradients && rows <= MOST_ROWS
     }
 
     /// Σ C_i v for some vectors.
@@ -244,6 +263,9 @@ impl LinearOperator for NetworkCurvature<'_> {
     fn root(&self) -> Result<Option<RootForm<'_>>> {
         match self.curvature {
             Curvature::Hessian => Ok(None),
+            Curvature::GaussNewton if self.holds_roots() => {
+                Ok(Some(RootForm::of_curvature(self, self.positions.len())))
+            }
             Curvature::GaussNewton => {
                 let of = (self.root_bytes, self.l2);
                 RootForm::of_network(self.network, self.images(), of)

@@ -46,6 +46,7 @@ mod pairing;
 mod planes;
 mod products;
 mod program;
+mod root_gram;
 mod rooted;
 #[cfg(test)]
 pub(crate) mod small_problem;
@@ -68,6 +69,7 @@ use crate::model::op::channels_last::Buffer;
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
+use faer::MatMut;
 use linearisation::{Kept, Kit};
 use planes::{Planes, Shape};
 use products::Precision;
@@ -315,6 +317,30 @@ impl Network {
         parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
     ) -> Result<Tensor> {
         in_precision!(self, program => program.curvature_products(curvature, vectors, parts))
+    }
+
+    /// ⟨Jᵀs, v⟩ of all rows s of the softmax's roots, image by image, for every row v of `vectors` `[k, p]`: `[k, N]` in f64.
+    ///
+    /// # Errors
+    /// Vectors of another size or precision, or linearisations without root gradients.
+    pub fn root_products(&self, vectors: &Tensor, parts: &[Arc<Linearisation>]) -> Result<Tensor> {
+        in_precision!(self, program => program.all_root_products(vectors, parts))
+    }
+
+    /// Σ t_s Jᵀs over these rows, for every row t of `weights` `[k, N]` in f64: `[k, p]`.
+    ///
+    /// # Errors
+    /// Linearisations without root gradients.
+    pub fn root_sums(&self, weights: &Tensor, parts: &[Arc<Linearisation>]) -> Result<Tensor> {
+        in_precision!(self, program => program.root_sums(weights, parts))
+    }
+
+    /// Adds ⟨Jᵀs, Jᵀs'⟩ of these rows with each other to the lower triangle of `into` `[N, N]`.
+    ///
+    /// # Errors
+    /// As [`Network::root_sums`].
+    pub fn add_root_gram(&self, parts: &[Arc<Linearisation>], into: MatMut<f64>) -> Result<()> {
+        in_precision!(self, program => program.root_gram(parts, into))
     }
 
     /// ⟨∇ℓ_i, v⟩ for every row v of `vectors` `[k, p]` and image i at `positions`, `[k, m]` in f64.

@@ -30,12 +30,18 @@ impl<T: Scalar> Planes<T> {
         self.values.len() / self.shape.elements().max(1)
     }
 
+    /// The activations of one image.
+    pub(crate) fn of_image(&self, index: usize) -> &[T] {
+        let size = self.shape.elements();
+        &self.values[index * size..][..size]
+    }
+
     /// The activations of the images at `indices`.
     pub(crate) fn select(&self, indices: &[usize]) -> Self {
-        let size = self.shape.elements();
         let mut chosen = Self::stale(indices.len(), self.shape);
-        for (to, &index) in chosen.values.chunks_exact_mut(size).zip(indices) {
-            to.copy_from_slice(&self.values[index * size..][..size]);
+        let places = chosen.values.chunks_exact_mut(self.shape.elements());
+        for (to, &index) in places.zip(indices) {
+            to.copy_from_slice(self.of_image(index));
         }
         chosen
     }

@@ -16,12 +16,15 @@ use super::linearisation::Kit;
 use super::pairing::Pairs;
 use super::planes::{Planes, Scalar};
 use super::program::Program;
+use super::root_gram::Pass;
 use super::storage::Stored;
 use super::{Beside, Curvature, Linearisation};
 use crate::derivative::head::HeadOutputs;
 use crate::model::op::channels_last::Buffer;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
+use faer::MatMut;
+use std::sync::Arc;
 
 /// A program whose linearisations are of its own precision.
 pub(super) trait Precision: Stored {
@@ -121,7 +124,7 @@ impl<T: Precision> Program<T> {
         &self,
         curvature: Curvature,
         vectors: &Tensor,
-        parts: &mut dyn Iterator<Item = Result<std::sync::Arc<Linearisation>>>,
+        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
     ) -> Result<Tensor> {
         let directions = self.directions(vectors)?;
         let zeros = |_| Buffer::zeros(self.space.inner_size());
@@ -163,6 +166,53 @@ impl<T: Precision> Program<T> {
                 self.pull_back_tangent(state, (&tangents, direction), seed, into);
             }
         }
+        Ok(())
+    }
+
+    /// ⟨Jᵀs, v⟩ of all rows s of the roots of all images, for every row v of `vectors` `[k, p]`: `[k, N]` in f64.
+    pub(super) fn all_root_products(
+        &self,
+        vectors: &Tensor,
+        parts: &[Arc<Linearisation>],
+    ) -> Result<Tensor> {
+        let passes = passes_of::<T>(parts)?;
+        let directions = self.directions(vectors)?;
+        let of_all = |direction: &Buffer<T>| {
+            let passes = passes
+                .iter()
+                .map(|&pass| self.root_products(pass, direction));
+            passes.flatten().collect::<Vec<f64>>()
+        };
+        let rows: Vec<Vec<f64>> = directions.iter().map(of_all).collect();
+        let shape = (rows.len(), rows.first().map_or(0, Vec::len));
+        Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
+    }
+
+    /// Σ t_s Jᵀs over all rows s, for every row t of `weights` `[k, N]`, f64: `[k, p]`.
+    pub(super) fn root_sums(
+        &self,
+        weights: &Tensor,
+        parts: &[Arc<Linearisation>],
+    ) -> Result<Tensor> {
+        let passes = passes_of::<T>(parts)?;
+        let sum = |weights: Vec<f64>| {
+            let mut sum = Buffer::zeros(self.space.inner_size());
+            let mut rest = &weights[..];
+            for &(values, gradients) in &passes {
+                let (own, others) = rest.split_at(values[0].images() * self.root_rows());
+                self.add_root_sum((values, gradients), own, &mut sum);
+                rest = others;
+            }
+            self.space.outward(&sum).to_vec()
+        };
+        let rows: Vec<Vec<T>> = weights.to_vec2::<f64>()?.into_iter().map(sum).collect();
+        let shape = (rows.len(), self.space.size());
+        Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
+    }
+
+    /// Adds the lower triangle of the products of all rows with each other.
+    pub(super) fn root_gram(&self, parts: &[Arc<Linearisation>], into: MatMut<f64>) -> Result<()> {
+        self.add_root_gram(&passes_of::<T>(parts)?, into);
         Ok(())
     }
 
@@ -208,6 +258,20 @@ fn gradients_of<T: Scalar>(kit: &Kit<T>) -> Result<&[Planes<T>]> {
         ));
     }
     Ok(&kit.gradients)
+}
+
+/// What linearisations with root gradients hold.
+fn passes_of<T: Precision>(parts: &[Arc<Linearisation>]) -> Result<Vec<Pass<'_, T>>> {
+    parts.iter().map(|part| pass_of(part)).collect()
+}
+
+fn pass_of<T: Precision>(part: &Linearisation) -> Result<Pass<'_, T>> {
+    let kit = kit_of::<T>(part)?;
+    let lacking = || {
+        let remedy = "linearise with root gradients";
+        Error::mismatch("linearisation", "root gradients", "none", remedy)
+    };
+    Ok((&kit.values[..], kit.roots.as_ref().ok_or_else(lacking)?))
 }
 
 /// (diag π − ππᵀ) ż for every image, in f64. ż is shifted to 0 at the most probable class, which the matrix does not see, so

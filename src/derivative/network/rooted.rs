@@ -39,6 +39,17 @@ struct LayerGradients<T: Scalar> {
 }
 
 impl<T: Scalar> RootGradients<T> {
+    /// ȳ_s of a node that has a kernel.
+    pub(super) fn output(&self, node: usize, row: usize) -> &Planes<T> {
+        &self.layers[node].outputs[row]
+    }
+
+    /// Gradients with respect to what is a number a channel, `[m, s]`; none where a node has no such parameters.
+    pub(super) fn channelwise(&self, node: usize, row: usize) -> &[T] {
+        let rows = &self.layers[node].channelwise;
+        rows.get(row).map_or(&[], |row| &row[..])
+    }
+
     /// Memory held.
     pub(super) fn bytes(&self) -> usize {
         let numbers = |layer: &LayerGradients<T>| {
@@ -52,7 +63,7 @@ impl<T: Scalar> RootGradients<T> {
 
 impl<T: Scalar> Program<T> {
     /// C − 1.
-    fn root_rows(&self) -> usize {
+    pub(super) fn root_rows(&self) -> usize {
         let head = self.nodes.last();
         let head = head.and_then(|node| node.layer.as_convolution());
         head.map_or(0, |head| head.geometry.c_out.saturating_sub(1))
@@ -212,7 +223,7 @@ fn add_dots<T: Scalar>(tangent: &[T], rows: &[Planes<T>], products: &mut [f64]) 
     let images = images.zip(tangent.par_chunks_exact(size));
     images.enumerate().for_each(|(image, (products, tangent))| {
         for (product, row) in products.iter_mut().zip(rows) {
-            *product += dot(tangent, &row.values[image * size..][..size]);
+            *product += dot(tangent, row.of_image(image));
         }
     });
 }
@@ -227,8 +238,8 @@ fn combined<T: Scalar>(rows: &[Planes<T>], weights: &[f64]) -> Planes<T> {
     images.enumerate().for_each(|(image, (sum, weights))| {
         for (&weight, row) in weights.iter().zip(rows) {
             let weight: T = number(weight);
-            let row = &row.values[image * size..][..size];
-            (sum.iter_mut().zip(row)).for_each(|(sum, &value)| *sum += weight * value);
+            (sum.iter_mut().zip(row.of_image(image)))
+                .for_each(|(sum, &value)| *sum += weight * value);
         }
     });
     sum
