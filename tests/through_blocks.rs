@@ -8,8 +8,8 @@ use ascribe::derivative::network::{
     Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, Way,
 };
 use ascribe::influence::{
-    FeatureSet, NetworkImages, NetworkJob, NetworkOptions, Progress, RankError, RankJob,
-    RankOptions, RankSummary, read_helpful_shares, read_rankings,
+    FeatureSet, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Progress, RankError,
+    RankJob, RankOptions, RankSummary, read_helpful_shares, read_rankings,
 };
 use ascribe::model::{Blocks, ResNet};
 use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Vectors};
@@ -155,11 +155,46 @@ fn assert_close(found: &Array2<f64>, expected: &Array2<f64>, tolerance: f64) {
 fn scores_are_those_of_a_dense_solve() {
     let problem = problem(Blocks::Last(1));
     let expected = problem.oracle(Curvature::GaussNewton);
-    for method in [Method::Auto, Method::Cg, Method::Direct] {
+    // With and without room for root gradients.
+    let methods = [Method::Auto, Method::Cg, Method::Direct];
+    for (method, memory) in methods
+        .map(|method| [(method, 1 << 30), (method, 0)])
+        .as_flattened()
+    {
         let folder = tempfile::tempdir().unwrap();
-        let (found, summary) = problem.run(options(method, Curvature::GaussNewton), folder.path());
+        let mut options = options(*method, Curvature::GaussNewton);
+        options.memory = *memory;
+        let (found, summary) = problem.run(options, folder.path());
         assert!(summary.solves[0].first_failure().is_none(), "{method:?}");
         assert_close(&found, &expected, 1e-9);
+        // Few images are solved directly where their root gradients fit.
+        let direct = match method {
+            Method::Auto => *memory > 0,
+            method => *method == Method::Direct,
+        };
+        let rows = summary.notes.contains_key("curvature_rows");
+        assert_eq!(rows, direct, "{method:?} {memory}");
+    }
+}
+
+#[test]
+fn auto_is_direct_where_that_is_sooner_done() {
+    let problem = problem(Blocks::Last(1));
+    let network = problem.network();
+    let auto = options(Method::Auto, Curvature::GaussNewton);
+    let hessian = options(Method::Auto, Curvature::Hessian);
+    let mut little = auto.clone();
+    little.memory = 1 << 10;
+    for (options, counts, expected) in [
+        (&auto, (TRAIN, QUERIES), Method::Direct),
+        // The matrix between the rows of all images grows with their square, and those of more have no room.
+        (&auto, (4_000, 1), Method::Cg),
+        (&auto, (1_000_000, 1_000_000), Method::Cg),
+        (&little, (TRAIN, QUERIES), Method::Cg),
+        (&hessian, (TRAIN, QUERIES), Method::Cg),
+    ] {
+        let found = network.auto_method(options, counts);
+        assert_eq!(found, expected, "{counts:?}");
     }
 }
 
@@ -376,7 +411,7 @@ impl Problem {
 fn graphs_of_tensors_give_the_same_scores() {
     let problem = problem(Blocks::Last(1));
     for (method, curvature, damping) in [
-        (Method::Auto, Curvature::GaussNewton, DAMPING),
+        (Method::Cg, Curvature::GaussNewton, DAMPING),
         (Method::Cg, Curvature::Hessian, 1.0),
         (Method::Identity, Curvature::GaussNewton, DAMPING),
         (Method::Direct, Curvature::GaussNewton, DAMPING),

@@ -55,11 +55,9 @@ impl<'a> NetworkCurvature<'a> {
     ) -> Result<Self> {
         number_range::at_least_zero("l2", l2)?;
         let positions: Vec<u32> = (0..examples.count() as u32).collect();
-        let bytes = |beside| (network.linearisation_bytes(beside) * positions.len()) as u64;
-        let roots = Beside::RootGradients;
         let kept_beside = match curvature {
             Curvature::Hessian => Beside::Gradients,
-            _ if network.root_gradients_pay(1, true) && bytes(roots) <= memory => roots,
+            _ if Self::keeps_roots(network, positions.len(), memory) => Beside::RootGradients,
             Curvature::GaussNewton => Beside::Nothing,
         };
         let images = network.pass_images_beside(kept_beside);
@@ -81,6 +79,12 @@ impl<'a> NetworkCurvature<'a> {
             kept_beside,
             kept: Mutex::new(vec![None; kept]),
         })
+    }
+
+    /// Whether a Gauss–Newton matrix over so many images keeps all their root gradients within `memory` bytes.
+    pub fn keeps_roots(network: &Network, images: usize, memory: u64) -> bool {
+        let bytes = images * network.linearisation_bytes(Beside::RootGradients);
+        network.root_gradients_pay(1, true) && bytes as u64 <= memory
     }
 
     /// Draws from `seed` what stands for labels in a Kronecker form.

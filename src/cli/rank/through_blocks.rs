@@ -193,19 +193,24 @@ fn plan<N: FineTunedPart>(
     let (parameters, queries) = (network.size(), opened.test_ids.len());
     let at_once = network.queries_at_once(options)?.min(queries);
     let scoring = network.scoring_plan(at_once, options.query_rank);
-    let rows = match options.solver.method {
-        Method::Auto | Method::Cg => network.low_rank_rows(options)?.min(images),
+    let method = match options.solver.method {
+        Method::Auto => network.auto_method(options, (images, queries)),
+        method => method,
+    };
+    let rows = match method {
+        Method::Cg => network.low_rank_rows(options)?.min(images),
         _ => 0,
     };
     if rank.json {
         return Ok(json!({
             "parameters": parameters, "images": images, "queries": queries, "queries_at_once": at_once,
             "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": rows,
+            "method": method,
             "scoring": scoring,
         })
         .to_string());
     }
-    let first = match (options.solver.method, rows) {
+    let first = match (method, rows) {
         (Method::Direct, _) if options.curvature == network::Curvature::GaussNewton => format!(
             "\ndirect takes the products of up to {} gradients with each other first, once for all queries; more than {MOST_ROWS} are too many",
             images * (network.class_count() - 1)

@@ -319,6 +319,14 @@ impl Network {
         in_precision!(self, program => program.curvature_products(curvature, vectors, parts))
     }
 
+    /// Multiplications by root gradients: those of a Gauss–Newton product with one vector for an image, and of the products of two
+    /// images' rows with each other.
+    pub fn root_multiplications(&self) -> (f64, f64) {
+        in_precision!(self, program => {
+            (program.root_product_multiplications(), program.root_gram_multiplications())
+        })
+    }
+
     /// ⟨Jᵀs, v⟩ of all rows s of the softmax's roots, image by image, for every row v of `vectors` `[k, p]`: `[k, N]` in f64.
     ///
     /// # Errors

@@ -175,15 +175,14 @@ impl<T: Precision> Program<T> {
         vectors: &Tensor,
         parts: &[Arc<Linearisation>],
     ) -> Result<Tensor> {
+        self.check(vectors)?;
         let passes = passes_of::<T>(parts)?;
-        let directions = self.directions(vectors)?;
-        let of_all = |direction: &Buffer<T>| {
-            let passes = passes
-                .iter()
-                .map(|&pass| self.root_products(pass, direction));
-            passes.flatten().collect::<Vec<f64>>()
+        let of_all = |vector: Vec<T>| {
+            let direction = self.space.inward(&vector);
+            let products = |&pass| self.root_products(pass, &direction);
+            passes.iter().flat_map(products).collect::<Vec<f64>>()
         };
-        let rows: Vec<Vec<f64>> = directions.iter().map(of_all).collect();
+        let rows: Vec<Vec<f64>> = vectors.to_vec2()?.into_iter().map(of_all).collect();
         let shape = (rows.len(), rows.first().map_or(0, Vec::len));
         Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
     }

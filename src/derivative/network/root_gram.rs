@@ -25,6 +25,17 @@ const BLOCK: usize = 16;
 /// Terms of a sum that is not f64.
 const COLUMNS: usize = 4096;
 
+/// Of two images at a layer with so many rows each: by places, and written out.
+fn multiplications(layer: &Convolution, rows: usize) -> (f64, f64) {
+    let g = &layer.geometry;
+    let [t, k, c, r] = [g.output().positions(), g.columns(), g.c_out, rows].map(|n| n as f64);
+    let by_places = t * t * (k + r * c) + r * r * t * c;
+    (
+        by_places,
+        r * r * k * c + 2.0 * r * t * k * c / BLOCK as f64,
+    )
+}
+
 /// What is held of some images.
 pub(super) type Pass<'a, T> = (&'a [Planes<T>], &'a RootGradients<T>);
 
@@ -39,6 +50,16 @@ struct Images<'a, T: Scalar> {
 }
 
 impl<T: Scalar> Program<T> {
+    /// Multiplications of the products of two images' rows.
+    pub(super) fn root_gram_multiplications(&self) -> f64 {
+        let rows = self.root_rows();
+        let layers = self.nodes.iter().filter_map(|node| {
+            let (by_places, written) = multiplications(node.layer.as_convolution()?, rows);
+            Some(by_places.min(written))
+        });
+        layers.sum()
+    }
+
     /// Adds the lower triangle of the matrix between all rows to `into`, image by image.
     pub(super) fn add_root_gram(&self, passes: &[Pass<T>], into: MatMut<f64>) {
         let places = passes.iter().enumerate();
@@ -67,7 +88,8 @@ impl<T: Scalar> Images<'_, T> {
     fn add(&self, blocks: (Range<usize>, Range<usize>), mut into: MatMut<f64>) {
         for index in 0..self.program.nodes.len() {
             if let Some(layer) = self.program.nodes[index].layer.as_convolution() {
-                match self.by_places(layer) {
+                let (by_places, written) = multiplications(layer, self.rows);
+                match by_places < written {
                     true => self.add_by_places((index, layer), &blocks, into.as_mut()),
                     false => self.add_written((index, layer), &blocks, into.as_mut()),
                 }
@@ -85,15 +107,6 @@ impl<T: Scalar> Images<'_, T> {
                 add_products(rows(&first, size), rows(&second, size), into.as_mut());
             }
         }
-    }
-
-    /// Whether that takes fewer multiplications.
-    fn by_places(&self, layer: &Convolution) -> bool {
-        let g = &layer.geometry;
-        let (t, k, c) = (g.output().positions(), g.columns(), g.c_out);
-        let r = self.rows;
-        let written = r * r * k * c + 2 * r * t * k * c / BLOCK;
-        t * t * (k + r * c) + r * r * t * c < written
     }
 
     fn add_by_places(

@@ -87,6 +87,13 @@ impl<T: Scalar> Program<T> {
         self.nodes.iter().any(behind) && (kept || count > self.root_rows())
     }
 
+    /// Multiplications of a product with one vector for an image.
+    pub(super) fn root_product_multiplications(&self) -> f64 {
+        let layers = self.nodes.iter();
+        let layers = layers.filter_map(|node| node.layer.as_convolution());
+        layers.map(|layer| 2.0 * layer.multiplications()).sum()
+    }
+
     /// The gradients for all rows of the roots at these outputs.
     pub(super) fn root_gradients_of(
         &self,

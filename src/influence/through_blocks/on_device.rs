@@ -97,6 +97,10 @@ impl FineTunedPart for DeviceNetwork {
         PairScores::of_products(&self.segment_products(examples, &positions, solutions.tensor())?)
     }
 
+    fn auto_method(&self, _: &NetworkOptions, _: (usize, usize)) -> Method {
+        Method::Cg
+    }
+
     fn scoring_plan(&self, _: usize, _: Option<usize>) -> Option<ScoringPlan> {
         None
     }

@@ -7,6 +7,7 @@ use crate::data::Dataset;
 use crate::derivative::network::{Keeping, ParameterSpace, WrittenGradients};
 use crate::model::{Blocks, ResNet};
 use crate::operator::{LinearOperator, Vectors};
+use crate::solve::Method;
 use candle_core::{Device, Tensor};
 
 /// The fine-tuned part of a model, with its derivatives.
@@ -87,6 +88,9 @@ pub trait FineTunedPart: WrittenGradients + Sized {
         solutions: &Vectors,
         query_rank: Option<usize>,
     ) -> Result<PairScores>;
+
+    /// What `auto` stands for with so many training images and queries.
+    fn auto_method(&self, options: &NetworkOptions, counts: (usize, usize)) -> Method;
 
     /// How `queries` solutions at once meet the training images, where there is a choice.
     fn scoring_plan(&self, queries: usize, query_rank: Option<usize>) -> Option<ScoringPlan>;

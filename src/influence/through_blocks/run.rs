@@ -93,7 +93,10 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
     fn solver(&self) -> Box<dyn Solver> {
         let settings = &self.options.solver;
         let method = match settings.method {
-            Method::Auto => Method::Cg,
+            Method::Auto => {
+                let counts = (self.train.ids.len(), self.test.ids.len());
+                self.network.auto_method(&self.options, counts)
+            }
             method => method,
         };
         let settings = Settings {

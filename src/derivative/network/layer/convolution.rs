@@ -4,7 +4,8 @@ use super::super::pairing::{Pairing, Rows, ScaleAndShift, Way, convolution_ways,
 use super::super::planes::{PART, Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
 use crate::model::op::channels_last::Buffer;
-use crate::model::op::channels_last::{Geometry, add_weight_gradient, input_gradient, output};
+use crate::model::op::channels_last::{Form, Geometry, PLACES};
+use crate::model::op::channels_last::{add_weight_gradient, input_gradient, output};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -19,6 +20,16 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
+    /// Multiplications of each of its roles for an image.
+    pub(crate) fn multiplications(&self) -> f64 {
+        let g = &self.geometry;
+        let numbers = match g.form() {
+            Form::Taps => g.output().positions() * g.columns(),
+            Form::Winograd => g.tiles() * PLACES * g.input.channels,
+        };
+        (numbers * g.c_out) as f64
+    }
+
     fn planes<T: Scalar>(&self, values: Buffer<T>) -> Planes<T> {
         Planes {
             shape: self.geometry.output(),
