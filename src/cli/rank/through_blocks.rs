@@ -220,14 +220,20 @@ fn plan<N: FineTunedPart>(
             "\ncg divides by a low rank of up to {rows} rows, made first, once for all queries, from gradients of the training images"
         ),
     };
+    let products = match method {
+        Method::Direct | Method::Identity | Method::Ekfac => String::new(),
+        _ => format!(
+            ": a product for each query and iteration takes {}",
+            N::PRODUCT_COST
+        ),
+    };
     let scoring = scoring.map_or_else(String::new, |plan| format!("\nscoring: {}", plan.reason));
     let place = match rank.device {
         DeviceChoice::Cpu => String::new(),
         device => format!(", on {device}"),
     };
     Ok(format!(
-        "{parameters} parameters of the head and --blocks {}{place}\n{queries} queries, each a solve, {at_once} at once\na gradient over the {images} training images takes about {gradient:.2} s: a product for each query and iteration takes {}{first}{scoring}",
+        "{parameters} parameters of the head and --blocks {}{place}\n{queries} queries, each a solve by {method}, {at_once} at once\na gradient over the {images} training images takes about {gradient:.2} s{products}{first}{scoring}",
         rank.blocks,
-        N::PRODUCT_COST
     ))
 }
