@@ -177,6 +177,29 @@ fn scores_are_those_of_a_dense_solve() {
     }
 }
 
+/// Images that are nearly equal have nearly dependent rows: with next to no damping, f32 leaves their matrix without a factor.
+#[test]
+fn auto_goes_on_where_rounding_leaves_no_factor() {
+    let mut problem = problem_of(model().to_dtype(DType::F32).unwrap(), Blocks::Last(1));
+    let image = images(0.4, 1).repeat((TRAIN, 1, 1, 1)).unwrap();
+    let images = (image + (images(0.7, TRAIN) * 1e-5).unwrap()).unwrap();
+    let (of, keeping) = ((&problem.model, problem.blocks), Keeping::default());
+    problem.train = Examples::of_images(of, &images, &labels(TRAIN), &keeping).unwrap();
+    let mut options = options(Method::Direct, Curvature::GaussNewton);
+    (options.l2, options.damping, options.solver.iterations) = (0.0, 1e-18, 5);
+    let network = problem.network();
+    let curvature = network.curvature(&problem.train, &options, 0.0).unwrap();
+    let damped = Damped::new(&*curvature, options.damping).unwrap();
+    let direct = options.solver.solver(network.dtype()).prepare(&damped);
+    assert!(direct.err().unwrap().to_string().starts_with("--damping: "));
+
+    options.solver.method = Method::Auto;
+    let folder = tempfile::tempdir().unwrap();
+    let (scores, summary) = problem.run(options, folder.path());
+    assert!(scores.iter().all(|score| score.is_finite()));
+    assert!(summary.notes.contains_key("low_rank"));
+}
+
 #[test]
 fn auto_is_direct_where_that_is_sooner_done() {
     let problem = problem(Blocks::Last(1));

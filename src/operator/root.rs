@@ -85,11 +85,6 @@ impl<'a> RootForm<'a> {
         self.shift
     }
 
-    /// n.
-    pub fn images(&self) -> usize {
-        self.images
-    }
-
     /// Rows of R, N.
     pub fn count(&self) -> usize {
         self.rows.count()

@@ -10,6 +10,7 @@
 //! | [`Network::example_gradients`] | ∇ℓ_i of each image |
 //! | [`Network::linearise`] | what products over some images share |
 //! | [`Network::curvature_products`] | Σ ∇²ℓ_i v or Σ J_iᵀ (diag π − ππᵀ) J_i v |
+//! | [`Network::root_products`], [`Network::root_sums`], [`Network::add_root_gram`] | R v, Rᵀ t and RRᵀ with RᵀR = Σ J_iᵀ (diag π − ππᵀ) J_i |
 //! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image and vector |
 //! | [`Network::pair`] | the same, prepared once for all images, by segment |
 //! | [`WrittenGradients::kronecker_factors`] | second moments of patches and output gradients, layer by layer |

@@ -73,7 +73,10 @@ impl<T: Precision> Program<T> {
             _ => Vec::new(),
         };
         let roots = match beside {
-            Beside::RootGradients => Some(self.root_gradients_of(&values, &outputs)?),
+            // A single class has no rows.
+            Beside::RootGradients if self.root_rows() > 0 => {
+                Some(self.root_gradients_of(&values, &outputs)?)
+            }
             _ => None,
         };
         let kit = Kit {

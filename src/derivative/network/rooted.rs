@@ -10,7 +10,7 @@
 //! That is one convolution in each of two roles where tangents take two, and C − 1 backward passes for as long as they are held.
 //! Parameters that are a number a channel have their gradients written out.
 
-use super::kronecker::{CurvatureRoots, RootKind};
+use super::kronecker::{CurvatureRoots, RootKind, seeds};
 use super::layer::Convolution;
 use super::planes::{Planes, Scalar, dot};
 use super::program::{Node, Program};
@@ -84,7 +84,8 @@ impl<T: Scalar> Program<T> {
     /// 256 images of 32×32, three blocks of width 64).
     pub(super) fn root_gradients_pay(&self, count: usize, kept: bool) -> bool {
         let behind = |node: &Node<T>| node.inputs[0] > 0 && node.layer.as_convolution().is_some();
-        self.nodes.iter().any(behind) && (kept || count > self.root_rows())
+        let rows = self.root_rows();
+        rows > 0 && self.nodes.iter().any(behind) && (kept || count > rows)
     }
 
     /// Multiplications of a product with one vector for an image.
@@ -111,13 +112,8 @@ impl<T: Scalar> Program<T> {
         };
         let mut layers: Vec<_> = self.nodes.iter().map(nothing).collect();
         for row in 0..self.root_rows() {
-            let seed = (0..images).flat_map(|image| &roots.of_image(image)[row]);
-            let seed: Vec<T> = seed.copied().map(number).collect();
-            let seed = Planes {
-                shape: logits.shape,
-                values: seed.into(),
-            };
-            let gradients = self.gradients(values, seed);
+            let seeds = seeds(logits, (0..images).map(|image| &roots.of_image(image)[row]));
+            let gradients = self.gradients(values, seeds);
             for (index, (layer, gradient)) in layers.iter_mut().zip(gradients).enumerate() {
                 let channelwise = self.channelwise_gradients(values, index, &gradient);
                 layer.channelwise.extend(channelwise);

@@ -89,13 +89,15 @@ impl FineTunedPart for Network {
         PairScores::of(self, examples, solutions, query_rank)
     }
 
-    /// `direct` where the matrix between the rows of all roots fits beside them and is sooner made than `cg` is done.
+    /// `direct` where the matrix between the rows of all roots can be inverted, fits beside them, and is sooner made than `cg` is
+    /// done.
     fn auto_method(&self, options: &NetworkOptions, (images, queries): (usize, usize)) -> Method {
         let rows = images * (self.class_count() - 1);
         let matrix = (8 * rows * rows) as u64;
         let memory = options.memory.saturating_sub(matrix);
         let fits = options.curvature == Curvature::GaussNewton
-            && rows <= MOST_ROWS
+            && options.l2 + options.damping > 0.0
+            && rows <= MOST_ROWS.min(self.size() - 1)
             && NetworkCurvature::keeps_roots(self, images, memory);
         let (product, pair) = self.root_multiplications();
         let (images, rows, queries) = (images as f64, rows as f64, queries as f64);

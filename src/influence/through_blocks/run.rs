@@ -4,7 +4,6 @@ use super::outputs::Outputs;
 use super::part::{FineTunedPart, all};
 use super::scoring::ScoringRecord;
 use super::{NetworkImages, NetworkJob, NetworkOptions};
-use crate::Result;
 use crate::data::little_endian;
 use crate::derivative::network::Curvature;
 use crate::influence::checkpoint::{self, Checkpoint};
@@ -14,6 +13,7 @@ use crate::influence::{
 };
 use crate::operator::{Damped, LinearOperator, Vectors};
 use crate::solve::{Inverse, Method, Outcome, Report, Settings, Solver, smallest_eigenvalue};
+use crate::{Error, Result};
 use candle_core::DType;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -70,7 +70,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             Method::Pinv => &*data,
             _ => &damped,
         };
-        let inverse = self.solver().prepare(operator)?;
+        let inverse = self.prepared(operator)?;
         summary.notes = inverse.notes().into_iter().collect();
         progress.stage("scores")?;
         self.score(&*inverse, &mut summary, (folder, progress), (&train, &test))?;
@@ -90,18 +90,28 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         Ok(summary)
     }
 
-    fn solver(&self) -> Box<dyn Solver> {
-        let settings = &self.options.solver;
-        let method = match settings.method {
-            Method::Auto => {
-                let counts = (self.train.ids.len(), self.test.ids.len());
-                self.network.auto_method(&self.options, counts)
+    fn prepared<'o>(&self, operator: &'o dyn LinearOperator) -> Result<Box<dyn Inverse + 'o>> {
+        let chosen = self.options.solver.method;
+        if chosen != Method::Auto {
+            return self.solver(chosen).prepare(operator);
+        }
+        let counts = (self.train.ids.len(), self.test.ids.len());
+        let method = self.network.auto_method(&self.options, counts);
+        match self.solver(method).prepare(operator) {
+            // With next to no damping rounding can leave a matrix without a factor.
+            Err(Error::Config { option, .. })
+                if method == Method::Direct && option == "damping" =>
+            {
+                self.solver(Method::Cg).prepare(operator)
             }
-            method => method,
-        };
+            prepared => prepared,
+        }
+    }
+
+    fn solver(&self, method: Method) -> Box<dyn Solver> {
         let settings = Settings {
             method,
-            ..settings.clone()
+            ..self.options.solver.clone()
         };
         settings.solver(self.network.dtype())
     }

@@ -266,7 +266,10 @@ impl<T: Precision> Program<T> {
 }
 
 /// Gradients of the logits, an image each.
-fn seeds<'r, T: Scalar>(logits: &Planes<T>, rows: impl Iterator<Item = &'r Vec<f64>>) -> Planes<T> {
+pub(super) fn seeds<'r, T: Scalar>(
+    logits: &Planes<T>,
+    rows: impl Iterator<Item = &'r Vec<f64>>,
+) -> Planes<T> {
     let number = <T as candle_core::WithDType>::from_f64;
     let values: Vec<T> = rows.flatten().map(|&value| number(value)).collect();
     Planes {
