@@ -80,8 +80,8 @@ impl<T: Scalar> Program<T> {
     }
 
     /// Whether products with `count` vectors take less time by them. What enters the program has neither tangent nor gradient, so
-    /// that nothing is saved at the first kernel; behind it a vector saves about as much as a row takes to make (0.44 and 0.43 s for
-    /// 256 images of 32×32, three blocks of width 64).
+    /// that nothing is saved at the first kernel; behind it a vector saves about as much as a row takes to make: with nine rows, 8
+    /// vectors take about as long either way (`benches/network.rs`).
     pub(super) fn root_gradients_pay(&self, count: usize, kept: bool) -> bool {
         let behind = |node: &Node<T>| node.inputs[0] > 0 && node.layer.as_convolution().is_some();
         let rows = self.root_rows();
