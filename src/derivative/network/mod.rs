@@ -339,7 +339,7 @@ impl Network {
     /// Σ t_s Jᵀs over these rows, for every row t of `weights` `[k, N]` in f64: `[k, p]`.
     ///
     /// # Errors
-    /// Linearisations without root gradients.
+    /// Another number of rows, or linearisations without root gradients.
     pub fn root_sums(&self, weights: &Tensor, parts: &[Arc<Linearisation>]) -> Result<Tensor> {
         in_precision!(self, program => program.root_sums(weights, parts))
     }

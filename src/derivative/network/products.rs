@@ -197,6 +197,7 @@ impl<T: Precision> Program<T> {
         parts: &[Arc<Linearisation>],
     ) -> Result<Tensor> {
         let passes = passes_of::<T>(parts)?;
+        self.check_rows(&passes, weights.dim(1)?)?;
         let sum = |weights: Vec<f64>| {
             let mut sum = Buffer::zeros(self.space.inner_size());
             let mut rest = &weights[..];
@@ -214,8 +215,21 @@ impl<T: Precision> Program<T> {
 
     /// Adds the lower triangle of the products of all rows with each other.
     pub(super) fn root_gram(&self, parts: &[Arc<Linearisation>], into: MatMut<f64>) -> Result<()> {
-        self.add_root_gram(&passes_of::<T>(parts)?, into);
+        let passes = passes_of::<T>(parts)?;
+        self.check_rows(&passes, into.nrows())?;
+        self.check_rows(&passes, into.ncols())?;
+        self.add_root_gram(&passes, into);
         Ok(())
+    }
+
+    fn check_rows(&self, passes: &[Pass<T>], found: usize) -> Result<()> {
+        let images = passes.iter().map(|(values, _)| values[0].images());
+        let expected = self.root_rows() * images.sum::<usize>();
+        if found == expected {
+            return Ok(());
+        }
+        let remedy = "give classes − 1 for each image";
+        Err(Error::mismatch("rows of a root", expected, found, remedy))
     }
 
     /// Σ_c π_c (∇ℓ(c))² of one image, `[p]` in f64.

@@ -125,13 +125,14 @@ impl<T: Scalar> Images<'_, T> {
             }
             patches
         };
-        let [mut patches, others] = [first, second].map(patches);
+        let [patches, others] = [first, second].map(patches);
         let mut pairs = Buffer::stale(first.len() * places * second.len() * places);
         let turned = rows(&others, g.columns()).transpose();
         multiply(&mut pairs, rows(&patches, g.columns()), turned, false);
         let pairs = rows(&pairs, second.len() * places);
         // (Aᵢ Aⱼᵀ) Gⱼ of all rows of the second block, one after the other.
         let mut moved = Buffer::stale(second.len() * self.rows * size);
+        let mut own = Buffer::stale(self.rows * size);
         for (at, image) in first.clone().enumerate() {
             for (row, moved) in moved.chunks_exact_mut(size).enumerate() {
                 let (other, row) = (row / self.rows, row % self.rows);
@@ -139,12 +140,11 @@ impl<T: Scalar> Images<'_, T> {
                 let gradient = self.gradient(index, second.start + other, row);
                 multiply(moved, pair, rows(gradient, g.c_out), false);
             }
-            patches.resize(self.rows * size);
-            for (row, own) in patches.chunks_exact_mut(size).enumerate() {
+            for (row, own) in own.chunks_exact_mut(size).enumerate() {
                 own.copy_from_slice(self.gradient(index, image, row));
             }
             let into = into.as_mut().subrows_mut(at * self.rows, self.rows);
-            add_products(rows(&patches, size), rows(&moved, size), into);
+            add_products(rows(&own, size), rows(&moved, size), into);
         }
     }
 

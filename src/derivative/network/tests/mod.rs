@@ -400,6 +400,17 @@ fn products_of_roots_with_each_other_and_with_vectors_are_those_of_their_gradien
         let found = network.root_products(&vectors, &parts).unwrap();
         let expected = vectors.matmul(&rows.t().unwrap()).unwrap();
         assert_close(&what, &row(&found), &row(&expected), 1e-12);
+        // A row too few, and linearisations that hold none.
+        let fewer = expected.narrow(1, 1, count - 1).unwrap();
+        let message = network.root_sums(&fewer, &parts).unwrap_err().to_string();
+        assert!(message.contains("rows of a root"), "{message}");
+        let message = network.add_root_gram(&parts[..1], gram.as_mut());
+        let message = message.unwrap_err().to_string();
+        assert!(message.contains("rows of a root"), "{message}");
+        let none = network.linearise(&examples, &positions, Beside::Nothing);
+        let message = network.root_products(&vectors, &[Arc::new(none.unwrap())]);
+        let message = message.unwrap_err().to_string();
+        assert!(message.contains("root gradients"), "{message}");
         let found = network.root_sums(&expected, &parts).unwrap();
         let expected = expected.matmul(&rows).unwrap();
         assert_close(&what, &row(&found), &row(&expected), 1e-12);
