@@ -56,9 +56,10 @@ impl<'a> NetworkCurvature<'a> {
         number_range::at_least_zero("l2", l2)?;
         let positions: Vec<u32> = (0..examples.count() as u32).collect();
         let kept_beside = match curvature {
-            Curvature::Hessian => Beside::Gradients,
-            _ if Self::keeps_roots(network, positions.len(), memory) => Beside::RootGradients,
-            Curvature::GaussNewton => Beside::Nothing,
+            Curvature::GaussNewton if Self::keeps_roots(network, positions.len(), memory) => {
+                Beside::RootGradients
+            }
+            curvature => needed(curvature),
         };
         let images = network.pass_images_beside(kept_beside);
         let pass = network.linearisation_bytes(kept_beside) * images;
@@ -192,6 +193,14 @@ impl<'a> NetworkCurvature<'a> {
     }
 }
 
+/// What products cannot do without.
+fn needed(curvature: Curvature) -> Beside {
+    match curvature {
+        Curvature::Hessian => Beside::Gradients,
+        Curvature::GaussNewton => Beside::Nothing,
+    }
+}
+
 impl LinearOperator for NetworkCurvature<'_> {
     fn size(&self) -> usize {
         self.network.size()
@@ -267,9 +276,7 @@ impl LinearOperator for NetworkCurvature<'_> {
     fn root(&self) -> Result<Option<RootForm<'_>>> {
         match self.curvature {
             Curvature::Hessian => Ok(None),
-            Curvature::GaussNewton if self.holds_roots() => {
-                Ok(Some(RootForm::of_curvature(self, self.positions.len())))
-            }
+            Curvature::GaussNewton if self.holds_roots() => Ok(Some(RootForm::of_curvature(self))),
             Curvature::GaussNewton => {
                 let of = (self.root_bytes, self.l2);
                 RootForm::of_network(self.network, self.images(), of)
@@ -297,10 +304,7 @@ impl LinearOperator for NetworkCurvature<'_> {
         let place = |&position: &u32| self.positions[position as usize];
         Ok(Box::new(Self {
             positions: positions.iter().map(place).collect(),
-            kept_beside: match self.curvature {
-                Curvature::Hessian => Beside::Gradients,
-                Curvature::GaussNewton => Beside::Nothing,
-            },
+            kept_beside: needed(self.curvature),
             kept: Mutex::new(Vec::new()),
             ..*self
         }))

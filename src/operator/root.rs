@@ -10,7 +10,7 @@
 mod held;
 mod written;
 
-use super::{NetworkCurvature, SquareMatrix};
+use super::{LinearOperator, NetworkCurvature, SquareMatrix};
 use crate::Result;
 use crate::derivative::network::WrittenGradients;
 use candle_core::{Device, Tensor};
@@ -65,10 +65,10 @@ impl<'a> RootForm<'a> {
     }
 
     /// Of a Gauss–Newton matrix that keeps the root gradients of all its images, with its L2 term.
-    pub(super) fn of_curvature(curvature: &'a NetworkCurvature<'a>, images: usize) -> Self {
+    pub(super) fn of_curvature(curvature: &'a NetworkCurvature<'a>) -> Self {
         Self {
-            rows: Box::new(HeldRows::of(curvature, images)),
-            images,
+            rows: Box::new(HeldRows(curvature)),
+            images: curvature.image_count(),
             shift: curvature.l2(),
         }
     }

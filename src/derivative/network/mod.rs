@@ -47,7 +47,6 @@ mod pairing;
 mod planes;
 mod products;
 mod program;
-mod root_gram;
 mod rooted;
 #[cfg(test)]
 pub(crate) mod small_problem;
@@ -70,7 +69,6 @@ use crate::model::op::channels_last::Buffer;
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use faer::MatMut;
 use linearisation::{Kept, Kit};
 use planes::{Planes, Shape};
 use products::Precision;
@@ -215,19 +213,13 @@ impl Network {
 
     /// The same where this is held of them.
     pub fn pass_images_beside(&self, beside: Beside) -> usize {
-        // Gradients on their way and tangents, which are never there with root gradients.
+        // Gradients on their way, and tangents where there are no root gradients.
         let values = self.linearisation_bytes(Beside::Nothing);
         let bytes = match beside {
             Beside::RootGradients => values + self.linearisation_bytes(beside),
             Beside::Nothing | Beside::Gradients => 3 * values,
         };
         (PASS_BYTES / bytes.max(1)).clamp(1, PASS_IMAGES)
-    }
-
-    /// Whether Gauss–Newton products with `count` vectors take less time by root gradients, which are kept or are made for them.
-    pub fn root_gradients_pay(&self, count: usize, kept: bool) -> bool {
-        let few_classes = self.classes <= RootKind::EXACT_CLASSES;
-        few_classes && in_precision!(self, program => program.root_gradients_pay(count, kept))
     }
 
     /// Bytes of a linearisation, per image.
@@ -318,38 +310,6 @@ impl Network {
         parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
     ) -> Result<Tensor> {
         in_precision!(self, program => program.curvature_products(curvature, vectors, parts))
-    }
-
-    /// Multiplications by root gradients: those of a Gauss–Newton product with one vector for an image, and of the products of two
-    /// images' rows with each other.
-    pub fn root_multiplications(&self) -> (f64, f64) {
-        in_precision!(self, program => {
-            (program.root_product_multiplications(), program.root_gram_multiplications())
-        })
-    }
-
-    /// ⟨Jᵀs, v⟩ of all rows s of the softmax's roots, image by image, for every row v of `vectors` `[k, p]`: `[k, N]` in f64.
-    ///
-    /// # Errors
-    /// Vectors of another size or precision, or linearisations without root gradients.
-    pub fn root_products(&self, vectors: &Tensor, parts: &[Arc<Linearisation>]) -> Result<Tensor> {
-        in_precision!(self, program => program.all_root_products(vectors, parts))
-    }
-
-    /// Σ t_s Jᵀs over these rows, for every row t of `weights` `[k, N]` in f64: `[k, p]`.
-    ///
-    /// # Errors
-    /// Another number of rows, or linearisations without root gradients.
-    pub fn root_sums(&self, weights: &Tensor, parts: &[Arc<Linearisation>]) -> Result<Tensor> {
-        in_precision!(self, program => program.root_sums(weights, parts))
-    }
-
-    /// Adds ⟨Jᵀs, Jᵀs'⟩ of these rows with each other to the lower triangle of `into` `[N, N]`.
-    ///
-    /// # Errors
-    /// As [`Network::root_sums`].
-    pub fn add_root_gram(&self, parts: &[Arc<Linearisation>], into: MatMut<f64>) -> Result<()> {
-        in_precision!(self, program => program.root_gram(parts, into))
     }
 
     /// ⟨∇ℓ_i, v⟩ for every row v of `vectors` `[k, p]` and image i at `positions`, `[k, m]` in f64.

@@ -16,14 +16,12 @@ use super::linearisation::Kit;
 use super::pairing::Pairs;
 use super::planes::{Planes, Scalar};
 use super::program::Program;
-use super::root_gram::Pass;
 use super::storage::Stored;
 use super::{Beside, Curvature, Linearisation};
 use crate::derivative::head::HeadOutputs;
 use crate::model::op::channels_last::Buffer;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
-use faer::MatMut;
 use std::sync::Arc;
 
 /// A program whose linearisations are of its own precision.
@@ -32,7 +30,7 @@ pub(super) trait Precision: Stored {
     fn keep(kit: Kit<Self>, outputs: HeadOutputs) -> Linearisation;
 }
 
-fn kit_of<T: Precision>(linearisation: &Linearisation) -> Result<&Kit<T>> {
+pub(super) fn kit_of<T: Precision>(linearisation: &Linearisation) -> Result<&Kit<T>> {
     T::kit(linearisation).ok_or_else(|| {
         Error::mismatch(
             "linearisation",
@@ -109,7 +107,7 @@ impl<T: Precision> Program<T> {
         Ok(rows.map(|row| self.space.inward(row)).collect())
     }
 
-    fn check(&self, vectors: &Tensor) -> Result<()> {
+    pub(super) fn check(&self, vectors: &Tensor) -> Result<()> {
         let (_, size) = vectors.dims2()?;
         if size == self.space.size() && vectors.dtype() == T::DTYPE {
             return Ok(());
@@ -172,66 +170,6 @@ impl<T: Precision> Program<T> {
         Ok(())
     }
 
-    /// ⟨Jᵀs, v⟩ of all rows s of the roots of all images, for every row v of `vectors` `[k, p]`: `[k, N]` in f64.
-    pub(super) fn all_root_products(
-        &self,
-        vectors: &Tensor,
-        parts: &[Arc<Linearisation>],
-    ) -> Result<Tensor> {
-        self.check(vectors)?;
-        let passes = passes_of::<T>(parts)?;
-        let of_all = |vector: Vec<T>| {
-            let direction = self.space.inward(&vector);
-            let products = |&pass| self.root_products(pass, &direction);
-            passes.iter().flat_map(products).collect::<Vec<f64>>()
-        };
-        let rows: Vec<Vec<f64>> = vectors.to_vec2()?.into_iter().map(of_all).collect();
-        let shape = (rows.len(), rows.first().map_or(0, Vec::len));
-        Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
-    }
-
-    /// Σ t_s Jᵀs over all rows s, for every row t of `weights` `[k, N]`, f64: `[k, p]`.
-    pub(super) fn root_sums(
-        &self,
-        weights: &Tensor,
-        parts: &[Arc<Linearisation>],
-    ) -> Result<Tensor> {
-        let passes = passes_of::<T>(parts)?;
-        self.check_rows(&passes, weights.dim(1)?)?;
-        let sum = |weights: Vec<f64>| {
-            let mut sum = Buffer::zeros(self.space.inner_size());
-            let mut rest = &weights[..];
-            for &(values, gradients) in &passes {
-                let (own, others) = rest.split_at(values[0].images() * self.root_rows());
-                self.add_root_sum((values, gradients), own, &mut sum);
-                rest = others;
-            }
-            self.space.outward(&sum).to_vec()
-        };
-        let rows: Vec<Vec<T>> = weights.to_vec2::<f64>()?.into_iter().map(sum).collect();
-        let shape = (rows.len(), self.space.size());
-        Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
-    }
-
-    /// Adds the lower triangle of the products of all rows with each other.
-    pub(super) fn root_gram(&self, parts: &[Arc<Linearisation>], into: MatMut<f64>) -> Result<()> {
-        let passes = passes_of::<T>(parts)?;
-        self.check_rows(&passes, into.nrows())?;
-        self.check_rows(&passes, into.ncols())?;
-        self.add_root_gram(&passes, into);
-        Ok(())
-    }
-
-    fn check_rows(&self, passes: &[Pass<T>], found: usize) -> Result<()> {
-        let images = passes.iter().map(|(values, _)| values[0].images());
-        let expected = self.root_rows() * images.sum::<usize>();
-        if found == expected {
-            return Ok(());
-        }
-        let remedy = "give classes − 1 for each image";
-        Err(Error::mismatch("rows of a root", expected, found, remedy))
-    }
-
     /// Σ_c π_c (∇ℓ(c))² of one image, `[p]` in f64.
     pub(super) fn squared_gradients(&self, input: Planes<T>) -> Result<Vec<f64>> {
         let values = self.values(input);
@@ -274,20 +212,6 @@ fn gradients_of<T: Scalar>(kit: &Kit<T>) -> Result<&[Planes<T>]> {
         ));
     }
     Ok(&kit.gradients)
-}
-
-/// What linearisations with root gradients hold.
-fn passes_of<T: Precision>(parts: &[Arc<Linearisation>]) -> Result<Vec<Pass<'_, T>>> {
-    parts.iter().map(|part| pass_of(part)).collect()
-}
-
-fn pass_of<T: Precision>(part: &Linearisation) -> Result<Pass<'_, T>> {
-    let kit = kit_of::<T>(part)?;
-    let lacking = || {
-        let remedy = "linearise with root gradients";
-        Error::mismatch("linearisation", "root gradients", "none", remedy)
-    };
-    Ok((&kit.values[..], kit.roots.as_ref().ok_or_else(lacking)?))
 }
 
 /// (diag π − ππᵀ) ż for every image, in f64. ż is shifted to 0 at the most probable class, which the matrix does not see, so

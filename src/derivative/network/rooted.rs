@@ -8,7 +8,10 @@
 //! - Σ_s t_s Jᵀs = for each layer f_θᵀ (Σ_s t_s ȳ_s): a backward step that gives nothing to the layer's input.
 //!
 //! That is one convolution in each of two roles where tangents take two, and C − 1 backward passes for as long as they are held.
-//! Parameters that are a number a channel have their gradients written out.
+//! Parameters that are a number a channel have their gradients written out. What rows are to each other is in [`gram`].
+
+mod all_images;
+mod gram;
 
 use super::kronecker::{CurvatureRoots, RootKind, seeds};
 use super::layer::Convolution;

@@ -1,28 +1,16 @@
 //! Rows whose gradients are held layer by layer: nothing is written out, C − 1 rows an image.
 
-use super::super::{NetworkCurvature, SquareMatrix};
+use super::super::{LinearOperator, NetworkCurvature, SquareMatrix};
 use super::RootRows;
 use crate::Result;
 use candle_core::{Device, Tensor};
 
 /// Of the passes that a curvature keeps.
-pub(super) struct HeldRows<'a> {
-    curvature: &'a NetworkCurvature<'a>,
-    count: usize,
-}
-
-impl<'a> HeldRows<'a> {
-    pub(super) fn of(curvature: &'a NetworkCurvature<'a>, images: usize) -> Self {
-        Self {
-            curvature,
-            count: images * (curvature.network().class_count() - 1),
-        }
-    }
-}
+pub(super) struct HeldRows<'a>(pub(super) &'a NetworkCurvature<'a>);
 
 impl RootRows for HeldRows<'_> {
     fn count(&self) -> usize {
-        self.count
+        self.0.image_count() * (self.0.network().class_count() - 1)
     }
 
     fn device(&self) -> Device {
@@ -30,18 +18,18 @@ impl RootRows for HeldRows<'_> {
     }
 
     fn products(&self, vectors: &Tensor) -> Result<Tensor> {
-        let passes = self.curvature.passes()?;
-        self.curvature.network().root_products(vectors, &passes)
+        let passes = self.0.passes()?;
+        self.0.network().root_products(vectors, &passes)
     }
 
     fn sums(&self, weights: &Tensor) -> Result<Tensor> {
-        let passes = self.curvature.passes()?;
-        self.curvature.network().root_sums(weights, &passes)
+        let passes = self.0.passes()?;
+        self.0.network().root_sums(weights, &passes)
     }
 
     fn add_gram(&self, matrix: &mut SquareMatrix<f64>) -> Result<()> {
-        let passes = self.curvature.passes()?;
-        let network = self.curvature.network();
+        let passes = self.0.passes()?;
+        let network = self.0.network();
         network.add_root_gram(&passes, matrix.as_mut())
     }
 }

@@ -79,33 +79,6 @@ impl<T: Scalar> Affine<T> {
     }
 }
 
-impl<T: Scalar> Affine<T> {
-    /// γ̄ and β̄ of one image.
-    fn image_gradient(&self, site: &Site<T>, gradient: &Planes<T>, image: usize) -> Vec<f64> {
-        let (size, width) = (gradient.shape.elements(), self.channels());
-        let range = image * size..(image + 1) * size;
-        let mut gated = Buffer::stale(size);
-        gated.copy_from_slice(&gradient.values[range.clone()]);
-        self.gate(&mut gated, &site.output.values[range.clone()]);
-        let mut sums = vec![0.0; 2 * width];
-        let (scale, shift) = sums.split_at_mut(width);
-        by_rows(
-            width,
-            &mut gated,
-            &site.inputs[0].values[range],
-            |(g, x)| {
-                for c in 0..width {
-                    scale[c] += g[c].to_f64() * (x[c] - self.mean[c]).to_f64();
-                    shift[c] += g[c].to_f64();
-                }
-            },
-        );
-        let inverse = self.inverse_deviation.iter();
-        (scale.iter_mut().zip(inverse)).for_each(|(sum, inverse)| *sum *= inverse.to_f64());
-        sums
-    }
-}
-
 /// Calls `visit(row of out, row of x)` for rows of `width`.
 fn by_rows<'a, T>(
     width: usize,
@@ -287,7 +260,27 @@ impl<T: Scalar> Layer<T> for Affine<T> {
     }
 
     fn channelwise_gradient(&self, site: &Site<T>, gradient: &Planes<T>, image: usize) -> Vec<f64> {
-        self.image_gradient(site, gradient, image)
+        let (size, width) = (gradient.shape.elements(), self.channels());
+        let range = image * size..(image + 1) * size;
+        let mut gated = Buffer::stale(size);
+        gated.copy_from_slice(&gradient.values[range.clone()]);
+        self.gate(&mut gated, &site.output.values[range.clone()]);
+        let mut sums = vec![0.0; 2 * width];
+        let (scale, shift) = sums.split_at_mut(width);
+        by_rows(
+            width,
+            &mut gated,
+            &site.inputs[0].values[range],
+            |(g, x)| {
+                for c in 0..width {
+                    scale[c] += g[c].to_f64() * (x[c] - self.mean[c]).to_f64();
+                    shift[c] += g[c].to_f64();
+                }
+            },
+        );
+        let inverse = self.inverse_deviation.iter();
+        (scale.iter_mut().zip(inverse)).for_each(|(sum, inverse)| *sum *= inverse.to_f64());
+        sums
     }
 
     fn ways(&self, count: usize, _rank: Option<usize>) -> Vec<(Way, f64)> {

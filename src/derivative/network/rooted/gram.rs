@@ -11,10 +11,10 @@
 //! Few places and many channels, the last layers, are for the first: with 16 places, 512 channels and 9 rows it takes a
 //! sixtieth. Products are of the network's precision within [`COLUMNS`] terms, sums of f64.
 
-use super::layer::Convolution;
-use super::planes::{Planes, Scalar, multiply, rows};
-use super::program::Program;
-use super::rooted::RootGradients;
+use super::super::layer::Convolution;
+use super::super::planes::{Planes, Scalar, multiply, rows};
+use super::super::program::Program;
+use super::RootGradients;
 use crate::model::op::channels_last::{Buffer, unfold, unfold_columns};
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
@@ -219,9 +219,9 @@ fn add_products<T: Scalar>(first: MatRef<T>, second: MatRef<T>, mut into: MatMut
 
 #[cfg(test)]
 mod tests {
-    use super::super::linearisation::Kept;
-    use super::super::small_problem::small_problem;
-    use super::super::{Beside, Inner};
+    use super::super::super::linearisation::Kept;
+    use super::super::super::small_problem::small_problem;
+    use super::super::super::{Beside, Inner};
     use super::*;
     use crate::model::Blocks;
     use faer::Mat;
