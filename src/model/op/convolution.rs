@@ -16,8 +16,10 @@ mod by_group;
 mod by_image;
 mod geometry;
 mod on_host;
+mod patches;
 
 pub(super) use geometry::Geometry;
+pub(crate) use patches::patches;
 
 use super::{Wanted, check_dtype, elements, for_dtype, needs_gradient};
 use candle_core::backend::BackendStorage;

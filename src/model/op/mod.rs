@@ -26,7 +26,7 @@ pub(crate) use batch_norm::batch_norm_gradients;
 pub use batch_norm::{BatchMoments, batch_moments, batch_norm, rectified_batch_norm};
 pub use convolution::{Convolution, convolve};
 pub(crate) use convolution::{
-    convolution_gradients, convolution_input_gradient, convolution_weight_gradient,
+    convolution_gradients, convolution_input_gradient, convolution_weight_gradient, patches,
 };
 pub(crate) use descent::{accelerate, advance};
 pub(crate) use directions::{ScaleAlong, affine_along, affine_along_gradients, gate_along};

@@ -1,6 +1,6 @@
 //! Kronecker factors and gradients of the rows of a root, batch by batch.
 //!
-//! An image that has several rows goes through a pass once for each. Moments are products of the network's precision within a
+//! An image that has several rows goes forward once for all of a pass, and back once for each. Moments are products of the network's precision within a
 //! tile of places, and sums of f64 over tiles, as on the processor.
 
 use super::layer::Layer;
@@ -165,11 +165,18 @@ impl DeviceNetwork {
         positions: &[u32],
         items: &[Item],
     ) -> Result<(Trace, Tensor)> {
-        let images: Vec<u32> = items.iter().map(|&(image, _)| positions[image]).collect();
+        let (mut images, mut places) = (Vec::new(), Vec::new());
+        for rows in items.chunk_by(|(image, _), (next, _)| image == next) {
+            places.extend(vec![images.len() as u32; rows.len()]);
+            images.push(positions[rows[0].0]);
+        }
         let (input, _) = self.read(examples, &images)?;
         let rows: Vec<f64> = items.iter().flat_map(|&(_, row)| row).copied().collect();
         let rows = Tensor::from_vec(rows, (items.len(), self.classes), &self.device)?;
-        let trace = self.program.trace(&input, &self.inner)?;
+        let mut trace = self.program.trace(&input, &self.inner)?;
+        if images.len() < items.len() {
+            trace = trace.at(&Tensor::new(places, &self.device)?)?;
+        }
         Ok((trace, rows.to_dtype(self.dtype)?))
     }
 }

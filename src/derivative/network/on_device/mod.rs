@@ -26,7 +26,6 @@ mod dual;
 mod examples;
 mod kronecker;
 mod layer;
-mod patches;
 mod products;
 mod program;
 mod softmax;

@@ -31,6 +31,16 @@ impl Trace {
         &self.values[self.values.len() - 1]
     }
 
+    /// The values of the images at `places` of the batch, which may be there several times.
+    pub(super) fn at(&self, places: &Tensor) -> Result<Self> {
+        let of_images = |tensor: &Tensor| tensor.index_select(places, 0);
+        let winners = |winners: &Option<Tensor>| winners.as_ref().map(of_images).transpose();
+        Ok(Self {
+            values: self.values.iter().map(of_images).collect::<Result<_>>()?,
+            winners: self.winners.iter().map(winners).collect::<Result<_>>()?,
+        })
+    }
+
     /// Numbers held.
     pub(super) fn elements(&self) -> usize {
         let winners = self.winners.iter().flatten();

@@ -14,11 +14,11 @@
 //! passes: a vector meets an image once, not at every place.
 
 use super::layer::Layer;
-use super::patches::patches;
 use super::products::no_images;
 use super::program::{Program, Site, Trace};
 use super::{DeviceExamples, DeviceNetwork};
 use crate::Result;
+use crate::model::op::patches;
 use candle_core::{DType, Device, Tensor};
 
 impl DeviceNetwork {
@@ -112,9 +112,8 @@ impl Program {
             Layer::Convolution { weight, .. } => {
                 let weight = &parameters[weight];
                 let (outputs, all) = (weight.dims()[0], weight.elem_count());
-                // Patches are put together from those of each tap.
                 let patches = all / outputs * (trace.result_elements(index) / outputs);
-                2 * patches + all
+                patches + all
             }
             Layer::Head { weight, .. } => parameters[weight].elem_count(),
             _ => 0,

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// `U(x)`: `[C_in, H, W]` → `[K, N]`.
-fn unfold<T: Element>(g: &Geometry, image: &[T], unfolded: &mut [T]) {
+pub(super) fn unfold<T: Element>(g: &Geometry, image: &[T], unfolded: &mut [T]) {
     let (out_w, n, plane) = (g.out_w(), g.positions(), g.height * g.width);
     for channel in 0..g.c_in {
         let image = &image[channel * plane..(channel + 1) * plane];

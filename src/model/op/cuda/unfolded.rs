@@ -1,6 +1,7 @@
 //! Convolutions by unfolding and cuBLAS: as on the processor, for as many images at once as a scratch space takes.
 
-use super::{CudaElement, View, for_cuda_dtype, kernel, launch, over, unwritten};
+use super::patches::{rearranged, unfold};
+use super::{CudaElement, View, for_cuda_dtype, unwritten};
 use crate::model::op::convolution::{Geometry, Role};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda::CudaDevice;
@@ -97,71 +98,17 @@ impl<T: CudaElement> Steps<'_, T> {
 
     /// `[images, K, N]`.
     fn unfold(&self, x: &OwnedView) -> Result<CudaStorage> {
-        let images = x.layout.dims()[0];
-        let (grid, count) = over(images * self.geometry.taps() * self.geometry.positions(), 1)?;
-        let mut unfolded = unwritten::<T>(self.device, count as usize)?;
-        let view = View::new(x.storage, &x.layout);
-        self.launch("unfold", grid, count, &view.elements::<T>()?, &mut unfolded)?;
+        let unfolded = unfold::<T>(self.geometry, View::new(x.storage, &x.layout))?;
         Ok(CudaStorage::wrap_cuda_slice(unfolded, self.device.clone()))
     }
 
     fn fold(&self, unfolded: &CudaStorage, images: usize) -> Result<CudaStorage> {
-        let (grid, count) = over(images * self.geometry.image_len(), 1)?;
-        let mut image = unwritten::<T>(self.device, count as usize)?;
-        let layout = plain(images * self.geometry.taps() * self.geometry.positions());
-        let view = View::new(unfolded, &layout);
-        self.launch("fold", grid, count, &view.elements::<T>()?, &mut image)?;
-        Ok(CudaStorage::wrap_cuda_slice(image, self.device.clone()))
-    }
-
-    fn launch(
-        &self,
-        name: &str,
-        grid: candle_core::cuda::cudarc::driver::LaunchConfig,
-        count: u32,
-        from: &candle_core::cuda::cudarc::driver::CudaView<T>,
-        to: &mut candle_core::cuda::cudarc::driver::CudaSlice<T>,
-    ) -> Result<()> {
         let g = self.geometry;
-        let sizes = [
-            g.c_in,
-            g.height,
-            g.width,
-            g.kernel_h,
-            g.kernel_w,
-            g.out_h(),
-            g.out_w(),
-            g.stride,
-            g.padding,
-        ];
-        let [
-            channels,
-            height,
-            width,
-            kernel_h,
-            kernel_w,
-            out_h,
-            out_w,
-            stride,
-            padding,
-        ] = sizes.map(|size| size as i32);
-        launch!(
-            kernel::<T>(self.device, name)?,
-            grid,
-            from,
-            to,
-            &count,
-            &channels,
-            &height,
-            &width,
-            &kernel_h,
-            &kernel_w,
-            &out_h,
-            &out_w,
-            &stride,
-            &padding
-        );
-        Ok(())
+        let mut image = unwritten::<T>(self.device, images * g.image_len())?;
+        let layout = plain(images * g.taps() * g.positions());
+        let from = View::new(unfolded, &layout).elements::<T>()?;
+        rearranged((self.device, "fold"), g, (&from, &mut image))?;
+        Ok(CudaStorage::wrap_cuda_slice(image, self.device.clone()))
     }
 }
 

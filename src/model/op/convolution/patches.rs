@@ -1,42 +1,46 @@
-//! Patches: what a convolution's kernel sees at each place of its output, written out (im2col).
+//! Patches: what a kernel sees at each place of a convolution's output, written out (im2col).
 
-use crate::model::op::Convolution;
+use super::Convolution;
+use super::by_image::unfold;
+use super::geometry::Geometry;
+use crate::model::op::{Element, check_dtype, for_dtype, with_elements};
 use candle_core::{Result, Tensor};
+use rayon::prelude::*;
 
-/// The patches of `x` `[B, C, H, W]`, `[B, C·taps, T]`: inputs before taps, as weights are stored, and T places.
-pub(super) fn patches(
+/// The patches U(x) of `x` `[B, C, H, W]` for a kernel of `height` × `width`: `[B, C·height·width, N]`, rows in the order of a
+/// stored weight's columns, at N places. No gradient goes through them.
+///
+/// # Errors
+/// As for [`convolve`](super::convolve).
+pub(crate) fn patches(
     x: &Tensor,
     (height, width): (usize, usize),
     step: Convolution,
 ) -> Result<Tensor> {
-    let Convolution { stride, padding } = step;
-    let x = x.pad_with_zeros(2, padding, padding)?;
-    let x = x.pad_with_zeros(3, padding, padding)?;
-    let mut taps = Vec::with_capacity(height * width);
-    for row in 0..height {
-        let rows = every(&x, (2, height), row, stride)?;
-        for column in 0..width {
-            let seen = every(&rows, (3, width), column, stride)?;
-            taps.push(seen.contiguous()?.flatten_from(2)?);
-        }
+    check_dtype("patches", &[x])?;
+    let (_, channels, ..) = x.dims4()?;
+    let geometry = Geometry::of_sizes(x.dims4()?, (1, channels, height, width), step)?;
+    let x = x.contiguous()?;
+    let shape = (geometry.batch, geometry.taps(), geometry.positions());
+    if geometry.is_pointwise() {
+        return x.detach().reshape(shape);
     }
-    match &taps[..] {
-        [only] => Ok(only.clone()),
-        _ => Tensor::stack(&taps, 2)?.flatten(1, 2),
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return crate::model::op::cuda::patches(&geometry, &x);
     }
+    for_dtype!(x.dtype(), "patches", T => with_elements::<T, _>(&x, |images| {
+        Tensor::from_vec(on_host(&geometry, images), shape, x.device())
+    }))
 }
 
-/// What tap `first` of a kernel of `size` taps sees along dimension `dim`.
-fn every(x: &Tensor, (dim, size): (usize, usize), first: usize, stride: usize) -> Result<Tensor> {
-    let places = (x.dim(dim)? - size) / stride + 1;
-    match stride {
-        1 => x.narrow(dim, first, places),
-        _ => {
-            let seen = (0..places).map(|place| (first + place * stride) as u32);
-            let seen = Tensor::from_iter(seen, x.device())?;
-            x.contiguous()?.index_select(&seen, dim)
-        }
-    }
+fn on_host<T: Element>(geometry: &Geometry, images: &[T]) -> Vec<T> {
+    let size = geometry.unfolded_len();
+    let mut unfolded = vec![T::default(); geometry.batch * size];
+    let parts = unfolded.par_chunks_mut(size);
+    let parts = parts.zip(images.par_chunks(geometry.image_len()));
+    parts.for_each(|(part, image)| unfold(geometry, image, part));
+    unfolded
 }
 
 #[cfg(test)]
