@@ -23,8 +23,12 @@ struct Problem {
 
 /// More images than one pass takes.
 fn problem() -> Problem {
+    problem_of(IMAGES)
+}
+
+fn problem_of(images: usize) -> Problem {
     let model = model();
-    let examples = examples(&model, BLOCKS, 0.4, IMAGES);
+    let examples = examples(&model, BLOCKS, 0.4, images);
     let network = Network::new(&model, BLOCKS, &examples).unwrap();
     Problem { examples, network }
 }
@@ -84,6 +88,59 @@ fn what_is_kept_and_how_vectors_are_blocked_changes_nothing() {
         let [expected, found] = [&all, &one].map(|it| values(&it.apply(&more).unwrap()));
         assert_close(&found, &expected, tolerance);
         assert_eq!(one.kept_passes(), 1);
+    }
+}
+
+/// Of three passes one, two or all stay for solves by rows.
+#[test]
+fn root_gradients_that_do_not_stay_are_made_anew() {
+    const MANY: usize = 150;
+    let problem = problem_of(MANY);
+    let pass = (problem.network).linearisation_bytes(Beside::RootGradients)
+        * problem.network.pass_images_beside(Beside::RootGradients);
+    // Three classes: two rows an image, and the matrix between them.
+    let matrix = 8 * (2 * MANY) * (2 * MANY);
+    let vectors = problem.vectors(2);
+    let operator = |passes: usize| {
+        let memory = (matrix + passes * pass) as u64;
+        problem.operator(Curvature::GaussNewton, 0.1, memory)
+    };
+    let whole = operator(3);
+    let root = whole.root().unwrap().unwrap();
+    let gram = root.gram().unwrap();
+    let products = root.products(vectors.tensor()).unwrap();
+    let sums = Vectors::new(root.sums(&products).unwrap()).unwrap();
+    let products = Vectors::new(products).unwrap();
+    assert_eq!((root.count(), whole.kept_passes()), (2 * MANY, 3));
+    // Without room for anything nothing stays where solves do not go by rows.
+    let none = problem.operator(Curvature::GaussNewton, 0.1, 0);
+    for (operator, kept) in [
+        (operator(0).solved_by_rows(), 1),
+        (operator(2).solved_by_rows(), 1),
+        (operator(3).solved_by_rows(), 3),
+        (none, 0),
+    ] {
+        let root = operator.root().unwrap().unwrap();
+        let found = root.gram().unwrap();
+        for column in 0..2 * MANY {
+            for row in column..2 * MANY {
+                let (found, expected) = (found[(row, column)], gram[(row, column)]);
+                assert!(
+                    (found - expected).abs() < 1e-13 * gram[(0, 0)],
+                    "{found} {expected}"
+                );
+            }
+        }
+        let found = Vectors::new(root.products(vectors.tensor()).unwrap()).unwrap();
+        assert_close(&values(&found), &values(&products), 1e-13);
+        let found = Vectors::new(root.sums(products.tensor()).unwrap()).unwrap();
+        assert_close(&values(&found), &values(&sums), 1e-13);
+        assert_eq!(operator.kept_passes(), kept);
+        // Products with few vectors and with many.
+        for vectors in [problem.vectors(1), problem.vectors(5)] {
+            let [found, expected] = [&operator, &whole].map(|it| it.apply(&vectors).unwrap());
+            assert_close(&values(&found), &values(&expected), 1e-13);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int64Type};
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::derivative::network::{
-    Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, Way,
+    Beside, Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, Way,
 };
 use ascribe::influence::{
     FeatureSet, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Progress, RankError,
@@ -218,6 +218,17 @@ fn auto_is_direct_where_that_is_sooner_done() {
     ] {
         let found = network.auto_method(options, counts);
         assert_eq!(found, expected, "{counts:?}");
+    }
+    // Root gradients of some images are made anew, where there is room for the matrix and two passes.
+    let wider = problem_of(model_of("cifar-resnet8-w4"), Blocks::Last(1));
+    let network = wider.network();
+    let image = network.linearisation_bytes(Beside::RootGradients);
+    let mut some = auto.clone();
+    some.memory = (8 * 300 * 300 + 130 * image) as u64;
+    assert!(network.pass_images_beside(Beside::RootGradients) == 64 && network.size() > 400);
+    for (images, expected) in [(150, Method::Direct), (200, Method::Cg)] {
+        let found = network.auto_method(&some, (images, 10_000));
+        assert_eq!(found, expected, "{images}");
     }
 }
 

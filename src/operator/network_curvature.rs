@@ -3,7 +3,8 @@
 //! A = (1/n) Σ_i C_i + l2·I with C_i the Hessian ∇²ℓ_i or the Gauss–Newton matrix J_iᵀ (diag π_i − π_i π_iᵀ) J_i of image i in
 //! the parameters of [`Network`]. Images are taken some at a time, and what does not depend on the vectors is shared by all
 //! vectors of a block; as much of it as fits into the given memory is kept for the next product. For the Gauss–Newton matrix these
-//! are the gradients of all rows of the softmax's root, where those of all images fit: products then take half the convolutions.
+//! are the gradients of all rows of the softmax's root, where those of all images fit or solves go by rows: products then take half
+//! the convolutions.
 //!
 //! The Gauss–Newton matrix is positive semi-definite; the Hessian is not as a rule, and says so by its structure: a solver
 //! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
@@ -15,6 +16,7 @@ use super::{
 use crate::derivative::network::{Beside, Curvature, Examples, Linearisation, Network};
 use crate::{Error, Result, number_range};
 use candle_core::DType;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
@@ -31,11 +33,11 @@ pub struct NetworkCurvature<'a> {
     positions: Vec<u32>,
     /// Bytes that the rows of a Kronecker form may take.
     row_bytes: u64,
-    /// Those that rows of a root may take at once.
+    /// Those that rows of a root may take at once, with the matrix between them where they are not written out.
     root_bytes: u64,
     /// Draws what stands for labels where there are too many of them.
     seed: u64,
-    /// What a kept pass holds beside the values: root gradients only where those of all images fit.
+    /// What a kept pass holds beside the values: root gradients only where those of all images fit, or solves go by rows.
     kept_beside: Beside,
     /// One place for each pass that may be kept.
     kept: Mutex<Vec<Option<Arc<Linearisation>>>>,
@@ -55,8 +57,11 @@ impl<'a> NetworkCurvature<'a> {
     ) -> Result<Self> {
         number_range::at_least_zero("l2", l2)?;
         let positions: Vec<u32> = (0..examples.count() as u32).collect();
+        let roots = positions.len() * network.linearisation_bytes(Beside::RootGradients);
         let kept_beside = match curvature {
-            Curvature::GaussNewton if Self::keeps_roots(network, positions.len(), memory) => {
+            Curvature::GaussNewton
+                if network.root_gradients_pay(1, true) && roots as u64 <= memory =>
+            {
                 Beside::RootGradients
             }
             curvature => needed(curvature),
@@ -82,10 +87,31 @@ impl<'a> NetworkCurvature<'a> {
         })
     }
 
-    /// Whether a Gauss–Newton matrix over so many images keeps all their root gradients within `memory` bytes.
-    pub fn keeps_roots(network: &Network, images: usize, memory: u64) -> bool {
-        let bytes = images * network.linearisation_bytes(Beside::RootGradients);
-        network.root_gradients_pay(1, true) && bytes as u64 <= memory
+    /// For solves by the rows of its root, where it has one of no more than [`MOST_ROWS`]: what is kept are the root gradients of as
+    /// many images as fit beside the matrix between the rows.
+    #[must_use]
+    pub fn solved_by_rows(mut self) -> Self {
+        if self.has_roots() {
+            self.kept_beside = Beside::RootGradients;
+            self.kept = Mutex::new(vec![None; self.root_passes_held()]);
+        }
+        self
+    }
+
+    /// Of so many images, those whose root gradients stay for solves by rows within `memory` bytes; none where memory has no room
+    /// for the matrix between all rows and two passes, or there is no such root.
+    pub fn root_images_held(network: &Network, images: usize, memory: u64) -> Option<usize> {
+        let rows = images * (network.class_count() - 1);
+        let passes = memory.checked_sub((8 * rows * rows) as u64)?;
+        let image = network.linearisation_bytes(Beside::RootGradients) as u64;
+        let fitting = (passes / image.max(1)) as usize;
+        let at_once = network.pass_images_beside(Beside::RootGradients);
+        // Beside those that stay there is the pass that comes and goes.
+        let held = match fitting < images {
+            true => (fitting / at_once).checked_sub(1)? * at_once,
+            false => images,
+        };
+        (held > 0 && rows <= MOST_ROWS && network.root_gradients_pay(1, true)).then_some(held)
     }
 
     /// Draws from `seed` what stands for labels in a Kronecker form.
@@ -125,14 +151,14 @@ impl<'a> NetworkCurvature<'a> {
         self.lock().iter().flatten().count()
     }
 
-    /// What passes hold for products with `count` vectors: of these and the memory alone, so that a run has the same products
-    /// whatever came before.
-    fn beside(&self, count: usize) -> Beside {
-        match self.kept_beside {
-            Beside::Nothing if self.network.root_gradients_pay(count, false) => {
-                Beside::RootGradients
-            }
-            kept => kept,
+    /// What passes hold for products with `count` vectors, those of a size that can be kept and those that are made anew: of these
+    /// and the memory alone, so that a run has the same products whatever came before.
+    fn beside(&self, count: usize) -> (Beside, Beside) {
+        let roots = self.network.root_gradients_pay(count, false);
+        match (self.kept_beside, roots) {
+            (Beside::Nothing, true) => (Beside::RootGradients, Beside::RootGradients),
+            (Beside::RootGradients, false) => (Beside::RootGradients, Beside::Nothing),
+            (kept, _) => (kept, kept),
         }
     }
 
@@ -143,43 +169,81 @@ impl<'a> NetworkCurvature<'a> {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// The linearisations of some of the passes that hold `kept` where they are kept, and `anew` where they are made.
+    fn passes(
+        &self,
+        passes: Range<usize>,
+        (kept, anew): (Beside, Beside),
+    ) -> impl Iterator<Item = Result<Arc<Linearisation>>> {
+        let images = self.network.pass_images_beside(kept);
+        let positions = self.positions.chunks(images).enumerate();
+        let positions = positions.skip(passes.start).take(passes.len());
+        positions.map(move |(index, positions)| self.pass(index, positions, (kept, anew)))
+    }
+
     /// The linearisation of a pass, made or kept.
-    fn pass(&self, index: usize, positions: &[u32], beside: Beside) -> Result<Arc<Linearisation>> {
-        let make = || self.network.linearise(self.examples, positions, beside);
-        if beside != self.kept_beside {
-            return Ok(Arc::new(make()?));
+    fn pass(
+        &self,
+        index: usize,
+        positions: &[u32],
+        (kept, anew): (Beside, Beside),
+    ) -> Result<Arc<Linearisation>> {
+        let make = |beside| {
+            Ok(Arc::new(self.network.linearise(
+                self.examples,
+                positions,
+                beside,
+            )?))
+        };
+        if kept != self.kept_beside || index >= self.lock().len() {
+            return make(anew);
         }
         if let Some(Some(kept)) = self.lock().get(index) {
             return Ok(Arc::clone(kept));
         }
-        let made = Arc::new(make()?);
+        let made = make(kept)?;
         if let Some(place) = self.lock().get_mut(index) {
             *place = Some(Arc::clone(&made));
         }
         Ok(made)
     }
 
-    /// All passes, which are those that are kept where there is room for them.
-    pub(super) fn passes(&self) -> Result<Vec<Arc<Linearisation>>> {
-        let images = self.network.pass_images_beside(self.kept_beside);
-        let passes = self.positions.chunks(images).enumerate();
-        passes
-            .map(|(index, positions)| self.pass(index, positions, self.kept_beside))
-            .collect()
+    /// Whether solves can go by root gradients, of no more rows than can be inverted.
+    fn has_roots(&self) -> bool {
+        let rows = self.positions.len() * (self.network.class_count() - 1);
+        self.curvature == Curvature::GaussNewton
+            && rows <= MOST_ROWS
+            && self.network.root_gradients_pay(1, true)
     }
 
-    /// Whether it keeps root gradients, of no more rows than can be inverted.
-    fn holds_roots(&self) -> bool {
-        let rows = self.positions.len() * (self.network.class_count() - 1);
-        self.kept_beside == Beside::RootGradients && rows <= MOST_ROWS
+    /// Images of a pass that holds root gradients.
+    pub(super) fn root_pass_images(&self) -> usize {
+        self.network.pass_images_beside(Beside::RootGradients)
+    }
+
+    /// Such passes over all images.
+    pub(super) fn root_pass_count(&self) -> usize {
+        self.positions.len().div_ceil(self.root_pass_images())
+    }
+
+    /// Of these, as many as may be held at once, beside another one that comes and goes; at least one.
+    pub(super) fn root_passes_held(&self) -> usize {
+        let images = self.positions.len();
+        let held = Self::root_images_held(self.network, images, self.root_bytes);
+        held.unwrap_or(1).div_ceil(self.root_pass_images())
+    }
+
+    /// Some of these passes, made or kept.
+    pub(super) fn root_passes(
+        &self,
+        passes: Range<usize>,
+    ) -> impl Iterator<Item = Result<Arc<Linearisation>>> {
+        self.passes(passes, (Beside::RootGradients, Beside::RootGradients))
     }
 
     /// Σ C_i v for some vectors.
     fn sums(&self, vectors: &Vectors) -> Result<Vectors> {
-        let beside = self.beside(vectors.count());
-        let images = self.network.pass_images_beside(beside);
-        let passes = self.positions.chunks(images).enumerate();
-        let mut parts = passes.map(|(index, positions)| self.pass(index, positions, beside));
+        let mut parts = self.passes(0..self.positions.len(), self.beside(vectors.count()));
         let network = self.network;
         Vectors::new(network.curvature_products(self.curvature, vectors.tensor(), &mut parts)?)
     }
@@ -276,7 +340,7 @@ impl LinearOperator for NetworkCurvature<'_> {
     fn root(&self) -> Result<Option<RootForm<'_>>> {
         match self.curvature {
             Curvature::Hessian => Ok(None),
-            Curvature::GaussNewton if self.holds_roots() => Ok(Some(RootForm::of_curvature(self))),
+            Curvature::GaussNewton if self.has_roots() => Ok(Some(RootForm::of_curvature(self))),
             Curvature::GaussNewton => {
                 let of = (self.root_bytes, self.l2);
                 RootForm::of_network(self.network, self.images(), of)

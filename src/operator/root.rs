@@ -5,20 +5,21 @@
 //! What the matrix does, it does to the span of these rows, so that it can be inverted exactly by what they are to each other, however
 //! many parameters there are.
 //!
-//! Rows are [`held`] layer by layer, or where there is no room for that [`written`] out, block by block.
+//! Rows are held layer by layer ([`by_layer`]), or [`written`] out, block by block, where they are too many that way or the network
+//! gives none.
 
-mod held;
+mod by_layer;
 mod written;
 
 use super::{LinearOperator, NetworkCurvature, SquareMatrix};
 use crate::Result;
 use crate::derivative::network::WrittenGradients;
+use by_layer::RowsByLayer;
 use candle_core::{Device, Tensor};
-use held::HeldRows;
 use written::WrittenRows;
 
-/// Most rows: what they are to each other takes 2 GiB.
-pub const MOST_ROWS: usize = 16_384;
+/// Most rows: what they are to each other takes 8 GiB.
+pub const MOST_ROWS: usize = 32_768;
 
 /// RᵀR/n + σI.
 pub struct RootForm<'a> {
@@ -64,10 +65,10 @@ impl<'a> RootForm<'a> {
         }))
     }
 
-    /// Of a Gauss–Newton matrix that keeps the root gradients of all its images, with its L2 term.
+    /// Of a Gauss–Newton matrix by the root gradients of its images, with its L2 term.
     pub(super) fn of_curvature(curvature: &'a NetworkCurvature<'a>) -> Self {
         Self {
-            rows: Box::new(HeldRows(curvature)),
+            rows: Box::new(RowsByLayer(curvature)),
             images: curvature.image_count(),
             shift: curvature.l2(),
         }

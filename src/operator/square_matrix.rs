@@ -5,7 +5,7 @@
 
 use crate::product::Real;
 use faer::{MatMut, MatRef};
-use std::ops::{Index, IndexMut};
+use std::ops::{Index, IndexMut, Range};
 
 /// `[size, size]`, column-major.
 #[derive(Debug, Clone)]
@@ -45,6 +45,12 @@ impl<T: Real> SquareMatrix<T> {
 
     pub(crate) fn as_mut(&mut self) -> MatMut<'_, T> {
         MatMut::from_column_major_slice_mut(&mut self.values, self.size, self.size)
+    }
+
+    pub(crate) fn part_mut(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_, T> {
+        let (row, column) = (rows.start, columns.start);
+        self.as_mut()
+            .submatrix_mut(row, column, rows.len(), columns.len())
     }
 
     /// The elements of the diagonal.

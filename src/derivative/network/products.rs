@@ -136,11 +136,17 @@ impl<T: Precision> Program<T> {
                 self.add_product(curvature, &part, direction, sum)?;
             }
         }
-        let mut rows = Vec::with_capacity(directions.len() * self.space.size());
-        for sum in &sums {
-            rows.extend_from_slice(&self.space.outward(sum));
+        self.outward(sums)
+    }
+
+    /// Vectors of inner parameters as rows of stored ones, `[k, p]`.
+    pub(super) fn outward(&self, vectors: Vec<Buffer<T>>) -> Result<Tensor> {
+        let shape = (vectors.len(), self.space.size());
+        let mut rows = Vec::with_capacity(shape.0 * shape.1);
+        for vector in vectors {
+            rows.extend_from_slice(&self.space.outward(&vector));
         }
-        Ok(Tensor::from_vec(rows, vectors.shape(), &Device::Cpu)?)
+        Ok(Tensor::from_vec(rows, shape, &Device::Cpu)?)
     }
 
     fn add_product(

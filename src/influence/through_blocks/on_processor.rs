@@ -5,9 +5,9 @@ use super::part::{FineTunedPart, all, solutions_within};
 use super::scoring::{PairScores, ScoringPlan};
 use crate::Result;
 use crate::data::Dataset;
-use crate::derivative::network::{Curvature, Examples, Keeping, Network, ParameterSpace};
+use crate::derivative::network::{Beside, Curvature, Examples, Keeping, Network, ParameterSpace};
 use crate::model::{Blocks, ResNet};
-use crate::operator::{LinearOperator, MOST_ROWS, NetworkCurvature, Vectors};
+use crate::operator::{LinearOperator, NetworkCurvature, Vectors};
 use crate::solve::Method;
 use candle_core::{Device, Tensor};
 
@@ -77,7 +77,11 @@ impl FineTunedPart for Network {
     ) -> Result<Box<dyn LinearOperator + 'a>> {
         let (curvature, memory) = (options.curvature, options.memory);
         let operator = NetworkCurvature::new(self, examples, curvature, l2, memory)?;
-        Ok(Box::new(operator.drawing_from(options.solver.seed)))
+        let operator = operator.drawing_from(options.solver.seed);
+        Ok(Box::new(match options.solver.method {
+            Method::Direct => operator.solved_by_rows(),
+            _ => operator,
+        }))
     }
 
     fn scores(
@@ -89,24 +93,17 @@ impl FineTunedPart for Network {
         PairScores::of(self, examples, solutions, query_rank)
     }
 
-    /// `direct` where the matrix between the rows of all roots can be inverted, fits beside them, and is sooner made than `cg` is
+    /// `direct` where the matrix between the rows of all roots can be inverted, fits into memory, and is sooner made than `cg` is
     /// done.
     fn auto_method(&self, options: &NetworkOptions, (images, queries): (usize, usize)) -> Method {
         let rows = images * (self.class_count() - 1);
-        let matrix = (8 * rows * rows) as u64;
-        let memory = options.memory.saturating_sub(matrix);
-        let fits = options.curvature == Curvature::GaussNewton
-            && options.l2 + options.damping > 0.0
-            && rows <= MOST_ROWS.min(self.size() - 1)
-            && NetworkCurvature::keeps_roots(self, images, memory);
-        let (product, pair) = self.root_multiplications();
-        let (images, rows, queries) = (images as f64, rows as f64, queries as f64);
-        // Half of all pairs; a factor in f64, which takes twice as long.
-        let direct = images * images / 2.0 * pair + rows.powi(3) / 3.0;
-        let cg = (PREPARATION + ITERATIONS * queries) * images * product;
-        match fits && direct < cg {
-            true => Method::Direct,
-            false => Method::Cg,
+        let definite = options.l2 + options.damping > 0.0 && rows < self.size();
+        let held = NetworkCurvature::root_images_held(self, images, options.memory);
+        match held.filter(|_| definite && options.curvature == Curvature::GaussNewton) {
+            Some(held) if is_sooner_direct((self, options), (images, queries), held) => {
+                Method::Direct
+            }
+            _ => Method::Cg,
         }
     }
 
@@ -126,4 +123,34 @@ impl FineTunedPart for Network {
         let (bytes, most) = (times * SOLUTION_BYTES, times * QUERIES);
         Ok(solutions_within(self, bytes, most))
     }
+}
+
+/// By the multiplications of both; `direct` holds the root gradients of `held` images.
+fn is_sooner_direct(
+    (network, options): (&Network, &NetworkOptions),
+    (images, queries): (usize, usize),
+    held: usize,
+) -> bool {
+    let rows = network.class_count() - 1;
+    let blocks = queries.div_ceil(network.queries_at_once(options).unwrap_or(1));
+    let all = images * network.linearisation_bytes(Beside::RootGradients);
+    // Where root gradients are not kept `cg` has its products by tangents, which take twice as long.
+    let product_of_cg = if all as u64 <= options.memory {
+        1.0
+    } else {
+        2.0
+    };
+    let sets = images.div_ceil(held) as f64;
+    let [images, rows, queries, blocks, held] =
+        [images, rows, queries, blocks, held].map(|count| count as f64);
+    let (product, pair) = network.root_multiplications();
+    // Images that a set is held beside; and those that are not kept, for R v, Rᵀt and a residual of each block of queries. One
+    // is a pass forward and one back for each row, half a product each.
+    let made = images * (sets + 1.0) / 2.0 + 3.0 * blocks * (images - held);
+    let made = made * (rows + 1.0) / 2.0 * product;
+    let products = 2.0 * queries * images * product;
+    // Half of all pairs; a factor in f64, which takes twice as long.
+    let matrix = images * images / 2.0 * pair + (images * rows).powi(3) / 3.0;
+    let iterations = PREPARATION + ITERATIONS * queries;
+    matrix + made + products < iterations * images * product * product_of_cg
 }

@@ -47,8 +47,20 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         N::labels(self.images_of(side).examples)
     }
 
-    fn curvature(&self, l2: f64) -> Result<Box<dyn LinearOperator + '_>> {
-        (self.network).curvature(self.train.examples, &self.options, l2)
+    /// As `method` wants it.
+    fn curvature(&self, method: Method, l2: f64) -> Result<Box<dyn LinearOperator + '_>> {
+        let mut options = self.options.clone();
+        options.solver.method = method;
+        (self.network).curvature(self.train.examples, &options, l2)
+    }
+
+    /// That of the options, or the one that `auto` stands for.
+    fn method(&self) -> Method {
+        let counts = (self.train.ids.len(), self.test.ids.len());
+        match self.options.solver.method {
+            Method::Auto => self.network.auto_method(&self.options, counts),
+            chosen => chosen,
+        }
     }
 
     /// [`NetworkJob::run`] with options that have been checked.
@@ -62,15 +74,16 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let mut summary = self.summary(&train, &test)?;
         progress.stage("solver")?;
         let options = &self.options;
-        let curvature = self.curvature(options.l2)?;
+        let method = self.method();
+        let curvature = self.curvature(method, options.l2)?;
         let damped = Damped::new(&*curvature, options.damping)?;
         // The paper's estimator is of the data term alone.
-        let data = self.curvature(0.0)?;
-        let operator: &dyn LinearOperator = match options.solver.method {
+        let data = self.curvature(method, 0.0)?;
+        let operator: &dyn LinearOperator = match method {
             Method::Pinv => &*data,
             _ => &damped,
         };
-        let inverse = self.prepared(operator)?;
+        let inverse = self.prepared(method, operator)?;
         summary.notes = inverse.notes().into_iter().collect();
         progress.stage("scores")?;
         self.score(&*inverse, &mut summary, (folder, progress), (&train, &test))?;
@@ -90,17 +103,16 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         Ok(summary)
     }
 
-    fn prepared<'o>(&self, operator: &'o dyn LinearOperator) -> Result<Box<dyn Inverse + 'o>> {
-        let chosen = self.options.solver.method;
-        if chosen != Method::Auto {
-            return self.solver(chosen).prepare(operator);
-        }
-        let counts = (self.train.ids.len(), self.test.ids.len());
-        let method = self.network.auto_method(&self.options, counts);
+    fn prepared<'o>(
+        &self,
+        method: Method,
+        operator: &'o dyn LinearOperator,
+    ) -> Result<Box<dyn Inverse + 'o>> {
+        let was_chosen = self.options.solver.method == method;
         match self.solver(method).prepare(operator) {
             // With next to no damping rounding can leave a matrix without a factor.
             Err(Error::Config { option, .. })
-                if method == Method::Direct && option == "damping" =>
+                if method == Method::Direct && !was_chosen && option == "damping" =>
             {
                 self.solver(Method::Cg).prepare(operator)
             }

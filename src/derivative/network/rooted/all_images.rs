@@ -30,7 +30,11 @@ impl Network {
     ///
     /// # Errors
     /// Vectors of another size or precision, or linearisations without root gradients.
-    pub fn root_products(&self, vectors: &Tensor, parts: &[Arc<Linearisation>]) -> Result<Tensor> {
+    pub fn root_products(
+        &self,
+        vectors: &Tensor,
+        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
+    ) -> Result<Tensor> {
         in_precision!(self, program => program.rooted_products(vectors, parts))
     }
 
@@ -38,7 +42,11 @@ impl Network {
     ///
     /// # Errors
     /// Another number of rows, or linearisations without root gradients.
-    pub fn root_sums(&self, weights: &Tensor, parts: &[Arc<Linearisation>]) -> Result<Tensor> {
+    pub fn root_sums(
+        &self,
+        weights: &Tensor,
+        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
+    ) -> Result<Tensor> {
         in_precision!(self, program => program.rooted_sums(weights, parts))
     }
 
@@ -47,59 +55,93 @@ impl Network {
     /// # Errors
     /// As [`Network::root_sums`].
     pub fn add_root_gram(&self, parts: &[Arc<Linearisation>], into: MatMut<f64>) -> Result<()> {
-        in_precision!(self, program => program.rooted_gram(parts, into))
+        in_precision!(self, program => program.rooted_gram((parts, parts), true, into))
+    }
+
+    /// The same of the rows of some linearisations with those of others, `[N, N']`.
+    ///
+    /// # Errors
+    /// As [`Network::root_sums`].
+    pub fn add_root_gram_with(
+        &self,
+        (parts, others): (&[Arc<Linearisation>], &[Arc<Linearisation>]),
+        into: MatMut<f64>,
+    ) -> Result<()> {
+        in_precision!(self, program => program.rooted_gram((parts, others), false, into))
     }
 }
 
 impl<T: Precision> Program<T> {
-    fn rooted_products(&self, vectors: &Tensor, parts: &[Arc<Linearisation>]) -> Result<Tensor> {
-        self.check(vectors)?;
-        let passes = passes_of::<T>(parts)?;
-        let of_all = |vector: Vec<T>| {
-            let direction = self.space.inward(&vector);
-            let products = |&pass| self.root_products(pass, &direction);
-            passes.iter().flat_map(products).collect::<Vec<f64>>()
-        };
-        let rows: Vec<Vec<f64>> = vectors.to_vec2()?.into_iter().map(of_all).collect();
+    fn rooted_products(
+        &self,
+        vectors: &Tensor,
+        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
+    ) -> Result<Tensor> {
+        let directions = self.directions(vectors)?;
+        let mut rows = vec![Vec::new(); directions.len()];
+        for part in parts {
+            let part = part?;
+            let pass = pass_of(&part)?;
+            for (direction, row) in directions.iter().zip(&mut rows) {
+                row.extend(self.root_products(pass, direction));
+            }
+        }
         let shape = (rows.len(), rows.first().map_or(0, Vec::len));
         Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
     }
 
-    fn rooted_sums(&self, weights: &Tensor, parts: &[Arc<Linearisation>]) -> Result<Tensor> {
-        let passes = passes_of::<T>(parts)?;
-        self.check_rows(&passes, weights.dim(1)?)?;
-        let sum = |weights: Vec<f64>| {
-            let mut sum = Buffer::zeros(self.space.inner_size());
-            let mut rest = &weights[..];
-            for &(values, gradients) in &passes {
-                let (own, others) = rest.split_at(values[0].images() * self.root_rows());
-                self.add_root_sum((values, gradients), own, &mut sum);
-                rest = others;
+    fn rooted_sums(
+        &self,
+        weights: &Tensor,
+        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
+    ) -> Result<Tensor> {
+        let (count, found) = weights.dims2()?;
+        let weights = weights.to_vec2::<f64>()?;
+        let zeros = |_| Buffer::zeros(self.space.inner_size());
+        let mut sums: Vec<_> = (0..count).map(zeros).collect();
+        let mut rows = 0..0;
+        for part in parts {
+            let part = part?;
+            let pass = pass_of(&part)?;
+            rows = rows.end..rows.end + self.rows_of(&[pass]);
+            for (weights, sum) in weights.iter().zip(&mut sums) {
+                let own = weights.get(rows.clone());
+                let own = own.ok_or_else(|| other_rows(rows.end, found))?;
+                self.add_root_sum(pass, own, sum);
             }
-            self.space.outward(&sum).to_vec()
-        };
-        let rows: Vec<Vec<T>> = weights.to_vec2::<f64>()?.into_iter().map(sum).collect();
-        let shape = (rows.len(), self.space.size());
-        Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
+        }
+        match rows.end == found {
+            true => self.outward(sums),
+            false => Err(other_rows(rows.end, found)),
+        }
     }
 
-    fn rooted_gram(&self, parts: &[Arc<Linearisation>], into: MatMut<f64>) -> Result<()> {
-        let passes = passes_of::<T>(parts)?;
-        self.check_rows(&passes, into.nrows())?;
-        self.check_rows(&passes, into.ncols())?;
-        self.add_root_gram(&passes, into);
+    fn rooted_gram(
+        &self,
+        (parts, others): (&[Arc<Linearisation>], &[Arc<Linearisation>]),
+        lower: bool,
+        into: MatMut<f64>,
+    ) -> Result<()> {
+        let (passes, others) = (passes_of(parts)?, passes_of(others)?);
+        for (passes, found) in [(&passes, into.nrows()), (&others, into.ncols())] {
+            let expected = self.rows_of(passes);
+            if found != expected {
+                return Err(other_rows(expected, found));
+            }
+        }
+        self.add_root_gram((&passes, &others), lower, into);
         Ok(())
     }
 
-    fn check_rows(&self, passes: &[Pass<T>], found: usize) -> Result<()> {
+    fn rows_of(&self, passes: &[Pass<T>]) -> usize {
         let images = passes.iter().map(|(values, _)| values[0].images());
-        let expected = self.root_rows() * images.sum::<usize>();
-        if found == expected {
-            return Ok(());
-        }
-        let remedy = "give classes − 1 for each image";
-        Err(Error::mismatch("rows of a root", expected, found, remedy))
+        self.root_rows() * images.sum::<usize>()
     }
+}
+
+fn other_rows(expected: usize, found: usize) -> Error {
+    let remedy = "give classes − 1 for each image";
+    Error::mismatch("rows of a root", expected, found, remedy)
 }
 
 /// What linearisations with root gradients hold.

@@ -18,7 +18,6 @@ use super::RootGradients;
 use crate::model::op::channels_last::{Buffer, unfold, unfold_columns};
 use faer::{MatMut, MatRef};
 use rayon::prelude::*;
-use std::ops::Range;
 
 /// Images of a block.
 const BLOCK: usize = 16;
@@ -39,15 +38,8 @@ fn multiplications(layer: &Convolution, rows: usize) -> (f64, f64) {
 /// What is held of some images.
 pub(super) type Pass<'a, T> = (&'a [Planes<T>], &'a RootGradients<T>);
 
-/// The images of all passes, one after the other.
-struct Images<'a, T: Scalar> {
-    program: &'a Program<T>,
-    passes: &'a [Pass<'a, T>],
-    /// The pass of each, and its place there.
-    places: Vec<(usize, usize)>,
-    /// Of an image.
-    rows: usize,
-}
+/// An image: its pass and its place there.
+type Image<'a, T> = (Pass<'a, T>, usize);
 
 impl<T: Scalar> Program<T> {
     /// Multiplications of the products of two images' rows.
@@ -60,48 +52,49 @@ impl<T: Scalar> Program<T> {
         layers.sum()
     }
 
-    /// Adds the lower triangle of the matrix between all rows to `into`, image by image.
-    pub(super) fn add_root_gram(&self, passes: &[Pass<T>], into: MatMut<f64>) {
-        let places = passes.iter().enumerate();
-        let places = places.flat_map(|(pass, (values, _))| {
-            (0..values[0].images()).map(move |image| (pass, image))
-        });
-        let images = Images {
-            program: self,
-            passes,
-            places: places.collect(),
-            rows: self.root_rows(),
-        };
-        let width = BLOCK * images.rows;
-        let block = |index: usize| index * BLOCK..images.places.len().min((index + 1) * BLOCK);
-        let columns = into.par_col_chunks_mut(width).enumerate();
-        columns.for_each(|(second, columns)| {
-            let parts = columns.par_row_chunks_mut(width).enumerate();
-            let lower = parts.filter(|(first, _)| *first >= second);
-            lower.for_each(|(first, part)| images.add((block(first), block(second)), part));
+    /// Adds the products of all rows of some passes with those of others, image by image, to `into`; where `lower`, the others are
+    /// the same passes, and only the lower triangle is added.
+    pub(super) fn add_root_gram(
+        &self,
+        (first, second): (&[Pass<T>], &[Pass<T>]),
+        lower: bool,
+        into: MatMut<f64>,
+    ) {
+        let (first, second) = (images(first), images(second));
+        let width = BLOCK * self.root_rows();
+        let columns = into.par_col_chunks_mut(width).zip(second.par_chunks(BLOCK));
+        columns.enumerate().for_each(|(column, (columns, second))| {
+            let parts = columns
+                .par_row_chunks_mut(width)
+                .zip(first.par_chunks(BLOCK));
+            let parts = parts
+                .enumerate()
+                .filter(|(row, _)| !lower || *row >= column);
+            parts.for_each(|(_, (part, first))| self.add_products_of(first, second, part));
         });
     }
-}
 
-impl<T: Scalar> Images<'_, T> {
     /// Adds the products of the rows of one block with those of another.
-    fn add(&self, blocks: (Range<usize>, Range<usize>), mut into: MatMut<f64>) {
-        for index in 0..self.program.nodes.len() {
-            if let Some(layer) = self.program.nodes[index].layer.as_convolution() {
-                let (by_places, written) = multiplications(layer, self.rows);
+    fn add_products_of(&self, first: &[Image<T>], second: &[Image<T>], mut into: MatMut<f64>) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            if let Some(layer) = node.layer.as_convolution() {
+                let (by_places, written) = multiplications(layer, self.root_rows());
                 match by_places < written {
-                    true => self.add_by_places((index, layer), &blocks, into.as_mut()),
-                    false => self.add_written((index, layer), &blocks, into.as_mut()),
+                    true => self.add_by_places((index, layer), (first, second), into.as_mut()),
+                    false => self.add_written((index, layer), (first, second), into.as_mut()),
                 }
             }
-            let channelwise = |images: &Range<usize>| {
-                let own = |image| (0..self.rows).map(move |row| (image, row));
-                let own = images.clone().flat_map(own);
-                own.flat_map(|(image, row)| self.channelwise(index, image, row))
+            let channelwise = |images: &[Image<T>]| {
+                let own =
+                    |image| (0..self.root_rows()).map(move |row| channelwise(image, index, row));
+                images
+                    .iter()
+                    .flat_map(own)
+                    .flatten()
                     .copied()
                     .collect::<Vec<T>>()
             };
-            let [first, second] = [&blocks.0, &blocks.1].map(channelwise);
+            let [first, second] = [first, second].map(channelwise);
             let size = first.len() / into.nrows();
             if size > 0 {
                 add_products(rows(&first, size), rows(&second, size), into.as_mut());
@@ -112,16 +105,16 @@ impl<T: Scalar> Images<'_, T> {
     fn add_by_places(
         &self,
         (index, layer): (usize, &Convolution),
-        (first, second): &(Range<usize>, Range<usize>),
+        (first, second): (&[Image<T>], &[Image<T>]),
         mut into: MatMut<f64>,
     ) {
         let g = &layer.geometry;
         let (places, size) = (g.output().positions(), g.output().elements());
-        let patches = |images: &Range<usize>| {
+        let patches = |images: &[Image<T>]| {
             let mut patches = Buffer::stale(images.len() * places * g.columns());
             let parts = patches.chunks_exact_mut(places * g.columns());
-            for (image, part) in images.clone().zip(parts) {
-                unfold(g, self.input(index, image), 0..places, part);
+            for (image, part) in images.iter().zip(parts) {
+                unfold(g, self.input(image, index), 0..places, part);
             }
             patches
         };
@@ -130,20 +123,21 @@ impl<T: Scalar> Images<'_, T> {
         let turned = rows(&others, g.columns()).transpose();
         multiply(&mut pairs, rows(&patches, g.columns()), turned, false);
         let pairs = rows(&pairs, second.len() * places);
+        let count = self.root_rows();
         // (Aᵢ Aⱼᵀ) Gⱼ of all rows of the second block, one after the other.
-        let mut moved = Buffer::stale(second.len() * self.rows * size);
-        let mut own = Buffer::stale(self.rows * size);
-        for (at, image) in first.clone().enumerate() {
+        let mut moved = Buffer::stale(second.len() * count * size);
+        let mut own = Buffer::stale(count * size);
+        for (at, image) in first.iter().enumerate() {
             for (row, moved) in moved.chunks_exact_mut(size).enumerate() {
-                let (other, row) = (row / self.rows, row % self.rows);
+                let (other, row) = (row / count, row % count);
                 let pair = pairs.submatrix(at * places, other * places, places, places);
-                let gradient = self.gradient(index, second.start + other, row);
+                let gradient = gradient(&second[other], index, row);
                 multiply(moved, pair, rows(gradient, g.c_out), false);
             }
             for (row, own) in own.chunks_exact_mut(size).enumerate() {
-                own.copy_from_slice(self.gradient(index, image, row));
+                own.copy_from_slice(gradient(image, index, row));
             }
-            let into = into.as_mut().subrows_mut(at * self.rows, self.rows);
+            let into = into.as_mut().subrows_mut(at * count, count);
             add_products(rows(&own, size), rows(&moved, size), into);
         }
     }
@@ -151,7 +145,7 @@ impl<T: Scalar> Images<'_, T> {
     fn add_written(
         &self,
         (index, layer): (usize, &Convolution),
-        (first, second): &(Range<usize>, Range<usize>),
+        (first, second): (&[Image<T>], &[Image<T>]),
         mut into: MatMut<f64>,
     ) {
         let g = &layer.geometry;
@@ -159,16 +153,16 @@ impl<T: Scalar> Images<'_, T> {
         for start in (0..g.columns()).step_by(step) {
             let columns = start..g.columns().min(start + step);
             let size = columns.len() * g.c_out;
-            let written = |images: &Range<usize>| {
-                let mut written = Buffer::stale(images.len() * self.rows * size);
+            let written = |images: &[Image<T>]| {
+                let mut written = Buffer::stale(images.len() * self.root_rows() * size);
                 let mut patches = Buffer::stale(g.output().positions() * columns.len());
-                let parts = written.chunks_exact_mut(self.rows * size);
-                for (image, part) in images.clone().zip(parts) {
+                let parts = written.chunks_exact_mut(self.root_rows() * size);
+                for (image, part) in images.iter().zip(parts) {
                     let places = 0..g.output().positions();
-                    let x = self.input(index, image);
+                    let x = self.input(image, index);
                     unfold_columns(g, x, places, columns.clone(), &mut patches);
                     for (row, part) in part.chunks_exact_mut(size).enumerate() {
-                        let gradient = rows(self.gradient(index, image, row), g.c_out);
+                        let gradient = rows(gradient(image, index, row), g.c_out);
                         let patches = rows(&patches, columns.len()).transpose();
                         multiply(part, patches, gradient, false);
                     }
@@ -181,23 +175,34 @@ impl<T: Scalar> Images<'_, T> {
     }
 
     /// What a node reads of an image.
-    fn input(&self, index: usize, image: usize) -> &[T] {
-        let (pass, place) = self.places[image];
-        self.passes[pass].0[self.program.nodes[index].inputs[0]].of_image(place)
+    fn input<'a>(&self, &((values, _), place): &Image<'a, T>, node: usize) -> &'a [T] {
+        values[self.nodes[node].inputs[0]].of_image(place)
     }
+}
 
-    /// The gradient of a convolution's output.
-    fn gradient(&self, index: usize, image: usize, row: usize) -> &[T] {
-        let (pass, place) = self.places[image];
-        self.passes[pass].1.output(index, row).of_image(place)
-    }
+/// Those of all passes, one after the other.
+fn images<'a, T: Scalar>(passes: &[Pass<'a, T>]) -> Vec<Image<'a, T>> {
+    let images = |&pass: &Pass<'a, T>| (0..pass.0[0].images()).map(move |place| (pass, place));
+    passes.iter().flat_map(images).collect()
+}
 
-    fn channelwise(&self, index: usize, image: usize, row: usize) -> &[T] {
-        let (pass, place) = self.places[image];
-        let all = self.passes[pass].1.channelwise(index, row);
-        let size = all.len() / self.passes[pass].0[0].images();
-        &all[place * size..][..size]
-    }
+/// The gradient of a convolution's output.
+fn gradient<'a, T: Scalar>(
+    &((_, roots), place): &Image<'a, T>,
+    node: usize,
+    row: usize,
+) -> &'a [T] {
+    roots.output(node, row).of_image(place)
+}
+
+fn channelwise<'a, T: Scalar>(
+    &((values, roots), place): &Image<'a, T>,
+    node: usize,
+    row: usize,
+) -> &'a [T] {
+    let all = roots.channelwise(node, row);
+    let size = all.len() / values[0].images();
+    &all[place * size..][..size]
 }
 
 /// Adds the inner products of the rows of both.
@@ -237,21 +242,16 @@ mod tests {
         let (Inner::F64(program), Kept::F64(kit)) = (&network.program, &found.kept) else {
             panic!("another precision");
         };
-        let images = Images {
-            program,
-            passes: &[(&kit.values, kit.roots.as_ref().unwrap())],
-            places: (0..IMAGES as usize).map(|image| (0, image)).collect(),
-            rows: program.root_rows(),
-        };
-        let blocks = (3..9, 0..4);
-        let (rows, columns) = (6 * images.rows, 4 * images.rows);
+        let images = images(&[(&kit.values[..], kit.roots.as_ref().unwrap())]);
+        let blocks = (&images[3..], &images[..4]);
+        let (rows, columns) = (6 * program.root_rows(), 4 * program.root_rows());
         for (index, node) in program.nodes.iter().enumerate() {
             let Some(layer) = node.layer.as_convolution() else {
                 continue;
             };
             let [mut by_places, mut written] = [0, 1].map(|_| Mat::zeros(rows, columns));
-            images.add_by_places((index, layer), &blocks, by_places.as_mut());
-            images.add_written((index, layer), &blocks, written.as_mut());
+            program.add_by_places((index, layer), blocks, by_places.as_mut());
+            program.add_written((index, layer), blocks, written.as_mut());
             let error = (&by_places - &written).norm_max();
             assert!(
                 error < 1e-12 * written.norm_max(),

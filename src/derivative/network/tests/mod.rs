@@ -360,6 +360,10 @@ fn products_by_root_gradients_are_those_by_tangents() {
     }
 }
 
+fn each(parts: &[Arc<Linearisation>]) -> impl Iterator<Item = Result<Arc<Linearisation>>> {
+    parts.iter().map(|part| Ok(Arc::clone(part)))
+}
+
 /// The rows of all images themselves, made one by one, are the oracle; 17 images are more than one block of the matrix between them.
 #[test]
 fn products_of_roots_with_each_other_and_with_vectors_are_those_of_their_gradients() {
@@ -388,6 +392,10 @@ fn products_of_roots_with_each_other_and_with_vectors_are_those_of_their_gradien
 
         let mut gram = Mat::<f64>::zeros(count, count);
         network.add_root_gram(&parts, gram.as_mut()).unwrap();
+        let mut between = Mat::<f64>::zeros(36, 15);
+        let of = (&parts[1..], &parts[..1]);
+        network.add_root_gram_with(of, between.as_mut()).unwrap();
+        assert!((between - gram.submatrix(15, 0, 36, 15)).norm_max() < 1e-13 * gram.norm_max());
         let expected = rows.matmul(&rows.t().unwrap()).unwrap();
         let expected = expected.to_vec2::<f64>().unwrap();
         let lower = (0..count).flat_map(|row| (0..=row).map(move |column| (row, column)));
@@ -397,21 +405,24 @@ fn products_of_roots_with_each_other_and_with_vectors_are_those_of_their_gradien
         assert_close(&what, &found, &expected, 1e-12);
 
         let vectors = numbers(0.2, &[2, network.size()]);
-        let found = network.root_products(&vectors, &parts).unwrap();
+        let found = network.root_products(&vectors, &mut each(&parts)).unwrap();
         let expected = vectors.matmul(&rows.t().unwrap()).unwrap();
         assert_close(&what, &row(&found), &row(&expected), 1e-12);
         // A row too few, and linearisations that hold none.
         let fewer = expected.narrow(1, 1, count - 1).unwrap();
-        let message = network.root_sums(&fewer, &parts).unwrap_err().to_string();
+        let message = network
+            .root_sums(&fewer, &mut each(&parts))
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("rows of a root"), "{message}");
         let message = network.add_root_gram(&parts[..1], gram.as_mut());
         let message = message.unwrap_err().to_string();
         assert!(message.contains("rows of a root"), "{message}");
         let none = network.linearise(&examples, &positions, Beside::Nothing);
-        let message = network.root_products(&vectors, &[Arc::new(none.unwrap())]);
+        let message = network.root_products(&vectors, &mut each(&[Arc::new(none.unwrap())]));
         let message = message.unwrap_err().to_string();
         assert!(message.contains("root gradients"), "{message}");
-        let found = network.root_sums(&expected, &parts).unwrap();
+        let found = network.root_sums(&expected, &mut each(&parts)).unwrap();
         let expected = expected.matmul(&rows).unwrap();
         assert_close(&what, &row(&found), &row(&expected), 1e-12);
     }
