@@ -20,13 +20,15 @@ const PATIENCE: u32 = 50;
 /// Hexadecimal digits of a SHA-256.
 const DIGEST: usize = 64;
 /// Their order is the format's.
-const OUTCOMES: [Outcome; 6] = [
+const OUTCOMES: [Outcome; 8] = [
     Outcome::Converged,
     Outcome::Direct,
     Outcome::Approximate,
     Outcome::LimitReached,
     Outcome::NegativeCurvature,
     Outcome::Diverged,
+    Outcome::AtRounding,
+    Outcome::Stalled,
 ];
 
 /// What can be recorded.

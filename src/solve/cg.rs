@@ -257,6 +257,8 @@ impl Prepared<'_> {
         let outcome = match row.outcome {
             Outcome::NegativeCurvature => Outcome::NegativeCurvature,
             _ if residual <= self.system.settings.tolerance => Outcome::Converged,
+            // By the recurrence, and nothing was won by going on from the true residual.
+            Outcome::Converged => Outcome::Stalled,
             _ => Outcome::LimitReached,
         };
         Report {

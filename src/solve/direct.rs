@@ -12,6 +12,7 @@
 //!
 //! Above [`LARGEST`] parameters, on a device above what its free memory takes, the method refuses and `cg` is the way.
 
+use super::at_rounding::acceptable;
 use super::cholesky::Factor;
 use super::woodbury::Woodbury;
 use super::{
@@ -105,8 +106,8 @@ impl Inverse for Prepared<'_> {
         let good = good(dtype, self.operator.device().is_cpu());
         let norms = right_hand_sides.norms()?;
         let value = self.factor.apply(right_hand_sides)?;
-        let broken = rows_not_finite(&value)?;
-        let mut value = clear_rows(value, &broken)?;
+        let unsolved = rows_not_finite(&value)?;
+        let mut value = clear_rows(value, &unsolved)?;
         let (mut error, mut residuals) =
             true_residual(self.operator, &value, right_hand_sides, &norms)?;
         let mut products = norms.len();
@@ -114,7 +115,7 @@ impl Inverse for Prepared<'_> {
             if residuals.iter().all(|residual| *residual <= good) {
                 break;
             }
-            let correction = clear_rows(self.factor.apply(&error)?, &broken)?;
+            let correction = clear_rows(self.factor.apply(&error)?, &unsolved)?;
             let better = value.add_scaled(&vec![1.0; norms.len()], &correction)?;
             let (next, after) = true_residual(self.operator, &better, right_hand_sides, &norms)?;
             products += norms.len();
@@ -126,6 +127,8 @@ impl Inverse for Prepared<'_> {
             }
             (value, error, residuals) = (better, next, after);
         }
+        let broken = |(&unsolved, residual): (&bool, &f64)| unsolved || !residual.is_finite();
+        let broken: Vec<bool> = unsolved.iter().zip(&residuals).map(broken).collect();
         let report = |(&residual, &broken): (&f64, &bool)| match broken {
             true => Report::DIVERGED,
             false => Report {
@@ -134,10 +137,9 @@ impl Inverse for Prepared<'_> {
                 iterations: 0,
             },
         };
-        let reports = residuals.iter().zip(&broken).map(report).collect();
         Ok(Solution {
-            value,
-            reports,
+            reports: residuals.iter().zip(&broken).map(report).collect(),
+            value: clear_rows(value, &broken)?,
             products,
         })
     }
@@ -178,12 +180,9 @@ fn good(dtype: DType, on_host: bool) -> f64 {
     }
 }
 
-/// A residual far above rounding level shows a matrix too close to singular for its precision.
 fn outcome(residual: f64, dtype: DType) -> Outcome {
-    let acceptable = if dtype == DType::F32 { 1e-3 } else { 1e-8 };
-    if residual <= acceptable {
-        Outcome::Direct
-    } else {
-        Outcome::LimitReached
+    match residual <= acceptable(dtype) {
+        true => Outcome::Direct,
+        false => Outcome::Stalled,
     }
 }

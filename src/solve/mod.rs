@@ -6,6 +6,7 @@
 
 mod arnoldi;
 mod astra;
+mod at_rounding;
 mod blocked_cholesky;
 mod cg;
 mod cholesky;

@@ -7,10 +7,14 @@ pub enum Outcome {
     Converged,
     /// Solved by a factorisation, the true residual at rounding level.
     Direct,
+    /// Iterated until rounding allowed no smaller residual, which is above the tolerance but small enough where none was asked for.
+    AtRounding,
     /// Not solved but approximated, as the method does by design; the residual says how far.
     Approximate,
-    /// Stopped at the iteration limit, or where rounding allows no smaller residual; the solution is the best reached.
+    /// Stopped at the iteration limit; the solution is the best reached.
     LimitReached,
+    /// Stopped where rounding allows no smaller residual, which is too large; the solution is the best reached.
+    Stalled,
     /// A direction d with dᵀA d ≤ 0 was met; the solution is the last one before it.
     NegativeCurvature,
     /// A number was not finite or the residual grew without bound; there is no solution.
@@ -20,7 +24,10 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the solution is as good as was asked for.
     pub fn is_success(self) -> bool {
-        matches!(self, Self::Converged | Self::Direct | Self::Approximate)
+        matches!(
+            self,
+            Self::Converged | Self::Direct | Self::AtRounding | Self::Approximate
+        )
     }
 
     /// The name that files use.
@@ -28,8 +35,10 @@ impl Outcome {
         match self {
             Self::Converged => "converged",
             Self::Direct => "direct",
+            Self::AtRounding => "at rounding",
             Self::Approximate => "approximate",
             Self::LimitReached => "limit reached",
+            Self::Stalled => "stalled by rounding",
             Self::NegativeCurvature => "negative curvature",
             Self::Diverged => "diverged",
         }
@@ -38,10 +47,13 @@ impl Outcome {
     /// What to do where the solve did not succeed.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Converged | Self::Direct | Self::Approximate => "nothing to do",
-            Self::LimitReached => {
-                "raise --iterations (lissa: --depth, astra: --steps or --batch-size) or --damping, loosen --tolerance, or use --precision f64"
+            Self::Converged | Self::Direct | Self::AtRounding | Self::Approximate => {
+                "nothing to do"
             }
+            Self::LimitReached => {
+                "raise --iterations (lissa: --depth, astra: --steps or --batch-size) or --damping, or loosen --tolerance"
+            }
+            Self::Stalled => "use --precision f64, raise --damping, or loosen --tolerance",
             Self::NegativeCurvature => "raise --damping: the curvature is not positive definite",
             Self::Diverged => {
                 "raise --damping (lissa: or --scale, astra: or lower --step-size), use --precision f64, and look for extreme features"

@@ -291,7 +291,7 @@ fn largest_eigenvalue(rows: &[Vec<f64>]) -> f64 {
 /// The inner solver's verdict was on its own right-hand side; what counts is the residual that is left.
 fn outcome(inner: &Report, residual: f64, iterations: usize) -> Report {
     let outcome = match inner.outcome {
-        Outcome::LimitReached if residual <= FLOOR => Outcome::Converged,
+        Outcome::LimitReached | Outcome::Stalled if residual <= FLOOR => Outcome::Converged,
         other => other,
     };
     Report {

@@ -1,5 +1,6 @@
 //! A method with its settings, as options give them.
 
+use super::at_rounding::AtRounding;
 use super::in_range::InRange;
 use super::{Arnoldi, Astra, Cg, Direct, Ekfac, Identity, Lissa, Method, Pinv, Solver};
 use crate::{Result, number_range};
@@ -10,7 +11,8 @@ use candle_core::DType;
 pub struct Settings {
     /// The method.
     pub method: Method,
-    /// Relative true residual at which `cg`, `lissa` and `astra` are content; 1e-5 in f32 and 1e-10 in f64 where not given.
+    /// Relative true residual at which `cg`, `lissa` and `astra` are content; 1e-5 in f32 and 1e-10 in f64 where not
+    /// given, or, for `cg`, what rounding allows.
     pub tolerance: Option<f64>,
     /// Most iterations of `cg` for a right-hand side.
     pub iterations: usize,
@@ -130,7 +132,11 @@ impl Settings {
             }),
             Method::Pinv => Box::new(Pinv { rcond: self.rcond }),
         };
-        Box::new(InRange(solver))
+        let solver = Box::new(InRange(solver));
+        match self.tolerance {
+            Some(_) => solver,
+            None => Box::new(AtRounding(solver)),
+        }
     }
 }
 

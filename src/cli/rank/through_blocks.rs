@@ -1,7 +1,7 @@
 //! `ascribe rank --blocks`: from a transferred model to a finished run folder, through its fine-tuned blocks.
 
 use super::transferred::{self, Transferred};
-use super::{Curvature, Rank, examples, work};
+use super::{Curvature, GIB, Rank, examples, work};
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory, physical_memory_bytes};
 use crate::data::RELABELLED;
 use crate::derivative::network::{self, DeviceNetwork, Keeping, Network};
@@ -197,23 +197,24 @@ fn plan<N: FineTunedPart>(
         Method::Auto => network.auto_method(options, (images, queries)),
         method => method,
     };
-    let rows = match method {
+    let low_rank = match method {
         Method::Cg => network.low_rank_rows(options)?.min(images),
         _ => 0,
     };
     if rank.json {
         return Ok(json!({
             "parameters": parameters, "images": images, "queries": queries, "queries_at_once": at_once,
-            "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": rows,
+            "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": low_rank,
             "method": method,
             "scoring": scoring,
         })
         .to_string());
     }
-    let first = match (method, rows) {
+    let rows = images * (network.class_count() - 1);
+    let first = match (method, low_rank) {
         (Method::Direct, _) if options.curvature == network::Curvature::GaussNewton => format!(
-            "\ndirect takes the products of up to {} gradients with each other first, once for all queries; more than {MOST_ROWS} are too many",
-            images * (network.class_count() - 1)
+            "\ndirect takes the products of up to {rows} gradients with each other first, once for all queries, a matrix of {:.1} GiB; more than {MOST_ROWS} are too many",
+            8.0 * (rows as f64).powi(2) / GIB
         ),
         (_, 0) => String::new(),
         (_, rows) => format!(
