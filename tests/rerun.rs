@@ -96,6 +96,40 @@ fn every_kind_of_run_comes_out_the_same_from_another_folder() {
     );
 }
 
+/// Files that are not the run's do not count; those that are no longer what it left are told, whatever is in them now.
+#[test]
+fn what_is_not_as_it_was_left_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let there = place.path();
+    succeeds(there, TRANSFER);
+    succeeds(there, "rank --model model --skip-train --scores --out rank");
+    fs::write(there.join("rank/notes.txt"), "mine").unwrap();
+    let said = succeeds(there, "inspect rank --check");
+    assert!(said.contains("as the run left it"), "{said}");
+    let said = succeeds(there, "rerun rank --out again");
+    assert!(said.contains("again: the same as rank"), "{said}");
+
+    let table = there.join("rank/rankings.parquet");
+    let bytes = fs::read(&table).unwrap();
+    fs::write(&table, &bytes[..bytes.len() / 2]).unwrap();
+    fs::remove_file(there.join("rank/scores.npy")).unwrap();
+    let output = ascribe(there, "inspect rank --check").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    for fault in [
+        "rankings.parquet is not what the run left",
+        "scores.npy is gone",
+    ] {
+        assert!(said.contains(fault), "{said}");
+    }
+    let (line, said) = fails(there, "rerun rank --out once-more");
+    let expected = "rankings.parquet: differs; the file before is not what its run left";
+    assert!(said.contains(expected), "{said}");
+    assert!(line.ends_with("put back what was there"), "{line}");
+    let (line, _) = fails(there, "inspect model/model.safetensors --check");
+    assert!(line.contains("a data set of images or a run"), "{line}");
+}
+
 fn first_name(folder: &Path) -> String {
     let entry = fs::read_dir(folder).unwrap().next().unwrap().unwrap();
     entry.file_name().into_string().unwrap()

@@ -157,6 +157,49 @@ fn a_killed_study_goes_on_to_the_same_table_and_can_be_extended() {
 }
 
 #[test]
+fn finished_runs_that_were_altered_are_refused() {
+    let spec = SPEC.replace("seeds = 2", "seeds = 1");
+    let folder = with_spec(&spec);
+    let folder = folder.path();
+    succeed(folder, "study spec.toml --out whole");
+    let run = std::fs::read_dir(folder.join("whole/runs")).unwrap().next();
+    let run = run.unwrap().unwrap().path();
+    let (record, table) = (run.join("run.json"), run.join("training.csv"));
+    let [kept_record, kept_table] = [&record, &table].map(|file| std::fs::read(file).unwrap());
+    let name = run.file_name().unwrap().to_str().unwrap();
+    let refused = |reason: &str| {
+        for words in [
+            "study spec.toml --out whole",
+            "study spec.toml --plan --out whole",
+        ] {
+            let message = refusal(folder, words);
+            let expected = format!(
+                "runs/{name}: {reason}; put back what was there, or remove the folder: its run is then done again"
+            );
+            assert!(message.contains(&expected), "{message}");
+        }
+    };
+    std::fs::write(&table, "epoch\n1\n").unwrap();
+    refused("training.csv is not what its run left");
+    std::fs::remove_file(&table).unwrap();
+    refused("training.csv is gone");
+    std::fs::write(&table, &kept_table).unwrap();
+
+    let mut told: serde_json::Value = serde_json::from_slice(&kept_record).unwrap();
+    told["results"]["history"][0]["train_loss"] = 0.5.into();
+    std::fs::write(&record, told.to_string()).unwrap();
+    refused("run.json and training.csv tell different histories");
+    std::fs::write(&record, &kept_record[..90]).unwrap();
+    refused("holds a run.json that is damaged");
+    std::fs::remove_file(&record).unwrap();
+    refused("holds training.csv and no run.json");
+
+    std::fs::remove_dir_all(&run).unwrap();
+    let (_, said) = succeed(folder, "study spec.toml --out whole");
+    assert!(said.contains("1 runs to do, 3 finished before"), "{said}");
+}
+
+#[test]
 fn a_run_is_the_transfer_with_the_same_options() {
     let spec = SPEC.replace("seeds = 2", "seeds = [1]\nkeep-models = true");
     let folder = with_spec(&spec);

@@ -27,7 +27,8 @@ pub(crate) fn write_csv_below(
     write_atomically(path, &bytes.map_err(failed)?)
 }
 
-fn csv_bytes(header: Option<&[&str]>, rows: &[impl Serialize]) -> csv::Result<Vec<u8>> {
+/// What [`write_csv`] writes, or the same below a header.
+pub(crate) fn csv_bytes(header: Option<&[&str]>, rows: &[impl Serialize]) -> csv::Result<Vec<u8>> {
     let mut writer = csv::WriterBuilder::new()
         .has_headers(header.is_none())
         .from_writer(Vec::new());

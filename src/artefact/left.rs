@@ -51,6 +51,51 @@ pub(crate) fn check_digest_as_left(file: &Path, digest: &str) -> Result<()> {
     Noted::of(file)?.map_or(Ok(()), |noted| noted.check(file, digest))
 }
 
+/// How a file is that a run noted the digest of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// As the run left it.
+    AsLeft,
+    /// Something else.
+    Changed,
+    /// Not there any more.
+    Gone,
+}
+
+/// A file that a run noted the digest of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftFile {
+    /// Its name, beside the record.
+    pub name: String,
+    /// How it is now.
+    pub condition: Condition,
+}
+
+/// The files whose digests the record of a run (`run.json`, or the `.json` beside a figure) notes, by name, and how they are now.
+///
+/// # Errors
+/// The record is malformed; a file cannot be read.
+pub fn left_files(record: &Path) -> Result<Vec<LeftFile>> {
+    let noted: Value = read_json(record)?;
+    let noted = noted["results"][DIGESTS].as_object();
+    let condition = |name: &str, digest: &Value| -> Result<Condition> {
+        let file = record.with_file_name(name);
+        Ok(match file.exists() {
+            false => Condition::Gone,
+            true if digest.as_str() == Some(&digest_file(&file)?) => Condition::AsLeft,
+            true => Condition::Changed,
+        })
+    };
+    let files = noted.into_iter().flatten();
+    let files = files.map(|(name, digest)| {
+        Ok(LeftFile {
+            name: name.clone(),
+            condition: condition(name, digest)?,
+        })
+    });
+    files.collect()
+}
+
 /// What the run of a file's folder says of it.
 struct Noted {
     digest: String,

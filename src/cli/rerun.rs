@@ -4,7 +4,9 @@
 //! run are refused before any work.
 
 use super::Cli;
-use crate::artefact::{Invocation, RecordBeside, RunFolder, RunRecord, folder_of, shell_line};
+use crate::artefact::{
+    Invocation, RecordBeside, RunFolder, RunRecord, check_as_left, folder_of, shell_line,
+};
 use crate::repetition::compare;
 use crate::{Error, Result};
 use clap::Args;
@@ -75,7 +77,16 @@ fn report(before: &Path, after: &Path, stem: Option<&str>) -> Result<()> {
     let differing: Vec<_> = (compared.iter())
         .filter(|file| !file.found.is_same())
         .collect();
-    (differing.iter()).for_each(|file| say!("{}: {}", file.file, file.found));
+    let mut altered = 0;
+    for file in &differing {
+        let is_as_left = check_as_left(&before.join(&file.file)).is_ok();
+        altered += usize::from(!is_as_left);
+        let not_left = match is_as_left {
+            true => "",
+            false => "; the file before is not what its run left",
+        };
+        say!("{}: {}{not_left}", file.file, file.found);
+    }
     if differing.is_empty() {
         say!(
             "{}: the same as {}, in all {} files",
@@ -87,7 +98,10 @@ fn report(before: &Path, after: &Path, stem: Option<&str>) -> Result<()> {
     }
     let found = format!("{} that differ", differing.len());
     let expected = format!("the {} files of {}", compared.len(), before.display());
-    let remedy = "see the lines above; other processors, libraries and devices round differently";
+    let remedy = match altered == differing.len() {
+        true => "see the lines above; put back what was there",
+        false => "see the lines above; other processors, libraries and devices round differently",
+    };
     Err(Error::mismatch(
         after.display().to_string(),
         expected,

@@ -6,7 +6,7 @@
 
 mod contents;
 
-use crate::artefact::{DIGESTS, RunRecord, file_names, read_json};
+use crate::artefact::{DIGESTS, RunRecord, file_names, left_files, read_json};
 use crate::{Error, Result};
 use contents::{Column, Contents, Values, columns};
 use serde_json::Value;
@@ -82,10 +82,11 @@ impl std::fmt::Display for Found {
 
 /// Compares all files of two folders but hidden ones, in the order of their names; where `stem` is given those of that name, whatever
 /// its ending, whose record is `stem.json`. Runs of a study that the second lacks are left out:
-/// they are of an earlier spec or of data that changed since, and a run of the table that was missing would show there.
+/// they are of an earlier spec or of data that changed since, and a run of the table that was missing would show there. So are
+/// files beside the first record that it does not name, if it names any: somebody put them there.
 ///
 /// # Errors
-/// A file cannot be read, or is not what its name says.
+/// A file cannot be read, or a record is malformed.
 pub fn compare(first: &Path, second: &Path, stem: Option<&str>) -> Result<Vec<Comparison>> {
     let of_it = |name: &String| {
         stem.is_none_or(|stem| Path::new(name).with_extension("") == Path::new(stem))
@@ -93,8 +94,14 @@ pub fn compare(first: &Path, second: &Path, stem: Option<&str>) -> Result<Vec<Co
     let names = |folder: &Path| -> Result<BTreeSet<String>> {
         Ok(file_names(folder)?.into_iter().filter(of_it).collect())
     };
-    let [before, after] = [names(first)?, names(second)?];
+    let [mut before, after] = [names(first)?, names(second)?];
     let record = format!("{}.json", stem.unwrap_or("run"));
+    let left = left_files(&first.join(&record))?;
+    let is_left = |name: &String| {
+        let is_named = *name == record || left.iter().any(|file| file.name == *name);
+        left.is_empty() || name.contains('/') || is_named
+    };
+    before.retain(is_left);
     let names: BTreeSet<&String> = before.iter().chain(&after).collect();
     let found = |name: &str| -> Result<Found> {
         Ok(match (before.contains(name), after.contains(name)) {
@@ -126,11 +133,12 @@ fn compare_files(first: &Path, second: &Path) -> Result<Found> {
     if same_bytes(first, second)? {
         return Ok(Found::Same);
     }
-    match (columns(first)?, columns(second)?) {
-        (Contents::Columns(first), Contents::Columns(second)) => {
+    match (columns(first), columns(second)) {
+        (Ok(Contents::Columns(first)), Ok(Contents::Columns(second))) => {
             Ok(compare_columns(&first, &second))
         }
-        _ if shows_costs(first)? => Ok(Found::SameButCosts),
+        (Ok(_), Ok(_)) if shows_costs(first)? => Ok(Found::SameButCosts),
+        // Or one of them is damaged.
         _ => Ok(Found::Differs),
     }
 }

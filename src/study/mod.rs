@@ -13,6 +13,7 @@
 //! | [`Row`], [`SearchRow`] | the tables |
 //! | [`Summary`] | means over seeds with bootstrap intervals, differences paired by seed |
 
+mod finished;
 mod grid;
 mod material;
 mod plan;

@@ -31,28 +31,8 @@ pub(super) struct Bench<'a> {
 }
 
 /// The folder of a run.
-fn folder(out: &Path, job: &Job) -> PathBuf {
+pub(super) fn folder(out: &Path, job: &Job) -> PathBuf {
     out.join("runs").join(&job.digest)
-}
-
-/// The outcome of a run that is finished already; with its model, where models are kept.
-pub(super) fn finished(out: &Path, job: &Job, keep_models: bool) -> Result<Option<Outcome>> {
-    let folder = folder(out, job);
-    let file = folder.join("run.json");
-    if !file.exists() {
-        return Ok(None);
-    }
-    let record: RunRecord = read_json(&file)?;
-    if record.status != Status::Finished {
-        return Ok(None);
-    }
-    let outcome = Outcome {
-        history: record.result("history")?,
-        diverged: record.result("diverged")?,
-    };
-    let wanted = keep_models && job.candidate.is_none() && outcome.diverged.is_none();
-    let lacks_model = wanted && !folder.join("model.safetensors").exists();
-    Ok((!lacks_model).then_some(outcome))
 }
 
 /// Removes a finished run that is to be done again, since its model was not kept.

@@ -2,8 +2,9 @@
 //!
 //! A run's result does not depend on threads, so neither does the table on how many ran at once.
 
+use super::finished::finished;
 use super::material::Images;
-use super::run::{Bench, finished};
+use super::run::Bench;
 use super::search::Found;
 use super::{Job, Material, Outcome, Row, SearchRow, Spec};
 use crate::Result;

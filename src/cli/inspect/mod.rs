@@ -7,12 +7,14 @@
 //! | a `.npz`, a `.safetensors` with `features`, a folder with `features.npy` | the features |
 //! | anything else that `--train` takes | the data set |
 //!
-//! With `--check` a data set is gone through whole, and what cannot be used is listed. With `--test` the path is a model, or a folder
+//! With `--check` a data set is gone through whole, and what cannot be used is listed; of a run, the files that are not as it left
+//! them. With `--test` the path is a model, or a folder
 //! with one, and what is shown is how well it predicts, clean and attacked.
 
 mod data_set;
 mod faults;
 mod features;
+mod left;
 mod measured;
 mod model;
 mod run;
@@ -36,7 +38,9 @@ use std::process::ExitCode;
     Example: how robust is this model?\n  \
     ascribe inspect builtin:robust --test cifar100/test.parquet --eval-epsilon 0.25,0.5 --eval-restarts 3\n\n\
     Example: which files of this folder are no images, or damaged? (exit code 1: there are some)\n  \
-    ascribe inspect pets/train --check"
+    ascribe inspect pets/train --check\n\n\
+    Example: are these the files that the run left? (exit code 1: some are not)\n  \
+    ascribe inspect robust-rank --check"
 )]
 pub struct Inspect {
     /// A model file, a data set, or a folder left by another command
@@ -51,7 +55,8 @@ pub struct Inspect {
     pixels: SourcePixels,
     #[command(flatten)]
     attack: AttackOptions,
-    /// Decode every image of a data set, and list all that do not decode; in a folder of class folders also all that are no images
+    /// Decode every image of a data set, and list all that do not decode; in a folder of class folders also all that are no images.
+    /// Of a run, list the files that are no longer what it left
     #[arg(long, conflicts_with = "test")]
     check: bool,
     /// Print JSON
@@ -83,16 +88,7 @@ impl Inspect {
         }
         let kind = kind(&self.path)?;
         if self.check {
-            if !matches!(kind, Kind::DataSet) {
-                let reason = format!(
-                    "expected a data set of images, found something else in {}; leave it out",
-                    self.path.display()
-                );
-                return Err(Error::config("check", reason));
-            }
-            let faults = faults::read(&self.path)?;
-            self.print(&faults)?;
-            return Ok(faults.exit_code());
+            return self.check(&kind);
         }
         match kind {
             Kind::Run => self.print(&run::read(&self.path)?),
@@ -101,6 +97,28 @@ impl Inspect {
             Kind::DataSet => self.print(&data_set::read(&self.path)?),
         }?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn check(&self, kind: &Kind) -> Result<ExitCode> {
+        match kind {
+            Kind::DataSet => {
+                let faults = faults::read(&self.path)?;
+                self.print(&faults)?;
+                Ok(faults.exit_code())
+            }
+            Kind::Run => {
+                let left = left::read(&self.path)?;
+                self.print(&left)?;
+                Ok(left.exit_code())
+            }
+            Kind::Model | Kind::Features => {
+                let reason = format!(
+                    "expected a data set of images or a run, found something else in {}; leave it out",
+                    self.path.display()
+                );
+                Err(Error::config("check", reason))
+            }
+        }
     }
 
     fn print(&self, report: &impl Report) -> Result<()> {

@@ -1,0 +1,100 @@
+//! Whether a run's files are as it left them.
+
+use super::Report;
+use crate::artefact::{Condition, RecordBeside, RunFolder, left_files};
+use crate::{Error, Result};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The files of a finished run, of a study those of its runs too; what came in is not looked at.
+#[derive(Serialize)]
+pub(super) struct Left {
+    kind: &'static str,
+    path: PathBuf,
+    /// Files whose digests were noted.
+    files: usize,
+    faults: Vec<String>,
+}
+
+/// Of the run in a folder, or the record at a path that is no folder.
+pub(super) fn read(path: &Path) -> Result<Left> {
+    let mut left = Left {
+        kind: "run-faults",
+        path: path.to_path_buf(),
+        files: 0,
+        faults: Vec::new(),
+    };
+    if !path.is_dir() {
+        RecordBeside::read(path)?;
+        left.add("", path)?;
+        return Ok(left);
+    }
+    RunFolder::read(path)?;
+    left.add("", &path.join("run.json"))?;
+    for name in parts(&path.join("runs"))? {
+        let record = path.join("runs").join(&name).join("run.json");
+        let prefix = format!("runs/{name}/");
+        match record.exists() {
+            true => left.add(&prefix, &record)?,
+            false => left.faults.push(format!("{prefix}run.json is gone")),
+        }
+    }
+    Ok(left)
+}
+
+/// The folders of a study's runs, in the order of their names.
+fn parts(folder: &Path) -> Result<Vec<String>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
+        let entry = entry.map_err(Error::io(folder, "read"))?;
+        if entry.path().is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+impl Left {
+    fn add(&mut self, prefix: &str, record: &Path) -> Result<()> {
+        for file in left_files(record)? {
+            self.files += 1;
+            let fault = match file.condition {
+                Condition::AsLeft => continue,
+                Condition::Changed => "is not what the run left",
+                Condition::Gone => "is gone",
+            };
+            self.faults.push(format!("{prefix}{} {fault}", file.name));
+        }
+        Ok(())
+    }
+
+    /// That of an error where there is a fault.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self.faults.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl Report for Left {
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let summary = match (self.files, self.faults.len()) {
+            (0, 0) => "none known; the run noted no digests".to_owned(),
+            (_, 0) => "none; every file is as the run left it".to_owned(),
+            (_, count) => count.to_string(),
+        };
+        let mut lines = vec![
+            ("run", self.path.display().to_string()),
+            ("files", self.files.to_string()),
+            ("faults", summary),
+        ];
+        lines.extend(self.faults.iter().map(|fault| ("fault", fault.clone())));
+        lines
+    }
+}
