@@ -103,6 +103,12 @@ fn what_is_not_as_it_was_left_is_told() {
     let there = place.path();
     succeeds(there, TRANSFER);
     succeeds(there, "rank --model model --skip-train --scores --out rank");
+    succeeds(there, "figure matrix rank --out figures");
+    let cells = fs::read_to_string(there.join("figures/influence_matrix.csv")).unwrap();
+    assert!(
+        cells.contains("test") && !cells.contains("train,"),
+        "{cells}"
+    );
     fs::write(there.join("rank/notes.txt"), "mine").unwrap();
     let said = succeeds(there, "inspect rank --check");
     assert!(said.contains("as the run left it"), "{said}");

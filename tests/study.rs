@@ -179,6 +179,12 @@ fn finished_runs_that_were_altered_are_refused() {
             assert!(message.contains(&expected), "{message}");
         }
     };
+    std::fs::remove_file(folder.join("whole/results.parquet")).unwrap();
+    let message = refusal(folder, "figure 1 whole --out figures");
+    assert!(
+        message.contains("results.parquet is gone; run ascribe study again"),
+        "{message}"
+    );
     std::fs::write(&table, "epoch\n1\n").unwrap();
     refused("training.csv is not what its run left");
     std::fs::remove_file(&table).unwrap();

@@ -1,7 +1,7 @@
 //! The images and the model that an earlier run was made from, where they are unchanged; images with the labels it gave them.
 
 use crate::artefact::{Input, RunRecord, digest_file};
-use crate::data::{Dataset, NewLabels, RELABELLED};
+use crate::data::{Dataset, Features, NewLabels, RELABELLED};
 use crate::model::{ResNet, read_model};
 use crate::{Error, Result};
 use candle_core::Device;
@@ -9,6 +9,17 @@ use candle_core::Device;
 /// The data set of that role, `train` or `test`.
 pub(super) fn recorded_data(record: &RunRecord, role: &str) -> Result<Dataset> {
     let input = recorded(record, role)?;
+    check_there(record, input)?;
+    if Features::recognises(&input.path) {
+        return Err(Error::Conflict {
+            path: record.folder.clone(),
+            reason: format!(
+                "was made from features, {}, and has no pictures",
+                input.path.display()
+            ),
+            remedy: "give a run that was made from images".into(),
+        });
+    }
     let images = Dataset::open(&input.path)?;
     if images.digest() != input.digest {
         return Err(changed(record, input));
@@ -30,6 +41,7 @@ pub(super) fn relabelled(record: &RunRecord) -> Result<NewLabels> {
 /// The model of a ranking, as it was.
 pub(super) fn recorded_model(record: &RunRecord) -> Result<ResNet> {
     let input = recorded(record, "model")?;
+    check_there(record, input)?;
     if digest_file(&input.path)? != input.digest {
         return Err(changed(record, input));
     }
@@ -43,6 +55,23 @@ pub(super) fn recorded<'a>(record: &'a RunRecord, role: &str) -> Result<&'a Inpu
         let place = format!("inputs, role {role}");
         let remedy = format!("run ascribe {} again", record.command);
         Error::format(&file, place, "a path", "none", remedy)
+    })
+}
+
+/// Refuses an input that is not where it was; built-in ones are everywhere.
+fn check_there(record: &RunRecord, input: &Input) -> Result<()> {
+    let is_built_in = (input.path.to_str()).is_some_and(|path| path.starts_with("builtin:"));
+    if is_built_in || input.path.exists() {
+        return Ok(());
+    }
+    Err(Error::Conflict {
+        path: input.path.clone(),
+        reason: format!(
+            "is not there any more: {} was made from it, in {}",
+            record.folder.display(),
+            record.directory.display()
+        ),
+        remedy: "put it back there".into(),
     })
 }
 

@@ -78,15 +78,17 @@ impl Decisions {
             };
             let wrong = |wrong: Wrong| refused(wrong, REMEDY);
             let row = row.map_err(|reason| wrong(damaged(&reason)))?;
-            let cell = |column: Option<usize>| column.and_then(|at| row.get(at)).map(str::trim);
+            // Names may begin and end with spaces.
+            let name = |column: Option<usize>| column.and_then(|at| row.get(at));
+            let cell = |column: Option<usize>| name(column).map(str::trim);
             target
                 .check_digest(cell(columns.data))
                 .map_err(|other| refused(other, AUDIT_AGAIN))?;
             let image = target
-                .image(cell(columns.train), cell(columns.file))
+                .image(cell(columns.train), name(columns.file))
                 .map_err(wrong)?;
             let word = cell(Some(columns.decision)).unwrap_or_default();
-            let label = cell(columns.label).unwrap_or_default();
+            let label = name(columns.label).unwrap_or_default();
             decisions.note(target, image, word, label).map_err(wrong)?;
         }
         Ok(decisions)
@@ -187,11 +189,14 @@ impl Target<'_> {
 
     /// The id of the image that a row is on.
     fn image(&self, train: Option<&str>, file: Option<&str>) -> std::result::Result<usize, Wrong> {
-        let file = file.filter(|file| !file.is_empty() && !self.files.is_empty());
+        let file = file.filter(|file| !file.trim().is_empty() && !self.files.is_empty());
         let of_file = match file {
             None => None,
             Some(file) => {
-                let id = self.files.get(file).copied();
+                let id = [file, file.trim()]
+                    .iter()
+                    .find_map(|name| self.files.get(name));
+                let id = id.copied();
                 Some(id.ok_or_else(|| ("a file of the training set".to_owned(), file.to_owned()))?)
             }
         };
@@ -211,7 +216,9 @@ impl Target<'_> {
 
     /// A class by its name or number; names go first, as those of digits may be numbers in another order.
     fn label(&self, text: &str) -> std::result::Result<usize, Wrong> {
-        let class = self.classes.iter().position(|class| class == text);
+        let named_so = |text| self.classes.iter().position(|class| class == text);
+        let class = named_so(text).or_else(|| named_so(text.trim()));
+        let text = text.trim();
         let number = || whole(text).filter(|label| *label < self.classes.len());
         class.or_else(number).ok_or_else(|| {
             let expected = format!("a class's name, or a label below {}", self.classes.len());
@@ -262,12 +269,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("decisions.csv");
         std::fs::write(&path, text).unwrap();
-        let classes = ["cat", "dog", "7"].map(str::to_owned);
+        let classes = ["cat", "dog", "7", " b"].map(str::to_owned);
         let target = Target {
             count: 10,
             classes: &classes,
             digest: "0f1e",
-            files: BTreeMap::from([("a/4.png", 4), ("b/2.png", 2)]),
+            files: BTreeMap::from([("a/4.png", 4), ("b/2.png", 2), (" c, \"x\"/1.png", 1)]),
         };
         Decisions::on(&path, &target)
     }
@@ -299,6 +306,12 @@ mod tests {
         ] {
             assert_eq!(read(text).unwrap(), found, "{text}");
         }
+        // Names with spaces around them, as they are and quoted by a page.
+        let spaced =
+            "train,decision,label,file\n4,exclude,,a/4.png \n,relabel, b,\" c, \"\"x\"\"/1.png\"\n";
+        let spaced = read(spaced).unwrap();
+        assert_eq!(spaced.excluded, found.excluded);
+        assert_eq!(spaced.relabelled, NewLabels::from([(1, 3)]));
         // A name goes before a number.
         let named = read("train,decision,label\n2,relabel,7\n").unwrap();
         assert_eq!(named.relabelled, NewLabels::from([(2, 2)]));
@@ -311,12 +324,12 @@ mod tests {
             ("train,label\n1,2\n", "columns"),
             ("train,decision,label,file,data\n1,exclude,,,0f1f\n", "0f1f"),
             ("train,decision,label\n10,exclude,\n", "below 10"),
-            ("train,decision,label\n1,relabel,3\n", "below 3"),
+            ("train,decision,label\n1,relabel,4\n", "below 4"),
             ("train,decision,label\n1,relabel,\n", "found none"),
             ("train,decision,label\n1,remove,\n", "found remove"),
             (
                 "train,decision,label\n1,relabel,bird\n",
-                "a class's name, or a label below 3, found bird",
+                "a class's name, or a label below 4, found bird",
             ),
             ("train,decision,label\n1,relabel,1.5\n", "found 1.5"),
             (

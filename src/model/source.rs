@@ -1,7 +1,7 @@
 //! A source model by its path or built-in name.
 
 use super::{ResNet, SourceSettings, source_from_bytes};
-use crate::artefact::{Input, check_digest_as_left, digest_bytes};
+use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_bytes};
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,10 @@ fn weight_file(path: &Path) -> Result<PathBuf> {
     }
     if usual.exists() {
         return Ok(usual);
+    }
+    if path.join("run.json").exists() {
+        // What an unfinished run left is no model yet.
+        RunFolder::read(path)?;
     }
     let entries = std::fs::read_dir(path).map_err(Error::io(path, "read"))?;
     let files = entries.filter_map(|entry| Some(entry.ok()?.path()));

@@ -210,7 +210,19 @@ fn decisions_are_made_by_key_exported_and_read_again() {
         .wait("return document.querySelector('main .alert').textContent.includes('another data')");
     std::fs::write(&changed, "train,decision,label\n999999,exclude,\n").unwrap();
     browser.type_into("#import", changed.to_str().unwrap());
-    browser.wait("return document.querySelector('main .alert').textContent.includes('line 2')");
+    browser.wait("return document.querySelector('main .alert').textContent.includes('999999')");
+    // What other programs write, as ascribe transfer takes it; two decisions on one image.
+    let class = browser.run("return page.overview.classes[2]");
+    let class = class.as_str().unwrap();
+    let other = format!(
+        ",label,decision,train,note\n0,,exclude,20.0,\"far, off\"\n1, {class} , relabel,21.0,\n"
+    );
+    std::fs::write(&changed, &other).unwrap();
+    browser.type_into("#import", changed.to_str().unwrap());
+    browser.wait("return decisions.of(21)?.label === 2 && decisions.of(20)?.decision === 'exclude'");
+    std::fs::write(&changed, format!("{other}2,,exclude,20,\n")).unwrap();
+    browser.type_into("#import", changed.to_str().unwrap());
+    browser.wait("return document.querySelector('main .alert').textContent.includes('line 4: another decision on image 20')");
     is_clean(&browser);
 }
 

@@ -131,12 +131,8 @@ pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
             let labels = train.iter().map(|query| query.query_label).collect();
             return Ok((train, run.test_rankings()?, labels));
         }
-        let (test, labels) = (run.test_rankings()?, run.train_labels()?);
-        note!(
-            "ascribe: {} has no training images as queries (--skip-train, or scores through blocks): test images alone are drawn",
-            run.name
-        );
-        Ok((Vec::new(), test, labels))
+        note_test_images_alone(run);
+        Ok((Vec::new(), run.test_rankings()?, run.train_labels()?))
     };
     let rankings = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
     let models = (runs.iter().zip(&rankings)).map(|(run, (train, test, labels))| ModelRankings {
@@ -148,7 +144,14 @@ pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
     ClassMatch::of(&models.collect::<Vec<_>>())
 }
 
-/// The influence matrix of test and training images as queries, by every run.
+fn note_test_images_alone(run: &NamedRun) {
+    note!(
+        "ascribe: {} has no training images as queries (--skip-train, or scores through blocks): test images alone are drawn",
+        run.name
+    );
+}
+
+/// The influence matrix of test and, where a run has ranked for them, training images as queries, by every run.
 pub(super) fn influence_matrix(runs: &[NamedRun]) -> Result<InfluenceMatrix> {
     let Some(first) = runs.first() else {
         return Err(no_runs());
@@ -158,26 +161,41 @@ pub(super) fn influence_matrix(runs: &[NamedRun]) -> Result<InfluenceMatrix> {
         check_same_class_names(classes, [&first.name, &run.name])?;
     }
     let read = |run: &NamedRun| {
-        let remedy = "run ascribe rank with --scores and without --skip-train";
-        let [test, train] = [run.test_rankings()?, run.train_rankings()?].map(|it| labels(&it));
-        let scores = |file, queries| run.scores(file, remedy, [queries, train.len()]);
-        let of_test = scores("scores.npy", test.len())?;
-        let of_train = scores("train_scores.npy", train.len())?;
-        Ok(((test, of_test), (train, of_train)))
+        let train = match run.has_train_rankings() {
+            true => Some(labels(&run.train_rankings()?)),
+            false => None,
+        };
+        let train_labels = train.clone().map_or_else(|| run.train_labels(), Ok)?;
+        let scores = |file, labels: Vec<usize>| -> Result<_> {
+            let remedy = "run ascribe rank with --scores";
+            let shape = [labels.len(), train_labels.len()];
+            Ok((run.scores(file, remedy, shape)?, labels))
+        };
+        let of_test = scores("scores.npy", labels(&run.test_rankings()?))?;
+        let mut panels = vec![(MatrixQueries::Test, of_test)];
+        match train {
+            Some(labels) => {
+                panels.push((MatrixQueries::Train, scores("train_scores.npy", labels)?));
+            }
+            None => note_test_images_alone(run),
+        }
+        Ok((panels, train_labels))
     };
     let material = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let models = runs.iter().zip(&material).flat_map(|(run, (test, train))| {
-        [(MatrixQueries::Test, test), (MatrixQueries::Train, train)].map(
-            |(queries, (labels, scores))| ModelScores {
+    let models = runs
+        .iter()
+        .zip(&material)
+        .flat_map(|(run, (panels, train_labels))| {
+            let panels = panels.iter();
+            panels.map(|(queries, (scores, query_labels))| ModelScores {
                 model: &run.name,
-                queries,
+                queries: *queries,
                 scores: scores.view(),
                 unit: run.unit(),
-                query_labels: labels,
-                train_labels: &train.0,
-            },
-        )
-    });
+                query_labels,
+                train_labels,
+            })
+        });
     let models: Vec<ModelScores> = models.collect();
     InfluenceMatrix::of(class_names(&first.record, &models), &models)
 }

@@ -1,7 +1,7 @@
 //! Figures of a study: 1 and 2 of the paper, blocks and ε.
 
 use super::drawn::{Asked, Pictures};
-use crate::artefact::{RunFolder, Status};
+use crate::artefact::{RunFolder, RunRecord, Status};
 use crate::figure::{Share, TransferAccuracy};
 use crate::model::Blocks;
 use crate::study::{RESULTS, Selection, Summary, Variable, read_results, run_count};
@@ -43,17 +43,7 @@ impl OfStudy {
     pub(super) fn draw(&self, variable: Variable, asked: Asked) -> Result<Vec<PathBuf>> {
         let record = RunFolder::read_at_work(&self.study)?;
         let table = self.study.join(RESULTS);
-        if record.command == "study" && !table.exists() {
-            // An unfinished one before its first run; or what was there is not.
-            RunFolder::read(&self.study)?;
-        }
-        if record.command != "study" || !table.exists() {
-            return Err(Error::Conflict {
-                path: self.study.clone(),
-                reason: format!("holds a run of ascribe {}, not a study", record.command),
-                remedy: "give a folder made by ascribe study".into(),
-            });
-        }
+        self.check(&record)?;
         self.note_along(variable);
         let selection = Selection {
             images: self.images,
@@ -75,6 +65,33 @@ impl OfStudy {
         let options = self.effective(&summary);
         let figure = || Ok(TransferAccuracy { summary, share });
         self.drawn.draw(asked, &[&self.study], options, figure)
+    }
+
+    /// Refuses what is no study, or has no table.
+    fn check(&self, record: &RunRecord) -> Result<()> {
+        let of_study = record.command == "study" && record.options.contains_key("spec");
+        if of_study && self.study.join(RESULTS).exists() {
+            return Ok(());
+        }
+        if of_study {
+            // An unfinished one before its first run.
+            RunFolder::read(&self.study)?;
+        }
+        let (reason, remedy) = match of_study {
+            true => (
+                format!("{RESULTS} is gone"),
+                "run ascribe study again: it is made anew of the finished runs",
+            ),
+            false => (
+                format!("holds a run of ascribe {}, not a study", record.command),
+                "give a folder made by ascribe study",
+            ),
+        };
+        Err(Error::Conflict {
+            path: self.study.clone(),
+            reason,
+            remedy: remedy.into(),
+        })
     }
 
     /// Says so where an option is to fix what lies along the axis.

@@ -18,10 +18,10 @@ const QUERIES: usize = 64;
 /// How many times as many where the rows of a root are made anew for each block.
 const BY_ROWS: usize = 2;
 
-/// Products that `cg` takes for a query with damping 1e-2, and those that making its low rank takes the time of at least: 40 in
-/// `analysis/solvers`, 100 in `analysis/through-blocks/products`.
+/// Products that `cg` takes for a query with damping 1e-2, and those that making its low rank takes the time of: 40 in
+/// `analysis/solvers`, 100 and 170 in `analysis/through-blocks/products`.
 const ITERATIONS: f64 = 10.0;
-const PREPARATION: f64 = 50.0;
+const PREPARATION: f64 = 100.0;
 
 impl FineTunedPart for Network {
     const MEASURED: usize = 64;

@@ -3,7 +3,6 @@ const decisions = (() => {
   const made = new Map();
   /* Whether the browser keeps nothing for this page: then this tab's memory is all there is. */
   let forgetful = false;
-  const COLUMNS = "train,decision,label";
   /* Of what the decisions are about: other images, or others' labels, are another audit. */
   const key = () => {
     let hash = 5381;
@@ -48,23 +47,55 @@ const decisions = (() => {
     const quoted = (file) => /[",\r\n]/.test(file) ? `"${file.replaceAll('"', '""')}"` : file;
     const rows = [...made].sort(([a], [b]) => a - b).map(([id, { decision, label, file }]) => [id, decision,
       decision === "relabel" ? label : "", quoted(fileOf(page.training.id.indexOf(id)) ?? file ?? ""), page.overview.data].join(","));
-    return [`${COLUMNS},file,data`, ...rows, ""].join("\n");
+    return ["train,decision,label,file,data", ...rows, ""].join("\n");
   }
 
-  /* Takes up an exported file; the reason why not, where it is none. */
+  /* Rows of cells; quotes may hold commas, line breaks and doubled quotes. */
+  function table(text) {
+    const rows = [[]];
+    for (const [, cell, end] of text.matchAll(/("(?:[^"]|"")*"|[^,\r\n]*)(,|\r?\n|$)/g)) {
+      rows.at(-1).push(cell.startsWith('"') ? cell.slice(1, -1).replaceAll('""', '"') : cell);
+      if (end !== ",") rows.push([]);
+    }
+    return rows.filter((row) => row.some((cell) => cell !== ""));
+  }
+
+  /* Also as programs write it where a column has gaps: 9.0. */
+  const whole = (text) => /^\d+(\.0*)?$/.test(text) ? parseInt(text, 10) : -1;
+
+  function labelOf(text) {
+    const { classes } = page.overview;
+    const name = [text, text.trim()].find((name) => classes.includes(name));
+    return name === undefined ? whole(text.trim()) : classes.indexOf(name);
+  }
+
+  function idOf(train, file) {
+    const names = [file, file.trim()];
+    if (train === "") return page.training.id[page.training.file.findIndex((own) => own && names.includes(own))] ?? -1;
+    const own = fileOf(page.training.id.indexOf(whole(train)));
+    return names[1] && own && !names.includes(own) ? -1 : whole(train);
+  }
+
+  /* Takes up a file of decisions, columns by name as ascribe transfer does; the reason why not, where it is none. */
   function read(text) {
-    const [head, ...rows] = text.trim().split(/\r?\n/);
-    if (head !== COLUMNS && head !== `${COLUMNS},file,data`) return `expected the columns ${COLUMNS}`;
-    const taken = [];
+    const [head = [], ...rows] = table(text.replace(/^\ufeff/, ""));
+    const column = (name) => head.findIndex((cell) => cell.trim() === name);
+    if (column("decision") < 0 || Math.max(column("train"), column("file")) < 0) return "expected the columns train (or file), decision and label";
+    const taken = new Map();
     for (const [at, row] of rows.entries()) {
-      const [id, decision, label, ...more] = row.split(",");
-      const data = more.at(-1) ?? page.overview.data;
-      if (data !== page.overview.data) return `line ${at + 2}: decided on another data set, or on this one before it changed`;
-      const fits = /^\d+$/.test(id) && Number(id) < page.overview.rows
-        && (decision === "exclude" || (decision === "relabel" && /^\d+$/.test(label) && Number(label) < page.overview.classes.length));
-      if (!fits) return `line ${at + 2}: “${row}” is no decision on an image of this data set`;
-      const file = more.slice(0, -1).join(",").replace(/^"(.*)"$/, "$1").replaceAll('""', '"');
-      taken.push([Number(id), { decision, file, ...decision === "relabel" && { label: Number(label) } }]);
+      const cell = (name) => row[column(name)] ?? "";
+      const wrong = (reason) => `line ${at + 2}: ${reason}`;
+      const data = cell("data").trim();
+      if (data && data !== page.overview.data) return wrong("decided on another data set, or on this one before it changed");
+      const id = idOf(cell("train").trim(), cell("file"));
+      const decision = cell("decision").trim();
+      const label = decision === "relabel" ? labelOf(cell("label")) : 0;
+      const fits = (number, count) => number >= 0 && number < count;
+      if (!["exclude", "relabel"].includes(decision) || !fits(id, page.overview.rows) || !fits(label, page.overview.classes.length)) {
+        return wrong(`“${row.join(",")}” is no decision on an image of this data set`);
+      }
+      if (taken.has(id)) return wrong(`another decision on image ${id}`);
+      taken.set(id, { decision, file: cell("file"), ...decision === "relabel" && { label } });
     }
     restore();
     for (const [id, decision] of taken) made.set(id, decision);
@@ -105,6 +136,8 @@ const decisions = (() => {
       type: "file", accept: ".csv", id: "import",
       change: async (event) => {
         const reason = read(await event.target.files[0].text());
+        /* The same file, once it is mended, is a change again. */
+        event.target.value = "";
         if (reason) { wrong.hidden = false; wrong.textContent = reason; } else route.show();
       },
     });
