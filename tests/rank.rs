@@ -914,4 +914,29 @@ fn features_that_are_kept_give_the_same_scores() {
         code == Some(1) && error.contains("--keep-features: is for scores through the head"),
         "{error}"
     );
+    // 540 rows: 2.2 MiB between them.
+    let little =
+        "rank --model model --blocks 1 --queries 2 --solver direct --memory 0.001 --out little";
+    let (code, error) = run(little);
+    let expected = "--memory: the products of 540 gradients with each other, which direct takes, need 0.002 GiB, and 0.001 are given";
+    assert!(code == Some(1) && error.contains(expected), "{error}");
+    let (code, error) = run("rank --model model --record-every -1 --out little");
+    assert!(
+        code == Some(1) && error.contains("expected seconds, 0 or more, found -1"),
+        "{error}"
+    );
+}
+
+#[test]
+fn features_too_large_for_the_l2_term_of_a_head_are_told_as_such() {
+    let folder = place();
+    let folder = folder.path();
+    let (mut large, labels) = features(60, 5, 0.3);
+    large *= 1e9;
+    write(&folder.join("train.npz"), &(large, labels));
+    let parts = [
+        "--l2: 0.01 is too small beside features of this size",
+        "scale the features",
+    ];
+    refused(folder, &["--l2", "1e-2"], &parts);
 }

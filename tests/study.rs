@@ -494,6 +494,16 @@ fn wrong_specs_are_refused_in_one_line() {
         ),
         ("blocks = 0", "blocks = 70", &["blocks", "has 6"]),
         (
+            "images = [20, 60]",
+            "images = [0]",
+            &["images: expected a number above 0", "found [0]"],
+        ),
+        (
+            "seeds = 2",
+            "seeds = [1, 1]",
+            &["different seeds, found [1, 1]"],
+        ),
+        (
             "builtin:digits-train",
             "nowhere.parquet",
             &["nowhere.parquet", "check the path"],

@@ -40,7 +40,7 @@ pub(super) struct Scored {
 /// How much was certified.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Certified {
-    /// The ranks asked for.
+    /// The ranks asked for, or all there are where these are fewer.
     pub ranks: usize,
     /// Share of these ranks, over all test queries.
     pub share_of_ranks: f64,
@@ -265,7 +265,7 @@ impl Pass<'_> {
             whole += usize::from(certified.is_certified(query, ranks));
         }
         Some(Certified {
-            ranks,
+            ranks: ranks.min(self.sides.train.count()),
             share_of_ranks: proven as f64 / all.max(1) as f64,
             share_of_queries: whole as f64 / count.max(1) as f64,
         })

@@ -110,7 +110,9 @@ impl Newton {
         let hessian = HeadHessian::new(head, inputs, self.l2)?;
         let right_hand_side = Vectors::new(gradient.reshape((1, hessian.size()))?)?;
         let inverse: Box<dyn Inverse> = if hessian.size() <= DIRECT_UP_TO {
-            Direct.prepare(&hessian)?
+            Direct
+                .prepare(&hessian)
+                .map_err(|error| self.without_factor(error))?
         } else {
             // A loose solve far from the minimum, a tight one near it (inexact Newton).
             let tolerance = norm(gradient)?.sqrt().clamp(1e-6, 1e-2);
@@ -126,6 +128,22 @@ impl Newton {
             .value
             .tensor()
             .reshape(gradient.shape())?)
+    }
+
+    /// The fit has no damping: what is missing is L2, or features of a size that it counts beside.
+    fn without_factor(&self, error: Error) -> Error {
+        match error {
+            Error::Config {
+                option: "damping", ..
+            } => Error::config(
+                "l2",
+                format!(
+                    "{} is too small beside features of this size: the Hessian of the head's loss has no Cholesky factor; scale the features to about 1, or raise it",
+                    self.l2
+                ),
+            ),
+            other => other,
+        }
     }
 
     fn search(

@@ -219,7 +219,8 @@ fn decisions_are_made_by_key_exported_and_read_again() {
     );
     std::fs::write(&changed, &other).unwrap();
     browser.type_into("#import", changed.to_str().unwrap());
-    browser.wait("return decisions.of(21)?.label === 2 && decisions.of(20)?.decision === 'exclude'");
+    browser
+        .wait("return decisions.of(21)?.label === 2 && decisions.of(20)?.decision === 'exclude'");
     std::fs::write(&changed, format!("{other}2,,exclude,20,\n")).unwrap();
     browser.type_into("#import", changed.to_str().unwrap());
     browser.wait("return document.querySelector('main .alert').textContent.includes('line 4: another decision on image 20')");

@@ -67,8 +67,12 @@ impl Rank {
             scores: self.scores,
             train_queries: !self.skip_train,
             blocks: None,
-            record_every: Duration::try_from_secs_f64(self.record_every).map_err(|reason| {
-                Error::config("record-every", format!("{}: {reason}", self.record_every))
+            record_every: Duration::try_from_secs_f64(self.record_every).map_err(|_| {
+                let reason = format!(
+                    "expected seconds, 0 or more, found {}; leave it out for 5",
+                    self.record_every
+                );
+                Error::config("record-every", reason)
             })?,
         })
     }

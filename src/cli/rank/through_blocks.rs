@@ -46,6 +46,7 @@ fn run_with<N: FineTunedPart>(
 ) -> Result<ExitCode> {
     let options = options(rank, opened.l2, memory)?;
     options.check::<N>()?;
+    check_matrix(&options, opened, memory)?;
     if rank.dry_run {
         say!("{}", plan::<N>((rank, device), opened, &options)?);
         return Ok(ExitCode::SUCCESS);
@@ -168,6 +169,35 @@ fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> 
     })
 }
 
+/// Refuses `direct` where the matrix that it inverts would take more than `--memory`.
+fn check_matrix(options: &NetworkOptions, opened: &Transferred, memory: Option<f64>) -> Result<()> {
+    let by_rows = options.curvature == network::Curvature::GaussNewton
+        && options.solver.method == Method::Direct;
+    let rows = root_rows(opened);
+    let bytes = matrix_bytes(rows);
+    match memory.filter(|&memory| by_rows && rows <= MOST_ROWS && bytes > memory) {
+        None => Ok(()),
+        Some(memory) => {
+            let reason = format!(
+                "the products of {rows} gradients with each other, which direct takes, need {:.3} GiB, and {:.3} are given; raise it, or choose --solver cg",
+                bytes / GIB,
+                memory / GIB
+            );
+            Err(Error::config("memory", reason))
+        }
+    }
+}
+
+/// Rows of the root of a Gauss–Newton matrix, at most.
+fn root_rows(opened: &Transferred) -> usize {
+    opened.train_ids.len() * (opened.model.classes().len() - 1)
+}
+
+/// Of the matrix between them.
+fn matrix_bytes(rows: usize) -> f64 {
+    8.0 * (rows as f64).powi(2)
+}
+
 fn digests(opened: &Transferred) -> BTreeMap<String, String> {
     let inputs = opened.inputs.iter();
     inputs
@@ -210,11 +240,11 @@ fn plan<N: FineTunedPart>(
         })
         .to_string());
     }
-    let rows = images * (network.class_count() - 1);
+    let rows = root_rows(opened);
     let first = match (method, low_rank) {
         (Method::Direct, _) if options.curvature == network::Curvature::GaussNewton => format!(
             "\ndirect takes the products of up to {rows} gradients with each other first, once for all queries, a matrix of {:.1} GiB; more than {MOST_ROWS} are too many",
-            8.0 * (rows as f64).powi(2) / GIB
+            matrix_bytes(rows) / GIB
         ),
         (_, 0) => String::new(),
         (_, rows) => format!(

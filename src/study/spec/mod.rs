@@ -108,9 +108,13 @@ impl Spec {
     pub fn read(file: &Path) -> Result<Self> {
         let mut keys = Keys::read(file)?;
         let folder = file.parent().unwrap_or(Path::new(""));
-        let images = axis(&mut keys, "images", &positive)?;
-        let epochs = axis(&mut keys, "epochs", &positive)?;
-        let blocks = axis(&mut keys, "blocks", &parts::blocks)?;
+        let images = axis(&mut keys, ("images", "a number above 0"), &positive)?;
+        let epochs = axis(&mut keys, ("epochs", "a number above 0"), &positive)?;
+        let blocks = axis(
+            &mut keys,
+            ("blocks", "a number of blocks or \"all\""),
+            &parts::blocks,
+        )?;
         let seeds = parts::seeds(&mut keys)?;
         let keep_models = keys.take("keep-models", "true or false")?.unwrap_or(false);
         let seeds_of_images = parts::seeds_of_images(&mut keys, &images, seeds.len())?;
@@ -162,13 +166,14 @@ impl Spec {
     }
 }
 
-/// The values of an axis: at least one, all different, each of which `read` takes.
+/// The values of an axis: at least one, all different, each of which `read` takes as it should be, `kind`.
 fn axis<T: PartialEq>(
     keys: &mut Keys,
-    name: &str,
+    (name, kind): (&str, &str),
     read: &dyn Fn(&Value) -> Option<T>,
 ) -> Result<Vec<T>> {
-    let expected = "a number or a list of different numbers, none negative";
+    let expected = format!("{kind}, or a list of different ones");
+    let expected = expected.as_str();
     let values = match keys.need::<Value>(name, expected)? {
         Value::Array(values) => values,
         value => vec![value],

@@ -40,7 +40,11 @@ pub(super) fn seeds(keys: &mut Keys) -> Result<Vec<u64>> {
     };
     match (1..=MOST_SEEDS as usize).contains(&seeds.len()) && differ(&seeds) {
         true => Ok(seeds),
-        false => Err(keys.wrong("seeds", expected, format!("{} seeds", seeds.len()))),
+        false if differ(&seeds) => {
+            let found = format!("{} seeds", seeds.len());
+            Err(keys.wrong("seeds", expected, found))
+        }
+        false => Err(keys.wrong("seeds", expected, format!("{seeds:?}"))),
     }
 }
 
