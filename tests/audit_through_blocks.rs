@@ -86,8 +86,20 @@ fn mean_scores_are_those_of_the_runs_matrix() {
             "--model natural --blocks 1 --queries {QUERIES} --scores --shares --bottom 5 --out blocks"
         ),
     );
+    // What auto stood for is recorded, and the page says it.
+    let record = RunFolder::read(folder.join("blocks")).unwrap();
+    let [plan, solver]: [Value; 2] =
+        ["plan", "solver"].map(|result| record.result(result).unwrap());
+    let method = plan["method"].as_str().unwrap();
+    let has_rows = solver.get("curvature_rows").is_some();
+    assert_eq!(method, if has_rows { "direct" } else { "cg" });
     run(folder, "audit blocks --skip-sensitivity --out page");
     let page = folder.join("page");
+    let overview = piece(&page, "overview").to_string();
+    assert!(
+        overview.contains(&format!("systems were solved ({method})")),
+        "{overview}"
+    );
     let scores: Array2<f32> = read_npy(folder.join("blocks/scores.npy")).unwrap();
     let scores = scores.mapv(f64::from);
     assert_eq!(scores.dim(), (QUERIES, IMAGES));

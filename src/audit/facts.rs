@@ -62,7 +62,7 @@ pub(super) fn method<'a>(record: &'a RunRecord, through: &Through) -> Option<&'a
         .and_then(|plan| plan.get("method"));
     let given = record.options.get("solver");
     let method = planned.or(given).and_then(Value::as_str)?;
-    // Through blocks there is nothing to plan.
+    // Runs through blocks that left no plan.
     match (method, through) {
         ("auto", Through::Blocks { .. }) => Some("cg"),
         _ => Some(method),

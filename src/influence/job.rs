@@ -173,6 +173,8 @@ pub struct RankSummary {
     pub unit: &'static str,
     /// How the solves ended: those of the test queries, or of the training images where these are fewer or queries too.
     pub solves: Vec<Solves>,
+    /// The method, where it was not settled before the run.
+    pub method: Option<Method>,
     /// What the solver says of itself.
     pub notes: BTreeMap<&'static str, f64>,
     /// Images whose scores an earlier process had recorded.
@@ -354,6 +356,7 @@ impl RankJob<'_> {
             gradient_norm: squares.to_scalar::<f64>()?.sqrt(),
             unit: self.options.normalise.unit(),
             solves: Vec::new(),
+            method: None,
             notes: BTreeMap::new(),
             resumed: 0,
             certified: None,

@@ -29,7 +29,7 @@ pub use head_hessian::HeadHessian;
 pub use kronecker::{Eigenvalues, KroneckerAxes, KroneckerForm, KroneckerSettings};
 pub use network_curvature::NetworkCurvature;
 pub use principal_block::PrincipalBlock;
-pub use root::{MOST_ROWS, RootForm};
+pub use root::{MOST_ROWS, RootForm, RootPasses, root_rows};
 pub use rounding::{Rounding, bands};
 pub use square_matrix::SquareMatrix;
 pub use symmetric_matrix::SymmetricMatrix;

@@ -10,13 +10,12 @@
 //! that meets a negative direction reports it, and [`crate::solve::smallest_eigenvalue`] says how much damping is missing.
 
 use super::{
-    KroneckerForm, LinearOperator, MOST_ROWS, RootForm, Structure, SymmetricMatrix, Vectors,
+    KroneckerForm, LinearOperator, RootForm, RootPasses, Structure, SymmetricMatrix, Vectors,
     unit_vectors,
 };
 use crate::derivative::network::{Beside, Curvature, Examples, Linearisation, Network};
 use crate::{Error, Result, number_range};
 use candle_core::DType;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
@@ -37,6 +36,8 @@ pub struct NetworkCurvature<'a> {
     root_bytes: u64,
     /// Draws what stands for labels where there are too many of them.
     seed: u64,
+    /// How root gradients are taken, where they are.
+    roots: RootPasses,
     /// What a kept pass holds beside the values: root gradients only where those of all images fit, or solves go by rows.
     kept_beside: Beside,
     /// One place for each pass that may be kept.
@@ -69,9 +70,12 @@ impl<'a> NetworkCurvature<'a> {
         let images = network.pass_images_beside(kept_beside);
         let pass = network.linearisation_bytes(kept_beside) * images;
         let passes = positions.len().div_ceil(images);
-        let kept = match kept_beside {
-            Beside::RootGradients => passes,
-            _ => (memory / pass.max(1) as u64).min(passes as u64) as usize,
+        let (kept, roots) = match kept_beside {
+            Beside::RootGradients => (passes, RootPasses::whole(network, positions.len())),
+            _ => (
+                (memory / pass.max(1) as u64).min(passes as u64) as usize,
+                roots_within(network, positions.len(), memory),
+            ),
         };
         Ok(Self {
             network,
@@ -82,36 +86,23 @@ impl<'a> NetworkCurvature<'a> {
             row_bytes: memory.min(ROW_BYTES),
             root_bytes: memory,
             seed: 0,
+            roots,
             kept_beside,
             kept: Mutex::new(vec![None; kept]),
         })
     }
 
-    /// For solves by the rows of its root, where it has one of no more than [`MOST_ROWS`]: what is kept are the root gradients of as
-    /// many images as fit beside the matrix between the rows.
+    /// For solves by the rows of its root, where it has one: what is kept are the root gradients of as many images as fit beside the
+    /// matrix between the rows.
     #[must_use]
     pub fn solved_by_rows(mut self) -> Self {
         if self.has_roots() {
+            self.roots = roots_within(self.network, self.positions.len(), self.root_bytes);
             self.kept_beside = Beside::RootGradients;
-            self.kept = Mutex::new(vec![None; self.root_passes_held()]);
+            let kept = self.roots.held.div_ceil(self.roots.images);
+            self.kept = Mutex::new(vec![None; kept]);
         }
         self
-    }
-
-    /// Of so many images, those whose root gradients stay for solves by rows within `memory` bytes; none where memory has no room
-    /// for the matrix between all rows and two passes, or there is no such root.
-    pub fn root_images_held(network: &Network, images: usize, memory: u64) -> Option<usize> {
-        let rows = images * (network.class_count() - 1);
-        let passes = memory.checked_sub((8 * rows * rows) as u64)?;
-        let image = network.linearisation_bytes(Beside::RootGradients) as u64;
-        let fitting = (passes / image.max(1)) as usize;
-        let at_once = network.pass_images_beside(Beside::RootGradients);
-        // Beside those that stay there is the pass that comes and goes.
-        let held = match fitting < images {
-            true => (fitting / at_once).checked_sub(1)? * at_once,
-            false => images,
-        };
-        (held > 0 && rows <= MOST_ROWS && network.root_gradients_pay(1, true)).then_some(held)
     }
 
     /// Draws from `seed` what stands for labels in a Kronecker form.
@@ -169,18 +160,6 @@ impl<'a> NetworkCurvature<'a> {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The linearisations of some of the passes that hold `kept` where they are kept, and `anew` where they are made.
-    fn passes(
-        &self,
-        passes: Range<usize>,
-        (kept, anew): (Beside, Beside),
-    ) -> impl Iterator<Item = Result<Arc<Linearisation>>> {
-        let images = self.network.pass_images_beside(kept);
-        let positions = self.positions.chunks(images).enumerate();
-        let positions = positions.skip(passes.start).take(passes.len());
-        positions.map(move |(index, positions)| self.pass(index, positions, (kept, anew)))
-    }
-
     /// The linearisation of a pass, made or kept.
     fn pass(
         &self,
@@ -208,42 +187,37 @@ impl<'a> NetworkCurvature<'a> {
         Ok(made)
     }
 
-    /// Whether solves can go by root gradients, of no more rows than can be inverted.
+    /// Whether solves can go by root gradients.
     fn has_roots(&self) -> bool {
-        let rows = self.positions.len() * (self.network.class_count() - 1);
-        self.curvature == Curvature::GaussNewton
-            && rows <= MOST_ROWS
-            && self.network.root_gradients_pay(1, true)
+        let is_root = self.curvature == Curvature::GaussNewton;
+        is_root && RootPasses::serve(self.network, self.positions.len())
     }
 
-    /// Images of a pass that holds root gradients.
-    pub(super) fn root_pass_images(&self) -> usize {
-        self.network.pass_images_beside(Beside::RootGradients)
+    /// How root gradients are taken.
+    pub(super) fn root_passes(&self) -> RootPasses {
+        self.roots
     }
 
-    /// Such passes over all images.
-    pub(super) fn root_pass_count(&self) -> usize {
-        self.positions.len().div_ceil(self.root_pass_images())
-    }
-
-    /// Of these, as many as may be held at once, beside another one that comes and goes; at least one.
-    pub(super) fn root_passes_held(&self) -> usize {
-        let images = self.positions.len();
-        let held = Self::root_images_held(self.network, images, self.root_bytes);
-        held.unwrap_or(1).div_ceil(self.root_pass_images())
-    }
-
-    /// Some of these passes, made or kept.
-    pub(super) fn root_passes(
+    /// Them, pass by pass from the one numbered `first`, made or kept.
+    pub(super) fn root_gradients(
         &self,
-        passes: Range<usize>,
+        first: usize,
     ) -> impl Iterator<Item = Result<Arc<Linearisation>>> {
-        self.passes(passes, (Beside::RootGradients, Beside::RootGradients))
+        let positions = self.positions.chunks(self.roots.images).enumerate();
+        let beside = (Beside::RootGradients, Beside::RootGradients);
+        let positions = positions.skip(first);
+        positions.map(move |(index, positions)| self.pass(index, positions, beside))
     }
 
     /// Σ C_i v for some vectors.
     fn sums(&self, vectors: &Vectors) -> Result<Vectors> {
-        let mut parts = self.passes(0..self.positions.len(), self.beside(vectors.count()));
+        let (kept, anew) = self.beside(vectors.count());
+        let images = match (kept, self.kept_beside) {
+            (Beside::RootGradients, Beside::RootGradients) => self.roots.images,
+            _ => self.network.pass_images_beside(kept),
+        };
+        let passes = self.positions.chunks(images).enumerate();
+        let mut parts = passes.map(|(index, positions)| self.pass(index, positions, (kept, anew)));
         let network = self.network;
         Vectors::new(network.curvature_products(self.curvature, vectors.tensor(), &mut parts)?)
     }
@@ -255,6 +229,12 @@ impl<'a> NetworkCurvature<'a> {
     fn scale(&self) -> f64 {
         1.0 / self.positions.len() as f64
     }
+}
+
+/// For solves by rows, whatever the memory.
+fn roots_within(network: &Network, images: usize, memory: u64) -> RootPasses {
+    let passes = RootPasses::within(network, images, memory);
+    passes.unwrap_or_else(|| RootPasses::fewest(network))
 }
 
 /// What products cannot do without.

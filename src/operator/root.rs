@@ -9,6 +9,7 @@
 //! gives none.
 
 mod by_layer;
+mod passes;
 mod written;
 
 use super::{LinearOperator, NetworkCurvature, SquareMatrix};
@@ -18,8 +19,15 @@ use by_layer::RowsByLayer;
 use candle_core::{Device, Tensor};
 use written::WrittenRows;
 
+pub use passes::RootPasses;
+
 /// Most rows: what they are to each other takes 8 GiB.
 pub const MOST_ROWS: usize = 32_768;
+
+/// Rows of the root of a Gauss–Newton matrix over so many images, at most.
+pub fn root_rows<N: WrittenGradients>(network: &N, images: usize) -> usize {
+    images.saturating_mul(network.class_count().saturating_sub(1))
+}
 
 /// RᵀR/n + σI.
 pub struct RootForm<'a> {

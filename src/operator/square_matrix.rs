@@ -15,6 +15,13 @@ pub struct SquareMatrix<T> {
 }
 
 impl<T> SquareMatrix<T> {
+    /// Memory of one with so many rows.
+    pub fn bytes(size: usize) -> u64 {
+        (size as u64)
+            .saturating_pow(2)
+            .saturating_mul(size_of::<T>() as u64)
+    }
+
     /// How many rows, and columns.
     pub fn size(&self) -> usize {
         self.size

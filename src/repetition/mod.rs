@@ -96,7 +96,10 @@ pub fn compare(first: &Path, second: &Path, stem: Option<&str>) -> Result<Vec<Co
     };
     let [mut before, after] = [names(first)?, names(second)?];
     let record = format!("{}.json", stem.unwrap_or("run"));
-    let left = left_files(&first.join(&record))?;
+    let left = match before.contains(&record) {
+        true => left_files(&first.join(&record))?,
+        false => Vec::new(),
+    };
     let is_left = |name: &String| {
         let is_named = *name == record || left.iter().any(|file| file.name == *name);
         left.is_empty() || name.contains('/') || is_named

@@ -19,7 +19,7 @@ impl<'a> Woodbury<'a> {
     pub(super) fn of(root: RootForm<'a>) -> Result<Self> {
         let factor = Factor::of_matrix(SymmetricMatrix::F64(root.gram()?))?;
         let factor = factor.ok_or_else(|| {
-            let reason = "the curvature is not positive definite, so that it has no Cholesky factor; raise it";
+            let reason = "rounding leaves the products of the gradients with each other without a Cholesky factor; raise it, or choose --solver cg";
             Error::config("damping", reason)
         })?;
         Ok(Self { root, factor })

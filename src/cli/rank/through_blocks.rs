@@ -11,7 +11,7 @@ use crate::influence::{
     RankSummary,
 };
 use crate::model::Blocks;
-use crate::operator::MOST_ROWS;
+use crate::operator::{MOST_ROWS, SquareMatrix, root_rows};
 use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::Device;
@@ -67,6 +67,7 @@ fn run_with<N: FineTunedPart>(
     let (summary, parameters) = score::<N>((rank, device), opened, options, place)?;
     examples::leave_of_model(opened, &folder)?;
     run.set_result("parameters", json!(parameters))?;
+    run.set_result("plan", json!({ "method": summary.method }))?;
     if let Some(&missing) = summary
         .notes
         .get("missing_damping")
@@ -173,8 +174,8 @@ fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> 
 fn check_matrix(options: &NetworkOptions, opened: &Transferred, memory: Option<f64>) -> Result<()> {
     let by_rows = options.curvature == network::Curvature::GaussNewton
         && options.solver.method == Method::Direct;
-    let rows = root_rows(opened);
-    let bytes = matrix_bytes(rows);
+    let rows = rows_of_root(opened);
+    let bytes = SquareMatrix::<f64>::bytes(rows) as f64;
     match memory.filter(|&memory| by_rows && rows <= MOST_ROWS && bytes > memory) {
         None => Ok(()),
         Some(memory) => {
@@ -189,13 +190,8 @@ fn check_matrix(options: &NetworkOptions, opened: &Transferred, memory: Option<f
 }
 
 /// Rows of the root of a Gauss–Newton matrix, at most.
-fn root_rows(opened: &Transferred) -> usize {
+fn rows_of_root(opened: &Transferred) -> usize {
     opened.train_ids.len() * (opened.model.classes().len() - 1)
-}
-
-/// Of the matrix between them.
-fn matrix_bytes(rows: usize) -> f64 {
-    8.0 * (rows as f64).powi(2)
 }
 
 fn digests(opened: &Transferred) -> BTreeMap<String, String> {
@@ -240,11 +236,11 @@ fn plan<N: FineTunedPart>(
         })
         .to_string());
     }
-    let rows = root_rows(opened);
+    let rows = root_rows(&network, images);
     let first = match (method, low_rank) {
         (Method::Direct, _) if options.curvature == network::Curvature::GaussNewton => format!(
-            "\ndirect takes the products of up to {rows} gradients with each other first, once for all queries, a matrix of {:.1} GiB; more than {MOST_ROWS} are too many",
-            matrix_bytes(rows) / GIB
+            "\ndirect takes the products of up to {rows} gradients with each other first, once for all queries, a matrix of {:.2} GiB; more than {MOST_ROWS} are too many",
+            SquareMatrix::<f64>::bytes(rows) as f64 / GIB
         ),
         (_, 0) => String::new(),
         (_, rows) => format!(

@@ -30,7 +30,7 @@ pub(super) enum Kept {
     F64(Kit<f64>),
 }
 
-/// The values of all layers, their gradients (none where they were not asked for), and the softmax's probabilities.
+/// The values of all layers, and what was asked for beside them: their gradients, or those of all rows of the softmax's root.
 #[derive(Debug)]
 pub(super) struct Kit<T: Scalar> {
     pub(super) values: Vec<Planes<T>>,

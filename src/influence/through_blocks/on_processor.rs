@@ -7,7 +7,7 @@ use crate::Result;
 use crate::data::Dataset;
 use crate::derivative::network::{Beside, Curvature, Examples, Keeping, Network, ParameterSpace};
 use crate::model::{Blocks, ResNet};
-use crate::operator::{LinearOperator, NetworkCurvature, Vectors};
+use crate::operator::{LinearOperator, NetworkCurvature, RootPasses, Vectors, root_rows};
 use crate::solve::Method;
 use candle_core::{Device, Tensor};
 
@@ -22,6 +22,9 @@ const BY_ROWS: usize = 2;
 /// `analysis/solvers`, 100 and 170 in `analysis/through-blocks/products`.
 const ITERATIONS: f64 = 10.0;
 const PREPARATION: f64 = 100.0;
+/// What a multiplication of a product takes of the time of one between rows: vectors are brought into the kernels' form, and
+/// gradients read (2.4 and 4 in `analysis/through-blocks/products`).
+const OF_PRODUCT: f64 = 2.5;
 
 impl FineTunedPart for Network {
     const MEASURED: usize = 64;
@@ -96,11 +99,12 @@ impl FineTunedPart for Network {
     /// `direct` where the matrix between the rows of all roots can be inverted, fits into memory, and is sooner made than `cg` is
     /// done.
     fn auto_method(&self, options: &NetworkOptions, (images, queries): (usize, usize)) -> Method {
-        let rows = images * (self.class_count() - 1);
-        let definite = options.l2 + options.damping > 0.0 && rows < self.size();
-        let held = NetworkCurvature::root_images_held(self, images, options.memory);
-        match held.filter(|_| definite && options.curvature == Curvature::GaussNewton) {
-            Some(held) if is_sooner_direct((self, options), (images, queries), held) => {
+        let definite = options.l2 + options.damping > 0.0 && root_rows(self, images) < self.size();
+        let passes = RootPasses::within(self, images, options.memory);
+        match passes.filter(|_| definite && options.curvature == Curvature::GaussNewton) {
+            Some(RootPasses { held, .. })
+                if is_sooner_direct((self, options), (images, queries), held) =>
+            {
                 Method::Direct
             }
             _ => Method::Cg,
@@ -125,7 +129,7 @@ impl FineTunedPart for Network {
     }
 }
 
-/// By the multiplications of both; `direct` holds the root gradients of `held` images.
+/// By the multiplications of both, and what they take; `direct` holds the root gradients of `held` images.
 fn is_sooner_direct(
     (network, options): (&Network, &NetworkOptions),
     (images, queries): (usize, usize),
@@ -144,6 +148,7 @@ fn is_sooner_direct(
     let [images, rows, queries, blocks, held] =
         [images, rows, queries, blocks, held].map(|count| count as f64);
     let (product, pair) = network.root_multiplications();
+    let product = OF_PRODUCT * product;
     // Images that a set is held beside; and those that are not kept, for R v, Rᵀt and a residual of each block of queries. One
     // is a pass forward and one back for each row, half a product each.
     let made = images * (sets + 1.0) / 2.0 + 3.0 * blocks * (images - held);

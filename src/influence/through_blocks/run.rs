@@ -83,7 +83,8 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             Method::Pinv => &*data,
             _ => &damped,
         };
-        let inverse = self.prepared(method, operator)?;
+        let (inverse, method) = self.prepared(method, operator)?;
+        summary.method = Some(method);
         summary.notes = inverse.notes().into_iter().collect();
         progress.stage("scores")?;
         self.score(&*inverse, &mut summary, (folder, progress), (&train, &test))?;
@@ -103,20 +104,22 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         Ok(summary)
     }
 
+    /// By `method`, or by the one that goes on in its place.
     fn prepared<'o>(
         &self,
         method: Method,
         operator: &'o dyn LinearOperator,
-    ) -> Result<Box<dyn Inverse + 'o>> {
-        let was_chosen = self.options.solver.method == method;
+    ) -> Result<(Box<dyn Inverse + 'o>, Method)> {
+        let was_asked_for = self.options.solver.method == method;
         match self.solver(method).prepare(operator) {
             // With next to no damping rounding can leave a matrix without a factor.
             Err(Error::Config { option, .. })
-                if method == Method::Direct && !was_chosen && option == "damping" =>
+                if method == Method::Direct && !was_asked_for && option == "damping" =>
             {
-                self.solver(Method::Cg).prepare(operator)
+                let cg = self.solver(Method::Cg).prepare(operator)?;
+                Ok((cg, Method::Cg))
             }
-            prepared => prepared,
+            prepared => Ok((prepared?, method)),
         }
     }
 
@@ -162,6 +165,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             gradient_norm: gradient.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt(),
             unit: NATS,
             solves: Vec::new(),
+            method: None,
             notes: BTreeMap::new(),
             resumed: 0,
             certified: None,

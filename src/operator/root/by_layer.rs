@@ -4,7 +4,7 @@
 //! not kept for every product. To make one takes about as long as products with C/2 vectors.
 
 use super::super::{LinearOperator, NetworkCurvature, SquareMatrix};
-use super::RootRows;
+use super::{RootPasses, RootRows, root_rows};
 use crate::Result;
 use candle_core::{Device, Tensor};
 use std::ops::Range;
@@ -15,15 +15,17 @@ pub(super) struct RowsByLayer<'a>(pub(super) &'a NetworkCurvature<'a>);
 impl RowsByLayer<'_> {
     /// Where the rows of some passes are.
     fn rows(&self, passes: &Range<usize>) -> Range<usize> {
-        let first = |pass: usize| (pass * self.0.root_pass_images()).min(self.0.image_count());
-        let rows = self.0.network().class_count() - 1;
-        rows * first(passes.start)..rows * first(passes.end)
+        let first = |pass: usize| {
+            let images = pass * self.0.root_passes().images;
+            root_rows(self.0.network(), images.min(self.0.image_count()))
+        };
+        first(passes.start)..first(passes.end)
     }
 }
 
 impl RootRows for RowsByLayer<'_> {
     fn count(&self) -> usize {
-        self.0.image_count() * (self.0.network().class_count() - 1)
+        root_rows(self.0.network(), self.0.image_count())
     }
 
     fn device(&self) -> Device {
@@ -31,33 +33,34 @@ impl RootRows for RowsByLayer<'_> {
     }
 
     fn products(&self, vectors: &Tensor) -> Result<Tensor> {
-        let mut passes = self.0.root_passes(0..self.0.root_pass_count());
+        let mut passes = self.0.root_gradients(0);
         self.0.network().root_products(vectors, &mut passes)
     }
 
     fn sums(&self, weights: &Tensor) -> Result<Tensor> {
-        let mut passes = self.0.root_passes(0..self.0.root_pass_count());
+        let mut passes = self.0.root_gradients(0);
         self.0.network().root_sums(weights, &mut passes)
     }
 
     fn add_gram(&self, matrix: &mut SquareMatrix<f64>) -> Result<()> {
-        let (network, all) = (self.0.network(), self.0.root_pass_count());
-        let at_once = self.0.root_passes_held();
+        let network = self.0.network();
+        let RootPasses { images, held } = self.0.root_passes();
+        let all = self.0.image_count().div_ceil(images);
+        let at_once = held.div_ceil(images);
         // The first ones, which may be kept, come last, when no others are held.
         for first in (0..all).step_by(at_once).rev() {
             let own = first..all.min(first + at_once);
-            let held = self
-                .0
-                .root_passes(own.clone())
+            let mut passes = self.0.root_gradients(first);
+            let held = passes
+                .by_ref()
+                .take(own.len())
                 .collect::<Result<Vec<_>>>()?;
             let columns = self.rows(&own);
             let part = matrix.part_mut(columns.clone(), columns.clone());
             network.add_root_gram(&held, part)?;
-            for pass in own.end..all {
-                let below = pass..pass + 1;
-                let part = matrix.part_mut(self.rows(&below), columns.clone());
-                let other = self.0.root_passes(below).collect::<Result<Vec<_>>>()?;
-                network.add_root_gram_with((&other, &held), part)?;
+            for (pass, other) in (own.end..all).zip(passes) {
+                let part = matrix.part_mut(self.rows(&(pass..pass + 1)), columns.clone());
+                network.add_root_gram_with((&[other?], &held), part)?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! that is, and for every product.
 
 use super::super::SquareMatrix;
-use super::{MOST_ROWS, RootRows};
+use super::{MOST_ROWS, RootRows, root_rows};
 use crate::Result;
 use crate::derivative::network::{CurvatureRoots, RootKind, WrittenGradients};
 use crate::product::{row_products, tensor_product};
@@ -39,7 +39,7 @@ impl<'a, N: WrittenGradients> WrittenRows<'a, N> {
         (network, examples, positions): (&'a N, &'a N::Examples, &'a [u32]),
         bytes: u64,
     ) -> Result<Option<Self>> {
-        let all = positions.len() * (network.class_count() - 1);
+        let all = root_rows(network, positions.len());
         if all > LEFT_OUT * MOST_ROWS {
             return Ok(None);
         }

@@ -3,13 +3,14 @@
 //! At a convolution the gradient of image i and row s is Aᵢᵀ Gᵢₛ with A the patches `[T, K]` and G the gradient of its output
 //! `[T, C_out]`. Two ways to the products of two images, counted in multiplications for r rows each:
 //!
-//! | | | |
+//! | way | what | multiplications |
 //! |---|---|---|
 //! | by places | ⟨Gᵢₛ, (Aᵢ Aⱼᵀ) Gⱼₛ'⟩ | T²·K + r·T²·C_out + r²·T·C_out |
-//! | written out | a block of the kernel's rows at a time | r²·K·C_out, and 2r·T·K·C_out for each image of a block with another block |
+//! | written out | AᵢᵀGᵢₛ of a block of images, some rows at a time | r²·K·C_out, and 2r·T·K·C_out for [`BLOCK`] pairs of images |
 //!
 //! Few places and many channels, the last layers, are for the first: with 16 places, 512 channels and 9 rows it takes a
-//! sixtieth. Products are of the network's precision within [`COLUMNS`] terms, sums of f64.
+//! sixtieth. Patches' products and gradients are of the network's precision, and so are inner products within [`COLUMNS`] terms;
+//! sums are of f64.
 
 use super::super::layer::Convolution;
 use super::super::planes::{Planes, Scalar, multiply, rows};
