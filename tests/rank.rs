@@ -920,6 +920,11 @@ fn features_that_are_kept_give_the_same_scores() {
     let (code, error) = run(little);
     let expected = "--memory: the products of 540 gradients with each other, which direct takes, need 0.002 GiB, and 0.001 are given";
     assert!(code == Some(1) && error.contains(expected), "{error}");
+    let (code, error) = run("rank --out little");
+    assert!(
+        code == Some(1) && error.contains("or --train and --test with features"),
+        "{error}"
+    );
     let (code, error) = run("rank --model model --record-every -1 --out little");
     assert!(
         code == Some(1) && error.contains("expected seconds, 0 or more, found -1"),

@@ -53,7 +53,7 @@ solves.parquet says which.";
 #[command(after_help = EXAMPLE)]
 pub struct Rank {
     /// A folder left by ascribe transfer or ascribe adopt: training images, head, L2 term and classes are taken from there
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["train", "head", "l2"], required_unless_present = "train")]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["train", "head", "l2"])]
     model: Option<PathBuf>,
     /// Features and labels of the training images (.npz, .safetensors, or a folder with features.npy and labels.npy)
     #[arg(long, value_name = "FEATURES", requires = "test")]
@@ -227,6 +227,11 @@ impl Rank {
     /// # Errors
     /// Input that cannot be used, an output folder that holds something else, or a curvature without an inverse.
     pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
+        if self.model.is_none() && self.train.is_none() {
+            let reason =
+                "is needed, a folder left by ascribe transfer; or --train and --test with features";
+            return Err(Error::config("model", reason));
+        }
         let memory = self.memory_limit()?;
         self.note_idle_options();
         if self.blocks != Blocks::Last(0) {

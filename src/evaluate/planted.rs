@@ -151,7 +151,7 @@ pub fn flipped(
     let number = (share * labels.len() as f64).round();
     if !(number >= 1.0 && number < labels.len() as f64) {
         let reason = format!(
-            "{share} of {} labels is not a proper part of them",
+            "expected a share above 0 and below 1 that flips some of {} labels and not all, found {share}",
             labels.len()
         );
         return Err(Error::config("mislabels", reason));

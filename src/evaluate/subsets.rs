@@ -85,7 +85,9 @@ pub fn left_out_alone(
 pub fn random_subsets(count: usize, number: usize, share: f64, seed: u64) -> Result<Vec<Kept>> {
     let size = (share * count as f64).round();
     if !(size >= 1.0 && size < count as f64) {
-        let reason = format!("{share} of {count} images is not a proper part of them");
+        let reason = format!(
+            "expected a share above 0 and below 1 that leaves some of {count} images in and some out, found {share}"
+        );
         return Err(Error::config("share", reason));
     }
     let subset = |index: usize| {

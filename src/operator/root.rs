@@ -24,9 +24,9 @@ pub use passes::RootPasses;
 /// Most rows: what they are to each other takes 8 GiB.
 pub const MOST_ROWS: usize = 32_768;
 
-/// Rows of the root of a Gauss–Newton matrix over so many images, at most.
-pub fn root_rows<N: WrittenGradients>(network: &N, images: usize) -> usize {
-    images.saturating_mul(network.class_count().saturating_sub(1))
+/// Rows of the root of a Gauss–Newton matrix over so many images of so many classes, at most.
+pub fn root_rows(images: usize, classes: usize) -> usize {
+    images.saturating_mul(classes.saturating_sub(1))
 }
 
 /// RᵀR/n + σI.

@@ -359,9 +359,12 @@ fn bad_input_gets_one_line() {
         ),
         (
             "evaluate run --lds 5 --share 1.0 --out x",
-            "not a proper part",
+            "that leaves some of",
         ),
-        ("evaluate run --mislabels -0.1 --out x", "not a proper part"),
+        (
+            "evaluate run --mislabels -0.1 --out x",
+            "that flips some of",
+        ),
         (
             "evaluate run --query 999 --out x",
             "the run has no query 999",

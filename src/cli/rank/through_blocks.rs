@@ -174,7 +174,7 @@ fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> 
 fn check_matrix(options: &NetworkOptions, opened: &Transferred, memory: Option<f64>) -> Result<()> {
     let by_rows = options.curvature == network::Curvature::GaussNewton
         && options.solver.method == Method::Direct;
-    let rows = rows_of_root(opened);
+    let rows = root_rows(opened.train_ids.len(), opened.model.classes().len());
     let bytes = SquareMatrix::<f64>::bytes(rows) as f64;
     match memory.filter(|&memory| by_rows && rows <= MOST_ROWS && bytes > memory) {
         None => Ok(()),
@@ -187,11 +187,6 @@ fn check_matrix(options: &NetworkOptions, opened: &Transferred, memory: Option<f
             Err(Error::config("memory", reason))
         }
     }
-}
-
-/// Rows of the root of a Gauss–Newton matrix, at most.
-fn rows_of_root(opened: &Transferred) -> usize {
-    opened.train_ids.len() * (opened.model.classes().len() - 1)
 }
 
 fn digests(opened: &Transferred) -> BTreeMap<String, String> {
@@ -236,7 +231,7 @@ fn plan<N: FineTunedPart>(
         })
         .to_string());
     }
-    let rows = root_rows(&network, images);
+    let rows = root_rows(images, network.class_count());
     let first = match (method, low_rank) {
         (Method::Direct, _) if options.curvature == network::Curvature::GaussNewton => format!(
             "\ndirect takes the products of up to {rows} gradients with each other first, once for all queries, a matrix of {:.2} GiB; more than {MOST_ROWS} are too many",

@@ -99,7 +99,8 @@ impl FineTunedPart for Network {
     /// `direct` where the matrix between the rows of all roots can be inverted, fits into memory, and is sooner made than `cg` is
     /// done.
     fn auto_method(&self, options: &NetworkOptions, (images, queries): (usize, usize)) -> Method {
-        let definite = options.l2 + options.damping > 0.0 && root_rows(self, images) < self.size();
+        let definite = options.l2 + options.damping > 0.0
+            && root_rows(images, self.class_count()) < self.size();
         let passes = RootPasses::within(self, images, options.memory);
         match passes.filter(|_| definite && options.curvature == Curvature::GaussNewton) {
             Some(RootPasses { held, .. })

@@ -13,11 +13,15 @@ use std::ops::Range;
 pub(super) struct RowsByLayer<'a>(pub(super) &'a NetworkCurvature<'a>);
 
 impl RowsByLayer<'_> {
+    fn rows_of(&self, images: usize) -> usize {
+        root_rows(images, self.0.network().class_count())
+    }
+
     /// Where the rows of some passes are.
     fn rows(&self, passes: &Range<usize>) -> Range<usize> {
         let first = |pass: usize| {
             let images = pass * self.0.root_passes().images;
-            root_rows(self.0.network(), images.min(self.0.image_count()))
+            self.rows_of(images.min(self.0.image_count()))
         };
         first(passes.start)..first(passes.end)
     }
@@ -25,7 +29,7 @@ impl RowsByLayer<'_> {
 
 impl RootRows for RowsByLayer<'_> {
     fn count(&self) -> usize {
-        root_rows(self.0.network(), self.0.image_count())
+        self.rows_of(self.0.image_count())
     }
 
     fn device(&self) -> Device {

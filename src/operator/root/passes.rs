@@ -43,7 +43,7 @@ impl RootPasses {
         if !Self::serve(network, images) {
             return None;
         }
-        let matrix = SquareMatrix::<f64>::bytes(root_rows(network, images));
+        let matrix = SquareMatrix::<f64>::bytes(root_rows(images, network.class_count()));
         let image = network.linearisation_bytes(Beside::RootGradients) as u64;
         let fitting = (memory.checked_sub(matrix)? / image.max(1)) as usize;
         let whole = Self::whole(network, images);
@@ -60,6 +60,6 @@ impl RootPasses {
 
     /// Whether solves can go by root gradients of so many images: their rows are no more than can be inverted.
     pub fn serve(network: &Network, images: usize) -> bool {
-        network.root_gradients_pay(1, true) && root_rows(network, images) <= MOST_ROWS
+        network.root_gradients_pay(1, true) && root_rows(images, network.class_count()) <= MOST_ROWS
     }
 }

@@ -39,7 +39,7 @@ impl<'a, N: WrittenGradients> WrittenRows<'a, N> {
         (network, examples, positions): (&'a N, &'a N::Examples, &'a [u32]),
         bytes: u64,
     ) -> Result<Option<Self>> {
-        let all = root_rows(network, positions.len());
+        let all = root_rows(positions.len(), network.class_count());
         if all > LEFT_OUT * MOST_ROWS {
             return Ok(None);
         }

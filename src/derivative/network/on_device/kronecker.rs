@@ -1,7 +1,7 @@
 //! Kronecker factors and gradients of the rows of a root, batch by batch.
 //!
-//! An image that has several rows goes forward once for all of a pass, and back once for each. Moments are products of the network's precision within a
-//! tile of places, and sums of f64 over tiles, as on the processor.
+//! An image that has several rows goes forward once for all of a pass, and back once for each. Moments are products of the network's
+//! precision within a tile of places, and sums of f64 over tiles, as on the processor.
 
 use super::layer::Layer;
 use super::program::{Site, Trace};
