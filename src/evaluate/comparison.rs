@@ -98,7 +98,7 @@ impl Comparison {
                 .flat_map(move |method| pairs().map(move |(subset, query)| (method, subset, query)))
         };
         let alone = |subset: usize| match retrained.left_out[subset].as_slice() {
-            [at] => Some(ids.train[*at] as f64),
+            [at] => Some(ids.train[*at] as i64),
             _ => None,
         };
         let columns = Columns::new()
@@ -107,7 +107,7 @@ impl Comparison {
                 rows().map(|(method, ..)| estimators[method].name.as_str()),
             )
             .integers("subset", rows().map(|(_, subset, _)| subset as i64))
-            .optional_numbers("train", rows().map(|(_, subset, _)| alone(subset)))
+            .optional_integers("train", rows().map(|(_, subset, _)| alone(subset)))
             .integers("query", rows().map(|(.., query)| ids.queries[query] as i64))
             .numbers(
                 "predicted",

@@ -28,6 +28,14 @@ impl Columns {
         self.with(name, Arc::new(values.collect::<Int64Array>()), false)
     }
 
+    pub(super) fn optional_integers(
+        self,
+        name: &'static str,
+        values: impl Iterator<Item = Option<i64>>,
+    ) -> Self {
+        self.with(name, Arc::new(values.collect::<Int64Array>()), true)
+    }
+
     pub(super) fn numbers(self, name: &'static str, values: impl Iterator<Item = f64>) -> Self {
         self.with(name, Arc::new(values.collect::<Float64Array>()), false)
     }

@@ -4,6 +4,7 @@ use crate::sets::made_up;
 use assert_cmd::cargo::cargo_bin;
 use ndarray::{Array1, Array2};
 use ndarray_npy::NpzWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use std::fs::File;
 use std::path::Path;
@@ -86,6 +87,11 @@ fn everything_at_once_leaves_numbers_with_intervals_and_the_retrainings_behind_t
     );
     let found = results(folder, "evidence");
     for (name, retrainings) in [("leave_one_out", 40), ("lds", 20)] {
+        // Ids are whole numbers, as in all other tables.
+        let file = folder.join(format!("evidence/{name}.parquet"));
+        let table = ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap();
+        let ids = table.schema().field_with_name("train").unwrap();
+        assert_eq!(ids.data_type(), &arrow::datatypes::DataType::Int64);
         let comparison = &found[name];
         assert_eq!(comparison["retrainings"], retrainings);
         let rows = comparison["rows"].as_array().unwrap();

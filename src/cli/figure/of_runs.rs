@@ -131,8 +131,9 @@ pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
             let labels = train.iter().map(|query| query.query_label).collect();
             return Ok((train, run.test_rankings()?, labels));
         }
+        let (test, labels) = (run.test_rankings()?, run.train_labels()?);
         note_test_images_alone(run);
-        Ok((Vec::new(), run.test_rankings()?, run.train_labels()?))
+        Ok((Vec::new(), test, labels))
     };
     let rankings = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
     let models = (runs.iter().zip(&rankings)).map(|(run, (train, test, labels))| ModelRankings {
