@@ -257,6 +257,7 @@ fn a_search_chooses_on_images_held_back() {
     let search = "\n[search]\nlearning-rate = [0.05, 1e-9]\nvalidation = 0.25\n";
     let folder = with_spec(
         &format!("{SPEC}{search}")
+            .replace("learning-rate = 0.05\n", "")
             .replace("images = [20, 60]", "images = 200")
             .replace("blocks = 0", "blocks = 1"),
     );
@@ -350,7 +351,8 @@ test-images = 100
 /// Two names of one model, two measurements of one set: what comes to the same run is done once.
 #[test]
 fn names_of_the_same_thing_share_a_run() {
-    let spec = SPEC.replace("images = [20, 60]", "images = 40").replace(
+    let spec = SPEC.replace("images = [20, 60]", "images = 40");
+    let spec = spec.replace("learning-rate = 0.05\n", "").replace(
         "[target.digits]",
         "[source.again]\nmodel = \"builtin:natural\"\nside = 8\n\n[target.few]\ntrain = \"builtin:digits-train\"\n\
          test = \"builtin:digits-test\"\ntest-images = 50\n\n[target.digits]",
@@ -375,6 +377,12 @@ fn names_of_the_same_thing_share_a_run() {
     let message = with_spec(&format!("{spec}[search]\nevaluate-every = [1, 2]\n"));
     let message = refusal(message.path(), "study spec.toml --out study");
     assert!(message.contains("search.evaluate-every"), "{message}");
+    // A value that would never be tried.
+    let both = format!("learning-rate = 0.1\n{spec}{search}");
+    let message = refusal(with_spec(&both).path(), "study spec.toml --out study");
+    let expected =
+        "learning-rate: expected one or the other, found a value, and search.learning-rate";
+    assert!(message.contains(expected), "{message}");
 }
 
 #[test]

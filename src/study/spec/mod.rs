@@ -120,9 +120,11 @@ impl Spec {
         let seeds_of_images = parts::seeds_of_images(&mut keys, &images, seeds.len())?;
         let mut options = TransferOptions::with_defaults(epochs[0])?;
         let names = parts::recipe_names(&options)?;
+        let mut given = Vec::new();
         for name in &names {
             if let Some(value) = keys.take_any(name) {
                 options = parts::set(&keys, &options, name, &value)?;
+                given.push(name.clone());
             }
         }
         (options.blocks, options.recipe.seed) = (blocks[0], seeds[0]);
@@ -141,7 +143,7 @@ impl Spec {
         let targets = parts::targets(&mut keys, folder, &options, &names)?;
         keys.refuse_unknown()?;
         if let Some(search) = &search {
-            parts::refuse_searched(file, search, &targets)?;
+            parts::refuse_searched(file, search, (&given, &targets))?;
         }
         Ok(Self {
             file: file.to_path_buf(),

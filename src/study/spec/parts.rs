@@ -141,12 +141,19 @@ pub(super) fn search(
     })
 }
 
-/// A target's own value would never be tried where others are searched.
-pub(super) fn refuse_searched(file: &Path, search: &Search, targets: &[TargetSpec]) -> Result<()> {
+/// A value of the recipe, or a target's own, would never be tried where others are searched.
+pub(super) fn refuse_searched(
+    file: &Path,
+    search: &Search,
+    (given, targets): (&[String], &[TargetSpec]),
+) -> Result<()> {
     for name in search.candidates.iter().flat_map(BTreeMap::keys) {
         let own = (targets.iter()).find(|target| target.recipe.contains_key(name));
-        let Some(target) = own else { continue };
-        let place = format!("target.{}.{name}", target.name);
+        let place = match own {
+            Some(target) => format!("target.{}.{name}", target.name),
+            None if given.contains(name) => name.clone(),
+            None => continue,
+        };
         let (found, remedy) = (
             format!("a value, and search.{name}"),
             "leave out one of them",
