@@ -1,11 +1,10 @@
 //! What in a data set cannot be used.
 
-use super::Report;
+use super::{Checked, Report};
 use crate::Result;
 use crate::data::faults;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// The faults of a data set.
 #[derive(Serialize)]
@@ -27,13 +26,9 @@ pub(super) fn read(path: &Path) -> Result<Faults> {
     })
 }
 
-impl Faults {
-    /// That of an error where there is a fault.
-    pub(super) fn exit_code(&self) -> ExitCode {
-        match self.faults.is_empty() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        }
+impl Checked for Faults {
+    fn faults(&self) -> &[String] {
+        &self.faults
     }
 }
 

@@ -1,11 +1,10 @@
 //! Whether a run's files are as it left them.
 
-use super::Report;
+use super::{Checked, Report};
 use crate::artefact::{Condition, RecordBeside, RunFolder, left_files};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// The files of a finished run, of a study those of its runs too; what came in is not looked at.
 #[derive(Serialize)]
@@ -72,13 +71,11 @@ impl Left {
         }
         Ok(())
     }
+}
 
-    /// That of an error where there is a fault.
-    pub(super) fn exit_code(&self) -> ExitCode {
-        match self.faults.is_empty() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        }
+impl Checked for Left {
+    fn faults(&self) -> &[String] {
+        &self.faults
     }
 }
 

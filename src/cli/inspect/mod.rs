@@ -8,8 +8,7 @@
 //! | anything else that `--train` takes | the data set |
 //!
 //! With `--check` a data set is gone through whole, and what cannot be used is listed; of a run, the files that are not as it left
-//! them. With `--test` the path is a model, or a folder
-//! with one, and what is shown is how well it predicts, clean and attacked.
+//! them. With `--test` the path is a model, or a folder with one, and what is shown is how well it predicts, clean and attacked.
 
 mod data_set;
 mod faults;
@@ -69,6 +68,11 @@ trait Report: Serialize {
     fn lines(&self) -> Vec<(&'static str, String)>;
 }
 
+/// What was gone through, and what is wrong with it.
+trait Checked: Report {
+    fn faults(&self) -> &[String];
+}
+
 impl Inspect {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
@@ -101,16 +105,8 @@ impl Inspect {
 
     fn check(&self, kind: &Kind) -> Result<ExitCode> {
         match kind {
-            Kind::DataSet => {
-                let faults = faults::read(&self.path)?;
-                self.print(&faults)?;
-                Ok(faults.exit_code())
-            }
-            Kind::Run => {
-                let left = left::read(&self.path)?;
-                self.print(&left)?;
-                Ok(left.exit_code())
-            }
+            Kind::DataSet => self.told(&faults::read(&self.path)?),
+            Kind::Run => self.told(&left::read(&self.path)?),
             Kind::Model | Kind::Features => {
                 let reason = format!(
                     "expected a data set of images or a run, found something else in {}; leave it out",
@@ -119,6 +115,15 @@ impl Inspect {
                 Err(Error::config("check", reason))
             }
         }
+    }
+
+    /// The exit code is that of an error where there is a fault.
+    fn told(&self, checked: &impl Checked) -> Result<ExitCode> {
+        self.print(checked)?;
+        Ok(match checked.faults().is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        })
     }
 
     fn print(&self, report: &impl Report) -> Result<()> {

@@ -19,11 +19,11 @@ const QUERIES: usize = 64;
 const BY_ROWS: usize = 2;
 
 /// Products that `cg` takes for a query with damping 1e-2, and those that making its low rank takes the time of: 40 in
-/// `analysis/solvers`, 100 and 170 in `analysis/through-blocks/products`.
+/// `analysis/solvers`, 100 and 210 in `analysis/through-blocks/products`.
 const ITERATIONS: f64 = 10.0;
 const PREPARATION: f64 = 100.0;
 /// What a multiplication of a product takes of the time of one between rows: vectors are brought into the kernels' form, and
-/// gradients read (2.4 and 4 in `analysis/through-blocks/products`).
+/// gradients read (about 2 and 4 in `analysis/through-blocks/products`).
 const OF_PRODUCT: f64 = 2.5;
 
 impl FineTunedPart for Network {

@@ -50,7 +50,7 @@ impl RootRows for RowsByLayer<'_> {
         let network = self.0.network();
         let RootPasses { images, held } = self.0.root_passes();
         let all = self.0.image_count().div_ceil(images);
-        let at_once = held.div_ceil(images);
+        let at_once = held.div_ceil(images).max(1);
         // The first ones, which may be kept, come last, when no others are held.
         for first in (0..all).step_by(at_once).rev() {
             let own = first..all.min(first + at_once);
