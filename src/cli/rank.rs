@@ -179,7 +179,8 @@ pub struct Rank {
     #[arg(long, value_name = "STYLE", default_value_t, requires = "damping_path")]
     style: Style,
     /// Most memory to use, in GiB: blocks are made to fit, features of a folder that would take more than an eighth of it are
-    /// mapped from their file, and auto chooses by it (default: no limit, but that the machine's memory decides on mapping)
+    /// mapped from their file, and auto chooses by it (default: no limit, but that the machine's memory decides on mapping); with
+    /// --blocks what the work takes beside program, model and images (default: two fifths of the machine's memory)
     #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
     memory: Option<f64>,
     /// Record finished blocks in the run folder, for a killed run to go on from, so many seconds after the last ones at least

@@ -6,6 +6,7 @@
 //!
 //! Influence of training images as queries is left out: it would take as many solves as there are training images.
 
+mod memory;
 mod on_device;
 mod on_processor;
 mod outputs;
@@ -20,7 +21,7 @@ pub use shares::{SegmentShares, read_helpful_shares, write_shares};
 
 use super::{Progress, RankSummary};
 use crate::derivative::network::Curvature;
-use crate::solve::Settings;
+use crate::solve::{Method, Settings};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,7 +56,7 @@ pub struct NetworkOptions {
     pub shares: bool,
     /// The rank to which solutions may be approximated where that makes scoring cheaper; none for exact products.
     pub query_rank: Option<usize>,
-    /// Bytes for what products share between them.
+    /// Bytes that the work may take on the processor, beside program, model and images.
     pub memory: u64,
     /// How long after finished queries were recorded, for a killed run to go on from, the next are; of no effect on numbers.
     pub record_every: Duration,
@@ -77,6 +78,14 @@ pub struct NetworkJob<'a, N: FineTunedPart> {
 }
 
 impl NetworkOptions {
+    /// The same with another method.
+    #[must_use]
+    pub fn solved_by(&self, method: Method) -> Self {
+        let mut options = self.clone();
+        options.solver.method = method;
+        options
+    }
+
     /// Refuses what does not go together, or is not there where `N` is computed.
     ///
     /// # Errors

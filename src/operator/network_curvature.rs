@@ -18,8 +18,8 @@ use crate::{Error, Result, number_range};
 use candle_core::DType;
 use std::sync::{Arc, Mutex};
 
-/// Bytes that a block of vectors may take inside a product; larger blocks are taken in parts.
-const VECTOR_BYTES: usize = 1 << 30;
+/// Bytes that a block of vectors takes inside a product at most.
+const VECTOR_BYTES: u64 = 1 << 30;
 /// Bytes that the rows of a Kronecker form take at most.
 const ROW_BYTES: u64 = 1 << 29;
 
@@ -34,6 +34,8 @@ pub struct NetworkCurvature<'a> {
     row_bytes: u64,
     /// Those that rows of a root may take at once, with the matrix between them where they are not written out.
     root_bytes: u64,
+    /// Those that a block of vectors may take inside a product; larger blocks are taken in parts.
+    vector_bytes: u64,
     /// Draws what stands for labels where there are too many of them.
     seed: u64,
     /// How root gradients are taken, where they are.
@@ -85,6 +87,7 @@ impl<'a> NetworkCurvature<'a> {
             positions,
             row_bytes: memory.min(ROW_BYTES),
             root_bytes: memory,
+            vector_bytes: VECTOR_BYTES,
             seed: 0,
             roots,
             kept_beside,
@@ -102,6 +105,14 @@ impl<'a> NetworkCurvature<'a> {
             let kept = self.roots.held.div_ceil(self.roots.images);
             self.kept = Mutex::new(vec![None; kept]);
         }
+        self
+    }
+
+    /// Of the memory, `low_rank` bytes are for the rows of a low rank and `vectors` for those of a product.
+    #[must_use]
+    pub fn with_bytes(mut self, low_rank: u64, vectors: u64) -> Self {
+        self.row_bytes = low_rank.min(ROW_BYTES);
+        self.vector_bytes = vectors.min(VECTOR_BYTES);
         self
     }
 
@@ -264,9 +275,8 @@ impl LinearOperator for NetworkCurvature<'_> {
 
     fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
         vectors.check_size(self.size())?;
-        // A direction in two layouts, and its sum.
-        let bytes = 3 * self.size() * self.dtype().size_in_bytes();
-        let part = (VECTOR_BYTES / bytes.max(1)).max(1);
+        let bytes = self.network.product_bytes().max(1) as u64;
+        let part = (self.vector_bytes / bytes).max(1) as usize;
         let mut products = Vec::new();
         for start in (0..vectors.count()).step_by(part) {
             let rows = vectors.narrow(start..vectors.count().min(start + part))?;

@@ -7,6 +7,9 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use faer::{Mat, MatRef};
 use std::ops::Range;
 
+/// Numbers that are converted to f64 at once for products: 32 MiB.
+const CONVERTED: usize = 1 << 22;
+
 /// k vectors of length p, `[k, p]`, f32 or f64, on one device. Inner products are summed in f64.
 #[derive(Debug, Clone)]
 pub struct Vectors {
@@ -146,12 +149,24 @@ impl Vectors {
     /// # Errors
     /// Sizes differ, or a tensor operation failed.
     pub fn products(&self, other: &Self) -> Result<Mat<f64>> {
-        let (left, right) = (self.to_dtype(DType::F64)?, other.to_dtype(DType::F64)?);
-        let products = left.rows.matmul(&right.rows.t()?)?.to_vec2::<f64>()?;
-        let shape = (self.count(), other.count());
-        Ok(Mat::from_fn(shape.0, shape.1, |row, column| {
-            products[row][column]
-        }))
+        other.check_size(self.size())?;
+        let at_once = (CONVERTED / (self.count() + other.count()).max(1)).max(1);
+        let mut sums = Mat::<f64>::zeros(self.count(), other.count());
+        for start in (0..self.size()).step_by(at_once) {
+            let columns = start..self.size().min(start + at_once);
+            let (left, right) = (self.columns(&columns)?, other.columns(&columns)?);
+            let products = left.matmul(&right.t()?)?.to_vec2::<f64>()?;
+            sums += Mat::from_fn(self.count(), other.count(), |row, column| {
+                products[row][column]
+            });
+        }
+        Ok(sums)
+    }
+
+    /// Some columns in f64, `[k, columns]`.
+    fn columns(&self, columns: &Range<usize>) -> Result<Tensor> {
+        let part = self.rows.narrow(1, columns.start, columns.len())?;
+        Ok(part.contiguous()?.to_dtype(DType::F64)?)
     }
 
     /// Linear combinations of the rows: `coefficients` `[m, k]` times these `[k, p]`.

@@ -1,25 +1,24 @@
 //! `ascribe rank --blocks`: from a transferred model to a finished run folder, through its fine-tuned blocks.
 
+mod sample;
+
 use super::transferred::{self, Transferred};
-use super::{Curvature, GIB, Rank, examples, work};
+use super::{Curvature, Rank, examples, work};
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory, physical_memory_bytes};
 use crate::data::RELABELLED;
-use crate::derivative::network::{self, DeviceNetwork, Keeping, Network};
-use crate::device::DeviceChoice;
+use crate::derivative::network::{self, DeviceNetwork, Keeping, Network, keep_freed_buffers};
 use crate::influence::{
     Correction, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
     RankSummary,
 };
 use crate::model::Blocks;
-use crate::operator::{MOST_ROWS, SquareMatrix, root_rows};
-use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::Device;
+use sample::{Sample, activation_bytes};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 /// Runs the command; `memory` is `--memory` in bytes.
 pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> Result<ExitCode> {
@@ -46,13 +45,17 @@ fn run_with<N: FineTunedPart>(
 ) -> Result<ExitCode> {
     let options = options(rank, opened.l2, memory)?;
     options.check::<N>()?;
-    check_matrix(&options, opened, memory)?;
+    let sample = |count| Sample::<N>::of((rank, device), opened, &options, count);
+    if memory.is_some() {
+        sample(1)?.check_memory()?;
+    }
     if rank.dry_run {
-        say!("{}", plan::<N>((rank, device), opened, &options)?);
+        say!("{}", sample(N::MEASURED)?.plan(rank)?);
         return Ok(ExitCode::SUCCESS);
     }
-    if memory.is_none() {
-        keep_freed_memory();
+    match memory {
+        None => keep_freed_memory(),
+        Some(_) => keep_freed_buffers(options.memory / 4),
     }
     let effective = rank.effective(&rank.rank_options(opened.l2)?);
     let inputs = opened.inputs.clone();
@@ -88,18 +91,20 @@ fn run_with<N: FineTunedPart>(
 fn score<N: FineTunedPart>(
     (rank, device): (&Rank, &Device),
     opened: &Transferred,
-    options: NetworkOptions,
+    mut options: NetworkOptions,
     (folder, progress): (&Path, &mut dyn Progress),
 ) -> Result<(RankSummary, usize)> {
     progress.stage("activations")?;
-    let keeping = Keeping {
-        memory: options.memory / 2,
+    let mut keeping = Keeping {
+        memory: activation_bytes(&options),
         folder: folder.to_path_buf(),
     };
     let of = (&opened.model, rank.blocks, device);
     let train = N::examples(of, &opened.train, &opened.train_ids, &keeping)?;
+    keeping.memory -= N::bytes(&train);
     let test = N::examples(of, &opened.test, &opened.test_ids, &keeping)?;
-    let network = N::new(&opened.model, rank.blocks, &train)?;
+    options.memory -= N::bytes(&train) + N::bytes(&test);
+    let network = N::new(&opened.model, rank.blocks, &train)?.within(&options);
     let job = NetworkJob {
         network: &network,
         train: NetworkImages {
@@ -149,7 +154,7 @@ fn note_untrained(blocks: Blocks, opened: &Transferred) -> Result<()> {
 fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> {
     let given = rank.rank_options(l2)?;
     let memory = memory.map_or_else(
-        || physical_memory_bytes().unwrap_or(8 << 30) / 4,
+        || physical_memory_bytes().unwrap_or(8 << 30) / 5 * 2,
         |bytes| bytes as u64,
     );
     Ok(NetworkOptions {
@@ -166,27 +171,8 @@ fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> 
         shares: rank.shares,
         query_rank: rank.query_rank,
         record_every: given.record_every,
-        memory: memory / 2,
+        memory,
     })
-}
-
-/// Refuses `direct` where the matrix that it inverts would take more than `--memory`.
-fn check_matrix(options: &NetworkOptions, opened: &Transferred, memory: Option<f64>) -> Result<()> {
-    let by_rows = options.curvature == network::Curvature::GaussNewton
-        && options.solver.method == Method::Direct;
-    let rows = root_rows(opened.train_ids.len(), opened.model.classes().len());
-    let bytes = SquareMatrix::<f64>::bytes(rows) as f64;
-    match memory.filter(|&memory| by_rows && rows <= MOST_ROWS && bytes > memory) {
-        None => Ok(()),
-        Some(memory) => {
-            let reason = format!(
-                "the products of {rows} gradients with each other, which direct takes, need {:.3} GiB, and {:.3} are given; raise it, or choose --solver cg",
-                bytes / GIB,
-                memory / GIB
-            );
-            Err(Error::config("memory", reason))
-        }
-    }
 }
 
 fn digests(opened: &Transferred) -> BTreeMap<String, String> {
@@ -194,68 +180,4 @@ fn digests(opened: &Transferred) -> BTreeMap<String, String> {
     inputs
         .map(|input| (input.role.clone(), input.digest.clone()))
         .collect()
-}
-
-/// What a run would take, from a gradient over a few images measured on the spot.
-fn plan<N: FineTunedPart>(
-    (rank, device): (&Rank, &Device),
-    opened: &Transferred,
-    options: &NetworkOptions,
-) -> Result<String> {
-    let images = opened.train_ids.len();
-    let sample = &opened.train_ids[..images.min(N::MEASURED)];
-    let of = (&opened.model, rank.blocks, device);
-    let examples = N::examples(of, &opened.train, sample, &Keeping::default())?;
-    let network = N::new(&opened.model, rank.blocks, &examples)?;
-    network.gradient(&examples)?;
-    let started = Instant::now();
-    network.gradient(&examples)?;
-    let gradient = started.elapsed().as_secs_f64() * images as f64 / sample.len() as f64;
-    let (parameters, queries) = (network.size(), opened.test_ids.len());
-    let at_once = network.queries_at_once(options)?.min(queries);
-    let scoring = network.scoring_plan(at_once, options.query_rank);
-    let method = match options.solver.method {
-        Method::Auto => network.auto_method(options, (images, queries)),
-        method => method,
-    };
-    let low_rank = match method {
-        Method::Cg => network.low_rank_rows(options)?.min(images),
-        _ => 0,
-    };
-    if rank.json {
-        return Ok(json!({
-            "parameters": parameters, "images": images, "queries": queries, "queries_at_once": at_once,
-            "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": low_rank,
-            "method": method,
-            "scoring": scoring,
-        })
-        .to_string());
-    }
-    let rows = root_rows(images, network.class_count());
-    let first = match (method, low_rank) {
-        (Method::Direct, _) if options.curvature == network::Curvature::GaussNewton => format!(
-            "\ndirect takes the products of up to {rows} gradients with each other first, once for all queries, a matrix of {:.2} GiB; more than {MOST_ROWS} are too many",
-            SquareMatrix::<f64>::bytes(rows) as f64 / GIB
-        ),
-        (_, 0) => String::new(),
-        (_, rows) => format!(
-            "\ncg divides by a low rank of up to {rows} rows, made first, once for all queries, from gradients of the training images"
-        ),
-    };
-    let products = match method {
-        Method::Direct | Method::Identity | Method::Ekfac => String::new(),
-        _ => format!(
-            ": a product for each query and iteration takes {}",
-            N::PRODUCT_COST
-        ),
-    };
-    let scoring = scoring.map_or_else(String::new, |plan| format!("\nscoring: {}", plan.reason));
-    let place = match rank.device {
-        DeviceChoice::Cpu => String::new(),
-        device => format!(", on {device}"),
-    };
-    Ok(format!(
-        "{parameters} parameters of the head and --blocks {}{place}\n{queries} queries, each a solve by {method}, {at_once} at once\na gradient over the {images} training images takes about {gradient:.2} s{products}{first}{scoring}",
-        rank.blocks,
-    ))
 }

@@ -11,8 +11,9 @@ use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use std::path::PathBuf;
 
-/// Images that go through the prefix at once.
+/// Most images that go through the prefix at once, and most of their pixels.
 const BATCH: usize = 250;
+const PIXELS: usize = BATCH * 32 * 32;
 
 /// Where the activations of the prefix are kept.
 #[derive(Debug, Clone)]
@@ -57,7 +58,8 @@ impl Examples {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self> {
         let mut collected = Collected::new(model, blocks, ids.len(), keeping)?;
-        for batch in batches(ids, BATCH) {
+        let side = model.framing();
+        for batch in batches(ids, batch_of(side.height, side.width)) {
             let images = Pixels::decode(dataset, batch, model.framing())?;
             let positions: Vec<usize> = (0..images.len()).collect();
             collected.push(&images.batch(&positions, &Device::Cpu)?, images.labels())?;
@@ -76,7 +78,7 @@ impl Examples {
         labels: &[usize],
         keeping: &Keeping,
     ) -> Result<Self> {
-        let count = images.dims4()?.0;
+        let (count, _, height, width) = images.dims4()?;
         if labels.len() != count {
             return Err(Error::mismatch(
                 "images: labels",
@@ -86,8 +88,9 @@ impl Examples {
             ));
         }
         let mut collected = Collected::new(model, blocks, count, keeping)?;
-        for start in (0..count).step_by(BATCH) {
-            let size = BATCH.min(count - start);
+        let batch = batch_of(height, width);
+        for start in (0..count).step_by(batch) {
+            let size = batch.min(count - start);
             collected.push(
                 &images.narrow(0, start, size)?,
                 &labels[start..start + size],
@@ -116,6 +119,14 @@ impl Examples {
         self.dtype
     }
 
+    /// Memory held.
+    pub fn bytes(&self) -> u64 {
+        match self.is_on_disk() {
+            true => 0,
+            false => (self.count() * self.shape.elements() * self.dtype.size_in_bytes()) as u64,
+        }
+    }
+
     /// Whether the activations lie in a scratch file.
     pub fn is_on_disk(&self) -> bool {
         self.storage.is_on_disk()
@@ -140,6 +151,11 @@ impl Examples {
         };
         Ok((planes, labels.collect()))
     }
+}
+
+/// Images of this size that go through the prefix at once.
+fn batch_of(height: usize, width: usize) -> usize {
+    (PIXELS / (height * width).max(1)).clamp(1, BATCH)
 }
 
 /// Examples on their way.

@@ -65,7 +65,7 @@ pub use space::{ParameterBlock, ParameterSpace};
 pub(crate) use storage::Storage;
 
 use crate::derivative::head::HeadOutputs;
-use crate::model::op::channels_last::Buffer;
+use crate::model::op::channels_last::{Buffer, limit_waiting};
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -86,6 +86,11 @@ pub enum Curvature {
     Hessian,
 }
 
+/// From now on no more than `bytes` of what products have taken and given back wait for their next use.
+pub(crate) fn keep_freed_buffers(bytes: u64) {
+    limit_waiting(bytes as usize);
+}
+
 /// Bytes that the activations of the images in one pass may take.
 const PASS_BYTES: usize = 1 << 30;
 /// Most images in one pass.
@@ -98,6 +103,8 @@ const DIAGONAL_IMAGES: usize = 8;
 pub struct Network {
     program: Inner,
     classes: usize,
+    /// What the images of one pass may take.
+    pass_bytes: usize,
 }
 
 enum Inner {
@@ -153,7 +160,15 @@ impl Network {
         Ok(Self {
             program,
             classes: model.classes().len(),
+            pass_bytes: PASS_BYTES,
         })
+    }
+
+    /// Passes take no more than `bytes` each, or the images that a gigabyte holds, but one image at least.
+    #[must_use]
+    pub fn with_pass_bytes(self, bytes: u64) -> Self {
+        let pass_bytes = bytes.min(PASS_BYTES as u64) as usize;
+        Self { pass_bytes, ..self }
     }
 
     /// The trained tensors in the order of a parameter vector.
@@ -213,13 +228,25 @@ impl Network {
 
     /// The same where this is held of them.
     pub fn pass_images_beside(&self, beside: Beside) -> usize {
-        // Gradients on their way, and tangents where there are no root gradients.
+        let image = self.pass_bytes_beside(beside, 1);
+        (self.pass_bytes / image.max(1)).clamp(1, PASS_IMAGES)
+    }
+
+    /// What a pass of so many images takes: what is held of them, gradients on their way, and tangents where there are no root
+    /// gradients.
+    pub fn pass_bytes_beside(&self, beside: Beside, images: usize) -> usize {
         let values = self.linearisation_bytes(Beside::Nothing);
-        let bytes = match beside {
-            Beside::RootGradients => values + self.linearisation_bytes(beside),
-            Beside::Nothing | Beside::Gradients => 3 * values,
-        };
-        (PASS_BYTES / bytes.max(1)).clamp(1, PASS_IMAGES)
+        images
+            * match beside {
+                Beside::RootGradients => values + self.linearisation_bytes(beside),
+                Beside::Nothing | Beside::Gradients => 3 * values,
+            }
+    }
+
+    /// Bytes of a vector inside a product: its form there, that of what becomes of it, and this as a row.
+    pub fn product_bytes(&self) -> usize {
+        let inner = in_precision!(self, program => program.space.inner_size());
+        (2 * inner + self.size()) * self.dtype().size_in_bytes()
     }
 
     /// Bytes of a linearisation, per image.

@@ -118,4 +118,20 @@ impl FineTunedPart for DeviceNetwork {
         let bytes = total.map_or(SOLUTION_BYTES, |total| SOLUTION_BYTES.min(total / SHARE));
         Ok(solutions_within(self, bytes, most))
     }
+
+    fn within(self, _: &NetworkOptions) -> Self {
+        self
+    }
+
+    fn bytes(_: &DeviceExamples) -> u64 {
+        0
+    }
+
+    fn check_memory(&self, _: &NetworkOptions, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn peak_memory(&self, _: &NetworkOptions, _: (usize, usize)) -> Option<u64> {
+        None
+    }
 }

@@ -1,6 +1,7 @@
 //! By the program of layers.
 
 use super::NetworkOptions;
+use super::memory::{MemoryPlan, VECTORS_OF_QUERY};
 use super::part::{FineTunedPart, all, solutions_within};
 use super::scoring::{PairScores, ScoringPlan};
 use crate::Result;
@@ -11,7 +12,7 @@ use crate::operator::{LinearOperator, NetworkCurvature, RootPasses, Vectors, roo
 use crate::solve::Method;
 use candle_core::{Device, Tensor};
 
-/// Bytes that the solutions of a block of queries may take: they are alive six times over while they are made.
+/// Bytes that the solutions of a block of queries take at most, each counted once.
 const SOLUTION_BYTES: usize = 1 << 28;
 /// Most queries in a block.
 const QUERIES: usize = 64;
@@ -78,9 +79,11 @@ impl FineTunedPart for Network {
         options: &NetworkOptions,
         l2: f64,
     ) -> Result<Box<dyn LinearOperator + 'a>> {
-        let (curvature, memory) = (options.curvature, options.memory);
-        let operator = NetworkCurvature::new(self, examples, curvature, l2, memory)?;
-        let operator = operator.drawing_from(options.solver.seed);
+        let plan = MemoryPlan::of(self, options);
+        let operator = NetworkCurvature::new(self, examples, options.curvature, l2, plan.kept)?;
+        let operator = operator
+            .with_bytes(plan.low_rank, plan.vectors)
+            .drawing_from(options.solver.seed);
         Ok(Box::new(match options.solver.method {
             Method::Direct => operator.solved_by_rows(),
             _ => operator,
@@ -101,7 +104,8 @@ impl FineTunedPart for Network {
     fn auto_method(&self, options: &NetworkOptions, (images, queries): (usize, usize)) -> Method {
         let definite = options.l2 + options.damping > 0.0
             && root_rows(images, self.class_count()) < self.size();
-        let passes = RootPasses::within(self, images, options.memory);
+        let direct = options.solved_by(Method::Direct);
+        let passes = RootPasses::within(self, images, MemoryPlan::of(self, &direct).kept);
         match passes.filter(|_| definite && options.curvature == Curvature::GaussNewton) {
             Some(RootPasses { held, .. })
                 if is_sooner_direct((self, options), (images, queries), held) =>
@@ -117,7 +121,8 @@ impl FineTunedPart for Network {
     }
 
     fn low_rank_rows(&self, options: &NetworkOptions) -> Result<usize> {
-        Ok(NetworkCurvature::low_rank_rows(self, options.memory))
+        let bytes = MemoryPlan::of(self, options).low_rank;
+        Ok(NetworkCurvature::low_rank_rows(self, bytes))
     }
 
     fn queries_at_once(&self, options: &NetworkOptions) -> Result<usize> {
@@ -125,8 +130,26 @@ impl FineTunedPart for Network {
             Method::Direct => BY_ROWS,
             _ => 1,
         };
-        let (bytes, most) = (times * SOLUTION_BYTES, times * QUERIES);
-        Ok(solutions_within(self, bytes, most))
+        let planned = MemoryPlan::of(self, options).solutions / VECTORS_OF_QUERY;
+        let bytes = planned.min((times * SOLUTION_BYTES) as u64);
+        Ok(solutions_within(self, bytes as usize, times * QUERIES))
+    }
+
+    fn within(self, options: &NetworkOptions) -> Self {
+        let bytes = MemoryPlan::of(&self, options).pass;
+        self.with_pass_bytes(bytes)
+    }
+
+    fn bytes(examples: &Examples) -> u64 {
+        examples.bytes()
+    }
+
+    fn check_memory(&self, options: &NetworkOptions, images: usize) -> Result<()> {
+        MemoryPlan::check(self, options, images)
+    }
+
+    fn peak_memory(&self, options: &NetworkOptions, counts: (usize, usize)) -> Option<u64> {
+        Some(MemoryPlan::peak(self, options, counts))
     }
 }
 
@@ -137,14 +160,12 @@ fn is_sooner_direct(
     held: usize,
 ) -> bool {
     let rows = network.class_count() - 1;
-    let blocks = queries.div_ceil(network.queries_at_once(options).unwrap_or(1));
+    let direct = options.solved_by(Method::Direct);
+    let blocks = queries.div_ceil(network.queries_at_once(&direct).unwrap_or(1));
     let all = images * network.linearisation_bytes(Beside::RootGradients);
     // Where root gradients are not kept `cg` has its products by tangents, which take twice as long.
-    let product_of_cg = if all as u64 <= options.memory {
-        1.0
-    } else {
-        2.0
-    };
+    let kept_by_cg = MemoryPlan::of(network, &options.solved_by(Method::Cg)).kept;
+    let product_of_cg = if all as u64 <= kept_by_cg { 1.0 } else { 2.0 };
     let sets = images.div_ceil(held) as f64;
     let [images, rows, queries, blocks, held] =
         [images, rows, queries, blocks, held].map(|count| count as f64);

@@ -107,6 +107,23 @@ pub trait FineTunedPart: WrittenGradients + Sized {
     /// # Errors
     /// A device does not say how large it is.
     fn queries_at_once(&self, options: &NetworkOptions) -> Result<usize>;
+
+    /// With passes that fit into the options' memory.
+    #[must_use]
+    fn within(self, options: &NetworkOptions) -> Self;
+
+    /// What `examples` take of the machine's memory.
+    fn bytes(examples: &Self::Examples) -> u64;
+
+    /// Refuses a memory that a run over so many training images has no room in.
+    ///
+    /// # Errors
+    /// Says how much is needed.
+    fn check_memory(&self, options: &NetworkOptions, images: usize) -> Result<()>;
+
+    /// What a run with so many training images and queries is reckoned to take of the machine's memory at most, beside what `options`
+    /// leave out of account; none where that is the device's matter.
+    fn peak_memory(&self, options: &NetworkOptions, counts: (usize, usize)) -> Option<u64>;
 }
 
 /// The positions of `count` images.

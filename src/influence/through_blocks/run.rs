@@ -47,19 +47,15 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         N::labels(self.images_of(side).examples)
     }
 
-    /// As `method` wants it.
-    fn curvature(&self, method: Method, l2: f64) -> Result<Box<dyn LinearOperator + '_>> {
-        let mut options = self.options.clone();
-        options.solver.method = method;
-        (self.network).curvature(self.train.examples, &options, l2)
-    }
-
-    /// That of the options, or the one that `auto` stands for.
-    fn method(&self) -> Method {
+    /// The options with the method that they name, or that `auto` stands for.
+    fn resolved(&self) -> NetworkOptions {
         let counts = (self.train.ids.len(), self.test.ids.len());
         match self.options.solver.method {
-            Method::Auto => self.network.auto_method(&self.options, counts),
-            chosen => chosen,
+            Method::Auto => {
+                let method = self.network.auto_method(&self.options, counts);
+                self.options.solved_by(method)
+            }
+            _ => self.options.clone(),
         }
     }
 
@@ -73,21 +69,26 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let (train, test) = (self.seen(Side::Train)?, self.seen(Side::Test)?);
         let mut summary = self.summary(&train, &test)?;
         progress.stage("solver")?;
-        let options = &self.options;
-        let method = self.method();
-        let curvature = self.curvature(method, options.l2)?;
+        let (options, network) = (&self.resolved(), self.network);
+        let curvature = network.curvature(self.train.examples, options, options.l2)?;
         let damped = Damped::new(&*curvature, options.damping)?;
         // The paper's estimator is of the data term alone.
-        let data = self.curvature(method, 0.0)?;
-        let operator: &dyn LinearOperator = match method {
+        let data = network.curvature(self.train.examples, options, 0.0)?;
+        let operator: &dyn LinearOperator = match options.solver.method {
             Method::Pinv => &*data,
             _ => &damped,
         };
-        let (inverse, method) = self.prepared(method, operator)?;
+        let (inverse, method) = self.prepared(options.solver.method, operator)?;
         summary.method = Some(method);
         summary.notes = inverse.notes().into_iter().collect();
         progress.stage("scores")?;
-        self.score(&*inverse, &mut summary, (folder, progress), (&train, &test))?;
+        let at_once = network.queries_at_once(options)?;
+        self.score(
+            (&*inverse, at_once),
+            &mut summary,
+            (folder, progress),
+            (&train, &test),
+        )?;
         if options.curvature == Curvature::Hessian {
             progress.stage("smallest eigenvalue")?;
             let smallest = smallest_eigenvalue(&damped, options.solver.seed)?;
@@ -176,7 +177,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
 
     fn score(
         &self,
-        inverse: &dyn Inverse,
+        (inverse, at_once): (&dyn Inverse, usize),
         summary: &mut RankSummary,
         (folder, progress): (&Path, &mut dyn Progress),
         (train, test): (&Seen, &Seen),
@@ -208,7 +209,6 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             train: images,
             ..
         } = self;
-        let at_once = network.queries_at_once(&self.options)?;
         for rows in ranges(count, at_once).filter(|rows| rows.start >= done) {
             let solutions = self.solve(inverse, rows.clone(), &mut reports)?;
             let pairs = network.scores(images.examples, &solutions, rank)?;

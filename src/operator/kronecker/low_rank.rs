@@ -14,8 +14,6 @@ use candle_core::{DType, Tensor};
 use faer::{Mat, Side};
 use std::ops::Range;
 
-/// Columns that are converted to f64 at once.
-const COLUMNS: usize = 1 << 14;
 /// ν over the largest eigenvalue that was seen: a little above what rounding does to Y.
 const SHIFT: [f64; 2] = [1e-6, 1e-12];
 /// Directions of Ω with less than this share of the strongest one's square are rounding.
@@ -136,16 +134,9 @@ fn nystrom(omega: &Tensor, product: &Tensor, shift: f64) -> Result<Option<Tensor
     Ok(Some(shifted.combined(inverse.as_ref())?.tensor().clone()))
 }
 
-/// Inner products of all rows of a with all of b, f64 and symmetric but for rounding, which is averaged away.
+/// Inner products of all rows of a with all of b: symmetric but for rounding, which is averaged away.
 fn products(a: &Vectors, b: &Vectors) -> Result<Mat<f64>> {
-    let mut sums = Mat::<f64>::zeros(a.count(), b.count());
-    for start in (0..a.size()).step_by(COLUMNS) {
-        let part = |rows: &Vectors| -> Result<Vectors> {
-            let columns = COLUMNS.min(rows.size() - start);
-            Vectors::new(rows.tensor().narrow(1, start, columns)?)
-        };
-        sums += part(a)?.products(&part(b)?)?;
-    }
+    let sums = a.products(b)?;
     Ok(Mat::from_fn(sums.nrows(), sums.ncols(), |i, j| {
         0.5 * (sums[(i, j)] + sums[(j, i)])
     }))

@@ -58,6 +58,13 @@ impl RootPasses {
         })
     }
 
+    /// The least memory that [`RootPasses::within`] has room in.
+    pub fn least_bytes(network: &Network, images: usize) -> u64 {
+        let matrix = SquareMatrix::<f64>::bytes(root_rows(images, network.class_count()));
+        let passes = images.min(2 * Self::fewest(network).images);
+        matrix + (passes * network.linearisation_bytes(Beside::RootGradients)) as u64
+    }
+
     /// Whether solves can go by root gradients of so many images: their rows are no more than can be inverted.
     pub fn serve(network: &Network, images: usize) -> bool {
         network.root_gradients_pay(1, true) && root_rows(images, network.class_count()) <= MOST_ROWS

@@ -140,7 +140,7 @@ impl WrittenGradients for Network {
     }
 
     fn gradient_bytes(&self) -> Result<usize> {
-        Ok(GRADIENT_BYTES)
+        Ok(GRADIENT_BYTES.min(self.pass_bytes))
     }
 
     fn outputs(&self, examples: &Examples, positions: &[u32]) -> Result<Vec<HeadOutputs>> {

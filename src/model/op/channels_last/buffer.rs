@@ -4,11 +4,17 @@
 use super::product::Scalar;
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of one precision that may wait for their next use.
-const WAITING: usize = 1 << 30;
+static WAITING: AtomicUsize = AtomicUsize::new(1 << 30);
 /// Smaller buffers are the allocator's business.
 const SMALLEST: usize = 1 << 12;
+
+/// From now on no more than `bytes` of each precision wait for their next use.
+pub(crate) fn limit_waiting(bytes: usize) {
+    WAITING.fetch_min(bytes, Ordering::Relaxed);
+}
 
 /// Memory that waits for its next use.
 pub(crate) struct Pool<T> {
@@ -53,7 +59,8 @@ impl<T: Scalar> Pool<T> {
         let mut total: usize = waiting.iter().map(bytes).sum::<usize>() + bytes(&buffer);
         waiting.push(buffer);
         let mut leaving = 0;
-        while total > WAITING && leaving < waiting.len() {
+        let most = WAITING.load(Ordering::Relaxed);
+        while total > most && leaving < waiting.len() {
             total -= bytes(&waiting[leaving]);
             leaving += 1;
         }
@@ -164,7 +171,7 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_and_fits() {
         let pool = Pool::<f32>::new();
-        let count = WAITING / 4 / (1 << 20);
+        let count = WAITING.load(Ordering::Relaxed) / 4 / (1 << 20);
         (0..count + 3).for_each(|_| pool.give(vec![0.0; 1 << 20]));
         assert_eq!(pool.lock().len(), count);
         assert_eq!(pool.take(1 << 19).len(), 1 << 20);

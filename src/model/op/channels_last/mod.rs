@@ -23,7 +23,7 @@ mod transpose;
 mod unfolded;
 mod winograd;
 
-pub(crate) use buffer::Buffer;
+pub(crate) use buffer::{Buffer, limit_waiting};
 pub(crate) use geometry::{Geometry, Shape, unfold, unfold_columns};
 pub(crate) use kernel::{Form, Kernel};
 pub(crate) use product::{Scalar, multiply, rows, write_product};

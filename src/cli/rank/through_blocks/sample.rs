@@ -1,0 +1,142 @@
+//! A run through blocks before it is begun: its network over a few of its images, what it would take, and whether it has room.
+
+use super::super::{GIB, Rank};
+use super::transferred::Transferred;
+use crate::Result;
+use crate::derivative::network::{Curvature, Keeping};
+use crate::device::DeviceChoice;
+use crate::influence::{FineTunedPart, NetworkOptions};
+use crate::operator::{MOST_ROWS, SquareMatrix, root_rows};
+use crate::solve::Method;
+use candle_core::Device;
+use serde_json::json;
+use std::time::Instant;
+
+/// The network with some of its training images, and the options with the method that they stand for.
+pub(super) struct Sample<N: FineTunedPart> {
+    network: N,
+    examples: N::Examples,
+    sampled: usize,
+    options: NetworkOptions,
+    /// All training images, and queries.
+    counts: (usize, usize),
+}
+
+impl<N: FineTunedPart> Sample<N> {
+    /// Of the first `count` training images.
+    pub(super) fn of(
+        (rank, device): (&Rank, &Device),
+        opened: &Transferred,
+        options: &NetworkOptions,
+        count: usize,
+    ) -> Result<Self> {
+        let counts = (opened.train_ids.len(), opened.test_ids.len());
+        let sampled = counts.0.min(count);
+        let of = (&opened.model, rank.blocks, device);
+        let ids = &opened.train_ids[..sampled];
+        let examples = N::examples(of, &opened.train, ids, &Keeping::default())?;
+        let image = N::bytes(&examples) / sampled.max(1) as u64;
+        let mut options = options.clone();
+        let (mut room, all) = (activation_bytes(&options), [counts.0, counts.1]);
+        for bytes in all.map(|count| image * count as u64) {
+            if bytes <= room {
+                room -= bytes;
+                options.memory -= bytes;
+            }
+        }
+        let network = N::new(&opened.model, rank.blocks, &examples)?.within(&options);
+        if options.solver.method == Method::Auto {
+            options.solver.method = network.auto_method(&options, counts);
+        }
+        Ok(Self {
+            network,
+            examples,
+            sampled,
+            options,
+            counts,
+        })
+    }
+
+    /// Refuses a memory that the run has no room in.
+    pub(super) fn check_memory(&self) -> Result<()> {
+        self.network.check_memory(&self.options, self.counts.0)
+    }
+
+    /// What the run would take, from a gradient over the sample measured on the spot.
+    pub(super) fn plan(&self, rank: &Rank) -> Result<String> {
+        let (network, options) = (&self.network, &self.options);
+        let (images, queries) = self.counts;
+        network.gradient(&self.examples)?;
+        let started = Instant::now();
+        network.gradient(&self.examples)?;
+        let gradient = started.elapsed().as_secs_f64() * images as f64 / self.sampled as f64;
+        let parameters = network.size();
+        let at_once = network.queries_at_once(options)?.min(queries);
+        let scoring = network.scoring_plan(at_once, options.query_rank);
+        let method = options.solver.method;
+        let low_rank = match method {
+            Method::Cg => network.low_rank_rows(options)?.min(images),
+            _ => 0,
+        };
+        let peak = network.peak_memory(options, self.counts);
+        if rank.json {
+            return Ok(json!({
+                "parameters": parameters, "images": images, "queries": queries, "queries_at_once": at_once,
+                "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": low_rank,
+                "method": method, "memory_bytes": peak, "scoring": scoring,
+            })
+            .to_string());
+        }
+        let products = match method {
+            Method::Direct | Method::Identity | Method::Ekfac => String::new(),
+            _ => format!(
+                ": a product for each query and iteration takes {}",
+                N::PRODUCT_COST
+            ),
+        };
+        let first = self.first_lines(low_rank);
+        let memory = peak.map_or_else(String::new, |bytes| self.memory_line(bytes));
+        let scoring =
+            scoring.map_or_else(String::new, |plan| format!("\nscoring: {}", plan.reason));
+        let place = match rank.device {
+            DeviceChoice::Cpu => String::new(),
+            device => format!(", on {device}"),
+        };
+        Ok(format!(
+            "{parameters} parameters of the head and --blocks {}{place}\n{queries} queries, each a solve by {method}, {at_once} at once\na gradient over the {images} training images takes about {gradient:.2} s{products}{first}{memory}{scoring}",
+            rank.blocks,
+        ))
+    }
+
+    /// What comes before the first query.
+    fn first_lines(&self, low_rank: usize) -> String {
+        let rows = root_rows(self.counts.0, self.network.class_count());
+        match (self.options.solver.method, low_rank) {
+            (Method::Direct, _) if self.options.curvature == Curvature::GaussNewton => format!(
+                "\ndirect takes the products of up to {rows} gradients with each other first, once for all queries, a matrix of {:.2} GiB; more than {MOST_ROWS} are too many",
+                SquareMatrix::<f64>::bytes(rows) as f64 / GIB
+            ),
+            (_, 0) => String::new(),
+            (_, rows) => format!(
+                "\ncg divides by a low rank of up to {rows} rows, made first, once for all queries, from gradients of the training images"
+            ),
+        }
+    }
+
+    fn memory_line(&self, bytes: u64) -> String {
+        let besides = match self.options.solver.method {
+            Method::Arnoldi | Method::Pinv => ", and a vector of all parameters for each step",
+            Method::Ekfac | Method::Astra => ", and the layers' factors",
+            _ => "",
+        };
+        format!(
+            "\nabout {:.2} GiB of memory beside the program, the model and the images{besides}",
+            bytes as f64 / GIB
+        )
+    }
+}
+
+/// What of `options.memory` activations of the frozen layers may take.
+pub(super) fn activation_bytes(options: &NetworkOptions) -> u64 {
+    options.memory / 4
+}
