@@ -210,7 +210,7 @@ impl<'a> NetworkCurvature<'a> {
     }
 
     /// Them, pass by pass from the one numbered `first`, made or kept.
-    pub(super) fn root_gradients(
+    pub(super) fn root_linearisations(
         &self,
         first: usize,
     ) -> impl Iterator<Item = Result<Arc<Linearisation>>> {

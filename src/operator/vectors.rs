@@ -151,16 +151,17 @@ impl Vectors {
     pub fn products(&self, other: &Self) -> Result<Mat<f64>> {
         other.check_size(self.size())?;
         let at_once = (CONVERTED / (self.count() + other.count()).max(1)).max(1);
-        let mut sums = Mat::<f64>::zeros(self.count(), other.count());
+        let shape = (self.count(), other.count());
+        let mut sums = Tensor::zeros(shape, DType::F64, self.rows.device())?;
         for start in (0..self.size()).step_by(at_once) {
             let columns = start..self.size().min(start + at_once);
             let (left, right) = (self.columns(&columns)?, other.columns(&columns)?);
-            let products = left.matmul(&right.t()?)?.to_vec2::<f64>()?;
-            sums += Mat::from_fn(self.count(), other.count(), |row, column| {
-                products[row][column]
-            });
+            sums = (sums + left.matmul(&right.t()?)?)?;
         }
-        Ok(sums)
+        let sums = sums.to_vec2::<f64>()?;
+        Ok(Mat::from_fn(shape.0, shape.1, |row, column| {
+            sums[row][column]
+        }))
     }
 
     /// Some columns in f64, `[k, columns]`.

@@ -78,18 +78,15 @@ impl Strong {
     /// None where rounding leaves no factor.
     fn of(rows: Tensor) -> Result<Option<Self>> {
         let (count, size) = rows.dims2()?;
-        let mut gram = SquareMatrix::<f64>::zeros(count);
-        gram.diagonal_mut().for_each(|element| *element = 1.0);
+        let mut gram = Tensor::eye(count, DType::F64, rows.device())?;
         for start in (0..size).step_by(COLUMNS) {
             let part = rows
                 .narrow(1, start, COLUMNS.min(size - start))?
                 .contiguous()?;
-            let part = part.matmul(&part.t()?)?.to_dtype(DType::F64)?;
-            let part = part.flatten_all()?.to_vec1::<f64>()?;
-            for (column, values) in part.chunks_exact(count).enumerate() {
-                (column..count).for_each(|row| gram[(row, column)] += values[row]);
-            }
+            gram = (gram + part.matmul(&part.t()?)?.to_dtype(DType::F64)?)?;
         }
+        let gram = gram.to_vec2::<f64>()?;
+        let gram = SquareMatrix::from_lower(count, |row, column| gram[column][row]);
         let factor = Factor::of_matrix(SymmetricMatrix::F64(gram))?;
         Ok(factor.map(|factor| Self { rows, factor }))
     }

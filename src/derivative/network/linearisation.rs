@@ -2,7 +2,9 @@
 
 use super::planes::{Planes, Scalar};
 use super::rooted::RootGradients;
+use crate::Result;
 use crate::derivative::head::HeadOutputs;
+use std::sync::Arc;
 
 /// Activations, softmax outputs and, where asked for, output gradients of m images.
 #[derive(Debug)]
@@ -10,6 +12,9 @@ pub struct Linearisation {
     pub(super) kept: Kept,
     pub(super) outputs: HeadOutputs,
 }
+
+/// Those of some passes, made or kept, one after the other.
+pub type Linearisations<'a> = dyn Iterator<Item = Result<Arc<Linearisation>>> + 'a;
 
 /// What a linearisation holds beside the values of all layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

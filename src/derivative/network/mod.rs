@@ -58,7 +58,7 @@ mod tests;
 pub use example_products::ExampleProducts;
 pub use examples::{Examples, Keeping};
 pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind, WrittenGradients};
-pub use linearisation::{Beside, Linearisation};
+pub use linearisation::{Beside, Linearisation, Linearisations};
 pub use on_device::{DeviceExamples, DeviceNetwork};
 pub use pairing::{LayerWay, Way};
 pub use space::{ParameterBlock, ParameterSpace};
@@ -74,7 +74,6 @@ use planes::{Planes, Shape};
 use products::Precision;
 use program::Program;
 use rayon::prelude::*;
-use std::sync::Arc;
 
 /// Which matrix stands for the curvature of the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -334,7 +333,7 @@ impl Network {
         &self,
         curvature: Curvature,
         vectors: &Tensor,
-        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
+        parts: &mut Linearisations,
     ) -> Result<Tensor> {
         in_precision!(self, program => program.curvature_products(curvature, vectors, parts))
     }

@@ -17,12 +17,11 @@ use super::pairing::Pairs;
 use super::planes::{Planes, Scalar};
 use super::program::Program;
 use super::storage::Stored;
-use super::{Beside, Curvature, Linearisation};
+use super::{Beside, Curvature, Linearisation, Linearisations};
 use crate::derivative::head::HeadOutputs;
 use crate::model::op::channels_last::Buffer;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
-use std::sync::Arc;
 
 /// A program whose linearisations are of its own precision.
 pub(super) trait Precision: Stored {
@@ -125,7 +124,7 @@ impl<T: Precision> Program<T> {
         &self,
         curvature: Curvature,
         vectors: &Tensor,
-        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
+        parts: &mut Linearisations,
     ) -> Result<Tensor> {
         let directions = self.directions(vectors)?;
         let zeros = |_| Buffer::zeros(self.space.inner_size());

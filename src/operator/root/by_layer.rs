@@ -37,12 +37,12 @@ impl RootRows for RowsByLayer<'_> {
     }
 
     fn products(&self, vectors: &Tensor) -> Result<Tensor> {
-        let mut passes = self.0.root_gradients(0);
+        let mut passes = self.0.root_linearisations(0);
         self.0.network().root_products(vectors, &mut passes)
     }
 
     fn sums(&self, weights: &Tensor) -> Result<Tensor> {
-        let mut passes = self.0.root_gradients(0);
+        let mut passes = self.0.root_linearisations(0);
         self.0.network().root_sums(weights, &mut passes)
     }
 
@@ -54,7 +54,7 @@ impl RootRows for RowsByLayer<'_> {
         // The first ones, which may be kept, come last, when no others are held.
         for first in (0..all).step_by(at_once).rev() {
             let own = first..all.min(first + at_once);
-            let mut passes = self.0.root_gradients(first);
+            let mut passes = self.0.root_linearisations(first);
             let held = passes
                 .by_ref()
                 .take(own.len())

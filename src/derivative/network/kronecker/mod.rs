@@ -199,7 +199,7 @@ impl WrittenGradients for Network {
                 let rows = roots.of_image(image);
                 if !rows.is_empty() {
                     let (input, _) = self.read(program, examples, &positions[image..=image])?;
-                    program.rooted_gradients(input, rows, part);
+                    program.write_root_gradients(input, rows, part);
                 }
                 Ok(())
             })?;
@@ -254,7 +254,7 @@ impl<T: Precision> Program<T> {
     }
 
     /// Jᵀs of one image for each row s, one after the other in `into`.
-    fn rooted_gradients(&self, input: Planes<T>, rows: &[Vec<f64>], into: &mut [T]) {
+    fn write_root_gradients(&self, input: Planes<T>, rows: &[Vec<f64>], into: &mut [T]) {
         let values = self.values(input);
         for (row, into) in rows.iter().zip(into.chunks_exact_mut(self.space.size())) {
             let seed = seeds(&values[values.len() - 1], std::iter::once(row));

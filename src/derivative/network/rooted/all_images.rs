@@ -3,7 +3,7 @@
 use super::super::kronecker::RootKind;
 use super::super::products::{Precision, kit_of};
 use super::super::program::Program;
-use super::super::{Inner, Linearisation, Network};
+use super::super::{Inner, Linearisation, Linearisations, Network};
 use super::gram::Pass;
 use crate::model::op::channels_last::Buffer;
 use crate::{Error, Result};
@@ -30,24 +30,16 @@ impl Network {
     ///
     /// # Errors
     /// Vectors of another size or precision, or linearisations without root gradients.
-    pub fn root_products(
-        &self,
-        vectors: &Tensor,
-        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
-    ) -> Result<Tensor> {
-        in_precision!(self, program => program.rooted_products(vectors, parts))
+    pub fn root_products(&self, vectors: &Tensor, parts: &mut Linearisations) -> Result<Tensor> {
+        in_precision!(self, program => program.root_products_of_all(vectors, parts))
     }
 
     /// Σ t_s Jᵀs over these rows, for every row t of `weights` `[k, N]` in f64: `[k, p]`.
     ///
     /// # Errors
     /// Another number of rows, or linearisations without root gradients.
-    pub fn root_sums(
-        &self,
-        weights: &Tensor,
-        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
-    ) -> Result<Tensor> {
-        in_precision!(self, program => program.rooted_sums(weights, parts))
+    pub fn root_sums(&self, weights: &Tensor, parts: &mut Linearisations) -> Result<Tensor> {
+        in_precision!(self, program => program.root_sums_of_all(weights, parts))
     }
 
     /// Adds ⟨Jᵀs, Jᵀs'⟩ of these rows with each other to the lower triangle of `into` `[N, N]`.
@@ -55,7 +47,7 @@ impl Network {
     /// # Errors
     /// As [`Network::root_sums`].
     pub fn add_root_gram(&self, parts: &[Arc<Linearisation>], into: MatMut<f64>) -> Result<()> {
-        in_precision!(self, program => program.rooted_gram((parts, parts), true, into))
+        in_precision!(self, program => program.root_gram_of_all((parts, parts), true, into))
     }
 
     /// The same of the rows of some linearisations with those of others, `[N, N']`.
@@ -67,16 +59,12 @@ impl Network {
         (parts, others): (&[Arc<Linearisation>], &[Arc<Linearisation>]),
         into: MatMut<f64>,
     ) -> Result<()> {
-        in_precision!(self, program => program.rooted_gram((parts, others), false, into))
+        in_precision!(self, program => program.root_gram_of_all((parts, others), false, into))
     }
 }
 
 impl<T: Precision> Program<T> {
-    fn rooted_products(
-        &self,
-        vectors: &Tensor,
-        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
-    ) -> Result<Tensor> {
+    fn root_products_of_all(&self, vectors: &Tensor, parts: &mut Linearisations) -> Result<Tensor> {
         let directions = self.directions(vectors)?;
         let mut rows = vec![Vec::new(); directions.len()];
         for part in parts {
@@ -90,11 +78,7 @@ impl<T: Precision> Program<T> {
         Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
     }
 
-    fn rooted_sums(
-        &self,
-        weights: &Tensor,
-        parts: &mut dyn Iterator<Item = Result<Arc<Linearisation>>>,
-    ) -> Result<Tensor> {
+    fn root_sums_of_all(&self, weights: &Tensor, parts: &mut Linearisations) -> Result<Tensor> {
         let (count, found) = weights.dims2()?;
         let weights = weights.to_vec2::<f64>()?;
         let zeros = |_| Buffer::zeros(self.space.inner_size());
@@ -116,7 +100,7 @@ impl<T: Precision> Program<T> {
         }
     }
 
-    fn rooted_gram(
+    fn root_gram_of_all(
         &self,
         (parts, others): (&[Arc<Linearisation>], &[Arc<Linearisation>]),
         lower: bool,
