@@ -665,6 +665,9 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
     assert!(plan.contains("for 4 queries at once"), "{plan}");
     assert!(plan.contains("a low rank of up to 100 rows"), "{plan}");
     assert!(plan.contains(" GiB of memory beside the program"), "{plan}");
+    let (code, message, plan) = run(&format!("{rank} --solver astra --dry-run --out run"));
+    assert_eq!(code, Some(0), "{message}");
+    assert!(plan.contains("astra divides by a low rank"), "{plan}");
     let (code, message, plan) = run(&format!("{rank} --solver direct --dry-run --out run"));
     assert_eq!(code, Some(0), "{message}");
     assert!(plan.contains("each a solve by direct"), "{plan}");

@@ -75,7 +75,7 @@ impl<N: FineTunedPart> Sample<N> {
         let scoring = network.scoring_plan(at_once, options.query_rank);
         let method = options.solver.method;
         let low_rank = match method {
-            Method::Cg => network.low_rank_rows(options)?.min(images),
+            Method::Cg | Method::Astra => network.low_rank_rows(options)?.min(images),
             _ => 0,
         };
         let peak = network.peak_memory(options, self.counts);
@@ -117,8 +117,8 @@ impl<N: FineTunedPart> Sample<N> {
                 SquareMatrix::<f64>::bytes(rows) as f64 / GIB
             ),
             (_, 0) => String::new(),
-            (_, rows) => format!(
-                "\ncg divides by a low rank of up to {rows} rows, made first, once for all queries, from gradients of the training images"
+            (method, rows) => format!(
+                "\n{method} divides by a low rank of up to {rows} rows, made first, once for all queries, from gradients of the training images"
             ),
         }
     }
@@ -126,7 +126,7 @@ impl<N: FineTunedPart> Sample<N> {
     fn memory_line(&self, bytes: u64) -> String {
         let besides = match self.options.solver.method {
             Method::Arnoldi | Method::Pinv => ", and a vector of all parameters for each step",
-            Method::Ekfac | Method::Astra => ", and the layers' factors",
+            Method::Ekfac => ", and the layers' factors",
             _ => "",
         };
         format!(
