@@ -89,6 +89,9 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             (folder, progress),
             (&train, &test),
         )?;
+        // Passes are not kept twice.
+        drop(inverse);
+        drop(data);
         if options.curvature == Curvature::Hessian {
             progress.stage("smallest eigenvalue")?;
             let smallest = smallest_eigenvalue(&damped, options.solver.seed)?;

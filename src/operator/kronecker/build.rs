@@ -99,6 +99,7 @@ impl KroneckerForm {
             network,
             examples,
             positions,
+            outputs: &outputs,
             seed: settings.seed,
         };
         let rows = match rows_within(network, settings.row_bytes) {

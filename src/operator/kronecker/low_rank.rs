@@ -9,6 +9,7 @@
 
 use super::super::Vectors;
 use crate::Result;
+use crate::derivative::head::HeadOutputs;
 use crate::derivative::network::{CurvatureRoots, RootKind, WrittenGradients};
 use candle_core::{DType, Tensor};
 use faer::{Mat, Side};
@@ -24,6 +25,8 @@ pub(super) struct Gradients<'a, N: WrittenGradients> {
     pub(super) network: &'a N,
     pub(super) examples: &'a N::Examples,
     pub(super) positions: &'a [u32],
+    /// What the network says of them.
+    pub(super) outputs: &'a [HeadOutputs],
     pub(super) seed: u64,
 }
 
@@ -69,12 +72,11 @@ impl<N: WrittenGradients> Gradients<'_, N> {
 
     /// Sums of gradients with random signs, `[rank, p]`: each image is in one of them, in turn.
     fn signed_sums(&self, rank: usize) -> Result<Tensor> {
-        let outputs = self.network.outputs(self.examples, self.positions)?;
         let drawn = RootKind::Drawn {
             count: 1,
             seed: self.seed,
         };
-        let roots = CurvatureRoots::of(&outputs, self.positions, drawn)?;
+        let roots = CurvatureRoots::of(self.outputs, self.positions, drawn)?;
         let dtype = self.network.dtype();
         let device = self.network.device();
         let mut sums = Tensor::zeros((rank, self.network.size()), dtype, &device)?;
