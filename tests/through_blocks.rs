@@ -224,7 +224,11 @@ fn auto_is_direct_where_that_is_sooner_done() {
     let network = wider.network();
     let image = network.linearisation_bytes(Beside::RootGradients);
     let mut some = auto.clone();
-    some.memory = (8 * 300 * 300 + 130 * image) as u64;
+    // Half is kept of what a query, a product and an image leave.
+    let least = 10 * 8 * network.size()
+        + network.product_bytes()
+        + network.pass_bytes_beside(Beside::Gradients, 1);
+    some.memory = (least + 2 * (8 * 300 * 300 + 130 * image)) as u64;
     assert!(network.pass_images_beside(Beside::RootGradients) == 64 && network.size() > 600);
     for (images, expected) in [(150, Method::Direct), (300, Method::Cg)] {
         let found = network.auto_method(&some, (images, 10_000));
