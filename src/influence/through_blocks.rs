@@ -86,6 +86,15 @@ impl NetworkOptions {
         options
     }
 
+    /// The same with the method that `auto` stands for with so many training images and queries.
+    #[must_use]
+    pub fn resolved(&self, part: &impl FineTunedPart, counts: (usize, usize)) -> Self {
+        match self.solver.method {
+            Method::Auto => self.solved_by(part.auto_method(self, counts)),
+            _ => self.clone(),
+        }
+    }
+
     /// Refuses what does not go together, or is not there where `N` is computed.
     ///
     /// # Errors

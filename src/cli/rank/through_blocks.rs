@@ -6,7 +6,7 @@ use super::transferred::{self, Transferred};
 use super::{Curvature, Rank, examples, work};
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory, physical_memory_bytes};
 use crate::data::RELABELLED;
-use crate::derivative::network::{self, DeviceNetwork, Keeping, Network, keep_freed_buffers};
+use crate::derivative::network::{self, DeviceNetwork, Keeping, Network, limit_waiting_buffers};
 use crate::influence::{
     Correction, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
     RankSummary,
@@ -55,7 +55,7 @@ fn run_with<N: FineTunedPart>(
     }
     match memory {
         None => keep_freed_memory(),
-        Some(_) => keep_freed_buffers(options.memory / 4),
+        Some(_) => limit_waiting_buffers((options.memory / 4) as usize),
     }
     let effective = rank.effective(&rank.rank_options(opened.l2)?);
     let inputs = opened.inputs.clone();

@@ -55,6 +55,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use crate::model::op::channels_last::limit_waiting as limit_waiting_buffers;
 pub use example_products::ExampleProducts;
 pub use examples::{Examples, Keeping};
 pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind, WrittenGradients};
@@ -65,7 +66,7 @@ pub use space::{ParameterBlock, ParameterSpace};
 pub(crate) use storage::Storage;
 
 use crate::derivative::head::HeadOutputs;
-use crate::model::op::channels_last::{Buffer, limit_waiting};
+use crate::model::op::channels_last::Buffer;
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -83,11 +84,6 @@ pub enum Curvature {
     GaussNewton,
     /// All second derivatives; it has negative eigenvalues as a rule.
     Hessian,
-}
-
-/// From now on no more than `bytes` of what products have taken and given back wait for their next use.
-pub(crate) fn keep_freed_buffers(bytes: u64) {
-    limit_waiting(bytes as usize);
 }
 
 /// Bytes that the activations of the images in one pass may take.
@@ -227,19 +223,17 @@ impl Network {
 
     /// The same where this is held of them.
     pub fn pass_images_beside(&self, beside: Beside) -> usize {
-        let image = self.pass_bytes_beside(beside, 1);
+        let image = self.image_bytes_beside(beside);
         (self.pass_bytes / image.max(1)).clamp(1, PASS_IMAGES)
     }
 
-    /// What a pass of so many images takes: what is held of them, gradients on their way, and tangents where there are no root
-    /// gradients.
-    pub fn pass_bytes_beside(&self, beside: Beside, images: usize) -> usize {
+    /// What an image takes in a pass: what is held of it, gradients on their way, and tangents where there are no root gradients.
+    pub fn image_bytes_beside(&self, beside: Beside) -> usize {
         let values = self.linearisation_bytes(Beside::Nothing);
-        images
-            * match beside {
-                Beside::RootGradients => values + self.linearisation_bytes(beside),
-                Beside::Nothing | Beside::Gradients => 3 * values,
-            }
+        match beside {
+            Beside::RootGradients => values + self.linearisation_bytes(beside),
+            Beside::Nothing | Beside::Gradients => 3 * values,
+        }
     }
 
     /// Bytes of a vector inside a product: its form there, that of what becomes of it, and this as a row.

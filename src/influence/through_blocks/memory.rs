@@ -59,7 +59,7 @@ impl MemoryPlan {
         Self {
             kept: 0,
             solutions: of_queries(network, 1),
-            pass: network.pass_bytes_beside(Beside::Gradients, 1) as u64,
+            pass: network.image_bytes_beside(Beside::Gradients) as u64,
             vectors: network.product_bytes() as u64,
             low_rank: 0,
         }
@@ -137,8 +137,9 @@ impl MemoryPlan {
         let rows = rows as u64 * bytes_of_vector(network);
         let at_once = network.queries_at_once(options).unwrap_or(1).min(queries);
         let pass = network.pass_images().min(images);
-        let pass = network.pass_bytes_beside(Beside::Gradients, pass) as u64;
-        let pass = pass.min(plan.pass);
+        let pass = plan
+            .pass
+            .min((pass * network.image_bytes_beside(Beside::Gradients)) as u64);
         let vectors = plan.vectors.min((at_once * network.product_bytes()) as u64);
         let solving = kept.min(plan.kept) + rows + of_queries(network, at_once) + vectors;
         pass + solving.max(COPIES_OF_ROWS * rows)

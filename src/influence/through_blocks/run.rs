@@ -47,18 +47,6 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         N::labels(self.images_of(side).examples)
     }
 
-    /// The options with the method that they name, or that `auto` stands for.
-    fn resolved(&self) -> NetworkOptions {
-        let counts = (self.train.ids.len(), self.test.ids.len());
-        match self.options.solver.method {
-            Method::Auto => {
-                let method = self.network.auto_method(&self.options, counts);
-                self.options.solved_by(method)
-            }
-            _ => self.options.clone(),
-        }
-    }
-
     /// [`NetworkJob::run`] with options that have been checked.
     pub(super) fn run_checked(
         &self,
@@ -69,7 +57,9 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let (train, test) = (self.seen(Side::Train)?, self.seen(Side::Test)?);
         let mut summary = self.summary(&train, &test)?;
         progress.stage("solver")?;
-        let (options, network) = (&self.resolved(), self.network);
+        let network = self.network;
+        let counts = (self.train.ids.len(), self.test.ids.len());
+        let options = &self.options.resolved(network, counts);
         let curvature = network.curvature(self.train.examples, options, options.l2)?;
         let damped = Damped::new(&*curvature, options.damping)?;
         // The paper's estimator is of the data term alone.
@@ -89,7 +79,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             (folder, progress),
             (&train, &test),
         )?;
-        // Passes are not kept twice.
+        // The passes that it keeps go before the other one keeps its own.
         drop(inverse);
         drop(data);
         if options.curvature == Curvature::Hessian {

@@ -45,14 +45,11 @@ impl<N: FineTunedPart> Sample<N> {
             }
         }
         let network = N::new(&opened.model, rank.blocks, &examples)?.within(&options);
-        if options.solver.method == Method::Auto {
-            options.solver.method = network.auto_method(&options, counts);
-        }
         Ok(Self {
+            options: options.resolved(&network, counts),
             network,
             examples,
             sampled,
-            options,
             counts,
         })
     }
