@@ -9,26 +9,21 @@ use ascribe::influence::{
 };
 use ascribe::operator::{Damped, HeadHessian, LinearOperator, Vectors};
 use ascribe::solve::{Cg, Direct, Ekfac, Identity, Outcome, Solver};
+use assert_cmd::cargo::cargo_bin;
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, Array2, Axis};
 use ndarray_npy::{NpzWriter, read_npy};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 const DAMPING: f64 = 1e-3;
 const CLASSES: usize = 4;
 /// Spearman's correlation of rankings that are the same but for rounding.
-const EQUAL: f64 = 0.9999;
+pub(crate) const EQUAL: f64 = 0.9999;
 
 fn cuda() -> Device {
     DeviceChoice::Cuda(0).open().unwrap()
-}
-
-/// The program under test: on a machine that did not build it, what `ASCRIBE_BINARY` names.
-fn program() -> PathBuf {
-    std::env::var_os("ASCRIBE_BINARY")
-        .map_or_else(|| env!("CARGO_BIN_EXE_ascribe").into(), PathBuf::from)
 }
 
 /// Reproducible numbers in −1..1.
@@ -360,7 +355,7 @@ fn place() -> tempfile::TempDir {
 
 fn ascribe(folder: &Path, arguments: &[&str]) {
     let fixed = ["rank", "--train", "train.npz", "--test", "test.npz"];
-    let mut command = Command::new(program());
+    let mut command = Command::new(cargo_bin("ascribe"));
     let output = command
         .current_dir(folder)
         .args(fixed)
@@ -404,7 +399,7 @@ fn spearman(a: &[f64], b: &[f64]) -> f64 {
     1.0 - 6.0 * sum / (n * (n * n - 1.0))
 }
 
-fn agree(found: &Array2<f64>, expected: &Array2<f64>, least: f64, what: &str) {
+pub(crate) fn agree(found: &Array2<f64>, expected: &Array2<f64>, least: f64, what: &str) {
     assert_eq!(found.dim(), expected.dim());
     for (query, (a, b)) in found.rows().into_iter().zip(expected.rows()).enumerate() {
         let agreement = spearman(&a.to_vec(), &b.to_vec());
@@ -540,7 +535,7 @@ fn a_dry_run_names_the_device_and_leaves_nothing() {
         "none",
     ];
     let fixed = ["rank", "--train", "train.npz", "--test", "test.npz"];
-    let mut command = Command::new(program());
+    let mut command = Command::new(cargo_bin("ascribe"));
     let output = command
         .current_dir(place.path())
         .args(fixed)

@@ -1,6 +1,9 @@
 //! What runs on a CUDA device, against the same on the processor: `make test-cuda`, on a machine that has one.
 
+mod blocks;
 mod head;
+#[path = "../killed_run/mod.rs"]
+mod killed_run;
 mod network;
 mod operations;
 mod steps;
@@ -11,17 +14,10 @@ use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
-use std::path::PathBuf;
 
 /// The first device.
 pub(crate) fn device() -> Device {
     DeviceChoice::Cuda(0).open().unwrap()
-}
-
-/// The `ascribe` that was built with these tests, or the one that the environment names.
-pub(crate) fn program() -> PathBuf {
-    let built = || PathBuf::from(env!("CARGO_BIN_EXE_ascribe"));
-    std::env::var_os("ASCRIBE_BINARY").map_or_else(built, PathBuf::from)
 }
 
 /// Standard normal f64 numbers that depend on the seed and the shape alone.

@@ -1,8 +1,9 @@
 //! Training and transfer as a user types them, on the device and on the processor.
 
-use crate::{device, distance, normal, program};
+use crate::{device, distance, normal};
 use ascribe::derivative::gradient;
 use ascribe::model::{Normalisation, Pass, ResNet, read_model};
+use assert_cmd::cargo::cargo_bin;
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
 use std::process::Command;
@@ -71,8 +72,8 @@ fn a_training_pass_of_a_network() {
     }
 }
 
-fn run(folder: &Path, words: &[&str]) -> String {
-    let output = Command::new(program())
+pub(crate) fn run(folder: &Path, words: &[&str]) -> String {
+    let output = Command::new(cargo_bin("ascribe"))
         .args(words)
         .current_dir(folder)
         .output()
@@ -213,7 +214,7 @@ fn a_device_that_is_not_there_is_refused_in_one_line() {
         &["--epochs", "1", "--out", "out", "--device", "cuda:99"],
     ]
     .concat();
-    let output = Command::new(program())
+    let output = Command::new(cargo_bin("ascribe"))
         .args(&words)
         .current_dir(folder.path())
         .output()
