@@ -154,17 +154,7 @@ impl Audit {
             duplicates,
             alike: self.alike,
         };
-        let mut lists = Vec::new();
-        if let Some([train, test]) = &images {
-            lists.push(("test".to_owned(), audit.queries.len(), test));
-            lists.push(("train".to_owned(), audit.training.len(), train));
-        }
-        for (at, map) in maps.iter().enumerate() {
-            lists.push((format!("sensitivity-{at}"), audit.queries.len(), map));
-        }
-        let pictures = (lists.into_iter())
-            .map(|(name, count, get)| pictures(&name, count, get))
-            .collect::<Result<Vec<_>>>()?;
+        let pictures = all_pictures(&audit, images.as_ref(), &maps)?;
         report::write(&audit, &pictures, self.embed, run.path())?;
         report::write_tables(&audit, run.path())?;
         run.finish()?;
@@ -284,6 +274,25 @@ fn training_data(opened: &[Opened], lists: &Lists) -> report::TrainingData {
 fn places(ids: &[usize], list: &[LabelledImage]) -> Vec<usize> {
     let place = |id: &usize| list.partition_point(|image| image.id < *id);
     ids.iter().map(place).collect()
+}
+
+/// Of the test images, the training images and the maps of every model, as far as there are any.
+fn all_pictures<'a>(
+    audit: &report::Audit,
+    images: Option<&'a [GetImage<'a>; 2]>,
+    maps: &'a [GetImage<'a>],
+) -> Result<Vec<Pictures<'a>>> {
+    let mut lists = Vec::new();
+    if let Some([train, test]) = images {
+        lists.push(("test".to_owned(), audit.queries.len(), test));
+        lists.push(("train".to_owned(), audit.training.len(), train));
+    }
+    for (at, map) in maps.iter().enumerate() {
+        lists.push((format!("sensitivity-{at}"), audit.queries.len(), map));
+    }
+    (lists.into_iter())
+        .map(|(name, count, get)| pictures(&name, count, get))
+        .collect()
 }
 
 /// Tiles as large as most of some images are, evenly spaced.

@@ -48,55 +48,65 @@ impl Demo {
         clear(&self.out)?;
         let mut rows = Vec::new();
         for name in MODELS {
-            let model = self.path(&format!("models/{name}"));
-            let source = format!("builtin:{name}");
-            type_and_run(&[
-                "transfer",
-                "--source",
-                &source,
-                "--train",
-                "builtin:digits-train",
-                "--test",
-                "builtin:digits-test",
-                "--images",
-                "500",
-                "--blocks",
-                "3",
-                "--epochs",
-                "6",
-                "--batch-size",
-                "50",
-                "--augmentation",
-                "none",
-                "--evaluate-every",
-                "3",
-                "--frozen-statistics",
-                "frozen",
-                "--out",
-                &model,
-            ])?;
-            type_and_run(&[
-                "rank",
-                "--model",
-                &model,
-                "--bottom",
-                "20",
-                "--out",
-                &self.path(name),
-            ])?;
+            self.transfer(name)?;
+            self.rank(name)?;
             rows.push(self.row(name)?);
         }
         for number in ["5", "6"] {
-            let [natural, robust] = MODELS.map(|name| self.path(name));
-            let out = self.out.display().to_string();
-            let mut words = vec!["figure", number, &natural, &robust, "--out", &out];
-            if self.style == Style::Screen {
-                words.extend(["--style", "screen"]);
-            }
-            type_and_run(&words)?;
+            self.draw(number)?;
         }
+        self.audit()?;
+        self.print(&rows);
+        say!("everything took {:.1} s", started.elapsed().as_secs_f64());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn transfer(&self, name: &str) -> Result<()> {
+        let source = format!("builtin:{name}");
+        type_and_run(&[
+            "transfer",
+            "--source",
+            &source,
+            "--train",
+            "builtin:digits-train",
+            "--test",
+            "builtin:digits-test",
+            "--images",
+            "500",
+            "--blocks",
+            "3",
+            "--epochs",
+            "6",
+            "--batch-size",
+            "50",
+            "--augmentation",
+            "none",
+            "--evaluate-every",
+            "3",
+            "--frozen-statistics",
+            "frozen",
+            "--out",
+            &self.model(name),
+        ])
+    }
+
+    fn rank(&self, name: &str) -> Result<()> {
+        let (model, out) = (self.model(name), self.path(name));
+        type_and_run(&["rank", "--model", &model, "--bottom", "20", "--out", &out])
+    }
+
+    fn draw(&self, number: &str) -> Result<()> {
         let [natural, robust] = MODELS.map(|name| self.path(name));
-        let audit = self.path("audit");
+        let out = self.out.display().to_string();
+        let mut words = vec!["figure", number, &natural, &robust, "--out", &out];
+        if self.style == Style::Screen {
+            words.extend(["--style", "screen"]);
+        }
+        type_and_run(&words)
+    }
+
+    fn audit(&self) -> Result<()> {
+        let [natural, robust] = MODELS.map(|name| self.path(name));
         type_and_run(&[
             "audit",
             &natural,
@@ -104,8 +114,12 @@ impl Demo {
             "--title",
             "Handwritten digits: a natural and a robust source",
             "--out",
-            &audit,
-        ])?;
+            &self.path("audit"),
+        ])
+    }
+
+    /// The table, and where everything is.
+    fn print(&self, rows: &[String]) {
         say!();
         say!(
             "{:<10}{:>15}{:>22}{:>11}",
@@ -127,9 +141,12 @@ impl Demo {
             "rankings (score in nats, positive = helpful): {}/rankings.parquet",
             self.path("natural")
         );
+        let audit = self.path("audit");
         say!("the audit, to be opened in a browser: {audit}/index.html");
-        say!("everything took {:.1} s", started.elapsed().as_secs_f64());
-        Ok(ExitCode::SUCCESS)
+    }
+
+    fn model(&self, name: &str) -> String {
+        self.path(&format!("models/{name}"))
     }
 
     fn path(&self, name: &str) -> String {

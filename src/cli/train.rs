@@ -10,7 +10,7 @@ use crate::model::{
     Architecture, Normalisation, ResNet, StoredWeights, check_side, write_model_with,
 };
 use crate::train::{
-    FrozenStatistics, Performance, RecipeOptions, effective, fit, remove_checkpoint,
+    Attack, FrozenStatistics, Performance, RecipeOptions, effective, fit, remove_checkpoint,
 };
 use candle_core::Device;
 use clap::Args;
@@ -81,28 +81,22 @@ impl Train {
         run.set_classes(train.classes().to_vec())?;
 
         run.stage("decoding")?;
-        let ids = match self.images {
-            Some(images) => subset(
-                train.labels(),
-                train.classes().len(),
-                images,
-                self.recipe.seed,
-            )?,
-            None => (0..train.len()).collect(),
-        };
+        let ids = self.ids(&train)?;
         let test_ids: Vec<usize> = (0..test.len()).collect();
         let bytes = recipe.pixel_bytes(0);
         let train_images = Pixels::within(&train, &ids, side, bytes[0])?;
         let test_images = Pixels::within(&test, &test_ids, side, bytes[1])?;
 
         run.stage("training")?;
+        let classes = train.classes().to_vec();
         let normalisation = Normalisation::of(&train_images)?;
+        let seed = self.recipe.seed;
         let model = ResNet::initialise(
             architecture,
-            train.classes().to_vec(),
+            classes,
             normalisation,
             side,
-            self.recipe.seed,
+            seed,
             &Device::Cpu,
         )?;
         let mut model = self.recipe.place(&model)?;
@@ -130,17 +124,42 @@ impl Train {
             100.0 * clean.accuracy,
             clean.loss
         );
-        let mut measured = Vec::new();
-        for attack in attacks {
-            let performance = Performance::measure(&model, &test_images, Some(&attack))?;
-            say!("{}", AttackedPerformance::new(attack, performance));
-            measured.push(AttackedPerformance::new(attack, performance));
-        }
-        if !measured.is_empty() {
-            run.set_result("test_attacked", &measured)?;
-        }
+        measure_under_attack(&model, &test_images, attacks, &mut run)?;
         remove_checkpoint(run.path())?;
         run.finish()?;
         Ok(ExitCode::SUCCESS)
     }
+
+    /// The training images that are used.
+    fn ids(&self, train: &Dataset) -> Result<Vec<usize>> {
+        let Some(images) = self.images else {
+            return Ok((0..train.len()).collect());
+        };
+        subset(
+            train.labels(),
+            train.classes().len(),
+            images,
+            self.recipe.seed,
+        )
+    }
+}
+
+/// Measures, says and records the accuracy under each of `attacks`.
+fn measure_under_attack(
+    model: &ResNet,
+    images: &Pixels,
+    attacks: Vec<Attack>,
+    run: &mut RunFolder,
+) -> Result<()> {
+    let mut measured = Vec::new();
+    for attack in attacks {
+        let performance = Performance::measure(model, images, Some(&attack))?;
+        let performance = AttackedPerformance::new(attack, performance);
+        say!("{performance}");
+        measured.push(performance);
+    }
+    if !measured.is_empty() {
+        run.set_result("test_attacked", &measured)?;
+    }
+    Ok(())
 }
