@@ -138,10 +138,10 @@ impl AdversaryOptions {
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct AttackOptions {
-    /// Norm of the attack on the finished model (default: that of training, else l2)
+    /// Norm of the attack on the finished model (default: l2; of ascribe train the norm of training)
     #[arg(long, value_enum)]
     eval_adversary: Option<Norm>,
-    /// Radii of the attack, one accuracy for each (default: that of training)
+    /// Radii of the attack, one accuracy for each (default: none; of ascribe train the radius of training)
     #[arg(
         long,
         value_name = "EPS",

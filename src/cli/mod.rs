@@ -157,3 +157,28 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    /// Columns that help is wrapped at where no terminal is narrower.
+    const WIDTH: usize = 100;
+
+    #[test]
+    fn examples_are_not_wrapped() {
+        let mut commands = vec![Cli::command()];
+        let mut examples = 0;
+        while let Some(command) = commands.pop() {
+            let after = command.get_after_help().map(ToString::to_string);
+            for line in after.iter().flat_map(|after| after.lines()) {
+                examples += usize::from(line.starts_with("  ascribe "));
+                let name = command.get_name();
+                assert!(line.chars().count() <= WIDTH, "{name}: {line}");
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+        assert!(examples > 15, "{examples}");
+    }
+}

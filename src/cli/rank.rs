@@ -65,10 +65,11 @@ pub struct Rank {
     #[arg(long, value_name = "HEAD")]
     head: Option<PathBuf>,
     /// The L2 term l2/2·‖θ‖² that the head was trained with, weights and bias alike; part of the curvature (default: what the
-    /// head's file says, or 0; a --model brings its own)
+    /// head's file says, or 0; needed, above 0, where the head is fitted; a --model brings its own)
     #[arg(long, value_name = "L2", allow_negative_numbers = true)]
     l2: Option<f64>,
-    /// Added to every eigenvalue of the curvature
+    /// λ, added to every eigenvalue of the curvature, of the head or of the --blocks; a unit as that of --l2, but no part of the
+    /// loss. pinv does without
     #[arg(
         long,
         value_name = "LAMBDA",
@@ -101,7 +102,7 @@ pub struct Rank {
     /// with --blocks)
     #[arg(long, value_name = "RESIDUAL", allow_negative_numbers = true)]
     tolerance: Option<f64>,
-    /// Most iterations of cg for a right-hand side
+    /// Most iterations of cg for a right-hand side, and of the damping path
     #[arg(long, value_name = "N", default_value_t = 1000)]
     iterations: usize,
     /// Eigenpairs that arnoldi keeps
@@ -191,7 +192,8 @@ pub struct Rank {
         allow_negative_numbers = true
     )]
     record_every: f64,
-    /// Print what would be done (method, why, operations, seconds, bytes) and stop
+    /// Print what would be done (method, why, operations, seconds, bytes; with --blocks the seconds of a gradient, and what else
+    /// takes how many of these) and stop
     #[arg(long)]
     dry_run: bool,
     /// Write the full matrices too: scores.npy and, unless --skip-train, train_scores.npy, f32 [query, train];

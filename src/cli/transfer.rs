@@ -21,8 +21,8 @@ use std::process::ExitCode;
 #[serde(rename_all = "kebab-case")]
 #[command(
     after_help = "Example: the paper's main setting, three blocks and 3,200 images\n  \
-    ascribe transfer --source source-robust --train cifar10/train.parquet --test cifar10/test.parquet \\\n    \
-    --images 3200 --blocks 3 --epochs 150 --out robust"
+    ascribe transfer --source source-robust --train cifar10/train.parquet \\\n    \
+    --test cifar10/test.parquet --images 3200 --blocks 3 --epochs 150 --out robust"
 )]
 pub struct Transfer {
     #[command(flatten)]

@@ -73,8 +73,8 @@ impl Interval {
     pub(super) fn within(self, least: f64, most: f64) -> Self {
         Self {
             value: self.value,
-            low: self.low.max(least),
-            high: self.high.min(most),
+            low: self.low.clamp(least, most),
+            high: self.high.clamp(least, most),
         }
     }
 
@@ -133,5 +133,16 @@ mod tests {
         // Of two values a quarter of all draws are one of them twice.
         let few = Interval::of_mean(&[19.0, 21.0], &bootstrap);
         assert_eq!((few.low, few.value, few.high), (19.0, 20.0, 21.0));
+    }
+
+    #[test]
+    fn an_interval_moved_by_its_bias_stays_within_what_the_number_can_be() {
+        // Ties lower every draw by 0.1.
+        let moved = Interval::of(1.0, vec![0.9; 100]);
+        let few = Interval::of(1.0, vec![0.898, 0.9, 0.896]);
+        for interval in [moved, few] {
+            let Interval { low, high, .. } = interval.within(-1.0, 1.0);
+            assert!(low <= high && high <= 1.0, "{low} {high}");
+        }
     }
 }

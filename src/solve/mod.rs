@@ -68,7 +68,8 @@ pub enum Method {
     Astra,
     /// Approximation: the eigenvectors of the largest curvature alone
     Arnoldi,
-    /// Approximation: the pseudo-inverse of the undamped curvature without its small eigenvalues
+    /// Approximation, the paper's: pseudo-inverse of the curvature of the data alone (no L2 term, no damping), without eigenvalues
+    /// below --rcond times the largest
     Pinv,
 }
 

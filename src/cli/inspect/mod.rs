@@ -35,7 +35,8 @@ use std::process::ExitCode;
     after_help = "Example: which architecture is this, and does every tensor fit?\n  \
     ascribe inspect resnet50_l2_eps3.ckpt\n\n\
     Example: how robust is this model?\n  \
-    ascribe inspect builtin:robust --test cifar100/test.parquet --eval-epsilon 0.25,0.5 --eval-restarts 3\n\n\
+    ascribe inspect builtin:robust --test cifar100/test.parquet \\\n    \
+    --eval-epsilon 0.25,0.5 --eval-restarts 3\n\n\
     Example: which files of this folder are no images, or damaged? (exit code 1: there are some)\n  \
     ascribe inspect pets/train --check\n\n\
     Example: are these the files that the run left? (exit code 1: some are not)\n  \
