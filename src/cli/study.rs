@@ -2,7 +2,8 @@
 
 use crate::artefact::{Invocation, Options, RunFolder, digest_file};
 use crate::study::{
-    Follower, Job, Material, Outcome, Plan, RESULTS, Row, SEARCH, Spec, write_results, write_search,
+    Axes, Follower, Job, Material, Outcome, Plan, RESULTS, Row, SEARCH, Spec, write_results,
+    write_search,
 };
 use crate::train::Crew;
 use crate::{Error, Result};
@@ -65,7 +66,8 @@ impl Study {
         let arguments = invocation.arguments.clone();
         let inputs = material.inputs();
         let mut run = RunFolder::open_or_extend(&self.out, "study", invocation, options, inputs)?;
-        run.set_result("runs", spec.cells().len())?;
+        run.set_result("runs", material.cells(&spec).len())?;
+        run.set_result("axes", Axes::of(&spec, &material))?;
         // That of an earlier grid.
         remove(&run.file(RESULTS))?;
         run.stage("runs")?;

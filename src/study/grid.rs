@@ -1,12 +1,12 @@
 //! The cells of the grid, and the runs they take; each run is known by the digest of all that determines it.
 
-use super::{Material, Spec};
+use super::{ImageCount, Material, Spec};
 use crate::Result;
 use crate::artefact::digest_bytes;
 use crate::model::Blocks;
 use crate::train::{TransferOptions, effective};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One point of the grid: the paper's six variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,22 +53,28 @@ impl Spec {
         )
     }
 
-    /// All cells, first seeds first: a study that is cut short is whole for some of them.
+    /// All cells, first seeds first: a study that is cut short is whole for some of them. `totals` are the training images of every
+    /// target set.
     #[must_use]
-    pub fn cells(&self) -> Vec<Cell> {
+    pub fn cells(&self, totals: &[usize]) -> Vec<Cell> {
         let mut cells = Vec::new();
         for &seed in &self.seeds {
-            for &epochs in &self.epochs {
+            for epochs in self.all_epochs() {
                 for &images in &self.images {
-                    if !self.seeds_of(images).contains(&seed) {
+                    let is_taken = self.seeds_of(images).contains(&seed)
+                        && self.epochs_of(images).contains(&epochs);
+                    if !is_taken {
                         continue;
                     }
                     for &blocks in &self.blocks {
-                        for target in 0..self.targets.len() {
+                        for (target, &total) in totals.iter().enumerate() {
+                            if self.is_listed(images, total) {
+                                continue;
+                            }
                             cells.extend((0..self.sources.len()).map(|source| Cell {
                                 source,
                                 target,
-                                images,
+                                images: images.of(total),
                                 blocks,
                                 epochs,
                                 seed,
@@ -79,6 +85,18 @@ impl Spec {
             }
         }
         cells
+    }
+
+    /// Epochs of any number of images: those of the axis, then others.
+    fn all_epochs(&self) -> Vec<usize> {
+        let others: BTreeSet<usize> = self.epochs_of_images.values().copied().collect();
+        let others = others.iter().filter(|epochs| !self.epochs.contains(epochs));
+        self.epochs.iter().chain(others).copied().collect()
+    }
+
+    /// Whether all images are a number that is on the axis too.
+    fn is_listed(&self, images: ImageCount, total: usize) -> bool {
+        images == ImageCount::All && self.images.contains(&ImageCount::Number(total))
     }
 }
 

@@ -78,7 +78,7 @@ impl Material {
             return Ok(());
         };
         let mut seen = BTreeSet::new();
-        for cell in spec.cells() {
+        for cell in self.cells(spec) {
             if !seen.insert((cell.target, cell.images, cell.seed)) {
                 continue;
             }
@@ -88,6 +88,19 @@ impl Material {
                 .map_err(|error| located(spec, "search.validation", error))?;
         }
         Ok(())
+    }
+
+    /// How many training images every target set has.
+    #[must_use]
+    pub fn totals(&self) -> Vec<usize> {
+        let targets = self.targets.iter();
+        targets.map(|target| target.train.len()).collect()
+    }
+
+    /// All cells of a spec's grid.
+    #[must_use]
+    pub fn cells(&self, spec: &Spec) -> Vec<Cell> {
+        spec.cells(&self.totals())
     }
 
     /// What in the spec changes nothing, or is hardly meant, in words.
@@ -180,14 +193,15 @@ impl Target {
             flip_labels: target.flip_labels,
         };
         for &images in &spec.images {
-            (opened.training(images, 0)).map_err(|error| located(spec, &place, error))?;
+            (opened.training(images.of(opened.train.len()), 0))
+                .map_err(|error| located(spec, &place, error))?;
         }
         if opened.train.digest() == opened.test.digest() {
             opened
                 .idle
                 .push(format!("{place}: train and test are the same images"));
         }
-        let (outside, all) = opened.decisions.outside(&opened.taken(spec, &target.name)?);
+        let (outside, all) = opened.decisions.outside(&opened.taken(spec)?);
         if outside > 0 {
             opened.idle.push(format!(
                 "{place}: {outside} of {all} decisions are on images that no run takes, and change nothing"
@@ -197,12 +211,13 @@ impl Target {
     }
 
     /// The training images that some run takes, before any is decided to be left out.
-    fn taken(&self, spec: &Spec, name: &str) -> Result<BTreeSet<usize>> {
+    fn taken(&self, spec: &Spec) -> Result<BTreeSet<usize>> {
         let (labels, classes) = (self.train.labels(), self.train.classes().len());
-        let cells = spec.cells();
-        let of_runs: BTreeSet<(usize, u64)> = (cells.iter())
-            .filter(|cell| spec.targets[cell.target].name == name)
-            .map(|cell| (cell.images, cell.seed))
+        let of_runs: BTreeSet<(usize, u64)> = (spec.images.iter())
+            .flat_map(|&images| {
+                let count = images.of(labels.len());
+                spec.seeds_of(images).iter().map(move |&seed| (count, seed))
+            })
             .collect();
         let mut taken = BTreeSet::new();
         for (images, seed) in of_runs {

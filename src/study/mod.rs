@@ -13,8 +13,10 @@
 //! | [`Row`], [`SearchRow`] | the tables |
 //! | [`Summary`] | means over seeds with bootstrap intervals, differences paired by seed |
 
+mod axes;
 mod finished;
 mod grid;
+mod image_count;
 mod material;
 mod plan;
 mod run;
@@ -24,7 +26,9 @@ mod summary;
 mod table;
 mod work;
 
+pub use axes::Axes;
 pub use grid::{Cell, Job};
+pub use image_count::ImageCount;
 pub use material::Material;
 pub use plan::{Plan, Timing};
 pub use run::Outcome;

@@ -46,7 +46,7 @@ impl Study<'_> {
         let Some(search) = &self.spec.search else {
             return Ok(Vec::new());
         };
-        let cells = self.spec.cells();
+        let cells = self.material.cells(self.spec);
         let jobs = cells.iter().flat_map(|cell| {
             let job =
                 move |(at, options)| Job::new((self.spec, self.material), cell, options, Some(at));
@@ -57,7 +57,7 @@ impl Study<'_> {
 
     /// The runs whose test accuracy goes into the table, with the options found.
     fn measured(&self, found: &Found) -> Result<Vec<Job>> {
-        let cells = self.spec.cells();
+        let cells = self.material.cells(self.spec);
         let job = |cell| {
             let options = found.options(self.spec, cell);
             Job::new((self.spec, self.material), cell, &options, None)
@@ -70,7 +70,7 @@ impl Study<'_> {
     /// # Errors
     /// As [`Study::judging`].
     pub fn measured_as_written(&self) -> Result<Vec<Job>> {
-        let cells = self.spec.cells();
+        let cells = self.material.cells(self.spec);
         let pair = (self.spec, self.material);
         (cells.iter())
             .map(|cell| Job::new(pair, cell, &BTreeMap::new(), None))

@@ -4,7 +4,9 @@ use super::drawn::{Asked, Pictures};
 use crate::artefact::{RunFolder, RunRecord, Status};
 use crate::figure::{Share, TransferAccuracy};
 use crate::model::Blocks;
-use crate::study::{RESULTS, Selection, Summary, Variable, read_results, run_count};
+use crate::study::{
+    Axes, ImageCount, RESULTS, Selection, Summary, Variable, read_results, run_count,
+};
 use crate::{Error, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -17,13 +19,13 @@ pub(super) struct OfStudy {
     /// The folder left by ascribe study
     #[arg(value_name = "STUDY")]
     study: PathBuf,
-    /// Runs on so many training images (default: the most there are)
+    /// Runs on so many training images, or all of each set (default: the most there are)
     #[arg(long, value_name = "N")]
-    images: Option<usize>,
+    images: Option<ImageCount>,
     /// Runs that fine-tuned so many blocks (default: the most there are)
     #[arg(long, value_name = "K")]
     blocks: Option<Blocks>,
-    /// Runs of so many epochs (default: the most there are)
+    /// Runs of so many epochs in all (default: the most there are, or those that the spec has for a number of images)
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
     /// Sources shown, by name (default: all)
@@ -52,6 +54,7 @@ impl OfStudy {
             sources: self.sources.clone(),
             targets: self.targets.clone(),
             against: self.against.clone(),
+            axes: axes(&record)?,
         };
         let rows = read_results(&table)?;
         let share = match record.status {
@@ -119,5 +122,13 @@ impl OfStudy {
             options.insert(name, json!(fixed.map(|(_, value)| value)));
         }
         options
+    }
+}
+
+/// The study's axes; as if there were nothing to say of them where it was made before that was recorded.
+fn axes(record: &RunRecord) -> Result<Axes> {
+    match record.results.contains_key("axes") {
+        true => record.result("axes"),
+        false => Ok(Axes::default()),
     }
 }

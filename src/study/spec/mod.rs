@@ -12,6 +12,7 @@ use self::keys::Keys;
 use crate::Result;
 use crate::data::Transform;
 use crate::model::{Blocks, SourceSettings};
+use crate::study::ImageCount;
 use crate::train::{Norm, TransferOptions};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -83,7 +84,7 @@ pub struct Spec {
     /// By name.
     pub targets: Vec<TargetSpec>,
     /// Numbers of training images.
-    pub images: Vec<usize>,
+    pub images: Vec<ImageCount>,
     /// Fine-tuned blocks.
     pub blocks: Vec<Blocks>,
     /// Epochs; each number is a run of its own, with its own schedule.
@@ -91,7 +92,9 @@ pub struct Spec {
     /// Seeds.
     pub seeds: Vec<u64>,
     /// How many of the seeds, where not all, by number of images.
-    pub seeds_of_images: BTreeMap<usize, usize>,
+    pub seeds_of_images: BTreeMap<ImageCount, usize>,
+    /// Epochs in place of those of the axis, by number of images.
+    pub epochs_of_images: BTreeMap<ImageCount, usize>,
     /// The recipe; blocks, epochs and seed in it are those of the first run.
     pub options: TransferOptions,
     /// The hyperparameter search, where there is one.
@@ -108,7 +111,11 @@ impl Spec {
     pub fn read(file: &Path) -> Result<Self> {
         let mut keys = Keys::read(file)?;
         let folder = file.parent().unwrap_or(Path::new(""));
-        let images = axis(&mut keys, ("images", "a number above 0"), &positive)?;
+        let images = axis(
+            &mut keys,
+            ("images", "a number above 0 or \"all\""),
+            &parts::images,
+        )?;
         let epochs = axis(&mut keys, ("epochs", "a number above 0"), &positive)?;
         let blocks = axis(
             &mut keys,
@@ -117,7 +124,16 @@ impl Spec {
         )?;
         let seeds = parts::seeds(&mut keys)?;
         let keep_models = keys.take("keep-models", "true or false")?.unwrap_or(false);
-        let seeds_of_images = parts::seeds_of_images(&mut keys, &images, seeds.len())?;
+        let seeds_of_images = parts::of_images(
+            &mut keys,
+            ("seeds-of-images", &images),
+            ("a number of seeds", seeds.len()),
+        )?;
+        let epochs_of_images = parts::of_images(
+            &mut keys,
+            ("epochs-of-images", &images),
+            ("a number of epochs", usize::MAX),
+        )?;
         let mut options = TransferOptions::with_defaults(epochs[0])?;
         let names = parts::recipe_names(&options)?;
         let mut given = Vec::new();
@@ -154,15 +170,23 @@ impl Spec {
             epochs,
             seeds,
             seeds_of_images,
+            epochs_of_images,
             options,
             search,
             keep_models,
         })
     }
 
+    /// The epochs of runs on so many images.
+    #[must_use]
+    pub fn epochs_of(&self, images: ImageCount) -> &[usize] {
+        let other = self.epochs_of_images.get(&images);
+        other.map_or(&self.epochs[..], std::slice::from_ref)
+    }
+
     /// The seeds of runs on so many images.
     #[must_use]
-    pub fn seeds_of(&self, images: usize) -> &[u64] {
+    pub fn seeds_of(&self, images: ImageCount) -> &[u64] {
         let count = self.seeds_of_images.get(&images);
         &self.seeds[..count.copied().unwrap_or(self.seeds.len())]
     }

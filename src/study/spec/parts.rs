@@ -4,6 +4,7 @@ use super::keys::Keys;
 use super::{AXES, Search, SourceSpec, TargetSpec, differ, positive};
 use crate::data::Transform;
 use crate::model::{Blocks, Normalisation, SourceSettings};
+use crate::study::ImageCount;
 use crate::train::{Norm, TransferOptions, effective};
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -48,22 +49,33 @@ pub(super) fn seeds(keys: &mut Keys) -> Result<Vec<u64>> {
     }
 }
 
-/// By number of images.
-pub(super) fn seeds_of_images(
+/// `400` or `"all"`.
+pub(super) fn images(value: &Value) -> Option<ImageCount> {
+    match value {
+        Value::String(text) if text == "all" => Some(ImageCount::All),
+        other => positive(other).map(ImageCount::Number),
+    }
+}
+
+/// What numbers of images of the axis take, `kind`: each from 1 to `most`.
+pub(super) fn of_images(
     keys: &mut Keys,
-    images: &[usize],
-    most: usize,
-) -> Result<BTreeMap<usize, usize>> {
-    let name = "seeds-of-images";
+    (name, images): (&str, &[ImageCount]),
+    (kind, most): (&str, usize),
+) -> Result<BTreeMap<ImageCount, usize>> {
+    let upto = match most {
+        usize::MAX => "up".to_owned(),
+        most => format!("to {most}"),
+    };
     let expected = format!(
-        "numbers of images from the axis, each with a number of seeds from 1 to {most}, as in {{ 3200 = 1 }}"
+        "numbers of images from the axis, each with {kind} from 1 {upto}, as in {{ 3200 = 1 }}"
     );
     let given: BTreeMap<String, usize> = keys.take(name, &expected)?.unwrap_or_default();
     let number = |(key, &count): (&String, &usize)| {
         let images_of = key.parse().ok().filter(|number| images.contains(number))?;
         (1..=most).contains(&count).then_some((images_of, count))
     };
-    let read: Option<BTreeMap<usize, usize>> = given.iter().map(number).collect();
+    let read: Option<BTreeMap<ImageCount, usize>> = given.iter().map(number).collect();
     read.ok_or_else(|| keys.wrong(name, expected, format!("{given:?}")))
 }
 

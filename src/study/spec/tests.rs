@@ -1,11 +1,13 @@
 use super::*;
+use crate::study::ImageCount;
 
 const SPEC: &str = r#"
-images = [20, 40]
+images = [20, 40, "all"]
 blocks = [0, "all"]
 epochs = 3
 seeds = 3
-seeds-of-images = { 40 = 2 }
+seeds-of-images = { 40 = 2, all = 1 }
+epochs-of-images = { 40 = 5 }
 augmentation = "none"
 
 [source.robust]
@@ -44,15 +46,28 @@ fn refusal(from: &str, to: &str) -> String {
 #[test]
 fn a_spec_says_what_it_says() {
     let spec = read(SPEC).unwrap();
+    let (few, some) = (ImageCount::Number(20), ImageCount::Number(40));
     assert_eq!(
         (&spec.images[..], &spec.epochs[..]),
-        (&[20, 40][..], &[3][..])
+        (&[few, some, ImageCount::All][..], &[3][..])
     );
     assert_eq!(spec.blocks, [Blocks::Last(0), Blocks::All]);
     assert_eq!(
-        (spec.seeds_of(20), spec.seeds_of(40)),
-        (&[0, 1, 2][..], &[0, 1][..])
+        [few, some, ImageCount::All].map(|images| spec.seeds_of(images)),
+        [&[0, 1, 2][..], &[0, 1], &[0]]
     );
+    assert_eq!([few, some].map(|images| spec.epochs_of(images)), [[3], [5]]);
+    // Of a set of 60 images and one of 40: none is taken twice.
+    let cells = spec.cells(&[60, 40]);
+    let of = |target: usize| -> Vec<_> {
+        let cells = cells.iter();
+        let first = cells.filter(|cell| {
+            (cell.source, cell.target, cell.seed) == (0, target, 0) && cell.blocks == Blocks::All
+        });
+        first.map(|cell| (cell.images, cell.epochs)).collect()
+    };
+    assert_eq!(of(0), [(20, 3), (60, 3), (40, 5)]);
+    assert_eq!(of(1), [(20, 3), (40, 5)]);
     let names: Vec<_> = spec.sources.iter().map(|source| &source.name[..]).collect();
     assert_eq!(names, ["natural", "robust"]);
     assert!(
@@ -141,16 +156,31 @@ fn what_is_wrong_is_named_with_its_place() {
             &["target.digits.transform", "gray", "greyscale"],
         ),
         (
-            "images = [20, 40]",
+            "images = [20, 40, \"all\"]",
             "images = [20, -40]",
             &["images: ", "-40"],
         ),
-        ("images = [20, 40]", "images = [20, 20]", &["different"]),
-        ("images = [20, 40]", "images = []", &["images: "]),
+        (
+            "images = [20, 40, \"all\"]",
+            "images = [20, 20]",
+            &["different"],
+        ),
+        ("images = [20, 40, \"all\"]", "images = []", &["images: "]),
+        ("\"all\"]", "\"most\"]", &["images: ", "most"]),
         ("epochs = 3", "epochs = 0", &["epochs: "]),
         ("epochs = 3", "", &["epochs: ", "nothing"]),
         ("seeds = 3", "seeds = 0", &["seeds: "]),
-        ("{ 40 = 2 }", "{ 40 = 9 }", &["seeds-of-images"]),
+        (
+            "{ 40 = 2,",
+            "{ 40 = 9,",
+            &["seeds-of-images", "from 1 to 3"],
+        ),
+        ("{ 40 = 5 }", "{ 50 = 5 }", &["epochs-of-images", "50"]),
+        (
+            "{ 40 = 5 }",
+            "{ 40 = 0 }",
+            &["epochs-of-images", "from 1 up"],
+        ),
         ("blocks = [0, \"all\"]", "blocks = -1", &["blocks: ", "-1"]),
         (
             "augmentation = \"none\"",

@@ -2,15 +2,16 @@
 
 use super::Variable;
 use crate::model::Blocks;
-use crate::study::Row;
+use crate::study::{Axes, ImageCount, Row};
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 /// Which rows are looked at; what is not given is the largest there is, and all sources and targets.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
-    /// Number of training images.
-    pub images: Option<usize>,
+    /// Number of training images; where the study has all of every set, these are the largest there are.
+    pub images: Option<ImageCount>,
     /// Fine-tuned blocks.
     pub blocks: Option<Blocks>,
     /// Epochs of the whole run.
@@ -21,6 +22,8 @@ pub struct Selection {
     pub targets: Vec<String>,
     /// The target set that others are compared with, source by source, instead of sources with the natural one.
     pub against: Option<String>,
+    /// The study's axes.
+    pub axes: Axes,
 }
 
 /// What rows have in common: the option and its value.
@@ -59,20 +62,54 @@ pub(super) fn selected<'a>(
         .filter(|row| named(&selection.targets, &row.target) || against.contains(&row.target))
         .collect();
     let mut fixed = Vec::new();
-    let epochs = fix(&mut left, "epochs", selection.epochs, |row| row.epochs)?;
-    fixed.push(("epochs".to_owned(), epochs.to_string()));
+    fix_epochs(&mut left, selection)?;
     if variable != Variable::Blocks {
         let blocks = fix(&mut left, "blocks", selection.blocks, |row| row.blocks)?;
         fixed.push(("blocks".to_owned(), blocks.to_string()));
     }
     if variable != Variable::Images {
-        let images = fix(&mut left, "images", selection.images, |row| row.images)?;
+        let images = fix_images(&mut left, selection)?;
         fixed.push(("images".to_owned(), images.to_string()));
     }
     if variable != Variable::Epoch {
         left.retain(|row| row.epoch == row.epochs);
     }
+    let epochs: BTreeSet<usize> = left.iter().map(|row| row.epochs).collect();
+    let epochs: Vec<String> = epochs.iter().map(usize::to_string).collect();
+    fixed.insert(0, ("epochs".to_owned(), epochs.join(" or ")));
     Ok((left, fixed))
+}
+
+/// Keeps the rows with the epochs asked for; with those of their number of images, or the largest of the others.
+fn fix_epochs(rows: &mut Vec<&Row>, selection: &Selection) -> Result<()> {
+    let own = |row: &Row| match selection.epochs {
+        None => selection.axes.epochs(&row.target, row.images),
+        Some(_) => None,
+    };
+    let (mut others, mut rest): (Vec<&Row>, Vec<&Row>) =
+        rows.iter().partition(|row| own(row).is_some());
+    others.retain(|row| own(row) == Some(row.epochs));
+    if !rest.is_empty() || others.is_empty() {
+        fix(&mut rest, "epochs", selection.epochs, |row| row.epochs)?;
+    }
+    rest.append(&mut others);
+    *rows = rest;
+    Ok(())
+}
+
+/// Keeps the rows with the number of images asked for, or with the largest: all of every set, where some runs are on these.
+fn fix_images(rows: &mut Vec<&Row>, selection: &Selection) -> Result<ImageCount> {
+    let all = &selection.axes.all_images;
+    let is_all = |row: &&Row| all.get(&row.target) == Some(&row.images);
+    let asked = match selection.images {
+        None if rows.iter().any(is_all) => Some(ImageCount::All),
+        asked => asked,
+    };
+    if asked == Some(ImageCount::All) && rows.iter().any(is_all) {
+        rows.retain(is_all);
+        return Ok(ImageCount::All);
+    }
+    fix(rows, "images", asked, |row| ImageCount::Number(row.images))
 }
 
 fn names(rows: &[Row], name: fn(&Row) -> &String) -> Vec<String> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::Blocks;
+use crate::study::{Axes, ImageCount};
 use crate::train::Norm;
 
 fn row(source: &str, epsilon: f64, images: usize, seed: u64, accuracy: f64) -> Row {
@@ -94,7 +95,7 @@ fn target_sets_may_be_compared_instead() {
     let of = |against: &str, variable| {
         let selection = Selection {
             against: Some(against.into()),
-            images: (variable == Variable::Epsilon).then_some(10),
+            images: (variable == Variable::Epsilon).then_some(ImageCount::Number(10)),
             targets: vec!["cleaned".into()],
             ..Selection::default()
         };
@@ -172,7 +173,7 @@ fn target_sets_of_other_test_images_are_not_compared() {
 #[test]
 fn sources_may_lie_along_the_axis() {
     let selection = Selection {
-        images: Some(10),
+        images: Some(ImageCount::Number(10)),
         ..Selection::default()
     };
     let found = Summary::of(&rows(), Variable::Epsilon, &selection).unwrap();
@@ -192,7 +193,7 @@ fn what_is_not_there_is_refused() {
         found.unwrap_err().to_string()
     };
     let images = message(Selection {
-        images: Some(30),
+        images: Some(ImageCount::Number(30)),
         ..Selection::default()
     });
     assert!(
@@ -224,4 +225,66 @@ fn one_seed_has_no_interval() {
         .map(|point| point.interval().is_some())
         .collect();
     assert_eq!(intervals, [true, false]);
+}
+
+/// As the paper's grid: all images of each set beside a number of them, and more epochs where images are many.
+#[test]
+fn numbers_of_images_may_have_their_own_epochs_and_all_of_a_set_is_one_of_them() {
+    let of = |target: &str, images: usize, epochs: usize, accuracy: f64| Row {
+        target: target.into(),
+        epochs,
+        epoch: epochs,
+        ..row("natural", 0.0, images, 0, accuracy)
+    };
+    let rows = vec![
+        of("digits", 10, 2, 0.1),
+        of("digits", 60, 3, 0.3),
+        of("letters", 10, 2, 0.2),
+        of("letters", 90, 3, 0.4),
+        // Of an earlier spec of the same folder.
+        of("letters", 90, 2, 0.9),
+    ];
+    let epochs = |all: usize| BTreeMap::from([(all, 3)]);
+    let axes = Axes {
+        all_images: BTreeMap::from([("digits".into(), 60), ("letters".into(), 90)]),
+        epochs_of_images: BTreeMap::from([
+            ("digits".into(), epochs(60)),
+            ("letters".into(), epochs(90)),
+        ]),
+    };
+    let found = |variable, images, epochs| {
+        let selection = Selection {
+            images,
+            epochs,
+            axes: axes.clone(),
+            ..Selection::default()
+        };
+        let found = Summary::of(&rows, variable, &selection).unwrap();
+        let points = found.accuracy.iter().map(|curve| {
+            let points = curve.points.iter();
+            let values = points.map(|point| (point.place, point.value.value.round()));
+            values.collect::<Vec<_>>()
+        });
+        (points.collect::<Vec<_>>(), found.fixed)
+    };
+    let fixed = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let (points, of_axis) = found(Variable::Images, None, None);
+    assert_eq!(
+        points,
+        [[(10.0, 10.0), (60.0, 30.0)], [(10.0, 20.0), (90.0, 40.0)]]
+    );
+    assert_eq!(of_axis[0], fixed("epochs", "2 or 3"));
+    for images in [None, Some(ImageCount::All)] {
+        let (points, of_all) = found(Variable::Epoch, images, None);
+        assert_eq!(points, [[(3.0, 30.0)], [(3.0, 40.0)]]);
+        let expected = [("epochs", "3"), ("blocks", "0"), ("images", "all")];
+        assert_eq!(of_all, expected.map(|(name, value)| fixed(name, value)));
+    }
+    let (points, _) = found(Variable::Images, None, Some(2));
+    assert_eq!(points[1], [(10.0, 20.0), (90.0, 90.0)]);
+    let few = Some(ImageCount::Number(10));
+    assert_eq!(
+        found(Variable::Epoch, few, None).0,
+        [[(2.0, 10.0)], [(2.0, 20.0)]]
+    );
 }
