@@ -227,6 +227,69 @@ fn decisions_are_made_by_key_exported_and_read_again() {
     is_clean(&browser);
 }
 
+/// Folders 1, 2 and 10 in the order of their names: a number that is a name is that class's, not the one at that place.
+#[test]
+fn relabels_are_exported_by_names_that_may_be_numbers_of_other_classes() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "#/training/mislabels");
+    browser.wait("return document.querySelector('.held [data-train]') !== null");
+    browser.run(
+        "page.overview.classes.splice(0, 5, '0', '1', '10', '11, \"so\"', '2');\
+         decisions.decide(3, { decision: 'relabel', label: 4 });\
+         decisions.decide(4, { decision: 'relabel', label: 3 });",
+    );
+    let saved = browser.text("return decisions.csv()");
+    assert!(
+        saved.contains("3,relabel,2,") && saved.contains("4,relabel,\"11, \"\"so\"\"\","),
+        "{saved}"
+    );
+    browser.run("decisions.decide(3, null); decisions.decide(4, null);");
+    let read = "return decisions.read(window.saved)";
+    browser.run(&format!("window.saved = {};", serde_json::json!(saved)));
+    assert!(browser.run(read).is_null());
+    browser.wait("return decisions.of(3).label === 4 && decisions.of(4).label === 3");
+    is_clean(&browser);
+}
+
+#[test]
+fn each_model_s_column_has_the_labels_it_was_trained_on() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(
+        &folder.path().join("index.html"),
+        "#/training/mislabels?model=1",
+    );
+    browser.wait("return document.querySelector('.held [data-train]') !== null");
+    // Decided between the two runs: what the second was trained on is what is predicted.
+    browser.run(
+        "const first = trainingOrder(1, 'loss')[0];\
+         const columns = page.training.models[1];\
+         window.first = first;\
+         columns.label[first] = columns.prediction[first] = (page.training.label[first] + 1) % 10;",
+    );
+    for (model, label) in [
+        (1, "page.training.models[1].label"),
+        (0, "page.training.label"),
+    ] {
+        browser.visit(
+            &format!("#/training/mislabels?by=loss&model={model}&label="),
+            "Training images",
+        );
+        browser.run("route.refine({ label: null })");
+        let card = "document.querySelector(`[data-train='${window.first}'] .name`)";
+        browser.wait(&format!("return {card} !== null"));
+        let (found, expected) = (
+            browser.text(&format!("return {card}.textContent")),
+            browser.text(&format!("return className({label}[window.first])")),
+        );
+        assert_eq!(found, expected, "model {model}");
+    }
+    is_clean(&browser);
+}
+
 #[test]
 fn a_phone_has_two_rows_of_header_and_nothing_beyond_its_edge() {
     let Some((browser, folder)) = opened(60, false) else {

@@ -17,7 +17,7 @@ function cellOf(model, at, { label, prediction }) {
   if (!cell) return h("p.quiet", {}, "No test image.");
   const again = () => route.show({ keep: true });
   const list = (title, ranked) => ranked.train.length ? h("section", {}, h("h4", {}, title, h("span.quiet", {}, ` mean score in ${unitOf(model).name}`)),
-    h("div.cards", {}, ranked.train.map((train, rank) => h("div.held", {}, trainCard(train, 64, scoreElement(model, ranked.score[rank])), decisions.controls(train, again))))) : null;
+    h("div.cards", {}, ranked.train.map((train, rank) => h("div.held", {}, trainCard(train, 64, at, scoreElement(model, ranked.score[rank])), decisions.controls(train, again))))) : null;
   const known = cell.harmful.train.length || cell.helpful.train.length;
   return h("div", {},
     h("p", {}, h("a", { href: `#/queries?label=${label}&prediction=${prediction}` }, plural(cell.queries.length, "test image"))),

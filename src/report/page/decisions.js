@@ -46,7 +46,7 @@ const decisions = (() => {
   function csv() {
     const quoted = (file) => /[",\r\n]/.test(file) ? `"${file.replaceAll('"', '""')}"` : file;
     const rows = [...made].sort(([a], [b]) => a - b).map(([id, { decision, label, file }]) => [id, decision,
-      decision === "relabel" ? label : "", quoted(fileOf(page.training.id.indexOf(id)) ?? file ?? ""), page.overview.data].join(","));
+      decision === "relabel" ? quoted(labelName(label)) : "", quoted(fileOf(page.training.id.indexOf(id)) ?? file ?? ""), page.overview.data].join(","));
     return ["train,decision,label,file,data", ...rows, ""].join("\n");
   }
 
@@ -62,6 +62,9 @@ const decisions = (() => {
 
   /* Also as programs write it where a column has gaps: 9.0. */
   const whole = (text) => /^\d+(\.0*)?$/.test(text) ? parseInt(text, 10) : -1;
+
+  /* By its class's name, which is read before a number; by its number where another class has the name too. */
+  const labelName = (label) => labelOf(className(label)) === label ? className(label) : label;
 
   function labelOf(text) {
     const { classes } = page.overview;
@@ -126,7 +129,7 @@ const decisions = (() => {
       const position = page.training.id.indexOf(id);
       if (position < 0) return h("li.row", {}, h("span.quiet", {}, `id ${id}${decision.file ? `, ${decision.file}` : ""}: this model was not trained on it`),
         h("strong", {}, words(decision)), h("button", { type: "button", click: () => { decide(id, null); route.show(); } }, "Forget"));
-      return h("li.row", {}, trainCard(position, 48, h("span.quiet", {}, `id ${id}`)),
+      return h("li.row", {}, trainCard(position, 48, null, h("span.quiet", {}, `id ${id}`)),
         h("strong", {}, words(decision)), controls(position, route.show));
     });
     const file = () => new Blob([csv()], { type: "text/csv" });

@@ -78,18 +78,24 @@ function thumb(list, position, size, description) {
 const absence = (model, what) => model.absences.find((absent) => absent.what === what)?.reason;
 
 const queryName = (position) => `test image ${page.queries.id[position]}, ${className(page.queries.label[position])}`;
-const trainName = (position) => `training image ${page.training.id[position]}, ${className(page.training.label[position])}`;
+const trainName = (position, at) => `training image ${page.training.id[position]}, ${className(trainLabel(position, at))}`;
+
+/* What a training image is labelled; by model `at`, what that was trained on: a decision may lie between two runs. */
+const trainLabel = (position, at = null) => (at === null ? null : page.training.models[at].label[position]) ?? page.training.label[position];
 
 /* The file of a training image, where the data set is a folder of files. */
 const fileOf = (position) => page.training.file[position];
 
-/* A training image as a link, with what is said below it and how it was decided. */
-function trainCard(position, size, ...below) {
+/* A training image as a link, with what is said below it and how it was decided; labelled as model `at` was trained on it. */
+function trainCard(position, size, at, ...below) {
   const decision = decisions.of(page.training.id[position]);
   const state = decision ? `.${decision.decision}` : "";
-  const card = h(`a.card${state}`, { href: `#/image/${page.training.id[position]}`, "data-train": position, title: fileOf(position) ?? null },
-    thumb("train", position, size, trainName(position)),
-    h("span.name", {}, className(page.training.label[position])),
+  const own = page.training.label[position];
+  const differs = trainLabel(position, at) === own ? [] : [`labelled ${className(own)} in another run`];
+  const title = [...differs, ...(fileOf(position) ? [fileOf(position)] : [])].join(", ") || null;
+  const card = h(`a.card${state}`, { href: `#/image/${page.training.id[position]}`, "data-train": position, title },
+    thumb("train", position, size, trainName(position, at)),
+    h("span.name", {}, className(trainLabel(position, at))),
     ...below);
   return card;
 }

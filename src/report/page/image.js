@@ -18,7 +18,7 @@ route.views.image = async ({ parts: [id], filter }) => {
     h("div.subject", {}, h("figure", {}, thumb("train", position, subjectSize("train"), trainName(position)), h("figcaption", {}, `labelled ${className(page.training.label[position])}`, fileOf(position) ? h("span.file", {}, fileOf(position)) : null)),
       h("div", {}, sideBySide((model, at) => standing(model, at, position)), h("p", {}, decisions.controls(position, again)))),
     alike.length ? h("section", {}, h("h2", {}, "Also in the data"), alike.map((group) => h("div.cards", {},
-      group.training.filter((other) => other !== position).map((other) => trainCard(other, 56, h("span.quiet", {}, group.kind === "pixels" ? "equal" : group.similarity.toFixed(3)))),
+      group.training.filter((other) => other !== position).map((other) => trainCard(other, 56, null, h("span.quiet", {}, group.kind === "pixels" ? "equal" : group.similarity.toFixed(3)))),
       group.queries.map((other) => queryCard(other, 56, h("span.quiet", {}, "in the test set")))))) : null,
     sideBySide((model, at) => rests(model, details[at])));
 };

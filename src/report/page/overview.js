@@ -56,7 +56,7 @@ function lookFirst() {
   different.forEach((model, at) => {
     const order = trainingOrder(at, page.training.models[at].held.some((value) => value !== null) ? "held" : "loss");
     if (order.length) items.push([`Perhaps mislabelled${nameOf(model)}`, `#/training/mislabels?model=${at}`,
-      order.slice(0, 5).map((position) => trainCard(position, 48)), "training images, least probable label first"]);
+      order.slice(0, 5).map((position) => trainCard(position, 48, at)), "training images, least probable label first"]);
   });
   const leaks = duplicatesFrom(training.alike).filter((group) => group.queries.length);
   if (leaks.length) items.push(["Leaks from training to test", "#/training/duplicates",

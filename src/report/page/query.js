@@ -52,7 +52,7 @@ function verdict(model, at, position, { probabilities, removal, flip }) {
       h("strong", {}, `${score(model, removal.measured)}`), removal.converged ? "." : " (that fit did not converge).") : null,
     flip ? h("p", {}, flip.images.length
       ? [before, "The prediction rests on ", h("strong", {}, plural(flip.images.length, "image")), `: fitted without ${flip.images.length === 1 ? "it" : "them"}, the head says ${className(flip.prediction)}. `,
-        h("details", {}, h("summary", {}, "Which"), h("div.cards", {}, flip.images.slice(0, 200).map((train) => trainCard(train, 40))))]
+        h("details", {}, h("summary", {}, "Which"), h("div.cards", {}, flip.images.slice(0, 200).map((train) => trainCard(train, 40, at))))]
       : [before, `Leaving out up to ${plural(flip.tried, "image")} did not change the prediction.`]) : null);
 }
 
@@ -62,7 +62,7 @@ function behind(model, at, { helpful, harmful }, all, again) {
     const count = all ? ranked.train.length : Math.min(SHOWN, ranked.train.length);
     return h("section", {}, h("h4", {}, title, h("span.quiet", {}, ` in ${unit}`)),
       count ? h("div.cards", { role: "list" }, ranked.train.slice(0, count).map((train, rank) => h("div.held", { role: "listitem" },
-        trainCard(train, 64, scoreElement(model, ranked.score[rank]), proof(ranked, rank)),
+        trainCard(train, 64, at, scoreElement(model, ranked.score[rank]), proof(ranked, rank)),
         decisions.controls(train, again))))
         : h("p.quiet", {}, empty));
   };

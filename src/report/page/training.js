@@ -45,8 +45,8 @@ function trainingList(part, filter) {
   const by = available.includes(filter.get("by")) ? filter.get("by") : available[0];
   const wanted = filter.get("label");
   const words = (filter.get("find") ?? "").trim().toLowerCase();
-  const order = by === undefined ? [] : trainingOrder(at, by).filter((position) => (wanted === null || page.training.label[position] === Number(wanted))
-    && (!words || String(page.training.id[position]) === words || (page.training.file[position] ?? "").toLowerCase().includes(words) || className(page.training.label[position]).toLowerCase().includes(words)));
+  const order = by === undefined ? [] : trainingOrder(at, by).filter((position) => (wanted === null || trainLabel(position, at) === Number(wanted))
+    && (!words || String(page.training.id[position]) === words || (page.training.file[position] ?? "").toLowerCase().includes(words) || className(trainLabel(position, at)).toLowerCase().includes(words)));
   return { at, by, available, order, wanted };
 }
 
@@ -66,10 +66,10 @@ function ordered(part, filter) {
   const cell = (index) => {
     const position = order[index];
     const said = columns.prediction[position];
-    const differs = said !== page.training.label[position];
+    const differs = said !== trainLabel(position, at);
     const value = { held: () => `held out ${columns.held[position].toPrecision(3)}`, loss: () => `loss ${columns.loss[position].toPrecision(3)}`, self: () => `self ${score(model, columns.self[position])}`,
       harm: () => score(model, columns.mean[position]), help: () => score(model, columns.mean[position]) }[by]();
-    const card = trainCard(position, 64,
+    const card = trainCard(position, 64, at,
       h(`span.${differs ? "wrong-text" : "quiet"}`, {}, differs ? `→ ${className(said)}` : `label ${probability(columns.probability[position])}`),
       h("span.quiet", {}, value));
     return h("div.held", {}, listed(card, part, filter), decisions.controls(position, again));
@@ -104,7 +104,7 @@ function duplicates(filter) {
     h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `alike ${group.similarity.toFixed(3)}`,
       new Set([...group.training.map((at) => page.training.label[at]), ...group.queries.map((at) => page.queries.label[at])]).size > 1
         ? h("strong.wrong-text", {}, "labels differ") : null),
-    h("div.cards", {}, group.training.slice(0, 24).map((position) => h("div.held", {}, listed(trainCard(position, 56, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates", filter), decisions.controls(position, again))),
+    h("div.cards", {}, group.training.slice(0, 24).map((position) => h("div.held", {}, listed(trainCard(position, 56, null, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates", filter), decisions.controls(position, again))),
       group.queries.slice(0, 24).map((position) => queryCard(position, 56, h("span.quiet", {}, `test ${page.queries.id[position]}`)))))));
   const fewest = Math.floor(100 * Math.min(...near, alike)) / 100;
   const slider = h("input", { type: "range", id: "alike", min: fewest, max: 1, step: 0.005, value: least, "aria-valuetext": least.toFixed(3),
