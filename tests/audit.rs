@@ -48,6 +48,19 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
         "rank --model model --damping 1e-2 --top 20 --bottom 5 --out rank",
     );
     run(folder, "audit rank --measure 12 --out audit");
+    // What the page is made of is held to what was left, in folders below too.
+    run(folder, "inspect audit --check");
+    let script = folder.join("audit/data/training.js");
+    let whole = std::fs::read(&script).unwrap();
+    std::fs::write(&script, &whole[..whole.len() - 1]).unwrap();
+    let output = ascribe(folder, "inspect audit --check");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.code() == Some(1) && said.contains("data/training.js"),
+        "{said}"
+    );
+    std::fs::write(&script, &whole).unwrap();
+
     let (transfer, overview) = (record(folder, "model"), piece(folder, "overview"));
     let flipped: Vec<u64> = (transfer["results"]["flipped"].as_array().unwrap().iter())
         .map(|id| id.as_u64().unwrap())

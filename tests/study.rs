@@ -592,7 +592,7 @@ relabel = "decisions.csv"
             let record = RunFolder::read(folder.join(run)).unwrap();
             record.results.get(name).cloned()
         };
-        for name in ["train_ids", "relabelled", "flipped"] {
+        for name in ["train_ids", "relabelled", "flipped", "excluded"] {
             assert_eq!(result(&run, name), result(transfer, name), "{name}");
         }
         succeed(

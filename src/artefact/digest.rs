@@ -70,7 +70,7 @@ pub(crate) fn file_names(folder: &Path) -> Result<BTreeSet<String>> {
 }
 
 /// (relative path, path) of every file below a folder, in the order of the relative paths.
-fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+pub(super) fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();
     list_files(folder, "", &mut files)?;
     files.sort();

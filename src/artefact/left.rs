@@ -1,6 +1,6 @@
 //! Files of a run that later commands read: as the run left them, or refused.
 
-use super::digest::digest_file;
+use super::digest::{digest_file, files_below};
 use super::json::read_json;
 use crate::{Error, Result};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The result in `run.json` that holds digests by file names.
 pub(crate) const DIGESTS: &str = "digests";
 
-/// The digests of files, by their names.
+/// The digests of files, by their names alone.
 pub(super) fn digests_of(files: &[PathBuf]) -> Result<BTreeMap<String, String>> {
     let digest = |file: &PathBuf| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -19,17 +19,19 @@ pub(super) fn digests_of(files: &[PathBuf]) -> Result<BTreeMap<String, String>> 
     files.iter().map(digest).collect()
 }
 
-/// The files that lie in a folder itself; hidden ones and `run.json`, which is to hold their digests, are left out.
-pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
-        let path = entry.map_err(Error::io(folder, "read"))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_file() && !name.starts_with('.') && name != "run.json" {
-            files.push(path);
-        }
-    }
-    Ok(files)
+/// The digests of all files of a run's folder, by their paths in it; hidden ones and `run.json`, which is to hold them, are left
+/// out, and so are folders of other runs.
+pub(super) fn digests_below(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let files = files_below(folder)?;
+    let runs: Vec<&str> = (files.iter())
+        .filter_map(|(name, _)| name.strip_suffix("run.json"))
+        .filter(|folder| folder.ends_with('/'))
+        .collect();
+    let is_own = |name: &str| name != "run.json" && !runs.iter().any(|run| name.starts_with(run));
+    (files.iter())
+        .filter(|(name, _)| is_own(name))
+        .map(|(name, path)| Ok((name.clone(), digest_file(path)?)))
+        .collect()
 }
 
 /// Refuses a file that is not what the run of its folder left there. A file beside which no run notes a digest is what it is.
@@ -65,7 +67,7 @@ pub enum Condition {
 /// A file that a run noted the digest of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftFile {
-    /// Its name, beside the record.
+    /// Its path from the record's folder, with `/` between components.
     pub name: String,
     /// How it is now.
     pub condition: Condition,

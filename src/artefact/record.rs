@@ -3,6 +3,7 @@
 use super::atomic::folder_of;
 use super::digest::digest_file;
 use super::json::read_json;
+use super::moved::moved;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -144,11 +145,14 @@ impl RunRecord {
         Ok(record)
     }
 
-    /// Where a path of this run leads: relative ones from where it was typed, or else, as in a folder that was moved with its
-    /// data, from here.
+    /// Where a path of this run leads: where it is said to have moved ([`Moved`](super::Moved)); relative ones from where it was typed,
+    /// or else, as in a folder that was moved with its data, from here.
     pub fn located(&self, path: &Path) -> PathBuf {
         let elsewhere = std::env::current_dir().is_ok_and(|here| here != self.directory);
         let there = self.directory.join(path);
+        if let Some(found) = moved(path, &there) {
+            return found;
+        }
         match elsewhere && there.exists() {
             true => there,
             false => path.to_path_buf(),

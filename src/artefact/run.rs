@@ -23,7 +23,7 @@ pub(super) use self::difference::difference;
 use super::atomic::remove_unfinished;
 use super::invocation::Invocation;
 use super::json::write_json;
-use super::left::{DIGESTS, digests_of, files_in};
+use super::left::{DIGESTS, digests_below};
 use super::memory::peak_memory_bytes;
 use super::record::{Input, Options, RunRecord, Stage, Status};
 use crate::{Error, Result};
@@ -260,13 +260,13 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Ends the stage at work and marks the run finished: every file of it must be in place. The digests of those that lie in the
-    /// folder itself are noted, so that later commands can tell that they read what was left ([`check_as_left`](super::check_as_left)).
+    /// Ends the stage at work and marks the run finished: every file of it must be in place. Their digests are noted, but for
+    /// those of runs in folders below, so that later commands can tell that they read what was left ([`check_as_left`](super::check_as_left)).
     ///
     /// # Errors
     /// A file cannot be read, or `run.json` cannot be written.
     pub fn finish(mut self) -> Result<RunRecord> {
-        self.note_result(DIGESTS, digests_of(&files_in(&self.path)?)?)?;
+        self.note_result(DIGESTS, digests_below(&self.path)?)?;
         self.record.status = Status::Finished;
         self.save()?;
         // Tidiness alone: a process that took the lock file before this line will find the run finished.

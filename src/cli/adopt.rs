@@ -2,7 +2,7 @@
 //! `ascribe rank` takes as it takes one of `ascribe transfer`. Nothing is trained, and the head stays as it is.
 
 use super::decision_options::DecisionOptions;
-use super::output::note_same_images;
+use super::output::{note_same_images, note_taken};
 use super::source_options::SourceOptions;
 use crate::artefact::{Invocation, RunFolder};
 use crate::data::{Dataset, Pixels, TrainingImages, check_same_classes, evenly_spaced};
@@ -68,6 +68,7 @@ impl Adopt {
         let decisions = self.decisions.read(&train)?;
         let all = (0..train.len()).collect();
         let taken = TrainingImages::of(&train, all, decisions.decisions, (0.0, 0))?;
+        note_taken(&taken, &train);
         let mut inputs = vec![train.input("train"), test.input("test"), input];
         inputs.extend(decisions.inputs);
         note_same_images(&inputs);
@@ -81,13 +82,12 @@ impl Adopt {
         let file = run.file("model.safetensors");
         write_model(&model, &file)?;
         run.set_result("test", measured.test)?;
-        let changes = changes(train.len() - taken.ids.len(), taken.labels.len());
         run.set_result("train_ids", &taken.ids)?;
         for (name, value) in taken.changes() {
             run.set_result(name, value)?;
         }
         run.finish()?;
-        say!("{}: {measured}{changes}", file.display());
+        say!("{}: {measured}", file.display());
         note_little_better_than_chance(&measured, &train);
         Ok(ExitCode::SUCCESS)
     }
@@ -169,14 +169,6 @@ fn of_these_classes(model: ResNet, file: &Path, train: &Dataset) -> Result<ResNe
             let classes = wanted.to_vec();
             model.with_classes(classes)
         }
-    }
-}
-
-/// How many images decisions were applied to.
-fn changes(excluded: usize, relabelled: usize) -> String {
-    match (excluded, relabelled) {
-        (0, 0) => String::new(),
-        _ => format!("; {excluded} left out, {relabelled} relabelled"),
     }
 }
 

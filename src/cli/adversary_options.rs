@@ -25,8 +25,8 @@ pub(super) struct AdversaryOptions {
     /// Train on adversarial images within this norm (default: natural training)
     #[arg(long, value_enum, requires = "epsilon")]
     adversary: Option<Norm>,
-    /// Radius of the perturbation, in pixel units of [0, 1]
-    #[arg(long, value_name = "EPS", allow_negative_numbers = true)]
+    /// Radius of the perturbation in pixel units of [0, 1]: of l2 its length, of linf the largest change of a pixel, as in 8/255
+    #[arg(long, value_name = "EPS", value_parser = radius, allow_negative_numbers = true)]
     epsilon: Option<f64>,
     /// How the adversary is used, from the dearest to the cheapest
     #[arg(long, value_enum, default_value_t = RobustTraining::Pgd)]
@@ -146,6 +146,7 @@ pub(super) struct AttackOptions {
         long,
         value_name = "EPS",
         value_delimiter = ',',
+        value_parser = radius,
         allow_negative_numbers = true
     )]
     eval_epsilon: Vec<f64>,
@@ -171,20 +172,36 @@ impl AttackOptions {
         }
         let trained: Vec<f64> = epsilon.into_iter().collect();
         let given = &self.eval_epsilon;
-        if let Some(wrong) = given.iter().find(|&&it| !(it > 0.0 && it.is_finite())) {
-            let reason =
-                format!("expected positive numbers in pixel units of [0, 1], found {wrong}");
-            return Err(Error::config("eval-epsilon", reason));
-        }
         let radii = if given.is_empty() { &trained } else { given };
         if radii.is_empty() && self.eval_adversary.is_some() {
             return Err(Error::config("eval-adversary", "needs --eval-epsilon"));
         }
-        radii
-            .iter()
-            .map(|&epsilon| Attack::new(norm, epsilon, self.eval_steps, self.eval_restarts))
-            .collect()
+        let attack = |&epsilon: &f64| {
+            Attack::new(norm, epsilon, self.eval_steps, self.eval_restarts).map_err(of_evaluation)
+        };
+        radii.iter().map(attack).collect()
     }
+}
+
+/// The radius of an attack on a finished model has an option of its own.
+fn of_evaluation(error: Error) -> Error {
+    match error {
+        Error::Config {
+            option: "epsilon",
+            reason,
+        } => Error::config("eval-epsilon", reason),
+        other => other,
+    }
+}
+
+/// A number, or a fraction of two.
+fn radius(text: &str) -> std::result::Result<f64, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let found = match text.split_once('/') {
+        None => number(text),
+        Some((above, below)) => (number(above).zip(number(below))).map(|(a, b)| a / b),
+    };
+    found.ok_or_else(|| "expected a number, as in 0.25 or 8/255".to_owned())
 }
 
 /// A model's performance under one attack, as it is recorded and printed.
@@ -232,5 +249,33 @@ impl fmt::Display for AttackedPerformance {
             self.name(),
             100.0 * accuracy
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn radii_are_numbers_or_fractions_and_those_in_255ths_are_refused() {
+        let expected = [("0.25", 0.25), ("8/255", 8.0 / 255.0), (" 1 / 4", 0.25)];
+        for (text, value) in expected {
+            assert_eq!(radius(text), Ok(value));
+        }
+        for text in ["", "/", "8/", "a", "1/2/3"] {
+            assert!(radius(text).is_err(), "{text}");
+        }
+        let options = |eval_epsilon| AttackOptions {
+            eval_adversary: Some(Norm::Linf),
+            eval_epsilon,
+            eval_steps: 20,
+            eval_restarts: 1,
+        };
+        assert_eq!(options(vec![0.1]).attacks(None, None).unwrap().len(), 1);
+        for wrong in [8.0, 0.0, f64::NAN, f64::INFINITY] {
+            let refused = options(vec![0.1, wrong]).attacks(None, None);
+            let message = refused.unwrap_err().to_string();
+            assert!(message.contains("--eval-epsilon"), "{message}");
+        }
     }
 }

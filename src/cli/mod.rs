@@ -27,7 +27,7 @@ mod study;
 mod train;
 mod transfer;
 
-use crate::artefact::Invocation;
+use crate::artefact::{Invocation, Moved};
 use crate::device::VERSION;
 use crate::{Error, Result};
 use clap::{Parser, Subcommand};
@@ -44,6 +44,9 @@ pub struct Cli {
     /// Worker threads (default: all cores)
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Files that earlier runs were made from lie elsewhere now: what began with OLD begins with NEW (may be given again)
+    #[arg(long, global = true, value_name = "OLD=NEW")]
+    moved: Vec<Moved>,
     #[command(subcommand)]
     command: Command,
 }
@@ -112,6 +115,7 @@ impl Cli {
                 .num_threads(usize::from(threads))
                 .build_global();
         }
+        Moved::look_there(self.moved);
         // Whatever the number of threads, so that where faer cuts its work, and with it the last digits, does not depend on them.
         faer::set_global_parallelism(faer::Par::rayon(FACTOR_PARTS));
         let code = self.command.run(invocation).map_err(by_name)?;

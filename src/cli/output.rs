@@ -4,6 +4,7 @@
 //! another reason, as on a full disk, the command does its work, says so, and fails.
 
 use crate::artefact::Input;
+use crate::data::{Dataset, TrainingImages};
 use crate::{Error, Result};
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
@@ -54,6 +55,13 @@ pub(super) fn note_same_images(inputs: &[Input]) {
         note!(
             "ascribe: --train and --test are the same images: what is measured on them says nothing of new ones"
         );
+    }
+}
+
+/// Says what was done to the images that a model is trained on, and which classes have none.
+pub(super) fn note_taken(taken: &TrainingImages, set: &Dataset) {
+    for words in [taken.changed(), taken.without(set)].into_iter().flatten() {
+        note!("ascribe: {words}");
     }
 }
 

@@ -71,7 +71,7 @@ fn check_there(record: &RunRecord, input: &Input) -> Result<()> {
             record.folder.display(),
             record.directory.display()
         ),
-        remedy: "put it back there".into(),
+        remedy: "put it back there, or say where it lies now: --moved OLD=NEW".into(),
     })
 }
 

@@ -3,7 +3,7 @@
 mod again;
 
 use super::decision_options::DecisionOptions;
-use super::output::note_same_images;
+use super::output::{note_same_images, note_taken};
 use super::progress::TrainingProgress;
 use super::source_options::SourceOptions;
 use crate::Result;
@@ -91,6 +91,7 @@ impl Transfer {
         let taken = TrainingImages::of(&train, ids, decisions.decisions, flips)?;
         let mut inputs = vec![train.input("train"), test.input("test"), input];
         inputs.extend(decisions.inputs);
+        note_taken(&taken, &train);
         let changes = taken.changes();
         let (ids, train) = (taken.ids, train.relabelled(&taken.labels)?);
         note_same_images(&inputs);

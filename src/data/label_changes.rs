@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// The result in `run.json` that holds labels other than those of the training file.
 pub(crate) const RELABELLED: &str = "relabelled";
 
+/// The result in `run.json` that holds images that were left out.
+pub(crate) const EXCLUDED: &str = "excluded";
+
 /// New labels by id.
 pub type NewLabels = BTreeMap<usize, usize>;
 
@@ -23,6 +26,8 @@ pub struct TrainingImages {
     pub labels: NewLabels,
     /// Those whose label was flipped for an experiment, whatever was decided on them after.
     pub flipped: Vec<usize>,
+    /// Those that were decided to be left out.
+    pub excluded: Vec<usize>,
 }
 
 impl TrainingImages {
@@ -42,20 +47,69 @@ impl TrainingImages {
             share => flipped(&ids, set.labels(), set.classes().len(), share, seed)?,
         };
         let flipped = flips.keys().copied().collect();
+        let is_excluded = |id: &&usize| decisions.excluded.contains(id);
+        let excluded = ids.iter().filter(is_excluded).copied().collect();
         let (ids, labels) = decisions.apply(ids, flips)?;
         Ok(Self {
             ids,
             labels,
             flipped,
+            excluded,
         })
+    }
+
+    /// How many are left, and what was done to them, in words; nothing where nothing was.
+    #[must_use]
+    pub fn changed(&self) -> Option<String> {
+        let kept = |id: &&usize| self.labels.contains_key(id);
+        let flipped = self.flipped.iter().filter(kept).count();
+        let counts = [
+            (self.excluded.len(), "left out"),
+            (self.labels.len(), "with another label than the file's"),
+            (flipped, "of these flipped at first"),
+        ];
+        let words = counts.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = words
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        let left = self.ids.len();
+        (!words.is_empty()).then(|| format!("{left} training images; {}", words.join(", ")))
+    }
+
+    /// The classes of `set` that none of them has, in words; nothing where every class is there.
+    #[must_use]
+    pub fn without(&self, set: &Dataset) -> Option<String> {
+        let mut counts = vec![0; set.classes().len()];
+        for id in &self.ids {
+            counts[self.labels.get(id).copied().unwrap_or(set.label(*id))] += 1;
+        }
+        without_images(&counts, set.classes())
     }
 
     /// What `run.json` says of changed labels, by the names of its results; nothing where there are none.
     pub(crate) fn changes(&self) -> Vec<(&'static str, Value)> {
         let flipped = (!self.flipped.is_empty()).then(|| ("flipped", json!(self.flipped)));
         let labels = (!self.labels.is_empty()).then(|| (RELABELLED, json!(self.labels)));
-        flipped.into_iter().chain(labels).collect()
+        let excluded = (!self.excluded.is_empty()).then(|| (EXCLUDED, json!(self.excluded)));
+        (flipped.into_iter())
+            .chain(labels)
+            .chain(excluded)
+            .collect()
     }
+}
+
+/// Says which classes have no images, by the numbers of them; nothing where all have some.
+pub(crate) fn without_images(counts: &[usize], classes: &[String]) -> Option<String> {
+    const NAMED: usize = 5;
+    let missing = counts.iter().zip(classes).filter(|(count, _)| **count == 0);
+    let missing: Vec<&str> = missing.map(|(_, class)| class.as_str()).collect();
+    let named = missing[..missing.len().min(NAMED)].join(", ");
+    let more = match missing.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!missing.is_empty())
+        .then(|| format!("no training image is of class {named}{more}: none is learned of it"))
 }
 
 /// Each of a `share` of `ids`, drawn from `seed`, with a label other than its own, each other class as likely.
@@ -89,6 +143,36 @@ pub fn flipped(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_done_to_images_is_said_in_words() {
+        let set = &crate::data::digits_train().unwrap();
+        let of_class = |class: usize| (0..set.len()).filter(move |&id| set.label(id) == class);
+        let fives = || of_class(5).take(3);
+        let ids: Vec<usize> = of_class(2).take(4).chain(fives()).collect();
+        let plain = TrainingImages::of(set, ids.clone(), Decisions::default(), (0.0, 0)).unwrap();
+        assert_eq!(plain.changed(), None);
+        let mut decisions = Decisions {
+            excluded: fives().collect(),
+            ..Decisions::default()
+        };
+        decisions.relabelled.insert(ids[0], 7);
+        let changed = TrainingImages::of(set, ids, decisions, (0.0, 0)).unwrap();
+        let expected = "4 training images; 3 left out, 1 with another label than the file's";
+        assert_eq!(changed.changed().as_deref(), Some(expected));
+        let without = changed.without(set).unwrap();
+        assert!(
+            without.contains("of class 0, 1, 3, 4, 5 and 3 more: none"),
+            "{without}"
+        );
+        let names: Vec<String> = ["cat", "dog"].map(str::to_owned).into();
+        assert_eq!(without_images(&[1, 2], &names), None);
+        assert!(
+            without_images(&[1, 0], &names)
+                .unwrap()
+                .contains("class dog:")
+        );
+    }
 
     #[test]
     fn flips_are_as_many_as_asked_and_never_the_own_label() {

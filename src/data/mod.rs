@@ -75,7 +75,7 @@ pub use framing::Framing;
 pub use head_file::HeadFile;
 pub(crate) use head_file::L2;
 pub use image::Image;
-pub(crate) use label_changes::RELABELLED;
+pub(crate) use label_changes::{EXCLUDED, RELABELLED};
 pub use label_changes::{NewLabels, TrainingImages, flipped};
 pub(crate) use npy::numbers_of_file;
 pub(crate) use npy_header::Fault;

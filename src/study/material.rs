@@ -193,8 +193,12 @@ impl Target {
             flip_labels: target.flip_labels,
         };
         for &images in &spec.images {
-            (opened.training(images.of(opened.train.len()), 0))
+            let taken = (opened.training(images.of(opened.train.len()), 0))
                 .map_err(|error| located(spec, &place, error))?;
+            if let Some(classes) = taken.without(&opened.train) {
+                let idle = format!("{place}, {images} images: {classes}");
+                opened.idle.push(idle);
+            }
         }
         if opened.train.digest() == opened.test.digest() {
             opened

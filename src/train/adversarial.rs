@@ -84,7 +84,7 @@ impl Free {
     /// # Errors
     /// Where ε is not a positive number or nothing is replayed.
     pub fn new(norm: Norm, epsilon: f64, replays: usize) -> Result<Self> {
-        check_epsilon(epsilon)?;
+        check_epsilon(norm, epsilon)?;
         if replays < 2 {
             let reason = format!("expected at least 2, found {replays}; 1 is natural training");
             return Err(Error::config("replays", reason));

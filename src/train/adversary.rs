@@ -73,9 +73,9 @@ impl Adversary {
     /// An adversary with the customary step size, starting at the image.
     ///
     /// # Errors
-    /// Where ε is not a positive number or there are no steps.
+    /// Where ε is not a positive number, or of L∞ above 1, or there are no steps.
     pub fn new(norm: Norm, epsilon: f64, steps: usize) -> Result<Self> {
-        check_epsilon(epsilon)?;
+        check_epsilon(norm, epsilon)?;
         if steps == 0 {
             return Err(Error::config("steps", "expected at least 1"));
         }
@@ -119,11 +119,18 @@ impl Adversary {
     }
 }
 
-/// Refuses a radius that is none.
-pub(super) fn check_epsilon(epsilon: f64) -> Result<()> {
-    if epsilon > 0.0 && epsilon.is_finite() {
-        return Ok(());
+/// Refuses a radius that is none, and one in 255ths: no pixel changes by more than 1.
+pub(super) fn check_epsilon(norm: Norm, epsilon: f64) -> Result<()> {
+    if !(epsilon > 0.0 && epsilon.is_finite()) {
+        let reason =
+            format!("expected a positive number in pixel units of [0, 1], found {epsilon}");
+        return Err(Error::config("epsilon", reason));
     }
-    let reason = format!("expected a positive number in pixel units of [0, 1], found {epsilon}");
-    Err(Error::config("epsilon", reason))
+    if norm == Norm::Linf && epsilon > 1.0 {
+        let reason = format!(
+            "expected at most 1, since pixels are in [0, 1], found {epsilon}; {epsilon} of 255 is {epsilon}/255"
+        );
+        return Err(Error::config("epsilon", reason));
+    }
+    Ok(())
 }

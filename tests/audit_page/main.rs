@@ -39,7 +39,9 @@ fn every_view_shows_what_the_record_says() {
     assert!(browser.run(cards).as_u64().unwrap() >= 40);
     let said = browser.text("return document.querySelector('.verdict').parentElement.textContent");
     assert!(
-        said.contains("+3.00 millinats") && said.contains("+2.50") && said.contains("2 images"),
+        said.contains("+3.00 millinats")
+            && said.contains("+2.50 millinats")
+            && said.contains("2 images"),
         "{said}"
     );
     for (hash, heading) in [
@@ -322,6 +324,19 @@ fn a_phone_has_two_rows_of_header_and_nothing_beyond_its_edge() {
             .filter((element) => element.getBoundingClientRect().right > 390).map((element) => element.outerHTML.slice(0, 60)).join()";
         assert_eq!(browser.text(beyond), "", "{hash}");
     }
+    // Nor with names that are longer than the pictures are wide.
+    browser.run(
+        "page.overview.classes = page.overview.classes.map((name) => `${name} of the African kind`);
+         page.queries.models[0].prediction[0] = (page.queries.label[0] + 1) % 10;",
+    );
+    for (hash, heading) in [("#/queries", "Test images"), ("#/confusions", "Confusions")] {
+        browser.visit(hash, heading);
+        let width = "return document.documentElement.scrollWidth";
+        assert_eq!(browser.run(width), 390, "{hash}");
+    }
+    let headings = "const widths = [...document.querySelectorAll('.matrix thead th span')]
+        .map((name) => name.getBoundingClientRect().width); return Math.max(...widths) < 40";
+    assert_eq!(browser.run(headings), true);
     is_clean(&browser);
 }
 

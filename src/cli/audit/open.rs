@@ -4,11 +4,13 @@ use crate::Result;
 use crate::artefact::{RunFolder, RunRecord};
 use crate::audit::{Subject, Through};
 use crate::cli::rank::{Recorded, Transferred, reopen};
+use crate::data::{EXCLUDED, RELABELLED};
 use crate::influence::{
     Correction, Normalise, QueryRanking, RankJob, RankOptions, RankedImage, StoredScores,
     read_helpful_shares, read_rankings, read_self_influence,
 };
 use crate::report::Fact;
+use serde_json::Value;
 use std::path::Path;
 
 /// A run, reopened.
@@ -162,7 +164,6 @@ fn of_transfer(folder: &Path) -> Result<Vec<Fact>> {
     let words = [
         ("source", "source"),
         ("blocks", "fine-tuned blocks"),
-        ("images", "images"),
         ("epochs", "epochs"),
         ("l2", "L2 term"),
     ];
@@ -177,5 +178,20 @@ fn of_transfer(folder: &Path) -> Result<Vec<Fact>> {
         let name = name.to_owned();
         Some(Fact { name, value })
     };
-    Ok(words.into_iter().filter_map(fact).collect())
+    let count = |(result, name): (&str, &str)| {
+        let entries = match record.results.get(result)? {
+            Value::Object(entries) => entries.len(),
+            value => value.as_array()?.len(),
+        };
+        let (name, value) = (name.to_owned(), entries.to_string());
+        Some(Fact { name, value })
+    };
+    let changed = [
+        ("train_ids", "training images"),
+        (EXCLUDED, "left out by decisions"),
+        (RELABELLED, "labels other than the file’s"),
+        ("flipped", "labels flipped at first"),
+    ];
+    let facts = words.into_iter().filter_map(fact);
+    Ok(facts.chain(changed.into_iter().filter_map(count)).collect())
 }

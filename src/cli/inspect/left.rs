@@ -1,12 +1,12 @@
 //! Whether a run's files are as it left them.
 
 use super::{Checked, Report};
-use crate::artefact::{Condition, RecordBeside, RunFolder, left_files};
+use crate::artefact::{Condition, RecordBeside, RunFolder, Status, left_files};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// The files of a finished run, of a study those of its runs too; what came in is not looked at.
+/// The files of a finished run, of a study, also an unfinished one, those of its runs; what came in is not looked at.
 #[derive(Serialize)]
 pub(super) struct Left {
     kind: &'static str,
@@ -29,13 +29,18 @@ pub(super) fn read(path: &Path) -> Result<Left> {
         left.add("", path)?;
         return Ok(left);
     }
-    RunFolder::read(path)?;
+    // Of a study that is refused for a damaged run, this is to say which.
+    let at_work = match RunFolder::read_at_work(path)? {
+        record if record.command == "study" => record.status == Status::Running,
+        _ => RunFolder::read(path)?.status == Status::Running,
+    };
     left.add("", &path.join("run.json"))?;
     for name in parts(&path.join("runs"))? {
         let record = path.join("runs").join(&name).join("run.json");
         let prefix = format!("runs/{name}/");
         match record.exists() {
             true => left.add(&prefix, &record)?,
+            false if at_work => (),
             false => left.faults.push(format!("{prefix}run.json is gone")),
         }
     }

@@ -183,7 +183,8 @@ impl Checkpoint {
                 let reason = format!("{} has its own; leave the option out", self.path.display());
                 return Err(Error::config("source-mean", reason));
             }
-            (_, Some(given)) | (Some((given, _)), None) => given,
+            (_, Some(given)) => of_unit_pixels(given)?,
+            (Some((given, _)), None) => given,
             (None, None) => {
                 let reason = format!(
                     "{} does not say how its pixels were normalised; give --source-mean and --source-deviation, three numbers each (0,0,0 and 1,1,1 if they were not)",
@@ -247,6 +248,19 @@ impl Checkpoint {
         };
         let place = format!("weights, taken for {}", self.architecture);
         Error::format(&self.path, place, expected, found, remedy)
+    }
+}
+
+/// Refuses a mean that pixels in [0, 1] cannot have.
+fn of_unit_pixels(given: Normalisation) -> Result<Normalisation> {
+    match (given.mean.iter()).find(|mean| !(0.0..=1.0).contains(*mean)) {
+        None => Ok(given),
+        Some(mean) => {
+            let reason = format!(
+                "expected means of pixels in [0, 1], found {mean}; divide what is of 255 by 255, the deviations too"
+            );
+            Err(Error::config("source-mean", reason))
+        }
     }
 }
 

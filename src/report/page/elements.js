@@ -37,17 +37,19 @@ function probability(value) {
 
 const UNITS = [[1, "nats"], [1e3, "millinats"], [1e6, "micronats"], [1e9, "nanonats"]];
 
-/* The unit that suits a model's scores: { factor, name }. */
+/* The unit that suits the scores of a model and of those beside it: { factor, name }. */
 function unitOf(model) {
   if (model.unit !== "nats") return { factor: 1, name: model.unit };
-  const [factor, name] = UNITS.find(([factor]) => model.largest_score * factor >= 0.5) ?? UNITS[3];
+  const largest = Math.max(...models().filter(({ unit }) => unit === "nats").map(({ largest_score }) => largest_score));
+  const [factor, name] = UNITS.find(([factor]) => largest * factor >= 0.5) ?? UNITS[3];
   return { factor, name };
 }
 
 function signed(value, places = 3) {
   if (value === 0) return "0";
   const size = Math.abs(value);
-  const text = size >= 1e5 || size < 1e-3 ? size.toExponential(places - 1) : size.toPrecision(places);
+  const text = size >= 1e5 || size < 1e-3 ? size.toExponential(places - 1)
+    : size >= 10 ** places ? size.toFixed(0) : size.toPrecision(places);
   return `${value > 0 ? "+" : "−"}${text}`;
 }
 
@@ -164,7 +166,7 @@ function longGrid(count, cell, [width, height]) {
       cells.push(item);
     }
     grid.style.transform = `translateY(${first * height}px)`;
-    grid.style.gridTemplateColumns = `repeat(${columns}, 1fr)`;
+    grid.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
     grid.style.gridAutoRows = `${height}px`;
     grid.replaceChildren(...cells);
   }

@@ -121,7 +121,7 @@ function confusionMatrix(at, chosen) {
   };
   return h("div.scroll", {}, h(`table.matrix${classes.every((name) => name.length < 4) ? ".short" : ""}`, {},
     h("caption.unseen", {}, `Confusion matrix of ${models()[at].name}`),
-    h("thead", {}, h("tr", {}, h("td", {}), classes.map((name) => h("th", { scope: "col" }, h("span", {}, name))))),
-    h("tbody", {}, classes.map((name, label) => h("tr", {}, h("th", { scope: "row" }, name),
+    h("thead", {}, h("tr", {}, h("td", {}), classes.map((name) => h("th", { scope: "col", title: name }, h("span", {}, name))))),
+    h("tbody", {}, classes.map((name, label) => h("tr", {}, h("th", { scope: "row", title: name }, name),
       classes.map((_, prediction) => cell(label, prediction)))))));
 }

@@ -49,7 +49,7 @@ function verdict(model, at, position, { probabilities, removal, flip }) {
         h("figcaption", {}, "loss sensitivity")) : null),
     removal ? h("p", {}, `Without its ${plural(removal.images, "most helpful image")} the loss is predicted to rise by `,
       h("strong", {}, `${score(model, removal.predicted)} ${unitOf(model).name}`), "; the head fitted again without them: ",
-      h("strong", {}, `${score(model, removal.measured)}`), removal.converged ? "." : " (that fit did not converge).") : null,
+      h("strong", {}, `${score(model, removal.measured)} ${unitOf(model).name}`), removal.converged ? "." : " (that fit did not converge).") : null,
     flip ? h("p", {}, flip.images.length
       ? [before, "The prediction rests on ", h("strong", {}, plural(flip.images.length, "image")), `: fitted without ${flip.images.length === 1 ? "it" : "them"}, the head says ${className(flip.prediction)}. `,
         h("details", {}, h("summary", {}, "Which"), h("div.cards", {}, flip.images.slice(0, 200).map((train) => trainCard(train, 40, at))))]

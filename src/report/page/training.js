@@ -88,6 +88,12 @@ function ordered(part, filter) {
     longGrid(order.length, cell, [124, 164]));
 }
 
+/* How many groups are look-alikes by their numbers alone, which may be different things. */
+function unsure(groups) {
+  const alike = groups.filter((group) => group.kind !== "pixels").length;
+  return alike ? h("span.quiet", {}, `, ${alike === groups.length ? "all" : alike} of them alike but not equal: look at them`) : null;
+}
+
 /* Equal images, and those that are at least so alike. */
 const duplicatesFrom = (least) => page.training.duplicates.filter((group) => group.similarity >= least);
 
@@ -113,10 +119,10 @@ function duplicates(filter) {
     near.length ? h("form.filters", { submit: (event) => event.preventDefault() },
       h("span.field", {}, h("label", { for: "alike" }, `Alike at least ${least.toFixed(3)}`), slider)) : null,
     near.length ? h("p", {}, `How alike images are is the mean of two cosines, of what ${models()[0].name} sees in them and of small thumbnails (where there are no pictures, the first alone). Where duplicates end and look-alikes begin depends on the data: lower the limit for as long as what appears is the same picture.`) : null,
-    h("h2", {}, `Leaks from training to test: ${leaks.length}`),
+    h("h2", {}, `Leaks from training to test: ${leaks.length}`, unsure(leaks)),
     h("p", {}, "A test image that is in the training set too says nothing about new images."),
     leaks.length ? list(leaks) : h("p.quiet", {}, "None found."),
-    h("h2", {}, `Duplicates within the training set: ${within.length}`),
+    h("h2", {}, `Duplicates within the training set: ${within.length}`, unsure(within)),
     h("p", {}, "Equal images count twice; equal images with different labels contradict each other."),
     within.length ? list(within) : h("p.quiet", {}, "None found."));
 }

@@ -106,3 +106,12 @@ fn steps_and_projects_by_the_formulas() {
         }
     }
 }
+
+#[test]
+fn a_largest_change_in_255ths_is_refused() {
+    let message =
+        |norm, epsilon| Adversary::new(norm, epsilon, 2).map_err(|error| error.to_string());
+    assert!(message(Norm::L2, 8.0).is_ok() && message(Norm::Linf, 1.0).is_ok());
+    let refused = message(Norm::Linf, 8.0).unwrap_err();
+    assert!(refused.contains("found 8; 8 of 255 is 8/255"), "{refused}");
+}
