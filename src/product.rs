@@ -9,10 +9,12 @@
 //! An element is a sum over the shared dimension in an order that depends on the shapes and the machine alone, not on the number of
 //! threads; bounds on rounding may assume no order.
 
+mod accurate;
 mod blas;
 mod tensors;
 mod triangular;
 
+pub(crate) use accurate::AccurateFactor;
 pub(crate) use blas::{Real, Triangle};
 pub(crate) use tensors::{row_products, tensor_product};
 pub(crate) use triangular::solve_triangle;

@@ -18,7 +18,7 @@ mod strong_axes;
 #[cfg(test)]
 mod tests;
 
-pub use coordinates::HeadCoordinates;
+pub use coordinates::{CoordinateError, HeadCoordinates};
 pub use inputs::HeadInputs;
 pub(crate) use outer_product::outer_product;
 

@@ -23,6 +23,7 @@ use super::side_by_side::{LANES, side_by_side};
 use super::{BlockSizes, CertifiedRanks, EqualImages, Examples, Provenance, Queries};
 use crate::Result;
 use crate::data::evenly_spaced;
+use crate::derivative::head::CoordinateError;
 use crate::operator::Vectors;
 use crate::solve::{Refinement, Report};
 use input_error::{InputError, Reach};
@@ -51,6 +52,8 @@ pub struct Certification<'a> {
     pub equal: EqualImages,
     /// The longest ‖W_c‖ of the head, see [`SoftmaxHead::longest_row`](crate::derivative::head::SoftmaxHead::longest_row).
     pub weights: f64,
+    /// How far the coordinates of all examples may be off.
+    pub coordinates: CoordinateError,
     /// Rows in a step.
     pub blocks: BlockSizes,
 }
@@ -232,7 +235,8 @@ impl Certification<'_> {
 
     fn input_error(&self, training: &Examples) -> Result<InputError> {
         let blocks = ranges(training.count(), self.rows_in_lane());
-        InputError::new(self.weights, training, blocks)
+        let errors = (self.weights, self.coordinates);
+        InputError::new(errors, &self.refinement, training, blocks)
     }
 
     fn solve(

@@ -167,6 +167,7 @@ impl Pass<'_> {
             ranks: options.certify.unwrap_or(0),
             equal,
             weights: self.job.head.longest_row()?,
+            coordinates: sides.coordinates.error(&self.job.device)?,
             blocks: self.job.blocks(&sides.train),
         };
         let scores = {

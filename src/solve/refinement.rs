@@ -161,6 +161,17 @@ impl<'a> Refinement<'a> {
             .collect())
     }
 
+    /// The same for any v in one output whose elements are at most 1.
+    #[must_use]
+    pub fn inverse_length_of_ones(&self) -> f64 {
+        let bands = bands(self.rounding.weights.len());
+        let lengths: Vec<f64> = bands
+            .iter()
+            .map(|band| (band.len() as f64).sqrt())
+            .collect();
+        self.sum(&lengths) * (1.0 + 1e-12)
+    }
+
     /// Σ κ_band of a number for each band.
     fn sum(&self, bands: &[f64]) -> f64 {
         bands

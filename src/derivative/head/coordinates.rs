@@ -15,7 +15,7 @@
 use super::strong_axes::strong_axes;
 use super::{HeadInputs, HeadOutputs};
 use crate::data::{Rows, moved};
-use crate::product::{self_product, tensor_product};
+use crate::product::{AccurateFactor, self_product, tensor_product};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use faer::{Accum, Mat, MatRef, Side};
@@ -26,6 +26,26 @@ use std::path::Path;
 pub struct HeadCoordinates {
     classes: Tensor,
     features: Tensor,
+}
+
+/// What is known of coordinates.
+#[derive(Debug, Clone, Copy)]
+pub struct CoordinateError {
+    /// An element of ã is off by at most u |ã_j| + `element` ‖a‖, u the unit roundoff of f64.
+    pub element: f64,
+    /// QᵀQ lies between (1 ± `axes`) times the identity, Q both sets of axes together.
+    pub axes: f64,
+}
+
+/// At least ‖QᵀQ − I‖ of columns Q.
+fn departure(columns: &Tensor) -> Result<f64> {
+    let (rows, count) = columns.dims2()?;
+    let factor = AccurateFactor::of(columns)?;
+    let products = factor.product(&columns.t()?.contiguous()?)?;
+    let identity = Tensor::eye(count, DType::F64, columns.device())?;
+    let squares = (products - identity)?.sqr()?.sum_all()?;
+    let rounding = 1.1 * (count as f64 * factor.error() + f64::EPSILON * (rows as f64).sqrt());
+    Ok(squares.to_scalar::<f64>()?.sqrt() * (1.0 + 1e-9) + rounding)
 }
 
 impl HeadCoordinates {
@@ -67,7 +87,8 @@ impl HeadCoordinates {
         &self.features
     }
 
-    /// ã `[n, d + 1]` in the precision of the inputs.
+    /// ã `[n, d + 1]` in the precision of the inputs; in f64 all but rounded once ([`HeadCoordinates::error`]), since what a certificate
+    /// is of are the inputs themselves.
     ///
     /// # Errors
     /// Another number of features, or a tensor operation failed.
@@ -84,10 +105,37 @@ impl HeadCoordinates {
         let axes = self.features.to_device(rows.device())?;
         let axes = axes.to_dtype(rows.dtype())?;
         let mut writer = rows.writer(axes.dims()[1], scratch)?;
+        let accurate = match rows.dtype() {
+            DType::F64 => Some(AccurateFactor::of(&axes)?),
+            _ => None,
+        };
         for step in rows.steps() {
-            writer.push(&tensor_product(&rows.chunk(step)?, &axes)?)?;
+            let chunk = rows.chunk(step)?;
+            writer.push(&match &accurate {
+                Some(axes) => axes.product(&chunk)?,
+                None => tensor_product(&chunk, &axes)?,
+            })?;
         }
         writer.finish()
+    }
+
+    /// How far the coordinates of f64 inputs may be off from those along the axes as they stand, and these from orthonormal ones.
+    ///
+    /// # Errors
+    /// A tensor operation failed.
+    pub fn error(&self, device: &Device) -> Result<CoordinateError> {
+        let features = AccurateFactor::of(&self.features.to_device(device)?)?;
+        let departures = [
+            departure(&self.features.to_device(device)?)?,
+            departure(&self.classes)?,
+        ];
+        // What a column of classes has of (1, …, 1) is lost to gradients, which have nothing there.
+        let sums = self.classes.sum(0)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
+        let [features_off, classes_off] = departures;
+        Ok(CoordinateError {
+            element: features.error(),
+            axes: (1.0 + features_off) * (1.0 + classes_off + 2.0 * sums) - 1.0,
+        })
     }
 
     /// r̃ `[n, C − 1]` in the precision of the outputs.
