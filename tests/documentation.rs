@@ -8,6 +8,7 @@
 mod mirror;
 
 use assert_cmd::Command;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::path::Path;
 
 /// The lines of all ```sh blocks that call the program.
@@ -132,6 +133,45 @@ fn the_commands_of_the_studies_page_run() {
             "{stem}"
         );
     }
+}
+
+/// The columns of a Parquet file.
+fn columns(path: &Path) -> Vec<String> {
+    let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+    let schema = reader.metadata().file_metadata().schema_descr();
+    let columns = schema.columns().iter();
+    columns.map(|column| column.name().to_owned()).collect()
+}
+
+#[test]
+fn the_page_of_files_has_every_file_and_column() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/files.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    run_all(&commands(&page), folder.path());
+    let mut tables = 0;
+    for run in ["head-rank", "blocks-rank"] {
+        for entry in std::fs::read_dir(folder.path().join(run)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if !name.ends_with(".parquet") {
+                continue;
+            }
+            tables += 1;
+            let row = (page.lines()).find(|line| line.starts_with('|') && line.contains(name));
+            let row = row.unwrap_or_else(|| panic!("{name} of {run} is not there"));
+            // That of the first training rankings says "the same".
+            let row = match name {
+                "train_rankings.parquet" => &page,
+                _ => row,
+            };
+            for column in columns(&path) {
+                let is_there = row.contains(&format!("`{column}`"));
+                assert!(is_there || column.starts_with("layer"), "{name}: {column}");
+            }
+        }
+    }
+    assert!(tables >= 10, "{tables}");
 }
 
 #[test]
