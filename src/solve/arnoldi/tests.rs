@@ -78,6 +78,26 @@ fn a_few_pairs_are_those_of_largest_magnitude() {
     assert!(solution.reports[9].residual.is_nan() && solution.reports[7].residual > 0.1);
 }
 
+/// As features with a mean have it: beside the first eigenvalue the residual of any vector is small.
+#[test]
+fn pairs_are_found_beside_one_that_is_much_larger() {
+    let weak = (0..60).map(|i| 0.9f64.powi(i));
+    let spectrum: Vec<f64> = std::iter::once(1e4).chain(weak).collect();
+    let operator = rotated(&spectrum, Structure::PositiveDefinite);
+    let block = waves(4, spectrum.len());
+    let solver = Arnoldi {
+        rank: 6,
+        ..Arnoldi::default()
+    };
+    let inverse = solver.prepare(&operator).unwrap();
+    let solution = inverse.solve(&block).unwrap();
+    let keep = |value: f64| if value > 0.62 { value.recip() } else { 0.0 };
+    let expected = by_eigenpairs(&operator, &block, keep);
+    let apart = distance(&solution.value, &expected);
+    assert!(apart < 1e-2, "{apart:e}");
+    assert_eq!(note(&*inverse, "eigenpairs kept"), 6.0);
+}
+
 #[test]
 fn too_few_steps_are_said_with_the_pairs_there_are() {
     let spectrum: Vec<f64> = (1..=200).map(|i| 1.0 / f64::from(i)).collect();
