@@ -189,6 +189,13 @@ fn finished_runs_that_were_altered_are_refused() {
     refused("training.csv is not what its run left");
     std::fs::remove_file(&table).unwrap();
     refused("training.csv is gone");
+    // Which run it is can be asked, though the study is no longer finished.
+    let output = ascribe(folder, "inspect whole --check").output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.code() == Some(1) && told.contains("training.csv is gone"),
+        "{told}"
+    );
     std::fs::write(&table, &kept_table).unwrap();
 
     let mut told: serde_json::Value = serde_json::from_slice(&kept_record).unwrap();

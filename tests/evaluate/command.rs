@@ -403,6 +403,27 @@ fn bad_input_gets_one_line() {
     assert!(message.contains("has changed since"), "{message}");
 }
 
+/// What lies elsewhere now is found there, and held to what it was.
+#[test]
+fn files_that_moved_are_looked_for_where_they_are_said_to_be() {
+    let place = place();
+    let folder = place.path();
+    let elsewhere = folder.join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::rename(folder.join("train.npz"), elsewhere.join("train.npz")).unwrap();
+    let words = "evaluate run --leave-one-out 3 --out moved";
+    let message = refused(folder, words);
+    assert!(message.contains("train.npz"), "{message}");
+    let there = "--moved train.npz=elsewhere/train.npz";
+    succeed(folder, &format!("{words} {there}"));
+    write(&elsewhere, "train.npz", 40, 0.5);
+    let message = refused(
+        folder,
+        &format!("evaluate run --leave-one-out 3 --out other {there}"),
+    );
+    assert!(message.contains("has changed since"), "{message}");
+}
+
 /// TracIn at one checkpoint, the run's own head, is the gradient dot product but for the factor 1/n.
 #[test]
 fn tracin_sums_over_checkpoints() {
