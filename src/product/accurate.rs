@@ -9,7 +9,7 @@
 
 use super::tensor_product;
 use crate::Result;
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 /// Of each factor.
 const SLICES: i32 = 4;
@@ -59,7 +59,7 @@ impl AccurateFactor {
 
     fn product_of_rows(&self, rows: &Tensor) -> Result<Tensor> {
         let left = slices(rows, 1, self.bits)?;
-        let mut sum: Option<Tensor> = None;
+        let mut sum = None;
         for places in (0..=LAST).rev() {
             for (slice, other) in left.iter().zip(self.slices[..=places].iter().rev()) {
                 let product = tensor_product(slice, other)?;
@@ -69,6 +69,7 @@ impl AccurateFactor {
                 });
             }
         }
+        // There is a pair.
         sum.map_or_else(|| tensor_product(rows, &self.slices[0]), Ok)
     }
 
@@ -89,7 +90,7 @@ fn slices(matrix: &Tensor, dim: usize, bits: i32) -> Result<Vec<Tensor>> {
         .into_iter()
         .map(|largest| {
             if largest > 0.0 {
-                largest.log2().floor() as i32 + 1
+                largest.log2().floor().min(1100.0) as i32 + 1
             } else {
                 0
             }
@@ -103,12 +104,11 @@ fn slices(matrix: &Tensor, dim: usize, bits: i32) -> Result<Vec<Tensor>> {
             .iter()
             .map(|exponent| 1.5 * 2f64.powi(52 + exponent - bits * slice))
             .collect();
-        let shifts = Tensor::from_vec(shifts, largest.shape(), &matrix.device().clone())?;
+        let shifts = Tensor::from_vec(shifts, largest.shape(), matrix.device())?;
         let part = rest.broadcast_add(&shifts)?.broadcast_sub(&shifts)?;
         rest = (rest - &part)?;
         found.push(part);
     }
-    debug_assert_eq!(matrix.dtype(), DType::F64);
     Ok(found)
 }
 

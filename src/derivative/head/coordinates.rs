@@ -37,10 +37,9 @@ pub struct CoordinateError {
     pub axes: f64,
 }
 
-/// At least ‖QᵀQ − I‖ of columns Q.
-fn departure(columns: &Tensor) -> Result<f64> {
+/// At least ‖QᵀQ − I‖ of columns Q, which are cut in `factor`.
+fn departure(columns: &Tensor, factor: &AccurateFactor) -> Result<f64> {
     let (rows, count) = columns.dims2()?;
-    let factor = AccurateFactor::of(columns)?;
     let products = factor.product(&columns.t()?.contiguous()?)?;
     let identity = Tensor::eye(count, DType::F64, columns.device())?;
     let squares = (products - identity)?.sqr()?.sum_all()?;
@@ -124,16 +123,14 @@ impl HeadCoordinates {
     /// # Errors
     /// A tensor operation failed.
     pub fn error(&self, device: &Device) -> Result<CoordinateError> {
-        let features = AccurateFactor::of(&self.features.to_device(device)?)?;
-        let departures = [
-            departure(&self.features.to_device(device)?)?,
-            departure(&self.classes)?,
-        ];
+        let features = self.features.to_device(device)?;
+        let factor = AccurateFactor::of(&features)?;
+        let features_off = departure(&features, &factor)?;
+        let classes_off = departure(&self.classes, &AccurateFactor::of(&self.classes)?)?;
         // What a column of classes has of (1, …, 1) is lost to gradients, which have nothing there.
         let sums = self.classes.sum(0)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
-        let [features_off, classes_off] = departures;
         Ok(CoordinateError {
-            element: features.error(),
+            element: factor.error(),
             axes: (1.0 + features_off) * (1.0 + classes_off + 2.0 * sums) - 1.0,
         })
     }
