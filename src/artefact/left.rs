@@ -4,7 +4,7 @@ use super::digest::{digest_file, files_below};
 use super::json::read_json;
 use crate::{Error, Result};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The result in `run.json` that holds digests by file names.
@@ -23,13 +23,16 @@ pub(super) fn digests_of(files: &[PathBuf]) -> Result<BTreeMap<String, String>> 
 /// out, and so are folders of other runs.
 pub(super) fn digests_below(folder: &Path) -> Result<BTreeMap<String, String>> {
     let files = files_below(folder)?;
-    let runs: Vec<&str> = (files.iter())
-        .filter_map(|(name, _)| name.strip_suffix("run.json"))
-        .filter(|folder| folder.ends_with('/'))
-        .collect();
-    let is_own = |name: &str| name != "run.json" && !runs.iter().any(|run| name.starts_with(run));
+    let records = files
+        .iter()
+        .filter_map(|(name, _)| name.strip_suffix("/run.json"));
+    let runs: BTreeSet<&Path> = records.map(Path::new).collect();
+    let is_of_another = |name: &str| {
+        let mut folders = Path::new(name).ancestors().skip(1);
+        folders.any(|folder| runs.contains(folder))
+    };
     (files.iter())
-        .filter(|(name, _)| is_own(name))
+        .filter(|(name, _)| name != "run.json" && !is_of_another(name))
         .map(|(name, path)| Ok((name.clone(), digest_file(path)?)))
         .collect()
 }

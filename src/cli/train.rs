@@ -1,11 +1,11 @@
 //! `ascribe train`: a source model from a data set, natural or adversarial.
 
 use super::adversary_options::{AdversaryOptions, AttackOptions, AttackedPerformance};
-use super::output::{note_same_images, note_taken};
+use super::output::note_same_images;
 use super::progress::TrainingProgress;
 use crate::Result;
 use crate::artefact::{Invocation, RunFolder};
-use crate::data::{Dataset, Decisions, Pixels, TrainingImages, check_same_classes, subset};
+use crate::data::{Dataset, NewLabels, Pixels, check_same_classes, classes_without, subset};
 use crate::model::{
     Architecture, Normalisation, ResNet, StoredWeights, check_side, write_model_with,
 };
@@ -83,9 +83,9 @@ impl Train {
         run.stage("decoding")?;
         let ids = self.ids(&train)?;
         let test_ids: Vec<usize> = (0..test.len()).collect();
-        let taken = TrainingImages::of(&train, ids, Decisions::default(), (0.0, 0))?;
-        note_taken(&taken, &train);
-        let ids = taken.ids;
+        if let Some(classes) = classes_without(&train, &ids, &NewLabels::new()) {
+            note!("ascribe: {classes}");
+        }
         let bytes = recipe.pixel_bytes(0);
         let train_images = Pixels::within(&train, &ids, side, bytes[0])?;
         let test_images = Pixels::within(&test, &test_ids, side, bytes[1])?;

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The result in `run.json` that holds labels other than those of the training file.
 pub(crate) const RELABELLED: &str = "relabelled";
@@ -76,14 +76,10 @@ impl TrainingImages {
         (!words.is_empty()).then(|| format!("{left} training images; {}", words.join(", ")))
     }
 
-    /// The classes of `set` that none of them has, in words; nothing where every class is there.
+    /// [`classes_without`] of these.
     #[must_use]
     pub fn without(&self, set: &Dataset) -> Option<String> {
-        let mut counts = vec![0; set.classes().len()];
-        for id in &self.ids {
-            counts[self.labels.get(id).copied().unwrap_or(set.label(*id))] += 1;
-        }
-        without_images(&counts, set.classes())
+        classes_without(set, &self.ids, &self.labels)
     }
 
     /// What `run.json` says of changed labels, by the names of its results; nothing where there are none.
@@ -98,11 +94,17 @@ impl TrainingImages {
     }
 }
 
-/// Says which classes have no images, by the numbers of them; nothing where all have some.
-pub(crate) fn without_images(counts: &[usize], classes: &[String]) -> Option<String> {
+/// The classes of `set` that none of the images `ids` has, with their new `labels`, in words; nothing where every class is there.
+#[must_use]
+pub fn classes_without(set: &Dataset, ids: &[usize], labels: &NewLabels) -> Option<String> {
     const NAMED: usize = 5;
-    let missing = counts.iter().zip(classes).filter(|(count, _)| **count == 0);
-    let missing: Vec<&str> = missing.map(|(_, class)| class.as_str()).collect();
+    let label = |id: &usize| labels.get(id).copied().unwrap_or(set.label(*id));
+    let there: BTreeSet<usize> = ids.iter().map(label).collect();
+    let missing = set.classes().iter().enumerate();
+    let missing: Vec<&str> = missing
+        .filter(|(class, _)| !there.contains(class))
+        .map(|(_, name)| name.as_str())
+        .collect();
     let named = missing[..missing.len().min(NAMED)].join(", ");
     let more = match missing.len().saturating_sub(NAMED) {
         0 => String::new(),
@@ -165,13 +167,11 @@ mod tests {
             without.contains("of class 0, 1, 3, 4, 5 and 3 more: none"),
             "{without}"
         );
-        let names: Vec<String> = ["cat", "dog"].map(str::to_owned).into();
-        assert_eq!(without_images(&[1, 2], &names), None);
-        assert!(
-            without_images(&[1, 0], &names)
-                .unwrap()
-                .contains("class dog:")
-        );
+        let all: Vec<usize> = (0..set.len()).collect();
+        assert_eq!(classes_without(set, &all, &NewLabels::new()), None);
+        let but_sixes: Vec<usize> = (0..set.len()).filter(|&id| set.label(id) != 6).collect();
+        let found = classes_without(set, &but_sixes, &NewLabels::new()).unwrap();
+        assert!(found.contains("of class 6: none"), "{found}");
     }
 
     #[test]

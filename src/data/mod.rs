@@ -76,7 +76,7 @@ pub use head_file::HeadFile;
 pub(crate) use head_file::L2;
 pub use image::Image;
 pub(crate) use label_changes::{EXCLUDED, RELABELLED};
-pub use label_changes::{NewLabels, TrainingImages, flipped};
+pub use label_changes::{NewLabels, TrainingImages, classes_without, flipped};
 pub(crate) use npy::numbers_of_file;
 pub(crate) use npy_header::Fault;
 pub use order::{batches, order};

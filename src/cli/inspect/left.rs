@@ -29,11 +29,12 @@ pub(super) fn read(path: &Path) -> Result<Left> {
         left.add("", path)?;
         return Ok(left);
     }
-    // Of a study that is refused for a damaged run, this is to say which.
-    let at_work = match RunFolder::read_at_work(path)? {
-        record if record.command == "study" => record.status == Status::Running,
-        _ => RunFolder::read(path)?.status == Status::Running,
-    };
+    let record = RunFolder::read_at_work(path)?;
+    let at_work = record.status == Status::Running;
+    // A study that is refused for a damaged run is unfinished, and this is to say which run it is.
+    if at_work && record.command != "study" {
+        RunFolder::read(path)?;
+    }
     left.add("", &path.join("run.json"))?;
     for name in parts(&path.join("runs"))? {
         let record = path.join("runs").join(&name).join("run.json");
