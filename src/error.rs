@@ -74,6 +74,16 @@ pub enum Error {
         /// What the reader can do.
         remedy: String,
     },
+    /// A loss that stopped being finite in training.
+    #[error("{what}: not a finite number at {place}; {remedy}")]
+    Diverged {
+        /// Which loss.
+        what: String,
+        /// Epoch and batch, or the images measured.
+        place: String,
+        /// What the reader can do.
+        remedy: String,
+    },
     /// A download failed.
     #[error("{url}: {reason}; {remedy}")]
     Network {

@@ -67,7 +67,7 @@ impl Study {
         let inputs = material.inputs();
         let mut run = RunFolder::open_or_extend(&self.out, "study", invocation, options, inputs)?;
         run.set_result("runs", material.cells(&spec).len())?;
-        run.set_result("axes", Axes::of(&spec, &material))?;
+        run.set_result("axes", Axes::of(&spec, &material.totals()))?;
         // That of an earlier grid.
         remove(&run.file(RESULTS))?;
         run.stage("runs")?;

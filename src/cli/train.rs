@@ -5,7 +5,9 @@ use super::output::note_same_images;
 use super::progress::TrainingProgress;
 use crate::Result;
 use crate::artefact::{Invocation, RunFolder};
-use crate::data::{Dataset, NewLabels, Pixels, check_same_classes, classes_without, subset};
+use crate::data::{
+    Dataset, NewLabels, Pixels, Transform, check_same_classes, classes_without, subset,
+};
 use crate::model::{
     Architecture, Normalisation, ResNet, StoredWeights, check_side, write_model_with,
 };
@@ -87,8 +89,8 @@ impl Train {
             note!("ascribe: {classes}");
         }
         let bytes = recipe.pixel_bytes(0);
-        let train_images = Pixels::within(&train, &ids, side, bytes[0])?;
-        let test_images = Pixels::within(&test, &test_ids, side, bytes[1])?;
+        let train_images = Pixels::within(&train, &ids, Transform::default(), side, bytes[0])?;
+        let test_images = Pixels::within(&test, &test_ids, Transform::default(), side, bytes[1])?;
 
         run.stage("training")?;
         let classes = train.classes().to_vec();

@@ -8,7 +8,9 @@ use super::progress::TrainingProgress;
 use super::source_options::SourceOptions;
 use crate::Result;
 use crate::artefact::{Invocation, RunFolder};
-use crate::data::{Dataset, Decisions, Pixels, TrainingImages, check_same_classes, subset};
+use crate::data::{
+    Dataset, Decisions, Pixels, TrainingImages, Transform, check_same_classes, subset,
+};
 use crate::model::write_model;
 use crate::train::{Performance, TransferOptions, effective, remove_checkpoint, transfer};
 use clap::Args;
@@ -103,8 +105,9 @@ impl Transfer {
         let framing = source.framing();
         let test_ids: Vec<usize> = (0..test.len()).collect();
         let bytes = self.options.recipe().pixel_bytes(first_segment);
-        let train_images = Pixels::within(&train, &ids, framing, bytes[0])?;
-        let test_images = Pixels::within(&test, &test_ids, framing, bytes[1])?;
+        let train_images = Pixels::within(&train, &ids, Transform::default(), framing, bytes[0])?;
+        let test_images =
+            Pixels::within(&test, &test_ids, Transform::default(), framing, bytes[1])?;
 
         run.stage("training")?;
         let mut progress = TrainingProgress::new(self.options.recipe.epochs);

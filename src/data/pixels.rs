@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Some examples of a [`Dataset`], RGB, all of one size, 8 bits a channel, `[N, 3, H, W]`.
 ///
@@ -23,8 +24,8 @@ pub struct Pixels {
 /// Where the bytes come from.
 #[derive(Debug, Clone)]
 enum Store {
-    /// `[N, 3, H, W]`
-    Decoded(Vec<u8>),
+    /// `[M, 3, H, W]`, which may be shared with others, and the row of each example in it.
+    Decoded(Arc<Vec<u8>>, Vec<usize>),
     OnDemand(Dataset, Transform),
 }
 
@@ -62,7 +63,7 @@ impl Pixels {
         if let Some(error) = failed {
             return Err(error);
         }
-        pixels.store = Store::Decoded(bytes);
+        pixels.store = Store::Decoded(Arc::new(bytes), (0..ids.len()).collect());
         Ok(pixels)
     }
 
@@ -103,22 +104,30 @@ impl Pixels {
         })
     }
 
-    /// [`Pixels::decode`] where that takes at most so many bytes, else [`Pixels::on_demand`].
+    /// [`Pixels::transformed`] where that takes at most so many bytes, else each image when it is asked for.
     ///
     /// # Errors
-    /// As these.
+    /// As [`Pixels::decode`] and [`Pixels::on_demand`].
     pub fn within(
         dataset: &Dataset,
         ids: &[usize],
+        transform: Transform,
         framing: impl Into<Framing>,
         bytes: u64,
     ) -> Result<Self> {
         let framing = framing.into();
-        let size = ids.len() as u64 * 3 * (framing.height * framing.width) as u64;
-        match size <= bytes {
-            true => Self::decode(dataset, ids, framing),
-            false => Self::on_demand(dataset, ids, framing),
+        if Self::bytes(ids.len(), framing) <= bytes {
+            return Self::transformed(dataset, ids, transform, framing);
         }
+        let mut pixels = Self::on_demand(dataset, ids, framing)?;
+        pixels.store = Store::OnDemand(dataset.clone(), transform);
+        Ok(pixels)
+    }
+
+    /// What so many decoded images take.
+    #[must_use]
+    pub fn bytes(images: usize, framing: Framing) -> u64 {
+        images as u64 * 3 * (framing.height * framing.width) as u64
     }
 
     /// The same images, some with other labels.
@@ -143,9 +152,9 @@ impl Pixels {
         let positions = ids.iter().map(place).collect::<Result<Vec<_>>>()?;
         let store = match &self.store {
             Store::OnDemand(dataset, transform) => Store::OnDemand(dataset.clone(), *transform),
-            Store::Decoded(bytes) => {
-                let image = |&position: &usize| &bytes[position * self.size()..][..self.size()];
-                Store::Decoded(positions.iter().flat_map(image).copied().collect())
+            Store::Decoded(bytes, rows) => {
+                let rows = positions.iter().map(|&position| rows[position]);
+                Store::Decoded(Arc::clone(bytes), rows.collect())
             }
         };
         Ok(Self {
@@ -203,7 +212,9 @@ impl Pixels {
     pub fn image(&self, position: usize) -> Result<Cow<'_, [u8]>> {
         let size = self.size();
         match &self.store {
-            Store::Decoded(bytes) => Ok(Cow::Borrowed(&bytes[position * size..][..size])),
+            Store::Decoded(bytes, rows) => {
+                Ok(Cow::Borrowed(&bytes[rows[position] * size..][..size]))
+            }
             Store::OnDemand(dataset, transform) => {
                 let image = transform.apply(dataset.get(self.ids[position])?.image);
                 Ok(Cow::Owned(image.to_rgb().framed(self.framing).pixels))

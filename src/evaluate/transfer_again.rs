@@ -95,7 +95,8 @@ impl TransferAgain {
         let parts = crew.each(tasks.len(), &|turn| {
             let (subset, seed) = tasks[turn];
             let path = part(folder, name, subset, seed);
-            let part = self.recorded_or_trained(&path, subsets[subset], seed)?;
+            let at_once = crew.at_once;
+            let part = self.recorded_or_trained(&path, subsets[subset], (seed, at_once))?;
             let mut finished = finished.lock().unwrap_or_else(|broken| broken.into_inner());
             *finished += 1;
             done(*finished, tasks.len());
@@ -121,7 +122,12 @@ impl TransferAgain {
         })
     }
 
-    fn recorded_or_trained(&self, path: &Path, kept: &Kept, seed: usize) -> Result<Part> {
+    fn recorded_or_trained(
+        &self,
+        path: &Path,
+        kept: &Kept,
+        (seed, at_once): (usize, usize),
+    ) -> Result<Part> {
         let material = material(std::slice::from_ref(kept));
         if path.exists() {
             let part: Part = read_json(path)?;
@@ -129,7 +135,7 @@ impl TransferAgain {
                 return Ok(part);
             }
         }
-        let (losses, hits) = self.train_on(kept, seed)?;
+        let (losses, hits) = self.train_on(kept, (seed, at_once))?;
         let part = Part {
             material,
             losses,
@@ -140,11 +146,16 @@ impl TransferAgain {
     }
 
     /// Losses in nats and hits at the queries, after training on what is kept.
-    fn train_on(&self, kept: &Kept, seed: usize) -> Result<(Vec<f64>, Vec<bool>)> {
+    fn train_on(
+        &self,
+        kept: &Kept,
+        (seed, at_once): (usize, usize),
+    ) -> Result<(Vec<f64>, Vec<bool>)> {
         let ids = self.train.ids().iter().zip(&kept.images);
         let ids: Vec<usize> = ids.filter(|(_, kept)| **kept).map(|(&id, _)| id).collect();
         let mut options = self.options.clone();
         options.recipe.seed = options.recipe.seed.wrapping_add(seed as u64);
+        options.recipe.share_memory(at_once);
         // The queries are measured below, image by image.
         options.recipe.evaluate_every = 0;
         let few = self.queries.select(&self.queries.ids()[..1])?;

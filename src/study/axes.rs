@@ -1,6 +1,6 @@
 //! What a study's axes are for each target set: how many images all of them are, and which numbers take other epochs.
 
-use super::{ImageCount, Material, Spec};
+use super::{ImageCount, Spec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -14,16 +14,17 @@ pub struct Axes {
 }
 
 impl Axes {
-    /// Those of a spec.
+    /// Those of a spec whose target sets have `totals` training images.
     #[must_use]
-    pub fn of(spec: &Spec, material: &Material) -> Self {
-        let totals = || spec.targets.iter().zip(material.totals());
+    pub fn of(spec: &Spec, totals: &[usize]) -> Self {
+        let totals = || spec.targets.iter().zip(totals.iter().copied());
         let all = (totals())
             .filter(|_| spec.images.contains(&ImageCount::All))
             .map(|(target, total)| (target.name.clone(), total));
         let epochs = |total: usize| -> BTreeMap<usize, usize> {
-            let given = spec.epochs_of_images.iter().rev();
-            given
+            let given = spec.epochs_of_images.iter();
+            let taken = given.filter(|&(&images, _)| !spec.is_listed(images, total));
+            taken
                 .map(|(images, &epochs)| (images.of(total), epochs))
                 .collect()
         };

@@ -95,7 +95,7 @@ impl Spec {
     }
 
     /// Whether all images are a number that is on the axis too.
-    fn is_listed(&self, images: ImageCount, total: usize) -> bool {
+    pub(super) fn is_listed(&self, images: ImageCount, total: usize) -> bool {
         images == ImageCount::All && self.images.contains(&ImageCount::Number(total))
     }
 }

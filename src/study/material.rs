@@ -121,8 +121,13 @@ impl Material {
         sources.chain(sets).collect()
     }
 
-    /// Decodes what these runs look at, and nothing twice.
-    pub(super) fn decode<'a>(&self, cells: impl Iterator<Item = &'a Cell>) -> Result<Images> {
+    /// Decodes what these runs look at, and nothing twice; the smallest sets in as many bytes as `memory` has, the others each time that
+    /// an image is asked for.
+    pub(super) fn decode<'a>(
+        &self,
+        cells: impl Iterator<Item = &'a Cell>,
+        memory: u64,
+    ) -> Result<Images> {
         let mut wanted: BTreeMap<(usize, Framing), BTreeSet<usize>> = BTreeMap::new();
         for cell in cells {
             let framing = self.sources[cell.source].model.framing();
@@ -134,10 +139,15 @@ impl Material {
                 .or_default()
                 .extend(ids);
         }
+        let sizes = wanted.iter().flat_map(|(&(target, framing), ids)| {
+            let sets = [ids.len(), self.targets[target].test_ids.len()];
+            sets.map(|images| Pixels::bytes(images, framing))
+        });
+        let most = largest_within(sizes.collect(), memory);
         let decode = |((target, framing), ids): ((usize, Framing), BTreeSet<usize>)| {
             let target_set = &self.targets[target];
             let pixels = |set: &Dataset, ids: &[usize]| {
-                Pixels::transformed(set, ids, target_set.transform, framing)
+                Pixels::within(set, ids, target_set.transform, framing, most)
             };
             let ids: Vec<usize> = ids.into_iter().collect();
             let decoded = Decoded {
@@ -269,6 +279,20 @@ impl Target {
     }
 }
 
+/// The largest of `sizes` up to which all of them are within `memory` together; 0 where none is.
+fn largest_within(mut sizes: Vec<u64>, memory: u64) -> u64 {
+    sizes.sort_unstable();
+    let mut left = memory;
+    let mut most = 0;
+    for same in sizes.chunk_by(|a, b| a == b) {
+        let Some(rest) = left.checked_sub(same.iter().sum()) else {
+            break;
+        };
+        (left, most) = (rest, same[0]);
+    }
+    most
+}
+
 /// The error of an option as one of the spec.
 pub(super) fn located(spec: &Spec, place: &str, error: Error) -> Error {
     let Error::Config { option, reason } = error else {
@@ -282,4 +306,26 @@ pub(super) fn located(spec: &Spec, place: &str, error: Error) -> Error {
     let found = found.split("; ").next().unwrap_or(found);
     let place = format!("{option} for {place}");
     Error::format(&spec.file, place, expected, found, "correct the spec")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_sets_are_kept_first_and_equal_ones_together() {
+        for (memory, most) in [
+            (0, 0),
+            (3, 3),
+            (8, 3),
+            (9, 3),
+            (12, 3),
+            (13, 5),
+            (112, 5),
+            (113, 100),
+        ] {
+            assert_eq!(largest_within(vec![5, 100, 3, 5], memory), most, "{memory}");
+        }
+        assert_eq!(largest_within(Vec::new(), 10), 0);
+    }
 }

@@ -2,10 +2,10 @@
 
 use super::material::Images;
 use super::{Job, Material, Spec, material::located};
-use crate::artefact::{Options, RunFolder, RunRecord, Status, read_json};
+use crate::artefact::{Options, RunFolder, RunRecord, Status, read_json, scratch_folder};
 use crate::data::{Pixels, TrainingImages};
 use crate::model::write_model;
-use crate::train::{Epoch, Observer, effective, remove_checkpoint, transfer};
+use crate::train::{Crew, Epoch, Observer, effective, remove_checkpoint, transfer};
 use crate::{Error, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ pub(super) struct Bench<'a> {
     pub(super) material: &'a Material,
     pub(super) images: &'a Images,
     pub(super) out: &'a Path,
+    /// How many runs share the memory.
+    pub(super) crew: Crew,
     /// What was typed.
     pub(super) arguments: &'a [String],
 }
@@ -35,11 +37,12 @@ pub(super) fn folder(out: &Path, job: &Job) -> PathBuf {
     out.join("runs").join(&job.digest)
 }
 
-/// Removes a finished run that is to be done again, since its model was not kept.
-fn make_room(folder: &Path) -> Result<()> {
+/// Removes a finished run that is to be done again, since its model was not kept: all of it or nothing, also where it is killed.
+fn make_room(out: &Path, folder: &Path) -> Result<()> {
     let file = folder.join("run.json");
     if file.exists() && read_json::<RunRecord>(&file)?.status == Status::Finished {
-        std::fs::remove_dir_all(folder).map_err(Error::io(folder, "remove"))?;
+        let aside = scratch_folder(out)?;
+        std::fs::rename(folder, aside.path().join("run")).map_err(Error::io(folder, "remove"))?;
     }
     Ok(())
 }
@@ -60,17 +63,18 @@ impl Bench<'_> {
         inputs.extend(target.decision_inputs.iter().cloned());
         let (command, arguments) = self.command(job);
         let path = folder(self.out, job);
-        make_room(&path)?;
+        make_room(self.out, &path)?;
         let mut run =
             RunFolder::open_or_create(&path, command, arguments, self.options(job)?, inputs)?;
         run.stage("training")?;
         let classes = target.train.classes().to_vec();
         let images = (&train, test.as_ref().unwrap_or(self.test(job)));
-        let (model, options) = (source.model.clone(), &job.options);
+        let mut options = job.options.clone();
+        options.recipe.share_memory(self.crew.at_once);
         let outcome = match transfer(
-            model,
+            source.model.clone(),
             classes,
-            options,
+            &options,
             images,
             run.path(),
             &mut Quiet::default(),
@@ -85,7 +89,7 @@ impl Bench<'_> {
                     diverged: None,
                 }
             }
-            Err(Error::NonFinite { place, .. }) => Outcome {
+            Err(Error::Diverged { place, .. }) => Outcome {
                 history: Vec::new(),
                 diverged: Some(place),
             },

@@ -144,10 +144,12 @@ impl Study<'_> {
         left.sort_by(|&a, &b| seed(a).cmp(&seed(b)).then(cost(b).total_cmp(&cost(a))));
         let total = left.iter().map(|&at| cost(at)).sum();
         follower.begin(left.len(), jobs.len() - left.len(), total);
-        let images = self
-            .material
-            .decode(left.iter().map(|&at| &jobs[at].cell))?;
-        let bench = self.bench(&images, arguments);
+        // Half is for what frozen layers give, of all runs that are under way.
+        let images = self.material.decode(
+            left.iter().map(|&at| &jobs[at].cell),
+            self.spec.options.recipe.memory_bytes() / 2,
+        )?;
+        let bench = self.bench(&images, crew, arguments);
         self.tell_of_table(&jobs, &outcomes, follower)?;
         let outcomes = Mutex::new(outcomes);
         crew.each(left.len(), &|turn| {
@@ -184,8 +186,9 @@ impl Study<'_> {
         }
     }
 
-    fn bench<'b>(&'b self, images: &'b Images, arguments: &'b [String]) -> Bench<'b> {
+    fn bench<'b>(&'b self, images: &'b Images, crew: Crew, arguments: &'b [String]) -> Bench<'b> {
         Bench {
+            crew,
             spec: self.spec,
             material: self.material,
             images,

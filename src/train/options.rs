@@ -261,11 +261,22 @@ impl RecipeOptions {
             frozen_statistics,
             evaluate_every: self.evaluate_every,
             seed: self.seed,
-            memory: match self.memory {
-                Some(gib) => (gib * GIB) as u64,
-                None => physical_memory_bytes().unwrap_or(8 << 30) / 4,
-            },
+            memory: self.memory_bytes(),
         }
+    }
+
+    /// The most bytes of [`RecipeOptions::memory`].
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        match self.memory {
+            Some(gib) => (gib * GIB) as u64,
+            None => physical_memory_bytes().unwrap_or(8 << 30) / 4,
+        }
+    }
+
+    /// For one of so many runs side by side, which share the memory.
+    pub(crate) fn share_memory(&mut self, runs: usize) {
+        let bytes = self.memory_bytes() / runs as u64;
+        self.memory = Some(bytes.max(1) as f64 / GIB);
     }
 }
 

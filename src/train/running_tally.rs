@@ -72,7 +72,7 @@ impl RunningTally {
         let numbers = Tensor::stack(&numbers, 0)?.to_vec2::<f64>()?;
         for (batch, numbers) in late.iter().zip(numbers) {
             if !numbers[0].is_finite() {
-                return Err(Error::NonFinite {
+                return Err(Error::Diverged {
                     what: "training loss".into(),
                     place: format!("epoch {}, batch {}", self.epoch + 1, batch.batch + 1),
                     remedy: "lower --learning-rate".into(),

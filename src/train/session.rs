@@ -123,7 +123,7 @@ impl<'a> Session<'a> {
         }?;
         match measured.loss.is_finite() {
             true => Ok(measured),
-            false => Err(Error::NonFinite {
+            false => Err(Error::Diverged {
                 what: "test loss".into(),
                 place: format!("the test images after epoch {}", epoch + 1),
                 remedy: "lower --learning-rate".into(),

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::artefact::RunRecord;
 use crate::cli::recorded_data::{changed, recorded, recorded_data};
 use crate::cli::recorded_options::parsed;
-use crate::data::{Dataset, Pixels};
+use crate::data::{Dataset, Pixels, Transform};
 use crate::evaluate::TransferAgain;
 use clap::Parser;
 
@@ -35,11 +35,15 @@ pub(in crate::cli) fn transfer_again(
     let train = recorded_data(record, "train")?;
     let ids: Vec<usize> = record.result("train_ids")?;
     let framing = source.framing();
+    // The other half is for what frozen layers give.
+    let quarter = transfer.options.recipe.memory_bytes() / 4;
+    let pixels =
+        |set, ids: &[usize]| Pixels::within(set, ids, Transform::default(), framing, quarter);
     Ok(TransferAgain {
         classes: train.classes().to_vec(),
         options: transfer.options,
-        train: Pixels::decode(&train, &ids, framing)?,
-        queries: Pixels::decode(test, queries, framing)?,
+        train: pixels(&train, &ids)?,
+        queries: pixels(test, queries)?,
         source,
         seeds,
     })

@@ -58,7 +58,7 @@ impl<'a> Keys<'a> {
 
     /// Refuses a key that is nearly one that is not there, before that is missed.
     fn refuse_misspelt(&self, name: &str) -> Result<()> {
-        let misspelt = |key: &&String| !self.knows(key) && near(name, key) > 0.6;
+        let misspelt = |key: &&String| !self.knows(key) && is_misspelling(name, key);
         match self.table.keys().find(misspelt) {
             None => Ok(()),
             Some(key) => Err(Error::format(
@@ -152,6 +152,13 @@ impl<'a> Keys<'a> {
             place => format!("{place}.{name}"),
         }
     }
+}
+
+/// Whether one is the other with two slips at most; keys that merely share words, as `seeds-of-images` and `epochs-of-images` do, are more
+/// than that apart.
+fn is_misspelling(name: &str, other: &str) -> bool {
+    let slips = strsim::damerau_levenshtein(name, other);
+    slips <= 2 && 2 * slips < name.len()
 }
 
 /// From 0, nothing in common, to 1, the same.

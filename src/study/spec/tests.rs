@@ -1,5 +1,5 @@
 use super::*;
-use crate::study::ImageCount;
+use crate::study::{Axes, ImageCount};
 
 const SPEC: &str = r#"
 images = [20, 40, "all"]
@@ -31,6 +31,20 @@ fn read(text: &str) -> Result<Spec> {
     let file = folder.path().join("spec.toml");
     std::fs::write(&file, text).unwrap();
     Spec::read(&file)
+}
+
+#[test]
+fn a_key_is_no_misspelling_of_one_that_is_left_out() {
+    let without = SPEC.replace("seeds-of-images = { 40 = 2, all = 1 }\n", "");
+    assert!(read(&without).is_ok());
+    let alone = "norm = \"l2\"\nsource-deviation = [1, 1, 1]";
+    let message = refusal("norm = \"l2\"", alone);
+    assert!(
+        message.contains("one of mean and deviation alone"),
+        "{message}"
+    );
+    let message = refusal("norm = \"l2\"", "nrom = \"l2\"");
+    assert!(message.contains("did you mean norm?"), "{message}");
 }
 
 fn refusal(from: &str, to: &str) -> String {
@@ -68,6 +82,15 @@ fn a_spec_says_what_it_says() {
     };
     assert_eq!(of(0), [(20, 3), (60, 3), (40, 5)]);
     assert_eq!(of(1), [(20, 3), (40, 5)]);
+    // All of a set that are a number on the axis too are runs of that number.
+    let axes = |text: &str, total| Axes::of(&read(text).unwrap(), &[total]).epochs_of_images;
+    let epochs = |pairs: &[(usize, usize)]| {
+        BTreeMap::from([("digits".to_owned(), pairs.iter().copied().collect())])
+    };
+    assert_eq!(axes(SPEC, 40), epochs(&[(40, 5)]));
+    let all = SPEC.replace("{ 40 = 5 }", "{ all = 5 }");
+    assert_eq!(axes(&all, 60), epochs(&[(60, 5)]));
+    assert!(axes(&all, 40).is_empty());
     let names: Vec<_> = spec.sources.iter().map(|source| &source.name[..]).collect();
     assert_eq!(names, ["natural", "robust"]);
     assert!(
