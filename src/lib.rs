@@ -43,6 +43,7 @@ mod product;
 pub mod repetition;
 pub mod report;
 pub mod solve;
+mod stand_in;
 pub mod study;
 pub mod train;
 

@@ -9,6 +9,7 @@
 //! files are. The folder of CIFAR-10 stands for its training batches in order.
 
 use super::dataset::{Images, Places, Stored};
+use crate::stand_in::found_in;
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -118,11 +119,9 @@ fn read_all(files: &[PathBuf], folder: &Path, kind: &Kind) -> Result<Stored> {
         if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
             let place = format!("after {} whole images", bytes.len() / record);
             let expected = format!("{} in records of {record} bytes", kind.format);
-            let found = format!(
-                "{} bytes left over of {}",
-                bytes.len() % record,
-                bytes.len()
-            );
+            let left = bytes.len() % record;
+            let found = format!("{left} bytes left over of {}", bytes.len());
+            let found = found_in(file, found);
             return Err(Error::format(file, place, expected, found, AGAIN));
         }
         for (row, record) in bytes.chunks_exact(record).enumerate() {

@@ -5,7 +5,8 @@
 
 use super::digest::ContentDigest;
 use super::digits::{self, digits_test, digits_train};
-use super::{Image, NewLabels, cifar_binary, folder, idx, parquet, svhn};
+use super::image::FORMATS;
+use super::{Image, NewLabels, cifar_binary, folder, idx, parquet, shards, svhn};
 use crate::artefact::Input;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub(super) struct Stored {
 /// Images as stored.
 #[derive(Debug, Clone)]
 pub(super) enum Images {
-    /// JPEG or PNG files.
+    /// Files of the [`FORMATS`].
     Encoded(Vec<Vec<u8>>),
     /// Bytes, `[N, C, H, W]`; one channel for greyscale, three for RGB.
     Planes {
@@ -68,7 +69,9 @@ pub(super) enum Places {
 /// Without class names, a label beyond this is taken for damage rather than for a class.
 const LARGEST_UNNAMED_LABEL: i64 = 99_999;
 
-const RECOGNISED: &str = "a Hugging Face style .parquet file, a folder of class folders of JPEG or PNG images, \
+const REPLACE: &str = "replace or remove this image";
+
+const RECOGNISED: &str = "a Hugging Face style .parquet file ('data/train-*.parquet' for several), a folder of class folders of images (JPEG, PNG, WebP, GIF, BMP, PNM), \
                           an IDX images file (*images*idx3*, .gz or not), a CIFAR binary file or folder (data_batch_1.bin, \
                           test_batch.bin, train.bin, test.bin), or an SVHN file (*_32x32.mat)";
 
@@ -83,6 +86,9 @@ impl Dataset {
             Some(digits::TEST) => return digits_test(),
             _ => {}
         }
+        if let Some(files) = shards::matching(path)? {
+            return Self::new(path, shards::read(&files)?);
+        }
         let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
         let name = path
             .file_name()
@@ -93,9 +99,11 @@ impl Dataset {
             if cifar_binary::is_folder(path) {
                 return Self::new(path, cifar_binary::read_folder(path)?);
             }
-            return match folder::single_parquet(path)? {
-                Some(file) => Self::new(&file, parquet::read_file(&file)?),
-                None => Self::new(path, folder::read(path)?),
+            let files = folder::parquet_files(path)?;
+            return match &files[..] {
+                [] => Self::new(path, folder::read(path)?),
+                [file] => Self::new(file, parquet::read_file(file)?),
+                several => Self::new(path, shards::read(several)?),
             };
         }
         if name.ends_with(".parquet") {
@@ -135,8 +143,8 @@ impl Dataset {
     /// An image from its bytes; `place` says where in the set at `path` it is.
     pub(super) fn decoded(bytes: &[u8], path: &Path, place: impl Fn() -> String) -> Result<Image> {
         Image::decode(bytes).map_err(|reason| {
-            let (expected, remedy) = ("a JPEG or PNG that decodes", "replace or remove this image");
-            Error::format(path, place(), expected, reason, remedy)
+            let expected = format!("an image ({FORMATS}) that decodes");
+            Error::format(path, place(), expected, reason, REPLACE)
         })
     }
 
@@ -225,8 +233,8 @@ impl Dataset {
         match &*self.images {
             Images::Encoded(images) if id < images.len() => {
                 Image::size_of(&images[id]).map_err(|reason| {
-                    let (expected, remedy) = ("a JPEG or PNG", "replace or remove this image");
-                    Error::format(&self.path, self.place(id), expected, reason, remedy)
+                    let expected = format!("an image ({FORMATS})");
+                    Error::format(&self.path, self.place(id), expected, reason, REPLACE)
                 })
             }
             Images::Planes { height, width, .. } => Ok((*height, *width)),

@@ -1,12 +1,12 @@
 //! Everything in a data set that cannot be used, not the first of it alone.
 
-use super::folder::{Listing, single_parquet};
+use super::folder::{Listing, parquet_files};
 use super::{Dataset, cifar_binary};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::path::Path;
 
-/// How many images were decoded, and what is wrong with a set: in a folder of class folders whatever is no JPEG or PNG, and images of
+/// How many images were decoded, and what is wrong with a set: in a folder of class folders whatever is no image, and images of
 /// any format that do not decode.
 ///
 /// # Errors
@@ -37,5 +37,5 @@ fn is_class_folders(path: &Path) -> Result<bool> {
     if !path.is_dir() || cifar_binary::is_folder(path) {
         return Ok(false);
     }
-    Ok(single_parquet(path)?.is_none())
+    Ok(parquet_files(path)?.is_empty())
 }

@@ -1,33 +1,33 @@
-//! A folder of class folders: `root/<class>/<picture>.jpg|jpeg|png`.
+//! A folder of class folders: `root/<class>/<picture>.jpg` and so on.
 //!
 //! Classes are the folders' names, sorted; ids follow the paths sorted by class, then by file name. Hidden files and
-//! folders (a leading dot) are left out, and so are files beside the class folders; anything else that is no JPEG or
-//! PNG is refused rather than skipped.
+//! folders (a leading dot, or what Windows and macOS leave behind) are left out, and so are files beside the class folders; anything
+//! else that is no image is refused rather than skipped.
 
 use super::dataset::{Images, Places, Stored};
+use super::image::FORMATS;
+use super::shards::are_one_split;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
-/// The one Parquet file directly in a folder, if there is one.
-pub(super) fn single_parquet(path: &Path) -> Result<Option<PathBuf>> {
-    let mut files: Vec<_> = entries(path)?
+/// The Parquet files directly in a folder: none, one, or all parts of one split.
+pub(super) fn parquet_files(path: &Path) -> Result<Vec<PathBuf>> {
+    let files: Vec<_> = entries(path)?
         .into_iter()
         .filter(|name| name.ends_with(".parquet"))
         .collect();
-    match files.len() {
-        0 | 1 => Ok(files.pop().map(|name| path.join(name))),
-        _ => {
-            let found = files.join(", ");
-            Err(Error::format(
-                path,
-                "folder",
-                "one Parquet file",
-                found,
-                "give the path of one of them",
-            ))
-        }
+    if files.len() > 1 && !are_one_split(&files) {
+        let found = files.join(", ");
+        return Err(Error::format(
+            path,
+            "folder",
+            "one Parquet file, or all parts of one split",
+            found,
+            "give the path of one of them, or of several as in 'train-*.parquet'",
+        ));
     }
+    Ok(files.into_iter().map(|name| path.join(name)).collect())
 }
 
 /// What is in a folder of class folders.
@@ -51,7 +51,7 @@ impl Listing {
             .filter(|name| path.join(name).is_dir())
             .collect();
         if classes.is_empty() {
-            let expected = "class folders of JPEG or PNG images, or one Parquet file";
+            let expected = "class folders of images, or one Parquet file";
             return Err(Error::format(
                 path,
                 "folder",
@@ -65,7 +65,7 @@ impl Listing {
             let names = entries(&path.join(class))?;
             if names.is_empty() {
                 let remedy = "add images or remove the folder";
-                faults.push(Error::format(path, class, IMAGES, "none", remedy));
+                faults.push(Error::format(path, class, images(), "none", remedy));
             }
             for name in names {
                 match fault(path, class, &name) {
@@ -113,7 +113,13 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
     })
 }
 
-const IMAGES: &str = "JPEG or PNG files in each class folder";
+/// What is expected of a class folder.
+fn images() -> String {
+    format!("images ({FORMATS}) in each class folder")
+}
+
+/// What systems leave in folders, in lower case.
+const LEFT_BEHIND: [&str; 4] = ["thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"];
 
 /// Why something in a class folder is no image.
 fn fault(path: &Path, class: &str, name: &str) -> Option<Error> {
@@ -133,7 +139,7 @@ fn fault(path: &Path, class: &str, name: &str) -> Option<Error> {
     } else {
         (name.to_owned(), "convert or remove it")
     };
-    Some(Error::format(path, class, IMAGES, found, remedy))
+    Some(Error::format(path, class, images(), found, remedy))
 }
 
 /// Something that is there but holds no bytes to read: a folder, a pipe, a device.
@@ -142,12 +148,13 @@ fn is_no_file(path: &Path) -> bool {
 }
 
 fn is_image(name: &str) -> bool {
-    let extension = Path::new(name)
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
-    matches!(extension.as_str(), "jpg" | "jpeg" | "png")
+    const ENDINGS: [&str; 10] = [
+        "jpg", "jpeg", "png", "webp", "gif", "bmp", "ppm", "pgm", "pbm", "pnm",
+    ];
+    let extension = Path::new(name).extension().unwrap_or_default();
+    ENDINGS
+        .iter()
+        .any(|ending| extension.eq_ignore_ascii_case(ending))
 }
 
 /// The names in a folder that are not hidden, sorted by their bytes.
@@ -165,7 +172,7 @@ fn entries(path: &Path) -> Result<Vec<String>> {
                 "rename the file",
             )
         })?;
-        if !name.starts_with('.') {
+        if !name.starts_with('.') && !LEFT_BEHIND.contains(&name.to_lowercase().as_str()) {
             names.push(name);
         }
     }
@@ -183,7 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         // As text "a-b/1.png" sorts before "a/2.jpeg"; as paths class a comes first.
-        for class in ["a-b", "a", ".cache"] {
+        for class in ["a-b", "a", ".cache", "__MACOSX"] {
             create_dir(root.join(class)).unwrap();
         }
         for (file, bytes) in [
@@ -191,6 +198,8 @@ mod tests {
             ("a/2.jpeg", "y"),
             ("a/10.JPG", "z"),
             ("a/.DS_Store", ""),
+            ("a/Thumbs.db", ""),
+            ("a-b/desktop.ini", ""),
             ("SHA256SUMS", ""),
         ] {
             write(root.join(file), bytes).unwrap();
@@ -218,17 +227,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_one_parquet_file_is_that_file() {
+    fn a_folder_of_one_parquet_file_or_one_split_is_that() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(single_parquet(folder.path()).unwrap(), None);
-        let file = folder.path().join("train.parquet");
-        write(&file, "").unwrap();
-        assert_eq!(single_parquet(folder.path()).unwrap(), Some(file));
-        write(folder.path().join("test.parquet"), "").unwrap();
-        let message = single_parquet(folder.path()).unwrap_err().to_string();
-        assert!(
-            message.contains("found test.parquet, train.parquet; give the path of one"),
-            "{message}"
-        );
+        let there = || parquet_files(folder.path()).unwrap();
+        let put = |name: &str| write(folder.path().join(name), "").unwrap();
+        assert!(there().is_empty());
+        put("train-00000-of-00002.parquet");
+        assert_eq!(there().len(), 1);
+        put("train-00001-of-00002.parquet");
+        assert_eq!(there().len(), 2);
+        put("test.parquet");
+        let message = parquet_files(folder.path()).unwrap_err().to_string();
+        let parts = ["found test.parquet, train-0", "'train-*.parquet'"];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
 }

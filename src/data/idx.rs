@@ -6,6 +6,7 @@
 
 use super::dataset::{Images, Places, Stored};
 use crate::artefact::folder_of;
+use crate::stand_in::found_in;
 use crate::{Error, Result};
 use flate2::read::MultiGzDecoder;
 use std::io::Read;
@@ -107,11 +108,9 @@ fn read_array<const RANK: usize>(path: &Path) -> Result<([usize; RANK], Vec<u8>)
     let again = "fetch or write the file again";
     let magic = [0, 0, 8, RANK as u8];
     if bytes.len() < header || bytes[..4] != magic {
-        let found = format!(
-            "{} bytes that start with {:02x?}",
-            bytes.len(),
-            &bytes[..bytes.len().min(4)]
-        );
+        let start = &bytes[..bytes.len().min(4)];
+        let found = format!("{} bytes that start with {start:02x?}", bytes.len());
+        let found = found_in(path, found);
         let expected = format!("an IDX header of {header} bytes that starts with {magic:02x?}");
         return Err(Error::format(path, "header", expected, found, again));
     }

@@ -7,7 +7,11 @@ use super::Framing;
 use super::framing::Extent;
 use super::resampling::resample;
 use crate::decoder_panic::caught;
+use crate::stand_in::stand_in;
 use ::image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+
+/// What images may be stored as, for people.
+pub(super) const FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or PNM";
 
 /// A decoded image, 8 bits a channel, row-major `[C, H, W]`; one channel for greyscale, three for RGB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Decodes a JPEG or PNG.
+    /// Decodes an image of one of the [`FORMATS`]; of a moving one the first picture.
     ///
     /// # Errors
     /// The reason, without file and place: the caller knows those. A JPEG that breaks off is refused, although its
@@ -32,10 +36,9 @@ impl Image {
         if bytes.is_empty() {
             return Err("no bytes".into());
         }
-        let format = ::image::guess_format(bytes).map_err(|_| {
-            let start = &bytes[..bytes.len().min(4)];
-            format!("neither (it starts with the bytes {start:02x?})")
-        })?;
+        let known = ::image::guess_format(bytes).ok();
+        let format = known.filter(|format| format.reading_enabled());
+        let format = format.ok_or_else(|| unknown(bytes))?;
         if format == ImageFormat::Jpeg && !has_end_of_image(bytes) {
             return Err(format!(
                 "a JPEG that breaks off after {} bytes",
@@ -47,7 +50,7 @@ impl Image {
         Ok(Self::from_dynamic(decoded))
     }
 
-    /// Height and width of a JPEG or PNG, from its header.
+    /// Height and width of such an image, from its header.
     ///
     /// # Errors
     /// The reason, without file and place.
@@ -119,6 +122,15 @@ impl Image {
     }
 }
 
+/// What bytes are that no decoder knows.
+fn unknown(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(4)];
+    match stand_in(bytes) {
+        Some(known) => known.to_owned(),
+        None => format!("none (it starts with the bytes {start:02x?})"),
+    }
+}
+
 /// Interleaved RGB to `[3, H, W]`.
 fn planes(interleaved: &RgbImage) -> Vec<u8> {
     (0..3)
@@ -185,6 +197,39 @@ mod tests {
         assert_eq!(image.pixels[..6], [0, 1, 0, 1, 0, 1]);
         assert_eq!(image.pixels[6..12], [0, 0, 1, 1, 2, 2]);
         assert_eq!(image.pixels[12..], [200; 6]);
+    }
+
+    #[test]
+    fn other_formats_decode_and_are_refused_where_they_break_off() {
+        let picture = RgbImage::from_fn(40, 30, |x, y| Rgb([x as u8 & 0xf8, y as u8 & 0xf8, 0]));
+        let expected = Image::decode(&encode(picture.clone(), ImageFormat::Png)).unwrap();
+        for format in [
+            ImageFormat::Bmp,
+            ImageFormat::Gif,
+            ImageFormat::Pnm,
+            ImageFormat::WebP,
+        ] {
+            let bytes = encode(picture.clone(), format);
+            let image = Image::decode(&bytes).unwrap();
+            assert_eq!(Image::size_of(&bytes).unwrap(), (30, 40), "{format:?}");
+            let pairs = image.pixels.iter().zip(&expected.pixels);
+            let far = pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            // A GIF has 256 colours.
+            assert!(
+                far <= 8 && (format == ImageFormat::Gif || far == 0),
+                "{format:?}: {far}"
+            );
+            for length in [20, bytes.len() / 2, bytes.len() - 40] {
+                assert!(
+                    Image::decode(&bytes[..length]).is_err(),
+                    "{format:?}, {length} bytes"
+                );
+            }
+        }
+        let tiff = b"II*\0\x08\0\0\0";
+        assert!(Image::decode(tiff).unwrap_err().contains("none"));
+        let pointer = b"version https://git-lfs.github.com/spec/v1";
+        assert!(Image::decode(pointer).unwrap_err().contains("git lfs pull"));
     }
 
     #[test]

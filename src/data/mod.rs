@@ -57,6 +57,7 @@ mod resampling;
 mod row_writer;
 mod rows;
 mod safetensors;
+mod shards;
 mod subset;
 mod svhn;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::arrays::Array;
 use super::npy::{read, refusal};
 use super::npy_header::Fault;
+use crate::stand_in::found_in;
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::BufReader;
@@ -28,7 +29,8 @@ impl Npz {
         let length = file.metadata().map_err(Error::io(path, "read"))?.len();
         let damaged = |reason: ZipError| {
             let expected = "a whole .npz archive";
-            Error::format(path, "archive", expected, reason.to_string(), AGAIN)
+            let found = found_in(path, reason.to_string());
+            Error::format(path, "archive", expected, found, AGAIN)
         };
         let archive = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
         Ok(Self { archive, length })

@@ -6,6 +6,7 @@
 
 use super::dataset::{Images, Places, Stored};
 use crate::decoder_panic::caught;
+use crate::stand_in::found_in;
 use crate::{Error, Result};
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -37,12 +38,12 @@ fn read(path: &Path, source: impl ChunkReader + 'static) -> Result<Stored> {
             place,
             "readable Parquet",
             reason,
-            "fetch or write the file again (snappy or zstd)",
+            "fetch or write the file again (uncompressed, snappy, zstd, gzip or lz4)",
         )
     };
     let open = || ParquetRecordBatchReaderBuilder::try_new(source);
     let builder = caught(|| open().map_err(|error| error.to_string()))
-        .map_err(|reason| damaged("Parquet footer".into(), reason))?;
+        .map_err(|reason| damaged("Parquet footer".into(), found_in(path, reason)))?;
     let columns = Columns::find(path, builder.schema())?;
     let classes = class_names(builder.schema(), &columns.label_name);
     let mask = ProjectionMask::roots(builder.parquet_schema(), [columns.image, columns.label]);

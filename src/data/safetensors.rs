@@ -1,6 +1,7 @@
 //! Arrays from a safetensors file.
 
 use super::arrays::{Array, Values, wanted_type};
+use crate::stand_in::found_in;
 use crate::{Error, Result};
 use ::safetensors::{Dtype, SafeTensors};
 use half::{bf16, f16};
@@ -9,7 +10,7 @@ use std::path::Path;
 
 fn parse<'data>(path: &Path, bytes: &'data [u8]) -> Result<SafeTensors<'data>> {
     SafeTensors::deserialize(bytes).map_err(|error| {
-        let found = format!("{} bytes ({error})", bytes.len());
+        let found = found_in(path, format!("{} bytes ({error})", bytes.len()));
         Error::format(
             path,
             "header",

@@ -9,6 +9,7 @@ use super::parameters::{check_framing, check_side};
 use super::{Normalisation, ResNet};
 use crate::artefact::write_atomically;
 use crate::data::Framing;
+use crate::stand_in::found_in;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor, safetensors::Load};
 use safetensors::SafeTensors;
@@ -280,7 +281,7 @@ fn malformed(error: safetensors::SafeTensorError, path: &Path) -> Error {
         path,
         "header",
         "a whole safetensors file",
-        error.to_string(),
+        found_in(path, error.to_string()),
         "the file is damaged or cut short: copy it again",
     )
 }

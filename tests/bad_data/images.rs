@@ -172,11 +172,71 @@ fn empty_set() {
         Dataset::open(folder.path()),
         &[
             "cat",
-            "expected JPEG or PNG files",
+            "expected images (JPEG, PNG, WebP",
             "found none",
             "remove the folder",
         ],
     );
+}
+
+#[test]
+fn parts_of_a_split_are_one_set() {
+    let folder = tempdir().unwrap();
+    let names = ["cat", "dog"];
+    parquet_set(&folder, "train-00000-of-00002.parquet", &[0, 1, 1], &names);
+    let pattern = folder.path().join("train-*.parquet");
+    refusal(
+        Dataset::open(&pattern),
+        &["train-*.parquet", "the 2 parts of train", "found 1"],
+    );
+    parquet_set(&folder, "train-00001-of-00002.parquet", &[1, 0], &names);
+    let [by_pattern, by_folder] =
+        [&pattern, &folder.path().to_path_buf()].map(|path| Dataset::open(path).unwrap());
+    assert_eq!(by_pattern.labels(), [0, 1, 1, 1, 0]);
+    assert_eq!(by_pattern.digest(), by_folder.digest());
+    assert!(by_pattern.get(4).is_ok());
+    let whole = parquet_set(&folder, "whole.parquet", &[0, 1, 1, 1, 0], &names);
+    assert_eq!(Dataset::open(&whole).unwrap().digest(), by_pattern.digest());
+    let other = ["cat", "cow"];
+    let second = parquet_set(&folder, "train-00001-of-00002.parquet", &[1, 0], &other);
+    refusal(
+        Dataset::open(&pattern),
+        &[
+            "train-00001",
+            "2 classes: cat, dog",
+            "cat, cow",
+            "one split",
+        ],
+    );
+    half(&second);
+    refusal(Dataset::open(&pattern), &["train-00001", "Parquet"]);
+}
+
+#[test]
+fn what_stands_in_for_a_file_is_named() {
+    let folder = tempdir().unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n";
+    for name in [
+        "train.parquet",
+        "train-images-idx3-ubyte",
+        "data_batch_1.bin",
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, pointer).unwrap();
+        fs::write(folder.path().join("train-labels-idx1-ubyte"), pointer).unwrap();
+        refusal(Dataset::open(&path), &[name, "a Git LFS pointer"]);
+    }
+    for name in ["features.npz", "features.safetensors"] {
+        let path = folder.path().join(name);
+        fs::write(&path, "<!DOCTYPE html><html></html>").unwrap();
+        refusal(ascribe::data::Features::open(&path), &[name, "a web page"]);
+    }
+    for name in ["model.safetensors", "model.pt"] {
+        let path = folder.path().join(name);
+        fs::write(&path, pointer).unwrap();
+        let opened = ascribe::model::open_source(&path, Default::default());
+        refusal(opened, &[name, "a Git LFS pointer"]);
+    }
 }
 
 #[test]
@@ -191,7 +251,7 @@ fn picture_that_does_not_decode_in_parquet() {
     let parts = [
         "train.parquet",
         "row 17",
-        "expected a JPEG or PNG",
+        "expected an image (JPEG, PNG",
         "breaks off after 200 bytes",
         "replace or remove",
     ];
@@ -204,7 +264,7 @@ fn picture_that_does_not_decode_in_parquet() {
     refusal(Pixels::decode(&set, &all, 16), &parts);
     refusal(
         Pixels::decode(&set, &all[18..], 16),
-        &["row 23", "found neither"],
+        &["row 23", "found none (it starts"],
     );
     refusal(
         set.get(30),
@@ -278,7 +338,7 @@ fn pictures_in_class_folders() {
     refusal(
         set.get(1),
         &[
-            ": dog/1.jpg: expected a JPEG or PNG that decodes",
+            ": dog/1.jpg: expected an image (JPEG, PNG, WebP, GIF, BMP or PNM) that decodes",
             "breaks off",
         ],
     );
@@ -288,11 +348,11 @@ fn pictures_in_class_folders() {
         &["dog", "found notes.txt", "convert or remove it"],
     );
     // All at once.
-    fs::write(folder.path().join("cat/Thumbs.db"), "x").unwrap();
+    fs::write(folder.path().join("cat/readme.md"), "x").unwrap();
     fs::create_dir(folder.path().join("eel")).unwrap();
     refusal(
         Dataset::open(folder.path()),
-        &["cat", "found Thumbs.db", "2 more", "--check"],
+        &["cat", "found readme.md", "2 more", "--check"],
     );
     let output = assert_cmd::Command::cargo_bin("ascribe")
         .unwrap()
@@ -304,7 +364,7 @@ fn pictures_in_class_folders() {
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["images"], 2);
     let faults = found["faults"].as_array().unwrap();
-    let named = ["Thumbs.db", "notes.txt", "eel: expected", "dog/1.jpg"];
+    let named = ["readme.md", "notes.txt", "eel: expected", "dog/1.jpg"];
     assert_eq!(faults.len(), named.len(), "{faults:?}");
     for (fault, part) in faults.iter().zip(named) {
         assert!(fault.as_str().unwrap().contains(part), "{fault}");

@@ -7,6 +7,7 @@
 
 use super::pickle::{Pickle, Value};
 use super::torch_values::{Laid, StateDict};
+use crate::stand_in::found_in;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -117,7 +118,8 @@ impl<'a> Archive<'a> {
 fn unpickle(bytes: &[u8], path: &Path, before: usize) -> Result<Pickle> {
     Pickle::read(bytes).map_err(|damage| {
         let place = format!("pickle, byte {}", before + damage.position);
-        Error::format(path, place, "a whole pickle", damage.found, AGAIN)
+        let found = found_in(path, damage.found);
+        Error::format(path, place, "a whole pickle", found, AGAIN)
     })
 }
 
