@@ -9,6 +9,7 @@ mod path;
 mod precision;
 mod record;
 mod recorded;
+mod score_progress;
 mod settings;
 mod through_blocks;
 mod transferred;

@@ -152,6 +152,11 @@ pub trait Progress {
     /// So many scores of the set (`test` or `train` images as queries) are done, of how many.
     fn scores(&mut self, set: &str, done: usize, total: usize);
 
+    /// So many of them were there before this process; says nothing of how fast they come.
+    fn resumed(&mut self, set: &str, done: usize, total: usize) {
+        self.scores(set, done, total);
+    }
+
     /// Something that the user should know of.
     fn note(&mut self, _text: &str) {}
 }

@@ -346,7 +346,7 @@ impl ScoreSink for Counted<'_, '_> {
         let done = reader.position(self.total + 1);
         self.done = done.unwrap_or_default();
         let mut progress = self.progress.borrow_mut();
-        progress.scores(self.set, self.done, self.total);
+        progress.resumed(self.set, self.done, self.total);
         Ok(done.is_some() && reader.is_at_end())
     }
 

@@ -2,6 +2,7 @@
 
 use super::features_left::write_head;
 use super::material::Material;
+use super::score_progress::ScoreProgress;
 use super::{examples, path};
 use crate::Result;
 use crate::artefact::RunFolder;
@@ -13,10 +14,8 @@ use crate::influence::{
 };
 use crate::solve::Newton;
 use candle_core::{DType, Device};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -197,13 +196,13 @@ fn warn(solves: &Solves) {
 /// Notes stages in `run.json` and shows scores.
 pub(super) struct Follower<'a> {
     run: &'a mut RunFolder,
-    bar: Bar,
+    scores: ScoreProgress,
 }
 
 impl<'a> Follower<'a> {
     pub(super) fn new(run: &'a mut RunFolder) -> Self {
-        let bar = Bar::default();
-        Self { run, bar }
+        let scores = ScoreProgress::default();
+        Self { run, scores }
     }
 }
 
@@ -213,42 +212,14 @@ impl Progress for Follower<'_> {
     }
 
     fn scores(&mut self, set: &str, done: usize, total: usize) {
-        self.bar.show(set, done, total);
+        self.scores.show(set, done, total);
+    }
+
+    fn resumed(&mut self, set: &str, done: usize, total: usize) {
+        self.scores.resume(set, done, total);
     }
 
     fn note(&mut self, text: &str) {
         note!("ascribe: {text}");
-    }
-}
-
-/// A progress bar with rate and time left, or a line at the end of each set where nobody watches.
-#[derive(Default)]
-struct Bar {
-    bar: Option<ProgressBar>,
-}
-
-impl Bar {
-    fn show(&mut self, set: &str, done: usize, total: usize) {
-        if !std::io::stderr().is_terminal() {
-            if done == total {
-                note!("{set}: {total} scores");
-            }
-            return;
-        }
-        if done == 0 {
-            let bar = ProgressBar::new(total as u64).with_prefix(set.to_owned());
-            if let Ok(style) = ProgressStyle::with_template(
-                "{prefix} {bar:40} {human_pos}/{human_len} scores, {per_sec}, {eta} left",
-            ) {
-                bar.set_style(style);
-            }
-            self.bar = Some(bar);
-        }
-        if let Some(bar) = &self.bar {
-            bar.set_position(done as u64);
-            if done == total {
-                bar.finish();
-            }
-        }
     }
 }
