@@ -106,6 +106,26 @@ fn options_that_do_not_go_together_are_refused() {
             "--epsilon: is for training against an adversary: give --adversary",
         ),
         ("--steps 5".to_owned(), "--steps: is for training against"),
+        (
+            "--replays 3".to_owned(),
+            "--replays: is for training against",
+        ),
+        (
+            "--guard-every 3".to_owned(),
+            "--guard-every: is for training against",
+        ),
+        (
+            format!("{l2} --replays 3"),
+            "--replays: is for --robust-training free",
+        ),
+        (
+            format!("{l2} --robust-training free --guard-every 3"),
+            "--guard-every: is for --robust-training fast",
+        ),
+        (
+            format!("{l2} --eval-adversary linf"),
+            "--eval-adversary: needs --eval-epsilon",
+        ),
         (format!("{l2} --steps 0"), "--steps: "),
         (format!("{l2} --step-size -1"), "--step-size: "),
         (format!("{l2} --eval-epsilon 0.1,0"), "--eval-epsilon: "),

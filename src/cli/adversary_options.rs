@@ -40,12 +40,12 @@ pub(super) struct AdversaryOptions {
     /// Start the adversary at a random point of the ball (fast always does)
     #[arg(long)]
     random_start: bool,
-    /// Fast: look every N batches, and after each epoch, whether ten steps fool the model where one does not
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    guard_every: usize,
-    /// Free: train on each batch so often before the next; give as many times fewer epochs
-    #[arg(long, value_name = "M", default_value_t = 4)]
-    replays: usize,
+    /// Fast: look every N batches, and after each epoch, whether ten steps fool the model where one does not [default: 50]
+    #[arg(long, value_name = "N")]
+    guard_every: Option<usize>,
+    /// Free: train on each batch so often before the next; give as many times fewer epochs [default: 4]
+    #[arg(long, value_name = "M")]
+    replays: Option<usize>,
 }
 
 impl AdversaryOptions {
@@ -62,11 +62,12 @@ impl AdversaryOptions {
         let (Some(norm), Some(epsilon)) = (self.adversary, self.epsilon) else {
             return self.refuse_without_adversary();
         };
+        self.refuse_of_others()?;
         Ok(Some(match self.robust_training {
             RobustTraining::Pgd => self.projected(norm, epsilon)?.into(),
             RobustTraining::Fast => {
                 self.refuse_steps("takes one step")?;
-                let mut fast = Fast::new(norm, epsilon, self.guard_every)?;
+                let mut fast = Fast::new(norm, epsilon, *self.guard_every.get_or_insert(50))?;
                 fast.adversary.step_size = self.step_size(fast.adversary.step_size)?;
                 AdversarialTraining::Fast(fast)
             }
@@ -77,7 +78,8 @@ impl AdversaryOptions {
                                   --random-start";
                     return Err(Error::config("robust-training", reason));
                 }
-                AdversarialTraining::Free(Free::new(norm, epsilon, self.replays)?)
+                let replays = *self.replays.get_or_insert(4);
+                AdversarialTraining::Free(Free::new(norm, epsilon, replays)?)
             }
         }))
     }
@@ -93,11 +95,38 @@ impl AdversaryOptions {
             ("steps", self.steps.is_some()),
             ("step-size", self.step_size.is_some()),
             ("random-start", self.random_start),
+            ("guard-every", self.guard_every.is_some()),
+            ("replays", self.replays.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
             None => Ok(None),
             Some((option, _)) => {
                 let reason = "is for training against an adversary: give --adversary and --epsilon, or leave it out";
+                Err(Error::config(option, reason))
+            }
+        }
+    }
+
+    /// Refuses what another way of robust training alone takes.
+    fn refuse_of_others(&self) -> Result<()> {
+        let way = self.robust_training;
+        let idle = [
+            (
+                "guard-every",
+                self.guard_every.is_some() && way != RobustTraining::Fast,
+                "fast",
+            ),
+            (
+                "replays",
+                self.replays.is_some() && way != RobustTraining::Free,
+                "free",
+            ),
+        ];
+        match idle.iter().find(|(_, idle, _)| *idle) {
+            None => Ok(()),
+            Some((option, _, of)) => {
+                let reason =
+                    format!("is for --robust-training {of}: give that, or leave the option out");
                 Err(Error::config(option, reason))
             }
         }
@@ -166,15 +195,19 @@ impl AttackOptions {
 
     /// One attack for each radius; norm and radius are those of training where not given.
     pub(super) fn attacks(&self, norm: Option<Norm>, epsilon: Option<f64>) -> Result<Vec<Attack>> {
+        let trained_norm = norm;
         let norm = self.eval_adversary.or(norm).unwrap_or(Norm::L2);
         if self.eval_steps == 0 {
             return Err(Error::config("eval-steps", "expected at least 1"));
         }
-        let trained: Vec<f64> = epsilon.into_iter().collect();
+        // A radius means nothing in another norm.
+        let trained = epsilon.filter(|_| trained_norm == Some(norm));
+        let trained: Vec<f64> = trained.into_iter().collect();
         let given = &self.eval_epsilon;
         let radii = if given.is_empty() { &trained } else { given };
         if radii.is_empty() && self.eval_adversary.is_some() {
-            return Err(Error::config("eval-adversary", "needs --eval-epsilon"));
+            let reason = "needs --eval-epsilon, the radius in that norm";
+            return Err(Error::config("eval-adversary", reason));
         }
         let attack = |&epsilon: &f64| {
             Attack::new(norm, epsilon, self.eval_steps, self.eval_restarts).map_err(of_evaluation)
@@ -272,6 +305,10 @@ mod tests {
             eval_restarts: 1,
         };
         assert_eq!(options(vec![0.1]).attacks(None, None).unwrap().len(), 1);
+        let trained = |norm| options(Vec::new()).attacks(Some(norm), Some(0.5));
+        assert_eq!(trained(Norm::Linf).unwrap().len(), 1);
+        let message = trained(Norm::L2).unwrap_err().to_string();
+        assert!(message.contains("needs --eval-epsilon"), "{message}");
         for wrong in [8.0, 0.0, f64::NAN, f64::INFINITY] {
             let refused = options(vec![0.1, wrong]).attacks(None, None);
             let message = refused.unwrap_err().to_string();

@@ -126,8 +126,7 @@ impl Decisions {
         (decided.difference(taken).count(), decided.len())
     }
 
-    /// Those of `ids` that are not left out, and their labels where these are not the file's: the decided ones, else those of
-    /// `labels`.
+    /// Those of `ids` that are not left out, and their labels where some are given: the decided ones, else those of `labels`.
     ///
     /// # Errors
     /// Where no image is left.
@@ -218,6 +217,13 @@ impl Target<'_> {
     fn label(&self, text: &str) -> std::result::Result<usize, Wrong> {
         let named_so = |text| self.classes.iter().position(|class| class == text);
         let class = named_so(text).or_else(|| named_so(text.trim()));
+        if let Some(class) = class
+            && let Some(other) = (class + 1..self.classes.len())
+                .find(|&other| self.classes[other] == self.classes[class])
+        {
+            let found = format!("{text}, as classes {class} and {other} are both called");
+            return Err(("the name of one class alone".into(), found));
+        }
         let text = text.trim();
         let number = || whole(text).filter(|label| *label < self.classes.len());
         class.or_else(number).ok_or_else(|| {
@@ -312,6 +318,16 @@ mod tests {
         let spaced = read(spaced).unwrap();
         assert_eq!(spaced.excluded, found.excluded);
         assert_eq!(spaced.relabelled, NewLabels::from([(1, 3)]));
+        let twins = ["cat", "dog", "cat"].map(str::to_owned);
+        let target = Target {
+            count: 3,
+            classes: &twins,
+            digest: "0f1e",
+            files: BTreeMap::new(),
+        };
+        assert_eq!(target.label("dog"), Ok(1));
+        let (_, found) = target.label("cat").unwrap_err();
+        assert_eq!(found, "cat, as classes 0 and 2 are both called");
         // A name goes before a number.
         let named = read("train,decision,label\n2,relabel,7\n").unwrap();
         assert_eq!(named.relabelled, NewLabels::from([(2, 2)]));

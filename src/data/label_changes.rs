@@ -49,7 +49,9 @@ impl TrainingImages {
         let flipped = flips.keys().copied().collect();
         let is_excluded = |id: &&usize| decisions.excluded.contains(id);
         let excluded = ids.iter().filter(is_excluded).copied().collect();
-        let (ids, labels) = decisions.apply(ids, flips)?;
+        let (ids, mut labels) = decisions.apply(ids, flips)?;
+        // A decision may be for the file's label, or undo a flip.
+        labels.retain(|&id, label| set.label(id) != *label);
         Ok(Self {
             ids,
             labels,
@@ -159,9 +161,17 @@ mod tests {
             ..Decisions::default()
         };
         decisions.relabelled.insert(ids[0], 7);
-        let changed = TrainingImages::of(set, ids, decisions, (0.0, 0)).unwrap();
+        let changed = TrainingImages::of(set, ids.clone(), decisions, (0.0, 0)).unwrap();
         let expected = "4 training images; 3 left out, 1 with another label than the file's";
         assert_eq!(changed.changed().as_deref(), Some(expected));
+        // Decisions for the label that the file has, also after flips.
+        let same = Decisions {
+            relabelled: ids.iter().map(|&id| (id, set.label(id))).collect(),
+            ..Decisions::default()
+        };
+        let same = TrainingImages::of(set, ids, same, (0.5, 0)).unwrap();
+        assert!(same.labels.is_empty() && !same.flipped.is_empty());
+        assert_eq!(same.changed(), None);
         let without = changed.without(set).unwrap();
         assert!(
             without.contains("of class 0, 1, 3, 4, 5 and 3 more: none"),

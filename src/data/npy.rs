@@ -35,15 +35,26 @@ pub(super) fn read_from_folder(path: &Path, name: &str) -> Result<Array> {
     read_file(&file)?.map_err(|fault| refusal(path, name, fault, remedy))
 }
 
-/// The numbers of a file, whatever their type.
+/// What an array holds.
+pub(crate) struct Numbers {
+    pub(crate) shape: Vec<usize>,
+    /// Row-major.
+    pub(crate) values: Vec<f64>,
+}
+
+/// The shape and the numbers of a file, whatever their type.
 ///
 /// # Errors
 /// It cannot be read; within, it is no whole array.
-pub(crate) fn numbers_of_file(path: &Path) -> Result<std::result::Result<Vec<f64>, Fault>> {
-    Ok(read_file(path)?.map(|array| match array.values {
-        Values::F32(values) => values.into_iter().map(f64::from).collect(),
-        Values::F64(values) => values,
-        Values::Integers(values) => values.into_iter().map(|value| value as f64).collect(),
+pub(crate) fn numbers_of_file(path: &Path) -> Result<std::result::Result<Numbers, Fault>> {
+    Ok(read_file(path)?.map(|array| {
+        let values = match array.values {
+            Values::F32(values) => values.into_iter().map(f64::from).collect(),
+            Values::F64(values) => values,
+            Values::Integers(values) => values.into_iter().map(|value| value as f64).collect(),
+        };
+        let shape = array.shape;
+        Numbers { shape, values }
     }))
 }
 

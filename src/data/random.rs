@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     Flips = 11,
     /// Signs that stand for the labels of one image.
     Labels = 12,
+    /// Which points of a figure are drawn, where all are too many.
+    Thinning = 13,
 }
 
 /// The generator that belongs to a purpose, a seed, an epoch and an index.

@@ -174,9 +174,9 @@ pub fn shuffled_labels(labels: &[usize], seed: u64) -> Vec<usize> {
     order.into_iter().map(|at| labels[at]).collect()
 }
 
-/// Classes put together at random into half as many groups (at least 2): the group of each class.
+/// Classes, 4 or more, put together at random into half as many groups of two or three: the group of each class.
 pub fn merged_classes(classes: usize, seed: u64) -> Vec<usize> {
-    let groups = (classes / 2).max(2);
+    let groups = (classes / 2).max(1);
     let mut group = vec![0; classes];
     for (place, class) in shuffled(classes, Draw::Groups, seed, 0)
         .into_iter()
@@ -218,16 +218,16 @@ mod tests {
 
     #[test]
     fn merged_classes_are_balanced() {
-        for classes in [3, 4, 10, 100] {
+        for classes in [4, 5, 10, 100] {
             let groups = merged_classes(classes, 2);
-            let count = (classes / 2).max(2);
+            let count = classes / 2;
             let sizes: Vec<usize> = (0..count)
                 .map(|group| groups.iter().filter(|&&of| of == group).count())
                 .collect();
             assert!(
                 sizes
                     .iter()
-                    .all(|&size| size >= 1 && size <= classes.div_ceil(count)),
+                    .all(|&size| size >= 2 && size <= classes.div_ceil(count)),
                 "{sizes:?}"
             );
         }

@@ -159,7 +159,9 @@ impl RemovalPlan<'_> {
             .map(|flip| flip.unwrap_or(usize::MAX))
             .collect();
         places.sort_unstable();
-        let median = places.get(places.len() / 2).filter(|_| brittle);
+        let median = places
+            .get(places.len().saturating_sub(1) / 2)
+            .filter(|_| brittle);
         RemovalCurve {
             method: method.to_owned(),
             side,
@@ -217,8 +219,8 @@ mod tests {
         );
         assert_eq!(removal.points[1].correct.value, 0.5);
         assert_eq!(removal.flipped.unwrap().value, 0.5);
-        // The second query never flips, so that the median of two is beyond the list.
-        assert_eq!(removal.median_flip, None);
+        // The second query never flips; half of them have after two images.
+        assert_eq!(removal.median_flip, Some(2));
         assert_eq!(curves[1].points[0].rise.value, 0.0);
         assert_eq!(usual_counts(3200).last(), Some(&500));
         assert_eq!(usual_counts(3), [1]);

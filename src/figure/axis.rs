@@ -30,6 +30,16 @@ impl Axis {
 
     /// Numbers from `low` to `high` with a little room, about five ticks at round numbers.
     pub(super) fn numbers(low: f64, high: f64) -> Self {
+        Self::with_steps(low, high, 0.0)
+    }
+
+    /// The same for whole numbers, with ticks at whole ones alone.
+    pub(super) fn whole_numbers(low: f64, high: f64) -> Self {
+        Self::with_steps(low, high, 1.0)
+    }
+
+    /// Ticks are at least `least` apart.
+    fn with_steps(low: f64, high: f64, least: f64) -> Self {
         // Around a single number as much room as it is large.
         let (low, high) = match high - low {
             span if span > 0.0 => (low, high),
@@ -43,7 +53,8 @@ impl Axis {
         let step = steps
             .into_iter()
             .find(|step| span / step <= 6.0)
-            .unwrap_or(10.0 * coarse);
+            .unwrap_or(10.0 * coarse)
+            .max(least);
         let (first, last) = (
             (range.start / step).ceil() as i64,
             (range.end / step).floor() as i64,
@@ -160,6 +171,8 @@ mod tests {
             );
             assert!(ticks.iter().all(|tick| range.contains(tick)), "{ticks:?}");
         }
+        assert_eq!(Axis::whole_numbers(1.0, 3.0).ticks, [1.0, 2.0, 3.0]);
+        assert_eq!(Axis::whole_numbers(1.0, 150.0).ticks[1..3], [50.0, 100.0]);
         assert_eq!(Axis::places(&[1.0, 1.1, 2.0], 0.2).ticks, [1.0, 2.0]);
         assert_eq!(Axis::places(&[3.0], 0.2).range, 2.45..3.55);
         for last in 1..1000 {

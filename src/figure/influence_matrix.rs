@@ -99,26 +99,48 @@ impl MatrixPanel {
 }
 
 impl InfluenceMatrix {
-    /// The figure of these scores, whose labels count `classes`.
+    /// The figure of these scores, whose labels count `classes`; those that no image has are left out.
     ///
     /// # Errors
-    /// No scores, labels that do not fit them, a class without images, more than 150 classes, a score that is not finite.
+    /// No scores, labels that do not fit them, a class that one side lacks, more than 150 classes, a score that is not finite.
     pub fn of(classes: Vec<String>, models: &[ModelScores]) -> Result<Self> {
+        let places = places(&classes, models)?;
+        let labels: Vec<[Vec<usize>; 2]> = models
+            .iter()
+            .map(|model| {
+                [model.query_labels, model.train_labels]
+                    .map(|labels| labels.iter().map(|&label| places[label]).collect())
+            })
+            .collect();
+        let classes: Vec<String> = (classes.into_iter().zip(&places))
+            .filter(|(_, place)| **place < usize::MAX)
+            .map(|(class, _)| class)
+            .collect();
         let count = classes.len();
-        if count == 0 || count > MOST_CELLS {
-            let expected = format!("1 to {MOST_CELLS} classes");
+        if count > MOST_CELLS {
+            let expected = format!("at most {MOST_CELLS} classes");
             let remedy = "draw a run with fewer classes";
             return Err(Error::mismatch("influence matrix", expected, count, remedy));
         }
-        let mut parts = MOST_PARTS.min(MOST_CELLS / count);
-        for model in models {
-            for labels in [model.query_labels, model.train_labels] {
-                parts = parts.min(smallest_class(labels, &classes)?);
+        let mut parts = MOST_PARTS.min(MOST_CELLS / count.max(1));
+        for (model, [queries, train]) in models.iter().zip(&labels) {
+            let sides = [
+                (queries, model.queries.description(), "rank more queries"),
+                (
+                    train,
+                    "training images",
+                    "rank without the queries of that class",
+                ),
+            ];
+            for (labels, side, remedy) in sides {
+                parts = parts.min(smallest_class(labels, &classes, (side, remedy))?);
             }
         }
-        let panel = |model: &ModelScores| panel(model, count, parts);
+        let panel = |(model, labels)| panel(model, labels, count, parts);
         let figure = Self {
-            panels: models.iter().map(panel).collect::<Result<_>>()?,
+            panels: (models.iter().zip(&labels))
+                .map(panel)
+                .collect::<Result<_>>()?,
             classes,
             parts,
         };
@@ -143,33 +165,50 @@ impl InfluenceMatrix {
     }
 }
 
-/// Images of the smallest class, of which there must be one.
-fn smallest_class(labels: &[usize], classes: &[String]) -> Result<usize> {
-    let mut counts = vec![0; classes.len()];
-    for &label in labels {
-        let Some(count) = counts.get_mut(label) else {
+/// The place of each class among those that some image has, `usize::MAX` for the others.
+fn places(classes: &[String], models: &[ModelScores]) -> Result<Vec<usize>> {
+    let mut places = vec![usize::MAX; classes.len()];
+    let sides = models
+        .iter()
+        .flat_map(|model| [model.query_labels, model.train_labels]);
+    for &label in sides.flatten() {
+        let Some(place) = places.get_mut(label) else {
             let expected = format!("labels below {}", classes.len());
-            return Err(Error::mismatch(
-                "influence matrix",
-                expected,
-                label,
-                "run ascribe rank again",
-            ));
+            let remedy = "run ascribe rank again";
+            return Err(Error::mismatch("influence matrix", expected, label, remedy));
         };
-        *count += 1;
+        *place = 0;
     }
+    let held = places.iter_mut().filter(|place| **place == 0);
+    held.enumerate().for_each(|(at, place)| *place = at);
+    Ok(places)
+}
+
+/// Images of the smallest class, of which there must be one on this side.
+fn smallest_class(
+    labels: &[usize],
+    classes: &[String],
+    (side, remedy): (&str, &str),
+) -> Result<usize> {
+    let mut counts = vec![0; classes.len()];
+    labels.iter().for_each(|&label| counts[label] += 1);
     match counts.iter().enumerate().min_by_key(|(_, count)| **count) {
         Some((class, 0)) => Err(Error::mismatch(
             "influence matrix",
             "images of every class on both sides",
-            format!("none of class {}", classes[class]),
-            "rank more queries",
+            format!("none of class {} among the {side}", classes[class]),
+            remedy,
         )),
         least => Ok(least.map_or(1, |(_, &count)| count)),
     }
 }
 
-fn panel(model: &ModelScores, classes: usize, parts: usize) -> Result<MatrixPanel> {
+fn panel(
+    model: &ModelScores,
+    [queries, train]: &[Vec<usize>; 2],
+    classes: usize,
+    parts: usize,
+) -> Result<MatrixPanel> {
     let shape = (model.query_labels.len(), model.train_labels.len());
     if model.scores.dim() != shape {
         let expected = format!("{} × {} scores", shape.0, shape.1);
@@ -193,8 +232,8 @@ fn panel(model: &ModelScores, classes: usize, parts: usize) -> Result<MatrixPane
             remedy: "run ascribe rank again".into(),
         });
     }
-    let rows = cells(model.query_labels, classes, parts);
-    let columns = cells(model.train_labels, classes, parts);
+    let rows = cells(queries, classes, parts);
+    let columns = cells(train, classes, parts);
     let side = classes * parts;
     let (mut sums, mut counts) = (
         Array2::zeros((side, side)),

@@ -10,7 +10,7 @@ use super::op::{
 use super::pass::Pass;
 use super::resnet::{EPSILON, ResNet};
 use super::trace::{LayerTrace, NormTrace, Traced};
-use crate::Result;
+use crate::{Error, Result};
 use candle_core::Tensor;
 
 /// Of torchvision's ResNets.
@@ -212,6 +212,11 @@ impl ResNet {
         let as_activations = |tensor: &Tensor| tensor.to_dtype(self.activations());
         let (gamma, beta) = (part("weight")?, part("bias")?);
         if pass.has_batch_statistics(segment) {
+            if let [1, _, 1, 1] = x.dims() {
+                let reason = "a batch of one image, whose channels come down to one pixel, has no statistics for batch norm; choose a \
+                    size that leaves no such batch at the end of an epoch, or a larger --side";
+                return Err(Error::config("batch-size", reason));
+            }
             return Ok(NormTrace::Batch {
                 gamma: as_activations(gamma)?,
                 beta: as_activations(beta)?,

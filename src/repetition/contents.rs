@@ -21,6 +21,8 @@ pub(super) enum Contents {
 
 pub(super) struct Column {
     pub(super) name: String,
+    /// `[rows]` of a table's.
+    pub(super) shape: Vec<usize>,
     pub(super) values: Values,
 }
 
@@ -28,15 +30,6 @@ pub(super) struct Column {
 pub(super) enum Values {
     Numbers(Vec<f64>),
     Text(Vec<String>),
-}
-
-impl Values {
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Numbers(numbers) => numbers.len(),
-            Self::Text(texts) => texts.len(),
-        }
-    }
 }
 
 /// Reads a file by what its name says it is.
@@ -70,6 +63,7 @@ fn of_csv(path: &Path) -> Result<Vec<Column>> {
     }
     let column = |(name, texts): (&str, Vec<String>)| Column {
         name: name.to_owned(),
+        shape: vec![texts.len()],
         values: Values::Text(texts),
     };
     Ok(names.iter().zip(texts).map(column).collect())
@@ -103,6 +97,7 @@ fn of_parquet(path: &Path) -> Result<Vec<Column>> {
         };
         Ok(Column {
             name: field.name().clone(),
+            shape: vec![table.batch.num_rows()],
             values,
         })
     };
@@ -118,7 +113,8 @@ fn of_array(path: &Path) -> Result<Vec<Column>> {
     })?;
     Ok(vec![Column {
         name: String::new(),
-        values: Values::Numbers(numbers),
+        shape: numbers.shape,
+        values: Values::Numbers(numbers.values),
     }])
 }
 
@@ -129,6 +125,7 @@ fn of_weights(path: &Path) -> Result<Vec<Column>> {
         let numbers = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
         Ok(Column {
             name,
+            shape: tensor.dims().to_vec(),
             values: Values::Numbers(numbers),
         })
     };

@@ -189,9 +189,9 @@ fn open(path: &Path) -> Result<std::fs::File> {
 }
 
 fn compare_columns(first: &[Column], second: &[Column]) -> Found {
-    let shape = |columns: &[Column]| -> Vec<(String, usize)> {
+    let shape = |columns: &[Column]| -> Vec<(String, Vec<usize>)> {
         (columns.iter())
-            .map(|column| (column.name.clone(), column.values.len()))
+            .map(|column| (column.name.clone(), column.shape.clone()))
             .collect()
     };
     if shape(first) != shape(second) {

@@ -107,6 +107,11 @@ fn arrays_and_weights_are_compared_by_their_numbers() {
         arr2(&[[1f32, 2.5], [3.0, f32::NAN]]),
     );
     assert_eq!(found("scores.npy", &array(&one), &array(&other)), differing);
+    let flat = one.to_shape((1, 4)).unwrap().to_owned();
+    assert_eq!(
+        found("scores.npy", &array(&one), &array(&flat)),
+        Found::Differs
+    );
     let (one, other) = (one.mapv(f64::from), other.mapv(f64::from));
     assert_eq!(found("scores.npy", &array(&one), &array(&other)), differing);
     let weights = |value: f32| {

@@ -12,7 +12,11 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn write(folder: &Path, name: &str, count: usize, phase: f64) {
-    let set = made_up(count, 12, 4, phase);
+    write_of_classes(folder, name, (count, 4), phase);
+}
+
+fn write_of_classes(folder: &Path, name: &str, (count, classes): (usize, usize), phase: f64) {
+    let set = made_up(count, 12, classes, phase);
     let mut file = NpzWriter::new(File::create(folder.join(name)).unwrap());
     file.add_array("features", &set.features).unwrap();
     let labels: Array1<i64> = set.labels.iter().map(|&label| label as i64).collect();
@@ -398,6 +402,15 @@ fn bad_input_gets_one_line() {
         let message = refused(folder, words);
         assert!(message.contains(part), "{words}: {message}");
     }
+    for (name, count) in [("few-train.npz", 30), ("few-test.npz", 10)] {
+        write_of_classes(folder, name, (count, 3), 0.0);
+    }
+    succeed(
+        folder,
+        "rank --train few-train.npz --test few-test.npz --l2 1e-2 --out few",
+    );
+    let message = refused(folder, "evaluate few --classes --out x");
+    assert!(message.contains("needs 4 or more, found 3"), "{message}");
     write(folder, "test.npz", 20, 0.5);
     let message = refused(folder, "evaluate run --out x");
     assert!(message.contains("has changed since"), "{message}");

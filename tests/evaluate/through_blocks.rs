@@ -2,7 +2,7 @@
 
 use crate::command::{refused, results, succeed};
 use ascribe::artefact::RunFolder;
-use ascribe::evaluate::{Ids, Retrained, Work};
+use ascribe::evaluate::{Ids, RefitEnd, Retrained, Work};
 use ascribe::influence::read_rankings;
 use ndarray::Array2;
 use std::collections::BTreeMap;
@@ -70,6 +70,26 @@ fn a_run_through_blocks_takes_measurements_made_elsewhere() {
         let message = refused(folder, words);
         assert!(message.contains(part), "{message}");
     }
+    // What heads that were fitted again say is about other scores.
+    let end = RefitEnd {
+        gradient_norm: 1e-12,
+        converged: true,
+        steps: 5,
+    };
+    let of_heads = Retrained {
+        refits: vec![end; 20],
+        ..retrained.clone()
+    };
+    let heads = folder.join("heads");
+    std::fs::create_dir(&heads).unwrap();
+    of_heads
+        .write(&heads, "lds", ids, &BTreeMap::new())
+        .unwrap();
+    let message = refused(folder, "evaluate run --lds 20 --retrained heads --out x");
+    assert!(
+        message.contains("heads: holds heads that were fitted again"),
+        "{message}"
+    );
     // A subset without a measurement.
     let short = Retrained {
         losses: retrained.losses.clone(),

@@ -59,6 +59,13 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
     let certified = (record.results.get("certified"))
         .filter(|_| as_ranked)
         .and_then(|value| value.get("share_of_ranks")?.as_f64());
+    if evaluate.classes && material.class_count < 4 {
+        let found = material.class_count;
+        let reason = format!(
+            "puts classes together two by two: needs 4 or more, found {found}; leave it out"
+        );
+        return Err(Error::config("classes", reason));
+    }
     let positions = chosen(&material.test, evaluate)?;
     let sizes = (material.test.ids.len(), material.train.ids.len());
     let through_blocks = through_blocks

@@ -3,7 +3,6 @@
 use super::methods::Name;
 use super::subject::Subject;
 use super::{At, Evaluate, again, summary};
-use crate::Result;
 use crate::artefact::RunFolder;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::evaluate::{
@@ -12,11 +11,12 @@ use crate::evaluate::{
     measured, random_subsets,
 };
 use crate::figure::{Figure, Format, LeaveOneOut, QualityAndCost, write};
+use crate::{Error, Result};
 use candle_core::DType;
 use ndarray::Array2;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Pictures of every figure.
@@ -217,6 +217,18 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Refits of a head say nothing of scores through residual blocks, which stay where they are in these.
+    fn check_retrained(&self, folder: &Path, retrained: &Retrained) -> Result<()> {
+        match self.subject.through_blocks.is_some() && !retrained.refits.is_empty() {
+            false => Ok(()),
+            true => Err(Error::Conflict {
+                path: folder.to_path_buf(),
+                reason: "holds heads that were fitted again, and the run's scores go through residual blocks".into(),
+                remedy: "give measurements of a whole training, or train again with --retrain SEEDS".into(),
+            }),
+        }
+    }
+
     /// Retrains, or takes up what was retrained, and holds every estimator against it.
     fn compare(
         &mut self,
@@ -230,7 +242,9 @@ impl Work<'_> {
         let elsewhere = self.evaluate.retrained.as_deref();
         let retrained = match (elsewhere, &self.again) {
             (Some(folder), _) if Retrained::exists(folder, name) => {
-                Retrained::read(folder, name, self.ids(), &metadata)?
+                let read = Retrained::read(folder, name, self.ids(), &metadata)?;
+                self.check_retrained(folder, &read)?;
+                read
             }
             (_, Some(again)) => {
                 let trained = again.table(&self.folder, name, kept, |done, all| {

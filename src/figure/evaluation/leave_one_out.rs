@@ -2,6 +2,7 @@
 
 use super::{Frame, LABELS_BELOW, MARGIN, Note, TITLE, ends, finite, plain};
 use crate::Result;
+use crate::data::random::{Purpose, generator};
 use crate::evaluate::{Agreement, Interval};
 use crate::figure::axis::Axis;
 use crate::figure::palette::{QUIET, colour};
@@ -9,6 +10,7 @@ use crate::figure::sheet::dots;
 use crate::figure::{Drawn, Figure, Sheet, Style};
 use ndarray::Array2;
 use plotters::prelude::DrawingBackend;
+use rand::seq::index::sample;
 use serde::{Deserialize, Serialize};
 
 /// Points drawn at most; more are thinned evenly.
@@ -54,8 +56,10 @@ impl LeaveOneOut {
         let (queries, images) = actual.dim();
         let pairs = queries * images;
         let kept = pairs.min(POINTS);
-        let point = |place: usize| {
-            let at = place * pairs / kept;
+        // Drawn at random: even steps through the pairs would meet the same few images in every row.
+        let mut drawn = sample(&mut generator(Purpose::Thinning, 0, 0, 0), pairs, kept).into_vec();
+        drawn.sort_unstable();
+        let point = |at: usize| {
             let (query, image) = (at / images, at % images);
             ScatterPoint {
                 query,
@@ -65,7 +69,7 @@ impl LeaveOneOut {
             }
         };
         Self {
-            points: (0..kept).map(point).collect(),
+            points: drawn.into_iter().map(point).collect(),
             pairs,
             pearson: agreement.pearson,
             spearman: agreement.spearman,

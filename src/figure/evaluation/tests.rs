@@ -1,8 +1,10 @@
 //! What pictures and tables say of their records, and records that cannot be drawn.
 
 use super::*;
-use crate::evaluate::{Interval, RemovalCurve, RemovalPoint, Side};
+use crate::evaluate::{Agreement, Bootstrap, Interval, RemovalCurve, RemovalPoint, Side};
 use crate::figure::{Figure, Format, Style, render, write};
+use ndarray::Array2;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 fn interval(value: f64) -> Interval {
@@ -61,6 +63,22 @@ fn the_scatter_says_its_numbers_and_draws_every_point() {
         ..scatter(1.0)
     };
     assert!(empty.check().unwrap_err().to_string().contains("nothing"));
+}
+
+#[test]
+fn a_scatter_of_many_pairs_draws_some_of_every_image_and_query() {
+    let rises = Array2::from_shape_fn((200, 100), |(query, image)| (query * image) as f64);
+    let bootstrap = Bootstrap { seed: 0, draws: 20 };
+    let agreement = Agreement::of(&rises, &rises, &bootstrap).unwrap();
+    let figure = LeaveOneOut::of(&rises, &rises, &agreement);
+    assert!(figure.points.len() < figure.pairs && figure.points.len() > 1000);
+    let images: BTreeSet<usize> = figure.points.iter().map(|point| point.image).collect();
+    let queries: BTreeSet<usize> = figure.points.iter().map(|point| point.query).collect();
+    assert_eq!((images.len(), queries.len()), (100, 200));
+    let pairs: BTreeSet<(usize, usize)> = (figure.points.iter())
+        .map(|point| (point.query, point.image))
+        .collect();
+    assert_eq!(pairs.len(), figure.points.len());
 }
 
 #[test]

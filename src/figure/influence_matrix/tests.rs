@@ -42,6 +42,18 @@ fn cells_are_means_by_class_in_root_mean_squares() {
 }
 
 #[test]
+fn a_class_that_no_image_has_is_left_out() {
+    let two = InfluenceMatrix::of(classes(), &[scores("natural")]).unwrap();
+    let three = vec!["cat".into(), "cow".into(), "dog".into()];
+    let moved = ModelScores {
+        query_labels: &[2, 0],
+        train_labels: &[0, 2, 0],
+        ..scores("natural")
+    };
+    assert_eq!(InfluenceMatrix::of(three, &[moved]).unwrap(), two);
+}
+
+#[test]
 fn a_class_is_cut_into_parts_in_the_order_of_its_images() {
     let labels = [0, 1, 0, 1, 0, 0, 1];
     // Class 0: images 0, 2 | 4, 5; class 1: images 1, 3 | 6.
@@ -100,10 +112,40 @@ fn what_cannot_be_drawn_is_refused_by_name() {
         message.contains("2 × 2") && message.contains("2 × 3"),
         "{message}"
     );
-    let three = vec!["cat".into(), "dog".into(), "emu".into()];
-    let message = refused(three, scores("natural"));
-    assert!(message.contains("none of class emu"), "{message}");
-    let many = (0..151).map(|class| class.to_string()).collect();
-    assert!(refused(many, scores("natural")).contains("151"));
-    assert!(InfluenceMatrix::of(classes(), &[]).is_err());
+    let three: Vec<String> = vec!["cat".into(), "dog".into(), "emu".into()];
+    for (query_labels, train_labels, parts) in [
+        (
+            &[1, 2][..],
+            &[0, 1, 2][..],
+            ["none of class cat among the test", "more queries"],
+        ),
+        (
+            &[0, 1],
+            &[0, 0, 0],
+            [
+                "none of class dog among the training",
+                "without the queries",
+            ],
+        ),
+    ] {
+        let scores = ModelScores {
+            query_labels,
+            train_labels,
+            ..scores("natural")
+        };
+        let message = refused(three.clone(), scores);
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    let many: Vec<usize> = (0..151).collect();
+    let names = many.iter().map(usize::to_string).collect();
+    let zeros = Array2::zeros((151, 151));
+    let of_many = ModelScores {
+        scores: zeros.view(),
+        query_labels: &many,
+        train_labels: &many,
+        ..scores("natural")
+    };
+    assert!(refused(names, of_many).contains("151"));
+    let message = InfluenceMatrix::of(classes(), &[]).unwrap_err().to_string();
+    assert!(message.contains("at least one run"), "{message}");
 }

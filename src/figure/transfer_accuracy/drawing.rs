@@ -183,7 +183,9 @@ impl<B: DrawingBackend> Place<'_, B> {
         let places = self.places();
         let ends = (places.first(), places.last());
         match (self.figure.summary.variable, ends) {
-            (Variable::Epoch, (Some((low, _)), Some((high, _)))) => Axis::numbers(*low, *high),
+            (Variable::Epoch, (Some((low, _)), Some((high, _)))) => {
+                Axis::whole_numbers(*low, *high)
+            }
             _ => {
                 let places: Vec<f64> = places.into_iter().map(|(place, _)| place).collect();
                 Axis::places(&places, CROWDED / self.lengths.share)
