@@ -294,6 +294,10 @@ impl RankJob<'_> {
             true => HeadCoordinates::of(train.inputs(), train.outputs())?,
             false => HeadCoordinates::of_strong_axes(train.inputs(), train.outputs())?,
         };
+        let coordinates = match self.options.certify {
+            Some(_) => coordinates.accurately(),
+            None => coordinates,
+        };
         Ok(Sides {
             train: train.in_coordinates_within(&coordinates, Some(folder))?,
             test: test.in_coordinates_within(&coordinates, Some(folder))?,
