@@ -652,3 +652,38 @@ relabel = "decisions.csv"
         "{message}"
     );
 }
+
+#[test]
+fn a_source_is_taken_for_what_it_was_trained_to_be() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    succeed(
+        folder,
+        "train --train builtin:digits-train --test builtin:digits-test --images 40 --architecture cifar-resnet8-w8 --side 8 \
+         --epochs 1 --batch-size 20 --augmentation none --adversary l2 --epsilon 0.25 --steps 1 --out trained",
+    );
+    let spec = |said: &str| {
+        let robust = "model = \"builtin:robust\"\nepsilon = 0.25\nnorm = \"l2\"";
+        let text = SPEC.replace(robust, &format!("model = \"trained\"\n{said}"));
+        std::fs::write(folder.join("spec.toml"), text).unwrap();
+    };
+    for (said, found) in [
+        ("", "found epsilon 0, natural"),
+        ("epsilon = 0.5\nnorm = \"l2\"", "found epsilon 0.5 in L2"),
+        (
+            "epsilon = 0.25\nnorm = \"linf\"",
+            "found epsilon 0.25 in L∞",
+        ),
+    ] {
+        spec(said);
+        let message = refusal(folder, "study spec.toml --plan --out study");
+        let parts = [
+            "source.robust.epsilon",
+            "expected epsilon 0.25 in L2, as in",
+            found,
+        ];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    spec("epsilon = 0.25\nnorm = \"l2\"");
+    succeed(folder, "study spec.toml --plan --out study");
+}

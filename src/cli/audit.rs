@@ -4,12 +4,13 @@
 
 mod open;
 
+use super::rank::Transferred;
 use super::run_names::{check_same_class_names, run_names};
 use crate::artefact::{Input, Invocation, Options, RunFolder};
 use crate::audit::{
     Lists, MeasureOptions, Side, Subject, audited, duplicates, sensitivity, worth_measuring,
 };
-use crate::data::{Image, evenly_spaced};
+use crate::data::{Dataset, Image, evenly_spaced};
 use crate::report::{self, LabelledImage, Layout, Pictures};
 use crate::{Error, Result};
 use clap::Args;
@@ -259,14 +260,17 @@ fn training_data(opened: &[Opened], lists: &Lists) -> report::TrainingData {
     let first = &opened[0];
     let inputs = &first.recorded.material.inputs;
     let input = inputs.iter().find(|input| input.role == "train");
-    let files = first.seen().and_then(|seen| {
-        let file = |image: &LabelledImage| seen.train.file(image.id).map(str::to_owned);
-        lists.training.iter().map(file).collect()
-    });
+    let files = |images: &[LabelledImage], of: fn(&Transferred) -> &Dataset| -> Vec<String> {
+        let set = first.seen().map(of);
+        let file = |image: &LabelledImage| set?.file(image.id).map(str::to_owned);
+        let files: Option<Vec<String>> = images.iter().map(file).collect();
+        files.unwrap_or_default()
+    };
     report::TrainingData {
         digest: input.map_or_else(String::new, |input| input.digest.clone()),
         rows: input.and_then(|input| input.rows).unwrap_or(0),
-        files: files.unwrap_or_default(),
+        files: files(&lists.training, |seen| &seen.train),
+        query_files: files(&lists.queries, |seen| &seen.test),
     }
 }
 

@@ -187,7 +187,11 @@ impl Evaluate {
     fn check(&self) -> Result<()> {
         let few = |option, count: Option<usize>, least: usize| match count {
             Some(count) if count < least => {
-                let reason = format!("{count} is too few for a correlation; give {least} or more");
+                let purpose = match option {
+                    "leave-one-out" | "lds" => " for a correlation",
+                    _ => "",
+                };
+                let reason = format!("{count} is too few{purpose}; give {least} or more");
                 Err(Error::config(option, reason))
             }
             _ => Ok(()),

@@ -47,6 +47,14 @@ impl Study {
         let spec = Spec::read(&self.spec)?;
         let material = Material::open(&spec)?;
         material.idle().for_each(|idle| note!("ascribe: {idle}"));
+        let natural = spec.sources.iter().filter(|source| source.epsilon == 0.0);
+        let natural: Vec<&str> = natural.map(|source| source.name.as_str()).collect();
+        if natural.len() > 1 {
+            note!(
+                "ascribe: sources {} have epsilon 0; figures hold the others against the first",
+                natural.join(", ")
+            );
+        }
         let crew = Crew::of(rayon::current_num_threads(), self.jobs);
         let study = crate::study::Study {
             spec: &spec,

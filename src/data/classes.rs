@@ -11,6 +11,12 @@ use crate::{Error, Result};
 /// [`Error::Mismatch`] naming both sets and how their classes differ.
 pub fn check_same_classes(train: &Dataset, test: &Dataset) -> Result<()> {
     let (wanted, given) = (train.classes(), test.classes());
+    if let [only] = wanted {
+        let what = format!("{}: classes", train.path().display());
+        let found = format!("{only} alone");
+        let remedy = "of class folders give the folder that holds all of them";
+        return Err(Error::mismatch(what, "at least 2", found, remedy));
+    }
     let unnamed = !train.has_class_names() && !test.has_class_names();
     if wanted == given || unnamed && given.len() <= wanted.len() {
         return Ok(());

@@ -1,8 +1,8 @@
 //! A folder of class folders: `root/<class>/<picture>.jpg` and so on.
 //!
 //! Classes are the folders' names, sorted; ids follow the paths sorted by class, then by file name. Hidden files and
-//! folders (a leading dot, or what Windows and macOS leave behind) are left out, and so are files beside the class folders; anything
-//! else that is no image is refused rather than skipped.
+//! folders (a leading dot, or what Windows and macOS leave behind) are left out, and so are files beside the class folders that
+//! are no images; anything else is refused rather than skipped.
 
 use super::dataset::{Images, Places, Stored};
 use super::image::FORMATS;
@@ -61,6 +61,12 @@ impl Listing {
             ));
         }
         let (mut files, mut labels, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        for name in entries(path)? {
+            if is_image(&name) && !path.join(&name).is_dir() {
+                let remedy = "move it into a class folder, or away";
+                faults.push(Error::format(path, "folder", images(), name, remedy));
+            }
+        }
         for (label, class) in classes.iter().enumerate() {
             let names = entries(&path.join(class))?;
             if names.is_empty() {
@@ -212,6 +218,17 @@ mod tests {
         };
         assert_eq!(files, ["a/10.JPG", "a/2.jpeg", "a-b/1.png"]);
         assert_eq!(images, [b"z", b"y", b"x"]);
+    }
+
+    #[test]
+    fn an_image_beside_the_class_folders_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        create_dir(folder.path().join("cat")).unwrap();
+        for file in ["cat/1.png", "2.png"] {
+            write(folder.path().join(file), "x").unwrap();
+        }
+        let message = read(folder.path()).err().unwrap().to_string();
+        assert!(message.contains("found 2.png; move it"), "{message}");
     }
 
     #[cfg(unix)]

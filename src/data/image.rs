@@ -27,7 +27,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// Decodes an image of one of the [`FORMATS`]; of a moving one the first picture.
+    /// Decodes a JPEG, PNG, WebP, GIF, BMP or PNM; of a moving picture the first.
     ///
     /// # Errors
     /// The reason, without file and place: the caller knows those. A JPEG that breaks off is refused, although its
@@ -50,7 +50,7 @@ impl Image {
         Ok(Self::from_dynamic(decoded))
     }
 
-    /// Height and width of such an image, from its header.
+    /// Height and width of such a picture, from its header.
     ///
     /// # Errors
     /// The reason, without file and place.

@@ -43,6 +43,8 @@ pub struct TrainingData {
     pub rows: usize,
     /// The files of [`Audit::training`], one each, where the set is a folder of files; else none.
     pub files: Vec<String>,
+    /// Those of [`Audit::queries`], likewise.
+    pub query_files: Vec<String>,
 }
 
 /// An image of a data set.

@@ -72,7 +72,7 @@ fn training_rows(audit: &Audit) -> Vec<TrainingRow<'_>> {
             rows.push(TrainingRow {
                 model: &model.name,
                 train: image.id,
-                file: file(audit, at),
+                file: file(&audit.training_data.files, at),
                 label: own.label,
                 class: &audit.classes[own.label],
                 prediction: own.prediction,
@@ -91,6 +91,7 @@ fn training_rows(audit: &Audit) -> Vec<TrainingRow<'_>> {
 }
 
 fn duplicate_rows(audit: &Audit) -> Vec<DuplicateRow<'_>> {
+    let files = &audit.training_data;
     let mut rows = Vec::new();
     for (number, group) in audit.alike().enumerate() {
         let row = |set, image: &LabelledImage, file| DuplicateRow {
@@ -104,14 +105,13 @@ fn duplicate_rows(audit: &Audit) -> Vec<DuplicateRow<'_>> {
             class: &audit.classes[image.label],
         };
         let train = group.training.iter();
-        rows.extend(train.map(|&at| row("train", &audit.training[at], file(audit, at))));
+        rows.extend(train.map(|&at| row("train", &audit.training[at], file(&files.files, at))));
         let test = group.queries.iter();
-        rows.extend(test.map(|&at| row("test", &audit.queries[at], "")));
+        rows.extend(test.map(|&at| row("test", &audit.queries[at], file(&files.query_files, at))));
     }
     rows
 }
 
-fn file(audit: &Audit, at: usize) -> &str {
-    let files = &audit.training_data.files;
+fn file(files: &[String], at: usize) -> &str {
     files.get(at).map_or("", String::as_str)
 }

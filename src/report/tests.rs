@@ -46,6 +46,7 @@ pub(super) fn small_audit() -> Audit {
             digest: "0f1e".into(),
             rows: 6,
             files: Vec::new(),
+            query_files: Vec::new(),
         },
         models: vec![AuditedModel {
             name: "natural".into(),

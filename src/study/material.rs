@@ -1,13 +1,15 @@
 //! What all runs share: source models and target sets, opened once; images decoded once.
 
-use super::{Cell, Spec, TargetSpec};
-use crate::artefact::Input;
+use super::{Cell, SourceSpec, Spec, TargetSpec};
+use crate::artefact::{Input, RunFolder, folder_of};
 use crate::data::{
     Dataset, DecisionFiles, Decisions, Framing, Pixels, TrainingImages, Transform,
     check_same_classes, evenly_spaced, subset,
 };
 use crate::model::{ResNet, open_source};
+use crate::train::Norm;
 use crate::{Error, Result};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Opened sources and target sets, in the order of the spec.
@@ -53,8 +55,9 @@ impl Material {
     /// # Errors
     /// A model or data set that cannot be read; fewer images or blocks than an axis asks for.
     pub fn open(spec: &Spec) -> Result<Self> {
-        let open = |source: &super::SourceSpec| {
+        let open = |source: &SourceSpec| {
             let (model, input) = open_source(&source.model, source.settings)?;
+            check_radius(spec, source, &input)?;
             for blocks in &spec.blocks {
                 (blocks.first_segment(model.architecture()))
                     .map_err(|error| located(spec, &format!("source.{}", source.name), error))?;
@@ -277,6 +280,48 @@ impl Target {
         };
         Ok((those(true), those(false)))
     }
+}
+
+/// Holds the ε of a source to that which `ascribe train` made it robust within, where its folder says so.
+fn check_radius(spec: &Spec, source: &SourceSpec, input: &Input) -> Result<()> {
+    let folder = folder_of(&input.path);
+    if !folder.join("run.json").exists() {
+        return Ok(());
+    }
+    let record = RunFolder::read(folder)?;
+    if record.command != "train" {
+        return Ok(());
+    }
+    let norm = record.options.get("adversary").cloned();
+    let norm: Option<Norm> = norm.and_then(|norm| serde_json::from_value(norm).ok());
+    let epsilon = record
+        .options
+        .get("epsilon")
+        .and_then(serde_json::Value::as_f64);
+    let trained = norm.zip(epsilon);
+    let given = source.norm.map(|norm| (norm, source.epsilon));
+    let same = match (trained, given) {
+        (Some((norm, epsilon)), Some((other, radius))) => {
+            norm == other && (epsilon - radius).abs() <= 0.01 * epsilon
+        }
+        (trained, given) => trained.is_none() && given.is_none(),
+    };
+    if same {
+        return Ok(());
+    }
+    let words = |radius: Option<(Norm, f64)>| match radius {
+        None => "epsilon 0, natural".to_owned(),
+        Some((norm, epsilon)) => format!("epsilon {epsilon} in {norm}"),
+    };
+    let place = format!("source.{}.epsilon", source.name);
+    let expected = format!("{}, as in {}", words(trained), folder.display());
+    Err(Error::format(
+        &spec.file,
+        place,
+        expected,
+        words(given),
+        "correct the spec",
+    ))
 }
 
 /// The largest of `sizes` up to which all of them are within `memory` together; 0 where none is.

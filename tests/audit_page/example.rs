@@ -67,6 +67,7 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
             digest: "0f1e".into(),
             rows: TRAINING + 100,
             files: (0..TRAINING).map(|at| format!("some/{at}.png")).collect(),
+            query_files: Vec::new(),
         },
         models: models.into(),
     }

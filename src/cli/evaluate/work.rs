@@ -244,6 +244,13 @@ impl Work<'_> {
             (Some(folder), _) if Retrained::exists(folder, name) => {
                 let read = Retrained::read(folder, name, self.ids(), &metadata)?;
                 self.check_retrained(folder, &read)?;
+                let (asked, there) = (kept.len(), read.left_out.len());
+                if asked != there {
+                    note!(
+                        "ascribe: {name}: {there} retrainings, those of {}, not {asked}",
+                        folder.display()
+                    );
+                }
                 read
             }
             (_, Some(again)) => {

@@ -110,8 +110,9 @@ const decisions = (() => {
   function controls(position, changed) {
     const id = page.training.id[position];
     const now = made.get(id);
+    /* The own label is there where it was decided for, as in the audit of a run that was made with the decision. */
     const others = page.overview.classes.map((name, label) => [String(label), `relabel: ${name}`])
-      .filter(([label]) => Number(label) !== page.training.label[position]);
+      .filter(([label]) => Number(label) !== page.training.label[position] || Number(label) === now?.label);
     const options = [["", now ? "as it is" : "mark …"], ["exclude", "exclude"], ...others];
     const chosen = now ? now.label === undefined ? "exclude" : String(now.label) : "";
     const change = ({ target: { value } }) => {

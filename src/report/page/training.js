@@ -97,6 +97,18 @@ function unsure(groups) {
 /* Equal images, and those that are at least so alike. */
 const duplicatesFrom = (least) => page.training.duplicates.filter((group) => group.similarity >= least);
 
+/* The cards of a group, those beyond a number folded away. */
+function cardsOf(group, train, query) {
+  const SHOWN = 24;
+  const cards = [...group.training.map((position) => () => train(position)), ...group.queries.map((position) => () => query(position))];
+  const made = (cards) => h("div.cards", {}, cards.map((card) => card()));
+  if (cards.length <= SHOWN) return made(cards);
+  const rest = cards.slice(SHOWN);
+  const more = h("details", {}, h("summary", {}, `${rest.length} more`));
+  more.addEventListener("toggle", () => more.append(made(rest)), { once: true });
+  return h("div", {}, made(cards.slice(0, SHOWN)), more);
+}
+
 function duplicates(filter) {
   const { alike, duplicates } = page.training;
   const near = duplicates.filter((group) => group.kind !== "pixels").map((group) => group.similarity);
@@ -104,14 +116,14 @@ function duplicates(filter) {
   const least = Number.isFinite(asked) ? asked : alike;
   const groups = duplicatesFrom(least);
   const leaks = groups.filter((group) => group.queries.length);
-  const within = groups.filter((group) => !group.queries.length);
+  const within = groups.filter((group) => group.training.length > 1);
   const again = () => route.show({ keep: true });
   const list = (groups) => h("ul.rows", {}, groups.map((group) => h("li.row", {},
     h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `alike ${group.similarity.toFixed(3)}`,
       new Set([...group.training.map((at) => page.training.label[at]), ...group.queries.map((at) => page.queries.label[at])]).size > 1
         ? h("strong.wrong-text", {}, "labels differ") : null),
-    h("div.cards", {}, group.training.slice(0, 24).map((position) => h("div.held", {}, listed(trainCard(position, 56, null, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates", filter), decisions.controls(position, again))),
-      group.queries.slice(0, 24).map((position) => queryCard(position, 56, h("span.quiet", {}, `test ${page.queries.id[position]}`)))))));
+    cardsOf(group, (position) => h("div.held", {}, listed(trainCard(position, 56, null, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates", filter), decisions.controls(position, again)),
+      (position) => queryCard(position, 56, h("span.quiet", {}, `test ${page.queries.id[position]}`))))));
   const fewest = Math.floor(100 * Math.min(...near, alike)) / 100;
   const slider = h("input", { type: "range", id: "alike", min: fewest, max: 1, step: 0.005, value: least, "aria-valuetext": least.toFixed(3),
     input: later((event) => route.refine({ alike: event.target.value })) });

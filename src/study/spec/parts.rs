@@ -201,6 +201,10 @@ fn source(name: String, mut keys: Keys, folder: &Path) -> Result<SourceSpec> {
     if epsilon > 0.0 && norm.is_none() {
         return Err(keys.wrong("norm", "l2 or linf, the norm of epsilon", "nothing"));
     }
+    if epsilon == 0.0 && norm.is_some() {
+        let expected = "a number above 0, as there is a norm";
+        return Err(keys.wrong("epsilon", expected, epsilon.to_string()));
+    }
     let three = "three numbers, as in [0.485, 0.456, 0.406]";
     let mean: Option<[f64; 3]> = keys.take("source-mean", three)?;
     let deviation: Option<[f64; 3]> = keys.take("source-deviation", three)?;

@@ -169,6 +169,11 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
         ("norm = \"l2\"", "", &["source.robust.norm"]),
         (
+            "epsilon = 0.25",
+            "",
+            &["source.robust.epsilon", "above 0, as there is a norm"],
+        ),
+        (
             "test-images = 50",
             "test-images = -5",
             &["target.digits.test-images", "-5"],
