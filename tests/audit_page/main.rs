@@ -72,18 +72,19 @@ fn fewer_and_more_duplicates_are_shown_as_is_asked_for() {
         ));
     };
     browser.visit("#/training/duplicates", "Training images");
-    pairs(1);
+    // One of them is of training images that a test image is equal to.
+    pairs(2);
     browser.run(
         "const slider = document.getElementById('alike'); slider.value = 0.91; slider.dispatchEvent(new Event('input'))",
     );
-    pairs(2);
+    pairs(3);
     assert!(
         browser
             .text("return location.hash")
             .ends_with("duplicates?alike=0.91")
     );
     browser.visit("#/training/duplicates?alike=0.98", "Training images");
-    pairs(0);
+    pairs(1);
     // An image says what it is alike to by the limit that the audit was made with.
     let also = "return document.querySelector('main').textContent.includes('Also in the data')";
     browser.visit("#/image/11", "Training image 11");
@@ -252,6 +253,53 @@ fn relabels_are_exported_by_names_that_may_be_numbers_of_other_classes() {
     browser.run(&format!("window.saved = {};", serde_json::json!(saved)));
     assert!(browser.run(read).is_null());
     browser.wait("return decisions.of(3).label === 4 && decisions.of(4).label === 3");
+    is_clean(&browser);
+}
+
+/// As in the audit of a run that was made with the decision.
+#[test]
+fn a_decision_for_the_label_that_an_image_has_is_shown_and_can_be_taken_back() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "#/training/mislabels");
+    browser.wait("return document.querySelector('.held [data-train]') !== null");
+    browser.run("decisions.decide(3, { decision: 'relabel', label: page.training.label[page.training.id.indexOf(3)] });");
+    browser.open(&folder.path().join("index.html"), "#/decisions");
+    browser.wait("return document.querySelector('[data-decide=\"3\"]') !== null");
+    let shown = browser.text(
+        "const menu = document.querySelector('[data-decide=\"3\"]'); return menu.selectedOptions[0].textContent",
+    );
+    assert!(shown.starts_with("relabel: "), "{shown}");
+    browser.run(
+        "const menu = document.querySelector('[data-decide=\"3\"]'); menu.value = ''; menu.dispatchEvent(new Event('change'));",
+    );
+    browser.wait("return decisions.of(3) === undefined");
+    is_clean(&browser);
+}
+
+#[test]
+fn a_leak_of_several_training_images_is_a_duplicate_among_these_too() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "#/training/duplicates");
+    let heading =
+        "return [...document.querySelectorAll('main h2')].map((it) => it.textContent).join('; ')";
+    browser.wait("return document.querySelector('main h2') !== null");
+    let said = browser.text(heading);
+    assert!(
+        said.contains("Leaks from training to test: 1")
+            && said.contains("Duplicates within the training set: 2"),
+        "{said}"
+    );
+    // Long groups are folded, and unfold.
+    browser.run(
+        "page.training.duplicates[0].training = [...Array(30).keys()]; route.show({ keep: true });",
+    );
+    browser.wait("return document.querySelector('main details summary')?.textContent === '7 more'");
+    browser.run("document.querySelector('main details').open = true");
+    browser.wait("return document.querySelectorAll('main details .card').length === 7");
     is_clean(&browser);
 }
 
