@@ -155,11 +155,8 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     );
     let second = record(folder, "second");
     assert_eq!(second["results"]["train_ids"].as_array().unwrap().len(), 93);
-    let labels = second["results"]["relabelled"].as_object().unwrap();
-    for id in &flipped[..3] {
-        assert_eq!(labels[&id.to_string()], json!(original.label(*id as usize)));
-    }
-    assert_eq!(labels.len(), 3);
+    // The labels of the other three are the file's again.
+    assert!(second["results"].get("relabelled").is_none(), "{second}");
     // And that model is ranked, drawn and audited like any other; side by side where both ranked the same test images.
     run(
         folder,

@@ -210,6 +210,10 @@ impl Evaluate {
 
     /// Refuses options of retraining beside questions that retrain on no subsets.
     fn check_retraining(&self) -> Result<()> {
+        if self.share.is_some() && self.lds.is_none() && !self.asks_nothing() {
+            let reason = "is for the subsets of --lds: ask for these, or leave it out";
+            return Err(Error::config("share", reason));
+        }
         let retrains = self.leave_one_out.is_some() || self.lds.is_some() || self.asks_nothing();
         let given = [
             ("retrain", self.retrain.is_some()),

@@ -178,6 +178,11 @@ fn entries(path: &Path) -> Result<Vec<String>> {
                 "rename the file",
             )
         })?;
+        if name.chars().any(char::is_control) {
+            let found = name.escape_debug().to_string();
+            let expected = "names without control characters";
+            return Err(Error::format(path, "folder", expected, found, "rename it"));
+        }
         if !name.starts_with('.') && !LEFT_BEHIND.contains(&name.to_lowercase().as_str()) {
             names.push(name);
         }
@@ -229,6 +234,15 @@ mod tests {
         }
         let message = read(folder.path()).err().unwrap().to_string();
         assert!(message.contains("found 2.png; move it"), "{message}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn control_characters_are_shown_and_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        create_dir(folder.path().join("ca\nt")).unwrap();
+        let message = read(folder.path()).err().unwrap().to_string();
+        assert!(message.contains(r"found ca\nt; rename it"), "{message}");
     }
 
     #[cfg(unix)]

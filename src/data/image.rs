@@ -33,18 +33,7 @@ impl Image {
     /// The reason, without file and place: the caller knows those. A JPEG that breaks off is refused, although its
     /// first rows could be shown.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.is_empty() {
-            return Err("no bytes".into());
-        }
-        let known = ::image::guess_format(bytes).ok();
-        let format = known.filter(|format| format.reading_enabled());
-        let format = format.ok_or_else(|| unknown(bytes))?;
-        if format == ImageFormat::Jpeg && !has_end_of_image(bytes) {
-            return Err(format!(
-                "a JPEG that breaks off after {} bytes",
-                bytes.len()
-            ));
-        }
+        let format = format_of(bytes)?;
         let decode = || ::image::load_from_memory_with_format(bytes, format);
         let decoded = caught(|| decode().map_err(|error| error.to_string()))?;
         Ok(Self::from_dynamic(decoded))
@@ -55,10 +44,8 @@ impl Image {
     /// # Errors
     /// The reason, without file and place.
     pub fn size_of(bytes: &[u8]) -> Result<(usize, usize), String> {
-        let reader = ::image::ImageReader::new(std::io::Cursor::new(bytes));
-        let reader = reader
-            .with_guessed_format()
-            .map_err(|error| error.to_string())?;
+        let format = format_of(bytes)?;
+        let reader = ::image::ImageReader::with_format(std::io::Cursor::new(bytes), format);
         let size = || reader.into_dimensions();
         let (width, height) = caught(|| size().map_err(|error| error.to_string()))?;
         Ok((height as usize, width as usize))
@@ -120,6 +107,23 @@ impl Image {
             pixels: planes.collect(),
         }
     }
+}
+
+/// The format of an image that is there, as far as its first bytes and its end say.
+fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
+    if bytes.is_empty() {
+        return Err("no bytes".into());
+    }
+    let known = ::image::guess_format(bytes).ok();
+    let format = known.filter(|format| format.reading_enabled());
+    let format = format.ok_or_else(|| unknown(bytes))?;
+    if format == ImageFormat::Jpeg && !has_end_of_image(bytes) {
+        return Err(format!(
+            "a JPEG that breaks off after {} bytes",
+            bytes.len()
+        ));
+    }
+    Ok(format)
 }
 
 /// What bytes are that no decoder knows.

@@ -391,6 +391,10 @@ fn bad_input_gets_one_line() {
             "evaluate run --lds 5 --compare tracin --checkpoints other.npz --out x",
             "--checkpoints: a head: expected 4 classes and 12 features, as the run's head has, found 3 and 12; give",
         ),
+        (
+            "evaluate run --leave-one-out 5 --share 0.5 --out x",
+            "--share: is for the subsets of --lds",
+        ),
         ("evaluate run --l2 0 --out x", "--l2: 0 is not above 0"),
         ("evaluate run --damping -1 --out x", "--damping: -1"),
         (
@@ -448,6 +452,21 @@ fn tracin_sums_over_checkpoints() {
     let [identity, tracin] =
         [1, 2].map(|at| rows[at]["agreement"]["spearman"]["value"].as_f64().unwrap());
     assert!((identity - tracin).abs() < 1e-6, "{identity} {tracin}");
+    // With another head it would still speak of that of its checkpoints.
+    succeed(
+        folder,
+        &words
+            .replace("--lds 20", "--randomise --classes")
+            .replace("--out tracin", "--out heads"),
+    );
+    let found = results(folder, "heads");
+    for check in [
+        &found["randomise"]["random head"],
+        &found["classes"]["own_class"],
+    ] {
+        let names: Vec<&String> = check.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["identity", "run"]);
+    }
 }
 
 /// A refit that does not converge is counted, said, and makes exit code 3.

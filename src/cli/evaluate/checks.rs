@@ -1,5 +1,6 @@
 //! Checks beside retraining without images: removal and support, what was planted, and models that are other ones.
 
+use super::methods::Name;
 use super::work::{Work, progress};
 use crate::Result;
 use crate::artefact::RunFolder;
@@ -136,6 +137,7 @@ impl Work<'_> {
             return Ok(());
         }
         run.stage("randomise")?;
+        self.tell_of_checkpoints("randomise");
         let (labels, seed) = (&self.subject.train.labels, self.evaluate.seed);
         let labels = shuffled_labels(labels, seed);
         let query_labels = self.subject.queries.labels.clone();
@@ -154,6 +156,7 @@ impl Work<'_> {
         for (check, planted) in &checks {
             let others = self.on(&planted.setting(&self.folder))?;
             let pairs = self.estimators.iter().zip(others);
+            let pairs = pairs.filter(|(_, (name, _))| is_of_the_head(name));
             let same: BTreeMap<String, _> = pairs
                 .map(|(own, (name, other))| {
                     (
@@ -172,6 +175,7 @@ impl Work<'_> {
             return Ok(());
         }
         run.stage("classes")?;
+        self.tell_of_checkpoints("classes");
         let groups = merged_classes(self.subject.class_count, self.evaluate.seed);
         let merge = |labels: &[usize]| {
             labels
@@ -184,6 +188,7 @@ impl Work<'_> {
         let planted = Planted::relabelled(&self.setting(), merge(train), merge(queries), count)?;
         let found: BTreeMap<String, OwnClass> =
             (self.on(&planted.setting(&self.folder))?.into_iter())
+                .filter(|(name, _)| is_of_the_head(name))
                 .map(|(name, estimate)| {
                     (
                         name,
@@ -193,4 +198,18 @@ impl Work<'_> {
                 .collect();
         run.set_result("classes", json!({ "groups": groups, "own_class": found }))
     }
+
+    /// Says what is left out of a check with another head.
+    fn tell_of_checkpoints(&self, check: &str) {
+        if self.evaluate.compare.contains(&Name::Tracin) {
+            note!(
+                "ascribe: --{check}: tracin is left out, since the heads of --checkpoints stay as they are"
+            );
+        }
+    }
+}
+
+/// Whether an estimator's scores are of the head that it is given, and not of checkpoints that it brings.
+fn is_of_the_head(name: &str) -> bool {
+    name != Name::Tracin.name()
 }

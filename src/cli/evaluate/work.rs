@@ -200,6 +200,9 @@ impl Work<'_> {
         let mut compared = Vec::new();
         if let Some(number) = self.evaluate.leave_one_out {
             let chosen = left_out_alone(self.scores(), number, choose, seed)?;
+            if chosen.len() != number {
+                note!("ascribe: leave-one-out: all {count} training images, not {number}");
+            }
             let kept: Vec<Kept> = chosen
                 .iter()
                 .map(|&at| Kept::without(count, &[at]))
