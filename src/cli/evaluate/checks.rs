@@ -103,10 +103,11 @@ impl Work<'_> {
         run.set_result("mislabels", found)
     }
 
-    /// Every method on a setting of its own.
-    fn on(&self, setting: &Setting) -> Result<Vec<(String, Estimate)>> {
+    /// Every method that is `wanted`, by its name, on a setting of its own.
+    fn on(&self, setting: &Setting, wanted: fn(&str) -> bool) -> Result<Vec<(String, Estimate)>> {
         let mut found = Vec::new();
-        for method in self.methods()? {
+        let methods = self.methods()?.into_iter();
+        for method in methods.filter(|method| wanted(method.name())) {
             found.push((method.name().to_owned(), method.estimate(setting)?));
         }
         Ok(found)
@@ -120,15 +121,16 @@ impl Work<'_> {
         let chosen = copied(self.subject.queries.ids.len(), number, self.evaluate.seed);
         let planted = Planted::with_copies(&self.setting(), &chosen)?;
         let originals = self.subject.train.ids.len();
-        let found: BTreeMap<String, Copies> =
-            (self.on(&planted.setting(&self.folder))?.into_iter())
-                .map(|(name, estimate)| {
-                    (
-                        name,
-                        Copies::of(&estimate.scores, originals, &self.bootstrap),
-                    )
-                })
-                .collect();
+        let found: BTreeMap<String, Copies> = (self
+            .on(&planted.setting(&self.folder), |_| true)?
+            .into_iter())
+        .map(|(name, estimate)| {
+            (
+                name,
+                Copies::of(&estimate.scores, originals, &self.bootstrap),
+            )
+        })
+        .collect();
         run.set_result("duplicates", found)
     }
 
@@ -154,9 +156,11 @@ impl Work<'_> {
         ];
         let mut found = BTreeMap::new();
         for (check, planted) in &checks {
-            let others = self.on(&planted.setting(&self.folder))?;
-            let pairs = self.estimators.iter().zip(others);
-            let pairs = pairs.filter(|(_, (name, _))| is_of_the_head(name));
+            let others = self.on(&planted.setting(&self.folder), is_of_the_head)?;
+            let own = self.estimators.iter();
+            let pairs = own
+                .filter(|estimator| is_of_the_head(&estimator.name))
+                .zip(others);
             let same: BTreeMap<String, _> = pairs
                 .map(|(own, (name, other))| {
                     (
@@ -186,16 +190,16 @@ impl Work<'_> {
         let (train, queries) = (&self.subject.train.labels, &self.subject.queries.labels);
         let count = groups.iter().max().map_or(2, |most| most + 1);
         let planted = Planted::relabelled(&self.setting(), merge(train), merge(queries), count)?;
-        let found: BTreeMap<String, OwnClass> =
-            (self.on(&planted.setting(&self.folder))?.into_iter())
-                .filter(|(name, _)| is_of_the_head(name))
-                .map(|(name, estimate)| {
-                    (
-                        name,
-                        OwnClass::of(&estimate.scores, queries, train, &self.bootstrap),
-                    )
-                })
-                .collect();
+        let found: BTreeMap<String, OwnClass> = (self
+            .on(&planted.setting(&self.folder), is_of_the_head)?
+            .into_iter())
+        .map(|(name, estimate)| {
+            (
+                name,
+                OwnClass::of(&estimate.scores, queries, train, &self.bootstrap),
+            )
+        })
+        .collect();
         run.set_result("classes", json!({ "groups": groups, "own_class": found }))
     }
 
