@@ -29,6 +29,7 @@ pub(crate) use left::{DIGESTS, check_digest_as_left};
 pub use memory::{keep_freed_memory, physical_memory_bytes};
 pub(crate) use memory::{measured_peak_bytes, reset_peak_memory};
 pub use moved::Moved;
+pub(crate) use moved::leads_somewhere;
 pub(crate) use parquet::{ParquetTable, read_parquet, write_parquet};
 pub(crate) use record::shell_line;
 pub use record::{Input, Options, RunRecord, Stage, Status};

@@ -3,6 +3,7 @@
 //! A run is told by what its inputs hold, not by where they are: what is found in the new place is checked against the digest in
 //! `run.json` as it would be in the old one.
 
+use super::folder_of;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -46,8 +47,14 @@ impl Moved {
             true => self.to.clone(),
             false => self.to.join(rest),
         };
-        found.exists().then_some(found)
+        leads_somewhere(&found).then_some(found)
     }
+}
+
+/// Whether a path is there; of a pattern of several files its folder.
+pub(crate) fn leads_somewhere(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.exists() || name.contains('*') && folder_of(path).is_dir()
 }
 
 /// Where a recorded path leads now, as it was recorded or as `there`, if it moved.
@@ -74,6 +81,9 @@ mod tests {
             found("/old/data/train.parquet"),
             Some(new.join("train.parquet"))
         );
+        let pattern = "/old/data/train-*.parquet";
+        assert_eq!(found(pattern), Some(new.join("train-*.parquet")));
+        assert_eq!(found("/old/data/other/train-*.parquet"), None);
         assert_eq!(found("/old/data"), Some(new));
         assert_eq!(found("/old/data/test.parquet"), None);
         assert_eq!(found("/old/database/train.parquet"), None);

@@ -3,7 +3,7 @@
 use super::atomic::folder_of;
 use super::digest::digest_file;
 use super::json::read_json;
-use super::moved::moved;
+use super::moved::{leads_somewhere, moved};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -153,7 +153,7 @@ impl RunRecord {
         if let Some(found) = moved(path, &there) {
             return found;
         }
-        match elsewhere && there.exists() {
+        match elsewhere && leads_somewhere(&there) {
             true => there,
             false => path.to_path_buf(),
         }

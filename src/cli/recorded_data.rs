@@ -1,6 +1,6 @@
 //! The images and the model that an earlier run was made from, where they are unchanged; images with the labels it gave them.
 
-use crate::artefact::{Input, RunRecord, digest_file};
+use crate::artefact::{Input, RunRecord, digest_file, leads_somewhere};
 use crate::data::{Dataset, Features, NewLabels, RELABELLED};
 use crate::model::{ResNet, read_model};
 use crate::{Error, Result};
@@ -61,7 +61,7 @@ pub(super) fn recorded<'a>(record: &'a RunRecord, role: &str) -> Result<&'a Inpu
 /// Refuses an input that is not where it was; built-in ones are everywhere.
 fn check_there(record: &RunRecord, input: &Input) -> Result<()> {
     let is_built_in = (input.path.to_str()).is_some_and(|path| path.starts_with("builtin:"));
-    if is_built_in || input.path.exists() {
+    if is_built_in || leads_somewhere(&input.path) {
         return Ok(());
     }
     Err(Error::Conflict {
