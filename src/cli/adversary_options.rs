@@ -195,14 +195,14 @@ impl AttackOptions {
 
     /// One attack for each radius; norm and radius are those of training where not given.
     pub(super) fn attacks(&self, norm: Option<Norm>, epsilon: Option<f64>) -> Result<Vec<Attack>> {
-        let trained_norm = norm;
+        let trained = norm.zip(epsilon);
         let norm = self.eval_adversary.or(norm).unwrap_or(Norm::L2);
         if self.eval_steps == 0 {
             return Err(Error::config("eval-steps", "expected at least 1"));
         }
         // A radius means nothing in another norm.
-        let trained = epsilon.filter(|_| trained_norm == Some(norm));
-        let trained: Vec<f64> = trained.into_iter().collect();
+        let trained = trained.filter(|(trained, _)| *trained == norm);
+        let trained: Vec<f64> = trained.map(|(_, epsilon)| epsilon).into_iter().collect();
         let given = &self.eval_epsilon;
         let radii = if given.is_empty() { &trained } else { given };
         if radii.is_empty() && self.eval_adversary.is_some() {

@@ -46,10 +46,8 @@ impl Listing {
     /// # Errors
     /// A folder that cannot be read, or holds no folders.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let classes: Vec<String> = entries(path)?
-            .into_iter()
-            .filter(|name| path.join(name).is_dir())
-            .collect();
+        let (classes, beside): (Vec<String>, Vec<String>) =
+            (entries(path)?.into_iter()).partition(|name| path.join(name).is_dir());
         if classes.is_empty() {
             let expected = "class folders of images, or one Parquet file";
             return Err(Error::format(
@@ -61,11 +59,9 @@ impl Listing {
             ));
         }
         let (mut files, mut labels, mut faults) = (Vec::new(), Vec::new(), Vec::new());
-        for name in entries(path)? {
-            if is_image(&name) && !path.join(&name).is_dir() {
-                let remedy = "move it into a class folder, or away";
-                faults.push(Error::format(path, "folder", images(), name, remedy));
-            }
+        for name in beside.into_iter().filter(|name| is_image(name)) {
+            let remedy = "move it into a class folder, or away";
+            faults.push(Error::format(path, "folder", images(), name, remedy));
         }
         for (label, class) in classes.iter().enumerate() {
             let names = entries(&path.join(class))?;

@@ -5,6 +5,7 @@
 
 use super::dataset::{Images, Stored};
 use super::parquet;
+use crate::artefact::folder_of;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ pub(super) fn matching(path: &Path) -> Result<Option<Vec<PathBuf>>> {
     let Some((start, end)) = name.split_once('*').filter(|_| !path.exists()) else {
         return Ok(None);
     };
-    let folder = crate::artefact::folder_of(path);
+    let folder = folder_of(path);
     let fits = |name: &str| {
         name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
     };
@@ -87,8 +88,7 @@ impl<'a> Part<'a> {
 
 /// Reads all of them as one set.
 pub(super) fn read(files: &[PathBuf]) -> Result<Stored> {
-    let mut parts = files.iter();
-    let Some(first) = parts.next() else {
+    let [first, others @ ..] = files else {
         return Err(Error::mismatch(
             "Parquet files",
             "at least one",
@@ -97,7 +97,7 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Stored> {
         ));
     };
     let mut whole = parquet::read_file(first)?;
-    for file in parts {
+    for file in others {
         let part = parquet::read_file(file)?;
         if part.classes != whole.classes {
             let names = |classes: &Option<Vec<String>>| match classes {

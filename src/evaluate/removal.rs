@@ -34,7 +34,8 @@ pub struct RemovalCurve {
     pub points: Vec<RemovalPoint>,
     /// Of queries predicted right by the full model: the share of which some number of removals in the list flips the prediction.
     pub flipped: Option<Interval>,
-    /// The median, over these queries, of the smallest number in the list that does; nothing where most never flip.
+    /// The smallest number in the list that does, the median over these queries (of an even number the lower one); nothing where most never
+    /// flip.
     pub median_flip: Option<usize>,
 }
 

@@ -92,11 +92,16 @@ impl TransferAgain {
         let finished = Mutex::new(0);
         // One thread for each: small steps do not gain from two, and sums come out the same on any machine.
         let crew = Crew::of(rayon::current_num_threads(), None);
+        let mut usual = self.options.clone();
+        usual.recipe.share_memory(crew.at_once);
+        // The queries are measured below, image by image.
+        usual.recipe.evaluate_every = 0;
         let parts = crew.each(tasks.len(), &|turn| {
             let (subset, seed) = tasks[turn];
             let path = part(folder, name, subset, seed);
-            let at_once = crew.at_once;
-            let part = self.recorded_or_trained(&path, subsets[subset], (seed, at_once))?;
+            let mut options = usual.clone();
+            options.recipe.seed = options.recipe.seed.wrapping_add(seed as u64);
+            let part = self.recorded_or_trained(&path, subsets[subset], &options)?;
             let mut finished = finished.lock().unwrap_or_else(|broken| broken.into_inner());
             *finished += 1;
             done(*finished, tasks.len());
@@ -126,7 +131,7 @@ impl TransferAgain {
         &self,
         path: &Path,
         kept: &Kept,
-        (seed, at_once): (usize, usize),
+        options: &TransferOptions,
     ) -> Result<Part> {
         let material = material(std::slice::from_ref(kept));
         if path.exists() {
@@ -135,7 +140,7 @@ impl TransferAgain {
                 return Ok(part);
             }
         }
-        let (losses, hits) = self.train_on(kept, (seed, at_once))?;
+        let (losses, hits) = self.train_on(kept, options)?;
         let part = Part {
             material,
             losses,
@@ -146,24 +151,15 @@ impl TransferAgain {
     }
 
     /// Losses in nats and hits at the queries, after training on what is kept.
-    fn train_on(
-        &self,
-        kept: &Kept,
-        (seed, at_once): (usize, usize),
-    ) -> Result<(Vec<f64>, Vec<bool>)> {
+    fn train_on(&self, kept: &Kept, options: &TransferOptions) -> Result<(Vec<f64>, Vec<bool>)> {
         let ids = self.train.ids().iter().zip(&kept.images);
         let ids: Vec<usize> = ids.filter(|(_, kept)| **kept).map(|(&id, _)| id).collect();
-        let mut options = self.options.clone();
-        options.recipe.seed = options.recipe.seed.wrapping_add(seed as u64);
-        options.recipe.share_memory(at_once);
-        // The queries are measured below, image by image.
-        options.recipe.evaluate_every = 0;
         let few = self.queries.select(&self.queries.ids()[..1])?;
         let room = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir(), "write"))?;
         let transferred = transfer(
             self.source.clone(),
             self.classes.clone(),
-            &options,
+            options,
             (&self.train.select(&ids)?, &few),
             room.path(),
             &mut Unobserved,

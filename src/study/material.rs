@@ -9,7 +9,7 @@ use crate::data::{
 use crate::model::{ResNet, open_source};
 use crate::train::Norm;
 use crate::{Error, Result};
-
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Opened sources and target sets, in the order of the spec.
@@ -53,7 +53,8 @@ impl Material {
     /// Opens everything, and checks that every run of the grid makes sense.
     ///
     /// # Errors
-    /// A model or data set that cannot be read; fewer images or blocks than an axis asks for.
+    /// A model or data set that cannot be read; a source that was trained within another radius; fewer images or blocks than an axis asks
+    /// for.
     pub fn open(spec: &Spec) -> Result<Self> {
         let open = |source: &SourceSpec| {
             let (model, input) = open_source(&source.model, source.settings)?;
@@ -285,19 +286,14 @@ impl Target {
 /// Holds the ε of a source to that which `ascribe train` made it robust within, where its folder says so.
 fn check_radius(spec: &Spec, source: &SourceSpec, input: &Input) -> Result<()> {
     let folder = folder_of(&input.path);
-    if !folder.join("run.json").exists() {
+    // What lies beside weights from elsewhere may be anything.
+    let record = RunFolder::read(folder).ok();
+    let Some(record) = record.filter(|record| record.command == "train") else {
         return Ok(());
-    }
-    let record = RunFolder::read(folder)?;
-    if record.command != "train" {
-        return Ok(());
-    }
+    };
     let norm = record.options.get("adversary").cloned();
     let norm: Option<Norm> = norm.and_then(|norm| serde_json::from_value(norm).ok());
-    let epsilon = record
-        .options
-        .get("epsilon")
-        .and_then(serde_json::Value::as_f64);
+    let epsilon = record.options.get("epsilon").and_then(Value::as_f64);
     let trained = norm.zip(epsilon);
     let given = source.norm.map(|norm| (norm, source.epsilon));
     let same = match (trained, given) {

@@ -300,6 +300,8 @@ fn a_leak_of_several_training_images_is_a_duplicate_among_these_too() {
     browser.wait("return document.querySelector('main details summary')?.textContent === '7 more'");
     browser.run("document.querySelector('main details').open = true");
     browser.wait("return document.querySelectorAll('main details .card').length === 7");
+    browser.run("route.show({ keep: true });");
+    browser.wait("return document.querySelector('main details')?.open && document.querySelectorAll('main details .card').length === 7");
     is_clean(&browser);
 }
 

@@ -212,6 +212,39 @@ fn parts_of_a_split_are_one_set() {
     refusal(Dataset::open(&pattern), &["train-00001", "Parquet"]);
 }
 
+/// Every command that reads the data of an earlier run finds them by the pattern again, also from elsewhere.
+#[test]
+fn a_run_on_a_split_in_several_files_is_read_again() {
+    let folder = tempdir().unwrap();
+    let names = ["cat", "dog"];
+    for part in [
+        "train-00000-of-00002",
+        "train-00001-of-00002",
+        "test-00000-of-00001",
+    ] {
+        parquet_set(&folder, &format!("{part}.parquet"), &[0, 1, 0, 1], &names);
+    }
+    let elsewhere = tempdir().unwrap();
+    let run = |directory: &TempDir, words: &str| {
+        let mut command = assert_cmd::Command::cargo_bin("ascribe").unwrap();
+        let words = words.split_whitespace();
+        command.current_dir(directory.path()).args(words).assert()
+    };
+    let transfer = "transfer --source builtin:natural --train train-*.parquet --test test-*.parquet --blocks 0 --epochs 1 --out model";
+    run(&folder, transfer).success();
+    run(
+        &folder,
+        "rank --model model --damping 1e-2 --scores --out run",
+    )
+    .success();
+    let audit = format!("audit {} --out audit", folder.path().join("run").display());
+    run(&elsewhere, &audit).success();
+    fs::remove_file(folder.path().join("train-00001-of-00002.parquet")).unwrap();
+    let refused = run(&folder, "rank --model model --damping 1e-2 --out other").code(1);
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(said.contains("the 2 parts of train, found 1"), "{said}");
+}
+
 #[test]
 fn what_stands_in_for_a_file_is_named() {
     let folder = tempdir().unwrap();

@@ -13,7 +13,7 @@ use plotters::prelude::DrawingBackend;
 use rand::seq::index::sample;
 use serde::{Deserialize, Serialize};
 
-/// Points drawn at most; more are thinned evenly.
+/// Points drawn at most; of more so many are drawn at random, always the same.
 const POINTS: usize = 4000;
 const WIDTH: f64 = 90.0;
 const CHART: f64 = 72.0;

@@ -97,15 +97,21 @@ function unsure(groups) {
 /* Equal images, and those that are at least so alike. */
 const duplicatesFrom = (least) => page.training.duplicates.filter((group) => group.similarity >= least);
 
+/* Groups whose rest is shown; a view that is drawn again after a decision leaves them so. */
+const unfolded = new Set();
+
 /* The cards of a group, those beyond a number folded away. */
-function cardsOf(group, train, query) {
+function cardsOf(group, list, train, query) {
   const SHOWN = 24;
+  const key = `${list} ${group.training[0]}`;
   const cards = [...group.training.map((position) => () => train(position)), ...group.queries.map((position) => () => query(position))];
   const made = (cards) => h("div.cards", {}, cards.map((card) => card()));
   if (cards.length <= SHOWN) return made(cards);
   const rest = cards.slice(SHOWN);
   const more = h("details", {}, h("summary", {}, `${rest.length} more`));
   more.addEventListener("toggle", () => more.append(made(rest)), { once: true });
+  more.addEventListener("toggle", () => { if (more.open) unfolded.add(key); else unfolded.delete(key); });
+  more.open = unfolded.has(key);
   return h("div", {}, made(cards.slice(0, SHOWN)), more);
 }
 
@@ -118,11 +124,11 @@ function duplicates(filter) {
   const leaks = groups.filter((group) => group.queries.length);
   const within = groups.filter((group) => group.training.length > 1);
   const again = () => route.show({ keep: true });
-  const list = (groups) => h("ul.rows", {}, groups.map((group) => h("li.row", {},
+  const list = (name, groups) => h("ul.rows", {}, groups.map((group) => h("li.row", {},
     h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `alike ${group.similarity.toFixed(3)}`,
       new Set([...group.training.map((at) => page.training.label[at]), ...group.queries.map((at) => page.queries.label[at])]).size > 1
         ? h("strong.wrong-text", {}, "labels differ") : null),
-    cardsOf(group, (position) => h("div.held", {}, listed(trainCard(position, 56, null, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates", filter), decisions.controls(position, again)),
+    cardsOf(group, name, (position) => h("div.held", {}, listed(trainCard(position, 56, null, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates", filter), decisions.controls(position, again)),
       (position) => queryCard(position, 56, h("span.quiet", {}, `test ${page.queries.id[position]}`))))));
   const fewest = Math.floor(100 * Math.min(...near, alike)) / 100;
   const slider = h("input", { type: "range", id: "alike", min: fewest, max: 1, step: 0.005, value: least, "aria-valuetext": least.toFixed(3),
@@ -133,8 +139,8 @@ function duplicates(filter) {
     near.length ? h("p", {}, `How alike images are is the mean of two cosines, of what ${models()[0].name} sees in them and of small thumbnails (where there are no pictures, the first alone). Where duplicates end and look-alikes begin depends on the data: lower the limit for as long as what appears is the same picture.`) : null,
     h("h2", {}, `Leaks from training to test: ${leaks.length}`, unsure(leaks)),
     h("p", {}, "A test image that is in the training set too says nothing about new images."),
-    leaks.length ? list(leaks) : h("p.quiet", {}, "None found."),
+    leaks.length ? list("leaks", leaks) : h("p.quiet", {}, "None found."),
     h("h2", {}, `Duplicates within the training set: ${within.length}`, unsure(within)),
     h("p", {}, "Equal images count twice; equal images with different labels contradict each other."),
-    within.length ? list(within) : h("p.quiet", {}, "None found."));
+    within.length ? list("within", within) : h("p.quiet", {}, "None found."));
 }
