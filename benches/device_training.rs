@@ -4,7 +4,7 @@
 //! `cargo bench --features cudnn --bench device_training -- [--device cuda] [--repeats N] [--batch N] [--only "resnet18 tf32 PGD-7"]
 //! [--nondeterministic]`
 
-use ascribe::derivative::{LossGradientsOf, loss_gradients};
+use ascribe::derivative::{LossGradientsOf, OfInput, loss_gradients};
 use ascribe::device::{DeviceChoice, allow_tf32, allow_unordered_sums};
 use ascribe::model::{Normalisation, Pass, ResNet};
 use ascribe::train::{Adversary, Norm, Sgd};
@@ -34,7 +34,7 @@ impl Training {
         };
         let wanted = LossGradientsOf {
             parameters_from: Some(0),
-            input: false,
+            input: OfInput::Nothing,
         };
         let mut pass = Pass::training_from(0);
         let found = loss_gradients(&self.model, (0, &images), &self.labels, &mut pass, wanted)?;

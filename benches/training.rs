@@ -5,7 +5,7 @@
 //! both gradients.
 
 use ascribe::artefact::keep_freed_memory;
-use ascribe::derivative::{LossGradientsOf, loss_gradients};
+use ascribe::derivative::{LossGradientsOf, OfInput, loss_gradients};
 use ascribe::model::{Normalisation, Pass, ResNet};
 use ascribe::train::Sgd;
 use candle_core::{Device, Tensor};
@@ -19,7 +19,7 @@ const NETWORKS: [(&str, usize, usize, f64); 2] = [
 
 const ALL: LossGradientsOf = LossGradientsOf {
     parameters_from: Some(0),
-    input: false,
+    input: OfInput::Nothing,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -157,6 +157,18 @@ fn decisions_on_the_images_are_taken() {
         table.lines().skip(1).all(|row| row.starts_with("b,")),
         "{table}"
     );
+
+    // The same weights with other labels are another model's images: what was ranked is not taken up with them.
+    std::fs::remove_dir_all(folder.join("adopted")).unwrap();
+    run(folder, &format!("{adopt} --exclude decisions.csv")).unwrap();
+    for command in ["evaluate rank --lds 4", "audit rank"] {
+        let message = said(folder, &format!("{command} --out no"));
+        let line = "adopted/run.json: has changed since rank was made";
+        assert!(message.contains(line), "{command}: {message}");
+    }
+    std::fs::remove_dir_all(folder.join("adopted")).unwrap();
+    run(folder, &format!("{adopt} {both}")).unwrap();
+    run(folder, "audit rank --measure 0 --out audit").unwrap();
 }
 
 #[test]

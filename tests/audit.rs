@@ -116,16 +116,27 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     }
 
     // Twelve queries were measured, and every flip that was found is a prediction other than the present one.
-    let mut measured = 0;
+    let mut measured = Vec::new();
     for number in 0..rankings.len().div_ceil(100) {
-        for query in piece(folder, &format!("query-{number}"))
-            .as_array()
-            .unwrap()
-        {
-            measured += usize::from(!query[0]["removal"].is_null());
-        }
+        let queries = piece(folder, &format!("query-{number}"));
+        let queries = queries.as_array().unwrap().iter().zip(100 * number..);
+        let with = queries.filter(|(query, _)| !query[0]["removal"].is_null());
+        measured.extend(with.map(|(_, position)| position));
     }
-    assert_eq!(measured, 12);
+    assert_eq!(measured.len(), 12);
+    // Half of them are wrong; the others, too, come from all over the test set.
+    let is_wrong = |at: &usize| rankings[*at].query_prediction != rankings[*at].query_label;
+    let wrong: Vec<usize> = (0..rankings.len()).filter(is_wrong).collect();
+    let chosen: Vec<usize> = (0..6).map(|place| wrong[place * wrong.len() / 6]).collect();
+    assert!(
+        chosen.iter().all(|at| measured.contains(at)),
+        "{measured:?}"
+    );
+    let others = measured.iter().filter(|at| !chosen.contains(at));
+    assert!(
+        *others.max().unwrap() > rankings.len() * 4 / 5,
+        "{measured:?}"
+    );
 
     // The page's decisions: correct three flips, leave out the others.
     let mut csv = String::from("train,decision,label\n");
@@ -250,6 +261,44 @@ fn runs_of_features_are_audited_without_pictures() {
     assert!(said.contains("--skip-held-out"), "{said}");
 }
 
+/// Means, confusions and flips are of the scores that the lists show.
+#[test]
+fn a_run_with_leverage_has_means_with_leverage() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    write_features(folder);
+    let rank = "rank --train train.npz --test test.npz --l2 1e-2 --scores --skip-train";
+    run(folder, &format!("{rank} --out plain"));
+    run(
+        folder,
+        &format!("{rank} --correction leverage --out corrected"),
+    );
+    run(folder, "audit corrected --measure 0 --out audit");
+    let means = |name: &str| -> Vec<f64> {
+        let scores: ndarray::Array2<f32> =
+            ndarray_npy::read_npy(folder.join(name).join("scores.npy")).unwrap();
+        let scores = scores.mapv(f64::from);
+        scores.mean_axis(ndarray::Axis(0)).unwrap().to_vec()
+    };
+    let shown = piece(folder, "training")["models"][0]["mean"].clone();
+    let shown: Vec<f64> = serde_json::from_value(shown).unwrap();
+    let apart = |means: &[f64]| {
+        let largest = means
+            .iter()
+            .fold(0.0, |most, mean| f64::max(most, mean.abs()));
+        let apart = shown.iter().zip(means).map(|(a, b)| (a - b).abs());
+        apart.fold(0.0, f64::max) / largest
+    };
+    assert!(apart(&means("corrected")) < 1e-3);
+    assert!(apart(&means("plain")) > 1e-2);
+    let solves = &record(folder, "corrected")["results"]["solves"];
+    assert_eq!(
+        solves["leverage"]["outcomes"]["direct"],
+        json!(60 * 9),
+        "{solves}"
+    );
+}
+
 #[test]
 fn what_cannot_be_audited_is_refused() {
     let place = tempfile::tempdir().unwrap();
@@ -267,7 +316,7 @@ fn what_cannot_be_audited_is_refused() {
     assert!(refused(folder, "audit rank --out audit").contains("rankings.parquet"));
     for (text, said) in [
         ("", "columns"),
-        ("train,decision,label\n900000,exclude,\n", "row 1"),
+        ("train,decision,label\n900000,exclude,\n", "line 2"),
     ] {
         std::fs::write(folder.join("decisions.csv"), text).unwrap();
         let reason = refused(

@@ -600,15 +600,15 @@ fn a_group_is_ranked_by_the_mean_of_its_queries() {
     for (table, found) in [
         (
             "query,group\n77,a\n",
-            "row 1: expected a query's id and its group, found 77, which is no query",
+            "line 2: expected a query's id and its group, found 77, which is no query",
         ),
         (
             "query,group\n3,a\n3,a\n",
-            "row 2: expected a query's id and its group, found query 3 once more",
+            "line 3: expected a query's id and its group, found query 3 once more",
         ),
         (
             "query,group\n3,\n",
-            "row 1: expected a query's id and its group, found query 3 without a group",
+            "line 2: expected a query's id and its group, found query 3 without a group",
         ),
         (
             "3,a\n5,b\n",

@@ -135,6 +135,14 @@ fn options_that_do_not_go_together_are_refused() {
             "--eval-adversary linf".to_owned(),
             "--eval-adversary: needs --eval-epsilon",
         ),
+        (
+            "--eval-steps 5".to_owned(),
+            "--eval-steps: needs --eval-epsilon",
+        ),
+        (
+            "--eval-restarts 5".to_owned(),
+            "--eval-restarts: needs --eval-epsilon",
+        ),
         ("--memory 0".to_owned(), "--memory: "),
         ("--memory -2".to_owned(), "--memory: "),
         ("--precision tf32".to_owned(), "--precision: "),

@@ -103,10 +103,8 @@ fn scores(head: &SoftmaxHead, train: &Set, queries: &Set, l2: f64, leverage: boo
     let hessian = HeadHessian::in_coordinates(&coordinates, inputs, train.outputs(), l2).unwrap();
     let inverse = Direct.prepare(&hessian).unwrap();
     let left_out = match leverage {
-        true => corrected(&train, &hessian, &*inverse, 7).unwrap(),
-        false => corrected(&train, &hessian, &*inverse, 7)
-            .map(|_| train)
-            .unwrap(),
+        true => corrected(&train, &hessian, &*inverse, 7).unwrap().0,
+        false => train,
     };
     let mut matrix = ScoreMatrix::default();
     let scoring = Scoring {

@@ -31,7 +31,7 @@ pub(crate) use memory::{measured_peak_bytes, reset_peak_memory};
 pub use moved::Moved;
 pub(crate) use moved::leads_somewhere;
 pub(crate) use parquet::{ParquetTable, read_parquet, write_parquet};
-pub(crate) use record::shell_line;
 pub use record::{Input, Options, RunRecord, Stage, Status};
+pub(crate) use record::{quoted, shell_line};
 pub use run::RunFolder;
 pub(crate) use run::{LOCK, lock as lock_folder};

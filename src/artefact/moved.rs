@@ -7,10 +7,10 @@ use super::folder_of;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Of the whole process, as a recorded path may turn up anywhere.
-static MOVES: OnceLock<Vec<Moved>> = OnceLock::new();
+static MOVES: Mutex<Vec<Moved>> = Mutex::new(Vec::new());
 
 /// What began with one path begins with another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +34,9 @@ impl FromStr for Moved {
 }
 
 impl Moved {
-    /// From now on recorded paths are looked for by these, the first that fits and leads somewhere; the first call counts.
+    /// From now on recorded paths are looked for by these too, the first that fits and leads somewhere.
     pub fn look_there(moves: Vec<Self>) {
-        let _ = MOVES.set(moves);
+        all().extend(moves);
     }
 
     /// Where a path leads now, if it moved.
@@ -59,10 +59,14 @@ pub(crate) fn leads_somewhere(path: &Path) -> bool {
 
 /// Where a recorded path leads now, as it was recorded or as `there`, if it moved.
 pub(super) fn moved(path: &Path, there: &Path) -> Option<PathBuf> {
-    let moves = MOVES.get().into_iter().flatten();
+    let moves = all();
     [path, there]
         .into_iter()
-        .find_map(|path| moves.clone().find_map(|moved| moved.of(path)))
+        .find_map(|path| moves.iter().find_map(|moved| moved.of(path)))
+}
+
+fn all() -> MutexGuard<'static, Vec<Moved>> {
+    MOVES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

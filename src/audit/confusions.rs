@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 /// Training images that a confusion lists at either end.
 const LISTED: usize = 24;
-/// Most cells that mean scores are computed for, the fullest first.
-const CELLS: usize = 400;
+/// Most cells that mean scores are computed for, the fullest.
+const MEANS: usize = 400;
 
 /// Queries with one label and one prediction.
 pub(super) struct Cell {
@@ -19,7 +19,7 @@ pub(super) struct Cell {
     pub(super) queries: Vec<usize>,
 }
 
-/// Cells with at least one query; the fullest where there are very many.
+/// Cells with at least one query, the fullest first.
 pub(super) fn cells(queries: &Examples) -> Vec<Cell> {
     let mut members: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
     let predictions = queries.outputs().predictions.iter();
@@ -33,15 +33,13 @@ pub(super) fn cells(queries: &Examples) -> Vec<Cell> {
     };
     let mut cells: Vec<Cell> = members.into_iter().map(cell).collect();
     cells.sort_by_key(|cell| std::cmp::Reverse(cell.queries.len()));
-    cells.truncate(CELLS);
-    cells.sort_by_key(|cell| (cell.label, cell.prediction));
     cells
 }
 
-/// The queries of each cell, and after them all `count` queries.
+/// All `count` queries, and after them those of each of the first cells, as many as mean scores are computed for.
 pub(super) fn groups(cells: &[Cell], count: usize) -> Vec<Vec<usize>> {
-    let cells = cells.iter().map(|cell| cell.queries.clone());
-    cells.chain([(0..count).collect()]).collect()
+    let cells = cells.iter().take(MEANS).map(|cell| cell.queries.clone());
+    std::iter::once((0..count).collect()).chain(cells).collect()
 }
 
 /// The images with the highest and those with the lowest `mean` scores; `place` is where an image is on the page.
@@ -59,4 +57,22 @@ pub(super) fn ends(
     let helpful = order.iter().take(LISTED).map(ranked).collect();
     let harmful = order.iter().rev().take(LISTED).map(ranked).collect();
     (helpful, harmful)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_are_of_all_queries_and_of_the_fullest_cells() {
+        let cell = |label: usize| Cell {
+            label,
+            prediction: 0,
+            queries: vec![label],
+        };
+        let cells: Vec<Cell> = (0..MEANS + 5).map(cell).collect();
+        let groups = groups(&cells, 3);
+        assert_eq!(groups.len(), 1 + MEANS);
+        assert_eq!((&groups[0], &groups[1]), (&vec![0, 1, 2], &vec![0]));
+    }
 }

@@ -189,6 +189,8 @@ struct Search {
     stays: usize,
     /// Without so many it changes, to this class.
     changes: Option<(usize, usize)>,
+    /// The fit without so many did not converge.
+    unsettled: Option<usize>,
     next: Option<usize>,
 }
 
@@ -209,7 +211,14 @@ impl Search {
             order,
             stays: 0,
             changes: None,
+            unsettled: None,
         }
+    }
+
+    /// The refit without the first `count` images did not converge: what it predicts says nothing, nor would one without more.
+    fn stop(&mut self, count: usize) {
+        self.unsettled = Some(count);
+        self.next = None;
     }
 
     /// What a refit without the first `count` images predicts, and whether that is another class.
@@ -233,6 +242,7 @@ impl Search {
             images: self.order[..count].to_vec(),
             before,
             prediction,
+            unsettled: self.unsettled,
         }
     }
 }
@@ -276,8 +286,10 @@ fn flips(
             .collect();
         for (&(row, count), refit) in asked.iter().zip(refits.without(&sets)?) {
             let prediction = refit.predictions[row];
-            let is_another = refit.converged && prediction != before[row];
-            searches[row].learn(count, prediction, is_another);
+            match refit.converged {
+                true => searches[row].learn(count, prediction, prediction != before[row]),
+                false => searches[row].stop(count),
+            }
         }
     }
     let found = positions.iter().zip(searches).enumerate();
@@ -324,7 +336,28 @@ mod tests {
         let changes: Vec<f64> = (0..40).map(|_| -1e-3).collect();
         let (flip, _) = searched(&changes, 5.0, usize::MAX);
         assert_eq!((flip.images.len(), flip.prediction, flip.tried), (0, 3, 10));
+        assert_eq!(flip.unsettled, None);
         let (flip, refits) = searched(&[1.0, 2.0], 5.0, 1);
         assert_eq!((flip.images.len(), flip.tried, refits), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_fit_that_does_not_converge_ends_the_search_and_is_no_evidence() {
+        let changes: Vec<f64> = (0..400).map(|at| -1.0 / (1.0 + f64::from(at))).collect();
+        let mut search = Search::new(&changes, 2.0);
+        let first = search.next.unwrap();
+        search.stop(first);
+        assert_eq!(search.next, None);
+        let flip = search.flip(3);
+        assert_eq!((flip.tried, flip.unsettled), (0, Some(first)));
+        assert!(flip.images.is_empty());
+        // What was found before stands.
+        let mut search = Search::new(&changes, 2.0);
+        search.learn(first, 7, true);
+        let second = search.next.unwrap();
+        search.stop(second);
+        let flip = search.flip(3);
+        assert_eq!((flip.images.len(), flip.prediction), (first, 7));
+        assert_eq!((flip.tried, flip.unsettled), (first, Some(second)));
     }
 }

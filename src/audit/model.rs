@@ -37,37 +37,28 @@ pub fn audited(
     let held_out = held_out.map(Fitted::held_out).transpose()?;
     let held_out = held_out.as_ref();
     let missed_fits = held_out.map_or(0, |held_out| held_out.work.not_converged);
-    let Through::Blocks { scores, .. } = subject.through else {
-        return subject.job.prepared(folder, |prepared| {
-            let view = View::new(
-                subject,
-                lists,
-                (prepared.training(), prepared.queries()),
-                held_out,
-            );
-            // Scores that were divided predict no rise of a loss, and have another unit than means of those that were not.
-            if subject.normalise != Normalise::None {
-                return Ok((view.model(None, None)?, missed_fits));
-            }
-            let means = prepared.mean_losses(&view.groups())?;
-            let measured = measure(
-                &subject.job,
-                prepared,
-                subject.rankings,
-                options,
-                fitted.as_ref(),
-            )?;
-            let mut model = view.model(Some(&means), measured)?;
-            let missed = prepared.missed();
-            model.statements.extend(of_missed(missed));
-            Ok((model, missed + missed_fits))
-        });
+    let scores = match subject.through {
+        // Scores that were divided predict no rise of a loss, and have another unit than means of those that were not.
+        Through::Head if subject.normalise == Normalise::None => {
+            return subject.job.prepared(folder, |prepared| {
+                let examples = (prepared.training(), prepared.queries());
+                let view = View::new(subject, lists, examples, held_out);
+                let means = prepared.mean_losses(&view.groups())?;
+                let (job, rankings) = (&subject.job, subject.rankings);
+                let measured = measure(job, prepared, rankings, options, fitted.as_ref())?;
+                let mut model = view.model(Some(&means), measured)?;
+                let missed = prepared.missed();
+                model.statements.extend(of_missed(missed));
+                Ok((model, missed + missed_fits))
+            });
+        }
+        Through::Head => None,
+        Through::Blocks { scores, .. } => scores,
     };
     let (training, queries) = subject.job.outputs()?;
     let view = View::new(subject, lists, (&training, &queries), held_out);
-    let groups = view.groups();
-    let means = scores.map(|scores| scores.means(&groups)).transpose()?;
-    Ok((view.model(means.as_ref(), None)?, missed_fits))
+    let means = scores.map(|scores| scores.means(&view.groups()));
+    Ok((view.model(means.transpose()?.as_ref(), None)?, missed_fits))
 }
 
 struct View<'a> {
@@ -103,7 +94,7 @@ impl<'a> View<'a> {
 }
 
 impl View<'_> {
-    /// The queries that scores are averaged over: those of each cell, and all.
+    /// The queries that scores are averaged over: all, and those of the fullest cells.
     fn groups(&self) -> Vec<Vec<usize>> {
         groups(&self.cells, self.queries.count())
     }
@@ -124,7 +115,7 @@ impl View<'_> {
             unit: subject.normalise.unit().to_owned(),
             class_match: self.class_match()?,
             queries: self.model_queries(measured)?,
-            training: self.model_training(means.map(|means| means.row(self.cells.len())))?,
+            training: self.model_training(means.map(|means| means.row(0)))?,
             confusions: self.confusions(means),
             absences: subject
                 .through
@@ -284,19 +275,23 @@ impl View<'_> {
     }
 
     fn confusions(&self, means: Option<&Array2<f64>>) -> Vec<Confusion> {
-        let confusion = |(row, cell): (usize, &Cell)| {
-            let ends = means.map(|means| ends(means.row(row), |image| self.train_place(image)));
+        let mean = |place: usize| means.filter(|means| place + 1 < means.nrows());
+        let confusion = |(place, cell): (usize, &Cell)| {
+            let train_place = |image| self.train_place(image);
+            let ends = mean(place).map(|means| ends(means.row(place + 1), train_place));
             let (helpful, harmful) = ends.unwrap_or_default();
-            let place = |&query: &usize| self.query_places[&self.queries.ids()[query]];
+            let query_place = |&query: &usize| self.query_places[&self.queries.ids()[query]];
             Confusion {
                 label: cell.label,
                 prediction: cell.prediction,
-                queries: cell.queries.iter().map(place).collect(),
+                queries: cell.queries.iter().map(query_place).collect(),
                 helpful,
                 harmful,
             }
         };
-        self.cells.iter().enumerate().map(confusion).collect()
+        let mut confusions: Vec<Confusion> = self.cells.iter().enumerate().map(confusion).collect();
+        confusions.sort_by_key(|confusion| (confusion.label, confusion.prediction));
+        confusions
     }
 }
 

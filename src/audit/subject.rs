@@ -81,7 +81,7 @@ impl Lists {
     }
 }
 
-/// Ids of `count` queries that are worth a measurement: half of them such as a model gets wrong, the others among all; both
+/// Ids of `count` queries that are worth a measurement: half of them such as a model gets wrong, the others among the rest; both
 /// evenly spaced, and the same for all models.
 pub fn worth_measuring(subjects: &[Subject], lists: &Lists, count: usize) -> BTreeSet<usize> {
     let rankings = subjects.iter().flat_map(|subject| subject.rankings);
@@ -90,19 +90,17 @@ pub fn worth_measuring(subjects: &[Subject], lists: &Lists, count: usize) -> BTr
         .map(|ranking| ranking.query)
         .collect();
     let wrong: Vec<usize> = wrong.into_iter().collect();
-    let all: Vec<usize> = lists.queries.iter().map(|image| image.id).collect();
-    let mut chosen = BTreeSet::new();
-    for (ids, wanted) in [(&wrong, count / 2), (&all, count)] {
-        let spaced = evenly_spaced(ids.len(), wanted.min(ids.len()));
-        let room = wanted.saturating_sub(chosen.len());
-        let new = spaced
-            .into_iter()
-            .map(|at| ids[at])
-            .filter(|id| !chosen.contains(id));
-        let new: Vec<usize> = new.take(room).collect();
-        chosen.extend(new);
-    }
+    let mut chosen: BTreeSet<usize> = spaced(&wrong, count / 2).collect();
+    let ids = lists.queries.iter().map(|image| image.id);
+    let rest: Vec<usize> = ids.filter(|id| !chosen.contains(id)).collect();
+    chosen.extend(spaced(&rest, count - chosen.len()));
     chosen
+}
+
+/// `count` of the ids, or all where these are fewer, evenly spaced.
+fn spaced(ids: &[usize], count: usize) -> impl Iterator<Item = usize> {
+    let places = evenly_spaced(ids.len(), count).into_iter();
+    places.map(|place| ids[place])
 }
 
 /// Positions in a list by id.

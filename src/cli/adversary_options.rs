@@ -179,40 +179,54 @@ pub(super) struct AttackOptions {
         allow_negative_numbers = true
     )]
     eval_epsilon: Vec<f64>,
-    /// Steps of projected gradient descent, of length 2.5·ε/steps
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    eval_steps: usize,
-    /// Starts, the first at the image, others at random; an image counts as right where all of them leave it right
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    eval_restarts: usize,
+    /// Steps of projected gradient descent, of length 2.5·ε/steps [default: 20]
+    #[arg(long, value_name = "N")]
+    eval_steps: Option<usize>,
+    /// Starts, the first at the image, others at random; an image counts as right where all of them leave it right [default: 1]
+    #[arg(long, value_name = "N")]
+    eval_restarts: Option<usize>,
 }
 
 impl AttackOptions {
-    /// Whether any radius is given.
-    pub(super) fn asks(&self) -> bool {
-        self.eval_adversary.is_some() || !self.eval_epsilon.is_empty()
+    /// The first of the options that is given.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("eval-epsilon", !self.eval_epsilon.is_empty()),
+            ("eval-adversary", self.eval_adversary.is_some()),
+            ("eval-steps", self.eval_steps.is_some()),
+            ("eval-restarts", self.eval_restarts.is_some()),
+        ];
+        let first = given.into_iter().find(|(_, given)| *given);
+        first.map(|(option, _)| option)
     }
 
-    /// One attack for each radius; norm and radius are those of training where not given.
-    pub(super) fn attacks(&self, norm: Option<Norm>, epsilon: Option<f64>) -> Result<Vec<Attack>> {
+    /// One attack for each radius; norm and radius are those of training where not given. Sets what goes without saying.
+    pub(super) fn attacks(
+        &mut self,
+        norm: Option<Norm>,
+        epsilon: Option<f64>,
+    ) -> Result<Vec<Attack>> {
         let trained = norm.zip(epsilon);
         let norm = self.eval_adversary.or(norm).unwrap_or(Norm::L2);
-        if self.eval_steps == 0 {
-            return Err(Error::config("eval-steps", "expected at least 1"));
-        }
         // A radius means nothing in another norm.
         let trained = trained.filter(|(trained, _)| *trained == norm);
-        let trained: Vec<f64> = trained.map(|(_, epsilon)| epsilon).into_iter().collect();
-        let given = &self.eval_epsilon;
-        let radii = if given.is_empty() { &trained } else { given };
-        if radii.is_empty() && self.eval_adversary.is_some() {
-            let reason = "needs --eval-epsilon, the radius in that norm";
-            return Err(Error::config("eval-adversary", reason));
+        if self.eval_epsilon.is_empty() {
+            self.eval_epsilon
+                .extend(trained.map(|(_, epsilon)| epsilon));
         }
-        let attack = |&epsilon: &f64| {
-            Attack::new(norm, epsilon, self.eval_steps, self.eval_restarts).map_err(of_evaluation)
-        };
-        radii.iter().map(attack).collect()
+        if self.eval_epsilon.is_empty() {
+            let needed = |option| Err(Error::config(option, "needs --eval-epsilon, the radius"));
+            return self.given().map_or(Ok(Vec::new()), needed);
+        }
+        self.eval_adversary = Some(norm);
+        let steps = *self.eval_steps.get_or_insert(20);
+        if steps == 0 {
+            return Err(Error::config("eval-steps", "expected at least 1"));
+        }
+        let restarts = *self.eval_restarts.get_or_insert(1);
+        let attack =
+            |&epsilon: &f64| Attack::new(norm, epsilon, steps, restarts).map_err(of_evaluation);
+        self.eval_epsilon.iter().map(attack).collect()
     }
 }
 
@@ -301,8 +315,8 @@ mod tests {
         let options = |eval_epsilon| AttackOptions {
             eval_adversary: Some(Norm::Linf),
             eval_epsilon,
-            eval_steps: 20,
-            eval_restarts: 1,
+            eval_steps: None,
+            eval_restarts: None,
         };
         assert_eq!(options(vec![0.1]).attacks(None, None).unwrap().len(), 1);
         let trained = |norm| options(Vec::new()).attacks(Some(norm), Some(0.5));

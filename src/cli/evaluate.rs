@@ -43,9 +43,9 @@ pub struct Evaluate {
     /// --retrain --lds 50 alone)
     #[arg(long, value_name = "N")]
     leave_one_out: Option<usize>,
-    /// Which images are left out
-    #[arg(long, value_enum, default_value_t = Choose::Random, requires = "leave_one_out")]
-    choose: Choose,
+    /// Which images are left out [default: random]
+    #[arg(long, value_enum, requires = "leave_one_out")]
+    choose: Option<Choose>,
     /// Linear datamodeling score: fit the head again to N random subsets
     #[arg(long, value_name = "N")]
     lds: Option<usize>,
@@ -200,6 +200,7 @@ impl Evaluate {
         few("lds", self.lds, 3)?;
         few("retrain", self.retrain, 1)?;
         self.check_retraining()?;
+        self.check_idle()?;
         few("removal", self.removal, 1)?;
         few("duplicates", self.duplicates, 1)?;
         few("queries", Some(self.queries), 1)?;
@@ -223,27 +224,73 @@ impl Evaluate {
             let reason = "is for the subsets of --leave-one-out and --lds: ask for one of these, or leave it out";
             return Err(Error::config(option, reason));
         }
-        let tables = ["leave_one_out", "lds"];
-        match &self.retrained {
-            Some(folder) if self.share.is_some() && Retrained::exists(folder, "lds") => {
-                let reason = format!(
-                    "the subsets are those of {}: leave it out, or --retrained",
-                    folder.display()
-                );
-                Err(Error::config("share", reason))
+        let Some(folder) = &self.retrained else {
+            return Ok(());
+        };
+        let decided = [
+            ("share", self.share.is_some() && self.has_retrained("lds")),
+            (
+                "choose",
+                self.choose.is_some() && self.has_retrained("leave_one_out"),
+            ),
+        ];
+        if let Some((option, _)) = decided.into_iter().find(|(_, decided)| *decided) {
+            let reason = format!(
+                "the images that are left out are those of {}: leave it out, or --retrained",
+                folder.display()
+            );
+            return Err(Error::config(option, reason));
+        }
+        if !["leave_one_out", "lds"]
+            .iter()
+            .any(|name| self.has_retrained(name))
+        {
+            let reason = format!(
+                "{} holds no retrained measurements of leave-one-out or lds: correct the path, or leave it out",
+                folder.display()
+            );
+            return Err(Error::config("retrained", reason));
+        }
+        Ok(())
+    }
+
+    /// Refuses what only estimators that are not asked for would take.
+    fn check_idle(&self) -> Result<()> {
+        let certified = |name: &Name| matches!(name, Name::Direct | Name::Cg);
+        let idle = [
+            (
+                "certify",
+                self.certify.is_some() && !self.compare.iter().any(certified),
+                "direct or cg",
+            ),
+            (
+                "checkpoints",
+                !self.checkpoints.is_empty() && !self.compare.contains(&Name::Tracin),
+                "tracin",
+            ),
+        ];
+        match idle.into_iter().find(|(_, idle, _)| *idle) {
+            None => Ok(()),
+            Some((option, _, estimators)) => {
+                let reason =
+                    format!("is for --compare {estimators}: ask for it, or leave this out");
+                Err(Error::config(option, reason))
             }
-            Some(folder) if !tables.iter().any(|name| Retrained::exists(folder, name)) => {
-                let reason = format!(
-                    "{} holds no retrained measurements of leave-one-out or lds: correct the path, or leave it out",
-                    folder.display()
-                );
-                Err(Error::config("retrained", reason))
-            }
-            _ => Ok(()),
         }
     }
 
-    /// The part of the training images that a subset of --lds keeps.
+    /// Whether --retrained holds such measurements.
+    fn has_retrained(&self, name: &str) -> bool {
+        let folder = self.retrained.as_deref();
+        folder.is_some_and(|folder| Retrained::exists(folder, name))
+    }
+
+    /// Which images are left out alone, unless measurements decide that.
+    fn choose(&self) -> Choose {
+        self.choose.unwrap_or(Choose::Random)
+    }
+
+    /// The part of the training images that a subset of --lds keeps, unless measurements decide that.
     fn share(&self) -> f64 {
         self.share.unwrap_or(0.5)
     }
@@ -253,7 +300,7 @@ impl Evaluate {
         let count = subject.train.ids.len();
         if let Some(number) = self
             .leave_one_out
-            .filter(|&number| number > count && self.choose != Choose::All)
+            .filter(|&number| number > count && self.choose() != Choose::All)
         {
             let reason = format!("{number} is more than the {count} training images there are");
             return Err(Error::config("leave-one-out", reason));
@@ -283,12 +330,15 @@ impl Evaluate {
 
     /// Every option with the value it takes effect with.
     fn effective(&self, subject: &subject::Subject) -> Options {
+        let decided_here = |name: &str| !self.has_retrained(name);
+        let choose = decided_here("leave_one_out").then(|| self.choose());
+        let share = decided_here("lds").then(|| self.share());
         let values = [
             ("run", json!(self.run)),
             ("leave-one-out", json!(self.leave_one_out)),
-            ("choose", json!(self.choose)),
+            ("choose", json!(choose)),
             ("lds", json!(self.lds)),
-            ("share", json!(self.share())),
+            ("share", json!(share)),
             ("removal", json!(self.removal)),
             ("mislabels", json!(self.mislabels)),
             ("duplicates", json!(self.duplicates)),

@@ -7,7 +7,7 @@ use super::digest::ContentDigest;
 use super::digits::{self, digits_test, digits_train};
 use super::image::FORMATS;
 use super::{Image, NewLabels, cifar_binary, folder, idx, parquet, shards, svhn};
-use crate::artefact::Input;
+use crate::artefact::{Input, quoted};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -305,7 +305,7 @@ impl Dataset {
     /// When there is no such id, or its image does not decode.
     pub fn get(&self, id: usize) -> Result<Example> {
         self.example(id).map_err(|error| {
-            let path = self.path.display();
+            let path = quoted(&self.path.to_string_lossy());
             error.and_remedy(format!("ascribe inspect {path} --check lists all such"))
         })
     }

@@ -71,8 +71,8 @@ impl Decisions {
             .and_then(|header| Columns::of(&header))
             .map_err(|found| Error::format(path, "columns", COLUMNS, found, REMEDY))?;
         let mut decisions = Self::default();
-        for (line, row) in reader.records().enumerate() {
-            let place = format!("row {}", line + 1);
+        for row in reader.records() {
+            let place = line_of(&row);
             let refused = |(expected, found): Wrong, remedy: &str| {
                 Error::format(path, place.clone(), expected, found, remedy)
             };
@@ -188,7 +188,8 @@ impl Target<'_> {
 
     /// The id of the image that a row is on.
     fn image(&self, train: Option<&str>, file: Option<&str>) -> std::result::Result<usize, Wrong> {
-        let file = file.filter(|file| !file.trim().is_empty() && !self.files.is_empty());
+        let given = file.filter(|file| !file.trim().is_empty());
+        let file = given.filter(|_| !self.files.is_empty());
         let of_file = match file {
             None => None,
             Some(file) => {
@@ -200,7 +201,13 @@ impl Target<'_> {
             }
         };
         let Some(train) = train.filter(|train| !train.is_empty()) else {
-            return of_file.ok_or_else(|| ("an image's id or file".into(), "none".into()));
+            return of_file.ok_or_else(|| match given {
+                None => ("an image's id or file".into(), "none".into()),
+                Some(file) => {
+                    let found = format!("the file {file}, where the images are no files");
+                    ("an image's id".into(), found)
+                }
+            });
         };
         let id = whole(train).filter(|id| *id < self.count);
         let id = id.ok_or_else(|| (format!("an id below {}", self.count), named(train)))?;
@@ -249,6 +256,15 @@ fn named(text: &str) -> String {
         true => "none".into(),
         false => text.into(),
     }
+}
+
+/// The line of its file, from 1, that a row begins in, or that could not be read.
+pub(crate) fn line_of(row: &csv::Result<csv::StringRecord>) -> String {
+    let position = match row {
+        Ok(row) => row.position(),
+        Err(reason) => reason.position(),
+    };
+    position.map_or_else(|| "a row".into(), |place| format!("line {}", place.line()))
 }
 
 fn damaged(reason: &csv::Error) -> Wrong {
@@ -364,11 +380,11 @@ mod tests {
                 "train,decision,label\n,exclude,\n",
                 "an image's id or file, found none",
             ),
-            ("train,decision,label\nx,exclude,\n", "row 1"),
-            ("train,decision,label\n1,exclude\n", "row 1"),
-            ("train,decision,label\n1,exclude,\n1,exclude,\n", "row 2"),
-            ("train,decision,label\n1,exclude,\n1,relabel,2\n", "row 2"),
-            ("train,decision,label\n1,relabel,2\n1,exclude,\n", "row 2"),
+            ("train,decision,label\nx,exclude,\n", "line 2"),
+            ("train,decision,label\n1,exclude\n", "line 2"),
+            ("train,decision,label\n1,exclude,\n1,exclude,\n", "line 3"),
+            ("train,decision,label\n1,exclude,\n1,relabel,2\n", "line 3"),
+            ("train,decision,label\n1,relabel,2\n1,exclude,\n", "line 3"),
         ] {
             let reason = read(text).unwrap_err().to_string();
             assert!(

@@ -6,7 +6,8 @@
 
 use super::dataset::{Images, Places, Stored};
 use super::image::FORMATS;
-use super::shards::are_one_split;
+use super::shards::{are_one_split, is_one_of_several};
+use crate::artefact::quoted;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,12 @@ pub(super) fn parquet_files(path: &Path) -> Result<Vec<PathBuf>> {
         .into_iter()
         .filter(|name| name.ends_with(".parquet"))
         .collect();
-    if files.len() > 1 && !are_one_split(&files) {
+    let fits = match &files[..] {
+        [] => true,
+        [one] => !is_one_of_several(one),
+        _ => are_one_split(&files),
+    };
+    if !fits {
         let found = files.join(", ");
         return Err(Error::format(
             path,
@@ -93,7 +99,7 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
     let listing = Listing::read(path)?;
     let more = listing.faults.len().saturating_sub(1);
     if let Some(first) = listing.faults.into_iter().next() {
-        let path = path.display();
+        let path = quoted(&path.to_string_lossy());
         return Err(match more {
             0 => first,
             _ => first.and_remedy(format!(
@@ -260,7 +266,8 @@ mod tests {
         let put = |name: &str| write(folder.path().join(name), "").unwrap();
         assert!(there().is_empty());
         put("train-00000-of-00002.parquet");
-        assert_eq!(there().len(), 1);
+        let message = parquet_files(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("found train-00000-of-00002"), "{message}");
         put("train-00001-of-00002.parquet");
         assert_eq!(there().len(), 2);
         put("test.parquet");

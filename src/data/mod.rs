@@ -69,6 +69,7 @@ pub use classes::check_same_classes;
 pub use dataset::{Dataset, Example};
 pub use decision_files::DecisionFiles;
 pub use decisions::Decisions;
+pub(crate) use decisions::line_of;
 pub use digits::{digits_test, digits_train};
 pub use faults::faults;
 pub use features::Features;

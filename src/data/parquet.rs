@@ -92,8 +92,11 @@ impl Columns {
                 (0..fields.len()).filter(|&column| holds_images(fields[column].data_type()));
             fitting.next().filter(|_| fitting.next().is_none())
         });
-        let label =
-            by_name(&LABEL_COLUMNS).filter(|&column| fields[column].data_type().is_integer());
+        // Of several such names, that of the first that holds numbers: names of classes may stand beside them.
+        let label = (LABEL_COLUMNS
+            .iter()
+            .filter_map(|name| schema.index_of(name).ok()))
+        .find(|&column| fields[column].data_type().is_integer());
         let missing = |what: &str, names: &[&str]| {
             let found = fields
                 .iter()

@@ -7,6 +7,7 @@ use super::dataset::{Images, Stored};
 use super::parquet;
 use crate::artefact::folder_of;
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The files that a path with one `*` in its last part stands for, sorted; `None` where the path is none such.
@@ -44,10 +45,12 @@ pub(super) fn matching(path: &Path) -> Result<Option<Vec<PathBuf>>> {
 /// Whether files are the parts of one split, all of them.
 pub(super) fn are_one_split(files: &[String]) -> bool {
     let parts: Option<Vec<Part>> = files.iter().map(|file| Part::of(file)).collect();
-    parts.is_some_and(|parts| {
-        let first = &parts[0];
-        parts.len() == first.of && parts.iter().all(|part| part.split == first.split)
-    })
+    parts.is_some_and(|parts| parts.iter().all(|part| part.is_whole(&parts, parts.len())))
+}
+
+/// Whether the name of a file says that it is one of several parts.
+pub(super) fn is_one_of_several(file: &str) -> bool {
+    Part::of(file).is_some_and(|part| part.of != 1)
 }
 
 /// Where names count their parts, none may be missing.
@@ -58,12 +61,14 @@ fn check_complete(path: &Path, files: &[PathBuf]) -> Result<()> {
         return Ok(());
     };
     for part in &parts {
-        let same = |other: &&Part| (other.split, other.of) == (part.split, part.of);
-        let found = parts.iter().filter(same).count();
-        if found != part.of {
+        let found = parts.iter().filter(|other| other.goes_with(part)).count();
+        if !part.is_whole(&parts, found) {
             let expected = format!("the {} parts of {}", part.of, part.split);
             let remedy = "fetch those that are missing";
-            let found = found.to_string();
+            let found = match found == part.of {
+                true => "some of them twice".to_owned(),
+                false => found.to_string(),
+            };
             return Err(Error::format(path, "pattern", expected, found, remedy));
         }
     }
@@ -73,6 +78,8 @@ fn check_complete(path: &Path, files: &[PathBuf]) -> Result<()> {
 /// `train-00003-of-00005.parquet`, with or without a digest behind it.
 struct Part<'a> {
     split: &'a str,
+    /// From 0.
+    number: usize,
     of: usize,
 }
 
@@ -80,9 +87,20 @@ impl<'a> Part<'a> {
     fn of(name: &'a str) -> Option<Self> {
         let (before, after) = name.strip_suffix(".parquet")?.split_once("-of-")?;
         let (split, number) = before.rsplit_once('-')?;
-        number.parse::<usize>().ok()?;
+        let number = number.parse().ok()?;
         let of = after.split('-').next()?.parse().ok()?;
-        Some(Self { split, of })
+        Some(Self { split, number, of })
+    }
+
+    fn goes_with(&self, other: &Self) -> bool {
+        (other.split, other.of) == (self.split, self.of)
+    }
+
+    /// Whether each part of its split is among `parts`, which have `count` of that split, once.
+    fn is_whole(&self, parts: &[Self], count: usize) -> bool {
+        let own = parts.iter().filter(|part| part.goes_with(self));
+        let numbers: BTreeSet<usize> = own.map(|part| part.number).collect();
+        count == self.of && numbers.into_iter().eq(0..self.of)
     }
 }
 
@@ -144,6 +162,14 @@ mod tests {
             "train-00001-of-00002-77aa.parquet"
         ]));
         assert!(!one(&["train-00000-of-00002.parquet"]));
+        // The first of them twice, under other digests.
+        assert!(!one(&[
+            "train-00000-of-00002-1f2e.parquet",
+            "train-00000-of-00002-77aa.parquet"
+        ]));
+        assert!(is_one_of_several("train-00000-of-00002.parquet"));
+        assert!(!is_one_of_several("train-00000-of-00001.parquet"));
+        assert!(!is_one_of_several("train.parquet"));
         assert!(!one(&[
             "test-00000-of-00001.parquet",
             "train-00000-of-00001.parquet"
@@ -165,6 +191,9 @@ mod tests {
             message.contains("expected the 2 parts of train, found 1"),
             "{message}"
         );
+        put("train-00001-of-00002-1f.parquet");
+        assert!(refused().contains("found some of them twice"));
+        std::fs::remove_file(folder.path().join("train-00001-of-00002-1f.parquet")).unwrap();
         put("train-00000-of-00002.parquet");
         let files = matching(&pattern).unwrap().unwrap();
         let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap()).collect();

@@ -8,4 +8,4 @@ mod reverse;
 
 pub use gradient::gradient;
 pub use pixels::pixel_gradients;
-pub use reverse::{LossGradients, LossGradientsOf, loss_gradients};
+pub use reverse::{LossGradients, LossGradientsOf, OfInput, loss_gradients};

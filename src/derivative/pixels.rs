@@ -1,7 +1,7 @@
 //! How the loss of an image changes with its pixels.
 
 use super::head::HeadOutputs;
-use super::reverse::{LossGradientsOf, loss_gradients};
+use super::reverse::{LossGradientsOf, OfInput, loss_gradients};
 use crate::Result;
 use crate::model::{Pass, ResNet};
 use candle_core::Tensor;
@@ -23,7 +23,7 @@ pub fn pixel_gradients(
     let numbers = Tensor::new(&numbers[..], images.device())?;
     let wanted = LossGradientsOf {
         parameters_from: None,
-        input: true,
+        input: OfInput::Gradient,
     };
     let mut pass = Pass::evaluation();
     let found = loss_gradients(model, (0, images), &numbers, &mut pass, wanted)?;

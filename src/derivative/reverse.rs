@@ -23,7 +23,25 @@ pub struct LossGradientsOf {
     /// The parameters of the segments from here on, the head's included; `None`: of none.
     pub parameters_from: Option<usize>,
     /// What the pass began with.
-    pub input: bool,
+    pub input: OfInput,
+}
+
+/// What is wanted of the gradient of what a pass began with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfInput {
+    /// Nothing.
+    Nothing,
+    /// The gradient.
+    Gradient,
+    /// Where it points, each image's times a positive number: also where a prediction is so sure that the gradient is 0 in its
+    /// precision.
+    Direction,
+}
+
+impl OfInput {
+    fn is_wanted(self) -> bool {
+        self != Self::Nothing
+    }
 }
 
 /// The mean cross-entropy of a batch and its gradients.
@@ -63,7 +81,7 @@ pub fn loss_gradients(
 ) -> Result<LossGradients> {
     let model = model.for_pass(segment, pass)?;
     let head = model.head_segment();
-    let traced_from = match wanted.input {
+    let traced_from = match wanted.input.is_wanted() {
         true => segment,
         false => wanted.parameters_from.unwrap_or(head).max(segment),
     };
@@ -71,7 +89,7 @@ pub fn loss_gradients(
     let features = model.features_from(segment, &input.detach(), pass)?;
     let mut found = at_the_head(&model, &features, labels, wanted)?;
     let features_gradient = found.input.take();
-    if traced_from < head || wanted.input {
+    if traced_from < head || wanted.input.is_wanted() {
         let mut way = WayBack {
             model: &model,
             wanted,
@@ -79,7 +97,7 @@ pub fn loss_gradients(
             parameters: std::mem::take(&mut found.parameters),
         };
         let gradient = features_gradient.ok_or_else(|| missing("the features"))?;
-        found.input = way.walk(gradient)?.filter(|_| wanted.input);
+        found.input = way.walk(gradient)?.filter(|_| wanted.input.is_wanted());
         found.parameters = way.parameters;
     }
     Ok(found)
@@ -154,7 +172,7 @@ impl WayBack<'_> {
 
     /// Whether anything before the step just taken off needs a gradient.
     fn goes_on(&self) -> bool {
-        self.wanted.input || !self.trace.is_empty()
+        self.wanted.input.is_wanted() || !self.trace.is_empty()
     }
 
     fn block(

@@ -185,13 +185,15 @@ fn fetch_file(
             return Err(Error::format(target, "content", expected, found, remedy));
         }
     }
-    partial.commit()?;
-    lock.pending.remove(&file.to);
     let checked = who_checked(
         file.sha256.is_some(),
         transfer.digest().is_some(),
         recorded.is_some(),
     );
     lock.note(&file.to, Fetched::new(url, size, found, checked));
+    // What stands there without a digest would be taken for another's file.
+    lock.save(folder)?;
+    partial.commit()?;
+    lock.pending.remove(&file.to);
     Ok(())
 }

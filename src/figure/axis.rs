@@ -7,6 +7,8 @@ use std::ops::Range;
 pub(super) struct Axis {
     range: Range<f64>,
     ticks: Vec<f64>,
+    /// Between ticks at multiples of it.
+    step: Option<f64>,
 }
 
 impl Axis {
@@ -16,6 +18,7 @@ impl Axis {
         Self {
             range: 0.0..100.0,
             ticks,
+            step: Some(20.0),
         }
     }
 
@@ -25,6 +28,7 @@ impl Axis {
         Self {
             range: 0.0..1.0,
             ticks,
+            step: Some(0.2),
         }
     }
 
@@ -60,7 +64,43 @@ impl Axis {
             (range.end / step).floor() as i64,
         );
         let ticks = (first..=last).map(|tick| tick as f64 * step).collect();
-        Self { range, ticks }
+        Self {
+            range,
+            ticks,
+            step: Some(step),
+        }
+    }
+
+    /// What the number at a tick looks like: as many digits as tell it from the next one, and no more.
+    pub(super) fn label(&self) -> impl Fn(&f64) -> String + use<> {
+        let largest = (self.ticks.iter()).fold(0.0, |most: f64, tick| most.max(tick.abs()));
+        // Rounding must not take a step of 1e-3 for one of 9.99e-4.
+        let place = |size: f64| (size * (1.0 + 1e-9)).log10().floor() as i32;
+        let last = self.step.map_or(-3, place);
+        let is_plain = (1e-3..1e4).contains(&largest);
+        move |&value| {
+            if value == 0.0 {
+                return "0".into();
+            }
+            let (sign, size) = if value < 0.0 {
+                ("−", -value)
+            } else {
+                ("", value)
+            };
+            if is_plain {
+                let digits = (-last).max(0) as usize;
+                return format!("{sign}{}", trimmed(&format!("{size:.digits$}")));
+            }
+            let digits = (place(size) - last).max(0) as usize;
+            let text = format!("{size:.digits$e}");
+            let (number, power) = text.split_once('e').unwrap_or((&text, "0"));
+            format!("{sign}{}e{power}", trimmed(number))
+        }
+    }
+
+    /// The labels of all ticks.
+    pub(super) fn labels(&self) -> Vec<String> {
+        self.ticks.iter().map(self.label()).collect()
     }
 
     /// log₁₀ of positive numbers, with ticks at whole decades, about `most` at most; at least one decade long.
@@ -72,7 +112,11 @@ impl Axis {
         let step = (last - first) / most.max(1) + 1;
         let ticks = (first..=last).filter(|decade| decade % step == 0);
         let ticks = ticks.map(f64::from).collect();
-        Self { range, ticks }
+        Self {
+            range,
+            ticks,
+            step: None,
+        }
     }
 
     /// Ticks at these places, which ascend, as far as they do not crowd: `least` is the share of the axis that a label takes.
@@ -93,6 +137,18 @@ impl Axis {
         Self {
             range: low - room..high + room,
             ticks,
+            step: None,
+        }
+    }
+
+    /// A tick at each of these places, which ascend by 1 or more, with half of that at both ends.
+    pub(super) fn categories(places: &[f64]) -> Self {
+        let first = places.first().copied().unwrap_or_default();
+        let last = places.last().copied().unwrap_or_default();
+        Self {
+            range: first - 0.5..last + 0.5,
+            ticks: places.to_vec(),
+            step: None,
         }
     }
 
@@ -113,7 +169,19 @@ impl Axis {
         let last = last.max(2) as f64;
         let room = 0.02 * (last - 1.0);
         let range = 1.0 - room..last + room;
-        Self { range, ticks }
+        Self {
+            range,
+            ticks,
+            step: None,
+        }
+    }
+}
+
+/// Without zeros behind the point that say nothing.
+fn trimmed(number: &str) -> &str {
+    match number.contains('.') {
+        true => number.trim_end_matches('0').trim_end_matches('.'),
+        false => number,
     }
 }
 
@@ -153,7 +221,7 @@ mod tests {
             [-6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0]
         );
         for (low, high) in [(2e-3, 3e-3), (0.5, 0.5), (1e-30, 1e30), (9e-7, 0.9)] {
-            let Axis { range, ticks } = Axis::decades(low, high, 8);
+            let Axis { range, ticks, .. } = Axis::decades(low, high, 8);
             assert!(range.end - range.start >= 1.0 - 1e-12 && (1..=9).contains(&ticks.len()));
             assert!(ticks.iter().all(|tick| range.contains(tick)), "{ticks:?}");
         }
@@ -164,7 +232,7 @@ mod tests {
             (2.0, 2.0),
             (0.0, 0.0),
         ] {
-            let Axis { range, ticks } = Axis::numbers(low, high);
+            let Axis { range, ticks, .. } = Axis::numbers(low, high);
             assert!(
                 range.start < range.end && (2..=9).contains(&ticks.len()),
                 "{low} {high} {ticks:?}"
@@ -176,9 +244,48 @@ mod tests {
         assert_eq!(Axis::places(&[1.0, 1.1, 2.0], 0.2).ticks, [1.0, 2.0]);
         assert_eq!(Axis::places(&[3.0], 0.2).range, 2.45..3.55);
         for last in 1..1000 {
-            let Axis { range, ticks } = Axis::ranks(last);
+            let Axis { range, ticks, .. } = Axis::ranks(last);
             assert!(ticks.len() <= 7 && range.start < range.end);
             assert!(ticks.iter().all(|tick| (1.0..=last as f64).contains(tick)));
+        }
+    }
+
+    #[test]
+    fn labels_have_the_digits_that_tell_them_apart() {
+        let said = |low: f64, high: f64| Axis::numbers(low, high).labels();
+        assert_eq!(said(0.0, 1.0), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
+        assert_eq!(
+            said(11.29, 11.54),
+            ["11.3", "11.35", "11.4", "11.45", "11.5"]
+        );
+        assert_eq!(
+            said(-0.00148, 0.00046),
+            ["−0.0015", "−0.001", "−0.0005", "0", "0.0005"]
+        );
+        assert_eq!(said(-1.6e-4, 0.0), ["−1.5e-4", "−1e-4", "−5e-5", "0"]);
+        assert_eq!(
+            said(0.0, 25_000.0),
+            ["0", "5e3", "1e4", "1.5e4", "2e4", "2.5e4"]
+        );
+        let mut seed = 7u64;
+        for _ in 0..2000 {
+            let mut draw = || {
+                seed = seed
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
+                (seed >> 11) as f64 / (1u64 << 53) as f64
+            };
+            let size = 10f64.powf(12.0 * draw() - 8.0);
+            let (low, high) = (size * (draw() - 0.5), size * (0.5 + draw()));
+            let axis = Axis::numbers(low, high);
+            let words = axis.labels();
+            for (word, tick) in words.iter().zip(&axis.ticks) {
+                let read: f64 = word.replace('−', "-").parse().unwrap();
+                assert!(
+                    (read - tick).abs() <= 1e-9 * high.abs(),
+                    "{low} {high} {words:?}"
+                );
+            }
         }
     }
 }

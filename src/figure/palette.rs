@@ -1,6 +1,7 @@
 //! Colours and markers of all figures: first those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 
 use plotters::style::RGBColor;
+use std::f64::consts::{PI, TAU};
 
 /// Text and axes.
 pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
@@ -33,24 +34,61 @@ const COLOURS: [RGBColor; 13] = [
 const SQUARE: [(f64, f64); 4] = [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)];
 const TRIANGLE: [(f64, f64); 3] = [(0.0, -1.25), (1.15, 0.8), (-1.15, 0.8)];
 const DIAMOND: [(f64, f64); 4] = [(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)];
+/// Half the width of a bar of the cross, and how far it reaches.
+const BAR: (f64, f64) = (0.4, 1.25);
+/// Radii of the star's corners.
+const STAR: (f64, f64) = (1.45, 0.6);
 const CIRCLE_SIDES: usize = 24;
+/// Markers there are.
+const SHAPES: usize = 9;
 
-/// The colour of the model at `index`; 52 models differ in colour or marker.
+/// The colour of the model at `index`; 117 models differ in colour or marker.
 pub(super) fn colour(index: usize) -> RGBColor {
     COLOURS[index % COLOURS.len()]
 }
 
 /// The outline of the marker of the model at `index`, around (0, 0), of radius about 1.
 pub(super) fn marker(index: usize) -> Vec<(f64, f64)> {
-    match index % 4 {
+    let turned = |corners: &[(f64, f64)], angle: f64| -> Vec<(f64, f64)> {
+        let (sin, cos) = angle.sin_cos();
+        let turn = |&(x, y): &(f64, f64)| (x * cos - y * sin, x * sin + y * cos);
+        corners.iter().map(turn).collect()
+    };
+    match index % SHAPES {
         0 => (0..CIRCLE_SIDES)
-            .map(|side| side as f64 * std::f64::consts::TAU / CIRCLE_SIDES as f64)
+            .map(|side| side as f64 * TAU / CIRCLE_SIDES as f64)
             .map(|angle| (angle.cos(), angle.sin()))
             .collect(),
         1 => SQUARE.to_vec(),
         2 => TRIANGLE.to_vec(),
-        _ => DIAMOND.to_vec(),
+        3 => DIAMOND.to_vec(),
+        4 => turned(&TRIANGLE, PI),
+        5 => cross(),
+        6 => star(),
+        7 => turned(&cross(), PI / 4.0),
+        _ => turned(&TRIANGLE, PI / 2.0),
     }
+}
+
+/// With five points.
+fn star() -> Vec<(f64, f64)> {
+    let corner = |corner: usize| {
+        let radius = [STAR.0, STAR.1][corner % 2];
+        let angle = corner as f64 * TAU / 10.0 - PI / 2.0;
+        (radius * angle.cos(), radius * angle.sin())
+    };
+    (0..10).map(corner).collect()
+}
+
+/// Two bars, one upright.
+fn cross() -> Vec<(f64, f64)> {
+    let (half, reach) = BAR;
+    let quarter = [(half, -half), (reach, -half), (reach, half)];
+    let turns = [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)];
+    let corner = |(cos, sin): (f64, f64)| {
+        quarter.map(|(x, y): (f64, f64)| (x * cos - y * sin, x * sin + y * cos))
+    };
+    turns.into_iter().flat_map(corner).collect()
 }
 
 #[cfg(test)]
@@ -59,10 +97,18 @@ mod tests {
     use plotters::style::Color;
 
     #[test]
-    fn the_first_52_models_differ() {
-        let looks: std::collections::HashSet<_> = (0..52)
-            .map(|index| (colour(index).rgb(), index % 4))
+    fn the_first_117_models_differ() {
+        let rounded = |(x, y): (f64, f64)| ((1e3 * x).round() as i32, (1e3 * y).round() as i32);
+        let outline = |index: usize| marker(index).into_iter().map(rounded).collect::<Vec<_>>();
+        let looks: std::collections::HashSet<_> = (0..117)
+            .map(|index| (colour(index).rgb(), outline(index)))
             .collect();
-        assert_eq!(looks.len(), 52);
+        assert_eq!(looks.len(), 117);
+        // None is larger than another by much.
+        for index in 0..SHAPES {
+            let radii = marker(index).into_iter().map(|(x, y)| x.hypot(y));
+            let radius = radii.fold(0.0, f64::max);
+            assert!((1.0..1.5).contains(&radius), "{index}: {radius}");
+        }
     }
 }

@@ -89,6 +89,13 @@ impl<B: DrawingBackend> Sheet<B> {
         self.area.draw_text(content, &look.style(), at)
     }
 
+    /// Text that is read from below, its end at a dot.
+    pub(super) fn text_upwards(&self, content: &str, (x, y): Dot, look: Text) -> Drawn<B> {
+        let at = (x + self.text_drop(look.points), y);
+        let style = look.style().transform(FontTransform::Rotate270);
+        self.area.draw_text(content, &style, at)
+    }
+
     /// A line through dots, `points` wide on paper.
     pub(super) fn line(&self, through: Vec<Dot>, points: f64, colour: RGBColor) -> Drawn<B> {
         let width = (points * self.style.line() * DOTS_PER_POINT)

@@ -6,6 +6,7 @@ use epaint_default_fonts::UBUNTU_LIGHT;
 use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::collections::BTreeSet;
 use std::sync::Once;
 
 /// The family under which our font is registered; in an SVG the reader's own font of that kind stands in.
@@ -79,14 +80,36 @@ pub(super) fn fit(content: &str, points: f64, width: f64) -> String {
 }
 
 /// Names that are to be told apart within `width`: whole, or without the words that all begin or all end with, cut short where they
-/// are still too wide.
+/// are still too wide; in the middle where that would make some alike.
 pub(super) fn distinct(names: &[&str], points: f64, width: f64) -> Vec<String> {
     let fits = |name: &&str| text_width(name, points) <= width;
     let own = match names.iter().all(fits) {
         true => names.to_vec(),
         false => without_common_words(names),
     };
-    own.iter().map(|name| fit(name, points, width)).collect()
+    let cut: Vec<String> = own.iter().map(|name| fit(name, points, width)).collect();
+    let different = |names: &[String]| names.iter().collect::<BTreeSet<_>>().len();
+    match different(&cut) == cut.len() {
+        true => cut,
+        false => (own.iter())
+            .map(|name| fit_middle(name, points, width))
+            .collect(),
+    }
+}
+
+/// The text, without some of its middle where it is wider than `width` millimetres.
+fn fit_middle(content: &str, points: f64, width: f64) -> String {
+    let letters: Vec<char> = content.chars().collect();
+    let cut = |left_out: usize| {
+        let kept = letters.len() - left_out;
+        let (start, end) = letters.split_at(kept.div_ceil(2));
+        let [start, end] = [start, &end[left_out..]].map(|part| part.iter().collect::<String>());
+        format!("{start}…{end}")
+    };
+    let all = content.to_owned();
+    (std::iter::once(all).chain((1..=letters.len()).map(cut)))
+        .find(|text| text_width(text, points) <= width)
+        .unwrap_or_default()
 }
 
 /// What is left of names without their common beginning and end, whole words of both; the names where nothing would be left of one.
@@ -163,6 +186,20 @@ mod tests {
         let names = distinct(&runs, 7.0, 12.0);
         assert!(names[0] == "name" && names[1].ends_with('…'), "{names:?}");
         assert_eq!(distinct(&["naïve-é", "naïve-ö"], 7.0, 3.0), ["é", "ö"]);
+        let cut = distinct(
+            &[
+                "natural-imagenet-first",
+                "natural-imagenet-second",
+                "robust",
+            ],
+            7.0,
+            16.0,
+        );
+        assert!(
+            cut[0].starts_with("nat") && cut[0].ends_with("st"),
+            "{cut:?}"
+        );
+        assert!(cut[1].ends_with("nd") && cut.iter().all(|name| text_width(name, 7.0) <= 16.0));
         let lines = wrap(&"one two three ".repeat(20), 7.0, 60.0);
         assert!(lines.len() > 3 && lines.iter().all(|line| text_width(line, 7.0) <= 60.0));
         assert_eq!(lines.join(" ").split(' ').count(), 60);

@@ -63,12 +63,25 @@ impl TransferAccuracy {
         summary.against.as_deref().or(summary.natural.as_deref())
     }
 
+    /// Whether sources stand on the axis by their radii, and not by their names.
+    fn has_radii(&self) -> bool {
+        let is_radius = |label: &str| {
+            let number = ["L2 ", "L∞ "]
+                .iter()
+                .find_map(|norm| label.strip_prefix(norm));
+            number.is_some() || label.parse::<f64>().is_ok()
+        };
+        let points = (self.summary.accuracy.iter()).flat_map(|curve| &curve.points);
+        points.map(|point| &*point.label).all(is_radius)
+    }
+
     fn axis_name(&self) -> &'static str {
         match self.summary.variable {
             Variable::Images => "Training images",
             Variable::Epoch => "Epoch",
             Variable::Blocks => "Fine-tuned blocks besides the head",
-            Variable::Epsilon => "ε of the source (0: natural)",
+            Variable::Epsilon if self.has_radii() => "ε of the source (0: natural)",
+            Variable::Epsilon => "Source",
         }
     }
 
@@ -98,6 +111,7 @@ impl TransferAccuracy {
                 ("blocks", "all") => "all blocks".to_owned(),
                 ("blocks", "1") => "head and 1 block".to_owned(),
                 ("blocks", blocks) => format!("head and {blocks} blocks"),
+                (name, "1") => format!("1 {}", name.strip_suffix('s').unwrap_or(name)),
                 (_, value) => format!("{value} {name}"),
             })
             .collect::<Vec<_>>()
@@ -112,6 +126,7 @@ impl TransferAccuracy {
         };
         let diverged = match self.summary.diverged {
             0 => String::new(),
+            1 => " 1 run whose loss stopped being finite is left out.".into(),
             count => format!(" {count} runs whose loss stopped being finite are left out."),
         };
         let apart = match &self.summary.apart[..] {

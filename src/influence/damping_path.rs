@@ -14,12 +14,14 @@
 mod overlap;
 mod suggestion;
 mod sweep;
+mod systems;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use overlap::{PERSISTENCE, jaccard, rank_biased_overlap};
 pub use suggestion::{AGREEMENT, CONVERGED, Suggestion};
+pub(super) use systems::Systems;
 
 use super::{Normalise, RankOptions};
 use crate::influence::Correction;
@@ -31,14 +33,18 @@ use serde::Serialize;
 const PER_DECADE: i32 = 2;
 /// Decades of the grid on either side of the damping in use.
 const DECADES: i32 = 3;
+/// Dampings of the grid.
+const DAMPINGS: i32 = 2 * DECADES * PER_DECADE + 1;
 
 /// How a damping path is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PathOptions {
     /// Test queries in the sample; all where there are fewer.
     pub queries: usize,
     /// Helpful images of a query that are compared, `k`.
     pub ranks: usize,
+    /// Bytes that its solves may take; as many as they like where not given.
+    pub room: Option<f64>,
 }
 
 impl Default for PathOptions {
@@ -46,6 +52,7 @@ impl Default for PathOptions {
         Self {
             queries: 100,
             ranks: 10,
+            room: None,
         }
     }
 }

@@ -3,8 +3,11 @@
 //! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
 //! or harms a class, or a kind of confusion, takes as many solves as there are groups.
 
-use super::scores::{against, diverged_at, not_finite};
-use super::{Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks, table};
+use super::scores::{against, diverged_at, not_finite, ranges};
+use super::{
+    BlockSizes, Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks, table,
+};
+use crate::data::line_of;
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
@@ -77,8 +80,11 @@ impl QueryGroups {
             let found = header.iter().collect::<Vec<_>>().join(",");
             return Err(malformed("columns".into(), found));
         }
-        for (line, row) in reader.deserialize::<Row>().enumerate() {
-            let wrong = |found: String| malformed(format!("row {}", line + 1), found);
+        let header = header.clone();
+        for row in reader.records() {
+            let place = line_of(&row);
+            let wrong = |found: String| malformed(place.clone(), found);
+            let row = row.and_then(|row| row.deserialize(Some(&header)));
             let Row { query, group } = row.map_err(|reason| wrong(reason.to_string()))?;
             let position = positions.get(&query).copied();
             let position = position.ok_or_else(|| wrong(format!("{query}, which is no query")))?;
@@ -110,16 +116,7 @@ impl QueryGroups {
         Self { groups }
     }
 
-    /// The mean gradients, `[groups, p]`.
-    fn gradients(&self, queries: &Examples) -> Result<Tensor> {
-        let members = self.groups.values();
-        let rows = members
-            .map(|members| queries.mean_gradient(members))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Tensor::stack(&rows, 0)?)
-    }
-
-    /// Ranks all training images for every group; how each group's solve ended comes back too.
+    /// Ranks all training images for every group, `blocks.solved` groups at a time; how each group's solve ended comes back too.
     ///
     /// # Errors
     /// A solve diverged, a score is not finite, or a tensor operation failed.
@@ -129,30 +126,40 @@ impl QueryGroups {
         training: &Examples,
         queries: &Examples,
         (top, bottom): (usize, usize),
-        block: usize,
+        blocks: BlockSizes,
     ) -> Result<(Vec<GroupRanking>, Vec<Report>)> {
-        let solution = inverse.solve(&Vectors::new(self.gradients(queries)?)?)?;
-        let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-        let diverged = solution.reports.iter().position(diverged);
-        if let Some(name) = diverged.and_then(|group| self.groups.keys().nth(group)) {
-            return Err(diverged_at(format!("the solve of the group {name}")));
-        }
+        let groups: Vec<(&String, &Vec<usize>)> = self.groups.iter().collect();
         let mut ranks = TopRanks::new(top, bottom);
         ranks.begin(&ScoreHeader {
-            queries: (0..self.groups.len()).collect(),
+            queries: (0..groups.len()).collect(),
             training: training.ids().to_vec(),
             provenance: Provenance::default(),
         })?;
-        let scores = against(&solution.value, training, block)?;
-        let wrong = scores.indexed_iter().find(|(_, score)| !score.is_finite());
-        if let Some(name) = wrong.and_then(|((group, _), _)| self.groups.keys().nth(group)) {
-            return Err(not_finite(format!("group {name}")));
+        let mut reports = Vec::with_capacity(groups.len());
+        for rows in ranges(groups.len(), blocks.solved) {
+            let members = &groups[rows.clone()];
+            let gradients = members.iter().map(|(_, at)| queries.mean_gradient(at));
+            let gradients = gradients.collect::<Result<Vec<_>>>()?;
+            let solution = inverse.solve(&Vectors::new(Tensor::stack(&gradients, 0)?)?)?;
+            let diverged = |report: &Report| report.outcome == Outcome::Diverged;
+            if let Some(group) = solution.reports.iter().position(diverged) {
+                let place = format!("the solve of the group {}", members[group].0);
+                return Err(diverged_at(place));
+            }
+            for columns in ranges(training.count(), blocks.gradients) {
+                let scores = against(&solution.value, training, columns.clone())?;
+                let wrong = scores.indexed_iter().find(|(_, score)| !score.is_finite());
+                if let Some(((group, _), _)) = wrong {
+                    return Err(not_finite(format!("group {}", members[group].0)));
+                }
+                ranks.write(&ScoreBlock {
+                    queries: rows.clone(),
+                    training: columns,
+                    scores: scores.view(),
+                })?;
+            }
+            reports.extend(solution.reports);
         }
-        ranks.write(&ScoreBlock {
-            queries: 0..self.groups.len(),
-            training: 0..training.count(),
-            scores: scores.view(),
-        })?;
         ranks.finish()?;
         let ranking = |(place, (name, members)): (usize, (&String, &Vec<usize>))| GroupRanking {
             name: name.clone(),
@@ -160,8 +167,8 @@ impl QueryGroups {
             helpful: ranks.helpful(place),
             harmful: ranks.harmful(place),
         };
-        let rankings = self.groups.iter().enumerate().map(ranking).collect();
-        Ok((rankings, solution.reports))
+        let rankings = groups.into_iter().enumerate().map(ranking).collect();
+        Ok((rankings, reports))
     }
 }
 

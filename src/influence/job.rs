@@ -176,10 +176,11 @@ pub struct RankSummary {
     pub gradient_norm: f64,
     /// The unit of the scores.
     pub unit: &'static str,
-    /// How the solves ended: those of the test queries, or of the training images where these are fewer or queries too.
+    /// How the solves ended: those of the test queries, or of the training images where these are fewer or queries too; then
+    /// those of the correction and of groups.
     pub solves: Vec<Solves>,
-    /// The method, where it was not settled before the run.
-    pub method: Option<Method>,
+    /// The method of the solves.
+    pub method: Method,
     /// What the solver says of itself.
     pub notes: BTreeMap<&'static str, f64>,
     /// Images whose scores an earlier process had recorded.
@@ -234,7 +235,7 @@ impl RankJob<'_> {
         if self.options.correction != Correction::None {
             progress.stage("leverage")?;
         }
-        let training = self.left_out(&sides, &hessian, &*inverse)?;
+        let (training, leverages) = self.left_out(&sides, &hessian, &*inverse)?.unzip();
         let pass = Pass {
             job: self,
             folder,
@@ -258,6 +259,7 @@ impl RankJob<'_> {
         summary.certified = scored.certified;
         summary.resumed = scored.resumed;
         summary.solves.push(scored.solves);
+        summary.solves.extend(leverages);
         summary.solves.extend(pass.groups()?);
         summary.damping_path = pass.damping_path(progress)?;
         let solves: Vec<&Solves> = summary.solves.iter().collect();
@@ -332,18 +334,27 @@ impl RankJob<'_> {
         !indifferent || others
     }
 
-    /// The training images as those that are left out, where the correction makes them differ.
-    fn left_out(
+    /// The training images as those that are left out, where the correction makes them differ, and the solves for that.
+    pub(super) fn left_out(
         &self,
         sides: &Sides,
         hessian: &HeadHessian,
         inverse: &dyn Inverse,
-    ) -> Result<Option<Examples>> {
+    ) -> Result<Option<(Examples, Solves)>> {
         if self.options.correction == Correction::None {
             return Ok(None);
         }
-        let block = self.blocks(&sides.train).gradients;
-        corrected(&sides.train, hessian, inverse, block).map(Some)
+        let training = &sides.train;
+        let block = self.blocks(training).gradients;
+        let (left_out, reports) = corrected(training, hessian, inverse, block)?;
+        let width = training.residuals().dims()[1];
+        let ids = training.ids().iter();
+        let solves = Solves {
+            set: "leverage",
+            ids: ids.flat_map(|&id| std::iter::repeat_n(id, width)).collect(),
+            reports,
+        };
+        Ok(Some((left_out, solves)))
     }
 
     pub(super) fn blocks(&self, train: &Examples) -> BlockSizes {
@@ -365,7 +376,7 @@ impl RankJob<'_> {
             gradient_norm: squares.to_scalar::<f64>()?.sqrt(),
             unit: self.options.normalise.unit(),
             solves: Vec::new(),
-            method: None,
+            method: self.options.solver.method,
             notes: BTreeMap::new(),
             resumed: 0,
             certified: None,

@@ -8,14 +8,15 @@
 use super::Examples;
 use super::scores::ranges;
 use crate::operator::{HeadHessian, Vectors};
-use crate::solve::{Inverse, Outcome};
+use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use faer::Mat;
 use faer::linalg::solvers::Solve;
 use std::ops::Range;
 
-/// The training images with y in the place of r. It takes w solves an image; `block` right-hand sides go in a step.
+/// The training images with y in the place of r, and how the w solves of each image ended, image by image; `block` right-hand
+/// sides go in a step.
 ///
 /// # Errors
 /// A solve that diverged, or a tensor operation failed.
@@ -24,15 +25,17 @@ pub fn corrected(
     hessian: &HeadHessian,
     inverse: &dyn Inverse,
     block: usize,
-) -> Result<Examples> {
+) -> Result<(Examples, Vec<Report>)> {
     let width = training.residuals().dims()[1];
     let residuals = training
         .residuals()
         .to_dtype(DType::F64)?
         .to_vec2::<f64>()?;
     let mut values = Vec::with_capacity(training.count() * width);
+    let mut reports = Vec::with_capacity(training.count() * width);
     for images in ranges(training.count(), (block / width).max(1)) {
-        let leverages = leverages(training, inverse, images.clone())?;
+        let (leverages, ended) = leverages(training, inverse, images.clone())?;
+        reports.extend(ended);
         let curvatures = hessian.output_curvatures(images.clone())?;
         for (place, image) in images.enumerate() {
             let size = width * width;
@@ -47,11 +50,16 @@ pub fn corrected(
     }
     let left = training.residuals();
     let y = Tensor::from_vec(values, left.shape(), &Device::Cpu)?;
-    Ok(training.with_residuals(y.to_device(left.device())?.to_dtype(left.dtype())?))
+    let y = y.to_device(left.device())?.to_dtype(left.dtype())?;
+    Ok((training.with_residuals(y), reports))
 }
 
-/// K of each image, `[images, w, w]`.
-fn leverages(training: &Examples, inverse: &dyn Inverse, images: Range<usize>) -> Result<Vec<f64>> {
+/// K of each image, `[images, w, w]`, and how the solves for it ended.
+fn leverages(
+    training: &Examples,
+    inverse: &dyn Inverse,
+    images: Range<usize>,
+) -> Result<(Vec<f64>, Vec<Report>)> {
     let solution = inverse.solve(&Vectors::new(training.output_gradients(images.clone())?)?)?;
     let diverged = |outcome: Outcome| outcome == Outcome::Diverged;
     if solution
@@ -74,7 +82,8 @@ fn leverages(training: &Examples, inverse: &dyn Inverse, images: Range<usize>) -
         .tensor()
         .reshape((count, width * width, columns))?;
     let products = solutions.matmul(&inputs.unsqueeze(2)?.contiguous()?)?;
-    Ok(products.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+    let products = products.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
+    Ok((products, solution.reports))
 }
 
 /// (I − W K/n)⁻¹ r.

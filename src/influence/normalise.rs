@@ -4,6 +4,9 @@
 //! that an image makes: θ-RelatIF by ‖A⁻¹∇ℓ‖, the length of its effect on the parameters; ℓ-RelatIF by (∇ℓᵀA⁻¹∇ℓ)^½, a cosine in
 //! the metric of A⁻¹ but for the query's own length. The cosine of two gradients is the same without curvature, divided by
 //! both lengths. The factor 1/n stays in ℓ-RelatIF; that of θ-RelatIF is in the change of the parameters too.
+//!
+//! With the leverage correction the gradient of an image that is left out has y in the place of r ([`super::leverage`]), and both
+//! lengths are of the change that this makes: ‖A⁻¹(y ⊗ a)‖ and (yᵀKy)^½. The self-influence is then rᵀKy/n, another number.
 
 use crate::operator::Vectors;
 use crate::solve::Method;
@@ -20,7 +23,7 @@ pub enum Normalise {
     Cosine,
     /// The length of the training image's effect on the parameters, which has the factor 1/n too (θ-RelatIF)
     ThetaRelatif,
-    /// The root of n times the training image's self-influence (ℓ-RelatIF)
+    /// The root of n times the training image's self-influence; with --correction, of what that makes of its gradient (ℓ-RelatIF)
     LRelatif,
 }
 

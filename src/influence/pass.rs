@@ -227,8 +227,9 @@ impl Pass<'_> {
             Some(Grouping::File(path)) => QueryGroups::from_file(path, queries.ids())?,
         };
         let kept = (self.job.options.top, self.job.options.bottom);
-        let block = self.job.blocks(self.training).gradients;
-        let (rankings, reports) = groups.rank(self.inverse, self.training, queries, kept, block)?;
+        let blocks = self.job.blocks(self.training);
+        let (rankings, reports) =
+            groups.rank(self.inverse, self.training, queries, kept, blocks)?;
         let path = self.folder.join("group_rankings.parquet");
         // Groups are of plain scores, whatever those of queries are divided by.
         let provenance = Provenance {

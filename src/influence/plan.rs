@@ -6,16 +6,18 @@
 //! |---|---|
 //! | Kronecker axes | n·e² + 10·e³; next to nothing for `direct` and `identity`, which need the strongest alone |
 //! | rows in these axes | 2(n + m)·e² |
-//! | matrix and factor (`direct`) | w(w + 1)/2 · e²·n + p³/3 |
-//! | solves (`direct`) | s·(2p² + 4np), the residual included |
+//! | matrix and factor (`direct`) | w(w + 1)/2 · e²·n + min(w, e²)·C·w·n + p³/3 |
+//! | a product | 4np, and of more than 32 classes 4·n·C·w through the logits |
+//! | solves (`direct`) | s·(2p² + a product), the residual included |
 //! | preconditioner (`cg`) | n·b²/2 + b³/3, b parameters of the strongest axes |
-//! | solves (`cg`) | s·(9·(4np + 2b²) + 4np): 7 to 8 iterations to 1e-5 on the job of `analysis/speed`, ten queries |
-//! | solves (`astra`) | s·(200·256/n + 2)·4np, in its usual settings |
+//! | solves (`cg`) | s·(9·(a product + 2b²) + a product): 7 to 8 iterations to 1e-5 on the job of `analysis/speed`, ten queries |
+//! | solves (`astra`) | s·(200·256/n + 2) products, in its usual settings |
 //! | scores | 2p·n·m; `identity` 2(w + e)·n·m |
 //!
 //! Seconds are operations over the rate of a matrix product measured on the spot, times 1.2: the kernels reach about 0.85
 //! of it (`benches/head.rs`). Bytes are those of the features as read, with a constant, and in feature axes (unless they are
-//! mapped); of the ranks kept, and what their certificates need; and of what is larger, finding the axes or factor and blocks.
+//! mapped); of the ranks kept, and what their certificates need; and of what is larger, finding the axes, or factor and blocks, or
+//! factor and damping path.
 
 mod bytes;
 mod rate;
@@ -34,6 +36,8 @@ use crate::{Error, Result};
 const ITERATIONS: f64 = 9.0;
 /// Iterations of a Neumann series: as many as its user allows, of which this is the least that makes sense.
 const TERMS: f64 = 45.0;
+/// The most classes whose products do not go by the logits.
+const MANY_CLASSES: usize = 32;
 /// How much longer a run takes than its operations at the rate of a matrix product.
 const OVERHEAD: f64 = 1.2;
 
@@ -52,6 +56,8 @@ pub struct ProblemSize {
     pub kept: usize,
     /// Whether ranks are certified.
     pub certified: bool,
+    /// Queries of a damping path, if there is one.
+    pub path_queries: Option<usize>,
     /// Whether the training features stay in their file.
     pub mapped_train: bool,
     /// Whether the test features do.
@@ -119,11 +125,17 @@ impl ProblemSize {
         );
         let (_, solves) = self.solves();
         let queries = (self.test + if self.train_queries { self.train } else { 0 }) as f64;
-        let product = 4.0 * n * p;
+        let classes = self.classes as f64;
+        let through_logits = match self.classes {
+            0..=MANY_CLASSES => 0.0,
+            _ => 4.0 * n * classes * w,
+        };
+        let product = 4.0 * n * p + through_logits;
         let solving = match method {
             Method::Direct | Method::Auto => {
+                let curvatures = w.min(e * e) * classes * w * n;
                 let factor = w * (w + 1.0) / 2.0 * e * e * n + p.powi(3) / 3.0;
-                factor + solves * (2.0 * p * p + product)
+                curvatures + factor + solves * (2.0 * p * p + product)
             }
             Method::Cg => {
                 let block = strong_parameters(p as usize) as f64;
@@ -147,7 +159,7 @@ impl ProblemSize {
         };
         let axes = match method {
             // The strongest alone.
-            Method::Direct | Method::Auto | Method::Identity if !self.certified => 0.0,
+            Method::Direct | Method::Auto | Method::Identity if !self.is_in_f64_too() => 0.0,
             _ => n * e * e + 10.0 * e.powi(3),
         };
         let turning = 2.0 * (n + queries) * e * e;
@@ -174,6 +186,7 @@ impl ProblemSize {
             return Err(Error::config("solver", reason));
         }
         let blocks = self.blocks(method, memory)?;
+        let path = self.path_bytes(method, memory)?;
         let operations = self.operations(method);
         let plan = Plan {
             method,
@@ -186,9 +199,14 @@ impl ProblemSize {
             rate,
             device,
             seconds: OVERHEAD * operations / rate,
-            bytes: self.peak(method, blocks),
+            bytes: self.peak(method, blocks, path),
         };
         Ok((plan, blocks))
+    }
+
+    /// Whether both sides are wanted in f64 too, in Kronecker axes.
+    fn is_in_f64_too(&self) -> bool {
+        self.certified || self.path_queries.is_some()
     }
 
     fn choose(&self, memory: Option<f64>) -> (Method, String) {

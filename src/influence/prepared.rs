@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Both sides of a job and A⁻¹, ready to score.
 pub struct Prepared<'a> {
     sides: &'a Sides,
+    /// The training images as those that are left out.
+    left_out: &'a Examples,
     inverse: &'a dyn Inverse,
     block: usize,
     /// Solves that missed their tolerance.
@@ -51,10 +53,13 @@ impl RankJob<'_> {
             _ => &damped,
         };
         let solver = self.options.solver.solver(self.options.precision);
+        let inverse = solver.prepare(operator)?;
+        let (left_out, solves) = self.left_out(&sides, &hessian, &*inverse)?.unzip();
         body(&Prepared {
             block: self.blocks(&sides.train).gradients,
-            missed: AtomicUsize::new(0),
-            inverse: &*solver.prepare(operator)?,
+            missed: AtomicUsize::new(solves.map_or(0, |solves| missed(&solves.reports))),
+            left_out: left_out.as_ref().unwrap_or(&sides.train),
+            inverse: &*inverse,
             sides: &sides,
         })
     }
@@ -106,24 +111,28 @@ impl Prepared<'_> {
 
     /// Of the gradients ∇m, each `[p]`.
     fn scores(&self, gradients: &[Tensor]) -> Result<Array2<f64>> {
-        let training = self.training();
-        let mut scores = Array2::zeros((gradients.len(), training.count()));
-        for rows in ranges(gradients.len(), self.block.max(1)) {
+        let mut scores = Array2::zeros((gradients.len(), self.left_out.count()));
+        for rows in ranges(gradients.len(), self.block) {
             let block = Tensor::stack(&gradients[rows.clone()], 0)?;
             let solution = self.inverse.solve(&Vectors::new(block)?)?;
             let diverged = |report: &Report| report.outcome == Outcome::Diverged;
             if solution.reports.iter().any(diverged) {
                 return Err(diverged_at("the solve of a measurement".into()));
             }
-            let missed = |report: &&Report| !report.outcome.is_success();
-            let missed = solution.reports.iter().filter(missed).count();
-            self.missed.fetch_add(missed, Ordering::Relaxed);
-            let part = against(&solution.value, training, self.block.max(1))?;
-            scores.slice_mut(s![rows, ..]).assign(&part);
+            (self.missed).fetch_add(missed(&solution.reports), Ordering::Relaxed);
+            for columns in ranges(self.left_out.count(), self.block) {
+                let part = against(&solution.value, self.left_out, columns.clone())?;
+                scores.slice_mut(s![rows.clone(), columns]).assign(&part);
+            }
         }
         match scores.iter().all(|score| score.is_finite()) {
             true => Ok(scores),
             false => Err(not_finite("a measurement".into())),
         }
     }
+}
+
+fn missed(reports: &[Report]) -> usize {
+    let missed = |report: &&Report| !report.outcome.is_success();
+    reports.iter().filter(missed).count()
 }

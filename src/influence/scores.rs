@@ -19,7 +19,7 @@ use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 pub(super) use extremes::shared;
 pub use extremes::{Chosen, Kept};
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::Array2;
 use set::Block;
 pub(super) use set::Set;
 use std::ops::Range;
@@ -329,24 +329,18 @@ impl Factors<'_> {
     }
 }
 
-/// Scores `[k, n]` of `solutions` `[k, p]` with all training images, `block` of these at a time: few solutions, whose scores are
-/// wanted as one matrix.
+/// Scores `[k, columns]` of `solutions` `[k, p]` with the training images in `columns`.
 pub(super) fn against(
     solutions: &Vectors,
     training: &Examples,
-    block: usize,
+    columns: Range<usize>,
 ) -> Result<Array2<f64>> {
-    let mut scores = Array2::zeros((solutions.count(), training.count()));
-    for columns in ranges(training.count(), block) {
-        let gradients = training.gradients(columns.clone())?;
-        let products = tensor_product(solutions.tensor(), &gradients.t()?)?;
-        let products = (products.to_dtype(DType::F64)? / training.count() as f64)?;
-        let values = products.flatten_all()?.to_vec1::<f64>()?;
-        let part = ArrayView2::from_shape((solutions.count(), columns.len()), &values)
-            .map_err(ndarray_linalg::error::LinalgError::from)?;
-        scores.slice_mut(s![.., columns]).assign(&part);
-    }
-    Ok(scores)
+    let gradients = training.gradients(columns)?;
+    let products = tensor_product(solutions.tensor(), &gradients.t()?)?;
+    let products = (products.to_dtype(DType::F64)? / training.count() as f64)?;
+    let values = products.flatten_all()?.to_vec1::<f64>()?;
+    Ok(Array2::from_shape_vec(products.dims2()?, values)
+        .map_err(ndarray_linalg::error::LinalgError::from)?)
 }
 
 /// Refuses solves of the images `ids` of which one diverged, and names it.

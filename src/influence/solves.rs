@@ -11,9 +11,10 @@ use std::sync::Arc;
 /// How the solves of one side ended.
 #[derive(Debug, Clone)]
 pub struct Solves {
-    /// Whose gradients were the right-hand sides: `test`, `train` or `group`.
+    /// Whose gradients were the right-hand sides: `test`, `train` or `group`; `leverage`: those of each output of the training
+    /// images.
     pub set: &'static str,
-    /// Their ids.
+    /// The image or group of each solve.
     pub ids: Vec<usize>,
     /// One report each.
     pub reports: Vec<Report>,

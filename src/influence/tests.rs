@@ -475,8 +475,12 @@ fn a_score_of_a_group_that_is_not_finite_is_refused_by_its_name() {
     .unwrap();
     let inverse = Direct.prepare(&small).unwrap();
     let groups = QueryGroups::by_class(&queries, &["zero".into(), "one".into()]);
+    let blocks = BlockSizes {
+        solved: 1,
+        gradients: 2,
+    };
     let message = groups
-        .rank(&*inverse, &train, &queries, (1, 0), 2)
+        .rank(&*inverse, &train, &queries, (1, 0), blocks)
         .unwrap_err()
         .to_string();
     assert!(

@@ -27,8 +27,10 @@ use std::ops::Range;
 
 /// Images that go through one matrix product. Fixed, so that sums run in the same order whatever the block of vectors.
 const ROW_CHUNK: usize = 1024;
-/// Images whose weighted inputs are held at once while the matrix is written out.
+/// Images whose weighted inputs are held at once while the matrix is written out, fewer where their curvatures would be more numbers
+/// than this: 128 MiB.
 const DENSE_CHUNK: usize = 8192;
+const DENSE_ELEMENTS: usize = 1 << 24;
 /// Upper bound of the elements of Z, 64 MiB in f32: larger blocks of vectors are taken in parts.
 const DIRECTION_ELEMENTS: usize = 1 << 24;
 /// The most numbers of softmax curvatures that are kept on a device: 1 GiB in f32.
@@ -231,11 +233,7 @@ impl LinearOperator for HeadHessian {
         let mut sum = Tensor::zeros((width, columns), DType::F64, &device)?;
         for chunk in self.chunks(self.row_chunk) {
             let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
-            let weights: Vec<f64> = curvature
-                .written_out()?
-                .chunks_exact(width * width)
-                .flat_map(|matrix| (0..width).map(|c| matrix[c * width + c]))
-                .collect();
+            let weights = curvature.diagonals()?;
             let weights = Tensor::from_vec(weights, (chunk.len(), width), &device)?;
             let inputs = self.inputs.chunk(chunk)?.to_dtype(DType::F64)?;
             sum = (sum + weights.t()?.matmul(&inputs.sqr()?)?)?;

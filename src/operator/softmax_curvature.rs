@@ -8,16 +8,23 @@
 //! Σ_k π_k v_k v_kᵀ − (Σ π_k v_k)(Σ π_k v_k)ᵀ with v_k the difference of row k of U and the row of the most probable class,
 //! again without cancellation.
 //!
-//! On the CPU this is one parallel pass. On other devices the matrices of all images are written out beforehand where they are
-//! not too many numbers ([`SoftmaxCurvature::written`]) and the product is one batched matrix product; else it is composed from
-//! tensor operations.
+//! On the CPU an image's matrix is written out, C·w² operations, and multiplies all its directions, w² each; of many classes two
+//! matrix products take the directions of all images to the logits and back, 2·C·w each, and none is written out. On other devices
+//! the matrices of all images are written out beforehand where they are not too many numbers ([`SoftmaxCurvature::written`]) and
+//! the product is one batched matrix product; else it is composed from tensor operations.
 
 use crate::Result;
 use crate::data::moved;
-use crate::product::Real;
+use crate::product::{Real, product, self_product_here};
 use candle_core::{DType, Device, Tensor};
+use faer::{Accum, Mat, MatMut, MatRef};
 use rayon::prelude::*;
 use std::ops::{AddAssign, Mul, Sub};
+
+/// From so many axes on products go by the logits, and what is written out is made by matrix products.
+const MANY: usize = 32;
+/// Probabilities that are held in f64 at once: 64 MiB.
+const HELD: usize = 1 << 23;
 
 /// What one pass over the directions computes in.
 pub(super) trait Scalar:
@@ -75,7 +82,8 @@ impl SoftmaxCurvature {
     /// The most numbers that one entry of a product goes through: a row of W, or the sums below with what they may cancel.
     pub(super) fn longest_chain(&self) -> f64 {
         let (classes, width) = (self.probabilities.dims()[1] as f64, self.width() as f64);
-        if self.probabilities.device().is_cpu() || self.matrices.is_some() {
+        let on_host = self.probabilities.device().is_cpu();
+        if on_host && !self.goes_by_logits() || self.matrices.is_some() {
             return width;
         }
         // With q = 1 − π of the most probable class and |t| ≤ √2 ‖z‖ for its differences t, `composed` is off by at most
@@ -123,14 +131,22 @@ impl SoftmaxCurvature {
         let probabilities = probabilities.to_vec1::<T>()?;
         let axes = self.axes.as_ref().map(values).transpose()?;
         let (classes, width) = (self.probabilities.dims()[1], self.width());
-        directions
-            .par_chunks_exact_mut(columns)
-            .zip(probabilities.par_chunks_exact(classes))
-            .for_each(|(row, weights)| match &axes {
-                None => in_all_classes(row, weights),
-                Some(axes) => in_axes(row, weights, axes, width),
-            });
+        let weights = probabilities.par_chunks_exact(classes);
+        let rows = directions.par_chunks_exact_mut(columns).zip(weights);
+        match axes {
+            None => rows.for_each(|(row, weights)| in_all_classes(row, weights)),
+            Some(axes) if self.goes_by_logits() => {
+                let axes: Vec<T> = axes.into_iter().map(T::from_f64).collect();
+                by_logits(directions, columns, &probabilities, (&axes, width));
+            }
+            Some(axes) => rows.for_each(|(row, weights)| in_axes(row, weights, &axes, width)),
+        }
         Ok(())
+    }
+
+    /// Whether products on the host go by the logits of all classes.
+    fn goes_by_logits(&self) -> bool {
+        self.axes.is_some() && self.width() >= MANY
     }
 
     /// The same from tensor operations, on any device.
@@ -178,18 +194,96 @@ impl SoftmaxCurvature {
         let probabilities = values(&self.probabilities)?;
         let classes = self.probabilities.dims()[1];
         let width = self.width();
-        let axes = match &self.axes {
-            Some(axes) => values(axes)?,
-            None => (0..classes * classes)
-                .map(|i| f64::from(u8::from(i / classes == i % classes)))
-                .collect(),
-        };
-        let mut weights = vec![0.0; self.probabilities.dims()[0] * width * width];
-        weights
+        let axes = self.axes.as_ref().map(values).transpose()?;
+        let mut curvatures = vec![0.0; self.probabilities.dims()[0] * width * width];
+        curvatures
             .par_chunks_exact_mut(width * width)
             .zip(probabilities.par_chunks_exact(classes))
-            .for_each(|(weights, row)| write_out(row, &axes, weights));
-        Ok(weights)
+            .for_each(|(curvature, row)| match &axes {
+                None => write_laplacian(row, curvature),
+                Some(axes) if width >= MANY => write_out_many(row, axes, curvature),
+                Some(axes) => write_out(row, axes, curvature),
+            });
+        Ok(curvatures)
+    }
+
+    /// The diagonals of the curvatures, `[m, width]` in row-major order: Σ_k π_k v_kc² − (Σ_k π_k v_kc)².
+    pub(super) fn diagonals(&self) -> Result<Vec<f64>> {
+        let probabilities = values(&self.probabilities)?;
+        let (classes, width) = (self.probabilities.dims()[1], self.width());
+        let axes = self.axes.as_ref().map(values).transpose()?;
+        let mut diagonals = vec![0.0; self.probabilities.dims()[0] * width];
+        diagonals
+            .par_chunks_exact_mut(width)
+            .zip(probabilities.par_chunks_exact(classes))
+            .for_each(|(diagonal, row)| match &axes {
+                None => {
+                    let others = complements(row);
+                    let products = row.iter().zip(others).map(|(own, others)| own * others);
+                    (diagonal.iter_mut().zip(products)).for_each(|(entry, value)| *entry = value);
+                }
+                Some(axes) => write_diagonal(row, axes, diagonal),
+            });
+        Ok(diagonals)
+    }
+
+    /// ‖W_i‖ of every image, or a little more; the axes being orthonormal, that of diag(π) − ππᵀ: with t the most probable class and S
+    /// the sum of the squares of the others, its square is at most Σ_c (π_c (1 − π_c))² + 2 π_t² S + S².
+    pub(super) fn norms(&self) -> Result<Vec<f64>> {
+        let probabilities = values(&self.probabilities)?;
+        let classes = self.probabilities.dims()[1];
+        let norm = |row: &[f64]| {
+            let top = most_probable(row);
+            let diagonal = row.iter().zip(complements(row));
+            let diagonal: f64 = diagonal.map(|(own, others)| (own * others).powi(2)).sum();
+            let others = row.iter().enumerate().filter(|(class, _)| *class != top);
+            let squares: f64 = others.map(|(_, own)| own * own).sum();
+            let beside = 2.0 * row[top].powi(2) * squares + squares * squares;
+            (1.0 + 1e-9) * (diagonal + beside).sqrt()
+        };
+        Ok(probabilities.par_chunks_exact(classes).map(norm).collect())
+    }
+
+    /// Σ_i f_i W_i, `[width, width]`, with a factor for each image. Between the logits it is a Laplacian, whose diagonal is summed
+    /// without cancellation, and the axes see no shift.
+    pub(super) fn weighted_sum(&self, factors: &[f64]) -> Result<Mat<f64>> {
+        let classes = self.probabilities.dims()[1];
+        let mut sum = Mat::<f64>::zeros(classes, classes);
+        let mut diagonal = vec![0.0; classes];
+        let size = (HELD / classes).max(1);
+        for (place, factors) in factors.chunks(size).enumerate() {
+            let rows = self.probabilities.narrow(0, place * size, factors.len())?;
+            let rows = values(&rows)?;
+            let mut weighted = rows.clone();
+            for ((row, weighted), factor) in (rows.chunks_exact(classes))
+                .zip(weighted.chunks_exact_mut(classes))
+                .zip(factors)
+            {
+                weighted.iter_mut().for_each(|value| *value *= factor);
+                let terms = weighted.iter().zip(complements(row));
+                (diagonal.iter_mut().zip(terms)).for_each(|(sum, (own, rest))| *sum += own * rest);
+            }
+            let [rows, weighted] = [&rows, &weighted]
+                .map(|rows| MatRef::from_column_major_slice(rows, classes, factors.len()));
+            product(sum.as_mut(), Accum::Add, weighted, rows.transpose(), -1.0);
+        }
+        (diagonal.iter().enumerate()).for_each(|(class, &value)| sum[(class, class)] = value);
+        let Some(axes) = &self.axes else {
+            return Ok(sum);
+        };
+        let (axes, width) = (values(axes)?, self.width());
+        let axes = MatRef::from_row_major_slice(&axes, classes, width);
+        let mut half = Mat::<f64>::zeros(classes, width);
+        product(half.as_mut(), Accum::Replace, sum.as_ref(), axes, 1.0);
+        let mut whole = Mat::<f64>::zeros(width, width);
+        product(
+            whole.as_mut(),
+            Accum::Replace,
+            axes.transpose(),
+            half.as_ref(),
+            1.0,
+        );
+        Ok(whole)
     }
 }
 
@@ -225,6 +319,71 @@ fn write_out(row: &[f64], axes: &[f64], curvature: &mut [f64]) {
             .zip(&mean)
             .for_each(|(value, &other)| *value -= mean[i] * other);
     }
+}
+
+/// The same of many axes, as the product of the rows √π_k v_k with themselves, less that of the mean.
+fn write_out_many(row: &[f64], axes: &[f64], curvature: &mut [f64]) {
+    let width = axes.len() / row.len();
+    let reference = &axes[most_probable(row) * width..][..width];
+    let (mut mean, mut rows) = (vec![0.0; width], Vec::with_capacity(axes.len()));
+    for (&weight, axis) in row.iter().zip(axes.chunks_exact(width)) {
+        let root = weight.sqrt();
+        let scaled = axis
+            .iter()
+            .zip(reference)
+            .map(|(own, other)| root * (own - other));
+        let start = rows.len();
+        rows.extend(scaled);
+        (mean.iter_mut().zip(&rows[start..])).for_each(|(sum, value)| *sum += root * value);
+    }
+    let rows = MatRef::from_column_major_slice(&rows, width, row.len());
+    let mut target = MatMut::from_column_major_slice_mut(curvature, width, width);
+    self_product_here(target.as_mut(), Accum::Replace, rows, 1.0);
+    for column in 0..width {
+        for line in column..width {
+            let value = target[(line, column)] - mean[line] * mean[column];
+            (target[(line, column)], target[(column, line)]) = (value, value);
+        }
+    }
+}
+
+/// diag(π) − ππᵀ of one image, into `[C, C]`.
+fn write_laplacian(row: &[f64], curvature: &mut [f64]) {
+    for ((own, rest), (class, line)) in
+        (row.iter().zip(complements(row))).zip(curvature.chunks_exact_mut(row.len()).enumerate())
+    {
+        (line.iter_mut().zip(row)).for_each(|(entry, other)| *entry = -own * other);
+        line[class] = own * rest;
+    }
+}
+
+/// The diagonal of [`write_out`].
+fn write_diagonal(row: &[f64], axes: &[f64], diagonal: &mut [f64]) {
+    let width = diagonal.len();
+    let reference = &axes[most_probable(row) * width..][..width];
+    let mut mean = vec![0.0; width];
+    diagonal.fill(0.0);
+    for (&weight, axis) in row.iter().zip(axes.chunks_exact(width)) {
+        let sums = diagonal.iter_mut().zip(&mut mean);
+        for ((square, mean), (own, other)) in sums.zip(axis.iter().zip(reference)) {
+            let difference = own - other;
+            let weighted = weight * difference;
+            *mean += weighted;
+            *square += weighted * difference;
+        }
+    }
+    (diagonal.iter_mut().zip(&mean)).for_each(|(square, mean)| *square -= mean * mean);
+}
+
+/// 1 − π_c of each class, without cancellation where one is nearly 1.
+fn complements(row: &[f64]) -> impl Iterator<Item = f64> {
+    let top = most_probable(row);
+    let others = row.iter().enumerate().filter(|(class, _)| *class != top);
+    let beside_top: f64 = others.map(|(_, own)| own).sum();
+    (row.iter().enumerate()).map(move |(class, own)| match class == top {
+        true => beside_top,
+        false => 1.0 - own,
+    })
 }
 
 fn most_probable<T: PartialOrd>(row: &[T]) -> usize {
@@ -266,4 +425,34 @@ fn in_axes<T: Scalar>(row: &mut [T], weights: &[T], axes: &[f64], width: usize) 
         }
         direction.copy_from_slice(&product);
     }
+}
+
+/// To the logits of all classes, their product, and back: directions `[m, columns]`, columns = k·width, and axes `[C, width]`.
+fn by_logits<T: Scalar>(
+    directions: &mut [T],
+    columns: usize,
+    probabilities: &[T],
+    (axes, width): (&[T], usize),
+) {
+    let (classes, one) = (axes.len() / width, T::from_f64(1.0));
+    let count = directions.len() / width;
+    let mut logits = vec![T::default(); count * classes];
+    // Row-major [m·k, C] is column-major [C, m·k], and so on.
+    product(
+        MatMut::from_column_major_slice_mut(&mut logits, classes, count),
+        Accum::Replace,
+        MatRef::from_row_major_slice(axes, classes, width),
+        MatRef::from_column_major_slice(directions, width, count),
+        one,
+    );
+    (logits.par_chunks_exact_mut(columns / width * classes))
+        .zip(probabilities.par_chunks_exact(classes))
+        .for_each(|(row, weights)| in_all_classes(row, weights));
+    product(
+        MatMut::from_column_major_slice_mut(directions, width, count),
+        Accum::Replace,
+        MatRef::from_column_major_slice(axes, width, classes),
+        MatRef::from_column_major_slice(&logits, classes, count),
+        one,
+    );
 }

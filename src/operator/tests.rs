@@ -158,6 +158,137 @@ fn the_pass_over_directions_is_what_tensor_operations_give() {
     }
 }
 
+/// Of more classes than are written out for a product, and fewer feature axes than make that worth it for the matrix.
+#[test]
+fn of_many_classes_every_way_gives_the_same() {
+    const MANY: usize = 40;
+    let (count, columns, width) = (9, 5, MANY - 1);
+    let parameters: Vec<f64> = wave(MANY * columns, 1.3).iter().map(|v| 6.0 * v).collect();
+    let head = SoftmaxHead::from_parameters(&tensor(parameters, columns)).unwrap();
+    let features = tensor(wave(count * (columns - 1), 0.7), columns - 1);
+    let labels: Vec<usize> = (0..count).collect();
+    let inputs = HeadInputs::new(&features, &labels, DType::F64).unwrap();
+    let outputs = head.outputs(&inputs).unwrap();
+    let coordinates = HeadCoordinates::of(&inputs, &outputs).unwrap();
+    let array = |tensor: &Tensor| {
+        let values = tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        Array2::from_shape_vec(tensor.dims2().unwrap(), values).unwrap()
+    };
+    let (axes, probabilities) = (array(coordinates.classes()), array(&outputs.probabilities));
+    let by_definition = |image: usize| {
+        let row = probabilities.row(image);
+        let between_logits = Array2::from_shape_fn((MANY, MANY), |(c, k)| {
+            f64::from(u8::from(c == k)) * row[c] - row[c] * row[k]
+        });
+        axes.t().dot(&between_logits).dot(&axes)
+    };
+    let expected: Vec<Array2<f64>> = (0..count).map(by_definition).collect();
+
+    let curvature = SoftmaxCurvature::new(
+        outputs.probabilities.clone(),
+        Some(coordinates.classes().clone()),
+    );
+    let (written, diagonals) = (
+        curvature.written_out().unwrap(),
+        curvature.diagonals().unwrap(),
+    );
+    let norms = curvature.norms().unwrap();
+    for (image, expected) in expected.iter().enumerate() {
+        let size = width * width;
+        let found = written[image * size..][..size].to_vec();
+        let found = Array2::from_shape_vec((width, width), found).unwrap();
+        assert!(largest_difference(&found, expected) < 1e-14);
+        let diagonal = &diagonals[image * width..][..width];
+        assert!((0..width).all(|c| (diagonal[c] - expected[[c, c]]).abs() < 1e-14));
+        let norm = expected
+            .iter()
+            .map(|value| value * value)
+            .sum::<f64>()
+            .sqrt();
+        assert!(
+            norms[image] >= norm && norms[image] < 1.2 * norm,
+            "{norm} {}",
+            norms[image]
+        );
+    }
+    let factors = wave(count, 2.9);
+    let weighted = (expected.iter().zip(&factors)).fold(
+        Array2::zeros((width, width)),
+        |sum: Array2<f64>, (matrix, factor)| sum + *factor * matrix,
+    );
+    let found = curvature.weighted_sum(&factors).unwrap();
+    let found = Array2::from_shape_fn((width, width), |(c, e)| found[(c, e)]);
+    assert!(largest_difference(&found, &weighted) < 1e-13);
+
+    let directions = 3;
+    let mut found = wave(count * directions * width, 0.4);
+    let rows = Array2::from_shape_vec((count * directions, width), found.clone()).unwrap();
+    curvature
+        .apply_on_host(&mut found, directions * width)
+        .unwrap();
+    for (row, found) in found.chunks_exact(width).enumerate() {
+        let product = expected[row / directions].dot(&rows.row(row));
+        assert!((found.iter().zip(&product)).all(|(a, b)| (a - b).abs() < 1e-14));
+    }
+
+    let rotated = coordinates.inputs(&inputs).unwrap();
+    let hessian = HeadHessian::in_coordinates(&coordinates, &rotated, &outputs, 0.02).unwrap();
+    let dense = hessian.dense(DType::F64).unwrap().to_array().unwrap();
+    let rows = array(&rotated.chunk(0..count).unwrap());
+    let matrix = Array2::from_shape_fn((width * columns, width * columns), |(i, j)| {
+        let terms = (0..count).map(|image| {
+            let curvature = expected[image][[i / columns, j / columns]];
+            curvature * rows[[image, i % columns]] * rows[[image, j % columns]]
+        });
+        terms.sum::<f64>() / count as f64 + if i == j { 0.02 } else { 0.0 }
+    });
+    assert!(largest_difference(&dense, &matrix) < 1e-13);
+    let diagonal = hessian.diagonal().unwrap();
+    assert!((0..width * columns).all(|i| (diagonal[i] - matrix[[i, i]]).abs() < 1e-13));
+    let block = hessian.principal_block(2 * width).unwrap().unwrap();
+    let part = Array2::from_shape_fn((2 * width, 2 * width), |(i, j)| {
+        matrix[[block.positions[i], block.positions[j]]]
+    });
+    assert!(largest_difference(&block.matrix.to_array().unwrap(), &part) < 1e-13);
+}
+
+#[test]
+fn a_certain_prediction_among_many_classes_keeps_its_curvature_in_f32() {
+    let (classes, tiny) = (40, 1e-9f32);
+    let mut row = vec![tiny; classes];
+    row[0] = 1.0 - 39.0 * tiny;
+    let probabilities = Tensor::from_vec(row, (1, classes), &Device::Cpu).unwrap();
+    // Columns of the Helmert matrix.
+    let helmert = |(class, axis): (usize, usize)| {
+        let scale = (((axis + 1) * (axis + 2)) as f64).sqrt().recip();
+        match class.cmp(&(axis + 1)) {
+            std::cmp::Ordering::Less => scale,
+            std::cmp::Ordering::Equal => -((axis + 1) as f64) * scale,
+            std::cmp::Ordering::Greater => 0.0,
+        }
+    };
+    let axes = Array2::from_shape_fn((classes, classes - 1), helmert);
+    let axes = tensor(axes.into_iter().collect(), classes - 1);
+    let curvature = SoftmaxCurvature::new(probabilities, Some(axes));
+    let written = curvature.written_out().unwrap();
+    let largest = written
+        .iter()
+        .fold(0.0f64, |most, value| most.max(value.abs()));
+    assert!(largest > 1e-9 && largest < 1e-7, "{largest}");
+    for direction in 0..classes - 1 {
+        let mut found = vec![0f32; classes - 1];
+        found[direction] = 1.0;
+        curvature.apply_on_host(&mut found, classes - 1).unwrap();
+        let expected = &written[direction * (classes - 1)..];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(
+                (f64::from(*found) - expected).abs() < 3e-6 * largest,
+                "{found} {expected}"
+            );
+        }
+    }
+}
+
 #[test]
 fn in_coordinates_the_curvature_is_the_same_without_its_null_space() {
     let (head, inputs) = head_and_inputs(11);

@@ -196,6 +196,8 @@ pub struct Flip {
     pub prediction: usize,
     /// Most images that were tried.
     pub tried: usize,
+    /// The fit without so many did not converge, where the search ended.
+    pub unsettled: Option<usize>,
 }
 
 /// A training image at one model.

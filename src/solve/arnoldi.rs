@@ -60,6 +60,7 @@ impl Solver for Arnoldi {
             ritz.values.len() >= rank && self.accepted(ritz, rank).eq(0..rank)
         })?;
         let kept: Vec<usize> = self.accepted(&ritz, ritz.values.len()).take(rank).collect();
+        let complete = kept.iter().copied().eq(0..rank);
         let values = self.divisors(&ritz, &kept, unit(operator.dtype()))?;
         let pairs = match kept.is_empty() {
             true => None,
@@ -68,7 +69,7 @@ impl Solver for Arnoldi {
         Ok(Box::new(Prepared {
             damped,
             spectral: Spectral::new(pairs, &values),
-            complete: kept.len() == rank,
+            complete,
             notes: vec![
                 ("eigenpairs kept", kept.len() as f64),
                 ("Lanczos steps", process.steps() as f64),
@@ -108,7 +109,7 @@ impl Arnoldi {
 struct Prepared<'a> {
     damped: Damped<'a>,
     spectral: Spectral,
-    /// Whether all pairs asked for were found.
+    /// Whether the pairs asked for were found, and not others in their place.
     complete: bool,
     notes: Vec<(&'static str, f64)>,
 }

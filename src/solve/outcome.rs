@@ -1,5 +1,7 @@
 //! How a solve ended, and what to do about it.
 
+use super::Method;
+
 /// How a solve ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -44,7 +46,7 @@ impl Outcome {
         }
     }
 
-    /// What to do where the solve did not succeed.
+    /// What to do where the solve did not succeed, for whichever method it was.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Converged | Self::Direct | Self::AtRounding | Self::Approximate => {
@@ -58,6 +60,22 @@ impl Outcome {
             Self::Diverged => {
                 "raise --damping (lissa: or --scale, astra: or lower --step-size), use --precision f64, and look for extreme features"
             }
+        }
+    }
+    /// What to do where a solve by `method` did not succeed, with the options that this takes.
+    pub fn remedy_of(self, method: Method) -> &'static str {
+        match (self, method) {
+            (Self::LimitReached, Method::Arnoldi) => {
+                "lower --rank: fewer eigenpairs than that converged"
+            }
+            (Self::LimitReached, Method::Lissa) => {
+                "raise --depth or --damping, or loosen --tolerance"
+            }
+            (Self::LimitReached, Method::Astra) => {
+                "raise --steps, --batch-size or --damping, or loosen --tolerance"
+            }
+            (Self::LimitReached, _) => "raise --iterations or --damping, or loosen --tolerance",
+            _ => self.remedy(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! whole takes no less than the longest of them.
 
 use super::run::Quiet;
+use super::work::once;
 use super::{Job, Study};
 use crate::data::Pixels;
 use crate::train::{Crew, Performance, transfer};
@@ -31,7 +32,7 @@ pub struct Timing {
 /// What is to be done.
 #[derive(Debug)]
 pub struct Plan {
-    /// Runs whose test accuracy is wanted.
+    /// Runs whose test accuracy is wanted; those that several cells come to count once.
     pub measured: usize,
     /// Runs that judge candidates.
     pub judging: usize,
@@ -49,7 +50,7 @@ impl Plan {
     /// # Errors
     /// As the runs that are timed.
     pub fn of(study: &Study, crew: Crew) -> Result<Self> {
-        let (judging, measured) = (study.judging()?, study.measured_as_written()?);
+        let [judging, measured] = [study.judging()?, study.measured_as_written()?].map(once);
         let (judging_count, measured_count) = (judging.len(), measured.len());
         let mut left = study.to_do(judging)?;
         // Which options the search finds is not known: with one, finished measured runs count once it is done.

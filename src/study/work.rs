@@ -26,6 +26,13 @@ pub trait Follower: Sync {
     fn grown(&self, rows: &dyn Fn() -> Vec<Row>) -> Result<()>;
 }
 
+/// The runs that cells come to, each once.
+pub(super) fn once(mut jobs: Vec<Job>) -> Vec<Job> {
+    let mut seen = BTreeSet::new();
+    jobs.retain(|job| seen.insert(job.digest.clone()));
+    jobs
+}
+
 /// A spec, its material, and where its runs lie.
 #[derive(Debug)]
 pub struct Study<'a> {
@@ -82,10 +89,9 @@ impl Study<'_> {
     /// # Errors
     /// A record that cannot be read.
     pub fn to_do(&self, jobs: Vec<Job>) -> Result<Vec<Job>> {
-        let (mut left, mut seen) = (Vec::new(), BTreeSet::new());
-        for job in jobs {
-            let is_finished = finished(self.out, &job, self.spec.keep_models)?.is_some();
-            if !is_finished && seen.insert(job.digest.clone()) {
+        let mut left = Vec::new();
+        for job in once(jobs) {
+            if finished(self.out, &job, self.spec.keep_models)?.is_none() {
                 left.push(job);
             }
         }
@@ -143,7 +149,8 @@ impl Study<'_> {
         // Long ones first, so that none is left alone at the end.
         left.sort_by(|&a, &b| seed(a).cmp(&seed(b)).then(cost(b).total_cmp(&cost(a))));
         let total = left.iter().map(|&at| cost(at)).sum();
-        follower.begin(left.len(), jobs.len() - left.len(), total);
+        let runs: BTreeSet<&String> = jobs.iter().map(|job| &job.digest).collect();
+        follower.begin(left.len(), runs.len() - left.len(), total);
         // Half is for what frozen layers give, of all runs that are under way.
         let images = self.material.decode(
             left.iter().map(|&at| &jobs[at].cell),

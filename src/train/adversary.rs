@@ -3,7 +3,9 @@
 //! Equation 1 of Utrera et al.: `min_θ E max_{‖δ‖_p ≤ ε} ℓ(x + δ, y; θ)`. One step moves along the gradient of the
 //! loss, normalised to length 1 (L2) or by its sign (L∞), projects back to the ball of radius ε around the image and
 //! clips the pixels to `[0, 1]` (Madry et al. 2018; the `robustness` library's formulas). ε is in units of pixels in
-//! `[0, 1]`, before normalisation. The model is in evaluation mode while it is attacked, as in that library.
+//! `[0, 1]`, before normalisation. The model is in evaluation mode while it is attacked, as in that library. The direction is that
+//! of the gradient also where a prediction is so sure that the gradient itself is 0 in f32
+//! ([`OfInput::Direction`](crate::derivative::OfInput)): such an image would count as robust whatever the radius.
 
 mod ball;
 #[cfg(test)]
@@ -11,7 +13,7 @@ mod tests;
 
 pub(super) use ball::Ball;
 
-use crate::derivative::{LossGradientsOf, loss_gradients};
+use crate::derivative::{LossGradientsOf, OfInput, loss_gradients};
 use crate::model::{Pass, ResNet};
 use crate::{Error, Result};
 use candle_core::Tensor;
@@ -51,7 +53,7 @@ pub enum Start {
 
 const OF_IMAGES: LossGradientsOf = LossGradientsOf {
     parameters_from: None,
-    input: true,
+    input: OfInput::Direction,
 };
 
 /// Who perturbs the images, and how much.

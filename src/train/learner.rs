@@ -9,7 +9,7 @@ use super::running_tally::RunningTally;
 use super::sgd::Sgd;
 use super::state::State;
 use crate::Result;
-use crate::derivative::{LossGradientsOf, loss_gradients};
+use crate::derivative::{LossGradientsOf, OfInput, loss_gradients};
 use crate::model::{Pass, ResNet};
 use candle_core::Tensor;
 
@@ -55,7 +55,7 @@ impl Learner<'_> {
                 }
             }
         }
-        self.descend(&input, &labels, false, place)?;
+        self.descend(&input, &labels, OfInput::Nothing, place)?;
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl Learner<'_> {
         };
         for _ in 0..free.replays {
             let input = Input::Images((images + &perturbation)?.clamp(0.0, 1.0)?);
-            if let Some(slope) = self.descend(&input, labels, true, place)? {
+            if let Some(slope) = self.descend(&input, labels, OfInput::Gradient, place)? {
                 let step = (ball.direction(&slope)? * free.epsilon)?;
                 perturbation = ball.shorten(&(perturbation + step)?)?.detach();
             }
@@ -109,7 +109,7 @@ impl Learner<'_> {
         &mut self,
         input: &Input,
         labels: &Tensor,
-        of_input: bool,
+        of_input: OfInput,
         place: &mut Place,
     ) -> Result<Option<Tensor>> {
         let wanted = LossGradientsOf {

@@ -161,19 +161,25 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         // Those whose turn comes after this batch; after the last one, the first of the epoch.
-        let ahead = positions.iter().cycle().skip(done).copied();
-        let ahead: Vec<usize> = ahead.take(guard::IMAGES.min(positions.len())).collect();
-        let single_step = self.accuracy(learner.model, &ahead, &fast.adversary)?;
-        let several = guard::several_steps(&fast.adversary, guard::STEPS);
-        let mut check = Check {
-            epoch: epoch + 1,
-            batch: number + 1,
-            images: ahead.len(),
-            single_step_accuracy: single_step,
-            ten_step_accuracy: self.accuracy(learner.model, &ahead, &several)?,
-            collapsed: false,
+        let mut ahead = positions.iter().cycle().skip(done).copied();
+        let mut look = || -> Result<Check> {
+            let images: Vec<usize> = (ahead.by_ref())
+                .take(guard::IMAGES.min(positions.len()))
+                .collect();
+            let several = guard::several_steps(&fast.adversary, guard::STEPS);
+            let accuracy = |adversary| self.accuracy(learner.model, &images, adversary);
+            Ok(Check {
+                epoch: epoch + 1,
+                batch: number + 1,
+                images: images.len(),
+                single_step_accuracy: accuracy(&fast.adversary)?,
+                ten_step_accuracy: accuracy(&several)?,
+                collapsed: false,
+            })
         };
-        check.collapsed = has_collapsed(&learner.checks, &check);
+        let mut check = look()?;
+        check.collapsed =
+            has_collapsed(&learner.checks, &check) && has_collapsed(&learner.checks, &look()?);
         observer.check(&check);
         learner.checks.push(check);
         match learner.good.take() {

@@ -157,10 +157,11 @@ fn query(at: usize, label: usize) -> ModelQuery {
             converged: true,
         }),
         flip: Some(Flip {
-            images: vec![1, 2],
+            images: if at == 1 { Vec::new() } else { vec![1, 2] },
             before: predicted(at, label),
             prediction: 3,
             tried: 100,
+            unsettled: (at == 1).then_some(150),
         }),
     }
 }

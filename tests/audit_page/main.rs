@@ -44,6 +44,12 @@ fn every_view_shows_what_the_record_says() {
             && said.contains("2 images"),
         "{said}"
     );
+    browser.visit("#/query/1001", "Test image 1001");
+    let said = browser.text("return document.querySelector('.verdict').parentElement.textContent");
+    assert!(
+        said.contains("Leaving out up to 100 images did not change the prediction. The fit without 150 images did not converge"),
+        "{said}"
+    );
     for (hash, heading) in [
         ("#/training/mislabels?by=self", "Training images"),
         ("#/training/duplicates", "Training images"),
@@ -289,8 +295,8 @@ fn a_leak_of_several_training_images_is_a_duplicate_among_these_too() {
     browser.wait("return document.querySelector('main h2') !== null");
     let said = browser.text(heading);
     assert!(
-        said.contains("Leaks from training to test: 1")
-            && said.contains("Duplicates within the training set: 2"),
+        said.contains("Leaks from training to test: 1 group")
+            && said.contains("Duplicates within the training set: 2 groups"),
         "{said}"
     );
     // Long groups are folded, and unfold.

@@ -1,7 +1,7 @@
 //! What a step of training is made of: the loss and its gradients, an adversary's ascent, the optimiser.
 
 use crate::{device, distance, normal};
-use ascribe::derivative::{LossGradients, LossGradientsOf, gradient, loss_gradients};
+use ascribe::derivative::{LossGradients, LossGradientsOf, OfInput, gradient, loss_gradients};
 use ascribe::model::{Normalisation, Pass, ResNet};
 use ascribe::train::{Adversary, Norm, Sgd, Start};
 use candle_core::{DType, Device, Tensor, Var};
@@ -38,7 +38,7 @@ fn gradients(model: &ResNet, images: &Tensor, labels: &Tensor, training: bool) -
     };
     let wanted = LossGradientsOf {
         parameters_from,
-        input: true,
+        input: OfInput::Gradient,
     };
     let (device, dtype) = (model.device().unwrap(), images.dtype());
     let placed = |x: &Tensor| x.to_device(device).unwrap();
@@ -88,7 +88,7 @@ fn losses_and_their_gradients_in_bf16() {
     let mut model = (model.to_device(&device).unwrap()).with_activations(DType::BF16);
     let wanted = LossGradientsOf {
         parameters_from: Some(0),
-        input: false,
+        input: OfInput::Nothing,
     };
     let mut pass = Pass::training_from(0);
     let found = loss_gradients(&model, (0, &images), &labels, &mut pass, wanted).unwrap();

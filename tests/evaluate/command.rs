@@ -361,7 +361,19 @@ fn bad_input_gets_one_line() {
         ),
         (
             "evaluate run --lds 20 --share 0.3 --retrained halves --out x",
-            "--share: the subsets are those of halves: leave it out, or --retrained",
+            "--share: the images that are left out are those of halves: leave it out, or --retrained",
+        ),
+        (
+            "evaluate run --leave-one-out 5 --choose influential --retrained done --out x",
+            "--choose: the images that are left out are those of done",
+        ),
+        (
+            "evaluate run --lds 5 --certify 3 --compare ekfac --out x",
+            "--certify: is for --compare direct or cg",
+        ),
+        (
+            "evaluate run --lds 5 --checkpoints run/head.safetensors --out x",
+            "--checkpoints: is for --compare tracin",
         ),
         (
             "evaluate run --lds 20 --retrained nowhere --out x",

@@ -6,8 +6,8 @@ use crate::audit::{Subject, Through};
 use crate::cli::rank::{Recorded, Transferred, reopen};
 use crate::data::{EXCLUDED, RELABELLED};
 use crate::influence::{
-    Correction, Normalise, QueryRanking, RankJob, RankOptions, RankedImage, StoredScores,
-    read_helpful_shares, read_rankings, read_self_influence,
+    Normalise, QueryRanking, RankJob, RankOptions, RankedImage, StoredScores, read_helpful_shares,
+    read_rankings, read_self_influence,
 };
 use crate::report::Fact;
 use serde_json::Value;
@@ -82,10 +82,9 @@ impl Opened {
                 test: material.test.set(),
                 head,
                 classes: material.classes.clone().unwrap_or_default(),
-                // Means over queries are of plain scores, and nothing is proven of them.
+                // Means over queries are of scores that were not divided, and nothing is proven of them.
                 options: RankOptions {
                     normalise: Normalise::None,
-                    correction: Correction::None,
                     certify: None,
                     ..options.clone()
                 },

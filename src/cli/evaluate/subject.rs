@@ -1,12 +1,12 @@
 //! What is evaluated: the run's images and head, the queries that are asked about, and the options of its scores.
 
 use super::{At, Evaluate};
-use crate::artefact::{Input, RunFolder};
+use crate::artefact::{Input, RunFolder, RunRecord};
 use crate::cli::rank::{Recorded, Side, reopen};
 use crate::data::evenly_spaced;
 use crate::derivative::head::SoftmaxHead;
 use crate::evaluate::Retrained;
-use crate::influence::{Correction, Normalise, RankOptions, StoredScores};
+use crate::influence::{Normalise, RankOptions, StoredScores};
 use crate::{Error, Result, number_range};
 use ndarray::Array2;
 use std::collections::BTreeMap;
@@ -23,10 +23,18 @@ pub(super) struct Subject {
     pub(super) class_count: usize,
     pub(super) classes: Option<Vec<String>>,
     pub(super) inputs: Vec<Input>,
-    /// Of a run through residual blocks, which cannot be fitted again here: its scores, `[query, train]`.
-    pub(super) through_blocks: Option<Array2<f64>>,
+    /// Of a run through residual blocks, which cannot be fitted again here.
+    pub(super) through_blocks: Option<ThroughBlocks>,
     /// What the run's own ranks are proven to be, where that was asked for and they are scored as they were.
     pub(super) certified: Option<f64>,
+}
+
+/// What a run through residual blocks left of its scores.
+pub(super) struct ThroughBlocks {
+    /// `[query, train]`
+    pub(super) scores: Array2<f64>,
+    /// That the run took for its solver, and the part of those for its scores that the queries are of its own.
+    pub(super) seconds: f64,
 }
 
 /// Takes up the run, whose data must be as they were.
@@ -50,7 +58,7 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
         options.damping = number_range::at_least_zero("damping", damping)?;
     }
     options.certify = None;
-    if options.normalise != Normalise::None && options.correction == Correction::None {
+    if options.normalise != Normalise::None {
         note!(
             "ascribe: the run's scores are normalised: their sizes predict no change of the loss, only their order is compared"
         );
@@ -68,12 +76,16 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
     }
     let positions = chosen(&material.test, evaluate)?;
     let sizes = (material.test.ids.len(), material.train.ids.len());
-    let through_blocks = through_blocks
-        .map(|through| read_scores(&through.scores, sizes, &positions))
-        .transpose()?;
-    if through_blocks.is_some() {
-        check_through_blocks(evaluate)?;
-    }
+    let through_blocks = match through_blocks {
+        None => None,
+        Some(through) => {
+            check_through_blocks(evaluate)?;
+            Some(ThroughBlocks {
+                scores: read_scores(&through.scores, sizes, &positions)?,
+                seconds: seconds_of(&record, positions.len() as f64 / sizes.0 as f64),
+            })
+        }
+    };
     Ok(Subject {
         queries: material.test.part(&positions)?,
         through_blocks,
@@ -108,6 +120,15 @@ fn chosen(side: &Side, evaluate: &Evaluate) -> Result<Vec<usize>> {
     }
 }
 
+/// Of a run's solver, and of a `share` of its scores.
+fn seconds_of(record: &RunRecord, share: f64) -> f64 {
+    let seconds = |name: &str| -> f64 {
+        let stages = record.stages.iter().filter(|stage| stage.name == name);
+        stages.map(|stage| stage.seconds).sum()
+    };
+    seconds("solver") + share * seconds("scores")
+}
+
 fn read_scores(
     path: &Path,
     (queries, training): (usize, usize),
@@ -123,7 +144,8 @@ fn read_scores(
     StoredScores::open(path, queries, training)?.at(positions)
 }
 
-/// Blocks are trained again only where that is asked for; what needs the head's refits or scores anew is refused.
+/// Blocks are trained again only where that is asked for; what needs the head's refits or scores anew is refused, and said where it
+/// is of other estimators alone.
 fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
     let trained = |name: &str| {
         let folder = evaluate.retrained.as_deref();
@@ -141,6 +163,23 @@ fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
         (evaluate.randomise, "randomise"),
         (evaluate.classes, "classes"),
     ];
+    if evaluate.l2.is_some() {
+        let reason = "is of heads that are fitted again, and the run goes through residual blocks, which are trained again by their recipe: leave it out";
+        return Err(Error::config("l2", reason));
+    }
+    let of_others = [
+        (evaluate.damping.is_some(), "damping"),
+        (evaluate.at == At::Fitted, "at"),
+    ];
+    for (_, option) in of_others.into_iter().filter(|(given, _)| *given) {
+        if evaluate.compare.is_empty() {
+            let reason = "is of estimators that are computed here, and the scores of a run through residual blocks are those of its file: add --compare, or leave it out";
+            return Err(Error::config(option, reason));
+        }
+        note!(
+            "ascribe: --{option} is of the estimators of --compare: the scores of a run through residual blocks are those of its file"
+        );
+    }
     match refused.into_iter().find(|(refused, _)| *refused) {
         None => Ok(()),
         Some((_, option)) => Err(Error::config(

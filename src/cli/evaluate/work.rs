@@ -135,9 +135,9 @@ impl Work<'_> {
     pub(super) fn methods(&self) -> Result<Vec<Box<dyn Estimator>>> {
         let name = "run".to_owned();
         let run: Box<dyn Estimator> = match &self.subject.through_blocks {
-            Some(scores) => Box::new(Fixed {
+            Some(through) => Box::new(Fixed {
                 name,
-                scores: scores.clone(),
+                scores: through.scores.clone(),
             }),
             None => Box::new(Ranked {
                 name,
@@ -163,6 +163,9 @@ impl Work<'_> {
             let mut found = measured(&*method, &self.setting())?;
             if found.name == "run" {
                 found.estimate.certified = self.subject.certified;
+                if let Some(through) = &self.subject.through_blocks {
+                    (found.seconds, found.bytes) = (through.seconds, None);
+                }
             }
             if found.estimate.failures > 0 {
                 let (count, name) = (found.estimate.failures, &found.name);
@@ -196,7 +199,7 @@ impl Work<'_> {
         )?;
         let retrainer = Retrainer::new(self.fit, &queries, &self.folder);
         let count = self.subject.train.ids.len();
-        let Evaluate { choose, seed, .. } = *self.evaluate;
+        let (choose, seed) = (self.evaluate.choose(), self.evaluate.seed);
         let mut compared = Vec::new();
         if let Some(number) = self.evaluate.leave_one_out {
             let chosen = left_out_alone(self.scores(), number, choose, seed)?;

@@ -5,7 +5,7 @@ use crate::artefact::{RunFolder, RunRecord, Status};
 use crate::figure::{Share, TransferAccuracy};
 use crate::model::Blocks;
 use crate::study::{
-    Axes, ImageCount, RESULTS, Selection, Summary, Variable, read_results, run_count,
+    Axes, ImageCount, RESULTS, Row, Selection, Summary, Variable, read_results, run_count,
 };
 use crate::{Error, Result};
 use clap::Args;
@@ -65,6 +65,12 @@ impl OfStudy {
             }),
         };
         let summary = Summary::of(&rows, variable, &selection)?;
+        let is_natural = |row: &Row| row.epsilon == 0.0;
+        if summary.natural.is_none() && summary.against.is_none() && rows.iter().any(is_natural) {
+            note!(
+                "ascribe: no differences are drawn: the natural source, which they are to, is not among --sources"
+            );
+        }
         let options = self.effective(&summary);
         let figure = || Ok(TransferAccuracy { summary, share });
         self.drawn.draw(asked, &[&self.study], options, figure)

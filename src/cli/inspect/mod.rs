@@ -26,6 +26,7 @@ use crate::{Error, Result};
 use clap::Args;
 use safetensors::SafeTensors;
 use serde::Serialize;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -76,7 +77,7 @@ trait Checked: Report {
 
 impl Inspect {
     /// Runs the command.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(mut self) -> Result<ExitCode> {
         if let Some(test) = &self.test {
             let attacks = self.attack.attacks(None, None)?;
             let model = self.pixels.open(&self.path)?;
@@ -87,9 +88,9 @@ impl Inspect {
             let reason = "is for measuring the model: give --test";
             return Err(Error::config(option, reason));
         }
-        if self.attack.asks() {
-            let reason = "needs images to attack: give --test";
-            return Err(Error::config("eval-epsilon", reason));
+        if let Some(option) = self.attack.given() {
+            let reason = "is for attacks, which need images: give --test";
+            return Err(Error::config(option, reason));
         }
         let kind = kind(&self.path)?;
         if self.check {
@@ -162,6 +163,10 @@ fn kind(path: &Path) -> Result<Kind> {
     }
     if Features::recognises(path) && has_features(path)? {
         return Ok(Kind::Features);
+    }
+    let is_pattern = |name: &OsStr| name.to_string_lossy().contains('*');
+    if !path.exists() && path.file_name().is_some_and(is_pattern) {
+        return Ok(Kind::DataSet);
     }
     let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
     if metadata.is_file() {

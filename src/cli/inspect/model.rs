@@ -141,6 +141,7 @@ impl Model {
         let three = |values: [f64; 3]| values.map(|value| format!("{value:.4}")).join(", ");
         let origin = match origin {
             Origin::File => "from the file",
+            Origin::FileOf255 => "from the file, where it is of pixels up to 255",
             Origin::ImageNet => "ImageNet's; the file does not say",
         };
         format!(

@@ -29,6 +29,7 @@ impl Rank {
             correction: options.correction,
             kept: (options.top.max(options.certify.unwrap_or(0))).saturating_add(options.bottom),
             certified: options.certify.is_some(),
+            path_queries: options.damping_path.map(|path| path.queries),
             mapped_train: material.train.features.is_mapped(),
             mapped_test: material.test.features.is_mapped(),
             double: options.precision == DType::F64,
@@ -38,6 +39,9 @@ impl Rank {
         let (plan, blocks) = size.plan(options.solver.method, memory, rate)?;
         options.solver.method = plan.method;
         options.blocks = Some(blocks);
+        if let Some(path) = &mut options.damping_path {
+            path.room = size.room(plan.method, memory);
+        }
         Ok(plan)
     }
 

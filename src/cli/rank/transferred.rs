@@ -2,7 +2,7 @@
 
 use super::examples::files;
 use super::material::{Material, Side};
-use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_file};
+use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_bytes, digest_file};
 use crate::cli::recorded_data::{recorded_data, relabelled};
 use crate::data::{Dataset, NewLabels, check_same_classes, evenly_spaced};
 use crate::derivative::head::SoftmaxHead;
@@ -10,6 +10,9 @@ use crate::model::{Blocks, ResNet, features, read_model};
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::Path;
+
+/// The input that stands for the images, labels and L2 term of a model's training.
+pub(super) const TRAINED_ON: &str = "trained-on";
 
 /// A model with the images that it was fine-tuned on, and queries.
 pub(in crate::cli) struct Transferred {
@@ -60,6 +63,8 @@ pub(super) fn open(
     let digest = digest_file(&file)?;
     check_digest_as_left(&file, &digest)?;
     let model = read_model(&file, device)?;
+    let (relabelled, l2) = (relabelled(&record)?, record.option("l2")?);
+    let trained_on = serde_json::to_vec(&(&train_ids, &relabelled, l2)).unwrap_or_default();
     let inputs = vec![
         train.input("train"),
         test.input("test"),
@@ -69,6 +74,13 @@ pub(super) fn open(
             path: file,
             rows: None,
         },
+        // The weights do not say which images, labels and L2 term they are from: a model that is adopted anew keeps them.
+        Input {
+            role: TRAINED_ON.into(),
+            digest: digest_bytes(&trained_on),
+            path: folder.join("run.json"),
+            rows: Some(train_ids.len()),
+        },
     ];
     Ok(Transferred {
         train_ids,
@@ -77,8 +89,8 @@ pub(super) fn open(
         train,
         test,
         inputs,
-        relabelled: relabelled(&record)?,
-        l2: record.option("l2")?,
+        relabelled,
+        l2,
         blocks: record.option("blocks")?,
     })
 }

@@ -12,7 +12,7 @@ use crate::figure::Style;
 use crate::influence::{
     GIB, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves, placed,
 };
-use crate::solve::Newton;
+use crate::solve::{Method, Newton};
 use candle_core::{DType, Device};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -79,7 +79,9 @@ pub(super) fn finish(
     } else {
         print(summary, &folder);
     }
-    summary.solves.iter().for_each(warn);
+    for solves in &summary.solves {
+        warn(solves, summary.method);
+    }
     let failed = (summary.solves.iter()).any(|solves| solves.first_failure().is_some());
     Ok(ExitCode::from(if failed { 3 } else { 0 }))
 }
@@ -175,7 +177,7 @@ fn results(summary: &RankSummary) -> BTreeMap<&'static str, Value> {
 }
 
 /// Says on standard error what did not succeed, if anything.
-fn warn(solves: &Solves) {
+fn warn(solves: &Solves, method: Method) {
     let count = solves
         .reports
         .iter()
@@ -188,7 +190,7 @@ fn warn(solves: &Solves) {
             solves.reports.len(),
             report.outcome.name(),
             report.residual,
-            report.outcome.remedy(),
+            report.outcome.remedy_of(method),
         );
     }
 }

@@ -15,11 +15,14 @@
 use super::strong_axes::strong_axes;
 use super::{HeadInputs, HeadOutputs};
 use crate::data::{Rows, moved};
-use crate::product::{AccurateFactor, self_product, tensor_product};
+use crate::product::{AccurateFactor, product, self_product, tensor_product};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use faer::{Accum, Mat, MatRef, Side};
 use std::path::Path;
+
+/// Images whose probabilities are held in f64 at once.
+const HELD: usize = 8192;
 
 /// The axes; f64 on the host.
 #[derive(Debug, Clone)]
@@ -178,19 +181,26 @@ fn contrasts(classes: usize) -> Mat<f64> {
     })
 }
 
-/// S: U the given columns.
+/// S between the given columns, which are orthogonal to (1, …, 1): between the logits it is a Laplacian, whose diagonal is summed
+/// without cancellation.
 fn mean_curvature(columns: &Mat<f64>, probabilities: &Tensor) -> Result<Mat<f64>> {
-    let rows = on_host(probabilities)?.to_vec2::<f64>()?;
-    let classes = columns.nrows();
-    let mut mean = Mat::<f64>::zeros(classes, classes);
-    for row in &rows {
-        for c in 0..classes {
-            for k in 0..classes {
-                let diagonal = if c == k { row[c] } else { 0.0 };
-                mean[(c, k)] += (diagonal - row[c] * row[k]) / rows.len() as f64;
-            }
+    let probabilities = on_host(probabilities)?;
+    let (count, classes) = probabilities.dims2()?;
+    let scale = 1.0 / count as f64;
+    let (mut mean, mut diagonal) = (Mat::<f64>::zeros(classes, classes), vec![0.0; classes]);
+    for start in (0..count).step_by(HELD) {
+        let height = HELD.min(count - start);
+        let rows = probabilities.narrow(0, start, height)?.flatten_all()?;
+        let rows = rows.to_vec1::<f64>()?;
+        for row in rows.chunks_exact(classes) {
+            let sum: f64 = row.iter().sum();
+            let terms = row.iter().map(|own| scale * own * (sum - own));
+            (diagonal.iter_mut().zip(terms)).for_each(|(sum, term)| *sum += term);
         }
+        let rows = MatRef::from_column_major_slice(&rows, classes, height);
+        product(mean.as_mut(), Accum::Add, rows, rows.transpose(), -scale);
     }
+    (diagonal.iter().enumerate()).for_each(|(class, &value)| mean[(class, class)] = value);
     Ok(columns.transpose() * &mean * columns)
 }
 

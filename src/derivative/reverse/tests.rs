@@ -71,7 +71,7 @@ fn agrees(architecture: &str, first: usize, statistics_from: usize, side: usize)
     wanted.push(images.as_tensor());
     let expected = gradient(&loss, &wanted).unwrap();
 
-    for input in [true, false] {
+    for input in [OfInput::Gradient, OfInput::Nothing] {
         let of = LossGradientsOf {
             parameters_from: Some(first),
             input,
@@ -86,7 +86,7 @@ fn agrees(architecture: &str, first: usize, statistics_from: usize, side: usize)
         for ((name, found), expected) in found.parameters.iter().zip(&expected) {
             assert_close(&format!("{what}: {name}"), found, expected);
         }
-        assert_eq!(found.input.is_some(), input);
+        assert_eq!(found.input.is_some(), input == OfInput::Gradient);
         if let Some(found) = &found.input {
             assert_close(
                 &format!("{what}: images"),
@@ -117,7 +117,7 @@ fn from_an_activation_on() {
     for first in [1, 3, model.head_segment()] {
         let of = LossGradientsOf {
             parameters_from: Some(first),
-            input: false,
+            input: OfInput::Nothing,
         };
         let whole = loss_gradients(
             &model,
@@ -153,12 +153,84 @@ fn attacks_ask_for_the_images_alone() {
     let expected = gradient(&loss, &[images.as_tensor()]).unwrap();
     let of = LossGradientsOf {
         parameters_from: None,
-        input: true,
+        input: OfInput::Gradient,
     };
     let mut pass = Pass::evaluation();
     let found = loss_gradients(&model, (0, images.as_tensor()), &labels, &mut pass, of).unwrap();
     assert_close("images", &found.input.unwrap(), &expected[0]);
     assert!(found.parameters.is_empty());
+}
+
+/// Of each image, over its length.
+fn units(gradients: &Tensor) -> Vec<Vec<f64>> {
+    let rows = gradients.flatten_from(1).unwrap();
+    let lengths = rows.sqr().unwrap().sum_keepdim(1).unwrap().sqrt().unwrap();
+    rows.broadcast_div(&lengths).unwrap().to_vec2().unwrap()
+}
+
+#[test]
+fn a_direction_is_that_of_the_gradient_and_no_prediction_is_too_sure_for_it() {
+    let model = network("cifar-resnet8-w4");
+    let images = normal(3, &[4, 3, 12, 10]).abs().unwrap();
+    let labels = model.logits(&images).unwrap().argmax(1).unwrap();
+    let of_input = |model: &ResNet, input: OfInput| {
+        let of = LossGradientsOf {
+            parameters_from: None,
+            input,
+        };
+        let found = loss_gradients(model, (0, &images), &labels, &mut Pass::evaluation(), of);
+        found.unwrap().input.unwrap()
+    };
+    let gradient = units(&of_input(&model, OfInput::Gradient));
+    let direction = units(&of_input(&model, OfInput::Direction));
+    let apart = |one: &[Vec<f64>], other: &[Vec<f64>]| {
+        let pairs = one.iter().flatten().zip(other.iter().flatten());
+        pairs.fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()))
+    };
+    assert!(apart(&gradient, &direction) < 1e-9);
+    // The same predictions with margins of thousands.
+    let mut tensors = model.tensors().clone();
+    for name in ["fc.weight", "fc.bias"] {
+        let longer = (&tensors[name] * 1e6).unwrap();
+        tensors.insert(name.to_owned(), longer);
+    }
+    let sure = ResNet::new(
+        model.architecture().clone(),
+        model.classes().to_vec(),
+        model.normalisation(),
+        model.framing(),
+        tensors,
+    )
+    .unwrap();
+    let none = of_input(&sure, OfInput::Gradient);
+    assert_eq!(
+        none.abs()
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .to_scalar::<f64>()
+            .unwrap(),
+        0.0
+    );
+    // A little way along it every margin is smaller.
+    let direction: Vec<f64> = units(&of_input(&sure, OfInput::Direction)).concat();
+    let step = Tensor::from_vec(direction, images.shape(), &Device::Cpu).unwrap();
+    let margins = |images: &Tensor| -> Vec<f64> {
+        let logits = model.logits(images).unwrap().to_vec2::<f64>().unwrap();
+        let labels = labels.to_vec1::<u32>().unwrap();
+        let margin = |(logits, label): (&Vec<f64>, u32)| {
+            let others = logits
+                .iter()
+                .enumerate()
+                .filter(|(class, _)| *class != label as usize);
+            logits[label as usize] - others.fold(f64::MIN, |most, (_, logit)| most.max(*logit))
+        };
+        logits.iter().zip(labels).map(margin).collect()
+    };
+    let moved = (&images + (step * 1e-2).unwrap()).unwrap();
+    for (before, after) in margins(&images).into_iter().zip(margins(&moved)) {
+        assert!(after < before, "{before} {after}");
+    }
 }
 
 #[test]
@@ -168,7 +240,7 @@ fn weights_are_not_trained_by_running_statistics() {
     let labels = Tensor::new(&[0u32, 1, 2, 3], &Device::Cpu).unwrap();
     let of = LossGradientsOf {
         parameters_from: Some(0),
-        input: false,
+        input: OfInput::Nothing,
     };
     let mut pass = Pass::evaluation();
     let refused = loss_gradients(&model, (0, &images), &labels, &mut pass, of).unwrap_err();

@@ -1,6 +1,6 @@
 //! Predicted against actual rise of a query's loss when a training image is left out, one point a pair.
 
-use super::{Frame, LABELS_BELOW, MARGIN, Note, TITLE, ends, finite, plain};
+use super::{Frame, LABELS_BELOW, MARGIN, Note, TITLE, ends, finite};
 use crate::Result;
 use crate::data::random::{Purpose, generator};
 use crate::evaluate::{Agreement, Interval};
@@ -92,7 +92,7 @@ impl LeaveOneOut {
         };
         format!(
             "Rise of a query’s loss when one training image is left out, {} images fitted again without, {} queries. Line: equal. With \
-             95 % bootstrap intervals, means over queries of Pearson {} and Spearman {}; slope of predicted on actual {}.{thinned}",
+             95 % bootstrap intervals, means over queries of Pearson {} and Spearman {}; slope of predicted on actual, of all queries together, each about its own means, {}.{thinned}",
             self.images,
             self.queries,
             words(&self.pearson),
@@ -134,11 +134,9 @@ impl Figure for LeaveOneOut {
         };
         let across = ends(self.points.iter().map(|point| point.actual));
         let up = ends(self.points.iter().map(|point| point.predicted));
-        let chart = frame.draw(
-            sheet,
-            (Axis::numbers(across.0, across.1), plain),
-            (Axis::numbers(up.0, up.1), plain),
-        )?;
+        let across_axis = Axis::numbers(across.0, across.1);
+        let label = across_axis.label();
+        let chart = frame.draw(sheet, (across_axis, label), Axis::numbers(up.0, up.1))?;
         let area = chart.plotting_area();
         let (low, high) = (across.0.max(up.0), across.1.min(up.1));
         if low < high {

@@ -39,19 +39,17 @@ struct Frame<'a> {
     y: &'a str,
 }
 
-/// What the numbers of an axis look like.
-type Label = fn(&f64) -> String;
-
 impl Frame<'_> {
     fn draw<'s, B: DrawingBackend>(
         &self,
         sheet: &'s Sheet<B>,
-        (across, across_label): (Axis, Label),
-        (up, up_label): (Axis, Label),
+        (across, across_label): (Axis, impl Fn(&f64) -> String),
+        up: Axis,
     ) -> Drawn<B, Chart<'s, B>> {
         let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
         sheet.text(self.title, at, Text::new(TITLE_POINTS, INK, Align::Left))?;
         let area = sheet.part(self.left, MARGIN + TITLE, self.width, self.height);
+        let up_label = up.label();
         let mut chart = ChartBuilder::on(&area)
             .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
             .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
@@ -69,22 +67,12 @@ impl Frame<'_> {
     }
 }
 
-/// A number for an axis, with as few characters as it takes.
-fn plain(value: &f64) -> String {
-    let size = value.abs();
-    if size == 0.0 {
-        "0".into()
-    } else if !(1e-3..1e4).contains(&size) {
-        format!("{value:.0e}")
-    } else {
-        let text = format!("{value:.3}");
-        text.trim_end_matches('0').trim_end_matches('.').into()
-    }
-}
-
-/// A number whose logarithm is drawn.
+/// A power of ten whose logarithm is drawn.
 fn power(log: &f64) -> String {
-    plain(&10f64.powf(*log))
+    match (-3.0..4.0).contains(log) {
+        true => 10f64.powf(*log).to_string(),
+        false => format!("1e{log:.0}"),
+    }
 }
 
 fn finite(what: &str, values: impl IntoIterator<Item = f64>) -> Result<()> {

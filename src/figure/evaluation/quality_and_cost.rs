@@ -1,6 +1,6 @@
 //! How well estimators predict retraining against the seconds they take.
 
-use super::{Frame, MARGIN, Note, POINTS, TITLE, ends, finite, plain, power};
+use super::{Frame, MARGIN, Note, POINTS, TITLE, ends, finite, power};
 use crate::Result;
 use crate::evaluate::Comparison;
 use crate::figure::axis::Axis;
@@ -16,6 +16,8 @@ const CHART: f64 = 76.0;
 /// Beside the chart: the names.
 const NAMES: f64 = 36.0;
 const NAME_ROW: f64 = 4.4;
+/// The first of them is so far below the title.
+const NAMES_TOP: f64 = 2.0;
 
 /// Every estimator's place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,7 +122,7 @@ impl Figure for QualityAndCost {
         let share = style.shrink(WIDTH);
         let width = share * WIDTH;
         let note = Note::of(&self.note(), width).height();
-        let names = self.estimators.len() as f64 * NAME_ROW;
+        let names = NAMES_TOP + self.estimators.len() as f64 * NAME_ROW;
         (
             width,
             2.0 * MARGIN + TITLE + (share * CHART).max(names) + note + 1.0,
@@ -143,7 +145,7 @@ impl Figure for QualityAndCost {
         let chart = frame.draw(
             sheet,
             (Axis::decades(seconds.0, seconds.1, 8), power),
-            (Axis::numbers(low.min(0.0), high.max(0.2)), plain),
+            Axis::numbers(low.min(0.0), high.max(0.2)),
         )?;
         let area = chart.plotting_area();
         for (index, row) in self.estimators.iter().enumerate() {
@@ -153,13 +155,13 @@ impl Figure for QualityAndCost {
         }
         let left = width - MARGIN - NAMES + 3.0;
         for (index, row) in self.estimators.iter().enumerate() {
-            let y = MARGIN + TITLE + 2.0 + (index as f64 + 0.5) * NAME_ROW;
+            let y = MARGIN + TITLE + NAMES_TOP + (index as f64 + 0.5) * NAME_ROW;
             sheet.marker(index, (dots(left), dots(y)), 0.95)?;
             let look = Text::new(POINTS, INK, Align::Left);
             debug_assert!(text_width(&row.name, POINTS) < NAMES);
             sheet.text(&row.name, (left + 2.5, y), look)?;
         }
-        let names = self.estimators.len() as f64 * NAME_ROW;
+        let names = NAMES_TOP + self.estimators.len() as f64 * NAME_ROW;
         let top = MARGIN + TITLE + (share * CHART).max(names) + 0.8;
         Note::of(&self.note(), width).draw(sheet, top)
     }

@@ -1,6 +1,6 @@
 //! The query's loss when its most helpful images are taken away, and when they are all that is left.
 
-use super::{Frame, MARGIN, Note, POINTS, TITLE, ends, finite, plain, power};
+use super::{Frame, MARGIN, Note, POINTS, TITLE, ends, finite, power};
 use crate::Result;
 use crate::evaluate::{RemovalCurve, Side};
 use crate::figure::axis::Axis;
@@ -16,6 +16,8 @@ const CHART: f64 = 60.0;
 const GAP: f64 = 4.0;
 const NAMES: f64 = 34.0;
 const NAME_ROW: f64 = 4.4;
+/// The first of them is so far below the title.
+const NAMES_TOP: f64 = 2.0;
 
 /// All methods' curves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +47,10 @@ impl RemovalCurves {
             .iter()
             .filter(|curve| curve.side == side)
             .collect()
+    }
+
+    fn names_height(&self) -> f64 {
+        NAMES_TOP + self.side(Side::Removal).len() as f64 * NAME_ROW
     }
 
     fn note(&self) -> String {
@@ -84,7 +90,7 @@ impl Figure for RemovalCurves {
         let share = style.shrink(WIDTH);
         let width = share * WIDTH;
         let note = Note::of(&self.note(), width).height();
-        let names = self.side(Side::Removal).len() as f64 * NAME_ROW;
+        let names = self.names_height();
         (
             width,
             2.0 * MARGIN + TITLE + (share * CHART).max(names) + note + 1.0,
@@ -112,7 +118,7 @@ impl Figure for RemovalCurves {
         }
         let left = width - MARGIN - NAMES + 3.0;
         for (index, curve) in self.side(Side::Removal).iter().enumerate() {
-            let y = MARGIN + TITLE + 2.0 + (index as f64 + 0.5) * NAME_ROW;
+            let y = MARGIN + TITLE + NAMES_TOP + (index as f64 + 0.5) * NAME_ROW;
             sheet.marker(index, (dots(left), dots(y)), 0.95)?;
             sheet.text(
                 &curve.method,
@@ -120,8 +126,7 @@ impl Figure for RemovalCurves {
                 Text::new(POINTS, INK, Align::Left),
             )?;
         }
-        let names = self.side(Side::Removal).len() as f64 * NAME_ROW;
-        let top = MARGIN + TITLE + (share * CHART).max(names) + 0.8;
+        let top = MARGIN + TITLE + (share * CHART).max(self.names_height()) + 0.8;
         Note::of(&self.note(), width).draw(sheet, top)
     }
 
@@ -157,7 +162,7 @@ fn curves<B: DrawingBackend>(
     let chart = frame.draw(
         sheet,
         (Axis::decades(images.0, images.1, 6), power),
-        (Axis::numbers(low.min(0.0), high), plain),
+        Axis::numbers(low.min(0.0), high),
     )?;
     let area = chart.plotting_area();
     for (index, curve) in curves.iter().enumerate() {

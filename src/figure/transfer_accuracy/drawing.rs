@@ -8,7 +8,7 @@ use crate::figure::mesh::draw_mesh;
 use crate::figure::note::{MARGIN, Note};
 use crate::figure::palette::INK;
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::text::{Align, Text, fit};
+use crate::figure::text::{Align, Text, distinct, fit, text_width};
 use crate::study::{Curve, Variable};
 use plotters::prelude::*;
 use std::collections::BTreeSet;
@@ -21,14 +21,21 @@ const TITLE: f64 = 6.0;
 const CHART: f64 = 62.0;
 const LABELS_LEFT: f64 = 12.0;
 const LABELS_BELOW: f64 = 9.0;
+/// What the name of the vertical axis takes beside its numbers.
+const BESIDE_NUMBERS: f64 = 6.5;
 const DASH: (f64, f64) = (1.5, 0.9);
 /// Sizes of text in points.
 const TITLE_POINTS: f64 = 8.0;
 pub(super) const POINTS: f64 = 7.5;
 /// The share of the horizontal axis that a label takes on paper.
 const CROWDED: f64 = 0.07;
-/// Curves of more points carry no markers.
+/// Curves of more points carry no markers, or so many where there are more than two sources to tell apart.
 const MARKED: usize = 12;
+const SOME_MARKED: usize = 6;
+/// Between an upright label and its tick.
+const TICK: f64 = 1.2;
+/// The widest that a label of the horizontal axis may be, lying and upright.
+const LABEL: f64 = 26.0;
 /// How opaque a band is; where there are more than so many curves less, so that bands upon bands stay pale.
 const BAND: f64 = 0.16;
 const FEW_CURVES: f64 = 6.0;
@@ -42,6 +49,8 @@ struct Lengths {
     share: f64,
     width: f64,
     chart: f64,
+    /// Where labels of the horizontal axis stand upright, what they take of the chart's height.
+    upright: Option<f64>,
 }
 
 impl Lengths {
@@ -51,11 +60,34 @@ impl Lengths {
             false => WIDTH,
         };
         let share = style.shrink(width);
-        Self {
+        let mut lengths = Self {
             share,
             width: share * width,
             chart: share * CHART,
-        }
+            upright: None,
+        };
+        lengths.upright = lengths.upright_labels(figure);
+        lengths.chart += lengths.upright.unwrap_or_default();
+        lengths
+    }
+
+    /// Of a panel, of `count`.
+    fn panel(&self, count: usize) -> f64 {
+        let count = count as f64;
+        (self.width - 2.0 * MARGIN - (count - 1.0) * GAP) / count
+    }
+
+    /// How much more height the names of categories take where they are too wide to lie beside each other.
+    fn upright_labels(&self, figure: &TransferAccuracy) -> Option<f64> {
+        let places = match is_categorical(figure) {
+            true => places(figure),
+            false => Vec::new(),
+        };
+        let widths = (places.iter()).map(|(_, label)| text_width(label, POINTS));
+        let widest = widths.fold(0.0, f64::max).min(LABEL);
+        let panels = 1 + usize::from(!figure.summary.difference.is_empty());
+        let room = (self.panel(panels) - LABELS_LEFT) / places.len().max(1) as f64;
+        (widest + 1.0 > room).then_some(widest)
     }
 
     fn note(&self, figure: &TransferAccuracy) -> Note {
@@ -102,15 +134,18 @@ pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B
     let look = Look::of(figure);
     let lengths = Lengths::of(figure, sheet.style());
     let summary = &figure.summary;
-    let mut panels = vec![("(a) Test accuracy".to_owned(), &summary.accuracy)];
+    let accuracy = match (look.colours_sources(), look.targets.first()) {
+        (true, Some(target)) => format!("(a) Test accuracy on {target}"),
+        _ => "(a) Test accuracy".to_owned(),
+    };
+    let mut panels = vec![(accuracy, &summary.accuracy)];
     if !summary.difference.is_empty() {
         panels.push((
             format!("(b) {}, paired by seed", difference(figure, &look)),
             &summary.difference,
         ));
     }
-    let count = panels.len() as f64;
-    let panel_width = (lengths.width - 2.0 * MARGIN - (count - 1.0) * GAP) / count;
+    let panel_width = lengths.panel(panels.len());
     for (index, (title, curves)) in panels.into_iter().enumerate() {
         let place = Place {
             sheet,
@@ -158,13 +193,21 @@ impl<B: DrawingBackend> Place<'_, B> {
         let area = self
             .sheet
             .part(self.left, MARGIN + TITLE, self.width, self.lengths.chart);
+        let below = LABELS_BELOW + self.lengths.upright.unwrap_or_default();
+        let up = self.up(curves);
+        let numbers = up.label();
+        let widths = up
+            .labels()
+            .into_iter()
+            .map(|label| text_width(&label, POINTS));
+        let labels_left = LABELS_LEFT.max(widths.fold(0.0, f64::max) + BESIDE_NUMBERS);
         let mut chart = ChartBuilder::on(&area)
-            .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
-            .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
+            .set_label_area_size(LabelAreaPosition::Left, dots(labels_left))
+            .set_label_area_size(LabelAreaPosition::Bottom, dots(below))
             .margin_right(dots(1.5))
             .margin_top(dots(1.0))
-            .build_cartesian_2d(self.across(), self.up(curves))?;
-        self.axes(&mut chart)?;
+            .build_cartesian_2d(self.across(), up)?;
+        self.axes(&mut chart, &numbers)?;
         if self.differences {
             self.zero(&chart)?;
         }
@@ -180,35 +223,14 @@ impl<B: DrawingBackend> Place<'_, B> {
 
     /// The same in both panels.
     fn across(&self) -> Axis {
-        let places = self.places();
-        let ends = (places.first(), places.last());
-        match (self.figure.summary.variable, ends) {
-            (Variable::Epoch, (Some((low, _)), Some((high, _)))) => {
-                Axis::whole_numbers(*low, *high)
-            }
-            _ => {
-                let places: Vec<f64> = places.into_iter().map(|(place, _)| place).collect();
-                Axis::places(&places, CROWDED / self.lengths.share)
-            }
-        }
-    }
-
-    /// All places on the axis, ascending, with their labels.
-    fn places(&self) -> Vec<(f64, &str)> {
-        let points = (self.figure.summary.accuracy.iter()).flat_map(|curve| &curve.points);
-        let mut places: Vec<(f64, &str)> = points
-            .map(|point| (self.place(point.place), point.label.as_str()))
+        let places: Vec<f64> = (places(self.figure).into_iter())
+            .map(|(place, _)| place)
             .collect();
-        places.sort_by(|a, b| a.0.total_cmp(&b.0));
-        places.dedup_by(|a, b| a.0 == b.0);
-        places
-    }
-
-    /// Numbers of images lie by their logarithm.
-    fn place(&self, place: f64) -> f64 {
-        match self.figure.summary.variable {
-            Variable::Images => place.log10(),
-            _ => place,
+        match (self.figure.summary.variable, &places[..]) {
+            (Variable::Epoch, [low, .., high]) => Axis::whole_numbers(*low, *high),
+            (Variable::Epoch, [only]) => Axis::whole_numbers(*only, *only),
+            _ if is_categorical(self.figure) => Axis::categories(&places),
+            _ => Axis::places(&places, CROWDED / self.lengths.share),
         }
     }
 
@@ -227,32 +249,43 @@ impl<B: DrawingBackend> Place<'_, B> {
         Axis::numbers(low, high)
     }
 
-    fn axes(&self, chart: &mut Chart<B>) -> Drawn<B> {
-        let places = self.places();
+    fn axes(&self, chart: &mut Chart<B>, numbers: &dyn Fn(&f64) -> String) -> Drawn<B> {
+        let places = places(self.figure);
         let by_label = |value: &f64| {
             let nearest =
                 (places.iter()).min_by(|a, b| (a.0 - value).abs().total_cmp(&(b.0 - value).abs()));
             nearest.map_or(String::new(), |(_, label)| (*label).to_owned())
         };
-        let number = |value: &f64| match value.fract().abs() < 1e-9 {
-            true => format!("{value:.0}").replace('-', "−"),
-            false => format!("{value:.1}").replace('-', "−"),
-        };
+        let whole = |value: &f64| format!("{value:.0}");
         let across: &dyn Fn(&f64) -> String = match self.figure.summary.variable {
-            Variable::Epoch => &number,
+            Variable::Epoch => &whole,
+            _ if self.lengths.upright.is_some() => &|_| String::new(),
             _ => &by_label,
         };
         let name = match self.differences {
             true => "Difference (percentage points)",
             false => "Test accuracy (%)",
         };
-        draw_mesh(
-            self.sheet,
-            chart,
-            POINTS,
-            (self.figure.axis_name(), across),
-            (name, &number),
-        )
+        let across = (self.figure.axis_name(), across);
+        draw_mesh(self.sheet, chart, POINTS, across, (name, numbers))?;
+        match self.lengths.upright {
+            None => Ok(()),
+            Some(height) => self.upright_labels(chart, &places, height),
+        }
+    }
+
+    /// Names of categories, each below its tick.
+    fn upright_labels(&self, chart: &Chart<B>, places: &[(f64, &str)], height: f64) -> Drawn<B> {
+        let area = chart.plotting_area();
+        let low = area.get_y_range().start;
+        let labels: Vec<&str> = places.iter().map(|(_, label)| *label).collect();
+        let labels = distinct(&labels, POINTS, height);
+        let look = Text::new(POINTS, INK, Align::Right);
+        for ((place, _), label) in places.iter().zip(&labels) {
+            let (x, y) = area.map_coordinate(&(*place, low));
+            self.sheet.text_upwards(label, (x, y + dots(TICK)), look)?;
+        }
+        Ok(())
     }
 
     fn zero(&self, chart: &Chart<B>) -> Drawn<B> {
@@ -266,7 +299,7 @@ impl<B: DrawingBackend> Place<'_, B> {
     fn spot(&self, chart: &Chart<B>, curve: &Curve, (place, value): (f64, f64)) -> (i32, i32) {
         let (x, y) = chart
             .plotting_area()
-            .map_coordinate(&(self.place(place), value));
+            .map_coordinate(&(spot(self.figure, place), value));
         if curve.points.len() > 1 {
             return (x, y);
         }
@@ -300,11 +333,43 @@ impl<B: DrawingBackend> Place<'_, B> {
             .collect();
         let colour = self.look.colour(curve);
         stroke(self.sheet, &line, colour, self.look.dashed(&curve.source))?;
-        if line.len() > MARKED {
-            return Ok(());
-        }
+        let every = match line.len() {
+            0..=MARKED => 1,
+            _ if is_categorical(self.figure) => 1,
+            _ if self.look.sources.len() <= 2 => return Ok(()),
+            many => many.div_ceil(SOME_MARKED),
+        };
         let marker = self.look.marker(&curve.source);
-        line.into_iter()
+        // Those of the curves that go together stand beside each other.
+        let first = marker % every;
+        (line.into_iter().skip(first).step_by(every))
             .try_for_each(|dot| self.sheet.mark(marker, colour, dot, 0.8))
+    }
+}
+
+/// Whether the horizontal axis has names.
+fn is_categorical(figure: &TransferAccuracy) -> bool {
+    matches!(
+        figure.summary.variable,
+        Variable::Blocks | Variable::Epsilon
+    )
+}
+
+/// All places on the horizontal axis, ascending, with their labels.
+fn places(figure: &TransferAccuracy) -> Vec<(f64, &str)> {
+    let points = (figure.summary.accuracy.iter()).flat_map(|curve| &curve.points);
+    let mut places: Vec<(f64, &str)> = points
+        .map(|point| (spot(figure, point.place), point.label.as_str()))
+        .collect();
+    places.sort_by(|a, b| a.0.total_cmp(&b.0));
+    places.dedup_by(|a, b| a.0 == b.0);
+    places
+}
+
+/// Where on the horizontal axis a place is; numbers of images lie by their logarithm.
+fn spot(figure: &TransferAccuracy, place: f64) -> f64 {
+    match figure.summary.variable {
+        Variable::Images => place.log10(),
+        _ => place,
     }
 }

@@ -52,9 +52,20 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// Whether colours stand for sources: of one target set, where line and marker alone would have to tell many of them apart.
+    pub(super) fn colours_sources(&self) -> bool {
+        self.targets.len() == 1 && self.sources.len() > 2
+    }
+
     pub(super) fn colour(&self, curve: &Curve) -> RGBColor {
-        let at = self.targets.iter().position(|name| *name == curve.target);
-        colour(at.unwrap_or(0))
+        let at = match self.colours_sources() {
+            true => self.marker(&curve.source),
+            false => {
+                let targets = &mut self.targets.iter();
+                targets.position(|name| *name == curve.target).unwrap_or(0)
+            }
+        };
+        colour(at)
     }
 
     pub(super) fn marker(&self, source: &str) -> usize {
@@ -70,7 +81,9 @@ impl<'a> Look<'a> {
 
     /// All entries, placed within `width`.
     pub(super) fn legend(&self, width: f64) -> Vec<Entry> {
-        let targets = self.targets.iter().zip(0..).map(|(name, at)| Entry {
+        let by_source = self.colours_sources();
+        let targets = self.targets.iter().filter(|_| !by_source);
+        let targets = targets.zip(0..).map(|(name, at)| Entry {
             name: (*name).to_owned(),
             colour: colour(at),
             marker: None,
@@ -81,7 +94,10 @@ impl<'a> Look<'a> {
         let sources = self.sources.iter().filter(|name| !name.is_empty());
         let sources = sources.map(|name| Entry {
             name: format!("from {name}"),
-            colour: QUIET,
+            colour: match by_source {
+                true => colour(self.marker(name)),
+                false => QUIET,
+            },
             marker: Some(self.marker(name)),
             dashed: self.dashed(name),
             left: 0.0,

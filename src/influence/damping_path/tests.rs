@@ -4,7 +4,7 @@ use super::sweep::Sweep;
 use super::*;
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::{Examples, FeatureSet};
-use crate::operator::{Damped, HeadHessian, LinearOperator, Structure, SymmetricMatrix, Vectors};
+use crate::operator::{Damped, HeadHessian, Vectors};
 use crate::solve::Method;
 use crate::solve::{Cg, Direct, Settings, Solver};
 use candle_core::{DType, Device, Tensor};
@@ -184,8 +184,13 @@ fn both_ways_equal_a_solve_of_each_damping_by_itself() {
     let (training, queries) = (examples(30, 0.9, &head), examples(6, 2.3, &head));
     let hessian = HeadHessian::new(&head, training.inputs(), 1e-4).unwrap();
     let dampings = grid(1e-2);
-    let sweep = |method| Sweep {
-        method,
+    let sweep = |factorised| Sweep {
+        systems: Systems {
+            factorised,
+            solved: 2,
+            gradients: 7,
+            bytes: 0.0,
+        },
         operator: &hessian,
         solver: Cg {
             tolerance: 1e-11,
@@ -195,15 +200,11 @@ fn both_ways_equal_a_solve_of_each_damping_by_itself() {
         training: &training,
         queries: &queries,
         dampings: &dampings,
-        path: PathOptions {
-            ranks: 5,
-            ..PathOptions::default()
-        },
-        gradients: 7,
+        ranks: 5,
     };
     let positions = [4, 0, 5];
-    let by_factors = sweep(Method::Direct).tops(&positions).unwrap();
-    let by_iterations = sweep(Method::Cg).tops(&positions).unwrap();
+    let by_factors = sweep(true).tops(&positions).unwrap();
+    let by_iterations = sweep(false).tops(&positions).unwrap();
     assert!(by_factors.iter().flatten().all(|top| top.iterations == 0));
     assert!(by_iterations.iter().flatten().all(|top| top.iterations > 0));
     let gradients = training.gradients(0..30).unwrap();
@@ -227,57 +228,6 @@ fn both_ways_equal_a_solve_of_each_damping_by_itself() {
             assert!((top.score - exact).abs() < 1e-8 * exact.abs(), "{damping}");
         }
     }
-}
-
-/// Few queries are iterated even with `--solver direct`, many are not, and large matrices never written out.
-#[test]
-fn factors_are_made_where_they_are_cheaper() {
-    struct Sized(usize);
-    impl LinearOperator for Sized {
-        fn size(&self) -> usize {
-            self.0
-        }
-        fn structure(&self) -> Structure {
-            Structure::PositiveSemidefinite
-        }
-        fn apply(&self, vectors: &Vectors) -> crate::Result<Vectors> {
-            Ok(vectors.clone())
-        }
-        fn dtype(&self) -> DType {
-            DType::F64
-        }
-        fn dense(&self, _: DType) -> crate::Result<SymmetricMatrix> {
-            unreachable!("only its size is asked for")
-        }
-        fn diagonal(&self) -> crate::Result<Vec<f64>> {
-            Ok(vec![1.0; self.0])
-        }
-        fn image_count(&self) -> usize {
-            3200
-        }
-    }
-    let head = SoftmaxHead::from_parameters(&wave(3, 5, 1.3)).unwrap();
-    let examples = examples(6, 0.9, &head);
-    let dampings = grid(1e-2);
-    let factorised = |size: usize, queries: usize| {
-        let sweep = Sweep {
-            method: Method::Direct,
-            operator: &Sized(size),
-            solver: Cg {
-                tolerance: 1e-5,
-                iterations: 500,
-                preconditioned: true,
-            },
-            training: &examples,
-            queries: &examples,
-            dampings: &dampings,
-            path: PathOptions::default(),
-            gradients: 7,
-        };
-        sweep.is_factorised(queries)
-    };
-    assert!(factorised(500, 10) && factorised(2313, 100) && factorised(8000, 200));
-    assert!(!factorised(2313, 1) && !factorised(8000, 10) && !factorised(8193, 10_000));
 }
 
 #[test]

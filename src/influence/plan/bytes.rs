@@ -3,6 +3,7 @@
 use super::ProblemSize;
 use crate::artefact::physical_memory_bytes;
 use crate::influence::BlockSizes;
+use crate::influence::damping_path::Systems;
 use crate::solve::Method;
 use crate::{Error, Result};
 
@@ -47,15 +48,18 @@ impl ProblemSize {
         (train + resident(self.test, self.mapped_test)) as f64
     }
 
-    /// Both sides once more in f64, where they are not already, and all solutions where they are the training images'.
+    /// Both sides once more in f64, where they are wanted so and are not already, and for certificates all solutions where they are
+    /// the training images'.
     fn certificate_bytes(&self) -> f64 {
-        if !self.certified {
-            return 0.0;
-        }
         let columns = (self.features + 1) as f64;
-        let wider = if self.double { 0.0 } else { 2.0 * 8.0 };
-        let (side, count) = self.solves();
-        let solutions = if side == "train" { count } else { 0.0 };
+        let wider = match self.is_in_f64_too() && !self.double {
+            true => 2.0 * 8.0,
+            false => 0.0,
+        };
+        let solutions = match self.solves() {
+            ("train", count) if self.certified => count,
+            _ => 0.0,
+        };
         wider * self.resident_rows() * columns + 8.0 * solutions * self.parameters()
     }
 
@@ -95,9 +99,25 @@ impl ProblemSize {
         }
     }
 
-    pub(super) fn peak(&self, method: Method, blocks: BlockSizes) -> f64 {
-        let scoring = self.fixed_bytes(method) + self.block_bytes(blocks);
+    pub(super) fn peak(&self, method: Method, blocks: BlockSizes, path: f64) -> f64 {
+        let scoring = self.fixed_bytes(method) + self.block_bytes(blocks).max(path);
         scoring.max(self.row_bytes() + self.axes_bytes())
+    }
+
+    /// What of `memory` bytes is left beside what is there whatever the blocks; `None` where there is no limit.
+    pub fn room(&self, method: Method, memory: Option<f64>) -> Option<f64> {
+        memory.map(|memory| memory - self.fixed_bytes(method))
+    }
+
+    /// What the systems of a damping path take.
+    pub(super) fn path_bytes(&self, method: Method, memory: Option<f64>) -> Result<f64> {
+        let Some(queries) = self.path_queries else {
+            return Ok(0.0);
+        };
+        let queries = queries.min(self.test);
+        let room = self.room(method, memory);
+        let systems = Systems::plan(method, queries, self.train, self.parameters(), room)?;
+        Ok(systems.bytes)
     }
 
     /// Blocks on a device, where these may take a quarter of what certificates leave free.
@@ -105,12 +125,19 @@ impl ProblemSize {
         // Solutions in f64, and scaled for products.
         let held = self.certificate_bytes() * (1.0 + self.width() / 8.0);
         if held > 0.75 * free {
+            let (option, remedy) = match self.certified {
+                true => (
+                    "certify",
+                    "add --skip-train, so that queries are solved for and not all training images, or ",
+                ),
+                false => ("damping-path", ""),
+            };
             let reason = format!(
-                "keeps {:.3} GiB on the device, where {:.3} are free; add --skip-train, so that queries are solved for and not all training images, or choose --device cpu",
+                "keeps {:.3} GiB on the device, where {:.3} are free; {remedy}choose --device cpu",
                 held / GIB,
                 free / GIB
             );
-            return Err(Error::config("certify", reason));
+            return Err(Error::config(option, reason));
         }
         let free = free - held;
         let usual = BlockSizes::usual(self.parameters() as usize, true);

@@ -9,6 +9,7 @@ const PAPER: ProblemSize = ProblemSize {
     classes: 10,
     kept: 100,
     certified: false,
+    path_queries: None,
     mapped_train: false,
     mapped_test: false,
     train_queries: false,

@@ -69,7 +69,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             _ => &damped,
         };
         let (inverse, method) = self.prepared(options.solver.method, operator)?;
-        summary.method = Some(method);
+        summary.method = method;
         summary.notes = inverse.notes().into_iter().collect();
         progress.stage("scores")?;
         let at_once = network.queries_at_once(options)?;
@@ -159,7 +159,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             gradient_norm: gradient.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt(),
             unit: NATS,
             solves: Vec::new(),
-            method: None,
+            method: self.options.solver.method,
             notes: BTreeMap::new(),
             resumed: 0,
             certified: None,

@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 pub enum Origin {
     /// The file has it.
     File,
+    /// The file has it, of pixels up to 255; it was divided by that.
+    FileOf255,
     /// ImageNet's, which torchvision and timm use; the file says nothing.
     ImageNet,
 }
@@ -116,7 +118,7 @@ impl Checkpoint {
             }
         }
         let normalisation = match stored.normalisation(&names)? {
-            Some(stored) => Some((stored, Origin::File)),
+            Some(stored) => Some(in_unit_pixels(stored, path)?),
             None if fit.architecture.stem() == Stem::ImageNet => {
                 Some((Normalisation::IMAGENET, Origin::ImageNet))
             }
@@ -179,7 +181,7 @@ impl Checkpoint {
             return Err(self.refusal(misfit));
         }
         let normalisation = match (self.normalisation, settings.normalisation) {
-            (Some((_, Origin::File)), Some(_)) => {
+            (Some((_, Origin::File | Origin::FileOf255)), Some(_)) => {
                 let reason = format!("{} has its own; leave the option out", self.path.display());
                 return Err(Error::config("source-mean", reason));
             }
@@ -252,6 +254,29 @@ impl Checkpoint {
 }
 
 /// Refuses a mean that pixels in [0, 1] cannot have.
+/// The statistics of a file, divided by 255 where they are of pixels up to that.
+fn in_unit_pixels(stored: Normalisation, path: &Path) -> Result<(Normalisation, Origin)> {
+    let all_within = |most: f64| stored.mean.iter().all(|mean| (0.0..=most).contains(mean));
+    if all_within(1.0) {
+        return Ok((stored, Origin::File));
+    }
+    if !all_within(255.0) {
+        return Err(Error::format(
+            path,
+            "the normalisation's mean",
+            "means of pixels in [0, 1] or [0, 255]",
+            format!("{:?}", stored.mean),
+            CONVERT,
+        ));
+    }
+    let divided = |numbers: [f64; 3]| numbers.map(|number| number / 255.0);
+    let normalisation = Normalisation {
+        mean: divided(stored.mean),
+        deviation: divided(stored.deviation),
+    };
+    Ok((normalisation, Origin::FileOf255))
+}
+
 fn of_unit_pixels(given: Normalisation) -> Result<Normalisation> {
     match (given.mean.iter()).find(|mean| !(0.0..=1.0).contains(*mean)) {
         None => Ok(given),

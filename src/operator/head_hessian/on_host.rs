@@ -1,14 +1,15 @@
 //! Products with the head's Hessian and the matrix written out, on the processor.
 
-use super::{DENSE_CHUNK, HeadHessian};
+use super::{DENSE_CHUNK, DENSE_ELEMENTS, HeadHessian};
 use crate::Result;
 use crate::data::moved;
 use crate::operator::softmax_curvature::Scalar;
 use crate::operator::symmetric_matrix::{WeightedMoments, mirror_blocks};
 use crate::operator::{SquareMatrix, row_pass};
 use crate::product::{Real, product};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use faer::{Accum, MatMut, MatRef};
+use std::ops::Range;
 
 impl HeadHessian {
     /// The chunks are added up inside the matrix product: one pass over the sums for each of them.
@@ -53,29 +54,75 @@ impl HeadHessian {
 
     /// (1/n) Σ_i W_i ⊗ a_i a_iᵀ, for some feature axes alone where they are given.
     pub(super) fn written_out<T: Real>(&self, axes: Option<&[u32]>) -> Result<SquareMatrix<T>> {
+        let width = self.curvature.width();
         let columns = axes.map_or(self.columns(), <[u32]>::len);
         let axes = (axes.map(|axes| Tensor::new(axes, self.inputs.device()))).transpose()?;
-        let size = self.curvature.width() * columns;
-        let mut matrix = SquareMatrix::<T>::zeros(size);
-        for chunk in self.chunks(DENSE_CHUNK) {
-            let inputs = self.inputs.chunk(chunk.clone())?;
-            let inputs = match &axes {
-                Some(axes) => inputs.index_select(axes, 1)?,
-                None => inputs,
-            };
-            let inputs = moved(&inputs, &Device::Cpu)?.to_dtype(T::DTYPE)?;
-            let moments = WeightedMoments {
-                inputs: &inputs.flatten_all()?.to_vec1::<T>()?,
-                columns,
-                weights: &self
-                    .curvature
-                    .narrow(chunk.start, chunk.len())?
-                    .written_out()?,
-                width: self.curvature.width(),
-            };
-            moments.add_to(&mut matrix, 1.0 / self.count() as f64);
+        let mut matrix = SquareMatrix::<T>::zeros(width * columns);
+        match columns * columns < width {
+            true => self.add_by_pairs(&mut matrix, axes.as_ref())?,
+            false => self.add_by_images(&mut matrix, axes.as_ref())?,
         }
         mirror_blocks(&mut matrix, columns);
         Ok(matrix)
+    }
+
+    /// Every image's curvature written out, n·C·w² operations, and then n·w²/2 weighted outer products of inputs.
+    fn add_by_images<T: Real>(
+        &self,
+        matrix: &mut SquareMatrix<T>,
+        axes: Option<&Tensor>,
+    ) -> Result<()> {
+        let width = self.curvature.width();
+        let size = DENSE_CHUNK.min((DENSE_ELEMENTS / (width * width)).max(1));
+        for chunk in self.chunks(size) {
+            let inputs = moved(&self.inputs_along(chunk.clone(), axes)?, &Device::Cpu)?;
+            let curvature = self.curvature.narrow(chunk.start, chunk.len())?;
+            let moments = WeightedMoments {
+                columns: inputs.dims()[1],
+                inputs: &inputs.to_dtype(T::DTYPE)?.flatten_all()?.to_vec1::<T>()?,
+                weights: &curvature.written_out()?,
+                width,
+            };
+            moments.add_to(matrix, 1.0 / self.count() as f64);
+        }
+        Ok(())
+    }
+
+    /// For few feature axes and many classes: of each pair of axes (a, b) the sum of the curvatures, image i's times a_ia a_ib / n, is
+    /// one matrix product between the logits, n·C² operations.
+    fn add_by_pairs<T: Real>(
+        &self,
+        matrix: &mut SquareMatrix<T>,
+        axes: Option<&Tensor>,
+    ) -> Result<()> {
+        let mut inputs = Vec::new();
+        for chunk in self.chunks(DENSE_CHUNK) {
+            let chunk = moved(&self.inputs_along(chunk, axes)?, &Device::Cpu)?;
+            inputs.extend(chunk.to_dtype(DType::F64)?.to_vec2::<f64>()?);
+        }
+        let (width, columns) = (
+            self.curvature.width(),
+            matrix.size() / self.curvature.width(),
+        );
+        let scale = 1.0 / self.count() as f64;
+        for a in 0..columns {
+            for b in 0..=a {
+                let factors = inputs.iter().map(|row| scale * row[a] * row[b]);
+                let factors: Vec<f64> = factors.collect();
+                let sum = self.curvature.weighted_sum(&factors)?;
+                for (c, e) in (0..width).flat_map(|c| (0..=c).map(move |e| (c, e))) {
+                    matrix[(c * columns + a, e * columns + b)] = T::from_f64(sum[(c, e)]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn inputs_along(&self, images: Range<usize>, axes: Option<&Tensor>) -> Result<Tensor> {
+        let inputs = self.inputs.chunk(images)?;
+        Ok(match axes {
+            Some(axes) => inputs.index_select(axes, 1)?,
+            None => inputs,
+        })
     }
 }

@@ -22,15 +22,12 @@ impl HeadHessian {
         let mut sums = vec![0.0; columns];
         for step in self.inputs.steps() {
             let inputs = on_host(&self.inputs.chunk(step.clone())?)?;
-            let curvatures = self.curvature.narrow(step.start, step.len())?;
-            let curvatures = curvatures.written_out()?;
-            let curvatures = curvatures.chunks_exact(width * width);
-            for (row, curvature) in inputs.chunks_exact(columns).zip(curvatures) {
+            let norms = self.curvature.narrow(step.start, step.len())?.norms()?;
+            for (row, norm) in inputs.chunks_exact(columns).zip(norms) {
                 let relative: f64 = (row.iter().zip(&weights))
                     .map(|(a, m)| (a / m).powi(2))
                     .sum();
-                let norm: f64 = curvature.iter().map(|w| w * w).sum();
-                let factor = (relative * norm).sqrt() / count as f64;
+                let factor = relative.sqrt() * norm / count as f64;
                 (sums.iter_mut().zip(row)).for_each(|(sum, a)| *sum += factor * a.abs());
             }
         }

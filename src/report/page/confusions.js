@@ -20,9 +20,9 @@ function cellOf(model, at, { label, prediction }) {
     h("div.cards", {}, ranked.train.map((train, rank) => h("div.held", {}, trainCard(train, 64, at, scoreElement(model, ranked.score[rank])), decisions.controls(train, again))))) : null;
   const known = cell.harmful.train.length || cell.helpful.train.length;
   return h("div", {},
-    h("p", {}, h("a", { href: `#/queries?label=${label}&prediction=${prediction}` }, plural(cell.queries.length, "test image"))),
+    h("p", {}, h("a", { href: `#/queries?label=${label}&prediction=${prediction}${models().length > 1 ? `&by=${at}` : ""}` }, plural(cell.queries.length, "test image"))),
     h("div.cards", {}, cell.queries.slice(0, 24).map((position) => queryCard(position, 48))),
     list(label === prediction ? "Work against it" : "Most responsible: without these the label becomes more probable", cell.harmful),
     list(label === prediction ? "It rests on these" : "Speak for the label", cell.helpful),
-    known ? null : h("p.quiet", {}, absence(model, "mean-scores")));
+    known ? null : h("p.quiet", {}, absence(model, "mean-scores") ?? "Mean scores were computed for the fullest cells alone."));
 }

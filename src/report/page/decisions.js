@@ -66,10 +66,13 @@ const decisions = (() => {
   /* By its class's name, which is read before a number; by its number where another class has the name too. */
   const labelName = (label) => labelOf(className(label)) === label ? className(label) : label;
 
+  const isTwin = (name) => page.overview.classes.indexOf(name) !== page.overview.classes.lastIndexOf(name);
+
   function labelOf(text) {
     const { classes } = page.overview;
     const name = [text, text.trim()].find((name) => classes.includes(name));
-    return name === undefined ? whole(text.trim()) : classes.indexOf(name);
+    if (name !== undefined) return isTwin(name) ? -1 : classes.indexOf(name);
+    return whole(text.trim());
   }
 
   function idOf(train, file) {
@@ -91,6 +94,9 @@ const decisions = (() => {
       const data = cell("data").trim();
       if (data && data !== page.overview.data) return wrong("decided on another data set, or on this one before it changed");
       const id = idOf(cell("train").trim(), cell("file"));
+      if (id < 0 && cell("train").trim() === "" && cell("file")) {
+        return wrong(`no image that was trained on has the file “${cell("file")}”: one that was left out is known by its id, in the column train`);
+      }
       const decision = cell("decision").trim();
       const label = decision === "relabel" ? labelOf(cell("label")) : 0;
       const fits = (number, count) => number >= 0 && number < count;

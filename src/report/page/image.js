@@ -5,7 +5,7 @@ route.views.image = async ({ parts: [id], filter }) => {
   if (position < 0 || id === "") throw new Error(`There is no training image ${id} in this audit.`);
   const piece = await ascribe.load(`image-${Math.floor(position / page.overview.per_piece)}`);
   const details = piece[position % page.overview.per_piece];
-  const alike = duplicatesFrom(page.training.alike).filter((group) => group.training.includes(position));
+  const alike = duplicatesFrom(leastAlike(filter)).filter((group) => group.training.includes(position));
   const again = () => route.show({ keep: true });
   const list = filter.get("list");
   const order = trainingLists[list] ? trainingList(list, filter).order : [];

@@ -59,8 +59,9 @@ function lookFirst() {
       order.slice(0, 5).map((position) => trainCard(position, 48, at)), "training images, least probable label first"]);
   });
   const leaks = duplicatesFrom(training.alike).filter((group) => group.queries.length);
-  if (leaks.length) items.push(["Leaks from training to test", "#/training/duplicates",
-    leaks.slice(0, 5).map((group) => queryCard(group.queries[0], 48)), `${plural(leaks.length, "test image")} the same as a training image, or nearly so`]);
+  const leaked = [...new Set(leaks.flatMap((group) => group.queries))];
+  if (leaked.length) items.push(["Leaks from training to test", "#/training/duplicates",
+    leaked.slice(0, 5).map((position) => queryCard(position, 48)), `${plural(leaked.length, "test image")} the same as a training image, or nearly so`]);
   return h("section", {}, h("h2", {}, "Look here first"),
     h("div.first", {}, items.map(([name, href, cards, note]) => h("div.panel", {},
       h("h3", {}, h("a", { href }, name)), h("div.strip", {}, cards), h("p.quiet", {}, note)))));

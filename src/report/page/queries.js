@@ -25,12 +25,12 @@ function queryOrder(filter) {
   const [state, stateModel] = (filter.get("state") ?? "").split("-");
   const [sort, sortModel] = (filter.get("sort") ?? "").split("-");
   const wanted = (name) => filter.get(name) === null ? null : Number(filter.get(name));
-  const [ofLabel, ofPrediction] = [wanted("label"), wanted("prediction")];
+  const [ofLabel, ofPrediction, by] = [wanted("label"), wanted("prediction"), wanted("by")];
   const words = (filter.get("find") ?? "").toLowerCase().split(/\s+/).filter(Boolean);
   const predicted = (position) => columns.map((model) => model.prediction[position]);
   const kept = id.map((_, position) => position).filter((position) => {
     if (ofLabel !== null && label[position] !== ofLabel) return false;
-    if (ofPrediction !== null && !predicted(position).includes(ofPrediction)) return false;
+    if (ofPrediction !== null && !predicted(position).some((own, at) => own === ofPrediction && (by ?? at) === at)) return false;
     if (state === "wrong" && columns[stateModel]?.prediction[position] === label[position]) return false;
     if (state === "right" && columns[stateModel]?.prediction[position] !== label[position]) return false;
     if (state === "apart" && new Set(predicted(position)).size < 2) return false;
@@ -67,6 +67,7 @@ route.views.queries = async ({ filter }) => {
       h("span.field", {}, h("label", { for: "find" }, "Find"), search),
       select("Label", filter.get("label") ?? "", classes, (label) => route.refine({ label })),
       select("Predicted", filter.get("prediction") ?? "", classes, (prediction) => route.refine({ prediction })),
+      models().length > 1 ? select("by", filter.get("by") ?? "", [["", "either"], ...models().map((model, at) => [String(at), model.name])], (by) => route.refine({ by })) : null,
       select("Show", filter.get("state") ?? "", STATES(), (state) => route.refine({ state })),
       select("Sort", filter.get("sort") ?? "", QUERY_ORDERS(), (sort) => route.refine({ sort })),
       filter.size ? h("a.button", { href: "#/queries" }, "Clear") : null),

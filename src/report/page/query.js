@@ -53,7 +53,8 @@ function verdict(model, at, position, { probabilities, removal, flip }) {
     flip ? h("p", {}, flip.images.length
       ? [before, "The prediction rests on ", h("strong", {}, plural(flip.images.length, "image")), `: fitted without ${flip.images.length === 1 ? "it" : "them"}, the head says ${className(flip.prediction)}. `,
         h("details", {}, h("summary", {}, "Which"), h("div.cards", {}, flip.images.slice(0, 200).map((train) => trainCard(train, 40, at))))]
-      : [before, `Leaving out up to ${plural(flip.tried, "image")} did not change the prediction.`]) : null);
+      : [before, flip.tried || !flip.unsettled ? `Leaving out up to ${plural(flip.tried, "image")} did not change the prediction.` : null],
+      flip.unsettled ? ` The fit without ${plural(flip.unsettled, "image")} did not converge: the search ended there.` : null) : null);
 }
 
 function behind(model, at, { helpful, harmful }, all, again) {

@@ -94,6 +94,12 @@ function unsure(groups) {
   return alike ? h("span.quiet", {}, `, ${alike === groups.length ? "all" : alike} of them alike but not equal: look at them`) : null;
 }
 
+/* The reader's limit, or the usual one. */
+const leastAlike = (filter) => {
+  const asked = Number(filter.get("alike") ?? page.training.alike);
+  return Number.isFinite(asked) ? asked : page.training.alike;
+};
+
 /* Equal images, and those that are at least so alike. */
 const duplicatesFrom = (least) => page.training.duplicates.filter((group) => group.similarity >= least);
 
@@ -118,8 +124,7 @@ function cardsOf(group, list, train, query) {
 function duplicates(filter) {
   const { alike, duplicates } = page.training;
   const near = duplicates.filter((group) => group.kind !== "pixels").map((group) => group.similarity);
-  const asked = Number(filter.get("alike") ?? alike);
-  const least = Number.isFinite(asked) ? asked : alike;
+  const least = leastAlike(filter);
   const groups = duplicatesFrom(least);
   const leaks = groups.filter((group) => group.queries.length);
   const within = groups.filter((group) => group.training.length > 1);
@@ -137,10 +142,10 @@ function duplicates(filter) {
     near.length ? h("form.filters", { submit: (event) => event.preventDefault() },
       h("span.field", {}, h("label", { for: "alike" }, `Alike at least ${least.toFixed(3)}`), slider)) : null,
     near.length ? h("p", {}, `How alike images are is the mean of two cosines, of what ${models()[0].name} sees in them and of small thumbnails (where there are no pictures, the first alone). Where duplicates end and look-alikes begin depends on the data: lower the limit for as long as what appears is the same picture.`) : null,
-    h("h2", {}, `Leaks from training to test: ${leaks.length}`, unsure(leaks)),
+    h("h2", {}, `Leaks from training to test: ${plural(leaks.length, "group")}`, unsure(leaks)),
     h("p", {}, "A test image that is in the training set too says nothing about new images."),
     leaks.length ? list("leaks", leaks) : h("p.quiet", {}, "None found."),
-    h("h2", {}, `Duplicates within the training set: ${within.length}`, unsure(within)),
+    h("h2", {}, `Duplicates within the training set: ${plural(within.length, "group")}`, unsure(within)),
     h("p", {}, "Equal images count twice; equal images with different labels contradict each other."),
     within.length ? list("within", within) : h("p.quiet", {}, "None found."));
 }

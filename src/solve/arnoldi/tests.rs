@@ -4,6 +4,7 @@ use super::super::tests::{
 };
 use super::*;
 use crate::operator::Structure;
+use crate::solve::Method;
 use candle_core::DType;
 
 const ALL: Arnoldi = Arnoldi {
@@ -117,7 +118,8 @@ fn too_few_steps_are_said_with_the_pairs_there_are() {
         assert!(kept >= least && kept < steps as f64, "{kept}");
         for report in &solution.reports[..9] {
             assert_eq!(report.outcome, Outcome::LimitReached);
-            assert!(report.outcome.remedy().contains("--steps"));
+            let remedy = report.outcome.remedy_of(Method::Arnoldi);
+            assert!(remedy.contains("--rank"));
         }
         assert_eq!(solution.reports[9].outcome, Outcome::Diverged);
         assert_eq!(values(&solution.value)[9], [0.0; 200]);
