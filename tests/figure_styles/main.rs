@@ -20,8 +20,8 @@ const PAPER: [(&str, &str, &str); 9] = [
     ),
     (
         "damping_path",
-        "9adfd7b9ccc282dfaf0960d3f999cb0aa4a89e504abaddde9357047cb824b9cd",
-        "cc4d651d58ddd987d626ade870337bf8699e02772a6a013a5c3c4b8728f34977",
+        "5469c151ab636fb3d643ec53952da9a50619c47138581a037aa3bd0e30167d94",
+        "894ee991c1f73cd93ea89752e3e2e364def30ca755c15b91ea024d4607876541",
     ),
     (
         "helpful_examples",
@@ -35,8 +35,8 @@ const PAPER: [(&str, &str, &str); 9] = [
     ),
     (
         "leave_one_out",
-        "9236a35a0d5d2122c8b9985e862c4623d34a1b21f7b551ab27e35735cb027efc",
-        "3e74055f3870cb96aceca4a310d2ab7d3b8d42b9b9b0ffe253ff24d24c2b6086",
+        "1eb01a254944aa83182e775eeb59a803fc841a7e9b460ec639fa8dfca2b14fe4",
+        "de97572ad8ae82b22536cb08680833df45aedfdfe0ad444d77f002c8cf82c0d2",
     ),
     (
         "loss_sensitivity",
@@ -45,13 +45,13 @@ const PAPER: [(&str, &str, &str); 9] = [
     ),
     (
         "quality_and_cost",
-        "ed1fd6961aec50f4ee64752694242b5200757b3aaf504397d542d7e2721956f0",
-        "49d6e1bacef745b8c61977503eecc4ecb840444e742943aa6a28eda8e8357ae5",
+        "506ea7c0b8a74cc54d4983a0fda9e055b4388d4141a2abd56b0549b72fcdf756",
+        "9941dd748850d7a75fe30d8a9411878ac8487f720907106f8ada1745a1329a25",
     ),
     (
         "removal_curves",
-        "2d1c28c723c2a2105dfd483659b1d59303109a5fb950e8efb4efc018b20830f9",
-        "0bd44f5920b36cb8b2d01c1d680ee386c8792c56e7d5b9a499365315c22f043a",
+        "77fc81eeb7e4ecd19b30c6a03f82133c5817ae25cec95bec5b18dcd17dde71ba",
+        "6f56099ab941c6251da4c309d9a37c470334e0a7d4b7e1e120e74850edd51d58",
     ),
     (
         "transfer_accuracy",
