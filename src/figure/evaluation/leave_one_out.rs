@@ -92,7 +92,8 @@ impl LeaveOneOut {
         };
         format!(
             "Rise of a query’s loss when one training image is left out, {} images fitted again without, {} queries. Line: equal. With \
-             95 % bootstrap intervals, means over queries of Pearson {} and Spearman {}; slope of predicted on actual, of all queries together, each about its own means, {}.{thinned}",
+             95 % bootstrap intervals, means over queries of Pearson {} and Spearman {}; slope of predicted on \
+             actual, of all queries together, each about its own means, {}.{thinned}",
             self.images,
             self.queries,
             words(&self.pearson),
