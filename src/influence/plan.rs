@@ -29,6 +29,7 @@ pub use rate::product_rate;
 
 use super::{BlockSizes, Correction, Normalise};
 use crate::device::DeviceChoice;
+use crate::operator::goes_by_logits;
 use crate::solve::{Astra, Method, strong_parameters, too_large};
 use crate::{Error, Result};
 
@@ -36,8 +37,6 @@ use crate::{Error, Result};
 const ITERATIONS: f64 = 9.0;
 /// Iterations of a Neumann series: as many as its user allows, of which this is the least that makes sense.
 const TERMS: f64 = 45.0;
-/// The most classes whose products do not go by the logits.
-const MANY_CLASSES: usize = 32;
 /// How much longer a run takes than its operations at the rate of a matrix product.
 const OVERHEAD: f64 = 1.2;
 
@@ -126,9 +125,9 @@ impl ProblemSize {
         let (_, solves) = self.solves();
         let queries = (self.test + if self.train_queries { self.train } else { 0 }) as f64;
         let classes = self.classes as f64;
-        let through_logits = match self.classes {
-            0..=MANY_CLASSES => 0.0,
-            _ => 4.0 * n * classes * w,
+        let through_logits = match goes_by_logits(self.classes.saturating_sub(1)) {
+            true => 4.0 * n * classes * w,
+            false => 0.0,
         };
         let product = 4.0 * n * p + through_logits;
         let solving = match method {

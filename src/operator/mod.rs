@@ -31,6 +31,7 @@ pub use network_curvature::NetworkCurvature;
 pub use principal_block::PrincipalBlock;
 pub use root::{MOST_ROWS, RootForm, RootPasses, root_rows};
 pub use rounding::{Rounding, bands};
+pub(crate) use softmax_curvature::goes_by_logits;
 pub use square_matrix::SquareMatrix;
 pub use symmetric_matrix::SymmetricMatrix;
 pub use vectors::Vectors;

@@ -5,7 +5,6 @@ use crate::artefact::{Input, RunFolder, RunRecord};
 use crate::cli::rank::{Recorded, Side, reopen};
 use crate::data::evenly_spaced;
 use crate::derivative::head::SoftmaxHead;
-use crate::evaluate::Retrained;
 use crate::influence::{Normalise, RankOptions, StoredScores};
 use crate::{Error, Result, number_range};
 use ndarray::Array2;
@@ -147,10 +146,7 @@ fn read_scores(
 /// Blocks are trained again only where that is asked for; what needs the head's refits or scores anew is refused, and said where it
 /// is of other estimators alone.
 fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
-    let trained = |name: &str| {
-        let folder = evaluate.retrained.as_deref();
-        evaluate.retrain.is_some() || folder.is_some_and(|folder| Retrained::exists(folder, name))
-    };
+    let trained = |name: &str| evaluate.retrain.is_some() || evaluate.has_retrained(name);
     let refused = [
         (
             evaluate.leave_one_out.is_some() && !trained("leave_one_out"),

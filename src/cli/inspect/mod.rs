@@ -20,13 +20,13 @@ mod run;
 
 use super::adversary_options::AttackOptions;
 use super::source_options::SourcePixels;
+use crate::artefact::leads_somewhere;
 use crate::data::Features;
 use crate::model::is_weight_file;
 use crate::{Error, Result};
 use clap::Args;
 use safetensors::SafeTensors;
 use serde::Serialize;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -164,8 +164,8 @@ fn kind(path: &Path) -> Result<Kind> {
     if Features::recognises(path) && has_features(path)? {
         return Ok(Kind::Features);
     }
-    let is_pattern = |name: &OsStr| name.to_string_lossy().contains('*');
-    if !path.exists() && path.file_name().is_some_and(is_pattern) {
+    // A pattern of several files.
+    if !path.exists() && leads_somewhere(path) {
         return Ok(Kind::DataSet);
     }
     let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;

@@ -9,6 +9,7 @@ use crate::derivative::head::SoftmaxHead;
 use crate::model::{Blocks, ResNet, features, read_model};
 use crate::{Error, Result};
 use candle_core::Device;
+use serde_json::json;
 use std::path::Path;
 
 /// The input that stands for the images, labels and L2 term of a model's training.
@@ -63,8 +64,8 @@ pub(super) fn open(
     let digest = digest_file(&file)?;
     check_digest_as_left(&file, &digest)?;
     let model = read_model(&file, device)?;
-    let (relabelled, l2) = (relabelled(&record)?, record.option("l2")?);
-    let trained_on = serde_json::to_vec(&(&train_ids, &relabelled, l2)).unwrap_or_default();
+    let (relabelled, l2): (_, f64) = (relabelled(&record)?, record.option("l2")?);
+    let trained_on = json!([train_ids, relabelled, l2]).to_string();
     let inputs = vec![
         train.input("train"),
         test.input("test"),
@@ -77,7 +78,7 @@ pub(super) fn open(
         // The weights do not say which images, labels and L2 term they are from: a model that is adopted anew keeps them.
         Input {
             role: TRAINED_ON.into(),
-            digest: digest_bytes(&trained_on),
+            digest: digest_bytes(trained_on.as_bytes()),
             path: folder.join("run.json"),
             rows: Some(train_ids.len()),
         },

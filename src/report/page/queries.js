@@ -67,7 +67,7 @@ route.views.queries = async ({ filter }) => {
       h("span.field", {}, h("label", { for: "find" }, "Find"), search),
       select("Label", filter.get("label") ?? "", classes, (label) => route.refine({ label })),
       select("Predicted", filter.get("prediction") ?? "", classes, (prediction) => route.refine({ prediction })),
-      models().length > 1 ? select("by", filter.get("by") ?? "", [["", "either"], ...models().map((model, at) => [String(at), model.name])], (by) => route.refine({ by })) : null,
+      models().length > 1 ? select("By", filter.get("by") ?? "", [["", "either"], ...models().map((model, at) => [String(at), model.name])], (by) => route.refine({ by })) : null,
       select("Show", filter.get("state") ?? "", STATES(), (state) => route.refine({ state })),
       select("Sort", filter.get("sort") ?? "", QUERY_ORDERS(), (sort) => route.refine({ sort })),
       filter.size ? h("a.button", { href: "#/queries" }, "Clear") : null),
