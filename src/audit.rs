@@ -5,6 +5,7 @@
 //! | which training images a confusion rests on | mean scores over its queries: a solve a cell, or through residual blocks rows of the run's score matrix | [`audited`] |
 //! | what the loss does without the most helpful images | the head fitted again without them | [`Measured`] |
 //! | how few images hold a prediction | a margin's scores give the order, refits the answer | [`Measured`] |
+//! | how two models rank for the same queries | class match and overlap, query by query | [`paired`] |
 //! | which images are the same | pixels by digest, features by cosine | [`duplicates`] |
 //! | to which pixels a loss is sensitive | its gradient, clipped | [`sensitivity`] |
 //! | how far to trust all that | sentences from what the run recorded | `statements`, `through_blocks` |
@@ -14,7 +15,9 @@ mod duplicates;
 mod facts;
 mod measured;
 mod model;
+mod paired;
 mod sensitivity;
+mod solves;
 mod statements;
 mod subject;
 mod through;
@@ -23,6 +26,8 @@ mod through_blocks;
 pub use duplicates::{Side, duplicates};
 pub use measured::{MeasureOptions, Measured};
 pub use model::audited;
+pub use paired::paired;
 pub use sensitivity::sensitivity;
+pub(crate) use solves::RecordedSolves;
 pub use subject::{Lists, Subject, worth_measuring};
 pub use through::Through;

@@ -166,6 +166,18 @@ pub fn total_memory(device: &Device) -> Result<Option<usize>> {
     Ok(None)
 }
 
+/// Bytes for work that is cut to fit: at most `most`, of a device's memory a `share`th of half of it, so that what other work holds does
+/// not decide where sums are cut; less only where less than half is free. `most` for the processor.
+///
+/// # Errors
+/// The driver does not say.
+pub fn room(device: &Device, most: usize, share: usize) -> Result<usize> {
+    match (total_memory(device)?, free_memory(device)?) {
+        (Some(total), Some(free)) => Ok(most.min((total / 2).min(free) / share)),
+        _ => Ok(most),
+    }
+}
+
 /// The memory pool that a device's tensors come from.
 #[cfg(feature = "cuda")]
 mod pool {

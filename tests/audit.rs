@@ -1,6 +1,11 @@
 //! `ascribe audit` from the command line: what the page says agrees with the runs, and decisions go back into a transfer.
 
+use ascribe::data::Features;
+use ascribe::derivative::head::{HeadInputs, HeadOutputs, SoftmaxHead};
+use ascribe::influence::{QueryRanking, read_rankings};
+use ascribe::solve::Newton;
 use assert_cmd::Command;
+use candle_core::{DType, Device};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -261,6 +266,107 @@ fn runs_of_features_are_audited_without_pictures() {
     assert!(said.contains("--skip-held-out"), "{said}");
 }
 
+/// Features whose head is fitted here once more, by the exact Newton's method from zero.
+struct Fits {
+    training: Features,
+    queries: HeadInputs,
+    l2: f64,
+}
+
+impl Fits {
+    fn open(folder: &Path, l2: f64) -> Self {
+        let open = |name: &str| Features::open(&folder.join(name)).unwrap();
+        let (training, test) = (open("train.npz"), open("test.npz"));
+        Self {
+            queries: HeadInputs::new(&test.values, &test.labels, DType::F64).unwrap(),
+            training,
+            l2,
+        }
+    }
+
+    /// What a head says of the queries that is fitted to all images but those `left_out`, whose weight no other takes over.
+    fn without(&self, left_out: &[usize]) -> HeadOutputs {
+        let training = &self.training;
+        let is_kept = |row: &usize| !left_out.contains(row);
+        let kept: Vec<usize> = (0..training.len()).filter(is_kept).collect();
+        let labels: Vec<usize> = kept.iter().map(|&row| training.labels[row]).collect();
+        let rows: Vec<u32> = kept.iter().map(|&row| row as u32).collect();
+        let features = training.values.select(&rows).unwrap();
+        let inputs = HeadInputs::new(&features, &labels, DType::F64).unwrap();
+        let (classes, columns) = (training.class_count(), training.dimension());
+        let start = SoftmaxHead::zeros(classes, columns, DType::F64, &Device::Cpu).unwrap();
+        // The mean over fewer images has the same minimum beside a larger L2 term.
+        let l2 = self.l2 * training.len() as f64 / kept.len() as f64;
+        let head = Newton::new(l2).fit(&inputs, start).unwrap().head;
+        head.outputs(&self.queries).unwrap()
+    }
+
+    /// The page keeps five digits.
+    fn check_removal(
+        &self,
+        full: &HeadOutputs,
+        removal: &Value,
+        query: usize,
+        ranking: &QueryRanking,
+    ) {
+        let helpful = ranking.helpful.iter().filter(|image| image.score > 0.0);
+        let taken: Vec<_> = helpful.take(10).collect();
+        let images: Vec<usize> = taken.iter().map(|image| image.train).collect();
+        assert_eq!(removal["images"], images.len());
+        let rise = self.without(&images).losses[query] - full.losses[query];
+        let predicted: f64 = taken.iter().map(|image| image.score).sum();
+        for (name, expected) in [("measured", rise), ("predicted", predicted)] {
+            let shown = removal[name].as_f64().unwrap();
+            let apart = (shown - expected).abs();
+            assert!(
+                apart < 1e-4 * expected.abs() + 1e-6,
+                "{name} of {query}: {shown} {expected}"
+            );
+        }
+    }
+
+    /// Without the images the prediction is another, and without one fewer of them it is not yet.
+    fn check_flip(&self, full: &HeadOutputs, flip: &Value, query: usize) {
+        let images: Vec<usize> = serde_json::from_value(flip["images"].clone()).unwrap();
+        let (before, after) = (&flip["before"], &flip["prediction"]);
+        assert_ne!(before, after);
+        assert_eq!(*before, full.predictions[query]);
+        let predicted = |images: &[usize]| self.without(images).predictions[query];
+        assert_eq!(*after, predicted(&images), "{query}: {flip}");
+        let fewer = &images[..images.len() - 1];
+        assert_eq!(*before, predicted(fewer), "{query}: {flip}");
+    }
+}
+
+#[test]
+fn what_the_page_measured_is_what_heads_fitted_without_the_images_say() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    write_features(folder);
+    run(
+        folder,
+        "rank --train train.npz --test test.npz --l2 1e-2 --skip-train --out rank",
+    );
+    run(folder, "audit rank --measure 5 --skip-held-out --out audit");
+    let fits = Fits::open(folder, 1e-2);
+    let rankings = read_rankings(&folder.join("rank/rankings.parquet")).unwrap();
+    let full = fits.without(&[]);
+    let queries = piece(folder, "query-0");
+    let (mut measured, mut flipped) = (0, 0);
+    for (at, models) in queries.as_array().unwrap().iter().enumerate() {
+        let query = &models[0];
+        if !query["removal"].is_null() {
+            fits.check_removal(&full, &query["removal"], at, &rankings[at]);
+            measured += 1;
+        }
+        if query["flip"]["images"].get(0).is_some() {
+            fits.check_flip(&full, &query["flip"], at);
+            flipped += 1;
+        }
+    }
+    assert!(measured == 5 && flipped > 2, "{measured} {flipped}");
+}
+
 /// Means, confusions and flips are of the scores that the lists show.
 #[test]
 fn a_run_with_leverage_has_means_with_leverage() {
@@ -333,6 +439,80 @@ fn what_cannot_be_audited_is_refused() {
             .contains("--flip-labels")
     );
     assert!(!folder.join("model").exists());
+}
+
+/// A folder of two class folders, each with six digits of its own, the first ones from the image `first` on.
+fn write_digits(folder: &Path, classes: [&str; 2], first: usize) {
+    let set = ascribe::data::digits_train().unwrap();
+    for (label, class) in classes.iter().enumerate() {
+        let class = folder.join(class);
+        std::fs::create_dir_all(&class).unwrap();
+        let images = (first..set.len()).filter(|&id| set.label(id) == label);
+        for id in images.take(6) {
+            let pixels = set.get(id).unwrap().image.pixels;
+            let picture = image::GrayImage::from_raw(8, 8, pixels).unwrap();
+            picture.save(class.join(format!("{id}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn runs_of_other_images_or_other_classes_are_not_shown_side_by_side() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let (shapes, numbers) = (["circle", "line"], ["nought", "one"]);
+    for (name, classes, first) in [
+        ("train", shapes, 0),
+        ("other-train", shapes, 300),
+        ("named-train", numbers, 0),
+        ("test", shapes, 600),
+        ("other-test", shapes, 800),
+        ("named-test", numbers, 600),
+    ] {
+        write_digits(&folder.join(name), classes, first);
+    }
+    let ranked = |name: &str, train: &str, test: &str, queries: &str| {
+        let fixed = "transfer --source builtin:natural --blocks 0 --epochs 1 --batch-size 6 \
+                     --augmentation none --frozen-statistics frozen";
+        let model = format!("{name}-model");
+        run(
+            folder,
+            &format!("{fixed} --train {train} --test {test} --out {model}"),
+        );
+        run(
+            folder,
+            &format!("rank --model {model} --test {queries} --skip-train --out {name}"),
+        );
+    };
+    ranked("first", "train", "test", "test");
+    for (name, train, test, queries, said) in [
+        (
+            "trained",
+            "other-train",
+            "test",
+            "test",
+            "training images of trained: expected the file that first has",
+        ),
+        (
+            "asked",
+            "train",
+            "test",
+            "other-test",
+            "test images of asked: expected the file that first has",
+        ),
+        (
+            "named",
+            "named-train",
+            "named-test",
+            "named-test",
+            "class 0 of named: expected circle, as in first, found nought",
+        ),
+    ] {
+        ranked(name, train, test, queries);
+        let reason = refused(folder, &format!("audit first {name} --out audit"));
+        assert!(reason.contains(said), "{reason}");
+        assert!(!folder.join("audit").exists());
+    }
 }
 
 /// Pixels of the embedded digits as features.

@@ -1,6 +1,6 @@
 //! `ascribe figure` on small finished runs.
 
-use ascribe::artefact::{Input, Options, RunFolder};
+use ascribe::artefact::{Input, Options, RunFolder, digest_file, read_json, write_json};
 use ascribe::data::Dataset;
 use ascribe::influence::{Provenance, QueryRanking, RankedImage, write_rankings};
 use assert_cmd::Command;
@@ -71,7 +71,7 @@ fn run(place: &Path, name: &str, period: usize, inputs: Option<Vec<Input>>) -> P
     let write = |file, queries| {
         write_rankings(
             &run.file(file),
-            &rankings(queries, &train, period),
+            rankings(queries, &train, period),
             &Provenance::default(),
         )
     };
@@ -166,6 +166,30 @@ fn both_figures_come_from_finished_runs() {
     assert_ne!(
         std::fs::read_to_string(out.join("figure5.csv")).unwrap(),
         first
+    );
+}
+
+#[test]
+fn a_run_whose_solves_missed_their_tolerance_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = run(place.path(), "natural", 2, None);
+    let path = folder.join("run.json");
+    let mut record: serde_json::Value = read_json(&path).unwrap();
+    record["results"]["solves"] = serde_json::json!({
+        "test": { "outcomes": { "converged": 5, "limit reached": 2 }, "largest_residual": 0.1 },
+    });
+    write_json(&path, &record).unwrap();
+    let output = Command::cargo_bin("ascribe")
+        .unwrap()
+        .current_dir(place.path())
+        .args(["figure", "6", "natural", "--out", "figures"])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.starts_with("ascribe: natural: 2 of 7 solves missed their tolerance"),
+        "{told}"
     );
 }
 
@@ -344,4 +368,69 @@ fn the_influence_matrix_comes_from_full_scores() {
     std::fs::write(run.join("scores.npy"), &whole[..whole.len() / 2]).unwrap();
     let message = figure(place.path(), &["matrix", "natural", "--out", "out"]).unwrap_err();
     assert!(message.contains("scores.npy"), "{message}");
+}
+
+/// A model by which images of any size have a loss.
+fn natural() -> Input {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/fixtures/source/natural.safetensors"
+    );
+    Input {
+        role: "model".into(),
+        path: path.into(),
+        digest: digest_file(path).unwrap(),
+        rows: None,
+    }
+}
+
+#[test]
+fn the_loss_of_other_test_images_is_not_shown_beside_that_of_the_first_run() {
+    let place = tempfile::tempdir().unwrap();
+    let open = |path| Dataset::open(Path::new(path)).unwrap();
+    let (train, test) = (open(TRAIN), open(TEST));
+    for (name, tested) in [("natural", &test), ("twin", &test), ("other", &train)] {
+        let inputs = vec![input("train", &train), input("test", tested), natural()];
+        run(place.path(), name, 2, Some(inputs));
+    }
+    let drawn = |second: &str| {
+        let words = ["4", "natural", second, "--images", "3", "--format", "svg"];
+        figure(place.path(), &[&words[..], &["--out", "figures"]].concat())
+    };
+    let message = drawn("other").unwrap_err();
+    assert!(
+        message.contains("test images of other: expected those of natural, ")
+            && message.contains("give runs with the same test images"),
+        "{message}"
+    );
+    assert!(!place.path().join("figures").exists());
+    drawn("twin").unwrap();
+}
+
+#[test]
+fn a_figure_states_the_unit_of_each_runs_scores() {
+    let place = tempfile::tempdir().unwrap();
+    for (name, normalise) in [
+        ("plain", "none"),
+        ("cosine", "cosine"),
+        ("relative", "l-relatif"),
+    ] {
+        let record = run(place.path(), name, 2, None).join("run.json");
+        let mut changed: serde_json::Value = read_json(&record).unwrap();
+        changed["options"]["normalise"] = normalise.into();
+        write_json(&record, &changed).unwrap();
+    }
+    let words = ["5", "plain", "cosine", "relative", "--format", "svg"];
+    figure(place.path(), &[&words[..], &["--out", "figures"]].concat()).unwrap();
+    let mut table = csv::Reader::from_path(place.path().join("figures/figure5.csv")).unwrap();
+    let rows: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 3 * 10);
+    for row in rows {
+        let unit = match &row[3] {
+            "plain" => "nats",
+            "cosine" => "cosine",
+            _ => "root nats",
+        };
+        assert_eq!(&row[7], unit);
+    }
 }

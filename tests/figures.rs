@@ -80,6 +80,7 @@ fn class_match() -> ClassMatch {
             train,
             test,
             labels: &labels,
+            images: Some(["train", "test"]),
         })
         .collect();
     ClassMatch::of(&models).unwrap()

@@ -1,15 +1,17 @@
 //! Influence of the head against a dense f64 oracle that shares no code with it, on real digits and on made-up data;
 //! the numbers of leave-one-out retraining; and what must not change a score.
 
-use ascribe::data::{Dataset, digits_test, digits_train};
+use ascribe::data::{Dataset, Rows, digits_test, digits_train};
 use ascribe::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
 use ascribe::influence::{
-    BlockSizes, Examples, FeatureSet, Normalise, Provenance, Queries, ScoreMatrix, Scoring,
+    BlockSizes, Examples, FeatureSet, Normalise, Provenance, Queries, RankJob, RankOptions,
+    ScoreMatrix, Scoring,
 };
 use ascribe::operator::{Damped, HeadHessian, LinearOperator};
 use ascribe::solve::{Cg, Direct, Identity, Newton, Solver};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, Array2, ArrayView1, Axis, concatenate, s};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 struct Set {
@@ -210,6 +212,32 @@ mod oracle {
             / train.labels.len() as f64
     }
 
+    /// Of z_a − z_b of one query each, `(query, a, b)`: its gradient is (e_a − e_b) ⊗ [x; 1].
+    pub fn margins(
+        head: &SoftmaxHead,
+        train: &Set,
+        queries: &Set,
+        margins: &[(usize, usize, usize)],
+        curvature: f64,
+    ) -> Array2<f64> {
+        let parameters = parameters(head);
+        let (inputs, columns) = (inputs(queries), parameters.ncols());
+        let mut directions = Array2::<f64>::zeros((margins.len(), parameters.len()));
+        for (row, &(query, a, b)) in margins.iter().enumerate() {
+            for (class, sign) in [(a, 1.0), (b, -1.0)] {
+                let part = &inputs.row(query) * sign;
+                directions
+                    .slice_mut(s![row, class * columns..(class + 1) * columns])
+                    .assign(&part);
+            }
+        }
+        let inverse = inverse(&hessian(&parameters, train, curvature));
+        directions
+            .dot(&inverse)
+            .dot(&gradients(&parameters, train).t())
+            / train.labels.len() as f64
+    }
+
     pub fn parameters(head: &SoftmaxHead) -> Array2<f64> {
         let values = head.parameters().flatten_all().unwrap().to_vec1().unwrap();
         Array2::from_shape_vec((head.class_count(), head.feature_count() + 1), values).unwrap()
@@ -349,6 +377,43 @@ fn f64_scores_equal_the_oracle() {
             assert!(error < 1e-11, "damping {damping}: {error:e}");
         }
     }
+}
+
+#[test]
+fn scores_of_margins_equal_the_oracle() {
+    let (train, queries) = (made_up(90, 7, 4, 0.0), made_up(6, 7, 4, 0.5));
+    let head = fit(&train, 4, 0.02);
+    let [train_rows, query_rows] = [&train, &queries].map(|set| Rows::from(set.tensor()));
+    let ids: Vec<usize> = (0..90).collect();
+    let job = RankJob {
+        train: FeatureSet {
+            features: &train_rows,
+            labels: &train.labels,
+            ids: &ids,
+        },
+        test: FeatureSet {
+            features: &query_rows,
+            labels: &queries.labels,
+            ids: &ids[..6],
+        },
+        head: &head,
+        classes: Vec::new(),
+        options: RankOptions {
+            l2: 0.02,
+            damping: 0.05,
+            precision: DType::F64,
+            ..RankOptions::default()
+        },
+        digests: BTreeMap::new(),
+        device: Device::Cpu,
+    };
+    let asked = [(0, 1, 3), (2, 3, 0), (2, 0, 3), (5, 0, 2)];
+    let folder = tempfile::tempdir().unwrap();
+    let found = job.prepared(folder.path(), |prepared| prepared.margins(&asked));
+    let found = found.unwrap();
+    let expected = oracle::margins(&head, &train, &queries, &asked, 0.07);
+    let error = relative_error(&found, &expected);
+    assert!(error < 1e-11, "{error:e}");
 }
 
 #[test]

@@ -1,11 +1,17 @@
 //! `ascribe rank` end to end on features files.
 
+use ascribe::influence::read_rankings;
 use assert_cmd::Command;
-use ndarray::{Array1, Array2};
+use killed_run::goes_on_to_the_same_bytes;
+use ndarray::{Array1, Array2, Axis};
 use ndarray_npy::{NpzWriter, read_npy};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+
+mod killed_run;
 
 fn features(count: usize, dimension: usize, phase: f64) -> (Array2<f64>, Array1<i64>) {
     let labels = Array1::from_shape_fn(count, |row| ((row * row + row / 3) % 3) as i64);
@@ -207,7 +213,13 @@ fn a_damping_path_is_written_drawn_and_suggests_a_damping() {
     let points = path["points"].as_array().unwrap();
     assert_eq!((points.len(), &points[6]["rbo_chosen"]), (13, &1.0.into()));
     for (at, point) in points.iter().enumerate() {
-        for name in ["jaccard_next", "rbo_next", "jaccard_chosen", "rbo_chosen"] {
+        for name in [
+            "jaccard_next",
+            "rbo_next",
+            "jaccard_chosen",
+            "rbo_chosen",
+            "rbo_smallest",
+        ] {
             let is_last = at == 12 && name.ends_with("next");
             let sound = |value: f64| (0.0..=1.0).contains(&value);
             assert!(point[name].as_f64().map_or(is_last, sound), "{point}");
@@ -267,6 +279,10 @@ fn a_damping_path_that_cannot_be_computed_is_refused() {
     refused(
         &["--normalise", "l-relatif"],
         &["--damping-path:", "--normalise"],
+    );
+    refused(
+        &["--correction", "leverage"],
+        &["--damping-path:", "--correction"],
     );
     let (code, _, err) = rank(
         folder.path(),
@@ -447,17 +463,38 @@ fn a_finished_run_is_not_overwritten() {
     assert!(rank(folder.path(), &other).2.contains("l2"));
 }
 
+fn table(folder: &Path, file: &str) -> ParquetRecordBatchReaderBuilder<File> {
+    let file = File::open(folder.join(file)).unwrap();
+    ParquetRecordBatchReaderBuilder::try_new(file).unwrap()
+}
+
+/// One column of words of a table.
+fn words(folder: &Path, file: &str, name: &str) -> Vec<String> {
+    let mut values = Vec::new();
+    for batch in table(folder, file).build().unwrap() {
+        let batch = batch.unwrap();
+        let column = batch.column_by_name(name).unwrap();
+        let column = arrow::array::AsArray::as_string::<i32>(column);
+        values.extend(column.iter().map(|value| value.unwrap().to_owned()));
+    }
+    values
+}
+
+/// The unit that a table says its scores have.
+fn unit(folder: &Path, file: &str) -> String {
+    let table = table(folder, file);
+    let stored = table.metadata().file_metadata().key_value_metadata();
+    let mut stored = stored.unwrap().iter();
+    let unit = stored.find(|pair| pair.key == "ascribe.unit").unwrap();
+    unit.value.clone().unwrap()
+}
+
 /// One column of a table as f64; null as NaN.
 fn column(folder: &Path, file: &str, name: &str) -> Vec<f64> {
     use arrow::array::Array;
     use arrow::compute::cast;
     use arrow::datatypes::{DataType, Float64Type};
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-    let file = File::open(folder.join(file)).unwrap();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .unwrap()
-        .build()
-        .unwrap();
+    let reader = table(folder, file).build().unwrap();
     let mut values = Vec::new();
     for batch in reader {
         let column = cast(
@@ -540,6 +577,115 @@ fn normalised_scores_are_the_plain_ones_divided() {
         &["--l2", "0.01", "--normalise", "cosine"],
         &["--normalise", "identity"],
     );
+}
+
+/// What divides is the training images' own, so that these are solved for even where the queries are fewer.
+#[test]
+fn divided_scores_are_the_same_where_training_images_are_no_queries() {
+    let folder = place();
+    for how in ["l-relatif", "theta-relatif"] {
+        let run = |name: &str, extra: &[&str]| {
+            let out = format!("{how}-{name}");
+            let fixed = ["--l2", "0.01", "--precision", "f64", "--scores"];
+            let words = ["--normalise", how, "--out", out.as_str()];
+            let (code, _, err) = rank(folder.path(), &[&fixed[..], &words, extra].concat());
+            assert_eq!(code, 0, "{err}");
+            scores(folder.path(), &out)
+        };
+        assert_eq!(run("all", &[]), run("alone", &["--skip-train"]), "{how}");
+    }
+}
+
+#[test]
+fn groups_have_the_mean_scores_of_the_queries_that_they_are_named_after() {
+    let folder = place();
+    let at = folder.path();
+    // The head is right about all queries as they were.
+    let (values, mut labels) = features(9, 5, 0.5);
+    for row in [1, 4, 5] {
+        labels[row] = (labels[row] + 1) % 3;
+    }
+    write(&at.join("test.npz"), &(values, labels));
+    let run = |out: &str, options: &[&str]| {
+        let fixed = ["--l2", "0.01", "--precision", "f64", "--scores"];
+        let ranks = ["--top", "40", "--bottom", "3", "--out", out];
+        let (code, _, err) = rank(at, &[&fixed[..], &ranks, options].concat());
+        assert_eq!(code, 0, "{err}");
+        scores(at, out)
+    };
+    let plain = run("plain", &[]);
+    let rankings = read_rankings(&at.join("plain/rankings.parquet")).unwrap();
+    let wrong = (rankings.iter()).filter(|query| query.query_label != query.query_prediction);
+    assert_eq!(wrong.count(), 3);
+    for by in ["class", "confusion"] {
+        let (corrected, divided) = (format!("corrected-{by}"), format!("divided-{by}"));
+        let groups = ["--query-groups", by];
+        let own = run(
+            &corrected,
+            &[&groups[..], &["--correction", "leverage"]].concat(),
+        );
+        assert!(apart(&own, &plain) > 0.01);
+        check_groups(at, &corrected, by, &own);
+        // Groups have plain scores, whatever those of queries are divided by.
+        let own = run(
+            &divided,
+            &[&groups[..], &["--normalise", "l-relatif"]].concat(),
+        );
+        assert!(apart(&own, &plain) > 0.01);
+        check_groups(at, &divided, by, &plain);
+    }
+}
+
+/// The largest difference, relative to the largest of `plain`.
+fn apart(scores: &Array2<f32>, plain: &Array2<f32>) -> f32 {
+    let largest = |values: &Array2<f32>| values.iter().fold(0.0, |most, v| f32::max(most, v.abs()));
+    largest(&(scores - plain)) / largest(plain)
+}
+
+/// The groups of a run with 40 helpful and 3 harmful images each, against `scores` of its queries.
+fn check_groups(folder: &Path, run: &str, by: &str, scores: &Array2<f32>) {
+    let file = format!("{run}/group_rankings.parquet");
+    assert_eq!(unit(folder, &file), "nats");
+    let names = words(folder, &file, "group");
+    let of = |name: &str| column(folder, &file, name);
+    let (queries, ranks, trains, found) = (of("queries"), of("rank"), of("train"), of("score"));
+    let groups = named_groups(folder, run, by);
+    assert_eq!(names.len(), 43 * groups.len());
+    for (group, (name, members)) in groups.iter().enumerate() {
+        let of_members = scores.select(Axis(0), members).mapv(f64::from);
+        let means = of_members.mean_axis(Axis(0)).unwrap();
+        let mut sorted = means.to_vec();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        let largest = sorted[0].abs().max(sorted[39].abs());
+        for place in 0..43 {
+            let row = 43 * group + place;
+            let (rank, position) = match place {
+                0..40 => (place as f64 + 1.0, place),
+                _ => (39.0 - place as f64, 79 - place),
+            };
+            assert_eq!((&names[row], ranks[row]), (name, rank));
+            assert_eq!(queries[row], members.len() as f64);
+            for expected in [means[trains[row] as usize], sorted[position]] {
+                let apart = (found[row] - expected).abs();
+                assert!(apart < 1e-6 * largest, "{name}, rank {rank}: {apart:e}");
+            }
+        }
+    }
+}
+
+/// The queries of a run, by position, under the names that their groups should have.
+fn named_groups(folder: &Path, run: &str, by: &str) -> BTreeMap<String, Vec<usize>> {
+    let rankings = read_rankings(&folder.join(run).join("rankings.parquet")).unwrap();
+    let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (position, query) in rankings.iter().enumerate() {
+        let (label, prediction) = (query.query_label, query.query_prediction);
+        let name = match by {
+            "class" => label.to_string(),
+            _ => format!("{label} → {prediction}"),
+        };
+        groups.entry(name).or_default().push(position);
+    }
+    groups
 }
 
 #[test]
@@ -656,6 +802,7 @@ fn certified_ranks_carry_bounds_and_the_share_is_told() {
     for (words, why) in [
         (&["--solver", "ekfac"][..], "exact scores"),
         (&["--normalise", "l-relatif"][..], "plain scores"),
+        (&["--correction", "leverage"][..], "plain scores"),
         (
             &[
                 "--damping",
@@ -675,6 +822,11 @@ fn certified_ranks_carry_bounds_and_the_share_is_told() {
         };
         refused(folder.path(), &[certify, words].concat(), &[why]);
     }
+    refused(
+        folder.path(),
+        &["--l2", "0.01", "--certify", "0"],
+        &["--certify: 0 ranks need no proof"],
+    );
 }
 
 #[test]
@@ -765,44 +917,17 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
 
 #[test]
 fn a_killed_run_goes_on_in_its_folder_to_the_same_result() {
-    use std::time::{Duration, Instant};
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("train.npz"), &features(1200, 60, 0.0));
     write(&folder.path().join("test.npz"), &features(1500, 60, 0.5));
-    let words = ["--l2", "0.01", "--certify", "20", "--out"];
-    let (code, _, err) = rank(folder.path(), &[&words[..], &["whole"]].concat());
-    assert_eq!(code, 0, "{err}");
-    let program = assert_cmd::cargo::cargo_bin("ascribe");
-    let mut killed = std::process::Command::new(program)
-        .current_dir(folder.path())
-        .args(["rank", "--train", "train.npz", "--test", "test.npz"])
-        .args(words)
-        .arg("killed")
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    while !folder.path().join("killed/run.json").exists()
-        && started.elapsed() < Duration::from_secs(60)
-    {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    killed.kill().unwrap();
-    assert!(
-        !killed.wait().unwrap().success(),
-        "it ended before it could be killed"
-    );
-    assert!(!folder.path().join("killed/rankings.parquet").exists());
-    let (code, _, err) = rank(folder.path(), &[&words[..], &["killed"]].concat());
-    assert_eq!(code, 0, "{err}");
-    for file in [
+    // So little memory that there are several blocks.
+    let common = "--train train.npz --test test.npz --l2 0.01 --certify 20 --memory 0.032";
+    let files = [
         "rankings.parquet",
         "train_rankings.parquet",
         "self_influence.parquet",
-    ] {
-        let bytes = |run: &str| std::fs::read(folder.path().join(run).join(file)).unwrap();
-        assert!(bytes("whole") == bytes("killed"), "{file}");
-    }
+    ];
+    goes_on_to_the_same_bytes(folder.path(), common, "certified", &files);
 }
 
 #[test]

@@ -155,6 +155,16 @@ fn write_images(folder: &Path, more: u8) {
     }
 }
 
+/// Makes a run's record that of another processor, which left the file as it is now.
+fn made_elsewhere(run: &Path, file: &str) {
+    let path = run.join("run.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    record["processor"] = "Abacus".into();
+    let digest = ascribe::artefact::digest_file(run.join(file)).unwrap();
+    record["results"]["digests"][file] = digest.into();
+    fs::write(&path, serde_json::to_vec_pretty(&record).unwrap()).unwrap();
+}
+
 #[test]
 fn what_has_changed_is_refused_and_what_comes_out_otherwise_is_told() {
     let place = tempfile::tempdir().unwrap();
@@ -189,6 +199,13 @@ fn what_has_changed_is_refused_and_what_comes_out_otherwise_is_told() {
         line.contains("second: already holds this finished run; choose another --out"),
         "{line}"
     );
+    made_elsewhere(&place.join("model"), "training.csv");
+    let (line, _) = fails(place, "rerun model --out elsewhere");
+    assert!(
+        line.contains(" than on Abacus, where it was made"),
+        "{line}"
+    );
+
     let (line, _) = fails(place, "rerun images");
     assert!(
         line.contains("images: holds no run.json; give the output folder of an ascribe command"),

@@ -1,8 +1,10 @@
 //! `ascribe study` and the figures of its table as a user meets them: killed, resumed, extended, mistyped.
 
+use arrow::array::AsArray;
 use ascribe::artefact::RunFolder;
 use ascribe::study::{Row, read_results};
 use assert_cmd::cargo::CommandCargoExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -179,6 +181,16 @@ fn finished_runs_that_were_altered_are_refused() {
             assert!(message.contains(&expected), "{message}");
         }
     };
+    // Of a finished study every run has a record; of one at work it may still be to come.
+    std::fs::remove_file(&record).unwrap();
+    let output = ascribe(folder, "inspect whole --check").output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.code() == Some(1) && told.contains(&format!("runs/{name}/run.json is gone")),
+        "{told}"
+    );
+    std::fs::write(&record, &kept_record).unwrap();
+
     std::fs::remove_file(folder.join("whole/results.parquet")).unwrap();
     let message = refusal(folder, "figure 1 whole --out figures");
     assert!(
@@ -259,9 +271,21 @@ fn a_run_is_the_transfer_with_the_same_options() {
     }
 }
 
+/// The options of the rows of a search's table that say they were chosen.
+fn chosen(path: &Path) -> Vec<String> {
+    let table = std::fs::File::open(path).unwrap();
+    let table = ParquetRecordBatchReaderBuilder::try_new(table).unwrap();
+    let batch = table.build().unwrap().next().unwrap().unwrap();
+    let column = |name: &str| batch.column_by_name(name).unwrap();
+    let options = column("options").as_string::<i32>();
+    let chosen = column("chosen").as_boolean();
+    let rows = (0..batch.num_rows()).filter(|&at| chosen.value(at));
+    rows.map(|at| options.value(at).to_owned()).collect()
+}
+
 #[test]
 fn a_search_chooses_on_images_held_back() {
-    let search = "\n[search]\nlearning-rate = [0.05, 1e-9]\nvalidation = 0.25\n";
+    let search = "\n[search]\nlearning-rate = [1e-9, 0.05]\nvalidation = 0.25\n";
     let folder = with_spec(
         &format!("{SPEC}{search}")
             .replace("learning-rate = 0.05\n", "")
@@ -283,7 +307,8 @@ fn a_search_chooses_on_images_held_back() {
     );
     let record = RunFolder::read(folder.join("study")).unwrap();
     assert_eq!(record.result::<usize>("judging_runs").unwrap(), 8);
-    assert!(folder.join("study/search.parquet").exists());
+    let rate = r#"{"learning-rate":0.05}"#;
+    assert_eq!(chosen(&folder.join("study/search.parquet")), [rate; 4]);
     let runs = std::fs::read_dir(folder.join("study/runs")).unwrap();
     let mut judging = 0;
     for run in runs {

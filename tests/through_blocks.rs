@@ -87,8 +87,13 @@ impl Problem {
         Network::new(&self.model, self.blocks, &self.train).unwrap()
     }
 
-    /// Runs `options` for the first `queries` queries; scores `[query, train]` come from the rankings, which keep all images.
+    /// Runs `options`; scores `[query, train]` come from the rankings, which keep all images.
     fn run(&self, options: NetworkOptions, folder: &Path) -> (Array2<f64>, RankSummary) {
+        let summary = self.run_into(options, folder).unwrap();
+        (ranked(folder), summary)
+    }
+
+    fn run_into(&self, options: NetworkOptions, folder: &Path) -> ascribe::Result<RankSummary> {
         let (train, test): (Vec<usize>, Vec<usize>) =
             ((0..TRAIN).collect(), (0..QUERIES).collect());
         let network = self.network();
@@ -105,8 +110,7 @@ impl Problem {
             options,
             digests: BTreeMap::new(),
         };
-        let summary = job.run(folder, &mut Silent).unwrap();
-        (ranked(folder), summary)
+        job.run(folder, &mut Silent)
     }
 
     /// Written out and solved by LAPACK.
@@ -148,6 +152,27 @@ fn assert_close(found: &Array2<f64>, expected: &Array2<f64>, tolerance: f64) {
     for (found, expected) in found.iter().zip(expected) {
         let error = (found - expected).abs();
         assert!(error <= tolerance * largest, "{found} {expected}");
+    }
+}
+
+/// A run that stopped after its last queries is there for the same images, and for no others.
+#[test]
+fn what_was_scored_for_other_images_is_not_taken_up() {
+    let same = problem(Blocks::Last(1));
+    let [mut train, mut test] = [(); 2].map(|()| problem(Blocks::Last(1)));
+    train.train = examples(&train.model, train.blocks, 0.5, TRAIN);
+    test.test = examples(&test.model, test.blocks, 3.0, QUERIES);
+    for (other, expected) in [(&same, QUERIES), (&train, 0), (&test, 0)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = options(Method::Direct, Curvature::GaussNewton);
+        options.record_every = Duration::ZERO;
+        // No file can be written where a folder stands.
+        let in_the_way = folder.path().join("rankings.parquet");
+        std::fs::create_dir(&in_the_way).unwrap();
+        same.run_into(options.clone(), folder.path()).unwrap_err();
+        std::fs::remove_dir(&in_the_way).unwrap();
+        let summary = other.run_into(options, folder.path()).unwrap();
+        assert_eq!(summary.resumed, expected);
     }
 }
 

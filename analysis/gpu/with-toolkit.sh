@@ -4,11 +4,12 @@
 # against. The program that is built wants a driver of 580 or later where it runs.
 #
 # usage: analysis/gpu/with-toolkit.sh FOLDER COMMAND...
-#   CUDA_COMPUTE_CAP  the card the kernels are compiled for (default 90, Hopper: H100, H200)
+#   CUDA_COMPUTE_CAP  the card that candle's kernels are compiled for: 90 for H100 and H200 (default: the first card of this machine,
+#                     else 80, which runs on every card since the A100)
 #   WHOLE=1           compile candle's kernels for quantised models too, which nothing here calls: about 40 minutes on two cores
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(realpath -m "$1")
 shift
@@ -60,7 +61,10 @@ if ! [ -e "$folder/complete" ]; then
 fi
 
 export CUDA_HOME=$toolkit CUDA_PATH=$toolkit CUDA_ROOT=$toolkit CUDA_TOOLKIT_ROOT_DIR=$toolkit PATH=$toolkit/bin:$PATH
-export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90} CUDARC_CUDA_VERSION=13000
+here_is() { nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d '. '; }
+cap=${CUDA_COMPUTE_CAP:-$(here_is || true)}
+# What is compiled for 90 runs there alone; for 80, there and on all that came after.
+export CUDA_COMPUTE_CAP=${cap:-80} CUDARC_CUDA_VERSION=13000
 export LIBRARY_PATH=$toolkit/lib64:$toolkit/lib64/stubs
 export RUSTFLAGS="${RUSTFLAGS:-} -L native=$toolkit/lib64 -L native=$toolkit/lib64/stubs"
 export CUDAFORGE_THREADS=${CUDAFORGE_THREADS:-$(nproc)}

@@ -13,6 +13,7 @@ mod left;
 mod memory;
 mod moved;
 mod parquet;
+mod processor;
 mod record;
 mod run;
 
@@ -30,7 +31,10 @@ pub use memory::{keep_freed_memory, physical_memory_bytes};
 pub(crate) use memory::{measured_peak_bytes, reset_peak_memory};
 pub use moved::Moved;
 pub(crate) use moved::leads_somewhere;
-pub(crate) use parquet::{ParquetTable, read_parquet, write_parquet};
+pub(crate) use parquet::{
+    Columns, ParquetTable, read_parquet, write_parquet, write_parquet_in_parts,
+};
+pub(crate) use processor::processor;
 pub use record::{Input, Options, RunRecord, Stage, Status};
 pub(crate) use record::{quoted, shell_line};
 pub use run::RunFolder;

@@ -17,33 +17,52 @@ use std::sync::Arc;
 /// What the names of our metadata begin with in the file.
 const PREFIX: &str = "ascribe.";
 
-/// Writes a table: columns as `(name, values, nullable)`, and metadata by names without the prefix `ascribe.`.
+/// Columns as `(name, values, nullable)`.
+pub(crate) type Columns<'a> = Vec<(&'a str, ArrayRef, bool)>;
+
+/// Writes a table: its columns, and metadata by names without the prefix `ascribe.`.
 pub(crate) fn write_parquet(
     path: &Path,
     metadata: impl Iterator<Item = (String, String)>,
-    columns: Vec<(&str, ArrayRef, bool)>,
+    columns: Columns,
+) -> Result<()> {
+    write_parquet_in_parts(path, metadata, columns, std::iter::empty())
+}
+
+/// The same of a table whose rows come in parts with the same columns, of which one is in memory at a time, and besides what they are
+/// packed to.
+pub(crate) fn write_parquet_in_parts<'a>(
+    path: &Path,
+    metadata: impl Iterator<Item = (String, String)>,
+    first: Columns,
+    others: impl Iterator<Item = Columns<'a>>,
 ) -> Result<()> {
     let failed = |reason: String| Error::io(path, "write")(std::io::Error::other(reason));
-    let batch = RecordBatch::try_from_iter_with_nullable(columns)
+    let first = RecordBatch::try_from_iter_with_nullable(first)
         .map_err(|reason| failed(reason.to_string()))?;
     let metadata: BTreeMap<String, String> =
         (metadata.map(|(name, value)| (format!("{PREFIX}{name}"), value))).collect();
     let pairs = metadata.iter();
     let pairs = pairs.map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
     // In Arrow's schema too, from where pyarrow and pandas take them.
-    let schema = (*batch.schema()).clone();
+    let schema = (*first.schema()).clone();
     let schema = Arc::new(schema.with_metadata(metadata.clone()));
-    let batch = (batch.with_schema(schema)).map_err(|reason| failed(reason.to_string()))?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_key_value_metadata(Some(pairs.collect()))
         .build();
-    let mut writer =
-        ArrowWriter::try_new(AtomicFile::create(path)?, batch.schema(), Some(properties))
-            .map_err(|reason| failed(reason.to_string()))?;
-    writer
-        .write(&batch)
+    let file = AtomicFile::create(path)?;
+    let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))
         .map_err(|reason| failed(reason.to_string()))?;
+    let others = others.map(RecordBatch::try_from_iter_with_nullable);
+    for batch in std::iter::once(Ok(first)).chain(others) {
+        batch
+            .and_then(|batch| batch.with_schema(schema.clone()))
+            .map_err(|reason| failed(reason.to_string()))
+            .and_then(|batch| {
+                (writer.write(&batch)).map_err(|reason| failed(reason.to_string()))
+            })?;
+    }
     writer
         .into_inner()
         .map_err(|reason| failed(reason.to_string()))?

@@ -4,6 +4,7 @@ use super::atomic::folder_of;
 use super::digest::digest_file;
 use super::json::read_json;
 use super::moved::{leads_somewhere, moved};
+use super::processor::processor;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -38,6 +39,10 @@ pub struct RunRecord {
     pub device: String,
     /// Worker threads.
     pub threads: usize,
+    /// The processor's name and its widest instructions; those of all, in turn, where the run was resumed on another. Empty where that
+    /// is not known.
+    #[serde(default)]
+    pub processor: String,
     /// Time and memory by stage, in the order they first began.
     pub stages: Vec<Stage>,
     /// What came out: accuracies, solver outcome counts, ids.
@@ -127,6 +132,7 @@ impl RunRecord {
             classes: None,
             device,
             threads: rayon::current_num_threads(),
+            processor: processor(),
             stages: Vec::new(),
             results: BTreeMap::new(),
             status: Status::Running,

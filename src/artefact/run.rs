@@ -136,6 +136,7 @@ impl RunFolder {
         if let Some(earlier) = earlier {
             record = RunRecord {
                 threads: record.threads,
+                processor: in_turn(&earlier.processor, record.processor),
                 ..earlier
             };
             // Files are written anew.
@@ -301,6 +302,16 @@ impl Drop for RunFolder {
         if self.is_new {
             let _ = std::fs::remove_dir(&self.path);
         }
+    }
+}
+
+/// What a run was made on that was begun on `before`, unless that is not known, and goes on here.
+fn in_turn(before: &str, here: String) -> String {
+    let known = before.split("; ").any(|one| one == here);
+    match before {
+        "" => String::new(),
+        _ if known => before.to_owned(),
+        _ => format!("{before}; {here}"),
     }
 }
 

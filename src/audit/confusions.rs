@@ -62,6 +62,33 @@ pub(super) fn ends(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Rows;
+    use crate::derivative::head::SoftmaxHead;
+    use crate::influence::FeatureSet;
+    use candle_core::{DType, Device, Tensor};
+
+    #[test]
+    fn the_fullest_cell_comes_first() {
+        // Class 0 is predicted above 0, class 1 below.
+        let weights = vec![1.0f64, 0.0, -1.0, 0.0];
+        let weights = Tensor::from_vec(weights, (2, 2), &Device::Cpu).unwrap();
+        let head = SoftmaxHead::from_parameters(&weights).unwrap();
+        let features = vec![1.0f64, -1.0, -2.0, -3.0, -4.0, -5.0];
+        let features = Tensor::from_vec(features, (6, 1), &Device::Cpu).unwrap();
+        let set = FeatureSet {
+            features: &Rows::from(features),
+            labels: &[0, 0, 1, 0, 1, 0],
+            ids: &[0, 1, 2, 3, 4, 5],
+        };
+        let queries = Examples::new(&set, &head, DType::F64).unwrap();
+        let found = cells(&queries);
+        let found = found
+            .iter()
+            .map(|cell| (cell.label, cell.prediction, &cell.queries[..]));
+        let expected: [(usize, usize, &[usize]); 3] =
+            [(0, 1, &[1, 3, 5]), (1, 1, &[2, 4]), (0, 0, &[0])];
+        assert!(found.eq(expected));
+    }
 
     #[test]
     fn means_are_of_all_queries_and_of_the_fullest_cells() {

@@ -145,6 +145,7 @@ impl View<'_> {
             train,
             test,
             labels: self.training.labels(),
+            images: None,
         };
         let mut sets = vec![QuerySet::Test];
         if !train.is_empty() {

@@ -2,12 +2,12 @@
 
 use super::facts::method;
 use super::measured::Measured;
+use super::solves::RecordedSolves;
 use super::through::Through;
 use super::through_blocks;
 use crate::artefact::RunRecord;
 use crate::evaluate::Work;
 use crate::report::{Statement, Tone};
-use serde_json::Value;
 
 /// Above this share of the size of its parts a gradient is not small: the head is not at its minimum.
 const SMALL_GRADIENT: f64 = 1e-3;
@@ -62,20 +62,11 @@ fn of_solves(record: &RunRecord, through: &Through) -> Statement {
         );
         return statement(Tone::Warning, text);
     }
-    let (mut all, mut failed, mut largest) = (0, 0, 0.0f64);
-    let sets = record.results.get("solves").and_then(Value::as_object);
-    for set in sets.into_iter().flat_map(|sets| sets.values()) {
-        let residual = set.get("largest_residual").and_then(Value::as_f64);
-        largest = largest.max(residual.unwrap_or(f64::NAN));
-        let outcomes = set.get("outcomes").and_then(Value::as_object);
-        for (name, count) in outcomes.into_iter().flatten() {
-            let count = count.as_u64().unwrap_or_default();
-            all += count;
-            if !["converged", "direct", "at rounding"].contains(&name.as_str()) {
-                failed += count;
-            }
-        }
-    }
+    let RecordedSolves {
+        all,
+        failed,
+        largest,
+    } = RecordedSolves::of(record);
     match failed {
         0 => statement(
             Tone::Good,
@@ -231,7 +222,7 @@ fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn fits_that_fell_short_and_models_that_learned_by_heart_are_told() {

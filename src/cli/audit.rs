@@ -8,7 +8,7 @@ use super::rank::Transferred;
 use super::run_names::{check_same_class_names, run_names};
 use crate::artefact::{Input, Invocation, Options, RunFolder};
 use crate::audit::{
-    Lists, MeasureOptions, Side, Subject, audited, duplicates, sensitivity, worth_measuring,
+    Lists, MeasureOptions, Side, Subject, audited, duplicates, paired, sensitivity, worth_measuring,
 };
 use crate::data::{Dataset, Image, evenly_spaced};
 use crate::report::{self, LabelledImage, Layout, Pictures};
@@ -152,6 +152,7 @@ impl Audit {
             training: lists.training.clone(),
             training_data: training_data(&opened, &lists),
             models,
+            paired: paired(&subjects),
             duplicates,
             alike: self.alike,
         };

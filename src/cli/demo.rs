@@ -165,6 +165,7 @@ impl Demo {
             // For the other panels, and for chance, which is not asked for.
             train: &[],
             labels: &[],
+            images: None,
         };
         let top = Curve::of(&rankings, QuerySet::Test)?
             .top_one_percent()

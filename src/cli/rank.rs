@@ -37,6 +37,9 @@ use precision::Precision;
 pub(super) use recorded::{Recorded, reopen};
 pub(super) use transferred::Transferred;
 
+/// λ where none is given.
+const DAMPING: f64 = 1e-3;
+
 const EXAMPLE: &str = "\
 Examples:
   ascribe rank --model robust --out robust-rank
@@ -70,11 +73,11 @@ pub struct Rank {
     #[arg(long, value_name = "L2", allow_negative_numbers = true)]
     l2: Option<f64>,
     /// λ, added to every eigenvalue of the curvature, of the head or of the --blocks; a unit as that of --l2, but no part of the
-    /// loss. pinv does without
+    /// loss: a head that was fitted with an L2 term needs none, and 0 is the influence on its own loss. identity and pinv do without
     #[arg(
         long,
         value_name = "LAMBDA",
-        default_value_t = 1e-3,
+        default_value_t = DAMPING,
         allow_negative_numbers = true
     )]
     damping: f64,

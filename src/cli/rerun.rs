@@ -5,7 +5,7 @@
 
 use super::Cli;
 use crate::artefact::{
-    Invocation, RecordBeside, RunFolder, RunRecord, check_as_left, folder_of, shell_line,
+    Invocation, RecordBeside, RunFolder, RunRecord, check_as_left, folder_of, processor, shell_line,
 };
 use crate::repetition::compare;
 use crate::{Error, Result};
@@ -50,11 +50,12 @@ impl Rerun {
         }
         refuse_part_of_study(&record, &command)?;
         say!("$ {}", shell_line(&words));
+        let made_on = record.processor.clone();
         let code = command.run_as(Invocation {
             arguments: words,
             repeated: Some(Box::new(record)),
         })?;
-        report(run, out, stem.as_deref())?;
+        report((run, &made_on), out, stem.as_deref())?;
         Ok(code)
     }
 
@@ -71,8 +72,8 @@ impl Rerun {
     }
 }
 
-/// Says what came out the same and what did not, of all files or those of a name.
-fn report(before: &Path, after: &Path, stem: Option<&str>) -> Result<()> {
+/// Says what came out the same as on that processor and what did not, of all files or those of a name.
+fn report((before, made_on): (&Path, &str), after: &Path, stem: Option<&str>) -> Result<()> {
     let compared = compare(before, after, stem)?;
     let differing: Vec<_> = (compared.iter())
         .filter(|file| !file.found.is_same())
@@ -98,9 +99,15 @@ fn report(before: &Path, after: &Path, stem: Option<&str>) -> Result<()> {
     }
     let found = format!("{} that differ", differing.len());
     let expected = format!("the {} files of {}", compared.len(), before.display());
-    let remedy = match altered == differing.len() {
-        true => "see the lines above; put back what was there",
-        false => "see the lines above; other processors, libraries and devices round differently",
+    let here = processor();
+    let remedy = if altered == differing.len() {
+        "see the lines above; put back what was there".into()
+    } else if made_on.is_empty() || made_on == here {
+        "see the lines above; other processors, libraries and devices round differently".into()
+    } else {
+        format!(
+            "see the lines above; sums round differently on {here} than on {made_on}, where it was made"
+        )
     };
     Err(Error::mismatch(
         after.display().to_string(),

@@ -30,7 +30,7 @@ pub struct Study {
     /// Say how many runs there are and how long they will take, from steps timed now, and do none
     #[arg(long)]
     plan: bool,
-    /// Runs side by side, which share the threads (default: as many as there are threads)
+    /// Runs side by side, which share the threads (default: as many as there are threads; one on a card)
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Folder for results.parquet and the runs; finished runs that lie there are not done again
@@ -55,7 +55,8 @@ impl Study {
                 natural.join(", ")
             );
         }
-        let crew = Crew::of(rayon::current_num_threads(), self.jobs);
+        let device = spec.options.recipe.device;
+        let crew = Crew::of(rayon::current_num_threads(), self.jobs, device);
         let study = crate::study::Study {
             spec: &spec,
             material: &material,

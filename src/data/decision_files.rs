@@ -69,14 +69,17 @@ impl DecisionFiles {
         if rows == 0 {
             return;
         }
-        let path = path.display();
+        let decisions = match rows {
+            1 => "1 decision of".into(),
+            _ => format!("{rows} decisions of"),
+        };
+        let (path, be) = (path.display(), if rows == 1 { "is" } else { "are" });
         let other = other.map_or_else(
             || format!("no file to {what} by is given"),
             |other| format!("{}, which is given for that, has them not", other.display()),
         );
-        self.idle.push(format!(
-            "{rows} decisions of {path} are to {what}, and {other}"
-        ));
+        self.idle
+            .push(format!("{decisions} {path} {be} to {what}, and {other}"));
     }
 }
 
@@ -109,8 +112,8 @@ mod tests {
         let [of_a, of_b] = &read.idle[..] else {
             panic!("{:?}", read.idle);
         };
-        assert!(of_a.starts_with("1 decisions of") && of_a.contains("a.csv are to relabel"));
-        assert!(of_b.contains("b.csv are to exclude, and") && of_b.contains("a.csv, which"));
+        assert!(of_a.starts_with("1 decision of") && of_a.contains("a.csv is to relabel"));
+        assert!(of_b.contains("b.csv is to exclude, and") && of_b.contains("a.csv, which"));
         let both = DecisionFiles::read(Some(&a), Some(&a), &set).unwrap();
         assert!(both.idle.is_empty());
         let alone = DecisionFiles::read(Some(&a), None, &set).unwrap();

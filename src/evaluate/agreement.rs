@@ -84,14 +84,18 @@ impl Agreement {
 
     /// This minus `other`, measured on the same retrainings with the same bootstrap.
     pub fn minus(&self, other: &Self) -> Difference {
+        let value = self.spearman.value - other.spearman.value;
         let draws: Vec<f64> = (self.draws.iter().zip(&other.draws))
             .map(|(a, b)| a - b)
             .collect();
+        // About the difference, as the interval is.
+        let bias = draws.iter().sum::<f64>() / draws.len().max(1) as f64 - value;
+        let draws: Vec<f64> = draws.into_iter().map(|draw| draw - bias).collect();
         let share = |side: fn(&f64) -> bool| draws.iter().filter(|value| side(value)).count();
         let least = share(|&value| value <= 0.0).min(share(|&value| value >= 0.0));
         let p = 2.0 * (least + 1) as f64 / (draws.len() + 1) as f64;
         Difference {
-            spearman: Interval::of(self.spearman.value - other.spearman.value, draws),
+            spearman: Interval::of(value, draws),
             p: p.min(1.0),
         }
     }

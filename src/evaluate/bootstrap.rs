@@ -145,4 +145,17 @@ mod tests {
             assert!(low <= high && high <= 1.0, "{low} {high}");
         }
     }
+
+    /// Draws whose mean is above or below the number say by how much they are moved, not where the number is.
+    #[test]
+    fn the_ends_are_moved_by_what_the_draws_are_off_on_the_mean() {
+        let ends = |value: f64, draws: Vec<f64>| {
+            let Interval { low, high, .. } = Interval::of(value, draws);
+            (low, high)
+        };
+        assert_eq!(ends(1.0, vec![0.875; 64]), (1.0, 1.0));
+        assert_eq!(ends(0.0, vec![3.0, 1.0, 2.0]), (-1.0, 1.0));
+        assert_eq!(ends(0.5, vec![0.0, 0.0, 0.0, 1.0]), (0.25, 1.25));
+        assert_eq!(ends(0.5, Vec::new()), (0.5, 0.5));
+    }
 }

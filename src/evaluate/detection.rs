@@ -26,31 +26,28 @@ impl Detection {
     pub fn of(ranker: &str, suspicion: &[f64], planted: &[bool], bootstrap: &Bootstrap) -> Self {
         let mut order: Vec<usize> = (0..suspicion.len()).collect();
         order.sort_by(|&a, &b| suspicion[b].total_cmp(&suspicion[a]));
-        let all = |times: &[u32]| {
-            let sorted = Sorted {
-                order: &order,
-                suspicion,
-                planted,
-                times,
-            };
-            let [first, second] = BUDGETS.map(|budget| sorted.recall(budget));
-            [sorted.auc(), first, second]
+        let once = vec![1; suspicion.len()];
+        let images = Sorted {
+            order: &order,
+            suspicion,
+            planted,
+            times: &once,
         };
-        let draws = bootstrap.draws(suspicion.len(), 0, |draw| all(&draw.rows));
-        let values = all(&vec![1; suspicion.len()]);
-        let interval = |at: usize| {
-            Interval::of(values[at], draws.iter().map(|draw| draw[at]).collect()).within(0.0, 1.0)
-        };
+        let area = |times: &[u32]| Sorted { times, ..images }.auc();
+        let draws = bootstrap.draws(suspicion.len(), 0, |draw| area(&draw.rows));
+        let count = planted.iter().filter(|&&planted| planted).count();
+        let fewer = count.min(planted.len() - count);
         Self {
             ranker: ranker.to_owned(),
-            auc: interval(0),
-            recall: [interval(1), interval(2)],
-            planted: planted.iter().filter(|&&planted| planted).count(),
+            auc: Interval::of_area(images.auc(), &draws, fewer),
+            recall: BUDGETS.map(|budget| Interval::of_share(images.recall(budget), count)),
+            planted: count,
             images: planted.len(),
         }
     }
 }
 
+#[derive(Clone, Copy)]
 struct Sorted<'a> {
     order: &'a [usize],
     suspicion: &'a [f64],

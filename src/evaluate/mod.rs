@@ -6,9 +6,10 @@
 //! | does the ranking predict it, image by image and for random halves? | [`Agreement`]: leave-one-out, LDS |
 //! | what when the best are taken away, or alone are kept? | [`RemovalPlan`], [`RemovalCurve`] |
 //! | does it find what was planted, and change when the model does? | [`Planted`], [`Detection`], [`Copies`], [`OwnClass`] |
+//! | what do two models' rankings of the same queries have in common? | [`PairedRankings`] |
 //! | is another method better? | [`Estimator`] and its implementations, [`Difference`] |
 //!
-//! Every number has a bootstrap interval and the number of retrainings behind it. Randomness comes from a seed and an index.
+//! Every number has a 95 % interval, by bootstrap or, of shares, by Wilson, and the number of retrainings behind it. Randomness comes from a seed and an index.
 
 mod agreement;
 mod bootstrap;
@@ -19,6 +20,7 @@ mod full_fit;
 mod heads;
 mod held_out;
 mod own_curvature;
+mod paired;
 mod planted;
 mod quasi_newton;
 mod refit;
@@ -26,6 +28,7 @@ mod removal;
 mod retrained;
 mod retrained_file;
 mod sanity;
+mod share;
 mod subsets;
 mod table;
 mod transfer_again;
@@ -41,11 +44,13 @@ pub use estimator::{
 pub use full_fit::FullFit;
 pub use heads::Kept;
 pub use held_out::HeldOut;
+pub use paired::{PairedRankings, Pairing};
 pub use planted::{Planted, copied, flipped, merged_classes, shuffled_labels};
 pub use refit::{Refit, RefitOptions, Refitting, Work};
 pub use removal::{RemovalCurve, RemovalPlan, RemovalPoint, Side, random_scores, usual_counts};
 pub use retrained::{RefitEnd, Retrained, Retrainer, forget_recorded};
 pub use retrained_file::Ids;
 pub use sanity::{Copies, OwnClass, same_ranking};
+pub(crate) use share::wilson;
 pub use subsets::{Choose, left_out_alone, random_subsets};
 pub use transfer_again::{SeedAgreement, TrainedAgain, TransferAgain};

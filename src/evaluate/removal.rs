@@ -143,7 +143,7 @@ impl RemovalPlan<'_> {
             RemovalPoint {
                 images,
                 rise: Interval::of_mean(&rises, bootstrap),
-                correct: Interval::of_mean(&correct, bootstrap),
+                correct: Interval::of_shares(&correct),
             }
         };
         let flips: Vec<Option<usize>> = (rows.iter().enumerate())
@@ -168,7 +168,7 @@ impl RemovalPlan<'_> {
             side,
             queries: rows.len(),
             points: self.counts.iter().enumerate().map(point).collect(),
-            flipped: brittle.then(|| Interval::of_mean(&share, bootstrap)),
+            flipped: brittle.then(|| Interval::of_shares(&share)),
             median_flip: median.and_then(|&place| self.counts.get(place)).copied(),
         }
     }

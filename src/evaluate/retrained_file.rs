@@ -106,7 +106,8 @@ impl Retrained {
             let Some(&column) = position.get(query) else {
                 continue;
             };
-            let line = usize::try_from(subset + 1).ok().filter(|&line| line < rows);
+            let line = (subset.checked_add(1)).and_then(|line| usize::try_from(line).ok());
+            let line = line.filter(|&line| line < rows);
             let Some(line) = line.filter(|_| loss.is_finite()) else {
                 let found = format!("subset {subset}, loss {loss}");
                 return Err(malformed(&measurements, format!("row {row}"), found));
@@ -195,4 +196,148 @@ fn malformed(path: &Path, place: String, found: String) -> Error {
     let expected = "one finite loss for every subset and query of this run";
     let remedy = "make the measurements again, for the same training images and queries";
     Error::format(path, place, expected, found, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not in order: what is read goes by ids, not by places.
+    const IDS: Ids<'static> = Ids {
+        train: &[40, 10, 30, 20],
+        queries: &[7, 5],
+    };
+
+    /// Subset and the training image that it leaves out.
+    const SUBSETS: [(i64, i64); 3] = [(0, 40), (1, 30), (1, 20)];
+
+    /// Subset, query and loss.
+    const MEASUREMENTS: [(i64, i64, f64); 6] = [
+        (-1, 7, 0.5),
+        (-1, 5, 0.25),
+        (0, 7, 0.75),
+        (0, 5, 0.125),
+        (1, 7, 1.0),
+        (1, 5, 2.0),
+    ];
+
+    fn read(subsets: &[(i64, i64)], measurements: &[(i64, i64, f64)]) -> Result<Retrained> {
+        let folder = tempfile::tempdir().unwrap();
+        let (of_subsets, of_measurements) = paths(folder.path(), "lds");
+        let columns = Columns::new()
+            .integers("subset", subsets.iter().map(|row| row.0))
+            .integers("left_out", subsets.iter().map(|row| row.1));
+        table::write(&of_subsets, &BTreeMap::new(), columns).unwrap();
+        let columns = Columns::new()
+            .integers("subset", measurements.iter().map(|row| row.0))
+            .integers("query", measurements.iter().map(|row| row.1))
+            .numbers("loss", measurements.iter().map(|row| row.2));
+        table::write(&of_measurements, &BTreeMap::new(), columns).unwrap();
+        Retrained::read(folder.path(), "lds", IDS, &BTreeMap::new())
+    }
+
+    fn with<T: Copy>(rows: &[T], at: usize, row: T) -> Vec<T> {
+        let mut rows = rows.to_vec();
+        rows[at] = row;
+        rows
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let end = |steps: usize| RefitEnd {
+            gradient_norm: 1e-11 * steps as f64,
+            converged: steps < 3,
+            steps,
+        };
+        let written = Retrained {
+            left_out: vec![vec![2], vec![0, 3]],
+            losses: Array2::from_shape_fn((2, 2), |(subset, query)| {
+                (1 + subset + 3 * query) as f64
+            }),
+            hits: None,
+            before: vec![0.5, 0.25],
+            refits: vec![end(2), end(3)],
+            work: Default::default(),
+        };
+        let place = tempfile::tempdir().unwrap();
+        let (folder, name) = (place.path(), "lds");
+        let metadata = BTreeMap::from([("l2".to_owned(), "0.01".to_owned())]);
+        written.write(folder, name, IDS, &metadata).unwrap();
+        let read = Retrained::read(folder, name, IDS, &metadata).unwrap();
+        assert_eq!(read, written);
+    }
+
+    #[test]
+    fn measurements_are_averaged_and_those_of_other_queries_left_aside() {
+        let mut measurements = MEASUREMENTS.to_vec();
+        measurements.extend([(1, 5, 4.0), (0, 99, f64::NAN), (77, 99, 1.0)]);
+        let found = read(&SUBSETS, &measurements).unwrap();
+        assert_eq!(found.left_out, [vec![0], vec![2, 3]]);
+        assert_eq!(found.before, [0.5, 0.25]);
+        assert_eq!(found.losses, ndarray::array![[0.75, 0.125], [1.0, 3.0]]);
+        assert!(found.refits.is_empty());
+    }
+
+    #[test]
+    fn a_measurement_that_is_none_or_of_no_subset_is_refused() {
+        for (at, row, parts) in [
+            (
+                2,
+                (0, 7, f64::NAN),
+                ["row 2: ", "found subset 0, loss NaN;"],
+            ),
+            (
+                3,
+                (0, 5, f64::INFINITY),
+                ["row 3: ", "found subset 0, loss inf;"],
+            ),
+            (4, (2, 7, 1.0), ["row 4: ", "found subset 2, loss 1;"]),
+            (5, (-2, 5, 2.0), ["row 5: ", "found subset -2, loss 2;"]),
+            (4, (1, 5, 1.0), ["subset 1, query 7: ", "found no row;"]),
+            (0, (0, 7, 0.5), ["subset -1, query 7: ", "found no row;"]),
+        ] {
+            let refused = read(&SUBSETS, &with(&MEASUREMENTS, at, row)).unwrap_err();
+            let message = refused.to_string();
+            let named = message.contains("lds_measurements.parquet: ");
+            assert!(
+                named && parts.iter().all(|part| message.contains(part)),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn subsets_of_other_images_or_numbers_are_refused() {
+        let numbered = "column subset: ";
+        for (subsets, parts) in [
+            (
+                with(&SUBSETS, 1, (1, 99)),
+                ["row 1: ", "training image 99, which the run does not have"],
+            ),
+            (
+                with(&SUBSETS, 1, (1, 20)),
+                ["row 2: ", "training image 20 of subset 1 once more"],
+            ),
+            (
+                vec![(0, 40), (2, 30)],
+                [numbered, "2 subsets, not numbered from 0"],
+            ),
+            (
+                vec![(1, 40), (2, 30)],
+                [numbered, "2 subsets, not numbered from 0"],
+            ),
+            (
+                vec![(-1, 10), (0, 40), (1, 30)],
+                [numbered, "3 subsets, not numbered from 0"],
+            ),
+            (Vec::new(), [numbered, "0 subsets, not numbered from 0"]),
+        ] {
+            let message = read(&subsets, &MEASUREMENTS).unwrap_err().to_string();
+            let named = message.contains("lds_subsets.parquet: ");
+            assert!(
+                named && parts.iter().all(|part| message.contains(part)),
+                "{message}"
+            );
+        }
+    }
 }

@@ -36,7 +36,7 @@ pub struct Copies {
 
 impl Copies {
     /// From scores `[query, train]` where the copy of query q is the training image at `originals` + q.
-    pub fn of(scores: &Array2<f64>, originals: usize, bootstrap: &Bootstrap) -> Self {
+    pub fn of(scores: &Array2<f64>, originals: usize) -> Self {
         // Of a copy whose score others share, all the ranks that are theirs: a number that all images have finds no copy.
         let ranks: Vec<RangeInclusive<usize>> = (scores.rows().into_iter().enumerate())
             .map(|(query, row)| {
@@ -50,7 +50,7 @@ impl Copies {
             let expected = |ranks: &RangeInclusive<usize>| {
                 ranks.clone().map(value).sum::<f64>() / ranks.clone().count() as f64
             };
-            Interval::of_mean(&ranks.iter().map(expected).collect::<Vec<_>>(), bootstrap)
+            Interval::of_shares(&ranks.iter().map(expected).collect::<Vec<_>>())
         };
         Self {
             first: mean(&|rank| f64::from(u8::from(rank == 1))),
@@ -76,12 +76,7 @@ pub struct OwnClass {
 
 impl OwnClass {
     /// From scores `[query, train]` and the classes that the head was not told.
-    pub fn of(
-        scores: &Array2<f64>,
-        queries: &[usize],
-        train: &[usize],
-        bootstrap: &Bootstrap,
-    ) -> Self {
+    pub fn of(scores: &Array2<f64>, queries: &[usize], train: &[usize]) -> Self {
         let matches: Vec<Vec<f64>> = (scores.rows().into_iter().zip(queries))
             .map(|(row, class)| {
                 let mut order: Vec<usize> = (0..row.len()).collect();
@@ -98,9 +93,9 @@ impl OwnClass {
             .map(|found| found.get(99).copied())
             .collect();
         Self {
-            first: Interval::of_mean(&first, bootstrap),
-            first_ten: Interval::of_mean(&ten, bootstrap),
-            hundredth: hundredth.map(|values| Interval::of_mean(&values, bootstrap)),
+            first: Interval::of_shares(&first),
+            first_ten: Interval::of_shares(&ten),
+            hundredth: hundredth.map(|values| Interval::of_shares(&values)),
             queries: queries.len(),
         }
     }
@@ -115,15 +110,15 @@ mod tests {
     fn ranks_of_copies_and_classes() {
         let bootstrap = Bootstrap { seed: 0, draws: 20 };
         let scores = array![[0.5, 0.1, 0.9, 0.0], [0.3, 0.2, 0.0, 0.2]];
-        let copies = Copies::of(&scores, 2, &bootstrap);
+        let copies = Copies::of(&scores, 2);
         assert_eq!((copies.first.value, copies.first_ten.value), (0.5, 1.0));
         // The second copy shares ranks 2 and 3.
         let expected = (1.0 + (1.0 / 2.0 + 1.0 / 3.0) / 2.0) / 2.0;
         assert!((copies.reciprocal_rank.value - expected).abs() < 1e-15);
-        let blind = Copies::of(&Array2::ones((2, 20)), 18, &bootstrap);
+        let blind = Copies::of(&Array2::ones((2, 20)), 18);
         assert!((blind.first.value - 0.05).abs() < 1e-15);
         assert!((blind.first_ten.value - 0.5).abs() < 1e-15);
-        let own = OwnClass::of(&scores, &[1, 0], &[0, 1, 1, 0], &bootstrap);
+        let own = OwnClass::of(&scores, &[1, 0], &[0, 1, 1, 0]);
         assert_eq!((own.first.value, own.first_ten.value), (1.0, 0.5));
         let same = |other: &Array2<f64>| same_ranking(&scores, other, &bootstrap).value;
         assert!((same(&scores) - 1.0).abs() < 1e-12);

@@ -169,3 +169,82 @@ fn damaged(path: &Path, place: String, expected: &str, reason: String) -> Error 
     let remedy = "see docs/evaluate.md for what the table holds";
     Error::format(path, place, expected, reason, remedy)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 6] = ["whole", "gaps", "real", "holes", "flags", "words"];
+
+    /// A column of every kind, two rows.
+    fn table() -> Table {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.parquet");
+        let columns = Columns::new()
+            .integers("whole", [1, -2].into_iter())
+            .optional_integers("gaps", [Some(1), None].into_iter())
+            .numbers("real", [0.5, -1.5].into_iter())
+            .optional_numbers("holes", [Some(0.5), None].into_iter())
+            .flags("flags", [Some(true), None].into_iter())
+            .words("words", ["a", "b"].into_iter());
+        write(&path, &BTreeMap::new(), columns).unwrap();
+        read(&path, &BTreeMap::new()).unwrap()
+    }
+
+    /// That all columns but those of `taken` are refused, in words.
+    fn refused<T: std::fmt::Debug>(
+        taken: &[&str],
+        expected: &str,
+        read: impl Fn(&str) -> Result<Vec<T>>,
+    ) {
+        for &name in NAMES.iter().filter(|name| !taken.contains(name)) {
+            let message = read(name).unwrap_err().to_string();
+            let place = format!("column {name}: expected a column of {expected}, found ");
+            assert!(message.contains(&place), "{message}");
+        }
+    }
+
+    #[test]
+    fn columns_are_read_as_they_were_written() {
+        let table = table();
+        assert_eq!(table.integers("whole").unwrap(), [1, -2]);
+        assert_eq!(table.numbers("real").unwrap(), [0.5, -1.5]);
+        let optional = table.optional_numbers("holes").unwrap();
+        assert_eq!(optional, [Some(0.5), None]);
+        let flags = table.optional_flags("flags").unwrap();
+        assert_eq!(flags, [Some(true), None]);
+    }
+
+    #[test]
+    fn columns_of_another_kind_or_with_gaps_are_refused() {
+        let table = table();
+        let (integers, floats) = ("64-bit integers", "64-bit floats");
+        refused(&["whole"], integers, |name| table.integers(name));
+        refused(&["real"], floats, |name| table.numbers(name));
+        refused(&["real", "holes"], floats, |name| {
+            table.optional_numbers(name)
+        });
+        refused(&["flags"], "booleans", |name| table.optional_flags(name));
+        let message = table.numbers("holes").unwrap_err().to_string();
+        assert!(message.contains("found Float64 with 1 nulls"), "{message}");
+        let message = table.integers("gaps").unwrap_err().to_string();
+        assert!(message.contains("found Int64 with 1 nulls"), "{message}");
+    }
+
+    #[test]
+    fn only_optional_columns_may_be_absent() {
+        let table = table();
+        for message in [
+            table.integers("absent").unwrap_err().to_string(),
+            table.numbers("absent").unwrap_err().to_string(),
+        ] {
+            let (place, found) = ("column absent: expected a column of", "found none;");
+            assert!(
+                message.contains(place) && message.contains(found),
+                "{message}"
+            );
+        }
+        assert_eq!(table.optional_numbers("absent").unwrap(), [None; 2]);
+        assert_eq!(table.optional_flags("absent").unwrap(), [None; 2]);
+    }
+}

@@ -91,7 +91,11 @@ impl TransferAgain {
             .collect();
         let finished = Mutex::new(0);
         // One thread for each: small steps do not gain from two, and sums come out the same on any machine.
-        let crew = Crew::of(rayon::current_num_threads(), None);
+        let crew = Crew::of(
+            rayon::current_num_threads(),
+            None,
+            self.options.recipe.device,
+        );
         let mut usual = self.options.clone();
         usual.recipe.share_memory(crew.at_once);
         // The queries are measured below, image by image.

@@ -268,3 +268,40 @@ pub(super) fn partial_path(target: &Path) -> PathBuf {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     target.with_file_name(format!(".{name}.recorded"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HUB: &str = "https://hub.example/a/resolve/main/b";
+    const MIRROR: &str = "http://127.0.0.1:8080/a/resolve/main/b";
+
+    #[test]
+    fn redirects_are_followed_on_the_server_and_to_others() {
+        let followed = [
+            (HUB, "https://store.example/c", "https://store.example/c"),
+            (HUB, "/c/d?e=f", "https://hub.example/c/d?e=f"),
+            (MIRROR, "/c", "http://127.0.0.1:8080/c"),
+            (MIRROR, "http://store.example/c", "http://store.example/c"),
+            (MIRROR, "https://store.example/c", "https://store.example/c"),
+        ];
+        for (url, location, expected) in followed {
+            assert_eq!(joined(url, location).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn no_redirect_leads_from_an_encrypted_connection_to_one_that_is_not() {
+        for (url, location) in [
+            (HUB, "http://hub.example/c"),
+            (HUB, "c"),
+            (HUB, "ftp://hub.example/c"),
+            (MIRROR, "file:///c"),
+            (MIRROR, ""),
+        ] {
+            let refused = joined(url, location).unwrap_err();
+            let expected = format!("redirects to {location}, which is not followed");
+            assert!(refused.contains(&expected), "{refused}");
+        }
+    }
+}

@@ -11,6 +11,8 @@
 //! | (a’) | the training images, each itself passed over and the ranks after it moved up | `train_rankings.parquet` |
 //! | (b) | the test images | `rankings.parquet` |
 //!
+//! Where models rank for the same queries, each is held against the first query by query ([`PairedRankings`]).
+//!
 //! Read are the columns `query`, `query_label`, `rank`, `train`, `train_label` and the order of `score`.
 //!
 //! Utrera et al. (2021, figure 6) draw (a) and (b) for two models, without band or level. In (a) an image is nearly always
@@ -22,6 +24,7 @@ mod drawing;
 mod tests;
 
 use super::{Drawn, Figure, Sheet, Style};
+use crate::evaluate::{Interval, PairedRankings, Pairing};
 use crate::influence::QueryRanking;
 use crate::{Error, Result};
 use plotters::prelude::DrawingBackend;
@@ -41,6 +44,20 @@ pub struct Panel {
     pub queries: QuerySet,
     /// One for each model.
     pub curves: Vec<Curve>,
+    /// Each model but the first held against the first, where both rank for the same images.
+    #[serde(default)]
+    pub pairs: Vec<Pair>,
+}
+
+/// A model held against the first on the same queries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The model's name.
+    pub model: String,
+    /// The first model's.
+    pub first: String,
+    /// How they differ: this one less the first.
+    pub difference: PairedRankings,
 }
 
 /// Which images are the queries.
@@ -94,6 +111,8 @@ pub struct ModelRankings<'a> {
     pub test: &'a [QueryRanking],
     /// The labels of all training images.
     pub labels: &'a [usize],
+    /// What tells the training and the test images from others'; models are held against each other where these are the same.
+    pub images: Option<[&'a str; 2]>,
 }
 
 impl QuerySet {
@@ -134,7 +153,16 @@ impl ClassMatch {
         let panel = |queries| {
             let curves = models.iter().map(|model| Curve::of(model, queries));
             let curves = curves.collect::<Result<_>>()?;
-            Ok(Panel { queries, curves })
+            let pairs = (models.split_first().into_iter()).flat_map(|(first, others)| {
+                others
+                    .iter()
+                    .filter_map(move |other| pair(first, other, queries))
+            });
+            Ok(Panel {
+                queries,
+                curves,
+                pairs: pairs.collect(),
+            })
         };
         let all = models.iter().all(|model| !model.train.is_empty());
         let panels = (QuerySet::ALL.into_iter())
@@ -146,6 +174,28 @@ impl ClassMatch {
         figure.check()?;
         Ok(figure)
     }
+}
+
+/// A model held against the first, where both rank for the same images.
+fn pair(first: &ModelRankings, model: &ModelRankings, queries: QuerySet) -> Option<Pair> {
+    let [train, test] = [0, 1].map(|at| {
+        let sets = [first, model].map(|model| model.images.map(|images| images[at]));
+        sets[0].is_some() && sets[0] == sets[1]
+    });
+    let (same, [one, other]) = match queries {
+        QuerySet::Test => (test, [first.test, model.test]),
+        _ => (train, [first.train, model.train]),
+    };
+    let pairing = Pairing {
+        same_images: train,
+        without_itself: queries == QuerySet::TrainingItselfExcluded,
+    };
+    let difference = same.then(|| PairedRankings::of(one, other, pairing))??;
+    Some(Pair {
+        model: model.model.to_owned(),
+        first: first.model.to_owned(),
+        difference,
+    })
 }
 
 /// One row of the table.
@@ -169,9 +219,11 @@ impl Figure for ClassMatch {
     }
 
     fn caption(&self) -> String {
-        let mut caption = drawing::NOTE.to_owned();
+        let mut caption = drawing::note(self);
         for panel in &self.panels {
-            let Panel { queries, curves } = panel;
+            let Panel {
+                queries, curves, ..
+            } = panel;
             caption.push_str(&format!(
                 " ({}) {}:",
                 queries.letter(),
@@ -179,6 +231,10 @@ impl Figure for ClassMatch {
             ));
             let curves: Vec<String> = curves.iter().map(curve_caption).collect();
             caption.push_str(&format!(" {}.", curves.join("; ")));
+            panel
+                .pairs
+                .iter()
+                .for_each(|pair| caption.push_str(&pair_caption(pair)));
         }
         caption
     }
@@ -211,7 +267,10 @@ impl Figure for ClassMatch {
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
-        for Panel { queries, curves } in &self.panels {
+        for Panel {
+            queries, curves, ..
+        } in &self.panels
+        {
             for curve in curves {
                 for point in &curve.points {
                     rows.serialize(Row {
@@ -271,6 +330,43 @@ fn check_curve(queries: QuerySet, curve: &Curve) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The first ranks of a pair, which the note below the panels has no room for.
+fn pair_caption(pair: &Pair) -> String {
+    let Pair {
+        model,
+        first,
+        difference,
+    } = pair;
+    let PairedRankings {
+        query_count,
+        ranks,
+        ranks_match,
+        shared,
+        ..
+    } = difference;
+    let shared = shared.map_or_else(String::new, |shared| {
+        format!("; of these both have {}", percent_within(shared))
+    });
+    format!(
+        " {model} less {first} on the same {query_count} queries: over the first {ranks} ranks {} points{shared}.",
+        points(*ranks_match)
+    )
+}
+
+/// A difference in points of percent, and its 95 % interval.
+fn points(of: Interval) -> String {
+    let [value, low, high] =
+        [of.value, of.low, of.high].map(|value| format!("{:+.1}", 100.0 * value).replace('-', "−"));
+    format!("{value} ({low} to {high})")
+}
+
+/// A share in percent, and its 95 % interval.
+fn percent_within(of: Interval) -> String {
+    let [value, low, high] =
+        [of.value, of.low, of.high].map(|value| format!("{:.1}", 100.0 * value));
+    format!("{value} % ({low} to {high})")
 }
 
 fn curve_caption(curve: &Curve) -> String {

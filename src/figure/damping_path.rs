@@ -2,7 +2,7 @@
 //!
 //! | panel | against λ |
 //! |---|---|
-//! | (a) | mean overlap of each query's top k with those at the next larger damping, and at the damping in use |
+//! | (a) | mean overlap of each query's top k with those at the next larger damping, at the damping in use, and at the smallest |
 //! | (b) | median size of the score of a query's most helpful image |
 //!
 //! Rank-biased overlap has markers, the Jaccard index none. A comparison of two neighbours stands halfway between them.
@@ -74,6 +74,7 @@ fn is_sound(point: &DampingPoint) -> bool {
     let always = [
         point.jaccard_chosen,
         point.rbo_chosen,
+        point.rbo_smallest,
         point.median_top_score,
         point.converged,
         point.iterations,

@@ -38,7 +38,7 @@ mod style;
 mod text;
 mod transfer_accuracy;
 
-pub use class_match::{ClassMatch, Curve, ModelRankings, Panel, Point, QuerySet};
+pub use class_match::{ClassMatch, Curve, ModelRankings, Pair, Panel, Point, QuerySet};
 pub use evaluation::{LeaveOneOut, PlacedEstimator, QualityAndCost, RemovalCurves, ScatterPoint};
 pub use helpful_examples::{
     HelpfulExample, HelpfulExamples, ModelExamples, ModelImages, QueryExample, one_per_class,

@@ -93,16 +93,21 @@ impl TransferAccuracy {
         let (least, most) = seeds.fold((usize::MAX, 0), |(low, high), seeds| {
             (low.min(seeds), high.max(seeds))
         });
+        // By simulation of normal accuracies.
+        let few = match least {
+            ..=10 => " (narrow for few: of 5 they hold the mean in 84 %, of 10 in 89 %)",
+            _ => "",
+        };
         let seeds = match (least, most) {
             (1, 1) => "One seed, and so no bands.".to_owned(),
             (least, most) if least == most => {
-                format!("Means over {most} seeds; bands: 95 % bootstrap intervals over seeds.")
+                format!("Means over {most} seeds; bands: 95 % bootstrap intervals over seeds{few}.")
             }
             (1, most) => format!(
-                "Means over 1 to {most} seeds; bands: 95 % bootstrap intervals over seeds, none where there is one."
+                "Means over 1 to {most} seeds; bands: 95 % bootstrap intervals over seeds, none where there is one{few}."
             ),
             (least, most) => format!(
-                "Means over {least} to {most} seeds; bands: 95 % bootstrap intervals over seeds."
+                "Means over {least} to {most} seeds; bands: 95 % bootstrap intervals over seeds{few}."
             ),
         };
         let fixed = (self.summary.fixed.iter())

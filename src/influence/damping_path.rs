@@ -3,8 +3,8 @@
 //! For a sample of the test queries, evenly spaced, and dampings from 1e-3 to 1e3 times the one in use, two a decade, the
 //! scores against all training images give each query's most helpful images at every damping ([`sweep`]: one writing-out
 //! of the curvature, or one run of conjugate gradients, serves them all). Two lists are compared by the
-//! Jaccard index and by rank-biased overlap ([`overlap`]), each list with that of the next larger damping and with that of
-//! the damping in use. The means over the queries are a [`DampingPath`], which suggests a damping ([`suggestion`]);
+//! Jaccard index and by rank-biased overlap ([`overlap`]), each list with that of the next larger damping, with that of
+//! the damping in use, and with that of the smallest. The means over the queries are a [`DampingPath`], which suggests a damping ([`suggestion`]);
 //! `damping_path.parquet` has the values of each query.
 //!
 //! All is computed in f64, so that a change is the damping's and not rounding's. That rankings are stable does not say
@@ -28,6 +28,7 @@ use crate::influence::Correction;
 use crate::{Error, Result};
 use overlap::mean;
 use serde::Serialize;
+use suggestion::overlaps;
 
 /// Dampings in a decade of the grid.
 const PER_DECADE: i32 = 2;
@@ -109,6 +110,7 @@ pub(super) struct QueryPoint {
     pub(super) rbo_next: Option<f64>,
     pub(super) jaccard_chosen: f64,
     pub(super) rbo_chosen: f64,
+    pub(super) rbo_smallest: f64,
     pub(super) top_train: Option<usize>,
     pub(super) top_score: f64,
     pub(super) converged: bool,
@@ -128,6 +130,8 @@ pub struct DampingPoint {
     pub jaccard_chosen: f64,
     /// Mean rank-biased overlap with them.
     pub rbo_chosen: f64,
+    /// Mean rank-biased overlap of the top k with those at the smallest damping.
+    pub rbo_smallest: f64,
     /// Median over the queries of the size of the most helpful image's score, in nats.
     pub median_top_score: f64,
     /// Share of the solves that reached the tolerance.
@@ -151,7 +155,7 @@ pub struct DampingPath {
     pub suggestion: Suggestion,
 }
 
-/// Compares the lists `tops[damping][query]` with those of the next damping and with those at position `chosen`; rows
+/// Compares the lists `tops[damping][query]` with those of the next damping, those at position `chosen` and those of the first; rows
 /// damping by damping.
 pub(super) fn compare(
     queries: &[usize],
@@ -164,7 +168,7 @@ pub(super) fn compare(
         for (place, &query) in queries.iter().enumerate() {
             let top = &tops[at][place];
             let next = tops.get(at + 1).map(|next| &next[place].ids);
-            let in_use = &tops[chosen][place].ids;
+            let [in_use, smallest] = [chosen, 0].map(|at| &tops[at][place].ids);
             rows.push(QueryPoint {
                 query,
                 damping,
@@ -172,6 +176,7 @@ pub(super) fn compare(
                 rbo_next: next.map(|next| rank_biased_overlap(&top.ids, next)),
                 jaccard_chosen: jaccard(&top.ids, in_use),
                 rbo_chosen: rank_biased_overlap(&top.ids, in_use),
+                rbo_smallest: rank_biased_overlap(&top.ids, smallest),
                 top_train: top.ids.first().copied(),
                 top_score: top.score,
                 converged: top.converged,
@@ -183,14 +188,21 @@ pub(super) fn compare(
 }
 
 impl DampingPath {
-    /// The means over the queries of `rows`, which stand damping by damping, all of the same `query_count`.
-    pub(super) fn of(damping: f64, ranks: usize, query_count: usize, rows: &[QueryPoint]) -> Self {
+    /// The means over the queries of `rows`, which stand damping by damping and compare `tops`, at the damping in use and of `ranks`
+    /// each.
+    pub(super) fn of(
+        damping: f64,
+        ranks: usize,
+        rows: &[QueryPoint],
+        tops: &[Vec<TopImages>],
+    ) -> Self {
+        let query_count = tops.first().map_or(0, Vec::len);
         let points: Vec<DampingPoint> = rows.chunks(query_count.max(1)).map(point).collect();
         Self {
             damping,
             query_count,
             ranks,
-            suggestion: Suggestion::of(damping, &points),
+            suggestion: Suggestion::of(damping, &points, &overlaps(tops)),
             points,
         }
     }
@@ -208,6 +220,7 @@ fn point(rows: &[QueryPoint]) -> DampingPoint {
         rbo_next: mean(rows.iter().filter_map(|row| row.rbo_next)),
         jaccard_chosen: over(|row| row.jaccard_chosen),
         rbo_chosen: over(|row| row.rbo_chosen),
+        rbo_smallest: over(|row| row.rbo_smallest),
         median_top_score: 0.5 * (low + high),
         converged: over(|row| f64::from(u8::from(row.converged))),
         iterations: over(|row| row.iterations as f64),

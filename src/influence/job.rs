@@ -8,6 +8,7 @@ use super::{
     ScoringRecord, Solves, corrected, write_solves,
 };
 use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
+use crate::device::tf32_is_allowed;
 use crate::operator::{Damped, HeadHessian, LinearOperator};
 use crate::solve::{Inverse, Method, Settings};
 use crate::{Error, Result};
@@ -114,6 +115,8 @@ impl RankOptions {
             "proves ranks of exact scores: choose --solver direct or cg"
         } else if self.normalise != Normalise::None || self.correction != Correction::None {
             "is of plain scores: leave --normalise and --correction out"
+        } else if tf32_is_allowed() {
+            "bounds products in full precision, and TF32 is allowed in this process"
         } else if self.l2 + self.damping <= 0.0 {
             "needs --damping or --l2 above 0: without them nothing bounds the inverse"
         } else {

@@ -247,13 +247,13 @@ impl Pass<'_> {
 
     fn write(&self, name: &str, outputs: &Outputs, queries: &Examples) -> Result<()> {
         let certified = outputs.certified.as_ref();
-        let rankings = QueryRanking::collect(
+        let rankings = QueryRanking::each(
             &outputs.top,
             certified,
             self.sides.train.images(),
             queries.images(),
         );
-        write_rankings(&self.folder.join(name), &rankings, self.provenance)
+        write_rankings(&self.folder.join(name), rankings, self.provenance)
     }
 
     fn certified_share(&self, outputs: &Outputs) -> Option<Certified> {

@@ -19,8 +19,11 @@ pub fn placed(rows: &Rows, precision: DType, device: &Device) -> Result<Rows> {
     let Some(free) = free_memory(device)? else {
         return Ok(rows.streamed_to(device));
     };
-    let bytes = FORMS * rows.count() * (rows.columns() + 1) * precision.size_in_bytes();
-    match bytes as f64 <= SHARE * free as f64 {
+    let elements = rows.count() * (rows.columns() + 1);
+    let bytes = FORMS * elements * precision.size_in_bytes();
+    // Candle's kernels count elements in 32 bits.
+    let counted = u32::try_from(elements).is_ok();
+    match counted && bytes as f64 <= SHARE * free as f64 {
         true => rows.to_device(device),
         false => Ok(rows.streamed_to(device)),
     }

@@ -4,13 +4,18 @@
 //! most harmful, −2 the next. `bound`, `certified` and `tied` are those of a [`Certificate`], null where none was asked for.
 
 use super::{Certificate, CertifiedRanks, Provenance, TopRanks, table};
+use crate::artefact::Columns;
 use crate::{Error, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch,
 };
 use arrow::datatypes::Float64Type;
+use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Queries whose rows are in memory at once while they are written.
+const AT_ONCE: usize = 512;
 
 /// One training image behind a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,24 +57,24 @@ pub struct Images<'a> {
 }
 
 impl QueryRanking {
-    /// The rankings that `top` collected, or where there are any the `certified` ones, query by query.
-    pub fn collect(
-        top: &TopRanks,
-        certified: Option<&CertifiedRanks>,
-        training: Images,
-        queries: Images,
-    ) -> Vec<Self> {
-        let image = |position: usize, score: f64, certificate| RankedImage {
+    /// The rankings that `top` collected, or where there are any the `certified` ones, query by query, each made when it is asked for.
+    pub fn each<'a>(
+        top: &'a TopRanks,
+        certified: Option<&'a CertifiedRanks>,
+        training: Images<'a>,
+        queries: Images<'a>,
+    ) -> impl Iterator<Item = Self> + 'a {
+        let image = move |position: usize, score: f64, certificate| RankedImage {
             train: training.ids[position],
             train_label: training.labels[position],
             score,
             certificate,
         };
-        let plain = |ranks: Vec<(usize, f64)>| {
+        let plain = move |ranks: Vec<(usize, f64)>| {
             let ranks = ranks.into_iter();
-            ranks.map(|(position, score)| image(position, score, None))
+            ranks.map(move |(position, score)| image(position, score, None))
         };
-        let ranking = |position: usize| Self {
+        let ranking = move |position: usize| Self {
             query: queries.ids[position],
             query_label: queries.labels[position],
             query_prediction: queries.predictions[position],
@@ -81,7 +86,7 @@ impl QueryRanking {
             },
             harmful: plain(top.harmful(position)).collect(),
         };
-        (0..queries.ids.len()).map(ranking).collect()
+        (0..queries.ids.len()).map(ranking)
     }
 
     /// All rows of this query: rank and image.
@@ -100,32 +105,40 @@ impl QueryRanking {
     }
 }
 
-/// Writes rankings as Parquet; `provenance` goes into the file's metadata.
+/// Writes rankings as Parquet, so many queries at a time; `provenance` goes into the file's metadata.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_rankings(
+pub fn write_rankings<R: Borrow<QueryRanking>>(
     path: &Path,
-    rankings: &[QueryRanking],
+    rankings: impl IntoIterator<Item = R>,
     provenance: &Provenance,
 ) -> Result<()> {
-    let rows: Vec<(&QueryRanking, i32, &RankedImage)> = rankings
-        .iter()
-        .flat_map(|query| query.rows().map(move |(rank, image)| (query, rank, image)))
+    let mut rankings = rankings.into_iter();
+    let mut part = || rankings.by_ref().take(AT_ONCE).collect::<Vec<R>>();
+    let first = columns(&part());
+    let others = std::iter::from_fn(|| Some(part()).filter(|part| !part.is_empty()));
+    let others = others.map(|part| columns(&part));
+    table::write_in_parts(path, provenance, first, others)
+}
+
+/// A row of the table: its query, rank and image.
+type Row<'a> = (&'a QueryRanking, i32, &'a RankedImage);
+
+fn columns(rankings: &[impl Borrow<QueryRanking>]) -> Columns<'static> {
+    let rows: Vec<Row> = (rankings.iter())
+        .map(|query| query.borrow())
+        .flat_map(|query: &QueryRanking| {
+            query.rows().map(move |(rank, image)| (query, rank, image))
+        })
         .collect();
-    let id = |value: fn(&(&QueryRanking, i32, &RankedImage)) -> usize| -> ArrayRef {
-        Arc::new(
-            rows.iter()
-                .map(|row| value(row) as i64)
-                .collect::<Int64Array>(),
-        )
+    let id = |value: fn(&Row) -> usize| -> ArrayRef {
+        let ids = rows.iter().map(|row| value(row) as i64);
+        Arc::new(ids.collect::<Int64Array>())
     };
-    let label = |value: fn(&(&QueryRanking, i32, &RankedImage)) -> usize| -> ArrayRef {
-        Arc::new(
-            rows.iter()
-                .map(|row| value(row) as i32)
-                .collect::<Int32Array>(),
-        )
+    let label = |value: fn(&Row) -> usize| -> ArrayRef {
+        let labels = rows.iter().map(|row| value(row) as i32);
+        Arc::new(labels.collect::<Int32Array>())
     };
     let ranks: ArrayRef = Arc::new(rows.iter().map(|row| row.1).collect::<Int32Array>());
     let scores: ArrayRef = Arc::new(rows.iter().map(|row| row.2.score).collect::<Float64Array>());
@@ -135,7 +148,7 @@ pub fn write_rankings(
         .map(|known| known.map(|c| c.certified))
         .collect();
     let tied: BooleanArray = certificates().map(|known| known.map(|c| c.tied)).collect();
-    let columns = vec![
+    vec![
         ("query", id(|row| row.0.query), false),
         ("query_label", label(|row| row.0.query_label), false),
         (
@@ -150,8 +163,7 @@ pub fn write_rankings(
         ("bound", Arc::new(bounds) as _, true),
         ("certified", Arc::new(certified) as _, true),
         ("tied", Arc::new(tied) as _, true),
-    ];
-    table::write(path, provenance, columns)
+    ]
 }
 
 /// Reads what [`write_rankings`] wrote, queries in the order of the file.
@@ -176,12 +188,12 @@ pub fn read_rankings(path: &Path) -> Result<Vec<QueryRanking>> {
         table::ids(path, &batch, "train")?,
     );
     let (label, prediction) = (
-        table::integers(path, &batch, "query_label")?,
-        table::integers(path, &batch, "query_prediction")?,
+        table::labels(path, &batch, "query_label")?,
+        table::labels(path, &batch, "query_prediction")?,
     );
     let (rank, train_label) = (
-        table::integers(path, &batch, "rank")?,
-        table::integers(path, &batch, "train_label")?,
+        table::ranks(path, &batch, "rank")?,
+        table::labels(path, &batch, "train_label")?,
     );
     let score = table::numbers(path, &batch, "score")?;
     let certificates = Certificates::of(path, &batch)?;

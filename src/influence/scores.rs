@@ -30,6 +30,9 @@ const BLOCK_ELEMENTS: usize = 1 << 24;
 /// goes through the whole other side.
 const SOLVED_ELEMENTS: usize = 1 << 25;
 
+/// Scores in one block: 48 MiB as products in f32 and scores in f64.
+const SCORES: usize = 1 << 22;
+
 /// The same on a device: 128 MiB and 256 MiB.
 const DEVICE_BLOCK_ELEMENTS: usize = 1 << 25;
 const DEVICE_SOLVED_ELEMENTS: usize = 1 << 26;
@@ -59,12 +62,14 @@ impl BlockSizes {
         }
     }
 
-    /// Blocks of about 128 and 64 MiB for `parameter_count` parameters.
+    /// Blocks of about 128 and 64 MiB for `parameter_count` parameters, and fewer gradients where there would be more than 4 million
+    /// scores.
     pub fn for_parameters(parameter_count: usize) -> Self {
         let rows = |elements: usize| (elements / parameter_count.max(1)).clamp(16, 4096);
+        let solved = rows(SOLVED_ELEMENTS);
         Self {
-            solved: rows(SOLVED_ELEMENTS),
-            gradients: rows(BLOCK_ELEMENTS),
+            solved,
+            gradients: rows(BLOCK_ELEMENTS).min(SCORES / solved),
         }
     }
 }

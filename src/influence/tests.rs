@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, array};
 use ndarray_npy::read_npy;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 fn tensor(values: Vec<f64>, columns: usize) -> Tensor {
     let rows = values.len() / columns;
@@ -317,16 +318,14 @@ fn check_self_influence(problem: &Problem, folder: &std::path::Path, rankings: &
     let batch = table::read(&folder.join("self_influence.parquet")).unwrap();
     let values = batch["self_influence"].as_primitive::<Float64Type>();
     let ids = batch["train"].as_primitive::<Int64Type>();
+    assert_eq!((batch.num_rows(), rankings.len()), (10, 10));
     for (row, ranking) in rankings.iter().enumerate() {
         assert_eq!(ids.value(row) as usize, problem.train_ids[row]);
         assert!(values.value(row) > 0.0);
-        if let Some(itself) = ranking
-            .helpful
-            .iter()
-            .find(|image| image.train == ranking.query)
-        {
-            assert_eq!(itself.score, values.value(row));
-        }
+        // Of so few images every one is among the most helpful for itself.
+        let itself = |image: &&RankedImage| image.train == ranking.query;
+        let itself = ranking.helpful.iter().find(itself).unwrap();
+        assert_eq!(itself.score, values.value(row));
     }
     let solves = table::read(&folder.join("solves.parquet")).unwrap();
     assert_eq!(solves.num_rows(), 10);
@@ -509,4 +508,58 @@ fn ids_that_do_not_fit_and_foreign_files_are_refused() {
         message.contains("rankings.parquet: table: expected") && !message.contains('\n'),
         "{message}"
     );
+}
+
+/// Rows that a run of `other` takes up from one of `begun` that stopped after its last block, and what it says.
+fn taken_up(begun: &Problem, other: &Problem) -> (usize, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = RankOptions {
+        scores: false,
+        record_every: Duration::ZERO,
+        ..options()
+    };
+    // No file can be written where a folder stands.
+    let in_the_way = folder.path().join("rankings.parquet");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let stopped = begun.job(options.clone());
+    stopped
+        .run(folder.path(), &mut Seen::default())
+        .unwrap_err();
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let mut seen = Seen::default();
+    let summary = other.job(options).run(folder.path(), &mut seen).unwrap();
+    (summary.resumed, seen.notes)
+}
+
+fn nudged(length: usize, frequency: f64) -> Rows {
+    let mut values = wave(length, frequency);
+    values[7] += 1e-3;
+    tensor(values, 3).into()
+}
+
+#[test]
+fn a_run_goes_on_only_with_the_numbers_labels_and_ids_that_it_began_with() {
+    let (rows, notes) = taken_up(&problem(), &problem());
+    assert_eq!(
+        (rows, notes),
+        (10, vec!["10 rows were scored before".into()])
+    );
+    let changes: [fn(&mut Problem); 6] = [
+        |problem| problem.train = nudged(30, 0.9),
+        |problem| problem.test = nudged(12, 2.3),
+        |problem| problem.train_labels[4] = 2,
+        |problem| problem.test_labels[2] = 0,
+        |problem| problem.train_ids[1] = 46,
+        |problem| problem.test_ids[0] = 6,
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        let mut other = problem();
+        change(&mut other);
+        let (rows, notes) = taken_up(&problem(), &other);
+        assert_eq!((rows, notes.len()), (0, 1), "change {at}");
+        assert!(
+            notes[0].ends_with("is of another run; scoring begins anew"),
+            "{notes:?}"
+        );
+    }
 }

@@ -208,12 +208,21 @@ mod tests {
     #[test]
     fn equals_a_full_sort_for_any_blocks_with_ties_by_id() {
         let (queries, training) = (5, 97);
-        // Few distinct values, so that most are ties; zeros of both signs among them.
+        // Few distinct values, so that most are ties; in each row zeros of both signs among them, about as many of each.
         let scores = Array2::from_shape_fn((queries, training), |(q, t)| {
-            (((q * 31 + t * 17) % 7) as f64 - 3.0) * -0.5
+            let sign = if t % 2 == 0 { -0.5 } else { 0.5 };
+            (((q * 31 + t * 17) % 7) as f64 - 3.0) * sign
         });
         let ids: Vec<usize> = (0..training).map(|t| (t * 40 + 11) % 97).collect();
-        for (top, bottom, block) in [(10, 4, 97), (1, 1, 1), (20, 97, 13), (200, 0, 50)] {
+        // Of the sizes one ends among the zeros from either side.
+        let sizes = [
+            (10, 4, 97),
+            (1, 1, 1),
+            (20, 97, 13),
+            (48, 48, 13),
+            (200, 0, 50),
+        ];
+        for (top, bottom, block) in sizes {
             let mut sink = TopRanks::new(top, bottom);
             sink.begin(&ScoreHeader {
                 queries: (0..queries).collect(),

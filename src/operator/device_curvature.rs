@@ -10,7 +10,7 @@ use super::{
     KroneckerForm, LinearOperator, RootForm, Structure, SymmetricMatrix, Vectors, unit_vectors,
 };
 use crate::derivative::network::{Curvature, DeviceExamples, DeviceNetwork};
-use crate::device::free_memory;
+use crate::device::room;
 use crate::{Error, Result, number_range};
 use candle_core::DType;
 
@@ -97,8 +97,7 @@ impl<'a> DeviceCurvature<'a> {
 }
 
 fn row_bytes(network: &DeviceNetwork) -> Result<u64> {
-    let free = free_memory(network.device())?;
-    Ok(free.map_or(ROW_BYTES, |free| ROW_BYTES.min(free / 8)) as u64)
+    Ok(room(network.device(), ROW_BYTES, 8)? as u64)
 }
 
 impl LinearOperator for DeviceCurvature<'_> {
@@ -122,8 +121,7 @@ impl LinearOperator for DeviceCurvature<'_> {
         vectors.check_size(self.size())?;
         // A direction as it is and turned, in the program's tensors, its sum, and the result.
         let bytes = 4 * self.size() * self.dtype().size_in_bytes();
-        let free = free_memory(self.network.device())?;
-        let room = free.map_or(VECTOR_BYTES, |free| VECTOR_BYTES.min(free / 4));
+        let room = room(self.network.device(), VECTOR_BYTES, 4)?;
         let part = (room / bytes.max(1)).max(1);
         if vectors.count() <= part {
             return self.products(vectors);

@@ -17,7 +17,7 @@ mod image;
 
 use crate::Result;
 use crate::data::moved;
-use crate::product::{Real, product};
+use crate::product::{Real, product, product_here};
 use candle_core::{DType, Device, Tensor};
 use faer::{Accum, Mat, MatMut, MatRef};
 use image::{
@@ -37,6 +37,9 @@ pub(crate) fn goes_by_logits(axes: usize) -> bool {
 
 /// Probabilities that are held in f64 at once: 64 MiB.
 const HELD: usize = 1 << 23;
+
+/// Logits of directions that are at work at once: 256 KiB in f32.
+const CACHED: usize = 1 << 16;
 
 /// What one pass over the directions computes in.
 pub(super) trait Scalar:
@@ -303,32 +306,39 @@ fn values(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(tensor.flatten_all()?.to_vec1()?)
 }
 
-/// To the logits of all classes, their product, and back: directions `[m, columns]`, columns = k·width, and axes `[C, width]`.
+/// To the logits of all classes, their product, and back: directions `[m, columns]`, columns = k·width, and axes `[C, width]`. So
+/// many images at a time as leave their logits in a core's cache.
 fn by_logits<T: Scalar>(
     directions: &mut [T],
     columns: usize,
     probabilities: &[T],
     (axes, width): (&[T], usize),
 ) {
-    let (classes, one) = (axes.len() / width, T::from_f64(1.0));
-    let count = directions.len() / width;
-    let mut logits = vec![T::default(); count * classes];
-    // Row-major [m·k, C] is column-major [C, m·k], and so on.
-    product(
-        MatMut::from_column_major_slice_mut(&mut logits, classes, count),
-        Accum::Replace,
-        MatRef::from_row_major_slice(axes, classes, width),
-        MatRef::from_column_major_slice(directions, width, count),
-        one,
-    );
-    (logits.par_chunks_exact_mut(columns / width * classes))
-        .zip(probabilities.par_chunks_exact(classes))
-        .for_each(|(row, weights)| in_all_classes(row, weights));
-    product(
-        MatMut::from_column_major_slice_mut(directions, width, count),
-        Accum::Replace,
-        MatRef::from_column_major_slice(axes, width, classes),
-        MatRef::from_column_major_slice(&logits, classes, count),
-        one,
-    );
+    let classes = axes.len() / width;
+    let an_image = columns / width * classes;
+    let images = (CACHED / an_image).max(1);
+    (directions.par_chunks_mut(images * columns))
+        .zip(probabilities.par_chunks(images * classes))
+        .for_each_init(Vec::new, |logits, (directions, probabilities)| {
+            let count = directions.len() / width;
+            logits.resize(count * classes, T::default());
+            // Row-major [m·k, C] is column-major [C, m·k], and so on.
+            product_here(
+                MatMut::from_column_major_slice_mut(logits, classes, count),
+                Accum::Replace,
+                MatRef::from_row_major_slice(axes, classes, width),
+                MatRef::from_column_major_slice(directions, width, count),
+                T::from_f64(1.0),
+            );
+            (logits.chunks_exact_mut(an_image))
+                .zip(probabilities.chunks_exact(classes))
+                .for_each(|(row, weights)| in_all_classes(row, weights));
+            product_here(
+                MatMut::from_column_major_slice_mut(directions, width, count),
+                Accum::Replace,
+                MatRef::from_column_major_slice(axes, width, classes),
+                MatRef::from_column_major_slice(logits, classes, count),
+                T::from_f64(1.0),
+            );
+        });
 }

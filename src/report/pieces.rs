@@ -89,6 +89,7 @@ fn overview(audit: &Audit, layouts: &[Layout]) -> Value {
         "models": audit.models.iter().map(model).collect::<Vec<_>>(),
         "layouts": layouts.iter().map(|layout| (layout.name.clone(), json!(layout)))
             .collect::<BTreeMap<_, _>>(),
+        "paired": audit.paired,
         "per_piece": PER_PIECE,
         "data": audit.training_data.digest,
         "rows": audit.training_data.rows,

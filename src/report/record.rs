@@ -3,6 +3,7 @@
 //! Images are named by position: queries and training images each have one list that all models share, in the order of their
 //! ids, and everything else says where in it. Scores are in nats, positive = helpful.
 
+use crate::evaluate::PairedRankings;
 use serde::Serialize;
 
 /// Everything on the page.
@@ -20,6 +21,8 @@ pub struct Audit {
     pub training_data: TrainingData,
     /// One model, or two side by side.
     pub models: Vec<AuditedModel>,
+    /// How the second ranks the same queries, by their kind; empty where there is one model.
+    pub paired: Vec<PairedQueries>,
     /// Images that are the same, or more or less so: the most alike first.
     pub duplicates: Vec<Duplicates>,
     /// How alike images are at least that the page begins with, and that tables hold.
@@ -139,6 +142,15 @@ pub struct ClassMatchCurve {
     pub chance_percent: f64,
     /// Percent by rank, from rank 1.
     pub percent: Vec<f64>,
+}
+
+/// How two models rank for the same queries.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PairedQueries {
+    /// The queries in words.
+    pub queries: String,
+    /// The second model held against the first.
+    pub difference: PairedRankings,
 }
 
 /// A query at one model.

@@ -60,6 +60,7 @@ pub(super) fn small_audit() -> Audit {
             absences: Vec::new(),
         }],
         duplicates: Vec::new(),
+        paired: Vec::new(),
         alike: 0.95,
     }
 }

@@ -162,3 +162,187 @@ impl Job {
         (3 * recipe.epochs * self.cell.images + evaluations * test_images) as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artefact::Input;
+    use crate::data::{Framing, Transform};
+    use crate::model::{Normalisation, ResNet};
+    use crate::study::Search;
+
+    const SPEC: &str = r#"
+images = 20
+blocks = 0
+epochs = 4
+
+[source.natural]
+model = "builtin:natural"
+side = 8
+
+[target.digits]
+train = "builtin:digits-train"
+test = "builtin:digits-test"
+"#;
+
+    /// All that a run is made from.
+    struct Given {
+        spec: Spec,
+        material: Material,
+        cell: Cell,
+        chosen: BTreeMap<String, Value>,
+        candidate: Option<usize>,
+    }
+
+    type Change = fn(&mut Given);
+
+    /// What decides a run that judges no candidate.
+    const DECISIVE: &[(&str, Change)] = &[
+        ("recipe", |it| it.spec.options.recipe.learning_rate = 0.05),
+        ("recipe of the set", |it| {
+            let recipe = &mut it.spec.targets[0].recipe;
+            recipe.insert("l2".into(), 0.25.into());
+        }),
+        ("options found", |it| {
+            it.chosen.insert("momentum".into(), 0.5.into());
+        }),
+        ("images", |it| it.cell.images = 40),
+        ("blocks", |it| it.cell.blocks = Blocks::Last(1)),
+        ("epochs", |it| it.cell.epochs = 5),
+        ("seed", |it| it.cell.seed = 1),
+        ("source", |it| {
+            it.material.sources[0].input.digest = "another".into();
+        }),
+        ("framing", |it| {
+            it.change_model(|model| model.with_framing(Framing::from(12)).unwrap());
+        }),
+        ("normalisation", |it| it.change_model(renormalised)),
+        ("training images", |it| {
+            it.material.targets[0].train = it.material.targets[0].test.clone();
+        }),
+        ("transform", |it| {
+            it.material.targets[0].transform = Transform {
+                greyscale: true,
+                downscale: None,
+            };
+        }),
+        ("decisions", |it| it.decide("exclude", "1")),
+        ("other decisions", |it| it.decide("exclude", "2")),
+        ("decisions of another kind", |it| it.decide("relabel", "1")),
+        ("flipped labels", |it| it.spec.targets[0].flip_labels = 0.5),
+        ("test images", |it| {
+            it.material.targets[0].test = it.material.targets[0].train.clone();
+        }),
+        ("number of test images", |it| {
+            it.material.targets[0].test_ids.truncate(50);
+        }),
+    ];
+
+    impl Given {
+        fn read() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("spec.toml");
+            std::fs::write(&file, SPEC).unwrap();
+            let mut spec = Spec::read(&file).unwrap();
+            let material = Material::open(&spec).unwrap();
+            spec.search = Some(Search {
+                candidates: vec![BTreeMap::new()],
+                validation: 0.2,
+            });
+            Self {
+                cell: material.cells(&spec).remove(0),
+                spec,
+                material,
+                chosen: BTreeMap::new(),
+                candidate: None,
+            }
+        }
+
+        /// One that judges a candidate.
+        fn judging() -> Self {
+            Self {
+                candidate: Some(0),
+                ..Self::read()
+            }
+        }
+
+        fn change_model(&mut self, change: impl FnOnce(ResNet) -> ResNet) {
+            let model = &mut self.material.sources[0].model;
+            *model = change(model.clone());
+        }
+
+        fn decide(&mut self, role: &str, digest: &str) {
+            self.material.targets[0].decision_inputs.push(Input {
+                role: role.into(),
+                path: "decisions.csv".into(),
+                digest: digest.into(),
+                rows: None,
+            });
+        }
+
+        fn digest(&self) -> String {
+            let pair = (&self.spec, &self.material);
+            let job = Job::new(pair, &self.cell, &self.chosen, self.candidate);
+            job.unwrap().digest
+        }
+
+        fn with(mut self, change: Change) -> String {
+            change(&mut self);
+            self.digest()
+        }
+    }
+
+    fn renormalised(model: ResNet) -> ResNet {
+        ResNet::new(
+            model.architecture().clone(),
+            model.classes().to_vec(),
+            Normalisation::IMAGENET,
+            model.framing(),
+            model.tensors().clone(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_run_is_known_by_all_that_decides_it() {
+        let mut known = BTreeMap::from([
+            (Given::read().digest(), "nothing"),
+            (Given::judging().digest(), "that it judges"),
+        ]);
+        for &(what, change) in DECISIVE {
+            let same = known.insert(Given::read().with(change), what);
+            assert_eq!(same, None, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_judges_is_known_by_what_is_held_back_and_by_no_test_image() {
+        let same = Given::judging().digest();
+        let other_share = Given::judging().with(|it| {
+            it.spec.search.as_mut().unwrap().validation = 0.5;
+        });
+        assert_ne!(other_share, same);
+        let other_test = Given::judging().with(|it| {
+            it.material.targets[0].test = it.material.targets[0].train.clone();
+            it.material.targets[0].test_ids.truncate(50);
+        });
+        assert_eq!(other_test, same);
+        let other_share = Given::read().with(|it| {
+            it.spec.search.as_mut().unwrap().validation = 0.5;
+        });
+        assert_eq!(other_share, Given::read().digest());
+    }
+
+    /// What is finished is not done again for a new name or more memory.
+    #[test]
+    fn names_places_and_memory_are_no_part_of_a_run() {
+        let same = Given::read().with(|it| {
+            it.spec.sources[0].name = "another".into();
+            it.spec.sources[0].epsilon = 0.5;
+            it.spec.targets[0].name = "another".into();
+            it.material.sources[0].input.path = "elsewhere".into();
+            it.spec.options.recipe.memory = Some(1.0);
+        });
+        assert_eq!(same, Given::read().digest());
+    }
+}

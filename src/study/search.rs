@@ -92,3 +92,164 @@ impl Found {
         options.cloned().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Blocks;
+    use crate::train::{Epoch, TransferOptions};
+
+    const SPEC: &str = r#"
+images = 20
+blocks = 0
+epochs = 2
+
+[search]
+learning-rate = [0.1, 0.01, 0.001]
+
+[source.natural]
+model = "builtin:natural"
+
+[target.digits]
+train = "builtin:digits-train"
+test = "builtin:digits-test"
+"#;
+
+    const CELL: Cell = Cell {
+        source: 0,
+        target: 0,
+        images: 20,
+        blocks: Blocks::Last(0),
+        epochs: 2,
+        seed: 0,
+    };
+
+    /// Accuracy and loss on the images held back; none where the loss stopped being finite.
+    type Judged = Option<(f64, f64)>;
+
+    fn spec() -> Spec {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("spec.toml");
+        std::fs::write(&file, SPEC).unwrap();
+        Spec::read(&file).unwrap()
+    }
+
+    fn outcome(judged: Judged) -> Outcome {
+        let epoch = |epoch: usize, judged: Judged| Epoch {
+            epoch,
+            learning_rate: 0.1,
+            train_loss: 0.5,
+            train_accuracy: 0.5,
+            test_loss: judged.map(|it| it.1),
+            test_accuracy: judged.map(|it| it.0),
+            seconds: 1.0,
+        };
+        match judged {
+            Some(_) => Outcome {
+                history: vec![epoch(1, None), epoch(2, judged)],
+                diverged: None,
+            },
+            None => Outcome {
+                history: Vec::new(),
+                diverged: Some("epoch 1".into()),
+            },
+        }
+    }
+
+    /// The runs of a cell, by candidate and then by seed.
+    fn runs(cell: &Cell, candidates: &[&[Judged]]) -> Vec<(Job, Outcome)> {
+        let mut runs = Vec::new();
+        for (candidate, seeds) in candidates.iter().enumerate() {
+            for (seed, &judged) in seeds.iter().enumerate() {
+                let job = Job {
+                    cell: Cell {
+                        seed: seed as u64,
+                        ..cell.clone()
+                    },
+                    candidate: Some(candidate),
+                    options: TransferOptions::with_defaults(2).unwrap(),
+                    digest: String::new(),
+                };
+                runs.push((job, outcome(judged)));
+            }
+        }
+        runs
+    }
+
+    fn found(candidates: &[&[Judged]]) -> Found {
+        Found::of(&spec(), runs(&CELL, candidates))
+    }
+
+    /// The candidates of the rows that say they were chosen.
+    fn chosen(found: &Found) -> Vec<usize> {
+        let rows = found.rows.iter().filter(|row| row.chosen);
+        rows.filter_map(|row| row.job.candidate).collect()
+    }
+
+    #[test]
+    fn the_best_mean_accuracy_is_taken_wherever_it_stands() {
+        let found = found(&[
+            &[Some((0.9, 0.1)), Some((0.3, 0.1))],
+            &[Some((0.7, 0.8)), Some((0.8, 0.9))],
+            &[Some((0.8, 0.2)), Some((0.6, 0.2))],
+        ]);
+        assert_eq!(chosen(&found), [1, 1]);
+        let spec = spec();
+        let candidates = &spec.search.as_ref().unwrap().candidates;
+        assert_eq!(found.options(&spec, &CELL), candidates[1]);
+        for row in &found.rows {
+            assert_eq!(row.options, candidates[row.job.candidate.unwrap()]);
+        }
+        let last = &found.rows[5];
+        assert_eq!((last.accuracy, last.loss), (Some(0.6), Some(0.2)));
+    }
+
+    #[test]
+    fn among_equals_the_lower_mean_loss_is_taken_and_then_the_first() {
+        let equal: &[Judged] = &[Some((0.5, 1.0)), Some((0.75, 1.0))];
+        let surer: &[Judged] = &[Some((0.75, 1.25)), Some((0.5, 0.5))];
+        assert_eq!(chosen(&found(&[equal, equal, surer])), [2, 2]);
+        assert_eq!(chosen(&found(&[equal, surer, surer])), [1, 1]);
+        assert_eq!(chosen(&found(&[equal, equal, equal])), [0, 0]);
+    }
+
+    #[test]
+    fn a_candidate_whose_loss_stopped_being_finite_is_wrong_there() {
+        let half: &[Judged] = &[Some((0.9, 0.1)), None];
+        let poor: &[Judged] = &[Some((0.5, 2.0)), Some((0.5, 2.0))];
+        let found_poor = found(&[half, poor, half]);
+        assert_eq!(chosen(&found_poor), [1, 1]);
+        let diverged = &found_poor.rows[1];
+        assert_eq!((diverged.accuracy, diverged.loss), (None, None));
+        // Right nowhere, but finite.
+        let wrong: &[Judged] = &[Some((0.0, 9.0)), Some((0.0, 9.0))];
+        let none: &[Judged] = &[None, None];
+        assert_eq!(chosen(&found(&[none, wrong, none])), [1, 1]);
+    }
+
+    #[test]
+    fn each_cell_takes_its_own_candidate_whatever_the_seed() {
+        let spec = spec();
+        let candidates = &spec.search.as_ref().unwrap().candidates;
+        let others = [
+            Cell { source: 1, ..CELL },
+            Cell { target: 1, ..CELL },
+            Cell { images: 40, ..CELL },
+            Cell {
+                blocks: Blocks::All,
+                ..CELL
+            },
+            Cell { epochs: 3, ..CELL },
+        ];
+        for other in others {
+            let mut both = runs(&CELL, &[&[Some((0.6, 1.0))], &[Some((0.5, 1.0))]]);
+            both.extend(runs(&other, &[&[Some((0.1, 1.0))], &[Some((0.9, 1.0))]]));
+            let found = Found::of(&spec, both);
+            assert_eq!(chosen(&found), [0, 1], "{other:?}");
+            assert_eq!(found.options(&spec, &CELL), candidates[0], "{other:?}");
+            assert_eq!(found.options(&spec, &other), candidates[1], "{other:?}");
+            let seeded = Cell { seed: 7, ..other };
+            assert_eq!(found.options(&spec, &seeded), candidates[1]);
+        }
+    }
+}

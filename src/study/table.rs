@@ -4,6 +4,9 @@
 //! Accuracies are shares from 0 to 1, losses in nats, seconds those of training and of measuring up to that epoch. A run whose loss
 //! stopped being finite has one row without test results, `diverged`.
 
+#[cfg(test)]
+mod tests;
+
 use super::{Job, Material, Outcome, SearchRow, Spec};
 use crate::artefact::{check_as_left, read_parquet, write_parquet};
 use crate::model::Blocks;
@@ -303,8 +306,11 @@ impl Columns<'_> {
             let value = self.number(name, at)?;
             value.ok_or_else(|| damaged(self.path, &format!("no {name} in row {at}")))
         };
-        let count = |name: &str| self.count(name, at).map(|count| count as usize);
         let wrong = |name: &str| damaged(self.path, &format!("another {name} in row {at}"));
+        let count = |name: &str| {
+            let count = usize::try_from(self.integer(name, at)?);
+            count.map_err(|_| wrong(name))
+        };
         Ok(Row {
             source: self.word("source", at)?,
             norm: match &self.word("norm", at)?[..] {
@@ -321,7 +327,8 @@ impl Columns<'_> {
             images: count("images")?,
             blocks: (self.word("blocks", at)?.parse()).map_err(|_| wrong("blocks"))?,
             epochs: count("epochs")?,
-            seed: self.count("seed", at)?,
+            // Those above half of the range are negative in the table.
+            seed: self.integer("seed", at)? as u64,
             learning_rate: need("learning_rate")?,
             l2: need("l2")?,
             head_deviation: need("head_deviation")?,
@@ -332,6 +339,7 @@ impl Columns<'_> {
             test_accuracy: self.number("test_accuracy", at)?,
             seconds: need("seconds")?,
             diverged: (self.column("diverged")?.as_boolean_opt())
+                .filter(|column| column.is_valid(at))
                 .ok_or_else(|| wrong("diverged"))?
                 .value(at),
             run: self.word("run", at)?,
@@ -357,14 +365,23 @@ impl Columns<'_> {
         })
     }
 
-    fn count(&self, name: &str, at: usize) -> Result<u64> {
+    fn integer(&self, name: &str, at: usize) -> Result<i64> {
         let column = self.column(name)?.as_primitive_opt::<Int64Type>();
-        Ok(column.ok_or_else(|| self.other_type(name))?.value(at) as u64)
+        let column = column.ok_or_else(|| self.other_type(name))?;
+        let missing = || damaged(self.path, &format!("no {name} in row {at}"));
+        column
+            .is_valid(at)
+            .then(|| column.value(at))
+            .ok_or_else(missing)
     }
 
     fn number(&self, name: &str, at: usize) -> Result<Option<f64>> {
         let column = self.column(name)?.as_primitive_opt::<Float64Type>();
         let column = column.ok_or_else(|| self.other_type(name))?;
-        Ok(column.is_valid(at).then(|| column.value(at)))
+        let value = column.is_valid(at).then(|| column.value(at));
+        match value.filter(|value| !value.is_finite()) {
+            None => Ok(value),
+            Some(value) => Err(damaged(self.path, &format!("{name} {value} in row {at}"))),
+        }
     }
 }

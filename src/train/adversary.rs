@@ -6,6 +6,9 @@
 //! `[0, 1]`, before normalisation. The model is in evaluation mode while it is attacked, as in that library. The direction is that
 //! of the gradient also where a prediction is so sure that the gradient itself is 0 in f32
 //! ([`OfInput::Direction`](crate::derivative::OfInput)): such an image would count as robust whatever the radius.
+//!
+//! An ascent ends at its last step; that library's (`use_best`) at the step of the highest loss, which a few steps of constant size seldom
+//! leave behind.
 
 mod ball;
 #[cfg(test)]

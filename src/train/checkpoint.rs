@@ -103,3 +103,47 @@ fn digest(tensors: &BTreeMap<String, Tensor>, history: &str, checks: &str) -> Re
     }
     Ok(digest_bytes(parts.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::DType;
+
+    /// Reads a file that holds these lists and the digest of them.
+    fn read(history: &str, checks: &str) -> std::result::Result<Checkpoint, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        let weight = Tensor::ones(3, DType::F32, &Device::Cpu).unwrap();
+        let tensors = BTreeMap::from([("model.weight".to_owned(), weight)]);
+        let digest = digest(&tensors, history, checks).unwrap();
+        let metadata = [
+            ("history", history),
+            ("checks", checks),
+            ("digest", digest.as_str()),
+        ];
+        let metadata = metadata.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        write_tensors(&tensors, HashMap::from(metadata), &path).unwrap();
+        let read = Checkpoint::read(&path, &Device::Cpu);
+        read.map(Option::unwrap).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn lists_that_are_none_are_refused_though_their_digest_is_right() {
+        let good = read("[]", "[]").unwrap();
+        assert!(good.history.is_empty() && good.checks.is_empty());
+        assert!(good.state.tensors.contains_key("weight"));
+        for list in ["", "{}", "[1]", r#"[{"epoch": "first"}]"#, "[]]"] {
+            for (found, expected) in [
+                (read(list, "[]"), "entry history: expected a list of epochs"),
+                (read("[]", list), "entry checks: expected a list of looks"),
+            ] {
+                let found = found.unwrap_err();
+                assert!(
+                    found.contains(expected)
+                        && found.ends_with("remove the file to train from the start"),
+                    "{found}"
+                );
+            }
+        }
+    }
+}

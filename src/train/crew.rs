@@ -1,5 +1,6 @@
 //! Trainings side by side, each with its own threads.
 
+use crate::device::DeviceChoice;
 use crate::{Error, Result};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,11 +15,17 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// `threads` for `at_once` runs; as many runs as threads where that is not given.
+    /// `threads` for `at_once` runs. Where that is not given, as many runs as threads on the processor, and one on a card: work there
+    /// goes one after another in any case, and each run would take memory of its own.
     #[must_use]
-    pub fn of(threads: usize, at_once: Option<usize>) -> Self {
+    pub fn of(threads: usize, at_once: Option<usize>, device: DeviceChoice) -> Self {
         let threads = threads.max(1);
-        let at_once = at_once.unwrap_or(threads).clamp(1, threads);
+        let usual = if device == DeviceChoice::Cpu {
+            threads
+        } else {
+            1
+        };
+        let at_once = at_once.unwrap_or(usual).clamp(1, threads);
         Self {
             at_once,
             threads: threads / at_once,
@@ -79,7 +86,7 @@ mod tests {
     #[test]
     fn no_more_are_under_way_than_asked_for_even_where_they_wait_for_pools() {
         let (under_way, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let crew = Crew::of(2, None);
+        let crew = Crew::of(2, None, DeviceChoice::Cpu);
         let found = crew.each(20, &|turn| {
             let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
             most.fetch_max(now, Ordering::SeqCst);

@@ -1,10 +1,11 @@
 //! An audit of any size over the embedded digits, with numbers that are easy to tell.
 
 use ascribe::data::{Dataset, digits_test, digits_train};
+use ascribe::evaluate::{Interval, PairedRankings};
 use ascribe::report::{
     Audit, AuditedModel, ClassMatchCurve, Confusion, Duplicates, Fact, Flip, LabelledImage, Layout,
-    Likeness, ModelQuery, ModelTrainingImage, Pictures, Ranked, Removal, Statement, Tone,
-    TrainingData, write,
+    Likeness, ModelQuery, ModelTrainingImage, PairedQueries, Pictures, Ranked, Removal, Statement,
+    Tone, TrainingData, write,
 };
 use std::path::Path;
 
@@ -59,6 +60,7 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
             near(0.97, 11),
             near(0.91, 12),
         ],
+        paired: vec![paired()],
         alike: 0.95,
         classes,
         queries,
@@ -74,6 +76,26 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
 }
 
 /// A training image and the next, nearly the same.
+/// A difference whose intervals are not symmetric.
+fn paired() -> PairedQueries {
+    let interval = |value: f64| Interval {
+        value,
+        low: value - 0.02,
+        high: value + 0.04,
+    };
+    PairedQueries {
+        queries: "test images".into(),
+        difference: PairedRankings {
+            query_count: 1234,
+            ranks: 10,
+            first_match: interval(-0.03),
+            ranks_match: interval(0.125),
+            shared: Some(interval(0.25)),
+            rank_biased_overlap: Some(interval(0.3)),
+        },
+    }
+}
+
 fn near(similarity: f64, image: usize) -> Duplicates {
     Duplicates {
         kind: Likeness::Near,

@@ -28,6 +28,14 @@ fn every_view_shows_what_the_record_says() {
         return;
     };
     browser.open(&folder.path().join("index.html"), "");
+    let said = browser.text("return document.querySelector('.paired').textContent");
+    for words in [
+        "On the same 1,234 test images",
+        "−3.0 points (95 %: −5.0 to +1.0) at rank 1, +12.5 points (95 %: +10.5 to +16.5) over the first 10",
+        "both have 25.0 % (95 %: 23.0 to 29.0); rank-biased overlap 0.30 (0.28 to 0.34)",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
     let cards = "return document.querySelectorAll('.card').length";
     browser.visit("#/queries?state=wrong-0", "Test images");
     assert!(
@@ -233,6 +241,35 @@ fn decisions_are_made_by_key_exported_and_read_again() {
     std::fs::write(&changed, format!("{other}2,,exclude,20,\n")).unwrap();
     browser.type_into("#import", changed.to_str().unwrap());
     browser.wait("return document.querySelector('main .alert').textContent.includes('line 4: another decision on image 20')");
+    is_clean(&browser);
+}
+
+/// All images decided on, as after a file of decisions was read: the page holds those in sight, and a choice among them takes its
+/// decision back by key.
+#[test]
+fn many_decisions_are_a_long_list() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "#/training/mislabels");
+    browser.wait("return document.querySelector('.held [data-train]') !== null");
+    browser.run(
+        "window.saved = 'train,decision,label\\n' + page.training.id.map((id) => `${id},exclude,`).join('\\n');\
+         decisions.read(window.saved);",
+    );
+    let all = browser.text("return String(page.training.id.length)");
+    browser.visit("#/decisions", "Decisions");
+    let shown = "return document.querySelectorAll('#main select.decide').length";
+    let shown = browser.run(shown).as_u64().unwrap();
+    assert!(
+        (1..200).contains(&shown) && shown < all.parse().unwrap(),
+        "{shown} of {all}"
+    );
+    browser.run("document.querySelector('#main select.decide').focus()");
+    browser.press('x');
+    browser.wait(&format!(
+        "return Number(document.getElementById('decided').textContent) === {all} - 1"
+    ));
     is_clean(&browser);
 }
 

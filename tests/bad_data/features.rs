@@ -4,6 +4,8 @@ use crate::{cut, half, refusal};
 use ascribe::data::{Features, HeadFile};
 use ndarray::{Array1, Array2, array};
 use ndarray_npy::{NpzWriter, WritableElement};
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -347,4 +349,96 @@ fn heads_of_wrong_shape() {
         HeadFile::open(&head(Array2::ones((3, 2)), array![0.0, f32::NAN, 0.0])),
         &["array bias", "not a finite", "row 1"],
     );
+}
+
+/// Arrays of zeros, by name, type, shape and bytes, and one entry of metadata.
+fn with_metadata(
+    path: &Path,
+    arrays: [(&str, Dtype, &[usize], usize); 2],
+    (key, text): (&str, &str),
+) {
+    let zeros = [0; 64];
+    let arrays = arrays.map(|(name, kind, shape, bytes)| {
+        let array = TensorView::new(kind, shape.to_vec(), &zeros[..bytes]).unwrap();
+        (name, array)
+    });
+    let metadata = HashMap::from([(key.to_owned(), text.to_owned())]);
+    serialize_to_file(arrays, Some(metadata), path).unwrap();
+}
+
+/// A head of two features.
+fn head_with(folder: &TempDir, classes: usize, metadata: (&str, &str)) -> PathBuf {
+    let path = folder.path().join("head.safetensors");
+    let arrays = [
+        ("weight", Dtype::F32, &[classes, 2][..], 8 * classes),
+        ("bias", Dtype::F32, &[classes], 4 * classes),
+    ];
+    with_metadata(&path, arrays, metadata);
+    path
+}
+
+#[test]
+fn heads_whose_l2_is_none() {
+    let folder = tempdir().unwrap();
+    for (text, expected) in [("0", 0.0), ("1e-3", 1e-3), ("0.5", 0.5)] {
+        let head = HeadFile::open(&head_with(&folder, 3, ("l2", text))).unwrap();
+        assert_eq!(head.l2, Some(expected));
+    }
+    let other = HeadFile::open(&head_with(&folder, 3, ("epochs", "-1"))).unwrap();
+    assert_eq!(other.l2, None);
+    for text in ["-1e-3", "NaN", "inf", "little", ""] {
+        let parts = [
+            "head.safetensors: metadata l2: expected a number of 0 or more",
+            &format!("found {text:?}"),
+            "write it as in 1e-3",
+        ];
+        refusal(HeadFile::open(&head_with(&folder, 3, ("l2", text))), &parts);
+    }
+}
+
+#[test]
+fn heads_of_more_or_fewer_classes_than_have_names() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("set.safetensors");
+    let arrays = [
+        ("features", Dtype::F32, &[2, 2][..], 16),
+        ("labels", Dtype::U8, &[2], 2),
+    ];
+    let names = ("classes", r#"["cat", "dog", "frog"]"#);
+    with_metadata(&path, arrays, names);
+    let set = Features::open(&path).unwrap();
+    let against = |classes: usize| {
+        let head = HeadFile::open(&head_with(&folder, classes, ("l2", "0"))).unwrap();
+        head.check_against(&set)
+    };
+    against(3).unwrap();
+    for classes in [2, 4] {
+        let parts = [
+            "head.safetensors: array weight: expected 3 rows (the classes of ",
+            &format!("found {classes}"),
+            "belongs to these features",
+        ];
+        refusal(against(classes), &parts);
+    }
+}
+
+#[test]
+fn arrays_with_more_bytes_than_their_headers_say() {
+    let folder = tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    ndarray_npy::write_npy(file("features.npy"), &array![[1.0f32, 2.0]]).unwrap();
+    ndarray_npy::write_npy(file("labels.npy"), &array![0i64]).unwrap();
+    Features::open(folder.path()).unwrap();
+    for name in ["features", "labels"] {
+        let path = file(&format!("{name}.npy"));
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
+        let parts = [
+            "expected a whole array, found more bytes than its header says",
+            &format!("array {name}: "),
+            "write the file again with numpy.save",
+        ];
+        refusal(Features::open(folder.path()), &parts);
+        fs::write(&path, whole).unwrap();
+    }
 }

@@ -25,7 +25,7 @@ fn write_of_classes(folder: &Path, name: &str, (count, classes): (usize, usize),
 }
 
 /// A folder with a finished run `run` of 60 training images and 20 queries.
-fn place() -> tempfile::TempDir {
+pub fn place() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "train.npz", 60, 0.0);
     write(folder.path(), "test.npz", 20, 0.31);

@@ -4,6 +4,7 @@ mod command;
 mod mnist;
 mod published;
 mod refits;
+mod scatter;
 mod sets;
 mod through_blocks;
 mod trained_again;

@@ -233,6 +233,78 @@ fn a_recorded_digest_is_checked_ever_after() {
     );
 }
 
+/// It may be an older one, or half of it: nothing that was not fetched is taken for the file, or written over.
+#[test]
+fn another_file_in_the_place_of_one_with_a_published_digest_is_refused() {
+    let (mirror, place) = mnist();
+    let folder = place.path().join("ten");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("train.parquet"), "mine").unwrap();
+    let parts = [
+        "ten/train.parquet: content: expected sha256 8428b53a88a11ac3",
+        "(the registry), found ",
+        "remove it and fetch again",
+    ];
+    let words = ["fetch", "cifar10", "--out", "ten"];
+    refused(&mirror.address, place.path(), &words, &parts);
+    assert_eq!(mirror.ranges().len(), 0);
+    assert_eq!(names(&folder), ["train.parquet"]);
+    assert_eq!(fs::read(folder.join("train.parquet")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_damaged_record_of_a_fetch_is_refused_by_its_name() {
+    let (mirror, place) = mnist();
+    fetched(&mirror, place.path(), &["fetch", "mnist"]);
+    let record = place.path().join("mnist/fetch.json");
+    let whole = fs::read(&record).unwrap();
+    mirror.ranges();
+    for damaged in [&whole[..whole.len() / 2], b"{}", b""] {
+        fs::write(&record, damaged).unwrap();
+        let parts = [
+            "fetch.json: line ",
+            "expected a complete JSON record",
+            "restore the file or make it again",
+        ];
+        refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
+        assert_eq!(fs::read(&record).unwrap(), damaged);
+    }
+    assert_eq!(mirror.ranges().len(), 0);
+}
+
+#[test]
+fn a_server_that_is_busy_is_asked_again_and_one_that_refuses_is_not() {
+    let (mirror, place) = mnist();
+    let refusing = |refusals: &[u16]| Served {
+        refusals: refusals.to_vec(),
+        ..whole(&content(0))
+    };
+    mirror.serve(TRAIN, refusing(&[403]));
+    let parts = ["the server answered 403", "look for the file there"];
+    refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
+    assert_eq!(mirror.ranges().len(), 1);
+
+    mirror.serve(TRAIN, refusing(&[503, 429]));
+    fetched(&mirror, place.path(), &["fetch", "mnist"]);
+    // Three times for the one file, once for the other.
+    assert_eq!(mirror.ranges().len(), 4);
+    let found = fs::read(place.path().join("mnist/train.parquet")).unwrap();
+    assert_eq!(found, content(0));
+}
+
+#[test]
+fn a_server_that_stays_busy_is_given_up() {
+    let (mirror, place) = mnist();
+    let served = Served {
+        refusals: vec![500; 9],
+        ..whole(&content(0))
+    };
+    mirror.serve(TRAIN, served);
+    let parts = ["the server answered 500", "check the network"];
+    refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
+    assert_eq!(mirror.ranges().len(), 5);
+}
+
 #[test]
 fn a_cut_connection_is_taken_up_where_it_broke() {
     let (mirror, place) = mnist();

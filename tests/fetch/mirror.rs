@@ -17,6 +17,8 @@ pub(crate) struct Served {
     pub(crate) cuts: Vec<usize>,
     /// Answers a range with the whole file.
     pub(crate) no_ranges: bool,
+    /// Status codes that the storage answers with in place of the file, one request after the other.
+    pub(crate) refusals: Vec<u16>,
 }
 
 #[derive(Default)]
@@ -97,13 +99,20 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             "HTTP/1.1 302 Found\r\nLocation: /storage{path}\r\n{linked}Content-Length: 0\r\n{close}"
         );
     };
-    let (file, cut) = {
+    let (file, cut, refusal) = {
         let mut state = state.lock().unwrap();
         state.asked.push((stored.to_owned(), range.clone()));
         let file = state.files.get_mut(stored).unwrap();
         let cut = (!file.cuts.is_empty()).then(|| file.cuts.remove(0));
-        (file.clone(), cut)
+        let refusal = (!file.refusals.is_empty()).then(|| file.refusals.remove(0));
+        (file.clone(), cut, refusal)
     };
+    if let Some(status) = refusal {
+        return write!(
+            stream,
+            "HTTP/1.1 {status} Refused\r\nContent-Length: 0\r\n{close}"
+        );
+    }
     let size = file.content.len();
     let from = range.filter(|_| !file.no_ranges);
     let from = from.and_then(|it| {

@@ -15,13 +15,13 @@ const FORMATS: [Format; 2] = [Format::Svg, Format::Png];
 const PAPER: [(&str, &str, &str); 9] = [
     (
         "class_match",
-        "00a8b5bc349ccc4fa0ba8e60a2f71d79f658a95bc4004c582c226aa8c02ed159",
-        "95da42335e37ff0ed74cc81e99f7e70d601204a6dca1fc39c14b4d7c8a4c034d",
+        "09d1383ec2d11d0c55b451c3dbeb7fc324971114dc64170c2290dc823cd3e30c",
+        "dbe4a53ff758d587a7b209ba4c2bf8de2e96e00db554bbdfc1f68c77a43b093d",
     ),
     (
         "damping_path",
-        "5469c151ab636fb3d643ec53952da9a50619c47138581a037aa3bd0e30167d94",
-        "894ee991c1f73cd93ea89752e3e2e364def30ca755c15b91ea024d4607876541",
+        "0cd3e79e2423678e054db1d43f25e3f63a759982d5a7dac409c34d5663edb7f4",
+        "cb8c98a3a5e3e23ddd96b2d2f21dde9eafab3feafa72f98fda5df8cce003ea72",
     ),
     (
         "helpful_examples",
@@ -55,8 +55,8 @@ const PAPER: [(&str, &str, &str); 9] = [
     ),
     (
         "transfer_accuracy",
-        "6d063ee77cc3da016bf3fc4d9e08b0012f8e9455cee7afcbe1fd9a034ba350ef",
-        "3e0dbc2837813baec059512a82b5df99571aec720838ff766c40b5ede6966371",
+        "7f932bbbe6a96c562dfdb9f3c1e3e17d28ee61c10aa924169862b5c6c0da714d",
+        "ffb59f298d8a9467c077d05dfd3fd446463e1e2b096bc62cdd3aba2ba0a1b6bd",
     ),
 ];
 

@@ -1,11 +1,11 @@
 //! A record of every figure, of plain arithmetic, with as many curves, words and pictures as are usual.
 
-use ascribe::evaluate::{Interval, RemovalCurve, RemovalPoint, Side};
+use ascribe::evaluate::{Interval, PairedRankings, RemovalCurve, RemovalPoint, Side};
 use ascribe::figure::{
     ClassMatch, Curve, HelpfulExample, HelpfulExamples, InfluenceMatrix, LeaveOneOut,
-    LossSensitivity, MatrixPanel, MatrixQueries, ModelExamples, ModelSensitivity, Panel, Picture,
-    PlacedEstimator, Point, QualityAndCost, QueryExample, QuerySet, RemovalCurves, ScatterPoint,
-    SensitivityMap, TransferAccuracy,
+    LossSensitivity, MatrixPanel, MatrixQueries, ModelExamples, ModelSensitivity, Pair, Panel,
+    Picture, PlacedEstimator, Point, QualityAndCost, QueryExample, QuerySet, RemovalCurves,
+    ScatterPoint, SensitivityMap, TransferAccuracy,
 };
 use ascribe::influence::{DampingPath, DampingPoint, Suggestion};
 use ascribe::study::{self, Summary, Variable};
@@ -114,9 +114,27 @@ pub fn class_match() -> ClassMatch {
             points: (1..=100).map(point).collect(),
         }
     };
+    let interval = |value: f64| Interval {
+        value,
+        low: value - 0.0125,
+        high: value + 0.0125,
+    };
+    let pair = Pair {
+        model: MODELS[1].into(),
+        first: MODELS[0].into(),
+        difference: PairedRankings {
+            query_count: 3200,
+            ranks: 10,
+            first_match: interval(-0.15),
+            ranks_match: interval(-0.125),
+            shared: Some(interval(0.25)),
+            rank_biased_overlap: Some(interval(0.1875)),
+        },
+    };
     let panel = |queries: QuerySet| Panel {
         queries,
         curves: (0..2).map(|model| curve(3200, model)).collect(),
+        pairs: vec![pair.clone()],
     };
     ClassMatch {
         panels: QuerySet::ALL.map(panel).to_vec(),
@@ -281,6 +299,7 @@ pub fn damping_path() -> DampingPath {
         rbo_next: (at < 6).then_some(0.15625 * at as f64),
         jaccard_chosen: 1.0 - 0.25 * at.abs_diff(3) as f64,
         rbo_chosen: 1.0 - 0.1875 * at.abs_diff(3) as f64,
+        rbo_smallest: 1.0 - 0.125 * at as f64,
         median_top_score: DAMPINGS[6 - at],
         converged: 1.0,
         iterations: 12.0,

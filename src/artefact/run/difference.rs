@@ -91,3 +91,86 @@ fn described(input: Option<&Input>) -> String {
     let digest = digest.get(..12).unwrap_or(digest);
     format!("{} ({role}, digest {digest}…{rows})", Path::display(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(command: &str, options: &[(&str, Value)]) -> RunRecord {
+        let options = options.iter();
+        let options = options.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        RunRecord::begin(command, Vec::new(), options.collect(), Vec::new())
+    }
+
+    fn between(command: &str, name: &str) -> Option<String> {
+        let [old, new] = [1, 2].map(|value| record(command, &[(name, value.into())]));
+        difference(&old, &new)
+    }
+
+    #[test]
+    fn where_how_fast_and_in_which_style_make_no_other_run() {
+        let names = [
+            "out",
+            "threads",
+            "jobs",
+            "json",
+            "record-every",
+            "style",
+            "spec",
+        ];
+        for name in names {
+            assert_eq!(between("train", name), None, "{name}");
+            assert_eq!(between("study", name), None, "{name}");
+            let set = record("rank", &[(name, 1.into())]);
+            assert_eq!(difference(&set, &record("rank", &[])), None, "{name}");
+        }
+        let expected = "--seed was 1, is now 2".to_owned();
+        assert_eq!(between("rank", "seed"), Some(expected));
+    }
+
+    #[test]
+    fn memory_makes_another_run_of_all_but_trainings() {
+        for command in ["train", "transfer"] {
+            assert_eq!(between(command, "memory"), None, "{command}");
+            let expected = "--batch-size was 1, is now 2".to_owned();
+            assert_eq!(between(command, "batch-size"), Some(expected));
+        }
+        for command in ["rank", "evaluate", "audit"] {
+            let expected = "--memory was 1, is now 2".to_owned();
+            assert_eq!(between(command, "memory"), Some(expected), "{command}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_not_set_may_be_missing() {
+        let missing = record("rank", &[]);
+        let null = record("rank", &[("device", Value::Null)]);
+        assert_eq!(difference(&missing, &null), None);
+        let set = record("rank", &[("device", "cuda:0".into())]);
+        let expected = "--device was not set, is now \"cuda:0\"".to_owned();
+        assert_eq!(difference(&missing, &set), Some(expected));
+    }
+
+    #[test]
+    fn of_an_input_the_digest_counts_and_the_path_does_not() {
+        let of = |path: &str, digest: &str| {
+            let mut record = record("rank", &[("model", path.into())]);
+            record.inputs.push(Input {
+                role: "model".into(),
+                path: path.into(),
+                digest: digest.into(),
+                rows: None,
+            });
+            record
+        };
+        assert_eq!(difference(&of("here", "abc"), &of("there", "abc")), None);
+        let found = difference(&of("here", "abc"), &of("here", "def")).unwrap();
+        assert!(found.starts_with("input was here (model, "), "{found}");
+        // Known by its name alone in one of them.
+        let mut unread = of("there", "abc");
+        unread.inputs.clear();
+        let found = difference(&unread, &of("here", "abc"));
+        let expected = "--model was \"there\", is now \"here\"".to_owned();
+        assert_eq!(found, Some(expected));
+    }
+}

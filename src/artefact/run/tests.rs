@@ -1,5 +1,5 @@
 use super::*;
-use crate::artefact::read_json;
+use crate::artefact::{processor, read_json};
 use serde_json::{Value, json};
 
 fn options(epochs: u64, threads: u64) -> Options {
@@ -105,6 +105,16 @@ fn the_same_unfinished_run_resumes_with_other_threads_and_another_path_to_the_sa
     assert_eq!(record.stages.len(), 1);
     assert!(record.stages[0].seconds > first_stage);
     assert_eq!(record.started_at, started_at);
+    assert_eq!(record.processor, processor());
+}
+
+#[test]
+fn every_processor_that_a_run_was_made_on_is_named_once() {
+    let here = || "B, AVX2".to_owned();
+    assert_eq!(in_turn("", here()), "");
+    assert_eq!(in_turn("B, AVX2", here()), "B, AVX2");
+    assert_eq!(in_turn("A", here()), "A; B, AVX2");
+    assert_eq!(in_turn("A; B, AVX2; C", here()), "A; B, AVX2; C");
 }
 
 #[test]

@@ -47,9 +47,7 @@ impl Work<'_> {
             counts: usual_counts(count),
         };
         let retrainer = Retrainer::new(self.fit, &queries, &self.folder);
-        let (refits, work) = retrainer.retrain("removal", &plan.kept(), |done, all| {
-            progress("removal", done, all)
-        })?;
+        let (refits, work) = retrainer.retrain("removal", &plan.kept(), progress("removal"))?;
         let curves = plan.curves(&refits, &retrainer.before()?, &self.bootstrap);
         self.report(work.not_converged, work.largest_gradient);
         run.set_result("removal", &curves)?;
@@ -124,12 +122,7 @@ impl Work<'_> {
         let found: BTreeMap<String, Copies> = (self
             .on(&planted.setting(&self.folder), |_| true)?
             .into_iter())
-        .map(|(name, estimate)| {
-            (
-                name,
-                Copies::of(&estimate.scores, originals, &self.bootstrap),
-            )
-        })
+        .map(|(name, estimate)| (name, Copies::of(&estimate.scores, originals)))
         .collect();
         run.set_result("duplicates", found)
     }
@@ -193,12 +186,7 @@ impl Work<'_> {
         let found: BTreeMap<String, OwnClass> = (self
             .on(&planted.setting(&self.folder), is_of_the_head)?
             .into_iter())
-        .map(|(name, estimate)| {
-            (
-                name,
-                OwnClass::of(&estimate.scores, queries, train, &self.bootstrap),
-            )
-        })
+        .map(|(name, estimate)| (name, OwnClass::of(&estimate.scores, queries, train)))
         .collect();
         run.set_result("classes", json!({ "groups": groups, "own_class": found }))
     }

@@ -134,3 +134,112 @@ fn tracin(checkpoints: &[PathBuf]) -> Result<Box<dyn Estimator>> {
         checkpoints: checkpoints.iter().map(open).collect::<Result<_>>()?,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name, and what of a run's options it replaces.
+    type Replaced = (Name, Method, Normalise, Correction, Option<usize>);
+
+    /// Those that `ascribe rank` computes, asked for three certified ranks.
+    const RANKED: [Replaced; 11] = [
+        plain(Name::Direct, Method::Direct, Some(3)),
+        plain(Name::Cg, Method::Cg, Some(3)),
+        plain(Name::Ekfac, Method::Ekfac, None),
+        plain(Name::Arnoldi, Method::Arnoldi, None),
+        plain(Name::Lissa, Method::Lissa, None),
+        plain(Name::Pinv, Method::Pinv, None),
+        plain(Name::Identity, Method::Identity, None),
+        (
+            Name::Leverage,
+            Method::Direct,
+            Normalise::None,
+            Correction::Leverage,
+            None,
+        ),
+        divided(Name::GradientCosine, Method::Identity, Normalise::Cosine),
+        divided(Name::ThetaRelatif, Method::Direct, Normalise::ThetaRelatif),
+        divided(Name::LRelatif, Method::Direct, Normalise::LRelatif),
+    ];
+
+    const OTHERS: [Name; 5] = [
+        Name::FeatureCosine,
+        Name::Knn,
+        Name::Representer,
+        Name::Trak,
+        Name::Tracin,
+    ];
+
+    const fn plain(name: Name, method: Method, certify: Option<usize>) -> Replaced {
+        (name, method, Normalise::None, Correction::None, certify)
+    }
+
+    const fn divided(name: Name, method: Method, normalise: Normalise) -> Replaced {
+        (name, method, normalise, Correction::None, None)
+    }
+
+    /// Options that no name leaves as they are.
+    fn run() -> RankOptions {
+        RankOptions {
+            solver: Settings {
+                method: Method::Astra,
+                rcond: 0.2,
+                ..Settings::default()
+            },
+            l2: 0.01,
+            damping: 0.0,
+            certify: Some(7),
+            normalise: Normalise::LRelatif,
+            correction: Correction::Leverage,
+            ..RankOptions::default()
+        }
+    }
+
+    #[test]
+    fn each_name_stands_for_its_own_method_divisor_and_correction() {
+        for (name, method, normalise, correction, certify) in RANKED {
+            let found = name.options(&run(), Some(3)).unwrap();
+            assert_eq!(
+                (found.solver.method, found.normalise, found.correction),
+                (method, normalise, correction),
+                "{name:?}"
+            );
+            assert_eq!(found.certify, certify, "{name:?}");
+            // What is no part of the method is the run's.
+            assert_eq!((found.solver.rcond, found.l2), (0.2, 0.01), "{name:?}");
+            found.check().unwrap();
+        }
+        for name in OTHERS {
+            assert!(name.options(&run(), Some(3)).is_none(), "{name:?}");
+        }
+        assert_eq!(RANKED.len() + OTHERS.len(), Name::value_variants().len());
+    }
+
+    #[test]
+    fn nothing_is_certified_where_nothing_bounds_the_inverse() {
+        let certified = |l2: f64, damping: f64| {
+            let run = RankOptions {
+                l2,
+                damping,
+                ..run()
+            };
+            Name::Direct.options(&run, Some(3)).unwrap().certify
+        };
+        assert_eq!(certified(0.0, 0.0), None);
+        assert_eq!(certified(0.0, 1e-3), Some(3));
+        assert_eq!(Name::Direct.options(&run(), None).unwrap().certify, None);
+    }
+
+    #[test]
+    fn an_estimator_is_called_what_it_was_asked_for_by() {
+        for &name in Name::value_variants() {
+            let estimator = name.estimator(&run(), &[], None, 0);
+            match name {
+                // It has no checkpoints.
+                Name::Tracin => assert!(estimator.is_err()),
+                _ => assert_eq!(estimator.unwrap().name(), name.name()),
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@ use super::methods::Name;
 use super::subject::Subject;
 use super::{At, Evaluate, again, summary};
 use crate::artefact::RunFolder;
+use crate::cli::progress::Pace;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::evaluate::{
     Bootstrap, Comparison, Estimator, Fixed, FullFit, Ids, Kept, Measured, OwnClass, Ranked,
@@ -178,7 +179,7 @@ impl Work<'_> {
         let (train, queries) = (&self.subject.train.labels, &self.subject.queries.labels);
         let matches: BTreeMap<&str, OwnClass> = (self.estimators.iter())
             .map(|found| {
-                let matches = OwnClass::of(&found.estimate.scores, queries, train, &self.bootstrap);
+                let matches = OwnClass::of(&found.estimate.scores, queries, train);
                 (found.name.as_str(), matches)
             })
             .collect();
@@ -260,13 +261,15 @@ impl Work<'_> {
                 read
             }
             (_, Some(again)) => {
+                let pace = Pace::default();
                 let trained = again.table(&self.folder, name, kept, |done, all| {
-                    note!("{name}: {done} of {all} trainings");
+                    let left = pace.and_left((done, all));
+                    note!("{name}: {done} of {all} trainings{left}");
                 })?;
                 run.set_result(&format!("{name}_seeds"), trained.agreement)?;
                 trained.retrained
             }
-            _ => retrainer.table(name, kept, |done, all| progress(name, done, all))?,
+            _ => retrainer.table(name, kept, progress(name))?,
         };
         retrained.write(&self.folder, name, self.ids(), &metadata)?;
         let short = retrained.refits.iter().filter(|end| !end.converged);
@@ -310,7 +313,11 @@ impl Work<'_> {
     }
 }
 
-/// A line for each block of refits.
-pub(super) fn progress(name: &str, done: usize, all: usize) {
-    note!("{name}: {done} of {all} refits");
+/// A line for each block of refits, which begin now.
+pub(super) fn progress(name: &str) -> impl Fn(usize, usize) {
+    let pace = Pace::default();
+    move |done, all| {
+        let left = pace.and_left((done, all));
+        note!("{name}: {done} of {all} refits{left}");
+    }
 }

@@ -1,11 +1,13 @@
 //! A finished run of `ascribe rank`, as figures take it up.
 
-use crate::artefact::{RunFolder, RunRecord};
+use crate::artefact::{DIGESTS, RunFolder, RunRecord};
+use crate::audit::RecordedSolves;
 use crate::cli::rank::train_labels;
 use crate::influence::{Normalise, QueryRanking, StoredScores, read_rankings};
 use crate::{Error, Result};
 use clap::ValueEnum;
 use ndarray::Array2;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// A finished run and what it is called in a figure.
@@ -25,6 +27,13 @@ impl NamedRun {
     /// Takes up a run of `ascribe rank`.
     pub(super) fn open(folder: &Path, name: String) -> Result<Self> {
         let record = RunFolder::read(folder)?;
+        let RecordedSolves { all, failed, .. } = RecordedSolves::of(&record);
+        if failed > 0 {
+            note!(
+                "ascribe: {name}: {failed} of {all} solves missed their tolerance, so that its scores and ranks are not to be trusted; \
+                 rank again with another --solver or more --iterations"
+            );
+        }
         Ok(Self { name, record })
     }
 
@@ -39,6 +48,23 @@ impl NamedRun {
             reason: format!("holds no {name}"),
             remedy: remedy.into(),
         })
+    }
+
+    /// What tells its training and its test images from others': the list of both, and the data that it is of. Features are of their own
+    /// model; that they are of the same images is known by their number and labels alone.
+    pub(super) fn images(&self) -> Option<[String; 2]> {
+        let listed = self.record.results.get(DIGESTS)?.get("examples.parquet")?;
+        let of_features = self.record.options.get("model").is_none_or(Value::is_null);
+        let images = |role: &str| {
+            let input = self.record.inputs.iter().find(|input| input.role == role)?;
+            let data = if of_features {
+                "features"
+            } else {
+                &input.digest
+            };
+            Some(format!("{data} {listed}"))
+        };
+        Some([images("train")?, images("test")?])
     }
 
     fn rankings(&self, file: &str, remedy: &str) -> Result<Vec<QueryRanking>> {

@@ -136,12 +136,19 @@ pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
         Ok((Vec::new(), test, labels))
     };
     let rankings = runs.iter().map(read).collect::<Result<Vec<_>>>()?;
-    let models = (runs.iter().zip(&rankings)).map(|(run, (train, test, labels))| ModelRankings {
-        model: &run.name,
-        train,
-        test,
-        labels,
-    });
+    let images: Vec<_> = runs.iter().map(NamedRun::images).collect();
+    let models =
+        (runs.iter().zip(&rankings).zip(&images)).map(|((run, (train, test, labels)), images)| {
+            ModelRankings {
+                model: &run.name,
+                train,
+                test,
+                labels,
+                images: images
+                    .as_ref()
+                    .map(|images| images.each_ref().map(String::as_str)),
+            }
+        });
     ClassMatch::of(&models.collect::<Vec<_>>())
 }
 

@@ -51,6 +51,9 @@ impl Report for Run {
                 ),
             ),
         ];
+        if !record.processor.is_empty() {
+            lines.push(("processor", record.processor.clone()));
+        }
         for input in &record.inputs {
             let rows = input
                 .rows

@@ -114,3 +114,73 @@ pub(in crate::cli) fn train_labels(path: &Path) -> Result<Vec<usize>> {
         .collect::<Option<_>>())
     .ok_or_else(|| damaged("a label that is none".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::ArrayRef;
+
+    type Columns = Vec<(&'static str, ArrayRef, bool)>;
+
+    fn table() -> Columns {
+        let sets = StringArray::from(vec!["test", "train", "train"]);
+        let labels = Int32Array::from(vec![4, 1, 0]);
+        vec![
+            ("set", Arc::new(sets) as ArrayRef, false),
+            ("label", Arc::new(labels) as ArrayRef, false),
+        ]
+    }
+
+    /// The labels, or the refusal, of a table with one column in the place of its own.
+    fn read(at: usize, column: ArrayRef) -> std::result::Result<Vec<usize>, String> {
+        let mut columns = table();
+        (columns[at].1, columns[at].2) = (column, true);
+        read_all(columns)
+    }
+
+    fn read_all(columns: Columns) -> std::result::Result<Vec<usize>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("examples.parquet");
+        write_parquet(&path, std::iter::empty(), columns).unwrap();
+        train_labels(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn labels_are_those_of_training_images_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let listed = |set, labels: &[usize]| Listed {
+            set,
+            ids: &[8, 3, 5],
+            labels: labels.to_vec(),
+            files: None,
+        };
+        let sets = [listed("test", &[2, 2, 1]), listed("train", &[1, 0, 2])];
+        write(&sets, None, folder.path()).unwrap();
+        let labels = train_labels(&folder.path().join("examples.parquet")).unwrap();
+        assert_eq!(labels, [1, 0, 2]);
+        assert_eq!(read_all(table()), Ok(vec![1, 0]));
+    }
+
+    #[test]
+    fn a_table_that_no_run_left_is_refused_by_what_is_wrong_with_it() {
+        for (at, name) in [(0, "set"), (1, "label")] {
+            let mut without = table();
+            without.remove(at);
+            let found = read_all(without).unwrap_err();
+            assert!(found.contains(&format!("no column {name}; ")), "{found}");
+        }
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![4, 1, 0]));
+        for at in [0, 1] {
+            let found = read(at, numbers.clone()).unwrap_err();
+            assert!(found.contains("columns of other types; run ascribe rank again"));
+        }
+        for label in [Some(-1), None] {
+            let labels = Int32Array::from(vec![Some(4), Some(1), label]);
+            let found = read(1, Arc::new(labels)).unwrap_err();
+            assert!(found.contains("a label that is none; "), "{found}");
+        }
+        // Of a test image it is not looked at.
+        let labels = Int32Array::from(vec![None, Some(1), Some(0)]);
+        assert_eq!(read(1, Arc::new(labels)), Ok(vec![1, 0]));
+    }
+}

@@ -9,6 +9,14 @@ const LEAST: Duration = Duration::from_secs(30);
 /// The share of the time so far that passes between two lines, so that a long run does not fill its log.
 const SHARE: u32 = 20;
 
+/// A bar before the first block of scores is there, which may be minutes of solving, and after it.
+const AT_FIRST: &str = "{prefix} {bar:40} {human_pos}/{human_len} scores, {elapsed} so far";
+const UNDER_WAY: &str = "{prefix} {bar:40} {human_pos}/{human_len} scores, {per_sec}, {eta} left";
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
 /// All sets of a run.
 #[derive(Default)]
 pub(super) struct ScoreProgress {
@@ -32,6 +40,9 @@ impl ScoreProgress {
         let set = self.set(name, (done, total));
         if let Some(bar) = &set.bar {
             bar.set_position(done as u64);
+            if done > set.from {
+                bar.set_style(style(UNDER_WAY));
+            }
             if done == total {
                 bar.finish();
             }
@@ -64,15 +75,14 @@ impl Set {
     fn new(name: &str, (done, total): (usize, usize), bars: &MultiProgress) -> Self {
         let now = Instant::now();
         let bar = std::io::stderr().is_terminal().then(|| {
-            let template =
-                "{prefix} {bar:40} {human_pos}/{human_len} scores, {per_sec}, {eta} left";
-            let style = ProgressStyle::with_template(template);
             let bar = ProgressBar::new(total as u64)
                 .with_prefix(name.to_owned())
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+                .with_style(style(AT_FIRST))
                 .with_position(done as u64);
             bar.reset_eta();
-            bars.add(bar)
+            let bar = bars.add(bar);
+            bar.enable_steady_tick(Duration::from_secs(1));
+            bar
         });
         Self {
             name: name.to_owned(),

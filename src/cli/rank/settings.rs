@@ -1,11 +1,11 @@
 //! From options as typed to those of the job, and its plan.
 
 use super::workplace::Workplace;
-use super::{Material, Rank};
+use super::{DAMPING, Material, Rank};
 use crate::device::free_memory;
 use crate::influence::{PathOptions, Plan, ProblemSize, RankOptions};
 use crate::model::Blocks;
-use crate::solve::Settings;
+use crate::solve::{Method, Settings};
 use crate::{Error, Result, number_range};
 use candle_core::DType;
 use std::time::Duration;
@@ -106,6 +106,19 @@ impl Rank {
             note!(
                 "ascribe: --{option} is for --solver {takers}; this ranking does not depend on it"
             );
+        }
+        let undamped = [Method::Identity, Method::Pinv].contains(&self.solver);
+        let inexact = [Method::Identity, Method::Ekfac].contains(&self.solver);
+        for (option, idle) in [
+            ("damping", undamped && self.damping != DAMPING),
+            ("tolerance", inexact && self.tolerance.is_some()),
+        ] {
+            if idle {
+                let solver = self.solver;
+                note!(
+                    "ascribe: --solver {solver} takes no --{option}; this ranking does not depend on it"
+                );
+            }
         }
     }
 

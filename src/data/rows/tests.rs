@@ -5,6 +5,8 @@ use crate::data::Features;
 use ndarray::{Array1, Array2, ShapeBuilder};
 use ndarray_npy::{WritableElement, WriteNpyExt};
 use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::time::Duration;
 use tempfile::{TempDir, tempdir};
 
 const COUNT: usize = 37;
@@ -118,6 +120,27 @@ fn a_file_that_changes_under_the_mapping_is_refused() {
         message.starts_with(&path.display().to_string()) && message.contains("200 now"),
         "{message}"
     );
+}
+
+/// What is read then would be neither the one file nor the other.
+#[test]
+fn a_file_that_is_written_over_at_the_same_length_is_refused() {
+    let folder = folder(&values::<f32>());
+    let rows = both(&folder).0.values;
+    rows.chunk(20..30).unwrap();
+    let path = folder.path().join("features.npy");
+    let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+    let time = file.metadata().unwrap().modified().unwrap();
+    file.write_all(b"\x93NUMPY").unwrap();
+    file.set_modified(time + Duration::from_secs(2)).unwrap();
+    let message = rows.chunk(20..30).unwrap_err().to_string();
+    assert!(
+        message.starts_with(&path.display().to_string())
+            && message.contains("has changed while it was in use"),
+        "{message}"
+    );
+    file.set_modified(time).unwrap();
+    rows.chunk(20..30).unwrap();
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! From rankings to a curve: matches by rank, their interval, and chance.
 
 use super::{Curve, ModelRankings, Point, QuerySet};
+use crate::evaluate::wilson;
 use crate::influence::QueryRanking;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
 /// Ranks drawn at most.
 const RANKS: usize = 100;
-/// The 0.975 quantile of the standard normal distribution.
-const Z: f64 = 1.959_963_984_540_054;
 
 impl Curve {
     /// One model's match on one set of queries.
@@ -132,21 +131,6 @@ fn chance_percent(of_queries: &[QueryRanking], labels: &[usize], queries: QueryS
 
 /// The 95 % Wilson (1927) score interval of a share, in percent.
 pub(super) fn wilson_percent(count: usize, total: usize) -> (f64, f64) {
-    let (share, total) = (count as f64 / total as f64, total as f64);
-    let scale = 1.0 + Z * Z / total;
-    let centre = (share + Z * Z / (2.0 * total)) / scale;
-    let half = Z / scale * (share * (1.0 - share) / total + Z * Z / (4.0 * total * total)).sqrt();
-    let percent = |value: f64| 100.0 * value.clamp(0.0, 1.0);
-    // At the ends the interval touches 0 or 1; rounding must not keep it away.
-    let low = if count == 0 {
-        0.0
-    } else {
-        percent(centre - half)
-    };
-    let high = if share == 1.0 {
-        100.0
-    } else {
-        percent(centre + half)
-    };
-    (low, high)
+    let (low, high) = wilson(count as f64 / total as f64, total);
+    (100.0 * low, 100.0 * high)
 }

@@ -1,6 +1,6 @@
 //! The drawing of Figure 6: panels side by side, under each a table that is its legend too.
 
-use super::{ClassMatch, Curve, Panel};
+use super::{ClassMatch, Curve, Panel, points};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
@@ -12,9 +12,34 @@ use plotters::prelude::*;
 use std::ops::Range;
 
 /// What is drawn, below the panels.
-pub(super) const NOTE: &str = "Percent of queries whose training image at a rank (1 = most helpful; per rank, not \
+const NOTE: &str = "Percent of queries whose training image at a rank (1 = most helpful; per rank, not \
     cumulative) has the query’s true class. Band: 95 % Wilson interval over queries. Dotted: chance, the match expected \
     if training images were ranked at random.";
+
+/// What is drawn, and how the models' first ranks differ on the same queries.
+pub(super) fn note(figure: &ClassMatch) -> String {
+    let mut note = NOTE.to_owned();
+    let mut named: Vec<(&str, &str)> = Vec::new();
+    for pair in figure.panels.iter().flat_map(|panel| &panel.pairs) {
+        if !named.contains(&(&pair.model, &pair.first)) {
+            named.push((&pair.model, &pair.first));
+        }
+    }
+    for (model, first) in named {
+        let of_panel = |panel: &Panel| {
+            let mut pairs = panel.pairs.iter();
+            let pair = pairs.find(|pair| (&*pair.model, &*pair.first) == (model, first))?;
+            let difference = points(pair.difference.first_match);
+            Some(format!("({}) {difference}", panel.queries.letter()))
+        };
+        let differences: Vec<String> = figure.panels.iter().filter_map(of_panel).collect();
+        note.push_str(&format!(
+            " {model} less {first} at rank 1, query by query: {} points (95 % interval over queries).",
+            differences.join(", ")
+        ));
+    }
+    note
+}
 
 /// What the axes say, and what they say where that is too long.
 const ACROSS: [&str; 2] = ["Rank of the training image", "Rank"];
@@ -76,8 +101,8 @@ impl Lengths {
         }
     }
 
-    fn note(&self) -> Note {
-        Note::of(NOTE, self.width)
+    fn note(&self, figure: &ClassMatch) -> Note {
+        Note::of(&note(figure), self.width)
     }
 
     fn table_top(&self) -> f64 {
@@ -108,7 +133,7 @@ fn title(panel: &Panel, width: f64) -> Vec<String> {
 
 pub(super) fn size(figure: &ClassMatch, style: Style) -> (f64, f64) {
     let lengths = Lengths::of(figure, style);
-    let height = lengths.note_top(figure) + lengths.note().height();
+    let height = lengths.note_top(figure) + lengths.note(figure).height();
     (lengths.width, height + MARGIN)
 }
 
@@ -126,7 +151,7 @@ pub(super) fn draw<B: DrawingBackend>(figure: &ClassMatch, sheet: &Sheet<B>) -> 
         place.chart(panel, index == 0)?;
         place.table(panel)?;
     }
-    lengths.note().draw(sheet, lengths.note_top(figure))
+    lengths.note(figure).draw(sheet, lengths.note_top(figure))
 }
 
 /// A panel's column of the sheet, in millimetres.

@@ -50,6 +50,7 @@ fn curve(train: &[QueryRanking], test: &[QueryRanking], queries: QuerySet) -> Re
         train,
         test,
         labels: &labels,
+        images: None,
     };
     Curve::of(&rankings, queries)
 }
@@ -187,6 +188,7 @@ fn without_training_images_as_queries_there_is_the_last_panel_alone() {
         train: &train,
         test: &test,
         labels: &[0, 0, 1, 1, 1],
+        images: None,
     };
     let half = ModelRankings {
         train: &[],
@@ -211,6 +213,7 @@ fn a_ranking_of_itself_alone_cannot_be_drawn_without_itself() {
         train: &alone,
         test: &alone,
         labels: &[0, 1],
+        images: None,
     }];
     let message = ClassMatch::of(&models).unwrap_err().to_string();
     assert!(

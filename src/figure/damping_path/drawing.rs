@@ -62,7 +62,7 @@ impl Lengths {
     }
 
     fn note_top(&self) -> f64 {
-        self.legend_top() + 2.0 * LEGEND_ROW + 2.0
+        self.legend_top() + 3.0 * LEGEND_ROW + 2.0
     }
 }
 
@@ -95,12 +95,18 @@ pub(super) fn draw<B: DrawingBackend>(path: &DampingPath, sheet: &Sheet<B>) -> D
     lengths.note(path).draw(sheet, lengths.note_top())
 }
 
-/// Two rows: the overlap with the next damping and with the one in use, as rank-biased overlap and Jaccard index.
+/// A row each: the overlap with the next damping and with the one in use, as rank-biased overlap and Jaccard index, and that with the
+/// smallest, as the former.
 fn legend<B: DrawingBackend>(sheet: &Sheet<B>, lengths: Lengths) -> Drawn<B> {
-    let rows = ["with the next damping", "with the damping in use"];
+    let both = &[(MAIN, 1.1), (OTHER, 0.6)][..];
+    let rows = [
+        ("with the next damping", both),
+        ("with the damping in use", both),
+        ("with the smallest damping", &both[..1]),
+    ];
     // Below the first chart, or from the margin where that is too far to the right.
     let longest = |kind: &str| {
-        let wide = |words: &&str| text_width(&format!("{kind} {words}"), POINTS);
+        let wide = |(words, _): &(&str, _)| text_width(&format!("{kind} {words}"), POINTS);
         SWATCH + rows.iter().map(wide).fold(0.0, f64::max)
     };
     let chart = MARGIN + LABELS_LEFT;
@@ -109,11 +115,11 @@ fn legend<B: DrawingBackend>(sheet: &Sheet<B>, lengths: Lengths) -> Drawn<B> {
         true => (chart, LEGEND_COLUMN),
         false => (MARGIN, longest(MAIN) + 3.0),
     };
-    for (index, words) in rows.iter().enumerate() {
+    for (index, (words, kinds)) in rows.iter().enumerate() {
         let middle = lengths.legend_top() + (index as f64 + 0.5) * LEGEND_ROW;
         let y = dots(middle);
         let mut left = start;
-        for (kind, points) in [(MAIN, 1.1), (OTHER, 0.6)] {
+        for &(kind, points) in *kinds {
             let ends = [left, left + SWATCH - 1.5].map(|x| (dots(x), y));
             sheet.line(ends.to_vec(), points, colour(index))?;
             if points > 1.0 {
@@ -172,10 +178,11 @@ impl<B: DrawingBackend> Panel<'_, B> {
         self.agreement(&chart)?;
         self.marks(&chart)?;
         let next = |value: fn(&DampingPoint) -> Option<f64>| self.between(value);
-        let in_use = |value: fn(&DampingPoint) -> f64| self.at(value);
+        let with = |value: fn(&DampingPoint) -> f64| self.at(value);
         self.curve(&chart, 0, false, &next(|point| point.jaccard_next))?;
-        self.curve(&chart, 1, false, &in_use(|point| point.jaccard_chosen))?;
-        self.curve(&chart, 1, true, &in_use(|point| point.rbo_chosen))?;
+        self.curve(&chart, 1, false, &with(|point| point.jaccard_chosen))?;
+        self.curve(&chart, 2, true, &with(|point| point.rbo_smallest))?;
+        self.curve(&chart, 1, true, &with(|point| point.rbo_chosen))?;
         self.curve(&chart, 0, true, &next(|point| point.rbo_next))
     }
 

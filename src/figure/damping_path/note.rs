@@ -5,14 +5,16 @@ use crate::influence::{AGREEMENT, DampingPath};
 /// What is drawn, in words.
 pub(super) fn note(path: &DampingPath) -> String {
     let shaded = match path.suggestion.stretch {
-        Some(_) => "Shaded: the stretch on which neighbours reach it that the suggestion rests on.",
+        Some(_) => {
+            "Shaded: the stretch that the suggestion rests on, whose rankings reach it with those at its smallest damping."
+        }
         None => {
-            "Below the grid’s upper end no two neighbours reach it with converged solves: no value is stable."
+            "Below the grid’s upper end no neighbours reach it with converged solves: no value is stable."
         }
     };
     format!(
         "Means over {} test queries. (a) Overlap of each query’s {} most helpful training images with those at the next \
-         larger damping of the grid (set halfway between the two), and with those at the damping in use. Dotted: {AGREEMENT}. \
+         larger damping of the grid (set halfway between the two), at the damping in use, and at the smallest. Dotted: {AGREEMENT}. \
          {shaded} (b) Median size of the score of a query’s most helpful image, in nats. A stable ranking need not be \
          right: where λ outweighs the curvature it is that of plain gradient products, where the curvature \
          outweighs λ that of the undamped inverse.{}",

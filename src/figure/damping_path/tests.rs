@@ -11,6 +11,7 @@ fn path(stretch: Option<(f64, f64)>) -> DampingPath {
         rbo_next: (at < 4).then(|| 0.25 * f64::from(at)),
         jaccard_chosen: 0.5,
         rbo_chosen: 0.6,
+        rbo_smallest: 0.4,
         median_top_score: 10f64.powi(-at),
         converged: if at == 0 { 0.75 } else { 1.0 },
         iterations: 12.0,
@@ -49,6 +50,7 @@ fn the_picture_names_both_dampings_and_its_units() {
         "Median score (nats)",
         "rank-biased overlap with the next damping",
         "Jaccard index with the damping in use",
+        "rank-biased overlap with the smallest damping",
         "Means over 20 test queries",
         "75 % at the worst damping",
         "the smallest of its stretch",
@@ -77,8 +79,11 @@ fn the_table_has_a_row_for_each_damping() {
     let table = std::fs::read_to_string(folder.path().join("damping_path.csv")).unwrap();
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 6);
-    assert!(lines[0].starts_with("damping,jaccard_next,rbo_next,jaccard_chosen,rbo_chosen"));
-    assert!(lines[5].contains(",,,0.5,0.6,"), "{}", lines[5]);
+    assert!(
+        lines[0]
+            .starts_with("damping,jaccard_next,rbo_next,jaccard_chosen,rbo_chosen,rbo_smallest")
+    );
+    assert!(lines[5].contains(",,,0.5,0.6,0.4,"), "{}", lines[5]);
 }
 
 #[test]

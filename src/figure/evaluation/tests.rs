@@ -1,7 +1,10 @@
 //! What pictures and tables say of their records, and records that cannot be drawn.
 
 use super::*;
-use crate::evaluate::{Agreement, Bootstrap, Interval, RemovalCurve, RemovalPoint, Side};
+use crate::evaluate::{
+    Agreement, Bootstrap, ComparedEstimator, Comparison, Difference, Interval, RemovalCurve,
+    RemovalPoint, Side,
+};
 use crate::figure::{Figure, Format, Style, render, write};
 use ndarray::Array2;
 use std::collections::BTreeSet;
@@ -79,6 +82,104 @@ fn a_scatter_of_many_pairs_draws_some_of_every_image_and_query() {
         .map(|point| (point.query, point.image))
         .collect();
     assert_eq!(pairs.len(), figure.points.len());
+}
+
+/// Predicted and actual rises of four queries without each of six images; neither is a multiple of the other.
+fn rises() -> (Array2<f64>, Array2<f64>) {
+    let at = |(query, image): (usize, usize)| (6 * query + image) as f64;
+    (
+        Array2::from_shape_fn((4, 6), |pair| (1.7 * at(pair)).sin()),
+        Array2::from_shape_fn((4, 6), |pair| (1.7 * at(pair)).sin().exp() - 3.0),
+    )
+}
+
+fn agreement() -> Agreement {
+    let (predicted, actual) = rises();
+    Agreement::of(&predicted, &actual, &Bootstrap { seed: 0, draws: 20 }).unwrap()
+}
+
+#[test]
+fn a_point_of_the_scatter_is_a_query_an_image_and_its_two_rises() {
+    let ((predicted, actual), agreement) = (rises(), agreement());
+    let figure = LeaveOneOut::of(&predicted, &actual, &agreement);
+    let pairs = (0..4).flat_map(|query| (0..6).map(move |image| (query, image)));
+    let expected: Vec<ScatterPoint> = pairs
+        .map(|(query, image)| ScatterPoint {
+            query,
+            image,
+            predicted: predicted[[query, image]],
+            actual: actual[[query, image]],
+        })
+        .collect();
+    assert_eq!(figure.points, expected);
+    assert_eq!((figure.pairs, figure.queries, figure.images), (24, 4, 6));
+    let found = [figure.pearson, figure.spearman, figure.slope];
+    assert_eq!(
+        found,
+        [agreement.pearson, agreement.spearman, agreement.slope]
+    );
+    assert!(found[0] != found[1] && found[1] != found[2] && found[2] != found[0]);
+}
+
+#[test]
+fn an_estimator_is_placed_by_its_rank_correlation_and_its_cost() {
+    let compared = |name: &str, spearman: f64, minus_first: Option<Difference>| {
+        let mut agreement = agreement();
+        agreement.spearman = Interval {
+            value: spearman,
+            low: spearman - 0.25,
+            high: spearman + 0.125,
+        };
+        ComparedEstimator {
+            name: name.into(),
+            agreement,
+            minus_first,
+            seconds: 2.0 * spearman,
+            bytes: minus_first.map(|_| 12),
+            certified: minus_first.map(|_| 0.75),
+            failures: 1,
+        }
+    };
+    let difference = Difference {
+        spearman: interval(0.5),
+        p: 0.0625,
+    };
+    let comparison = Comparison {
+        retrainings: 6,
+        queries: 4,
+        rows: vec![
+            compared("run", 0.5, None),
+            compared("identity", 0.25, Some(difference)),
+        ],
+    };
+    let run = PlacedEstimator {
+        name: "run".into(),
+        spearman: 0.5,
+        low: 0.25,
+        high: 0.625,
+        seconds: 1.0,
+        bytes: None,
+        certified: None,
+        p_to_first: None,
+    };
+    let identity = PlacedEstimator {
+        name: "identity".into(),
+        spearman: 0.25,
+        low: 0.0,
+        high: 0.375,
+        seconds: 0.5,
+        bytes: Some(12),
+        certified: Some(0.75),
+        p_to_first: Some(0.0625),
+    };
+    let expected = QualityAndCost {
+        lds: true,
+        retrainings: 6,
+        queries: 4,
+        estimators: vec![run, identity],
+    };
+    assert_eq!(QualityAndCost::of(&comparison, true), expected);
+    assert!(!QualityAndCost::of(&comparison, false).lds);
 }
 
 #[test]

@@ -1,14 +1,22 @@
-//! Which damping to use: the smallest on the longest stretch inside the grid over which rankings hardly change.
+//! Which damping to use: the smallest of a stretch over which rankings hardly change.
 //!
-//! At both ends of a grid that is long enough rankings are stable for reasons that say nothing: where λ outweighs the
-//! curvature they are those of plain gradient products, where the curvature outweighs λ those of the undamped inverse.
-//! Hence a stretch that reaches an end of what was compared does not count.
+//! A stretch is of dampings whose rankings agree with those at its smallest. That neighbours agree is not enough: small drifts add up.
+//! Three kinds are told apart:
+//!
+//! | stretch | its rankings | suggested |
+//! |---|---|---|
+//! | from the smallest damping on | those of the undamped inverse | the smallest |
+//! | between the ends | those of a plateau | the smallest on the longest one |
+//! | up to the largest damping | those of plain gradient products: λ outweighs the curvature | nothing |
+//!
+//! Where the undamped inverse is reached, more damping only takes scores further from what leaving an image out does (`docs/solvers.md`
+//! has measurements).
 
-use super::DampingPoint;
+use super::overlap::{mean, rank_biased_overlap};
+use super::{DampingPoint, TopImages};
 use serde::Serialize;
-use std::ops::Range;
 
-/// Mean rank-biased overlap from which the rankings at two neighbouring dampings agree.
+/// Mean rank-biased overlap from which the rankings at two dampings agree.
 pub const AGREEMENT: f64 = 0.9;
 /// Share of solves that has to reach the tolerance for a damping to be compared.
 pub const CONVERGED: f64 = 0.99;
@@ -24,81 +32,83 @@ pub struct Suggestion {
     pub reason: String,
 }
 
-/// Why stretches at the ends of the grid are not counted.
-const ENDS: &str = "stretches at the grid's ends do not count: where λ outweighs the curvature, or the curvature λ, rankings are \
-                    stable for that alone";
-
 impl Suggestion {
-    /// The smallest damping on the longest stretch of `points` whose neighbours agree (the first of equally long ones), not
-    /// counting stretches at the ends of what was compared. Where there is none: `in_use` if all neighbours agree; else
-    /// the largest damping up to which rankings are those of the smallest; else `in_use`. Dampings with solves that missed
-    /// their tolerance are not compared.
-    pub(super) fn of(in_use: f64, points: &[DampingPoint]) -> Self {
-        let overlaps = overlaps(points);
-        let compared = |overlap: &Option<f64>| overlap.is_some();
-        let low = overlaps.iter().position(compared).unwrap_or(0);
-        let high = overlaps
-            .iter()
-            .rposition(compared)
-            .map_or(0, |last| last + 1);
-        let stable = runs(&overlaps);
-        let inside = |run: &&Range<usize>| run.start > low && run.end < high;
-        // The first of equally long ones: `max_by_key` would take the last.
-        if let Some(run) = stable
-            .iter()
-            .filter(inside)
-            .rev()
-            .max_by_key(|run| run.len())
-        {
-            return Self::inside(points, run);
+    /// The smallest damping, where rankings agree from there on; else the smallest on the longest plateau between the ends (the first
+    /// of equally long ones); else `in_use`, as where rankings agree over the whole grid. `overlaps[i][j]` are those of `points[i]` with
+    /// `points[j]`. Dampings with solves that missed their tolerance are not compared.
+    pub(super) fn of(in_use: f64, points: &[DampingPoint], overlaps: &[Vec<f64>]) -> Self {
+        let compared: Vec<bool> = (points.iter())
+            .map(|point| point.converged >= CONVERGED)
+            .collect();
+        let low = compared.iter().position(|&it| it);
+        let high = compared.iter().rposition(|&it| it);
+        let (Some(low), Some(high)) = (low, high) else {
+            return Self::unstable(in_use);
+        };
+        let agree = |one: usize, other: usize| {
+            compared[one] && compared[other] && overlaps[one][other] >= AGREEMENT
+        };
+        let reach = |first: usize| {
+            (first..=high)
+                .take_while(|&at| at == first || agree(first, at))
+                .last()
+        };
+        let undamped = reach(low).unwrap_or(low);
+        if undamped == high && low < high {
+            return Self::everywhere(in_use, (points[low].damping, points[high].damping));
         }
-        let lowest = stable.iter().find(|run| run.start == low);
-        let highest = stable.iter().find(|run| run.end == high);
-        match (lowest, highest) {
-            (Some(run), Some(other)) if run == other => Self::everywhere(in_use, points, run),
-            (Some(run), _) => Self::lowest(points, run),
-            (None, _) => Self::unstable(in_use),
+        if undamped > low {
+            return Self::undamped((points[low].damping, points[undamped].damping));
+        }
+        let outweighed = (low..=high).rev();
+        let outweighed = outweighed.take_while(|&at| at == high || agree(high, at));
+        let inside = low + 1..outweighed.last().unwrap_or(high);
+        let plateau = |first: usize| {
+            let last = reach(first)?.min(inside.end - 1);
+            (last > first).then_some((first, last))
+        };
+        // The first of equally long ones: `max_by_key` would take the last.
+        let plateaus = inside.clone().rev().filter_map(plateau);
+        match plateaus.max_by_key(|(first, last)| last - first) {
+            Some((first, last)) => Self::plateau((points[first].damping, points[last].damping)),
+            None => Self::unstable(in_use),
         }
     }
 
-    fn inside(points: &[DampingPoint], run: &Range<usize>) -> Self {
-        let (first, last) = ends(points, run);
+    fn undamped((first, last): (f64, f64)) -> Self {
+        let (from, to) = (brief(first), brief(last));
         Self {
             damping: first,
             stretch: Some((first, last)),
             reason: format!(
-                "the smallest on the longest stretch over which neighbouring dampings agree (mean rank-biased overlap of \
-                 {AGREEMENT} or more), from {} to {}; {ENDS}",
-                brief(first),
+                "from {from} to {to} rankings are those of the undamped inverse (mean rank-biased overlap of {AGREEMENT} or more with \
+                 those at {from}), so that none is needed to steady them, and with more of it scores say less of what leaving an image \
+                 out does"
+            ),
+        }
+    }
+
+    fn plateau((first, last): (f64, f64)) -> Self {
+        Self {
+            damping: first,
+            stretch: Some((first, last)),
+            reason: format!(
+                "the smallest on the longest stretch over which rankings stay those at its smallest (mean rank-biased overlap of \
+                 {AGREEMENT} or more), to {}; a stretch up to the largest damping does not count: where λ outweighs the curvature, \
+                 rankings are stable for that alone",
                 brief(last),
             ),
         }
     }
 
-    fn everywhere(in_use: f64, points: &[DampingPoint], run: &Range<usize>) -> Self {
-        let (first, last) = ends(points, run);
+    fn everywhere(in_use: f64, (first, last): (f64, f64)) -> Self {
+        let (from, to) = (brief(first), brief(last));
         Self {
             damping: in_use.clamp(first, last),
             stretch: Some((first, last)),
             reason: format!(
-                "neighbouring dampings agree all the way from {} to {} (mean rank-biased overlap of {AGREEMENT} or more), so \
-                 that stability prefers none, and the one in use is kept",
-                brief(first),
-                brief(last),
-            ),
-        }
-    }
-
-    fn lowest(points: &[DampingPoint], run: &Range<usize>) -> Self {
-        let (first, last) = ends(points, run);
-        Self {
-            damping: last,
-            stretch: Some((first, last)),
-            reason: format!(
-                "the largest up to which λ hardly changes rankings: from {} on, neighbouring dampings agree (mean rank-biased \
-                 overlap of {AGREEMENT} or more). No stretch between the grid's ends is stable; {ENDS}, so that this is where \
-                 damping begins to matter, not proof of a good value",
-                brief(first),
+                "rankings stay the same all the way from {from} to {to} (mean rank-biased overlap of {AGREEMENT} or more with those at \
+                 {from}), so that stability prefers none, and the one in use is kept"
             ),
         }
     }
@@ -109,47 +119,28 @@ impl Suggestion {
         brief(self.damping)
     }
 
-    /// The damping that agrees best with its neighbours would only be the one nearest to an end.
+    /// The damping that agrees best with others would only be the one nearest to an end.
     fn unstable(in_use: f64) -> Self {
         Self {
             damping: in_use,
             stretch: None,
             reason: format!(
-                "no value is stable: no two neighbouring dampings whose solves converged agree (mean rank-biased overlap of \
-                 {AGREEMENT} or more) below the grid's upper end, where λ outweighs the curvature and rankings are stable for \
-                 that alone; the one in use is kept"
+                "no value is stable: rankings change from each damping whose solves converged to the next (mean rank-biased overlap \
+                 below {AGREEMENT}) until λ outweighs the curvature, where they are stable for that alone; the one in use is kept"
             ),
         }
     }
 }
 
-/// The overlap of each damping with the next, where the solves of both converged.
-fn overlaps(points: &[DampingPoint]) -> Vec<Option<f64>> {
-    let overlap = |pair: &[DampingPoint]| {
-        let converged = pair.iter().all(|point| point.converged >= CONVERGED);
-        pair[0].rbo_next.filter(|_| converged)
+/// The mean over the queries of the rank-biased overlap at each two dampings; `tops[damping][query]`.
+pub(super) fn overlaps(tops: &[Vec<TopImages>]) -> Vec<Vec<f64>> {
+    let overlap = |one: &[TopImages], other: &[TopImages]| {
+        let pairs = one.iter().zip(other);
+        mean(pairs.map(|(one, other)| rank_biased_overlap(&one.ids, &other.ids)))
+            .unwrap_or(f64::NAN)
     };
-    points.windows(2).map(overlap).collect()
-}
-
-/// The stretches over which neighbours agree: steps i of a run are from point i to point i + 1.
-fn runs(overlaps: &[Option<f64>]) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for (at, overlap) in overlaps.iter().enumerate() {
-        match (overlap, runs.last_mut()) {
-            (Some(overlap), Some(run)) if *overlap >= AGREEMENT && run.end == at => {
-                run.end = at + 1
-            }
-            (Some(overlap), _) if *overlap >= AGREEMENT => runs.push(at..at + 1),
-            _ => {}
-        }
-    }
-    runs
-}
-
-/// The first and the last damping of a stretch.
-fn ends(points: &[DampingPoint], run: &Range<usize>) -> (f64, f64) {
-    (points[run.start].damping, points[run.end].damping)
+    let with_all = |one: &Vec<TopImages>| tops.iter().map(|other| overlap(one, other)).collect();
+    tops.iter().map(with_all).collect()
 }
 
 /// A damping in two digits.

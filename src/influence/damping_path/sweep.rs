@@ -60,12 +60,7 @@ impl Pass<'_> {
             self.provenance,
         )?;
         let ranks = path.ranks.min(sides.train.count());
-        Ok(Some(DampingPath::of(
-            options.damping,
-            ranks,
-            ids.len(),
-            &rows,
-        )))
+        Ok(Some(DampingPath::of(options.damping, ranks, &rows, &tops)))
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Writes the columns damping, query, jaccard_next, rbo_next (null at the largest damping), jaccard_chosen, rbo_chosen,
-/// top_train, top_score, converged, iterations.
+/// rbo_smallest, top_train, top_score, converged, iterations.
 pub(super) fn write(path: &Path, rows: &[QueryPoint], provenance: &Provenance) -> Result<()> {
     let number = |value: fn(&QueryPoint) -> f64| -> ArrayRef {
         Arc::new(
@@ -31,6 +31,7 @@ pub(super) fn write(path: &Path, rows: &[QueryPoint], provenance: &Provenance) -
         ("rbo_next", known(|row| row.rbo_next), true),
         ("jaccard_chosen", number(|row| row.jaccard_chosen), false),
         ("rbo_chosen", number(|row| row.rbo_chosen), false),
+        ("rbo_smallest", number(|row| row.rbo_smallest), false),
         ("top_train", Arc::new(images.collect::<Int64Array>()), true),
         ("top_score", number(|row| row.top_score), false),
         ("converged", Arc::new(converged), false),

@@ -36,7 +36,7 @@ fn the_record_by_hand() {
         (Some(1.0), None)
     );
     // Query 40: swapped, one of three shared; query 30: one of three shared, equal. Agreements by depth in `overlap`.
-    let path = DampingPath::of(1.0, 2, 2, &rows);
+    let path = DampingPath::of(1.0, 2, &rows, &tops);
     let (swapped, second_differs, last_differs) = (0.9 / 1.9, 1.45 / 1.9, 1.45 / 1.9);
     let close =
         |found: f64, by_hand: f64| assert!((found - by_hand).abs() < 1e-15, "{found} {by_hand}");
@@ -48,6 +48,16 @@ fn the_record_by_hand() {
     assert_eq!((third.jaccard_next, third.rbo_next), (None, None));
     assert_eq!((second.jaccard_chosen, second.rbo_chosen), (1.0, 1.0));
     close(third.rbo_chosen, (second_differs + 1.0) / 2.0);
+    // [1, 2] and [2, 3] share 0 and 1 of 2.
+    close(third.rbo_smallest, (0.45 / 1.9 + last_differs) / 2.0);
+    assert_eq!(first.rbo_smallest, 1.0);
+    let overlaps = suggestion::overlaps(&tops);
+    let rows: [[f64; 3]; 3] = [
+        [first, second, third].map(|point| point.rbo_smallest),
+        [first, second, third].map(|point| point.rbo_chosen),
+        [third.rbo_smallest, third.rbo_chosen, 1.0],
+    ];
+    assert_eq!(overlaps, rows);
     assert_eq!(
         path.points
             .iter()
@@ -68,19 +78,29 @@ fn the_record_by_hand() {
     );
 }
 
-/// Dampings 1, 10, 100 … whose neighbours overlap as given.
-fn suggested(overlaps: &[f64], converged: impl Fn(usize) -> f64) -> Suggestion {
+/// Dampings 1, 10, 100 … whose rankings overlap the less, the further apart these places are.
+fn suggested(places: &[f64], converged: impl Fn(usize) -> f64) -> Suggestion {
     let point = |at: usize| DampingPoint {
         damping: 10f64.powi(at as i32),
-        jaccard_next: overlaps.get(at).copied(),
-        rbo_next: overlaps.get(at).copied(),
+        jaccard_next: None,
+        rbo_next: None,
         jaccard_chosen: 1.0,
         rbo_chosen: 1.0,
+        rbo_smallest: 1.0,
         median_top_score: 1.0,
         converged: converged(at),
         iterations: 1.0,
     };
-    Suggestion::of(7.0, &(0..=overlaps.len()).map(point).collect::<Vec<_>>())
+    let overlaps: Vec<Vec<f64>> = (places.iter())
+        .map(|one| {
+            places
+                .iter()
+                .map(|other| 1.0 - (one - other).abs())
+                .collect()
+        })
+        .collect();
+    let points: Vec<_> = (0..places.len()).map(point).collect();
+    Suggestion::of(7.0, &points, &overlaps)
 }
 
 fn all(_: usize) -> f64 {
@@ -88,65 +108,76 @@ fn all(_: usize) -> f64 {
 }
 
 #[test]
-fn the_suggestion_is_the_smallest_damping_of_the_longest_stretch_inside() {
-    let found = suggested(&[0.95, 0.3, 0.9, 0.91, 0.2], all);
-    assert_eq!((found.damping, found.stretch), (100.0, Some((100.0, 1e4))));
+fn where_rankings_are_those_of_the_undamped_inverse_none_is_needed() {
+    // Each agrees with its neighbours; with the smallest only the first three do.
+    let drifting: Vec<f64> = (0..10).map(|at| 0.04 * f64::from(at)).collect();
+    let found = suggested(&drifting, all);
+    assert_eq!((found.damping, found.stretch), (1.0, Some((1.0, 100.0))));
     assert!(
-        found.reason.contains("from 1e2 to 1e4") && found.reason.contains("ends do not count"),
+        found
+            .reason
+            .contains("from 1e0 to 1e2 rankings are those of the undamped inverse"),
         "{}",
         found.reason
     );
-    // However long the stretches at the ends are; of two equally long ones the first.
-    let found = suggested(
-        &[0.99, 0.99, 0.99, 0.1, 0.9, 0.2, 0.9, 0.3, 0.99, 0.99],
-        all,
-    );
-    assert_eq!((found.damping, found.stretch), (1e4, Some((1e4, 1e5))));
-}
-
-#[test]
-fn an_end_of_the_grid_is_not_suggested_for_being_one() {
-    // Gradient products at large dampings agree with each other: no reason to choose them.
-    let found = suggested(&[0.2, 0.6, 0.5, 0.95, 0.99], all);
-    assert_eq!((found.damping, found.stretch), (7.0, None));
-    assert!(
-        found.reason.contains("in use is kept") && found.reason.contains("outweighs"),
-        "{}",
-        found.reason
-    );
-    let found = suggested(&[0.2, 0.95, 0.99], all);
-    assert_eq!((found.damping, found.stretch), (7.0, None));
-    // The undamped limit up to where it ends.
-    let found = suggested(&[0.95, 0.95, 0.1, 0.95, 0.95], all);
-    assert_eq!((found.damping, found.stretch), (100.0, Some((1.0, 100.0))));
-    assert!(
-        found.reason.contains("begins to matter"),
-        "{}",
-        found.reason
-    );
-    // Nothing changes anywhere.
-    let found = suggested(&[0.95, 0.95, 0.95], all);
-    assert_eq!((found.damping, found.stretch), (7.0, Some((1.0, 1e3))));
-    assert!(found.reason.contains("in use is kept"), "{}", found.reason);
+    // However long the plateaus between the ends are.
+    let found = suggested(&[0.0, 0.01, 0.5, 0.51, 0.52, 0.9, 1.5], all);
+    assert_eq!((found.damping, found.stretch), (1.0, Some((1.0, 10.0))));
     // What could not be compared moves the end.
     let late = |at: usize| f64::from(u8::from(at > 0));
-    let found = suggested(&[0.95, 0.95, 0.95, 0.1, 0.95], late);
-    assert_eq!((found.damping, found.stretch), (1e3, Some((10.0, 1e3))));
-    let found = suggested(&[0.95, 0.95, 0.95], late);
-    assert_eq!((found.damping, found.stretch), (10.0, Some((10.0, 1e3))));
+    let found = suggested(&[0.0, 0.01, 0.02, 0.5, 0.9], late);
+    assert_eq!((found.damping, found.stretch), (10.0, Some((10.0, 100.0))));
 }
 
 #[test]
-fn without_a_stable_stretch_the_damping_in_use_is_kept() {
-    for overlaps in [&[0.2, 0.8, 0.7, 0.1][..], &[0.5, 0.6, 0.7, 0.8, 0.89]] {
-        let found = suggested(overlaps, all);
+fn between_the_ends_it_is_the_smallest_of_the_longest_plateau() {
+    let found = suggested(&[0.0, 0.5, 1.0, 1.02, 1.05, 1.6, 2.2], all);
+    assert_eq!((found.damping, found.stretch), (100.0, Some((100.0, 1e4))));
+    assert!(
+        found.reason.contains("to 1e4") && found.reason.contains("does not count"),
+        "{}",
+        found.reason
+    );
+    // Of two equally long ones the first, and not that of gradient products, however long.
+    let found = suggested(&[0.0, 0.5, 0.51, 1.0, 1.01, 1.5, 1.51, 1.52, 1.53], all);
+    assert_eq!((found.damping, found.stretch), (10.0, Some((10.0, 100.0))));
+    // What leads to it is cut off where that begins.
+    let found = suggested(&[0.0, 0.5, 0.55, 0.6, 0.68, 0.7], all);
+    assert_eq!((found.damping, found.stretch), (10.0, Some((10.0, 100.0))));
+}
+
+#[test]
+fn gradient_products_are_not_suggested_for_agreeing_with_each_other() {
+    for places in [&[0.0, 0.8, 1.4, 2.0, 2.01, 2.02][..], &[0.0, 0.5, 0.51]] {
+        let found = suggested(places, all);
+        assert_eq!((found.damping, found.stretch), (7.0, None));
+        assert!(
+            found.reason.contains("in use is kept") && found.reason.contains("outweighs"),
+            "{}",
+            found.reason
+        );
+    }
+}
+
+#[test]
+fn without_a_reason_to_choose_the_damping_in_use_is_kept() {
+    let found = suggested(&[0.0, 0.05, 0.0, 0.05], all);
+    assert_eq!((found.damping, found.stretch), (7.0, Some((1.0, 1e3))));
+    assert!(found.reason.contains("in use is kept"), "{}", found.reason);
+    let late = |at: usize| f64::from(u8::from(at > 0));
+    let found = suggested(&[0.5, 0.0, 0.0, 0.0], late);
+    assert_eq!((found.damping, found.stretch), (10.0, Some((10.0, 1e3))));
+    for places in [&[0.0, 0.8, 1.6, 2.4, 3.2][..], &[0.0, 0.5, 1.0, 1.5]] {
+        let found = suggested(places, all);
         assert_eq!((found.damping, found.stretch), (7.0, None));
         assert!(found.reason.contains("in use is kept"), "{}", found.reason);
     }
-    // What did not converge does not count.
-    let found = suggested(&[0.95, 0.8, 0.7], |at| f64::from(u8::from(at > 1)));
-    assert_eq!((found.damping, found.stretch), (7.0, None));
-    let found = suggested(&[0.95, 0.95], |_| 0.0);
+    // What did not converge does not count, nor one alone.
+    for places in [&[0.0, 0.0, 0.5, 1.0][..], &[0.0, 0.0, 0.0, 0.0]] {
+        let found = suggested(places, |at| f64::from(u8::from(at == 0)));
+        assert_eq!((found.damping, found.stretch), (7.0, None));
+    }
+    let found = suggested(&[0.0, 0.0], |_| 0.0);
     assert_eq!((found.damping, found.stretch), (7.0, None));
 }
 

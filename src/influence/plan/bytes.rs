@@ -4,6 +4,7 @@ use super::ProblemSize;
 use crate::artefact::physical_memory_bytes;
 use crate::influence::BlockSizes;
 use crate::influence::damping_path::Systems;
+use crate::influence::side_by_side::LANES;
 use crate::solve::Method;
 use crate::{Error, Result};
 
@@ -80,8 +81,14 @@ impl ProblemSize {
 
     fn block_bytes(&self, blocks: BlockSizes) -> f64 {
         let solved = blocks.solved.min(self.solves().1 as usize) as f64;
-        let gradients = blocks.gradients as f64;
-        self.width() * self.parameters() * (BLOCKS * solved + 2.0 * gradients)
+        let gradients = blocks.gradients.min(self.train.max(self.test)) as f64;
+        let row = self.width() * self.parameters();
+        row * (BLOCKS * solved + 2.0 * gradients) + self.score_bytes() * solved * gradients
+    }
+
+    /// Products and scores of a pair of images, in the blocks that are at work side by side.
+    fn score_bytes(&self) -> f64 {
+        LANES as f64 * (self.width() + 8.0)
     }
 
     /// The axes of the classes are a matrix `[C, C − 1]`, whose number a single wrong label can make absurd.
@@ -169,10 +176,13 @@ impl ProblemSize {
             );
             return Err(Error::config("memory", reason));
         }
-        // Three quarters for solutions, a quarter for gradients.
+        // Half for solutions, and the rest for gradients and the scores of both.
+        let solved = usual.solved.min((0.5 * rows / BLOCKS).max(1.0) as usize);
+        let left = (rows - BLOCKS * solved as f64) * row;
+        let gradients = left / (2.0 * row + self.score_bytes() * solved as f64);
         Ok(BlockSizes {
-            solved: usual.solved.min((0.75 * rows / BLOCKS).max(1.0) as usize),
-            gradients: usual.gradients.min((0.25 * rows / 2.0).max(1.0) as usize),
+            solved,
+            gradients: usual.gradients.min(gradients.max(1.0) as usize),
         })
     }
 }

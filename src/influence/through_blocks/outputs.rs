@@ -73,7 +73,7 @@ impl Outputs {
     ) -> Result<Vec<RankError>> {
         self.sinks().try_for_each(|sink| sink.finish())?;
         let provenance = &self.header.provenance;
-        let rankings = QueryRanking::collect(&self.top, None, train, test);
+        let rankings: Vec<_> = QueryRanking::each(&self.top, None, train, test).collect();
         write_rankings(&folder.join("rankings.parquet"), &rankings, provenance)?;
         if let Some(shares) = &self.shares {
             let path = folder.join("shares.parquet");

@@ -128,7 +128,7 @@ pub fn write_shares(
 /// The file cannot be read or is no such table.
 pub fn read_helpful_shares(path: &Path) -> Result<Vec<(String, f64)>> {
     let batch = table::read(path)?;
-    let ranks = table::integers(path, &batch, "rank")?;
+    let ranks = table::ranks(path, &batch, "rank")?;
     let schema = batch.schema();
     let names = schema.fields().iter().map(|field| field.name().as_str());
     let names = names.filter(|name| !["query", "rank", "train"].contains(name));

@@ -108,16 +108,36 @@ pub(super) fn most_probable<T: PartialOrd>(row: &[T]) -> usize {
 pub(super) fn in_all_classes<T: Scalar>(row: &mut [T], weights: &[T]) {
     let top = most_probable(weights);
     for logits in row.chunks_exact_mut(weights.len()) {
-        let (shift, mut mean) = (logits[top], T::default());
-        for (logit, &weight) in logits.iter_mut().zip(weights) {
-            *logit -= shift;
-            mean += weight * *logit;
-        }
+        let shift = logits[top];
+        let mean = shifted_mean(logits, weights, shift);
         logits
             .iter_mut()
             .zip(weights)
             .for_each(|(logit, &weight)| *logit = weight * (*logit - mean));
     }
+}
+
+/// Sums that go side by side: one after the other they would wait for each addition.
+const LANES: usize = 16;
+
+/// Takes `shift` from every logit, and sums them by their weights.
+fn shifted_mean<T: Scalar>(logits: &mut [T], weights: &[T], shift: T) -> T {
+    let mut sums = [T::default(); LANES];
+    let (blocks, rest) = logits.as_chunks_mut::<LANES>();
+    let (weights, weights_of_rest) = weights.as_chunks::<LANES>();
+    for (block, weights) in blocks.iter_mut().zip(weights) {
+        for ((logit, &weight), sum) in block.iter_mut().zip(weights).zip(&mut sums) {
+            *logit -= shift;
+            *sum += weight * *logit;
+        }
+    }
+    let mut mean = T::default();
+    for (logit, &weight) in rest.iter_mut().zip(weights_of_rest) {
+        *logit -= shift;
+        mean += weight * *logit;
+    }
+    sums.into_iter().for_each(|sum| mean += sum);
+    mean
 }
 
 /// The image's matrix is written out once, C·width² operations, and multiplies all its directions.

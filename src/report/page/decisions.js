@@ -46,7 +46,7 @@ const decisions = (() => {
   function csv() {
     const quoted = (file) => /[",\r\n]/.test(file) ? `"${file.replaceAll('"', '""')}"` : file;
     const rows = [...made].sort(([a], [b]) => a - b).map(([id, { decision, label, file }]) => [id, decision,
-      decision === "relabel" ? quoted(labelName(label)) : "", quoted(fileOf(page.training.id.indexOf(id)) ?? file ?? ""), page.overview.data].join(","));
+      decision === "relabel" ? quoted(labelName(label)) : "", quoted(fileOf(positionOf(id)) ?? file ?? ""), page.overview.data].join(","));
     return ["train,decision,label,file,data", ...rows, ""].join("\n");
   }
 
@@ -78,7 +78,7 @@ const decisions = (() => {
   function idOf(train, file) {
     const names = [file, file.trim()];
     if (train === "") return page.training.id[page.training.file.findIndex((own) => own && names.includes(own))] ?? -1;
-    const own = fileOf(page.training.id.indexOf(whole(train)));
+    const own = fileOf(positionOf(whole(train)));
     return names[1] && own && !names.includes(own) ? -1 : whole(train);
   }
 
@@ -132,13 +132,16 @@ const decisions = (() => {
 
   route.views.decisions = async () => {
     await load("training");
-    const rows = [...made].sort(([a], [b]) => a - b).map(([id, decision]) => {
-      const position = page.training.id.indexOf(id);
-      if (position < 0) return h("li.row", {}, h("span.quiet", {}, `id ${id}${decision.file ? `, ${decision.file}` : ""}: this model was not trained on it`),
-        h("strong", {}, words(decision)), h("button", { type: "button", click: () => { decide(id, null); route.show(); } }, "Forget"));
-      return h("li.row", {}, trainCard(position, 48, null, h("span.quiet", {}, `id ${id}`)),
-        h("strong", {}, words(decision)), controls(position, route.show));
-    });
+    const again = () => route.show({ keep: true });
+    const rows = [...made].sort(([a], [b]) => a - b);
+    const cell = (at) => {
+      const [id, decision] = rows[at];
+      const position = positionOf(id);
+      if (position < 0) return h("div.held", { title: decision.file || null }, h("span.quiet", {}, `id ${id}${decision.file ? `, ${decision.file}` : ""}: this model was not trained on it`),
+        h("strong", {}, words(decision)), h("button", { type: "button", click: () => { decide(id, null); again(); } }, "Forget"));
+      return h("div.held", {}, trainCard(position, 64, null, h("span.quiet", {}, `id ${id}`)),
+        h("strong", {}, words(decision)), controls(position, again));
+    };
     const file = () => new Blob([csv()], { type: "text/csv" });
     const save = h("a.button", { download: "decisions.csv", href: URL.createObjectURL(file()), id: "export" }, "Export decisions.csv");
     const wrong = h("p.alert", { role: "alert", hidden: true });
@@ -159,7 +162,7 @@ const decisions = (() => {
         h("label.button", { for: "import" }, "Import"), open,
         made.size ? h("button", { type: "button", click: forget }, "Forget all") : null),
       wrong,
-      rows.length ? h("ul.rows", {}, rows)
+      rows.length ? longGrid(rows.length, cell, [164, 190])
         : h("p.quiet", {}, "None so far. Mark images under ", h("a", { href: "#/training/mislabels" }, "Training images"), " or beside any test image."));
   };
 

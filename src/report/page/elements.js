@@ -85,6 +85,15 @@ const trainName = (position, at) => `training image ${page.training.id[position]
 /* What a training image is labelled; by model `at`, what that was trained on: a decision may lie between two runs. */
 const trainLabel = (position, at = null) => (at === null ? null : page.training.models[at].label[position]) ?? page.training.label[position];
 
+/* Where the training image of an id stands among those trained on; -1 where it is none of them. */
+const positionOf = (() => {
+  let positions;
+  return (id) => {
+    positions ??= new Map(page.training.id.map((id, position) => [id, position]));
+    return positions.get(id) ?? -1;
+  };
+})();
+
 /* The file of a training image, where the data set is a folder of files. */
 const fileOf = (position) => page.training.file[position];
 

@@ -1,7 +1,7 @@
 /* One training image: what the models make of it, and the test images that rest on it. */
 route.views.image = async ({ parts: [id], filter }) => {
   await load("queries", "training");
-  const position = page.training.id.indexOf(Number(id));
+  const position = positionOf(Number(id));
   if (position < 0 || id === "") throw new Error(`There is no training image ${id} in this audit.`);
   const piece = await ascribe.load(`image-${Math.floor(position / page.overview.per_piece)}`);
   const details = piece[position % page.overview.per_piece];

@@ -34,7 +34,8 @@ function onKey(event) {
     if (find) find.focus(); else location.hash = "#/queries";
     return undefined;
   }
-  const card = document.activeElement?.closest("[data-train]");
+  const focus = document.activeElement;
+  const card = focus?.closest("[data-train]") ?? focus?.closest(".held")?.querySelector("[data-train]");
   const subject = document.querySelector("#main [data-subject]");
   if (event.key === "x" && (card ?? subject)) {
     const id = page.training.id[Number(card ? card.dataset.train : subject.dataset.subject)];

@@ -15,7 +15,7 @@ route.views.overview = async () => {
     h("section", {}, h("h2", {}, "What a score means"), meaning()),
     h("section", {}, h("h2", {}, "Class match"),
       h("p", {}, "How often the training image at a rank has the class of the image it explains. It describes the ranking; it does not prove it right."),
-      classMatch()),
+      classMatch(), pairedMatch()),
     h("section", {}, h("h2", {}, "Confusion matrix"),
       h("p", {}, "Rows are labels, columns predictions; a cell leads to the training images behind it."),
       sideBySide((_, at) => confusionMatrix(at))));
@@ -105,6 +105,20 @@ function classMatch() {
   function text(x, y, content, anchor) {
     return svg("text", { x, y, "text-anchor": anchor }, String(content));
   }
+}
+
+/* How the second model ranks for the same queries, in sentences. */
+function pairedMatch() {
+  const points = ({ value, low, high }) => {
+    const [own, least, most] = [value, low, high].map((share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`);
+    return `${own} points (95 %: ${least} to ${most})`;
+  };
+  const share = ({ value, low, high }) => `${percent(value, 1)} (95 %: ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)})`;
+  const overlap = ({ value, low, high }) => `${value.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
+  return page.overview.paired.map(({ queries, difference: of }) => h("p.paired", {},
+    `On the same ${of.query_count.toLocaleString("en")} ${queries}, ${models()[1].name} less ${models()[0].name}: `,
+    h("strong", {}, points(of.first_match)), ` at rank 1, ${points(of.ranks_match)} over the first ${of.ranks}. `,
+    of.shared ? `Of these both have ${share(of.shared)}; rank-biased overlap ${overlap(of.rank_biased_overlap)}.` : null));
 }
 
 function confusionMatrix(at, chosen) {

@@ -12,7 +12,7 @@ use crate::derivative::head::HeadOutputs;
 use crate::derivative::network::{
     CurvatureRoots, KroneckerFactors, KroneckerLayer, WrittenGradients,
 };
-use crate::device::free_memory;
+use crate::device::room;
 use candle_core::{DType, Device, Tensor};
 use faer::Mat;
 use std::ops::Range;
@@ -45,7 +45,7 @@ impl WrittenGradients for DeviceNetwork {
     }
 
     fn gradient_bytes(&self) -> Result<usize> {
-        Ok(free_memory(self.device())?.map_or(GRADIENT_BYTES, |free| GRADIENT_BYTES.min(free / 8)))
+        room(self.device(), GRADIENT_BYTES, 8)
     }
 
     fn outputs(&self, examples: &DeviceExamples, positions: &[u32]) -> Result<Vec<HeadOutputs>> {

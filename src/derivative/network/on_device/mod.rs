@@ -36,7 +36,7 @@ mod written_out;
 pub use examples::DeviceExamples;
 
 use super::ParameterSpace;
-use crate::device::free_memory;
+use crate::device::room;
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -127,9 +127,8 @@ impl DeviceNetwork {
     fn pass_bytes(&self, examples: &DeviceExamples) -> Result<PassBytes> {
         let (input, _) = self.read(examples, &[0])?;
         let trace = self.program.trace(&input, &self.inner)?;
-        let free = free_memory(&self.device)?.map_or(PASS_BYTES, |free| free / 4);
         Ok(PassBytes {
-            all: PASS_BYTES.min(free),
+            all: room(&self.device, PASS_BYTES, 4)?,
             trace: trace.elements() * self.dtype.size_in_bytes(),
             written: self.program.written_elements(&trace, &self.inner)
                 * self.dtype.size_in_bytes(),

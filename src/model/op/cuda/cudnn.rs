@@ -1,7 +1,8 @@
 //! Convolutions by cuDNN: forward, input gradient and weight gradient.
 //!
 //! cuDNN's heuristics choose the algorithm once for each geometry. Of those whose sums run in no fixed order its deterministic
-//! ones take the place, so that a run on one card repeats, unless [`crate::device::allow_unordered_sums`] was called. In `f32` its
+//! ones take the place, so that a run on one card repeats, unless [`crate::device::allow_unordered_sums`] was called; of those that want
+//! more than a [`SHARE`]th of the card's memory for themselves, ones that want little. In `f32` its
 //! matrix units are used where [`crate::device::allow_tf32`] was called, and never otherwise.
 
 use super::{CudaElement, View, for_cuda_dtype, unwritten};
@@ -23,6 +24,9 @@ use std::sync::Arc;
 use sys::cudnnConvolutionBwdDataAlgo_t as DataAlgorithm;
 use sys::cudnnConvolutionBwdFilterAlgo_t as FilterAlgorithm;
 use sys::cudnnConvolutionFwdAlgo_t as ForwardAlgorithm;
+
+/// Of a device's memory, the most that a convolution may take beside what goes in and comes out.
+const SHARE: usize = 16;
 
 /// Types that cuDNN convolves, and what it computes in.
 pub(in super::super) trait Convolved: CudaElement + CudnnDataType {
@@ -96,7 +100,11 @@ fn plan<T: Convolved>(device: &CudaDevice, geometry: &Geometry, role: Role) -> R
     if let Some(Ok(plan)) = known.map(Rc::downcast) {
         return Ok(plan);
     }
-    let plan = Rc::new(Plan::<T>::new(&handle(device)?, geometry, role)?);
+    let plan = Rc::new(Plan::<T>::new(
+        &handle(device)?,
+        geometry,
+        (role, most_bytes(device)?),
+    )?);
     PLANS.with(|plans| plans.borrow_mut().insert(key, plan.clone()));
     Ok(plan)
 }
@@ -113,7 +121,7 @@ fn handle(device: &CudaDevice) -> Result<Arc<Cudnn>> {
 }
 
 impl<T: Convolved> Plan<T> {
-    fn new(cudnn: &Arc<Cudnn>, g: &Geometry, role: Role) -> Result<Self> {
+    fn new(cudnn: &Arc<Cudnn>, g: &Geometry, (role, most): (Role, usize)) -> Result<Self> {
         let layout = sys::cudnnTensorFormat_t::CUDNN_TENSOR_NCHW;
         let of = |sizes: [usize; 4]| sizes.map(|size| size as i32);
         let mut convolution = (cudnn.create_conv2d::<T::Compute>(
@@ -136,7 +144,7 @@ impl<T: Convolved> Plan<T> {
         let weight = (cudnn
             .create_4d_filter::<T>(layout, of([g.c_out, g.c_in, g.kernel_h, g.kernel_w])))
         .map_err(Error::wrap)?;
-        let (algorithm, bytes) = chosen::<T>(&convolution, &x, &weight, &y, role)?;
+        let (algorithm, bytes) = chosen::<T>((&convolution, &x, &weight, &y), role, most)?;
         Ok(Self {
             convolution,
             x,
@@ -204,12 +212,18 @@ fn arithmetic<T: Convolved>() -> sys::cudnnMathType_t {
     }
 }
 
+type Descriptors<'a, T> = (
+    &'a ConvDescriptor<<T as Convolved>::Compute>,
+    &'a TensorDescriptor<T>,
+    &'a FilterDescriptor<T>,
+    &'a TensorDescriptor<T>,
+);
+
+/// The algorithm by cuDNN's heuristics, or one that wants little where that wants more than `most` bytes; and what it wants.
 fn chosen<T: Convolved>(
-    conv: &ConvDescriptor<T::Compute>,
-    x: &TensorDescriptor<T>,
-    weight: &FilterDescriptor<T>,
-    y: &TensorDescriptor<T>,
+    (conv, x, weight, y): Descriptors<T>,
     role: Role,
+    most: usize,
 ) -> Result<(Algorithm, usize)> {
     match role {
         Role::Forward => {
@@ -220,10 +234,12 @@ fn chosen<T: Convolved>(
                 y,
             };
             let algorithm = operation.pick_algorithm().map_err(Error::wrap)?;
-            let bytes = operation
-                .get_workspace_size(algorithm)
-                .map_err(Error::wrap)?;
-            Ok((Algorithm::Forward(algorithm), bytes))
+            let bytes = |algorithm| (operation.get_workspace_size(algorithm)).map_err(Error::wrap);
+            let algorithm = match bytes(algorithm)? > most {
+                true => ForwardAlgorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+                false => algorithm,
+            };
+            Ok((Algorithm::Forward(algorithm), bytes(algorithm)?))
         }
         Role::InputGradient => {
             let operation = ConvBackwardData {
@@ -240,10 +256,12 @@ fn chosen<T: Convolved>(
                 }
                 algorithm => algorithm,
             };
-            let bytes = operation
-                .get_workspace_size(algorithm)
-                .map_err(Error::wrap)?;
-            Ok((Algorithm::InputGradient(algorithm), bytes))
+            let bytes = |algorithm| (operation.get_workspace_size(algorithm)).map_err(Error::wrap);
+            let algorithm = match bytes(algorithm)? > most {
+                true => DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
+                false => algorithm,
+            };
+            Ok((Algorithm::InputGradient(algorithm), bytes(algorithm)?))
         }
         Role::WeightGradient => {
             let operation = ConvBackwardFilter {
@@ -261,12 +279,20 @@ fn chosen<T: Convolved>(
                 }
                 algorithm => algorithm,
             };
-            let bytes = operation
-                .get_workspace_size(algorithm)
-                .map_err(Error::wrap)?;
-            Ok((Algorithm::WeightGradient(algorithm), bytes))
+            let bytes = |algorithm| (operation.get_workspace_size(algorithm)).map_err(Error::wrap);
+            let algorithm = match bytes(algorithm)? > most {
+                true => FilterAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1,
+                false => algorithm,
+            };
+            Ok((Algorithm::WeightGradient(algorithm), bytes(algorithm)?))
         }
     }
+}
+
+fn most_bytes(device: &CudaDevice) -> Result<usize> {
+    let stream = device.cuda_stream();
+    let (_, total) = stream.context().mem_get_info().map_err(Error::wrap)?;
+    Ok(total / SHARE)
 }
 
 fn unwritten_bytes(

@@ -1,0 +1,40 @@
+//! How the solves of a run ended, from its record.
+
+use crate::artefact::RunRecord;
+use serde_json::Value;
+
+/// Counts over all sets of right-hand sides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct RecordedSolves {
+    /// All of them.
+    pub(crate) all: u64,
+    /// Those that missed their tolerance.
+    pub(crate) failed: u64,
+    /// The largest relative residual; NaN where one is not known.
+    pub(crate) largest: f64,
+}
+
+impl RecordedSolves {
+    /// Those that `record`, of `ascribe rank`, tells of.
+    pub(crate) fn of(record: &RunRecord) -> Self {
+        let mut told = Self {
+            all: 0,
+            failed: 0,
+            largest: 0.0,
+        };
+        let sets = record.results.get("solves").and_then(Value::as_object);
+        for set in sets.into_iter().flat_map(|sets| sets.values()) {
+            let residual = set.get("largest_residual").and_then(Value::as_f64);
+            told.largest = told.largest.max(residual.unwrap_or(f64::NAN));
+            let outcomes = set.get("outcomes").and_then(Value::as_object);
+            for (name, count) in outcomes.into_iter().flatten() {
+                let count = count.as_u64().unwrap_or_default();
+                told.all += count;
+                if !["converged", "direct", "at rounding"].contains(&name.as_str()) {
+                    told.failed += count;
+                }
+            }
+        }
+        told
+    }
+}
