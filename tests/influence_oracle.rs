@@ -212,6 +212,25 @@ mod oracle {
             / train.labels.len() as f64
     }
 
+    /// Divided by the length of the training image's effect on the parameters, and by the root of its own score: g_q A⁻¹g / ‖A⁻¹g‖, and
+    /// g_q A⁻¹g / (n √(gᵀA⁻¹g)).
+    pub fn divided(
+        head: &SoftmaxHead,
+        train: &Set,
+        queries: &Set,
+        curvature: f64,
+    ) -> [Array2<f64>; 2] {
+        let parameters = parameters(head);
+        let inverse = inverse(&hessian(&parameters, train, curvature));
+        let training = gradients(&parameters, train);
+        let effects = training.dot(&inverse);
+        let products = gradients(&parameters, queries).dot(&effects.t());
+        let lengths = (&effects * &effects).sum_axis(Axis(1)).mapv(f64::sqrt);
+        let own = (&effects * &training).sum_axis(Axis(1)).mapv(f64::sqrt);
+        let count = train.labels.len() as f64;
+        [&products / &lengths, &products / &(own * count)]
+    }
+
     /// Of z_a − z_b of one query each, `(query, a, b)`: its gradient is (e_a − e_b) ⊗ [x; 1].
     pub fn margins(
         head: &SoftmaxHead,
@@ -253,6 +272,7 @@ struct Settings<'a> {
     row_chunk: usize,
     /// Solve for the training images rather than the queries.
     by_training: bool,
+    normalise: Normalise,
 }
 
 const BLOCKS: BlockSizes = BlockSizes {
@@ -270,6 +290,7 @@ impl<'a> Settings<'a> {
             blocks: BLOCKS,
             row_chunk: 1024,
             by_training: false,
+            normalise: Normalise::None,
         }
     }
 
@@ -297,7 +318,7 @@ impl<'a> Settings<'a> {
         let scoring = Scoring {
             inverse: &*inverse,
             training: &train,
-            normalise: Normalise::None,
+            normalise: self.normalise,
             blocks: self.blocks,
             provenance: &Provenance::default(),
         };
@@ -375,6 +396,26 @@ fn f64_scores_equal_the_oracle() {
             let found = settings.scores(&head, &train, &queries);
             let error = relative_error(&found, &expected);
             assert!(error < 1e-11, "damping {damping}: {error:e}");
+        }
+    }
+}
+
+#[test]
+fn divided_scores_equal_the_oracle() {
+    let (train, queries) = (made_up(90, 7, 4, 0.0), made_up(40, 7, 4, 0.5));
+    let head = fit(&train, 4, 0.02);
+    let expected = oracle::divided(&head, &train, &queries, 0.07);
+    let divisors = [Normalise::ThetaRelatif, Normalise::LRelatif];
+    for solver in [&Direct as &dyn Solver, &TIGHT] {
+        for (normalise, expected) in divisors.into_iter().zip(&expected) {
+            let settings = Settings {
+                by_training: true,
+                normalise,
+                ..Settings::new(solver, DType::F64, 0.02, 0.05)
+            };
+            let found = settings.scores(&head, &train, &queries);
+            let error = relative_error(&found, expected);
+            assert!(error < 1e-11, "{normalise:?}: {error:e}");
         }
     }
 }

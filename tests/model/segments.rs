@@ -187,6 +187,34 @@ fn a_new_head_keeps_the_body_and_its_dtype() {
     );
 }
 
+/// As the paper's: weights N(0, σ²), without biases. Of 3,200 the share beyond two deviations is known to 0.0037.
+#[test]
+fn a_new_head_is_drawn_from_a_normal_distribution() {
+    let old = network("cifar-resnet8-w4", 4);
+    for deviation in [1.0, 0.25] {
+        let new = old
+            .clone()
+            .with_new_head(classes(200), deviation, 3)
+            .unwrap();
+        let numbers = |name: &str| -> Vec<f64> {
+            let tensor = new.tensors()[name].to_dtype(DType::F64).unwrap();
+            tensor.flatten_all().unwrap().to_vec1().unwrap()
+        };
+        assert!(numbers("fc.bias").iter().all(|bias| *bias == 0.0));
+        let weights: Vec<f64> = (numbers("fc.weight").iter())
+            .map(|weight| weight / f64::from(deviation))
+            .collect();
+        let mean = |values: &dyn Fn(f64) -> f64| {
+            weights.iter().map(|&weight| values(weight)).sum::<f64>() / weights.len() as f64
+        };
+        assert_eq!(weights.len(), 3200);
+        assert!(mean(&|weight| weight).abs() < 0.07);
+        assert!((mean(&|weight| weight * weight) - 1.0).abs() < 0.1);
+        let beyond = mean(&|weight| f64::from(u8::from(weight.abs() > 2.0)));
+        assert!((beyond - 0.0455).abs() < 0.012, "{beyond}");
+    }
+}
+
 #[test]
 fn a_parameter_of_no_stage_belongs_to_the_stem() {
     let architecture = network("cifar-resnet8-w4", 4).architecture().clone();
