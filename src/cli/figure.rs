@@ -17,6 +17,9 @@ use std::process::ExitCode;
 
 /// Options of `ascribe figure`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  ascribe figure 6 natural-rank robust-rank --names natural,robust --out figures"
+)]
 pub struct Figure {
     #[command(subcommand)]
     number: Number,

@@ -14,14 +14,15 @@ pub struct Bootstrap {
     pub draws: usize,
 }
 
-/// A number with its 95 % bootstrap interval.
+/// A number with its 95 % interval: percentiles of bootstrap draws, of correlations and slopes moved by their bias; of shares, areas and
+/// differences as `share` says.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The number itself.
     pub value: f64,
-    /// The 2.5 percentile of the draws; but for means moved by their bias.
+    /// Its lower end.
     pub low: f64,
-    /// Their 97.5 percentile, likewise.
+    /// Its upper end.
     pub high: f64,
 }
 
