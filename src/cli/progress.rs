@@ -63,7 +63,8 @@ impl TrainingProgress {
     fn left_after(&self, epoch: usize) -> String {
         let first = self.first.unwrap_or(epoch);
         let all = (self.epochs + 1).saturating_sub(first);
-        and_left(self.began.elapsed(), (epoch + 1 - first, all))
+        let done = (epoch + 1).saturating_sub(first);
+        and_left(self.began.elapsed(), (done, all))
     }
 
     fn say(&self, line: String) {

@@ -8,8 +8,8 @@
 //! | rank-biased overlap | of the first k ([`rank_biased_overlap`]) |
 //!
 //! Each is the mean over the queries, with a 95 % interval over queries taken as independent: of the differences that of Bonett & Price
-//! ([`Interval::of_differences`]), of the others by percentile bootstrap. What two models have in
-//! common, hard queries above all, leaves a difference on the same queries: its interval says more than two bands beside each other.
+//! ([`Interval::of_differences`]), of the others by percentile bootstrap. What two models have in common, hard queries above all, is not in
+//! their difference on the same queries: its interval says more than two bands beside each other.
 
 use super::{Bootstrap, Interval};
 use crate::influence::{QueryRanking, rank_biased_overlap};
