@@ -263,9 +263,7 @@ mod oracle {
         for (row, gradient) in training.rows().into_iter().enumerate() {
             // The divisor n stays, the whole of the added curvature too.
             let rest = hessian(parameters, &train.without(row), curvature / share) * share;
-            effects
-                .row_mut(row)
-                .assign(&inverse(&rest).dot(&gradient));
+            effects.row_mut(row).assign(&inverse(&rest).dot(&gradient));
         }
         effects
     }

@@ -300,6 +300,42 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_not_typed_is_as_in_the_paper() {
+        let options = TransferOptions::with_defaults(150).unwrap();
+        assert_eq!(options.blocks, Blocks::Last(3));
+        assert_eq!(options.head_deviation, 1.0);
+        let recipe = options.recipe();
+        assert_eq!((recipe.batch_size, recipe.learning_rate), (128, 0.1));
+        assert_eq!((recipe.momentum, recipe.l2), (0.9, 5e-4));
+        assert_eq!(recipe.schedule, Schedule::Step);
+        assert_eq!(recipe.frozen_statistics, FrozenStatistics::Moving);
+        assert_eq!(recipe.adversary, None);
+        let paper = Augmentation {
+            crop_padding: 4,
+            flip: true,
+            jitter: 0.25,
+            rotation_degrees: 2.0,
+        };
+        assert_eq!(recipe.augmentation, paper);
+    }
+
+    #[test]
+    fn defaults_are_recorded_as_they_would_be_typed() {
+        let recorded = effective(&TransferOptions::with_defaults(150).unwrap()).unwrap();
+        for (name, value) in [
+            ("epochs", Value::from(150)),
+            ("blocks", "3".into()),
+            ("head-deviation", 1.0.into()),
+            ("momentum", 0.9.into()),
+            ("schedule", "step".into()),
+            ("augmentation", "standard".into()),
+            ("frozen-statistics", "moving".into()),
+        ] {
+            assert_eq!(recorded[name], value, "{name}");
+        }
+    }
+
+    #[test]
     fn an_option_has_one_name_and_one_check_wherever_it_stands() {
         let options = TransferOptions::with_defaults(7).unwrap();
         assert_eq!((options.recipe.epochs, options.recipe.batch_size), (7, 128));

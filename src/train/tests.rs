@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 mod kept;
+mod robust;
 
 struct Silent;
 impl Observer for Silent {

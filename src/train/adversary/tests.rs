@@ -1,7 +1,9 @@
 use super::ball::lengths;
 use super::*;
+use crate::derivative::pixel_gradients;
 use crate::model::{Architecture, Normalisation};
-use candle_core::Device;
+use crate::train::Fast;
+use candle_core::{DType, Device};
 
 fn model() -> ResNet {
     let architecture: Architecture = "cifar-resnet8-w4".parse().unwrap();
@@ -114,4 +116,56 @@ fn a_largest_change_in_255ths_is_refused() {
     assert!(message(Norm::L2, 8.0).is_ok() && message(Norm::Linf, 1.0).is_ok());
     let refused = message(Norm::Linf, 8.0).unwrap_err();
     assert!(refused.contains("found 8; 8 of 255 is 8/255"), "{refused}");
+}
+
+/// Where ascents from inside the ball begin, in radii from images that are grey, so that no pixel is clipped.
+fn starts_inside(norm: Norm) -> Tensor {
+    let images = Tensor::full(0.5_f64, (4000, 3, 2, 2), &Device::Cpu).unwrap();
+    let ball = Ball {
+        norm,
+        epsilon: 0.25,
+    };
+    let begun = ball.start(Start::Inside, &images, [1, 2, 3]).unwrap();
+    ((begun - images).unwrap() / 0.25).unwrap()
+}
+
+/// The largest distance of the distribution of these numbers from the uniform one in [0, 1].
+fn distance_from_uniform(numbers: &Tensor) -> f64 {
+    let mut numbers = numbers.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    numbers.sort_by(f64::total_cmp);
+    let count = numbers.len() as f64;
+    (numbers.iter().enumerate())
+        .map(|(rank, number)| (number - rank as f64 / count).abs())
+        .fold(0.0, f64::max)
+}
+
+/// Of 4,000 uniform numbers one sample in 200,000 is 0.04 away.
+#[test]
+fn ascents_begin_at_a_length_or_at_changes_uniform_up_to_the_radius() {
+    let apart = distance_from_uniform(&lengths(&starts_inside(Norm::L2)).unwrap());
+    assert!(apart < 0.04, "{apart}");
+    let changes = (starts_inside(Norm::Linf) + 1.0).unwrap();
+    let apart = distance_from_uniform(&(changes / 2.0).unwrap());
+    assert!(apart < 0.04, "{apart}");
+}
+
+#[test]
+fn fast_training_goes_five_quarters_of_the_radius_up_the_slope_from_inside_the_ball() {
+    let model = model().to_dtype(DType::F64).unwrap();
+    let wave = |i: usize| (0.5 + 0.6 * (1.7 * i as f64).sin()).clamp(0.0, 1.0);
+    let pixels: Vec<f64> = (0..4 * 192).map(wave).collect();
+    let images = Tensor::from_vec(pixels, (4, 3, 8, 8), &Device::Cpu).unwrap();
+    let labels = Tensor::new(&[0_u32, 1, 2, 0], &Device::Cpu).unwrap();
+    for norm in [Norm::L2, Norm::Linf] {
+        let ball = Ball { norm, epsilon: 0.2 };
+        let begun = ball.start(Start::Inside, &images, [1, 2, 3]).unwrap();
+        let (slope, _) = pixel_gradients(&model, &begun, &[0, 1, 2, 0]).unwrap();
+        let step = (ball.direction(&slope).unwrap() * 0.25).unwrap();
+        let expected = ball.project(&images, &(begun + step).unwrap()).unwrap();
+        let adversary = Fast::new(norm, 0.2, 1).unwrap().adversary;
+        let found = adversary.perturb(&model, &images, &labels, [1, 2, 3]);
+        let apart = (found.unwrap() - expected).unwrap().abs().unwrap();
+        let apart = apart.max_all().unwrap().to_scalar::<f64>().unwrap();
+        assert!(apart < 1e-9, "{norm:?} {apart}");
+    }
 }
