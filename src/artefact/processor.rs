@@ -4,11 +4,10 @@
 pub(crate) fn processor() -> String {
     let list = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = name_in(&list).unwrap_or(std::env::consts::ARCH);
-    [name]
-        .into_iter()
-        .chain(widest())
-        .collect::<Vec<_>>()
-        .join(", ")
+    match widest() {
+        Some(instructions) => format!("{name}, {instructions}"),
+        None => name.to_owned(),
+    }
 }
 
 /// The first processor's name in the text of `/proc/cpuinfo`.
