@@ -72,9 +72,25 @@ impl Browser {
         Some(browser)
     }
 
-    /// Where the browser saves files.
-    pub fn downloads(&self) -> std::path::PathBuf {
+    fn downloads(&self) -> std::path::PathBuf {
         self._profile.path().join("downloads")
+    }
+
+    /// What the browser saves under that name. Chromium first takes the name with an empty file, writes to another beside it,
+    /// and moves that there when it is whole.
+    pub fn downloaded(&self, name: &str) -> String {
+        let file = self.downloads().join(name);
+        let began = Instant::now();
+        loop {
+            match std::fs::read_to_string(&file) {
+                Ok(text) if !text.is_empty() => return text,
+                _ => assert!(
+                    began.elapsed() < Duration::from_secs(20),
+                    "{name} was not saved"
+                ),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Opens a file and waits until the page has shown its first view; the seconds that took.

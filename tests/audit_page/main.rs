@@ -182,12 +182,7 @@ fn decisions_are_made_by_key_exported_and_read_again() {
     browser.press('5');
     browser.wait("return document.querySelector('main h1').textContent === 'Decisions'");
     browser.click("#export");
-    let file = browser.downloads().join("decisions.csv");
-    let began = std::time::Instant::now();
-    while !file.exists() && began.elapsed().as_secs() < 20 {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    let saved = std::fs::read_to_string(&file).unwrap();
+    let saved = browser.downloaded("decisions.csv");
     assert!(
         saved.starts_with("train,decision,label,file,data\n")
             && saved.contains(",exclude,,some/")
