@@ -203,7 +203,7 @@ impl Error {
     }
 
     /// The same with more said of what the reader can do about a malformed file.
-    pub(crate) fn and_remedy(self, more: String) -> Self {
+    pub(crate) fn and_remedy(self, more: impl std::fmt::Display) -> Self {
         match self {
             Self::Format {
                 path,

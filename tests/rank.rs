@@ -263,6 +263,59 @@ fn a_damping_path_is_written_drawn_and_suggests_a_damping() {
     assert!(read("a", "svg").contains("mm\"") && !read("b", "svg").contains("mm\""));
 }
 
+/// A head fitted with an L2 term is ranked by its own loss; one without has a damping that bounds the inverse.
+#[test]
+fn the_usual_damping_is_none_where_the_loss_has_an_l2_term() {
+    let folder = place();
+    let ranked = |words: &str, out: &str| {
+        let words =
+            format!("{words} --scores --skip-train --damping-path --path-queries 3 --out {out}");
+        let (code, said, err) = rank(folder.path(), &words.split(' ').collect::<Vec<_>>());
+        assert_eq!(code, 0, "{err}");
+        let file = folder.path().join(out).join("run.json");
+        let record: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        (record, said)
+    };
+    let (fitted, said) = ranked("--l2 1e-2", "fitted");
+    ranked("--l2 1e-2 --damping 0", "undamped");
+    assert_eq!(fitted["options"]["damping"], 0.0);
+    assert_eq!(
+        scores(folder.path(), "fitted"),
+        scores(folder.path(), "undamped")
+    );
+    let path = &fitted["results"]["damping_path"];
+    let points = path["points"].as_array().unwrap();
+    assert_eq!((path["damping"].as_f64(), points.len()), (Some(0.0), 14));
+    assert_eq!(
+        (&points[0]["damping"], &points[7]["damping"]),
+        (&0.0.into(), &1e-2.into())
+    );
+    assert_eq!(
+        (&points[0]["rbo_chosen"], &points[0]["rbo_smallest"]),
+        (&1.0.into(), &1.0.into())
+    );
+    assert_eq!(points[7]["rbo_chosen"], points[7]["rbo_smallest"]);
+    assert!(
+        said.contains("\nsuggested --damping 0: from 0 to "),
+        "{said}"
+    );
+    let picture = std::fs::read_to_string(folder.path().join("fitted/damping_path.svg")).unwrap();
+    assert!(picture.contains("in use 0\n") && picture.contains("left end"));
+
+    let given = "--head fitted/head.safetensors --l2 0";
+    let (without, _) = ranked(given, "without");
+    ranked(&format!("{given} --damping 1e-3"), "damped");
+    assert_eq!(without["options"]["damping"], 1e-3);
+    assert_eq!(
+        scores(folder.path(), "without"),
+        scores(folder.path(), "damped")
+    );
+    assert_ne!(
+        scores(folder.path(), "without"),
+        scores(folder.path(), "fitted")
+    );
+}
+
 #[test]
 fn a_damping_path_that_cannot_be_computed_is_refused() {
     let folder = place();
@@ -274,7 +327,6 @@ fn a_damping_path_that_cannot_be_computed_is_refused() {
         &["--path-queries", "0"],
         &["--path-queries: 0", "1 or more"],
     );
-    refused(&["--damping", "0"], &["--damping-path:", "above 0"]);
     refused(&["--solver", "ekfac"], &["--damping-path:", "direct or cg"]);
     refused(
         &["--normalise", "l-relatif"],
@@ -283,6 +335,21 @@ fn a_damping_path_that_cannot_be_computed_is_refused() {
     refused(
         &["--correction", "leverage"],
         &["--damping-path:", "--correction"],
+    );
+    let fitted = ["--l2", "0.01", "--skip-train", "--out", "fitted"];
+    assert_eq!(rank(folder.path(), &fitted).0, 0);
+    self::refused(
+        folder.path(),
+        &[
+            "--head",
+            "fitted/head.safetensors",
+            "--l2",
+            "0",
+            "--damping",
+            "0",
+            "--damping-path",
+        ],
+        &["--damping-path:", "above 0"],
     );
     let (code, _, err) = rank(
         folder.path(),

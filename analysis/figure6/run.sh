@@ -23,7 +23,7 @@ for blocks in 3 0; do
         model=$work/$source-blocks$blocks
         step "$model" transfer --source "builtin:$source" --train "$data/train.parquet" --test "$data/test.parquet" \
             --images 3200 --blocks "$blocks" --epochs 30 --augmentation flip --evaluate-every 10 --seed 0
-        step "$work/rank-$source-blocks$blocks" rank --model "$model"
+        step "$work/rank-$source-blocks$blocks" rank --model "$model" --damping 1e-3
     done
     "$ascribe" figure 6 "$work/rank-natural-blocks$blocks" "$work/rank-robust-blocks$blocks" \
         --names natural,robust --out "$work/blocks$blocks"

@@ -38,7 +38,8 @@ transfer() {
 for seed in $seeds; do
     transfer clean "$seed"
     transfer flipped "$seed" --flip-labels 0.05
-    step "$work/$seed-rank" rank --model "$work/$seed-flipped" --test "$work/chosen-by.parquet" --scores
+    step "$work/$seed-rank" rank --model "$work/$seed-flipped" --test "$work/chosen-by.parquet" --damping 1e-3 \
+        --scores
     "$python" analysis/mislabels/decide.py decide "$work" "$seed"
     for way in loss self-influence harm flips random; do
         transfer "exclude-$way" "$seed" --flip-labels 0.05 --exclude "$work/$seed-exclude-$way.csv"

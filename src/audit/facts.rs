@@ -3,6 +3,7 @@
 use super::subject::Subject;
 use super::through::Through;
 use crate::artefact::RunRecord;
+use crate::influence::Measurement;
 use crate::report::Fact;
 use serde_json::Value;
 
@@ -24,8 +25,12 @@ pub(super) fn facts(subject: &Subject) -> Vec<Fact> {
     let option = |key: &str| record.options.get(key).and_then(Value::as_f64);
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     fact("test accuracy", number("test_accuracy").map(percent));
+    let test_loss = match Measurement::of(record) {
+        Measurement::Label => "test loss",
+        Measurement::Prediction => "test loss at the predictions",
+    };
     fact(
-        "test loss",
+        test_loss,
         number("test_loss").map(|loss| format!("{loss:.4} nats")),
     );
     fact("training accuracy", number("train_accuracy").map(percent));
@@ -41,9 +46,12 @@ pub(super) fn facts(subject: &Subject) -> Vec<Fact> {
         fact("curvature", curvature.map(str::to_owned));
     }
     fact("solver", method(record, through).map(str::to_owned));
+    let damped = !["identity", "pinv"]
+        .map(Some)
+        .contains(&method(record, through));
     fact(
         "damping",
-        option("damping").map(|damping| format!("{damping}")),
+        (option("damping").filter(|_| damped)).map(|damping| format!("{damping}")),
     );
     for role in ["train", "test"] {
         let path = record

@@ -7,6 +7,7 @@ use super::through::Through;
 use super::through_blocks;
 use crate::artefact::RunRecord;
 use crate::evaluate::Work;
+use crate::influence::Measurement;
 use crate::report::{Statement, Tone};
 
 /// Above this share of the size of its parts a gradient is not small: the head is not at its minimum.
@@ -19,6 +20,7 @@ pub(super) fn statements(
     measured: Option<&Measured>,
 ) -> Vec<Statement> {
     let mut said = vec![of_solves(record, through)];
+    said.extend(of_predictions(record));
     match through {
         Through::Head => {
             said.push(of_certificates(record));
@@ -40,6 +42,12 @@ pub(super) fn statements(
 
 pub(super) fn statement(tone: Tone, text: String) -> Statement {
     Statement { tone, text }
+}
+
+/// Of test images without labels.
+fn of_predictions(record: &RunRecord) -> Option<Statement> {
+    let text = "Test images have no labels here: each counts as one of the class that is predicted, and scores say what that prediction rests on, right or wrong.";
+    (Measurement::of(record) == Measurement::Prediction).then(|| statement(Tone::Note, text.into()))
 }
 
 /// Of the solves that were made for the page.

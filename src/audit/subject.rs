@@ -60,7 +60,7 @@ impl Lists {
             if queries.as_ref().is_some_and(|first| *first != own) {
                 let what = format!("test images of {}", subject.name);
                 let expected = format!("those of {}", subjects[0].name);
-                let remedy = "give runs that ranked for the same test images";
+                let remedy = "give runs that ranked for the same test images (of --measurement prediction: that predict the same)";
                 return Err(Error::mismatch(what, expected, "others", remedy));
             }
             queries = Some(own);

@@ -150,6 +150,7 @@ impl Audit {
             classes,
             queries: lists.queries.clone(),
             training: lists.training.clone(),
+            labelled: opened.iter().all(Opened::is_labelled),
             training_data: training_data(&opened, &lists),
             models,
             paired: paired(&subjects),

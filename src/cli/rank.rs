@@ -5,6 +5,7 @@
 mod examples;
 mod features_left;
 mod material;
+mod measurement;
 mod path;
 mod precision;
 mod record;
@@ -21,23 +22,24 @@ use crate::artefact::{Invocation, RunFolder, keep_freed_memory};
 use crate::data::HeadFile;
 use crate::device::DeviceChoice;
 use crate::figure::Style;
-use crate::influence::{Correction, GIB, Grouping, Normalise, resident_limit};
+use crate::influence::{Correction, GIB, Grouping, Measurement, Normalise, resident_limit};
 use crate::model::Blocks;
 use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::Device;
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use workplace::Workplace;
 
 pub(super) use examples::train_labels;
 pub(super) use material::{Material, Side};
+pub(super) use measurement::query_labels;
 use precision::Precision;
 pub(super) use recorded::{Recorded, reopen};
 pub(super) use transferred::Transferred;
 
-/// λ where none is given.
+/// λ where none is given and no L2 term bounds the curvature from below, or not in all that scores go through.
 const DAMPING: f64 = 1e-3;
 
 const EXAMPLE: &str = "\
@@ -62,9 +64,14 @@ pub struct Rank {
     /// Features and labels of the training images (.npz, .safetensors, or a folder with features.npy and labels.npy)
     #[arg(long, value_name = "FEATURES", requires = "test")]
     train: Option<PathBuf>,
-    /// The queries: features and labels, or with --model images (default there: the test images of the transfer)
+    /// The queries: features and labels, or with --model images (default there: the test images of the transfer); without labels
+    /// for --measurement prediction
     #[arg(long, value_name = "DATA")]
     test: Option<PathBuf>,
+    /// Where a query's loss is measured. At the prediction, queries need no labels (a folder of images, features alone; any that
+    /// are there are not looked at), scores say what that prediction rests on, and each counts as an image of that class
+    #[arg(long, value_enum, default_value_t)]
+    measurement: Measurement,
     /// Weight [C, d] and bias [C] of the classifier (.npz or .safetensors); fitted with --l2 where not given
     #[arg(long, value_name = "HEAD")]
     head: Option<PathBuf>,
@@ -73,14 +80,10 @@ pub struct Rank {
     #[arg(long, value_name = "L2", allow_negative_numbers = true)]
     l2: Option<f64>,
     /// λ, added to every eigenvalue of the curvature, of the head or of the --blocks; a unit as that of --l2, but no part of the
-    /// loss: a head that was fitted with an L2 term needs none, and 0 is the influence on its own loss. identity and pinv do without
-    #[arg(
-        long,
-        value_name = "LAMBDA",
-        default_value_t = DAMPING,
-        allow_negative_numbers = true
-    )]
-    damping: f64,
+    /// loss (default: 0 for a head that was fitted with an L2 term, which is the influence on its own loss; else 1e-3).
+    /// identity and pinv do without
+    #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true)]
+    damping: Option<f64>,
     /// Influence through the parameters of the head and of this many fine-tuned residual blocks before it: 0 (the head
     /// alone), 1, 3, 9 … or all
     #[arg(long, value_name = "BLOCKS", default_value_t = Blocks::Last(0), requires = "model")]
@@ -290,11 +293,13 @@ impl Rank {
         if self.keep_features {
             features_left::leave(&material, l2, run.path())?;
         }
-        let presentation = work::Presentation {
-            as_json: self.json,
-            style: self.style,
-        };
-        work::fill(run, material, options, workplace.device, presentation)
+        work::fill(
+            run,
+            material,
+            options,
+            workplace.device,
+            self.presentation(),
+        )
     }
 
     /// What is to be scored, and the L2 term; features of more than `resident` bytes are mapped, those of a
@@ -311,17 +316,20 @@ impl Rank {
         device: &Device,
     ) -> Result<(Material, f64, Option<Transferred>)> {
         match (&self.model, &self.train, &self.test) {
-            (Some(folder), _, test) => {
-                let opened = transferred::open(folder, test.as_deref(), self.queries, device)?;
-                let material = opened.material()?;
+            (Some(folder), ..) => {
+                let opened = self.open_transferred(folder, device)?;
+                let mut material = opened.material()?;
+                self.measure_predictions(&mut material)?;
                 note_same_images(&material.inputs);
                 Ok((material, opened.l2, Some(opened)))
             }
             (None, Some(train), Some(test)) => {
-                let mut material = Material::open(train, test, self.head.as_deref(), resident)?;
+                let sides = (&**train, &**test, self.measurement);
+                let mut material = Material::open(sides, self.head.as_deref(), resident)?;
                 if let Some(queries) = self.queries {
                     material.keep_queries(queries)?;
                 }
+                self.measure_predictions(&mut material)?;
                 note_same_images(&material.inputs);
                 let l2 = self.effective_l2()?;
                 Ok((material, l2, None))
@@ -330,6 +338,29 @@ impl Rank {
                 "model",
                 "give --model, or --train and --test",
             )),
+        }
+    }
+
+    fn presentation(&self) -> work::Presentation {
+        work::Presentation {
+            as_json: self.json,
+            style: self.style,
+            measurement: self.measurement,
+        }
+    }
+
+    fn open_transferred(&self, folder: &Path, device: &Device) -> Result<Transferred> {
+        let test = (self.test.as_deref(), self.measurement);
+        transferred::open(folder, test, self.queries, device)
+    }
+
+    /// Gives the queries the classes that the head predicts, where it is known and that is asked for.
+    fn measure_predictions(&self, material: &mut Material) -> Result<()> {
+        match (self.measurement, &material.head) {
+            (Measurement::Prediction, Some(head)) => {
+                (material.test).label_by_prediction(head, self.precision.dtype())
+            }
+            _ => Ok(()),
         }
     }
 

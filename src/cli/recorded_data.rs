@@ -1,7 +1,9 @@
 //! The images and the model that an earlier run was made from, where they are unchanged; images with the labels it gave them.
 
+use super::rank::query_labels;
 use crate::artefact::{Input, RunRecord, digest_file, leads_somewhere};
 use crate::data::{Dataset, Features, NewLabels, RELABELLED};
+use crate::influence::Measurement;
 use crate::model::{ResNet, read_model};
 use crate::{Error, Result};
 use candle_core::Device;
@@ -20,13 +22,20 @@ pub(super) fn recorded_data(record: &RunRecord, role: &str) -> Result<Dataset> {
             remedy: "give a run that was made from images".into(),
         });
     }
-    let images = Dataset::open(&input.path)?;
+    let given = (record.options.get("test")).is_some_and(|path| !path.is_null());
+    let images = match Measurement::of(record) {
+        Measurement::Prediction if role == "test" && given => {
+            let classes = record.classes.as_deref().unwrap_or_default();
+            Dataset::open_unlabelled(&input.path, classes)?
+        }
+        _ => Dataset::open(&input.path)?,
+    };
     if images.digest() != input.digest {
         return Err(changed(record, input));
     }
     match role {
         "train" => images.relabelled(&relabelled(record)?),
-        _ => Ok(images),
+        _ => images.relabelled(&query_labels(record)?),
     }
 }
 

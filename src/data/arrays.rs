@@ -196,6 +196,11 @@ impl Arrays {
         })
     }
 
+    /// Whether there is an array of that name.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.names.iter().any(|found| found == name)
+    }
+
     /// A vector of integers of any width.
     pub(super) fn integers(&mut self, name: &str, dimensions: &str) -> Result<Vec<i64>> {
         match self.array(name, dimensions, 1)?.values {
@@ -208,7 +213,7 @@ impl Arrays {
     }
 
     fn array(&mut self, name: &str, dimensions: &str, rank: usize) -> Result<Array> {
-        if !self.names.iter().any(|found| found == name) {
+        if !self.holds(name) {
             let found = if self.names.is_empty() {
                 "none".into()
             } else {

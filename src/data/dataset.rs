@@ -4,9 +4,8 @@
 //! Images stay encoded in memory; they are decoded when asked for.
 
 use super::digest::ContentDigest;
-use super::digits::{self, digits_test, digits_train};
 use super::image::FORMATS;
-use super::{Image, NewLabels, cifar_binary, folder, idx, parquet, shards, svhn};
+use super::{Image, NewLabels, parquet, recognised};
 use crate::artefact::{Input, quoted};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -32,6 +31,15 @@ pub struct Dataset {
     classes: Vec<String>,
     named: bool,
     digest: String,
+}
+
+/// Whether labels are read with the images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Labels {
+    /// They have to be there.
+    Read,
+    /// They may be there; 0 stands for each.
+    Ignored,
 }
 
 /// What a format's reader found, before it is checked.
@@ -69,11 +77,11 @@ pub(super) enum Places {
 /// Without class names, a label beyond this is taken for damage rather than for a class.
 const LARGEST_UNNAMED_LABEL: i64 = 99_999;
 
-const REPLACE: &str = "replace or remove this image";
+/// What else can be done with images that have no labels.
+pub(super) const UNLABELLED: &str =
+    "test images without labels are for ascribe rank --measurement prediction";
 
-const RECOGNISED: &str = "a Hugging Face style .parquet file ('data/train-*.parquet' for several), a folder of class folders of images (JPEG, PNG, WebP, GIF, BMP, PNM), \
-                          an IDX images file (*images*idx3*, .gz or not), a CIFAR binary file or folder (data_batch_1.bin, \
-                          test_batch.bin, train.bin, test.bin), or an SVHN file (*_32x32.mat)";
+const REPLACE: &str = "replace or remove this image";
 
 impl Dataset {
     /// Opens a data set of any recognised format; `builtin:digits-train` and `builtin:digits-test` are embedded.
@@ -81,54 +89,23 @@ impl Dataset {
     /// # Errors
     /// When the path does not exist, is of no recognised format, is damaged, empty, or holds a label without a class.
     pub fn open(path: &Path) -> Result<Self> {
-        match path.to_str() {
-            Some(digits::TRAIN) => return digits_train(),
-            Some(digits::TEST) => return digits_test(),
-            _ => {}
-        }
-        if let Some(files) = shards::matching(path)? {
-            return Self::new(path, shards::read(&files)?);
-        }
-        let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .to_lowercase();
-        if metadata.is_dir() {
-            if cifar_binary::is_folder(path) {
-                return Self::new(path, cifar_binary::read_folder(path)?);
-            }
-            let files = folder::parquet_files(path)?;
-            return match &files[..] {
-                [] => Self::new(path, folder::read(path)?),
-                [file] => Self::new(file, parquet::read_file(file)?),
-                several => Self::new(path, shards::read(several)?),
-            };
-        }
-        if name.ends_with(".parquet") {
-            Self::new(path, parquet::read_file(path)?)
-        } else if idx::is_images(&name) {
-            Self::new(path, idx::read(path)?)
-        } else if cifar_binary::is_file(&name) {
-            Self::new(path, cifar_binary::read(path)?)
-        } else if name.ends_with(".mat") {
-            Self::new(path, svhn::read(path)?)
-        } else if idx::is_labels(&name) {
-            Err(Error::format(
-                path,
-                "file name",
-                "the images",
-                "the labels",
-                "give the images file beside it",
-            ))
-        } else {
-            let what = format!("{}: this file format", path.display());
-            Err(Error::Unsupported {
-                what,
-                instead: format!("give {RECOGNISED}"),
-            })
-        }
+        let (path, stored) = recognised::read(path, Labels::Read)?;
+        Self::new(&path, stored)
+    }
+
+    /// Opens images alone, which belong to a model of these classes: a set of any recognised format, whose labels are not looked at, or
+    /// one without labels. Every label is 0 until [`Dataset::relabelled`] gives another.
+    ///
+    /// # Errors
+    /// When the path does not exist, is of no recognised format, is damaged or empty.
+    pub fn open_unlabelled(path: &Path, classes: &[String]) -> Result<Self> {
+        let (path, stored) = recognised::read(path, Labels::Ignored)?;
+        let unlabelled = Stored {
+            labels: vec![0; stored.labels.len()],
+            classes: Some(classes.to_vec()),
+            ..stored
+        };
+        Self::new(&path, unlabelled)
     }
 
     /// Reads Parquet that is already in memory; `name` stands for the path in messages.
@@ -137,7 +114,7 @@ impl Dataset {
     /// As [`Dataset::open`].
     pub fn from_parquet_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let path = Path::new(name);
-        Self::new(path, parquet::read_bytes(path, bytes)?)
+        Self::new(path, parquet::read_bytes(path, bytes, Labels::Read)?)
     }
 
     /// An image from its bytes; `place` says where in the set at `path` it is.

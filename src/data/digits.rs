@@ -5,19 +5,28 @@
 
 use super::Dataset;
 use crate::Result;
+use std::path::Path;
 
 /// The name under which [`Dataset::open`] gives the training digits.
-pub(super) const TRAIN: &str = "builtin:digits-train";
+const TRAIN: &str = "builtin:digits-train";
 /// The name under which [`Dataset::open`] gives the test digits.
-pub(super) const TEST: &str = "builtin:digits-test";
+const TEST: &str = "builtin:digits-test";
+
+/// The Parquet file that a name stands for.
+pub(super) fn embedded(path: &Path) -> Option<&'static [u8]> {
+    match path.to_str()? {
+        TRAIN => Some(include_bytes!("../../fixtures/digits/train.parquet")),
+        TEST => Some(include_bytes!("../../fixtures/digits/test.parquet")),
+        _ => None,
+    }
+}
 
 /// The training digits: 1,000 images, rows 0–999 of scikit-learn's `load_digits`.
 ///
 /// # Errors
 /// None that a user could cause; reading is the same as for any file.
 pub fn digits_train() -> Result<Dataset> {
-    let bytes = include_bytes!("../../fixtures/digits/train.parquet");
-    Dataset::from_parquet_bytes(TRAIN, bytes.to_vec())
+    Dataset::open(Path::new(TRAIN))
 }
 
 /// The test digits: 797 images, rows 1000–1796 of scikit-learn's `load_digits`.
@@ -25,8 +34,7 @@ pub fn digits_train() -> Result<Dataset> {
 /// # Errors
 /// None that a user could cause; reading is the same as for any file.
 pub fn digits_test() -> Result<Dataset> {
-    let bytes = include_bytes!("../../fixtures/digits/test.parquet");
-    Dataset::from_parquet_bytes(TEST, bytes.to_vec())
+    Dataset::open(Path::new(TEST))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! a safetensors file as a JSON list under `classes`.
 
 use super::arrays::{self, Arrays};
-use super::dataset::check_labels;
+use super::dataset::{Labels, UNLABELLED, check_labels};
 use super::digest::ContentDigest;
 use super::rows::{Rows, little_endian};
 use crate::{Error, Result};
@@ -47,11 +47,33 @@ impl Features {
     /// # Errors
     /// As for [`Features::open`].
     pub fn open_within(path: &Path, resident: Option<u64>) -> Result<Self> {
+        Self::read(path, resident, Labels::Read)
+    }
+
+    /// The same of features alone: labels need not be there and are not looked at; 0 stands for each.
+    ///
+    /// # Errors
+    /// As for [`Features::open`], but for what is wrong with labels.
+    pub fn open_unlabelled(path: &Path, resident: Option<u64>) -> Result<Self> {
+        Self::read(path, resident, Labels::Ignored)
+    }
+
+    fn read(path: &Path, resident: Option<u64>, labels: Labels) -> Result<Self> {
         let mut arrays = Arrays::open(path)?;
         let values = arrays.rows("features", "[n, d]", resident)?;
-        let labels = arrays.integers("labels", "[n]")?;
-        let classes = class_names(path, &arrays)?;
         let rows = values.count();
+        let labels = match labels {
+            Labels::Read => {
+                let there = arrays.holds("labels");
+                let labels = arrays.integers("labels", "[n]");
+                labels.map_err(|error| match there {
+                    true => error,
+                    false => error.and_remedy(UNLABELLED),
+                })?
+            }
+            Labels::Ignored => vec![0; rows],
+        };
+        let classes = class_names(path, &arrays)?;
         if labels.len() != rows {
             let found = format!("{} labels", labels.len());
             let expected = format!("{rows} (the rows of features)");

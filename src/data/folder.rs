@@ -4,7 +4,7 @@
 //! folders (a leading dot, or what Windows and macOS leave behind) are left out, and so are files beside the class folders that
 //! are no images; anything else is refused rather than skipped.
 
-use super::dataset::{Images, Places, Stored};
+use super::dataset::{Images, Places, Stored, UNLABELLED};
 use super::image::FORMATS;
 use super::shards::{are_one_split, is_one_of_several};
 use crate::artefact::quoted;
@@ -56,13 +56,13 @@ impl Listing {
             (entries(path)?.into_iter()).partition(|name| path.join(name).is_dir());
         if classes.is_empty() {
             let expected = "class folders of images, or one Parquet file";
-            return Err(Error::format(
-                path,
-                "folder",
-                expected,
-                "neither",
-                "check the path",
-            ));
+            let refused = |found, remedy| Error::format(path, "folder", expected, found, remedy);
+            return Err(match beside.iter().any(|name| is_image(name)) {
+                true => {
+                    refused("images alone", "put them into class folders").and_remedy(UNLABELLED)
+                }
+                false => refused("neither", "check the path"),
+            });
         }
         let (mut files, mut labels, mut faults) = (Vec::new(), Vec::new(), Vec::new());
         for name in beside.into_iter().filter(|name| is_image(name)) {
@@ -107,18 +107,42 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
             )),
         });
     }
-    let images = listing.files.par_iter().map(|file| {
-        let file = path.join(file);
-        std::fs::read(&file).map_err(Error::io(&file, "read"))
-    });
-    let images = Images::Encoded(images.collect::<Result<_>>()?);
     Ok(Stored {
         format: "folder of class folders",
-        images,
+        images: contents(path, &listing.files)?,
         places: Places::Files(listing.files),
         labels: listing.labels,
         classes: Some(listing.classes),
     })
+}
+
+/// Reads a folder of images, or of class folders, whose names are of no matter then.
+pub(super) fn read_unlabelled(path: &Path) -> Result<Stored> {
+    let names = entries(path)?;
+    if names.is_empty() || names.iter().any(|name| path.join(name).is_dir()) {
+        return read(path);
+    }
+    let files: Vec<String> = names.into_iter().filter(|name| is_image(name)).collect();
+    if let Some(name) = files.iter().find(|name| is_no_file(&path.join(name))) {
+        let found = format!("{name}, which is no file");
+        return Err(Error::format(path, "folder", images(), found, "remove it"));
+    }
+    Ok(Stored {
+        format: "folder of images",
+        images: contents(path, &files)?,
+        labels: vec![0; files.len()],
+        places: Places::Files(files),
+        classes: None,
+    })
+}
+
+/// Files of images as they are, by their paths within the folder.
+fn contents(path: &Path, files: &[String]) -> Result<Images> {
+    let images = files.par_iter().map(|file| {
+        let file = path.join(file);
+        std::fs::read(&file).map_err(Error::io(&file, "read"))
+    });
+    Ok(Images::Encoded(images.collect::<Result<_>>()?))
 }
 
 /// What is expected of a class folder.
@@ -236,6 +260,64 @@ mod tests {
         }
         let message = read(folder.path()).err().unwrap().to_string();
         assert!(message.contains("found 2.png; move it"), "{message}");
+    }
+
+    #[test]
+    fn images_alone_are_a_set_where_labels_are_not_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let message = |found: Result<Stored>| found.err().unwrap().to_string();
+        assert!(message(read_unlabelled(root)).contains("found neither"));
+        for (file, bytes) in [
+            ("2.png", "x"),
+            ("10.JPG", "y"),
+            ("notes.txt", ""),
+            (".a.png", ""),
+        ] {
+            write(root.join(file), bytes).unwrap();
+        }
+        let labelled = message(read(root));
+        let parts = [
+            "found images alone;",
+            "class folders",
+            "--measurement prediction",
+        ];
+        assert!(
+            parts.iter().all(|part| labelled.contains(part)),
+            "{labelled}"
+        );
+        let stored = read_unlabelled(root).unwrap();
+        let (Images::Encoded(images), Places::Files(files)) = (stored.images, stored.places) else {
+            panic!("not files")
+        };
+        assert_eq!(
+            (files, images),
+            (
+                vec!["10.JPG".into(), "2.png".into()],
+                vec![b"y".to_vec(), b"x".to_vec()]
+            )
+        );
+        assert_eq!((stored.labels, stored.classes), (vec![0, 0], None));
+        // Class folders are gone through as they are; images beside them are refused here too.
+        create_dir(root.join("cat")).unwrap();
+        write(root.join("cat/1.png"), "z").unwrap();
+        assert!(message(read_unlabelled(root)).contains("found 10.JPG; move it"));
+        for file in ["2.png", "10.JPG"] {
+            std::fs::remove_file(root.join(file)).unwrap();
+        }
+        assert_eq!(read_unlabelled(root).unwrap().labels, [0]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_among_images_alone_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("1.png")).unwrap();
+        let message = read_unlabelled(folder.path()).err().unwrap().to_string();
+        assert!(
+            message.ends_with("found 1.png, which is no file; remove it"),
+            "{message}"
+        );
     }
 
     #[cfg(unix)]

@@ -4,7 +4,7 @@
 //! Labels: magic `00 00 08 01`, then count, then N bytes; found beside the images by name
 //! (`train-images-idx3-ubyte.gz` → `train-labels-idx1-ubyte.gz`). The format has no class names.
 
-use super::dataset::{Images, Places, Stored};
+use super::dataset::{Images, Labels, Places, Stored};
 use crate::artefact::folder_of;
 use crate::stand_in::found_in;
 use crate::{Error, Result};
@@ -25,21 +25,13 @@ pub(super) fn is_labels(name: &str) -> bool {
 }
 
 /// Reads the images file and the labels beside it.
-pub(super) fn read(path: &Path) -> Result<Stored> {
+pub(super) fn read(path: &Path, labels: Labels) -> Result<Stored> {
     let (sizes, pixels) = read_array::<3>(path)?;
     let [count, height, width] = sizes;
-    let labels_path = labels_beside(path)?;
-    let ([label_count], labels) = read_array::<1>(&labels_path)?;
-    if label_count != count {
-        let what = format!("{}: number of labels", labels_path.display());
-        return Err(Error::mismatch(
-            what,
-            format!("{count} (the images)"),
-            label_count,
-            "give files that belong together",
-        ));
-    }
-    let labels = labels.into_iter().map(i64::from).collect();
+    let labels = match labels {
+        Labels::Read => read_labels(path, count)?,
+        Labels::Ignored => vec![0; count],
+    };
     Ok(Stored {
         format: "IDX",
         images: Images::Planes {
@@ -52,6 +44,22 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
         labels,
         classes: None,
     })
+}
+
+/// The labels of so many images, from the file beside theirs.
+fn read_labels(path: &Path, count: usize) -> Result<Vec<i64>> {
+    let labels_path = labels_beside(path)?;
+    let ([label_count], labels) = read_array::<1>(&labels_path)?;
+    if label_count != count {
+        let what = format!("{}: number of labels", labels_path.display());
+        return Err(Error::mismatch(
+            what,
+            format!("{count} (the images)"),
+            label_count,
+            "give files that belong together",
+        ));
+    }
+    Ok(labels.into_iter().map(i64::from).collect())
 }
 
 fn labels_beside(path: &Path) -> Result<PathBuf> {
@@ -191,11 +199,11 @@ mod tests {
         std::fs::create_dir(&capitals).unwrap();
         std::fs::write(capitals.join("T10k-Images.IDX3-ubyte"), images).unwrap();
         std::fs::write(capitals.join("T10k-Labels.IDX1-ubyte"), labels).unwrap();
-        let stored = read(&capitals.join("T10k-Images.IDX3-ubyte")).unwrap();
+        let stored = read(&capitals.join("T10k-Images.IDX3-ubyte"), Labels::Read).unwrap();
         assert_eq!(stored.labels, [7, 9]);
         // The labels may be packed where the images are not.
         std::fs::write(folder.path().join("t10k-labels.idx1-ubyte.gz"), gz(&labels)).unwrap();
-        let stored = read(&path).unwrap();
+        let stored = read(&path, Labels::Read).unwrap();
         assert_eq!(stored.labels, [7, 9]);
         let Images::Planes {
             channels: 1,

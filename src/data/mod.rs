@@ -53,6 +53,7 @@ mod order;
 mod parquet;
 mod pixels;
 pub(crate) mod random;
+mod recognised;
 mod resampling;
 mod row_writer;
 mod rows;

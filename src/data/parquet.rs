@@ -4,7 +4,7 @@
 //! column holds integers. Names are those used on the hub. Class names stand in the metadata key `huggingface`:
 //! `{"info": {"features": {"label": {"_type": "ClassLabel", "names": […]}}}}`.
 
-use super::dataset::{Images, Places, Stored};
+use super::dataset::{Images, Labels, Places, Stored, UNLABELLED};
 use crate::decoder_panic::caught;
 use crate::stand_in::found_in;
 use crate::{Error, Result};
@@ -22,16 +22,17 @@ const IMAGE_COLUMNS: [&str; 4] = ["img", "image", "images", "picture"];
 const LABEL_COLUMNS: [&str; 5] = ["label", "labels", "fine_label", "class", "target"];
 
 /// Reads a Parquet file.
-pub(super) fn read_file(path: &Path) -> Result<Stored> {
-    read(path, File::open(path).map_err(Error::io(path, "read"))?)
+pub(super) fn read_file(path: &Path, labels: Labels) -> Result<Stored> {
+    let file = File::open(path).map_err(Error::io(path, "read"))?;
+    read(path, file, labels)
 }
 
 /// Reads Parquet held in memory; `path` is for messages.
-pub(super) fn read_bytes(path: &Path, bytes: Vec<u8>) -> Result<Stored> {
-    read(path, Bytes::from(bytes))
+pub(super) fn read_bytes(path: &Path, bytes: Vec<u8>, labels: Labels) -> Result<Stored> {
+    read(path, Bytes::from(bytes), labels)
 }
 
-fn read(path: &Path, source: impl ChunkReader + 'static) -> Result<Stored> {
+fn read(path: &Path, source: impl ChunkReader + 'static, wanted: Labels) -> Result<Stored> {
     let damaged = |place: String, reason: String| {
         Error::format(
             path,
@@ -44,9 +45,15 @@ fn read(path: &Path, source: impl ChunkReader + 'static) -> Result<Stored> {
     let open = || ParquetRecordBatchReaderBuilder::try_new(source);
     let builder = caught(|| open().map_err(|error| error.to_string()))
         .map_err(|reason| damaged("Parquet footer".into(), found_in(path, reason)))?;
-    let columns = Columns::find(path, builder.schema())?;
-    let classes = class_names(builder.schema(), &columns.label_name);
-    let mask = ProjectionMask::roots(builder.parquet_schema(), [columns.image, columns.label]);
+    let image = image_column(path, builder.schema())?;
+    let label = match wanted {
+        Labels::Read => Some(label_column(path, builder.schema())?),
+        Labels::Ignored => None,
+    };
+    let name = |column: usize| builder.schema().field(column).name().clone();
+    let (image_name, label_name) = (name(image), label.map(name));
+    let classes = (label_name.as_ref()).and_then(|label| class_names(builder.schema(), label));
+    let mask = ProjectionMask::roots(builder.parquet_schema(), [image].into_iter().chain(label));
     let mut reader = builder
         .with_projection(mask)
         .build()
@@ -54,16 +61,18 @@ fn read(path: &Path, source: impl ChunkReader + 'static) -> Result<Stored> {
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     let mut next = || caught(|| reader.next().transpose().map_err(|error| error.to_string()));
     while let Some(batch) =
-        next().map_err(|reason| damaged(format!("rows from {} on", labels.len()), reason))?
+        next().map_err(|reason| damaged(format!("rows from {} on", images.len()), reason))?
     {
-        let column = |name: &str| batch.column_by_name(name).cloned();
-        let (Some(image), Some(label)) = (column(&columns.image_name), column(&columns.label_name))
-        else {
-            return Err(damaged("columns".into(), "a row group without them".into()));
+        let column = |name: &str| {
+            let absent = || damaged("columns".into(), "a row group without them".into());
+            batch.column_by_name(name).ok_or_else(absent)
         };
-        append_images(path, &image, &mut images)?;
-        append_labels(path, &label, &mut labels)?;
+        append_images(path, column(&image_name)?, &mut images)?;
+        if let Some(label) = &label_name {
+            append_labels(path, column(label)?, &mut labels)?;
+        }
     }
+    labels.resize(images.len(), 0);
     Ok(Stored {
         format: "Parquet",
         images: Images::Encoded(images),
@@ -73,54 +82,37 @@ fn read(path: &Path, source: impl ChunkReader + 'static) -> Result<Stored> {
     })
 }
 
-struct Columns {
-    image: usize,
-    label: usize,
-    image_name: String,
-    label_name: String,
+fn image_column(path: &Path, schema: &Schema) -> Result<usize> {
+    let fields = schema.fields();
+    let fits = |column: &usize| holds_images(fields[*column].data_type());
+    let mut named = IMAGE_COLUMNS.iter();
+    let named = named.find_map(|name| schema.index_of(name).ok());
+    // A column of another name is taken when it is the only one that can hold images.
+    let only = || {
+        let mut fitting = (0..fields.len()).filter(fits);
+        fitting.next().filter(|_| fitting.next().is_none())
+    };
+    (named.filter(fits).or_else(only))
+        .ok_or_else(|| missing(path, schema, "a column of image bytes", &IMAGE_COLUMNS))
 }
 
-impl Columns {
-    fn find(path: &Path, schema: &Schema) -> Result<Self> {
-        let fields = schema.fields();
-        let by_name = |names: &[&str]| names.iter().find_map(|name| schema.index_of(name).ok());
-        let image =
-            by_name(&IMAGE_COLUMNS).filter(|&column| holds_images(fields[column].data_type()));
-        // A column of another name is taken when it is the only one that can hold images.
-        let image = image.or_else(|| {
-            let mut fitting =
-                (0..fields.len()).filter(|&column| holds_images(fields[column].data_type()));
-            fitting.next().filter(|_| fitting.next().is_none())
-        });
-        // Of several such names, that of the first that holds numbers: names of classes may stand beside them.
-        let label = (LABEL_COLUMNS
-            .iter()
-            .filter_map(|name| schema.index_of(name).ok()))
-        .find(|&column| fields[column].data_type().is_integer());
-        let missing = |what: &str, names: &[&str]| {
-            let found = fields
-                .iter()
-                .map(|field| format!("{} ({})", field.name(), field.data_type()));
-            let expected = format!("{what} named {}", names.join(", "));
-            let found = found.collect::<Vec<_>>().join(", ");
-            Error::format(
-                path,
-                "columns",
-                expected,
-                found,
-                "rename the column or write it in that type",
-            )
-        };
-        let image = image.ok_or_else(|| missing("a column of image bytes", &IMAGE_COLUMNS))?;
-        let label = label.ok_or_else(|| missing("a column of integer labels", &LABEL_COLUMNS))?;
-        let name = |column: usize| fields[column].name().clone();
-        Ok(Self {
-            image,
-            label,
-            image_name: name(image),
-            label_name: name(label),
-        })
-    }
+/// Of several columns of such names, the first that holds numbers: names of classes may stand beside them.
+fn label_column(path: &Path, schema: &Schema) -> Result<usize> {
+    let named = LABEL_COLUMNS.iter();
+    let mut named = named.filter_map(|name| schema.index_of(name).ok());
+    (named.find(|&column| schema.field(column).data_type().is_integer())).ok_or_else(|| {
+        let what = "a column of integer labels";
+        missing(path, schema, what, &LABEL_COLUMNS).and_remedy(UNLABELLED)
+    })
+}
+
+fn missing(path: &Path, schema: &Schema, what: &str, names: &[&str]) -> Error {
+    let fields = schema.fields().iter();
+    let found = fields.map(|field| format!("{} ({})", field.name(), field.data_type()));
+    let expected = format!("{what} named {}", names.join(", "));
+    let found = found.collect::<Vec<_>>().join(", ");
+    let remedy = "rename the column or write it in that type";
+    Error::format(path, "columns", expected, found, remedy)
 }
 
 fn holds_images(kind: &DataType) -> bool {

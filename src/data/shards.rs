@@ -3,7 +3,7 @@
 //! They are given by a pattern, `data/train-*.parquet`, or by their folder where it holds nothing else; rows count on from file to
 //! file, in the order of the names.
 
-use super::dataset::{Images, Stored};
+use super::dataset::{Images, Labels, Stored};
 use super::parquet;
 use crate::artefact::folder_of;
 use crate::{Error, Result};
@@ -105,7 +105,7 @@ impl<'a> Part<'a> {
 }
 
 /// Reads all of them as one set.
-pub(super) fn read(files: &[PathBuf]) -> Result<Stored> {
+pub(super) fn read(files: &[PathBuf], labels: Labels) -> Result<Stored> {
     let [first, others @ ..] = files else {
         return Err(Error::mismatch(
             "Parquet files",
@@ -114,9 +114,9 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Stored> {
             "this is a bug",
         ));
     };
-    let mut whole = parquet::read_file(first)?;
+    let mut whole = parquet::read_file(first, labels)?;
     for file in others {
-        let part = parquet::read_file(file)?;
+        let part = parquet::read_file(file, labels)?;
         if part.classes != whole.classes {
             let names = |classes: &Option<Vec<String>>| match classes {
                 None => "no class names".to_owned(),

@@ -5,7 +5,8 @@
 //! | (a) | mean overlap of each query's top k with those at the next larger damping, at the damping in use, and at the smallest |
 //! | (b) | median size of the score of a query's most helpful image |
 //!
-//! Rank-biased overlap has markers, the Jaccard index none. A comparison of two neighbours stands halfway between them.
+//! Rank-biased overlap has markers, the Jaccard index none. A comparison of two neighbours stands halfway between them. A damping of 0
+//! has no place on the axis: it is marked at the left end, and curves begin at the next.
 //! The damping in use and the suggested one are marked, and the stretch on which the suggestion rests is shaded. The
 //! record is [`DampingPath`].
 
@@ -26,21 +27,23 @@ impl Figure for DampingPath {
 
     fn caption(&self) -> String {
         format!(
-            "{} In use: {:e}. Suggested: {}, {}.",
+            "{} In use: {}. Suggested: {}, {}.",
             note::note(self),
-            self.damping,
+            in_use(self.damping),
             self.suggestion.brief(),
             self.suggestion.reason
         )
     }
 
     fn check(&self) -> Result<()> {
-        if self.points.len() < 2 || self.query_count == 0 {
-            let found = format!("{} of {} queries", self.points.len(), self.query_count);
+        let damped = self.points.iter().filter(|point| point.damping > 0.0);
+        let damped = damped.count();
+        if damped < 2 || self.query_count == 0 {
+            let found = format!("{damped} of {} queries", self.query_count);
             let remedy = "rank with --damping-path and at least one query";
             return Err(Error::mismatch(
                 "damping path",
-                "two dampings",
+                "two dampings above 0",
                 found,
                 remedy,
             ));
@@ -83,5 +86,13 @@ fn is_sound(point: &DampingPoint) -> bool {
         .into_iter()
         .chain(point.jaccard_next)
         .chain(point.rbo_next);
-    point.damping.is_finite() && point.damping > 0.0 && known.all(f64::is_finite)
+    point.damping.is_finite() && point.damping >= 0.0 && known.all(f64::is_finite)
+}
+
+/// The damping in use, as the option takes it.
+fn in_use(damping: f64) -> String {
+    match damping == 0.0 {
+        true => "0".into(),
+        false => format!("{damping:e}"),
+    }
 }

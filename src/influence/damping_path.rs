@@ -1,8 +1,8 @@
 //! How rankings and scores change with the damping λ.
 //!
-//! For a sample of the test queries, evenly spaced, and dampings from 1e-3 to 1e3 times the one in use, two a decade, the
-//! scores against all training images give each query's most helpful images at every damping ([`sweep`]: one writing-out
-//! of the curvature, or one run of conjugate gradients, serves them all). Two lists are compared by the
+//! For a sample of the test queries, evenly spaced, and dampings from 1e-3 to 1e3 times the one in use, two a decade (where that
+//! is 0: it, and dampings about the L2 term), the scores against all training images give each query's most helpful images at
+//! every damping ([`sweep`]: one writing-out of the curvature, or one run of conjugate gradients, serves them all). Two lists are compared by the
 //! Jaccard index and by rank-biased overlap ([`overlap`]), each list with that of the next larger damping, with that of
 //! the damping in use, and with that of the smallest. The means over the queries are a [`DampingPath`], which suggests a damping ([`suggestion`]);
 //! `damping_path.parquet` has the values of each query.
@@ -34,7 +34,7 @@ use suggestion::overlaps;
 const PER_DECADE: i32 = 2;
 /// Decades of the grid on either side of the damping in use.
 const DECADES: i32 = 3;
-/// Dampings of the grid.
+/// Dampings of the grid, without 0.
 const DAMPINGS: i32 = 2 * DECADES * PER_DECADE + 1;
 
 /// How a damping path is made.
@@ -68,8 +68,8 @@ impl PathOptions {
             let reason = "0 queries have no path; give 1 or more";
             return Err(Error::config("path-queries", reason));
         }
-        let reason = if options.damping.is_nan() || options.damping <= 0.0 {
-            "varies the damping by factors: give a --damping above 0"
+        let reason = if options.damping == 0.0 && options.l2 == 0.0 {
+            "varies the damping, or the L2 term, by factors: give a --damping above 0"
         } else if !options.solver.method.is_exact() {
             "is of exact scores: choose --solver direct or cg"
         } else if options.normalise != Normalise::None || options.correction != Correction::None {
@@ -81,13 +81,16 @@ impl PathOptions {
     }
 }
 
-/// λ · 10^(i/2), i from −6 to 6, smallest first.
-pub(super) fn grid(damping: f64) -> Vec<f64> {
+/// Dampings that are compared, smallest first, and the place of the one in use among them: λ · 10^(i/2), i from −6 to 6; where λ is 0,
+/// it and the same of the L2 term.
+pub(super) fn grid(damping: f64, l2: f64) -> (Vec<f64>, usize) {
     let steps = DECADES * PER_DECADE;
     let factor = |step: i32| 10f64.powf(f64::from(step) / f64::from(PER_DECADE));
-    (-steps..=steps)
-        .map(|step| damping * factor(step))
-        .collect()
+    let about = |centre: f64| (-steps..=steps).map(move |step| centre * factor(step));
+    match damping == 0.0 {
+        true => (std::iter::once(0.0).chain(about(l2)).collect(), 0),
+        false => (about(damping).collect(), steps as usize),
+    }
 }
 
 /// A query's most helpful images at one damping, and how its solve ended.

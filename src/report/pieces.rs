@@ -90,6 +90,7 @@ fn overview(audit: &Audit, layouts: &[Layout]) -> Value {
         "layouts": layouts.iter().map(|layout| (layout.name.clone(), json!(layout)))
             .collect::<BTreeMap<_, _>>(),
         "paired": audit.paired,
+        "labelled": audit.labelled,
         "per_piece": PER_PIECE,
         "data": audit.training_data.digest,
         "rows": audit.training_data.rows,
@@ -118,6 +119,7 @@ fn query_columns(audit: &Audit) -> Value {
     json!({
         "id": column(&audit.queries, |query| query.id),
         "label": column(&audit.queries, |query| query.label),
+        "file": audit.training_data.query_files,
         "models": models.collect::<Vec<_>>(),
     })
 }

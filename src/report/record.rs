@@ -15,6 +15,8 @@ pub struct Audit {
     pub classes: Vec<String>,
     /// The test images.
     pub queries: Vec<LabelledImage>,
+    /// Whether their labels are their own, rather than what the model predicts.
+    pub labelled: bool,
     /// The training images of any model.
     pub training: Vec<LabelledImage>,
     /// Of what file these are.

@@ -16,6 +16,26 @@ pub const TRAINING: usize = 3200;
 
 /// Writes the page; queries have ids from 1,000, every third is wrong.
 pub fn large_audit(queries: usize, folder: &Path, embed: bool) {
+    write_page(queries, folder, embed, |_| {});
+}
+
+/// Writes the page of one model whose queries have no labels, but files.
+pub fn unlabelled_audit(queries: usize, folder: &Path) {
+    write_page(queries, folder, false, |audit| {
+        audit.labelled = false;
+        audit.models.truncate(1);
+        audit.paired.clear();
+        let model = &mut audit.models[0];
+        for (image, query) in audit.queries.iter_mut().zip(&model.queries) {
+            image.label = query.prediction;
+        }
+        (model.confusions).retain(|cell| cell.label == cell.prediction);
+        let files = (0..queries).map(|at| format!("new-{at}.png"));
+        audit.training_data.query_files = files.collect();
+    });
+}
+
+fn write_page(queries: usize, folder: &Path, embed: bool, change: impl FnOnce(&mut Audit)) {
     let (test, train) = (digits_test().unwrap(), digits_train().unwrap());
     let (of_test, of_train) = (image_of(&test), image_of(&train));
     let pictures = [
@@ -28,7 +48,9 @@ pub fn large_audit(queries: usize, folder: &Path, embed: bool) {
             get: &of_train,
         },
     ];
-    write(&audit(queries, &test, &train), &pictures, embed, folder).unwrap();
+    let mut audit = audit(queries, &test, &train);
+    change(&mut audit);
+    write(&audit, &pictures, embed, folder).unwrap();
 }
 
 fn image_of(set: &Dataset) -> impl Fn(usize) -> ascribe::Result<ascribe::data::Image> + '_ {
@@ -65,6 +87,7 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
         classes,
         queries,
         training,
+        labelled: true,
         training_data: TrainingData {
             digest: "0f1e".into(),
             rows: TRAINING + 100,

@@ -5,7 +5,7 @@ mod example;
 mod through_blocks;
 
 use browser::Browser;
-use example::{HOSTILE, large_audit};
+use example::{HOSTILE, large_audit, unlabelled_audit};
 use serde_json::json;
 
 const RIGHT: char = '\u{e014}';
@@ -105,6 +105,51 @@ fn fewer_and_more_duplicates_are_shown_as_is_asked_for() {
     assert_eq!(browser.run(also), true);
     browser.visit("#/image/13", "Training image 13");
     assert_eq!(browser.run(also), false);
+    is_clean(&browser);
+}
+
+/// No image is called right, wrong or labelled; in the place of confusions are predictions, and the least sure come first.
+#[test]
+fn test_images_without_labels_are_called_neither_right_nor_wrong() {
+    let Some(browser) = Browser::start(1280, 900) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    unlabelled_audit(60, folder.path());
+    browser.open(&folder.path().join("index.html"), "");
+    let main = "return document.querySelector('main').textContent";
+    let coloured =
+        "return document.querySelectorAll('.card.right, .card.wrong, .card.mixed, .badge').length";
+    let said = browser.text(main);
+    assert!(
+        said.contains("Least sure") && !said.contains("Surely wrong"),
+        "{said}"
+    );
+    assert!(
+        browser
+            .text("return document.getElementById('views').textContent")
+            .contains("Predictions")
+    );
+    browser.visit("#/queries", "Test images");
+    let said = browser.text(main);
+    for word in ["Label", "wrong", "right", "→"] {
+        assert!(!said.contains(word), "{word}: {said}");
+    }
+    assert!(said.contains("Predicted") && said.contains(" %"), "{said}");
+    assert_eq!(browser.run(coloured), json!(0));
+    browser.visit("#/query/1003", "Test image 1003");
+    let said = browser.text(main);
+    assert!(
+        said.contains("new-3.png") && !said.contains("labelled"),
+        "{said}"
+    );
+    assert_eq!(browser.run(coloured), json!(0));
+    browser.visit("#/confusions", "Predictions");
+    let said = browser.text(main);
+    assert!(
+        said.contains("Predicted as") && !said.contains("labels") && !said.contains("rightly"),
+        "{said}"
+    );
     is_clean(&browser);
 }
 

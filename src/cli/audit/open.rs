@@ -6,8 +6,8 @@ use crate::audit::{Subject, Through};
 use crate::cli::rank::{Recorded, Transferred, reopen};
 use crate::data::{EXCLUDED, RELABELLED};
 use crate::influence::{
-    Normalise, QueryRanking, RankJob, RankOptions, RankedImage, StoredScores, read_helpful_shares,
-    read_rankings, read_self_influence,
+    Measurement, Normalise, QueryRanking, RankJob, RankOptions, RankedImage, StoredScores,
+    read_helpful_shares, read_rankings, read_self_influence,
 };
 use crate::report::Fact;
 use serde_json::Value;
@@ -49,6 +49,11 @@ impl Opened {
             recorded,
             facts,
         })
+    }
+
+    /// Whether its queries have labels of their own.
+    pub(super) fn is_labelled(&self) -> bool {
+        Measurement::of(&self.record) == Measurement::Label
     }
 
     /// Where the run is of a model and images, not of features alone.

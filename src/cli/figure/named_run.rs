@@ -3,7 +3,7 @@
 use crate::artefact::{DIGESTS, RunFolder, RunRecord};
 use crate::audit::RecordedSolves;
 use crate::cli::rank::train_labels;
-use crate::influence::{Normalise, QueryRanking, StoredScores, read_rankings};
+use crate::influence::{Measurement, Normalise, QueryRanking, StoredScores, read_rankings};
 use crate::{Error, Result};
 use clap::ValueEnum;
 use ndarray::Array2;
@@ -24,7 +24,7 @@ impl NamedRun {
         normalise.unwrap_or(Normalise::None).unit()
     }
 
-    /// Takes up a run of `ascribe rank`.
+    /// Takes up a run of `ascribe rank`. The name of one whose queries have no labels says so: their classes are the predicted ones.
     pub(super) fn open(folder: &Path, name: String) -> Result<Self> {
         let record = RunFolder::read(folder)?;
         let RecordedSolves { all, failed, .. } = RecordedSolves::of(&record);
@@ -34,6 +34,10 @@ impl NamedRun {
                  rank again with another --solver or more --iterations"
             );
         }
+        let name = match Measurement::of(&record) {
+            Measurement::Label => name,
+            Measurement::Prediction => format!("{name} (classes predicted)"),
+        };
         Ok(Self { name, record })
     }
 

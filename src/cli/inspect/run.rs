@@ -111,6 +111,13 @@ fn tell(path: &str, value: &Value, say: &mut dyn FnMut(String)) {
     if interval(value).is_some() {
         return say(format!("{path}: {}", short(value)));
     }
+    // Something for each of many images is told as a list is.
+    if !entries.is_empty() && entries.keys().all(|id| id.parse::<usize>().is_ok()) {
+        let by_id = entries
+            .iter()
+            .map(|(id, value)| format!("{id} {}", short(value)));
+        return say(format!("{path}: {}", short(&by_id.collect())));
+    }
     let (mut flat, mut deep) = (Vec::new(), Vec::new());
     for (name, value) in entries {
         // A list in a list is told by its length.

@@ -4,7 +4,7 @@ use super::transferred::chosen;
 use crate::artefact::{Input, digest_file};
 use crate::data::{Features, HeadFile, NewLabels, Rows};
 use crate::derivative::head::SoftmaxHead;
-use crate::influence::{FeatureSet, QueryGroups};
+use crate::influence::{FeatureSet, Measurement, QueryGroups};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -57,16 +57,18 @@ pub(in crate::cli) struct Material {
 
 impl Material {
     /// Reads features files and, where given, a head file, and checks that they belong together. Features of more than
-    /// `resident` bytes are mapped where they can be.
+    /// `resident` bytes are mapped where they can be. Queries that are measured at predictions have label 0 here.
     pub(super) fn open(
-        train: &Path,
-        test: &Path,
+        (train, test, measurement): (&Path, &Path, Measurement),
         head: Option<&Path>,
         resident: Option<u64>,
     ) -> Result<Self> {
         let (train, test) = rayon::join(
             || Features::open_within(train, resident),
-            || Features::open_within(test, resident),
+            || match measurement {
+                Measurement::Label => Features::open_within(test, resident),
+                Measurement::Prediction => Features::open_unlabelled(test, resident),
+            },
         );
         let (train, test) = (train?, test?);
         check_pair(&train, &test)?;

@@ -2,6 +2,7 @@
 
 use super::Rank;
 use super::material::Material;
+use super::measurement::query_labels;
 use super::transferred::{TRAINED_ON, Transferred};
 use crate::artefact::RunRecord;
 use crate::cli::recorded_data::changed;
@@ -81,8 +82,13 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
     let mut rank = parsed::<Words>(record, aside)?.rank;
     rank.locate(record);
     let double = matches!(rank.precision, super::Precision::F64);
-    let (material, l2, transferred) =
+    let (mut material, l2, mut transferred) =
         rank.open_with_model(resident_limit(None, double), &Device::Cpu)?;
+    let labels = query_labels(record)?;
+    material.test.relabel(&labels);
+    if let Some(transferred) = &mut transferred {
+        transferred.relabel(&labels)?;
+    }
     for input in &material.inputs {
         match record.input(&input.role) {
             Some(known) if known.digest == input.digest => {}

@@ -46,7 +46,10 @@ impl Rank {
     }
 
     pub(super) fn rank_options(&self, l2: f64) -> Result<RankOptions> {
-        number_range::at_least_zero("damping", self.damping)?;
+        let damping = match self.damping {
+            Some(damping) => number_range::at_least_zero("damping", damping)?,
+            None => self.usual_damping(l2),
+        };
         if self.top == 0 && self.bottom == 0 && !self.scores {
             return Err(Error::config(
                 "top",
@@ -55,7 +58,7 @@ impl Rank {
         }
         Ok(RankOptions {
             l2,
-            damping: self.damping,
+            damping,
             solver: self.solver_settings(),
             certify: self.certify,
             normalise: self.normalise,
@@ -110,7 +113,7 @@ impl Rank {
         let undamped = [Method::Identity, Method::Pinv].contains(&self.solver);
         let inexact = [Method::Identity, Method::Ekfac].contains(&self.solver);
         for (option, idle) in [
-            ("damping", undamped && self.damping != DAMPING),
+            ("damping", undamped && self.damping.is_some()),
             ("tolerance", inexact && self.tolerance.is_some()),
         ] {
             if idle {
@@ -119,6 +122,15 @@ impl Rank {
                     "ascribe: --solver {solver} takes no --{option}; this ranking does not depend on it"
                 );
             }
+        }
+    }
+
+    /// None where the loss's own L2 term bounds the curvature: more takes scores further from what leaving an image out does
+    /// (`docs/solvers.md`). Through blocks many more directions are nearly flat than a head has.
+    fn usual_damping(&self, l2: f64) -> f64 {
+        match self.blocks {
+            Blocks::Last(0) if l2 > 0.0 => 0.0,
+            _ => DAMPING,
         }
     }
 

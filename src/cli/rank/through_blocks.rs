@@ -2,14 +2,15 @@
 
 mod sample;
 
-use super::transferred::{self, Transferred};
+use super::measurement::QUERY_LABELS;
+use super::transferred::Transferred;
 use super::{Curvature, Rank, examples, work};
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory, physical_memory_bytes};
-use crate::data::RELABELLED;
+use crate::data::{NewLabels, RELABELLED};
 use crate::derivative::network::{self, DeviceNetwork, Keeping, Network, limit_waiting_buffers};
 use crate::influence::{
-    Correction, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
-    RankSummary,
+    Correction, FineTunedPart, Measurement, NetworkImages, NetworkJob, NetworkOptions, Normalise,
+    Progress, RankSummary,
 };
 use crate::model::Blocks;
 use crate::{Error, Result};
@@ -28,18 +29,23 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
         .model
         .as_deref()
         .ok_or_else(|| Error::config("model", "is needed with --blocks"))?;
-    let mut opened = transferred::open(folder, rank.test.as_deref(), rank.queries, &Device::Cpu)?;
+    let mut opened = rank.open_transferred(folder, &Device::Cpu)?;
     opened.model = opened.model.to_dtype(rank.precision.dtype())?;
     note_untrained(rank.blocks, &opened)?;
+    let labels = match rank.measurement {
+        Measurement::Label => None,
+        Measurement::Prediction => Some(opened.label_by_prediction()?),
+    };
+    let (place, opened) = ((rank, &device), (&opened, labels.as_ref()));
     match device {
-        Device::Cpu => run_with::<Network>((rank, &device), &opened, memory, invocation),
-        _ => run_with::<DeviceNetwork>((rank, &device), &opened, memory, invocation),
+        Device::Cpu => run_with::<Network>(place, opened, memory, invocation),
+        _ => run_with::<DeviceNetwork>(place, opened, memory, invocation),
     }
 }
 
 fn run_with<N: FineTunedPart>(
     (rank, device): (&Rank, &Device),
-    opened: &Transferred,
+    (opened, predicted): (&Transferred, Option<&NewLabels>),
     memory: Option<f64>,
     invocation: Invocation,
 ) -> Result<ExitCode> {
@@ -64,6 +70,9 @@ fn run_with<N: FineTunedPart>(
     if !opened.relabelled.is_empty() {
         run.set_result(RELABELLED, &opened.relabelled)?;
     }
+    if let Some(labels) = predicted {
+        run.set_result(QUERY_LABELS, labels)?;
+    }
     let folder = run.path().to_path_buf();
     let mut follower = work::Follower::new(&mut run);
     let place = (&*folder, &mut follower as &mut dyn Progress);
@@ -80,11 +89,7 @@ fn run_with<N: FineTunedPart>(
             "ascribe: the damped Hessian has negative eigenvalues, so that scores are not those of a minimum; raise --damping by {missing:.2e}, or choose --curvature gauss-newton"
         );
     }
-    let presentation = work::Presentation {
-        as_json: rank.json,
-        style: rank.style,
-    };
-    work::finish(run, &summary, presentation)
+    work::finish(run, &summary, rank.presentation())
 }
 
 /// Scores everything into `folder`; the summary and the number of parameters.

@@ -6,6 +6,7 @@ use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_bytes, dige
 use crate::cli::recorded_data::{recorded_data, relabelled};
 use crate::data::{Dataset, NewLabels, check_same_classes, evenly_spaced};
 use crate::derivative::head::SoftmaxHead;
+use crate::influence::Measurement;
 use crate::model::{Blocks, ResNet, features, read_model};
 use crate::{Error, Result};
 use candle_core::Device;
@@ -31,10 +32,11 @@ pub(in crate::cli) struct Transferred {
     pub(super) blocks: Blocks,
 }
 
-/// Opens the model's folder, the model on `device`; of the test images, `queries` evenly spaced ones where that is given.
+/// Opens the model's folder, the model on `device`; of the test images, `queries` evenly spaced ones where that is given. Images given
+/// to be measured at predictions have label 0.
 pub(super) fn open(
     folder: &Path,
-    test: Option<&Path>,
+    (test, measurement): (Option<&Path>, Measurement),
     queries: Option<usize>,
     device: &Device,
 ) -> Result<Transferred> {
@@ -49,9 +51,10 @@ pub(super) fn open(
         });
     }
     let train = recorded_data(&record, "train")?;
-    let test = match test {
-        Some(path) => Dataset::open(path)?,
-        None => recorded_data(&record, "test")?,
+    let test = match (test, measurement) {
+        (Some(path), Measurement::Label) => Dataset::open(path)?,
+        (Some(path), Measurement::Prediction) => Dataset::open_unlabelled(path, train.classes())?,
+        (None, _) => recorded_data(&record, "test")?,
     };
     check_same_classes(&train, &test)?;
     let train_ids: Vec<usize> = record.result("train_ids")?;
@@ -109,13 +112,33 @@ pub(super) fn chosen(count: usize, queries: Option<usize>) -> Result<Vec<usize>>
 }
 
 impl Transferred {
+    /// Gives the queries the classes that the model predicts, and says which, by id.
+    pub(super) fn label_by_prediction(&mut self) -> Result<NewLabels> {
+        let mut test = side(&self.model, &self.test, &self.test_ids)?;
+        let precision = test.features.dtype();
+        test.label_by_prediction(&self.head()?, precision)?;
+        let labels = test.labels_by_id();
+        self.relabel(&labels)?;
+        Ok(labels)
+    }
+
+    /// Gives queries other labels, by id.
+    pub(super) fn relabel(&mut self, labels: &NewLabels) -> Result<()> {
+        self.test = self.test.clone().relabelled(labels)?;
+        Ok(())
+    }
+
+    fn head(&self) -> Result<SoftmaxHead> {
+        let (weight, bias) = self.model.head_parameters()?;
+        SoftmaxHead::new(&weight, &bias)
+    }
+
     /// The features of both sides, and the head.
     pub(super) fn material(&self) -> Result<Material> {
-        let (weight, bias) = self.model.head_parameters()?;
         Ok(Material {
             class_count: self.model.classes().len(),
             classes: Some(self.model.classes().to_vec()),
-            head: Some(SoftmaxHead::new(&weight, &bias)?),
+            head: Some(self.head()?),
             train: side(&self.model, &self.train, &self.train_ids)?,
             test: side(&self.model, &self.test, &self.test_ids)?,
             inputs: self.inputs.clone(),

@@ -2,6 +2,7 @@
 
 use super::features_left::write_head;
 use super::material::Material;
+use super::measurement::QUERY_LABELS;
 use super::score_progress::ScoreProgress;
 use super::{examples, path};
 use crate::Result;
@@ -10,7 +11,7 @@ use crate::data::RELABELLED;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::figure::Style;
 use crate::influence::{
-    GIB, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves, placed,
+    GIB, Measurement, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves, placed,
 };
 use crate::solve::{Method, Newton};
 use candle_core::{DType, Device};
@@ -24,12 +25,14 @@ use std::process::ExitCode;
 pub(super) struct Presentation {
     pub(super) as_json: bool,
     pub(super) style: Style,
+    /// Queries that are measured at predictions have no accuracy.
+    pub(super) measurement: Measurement,
 }
 
 /// Scores the material, fills the folder, prints a summary; exit code 3 where a solve missed its tolerance.
 pub(super) fn fill(
     mut run: RunFolder,
-    material: Material,
+    mut material: Material,
     options: RankOptions,
     device: Device,
     presentation: Presentation,
@@ -42,8 +45,17 @@ pub(super) fn fill(
     }
     let head = match &material.head {
         Some(head) => head.clone(),
-        None => fitted_head(&mut run, &material, options.l2, &device)?,
+        None => {
+            let head = fitted_head(&mut run, &material, options.l2, &device)?;
+            if presentation.measurement == Measurement::Prediction {
+                (material.test).label_by_prediction(&head, options.precision)?;
+            }
+            head
+        }
     };
+    if presentation.measurement == Measurement::Prediction {
+        run.set_result(QUERY_LABELS, material.test.labels_by_id())?;
+    }
     let (train, test) = (material.train.set(), material.test.set());
     let job = RankJob {
         train,
@@ -69,7 +81,7 @@ pub(super) fn finish(
 ) -> Result<ExitCode> {
     let folder = run.path().to_path_buf();
     path::leave(summary.damping_path.as_ref(), &folder, presentation.style)?;
-    let results = results(summary);
+    let results = results(summary, presentation.measurement);
     for (key, value) in &results {
         run.set_result(key, value)?;
     }
@@ -77,7 +89,7 @@ pub(super) fn finish(
     if presentation.as_json {
         say!("{}", json!({ "out": folder, "results": results }));
     } else {
-        print(summary, &folder);
+        print(summary, presentation.measurement, &folder);
     }
     for solves in &summary.solves {
         warn(solves, summary.method);
@@ -109,10 +121,16 @@ pub(super) fn describe(plan: &Plan, as_json: bool) -> String {
     )
 }
 
-fn print(summary: &RankSummary, folder: &Path) {
+fn print(summary: &RankSummary, measurement: Measurement, folder: &Path) {
     let line = |set, loss, accuracy| say!("{set}: loss {loss:.4} nats, accuracy {accuracy:.4}");
     line("train", summary.train_loss, summary.train_accuracy);
-    line("test", summary.test_loss, summary.test_accuracy);
+    match measurement {
+        Measurement::Label => line("test", summary.test_loss, summary.test_accuracy),
+        Measurement::Prediction => say!(
+            "test: loss {:.4} nats at the predicted classes",
+            summary.test_loss
+        ),
+    }
     say!("scores in {}, {SIGN}", summary.unit);
     if let Some(certified) = summary.certified {
         say!(
@@ -152,7 +170,9 @@ fn fitted_head(
     Ok(head)
 }
 
-fn results(summary: &RankSummary) -> BTreeMap<&'static str, Value> {
+fn results(summary: &RankSummary, measurement: Measurement) -> BTreeMap<&'static str, Value> {
+    // Of no labels there is none.
+    let test_accuracy = (measurement == Measurement::Label).then_some(summary.test_accuracy);
     let solves = |solves: &Solves| {
         let value =
             json!({ "outcomes": solves.outcomes(), "largest_residual": solves.largest_residual() });
@@ -163,7 +183,7 @@ fn results(summary: &RankSummary) -> BTreeMap<&'static str, Value> {
         ("train_loss", json!(summary.train_loss)),
         ("train_accuracy", json!(summary.train_accuracy)),
         ("test_loss", json!(summary.test_loss)),
-        ("test_accuracy", json!(summary.test_accuracy)),
+        ("test_accuracy", json!(test_accuracy)),
         ("gradient_norm", json!(summary.gradient_norm)),
         ("solves", json!(solves)),
         ("resumed", json!(summary.resumed)),

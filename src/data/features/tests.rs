@@ -246,3 +246,22 @@ fn a_head_takes_the_higher_precision() {
     head.check_against(&Features::open(&npz(&folder, &features(), &array![3i64, 0])).unwrap())
         .unwrap();
 }
+
+#[test]
+fn features_alone_need_no_labels_and_take_no_notice_of_wrong_ones() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("alone.npz");
+    let mut writer = NpzWriter::new(File::create(&path).unwrap());
+    writer.add_array("features", &features()).unwrap();
+    writer.finish().unwrap();
+    let message = Features::open(&path).unwrap_err().to_string();
+    assert!(message.contains("an array named labels"), "{message}");
+    let alone = Features::open_unlabelled(&path, None).unwrap();
+    assert_eq!((&alone.labels[..], alone.len()), (&[0, 0][..], 2));
+    // As many are there as may be, of whatever type.
+    let wrong = npz(&folder, &features(), &array![0.5, -1.0, 7.0]);
+    let wrong = Features::open_unlabelled(&wrong, None).unwrap();
+    assert_eq!((wrong.labels, wrong.digest), (alone.labels, alone.digest));
+    let none = npz(&folder, &Array2::zeros((0, 3)), &array![0]);
+    assert!(Features::open_unlabelled(&none, None).is_err());
+}

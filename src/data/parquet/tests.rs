@@ -46,7 +46,11 @@ fn labels(values: Vec<Option<i64>>) -> ArrayRef {
 }
 
 fn open(columns: Vec<(&str, ArrayRef)>, metadata: &[(&str, &str)]) -> Result<Stored> {
-    read_bytes(Path::new("set.parquet"), parquet(columns, metadata))
+    read_bytes(
+        Path::new("set.parquet"),
+        parquet(columns, metadata),
+        Labels::Read,
+    )
 }
 
 fn refusal(columns: Vec<(&str, ArrayRef)>) -> String {
@@ -54,6 +58,23 @@ fn refusal(columns: Vec<(&str, ArrayRef)>) -> String {
         .err()
         .expect("must be refused")
         .to_string()
+}
+
+/// Those of hidden test sets are -1 or null; what is not asked for is no reason to refuse a file.
+#[test]
+fn images_alone_need_no_labels_and_take_no_notice_of_wrong_ones() {
+    let image = || ("image", images(vec![Some(b"x"), Some(b"y")]));
+    let label = ("label", labels(vec![Some(-1), None]));
+    for columns in [vec![image()], vec![image(), label]] {
+        assert!(open(columns.clone(), &[]).is_err());
+        let bytes = parquet(columns, &[]);
+        let stored = read_bytes(Path::new("set.parquet"), bytes, Labels::Ignored).unwrap();
+        assert_eq!((stored.labels, stored.classes), (vec![0, 0], None));
+        let Images::Encoded(found) = stored.images else {
+            panic!("not encoded")
+        };
+        assert_eq!(found, [b"x", b"y"]);
+    }
 }
 
 #[test]

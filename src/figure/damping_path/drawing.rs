@@ -1,6 +1,6 @@
 //! The drawing: two panels over one axis of dampings, a legend, a note.
 
-use super::note;
+use super::{in_use, note};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
@@ -159,10 +159,10 @@ impl<B: DrawingBackend> Panel<'_, B> {
         let area = self
             .sheet
             .part(self.left, top, self.width, self.lengths.chart);
-        let points = &self.path.points;
         // One label a centimetre.
         let most = (self.width / 10.0) as i32;
-        let ends = (points[0].damping, points[points.len() - 1].damping);
+        let damped = damped(self.path);
+        let ends = (damped[0].damping, damped[damped.len() - 1].damping);
         ChartBuilder::on(&area)
             .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
             .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
@@ -211,7 +211,7 @@ impl<B: DrawingBackend> Panel<'_, B> {
 
     /// A value at every damping, (log₁₀ λ, value).
     fn at(&self, value: fn(&DampingPoint) -> f64) -> Vec<(f64, f64)> {
-        let points = self.path.points.iter();
+        let points = damped(self.path).iter();
         points
             .map(|point| (point.damping.log10(), value(point)))
             .collect()
@@ -223,7 +223,7 @@ impl<B: DrawingBackend> Panel<'_, B> {
             let middle = 0.5 * (pair[0].damping.log10() + pair[1].damping.log10());
             value(&pair[0]).map(|value| (middle, value))
         };
-        self.path.points.windows(2).filter_map(halfway).collect()
+        damped(self.path).windows(2).filter_map(halfway).collect()
     }
 
     fn curve(
@@ -251,7 +251,10 @@ impl<B: DrawingBackend> Panel<'_, B> {
         };
         let area = chart.plotting_area();
         let rows = area.get_y_range();
-        let corner = |damping: f64, value: f64| area.map_coordinate(&(damping.log10(), value));
+        let corner = |damping: f64, value: f64| {
+            let across = damping.log10().max(area.get_x_range().start);
+            area.map_coordinate(&(across, value))
+        };
         let corners = vec![
             corner(first, rows.start),
             corner(last, rows.start),
@@ -277,7 +280,7 @@ impl<B: DrawingBackend> Panel<'_, B> {
     /// The damping in use and the suggested one: lines through the chart, named above it in a row each.
     fn marks(&self, chart: &Chart<B>) -> Drawn<B> {
         let suggestion = &self.path.suggestion;
-        let in_use = format!("in use {:e}", self.path.damping);
+        let in_use = format!("in use {}", in_use(self.path.damping));
         let suggested = format!("suggested {}", suggestion.brief());
         self.mark(chart, (self.path.damping, &in_use), 0, QUIET)?;
         self.mark(chart, (suggestion.damping, &suggested), 1, AGREES)
@@ -292,7 +295,8 @@ impl<B: DrawingBackend> Panel<'_, B> {
     ) -> Drawn<B> {
         let area = chart.plotting_area();
         let rows = area.get_y_range();
-        let (x, bottom) = area.map_coordinate(&(damping.log10(), rows.start));
+        let across = damping.log10().max(area.get_x_range().start);
+        let (x, bottom) = area.map_coordinate(&(across, rows.start));
         let y = MARGIN + TITLE + (f64::from(row) + 0.5) * (MARKS - 1.0) / 2.0;
         // The line starts below its own name and passes behind that of the other row where both stand together.
         let top = dots(y + (MARKS - 1.0) / 4.0 - 0.3);
@@ -313,6 +317,12 @@ impl<B: DrawingBackend> Panel<'_, B> {
         self.sheet
             .text(name, (middle, y), Text::new(POINTS, colour, Align::Centre))
     }
+}
+
+/// What the axis has a place for: all but a damping of 0, which comes first.
+fn damped(path: &DampingPath) -> &[DampingPoint] {
+    let undamped = usize::from(path.points[0].damping == 0.0);
+    &path.points[undamped..]
 }
 
 fn power(log: &f64) -> String {

@@ -17,11 +17,22 @@ pub(super) fn note(path: &DampingPath) -> String {
          larger damping of the grid (set halfway between the two), at the damping in use, and at the smallest. Dotted: {AGREEMENT}. \
          {shaded} (b) Median size of the score of a query’s most helpful image, in nats. A stable ranking need not be \
          right: where λ outweighs the curvature it is that of plain gradient products, where the curvature \
-         outweighs λ that of the undamped inverse.{}",
+         outweighs λ that of the undamped inverse.{}{}",
         path.query_count,
         path.ranks,
+        undamped(path),
         missed(path)
     )
+}
+
+/// Where the damping in use is drawn, if it has no place.
+fn undamped(path: &DampingPath) -> &'static str {
+    match path.damping == 0.0 {
+        true => {
+            " In use, and the smallest, is 0: marked at the left end, for the axis has no place for it."
+        }
+        false => "",
+    }
 }
 
 /// How far the solves went, where some missed their tolerance.

@@ -64,6 +64,34 @@ fn the_picture_names_both_dampings_and_its_units() {
     assert_eq!(shades(&drawn), shades(&unstable) + 2);
 }
 
+/// A damping of 0 is on no logarithmic axis: its mark and the shade from it begin at the left end, in the drawing.
+#[test]
+fn an_undamped_run_is_marked_at_the_left_end() {
+    let mut undamped = path(Some((0.0, 1e-4)));
+    undamped.damping = 0.0;
+    undamped.points[0].damping = 0.0;
+    undamped.suggestion.damping = 0.0;
+    let drawn = svg(&undamped);
+    for words in [
+        "in use 0\n",
+        "suggested 0\n",
+        "In use: 0. Suggested: 0,",
+        "the left end",
+    ] {
+        assert!(drawn.contains(words), "{words}");
+    }
+    let corners = |word: &str| {
+        !word.contains("inf") && !word.contains("NaN") && !word.contains("-2147483648")
+    };
+    assert!(drawn.split('"').all(corners));
+    undamped.points.truncate(2);
+    let message = undamped.check().unwrap_err().to_string();
+    assert!(
+        message.contains("two dampings above 0") && message.contains("1 of 20"),
+        "{message}"
+    );
+}
+
 #[test]
 fn the_table_has_a_row_for_each_damping() {
     let folder = tempfile::tempdir().unwrap();

@@ -145,5 +145,8 @@ pub(super) fn overlaps(tops: &[Vec<TopImages>]) -> Vec<Vec<f64>> {
 
 /// A damping in two digits.
 pub(super) fn brief(damping: f64) -> String {
-    format!("{damping:.1e}").replace(".0e", "e")
+    match damping == 0.0 {
+        true => "0".into(),
+        false => format!("{damping:.1e}").replace(".0e", "e"),
+    }
 }

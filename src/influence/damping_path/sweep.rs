@@ -28,7 +28,7 @@ impl Pass<'_> {
         };
         progress.stage("damping path")?;
         let sides = self.exact;
-        let dampings = grid(options.damping);
+        let (dampings, in_use) = grid(options.damping, options.l2);
         let hessian = sides.hessian(options.l2)?;
         let (images, parameters) = (sides.train.count(), sides.train.parameter_count());
         let sweep = Sweep {
@@ -53,7 +53,7 @@ impl Pass<'_> {
         let positions = evenly_spaced(sides.test.count(), path.queries);
         let tops = sweep.tops(&positions)?;
         let ids: Vec<usize> = positions.iter().map(|&at| sides.test.ids()[at]).collect();
-        let rows = compare(&ids, &dampings, dampings.len() / 2, &tops);
+        let rows = compare(&ids, &dampings, in_use, &tops);
         table::write(
             &self.folder.join("damping_path.parquet"),
             &rows,

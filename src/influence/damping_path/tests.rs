@@ -183,14 +183,17 @@ fn without_a_reason_to_choose_the_damping_in_use_is_kept() {
 
 #[test]
 fn the_grid_holds_the_damping_in_use_and_the_sample_is_even() {
-    let dampings = grid(2e-3);
-    assert_eq!((dampings.len(), dampings[6]), (13, 2e-3));
+    let (dampings, in_use) = grid(2e-3, 1e-2);
+    assert_eq!((dampings.len(), in_use, dampings[6]), (13, 6, 2e-3));
     assert!((dampings[0] - 2e-6).abs() < 1e-18 && (dampings[12] - 2.0).abs() < 1e-12);
     assert!(
         dampings
             .windows(2)
             .all(|pair| (pair[1] / pair[0] - 10f64.sqrt()).abs() < 1e-9)
     );
+    let (undamped, in_use) = grid(0.0, 2e-3);
+    assert_eq!((undamped[in_use], in_use), (0.0, 0));
+    assert_eq!(undamped[1..], dampings);
 }
 
 fn wave(rows: usize, columns: usize, frequency: f64) -> Tensor {
@@ -214,7 +217,7 @@ fn both_ways_equal_a_solve_of_each_damping_by_itself() {
     let head = SoftmaxHead::from_parameters(&wave(3, 5, 1.3)).unwrap();
     let (training, queries) = (examples(30, 0.9, &head), examples(6, 2.3, &head));
     let hessian = HeadHessian::new(&head, training.inputs(), 1e-4).unwrap();
-    let dampings = grid(1e-2);
+    let (dampings, _) = grid(0.0, 1e-4);
     let sweep = |factorised| Sweep {
         systems: Systems {
             factorised,

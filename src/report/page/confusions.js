@@ -1,13 +1,13 @@
-/* Per label and prediction: the training images most responsible. */
+/* Per label and prediction, or where there are no labels per prediction: the training images most responsible. */
 route.views.confusions = async ({ parts: [label, prediction] }) => {
   await load("queries", "training", "confusions");
-  const worst = models().flatMap((model) => model.cells).filter(([label, prediction]) => label !== prediction).sort((a, b) => b[2] - a[2])[0];
+  const worst = models().flatMap((model) => model.cells).filter(([label, prediction]) => !labelled() || label !== prediction).sort((a, b) => b[2] - a[2])[0];
   const chosen = label !== undefined && prediction !== undefined ? { label: Number(label), prediction: Number(prediction) }
     : worst ? { label: worst[0], prediction: worst[1] } : null;
-  return h("article", {}, h("h1", {}, "Confusions"),
-    h("p.lead", {}, "Rows are labels, columns predictions. Choose a cell: its test images, and the training images whose scores, averaged over them, are the most harmful and most helpful."),
+  return h("article", {}, h("h1", {}, labelled() ? "Confusions" : "Predictions"),
+    h("p.lead", {}, labelled() ? "Rows are labels, columns predictions. " : "Test images by the class that is predicted. ", "Choose a cell: its test images, and the training images whose scores, averaged over them, are the most harmful and most helpful."),
     sideBySide((_, at) => confusionMatrix(at, chosen)),
-    chosen ? h("section", {}, h("h2", {}, chosen.label === chosen.prediction ? `${className(chosen.label)}, rightly predicted`
+    chosen ? h("section", {}, h("h2", {}, !labelled() ? `Predicted as ${className(chosen.prediction)}` : chosen.label === chosen.prediction ? `${className(chosen.label)}, rightly predicted`
       : `${className(chosen.label)}, predicted as ${className(chosen.prediction)}`),
       sideBySide((model, at) => cellOf(model, at, chosen))) : h("p.quiet", {}, "Nothing is confused."));
 };

@@ -79,6 +79,16 @@ function thumb(list, position, size, description) {
 /* Why a run has no numbers of a kind, in a sentence; nothing where it has them. */
 const absence = (model, what) => model.absences.find((absent) => absent.what === what)?.reason;
 
+/* Whether test images have labels of their own; else each counts as one of the class that is predicted. */
+const labelled = () => page.overview.labelled;
+
+/* What is known of a test image without the models, below its picture; nothing where nothing is. */
+function queryCaption(position) {
+  const label = labelled() ? `labelled ${className(page.queries.label[position])}` : null;
+  const file = page.queries.file[position];
+  return label || file ? h("figcaption", {}, label, file ? h("span.file", {}, file) : null) : null;
+}
+
 const queryName = (position) => `test image ${page.queries.id[position]}, ${className(page.queries.label[position])}`;
 const trainName = (position, at) => `training image ${page.training.id[position]}, ${className(trainLabel(position, at))}`;
 
@@ -113,7 +123,7 @@ function trainCard(position, size, at, ...below) {
 
 function queryCard(position, size, ...below) {
   const right = models().map((_, at) => page.queries.models[at].prediction[position] === page.queries.label[position]);
-  const state = right.every(Boolean) ? ".right" : right.some(Boolean) ? ".mixed" : ".wrong";
+  const state = !labelled() ? "" : right.every(Boolean) ? ".right" : right.some(Boolean) ? ".mixed" : ".wrong";
   return h(`a.card${state}`, { href: `#/query/${page.queries.id[position]}` },
     thumb("test", position, size, queryName(position)),
     h("span.name", {}, className(page.queries.label[position])),

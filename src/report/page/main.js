@@ -18,6 +18,7 @@ ascribe.start = async () => {
   document.addEventListener("keydown", onKey);
   try {
     await load("overview", "training");
+    if (!labelled()) document.querySelector('#views [href="#/confusions"]').textContent = "Predictions";
     decisions.restore();
   } catch (error) {
     document.getElementById("main").replaceChildren(h("p.alert", { role: "alert" }, error.message));

@@ -16,8 +16,9 @@ route.views.overview = async () => {
     h("section", {}, h("h2", {}, "Class match"),
       h("p", {}, "How often the training image at a rank has the class of the image it explains. It describes the ranking; it does not prove it right."),
       classMatch(), pairedMatch()),
-    h("section", {}, h("h2", {}, "Confusion matrix"),
-      h("p", {}, "Rows are labels, columns predictions; a cell leads to the training images behind it."),
+    h("section", {}, h("h2", {}, labelled() ? "Confusion matrix" : "Predictions"),
+      h("p", {}, labelled() ? "Rows are labels, columns predictions; a cell leads to the training images behind it."
+        : "Test images by the class that is predicted; a cell leads to the training images behind it."),
       sideBySide((_, at) => confusionMatrix(at))));
 };
 
@@ -39,6 +40,10 @@ function lookFirst() {
   // Two runs of one model predict the same: what rests on predictions alone is shown once.
   const different = predictAlike() ? models().slice(0, 1) : models();
   const nameOf = (model) => different.length > 1 ? `, ${model.name}` : "";
+  if (!labelled()) {
+    const unsure = queryOrder(new URLSearchParams("sort=loss-0"));
+    items.push(["Least sure", "#/queries?sort=loss-0", unsure.slice(0, 5).map((position) => queryCard(position, 48)), "test images, least probable prediction first"]);
+  }
   different.forEach((model, at) => {
     const columns = queries.models[at];
     const wrong = queries.id.map((_, position) => position)

@@ -1,7 +1,7 @@
 /* The test images, filtered and sorted; the same order is that of "next" and "previous" beside one of them. */
 const STATES = () => {
   const list = [["", "all"]];
-  models().forEach((model, at) => {
+  if (labelled()) models().forEach((model, at) => {
     const name = models().length > 1 ? ` (${model.name})` : "";
     list.push([`wrong-${at}`, `wrong${name}`], [`right-${at}`, `right${name}`]);
   });
@@ -56,8 +56,9 @@ route.views.queries = async ({ filter }) => {
   const tail = filter.toString() ? `?${filter}` : "";
   const cell = (at) => {
     const position = order[at];
-    const card = queryCard(position, 64, h("span.quiet", {}, [...new Set(page.queries.models.map((model) => className(model.prediction[position])))]
-      .map((name) => `→ ${name}`).join(" ")));
+    const predicted = [...new Set(page.queries.models.map((model) => className(model.prediction[position])))].map((name) => `→ ${name}`);
+    const sure = () => page.queries.models.map((model) => probability(model.probability[position]));
+    const card = queryCard(position, 64, h("span.quiet", {}, (labelled() ? predicted : sure()).join(" ")));
     card.setAttribute("href", card.getAttribute("href") + tail);
     return card;
   };
@@ -65,14 +66,14 @@ route.views.queries = async ({ filter }) => {
     h("h1", {}, "Test images"),
     h("form.filters", { role: "search", submit: (event) => event.preventDefault() },
       h("span.field", {}, h("label", { for: "find" }, "Find"), search),
-      select("Label", filter.get("label") ?? "", classes, (label) => route.refine({ label })),
+      labelled() ? select("Label", filter.get("label") ?? "", classes, (label) => route.refine({ label })) : null,
       select("Predicted", filter.get("prediction") ?? "", classes, (prediction) => route.refine({ prediction })),
       models().length > 1 ? select("By", filter.get("by") ?? "", [["", "either"], ...models().map((model, at) => [String(at), model.name])], (by) => route.refine({ by })) : null,
-      select("Show", filter.get("state") ?? "", STATES(), (state) => route.refine({ state })),
+      STATES().length > 1 ? select("Show", filter.get("state") ?? "", STATES(), (state) => route.refine({ state })) : null,
       select("Sort", filter.get("sort") ?? "", QUERY_ORDERS(), (sort) => route.refine({ sort })),
       filter.size ? h("a.button", { href: "#/queries" }, "Clear") : null),
     h("p.quiet", { id: "found" }, plural(order.length, "test image"), ". ",
-      h("span.legend.right", {}, "right"), models().length > 1 ? h("span.legend.mixed", {}, "one model right") : null, h("span.legend.wrong", {}, "wrong")),
+      labelled() ? [h("span.legend.right", {}, "right"), models().length > 1 ? h("span.legend.mixed", {}, "one model right") : null, h("span.legend.wrong", {}, "wrong")] : null),
     order.length ? longGrid(order.length, cell, [104, 124]) : h("p", {}, "No test image fits. ", h("a", { href: "#/queries" }, "Show all")));
 };
 

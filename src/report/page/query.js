@@ -20,7 +20,7 @@ route.views.query = async ({ parts: [id], filter }) => {
   return h("article", {},
     steps(route.address({ view: "queries", filter: rest }), "Test images", order, place, (at) => `#/query/${page.queries.id[at]}${tail}`),
     h("h1", {}, `Test image ${id}: ${className(page.queries.label[position])}`),
-    h("div.subject", {}, h("figure", {}, thumb("test", position, subjectSize("test"), queryName(position)), h("figcaption", {}, `labelled ${className(page.queries.label[position])}`)),
+    h("div.subject", {}, h("figure", {}, thumb("test", position, subjectSize("test"), queryName(position)), queryCaption(position)),
       sideBySide((model, at) => verdict(model, at, position, details[at]))),
     sideBySide((model, at) => behind(model, at, details[at], all, again)),
     longest(details) > SHOWN ? h("p", {}, h("button", { type: "button", id: "all", "aria-pressed": String(all),
@@ -39,7 +39,7 @@ function verdict(model, at, position, { probabilities, removal, flip }) {
   const before = flip && flip.before !== prediction ? `Training stopped early: fitted to the end on all images, the head says ${className(flip.before)}. ` : null;
   const map = page.overview.layouts[`sensitivity-${at}`];
   return h("div", {},
-    h("p.verdict", {}, h(`span.badge.${right ? "right" : "wrong"}`, {}, right ? "right" : "wrong"), " predicted ",
+    h("p.verdict", {}, labelled() ? h(`span.badge.${right ? "right" : "wrong"}`, {}, right ? "right" : "wrong") : null, " predicted ",
       h("strong", {}, className(prediction)), `, loss ${page.queries.models[at].loss[position].toPrecision(3)} nats`),
     h("div.evidence", {},
       h("table.bars", {}, h("caption.unseen", {}, `Probabilities by ${model.name}`), h("tbody", {}, listed.map((index) =>

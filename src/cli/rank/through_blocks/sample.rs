@@ -1,7 +1,7 @@
 //! A run through blocks before it is begun: its network over a few of its images, what it would take, and whether it has room.
 
+use super::super::transferred::Transferred;
 use super::super::{GIB, Rank};
-use super::transferred::Transferred;
 use crate::Result;
 use crate::derivative::network::{Curvature, Keeping};
 use crate::device::DeviceChoice;
