@@ -37,13 +37,14 @@ pub struct Measured {
     pub flips: BTreeMap<usize, Flip>,
 }
 
-/// Measures; `None` where nothing is asked for, or the head is not `fitted`.
+/// Measures; `None` where nothing is asked for, or the head is not `fitted`. `progress` is told of how many queries, of how many, it is
+/// known how few images hold the prediction.
 pub(super) fn measure(
     job: &RankJob,
     prepared: &Prepared,
     rankings: &[QueryRanking],
     options: &MeasureOptions,
-    fitted: Option<&Fitted>,
+    (fitted, progress): (Option<&Fitted>, &mut dyn FnMut(usize, usize)),
 ) -> Result<Option<Measured>> {
     let ids = prepared.queries().ids().iter().enumerate();
     let positions: Vec<usize> = ids
@@ -61,7 +62,12 @@ pub(super) fn measure(
     };
     Ok(Some(Measured {
         removals: removals(prepared, rankings, options, &positions, &refits)?,
-        flips: flips(prepared, &positions, &refits, &fit.head.outputs(&queries)?)?,
+        flips: flips(
+            prepared,
+            &positions,
+            &refits,
+            (&fit.head.outputs(&queries)?, progress),
+        )?,
     }))
 }
 
@@ -251,7 +257,7 @@ fn flips(
     prepared: &Prepared,
     positions: &[usize],
     refits: &Refits,
-    outputs: &HeadOutputs,
+    (outputs, progress): (&HeadOutputs, &mut dyn FnMut(usize, usize)),
 ) -> Result<BTreeMap<usize, Flip>> {
     let probabilities = outputs
         .probabilities
@@ -278,6 +284,7 @@ fn flips(
         let asked: Vec<(usize, usize)> = (searches.iter().enumerate())
             .filter_map(|(row, search)| Some((row, search.next?)))
             .collect();
+        progress(searches.len() - asked.len(), searches.len());
         if asked.is_empty() {
             break;
         }

@@ -22,7 +22,7 @@ use std::path::Path;
 const TIE: f64 = 1e-3;
 
 /// The run as the page shows it, and how many of the solves made for it missed their tolerance, which it says too; `folder` takes
-/// what memory does not hold.
+/// what memory does not hold, `progress` is told how many queries, of how many, were measured.
 ///
 /// # Errors
 /// Files of the run that do not fit its data, or whatever stops a solve or a refit; one that does not converge says so.
@@ -30,7 +30,7 @@ pub fn audited(
     subject: &Subject,
     lists: &Lists,
     options: &MeasureOptions,
-    folder: &Path,
+    (folder, progress): (&Path, &mut dyn FnMut(usize, usize)),
 ) -> Result<(AuditedModel, usize)> {
     let fitted = Fitted::of(&subject.job, options)?;
     let held_out = fitted.as_ref().filter(|_| options.held_out);
@@ -45,7 +45,8 @@ pub fn audited(
                 let view = View::new(subject, lists, examples, held_out);
                 let means = prepared.mean_losses(&view.groups())?;
                 let (job, rankings) = (&subject.job, subject.rankings);
-                let measured = measure(job, prepared, rankings, options, fitted.as_ref())?;
+                let fitted = (fitted.as_ref(), progress);
+                let measured = measure(job, prepared, rankings, options, fitted)?;
                 let mut model = view.model(Some(&means), measured)?;
                 let missed = prepared.missed();
                 model.statements.extend(of_missed(missed));

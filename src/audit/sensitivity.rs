@@ -16,7 +16,7 @@ const CLIP: f64 = 3.0;
 /// Images of one pass.
 const BATCH: usize = 64;
 
-/// The response of every example in `ids`, at its label, in the model's input size.
+/// The response of every example in `ids`, at its label, in the model's input size. `progress` is told how many are done.
 ///
 /// # Errors
 /// An image that does not decode, or a pass that fails.
@@ -24,6 +24,7 @@ pub fn sensitivity(
     model: &ResNet,
     dataset: &Dataset,
     ids: &[usize],
+    progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<SensitivityMap>> {
     let mut maps = Vec::with_capacity(ids.len());
     for batch in ids.chunks(BATCH) {
@@ -51,6 +52,7 @@ pub fn sensitivity(
                 picture,
             });
         }
+        progress(maps.len());
     }
     Ok(maps)
 }

@@ -2,6 +2,7 @@
 //! `ascribe rank` takes as it takes one of `ascribe transfer`. Nothing is trained, and the head stays as it is.
 
 use super::decision_options::DecisionOptions;
+use super::measuring::measured;
 use super::output::{note_same_images, note_taken};
 use super::source_options::SourceOptions;
 use crate::artefact::{Invocation, RunFolder};
@@ -106,15 +107,15 @@ struct Measured {
 
 impl Measured {
     fn of(model: &ResNet, test: &Dataset, (train, ids): (&Dataset, &[usize])) -> Result<Self> {
-        let measured = |set: &Dataset, ids: &[usize]| {
+        let of_set = |set: &Dataset, ids: &[usize]| {
             let images = Pixels::on_demand(set, ids, model.framing())?;
-            Performance::measure(model, &images, None)
+            measured(model, &images, None)
         };
         let positions = evenly_spaced(ids.len(), SAMPLE).into_iter();
         let sample: Vec<usize> = positions.map(|at| ids[at]).collect();
         Ok(Self {
-            test: measured(test, &(0..test.len()).collect::<Vec<_>>())?,
-            training: measured(train, &sample)?,
+            test: of_set(test, &(0..test.len()).collect::<Vec<_>>())?,
+            training: of_set(train, &sample)?,
             sample,
             of: ids.len(),
         })

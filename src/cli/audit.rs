@@ -4,6 +4,7 @@
 
 mod open;
 
+use super::counting::Counting;
 use super::rank::Transferred;
 use super::run_names::{check_same_class_names, run_names};
 use crate::artefact::{Input, Invocation, Options, RunFolder};
@@ -135,7 +136,11 @@ impl Audit {
             held_out: !self.skip_held_out,
         };
         let models = (subjects.iter())
-            .map(|subject| audited(subject, &lists, &options, run.path()))
+            .map(|subject| {
+                let mut counting = Counting::new("measured", "test images");
+                let mut show = |done, total| counting.show(done, total);
+                audited(subject, &lists, &options, (run.path(), &mut show))
+            })
             .collect::<Result<Vec<_>>>()?;
         let (models, missed): (Vec<_>, Vec<_>) = models.into_iter().unzip();
         run.stage("duplicates")?;
@@ -232,7 +237,9 @@ impl Audit {
             let Some(seen) = run.seen().filter(|_| !self.skip_sensitivity) else {
                 return Ok(Vec::new());
             };
-            let own = sensitivity(&seen.model, &seen.test, &ids)?;
+            let mut counting = Counting::new("loss sensitivity", "images");
+            let mut show = |done| counting.show(done, ids.len());
+            let own = sensitivity(&seen.model, &seen.test, &ids, &mut show)?;
             maps.push(Box::new(move |at: usize| Ok(own[at].picture.clone().into())) as GetImage);
         }
         Ok(maps)

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// How long the rest of `total` parts will take where `done` took `so_far`, in words to put behind others; nothing at either end.
-fn and_left(so_far: Duration, (done, total): (usize, usize)) -> String {
+pub(super) fn and_left(so_far: Duration, (done, total): (usize, usize)) -> String {
     match total.saturating_sub(done) {
         rest @ 1.. if done > 0 => {
             let left = HumanDuration(so_far.mul_f64(rest as f64 / done as f64));

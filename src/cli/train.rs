@@ -1,6 +1,7 @@
 //! `ascribe train`: a source model from a data set, natural or adversarial.
 
 use super::adversary_options::{AdversaryOptions, AttackOptions, AttackedPerformance};
+use super::measuring::measured;
 use super::output::note_same_images;
 use super::progress::TrainingProgress;
 use crate::Result;
@@ -11,9 +12,7 @@ use crate::data::{
 use crate::model::{
     Architecture, Normalisation, ResNet, StoredWeights, check_side, write_model_with,
 };
-use crate::train::{
-    Attack, FrozenStatistics, Performance, RecipeOptions, effective, fit, remove_checkpoint,
-};
+use crate::train::{Attack, FrozenStatistics, RecipeOptions, effective, fit, remove_checkpoint};
 use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
@@ -121,7 +120,7 @@ impl Train {
         let model = self.recipe.place(&model)?;
 
         run.stage("measuring")?;
-        let clean = Performance::measure(&model, &test_images, None)?;
+        let clean = measured(&model, &test_images, None)?;
         run.set_result("test", clean)?;
         say!(
             "{}: test accuracy {:.2} %, loss {:.4}",
@@ -156,15 +155,15 @@ fn measure_under_attack(
     attacks: Vec<Attack>,
     run: &mut RunFolder,
 ) -> Result<()> {
-    let mut measured = Vec::new();
+    let mut all = Vec::new();
     for attack in attacks {
-        let performance = Performance::measure(model, images, Some(&attack))?;
+        let performance = measured(model, images, Some(&attack))?;
         let performance = AttackedPerformance::new(attack, performance);
         say!("{performance}");
-        measured.push(performance);
+        all.push(performance);
     }
-    if !measured.is_empty() {
-        run.set_result("test_attacked", &measured)?;
+    if !all.is_empty() {
+        run.set_result("test_attacked", &all)?;
     }
     Ok(())
 }

@@ -13,8 +13,8 @@ use super::session::Session;
 use super::sgd::Sgd;
 use super::state::State;
 use crate::artefact::{keep_freed_memory, write_csv};
-use crate::data::Pixels;
-use crate::model::ResNet;
+use crate::data::{Pixels, batches};
+use crate::model::{Pass, ResNet};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -60,6 +60,7 @@ pub fn fit(
     observer: &mut dyn Observer,
 ) -> Result<Vec<Epoch>> {
     recipe.check()?;
+    check_last_batch(model, first_segment, recipe, train)?;
     keep_freed_memory();
     let path = folder.join("checkpoint.safetensors");
     let (optimiser, mut history, checks) = match Checkpoint::read(&path, model.device()?)? {
@@ -111,6 +112,24 @@ pub fn fit(
     write_csv(&history, &folder.join("training.csv"))?;
     *learner.model = learner.model.detached();
     Ok(history)
+}
+
+/// Refuses a batch that batch norm has no statistics for before there is work to lose: the last one of an epoch may be of one image.
+fn check_last_batch(
+    model: &ResNet,
+    first_segment: usize,
+    recipe: &Recipe,
+    train: &Pixels,
+) -> Result<()> {
+    let positions: Vec<usize> = (0..train.len()).collect();
+    let last = batches(&positions, recipe.batch_size).last();
+    if last.is_none_or(|last| last.len() > 1) {
+        return Ok(());
+    }
+    let image = train.batch(&[0], model.device()?)?;
+    let mut pass = Pass::training_from(recipe.first_with_batch_statistics(first_segment));
+    model.detached().features_from(0, &image, &mut pass)?;
+    Ok(())
 }
 
 /// Removes what only an unfinished run needs; call it once the model itself is safe on disk.

@@ -4,7 +4,7 @@ use super::adversarial::{AdversarialTraining, Free};
 use super::adversary::{Adversary, Ball};
 use super::feed::{Batch, Input};
 use super::guard::Check;
-use super::recipe::{FrozenStatistics, Recipe};
+use super::recipe::Recipe;
 use super::running_tally::RunningTally;
 use super::sgd::Sgd;
 use super::state::State;
@@ -132,10 +132,8 @@ impl Learner<'_> {
                 ((self.first_segment, activations), pass)
             }
             Input::Images(images) => {
-                let pass = Pass::training_from(match self.recipe.frozen_statistics {
-                    FrozenStatistics::Moving => 0,
-                    FrozenStatistics::Frozen => self.first_segment,
-                });
+                let first = self.recipe.first_with_batch_statistics(self.first_segment);
+                let pass = Pass::training_from(first);
                 ((0, images), pass)
             }
         }

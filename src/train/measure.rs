@@ -28,6 +28,19 @@ impl Performance {
     /// # Errors
     /// As the model's forward pass.
     pub fn measure(model: &ResNet, images: &Pixels, attack: Option<&Attack>) -> Result<Self> {
+        Self::measure_counted(model, images, attack, &mut |_| {})
+    }
+
+    /// The same; `progress` is told how many images are done.
+    ///
+    /// # Errors
+    /// As [`Performance::measure`].
+    pub fn measure_counted(
+        model: &ResNet,
+        images: &Pixels,
+        attack: Option<&Attack>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Self> {
         let parameters = model.head_parameters()?.0.dtype();
         let model = model
             .clone()
@@ -49,6 +62,7 @@ impl Performance {
                 }
                 None => tally.add(&model.logits(&x)?, &labels)?,
             }
+            progress(tally.count);
         }
         Ok(tally.performance())
     }

@@ -114,6 +114,14 @@ impl Recipe {
         ]
     }
 
+    /// The first segment whose batch norms take the statistics of the batch.
+    pub(super) fn first_with_batch_statistics(&self, first_segment: usize) -> usize {
+        match self.frozen_statistics {
+            FrozenStatistics::Moving => 0,
+            FrozenStatistics::Frozen => first_segment,
+        }
+    }
+
     /// Whether what the frozen segments give depends on the image alone.
     fn prefix_is_fixed(&self, first_segment: usize) -> bool {
         first_segment > 0 && self.frozen_statistics == FrozenStatistics::Frozen

@@ -288,6 +288,64 @@ fn frozen_segments_stay_and_caching_them_changes_nothing() {
     }
 }
 
+/// Of 33 digits the last is a batch by itself, whose channels come down to one pixel: refused before the first step, unless no trained
+/// segment takes its statistics from the batch.
+#[test]
+fn a_last_batch_of_one_pixel_is_refused_before_there_is_work_to_lose() {
+    struct NoWork;
+    impl Observer for NoWork {
+        fn batch(&mut self, _: usize, _: usize, _: usize) {
+            panic!("a step was made")
+        }
+        fn epoch(&mut self, _: &Epoch) {}
+    }
+    let pixels = |count: usize, side: usize| {
+        let ids: Vec<usize> = (0..count).collect();
+        Pixels::decode(&digits_train().unwrap(), &ids, side).unwrap()
+    };
+    let fitted = |side: usize, count: usize, first: usize, observer: &mut dyn Observer| {
+        let folder = tempfile::tempdir().unwrap();
+        let recipe = Recipe {
+            epochs: 1,
+            frozen_statistics: FrozenStatistics::Frozen,
+            ..recipe()
+        };
+        let images = pixels(count, side);
+        let mut model = ResNet::initialise(
+            "cifar-resnet8-w4".parse().unwrap(),
+            (0..10).map(|digit| digit.to_string()).collect(),
+            Normalisation {
+                mean: [0.3; 3],
+                deviation: [0.3; 3],
+            },
+            side,
+            1,
+            &Device::Cpu,
+        )
+        .unwrap();
+        fit(
+            &mut model,
+            first,
+            &recipe,
+            (&images, &images),
+            folder.path(),
+            observer,
+        )
+        .map(drop)
+    };
+    let head = model().head_segment();
+    for first in [0, head - 1] {
+        let message = fitted(4, 33, first, &mut NoWork).unwrap_err().to_string();
+        assert!(
+            message.starts_with("--batch-size: a batch of one image"),
+            "{message}"
+        );
+    }
+    fitted(4, 33, head, &mut Silent).unwrap();
+    fitted(4, 34, 0, &mut Silent).unwrap();
+    fitted(8, 33, 0, &mut Silent).unwrap();
+}
+
 #[test]
 fn a_loss_that_is_not_finite_names_the_batch() {
     let folder = tempfile::tempdir().unwrap();

@@ -289,7 +289,7 @@ fn picture_that_does_not_decode_in_parquet() {
         "replace or remove",
     ];
     refusal(set.get(17), &parts);
-    let (images, faults) = ascribe::data::faults(&path).unwrap();
+    let (images, faults) = ascribe::data::faults(&path, &|_, _| {}).unwrap();
     assert_eq!((images, faults.len()), (30, 2));
     assert!(faults[1].to_string().contains("row 23"), "{}", faults[1]);
     // Of several the first is named, whatever the number of threads.

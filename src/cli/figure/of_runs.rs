@@ -87,7 +87,7 @@ pub(super) fn loss_sensitivity(
         same_test_images(runs, &test, run, &other)?;
         Ok(ModelSensitivity {
             model: run.name.clone(),
-            maps: sensitivity(network, &other, &ids)?,
+            maps: sensitivity(network, &other, &ids, &mut |_| {})?,
         })
     };
     Ok(LossSensitivity {

@@ -2,9 +2,11 @@
 
 use super::{Checked, Report};
 use crate::Result;
+use crate::cli::counting::Counting;
 use crate::data::faults;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// The faults of a data set.
 #[derive(Serialize)]
@@ -17,7 +19,13 @@ pub(super) struct Faults {
 }
 
 pub(super) fn read(path: &Path) -> Result<Faults> {
-    let (images, faults) = faults(path)?;
+    let counting = Mutex::new(Counting::new("looked at", "images"));
+    let (images, faults) = faults(path, &|done, total| {
+        // Where another thread shows a later number, this one is of no interest.
+        if let Ok(mut counting) = counting.try_lock() {
+            counting.show(done, total);
+        }
+    })?;
     Ok(Faults {
         kind: "data-set-faults",
         path: path.to_path_buf(),

@@ -3,6 +3,7 @@
 use super::Report;
 use crate::artefact::Input;
 use crate::cli::adversary_options::AttackedPerformance;
+use crate::cli::measuring::measured;
 use crate::data::{Dataset, Pixels, subset};
 use crate::model::ResNet;
 use crate::train::{Attack, Performance};
@@ -35,9 +36,9 @@ pub(super) fn read(
         None => (0..data.len()).collect(),
     };
     let pixels = Pixels::decode(&data, &ids, model.framing())?;
-    let clean = Performance::measure(&model, &pixels, None)?;
+    let clean = measured(&model, &pixels, None)?;
     let attacked = |attack: Attack| {
-        let performance = Performance::measure(&model, &pixels, Some(&attack))?;
+        let performance = measured(&model, &pixels, Some(&attack))?;
         Ok(AttackedPerformance::new(attack, performance))
     };
     Ok(Measured {

@@ -1,13 +1,9 @@
 //! How far scoring is: a bar for each set of queries on a terminal, a line now and then elsewhere.
 
+use crate::cli::counting::{LEAST, SHARE};
 use indicatif::{HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
-
-/// The least time between two lines.
-const LEAST: Duration = Duration::from_secs(30);
-/// The share of the time so far that passes between two lines, so that a long run does not fill its log.
-const SHARE: u32 = 20;
 
 /// A bar before the first block of scores is there, which may be minutes of solving, and after it.
 const AT_FIRST: &str = "{prefix} {bar:40} {human_pos}/{human_len} scores, {elapsed} so far";

@@ -3,6 +3,7 @@
 use super::examples::files;
 use super::material::{Material, Side};
 use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_bytes, digest_file};
+use crate::cli::counting::Counting;
 use crate::cli::recorded_data::{recorded_data, relabelled};
 use crate::data::{Dataset, NewLabels, check_same_classes, evenly_spaced};
 use crate::derivative::head::SoftmaxHead;
@@ -148,8 +149,13 @@ impl Transferred {
 }
 
 fn side(model: &ResNet, dataset: &Dataset, ids: &[usize]) -> Result<Side> {
+    let what = format!("features of {}", dataset.path().display());
+    let mut counting = Counting::new(what, "images");
     Ok(Side {
-        features: features(model, dataset, ids, &mut |_| {})?.into(),
+        features: features(model, dataset, ids, &mut |done| {
+            counting.show(done, ids.len())
+        })?
+        .into(),
         labels: ids.iter().map(|&id| dataset.label(id)).collect(),
         ids: ids.to_vec(),
         files: files(dataset, ids),
