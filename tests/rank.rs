@@ -228,7 +228,7 @@ fn a_damping_path_is_written_drawn_and_suggests_a_damping() {
     }
     let sizes: Vec<f64> = points
         .iter()
-        .map(|point| point["median_top_score"].as_f64().unwrap())
+        .map(|point| point["median_top_score_nats"].as_f64().unwrap())
         .collect();
     assert!(sizes.windows(2).all(|pair| pair[0] > pair[1]), "{sizes:?}");
     let suggested = path["suggestion"]["damping"].as_f64().unwrap();

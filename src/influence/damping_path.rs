@@ -136,6 +136,7 @@ pub struct DampingPoint {
     /// Mean rank-biased overlap of the top k with those at the smallest damping.
     pub rbo_smallest: f64,
     /// Median over the queries of the size of the most helpful image's score, in nats.
+    #[serde(rename = "median_top_score_nats")]
     pub median_top_score: f64,
     /// Share of the solves that reached the tolerance.
     pub converged: f64,

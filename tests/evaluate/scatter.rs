@@ -3,7 +3,6 @@
 use crate::command::{place, succeed};
 use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int64Type};
-use ascribe::figure::ScatterPoint;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,13 +13,19 @@ type Rises = BTreeMap<(usize, usize), (f64, f64)>;
 
 fn of_figure(path: &Path) -> Rises {
     let mut table = csv::Reader::from_path(path).unwrap();
-    let points = table.deserialize::<ScatterPoint>().map(Result::unwrap);
-    points
-        .map(|it| ((it.query, it.image), (it.predicted, it.actual)))
-        .collect()
+    assert_eq!(
+        table.headers().unwrap(),
+        ["query", "train", "predicted_rise", "actual_rise", "unit"].as_slice()
+    );
+    let rows = table.deserialize::<(usize, usize, f64, f64, String)>();
+    let row = |(query, train, predicted, actual, unit): (_, _, _, _, String)| {
+        assert_eq!(unit, "nats");
+        ((query, train), (predicted, actual))
+    };
+    rows.map(|found| row(found.unwrap())).collect()
 }
 
-/// Of the run's own scores; queries have their places for ids here.
+/// Of the run's own scores.
 fn of_table(path: &Path) -> Rises {
     let table = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
     let mut rises = Rises::new();
@@ -28,12 +33,12 @@ fn of_table(path: &Path) -> Rises {
         let batch = batch.unwrap();
         let column = |name: &str| batch.column_by_name(name).unwrap();
         let estimators = column("estimator").as_string::<i32>();
-        let [queries, subsets] =
-            ["query", "subset"].map(|name| column(name).as_primitive::<Int64Type>());
+        let [queries, images] =
+            ["query", "train"].map(|name| column(name).as_primitive::<Int64Type>());
         let [predicted, actual] =
             ["predicted", "actual"].map(|name| column(name).as_primitive::<Float64Type>());
         for at in (0..batch.num_rows()).filter(|&at| estimators.value(at) == "run") {
-            let pair = (queries.value(at) as usize, subsets.value(at) as usize);
+            let pair = (queries.value(at) as usize, images.value(at) as usize);
             rises.insert(pair, (predicted.value(at), actual.value(at)));
         }
     }

@@ -210,7 +210,7 @@ pub fn leave_one_out() -> LeaveOneOut {
         let actual = 1e-4 * ((at * 53) % 200) as f64 - 0.005;
         ScatterPoint {
             query: at / 50,
-            image: at % 50,
+            train: at % 50,
             predicted: 0.75 * actual + 1e-5 * ((at * 17) % 90) as f64,
             actual,
         }

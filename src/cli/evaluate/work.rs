@@ -287,7 +287,11 @@ impl Work<'_> {
         if name == "leave_one_out" {
             let first = &comparison.rows[0];
             let predicted = retrained.predicted(self.scores());
-            let figure = LeaveOneOut::of(&predicted, &retrained.rises(), &first.agreement);
+            let ids = self.ids();
+            let left_out = retrained.left_out.iter().flat_map(|images| images.first());
+            let left_out: Vec<usize> = left_out.map(|&at| ids.train[at]).collect();
+            let ids = (ids.queries, &*left_out);
+            let figure = LeaveOneOut::of(&predicted, &retrained.rises(), ids, &first.agreement);
             self.draw(&figure, name)?;
         }
         let factor = if retrained.work.refits > 0 {

@@ -40,19 +40,34 @@ pub struct LeaveOneOut {
 /// A query and an image that was left out, in nats.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ScatterPoint {
-    /// Place of the query in the evaluation.
+    /// The query's id.
     pub query: usize,
-    /// Place of the image among those left out.
-    pub image: usize,
+    /// The id of the image that was left out.
+    pub train: usize,
     /// What the score says.
     pub predicted: f64,
     /// What fitting again measured.
     pub actual: f64,
 }
 
+/// One row of the table.
+#[derive(Serialize)]
+struct Row {
+    query: usize,
+    train: usize,
+    predicted_rise: f64,
+    actual_rise: f64,
+    unit: &'static str,
+}
+
 impl LeaveOneOut {
-    /// From changes `[query, image]`.
-    pub fn of(predicted: &Array2<f64>, actual: &Array2<f64>, agreement: &Agreement) -> Self {
+    /// From changes `[query, image]`, and the ids of queries and images.
+    pub fn of(
+        predicted: &Array2<f64>,
+        actual: &Array2<f64>,
+        (query_ids, train_ids): (&[usize], &[usize]),
+        agreement: &Agreement,
+    ) -> Self {
         let (queries, images) = actual.dim();
         let pairs = queries * images;
         let kept = pairs.min(POINTS);
@@ -62,8 +77,8 @@ impl LeaveOneOut {
         let point = |at: usize| {
             let (query, image) = (at / images, at % images);
             ScatterPoint {
-                query,
-                image,
+                query: query_ids[query],
+                train: train_ids[image],
                 predicted: predicted[[query, image]],
                 actual: actual[[query, image]],
             }
@@ -155,8 +170,14 @@ impl Figure for LeaveOneOut {
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
-        self.points
-            .iter()
-            .try_for_each(|point| rows.serialize(point))
+        self.points.iter().try_for_each(|point| {
+            rows.serialize(Row {
+                query: point.query,
+                train: point.train,
+                predicted_rise: point.predicted,
+                actual_rise: point.actual,
+                unit: "nats",
+            })
+        })
     }
 }

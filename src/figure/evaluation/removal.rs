@@ -39,6 +39,8 @@ struct Row<'a> {
     correct: f64,
     correct_low: f64,
     correct_high: f64,
+    /// Of the rises.
+    unit: &'static str,
 }
 
 impl RemovalCurves {
@@ -144,6 +146,7 @@ impl Figure for RemovalCurves {
                     correct: point.correct.value,
                     correct_low: point.correct.low,
                     correct_high: point.correct.high,
+                    unit: "nats",
                 })?;
             }
         }

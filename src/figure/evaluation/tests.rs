@@ -26,7 +26,7 @@ fn svg(figure: &impl Figure) -> String {
 fn scatter(predicted: f64) -> LeaveOneOut {
     let point = |at: usize| ScatterPoint {
         query: 0,
-        image: at,
+        train: at,
         predicted: predicted * at as f64,
         actual: 2e-4 * at as f64,
     };
@@ -73,13 +73,14 @@ fn a_scatter_of_many_pairs_draws_some_of_every_image_and_query() {
     let rises = Array2::from_shape_fn((200, 100), |(query, image)| (query * image) as f64);
     let bootstrap = Bootstrap { seed: 0, draws: 20 };
     let agreement = Agreement::of(&rises, &rises, &bootstrap).unwrap();
-    let figure = LeaveOneOut::of(&rises, &rises, &agreement);
+    let ids: Vec<usize> = (0..200).collect();
+    let figure = LeaveOneOut::of(&rises, &rises, (&ids, &ids[..100]), &agreement);
     assert!(figure.points.len() < figure.pairs && figure.points.len() > 1000);
-    let images: BTreeSet<usize> = figure.points.iter().map(|point| point.image).collect();
+    let images: BTreeSet<usize> = figure.points.iter().map(|point| point.train).collect();
     let queries: BTreeSet<usize> = figure.points.iter().map(|point| point.query).collect();
     assert_eq!((images.len(), queries.len()), (100, 200));
     let pairs: BTreeSet<(usize, usize)> = (figure.points.iter())
-        .map(|point| (point.query, point.image))
+        .map(|point| (point.query, point.train))
         .collect();
     assert_eq!(pairs.len(), figure.points.len());
 }
@@ -101,12 +102,13 @@ fn agreement() -> Agreement {
 #[test]
 fn a_point_of_the_scatter_is_a_query_an_image_and_its_two_rises() {
     let ((predicted, actual), agreement) = (rises(), agreement());
-    let figure = LeaveOneOut::of(&predicted, &actual, &agreement);
+    let ids = (&[30, 10, 20, 0][..], &[7, 5, 3, 1, 9, 8][..]);
+    let figure = LeaveOneOut::of(&predicted, &actual, ids, &agreement);
     let pairs = (0..4).flat_map(|query| (0..6).map(move |image| (query, image)));
     let expected: Vec<ScatterPoint> = pairs
         .map(|(query, image)| ScatterPoint {
-            query,
-            image,
+            query: ids.0[query],
+            train: ids.1[image],
             predicted: predicted[[query, image]],
             actual: actual[[query, image]],
         })
@@ -245,7 +247,10 @@ fn quality_and_removal_name_their_methods_and_tabulate_every_point() {
     let table = std::fs::read_to_string(folder.path().join("removal.csv")).unwrap();
     assert_eq!(table.lines().count(), 5);
     assert!(
-        table.contains("random,removal,9,10,10.0,9.9,10.1"),
+        table.contains("random,removal,9,10,10.0,9.9,10.1")
+            && table
+                .lines()
+                .all(|line| line.ends_with(",unit") || line.ends_with(",nats")),
         "{table}"
     );
 }
