@@ -39,8 +39,10 @@ use precision::Precision;
 pub(super) use recorded::{Recorded, reopen};
 pub(super) use transferred::Transferred;
 
-/// λ where none is given and no L2 term bounds the curvature from below, or not in all that scores go through.
-const DAMPING: f64 = 1e-3;
+/// λ where none is given, of a head without an L2 term.
+const HEAD_DAMPING: f64 = 1e-3;
+/// λ where none is given, of scores through blocks (`analysis/through-blocks/damping`).
+const BLOCKS_DAMPING: f64 = 1e-2;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -80,8 +82,8 @@ pub struct Rank {
     #[arg(long, value_name = "L2", allow_negative_numbers = true)]
     l2: Option<f64>,
     /// λ, added to every eigenvalue of the curvature, of the head or of the --blocks; a unit as that of --l2, but no part of the
-    /// loss (default: 0 for a head that was fitted with an L2 term, which is the influence on its own loss; else 1e-3).
-    /// identity and pinv do without
+    /// loss (default: 0 for a head that was fitted with an L2 term, which is the influence on its own loss, or else 1e-3; 1e-2 with
+    /// --blocks). identity and pinv do without
     #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true)]
     damping: Option<f64>,
     /// Influence through the parameters of the head and of this many fine-tuned residual blocks before it: 0 (the head

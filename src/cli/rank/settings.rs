@@ -1,7 +1,7 @@
 //! From options as typed to those of the job, and its plan.
 
 use super::workplace::Workplace;
-use super::{DAMPING, Material, Rank};
+use super::{BLOCKS_DAMPING, HEAD_DAMPING, Material, Rank};
 use crate::device::free_memory;
 use crate::influence::{PathOptions, Plan, ProblemSize, RankOptions};
 use crate::model::Blocks;
@@ -125,12 +125,13 @@ impl Rank {
         }
     }
 
-    /// None where the loss's own L2 term bounds the curvature: more takes scores further from what leaving an image out does
-    /// (`docs/solvers.md`). Through blocks many more directions are nearly flat than a head has.
+    /// None for a head whose loss has an L2 term to bound the curvature: more takes scores further from what leaving an image out
+    /// does (`docs/solvers.md`). Through blocks no one value is best; this one is nowhere far from it.
     fn usual_damping(&self, l2: f64) -> f64 {
         match self.blocks {
             Blocks::Last(0) if l2 > 0.0 => 0.0,
-            _ => DAMPING,
+            Blocks::Last(0) => HEAD_DAMPING,
+            _ => BLOCKS_DAMPING,
         }
     }
 
