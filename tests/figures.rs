@@ -76,6 +76,7 @@ fn class_match() -> ClassMatch {
     let models: Vec<ModelRankings> = models
         .iter()
         .map(|(model, train, test)| ModelRankings {
+            predicted: false,
             model,
             train,
             test,
@@ -461,7 +462,13 @@ fn records_that_cannot_be_drawn_leave_no_file() {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         error.to_string()
     };
-    assert!(refused(&ClassMatch { panels: Vec::new() }).contains("at least one curve"));
+    assert!(
+        refused(&ClassMatch {
+            panels: Vec::new(),
+            predicted: false
+        })
+        .contains("at least one curve")
+    );
     let mut infinite = class_match();
     infinite.panels[1].curves[0].points[6].high_percent = f64::NAN;
     let message = refused(&infinite);

@@ -147,6 +147,7 @@ impl View<'_> {
             test,
             labels: self.training.labels(),
             images: None,
+            predicted: false,
         };
         let mut sets = vec![QuerySet::Test];
         if !train.is_empty() {

@@ -160,6 +160,7 @@ impl Demo {
         let transfer = RunFolder::read(self.out.join("models").join(name))?;
         let test = read_rankings(&folder.join("rankings.parquet"))?;
         let rankings = ModelRankings {
+            predicted: false,
             model: name,
             test: &test,
             // For the other panels, and for chance, which is not asked for.

@@ -201,6 +201,12 @@ mod tests {
         std::fs::write(capitals.join("T10k-Labels.IDX1-ubyte"), labels).unwrap();
         let stored = read(&capitals.join("T10k-Images.IDX3-ubyte"), Labels::Read).unwrap();
         assert_eq!(stored.labels, [7, 9]);
+        let alone = read(&path, Labels::Read).err().unwrap().to_string();
+        assert!(
+            alone.contains("the labels in t10k-labels.idx1-ubyte beside it"),
+            "{alone}"
+        );
+        assert_eq!(read(&path, Labels::Ignored).unwrap().labels, [0, 0]);
         // The labels may be packed where the images are not.
         std::fs::write(folder.path().join("t10k-labels.idx1-ubyte.gz"), gz(&labels)).unwrap();
         let stored = read(&path, Labels::Read).unwrap();

@@ -35,6 +35,9 @@ use serde::{Deserialize, Serialize};
 pub struct ClassMatch {
     /// From left to right.
     pub panels: Vec<Panel>,
+    /// Whether test images of some model have no labels: they count as images of the class that is predicted.
+    #[serde(default)]
+    pub predicted: bool,
 }
 
 /// The curves of one set of queries.
@@ -113,6 +116,8 @@ pub struct ModelRankings<'a> {
     pub labels: &'a [usize],
     /// What tells the training and the test images from others'; models are held against each other where these are the same.
     pub images: Option<[&'a str; 2]>,
+    /// Whether its test images have no labels, and count as images of the class that is predicted.
+    pub predicted: bool,
 }
 
 impl QuerySet {
@@ -170,6 +175,7 @@ impl ClassMatch {
             .map(panel);
         let figure = Self {
             panels: panels.collect::<Result<_>>()?,
+            predicted: models.iter().any(|model| model.predicted),
         };
         figure.check()?;
         Ok(figure)

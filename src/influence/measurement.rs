@@ -4,8 +4,8 @@
 //! The second asks what the prediction itself rests on, and needs no labels. It is the same work with other labels, so that a query then
 //! counts as an image of the class that is predicted wherever the run is taken up: positive = helpful to that prediction.
 //!
-//! Of the margin of TRAK (Park et al. 2023), f = ln(p/(1−p)) of either class, ∇(−f) = ∇ℓ/(1−p): every score of a query is divided by one number, which changes no
-//! ranking.
+//! Of the margin of TRAK (Park et al. 2023), f = ln(p/(1−p)) of either class, ∇(−f) = ∇ℓ/(1−p): every score of a query is divided by
+//! one number, which changes no ranking.
 
 use crate::artefact::RunRecord;
 use clap::ValueEnum;

@@ -138,6 +138,7 @@ pub fn class_match() -> ClassMatch {
     };
     ClassMatch {
         panels: QuerySet::ALL.map(panel).to_vec(),
+        predicted: false,
     }
 }
 

@@ -34,11 +34,16 @@ impl NamedRun {
                  rank again with another --solver or more --iterations"
             );
         }
-        let name = match Measurement::of(&record) {
-            Measurement::Label => name,
-            Measurement::Prediction => format!("{name} (classes predicted)"),
-        };
-        Ok(Self { name, record })
+        let mut run = Self { name, record };
+        if run.is_predicted() {
+            run.name.push_str(" (classes predicted)");
+        }
+        Ok(run)
+    }
+
+    /// Whether its test images have no labels, and count as images of the class that is predicted.
+    pub(super) fn is_predicted(&self) -> bool {
+        Measurement::of(&self.record) == Measurement::Prediction
     }
 
     /// A file of the run, or what to do where it is missing.

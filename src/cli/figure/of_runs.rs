@@ -144,6 +144,7 @@ pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
                 train,
                 test,
                 labels,
+                predicted: run.is_predicted(),
                 images: images
                     .as_ref()
                     .map(|images| images.each_ref().map(String::as_str)),

@@ -16,9 +16,15 @@ const NOTE: &str = "Percent of queries whose training image at a rank (1 = most 
     cumulative) has the query’s true class. Band: 95 % Wilson interval over queries. Dotted: chance, the match expected \
     if training images were ranked at random.";
 
+const PREDICTED: &str =
+    " Test images that have no labels count as images of the class that is predicted.";
+
 /// What is drawn, and how the models' first ranks differ on the same queries.
 pub(super) fn note(figure: &ClassMatch) -> String {
     let mut note = NOTE.to_owned();
+    if figure.predicted {
+        note.push_str(PREDICTED);
+    }
     let mut named: Vec<(&str, &str)> = Vec::new();
     for pair in figure.panels.iter().flat_map(|panel| &panel.pairs) {
         if !named.contains(&(&pair.model, &pair.first)) {

@@ -46,6 +46,7 @@ fn curve(train: &[QueryRanking], test: &[QueryRanking], queries: QuerySet) -> Re
     let model = "natural";
     let labels: Vec<usize> = train.iter().map(|query| query.query_label).collect();
     let rankings = ModelRankings {
+        predicted: false,
         model,
         train,
         test,
@@ -184,6 +185,7 @@ fn rankings_that_do_not_fit_are_refused() {
 fn without_training_images_as_queries_there_is_the_last_panel_alone() {
     let (train, test) = (train(), test());
     let whole = ModelRankings {
+        predicted: false,
         model: "natural",
         train: &train,
         test: &test,
@@ -209,6 +211,7 @@ fn without_training_images_as_queries_there_is_the_last_panel_alone() {
 fn a_ranking_of_itself_alone_cannot_be_drawn_without_itself() {
     let alone = vec![ranking(0, 0, &[(0, 0)]), ranking(1, 1, &[(1, 1)])];
     let models = [ModelRankings {
+        predicted: false,
         model: "natural",
         train: &alone,
         test: &alone,
