@@ -6,6 +6,7 @@ mod examples;
 mod features_left;
 mod material;
 mod measurement;
+mod opening;
 mod path;
 mod precision;
 mod record;
@@ -17,7 +18,6 @@ mod transferred;
 mod work;
 mod workplace;
 
-use super::output::note_same_images;
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory};
 use crate::data::HeadFile;
 use crate::device::DeviceChoice;
@@ -28,7 +28,7 @@ use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::Device;
 use clap::{Args, ValueEnum};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use workplace::Workplace;
 
@@ -304,65 +304,11 @@ impl Rank {
         )
     }
 
-    /// What is to be scored, and the L2 term; features of more than `resident` bytes are mapped, those of a
-    /// model computed on `device`.
-    fn open(&self, resident: Option<u64>, device: &Device) -> Result<(Material, f64)> {
-        let (material, l2, _) = self.open_with_model(resident, device)?;
-        Ok((material, l2))
-    }
-
-    /// The same with the model and the images, where there are such.
-    fn open_with_model(
-        &self,
-        resident: Option<u64>,
-        device: &Device,
-    ) -> Result<(Material, f64, Option<Transferred>)> {
-        match (&self.model, &self.train, &self.test) {
-            (Some(folder), ..) => {
-                let opened = self.open_transferred(folder, device)?;
-                let mut material = opened.material()?;
-                self.measure_predictions(&mut material)?;
-                note_same_images(&material.inputs);
-                Ok((material, opened.l2, Some(opened)))
-            }
-            (None, Some(train), Some(test)) => {
-                let sides = (&**train, &**test, self.measurement);
-                let mut material = Material::open(sides, self.head.as_deref(), resident)?;
-                if let Some(queries) = self.queries {
-                    material.keep_queries(queries)?;
-                }
-                self.measure_predictions(&mut material)?;
-                note_same_images(&material.inputs);
-                let l2 = self.effective_l2()?;
-                Ok((material, l2, None))
-            }
-            _ => Err(Error::config(
-                "model",
-                "give --model, or --train and --test",
-            )),
-        }
-    }
-
     fn presentation(&self) -> work::Presentation {
         work::Presentation {
             as_json: self.json,
             style: self.style,
             measurement: self.measurement,
-        }
-    }
-
-    fn open_transferred(&self, folder: &Path, device: &Device) -> Result<Transferred> {
-        let test = (self.test.as_deref(), self.measurement);
-        transferred::open(folder, test, self.queries, device)
-    }
-
-    /// Gives the queries the classes that the head predicts, where it is known and that is asked for.
-    fn measure_predictions(&self, material: &mut Material) -> Result<()> {
-        match (self.measurement, &material.head) {
-            (Measurement::Prediction, Some(head)) => {
-                (material.test).label_by_prediction(head, self.precision.dtype())
-            }
-            _ => Ok(()),
         }
     }
 

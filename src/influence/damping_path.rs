@@ -2,8 +2,8 @@
 //!
 //! For a sample of the test queries, evenly spaced, and dampings from 1e-3 to 1e3 times the one in use, two a decade (where that
 //! is 0: it, and dampings about the L2 term), the scores against all training images give each query's most helpful images at
-//! every damping ([`sweep`]: one writing-out of the curvature, or one run of conjugate gradients, serves them all). Two lists are compared by the
-//! Jaccard index and by rank-biased overlap ([`overlap`]), each list with that of the next larger damping, with that of
+//! every damping ([`sweep`]: one writing-out of the curvature, or one run of conjugate gradients, serves them all). Two lists are
+//! compared by the Jaccard index and by rank-biased overlap ([`overlap`]), each list with that of the next larger damping, with that of
 //! the damping in use, and with that of the smallest. The means over the queries are a [`DampingPath`], which suggests a damping ([`suggestion`]);
 //! `damping_path.parquet` has the values of each query.
 //!

@@ -6,7 +6,7 @@ use super::measurement::QUERY_LABELS;
 use super::transferred::Transferred;
 use super::{Curvature, Rank, examples, work};
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory, physical_memory_bytes};
-use crate::data::{NewLabels, RELABELLED};
+use crate::data::RELABELLED;
 use crate::derivative::network::{self, DeviceNetwork, Keeping, Network, limit_waiting_buffers};
 use crate::influence::{
     Correction, FineTunedPart, Measurement, NetworkImages, NetworkJob, NetworkOptions, Normalise,
@@ -32,20 +32,18 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     let mut opened = rank.open_transferred(folder, &Device::Cpu)?;
     opened.model = opened.model.to_dtype(rank.precision.dtype())?;
     note_untrained(rank.blocks, &opened)?;
-    let labels = match rank.measurement {
-        Measurement::Label => None,
-        Measurement::Prediction => Some(opened.label_by_prediction()?),
-    };
-    let (place, opened) = ((rank, &device), (&opened, labels.as_ref()));
+    if rank.measurement == Measurement::Prediction {
+        opened.label_by_prediction()?;
+    }
     match device {
-        Device::Cpu => run_with::<Network>(place, opened, memory, invocation),
-        _ => run_with::<DeviceNetwork>(place, opened, memory, invocation),
+        Device::Cpu => run_with::<Network>((rank, &device), &opened, memory, invocation),
+        _ => run_with::<DeviceNetwork>((rank, &device), &opened, memory, invocation),
     }
 }
 
 fn run_with<N: FineTunedPart>(
     (rank, device): (&Rank, &Device),
-    (opened, predicted): (&Transferred, Option<&NewLabels>),
+    opened: &Transferred,
     memory: Option<f64>,
     invocation: Invocation,
 ) -> Result<ExitCode> {
@@ -70,8 +68,8 @@ fn run_with<N: FineTunedPart>(
     if !opened.relabelled.is_empty() {
         run.set_result(RELABELLED, &opened.relabelled)?;
     }
-    if let Some(labels) = predicted {
-        run.set_result(QUERY_LABELS, labels)?;
+    if rank.measurement == Measurement::Prediction {
+        run.set_result(QUERY_LABELS, opened.query_labels())?;
     }
     let folder = run.path().to_path_buf();
     let mut follower = work::Follower::new(&mut run);

@@ -113,14 +113,18 @@ pub(super) fn chosen(count: usize, queries: Option<usize>) -> Result<Vec<usize>>
 }
 
 impl Transferred {
-    /// Gives the queries the classes that the model predicts, and says which, by id.
-    pub(super) fn label_by_prediction(&mut self) -> Result<NewLabels> {
+    /// Gives the queries the classes that the model predicts.
+    pub(super) fn label_by_prediction(&mut self) -> Result<()> {
         let mut test = side(&self.model, &self.test, &self.test_ids)?;
         let precision = test.features.dtype();
         test.label_by_prediction(&self.head()?, precision)?;
-        let labels = test.labels_by_id();
-        self.relabel(&labels)?;
-        Ok(labels)
+        self.relabel(&test.labels_by_id())
+    }
+
+    /// The labels of the queries, by id.
+    pub(super) fn query_labels(&self) -> NewLabels {
+        let label = |&id: &usize| (id, self.test.label(id));
+        self.test_ids.iter().map(label).collect()
     }
 
     /// Gives queries other labels, by id.

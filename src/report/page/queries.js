@@ -54,6 +54,7 @@ route.views.queries = async ({ filter }) => {
   const search = h("input", { type: "search", id: "find", placeholder: "class or id", value: filter.get("find") ?? "",
     input: later((event) => route.refine({ find: event.target.value })) });
   const tail = filter.toString() ? `?${filter}` : "";
+  const states = STATES();
   const cell = (at) => {
     const position = order[at];
     const predicted = [...new Set(page.queries.models.map((model) => className(model.prediction[position])))].map((name) => `→ ${name}`);
@@ -69,7 +70,7 @@ route.views.queries = async ({ filter }) => {
       labelled() ? select("Label", filter.get("label") ?? "", classes, (label) => route.refine({ label })) : null,
       select("Predicted", filter.get("prediction") ?? "", classes, (prediction) => route.refine({ prediction })),
       models().length > 1 ? select("By", filter.get("by") ?? "", [["", "either"], ...models().map((model, at) => [String(at), model.name])], (by) => route.refine({ by })) : null,
-      STATES().length > 1 ? select("Show", filter.get("state") ?? "", STATES(), (state) => route.refine({ state })) : null,
+      states.length > 1 ? select("Show", filter.get("state") ?? "", states, (state) => route.refine({ state })) : null,
       select("Sort", filter.get("sort") ?? "", QUERY_ORDERS(), (sort) => route.refine({ sort })),
       filter.size ? h("a.button", { href: "#/queries" }, "Clear") : null),
     h("p.quiet", { id: "found" }, plural(order.length, "test image"), ". ",
