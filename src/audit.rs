@@ -13,6 +13,7 @@
 mod confusions;
 mod duplicates;
 mod facts;
+mod groups;
 mod measured;
 mod model;
 mod paired;
@@ -24,6 +25,7 @@ mod through;
 mod through_blocks;
 
 pub use duplicates::{Side, duplicates};
+pub use groups::RunGroups;
 pub use measured::{MeasureOptions, Measured};
 pub use model::audited;
 pub use paired::paired;

@@ -23,8 +23,8 @@ mod tests;
 
 pub use record::{
     Absence, Audit, AuditedModel, ClassMatchCurve, Confusion, Duplicates, Fact, Flip,
-    LabelledImage, Likeness, ModelQuery, ModelTrainingImage, PairedQueries, Quantity, Ranked,
-    Removal, Statement, Tone, TrainingData,
+    LabelledImage, Likeness, MeasuredGroup, ModelQuery, ModelTrainingImage, PairedQueries,
+    Quantity, Ranked, Removal, Statement, Tone, TrainingData, TrainingGroup,
 };
 pub use sheets::Layout;
 pub use tables::write_tables;

@@ -49,6 +49,16 @@ fn write_features(folder: &Path) {
     }
 }
 
+/// The `origins.csv` of the docs: where each training image is from.
+fn write_origins(folder: &Path) {
+    let mut table = "train,group\n".to_owned();
+    for image in 0..200 {
+        let origin = ["Lyon", "Kyoto", "Quito"][image * image % 7 % 3];
+        table += &format!("{image},{origin}\n");
+    }
+    std::fs::write(folder.join("origins.csv"), table).unwrap();
+}
+
 /// A hub on loopback; its robust ImageNet model is a small one of another kind.
 fn hub() -> &'static str {
     use std::sync::OnceLock;
@@ -97,6 +107,7 @@ fn the_commands_of_the_solvers_page_run() {
     assert!(commands.len() >= 7, "{commands:?}");
     let folder = tempfile::tempdir().unwrap();
     write_features(folder.path());
+    write_origins(folder.path());
     run_all(&commands, folder.path());
 }
 

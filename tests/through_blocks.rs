@@ -74,6 +74,7 @@ fn options(method: Method, curvature: Curvature) -> NetworkOptions {
         },
         top: TRAIN,
         bottom: 0,
+        train_groups: None,
         scores: false,
         shares: false,
         query_rank: None,

@@ -10,7 +10,7 @@
 
 use crate::data::Rows;
 use crate::derivative::head::{HeadInputs, HeadOutputs};
-use crate::evaluate::{FullFit, HeldOut, Kept, Refit, RefitOptions, Refitting};
+use crate::evaluate::{FullFit, HeldOut, Kept, Refit, RefitOptions, Refitting, Work};
 use crate::influence::{FeatureSet, Prepared, QueryRanking, RankJob};
 use crate::report::{Flip, Removal};
 use crate::{Error, Result};
@@ -26,6 +26,8 @@ pub struct MeasureOptions {
     pub removed: usize,
     /// Whether heads are fitted without the training images, for their losses.
     pub held_out: bool,
+    /// Groups of training images that are left out as a whole, at most.
+    pub groups: usize,
 }
 
 /// What came of it, by the queries' positions.
@@ -80,7 +82,7 @@ pub(super) struct Fitted {
 impl Fitted {
     /// `None` where nothing is asked for, for a head without an L2 term, which has no minimum, or with one so small that it is not reached.
     pub(super) fn of(job: &RankJob, options: &MeasureOptions) -> Result<Option<Self>> {
-        let is_asked_for = options.held_out || !options.queries.is_empty();
+        let is_asked_for = options.held_out || options.groups > 0 || !options.queries.is_empty();
         if !is_asked_for || job.options.l2 <= 0.0 {
             return Ok(None);
         }
@@ -91,6 +93,27 @@ impl Fitted {
             Err(Error::Config { option: "l2", .. }) => Ok(None),
             Err(other) => Err(other),
         }
+    }
+
+    /// Heads fitted to each of `kept`, and what they say of `queries`.
+    pub(super) fn without(
+        &self,
+        queries: &HeadInputs,
+        kept: &[Kept],
+    ) -> Result<(Vec<Refit>, Work)> {
+        let refitting = self.fit.refitting(queries)?;
+        let (mut refits, mut work) = (Vec::with_capacity(kept.len()), Work::default());
+        for part in kept.chunks(self.fit.block()) {
+            let (found, more) = refitting.refit(part)?;
+            refits.extend(found);
+            work = work.and(more);
+        }
+        Ok((refits, work))
+    }
+
+    /// What the head fitted to all images says of `queries`.
+    pub(super) fn full(&self, queries: &HeadInputs) -> Result<Refit> {
+        self.fit.measured(queries)
     }
 
     /// The loss of each training image by a head fitted without it.

@@ -11,6 +11,7 @@ use crate::figure::{Curve, ModelRankings, QuerySet};
 use crate::influence::{Examples, Normalise, QueryRanking, RankedImage};
 use crate::report::{
     AuditedModel, ClassMatchCurve, Confusion, ModelQuery, ModelTrainingImage, Ranked, Statement,
+    TrainingGroup,
 };
 use crate::{Error, Result};
 use candle_core::DType;
@@ -45,11 +46,17 @@ pub fn audited(
                 let view = View::new(subject, lists, examples, held_out);
                 let means = prepared.mean_losses(&view.groups())?;
                 let (job, rankings) = (&subject.job, subject.rankings);
-                let fitted = (fitted.as_ref(), progress);
-                let measured = measure(job, prepared, rankings, options, fitted)?;
+                let fitted = fitted.as_ref();
+                let measured = measure(job, prepared, rankings, options, (fitted, progress))?;
                 let mut model = view.model(Some(&means), measured)?;
+                model.groups = view.training_groups(fitted, options.groups)?;
                 let missed = prepared.missed();
                 model.statements.extend(of_missed(missed));
+                let missed_groups = model.groups.iter().filter(|group| {
+                    let measured = group.measured.as_ref();
+                    measured.is_some_and(|measured| !measured.converged)
+                });
+                let missed = missed + missed_groups.count();
                 Ok((model, missed + missed_fits))
             });
         }
@@ -59,7 +66,10 @@ pub fn audited(
     let (training, queries) = subject.job.outputs()?;
     let view = View::new(subject, lists, (&training, &queries), held_out);
     let means = scores.map(|scores| scores.means(&view.groups()));
-    Ok((view.model(means.transpose()?.as_ref(), None)?, missed_fits))
+    let mut model = view.model(means.transpose()?.as_ref(), None)?;
+    // Heads fitted again say nothing of what goes through blocks, nor of divided scores.
+    model.groups = view.training_groups(None, 0)?;
+    Ok((model, missed_fits))
 }
 
 struct View<'a> {
@@ -117,11 +127,28 @@ impl View<'_> {
             class_match: self.class_match()?,
             queries: self.model_queries(measured)?,
             training: self.model_training(means.map(|means| means.row(0)))?,
+            groups: Vec::new(),
             confusions: self.confusions(means),
             absences: subject
                 .through
                 .absences(!subject.self_influence.is_empty(), self.held_out.is_some()),
         })
+    }
+
+    fn training_groups(&self, fitted: Option<&Fitted>, most: usize) -> Result<Vec<TrainingGroup>> {
+        let Some(groups) = &self.subject.groups else {
+            return Ok(Vec::new());
+        };
+        let place = |at: usize| self.train_place(at);
+        groups.shown(&self.subject.job, fitted, most, place)
+    }
+
+    /// The groups behind a query.
+    fn query_groups(&self, query: usize) -> Vec<(usize, f64)> {
+        let stored = self.subject.groups.as_ref().map(|groups| groups.stored);
+        stored
+            .and_then(|stored| stored.by_query.get(&query).cloned())
+            .unwrap_or_default()
     }
 
     fn statements(&self, measured: Option<&Measured>) -> Vec<Statement> {
@@ -200,6 +227,7 @@ impl View<'_> {
                 loss: queries.outputs().losses[row],
                 helpful: self.ranked(&ranking.helpful)?,
                 harmful: self.ranked(&ranking.harmful)?,
+                groups: self.query_groups(*id),
                 removal: removals.remove(&row),
                 flip,
             });

@@ -1,5 +1,6 @@
 //! The runs of an audit, and the images that they share.
 
+use super::groups::RunGroups;
 use super::through::Through;
 use crate::artefact::RunRecord;
 use crate::data::evenly_spaced;
@@ -39,6 +40,8 @@ pub struct Subject<'a> {
     pub self_influence: &'a [(usize, f64)],
     /// `shares.parquet`, where it has that: what of the helpful scores comes by each segment, the head last, in nats.
     pub shares: &'a [(String, f64)],
+    /// Groups of training images, where the run scored any.
+    pub groups: Option<RunGroups<'a>>,
 }
 
 impl Lists {

@@ -47,7 +47,8 @@ pub struct Audit {
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
     /// Test images that scores through the head are held against refits for: the loss without the most helpful images, and the
-    /// fewest images that hold the prediction; half of them such as a model gets wrong. Scores through blocks are measured by
+    /// fewest images that hold the prediction; half of them such as a model gets wrong. Unless it is 0, up to 20 groups of training images that the run scored are left out as a
+    /// whole too. Scores through blocks are measured by
     /// ascribe evaluate --retrain instead
     #[arg(long, value_name = "N", default_value_t = 50)]
     measure: usize,
@@ -101,6 +102,9 @@ fn check_same_images(opened: &[Opened], names: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Groups of training images that heads are fitted without at most.
+const GROUPS_MEASURED: usize = 20;
+
 impl Audit {
     /// Runs the command, which was asked for by `invocation`.
     ///
@@ -134,6 +138,10 @@ impl Audit {
             queries: worth_measuring(&subjects, &lists, self.measure),
             removed: self.removed,
             held_out: !self.skip_held_out,
+            groups: match subjects.iter().any(|subject| subject.groups.is_some()) {
+                true if self.measure > 0 => GROUPS_MEASURED,
+                _ => 0,
+            },
         };
         let models = (subjects.iter())
             .map(|subject| {

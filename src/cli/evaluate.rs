@@ -11,6 +11,7 @@ mod summary;
 mod work;
 
 use crate::artefact::{Input, Invocation, Options, RunFolder, digest_file};
+use crate::cli::train_groups::TrainGrouping;
 use crate::evaluate::{Choose, Retrained, flipped, random_subsets};
 use crate::figure::Style;
 use crate::{Error, Result, number_range};
@@ -19,6 +20,7 @@ use methods::Name;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use work::LEAVE_GROUP_OUT;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -52,6 +54,10 @@ pub struct Evaluate {
     /// Share of the training images in a subset of --lds (default: 0.5)
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     share: Option<f64>,
+    /// Fit the head again without each of these groups of training images, as those of one origin: class, or a CSV file with the
+    /// columns train,group
+    #[arg(long, value_name = "GROUPS", value_parser = TrainGrouping::parse)]
+    leave_group_out: Option<TrainGrouping>,
     /// Take away, or keep alone, the most helpful images of so many of the queries, evenly spaced, in growing numbers
     #[arg(long, value_name = "QUERIES")]
     removal: Option<usize>,
@@ -177,6 +183,7 @@ impl Evaluate {
     fn asks_nothing(&self) -> bool {
         self.leave_one_out.is_none()
             && self.lds.is_none()
+            && self.leave_group_out.is_none()
             && self.removal.is_none()
             && self.mislabels.is_none()
             && self.duplicates.is_none()
@@ -215,13 +222,16 @@ impl Evaluate {
             let reason = "is for the subsets of --lds: ask for these, or leave it out";
             return Err(Error::config("share", reason));
         }
-        let retrains = self.leave_one_out.is_some() || self.lds.is_some() || self.asks_nothing();
+        let retrains = self.leave_one_out.is_some()
+            || self.lds.is_some()
+            || self.leave_group_out.is_some()
+            || self.asks_nothing();
         let given = [
             ("retrain", self.retrain.is_some()),
             ("retrained", self.retrained.is_some()),
         ];
         if let Some((option, _)) = given.iter().find(|(_, given)| *given && !retrains) {
-            let reason = "is for the subsets of --leave-one-out and --lds: ask for one of these, or leave it out";
+            let reason = "is for what --leave-one-out, --lds and --leave-group-out leave out: ask for one of these, or leave it out";
             return Err(Error::config(option, reason));
         }
         let Some(folder) = &self.retrained else {
@@ -241,12 +251,12 @@ impl Evaluate {
             );
             return Err(Error::config(option, reason));
         }
-        if !["leave_one_out", "lds"]
+        if !["leave_one_out", "lds", LEAVE_GROUP_OUT]
             .iter()
             .any(|name| self.has_retrained(name))
         {
             let reason = format!(
-                "{} holds no retrained measurements of leave-one-out or lds: correct the path, or leave it out",
+                "{} holds no retrained measurements of leave-one-out, lds or leave-group-out: correct the path, or leave it out",
                 folder.display()
             );
             return Err(Error::config("retrained", reason));
@@ -339,6 +349,7 @@ impl Evaluate {
             ("choose", json!(choose)),
             ("lds", json!(self.lds)),
             ("share", json!(share)),
+            ("leave-group-out", json!(self.leave_group_out)),
             ("removal", json!(self.removal)),
             ("mislabels", json!(self.mislabels)),
             ("duplicates", json!(self.duplicates)),

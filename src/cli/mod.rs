@@ -27,6 +27,7 @@ mod run_names;
 mod source_options;
 mod study;
 mod train;
+mod train_groups;
 mod transfer;
 
 use crate::artefact::{Invocation, Moved};

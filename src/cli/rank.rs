@@ -19,6 +19,7 @@ mod work;
 mod workplace;
 
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory};
+use crate::cli::train_groups::{TrainGrouping, note_whole_classes};
 use crate::data::HeadFile;
 use crate::device::DeviceChoice;
 use crate::figure::Style;
@@ -173,6 +174,10 @@ pub struct Rank {
     /// or a CSV file with the columns query,group
     #[arg(long, value_name = "GROUPS", value_parser = grouping)]
     query_groups: Option<Grouping>,
+    /// Score groups of training images as a whole too, as those of one origin: class, or a CSV file with the columns train,group.
+    /// train_group_rankings.parquet has what each prediction rests on, train_groups.parquet the means (of --query-groups too)
+    #[arg(long, value_name = "GROUPS", value_parser = TrainGrouping::parse)]
+    train_groups: Option<TrainGrouping>,
     /// Compare the rankings of a sample of the queries at dampings from 1e-3 to 1e3 times --damping, draw how they change
     /// (damping_path.svg, .png, .csv, .parquet), and suggest a damping
     #[arg(long)]
@@ -277,9 +282,15 @@ impl Rank {
             })?,
         };
         let mut options = self.rank_options(l2)?;
+        if let Some(grouping) = &self.train_groups {
+            options.train_groups = Some(material.train_groups(grouping)?);
+        }
         options.check()?;
         if let Some(Grouping::File(path)) = &self.query_groups {
             material.add_groups(path)?;
+        }
+        if let Some(groups) = &options.train_groups {
+            note_whole_classes(groups, &material.train.labels);
         }
         let plan = self.plan(&material, &mut options, memory, &workplace)?;
         if self.dry_run {

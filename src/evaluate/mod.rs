@@ -4,6 +4,7 @@
 //! |---|---|
 //! | what happens without these images? | [`FullFit`], [`Retrainer`], [`TransferAgain`], [`Retrained`]: refits of the head, trainings, and tables of measurements |
 //! | does the ranking predict it, image by image and for random halves? | [`Agreement`]: leave-one-out, LDS |
+//! | what happens without a whole group of images? | [`GroupsLeftOut`] |
 //! | what when the best are taken away, or alone are kept? | [`RemovalPlan`], [`RemovalCurve`] |
 //! | does it find what was planted, and change when the model does? | [`Planted`], [`Detection`], [`Copies`], [`OwnClass`] |
 //! | what do two models' rankings of the same queries have in common? | [`PairedRankings`] |
@@ -19,6 +20,7 @@ mod estimator;
 mod full_fit;
 mod heads;
 mod held_out;
+mod left_out_groups;
 mod own_curvature;
 mod paired;
 mod planted;
@@ -44,6 +46,7 @@ pub use estimator::{
 pub use full_fit::FullFit;
 pub use heads::Kept;
 pub use held_out::HeldOut;
+pub use left_out_groups::{GroupLeftOut, GroupsLeftOut};
 pub use paired::{PairedRankings, Pairing};
 pub use planted::{Planted, copied, flipped, merged_classes, shuffled_labels};
 pub use refit::{Refit, RefitOptions, Refitting, Work};

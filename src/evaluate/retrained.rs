@@ -31,6 +31,8 @@ pub struct Retrained {
     pub hits: Option<Array2<bool>>,
     /// The losses of the model that leaves nothing out.
     pub before: Vec<f64>,
+    /// Whether that model predicts each label; nothing where that is unknown.
+    pub hits_before: Option<Vec<bool>>,
     /// How each refit ended, where they are ours.
     pub refits: Vec<RefitEnd>,
     /// What the refits took, where they are ours.
@@ -49,6 +51,27 @@ pub struct RefitEnd {
 }
 
 impl Retrained {
+    /// What refits of a head to each of `kept` measured, and `before` the one to all images.
+    pub fn of_refits(kept: &[Kept], refits: Vec<Refit>, before: Refit, work: Work) -> Self {
+        let shape = (refits.len(), before.losses.len());
+        let end = |refit: &Refit| RefitEnd {
+            gradient_norm: refit.gradient_norm,
+            converged: refit.converged,
+            steps: refit.steps,
+        };
+        Self {
+            left_out: kept.iter().map(Kept::left_out).collect(),
+            losses: Array2::from_shape_fn(shape, |(subset, query)| refits[subset].losses[query]),
+            hits: Some(Array2::from_shape_fn(shape, |(subset, query)| {
+                refits[subset].hits[query]
+            })),
+            before: before.losses,
+            hits_before: Some(before.hits),
+            refits: refits.iter().map(end).collect(),
+            work,
+        }
+    }
+
     /// The actual rise of each query's loss, `[query, subset]`.
     pub fn rises(&self) -> Array2<f64> {
         let shape = (self.before.len(), self.left_out.len());
@@ -162,24 +185,7 @@ impl<'a> Retrainer<'a> {
         done: impl FnMut(usize, usize),
     ) -> Result<Retrained> {
         let (refits, work) = self.retrain(name, kept, done)?;
-        let before = self.before()?;
-        let queries = before.losses.len();
-        let shape = (refits.len(), queries);
-        let end = |refit: &Refit| RefitEnd {
-            gradient_norm: refit.gradient_norm,
-            converged: refit.converged,
-            steps: refit.steps,
-        };
-        Ok(Retrained {
-            left_out: kept.iter().map(Kept::left_out).collect(),
-            losses: Array2::from_shape_fn(shape, |(subset, query)| refits[subset].losses[query]),
-            hits: Some(Array2::from_shape_fn(shape, |(subset, query)| {
-                refits[subset].hits[query]
-            })),
-            before: before.losses,
-            refits: refits.iter().map(end).collect(),
-            work,
-        })
+        Ok(Retrained::of_refits(kept, refits, self.before()?, work))
     }
 
     /// The measurements of the model that leaves nothing out.

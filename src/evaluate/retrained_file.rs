@@ -3,7 +3,7 @@
 use super::retrained::{RefitEnd, Retrained};
 use super::table::{self, Columns};
 use crate::{Error, Result};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2, Axis};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -65,7 +65,10 @@ impl Retrained {
             )
             .flags(
                 "correct",
-                rows().map(|(row, query)| Some(self.hits.as_ref()?[[subset(row)?, query]])),
+                rows().map(|(row, query)| match subset(row) {
+                    None => Some(self.hits_before.as_ref()?[query]),
+                    Some(subset) => Some(self.hits.as_ref()?[[subset, query]]),
+                }),
             )
             .optional_numbers(
                 "gradient_norm",
@@ -101,6 +104,8 @@ impl Retrained {
         let mut counts = Array2::<u32>::zeros((rows, queries));
         let (subset, query) = (table.integers("subset")?, table.integers("query")?);
         let losses = table.numbers("loss")?;
+        let correct = table.optional_flags("correct")?;
+        let mut right = Array2::<Option<bool>>::from_elem((rows, queries), None);
         for (row, ((&subset, query), &loss)) in subset.iter().zip(&query).zip(&losses).enumerate() {
             // Queries beyond those of this evaluation are of no use here.
             let Some(&column) = position.get(query) else {
@@ -114,11 +119,15 @@ impl Retrained {
             };
             sums[[line, column]] += loss;
             counts[[line, column]] += 1;
+            right[[line, column]] = correct[row];
         }
         if let Some(((line, column), _)) = counts.indexed_iter().find(|(_, count)| **count == 0) {
             let place = format!("subset {}, query {}", line as i64 - 1, ids.queries[column]);
             return Err(malformed(&measurements, place, "no row".into()));
         }
+        // Several trainings of one pair may differ.
+        let single = counts.iter().all(|&count| count == 1);
+        let (before, after) = right.view().split_at(Axis(0), 1);
         let mean =
             |line: usize, column: usize| sums[[line, column]] / f64::from(counts[[line, column]]);
         Ok(Self {
@@ -126,12 +135,21 @@ impl Retrained {
                 mean(subset + 1, query)
             }),
             before: (0..queries).map(|query| mean(0, query)).collect(),
-            hits: None,
+            hits: known(after).filter(|_| single),
+            hits_before: known(before)
+                .filter(|_| single)
+                .map(|row| row.row(0).to_vec()),
             refits: ends(&table, &subset, rows - 1)?,
             work: Default::default(),
             left_out,
         })
     }
+}
+
+/// Where all of them are.
+fn known(hits: ArrayView2<Option<bool>>) -> Option<Array2<bool>> {
+    let values: Option<Vec<bool>> = hits.iter().copied().collect();
+    Array2::from_shape_vec(hits.dim(), values?).ok()
 }
 
 fn read_subsets(
@@ -254,7 +272,8 @@ mod tests {
             losses: Array2::from_shape_fn((2, 2), |(subset, query)| {
                 (1 + subset + 3 * query) as f64
             }),
-            hits: None,
+            hits: Some(ndarray::array![[true, false], [false, false]]),
+            hits_before: Some(vec![false, true]),
             before: vec![0.5, 0.25],
             refits: vec![end(2), end(3)],
             work: Default::default(),
@@ -276,6 +295,7 @@ mod tests {
         assert_eq!(found.before, [0.5, 0.25]);
         assert_eq!(found.losses, ndarray::array![[0.75, 0.125], [1.0, 3.0]]);
         assert!(found.refits.is_empty());
+        assert_eq!((found.hits, found.hits_before), (None, None));
     }
 
     #[test]

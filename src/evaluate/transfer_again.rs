@@ -125,6 +125,7 @@ impl TransferAgain {
                 before: mean.row(0).to_vec(),
                 losses: mean.slice(ndarray::s![1.., ..]).to_owned(),
                 hits: self.hits(&parts),
+                hits_before: (self.seeds == 1).then(|| parts[0].hits.clone()),
                 refits: Vec::new(),
                 work: Work::default(),
             },

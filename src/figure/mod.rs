@@ -11,7 +11,7 @@
 //! | 5 | [`HelpfulExamples`] | `rankings.parquet` and the images |
 //! | 6 | [`ClassMatch`] | `rankings.parquet` and `train_rankings.parquet` |
 //! | influence matrix | [`InfluenceMatrix`] | `scores.npy` and `train_scores.npy` |
-//! | leave-one-out, removal, quality and cost | [`LeaveOneOut`], [`RemovalCurves`], [`QualityAndCost`] | a run of `ascribe evaluate` |
+//! | leave-one-out, groups, removal, quality and cost | [`LeaveOneOut`], [`GroupEffects`], [`RemovalCurves`], [`QualityAndCost`] | a run of `ascribe evaluate` |
 //! | damping path | [`DampingPath`](crate::influence::DampingPath) | a run of `ascribe rank --damping-path` |
 //!
 //! A new figure is one file with a record that implements [`Figure`], and one line here.
@@ -39,7 +39,9 @@ mod text;
 mod transfer_accuracy;
 
 pub use class_match::{ClassMatch, Curve, ModelRankings, Pair, Panel, Point, QuerySet};
-pub use evaluation::{LeaveOneOut, PlacedEstimator, QualityAndCost, RemovalCurves, ScatterPoint};
+pub use evaluation::{
+    GroupEffects, LeaveOneOut, PlacedEstimator, QualityAndCost, RemovalCurves, ScatterPoint,
+};
 pub use helpful_examples::{
     HelpfulExample, HelpfulExamples, ModelExamples, ModelImages, QueryExample, one_per_class,
 };

@@ -1,174 +1,158 @@
-//! Influence on groups of queries: one solve a group.
-//!
-//! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
-//! or harms a class, or a kind of confusion, takes as many solves as there are groups.
+//! Named groups of images: queries whose losses are asked about together, or training images that leave together.
 
-use super::scores::{against, diverged_at, not_finite, ranges};
-use super::{
-    BlockSizes, Examples, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks, table,
-};
 use crate::data::line_of;
-use crate::operator::Vectors;
-use crate::solve::{Inverse, Outcome, Report};
 use crate::{Error, Result};
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
-use candle_core::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
-/// Named groups of queries, by position.
+/// Named groups of images, by position; an image may be in several, or in none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueryGroups {
+pub struct Groups {
     groups: BTreeMap<String, Vec<usize>>,
 }
 
-#[derive(serde::Deserialize)]
-struct Row {
-    query: usize,
-    group: String,
+/// What the images of groups are; the column of their ids in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grouped {
+    /// Queries: `query`.
+    Queries,
+    /// Training images, some of so many: `train`. The others may be named too.
+    Training {
+        /// Images of the data set.
+        of: usize,
+    },
 }
 
-/// One group's training images.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GroupRanking {
-    /// The group.
-    pub name: String,
-    /// Its queries.
-    pub query_count: usize,
-    /// Most helpful first: position among the training images, and the mean rise of the losses without it, in nats.
-    pub helpful: Vec<(usize, f64)>,
-    /// Most harmful first.
-    pub harmful: Vec<(usize, f64)>,
+impl Grouped {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Queries => "query",
+            Self::Training { .. } => "train",
+        }
+    }
+
+    /// Ids below this are those of images, if not of these.
+    fn others(self) -> usize {
+        match self {
+            Self::Queries => 0,
+            Self::Training { of } => of,
+        }
+    }
+
+    fn one(self) -> &'static str {
+        match self {
+            Self::Queries => "query",
+            Self::Training { .. } => "training image",
+        }
+    }
 }
 
-impl QueryGroups {
+impl Groups {
     /// A group for each label.
-    pub fn by_class(queries: &Examples, classes: &[String]) -> Self {
-        let label = |position: usize| name(classes, queries.labels()[position]);
-        Self::by(queries.count(), label)
+    pub fn by_class(labels: &[usize], classes: &[String]) -> Self {
+        Self::by(labels.iter().map(|&label| name(classes, label)))
     }
 
     /// A group for each pair of label and prediction, `label → prediction`.
-    pub fn by_confusion(queries: &Examples, classes: &[String]) -> Self {
-        let cell = |position: usize| {
-            let label = name(classes, queries.labels()[position]);
-            let prediction = name(classes, queries.outputs().predictions[position]);
-            format!("{label} → {prediction}")
-        };
-        Self::by(queries.count(), cell)
+    pub fn by_confusion(labels: &[usize], predictions: &[usize], classes: &[String]) -> Self {
+        let cells = labels.iter().zip(predictions).map(|(&label, &prediction)| {
+            format!("{} → {}", name(classes, label), name(classes, prediction))
+        });
+        Self::by(cells)
     }
 
-    /// Groups of the queries with these `ids` from a CSV file with the columns `query` (an id) and `group`.
+    /// Groups of the images with these `ids` from a CSV file with two columns: an id ([`Grouped`]), and `group`; and how many rows
+    /// name images of the data set that are not among them.
     ///
     /// # Errors
-    /// A file that cannot be read or is not such a table, or names a query that is none, or one twice in a group.
-    pub fn from_file(path: &Path, ids: &[usize]) -> Result<Self> {
+    /// A file that cannot be read or is not such a table, or names an image that is none, one twice in a group, or none of these.
+    pub fn from_file(path: &Path, grouped: Grouped, ids: &[usize]) -> Result<(Self, usize)> {
+        let (column, one) = (grouped.column(), grouped.one());
         let malformed = |place: String, found: String| {
-            let remedy = "give a CSV file with the columns query,group";
-            Error::format(path, place, "a query's id and its group", found, remedy)
+            let expected = format!("a {one}'s id and its group");
+            let remedy = format!("give a CSV file with the columns {column},group");
+            Error::format(path, place, expected, found, remedy)
         };
         let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
         let positions: BTreeMap<usize, usize> = ids.iter().copied().zip(0..).collect();
         let mut groups = BTreeMap::<String, BTreeSet<usize>>::new();
+        let (mut aside, others) = (0, grouped.others());
         let mut reader = csv::Reader::from_reader(&bytes[..]);
         let header = reader
             .headers()
             .map_err(|reason| malformed("columns".into(), reason.to_string()))?;
-        let names: BTreeSet<&str> = header.iter().collect();
-        if header.len() != 2 || names != BTreeSet::from(["query", "group"]) {
-            let found = header.iter().collect::<Vec<_>>().join(",");
-            return Err(malformed("columns".into(), found));
-        }
-        let header = header.clone();
+        let names: Vec<&str> = header.iter().collect();
+        let at = |wanted: &str| names.iter().position(|name| *name == wanted);
+        let (Some(id_at), Some(group_at), 2) = (at(column), at("group"), names.len()) else {
+            return Err(malformed("columns".into(), names.join(",")));
+        };
         for row in reader.records() {
             let place = line_of(&row);
             let wrong = |found: String| malformed(place.clone(), found);
-            let row = row.and_then(|row| row.deserialize(Some(&header)));
-            let Row { query, group } = row.map_err(|reason| wrong(reason.to_string()))?;
-            let position = positions.get(&query).copied();
-            let position = position.ok_or_else(|| wrong(format!("{query}, which is no query")))?;
+            let row = row.map_err(|reason| wrong(reason.to_string()))?;
+            let (text, group) = (&row[id_at], &row[group_at]);
+            let id: usize = text.parse().map_err(|_| wrong(text.to_owned()))?;
             if group.is_empty() {
-                return Err(wrong(format!("query {query} without a group")));
+                return Err(wrong(format!("{one} {id} without a group")));
             }
-            let members = groups.entry(group).or_default();
+            let position = match positions.get(&id) {
+                Some(&position) => position,
+                None if id < others => {
+                    aside += 1;
+                    continue;
+                }
+                None => return Err(wrong(format!("{id}, which is no {one}"))),
+            };
+            let members = groups.entry(group.to_owned()).or_default();
             if !members.insert(position) {
-                return Err(wrong(format!("query {query} once more")));
+                return Err(wrong(format!("{one} {id} once more")));
             }
         }
         if groups.is_empty() {
-            return Err(malformed("table".into(), "no rows".into()));
+            let found = match aside {
+                0 => "no rows".to_owned(),
+                _ => format!("{aside} rows, none of them of an image that is one of these"),
+            };
+            return Err(malformed("table".into(), found));
         }
         let listed = |(name, members): (String, BTreeSet<usize>)| {
             let members = members.into_iter().collect();
             (name, members)
         };
-        Ok(Self {
-            groups: groups.into_iter().map(listed).collect(),
-        })
+        let groups = groups.into_iter().map(listed).collect();
+        Ok((Self { groups }, aside))
     }
 
-    fn by(count: usize, group: impl Fn(usize) -> String) -> Self {
+    /// A group for each name, with the positions that have it.
+    fn by(names: impl Iterator<Item = String>) -> Self {
         let mut groups = BTreeMap::<String, Vec<usize>>::new();
-        for position in 0..count {
-            groups.entry(group(position)).or_default().push(position);
+        for (position, name) in names.enumerate() {
+            groups.entry(name).or_default().push(position);
         }
         Self { groups }
     }
 
-    /// Ranks all training images for every group, `blocks.solved` groups at a time; how each group's solve ended comes back too.
-    ///
-    /// # Errors
-    /// A solve diverged, a score is not finite, or a tensor operation failed.
-    pub fn rank(
-        &self,
-        inverse: &dyn Inverse,
-        training: &Examples,
-        queries: &Examples,
-        (top, bottom): (usize, usize),
-        blocks: BlockSizes,
-    ) -> Result<(Vec<GroupRanking>, Vec<Report>)> {
-        let groups: Vec<(&String, &Vec<usize>)> = self.groups.iter().collect();
-        let mut ranks = TopRanks::new(top, bottom);
-        ranks.begin(&ScoreHeader {
-            queries: (0..groups.len()).collect(),
-            training: training.ids().to_vec(),
-            provenance: Provenance::default(),
-        })?;
-        let mut reports = Vec::with_capacity(groups.len());
-        for rows in ranges(groups.len(), blocks.solved) {
-            let members = &groups[rows.clone()];
-            let gradients = members.iter().map(|(_, at)| queries.mean_gradient(at));
-            let gradients = gradients.collect::<Result<Vec<_>>>()?;
-            let solution = inverse.solve(&Vectors::new(Tensor::stack(&gradients, 0)?)?)?;
-            let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-            if let Some(group) = solution.reports.iter().position(diverged) {
-                let place = format!("the solve of the group {}", members[group].0);
-                return Err(diverged_at(place));
-            }
-            for columns in ranges(training.count(), blocks.gradients) {
-                let scores = against(&solution.value, training, columns.clone())?;
-                let wrong = scores.indexed_iter().find(|(_, score)| !score.is_finite());
-                if let Some(((group, _), _)) = wrong {
-                    return Err(not_finite(format!("group {}", members[group].0)));
-                }
-                ranks.write(&ScoreBlock {
-                    queries: rows.clone(),
-                    training: columns,
-                    scores: scores.view(),
-                })?;
-            }
-            reports.extend(solution.reports);
+    /// Names and positions of the members, in the order of the names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[usize])> {
+        let groups = self.groups.iter();
+        groups.map(|(name, members)| (name.as_str(), members.as_slice()))
+    }
+
+    /// The groups at these places in the order of names.
+    #[must_use]
+    pub fn at(&self, places: &[usize]) -> Self {
+        let groups = self.groups.iter().enumerate();
+        let chosen = groups.filter(|(place, _)| places.contains(place));
+        Self {
+            groups: chosen
+                .map(|(_, (name, members))| (name.clone(), members.clone()))
+                .collect(),
         }
-        ranks.finish()?;
-        let ranking = |(place, (name, members)): (usize, (&String, &Vec<usize>))| GroupRanking {
-            name: name.clone(),
-            query_count: members.len(),
-            helpful: ranks.helpful(place),
-            harmful: ranks.harmful(place),
-        };
-        let rankings = groups.into_iter().enumerate().map(ranking).collect();
-        Ok((rankings, reports))
+    }
+
+    /// How many groups.
+    pub fn count(&self) -> usize {
+        self.groups.len()
     }
 }
 
@@ -177,55 +161,4 @@ fn name(classes: &[String], class: usize) -> String {
         .get(class)
         .cloned()
         .unwrap_or_else(|| class.to_string())
-}
-
-/// Writes `group_rankings.parquet`: group, queries, rank (from 1; −1 is the most harmful), train, train_label, score.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_group_rankings(
-    path: &Path,
-    rankings: &[GroupRanking],
-    training: &Examples,
-    provenance: &Provenance,
-) -> Result<()> {
-    let rows: Vec<(&GroupRanking, i32, (usize, f64))> = rankings
-        .iter()
-        .flat_map(|group| {
-            let helpful = group
-                .helpful
-                .iter()
-                .zip(1..)
-                .map(|(&image, rank)| (rank, image));
-            let harmful = group
-                .harmful
-                .iter()
-                .zip(1..)
-                .map(|(&image, rank)| (-rank, image));
-            helpful
-                .chain(harmful)
-                .map(move |(rank, image)| (group, rank, image))
-        })
-        .collect();
-    let groups: StringArray = rows.iter().map(|row| Some(row.0.name.as_str())).collect();
-    let counts: Int64Array = rows.iter().map(|row| row.0.query_count as i64).collect();
-    let ranks: Int32Array = rows.iter().map(|row| row.1).collect();
-    let ids: Int64Array = rows
-        .iter()
-        .map(|row| training.ids()[row.2.0] as i64)
-        .collect();
-    let labels: Int32Array = rows
-        .iter()
-        .map(|row| training.labels()[row.2.0] as i32)
-        .collect();
-    let scores: Float64Array = rows.iter().map(|row| row.2.1).collect();
-    let columns: Vec<(&str, ArrayRef, bool)> = vec![
-        ("group", Arc::new(groups), false),
-        ("queries", Arc::new(counts), false),
-        ("rank", Arc::new(ranks), false),
-        ("train", Arc::new(ids), false),
-        ("train_label", Arc::new(labels), false),
-        ("score", Arc::new(scores), false),
-    ];
-    table::write(path, provenance, columns)
 }

@@ -4,8 +4,8 @@ use super::checkpoint;
 use super::pass::{Certified, Pass};
 use super::placement::placed;
 use super::{
-    BlockSizes, DampingPath, Examples, FeatureSet, Normalise, PathOptions, Provenance,
-    ScoringRecord, Solves, corrected, write_solves,
+    BlockSizes, DampingPath, Examples, FeatureSet, GroupScores, Groups, Normalise, PathOptions,
+    Provenance, ScoringRecord, Solves, corrected, write_solves,
 };
 use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
 use crate::device::tf32_is_allowed;
@@ -63,6 +63,8 @@ pub struct RankOptions {
     pub correction: Correction,
     /// Groups of queries that are ranked too.
     pub groups: Option<Grouping>,
+    /// Groups of training images that are scored as a whole too, by position.
+    pub train_groups: Option<Groups>,
     /// Whether rankings at other dampings are compared too.
     pub damping_path: Option<PathOptions>,
     /// Whether the full matrix of the test queries is written too.
@@ -88,6 +90,7 @@ impl Default for RankOptions {
             normalise: Normalise::None,
             correction: Correction::None,
             groups: None,
+            train_groups: None,
             damping_path: None,
             scores: false,
             train_queries: true,
@@ -106,6 +109,11 @@ impl RankOptions {
         self.solver.check()?;
         self.normalise.check(self.solver.method)?;
         self.damping_path.map_or(Ok(()), |path| path.check(self))?;
+        let plain = self.normalise == Normalise::None && self.correction == Correction::None;
+        if self.train_groups.is_some() && !plain {
+            let reason = "adds up plain scores: leave --normalise and --correction out";
+            return Err(Error::config("train-groups", reason));
+        }
         let Some(ranks) = self.certify else {
             return Ok(());
         };
@@ -113,7 +121,7 @@ impl RankOptions {
             "0 ranks need no proof; give a number or leave it out"
         } else if !self.solver.method.is_exact() {
             "proves ranks of exact scores: choose --solver direct or cg"
-        } else if self.normalise != Normalise::None || self.correction != Correction::None {
+        } else if !plain {
             "is of plain scores: leave --normalise and --correction out"
         } else if tf32_is_allowed() {
             "bounds products in full precision, and TF32 is allowed in this process"
@@ -194,12 +202,14 @@ pub struct RankSummary {
     pub damping_path: Option<DampingPath>,
     /// How gradients met solutions, where there was a choice.
     pub scoring: Option<ScoringRecord>,
+    /// The scores of groups of training images, where these were asked for.
+    pub group_scores: Option<GroupScores>,
 }
 
 impl RankJob<'_> {
     /// Scores everything and writes `rankings.parquet`, `solves.parquet` and, as the options ask for them,
-    /// `scores.npy`, `train_scores.npy`, `self_influence.parquet`, `train_rankings.parquet`, `group_rankings.parquet` and
-    /// `damping_path.parquet` into `folder`.
+    /// `scores.npy`, `train_scores.npy`, `self_influence.parquet`, `train_rankings.parquet`, `group_rankings.parquet`,
+    /// `train_group_rankings.parquet`, `train_groups.parquet` and `damping_path.parquet` into `folder`.
     ///
     /// A run that was killed goes on in its folder after the last block that it recorded there, to the same bytes.
     ///
@@ -261,6 +271,7 @@ impl RankJob<'_> {
         let scored = pass.score(progress)?;
         summary.certified = scored.certified;
         summary.resumed = scored.resumed;
+        summary.group_scores = scored.group_scores;
         summary.solves.push(scored.solves);
         summary.solves.extend(leverages);
         summary.solves.extend(pass.groups()?);
@@ -385,6 +396,7 @@ impl RankJob<'_> {
             certified: None,
             damping_path: None,
             scoring: None,
+            group_scores: None,
         })
     }
 }

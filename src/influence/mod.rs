@@ -8,7 +8,7 @@
 //! that the score is about leaving out one term of the mean loss, the L2 term staying as it is.
 //!
 //! [`Scoring`] streams the scores in blocks, addressed by (query range, training range), into [`ScoreSink`]s: the best
-//! ranks, the full matrix on disk or in memory, the diagonal. [`RankJob`] does a whole run.
+//! ranks, the full matrix on disk or in memory, the diagonal, sums over groups of training images. [`RankJob`] does a whole run.
 
 mod certificate;
 mod certified;
@@ -16,6 +16,7 @@ mod checkpoint;
 mod damping_path;
 mod diagonal;
 mod examples;
+mod group_scores;
 mod groups;
 mod job;
 mod leverage;
@@ -27,12 +28,14 @@ mod placement;
 mod plan;
 mod prepared;
 mod provenance;
+mod query_groups;
 mod rankings;
 mod scores;
 mod side_by_side;
 mod sink;
 mod solves;
 mod stored;
+mod stored_groups;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -47,7 +50,8 @@ pub use damping_path::{
 };
 pub use diagonal::{Diagonal, read_self_influence, write_self_influence};
 pub use examples::{Examples, FeatureSet};
-pub use groups::{GroupRanking, QueryGroups, write_group_rankings};
+pub use group_scores::{GroupScores, write_group_scores};
+pub use groups::{Grouped, Groups};
 pub use job::{Correction, Grouping, Progress, RankJob, RankOptions, RankSummary};
 pub use leverage::corrected;
 pub use matrix::{ScoreFile, ScoreMatrix};
@@ -58,6 +62,7 @@ pub use placement::placed;
 pub use plan::{GIB, Plan, ProblemSize, product_rate, resident_limit};
 pub use prepared::Prepared;
 pub use provenance::{NATS, Provenance};
+pub use query_groups::{GroupRanking, write_group_rankings};
 pub use rankings::{Images, QueryRanking, RankedImage, read_rankings, write_rankings};
 pub use scores::{BlockSizes, Chosen, Kept, Queries, Scoring};
 pub use sink::{
@@ -65,6 +70,7 @@ pub use sink::{
 };
 pub use solves::{Solves, write_solves};
 pub use stored::StoredScores;
+pub use stored_groups::{StoredGroup, StoredGroups};
 pub use through_blocks::{
     FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, RankError, ScoringPlan,
     ScoringRecord, SegmentShares, read_helpful_shares, write_shares,

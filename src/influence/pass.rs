@@ -4,9 +4,9 @@ use super::checkpoint::Checkpoint;
 use super::job::{Grouping, RankJob, Sides};
 use super::{
     Certification, CertifiedRanks, Diagonal, EqualImages, Examples, ExtremeBlock, ExtremeSink,
-    Kept, Progress, Provenance, Queries, QueryGroups, QueryRanking, RankedQueries, ScoreBlock,
-    ScoreFile, ScoreHeader, ScoreSink, Scoring, SinkState, Solves, TopRanks, write_group_rankings,
-    write_rankings, write_self_influence,
+    GroupScores, Grouped, Groups, Kept, Progress, Provenance, Queries, QueryRanking, RankedQueries,
+    ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, Scoring, SinkState, Solves, TopRanks,
+    write_group_rankings, write_group_scores, write_rankings, write_self_influence,
 };
 use crate::Result;
 use crate::data::little_endian;
@@ -35,6 +35,7 @@ pub(super) struct Scored {
     pub(super) certified: Option<Certified>,
     /// Rows that an earlier process had scored.
     pub(super) resumed: usize,
+    pub(super) group_scores: Option<GroupScores>,
 }
 
 /// How much was certified.
@@ -54,6 +55,7 @@ struct Outputs<'a, 'b> {
     certified: Option<CertifiedRanks>,
     diagonal: Option<Diagonal>,
     file: Option<ScoreFile>,
+    groups: Option<GroupScores>,
     counted: Counted<'a, 'b>,
 }
 
@@ -62,6 +64,7 @@ impl<'a, 'b> Outputs<'a, 'b> {
         let mut sinks: Vec<&mut dyn ScoreSink> = vec![&mut self.top, &mut self.counted];
         sinks.extend(self.diagonal.iter_mut().map(|sink| sink as _));
         sinks.extend(self.file.iter_mut().map(|sink| sink as _));
+        sinks.extend(self.groups.iter_mut().map(|sink| sink as _));
         sinks
     }
 }
@@ -81,6 +84,7 @@ impl Pass<'_> {
             certified: None,
             diagonal: None,
             file: (options.scores).then(|| ScoreFile::new(&self.folder.join("scores.npy"))),
+            groups: options.train_groups.clone().map(GroupScores::new),
             counted: Counted::new("test", &progress),
         };
         let mut train = Outputs {
@@ -89,6 +93,7 @@ impl Pass<'_> {
             diagonal: Some(Diagonal::default()),
             file: (options.scores && options.train_queries)
                 .then(|| ScoreFile::new(&self.folder.join("train_scores.npy"))),
+            groups: None,
             counted: Counted::new("train", &progress),
         };
         let say = |text: &str| progress.borrow_mut().note(text);
@@ -104,8 +109,15 @@ impl Pass<'_> {
             let path = self.folder.join("self_influence.parquet");
             write_self_influence(&path, &self.sides.train, diagonal, self.provenance)?;
         }
+        if let Some(scores) = &test.groups {
+            let query_groups = self.query_groups()?;
+            let queries = (self.sides.test.images(), query_groups.as_ref());
+            let kept = (options.top, options.bottom);
+            write_group_scores(self.folder, scores, queries, kept, self.provenance)?;
+        }
         let certified = self.certified_share(&test);
         Ok(Scored {
+            group_scores: test.groups,
             solves,
             certified,
             resumed: checkpoint.resumed,
@@ -219,17 +231,14 @@ impl Pass<'_> {
 
     /// The rankings of every group of queries, where the options ask for them.
     pub(super) fn groups(&self) -> Result<Option<Solves>> {
-        let (queries, classes) = (&self.sides.test, &self.job.classes);
-        let groups = match &self.job.options.groups {
-            None => return Ok(None),
-            Some(Grouping::Class) => QueryGroups::by_class(queries, classes),
-            Some(Grouping::Confusion) => QueryGroups::by_confusion(queries, classes),
-            Some(Grouping::File(path)) => QueryGroups::from_file(path, queries.ids())?,
+        let Some(groups) = self.query_groups()? else {
+            return Ok(None);
         };
+        let queries = &self.sides.test;
         let kept = (self.job.options.top, self.job.options.bottom);
         let blocks = self.job.blocks(self.training);
         let (rankings, reports) =
-            groups.rank(self.inverse, self.training, queries, kept, blocks)?;
+            groups.rank_training(self.inverse, self.training, queries, kept, blocks)?;
         let path = self.folder.join("group_rankings.parquet");
         // Groups are of plain scores, whatever those of queries are divided by.
         let provenance = Provenance {
@@ -243,6 +252,23 @@ impl Pass<'_> {
             ids,
             reports,
         }))
+    }
+
+    /// The groups of queries, where the options ask for them.
+    fn query_groups(&self) -> Result<Option<Groups>> {
+        let (queries, classes) = (&self.sides.test, &self.job.classes);
+        let groups = match &self.job.options.groups {
+            None => return Ok(None),
+            Some(Grouping::Class) => Groups::by_class(queries.labels(), classes),
+            Some(Grouping::Confusion) => {
+                let predictions = &queries.outputs().predictions;
+                Groups::by_confusion(queries.labels(), predictions, classes)
+            }
+            Some(Grouping::File(path)) => {
+                Groups::from_file(path, Grouped::Queries, queries.ids())?.0
+            }
+        };
+        Ok(Some(groups))
     }
 
     fn write(&self, name: &str, outputs: &Outputs, queries: &Examples) -> Result<()> {

@@ -53,6 +53,8 @@ pub struct ProblemSize {
     pub classes: usize,
     /// Ranks kept for a query.
     pub kept: usize,
+    /// Groups of training images whose scores are added up for every test query.
+    pub train_groups: usize,
     /// Whether ranks are certified.
     pub certified: bool,
     /// Queries of a damping path, if there is one.

@@ -473,13 +473,13 @@ fn a_score_of_a_group_that_is_not_finite_is_refused_by_its_name() {
     )
     .unwrap();
     let inverse = Direct.prepare(&small).unwrap();
-    let groups = QueryGroups::by_class(&queries, &["zero".into(), "one".into()]);
+    let groups = Groups::by_class(queries.labels(), &["zero".into(), "one".into()]);
     let blocks = BlockSizes {
         solved: 1,
         gradients: 2,
     };
     let message = groups
-        .rank(&*inverse, &train, &queries, (1, 0), blocks)
+        .rank_training(&*inverse, &train, &queries, (1, 0), blocks)
         .unwrap_err()
         .to_string();
     assert!(

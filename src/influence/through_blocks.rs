@@ -19,7 +19,7 @@ pub use part::FineTunedPart;
 pub use scoring::{RankError, ScoringPlan, ScoringRecord};
 pub use shares::{SegmentShares, read_helpful_shares, write_shares};
 
-use super::{Progress, RankSummary};
+use super::{Groups, Progress, RankSummary};
 use crate::derivative::network::Curvature;
 use crate::solve::{Method, Settings};
 use crate::{Error, Result};
@@ -50,6 +50,8 @@ pub struct NetworkOptions {
     pub top: usize,
     /// Harmful images kept for each query.
     pub bottom: usize,
+    /// Groups of training images that are scored as a whole too, by position.
+    pub train_groups: Option<Groups>,
     /// Whether the full matrix is written too.
     pub scores: bool,
     /// Whether the shares of head and blocks in the ranked scores are written too.
@@ -111,8 +113,8 @@ impl NetworkOptions {
 }
 
 impl<N: FineTunedPart> NetworkJob<'_, N> {
-    /// Scores all queries and writes `rankings.parquet`, `solves.parquet` and, as the options ask for them, `scores.npy` and
-    /// `shares.parquet` into `folder`. A run that was killed goes on there after the last queries that it recorded.
+    /// Scores all queries and writes `rankings.parquet`, `solves.parquet` and, as the options ask for them, `scores.npy`,
+    /// `shares.parquet`, `train_group_rankings.parquet` and `train_groups.parquet` into `folder`. A run that was killed goes on there after the last queries that it recorded.
     ///
     /// # Errors
     /// Input that does not fit, a solver that does not suit the curvature, a solve that diverged (by id), scores that are

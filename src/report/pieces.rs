@@ -6,8 +6,9 @@
 //!
 //! Numbers keep five digits. `<` is written `\u003c`, so that no text from a data set can end a script.
 
-use super::record::{Audit, AuditedModel, Confusion, Ranked};
+use super::record::{Audit, AuditedModel, Confusion, Ranked, TrainingGroup};
 use super::sheets::Layout;
+use crate::evaluate::Interval;
 use crate::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -80,6 +81,7 @@ fn overview(audit: &Audit, layouts: &[Layout]) -> Value {
             })).collect::<Vec<_>>(),
             "cells": counts.collect::<Vec<_>>(),
             "largest_score": largest_score(model),
+            "groups": column(&model.groups, group),
         })
     };
     json!({
@@ -95,6 +97,23 @@ fn overview(audit: &Audit, layouts: &[Layout]) -> Value {
         "data": audit.training_data.digest,
         "rows": audit.training_data.rows,
     })
+}
+
+fn group(group: &TrainingGroup) -> Value {
+    json!({
+        "name": group.name,
+        "images": group.images.len(),
+        "score": digits(group.score),
+        "measured": group.measured.map(|measured| json!({
+            "rise": interval(measured.rise),
+            "right": measured.right_change.map(interval),
+            "converged": measured.converged,
+        })),
+    })
+}
+
+fn interval(interval: Interval) -> Value {
+    json!([interval.value, interval.low, interval.high].map(digits))
 }
 
 /// For the unit that all scores of the model are shown in.
@@ -135,6 +154,7 @@ fn training_columns(audit: &Audit) -> Value {
             "held": column(images, |image| image.and_then(|image| image.held_out_loss).map(digits)),
             "self": column(images, |image| image.and_then(|image| image.self_influence).map(digits)),
             "mean": column(images, |image| image.and_then(|image| image.mean_score).map(digits)),
+            "groups": model.groups.iter().map(|group| &group.images).collect::<Vec<_>>(),
         })
     });
     json!({
@@ -169,6 +189,7 @@ fn query_details(audit: &Audit, first: usize) -> Piece {
             "probabilities": column(&query.probabilities, |p| digits(*p)),
             "helpful": ranked(&query.helpful),
             "harmful": ranked(&query.harmful),
+            "groups": column(&query.groups, |(group, score)| json!([group, digits(*score)])),
             "removal": query.removal.map(|removal| json!({
                 "images": removal.images,
                 "predicted": digits(removal.predicted),

@@ -3,7 +3,7 @@
 //! Images are named by position: queries and training images each have one list that all models share, in the order of their
 //! ids, and everything else says where in it. Scores are in nats, positive = helpful.
 
-use crate::evaluate::PairedRankings;
+use crate::evaluate::{Interval, PairedRankings};
 use serde::Serialize;
 
 /// Everything on the page.
@@ -78,6 +78,8 @@ pub struct AuditedModel {
     pub queries: Vec<ModelQuery>,
     /// One for each training image; `None` where this model was not trained on it.
     pub training: Vec<Option<ModelTrainingImage>>,
+    /// Groups of training images that were scored as a whole, in the order of their names.
+    pub groups: Vec<TrainingGroup>,
     /// Cells of the confusion matrix with at least one query.
     pub confusions: Vec<Confusion>,
     /// What there are no numbers of, so that lists by it are empty.
@@ -168,6 +170,8 @@ pub struct ModelQuery {
     pub helpful: Vec<Ranked>,
     /// Most harmful first.
     pub harmful: Vec<Ranked>,
+    /// Groups behind it: places in [`AuditedModel::groups`] and scores, as ranked.
+    pub groups: Vec<(usize, f64)>,
     /// What the loss does without the most helpful images, where it was measured.
     pub removal: Option<Removal>,
     /// Which images hold the prediction, where it was looked for.
@@ -231,6 +235,30 @@ pub struct ModelTrainingImage {
     pub self_influence: Option<f64>,
     /// The mean score over all queries, in nats, where it is known: positive = it helps them on the whole.
     pub mean_score: Option<f64>,
+}
+
+/// A group of training images, as those of one origin.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrainingGroup {
+    /// What it is called.
+    pub name: String,
+    /// Positions of its images.
+    pub images: Vec<usize>,
+    /// The rise of the queries' mean loss in nats that is predicted without it.
+    pub score: f64,
+    /// What happens without it, where that was measured.
+    pub measured: Option<MeasuredGroup>,
+}
+
+/// What happens without a group of training images, by a head fitted again; means over all queries.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct MeasuredGroup {
+    /// Rise of the mean loss in nats.
+    pub rise: Interval,
+    /// What is added to the share of queries predicted right.
+    pub right_change: Option<Interval>,
+    /// Whether that fit converged.
+    pub converged: bool,
 }
 
 /// The queries with one label and one prediction.

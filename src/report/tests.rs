@@ -22,6 +22,7 @@ pub(super) fn small_audit() -> Audit {
         loss: 0.3,
         helpful: vec![ranked(2, 3e-3), ranked(0, 1e-3)],
         harmful: vec![ranked(1, -2e-3)],
+        groups: Vec::new(),
         removal: None,
         flip: None,
     };
@@ -57,6 +58,7 @@ pub(super) fn small_audit() -> Audit {
             class_match: Vec::new(),
             queries: vec![query(0), query(0)],
             training: vec![Some(training), None, Some(training)],
+            groups: Vec::new(),
             confusions: Vec::new(),
             absences: Vec::new(),
         }],

@@ -4,8 +4,8 @@ use ascribe::data::{Dataset, digits_test, digits_train};
 use ascribe::evaluate::{Interval, PairedRankings};
 use ascribe::report::{
     Audit, AuditedModel, ClassMatchCurve, Confusion, Duplicates, Fact, Flip, LabelledImage, Layout,
-    Likeness, ModelQuery, ModelTrainingImage, PairedQueries, Pictures, Ranked, Removal, Statement,
-    Tone, TrainingData, write,
+    Likeness, MeasuredGroup, ModelQuery, ModelTrainingImage, PairedQueries, Pictures, Ranked,
+    Removal, Statement, Tone, TrainingData, TrainingGroup, write,
 };
 use std::path::Path;
 
@@ -160,11 +160,31 @@ fn model(name: &str, queries: &[LabelledImage], images: &[LabelledImage]) -> Aud
         training: (0..TRAINING)
             .map(|at| Some(training(at, images[at].label)))
             .collect(),
+        groups: vec![group("lab A", 0, 2e-3), group(HOSTILE, 1, -1e-3)],
         confusions: (0..10)
             .flat_map(|label| [confusion(label, label), confusion(label, (label + 1) % 10)])
             .filter(|cell| !cell.queries.is_empty())
             .collect(),
         absences: Vec::new(),
+    }
+}
+
+/// Every second training image, from one on; the second group was not measured.
+fn group(name: &str, from: usize, score: f64) -> TrainingGroup {
+    let interval = |value: f64| Interval {
+        value,
+        low: value - 1e-3,
+        high: value + 1e-3,
+    };
+    TrainingGroup {
+        name: name.into(),
+        images: (from..TRAINING).step_by(2).collect(),
+        score,
+        measured: (from == 0).then(|| MeasuredGroup {
+            rise: interval(3e-3),
+            right_change: Some(interval(-0.02)),
+            converged: true,
+        }),
     }
 }
 
@@ -195,6 +215,7 @@ fn query(at: usize, label: usize) -> ModelQuery {
         probabilities,
         helpful: ranked(at, 1.0),
         harmful: ranked(at + 7, -1.0),
+        groups: vec![(0, 2e-3), (1, -1e-3)],
         removal: Some(Removal {
             images: 10,
             predicted: 3e-3,

@@ -75,6 +75,41 @@ fn every_view_shows_what_the_record_says() {
 
 /// The reader decides how alike duplicates are; the address keeps it.
 #[test]
+fn groups_of_training_images_stand_with_what_is_predicted_and_measured() {
+    let Some((browser, folder)) = opened(30, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    browser.visit("#/training/groups", "Training images");
+    let rows = "return [...document.querySelectorAll('table.groups tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))";
+    let first = json!([
+        "lab A",
+        "1,600",
+        "+2.00",
+        "+3.00[+2.00, +4.00]",
+        "−2.0[−2.1, −1.9]"
+    ]);
+    let second = json!([HOSTILE, "1,600", "−1.00", "not measured", ""]);
+    assert_eq!(browser.run(rows), json!([first, second, first, second]));
+    browser.click("table.groups a");
+    browser.wait(
+        "return document.getElementById('found')?.textContent.startsWith('1,600 training images')",
+    );
+    browser.visit("#/query/1003", "Test image 1003");
+    let bars = "return [...document.querySelectorAll('.model')].map((model) => [...model.querySelectorAll('a[href*=\"group=\"]')].map((link) => link.textContent))";
+    let found = browser.run(bars);
+    let behind = json!(["lab A", HOSTILE]);
+    assert!(
+        (found.as_array().unwrap().iter())
+            .filter(|links| **links == behind)
+            .count()
+            == 2,
+        "{found}"
+    );
+    is_clean(&browser);
+}
+
+#[test]
 fn fewer_and_more_duplicates_are_shown_as_is_asked_for() {
     let Some((browser, folder)) = opened(20, true) else {
         return;

@@ -5,7 +5,7 @@ use ascribe::derivative::head::{HeadCoordinates, SoftmaxHead};
 use ascribe::device::DeviceChoice;
 use ascribe::influence::{
     BlockSizes, Diagonal, Examples, FeatureSet, Normalise, Provenance, Queries, ScoreMatrix,
-    ScoreSink, Scoring, TopRanks, read_rankings,
+    ScoreSink, Scoring, StoredGroups, TopRanks, read_rankings,
 };
 use ascribe::operator::{Damped, HeadHessian, LinearOperator, Vectors};
 use ascribe::solve::{Cg, Direct, Ekfac, Identity, Outcome, Solver};
@@ -569,4 +569,24 @@ fn a_solve_that_stops_short_is_an_outcome() {
         "{:?}",
         solution.reports
     );
+}
+
+/// Without `--scores` a device sends no more of a block than the best ranks, unless sums are wanted.
+#[test]
+fn groups_of_training_images_score_as_on_the_processor() {
+    let place = place();
+    let groups = |device: &str| {
+        let words = ["--l2", "1e-3", "--train-groups", "class", "--out", device];
+        ascribe(place.path(), &[&words[..], &["--device", device]].concat());
+        StoredGroups::read(&place.path().join(device)).unwrap()
+    };
+    let (there, here) = (groups("cuda"), groups("cpu"));
+    let largest = (here.groups.iter()).fold(0.0, |most: f64, group| most.max(group.score.abs()));
+    assert!(largest > 0.0);
+    for (there, here) in there.groups.iter().zip(&here.groups) {
+        assert_eq!((&there.name, there.images), (&here.name, here.images));
+        let apart = (there.score - here.score).abs();
+        assert!(apart < 1e-4 * largest, "{}: {apart:e}", here.name);
+    }
+    assert_eq!(there.by_query.len(), here.by_query.len());
 }

@@ -434,6 +434,7 @@ fn run_both_ways(method: Method, curvature: Curvature) {
         },
         top: IMAGES,
         bottom: 0,
+        train_groups: None,
         scores: false,
         shares: true,
         query_rank: None,

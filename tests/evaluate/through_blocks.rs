@@ -38,6 +38,7 @@ fn a_run_through_blocks_takes_measurements_made_elsewhere() {
         losses: Array2::from_shape_fn((20, 3), |(subset, query)| 1.0 + rise(subset, query)),
         left_out: left_out.clone(),
         hits: None,
+        hits_before: None,
         before: vec![1.0; 3],
         refits: Vec::new(),
         work: Work::default(),

@@ -2,12 +2,13 @@
 
 use crate::Result;
 use crate::artefact::{RunFolder, RunRecord};
-use crate::audit::{Subject, Through};
-use crate::cli::rank::{Recorded, Transferred, reopen};
+use crate::audit::{RunGroups, Subject, Through};
+use crate::cli::rank::{Material, Recorded, Transferred, reopen};
+use crate::cli::train_groups::{TrainImages, recorded_groups};
 use crate::data::{EXCLUDED, RELABELLED};
 use crate::influence::{
-    Measurement, Normalise, QueryRanking, RankJob, RankOptions, RankedImage, StoredScores,
-    read_helpful_shares, read_rankings, read_self_influence,
+    Groups, Measurement, Normalise, QueryRanking, RankJob, RankOptions, RankedImage, StoredGroups,
+    StoredScores, read_helpful_shares, read_rankings, read_self_influence,
 };
 use crate::report::Fact;
 use serde_json::Value;
@@ -23,6 +24,9 @@ pub(super) struct Opened {
     train_rankings: Vec<QueryRanking>,
     self_influence: Vec<(usize, f64)>,
     shares: Vec<(String, f64)>,
+    group_scores: StoredGroups,
+    /// Whose scores these are.
+    groups: Option<Groups>,
     facts: Vec<Fact>,
 }
 
@@ -45,6 +49,8 @@ impl Opened {
             train_rankings: if_there(&train_rankings, read_rankings)?,
             self_influence: if_there(&self_influence, read_self_influence)?,
             shares: if_there(&shares, read_helpful_shares)?,
+            group_scores: StoredGroups::read(folder)?,
+            groups: groups(&record, &recorded)?,
             record,
             recorded,
             facts,
@@ -100,8 +106,28 @@ impl Opened {
             train_rankings: &self.train_rankings,
             self_influence: &self.self_influence,
             shares: &self.shares,
+            groups: self.groups.as_ref().map(|members| RunGroups {
+                stored: &self.group_scores,
+                members,
+            }),
         }
     }
+}
+
+/// The groups of training images that the run scored.
+fn groups(record: &RunRecord, recorded: &Recorded) -> Result<Option<Groups>> {
+    let Material {
+        train,
+        classes,
+        inputs,
+        ..
+    } = &recorded.material;
+    let images = TrainImages {
+        ids: &train.ids,
+        labels: &train.labels,
+        classes: classes.as_deref().unwrap_or_default(),
+    };
+    recorded_groups(record, &images, inputs)
 }
 
 /// Most harmful images of a query that are taken from the scores of a run that ranked none.

@@ -1,11 +1,12 @@
 //! What is evaluated: the run's images and head, the queries that are asked about, and the options of its scores.
 
+use super::work::LEAVE_GROUP_OUT;
 use super::{At, Evaluate};
 use crate::artefact::{Input, RunFolder, RunRecord};
 use crate::cli::rank::{Recorded, Side, reopen};
 use crate::data::evenly_spaced;
 use crate::derivative::head::SoftmaxHead;
-use crate::influence::{Normalise, RankOptions, StoredScores};
+use crate::influence::{Groups, Normalise, RankOptions, StoredScores};
 use crate::{Error, Result, number_range};
 use ndarray::Array2;
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ pub(super) struct Subject {
     pub(super) class_count: usize,
     pub(super) classes: Option<Vec<String>>,
     pub(super) inputs: Vec<Input>,
+    /// Groups of training images that are left out as a whole, where that is asked for.
+    pub(super) groups: Option<Groups>,
     /// Of a run through residual blocks, which cannot be fitted again here.
     pub(super) through_blocks: Option<ThroughBlocks>,
     /// What the run's own ranks are proven to be, where that was asked for and they are scored as they were.
@@ -40,7 +43,7 @@ pub(super) struct ThroughBlocks {
 pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
     let record = RunFolder::read(&evaluate.run)?;
     let Recorded {
-        material,
+        mut material,
         head,
         mut options,
         through_blocks,
@@ -73,6 +76,12 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
         );
         return Err(Error::config("classes", reason));
     }
+    let groups = (evaluate.leave_group_out.as_ref())
+        .map(|grouping| material.train_groups(grouping))
+        .transpose()?;
+    if let Some(groups) = &groups {
+        check_groups(groups, material.train.ids.len())?;
+    }
     let positions = chosen(&material.test, evaluate)?;
     let sizes = (material.test.ids.len(), material.train.ids.len());
     let through_blocks = match through_blocks {
@@ -87,6 +96,7 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
     };
     Ok(Subject {
         queries: material.test.part(&positions)?,
+        groups,
         through_blocks,
         train: material.train,
         class_count: material.class_count,
@@ -96,6 +106,17 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
         options,
         l2,
         certified,
+    })
+}
+
+/// Refuses a group without which nothing is left.
+fn check_groups(groups: &Groups, count: usize) -> Result<()> {
+    let whole = groups.iter().find(|(_, members)| members.len() == count);
+    whole.map_or(Ok(()), |(name, _)| {
+        let reason = format!(
+            "the group {name} holds all {count} training images, so that none would be left; name groups that leave some"
+        );
+        Err(Error::config("leave-group-out", reason))
     })
 }
 
@@ -153,6 +174,10 @@ fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
             "leave-one-out",
         ),
         (evaluate.lds.is_some() && !trained("lds"), "lds"),
+        (
+            evaluate.leave_group_out.is_some() && !trained(LEAVE_GROUP_OUT),
+            "leave-group-out",
+        ),
         (evaluate.removal.is_some(), "removal"),
         (evaluate.mislabels.is_some(), "mislabels"),
         (evaluate.duplicates.is_some(), "duplicates"),
@@ -181,7 +206,7 @@ fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
         Some((_, option)) => Err(Error::config(
             option,
             "the run goes through residual blocks, which cannot be fitted like a head; train them again with --retrain SEEDS, give \
-             measurements of leave-one-out or lds with --retrained, or evaluate a run of the head alone",
+             measurements of leave-one-out, lds or leave-group-out with --retrained, or evaluate a run of the head alone",
         )),
     }
 }

@@ -1,5 +1,6 @@
 //! What came out, in a few lines or as JSON.
 
+use super::work::LEAVE_GROUP_OUT;
 use crate::artefact::RunRecord;
 use serde_json::{Value, json};
 
@@ -12,12 +13,17 @@ pub(super) fn print(record: &RunRecord, as_json: bool) {
         );
         return;
     }
-    for (name, title) in [("leave_one_out", "leave-one-out"), ("lds", "LDS")] {
+    for (name, title) in [
+        ("leave_one_out", "leave-one-out"),
+        ("lds", "LDS"),
+        (LEAVE_GROUP_OUT, "leave-group-out"),
+    ] {
         if let Some(comparison) = record.results.get(name) {
             agreements(title, comparison);
             seeds(&record.results, name);
         }
     }
+    groups(&record.results);
     list(record, "mislabels", |row| {
         let recall = |at: usize| number(&row["recall"][at]["value"], 2);
         let title = row["ranker"].as_str().unwrap_or_default();
@@ -102,6 +108,29 @@ fn seeds(results: &std::collections::BTreeMap<String, Value>, name: &str) {
             number(&found["one_with_another"], 3),
             number(&found["most_to_expect"], 3),
             found["seeds"],
+        );
+    }
+}
+
+/// What happens without each group.
+fn groups(results: &std::collections::BTreeMap<String, Value>) {
+    let Some(found) = results.get("groups_left_out") else {
+        return;
+    };
+    say!(
+        "without a group of training images, means of {} queries (right with all: {}):",
+        found["queries"],
+        number(&found["correct"]["value"], 3),
+    );
+    for group in found["groups"].as_array().into_iter().flatten() {
+        say!(
+            "  {} ({} images): loss rises by {} nats, predicted {}; right {}, change {}",
+            group["group"].as_str().unwrap_or_default(),
+            group["images"],
+            interval(&group["actual"]),
+            number(&group["predicted"]["run"], 3),
+            number(&group["correct"]["value"], 3),
+            interval(&group["correct_change"]),
         );
     }
 }

@@ -7,16 +7,16 @@ use crate::artefact::RunFolder;
 use crate::cli::progress::Pace;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::evaluate::{
-    Bootstrap, Comparison, Estimator, Fixed, FullFit, Ids, Kept, Measured, OwnClass, Ranked,
-    RefitOptions, Retrained, Retrainer, Setting, TransferAgain, forget_recorded, left_out_alone,
-    measured, random_subsets,
+    Bootstrap, Comparison, Estimator, Fixed, FullFit, GroupsLeftOut, Ids, Kept, Measured, OwnClass,
+    Ranked, RefitOptions, Retrained, Retrainer, Setting, TransferAgain, forget_recorded,
+    left_out_alone, measured, random_subsets,
 };
-use crate::figure::{Figure, Format, LeaveOneOut, QualityAndCost, write};
+use crate::figure::{Figure, Format, GroupEffects, LeaveOneOut, QualityAndCost, write};
 use crate::{Error, Result};
 use candle_core::DType;
 use ndarray::Array2;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -80,6 +80,9 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
     summary::print(&record, evaluate.json);
     Ok(ExitCode::from(if shortfalls > 0 { 3 } else { 0 }))
 }
+
+/// The name of what is measured without whole groups.
+pub(super) const LEAVE_GROUP_OUT: &str = "leave_group_out";
 
 pub(super) struct Work<'a> {
     pub(super) folder: PathBuf,
@@ -217,6 +220,7 @@ impl Work<'_> {
             let kept = random_subsets(count, number, self.evaluate.share(), seed)?;
             compared.push(self.compare(run, &retrainer, "lds", &kept)?);
         }
+        self.groups_left_out(run, &retrainer)?;
         if let Some(comparison) = compared.last() {
             let figure = QualityAndCost::of(comparison, self.evaluate.lds.is_some());
             self.draw(&figure, "quality_and_cost")?;
@@ -244,6 +248,39 @@ impl Work<'_> {
         name: &'static str,
         kept: &[Kept],
     ) -> Result<Comparison> {
+        let retrained = self.retrained(run, retrainer, name, kept)?;
+        self.against(run, name, &retrained)
+    }
+
+    /// Each group of training images left out as a whole.
+    fn groups_left_out(&mut self, run: &mut RunFolder, retrainer: &Retrainer) -> Result<()> {
+        let Some(groups) = &self.subject.groups else {
+            return Ok(());
+        };
+        let count = self.subject.train.ids.len();
+        let kept: Vec<Kept> = (groups.iter())
+            .map(|(_, members)| Kept::without(count, members))
+            .collect();
+        let retrained = self.retrained(run, retrainer, LEAVE_GROUP_OUT, &kept)?;
+        let found = GroupsLeftOut::of(groups, &self.estimators, &retrained, &self.bootstrap);
+        // Of one group, or two, there is no correlation.
+        if groups.count() >= 3 {
+            self.against(run, LEAVE_GROUP_OUT, &retrained)?;
+        } else {
+            self.write_changes(LEAVE_GROUP_OUT, &retrained)?;
+        }
+        run.set_result("groups_left_out", &found)?;
+        self.draw(&GroupEffects { found }, LEAVE_GROUP_OUT)
+    }
+
+    /// Retrains on each of `kept`, or takes up what was retrained, and leaves the measurements in the folder.
+    fn retrained(
+        &mut self,
+        run: &mut RunFolder,
+        retrainer: &Retrainer,
+        name: &'static str,
+        kept: &[Kept],
+    ) -> Result<Retrained> {
         run.stage(name)?;
         let metadata = self.metadata();
         let elsewhere = self.evaluate.retrained.as_deref();
@@ -252,7 +289,9 @@ impl Work<'_> {
                 let read = Retrained::read(folder, name, self.ids(), &metadata)?;
                 self.check_retrained(folder, &read)?;
                 let (asked, there) = (kept.len(), read.left_out.len());
-                if asked != there {
+                if name == LEAVE_GROUP_OUT {
+                    check_groups(folder, &read, kept)?;
+                } else if asked != there {
                     note!(
                         "ascribe: {name}: {there} retrainings, those of {}, not {asked}",
                         folder.display()
@@ -275,15 +314,34 @@ impl Work<'_> {
         let short = retrained.refits.iter().filter(|end| !end.converged);
         let worst = (short.clone()).fold(0.0, |most: f64, end| most.max(end.gradient_norm));
         self.report(short.count(), worst);
-        let comparison = Comparison::of(&self.estimators, &retrained, &self.bootstrap)?;
-        let changes = self.folder.join(format!("{name}.parquet"));
-        Comparison::write_changes(
-            &changes,
-            &self.estimators,
-            &retrained,
-            self.ids(),
-            &metadata,
+        let factor = if retrained.work.refits > 0 {
+            retrainer.factor_operations()
+        } else {
+            0.0
+        };
+        run.set_result(
+            &format!("{name}_work"),
+            json!({ "refits": retrained.work, "factor_operations": factor, "measurements_from": elsewhere }),
         )?;
+        Ok(retrained)
+    }
+
+    /// A table of what every estimator predicted and what was measured.
+    fn write_changes(&self, name: &str, retrained: &Retrained) -> Result<()> {
+        let path = self.folder.join(format!("{name}.parquet"));
+        let metadata = self.metadata();
+        Comparison::write_changes(&path, &self.estimators, retrained, self.ids(), &metadata)
+    }
+
+    /// Holds every estimator against what was measured.
+    fn against(
+        &mut self,
+        run: &mut RunFolder,
+        name: &'static str,
+        retrained: &Retrained,
+    ) -> Result<Comparison> {
+        let comparison = Comparison::of(&self.estimators, retrained, &self.bootstrap)?;
+        self.write_changes(name, retrained)?;
         if name == "leave_one_out" {
             let first = &comparison.rows[0];
             let predicted = retrained.predicted(self.scores());
@@ -294,16 +352,7 @@ impl Work<'_> {
             let figure = LeaveOneOut::of(&predicted, &retrained.rises(), ids, &first.agreement);
             self.draw(&figure, name)?;
         }
-        let factor = if retrained.work.refits > 0 {
-            retrainer.factor_operations()
-        } else {
-            0.0
-        };
         run.set_result(name, &comparison)?;
-        run.set_result(
-            &format!("{name}_work"),
-            json!({ "refits": retrained.work, "factor_operations": factor, "measurements_from": elsewhere }),
-        )?;
         Ok(comparison)
     }
 
@@ -314,6 +363,20 @@ impl Work<'_> {
             );
             self.shortfalls += not_converged;
         }
+    }
+}
+
+/// Groups have names, which retrainings without other images have not.
+fn check_groups(folder: &Path, read: &Retrained, kept: &[Kept]) -> Result<()> {
+    let in_order = |images: &Vec<usize>| images.iter().copied().collect::<BTreeSet<_>>();
+    let there = read.left_out.iter().map(in_order);
+    match there.eq(kept.iter().map(|kept| in_order(&kept.left_out()))) {
+        true => Ok(()),
+        false => Err(Error::Conflict {
+            path: folder.to_path_buf(),
+            reason: "holds measurements of other groups than those of --leave-group-out".into(),
+            remedy: "give the groups that it was made with, or leave --retrained out".into(),
+        }),
     }
 }
 

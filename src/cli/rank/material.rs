@@ -2,9 +2,10 @@
 
 use super::transferred::chosen;
 use crate::artefact::{Input, digest_file};
+use crate::cli::train_groups::{TrainGrouping, TrainImages};
 use crate::data::{Features, HeadFile, NewLabels, Rows};
 use crate::derivative::head::SoftmaxHead;
-use crate::influence::{FeatureSet, Measurement, QueryGroups};
+use crate::influence::{FeatureSet, Grouped, Groups, Measurement};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -115,7 +116,7 @@ impl Material {
 
     /// Notes a file of query groups as an input, if it is one for these queries.
     pub(super) fn add_groups(&mut self, path: &Path) -> Result<()> {
-        QueryGroups::from_file(path, &self.test.ids)?;
+        Groups::from_file(path, Grouped::Queries, &self.test.ids)?;
         self.inputs.push(Input {
             role: "query-groups".into(),
             path: path.to_path_buf(),
@@ -123,6 +124,16 @@ impl Material {
             rows: None,
         });
         Ok(())
+    }
+
+    /// The groups of training images that are asked for; a file of them becomes an input.
+    pub(in crate::cli) fn train_groups(&mut self, grouping: &TrainGrouping) -> Result<Groups> {
+        let images = TrainImages {
+            ids: &self.train.ids,
+            labels: &self.train.labels,
+            classes: self.classes.as_deref().unwrap_or_default(),
+        };
+        grouping.groups(&images, &mut self.inputs)
     }
 
     /// Digests of the inputs by role.

@@ -44,6 +44,7 @@ impl Rank {
             ("normalise", json!(self.normalise)),
             ("correction", json!(self.correction)),
             ("query-groups", json!(self.query_groups)),
+            ("train-groups", json!(self.train_groups)),
             ("damping-path", json!(self.damping_path)),
             ("path-queries", json!(self.path_queries)),
             ("style", json!(self.style.to_string())),

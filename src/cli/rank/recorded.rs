@@ -18,10 +18,11 @@ use clap::Parser;
 use std::path::PathBuf;
 
 /// Options that say where and how results are kept, not what they are.
-const LEFT_ASIDE: [&str; 11] = [
+const LEFT_ASIDE: [&str; 12] = [
     "out",
     "json",
     "query-groups",
+    "train-groups",
     "damping-path",
     "path-queries",
     "style",

@@ -3,7 +3,7 @@
 use super::workplace::Workplace;
 use super::{BLOCKS_DAMPING, HEAD_DAMPING, Material, Rank};
 use crate::device::free_memory;
-use crate::influence::{PathOptions, Plan, ProblemSize, RankOptions};
+use crate::influence::{Groups, PathOptions, Plan, ProblemSize, RankOptions};
 use crate::model::Blocks;
 use crate::solve::{Method, Settings};
 use crate::{Error, Result, number_range};
@@ -28,6 +28,7 @@ impl Rank {
             normalise: options.normalise,
             correction: options.correction,
             kept: (options.top.max(options.certify.unwrap_or(0))).saturating_add(options.bottom),
+            train_groups: options.train_groups.as_ref().map_or(0, Groups::count),
             certified: options.certify.is_some(),
             path_queries: options.damping_path.map(|path| path.queries),
             mapped_train: material.train.features.is_mapped(),
@@ -64,6 +65,7 @@ impl Rank {
             normalise: self.normalise,
             correction: self.correction,
             groups: self.query_groups.clone(),
+            train_groups: None,
             damping_path: self.damping_path.then(|| PathOptions {
                 queries: self.path_queries,
                 ..PathOptions::default()

@@ -9,8 +9,8 @@ use crate::artefact::{Invocation, RunFolder, keep_freed_memory, physical_memory_
 use crate::data::RELABELLED;
 use crate::derivative::network::{self, DeviceNetwork, Keeping, Network, limit_waiting_buffers};
 use crate::influence::{
-    Correction, FineTunedPart, Measurement, NetworkImages, NetworkJob, NetworkOptions, Normalise,
-    Progress, RankSummary,
+    Correction, FineTunedPart, Groups, Measurement, NetworkImages, NetworkJob, NetworkOptions,
+    Normalise, Progress, RankSummary,
 };
 use crate::model::Blocks;
 use crate::{Error, Result};
@@ -35,19 +35,24 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     if rank.measurement == Measurement::Prediction {
         opened.label_by_prediction()?;
     }
+    let train_groups = (rank.train_groups.as_ref())
+        .map(|grouping| opened.train_groups(grouping))
+        .transpose()?;
+    let opened = (&opened, train_groups);
     match device {
-        Device::Cpu => run_with::<Network>((rank, &device), &opened, memory, invocation),
-        _ => run_with::<DeviceNetwork>((rank, &device), &opened, memory, invocation),
+        Device::Cpu => run_with::<Network>((rank, &device), opened, memory, invocation),
+        _ => run_with::<DeviceNetwork>((rank, &device), opened, memory, invocation),
     }
 }
 
 fn run_with<N: FineTunedPart>(
     (rank, device): (&Rank, &Device),
-    opened: &Transferred,
+    (opened, train_groups): (&Transferred, Option<Groups>),
     memory: Option<f64>,
     invocation: Invocation,
 ) -> Result<ExitCode> {
-    let options = options(rank, opened.l2, memory)?;
+    let mut options = options(rank, opened.l2, memory)?;
+    options.train_groups = train_groups;
     options.check::<N>()?;
     let sample = |count| Sample::<N>::of((rank, device), opened, &options, count);
     if memory.is_some() {
@@ -170,6 +175,7 @@ fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> 
         solver: given.solver,
         top: given.top,
         bottom: given.bottom,
+        train_groups: None,
         scores: given.scores,
         shares: rank.shares,
         query_rank: rank.query_rank,

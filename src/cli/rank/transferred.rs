@@ -5,9 +5,10 @@ use super::material::{Material, Side};
 use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_bytes, digest_file};
 use crate::cli::counting::Counting;
 use crate::cli::recorded_data::{recorded_data, relabelled};
+use crate::cli::train_groups::{TrainGrouping, TrainImages, note_whole_classes};
 use crate::data::{Dataset, NewLabels, check_same_classes, evenly_spaced};
 use crate::derivative::head::SoftmaxHead;
-use crate::influence::Measurement;
+use crate::influence::{Groups, Measurement};
 use crate::model::{Blocks, ResNet, features, read_model};
 use crate::{Error, Result};
 use candle_core::Device;
@@ -119,6 +120,20 @@ impl Transferred {
         let precision = test.features.dtype();
         test.label_by_prediction(&self.head()?, precision)?;
         self.relabel(&test.labels_by_id())
+    }
+
+    /// The groups of training images that are asked for; a file of them becomes an input.
+    pub(super) fn train_groups(&mut self, grouping: &TrainGrouping) -> Result<Groups> {
+        let label = |&id: &usize| self.train.label(id);
+        let labels: Vec<usize> = self.train_ids.iter().map(label).collect();
+        let images = TrainImages {
+            ids: &self.train_ids,
+            labels: &labels,
+            classes: self.model.classes(),
+        };
+        let groups = grouping.groups(&images, &mut self.inputs)?;
+        note_whole_classes(&groups, &labels);
+        Ok(groups)
     }
 
     /// The labels of the queries, by id.

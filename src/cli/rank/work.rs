@@ -11,7 +11,8 @@ use crate::data::RELABELLED;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::figure::Style;
 use crate::influence::{
-    GIB, Measurement, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves, placed,
+    GIB, GroupScores, Measurement, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves,
+    placed,
 };
 use crate::solve::{Method, Newton};
 use candle_core::{DType, Device};
@@ -140,8 +141,34 @@ fn print(summary: &RankSummary, measurement: Measurement, folder: &Path) {
             100.0 * certified.share_of_queries
         );
     }
+    print_groups(summary.group_scores.as_ref());
     path::print(summary.damping_path.as_ref());
     say!("results in {}", folder.display());
+}
+
+/// Groups that are listed from either end.
+const GROUPS_LISTED: usize = 5;
+
+/// The groups of training images, by what leaving them out does to the mean loss of the queries.
+fn print_groups(scores: Option<&GroupScores>) {
+    let Some(scores) = scores else {
+        return;
+    };
+    let groups = scores.groups().iter();
+    let mut groups: Vec<(f64, &str, usize)> = (groups.zip(scores.mean_of_all()))
+        .map(|((name, members), mean)| (mean, name, members.len()))
+        .collect();
+    groups.sort_by(|a, b| b.0.total_cmp(&a.0));
+    say!("groups of training images, by the rise of the mean loss that is predicted without them:");
+    let hidden = groups.len().saturating_sub(2 * GROUPS_LISTED);
+    for (place, (mean, name, images)) in groups.iter().enumerate() {
+        if hidden > 0 && place == GROUPS_LISTED {
+            say!("  … {hidden} more, in train_groups.parquet");
+        }
+        if place < GROUPS_LISTED || place >= GROUPS_LISTED + hidden {
+            say!("  {mean:+.3e} {name} ({images} images)");
+        }
+    }
 }
 
 /// Fits the head to the training side and leaves it in the folder as `head.safetensors`.
@@ -193,6 +220,15 @@ fn results(summary: &RankSummary, measurement: Measurement) -> BTreeMap<&'static
         ("certified", json!(summary.certified)),
         ("damping_path", json!(summary.damping_path)),
         ("scoring", json!(summary.scoring)),
+        (
+            "train_groups",
+            json!(
+                summary
+                    .group_scores
+                    .as_ref()
+                    .map(|scores| scores.groups().count())
+            ),
+        ),
     ])
 }
 

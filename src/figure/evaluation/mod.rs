@@ -1,11 +1,13 @@
 //! The figures of `ascribe evaluate`: predicted against actual changes, curves of removal and support, quality against cost.
 
+mod groups_left_out;
 mod leave_one_out;
 mod quality_and_cost;
 mod removal;
 #[cfg(test)]
 mod tests;
 
+pub use groups_left_out::GroupEffects;
 pub use leave_one_out::{LeaveOneOut, ScatterPoint};
 pub use quality_and_cost::{PlacedEstimator, QualityAndCost};
 pub use removal::RemovalCurves;

@@ -64,12 +64,13 @@ impl ProblemSize {
         wider * self.resident_rows() * columns + 8.0 * solutions * self.parameters()
     }
 
-    /// Position and score of up to four times the ranks kept, and twice once more while they are recorded.
+    /// Position and score of up to four times the ranks kept, and twice once more while they are recorded; and sums of groups,
+    /// once more likewise.
     fn kept_bytes(&self) -> f64 {
         let train = if self.train_queries { self.train } else { 0 };
         let kept = self.kept.min(self.train);
         let most = (4 * kept).min(self.train) + 2 * kept;
-        16.0 * (most * (self.test + train)) as f64
+        16.0 * (most * (self.test + train) + self.train_groups * self.test) as f64
     }
 
     /// What finding the axes takes at its height.

@@ -8,6 +8,7 @@ const PAPER: ProblemSize = ProblemSize {
     features: 2048,
     classes: 10,
     kept: 100,
+    train_groups: 0,
     certified: false,
     path_queries: None,
     mapped_train: false,
@@ -37,6 +38,14 @@ fn the_papers_job_takes_six_teraflop_and_a_factor() {
         .unwrap();
     // Measured at 3.4 (`analysis/speed`).
     assert!((certified.bytes / 1e9 - 3.4).abs() < 0.4, "{certified:?}");
+    let grouped = ProblemSize {
+        train_groups: 1000,
+        ..PAPER
+    };
+    let (grouped, _) = grouped
+        .plan(Method::Auto, None, (DeviceChoice::Cpu, 1e11))
+        .unwrap();
+    assert_eq!(grouped.bytes - plan.bytes, 16.0 * 1000.0 * 10_000.0);
     let few = ProblemSize { test: 10, ..PAPER };
     let (plan, _) = few
         .plan(Method::Auto, None, (DeviceChoice::Cpu, 1e11))

@@ -7,8 +7,8 @@ use crate::Result;
 use crate::derivative::network::ParameterSpace;
 use crate::influence::checkpoint::Recordable;
 use crate::influence::{
-    Images, QueryRanking, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, SinkState, TopRanks,
-    write_rankings, write_shares,
+    GroupScores, Images, QueryRanking, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, SinkState,
+    TopRanks, write_group_scores, write_rankings, write_shares,
 };
 use std::ops::Range;
 use std::path::Path;
@@ -17,7 +17,10 @@ use std::path::Path;
 pub(super) struct Outputs {
     header: ScoreHeader,
     top: TopRanks,
+    /// Ranks of either end.
+    kept: (usize, usize),
     file: Option<ScoreFile>,
+    groups: Option<GroupScores>,
     shares: Option<SegmentShares>,
     /// Of each query so far, where a rank is given.
     errors: Vec<RankError>,
@@ -26,7 +29,7 @@ pub(super) struct Outputs {
 impl Outputs {
     /// Begun, with nothing in them.
     pub(super) fn begin(
-        options: &NetworkOptions,
+        options: NetworkOptions,
         space: &ParameterSpace,
         header: ScoreHeader,
         folder: &Path,
@@ -36,6 +39,8 @@ impl Outputs {
             header,
             top: TopRanks::new(options.top, options.bottom),
             file: (options.scores).then(|| ScoreFile::new(&folder.join("scores.npy"))),
+            groups: options.train_groups.map(GroupScores::new),
+            kept: (options.top, options.bottom),
             shares: (options.shares).then(|| SegmentShares::new(names())),
             errors: Vec::new(),
         };
@@ -45,7 +50,9 @@ impl Outputs {
 
     fn sinks(&mut self) -> impl Iterator<Item = &mut dyn ScoreSink> {
         let file = self.file.iter_mut().map(|file| file as &mut dyn ScoreSink);
-        std::iter::once(&mut self.top as &mut dyn ScoreSink).chain(file)
+        let groups = self.groups.iter_mut().map(|groups| groups as _);
+        let top = std::iter::once(&mut self.top as &mut dyn ScoreSink);
+        top.chain(file).chain(groups)
     }
 
     /// Takes the scores of the queries at `rows`, if all are finite.
@@ -65,12 +72,12 @@ impl Outputs {
         Ok(())
     }
 
-    /// Completes the files; what approximating did to each query comes back.
+    /// Completes the files; what approximating did to each query comes back, and the scores of groups.
     pub(super) fn finish(
         mut self,
         folder: &Path,
         (train, test): (Images, Images),
-    ) -> Result<Vec<RankError>> {
+    ) -> Result<(Vec<RankError>, Option<GroupScores>)> {
         self.sinks().try_for_each(|sink| sink.finish())?;
         let provenance = &self.header.provenance;
         let rankings: Vec<_> = QueryRanking::each(&self.top, None, train, test).collect();
@@ -79,7 +86,10 @@ impl Outputs {
             let path = folder.join("shares.parquet");
             write_shares(&path, &rankings, (train, test), shares, provenance)?;
         }
-        Ok(self.errors)
+        if let Some(scores) = &self.groups {
+            write_group_scores(folder, scores, (test, None), self.kept, provenance)?;
+        }
+        Ok((self.errors, self.groups))
     }
 }
 

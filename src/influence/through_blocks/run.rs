@@ -165,6 +165,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             certified: None,
             damping_path: None,
             scoring: None,
+            group_scores: None,
         })
     }
 
@@ -187,7 +188,8 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let progress = RefCell::new(progress);
         let say = |text: &str| progress.borrow_mut().note(text);
         let mut checkpoint = self.checkpoint(folder, &header, (train, test), &say)?;
-        let mut outputs = Outputs::begin(&self.options, self.network.space(), header, folder)?;
+        let mut outputs =
+            Outputs::begin(self.options.clone(), self.network.space(), header, folder)?;
         let count = self.test.ids.len();
         let done_of = |queries: usize| {
             let images = self.train.ids.len();
@@ -214,7 +216,8 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             self.ranked_images(Side::Train, train),
             self.ranked_images(Side::Test, test),
         );
-        let rank_errors = outputs.finish(folder, sides)?;
+        let rank_errors;
+        (rank_errors, summary.group_scores) = outputs.finish(folder, sides)?;
         let plan = network.scoring_plan(at_once.min(count), rank);
         summary.scoring = plan.map(|plan| ScoringRecord { plan, rank_errors });
         summary.resumed = checkpoint.resumed;

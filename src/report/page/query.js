@@ -57,7 +57,20 @@ function verdict(model, at, position, { probabilities, removal, flip }) {
       flip.unsettled ? ` The fit without ${plural(flip.unsettled, "image")} did not converge: the search ended there.` : null) : null);
 }
 
-function behind(model, at, { helpful, harmful }, all, again) {
+/* The groups of training images that the prediction rests on; where there are many, those at either end. */
+function groupsBehind(model, at, groups, all) {
+  if (!groups.length) return null;
+  const few = all || groups.length <= SHOWN;
+  const shown = few ? groups : [...groups.slice(0, SHOWN / 2), ...groups.slice(-SHOWN / 2)];
+  const most = Math.max(...groups.map(([, value]) => Math.abs(value)), Number.MIN_VALUE);
+  return h("section", {}, h("h4", {}, "Groups behind it", h("span.quiet", {}, ` in ${unitOf(model).name}`)),
+    h("table.bars", {}, h("caption.unseen", {}, `Groups behind the prediction of ${model.name}`), h("tbody", {}, shown.map(([place, value]) =>
+      h("tr", {}, h("th", { scope: "row" }, h("a", { href: `#/training/overall?${new URLSearchParams({ ...at ? { model: at } : {}, group: place })}` }, model.groups[place].name)),
+        h("td", {}, h(`span.meter${value < 0 ? ".against" : ""}`, { style: `--part:${Math.abs(value) / most}` })), h("td", {}, scoreElement(model, value)))))),
+    few ? null : h("p.quiet", {}, `${groups.length - shown.length} more between them`));
+}
+
+function behind(model, at, { helpful, harmful, groups }, all, again) {
   const unit = unitOf(model).name;
   const list = (title, ranked, empty) => {
     const count = all ? ranked.train.length : Math.min(SHOWN, ranked.train.length);
@@ -67,7 +80,7 @@ function behind(model, at, { helpful, harmful }, all, again) {
         decisions.controls(train, again))))
         : h("p.quiet", {}, empty));
   };
-  return h("div", {}, list("Most helpful", helpful, "None was kept."),
+  return h("div", {}, groupsBehind(model, at, groups, all), list("Most helpful", helpful, "None was kept."),
     list("Most harmful", harmful, "None was kept: ascribe rank --bottom K keeps them."));
 }
 

@@ -22,11 +22,12 @@ function trainingOrder(at, by) {
 
 route.views.training = async ({ parts: [part = "mislabels"], filter }) => {
   await load("queries", "training");
-  const parts = [["mislabels", "Suspected mislabels"], ["duplicates", "Duplicates and leaks"], ["overall", "Help and harm overall"]];
+  const parts = [["mislabels", "Suspected mislabels"], ["duplicates", "Duplicates and leaks"], ["overall", "Help and harm overall"],
+    ...models().some(({ groups }) => groups.length) ? [["groups", "Groups"]] : []];
   if (!parts.some(([key]) => key === part)) throw new Error(`The training set has no list called “${part}”.`);
   return h("article", {}, h("h1", {}, "Training images"),
     h("nav.tabs", { "aria-label": "Lists" }, parts.map(([key, name]) => h("a", { href: `#/training/${key}`, "aria-current": key === part ? "page" : null }, name))),
-    part === "duplicates" ? duplicates(filter) : ordered(part, filter));
+    part === "duplicates" ? duplicates(filter) : part === "groups" ? trainingGroups() : ordered(part, filter));
 };
 
 /* The card, its image opened as one of a list. */
@@ -44,8 +45,10 @@ function trainingList(part, filter) {
   const available = trainingLists[part].filter((by) => trainingColumn(at, by)[0].some((value) => value !== null));
   const by = available.includes(filter.get("by")) ? filter.get("by") : available[0];
   const wanted = filter.get("label");
+  const group = page.training.models[at].groups[filter.get("group") ?? ""];
+  const members = group && new Set(group);
   const words = (filter.get("find") ?? "").trim().toLowerCase();
-  const order = by === undefined ? [] : trainingOrder(at, by).filter((position) => (wanted === null || trainLabel(position, at) === Number(wanted))
+  const order = by === undefined ? [] : trainingOrder(at, by).filter((position) => (wanted === null || trainLabel(position, at) === Number(wanted)) && (!members || members.has(position))
     && (!words || String(page.training.id[position]) === words || (page.training.file[position] ?? "").toLowerCase().includes(words) || className(trainLabel(position, at)).toLowerCase().includes(words)));
   return { at, by, available, order, wanted };
 }
@@ -81,11 +84,43 @@ function ordered(part, filter) {
       choice,
       select("Order by", by, available.map((by) => [by, ORDERS[by].name]), (by) => route.refine({ by })),
       select("Label", wanted ?? "", classes, (label) => route.refine({ label })),
+      model.groups.length ? select("Group", filter.get("group") ?? "", [["", "all"], ...model.groups.map(({ name }, place) => [String(place), name])],
+        (group) => route.refine({ group })) : null,
       h("span.field", {}, h("label", { for: "find" }, "Find"), search)),
     h("p", {}, ORDERS[by].good),
     reasons,
     h("p.quiet", { id: "found" }, plural(order.length, "training image"), by === "loss" || by === "held" ? "" : `, scores in ${unitOf(model).name}`),
     longGrid(order.length, cell, [124, 164]));
+}
+
+/* Groups that the runs scored as a whole: what is predicted without each, and what a head fitted without it does. */
+function trainingGroups() {
+  const interval = (numbers, words) => {
+    const [value, low, high] = numbers.map(words);
+    return [h("strong", {}, value), h("span.within", {}, `[${low}, ${high}]`)];
+  };
+  const points = (share) => share === 0 ? "0" : `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`;
+  const row = (model, at) => (place) => {
+    const { name, images, score: predicted, measured } = model.groups[place];
+    return h("tr", {}, h("th", { scope: "row" }, name),
+      h("td", {}, h("a", { href: `#/training/overall?${new URLSearchParams({ ...at ? { model: at } : {}, group: place })}` }, images.toLocaleString("en"))),
+      h("td", {}, scoreElement(model, predicted)),
+      h("td", {}, measured ? interval(measured.rise, (value) => score(model, value)) : h("span.quiet", {}, "not measured"), measured && !measured.converged ? h("span.wrong-text", {}, " that fit did not converge") : null),
+      h("td", {}, measured?.right ? interval(measured.right, points) : null));
+  };
+  const table = (model, at) => {
+    const order = model.groups.map((_, place) => place).sort((a, b) => model.groups[b].score - model.groups[a].score);
+    if (!order.length) return h("p.quiet", {}, "This run scored no groups: ascribe rank --train-groups does.");
+    return h("div.scroll", {}, h("table.groups", {},
+      h("caption.unseen", {}, `Groups of training images, ${model.name}`),
+      h("thead", {}, h("tr", {}, ["Group", "Images", `Predicted rise (${unitOf(model).name})`, `Measured rise (${unitOf(model).name})`,
+        labelled() ? "Right, change in points" : "Predicted the same, change in points"].map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, order.map(row(model, at)))));
+  };
+  return h("section", {},
+    h("p", {}, "What happens to the mean loss of the test images without a whole group of training images, the others keeping their weight. Predicted: the sum of its images’ scores. Measured: the head fitted again without them, with 95 % intervals over test images."),
+    h("p", {}, "A sum of scores is a first order: it holds for groups of which much is left elsewhere, and falls far short of what happens without all, or most, images of a class."),
+    sideBySide(table));
 }
 
 /* How many groups are look-alikes by their numbers alone, which may be different things. */

@@ -1,0 +1,192 @@
+//! What happens to the mean loss without each group of training images, and what the scores predicted.
+
+use super::{MARGIN, Note, POINTS, TITLE, TITLE_POINTS, ends, finite};
+use crate::Result;
+use crate::evaluate::{GroupLeftOut, GroupsLeftOut};
+use crate::figure::axis::Axis;
+use crate::figure::mesh::draw_mesh;
+use crate::figure::palette::{INK, QUIET, colour};
+use crate::figure::sheet::{DOTS_PER_MM, dots};
+use crate::figure::text::{Align, Text, distinct, text_width};
+use crate::figure::{Drawn, Figure, Sheet, Style};
+use plotters::prelude::*;
+use serde::Serialize;
+
+/// The run's own estimator among the predictions.
+const RUN: &str = "run";
+/// Groups that are drawn at most, those whose absence changes most; the table has all.
+const DRAWN: usize = 30;
+const WIDTH: f64 = 130.0;
+const NAMES: f64 = 38.0;
+const ROW: f64 = 4.8;
+const KEY: f64 = 5.0;
+const LABELS_BELOW: f64 = 8.5;
+
+/// The groups of an evaluation, as a figure.
+pub struct GroupEffects {
+    /// What was measured.
+    pub found: GroupsLeftOut,
+}
+
+/// One row of the table.
+#[derive(Serialize)]
+struct Row<'a> {
+    group: &'a str,
+    images: usize,
+    predicted_rise: f64,
+    actual_rise: f64,
+    low: f64,
+    high: f64,
+    right: Option<f64>,
+    right_change: Option<f64>,
+    unit: &'static str,
+}
+
+fn predicted(group: &GroupLeftOut) -> f64 {
+    group.predicted.get(RUN).copied().unwrap_or(f64::NAN)
+}
+
+impl GroupEffects {
+    /// What is drawn, the group whose absence costs most first.
+    fn drawn(&self) -> Vec<&GroupLeftOut> {
+        let mut groups: Vec<&GroupLeftOut> = self.found.groups.iter().collect();
+        let rise = |group: &GroupLeftOut| group.actual.value;
+        groups.sort_by(|a, b| rise(b).abs().total_cmp(&rise(a).abs()));
+        groups.truncate(DRAWN);
+        groups.sort_by(|a, b| rise(b).total_cmp(&rise(a)));
+        groups
+    }
+
+    fn note(&self) -> String {
+        let (all, drawn) = (self.found.groups.len(), self.found.groups.len().min(DRAWN));
+        let thinned = match drawn < all {
+            true => format!(" The {drawn} of {all} groups that change most."),
+            false => String::new(),
+        };
+        format!(
+            "Rise of the mean loss of {} queries when a group of training images is left out, the others keeping their weight: measured by \
+             training again, with the 95 % bootstrap interval over queries, and as the sum of its images’ scores predicts.{thinned}",
+            self.found.queries
+        )
+    }
+
+    fn rows_height(&self) -> f64 {
+        self.drawn().len() as f64 * ROW
+    }
+
+    /// What the two marks stand for, under the title.
+    fn key<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+        let (mut left, y) = (MARGIN + NAMES, MARGIN + TITLE + KEY / 2.0 - 0.8);
+        for (index, words) in ["measured", "predicted"].into_iter().enumerate() {
+            sheet.marker(index, (dots(left + 1.0), dots(y)), 0.95)?;
+            let look = Text::new(POINTS, INK, Align::Left);
+            sheet.text(words, (left + 3.0, y), look)?;
+            left += 8.0 + text_width(words, POINTS);
+        }
+        Ok(())
+    }
+}
+
+impl Figure for GroupEffects {
+    fn title(&self) -> String {
+        "What happens without groups of training images".into()
+    }
+
+    fn caption(&self) -> String {
+        let rows = self.drawn().into_iter().map(|group| {
+            format!(
+                "{} ({} images): {:.3} [{:.3}, {:.3}], predicted {:.3}",
+                group.group,
+                group.images,
+                group.actual.value,
+                group.actual.low,
+                group.actual.high,
+                predicted(group)
+            )
+        });
+        format!("{} {}.", self.note(), rows.collect::<Vec<_>>().join("; "))
+    }
+
+    fn check(&self) -> Result<()> {
+        let values = self.found.groups.iter().flat_map(|group| {
+            let actual = group.actual;
+            [predicted(group), actual.value, actual.low, actual.high]
+        });
+        finite("groups left out", values)
+    }
+
+    fn size(&self, _: Style) -> (f64, f64) {
+        let note = Note::of(&self.note(), WIDTH).height();
+        let chart = KEY + self.rows_height() + LABELS_BELOW;
+        (WIDTH, 2.0 * MARGIN + TITLE + chart + note + 1.0)
+    }
+
+    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+        let groups = self.drawn();
+        let title = Text::new(TITLE_POINTS, INK, Align::Left);
+        let at = (MARGIN, MARGIN + TITLE / 2.0 - 0.5);
+        sheet.text("Without a group of training images", at, title)?;
+        self.key(sheet)?;
+        let top = MARGIN + TITLE + KEY;
+        let (height, left) = (self.rows_height() + LABELS_BELOW, MARGIN + NAMES);
+        let area = sheet.part(left, top, WIDTH - MARGIN - left, height);
+        let values = groups.iter().flat_map(|group| {
+            let actual = group.actual;
+            [0.0, predicted(group), actual.low, actual.high]
+        });
+        let (low, high) = ends(values);
+        let across = Axis::numbers(low, high);
+        let label = across.label();
+        let places: Vec<f64> = (0..groups.len()).map(|place| place as f64).collect();
+        let mut chart = ChartBuilder::on(&area)
+            .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
+            .margin_right(dots(1.5))
+            .build_cartesian_2d(across, Axis::categories(&places))?;
+        let nothing = |_: &f64| String::new();
+        let described = "Rise of the mean loss without it (nats)";
+        draw_mesh(
+            sheet,
+            &mut chart,
+            POINTS,
+            (described, &label),
+            ("", &nothing),
+        )?;
+        let area = chart.plotting_area();
+        let last = groups.len().saturating_sub(1);
+        let place = |row: usize, value: f64| area.map_coordinate(&(value, (last - row) as f64));
+        let ends = [-0.5, last as f64 + 0.5].map(|up| area.map_coordinate(&(0.0, up)));
+        sheet.line(ends.to_vec(), 0.7, QUIET)?;
+        let names: Vec<&str> = groups.iter().map(|group| group.group.as_str()).collect();
+        let names = distinct(&names, POINTS, NAMES - 3.0);
+        for (row, (group, name)) in groups.iter().zip(&names).enumerate() {
+            let actual = group.actual;
+            sheet.line(
+                vec![place(row, actual.low), place(row, actual.high)],
+                0.9,
+                colour(0),
+            )?;
+            sheet.marker(0, place(row, actual.value), 0.95)?;
+            sheet.marker(1, place(row, predicted(group)), 0.95)?;
+            let y = f64::from(place(row, 0.0).1) / DOTS_PER_MM;
+            let look = Text::new(POINTS, INK, Align::Right);
+            sheet.text(name, (left - 1.5, y), look)?;
+        }
+        Note::of(&self.note(), WIDTH).draw(sheet, top + height + 0.8)
+    }
+
+    fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        self.found.groups.iter().try_for_each(|group| {
+            rows.serialize(Row {
+                group: &group.group,
+                images: group.images,
+                predicted_rise: predicted(group),
+                actual_rise: group.actual.value,
+                low: group.actual.low,
+                high: group.actual.high,
+                right: group.correct.map(|share| share.value),
+                right_change: group.correct_change.map(|change| change.value),
+                unit: "nats",
+            })
+        })
+    }
+}

@@ -1,0 +1,367 @@
+//! Influence of groups of training images: what leaving a whole group out is predicted to do.
+//!
+//! score(q, G) = Σ_{i ∈ G} score(q, i) = (1/n) ∇m(q)ᵀ A⁻¹ Σ_{i ∈ G} ∇ℓ_i, in nats, positive = helpful, n staying as it is: the
+//! first order of the rise of the query's loss without the group (Koh, Ang, Teo & Liang 2019, equation 2). Of a group that is no
+//! small part of the training images it says direction and order rather than size; `ascribe evaluate --leave-group-out` measures
+//! both.
+//!
+//! Scores are added in f64 image by image, in the order of the training images, so that sums do not depend on blocks.
+
+use super::{Groups, Images, Provenance, ScoreBlock, ScoreHeader, ScoreSink, SinkState, table};
+use crate::artefact::Columns;
+use crate::{Error, Result};
+use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
+use ndarray::parallel::prelude::*;
+use ndarray::{Array2, Axis};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Most sums that are held: 512 MiB.
+const MOST_SUMS: usize = 1 << 26;
+/// Queries whose rows are in memory at once while they are written.
+const AT_ONCE: usize = 512;
+
+/// Adds the scores of each group up, query by query.
+#[derive(Debug, Clone)]
+pub struct GroupScores {
+    groups: Groups,
+    /// The groups that each training image is in, by their places.
+    of_image: Vec<Vec<usize>>,
+    /// `[query, group]`
+    sums: Array2<f64>,
+}
+
+impl GroupScores {
+    /// A sink for the scores of `groups`, whose members are positions in [`ScoreHeader::training`].
+    pub fn new(groups: Groups) -> Self {
+        Self {
+            groups,
+            of_image: Vec::new(),
+            sums: Array2::default((0, 0)),
+        }
+    }
+
+    /// The groups.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// `[query, group]` in nats, groups in the order of their names.
+    pub fn sums(&self) -> &Array2<f64> {
+        &self.sums
+    }
+
+    /// Places of the groups, the most helpful for the query at `position` first.
+    fn in_order(&self, position: usize) -> Vec<usize> {
+        let sums = self.sums.row(position);
+        let mut places: Vec<usize> = (0..sums.len()).collect();
+        places.sort_by(|&a, &b| sums[b].total_cmp(&sums[a]));
+        places
+    }
+
+    /// Rank and place of the `top` most helpful and, from the other end, the `bottom` most harmful groups of a query.
+    fn ranked(&self, position: usize, (top, bottom): (usize, usize)) -> Vec<(i32, usize)> {
+        let places = self.in_order(position);
+        let helpful = (1..).zip(places.iter().copied()).take(top);
+        let harmful = (1..).zip(places.iter().rev().copied()).take(bottom);
+        helpful
+            .chain(harmful.map(|(rank, place)| (-rank, place)))
+            .collect()
+    }
+
+    /// The mean over all queries, group by group.
+    pub fn mean_of_all(&self) -> Vec<f64> {
+        let all: Vec<usize> = (0..self.sums.nrows()).collect();
+        self.mean(&all)
+    }
+
+    /// The mean of the scores of the queries at `positions`, group by group.
+    pub fn mean(&self, positions: &[usize]) -> Vec<f64> {
+        let mut mean = vec![0.0; self.groups.count()];
+        for &position in positions {
+            let sums = self.sums.row(position);
+            mean.iter_mut()
+                .zip(sums)
+                .for_each(|(mean, sum)| *mean += sum);
+        }
+        let count = positions.len().max(1) as f64;
+        mean.iter_mut().for_each(|mean| *mean /= count);
+        mean
+    }
+}
+
+impl ScoreSink for GroupScores {
+    fn begin(&mut self, header: &ScoreHeader) -> Result<()> {
+        let (queries, groups) = (header.queries.len(), self.groups.count());
+        if queries.saturating_mul(groups) > MOST_SUMS {
+            let most = MOST_SUMS / queries.max(1);
+            let reason = format!(
+                "names {groups} groups, too many for {queries} queries; give at most {most}, or fewer --queries"
+            );
+            return Err(Error::config("train-groups", reason));
+        }
+        let mut of_image = vec![Vec::new(); header.training.len()];
+        for (place, (_, members)) in self.groups.iter().enumerate() {
+            members.iter().for_each(|&at| of_image[at].push(place));
+        }
+        self.of_image = of_image;
+        self.sums = Array2::zeros((queries, groups));
+        Ok(())
+    }
+
+    fn write(&mut self, block: &ScoreBlock) -> Result<()> {
+        let of_image = &self.of_image[block.training.clone()];
+        let mut sums = self.sums.slice_mut(ndarray::s![block.queries.clone(), ..]);
+        let rows = block.scores.axis_iter(Axis(0)).into_par_iter();
+        (sums.axis_iter_mut(Axis(0)).into_par_iter().zip(rows)).for_each(|(mut sums, scores)| {
+            for (score, places) in scores.iter().zip(of_image) {
+                places.iter().for_each(|&place| sums[place] += score);
+            }
+        });
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<Option<SinkState>> {
+        Ok(Some(SinkState {
+            integers: Vec::new(),
+            numbers: self.sums.iter().copied().collect(),
+        }))
+    }
+
+    fn restore(&mut self, state: &SinkState) -> Result<bool> {
+        let sums = Array2::from_shape_vec(self.sums.dim(), state.numbers.clone());
+        let sums = sums.ok().filter(|_| state.integers.is_empty());
+        let fits = sums.is_some();
+        self.sums = sums.unwrap_or_default();
+        Ok(fits)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes `train_group_rankings.parquet` (query, query_label, query_prediction, rank, group, images, score), as many ranks as `kept`
+/// says from the helpful and the harmful end, and `train_groups.parquet` into `folder`.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_group_scores(
+    folder: &Path,
+    scores: &GroupScores,
+    (queries, query_groups): (Images, Option<&Groups>),
+    kept: (usize, usize),
+    provenance: &Provenance,
+) -> Result<()> {
+    let count = queries.ids.len();
+    let part = |start: usize| {
+        let positions = start..count.min(start + AT_ONCE);
+        ranking_columns(scores, queries, positions, kept)
+    };
+    let others = (AT_ONCE..count).step_by(AT_ONCE).map(part);
+    let path = folder.join("train_group_rankings.parquet");
+    table::write_in_parts(&path, provenance, part(0), others)?;
+    let columns = mean_columns(scores, count, query_groups);
+    table::write(&folder.join("train_groups.parquet"), provenance, columns)
+}
+
+fn ranking_columns(
+    scores: &GroupScores,
+    queries: Images,
+    positions: std::ops::Range<usize>,
+    kept: (usize, usize),
+) -> Columns<'static> {
+    let rows: Vec<(usize, i32, usize)> = positions
+        .flat_map(|query| {
+            let ranked = scores.ranked(query, kept).into_iter();
+            ranked.map(move |(rank, place)| (query, rank, place))
+        })
+        .collect();
+    let groups: Vec<(&str, &[usize])> = scores.groups.iter().collect();
+    let small = |value: &dyn Fn(&(usize, i32, usize)) -> i32| -> ArrayRef {
+        Arc::new(rows.iter().map(value).collect::<Int32Array>())
+    };
+    let ids: Int64Array = (rows.iter().map(|row| queries.ids[row.0] as i64)).collect();
+    let names: StringArray = (rows.iter().map(|row| Some(groups[row.2].0))).collect();
+    let images: Int64Array = (rows.iter().map(|row| groups[row.2].1.len() as i64)).collect();
+    let sums: Float64Array = (rows.iter().map(|row| scores.sums[[row.0, row.2]])).collect();
+    vec![
+        ("query", Arc::new(ids) as _, false),
+        (
+            "query_label",
+            small(&|row| queries.labels[row.0] as i32),
+            false,
+        ),
+        (
+            "query_prediction",
+            small(&|row| queries.predictions[row.0] as i32),
+            false,
+        ),
+        ("rank", small(&|row| row.1), false),
+        ("group", Arc::new(names) as _, false),
+        ("images", Arc::new(images) as _, false),
+        ("score", Arc::new(sums) as _, false),
+    ]
+}
+
+/// A row for each group and each group of queries, first all of these: group, images, query_group, queries, score (their mean).
+fn mean_columns(
+    scores: &GroupScores,
+    queries: usize,
+    query_groups: Option<&Groups>,
+) -> Columns<'static> {
+    let all: Vec<usize> = (0..queries).collect();
+    let asked = std::iter::once((None, &*all));
+    let named = query_groups.into_iter().flat_map(Groups::iter);
+    let asked = asked.chain(named.map(|(name, at)| (Some(name), at)));
+    let means: Vec<(Option<&str>, usize, Vec<f64>)> = asked
+        .map(|(name, at)| (name, at.len(), scores.mean(at)))
+        .collect();
+    let groups: Vec<(&str, &[usize])> = scores.groups.iter().collect();
+    let rows = || (0..groups.len()).flat_map(|place| means.iter().map(move |mean| (place, mean)));
+    let names: StringArray = rows().map(|(place, _)| Some(groups[place].0)).collect();
+    let images: Int64Array = rows()
+        .map(|(place, _)| groups[place].1.len() as i64)
+        .collect();
+    let asked: StringArray = rows().map(|(_, mean)| mean.0).collect();
+    let queries: Int64Array = rows().map(|(_, mean)| mean.1 as i64).collect();
+    let means: Float64Array = rows().map(|(place, mean)| mean.2[place]).collect();
+    vec![
+        ("group", Arc::new(names) as _, false),
+        ("images", Arc::new(images) as _, false),
+        ("query_group", Arc::new(asked) as _, true),
+        ("queries", Arc::new(queries) as _, false),
+        ("score", Arc::new(means) as _, false),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::influence::Grouped;
+
+    const QUERIES: usize = 4;
+    const TRAINING: usize = 9;
+
+    fn header() -> ScoreHeader {
+        ScoreHeader {
+            queries: (10..10 + QUERIES).collect(),
+            training: (0..TRAINING).map(|at| at * 3).collect(),
+            provenance: Provenance::default(),
+        }
+    }
+
+    fn scores() -> Array2<f64> {
+        Array2::from_shape_fn((QUERIES, TRAINING), |(query, train)| {
+            ((query * 13 + train * 7) % 11) as f64 * 0.1 - 0.45
+        })
+    }
+
+    /// Three classes; every third image is of the same one.
+    fn groups() -> Groups {
+        let labels: Vec<usize> = (0..TRAINING).map(|at| at % 3).collect();
+        Groups::by_class(&labels, &["a".into(), "b".into()])
+    }
+
+    fn written(sink: &mut GroupScores, rows: usize, columns: usize, from: usize) {
+        let scores = scores();
+        for start in (from..QUERIES).step_by(rows) {
+            for first in (0..TRAINING).step_by(columns) {
+                let queries = start..QUERIES.min(start + rows);
+                let training = first..TRAINING.min(first + columns);
+                let part = scores.slice(ndarray::s![queries.clone(), training.clone()]);
+                let block = ScoreBlock {
+                    queries,
+                    training,
+                    scores: part,
+                };
+                sink.write(&block).unwrap();
+            }
+        }
+    }
+
+    fn begun() -> GroupScores {
+        let mut sink = GroupScores::new(groups());
+        sink.begin(&header()).unwrap();
+        sink
+    }
+
+    #[test]
+    fn sums_are_those_of_the_matrix_to_the_bit_for_any_blocks() {
+        let scores = scores();
+        let expected = Array2::from_shape_fn((QUERIES, 3), |(query, group)| {
+            // By name: "2" comes before "a" and "b".
+            let label = [2, 0, 1][group];
+            let members = (0..TRAINING).filter(|at| at % 3 == label);
+            members.fold(0.0, |sum, at| sum + scores[[query, at]])
+        });
+        for (rows, columns) in [(1, 1), (4, 9), (3, 2), (2, 5)] {
+            let mut sink = begun();
+            written(&mut sink, rows, columns, 0);
+            assert_eq!(sink.sums(), expected, "{rows} {columns}");
+        }
+    }
+
+    #[test]
+    fn an_image_counts_in_every_group_that_it_is_in_and_in_none_without() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("groups.csv");
+        std::fs::write(&path, "group,train\nboth,0\nboth,3\nfirst,0\nfirst,1\n").unwrap();
+        let ids = header().training;
+        let (groups, aside) = Groups::from_file(&path, Grouped::Training { of: 25 }, &ids).unwrap();
+        assert_eq!(aside, 1);
+        let mut sink = GroupScores::new(groups);
+        sink.begin(&header()).unwrap();
+        written(&mut sink, 4, 4, 0);
+        let scores = scores();
+        for query in 0..QUERIES {
+            let (first, second) = (scores[[query, 0]], scores[[query, 1]]);
+            assert_eq!(sink.sums()[[query, 0]], first + second);
+            assert_eq!(sink.sums()[[query, 1]], first);
+        }
+        assert_eq!(sink.mean(&[2]), sink.sums().row(2).to_vec());
+    }
+
+    #[test]
+    fn groups_are_ranked_from_both_ends_and_equal_ones_by_name() {
+        let mut sink = begun();
+        sink.sums = ndarray::array![[0.5, -1.0, 0.5], [0.0, 2.0, -3.0]];
+        assert_eq!(sink.ranked(0, (3, 0)), [(1, 0), (2, 2), (3, 1)]);
+        assert_eq!(sink.ranked(1, (1, 2)), [(1, 1), (-1, 2), (-2, 0)]);
+        assert_eq!(sink.mean(&[0, 1]), [0.25, 0.5, -1.25]);
+    }
+
+    #[test]
+    fn goes_on_from_its_state_and_refuses_that_of_others() {
+        let mut whole = begun();
+        written(&mut whole, 1, 4, 0);
+        let mut first = begun();
+        written(&mut first, 4, 9, 0);
+        first.sums.slice_mut(ndarray::s![2.., ..]).fill(0.0);
+        let state = first.save().unwrap().unwrap();
+        let mut second = begun();
+        assert!(second.restore(&state).unwrap());
+        written(&mut second, 1, 3, 2);
+        assert_eq!(second.sums(), whole.sums());
+        let other = SinkState {
+            numbers: vec![0.0; 5],
+            ..SinkState::default()
+        };
+        assert!(!second.restore(&other).unwrap());
+    }
+
+    #[test]
+    fn more_groups_than_memory_is_to_take_are_refused() {
+        let labels: Vec<usize> = (0..MOST_SUMS / 2 + 1).collect();
+        let mut sink = GroupScores::new(Groups::by_class(&labels[..4], &[]));
+        let header = ScoreHeader {
+            queries: labels,
+            ..header()
+        };
+        let refusal = sink.begin(&header).unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("--train-groups: names 4 groups, too many"),
+            "{refusal}"
+        );
+    }
+}

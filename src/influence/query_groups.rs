@@ -1,0 +1,137 @@
+//! Influence on groups of queries: one solve a group.
+//!
+//! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
+//! or harms a class, or a kind of confusion, takes as many solves as there are groups.
+
+use super::scores::{against, diverged_at, not_finite, ranges};
+use super::{
+    BlockSizes, Examples, Groups, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks, table,
+};
+use crate::Result;
+use crate::operator::Vectors;
+use crate::solve::{Inverse, Outcome, Report};
+use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
+use candle_core::Tensor;
+use std::path::Path;
+use std::sync::Arc;
+
+/// One group's training images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupRanking {
+    /// The group.
+    pub name: String,
+    /// Its queries.
+    pub query_count: usize,
+    /// Most helpful first: position among the training images, and the mean rise of the losses without it, in nats.
+    pub helpful: Vec<(usize, f64)>,
+    /// Most harmful first.
+    pub harmful: Vec<(usize, f64)>,
+}
+
+impl Groups {
+    /// Ranks all training images for every group of `queries`, `blocks.solved` groups at a time; how each group's solve ended comes back too.
+    ///
+    /// # Errors
+    /// A solve diverged, a score is not finite, or a tensor operation failed.
+    pub fn rank_training(
+        &self,
+        inverse: &dyn Inverse,
+        training: &Examples,
+        queries: &Examples,
+        (top, bottom): (usize, usize),
+        blocks: BlockSizes,
+    ) -> Result<(Vec<GroupRanking>, Vec<Report>)> {
+        let groups: Vec<(&str, &[usize])> = self.iter().collect();
+        let mut ranks = TopRanks::new(top, bottom);
+        ranks.begin(&ScoreHeader {
+            queries: (0..groups.len()).collect(),
+            training: training.ids().to_vec(),
+            provenance: Provenance::default(),
+        })?;
+        let mut reports = Vec::with_capacity(groups.len());
+        for rows in ranges(groups.len(), blocks.solved) {
+            let members = &groups[rows.clone()];
+            let gradients = members.iter().map(|(_, at)| queries.mean_gradient(at));
+            let gradients = gradients.collect::<Result<Vec<_>>>()?;
+            let solution = inverse.solve(&Vectors::new(Tensor::stack(&gradients, 0)?)?)?;
+            let diverged = |report: &Report| report.outcome == Outcome::Diverged;
+            if let Some(group) = solution.reports.iter().position(diverged) {
+                let place = format!("the solve of the group {}", members[group].0);
+                return Err(diverged_at(place));
+            }
+            for columns in ranges(training.count(), blocks.gradients) {
+                let scores = against(&solution.value, training, columns.clone())?;
+                let wrong = scores.indexed_iter().find(|(_, score)| !score.is_finite());
+                if let Some(((group, _), _)) = wrong {
+                    return Err(not_finite(format!("group {}", members[group].0)));
+                }
+                ranks.write(&ScoreBlock {
+                    queries: rows.clone(),
+                    training: columns,
+                    scores: scores.view(),
+                })?;
+            }
+            reports.extend(solution.reports);
+        }
+        ranks.finish()?;
+        let ranking = |(place, (name, members)): (usize, (&str, &[usize]))| GroupRanking {
+            name: name.to_owned(),
+            query_count: members.len(),
+            helpful: ranks.helpful(place),
+            harmful: ranks.harmful(place),
+        };
+        let rankings = groups.into_iter().enumerate().map(ranking).collect();
+        Ok((rankings, reports))
+    }
+}
+
+/// Writes `group_rankings.parquet`: group, queries, rank (from 1; −1 is the most harmful), train, train_label, score.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_group_rankings(
+    path: &Path,
+    rankings: &[GroupRanking],
+    training: &Examples,
+    provenance: &Provenance,
+) -> Result<()> {
+    let rows: Vec<(&GroupRanking, i32, (usize, f64))> = rankings
+        .iter()
+        .flat_map(|group| {
+            let helpful = group
+                .helpful
+                .iter()
+                .zip(1..)
+                .map(|(&image, rank)| (rank, image));
+            let harmful = group
+                .harmful
+                .iter()
+                .zip(1..)
+                .map(|(&image, rank)| (-rank, image));
+            helpful
+                .chain(harmful)
+                .map(move |(rank, image)| (group, rank, image))
+        })
+        .collect();
+    let groups: StringArray = rows.iter().map(|row| Some(row.0.name.as_str())).collect();
+    let counts: Int64Array = rows.iter().map(|row| row.0.query_count as i64).collect();
+    let ranks: Int32Array = rows.iter().map(|row| row.1).collect();
+    let ids: Int64Array = rows
+        .iter()
+        .map(|row| training.ids()[row.2.0] as i64)
+        .collect();
+    let labels: Int32Array = rows
+        .iter()
+        .map(|row| training.labels()[row.2.0] as i32)
+        .collect();
+    let scores: Float64Array = rows.iter().map(|row| row.2.1).collect();
+    let columns: Vec<(&str, ArrayRef, bool)> = vec![
+        ("group", Arc::new(groups), false),
+        ("queries", Arc::new(counts), false),
+        ("rank", Arc::new(ranks), false),
+        ("train", Arc::new(ids), false),
+        ("train_label", Arc::new(labels), false),
+        ("score", Arc::new(scores), false),
+    ];
+    table::write(path, provenance, columns)
+}
