@@ -49,3 +49,4 @@ pub mod train;
 
 pub use decoder_panic::silence_caught;
 pub use error::{Error, Result};
+pub use product::start_with_best_kernels;

@@ -11,11 +11,14 @@
 
 mod accurate;
 mod blas;
+mod kernels;
 mod tensors;
 mod triangular;
 
 pub(crate) use accurate::AccurateFactor;
 pub(crate) use blas::{Real, Triangle};
+pub(crate) use kernels::kernels;
+pub use kernels::start_with_best_kernels;
 pub(crate) use tensors::{row_products, tensor_product};
 pub(crate) use triangular::solve_triangle;
 

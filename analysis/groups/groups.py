@@ -51,26 +51,30 @@ def draw(path, stem):
             Path(f"{stem}-{kind}-{share}.csv").write_text("\n".join(["train,group", *rows]) + "\n")
 
 
-def ranks(values):
-    return np.argsort(np.argsort(values))
+def results(folder):
+    return json.loads((folder / "run.json").read_text())["results"]
+
+
+def agreements(found):
+    return {row["name"]: row["agreement"] for row in found["leave_group_out"]["rows"]}
 
 
 def row(folder):
-    """Means over groups, the size of what is predicted, and how well groups and single queries are put in order."""
-    results = json.loads((folder / "run.json").read_text())["results"]
-    groups = results["groups_left_out"]["groups"]
-    actual = np.array([group["actual"]["value"] for group in groups])
-    predicted = np.array([group["predicted"]["run"] for group in groups])
-    changes = [group["correct_change"]["value"] for group in groups]
-    order = np.corrcoef(ranks(actual), ranks(predicted))[0, 1]
-    by_query = results["leave_group_out"]["rows"][0]["agreement"]["spearman"]
-    interval = ", ".join(f"{by_query[end]:.2f}".replace("-", "−") for end in ["low", "high"])
-    numbers = [f"{actual.mean():+.4f}", f"{predicted.mean():+.4f}", f"{100 * np.mean(changes):+.1f}", f"{order:.2f}"]
-    return [number.replace("-", "−") for number in numbers] + [f"{by_query['value']:.2f} [{interval}]"]
+    """What happens, means over groups and queries; and how well sums of scores say it, query by query."""
+    left_out, fitted = results(folder), results(folder.with_name(folder.name + "-fitted"))
+    groups = left_out["groups_left_out"]["groups"]
+    rise = np.mean([group["actual"]["value"] for group in groups])
+    change = np.mean([group["correct_change"]["value"] for group in groups])
+    at_run, at_minimum = agreements(left_out)["run"], agreements(fitted)
+    numbers = [f"{rise:+.4f}", f"{100 * change:+.1f}"]
+    for agreement in [at_run, at_minimum["run"]]:
+        numbers.append("{value:.2f} [{low:.2f}, {high:.2f}]".format(**agreement["spearman"]))
+    numbers += [f"{agreement['slope']['value']:.2f}" for agreement in [at_minimum["run"], at_minimum["leverage"]]]
+    return [number.replace("-", "−") for number in numbers]
 
 
 def table(work):
-    head = ["measured rise", "predicted", "right (points)", "order of groups", "order, query by query"]
+    head = ["rise (nats)", "right (points)", "order", "order at the minimum", "slope there", "slope, leverage"]
     for target in TARGETS:
         print(f"\n**{target.replace('-', ', ')}**\n")
         print("| group | " + " | ".join(head) + " |\n|" + " --- |" * (len(head) + 1))

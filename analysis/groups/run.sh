@@ -33,7 +33,9 @@ target() {
             --head "$model-seen/head.safetensors" --skip-train
         "$python" analysis/groups/groups.py draw "$model-seen/train_features.safetensors" "$model"
         for drawn in "$model"-*.csv; do
-            step "${drawn%.csv}" evaluate "$model-rank" --leave-group-out "$drawn" --queries 500 --compare leverage
+            local ask="evaluate $model-rank --leave-group-out $drawn --queries 500"
+            step "${drawn%.csv}" $ask
+            step "${drawn%.csv}-fitted" $ask --at fitted --compare leverage --retrained "${drawn%.csv}"
         done
     done
 }

@@ -1,12 +1,17 @@
-//! What computes: two kinds of processor round sums differently, since each library takes the widest instructions there are.
+//! What computes: two kinds of processor round sums differently, since each library takes the widest instructions that it has kernels
+//! for.
 
-/// The processor's name and its widest instructions for numbers side by side: `Intel(R) Xeon(R) Processor, AVX-512`.
+use crate::product::kernels;
+
+/// The processor's name, its widest instructions for numbers side by side, and the kernels of OpenBLAS:
+/// `Intel(R) Xeon(R) Processor, AVX-512, OpenBLAS 0.3.21, SkylakeX`.
 pub(crate) fn processor() -> String {
     let list = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = name_in(&list).unwrap_or(std::env::consts::ARCH);
+    let kernels = kernels();
     match widest() {
-        Some(instructions) => format!("{name}, {instructions}"),
-        None => name.to_owned(),
+        Some(instructions) => format!("{name}, {instructions}, {kernels}"),
+        None => format!("{name}, {kernels}"),
     }
 }
 

@@ -39,8 +39,8 @@ pub struct RunRecord {
     pub device: String,
     /// Worker threads.
     pub threads: usize,
-    /// The processor's name and its widest instructions; those of all, in turn, where the run was resumed on another. Empty where that
-    /// is not known.
+    /// The processor's name, its widest instructions and OpenBLAS's kernels; those of all, in turn, where the run was resumed on another.
+    /// Empty where that is not known.
     #[serde(default)]
     pub processor: String,
     /// Time and memory by stage, in the order they first began.

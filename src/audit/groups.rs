@@ -64,18 +64,14 @@ impl RunGroups<'_> {
     /// The tables must be of these groups.
     fn check(&self) -> Result<()> {
         let stored = self.stored.groups.iter();
-        let stored: Vec<(&str, usize)> = stored
-            .map(|group| (group.name.as_str(), group.images))
-            .collect();
-        let members: Vec<(&str, usize)> = (self.members.iter())
-            .map(|(name, members)| (name, members.len()))
-            .collect();
-        match stored == members {
+        let stored = stored.map(|group| (group.name.as_str(), group.images));
+        let members = self.members.iter();
+        match stored.eq(members.map(|(name, members)| (name, members.len()))) {
             true => Ok(()),
             false => Err(Error::mismatch(
                 "train_groups.parquet",
-                format!("the groups {members:?}"),
-                format!("{stored:?}"),
+                "the groups that --train-groups named",
+                "others",
                 "run ascribe rank again",
             )),
         }

@@ -47,9 +47,9 @@ pub struct Audit {
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
     /// Test images that scores through the head are held against refits for: the loss without the most helpful images, and the
-    /// fewest images that hold the prediction; half of them such as a model gets wrong. Unless it is 0, up to 20 groups of training images that the run scored are left out as a
-    /// whole too. Scores through blocks are measured by
-    /// ascribe evaluate --retrain instead
+    /// fewest images that hold the prediction; half of them such as a model gets wrong. Unless this is 0, up to 20 groups of
+    /// training images that the run scored are left out as a whole too. Scores through blocks are measured by ascribe evaluate
+    /// --retrain instead
     #[arg(long, value_name = "N", default_value_t = 50)]
     measure: usize,
     /// Most helpful images that are taken away at once

@@ -353,7 +353,7 @@ fn bad_input_gets_one_line() {
         ("evaluate run --lds 2 --out x", "too few for a correlation"),
         (
             "evaluate run --removal 3 --retrain 2 --out x",
-            "--retrain: is for the subsets of --leave-one-out and --lds",
+            "--retrain: is for what --leave-one-out, --lds and --leave-group-out leave out",
         ),
         (
             "evaluate run --classes --retrained elsewhere --out x",

@@ -88,8 +88,14 @@ fn batches_repeat_themselves_and_rows_are_independent() {
     assert_ne!(values(&solution.value), values(&other.value));
     for row in 0..3 {
         let alone = inverse.solve(&block.narrow(row..row + 1).unwrap()).unwrap();
-        assert_eq!(values(&alone.value)[0], values(&solution.value)[row]);
-        assert_eq!(alone.reports[0], solution.reports[row]);
+        let beside = solution.value.narrow(row..row + 1).unwrap();
+        // To rounding: kernels may sum the rows of a block in another order than one alone.
+        assert!(distance(&alone.value, &array(&beside)) < 1e-12);
+        let (own, beside) = (&alone.reports[0], &solution.reports[row]);
+        assert_eq!(
+            (own.outcome, own.iterations),
+            (beside.outcome, beside.iterations)
+        );
     }
     // 59 products of batches, and the residuals of the last iterate and of the mean.
     assert_eq!(solution.products, 3 * 59 + 3 * 2);

@@ -263,16 +263,21 @@ fn rows_share_where_no_strong_axes_are_known() {
         preconditioned: true,
         ..TIGHT
     };
-    let bits = |operator: &dyn LinearOperator| {
+    let solved = |operator: &dyn LinearOperator| {
         let block = scattered(4, operator.size());
         let inverse = cg.prepare(operator).unwrap();
-        let together = values(&inverse.solve(&block).unwrap().value);
+        let together = inverse.solve(&block).unwrap();
         let alone = inverse.solve(&block.narrow(1..2).unwrap()).unwrap();
-        together[1] == values(&alone.value)[0]
+        let row = together.value.narrow(1..2).unwrap();
+        // To rounding: kernels may sum the rows of a block in another order than one alone.
+        assert!(difference(&row, &alone.value) < 1e-9);
+        (together.reports[1].iterations, alone.reports[0].iterations)
     };
     assert!(damped.principal_block(12 / 4).unwrap().is_some());
-    assert!(bits(&damped));
-    assert!(!bits(&spread()));
+    let (together, alone) = solved(&damped);
+    assert_eq!(together, alone);
+    let (together, alone) = solved(&spread());
+    assert!(together < alone, "{together} {alone}");
 }
 
 #[test]
