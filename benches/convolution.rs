@@ -99,6 +99,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 fn main() -> Result<()> {
+    ascribe::start_with_best_kernels();
     let rounds = std::env::args()
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(9)

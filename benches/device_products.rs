@@ -135,6 +135,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 fn main() -> Result<()> {
+    ascribe::start_with_best_kernels();
     let options = Options::parse(std::env::args().skip(1))?;
     if options.tf32 {
         allow_tf32();

@@ -138,6 +138,7 @@ fn is_wanted(name: &str, precision: &str, kind: &str) -> bool {
 }
 
 fn main() -> ascribe::Result<()> {
+    ascribe::start_with_best_kernels();
     let words: Vec<String> = std::env::args().collect();
     let option = |name: &str| {
         let place = words.iter().position(|word| word == name)?;

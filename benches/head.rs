@@ -62,6 +62,7 @@ fn wave(rows: usize, columns: usize, frequency: f32) -> Tensor {
 }
 
 fn main() {
+    ascribe::start_with_best_kernels();
     let operations = 2.0 * 4096f64.powi(3);
     // OpenBLAS's, by all cores: the fastest there is here, so that all else is measured against it.
     let array = Array2::from_shape_fn((4096, 4096), |(i, j)| (0.7 * (i * 4096 + j) as f32).sin());

@@ -165,6 +165,7 @@ impl Setting {
 }
 
 fn main() -> Result<()> {
+    ascribe::start_with_best_kernels();
     let number = |argument: String| argument.parse().ok();
     let rounds: usize = std::env::args().find_map(number).unwrap_or(5).max(1);
     let only = std::env::args().find(|argument| ["last", "three", "all"].contains(&&argument[..]));

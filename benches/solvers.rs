@@ -201,6 +201,7 @@ fn agreement(found: &[Vec<f64>], exact: &[Vec<f64>]) -> (f64, f64) {
 }
 
 fn main() -> Outcome<()> {
+    ascribe::start_with_best_kernels();
     let words: Vec<String> = std::env::args()
         .skip(1)
         .filter(|word| word != "--bench")

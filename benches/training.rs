@@ -23,6 +23,7 @@ const ALL: LossGradientsOf = LossGradientsOf {
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ascribe::start_with_best_kernels();
     let rounds = std::env::args().find_map(|word| word.parse().ok());
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let named = NETWORKS

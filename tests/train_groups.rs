@@ -264,6 +264,11 @@ fn a_group_has_the_sum_of_the_scores_of_its_images() {
     check_rankings(folder, "ends", &groups, (1, 1));
     check_means(folder, "ends", &groups, &Groups::new());
 
+    let words = format!("{RANK} --train-groups groups.csv --correction leverage --out corrected");
+    run(folder, &words);
+    assert_ne!(scores(folder, "corrected"), scores(folder, "sums"));
+    check_means(folder, "corrected", &groups, &Groups::new());
+
     let table = std::fs::read_to_string(folder.join("groups.csv")).unwrap();
     let other_way = table.lines().map(|line| {
         let (train, group) = line.split_once(',').unwrap();
@@ -613,7 +618,7 @@ fn groups_that_do_not_fit_the_run_are_refused_in_one_line() {
         let words = format!("{RANK} --train-groups {groups} {other} --out by-{groups}");
         (
             words,
-            "--train-groups: adds up plain scores: leave --normalise and --correction out",
+            "--train-groups: adds up scores in nats: leave --normalise out",
         )
     };
     let other_groups = "holds measurements of other groups than those of --leave-group-out";
@@ -621,7 +626,7 @@ fn groups_that_do_not_fit_the_run_are_refused_in_one_line() {
     for (words, reason) in [
         (fewer.to_owned(), other_groups),
         divided("class", "--normalise l-relatif"),
-        divided("three.csv", "--correction leverage"),
+        divided("three.csv", "--solver identity --normalise cosine"),
     ] {
         let output = ascribe(folder, &words);
         let said = String::from_utf8(output.stderr).unwrap();

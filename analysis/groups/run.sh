@@ -41,5 +41,5 @@ target() {
 }
 
 target digits builtin:digits-train builtin:digits-test 500 50 15
-target cifar10 "$cifar/train.parquet" "$cifar/test.parquet" 3200 128 15
+target cifar10 "$cifar/train.parquet" "$cifar/test.parquet" 1600 64 10
 "$python" analysis/groups/groups.py table "$work"

@@ -109,9 +109,8 @@ impl RankOptions {
         self.solver.check()?;
         self.normalise.check(self.solver.method)?;
         self.damping_path.map_or(Ok(()), |path| path.check(self))?;
-        let plain = self.normalise == Normalise::None && self.correction == Correction::None;
-        if self.train_groups.is_some() && !plain {
-            let reason = "adds up plain scores: leave --normalise and --correction out";
+        if self.train_groups.is_some() && self.normalise != Normalise::None {
+            let reason = "adds up scores in nats: leave --normalise out";
             return Err(Error::config("train-groups", reason));
         }
         let Some(ranks) = self.certify else {
@@ -121,7 +120,7 @@ impl RankOptions {
             "0 ranks need no proof; give a number or leave it out"
         } else if !self.solver.method.is_exact() {
             "proves ranks of exact scores: choose --solver direct or cg"
-        } else if !plain {
+        } else if self.normalise != Normalise::None || self.correction != Correction::None {
             "is of plain scores: leave --normalise and --correction out"
         } else if tf32_is_allowed() {
             "bounds products in full precision, and TF32 is allowed in this process"

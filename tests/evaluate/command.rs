@@ -357,7 +357,7 @@ fn bad_input_gets_one_line() {
         ),
         (
             "evaluate run --classes --retrained elsewhere --out x",
-            "--retrained: is for the subsets",
+            "--retrained: is for what --leave-one-out",
         ),
         (
             "evaluate run --lds 20 --share 0.3 --retrained halves --out x",

@@ -68,7 +68,8 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
             let sum: f64 = row.iter().map(|logit| (logit - row[label]).exp()).sum();
             let loss = found.before[query];
             let apart = (sum.ln() - loss).abs();
-            assert!(apart <= 1e-12 * (1.0 + loss), "{run}, {query}: {apart:e}");
+            // The program may take other kernels of OpenBLAS than this process; another seed is further off by far.
+            assert!(apart <= 1e-5 * (1.0 + loss), "{run}, {query}: {apart:e}");
         }
     }
 
