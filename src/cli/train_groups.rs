@@ -3,7 +3,7 @@
 use super::recorded_data::changed;
 use crate::Result;
 use crate::artefact::{Input, RunRecord, digest_file};
-use crate::influence::{Grouped, Groups};
+use crate::influence::{Aside, Grouped, Groups};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,10 +44,15 @@ impl TrainGrouping {
         let Self::File(path) = self else {
             return Ok(groups);
         };
-        if aside > 0 {
+        if aside.rows > 0 {
+            let groups = match aside.groups {
+                0 => String::new(),
+                groups => format!(", and with them {groups} groups that have no others"),
+            };
             note!(
-                "ascribe: {}: {aside} rows name images that the model was not trained on; they are left aside",
-                path.display()
+                "ascribe: {}: {} rows name images that the model was not trained on; they are left aside{groups}",
+                path.display(),
+                aside.rows
             );
         }
         inputs.push(Input {
@@ -59,10 +64,15 @@ impl TrainGrouping {
         Ok(groups)
     }
 
-    /// And how many rows of a file name other images of the training set, which the `inputs` know.
-    fn resolved(&self, images: &TrainImages, inputs: &[Input]) -> Result<(Groups, usize)> {
+    /// And what a file says of other images of the training set, which the `inputs` know.
+    fn resolved(&self, images: &TrainImages, inputs: &[Input]) -> Result<(Groups, Aside)> {
         let path = match self {
-            Self::Class => return Ok((Groups::by_class(images.labels, images.classes), 0)),
+            Self::Class => {
+                return Ok((
+                    Groups::by_class(images.labels, images.classes),
+                    Aside::default(),
+                ));
+            }
             Self::File(path) => path,
         };
         let train = inputs.iter().find(|input| input.role == "train");

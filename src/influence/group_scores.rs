@@ -306,10 +306,14 @@ mod tests {
     fn an_image_counts_in_every_group_that_it_is_in_and_in_none_without() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("groups.csv");
-        std::fs::write(&path, "group,train\nboth,0\nboth,3\nfirst,0\nfirst,1\n").unwrap();
+        std::fs::write(
+            &path,
+            "group,train\nboth,0\nboth,3\nfirst,0\nfirst,1\nnone,2\n",
+        )
+        .unwrap();
         let ids = header().training;
         let (groups, aside) = Groups::from_file(&path, Grouped::Training { of: 25 }, &ids).unwrap();
-        assert_eq!(aside, 1);
+        assert_eq!((aside.rows, aside.groups), (2, 1));
         let mut sink = GroupScores::new(groups);
         sink.begin(&header()).unwrap();
         written(&mut sink, 4, 4, 0);

@@ -11,6 +11,15 @@ pub struct Groups {
     groups: BTreeMap<String, Vec<usize>>,
 }
 
+/// What a file of groups says of images of the data set that are not among those that are asked about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Aside {
+    /// Rows that name one.
+    pub rows: usize,
+    /// Groups that have no others.
+    pub groups: usize,
+}
+
 /// What the images of groups are; the column of their ids in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grouped {
@@ -61,12 +70,12 @@ impl Groups {
         Self::by(cells)
     }
 
-    /// Groups of the images with these `ids` from a CSV file with two columns: an id ([`Grouped`]), and `group`; and how many rows
-    /// name images of the data set that are not among them.
+    /// Groups of the images with these `ids` from a CSV file with two columns: an id ([`Grouped`]), and `group`; and what is said of
+    /// other images of the data set.
     ///
     /// # Errors
     /// A file that cannot be read or is not such a table, or names an image that is none, one twice in a group, or none of these.
-    pub fn from_file(path: &Path, grouped: Grouped, ids: &[usize]) -> Result<(Self, usize)> {
+    pub fn from_file(path: &Path, grouped: Grouped, ids: &[usize]) -> Result<(Self, Aside)> {
         let (column, one) = (grouped.column(), grouped.one());
         let malformed = |place: String, found: String| {
             let expected = format!("a {one}'s id and its group");
@@ -76,7 +85,7 @@ impl Groups {
         let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
         let positions: BTreeMap<usize, usize> = ids.iter().copied().zip(0..).collect();
         let mut groups = BTreeMap::<String, BTreeSet<usize>>::new();
-        let (mut aside, others) = (0, grouped.others());
+        let (mut aside, others) = (Aside::default(), grouped.others());
         let mut reader = csv::Reader::from_reader(&bytes[..]);
         let header = reader
             .headers()
@@ -95,23 +104,26 @@ impl Groups {
             if group.is_empty() {
                 return Err(wrong(format!("{one} {id} without a group")));
             }
+            let members = groups.entry(group.to_owned()).or_default();
             let position = match positions.get(&id) {
                 Some(&position) => position,
                 None if id < others => {
-                    aside += 1;
+                    aside.rows += 1;
                     continue;
                 }
                 None => return Err(wrong(format!("{id}, which is no {one}"))),
             };
-            let members = groups.entry(group.to_owned()).or_default();
             if !members.insert(position) {
                 return Err(wrong(format!("{one} {id} once more")));
             }
         }
+        let named = groups.len();
+        groups.retain(|_, members| !members.is_empty());
+        aside.groups = named - groups.len();
         if groups.is_empty() {
-            let found = match aside {
+            let found = match aside.rows {
                 0 => "no rows".to_owned(),
-                _ => format!("{aside} rows, none of them of an image that is one of these"),
+                rows => format!("{rows} rows, none of them of an image that is one of these"),
             };
             return Err(malformed("table".into(), found));
         }

@@ -51,7 +51,7 @@ pub use damping_path::{
 pub use diagonal::{Diagonal, read_self_influence, write_self_influence};
 pub use examples::{Examples, FeatureSet};
 pub use group_scores::{GroupScores, write_group_scores};
-pub use groups::{Grouped, Groups};
+pub use groups::{Aside, Grouped, Groups};
 pub use job::{Correction, Grouping, Progress, RankJob, RankOptions, RankSummary};
 pub use leverage::corrected;
 pub use matrix::{ScoreFile, ScoreMatrix};
