@@ -1,8 +1,10 @@
 //! A record of every figure, of plain arithmetic, with as many curves, words and pictures as are usual.
 
-use ascribe::evaluate::{Interval, PairedRankings, RemovalCurve, RemovalPoint, Side};
+use ascribe::evaluate::{
+    GroupLeftOut, GroupsLeftOut, Interval, PairedRankings, RemovalCurve, RemovalPoint, Side,
+};
 use ascribe::figure::{
-    ClassMatch, Curve, HelpfulExample, HelpfulExamples, InfluenceMatrix, LeaveOneOut,
+    ClassMatch, Curve, GroupEffects, HelpfulExample, HelpfulExamples, InfluenceMatrix, LeaveOneOut,
     LossSensitivity, MatrixPanel, MatrixQueries, ModelExamples, ModelSensitivity, Pair, Panel,
     Picture, PlacedEstimator, Point, QualityAndCost, QueryExample, QuerySet, RemovalCurves,
     ScatterPoint, SensitivityMap, TransferAccuracy,
@@ -203,6 +205,27 @@ pub fn influence_matrix() -> InfluenceMatrix {
         classes: CLASSES.map(String::from).to_vec(),
         parts,
         panels: MODELS.into_iter().flat_map(both).map(panel).collect(),
+    }
+}
+
+pub fn groups_left_out() -> GroupEffects {
+    let group = |at: usize| {
+        let actual = 0.0625 * (at as f64 - 3.0);
+        GroupLeftOut {
+            group: format!("{} of laboratory {}", CLASSES[at % 10], at / 4),
+            images: 20 + at,
+            predicted: [("run".to_owned(), 0.5 * actual)].into(),
+            actual: around(actual, 0.03125),
+            correct: Some(around(0.875, 0.03125)),
+            correct_change: Some(around(-0.125, 0.0625)),
+        }
+    };
+    GroupEffects {
+        found: GroupsLeftOut {
+            queries: 200,
+            correct: Some(around(0.9375, 0.03125)),
+            groups: (0..12).map(group).collect(),
+        },
     }
 }
 

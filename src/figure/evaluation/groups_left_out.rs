@@ -17,7 +17,7 @@ const RUN: &str = "run";
 /// Groups that are drawn at most, those whose absence changes most; the table has all.
 const DRAWN: usize = 30;
 const WIDTH: f64 = 130.0;
-const NAMES: f64 = 38.0;
+const NAMES: f64 = 46.0;
 const ROW: f64 = 4.8;
 const KEY: f64 = 5.0;
 const LABELS_BELOW: f64 = 8.5;
