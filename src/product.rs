@@ -17,8 +17,8 @@ mod triangular;
 
 pub(crate) use accurate::AccurateFactor;
 pub(crate) use blas::{Real, Triangle};
-pub(crate) use kernels::kernels;
 pub use kernels::start_with_best_kernels;
+pub(crate) use kernels::{Widest, kernels, widest};
 pub(crate) use tensors::{row_products, tensor_product};
 pub(crate) use triangular::solve_triangle;
 

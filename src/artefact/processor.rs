@@ -1,7 +1,7 @@
 //! What computes: two kinds of processor round sums differently, since each library takes the widest instructions that it has kernels
 //! for.
 
-use crate::product::kernels;
+use crate::product::{Widest, kernels, widest};
 
 /// The processor's name, its widest instructions for numbers side by side, and the kernels of OpenBLAS:
 /// `Intel(R) Xeon(R) Processor, AVX-512, OpenBLAS 0.3.21, SkylakeX`.
@@ -10,8 +10,9 @@ pub(crate) fn processor() -> String {
     let name = name_in(&list).unwrap_or(std::env::consts::ARCH);
     let kernels = kernels();
     match widest() {
-        Some(instructions) => format!("{name}, {instructions}, {kernels}"),
-        None => format!("{name}, {kernels}"),
+        Widest::Avx512 => format!("{name}, AVX-512, {kernels}"),
+        Widest::Avx2 => format!("{name}, AVX2, {kernels}"),
+        Widest::Other => format!("{name}, {kernels}"),
     }
 }
 
@@ -23,23 +24,6 @@ fn name_in(list: &str) -> Option<&str> {
         .next()
         .map(|(_, name)| name.trim())
         .filter(|name| !name.is_empty())
-}
-
-#[cfg(target_arch = "x86_64")]
-fn widest() -> Option<&'static str> {
-    match (
-        is_x86_feature_detected!("avx512f"),
-        is_x86_feature_detected!("avx2"),
-    ) {
-        (true, _) => Some("AVX-512"),
-        (_, true) => Some("AVX2"),
-        _ => None,
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn widest() -> Option<&'static str> {
-    None
 }
 
 #[cfg(test)]

@@ -101,14 +101,7 @@ impl Fitted {
         queries: &HeadInputs,
         kept: &[Kept],
     ) -> Result<(Vec<Refit>, Work)> {
-        let refitting = self.fit.refitting(queries)?;
-        let (mut refits, mut work) = (Vec::with_capacity(kept.len()), Work::default());
-        for part in kept.chunks(self.fit.block()) {
-            let (found, more) = refitting.refit(part)?;
-            refits.extend(found);
-            work = work.and(more);
-        }
-        Ok((refits, work))
+        in_blocks(&self.fit.refitting(queries)?, self.fit.block(), kept)
     }
 
     /// What the head fitted to all images says of `queries`.
@@ -143,15 +136,21 @@ struct Refits<'a> {
 impl Refits<'_> {
     /// A refit without each of these sets.
     fn without(&self, sets: &[Vec<usize>]) -> Result<Vec<Refit>> {
-        let mut found = Vec::with_capacity(sets.len());
-        for part in sets.chunks(self.block) {
-            let kept: Vec<Kept> = (part.iter())
-                .map(|set| Kept::without(self.count, set))
-                .collect();
-            found.extend(self.refitting.refit(&kept)?.0);
-        }
-        Ok(found)
+        let kept = sets.iter().map(|set| Kept::without(self.count, set));
+        let kept: Vec<Kept> = kept.collect();
+        Ok(in_blocks(&self.refitting, self.block, &kept)?.0)
     }
+}
+
+/// Heads fitted to each of `kept`, so many at a time.
+fn in_blocks(refitting: &Refitting, block: usize, kept: &[Kept]) -> Result<(Vec<Refit>, Work)> {
+    let (mut refits, mut work) = (Vec::with_capacity(kept.len()), Work::default());
+    for part in kept.chunks(block) {
+        let (found, more) = refitting.refit(part)?;
+        refits.extend(found);
+        work = work.and(more);
+    }
+    Ok((refits, work))
 }
 
 fn removals(

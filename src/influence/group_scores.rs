@@ -1,7 +1,7 @@
 //! Influence of groups of training images: what leaving a whole group out is predicted to do.
 //!
 //! score(q, G) = Σ_{i ∈ G} score(q, i) = (1/n) ∇m(q)ᵀ A⁻¹ Σ_{i ∈ G} ∇ℓ_i, in nats, positive = helpful, n staying as it is: the
-//! first order of the rise of the query's loss without the group (Koh, Ang, Teo & Liang 2019, equation 2). Of a group that is no
+//! first order of the rise of the query's loss without the group (Koh, Ang, Teo & Liang 2019). Of a group that is no
 //! small part of the training images it says direction and order rather than size; `ascribe evaluate --leave-group-out` measures
 //! both.
 //!
@@ -51,17 +51,11 @@ impl GroupScores {
         &self.sums
     }
 
-    /// Places of the groups, the most helpful for the query at `position` first.
-    fn in_order(&self, position: usize) -> Vec<usize> {
+    /// Rank and place of the `top` most helpful and, from the other end, the `bottom` most harmful groups of a query.
+    fn ranked(&self, position: usize, (top, bottom): (usize, usize)) -> Vec<(i32, usize)> {
         let sums = self.sums.row(position);
         let mut places: Vec<usize> = (0..sums.len()).collect();
         places.sort_by(|&a, &b| sums[b].total_cmp(&sums[a]));
-        places
-    }
-
-    /// Rank and place of the `top` most helpful and, from the other end, the `bottom` most harmful groups of a query.
-    fn ranked(&self, position: usize, (top, bottom): (usize, usize)) -> Vec<(i32, usize)> {
-        let places = self.in_order(position);
         let helpful = (1..).zip(places.iter().copied()).take(top);
         let harmful = (1..).zip(places.iter().rev().copied()).take(bottom);
         helpful

@@ -123,7 +123,7 @@ impl Groups {
         if groups.is_empty() {
             let found = match aside.rows {
                 0 => "no rows".to_owned(),
-                rows => format!("{rows} rows, none of them of an image that is one of these"),
+                rows => format!("{rows} rows, none of an image that was trained on"),
             };
             return Err(malformed("table".into(), found));
         }

@@ -2,7 +2,7 @@
 //!
 //! OpenBLAS chooses kernels by the processor's model when it is loaded, before any code of ours. A processor that is newer than
 //! the library is unknown to it and gets those of 2004, without AVX: OpenBLAS 0.3.21 on an Emerald Rapids multiplies at 57 GFLOP/s
-//! of 145 (f32, two cores), and a ranking takes 2.3 times as long. `OPENBLAS_CORETYPE` names others, and has to be there when the
+//! of 145 (f32, two cores), and a ranking takes 2.9 times as long (`analysis/speed`). `OPENBLAS_CORETYPE` names others, and has to be there when the
 //! process starts: so the program starts itself again where that helps.
 
 use std::ffi::{CStr, c_char};
@@ -33,7 +33,7 @@ const OLD: [&str; 17] = [
 
 /// OpenBLAS's version and the name of the kernels at work: `OpenBLAS 0.3.21, SkylakeX`.
 pub(crate) fn kernels() -> String {
-    let config = library_says(|| unsafe { openblas_get_config() });
+    let config = library_says(openblas_get_config());
     let version: Vec<&str> = config.split_whitespace().take(2).collect();
     format!("{}, {}", version.join(" "), core())
 }
@@ -67,9 +67,9 @@ fn start_again(kernels: &str) {
 #[cfg(not(unix))]
 fn start_again(_kernels: &str) {}
 
-/// Instructions that kernels are written for.
+/// The widest instructions for numbers side by side that a processor has and kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Widest {
+pub(crate) enum Widest {
     Avx512,
     Avx2,
     Other,
@@ -88,7 +88,7 @@ fn better(core: &str, widest: Widest) -> Option<&'static str> {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn widest() -> Widest {
+pub(crate) fn widest() -> Widest {
     let avx512 = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512bw")
@@ -102,26 +102,26 @@ fn widest() -> Widest {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn widest() -> Widest {
+pub(crate) fn widest() -> Widest {
     Widest::Other
 }
 
 fn core() -> String {
-    library_says(|| unsafe { openblas_get_corename() })
+    library_says(openblas_get_corename())
 }
 
+// SAFETY: as OpenBLAS declares them in cblas.h; they only give away a pointer.
 unsafe extern "C" {
-    fn openblas_get_config() -> *const c_char;
-    fn openblas_get_corename() -> *const c_char;
+    safe fn openblas_get_config() -> *const c_char;
+    safe fn openblas_get_corename() -> *const c_char;
 }
 
 /// A text that the library keeps; nothing where it has none.
-fn library_says(text: impl FnOnce() -> *const c_char) -> String {
-    let text = text();
+fn library_says(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
-    // SAFETY: as OpenBLAS declares both in cblas.h, they end with 0 and stay as they are.
+    // SAFETY: OpenBLAS's texts end with 0 and stay as they are.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_string_lossy().into_owned()
 }

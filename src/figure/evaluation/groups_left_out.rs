@@ -1,6 +1,6 @@
 //! What happens to the mean loss without each group of training images, and what the scores predicted.
 
-use super::{MARGIN, Note, POINTS, TITLE, TITLE_POINTS, ends, finite};
+use super::{LABELS_BELOW, MARGIN, Note, POINTS, TITLE, TITLE_POINTS, ends, finite};
 use crate::Result;
 use crate::evaluate::{GroupLeftOut, GroupsLeftOut};
 use crate::figure::axis::Axis;
@@ -20,7 +20,6 @@ const WIDTH: f64 = 130.0;
 const NAMES: f64 = 46.0;
 const ROW: f64 = 4.8;
 const KEY: f64 = 5.0;
-const LABELS_BELOW: f64 = 8.5;
 
 /// The groups of an evaluation, as a figure.
 pub struct GroupEffects {
