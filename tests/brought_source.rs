@@ -174,6 +174,21 @@ fn models_and_data_sets_are_described() {
         (Some(10), Some(11_420))
     );
     assert_eq!(report["normalisation_from"], "file");
+    // Weights are told by what is in the file where its name does not say.
+    for name in ["pytorch_model.bin", "checkpoint.pt.best", "weights"] {
+        std::fs::create_dir(place.path().join("brought")).unwrap();
+        let file = format!("brought/{name}");
+        std::fs::copy(fixture("checkpoints/half.pt"), place.path().join(&file)).unwrap();
+        assert_eq!(inspected(place.path(), &file)["kind"], "model", "{name}");
+        if name != "weights" {
+            assert_eq!(
+                inspected(place.path(), "brought")["kind"],
+                "model",
+                "{name}"
+            );
+        }
+        std::fs::remove_dir_all(place.path().join("brought")).unwrap();
+    }
     let text = run(
         place.path(),
         &["inspect", &fixture("checkpoints/legacy.pth")],

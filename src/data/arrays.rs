@@ -77,16 +77,13 @@ pub(super) fn recognises(path: &Path) -> bool {
 }
 
 impl Arrays {
-    /// Opens a container without reading its values yet.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    /// Opens a container without reading its values yet; `wanted` is what to give where it is none.
+    pub(super) fn open(path: &Path, wanted: &str) -> Result<Self> {
         std::fs::metadata(path).map_err(Error::io(path, "read"))?;
         let container = Container::of(path).ok_or_else(|| {
             let what = format!("{}: this file format", path.display());
-            Error::Unsupported {
-                what,
-                instead: "give .npz, .safetensors, or a folder with features.npy and labels.npy"
-                    .into(),
-            }
+            let instead = format!("give {wanted}");
+            Error::Unsupported { what, instead }
         })?;
         let (names, source) = match container {
             Container::Npz => {

@@ -93,6 +93,12 @@ impl Dataset {
         Self::new(&path, stored)
     }
 
+    /// Whether a file, judged by its name, is of a format of images with labels.
+    #[must_use]
+    pub fn recognises(path: &Path) -> bool {
+        recognised::is_of_data(path)
+    }
+
     /// Opens images alone, which belong to a model of these classes: a set of any recognised format, whose labels are not looked at, or
     /// one without labels. Every label is 0 until [`Dataset::relabelled`] gives another.
     ///
@@ -287,13 +293,18 @@ impl Dataset {
         })
     }
 
-    /// [`Dataset::get`], whose errors speak of this example alone.
-    pub(super) fn example(&self, id: usize) -> Result<Example> {
-        let Some(&label) = self.labels.get(id) else {
+    /// [`Dataset::label`] of an id that there may not be.
+    pub(super) fn label_of(&self, id: usize) -> Result<usize> {
+        self.labels.get(id).copied().ok_or_else(|| {
             let what = format!("{}: example id", self.path.display());
             let expected = format!("at most {}", self.len() - 1);
-            return Err(Error::mismatch(what, expected, id, "ids count from 0"));
-        };
+            Error::mismatch(what, expected, id, "ids count from 0")
+        })
+    }
+
+    /// [`Dataset::get`], whose errors speak of this example alone.
+    pub(super) fn example(&self, id: usize) -> Result<Example> {
+        let label = self.label_of(id)?;
         let image = match &*self.images {
             Images::Encoded(images) => Self::decoded(&images[id], &self.path, || self.place(id))?,
             &Images::Planes {

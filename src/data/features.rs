@@ -11,6 +11,8 @@ use super::rows::{Rows, little_endian};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
+const WANTED: &str = ".npz, .safetensors, or a folder with features.npy and labels.npy";
+
 /// Features and labels; an example's id is its row.
 #[derive(Debug, Clone)]
 pub struct Features {
@@ -59,7 +61,7 @@ impl Features {
     }
 
     fn read(path: &Path, resident: Option<u64>, labels: Labels) -> Result<Self> {
-        let mut arrays = Arrays::open(path)?;
+        let mut arrays = Arrays::open(path, WANTED)?;
         let values = arrays.rows("features", "[n, d]", resident)?;
         let rows = values.count();
         let labels = match labels {

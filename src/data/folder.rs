@@ -2,7 +2,7 @@
 //!
 //! Classes are the folders' names, sorted; ids follow the paths sorted by class, then by file name. Hidden files and
 //! folders (a leading dot, or what Windows and macOS leave behind) are left out, and so are files beside the class folders that
-//! are no images; anything else is refused rather than skipped.
+//! are no images; anything else is refused rather than skipped. Among images alone, notes of other endings may lie (`.txt`, `.json`).
 
 use super::dataset::{Images, Places, Stored, UNLABELLED};
 use super::image::FORMATS;
@@ -54,7 +54,10 @@ impl Listing {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let (classes, beside): (Vec<String>, Vec<String>) =
             (entries(path)?.into_iter()).partition(|name| path.join(name).is_dir());
-        if classes.is_empty() {
+        let (mut files, mut labels) = (Vec::new(), Vec::new());
+        // What leads nowhere may have been a class, and without it those behind would have other labels.
+        let mut faults: Vec<Error> = beside.iter().filter_map(|name| lost(path, name)).collect();
+        if classes.is_empty() && faults.is_empty() {
             let expected = "class folders of images, or one Parquet file";
             let refused = |found, remedy| Error::format(path, "folder", expected, found, remedy);
             return Err(match beside.iter().any(|name| is_image(name)) {
@@ -64,7 +67,6 @@ impl Listing {
                 false => refused("neither", "check the path"),
             });
         }
-        let (mut files, mut labels, mut faults) = (Vec::new(), Vec::new(), Vec::new());
         for name in beside.into_iter().filter(|name| is_image(name)) {
             let remedy = "move it into a class folder, or away";
             faults.push(Error::format(path, "folder", images(), name, remedy));
@@ -122,6 +124,16 @@ pub(super) fn read_unlabelled(path: &Path) -> Result<Stored> {
     if names.is_empty() || names.iter().any(|name| path.join(name).is_dir()) {
         return read(path);
     }
+    let mut others = names.iter().filter(|name| is_perhaps_image(name));
+    if let Some(name) = others.next() {
+        let found = match others.count() {
+            0 => name.clone(),
+            more => format!("{name} and {more} more like it"),
+        };
+        let expected = format!("images ({FORMATS}) by their endings");
+        let remedy = "convert, rename or remove it";
+        return Err(Error::format(path, "folder", expected, found, remedy));
+    }
     let files: Vec<String> = names.into_iter().filter(|name| is_image(name)).collect();
     if let Some(name) = files.iter().find(|name| is_no_file(&path.join(name))) {
         let found = format!("{name}, which is no file");
@@ -174,19 +186,42 @@ fn fault(path: &Path, class: &str, name: &str) -> Option<Error> {
     Some(Error::format(path, class, images(), found, remedy))
 }
 
+/// Why something beside the class folders cannot be told from one: a link to what is not there, as a rule.
+fn lost(path: &Path, name: &str) -> Option<Error> {
+    let reason = path.join(name).metadata().err()?;
+    let found = format!("{name}, which cannot be followed ({reason})");
+    let remedy = "mend the link or remove it";
+    Some(Error::format(path, "folder", images(), found, remedy))
+}
+
 /// Something that is there but holds no bytes to read: a folder, a pipe, a device.
 fn is_no_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_file())
 }
 
 fn is_image(name: &str) -> bool {
-    const ENDINGS: [&str; 10] = [
-        "jpg", "jpeg", "png", "webp", "gif", "bmp", "ppm", "pgm", "pbm", "pnm",
+    has_ending(
+        name,
+        &[
+            "jpg", "jpeg", "png", "webp", "gif", "bmp", "ppm", "pgm", "pbm", "pnm",
+        ],
+    )
+}
+
+/// A name of a picture of another format, or one that does not say what it is of.
+fn is_perhaps_image(name: &str) -> bool {
+    let others = [
+        "apng", "avif", "cr2", "dcm", "dds", "dng", "exr", "hdr", "heic", "heif", "ico", "j2k",
+        "jfif", "jp2", "jpe", "jxl", "nef", "pam", "pfm", "psd", "qoi", "svg", "tga", "tif",
+        "tiff",
     ];
+    Path::new(name).extension().is_none() || has_ending(name, &others)
+}
+
+fn has_ending(name: &str, endings: &[&str]) -> bool {
     let extension = Path::new(name).extension().unwrap_or_default();
-    ENDINGS
-        .iter()
-        .any(|ending| extension.eq_ignore_ascii_case(ending))
+    let is_that = |ending: &&str| extension.eq_ignore_ascii_case(ending);
+    endings.iter().any(is_that)
 }
 
 /// The names in a folder that are not hidden, sorted by their bytes.
@@ -306,6 +341,63 @@ mod tests {
             std::fs::remove_file(root.join(file)).unwrap();
         }
         assert_eq!(read_unlabelled(root).unwrap().labels, [0]);
+    }
+
+    #[test]
+    fn pictures_of_other_formats_among_images_alone_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for file in [
+            "1.jpg",
+            "notes.txt",
+            "labels.csv",
+            "facts.json",
+            "readme.md",
+        ] {
+            write(root.join(file), "x").unwrap();
+        }
+        assert_eq!(read_unlabelled(root).unwrap().labels, [0]);
+        let message = || read_unlabelled(root).err().unwrap().to_string();
+        for file in ["2.TIF", "3.heic", "0004"] {
+            write(root.join(file), "x").unwrap();
+            assert!(
+                message().contains(&format!("found {file}; convert")),
+                "{}",
+                message()
+            );
+            std::fs::remove_file(root.join(file)).unwrap();
+        }
+        for file in ["2.TIF", "3.heic"] {
+            write(root.join(file), "x").unwrap();
+        }
+        assert!(
+            message().contains("found 2.TIF and 1 more like it; "),
+            "{}",
+            message()
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_class_folder_that_leads_nowhere_is_refused_and_not_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let message = || read(root).err().unwrap().to_string();
+        std::os::unix::fs::symlink("moved/cat", root.join("cat")).unwrap();
+        assert!(
+            message().contains("found cat, which cannot be followed"),
+            "{}",
+            message()
+        );
+        create_dir(root.join("dog")).unwrap();
+        write(root.join("dog/1.png"), "x").unwrap();
+        assert!(
+            message().contains("found cat, which cannot be followed"),
+            "{}",
+            message()
+        );
+        std::fs::create_dir_all(root.join("moved/cat")).unwrap();
+        assert!(!message().contains("cat, which"), "{}", message());
     }
 
     #[cfg(unix)]

@@ -20,6 +20,8 @@ pub struct HeadFile {
     pub path: PathBuf,
 }
 
+const WANTED: &str = "weight [C, d] and bias [C] as .npz or .safetensors";
+
 /// The key of the L2 term in a file's metadata.
 pub(crate) const L2: &str = "l2";
 
@@ -38,7 +40,7 @@ impl HeadFile {
     /// # Errors
     /// When it does not exist, is damaged, lacks an array, or holds a wrong shape or a value that is not finite.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut arrays = Arrays::open(path)?;
+        let mut arrays = Arrays::open(path, WANTED)?;
         let weight = arrays.floats("weight", "[classes, d]", 2)?;
         let bias = arrays.floats("bias", "[classes]", 1)?;
         if weight.dim(0)? != bias.dim(0)? {

@@ -36,6 +36,7 @@ impl Image {
         let format = format_of(bytes)?;
         let decode = || ::image::load_from_memory_with_format(bytes, format);
         let decoded = caught(|| decode().map_err(|error| error.to_string()))?;
+        check_size(decoded.width(), decoded.height())?;
         Ok(Self::from_dynamic(decoded))
     }
 
@@ -48,6 +49,7 @@ impl Image {
         let reader = ::image::ImageReader::with_format(std::io::Cursor::new(bytes), format);
         let size = || reader.into_dimensions();
         let (width, height) = caught(|| size().map_err(|error| error.to_string()))?;
+        check_size(width, height)?;
         Ok((height as usize, width as usize))
     }
 
@@ -106,6 +108,14 @@ impl Image {
             width: columns.kept,
             pixels: planes.collect(),
         }
+    }
+}
+
+/// Refuses an image that is none.
+fn check_size(width: u32, height: u32) -> Result<(), String> {
+    match width == 0 || height == 0 {
+        true => Err(format!("{width} × {height} pixels")),
+        false => Ok(()),
     }
 }
 
@@ -262,6 +272,21 @@ mod tests {
         assert!(Image::decode(&png[..png.len() / 2]).is_err());
         assert!(Image::decode(&[]).is_err());
         assert!(Image::decode(b"GIF89a, or so it says").is_err());
+    }
+
+    #[test]
+    fn pictures_without_a_pixel_are_refused() {
+        for (bytes, found) in [("P5\n0 0\n255\n", "0 × 0"), ("P6\n3 0\n255\n", "3 × 0")] {
+            let expected = format!("{found} pixels");
+            assert_eq!(Image::decode(bytes.as_bytes()), Err(expected.clone()));
+            assert_eq!(Image::size_of(bytes.as_bytes()), Err(expected));
+        }
+        // Its screen and its one frame are of no size.
+        let screen = b"GIF89a\0\0\0\0\0\0\0";
+        let frame = b",\0\0\0\0\0\0\0\0\x80\0\0\0\xff\xff\xff\x02\x01,\0;";
+        let gif = [&screen[..], frame].concat();
+        assert_eq!(Image::size_of(&gif), Err("0 × 0 pixels".to_owned()));
+        assert!(Image::decode(&gif).is_err());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Hugging Face style Parquet: a column of encoded images, a column of labels, class names in the schema's metadata.
 //!
 //! The image column is a struct with a field `bytes` (as the `datasets` library writes it) or plain binary; the label
-//! column holds integers. Names are those used on the hub. Class names stand in the metadata key `huggingface`:
+//! column holds integers. Names are those used on the hub; a label column of another name is found where the metadata call it, and no
+//! other, one of classes. Class names stand in the metadata key `huggingface`:
 //! `{"info": {"features": {"label": {"_type": "ClassLabel", "names": […]}}}}`.
 
 use super::dataset::{Images, Labels, Places, Stored, UNLABELLED};
@@ -20,6 +21,8 @@ use std::path::Path;
 
 const IMAGE_COLUMNS: [&str; 4] = ["img", "image", "images", "picture"];
 const LABEL_COLUMNS: [&str; 5] = ["label", "labels", "fine_label", "class", "target"];
+/// Rows that are decoded at once: the reader holds their images in one buffer, which ends at 2³¹ bytes.
+const ROWS: usize = 16;
 
 /// Reads a Parquet file.
 pub(super) fn read_file(path: &Path, labels: Labels) -> Result<Stored> {
@@ -55,6 +58,7 @@ fn read(path: &Path, source: impl ChunkReader + 'static, wanted: Labels) -> Resu
     let classes = (label_name.as_ref()).and_then(|label| class_names(builder.schema(), label));
     let mask = ProjectionMask::roots(builder.parquet_schema(), [image].into_iter().chain(label));
     let mut reader = builder
+        .with_batch_size(ROWS)
         .with_projection(mask)
         .build()
         .map_err(|error| damaged("Parquet row groups".into(), error.to_string()))?;
@@ -96,11 +100,22 @@ fn image_column(path: &Path, schema: &Schema) -> Result<usize> {
         .ok_or_else(|| missing(path, schema, "a column of image bytes", &IMAGE_COLUMNS))
 }
 
-/// Of several columns of such names, the first that holds numbers: names of classes may stand beside them.
+/// Of several columns of such names, the first that holds numbers: names of classes may stand beside them. Where there is none, the
+/// only one of numbers that the metadata call one of classes.
 fn label_column(path: &Path, schema: &Schema) -> Result<usize> {
+    let fits = |column: &usize| schema.field(*column).data_type().is_integer();
     let named = LABEL_COLUMNS.iter();
     let mut named = named.filter_map(|name| schema.index_of(name).ok());
-    (named.find(|&column| schema.field(column).data_type().is_integer())).ok_or_else(|| {
+    let features = features(schema);
+    let is_of_classes = |column: &usize| {
+        let feature = (features.as_ref()).and_then(|all| all.get(schema.field(*column).name()));
+        feature.is_some_and(|feature| feature["_type"] == "ClassLabel")
+    };
+    let only = || {
+        let mut fitting = (0..schema.fields().len()).filter(|it| fits(it) && is_of_classes(it));
+        fitting.next().filter(|_| fitting.next().is_none())
+    };
+    named.find(fits).or_else(only).ok_or_else(|| {
         let what = "a column of integer labels";
         missing(path, schema, what, &LABEL_COLUMNS).and_remedy(UNLABELLED)
     })
@@ -188,14 +203,16 @@ fn append_labels(path: &Path, column: &ArrayRef, labels: &mut Vec<i64>) -> Resul
     Ok(())
 }
 
-fn class_names(schema: &Schema, label: &str) -> Option<Vec<String>> {
-    let metadata: serde_json::Value =
+/// What the metadata say of each column.
+fn features(schema: &Schema) -> Option<serde_json::Value> {
+    let mut metadata: serde_json::Value =
         serde_json::from_str(schema.metadata().get("huggingface")?).ok()?;
-    let names = metadata
-        .pointer("/info/features")?
-        .get(label)?
-        .get("names")?
-        .as_array()?;
+    (metadata.pointer_mut("/info/features")).map(serde_json::Value::take)
+}
+
+fn class_names(schema: &Schema, label: &str) -> Option<Vec<String>> {
+    let features = features(schema)?;
+    let names = features.get(label)?.get("names")?.as_array()?;
     let names: Option<Vec<String>> = names
         .iter()
         .map(|name| name.as_str().map(str::to_owned))

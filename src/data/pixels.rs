@@ -70,7 +70,7 @@ impl Pixels {
     /// The same examples, but decoded each time they are asked for; one that does not decode is found then.
     ///
     /// # Errors
-    /// Where the size is none.
+    /// An id that there is not; a size that is none.
     pub fn on_demand(
         dataset: &Dataset,
         ids: &[usize],
@@ -96,9 +96,10 @@ impl Pixels {
                 "give a larger size",
             ));
         }
+        let labels = ids.iter().map(|&id| dataset.label_of(id));
         Ok(Self {
             ids: ids.to_vec(),
-            labels: ids.iter().map(|&id| dataset.label(id)).collect(),
+            labels: labels.collect::<Result<_>>()?,
             framing,
             store: Store::OnDemand(dataset.clone(), Transform::default()),
         })

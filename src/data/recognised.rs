@@ -9,6 +9,19 @@ const RECOGNISED: &str = "a Hugging Face style .parquet file ('data/train-*.parq
                           an IDX images file (*images*idx3*, .gz or not), a CIFAR binary file or folder (data_batch_1.bin, \
                           test_batch.bin, train.bin, test.bin), or an SVHN file (*_32x32.mat)";
 
+fn lower_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().to_lowercase()
+}
+
+/// Whether a file's name is of a format that [`read`] reads.
+pub(super) fn is_of_data(path: &Path) -> bool {
+    let name = lower_name(path);
+    let ends = |ending: &&str| name.ends_with(*ending);
+    let is_idx = idx::is_images(&name) || idx::is_labels(&name);
+    is_idx || cifar_binary::is_file(&name) || [".parquet", ".mat"].iter().any(ends)
+}
+
 /// Reads a set of any recognised format; the path is that of the file, where a folder stands for one. Formats that hold labels
 /// beside each image are read whole either way.
 ///
@@ -35,11 +48,7 @@ pub(super) fn read(path: &Path, labels: Labels) -> Result<(PathBuf, Stored)> {
             (several, _) => shards::read(several, labels).map(at),
         };
     }
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
+    let name = lower_name(path);
     let stored = if name.ends_with(".parquet") {
         parquet::read_file(path, labels)
     } else if idx::is_images(&name) {

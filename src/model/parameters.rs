@@ -189,7 +189,7 @@ pub(crate) fn check_side(side: usize) -> Result<()> {
     let expected = format!("1 to {LARGEST_SIDE} pixels");
     let remedy = "give that of the images it was trained on";
     Err(Error::mismatch(
-        "image side of the model",
+        "image side of the model (--side)",
         expected,
         side,
         remedy,

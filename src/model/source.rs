@@ -1,7 +1,9 @@
 //! A source model by its path or built-in name.
 
+use super::checkpoint::begins_as_weights;
 use super::{ResNet, SourceSettings, source_from_bytes};
 use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_bytes};
+use crate::data::Dataset;
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,39 @@ pub(crate) fn is_weight_file(path: &Path) -> bool {
     )
 }
 
+/// Endings of checkpoints of training programs.
+const CHECKPOINTS: [&str; 3] = [".pth.tar", ".pt.best", ".pt.latest"];
+
+fn ends_with_one_of(path: &Path, endings: &[&str]) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_lowercase();
+    endings.iter().any(|ending| name.ends_with(*ending))
+}
+
+/// Whether a file of another name holds weights, by the endings of checkpoints or by its first bytes; none that is of a format of data.
+pub(crate) fn holds_weights(path: &Path) -> bool {
+    let holds = || ends_with_one_of(path, &CHECKPOINTS) || begins_as_weights(path);
+    path.is_file() && !Dataset::recognises(path) && holds()
+}
+
+/// The weight files of a folder, in the order of their names. Checkpoints and `.bin` are looked at only where no file is surely one:
+/// beside such they are older states, or something else.
+pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(Error::io(folder, "read"))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|it| Some(it.ok()?.path())).collect();
+    files.sort_unstable();
+    let (mut found, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        files.into_iter().partition(|file| is_weight_file(file));
+    if found.is_empty() {
+        let may_be = |file: &PathBuf| {
+            ends_with_one_of(file, &CHECKPOINTS) || ends_with_one_of(file, &[".bin"])
+        };
+        let others = others.into_iter().filter(may_be);
+        found.extend(others.filter(|file| holds_weights(file)));
+    }
+    Ok(found)
+}
+
 /// `model.safetensors` of a folder, or its only weight file; a path that is no folder is the file itself.
 fn weight_file(path: &Path) -> Result<PathBuf> {
     let usual = path.join("model.safetensors");
@@ -61,16 +96,13 @@ fn weight_file(path: &Path) -> Result<PathBuf> {
         // What an unfinished run left is no model yet.
         RunFolder::read(path)?;
     }
-    let entries = std::fs::read_dir(path).map_err(Error::io(path, "read"))?;
-    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut files: Vec<PathBuf> = files.filter(|file| is_weight_file(file)).collect();
-    files.sort_unstable();
+    let mut files = weight_files(path)?;
     match (files.pop(), files.is_empty()) {
         (Some(file), true) => Ok(file),
         (None, _) => Err(Error::format(
             path,
             "folder",
-            "model.safetensors, or one .safetensors, .pt, .pth or .ckpt file",
+            "model.safetensors, or one .safetensors, .pt, .pth, .ckpt, .pth.tar, .pt.best, .pt.latest or .bin file",
             "none",
             "give a folder left by ascribe train, transfer, adopt or fetch, or a weight file",
         )),
@@ -112,5 +144,43 @@ mod tests {
             weight_file(folder.path()).unwrap(),
             place("model.safetensors")
         );
+    }
+
+    #[test]
+    fn checkpoints_by_other_names_are_told_by_what_is_in_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let saved = include_bytes!("../../fixtures/checkpoints/half.pt");
+        let legacy = include_bytes!("../../fixtures/checkpoints/legacy.pth");
+        let tensors = include_bytes!("../../fixtures/checkpoints/bottleneck.safetensors");
+        for (name, bytes) in [
+            ("pytorch_model.bin", &saved[..]),
+            ("epoch-9", &legacy[..]),
+            ("weights.old", &tensors[..]),
+            ("model_best.pth.tar", &b"version https://git-lfs"[..]),
+        ] {
+            std::fs::write(place(name), bytes).unwrap();
+            assert!(
+                !is_weight_file(&place(name)) && holds_weights(&place(name)),
+                "{name}"
+            );
+        }
+        let archive = include_bytes!("../../fixtures/small/iris.npz");
+        for (name, bytes) in [
+            ("data_batch_1.bin", &saved[..]),
+            ("images.zip", &archive[..]),
+            ("vocabulary.bin", &b"12345678{}"[..]),
+            ("notes.txt", &b""[..]),
+        ] {
+            std::fs::write(place(name), bytes).unwrap();
+            assert!(!holds_weights(&place(name)), "{name}");
+        }
+        let message = weight_file(folder.path()).unwrap_err().to_string();
+        assert!(message.contains("model_best.pth.tar and "), "{message}");
+        std::fs::remove_file(place("model_best.pth.tar")).unwrap();
+        let found = weight_file(folder.path()).unwrap();
+        assert_eq!(found, place("pytorch_model.bin"));
+        std::fs::write(place("other.pth"), "").unwrap();
+        assert_eq!(weight_file(folder.path()).unwrap(), place("other.pth"));
     }
 }

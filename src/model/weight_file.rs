@@ -173,8 +173,13 @@ pub fn model_from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Re
         check_values(name, tensor, path)?;
     }
     let tensors = whole(tensors)?;
-    ResNet::new(architecture, classes, normalisation, framing, tensors).map_err(|error| match error
-    {
+    ResNet::new(architecture, classes, normalisation, framing, tensors)
+        .map_err(|error| of_file(error, path))
+}
+
+/// What does not fit within a model, as something that is wrong with its file.
+pub(super) fn of_file(error: Error, path: &Path) -> Error {
+    match error {
         Error::Mismatch {
             what,
             expected,
@@ -182,7 +187,7 @@ pub fn model_from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Re
             remedy,
         } => Error::format(path, what, expected, found, remedy),
         other => other,
-    })
+    }
 }
 
 /// Weights kept in half precision, in f32; others as they are.
@@ -269,6 +274,14 @@ pub(super) fn description(metadata: &HashMap<String, String>, path: &Path) -> Re
             .map_err(|error| parse_error("normalisation", &error.to_string()))?,
         framing,
     })
+}
+
+/// Whether a file of `length` bytes that begins so is safetensors: the length of its header, then the header, which is JSON.
+pub(super) fn begins_as_safetensors(start: &[u8], length: u64) -> bool {
+    match start.split_first_chunk::<8>() {
+        Some((&header, [b'{', ..])) => u64::from_le_bytes(header) <= length.saturating_sub(8),
+        _ => false,
+    }
 }
 
 /// The tensors of a safetensors file, not read yet.

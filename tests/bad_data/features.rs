@@ -30,6 +30,12 @@ fn missing_unknown_or_empty() {
         Features::open(&path),
         &["images.tar", "not supported", ".npz", ".safetensors"],
     );
+    refusal(
+        HeadFile::open(&path),
+        &[
+            "images.tar: this file format is not supported; give weight [C, d] and bias [C] as .npz or .safetensors",
+        ],
+    );
     let path = npz(
         &folder,
         "features",

@@ -303,6 +303,9 @@ fn picture_that_does_not_decode_in_parquet() {
         set.get(30),
         &["train.parquet", "example id", "at most 29", "found 30"],
     );
+    let parts = ["train.parquet", "example id", "at most 29", "found 30"];
+    refusal(Pixels::decode(&set, &[0, 30], 16), &parts);
+    refusal(Pixels::on_demand(&set, &[30], 16), &parts);
     refusal(
         Pixels::decode(&set, &all[..2], (0, 16)),
         &["image size", "0 x 16"],

@@ -97,6 +97,6 @@ fn the_normalisation_comes_from_the_file_or_from_the_user_never_from_both() {
     };
     refusal(
         source("legacy.pth", Some(wrong)),
-        &["normalisation", "positive deviations"],
+        &["--source-deviation", "expected positive numbers"],
     );
 }

@@ -2,7 +2,7 @@
 
 use crate::{PLAIN, fixture, refusal, source};
 use ascribe::Result;
-use ascribe::model::{Checkpoint, ResNet, SourceSettings, source_from_bytes};
+use ascribe::model::{Checkpoint, Normalisation, ResNet, SourceSettings, source_from_bytes};
 use candle_core::{DType, Device, Tensor};
 use std::collections::HashMap;
 use std::path::Path;
@@ -205,6 +205,24 @@ fn a_tensor_missing_or_left_over_is_named_with_the_most_similar_name() {
     refusal(read(&safetensors_of(&other)), &parts);
 }
 
+/// The number of classes is the classifier's to say: none is made up.
+#[test]
+fn a_network_without_its_classifier() {
+    let mut headless = tensors();
+    headless.remove("fc.weight");
+    headless.remove("fc.bias");
+    let bytes = safetensors_of(&headless);
+    let parts = [
+        "taken for cifar-resnet8-w4: expected a classifier (fc.weight and fc.bias), found none; ",
+        "ascribe inspect model.pt",
+    ];
+    refusal(read(&bytes), &parts);
+    let checkpoint = Checkpoint::from_bytes(&bytes, Path::new("model.pt"), &Device::Cpu).unwrap();
+    let text: Vec<String> = checkpoint.misfits.iter().map(ToString::to_string).collect();
+    assert_eq!(text, ["missing: fc.bias", "missing: fc.weight"]);
+    assert_eq!(checkpoint.class_count, None);
+}
+
 #[test]
 fn another_architecture() {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
@@ -249,6 +267,33 @@ fn numbers_that_no_model_has() {
     refusal(
         read(&safetensors_of(&bad)),
         &["bn1.running_var", "no negative variance"],
+    );
+}
+
+/// The file or the option is named that they come from.
+#[test]
+fn pixels_that_no_model_sees() {
+    let deviation = [1.0, 0.0, 1.0];
+    let given = Normalisation { deviation, ..PLAIN };
+    let parts = ["--source-deviation: expected positive numbers, found 1,0,1; "];
+    refusal(source("legacy.pth", Some(given)), &parts);
+    let mut bad = tensors();
+    for (name, numbers) in [("new_mean", [0.5_f32; 3]), ("new_std", [0.25, 0.0, 0.25])] {
+        let tensor = Tensor::new(&numbers, &Device::Cpu).unwrap();
+        bad.insert(format!("normalizer.{name}"), tensor);
+    }
+    let parts = [
+        "model.pt: the normalisation's deviation: expected positive numbers, found [0.25, 0.0, 0.25]; ",
+    ];
+    refusal(read(&safetensors_of(&bad)), &parts);
+    let settings = SourceSettings {
+        side: Some(0),
+        ..SourceSettings::default()
+    };
+    let model = source("legacy.pth", Some(PLAIN)).unwrap();
+    refusal(
+        settings.framed(model),
+        &["(--side): expected 1 to 4096", "found 0"],
     );
 }
 

@@ -3,7 +3,7 @@
 //! | path | what is shown |
 //! |---|---|
 //! | a folder with `run.json`, or the `.json` beside a figure | the run, finished or not |
-//! | a `.safetensors`, `.pt`, `.pth` or `.ckpt` file, a folder with one, `builtin:natural`, `builtin:robust` | the model |
+//! | a `.safetensors`, `.pt`, `.pth` or `.ckpt` file or one that begins so, a folder with one, `builtin:natural`, `builtin:robust` | the model |
 //! | a `.npz`, a `.safetensors` with `features`, a folder with `features.npy` | the features |
 //! | anything else that `--train` takes | the data set |
 //!
@@ -22,7 +22,7 @@ use super::adversary_options::AttackOptions;
 use super::source_options::SourcePixels;
 use crate::artefact::leads_somewhere;
 use crate::data::Features;
-use crate::model::is_weight_file;
+use crate::model::{holds_weights, is_weight_file, weight_files};
 use crate::{Error, Result};
 use clap::Args;
 use safetensors::SafeTensors;
@@ -171,7 +171,7 @@ fn kind(path: &Path) -> Result<Kind> {
     let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
     if metadata.is_file() {
         let is_record = path.extension().is_some_and(|ending| ending == "json");
-        return Ok(match is_weight_file(path) {
+        return Ok(match is_weight_file(path) || holds_weights(path) {
             true => Kind::Model,
             false if is_record => Kind::Run,
             false => Kind::DataSet,
@@ -180,9 +180,10 @@ fn kind(path: &Path) -> Result<Kind> {
     if path.join("run.json").is_file() {
         return Ok(Kind::Run);
     }
-    let mut entries = std::fs::read_dir(path).map_err(Error::io(path, "read"))?;
-    let model = entries.any(|entry| entry.is_ok_and(|entry| is_weight_file(&entry.path())));
-    Ok(if model { Kind::Model } else { Kind::DataSet })
+    Ok(match weight_files(path)?.is_empty() {
+        true => Kind::DataSet,
+        false => Kind::Model,
+    })
 }
 
 /// Whether a safetensors file holds features rather than weights; others that look like features files are.

@@ -20,7 +20,7 @@ pub(super) struct Model {
     architecture: String,
     blocks: usize,
     feature_dimension: usize,
-    class_count: usize,
+    class_count: Option<usize>,
     classes: Option<Vec<String>>,
     side: usize,
     resize: Option<usize>,
@@ -123,9 +123,10 @@ impl Report for Model {
 
 impl Model {
     fn classes_line(&self) -> String {
-        match &self.classes {
-            None => format!("{}, the file does not name them", self.class_count),
-            Some(names) => {
+        match (&self.classes, self.class_count) {
+            (None, None) => "none: the file has no classifier (fc.weight, fc.bias)".into(),
+            (None, Some(count)) => format!("{count}, the file does not name them"),
+            (Some(names), _) => {
                 let first = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
                 let more = if names.len() > 5 { " …" } else { "" };
                 format!("{}: {first}{more}", names.len())

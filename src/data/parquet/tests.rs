@@ -1,6 +1,7 @@
 use super::*;
 use crate::data::Dataset;
 use ::parquet::arrow::ArrowWriter;
+use ::parquet::file::properties::WriterProperties;
 use arrow::array::{
     BinaryArray, Int64Array, LargeBinaryArray, RecordBatch, StringArray, StructArray, UInt8Array,
     UInt64Array,
@@ -10,6 +11,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 fn parquet(columns: Vec<(&str, ArrayRef)>, metadata: &[(&str, &str)]) -> Vec<u8> {
+    in_row_groups(columns, metadata, None)
+}
+
+/// Parquet in row groups of so many rows.
+fn in_row_groups(
+    columns: Vec<(&str, ArrayRef)>,
+    metadata: &[(&str, &str)],
+    rows: Option<usize>,
+) -> Vec<u8> {
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, column)| Field::new(*name, column.data_type().clone(), true))
@@ -25,7 +35,9 @@ fn parquet(columns: Vec<(&str, ArrayRef)>, metadata: &[(&str, &str)]) -> Vec<u8>
     )
     .unwrap();
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, None).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(rows);
+    let properties = Some(properties.build());
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, properties).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     bytes
@@ -110,6 +122,62 @@ fn column_names_and_types_of_the_hub_are_recognised() {
         panic!("not encoded")
     };
     assert_eq!(images, [b"one", b"two"]);
+}
+
+/// A column of another name is the one of labels where the metadata call it, and no other, one of classes.
+#[test]
+fn labels_are_found_by_what_the_metadata_call_them() {
+    let names = r#"{"info": {"features": {
+        "answer": {"_type": "ClassLabel", "names": ["cat", "dog"]},
+        "source": {"_type": "ClassLabel", "names": ["web", "book"]},
+        "page": {"_type": "Value", "dtype": "int64"}}}}"#;
+    let columns = |second: &'static str| {
+        vec![
+            ("image", images(vec![Some(b"x"), Some(b"y")])),
+            (second, labels(vec![Some(1), Some(1)])),
+            ("answer", labels(vec![Some(1), Some(0)])),
+        ]
+    };
+    let stored = open(columns("page"), &[("huggingface", names)]).unwrap();
+    assert_eq!(stored.labels, [1, 0]);
+    assert_eq!(stored.classes.unwrap(), ["cat", "dog"]);
+    let refused = open(columns("source"), &[("huggingface", names)]).err();
+    let message = refused.expect("two of classes").to_string();
+    assert!(
+        message.contains("source (Int64), answer (Int64)"),
+        "{message}"
+    );
+    let stored = open(columns("label"), &[("huggingface", names)]).unwrap();
+    assert_eq!(stored.labels, [1, 1]);
+}
+
+/// Rows are decoded a few at once: those of 41 in groups of 18 end where neither a group nor the file does.
+#[test]
+fn rows_are_the_same_in_any_row_groups() {
+    let rows: Vec<Vec<u8>> = (0..41_u8)
+        .map(|row| vec![row; 1 + usize::from(row)])
+        .collect();
+    let columns = |gap: Option<usize>| {
+        let bytes = rows.iter().enumerate();
+        let bytes = bytes.map(|(row, bytes)| (gap != Some(row)).then_some(&bytes[..]));
+        vec![
+            ("image", images(bytes.collect())),
+            ("label", labels((0..41).map(|row| Some(row % 7)).collect())),
+        ]
+    };
+    let path = Path::new("set.parquet");
+    for size in [None, Some(18), Some(1)] {
+        let read = |gap| read_bytes(path, in_row_groups(columns(gap), &[], size), Labels::Read);
+        let stored = read(None).unwrap();
+        let Images::Encoded(found) = stored.images else {
+            panic!("not encoded")
+        };
+        assert_eq!(found, rows, "{size:?}");
+        let expected: Vec<i64> = (0..41).map(|row| row % 7).collect();
+        assert_eq!(stored.labels, expected, "{size:?}");
+        let message = read(Some(37)).err().expect("a null").to_string();
+        assert!(message.contains("row 37: expected the bytes"), "{message}");
+    }
 }
 
 #[test]

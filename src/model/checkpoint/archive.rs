@@ -43,6 +43,18 @@ enum Storages<'a> {
     },
 }
 
+/// How many bytes [`begins_as_saved`] looks at: those of a zip archive's first name and what stands before it.
+pub(super) const START: u64 = 512;
+
+/// Whether a file that begins so was written by `torch.save`: other zip archives do not begin with a pickle.
+pub(super) fn begins_as_saved(start: &[u8]) -> bool {
+    let pickle = b"/data.pkl";
+    match start.starts_with(b"PK\x03\x04") {
+        true => start.windows(pickle.len()).any(|name| name == pickle),
+        false => magic_length(start).is_some(),
+    }
+}
+
 /// Whether the bytes begin as `torch.save` begins a file.
 pub(super) fn is_archive(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04") || magic_length(bytes).is_some()
@@ -183,9 +195,18 @@ fn open_legacy<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>
     let mut ranges = BTreeMap::new();
     for &key in keys.elements(keys.root).unwrap_or_default() {
         let key = keys.text(key).unwrap_or_default();
-        let length = storages
-            .get(key)
-            .map(|storage| (storage.count, storage.byte_count()));
+        let place = || format!("storage {}, byte {at}", key.escape_debug());
+        let length = match storages.get(key) {
+            Some(storage) => {
+                let length = pickle.byte_count(storage).ok_or_else(|| {
+                    let class = pickle.class(storage).escape_debug();
+                    let found = format!("a storage of type {class}, which is not read");
+                    Error::format(path, place(), "numbers of a known size", found, CONVERT)
+                })?;
+                Some((storage.count, length))
+            }
+            None => None,
+        };
         let stored = bytes.get(at..at + 8).and_then(|raw| raw.try_into().ok());
         let stored = stored.map(i64::from_le_bytes);
         let range = length
@@ -198,11 +219,72 @@ fn open_legacy<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>
                 None => "a storage that the pickle knows".into(),
             };
             let found = format!("{} bytes to the end of the file", bytes.len() - at);
-            let place = format!("storage {}, byte {at}", key.escape_debug());
-            return Err(Error::format(path, place, expected, found, AGAIN));
+            return Err(Error::format(path, place(), expected, found, AGAIN));
         };
         at = range.end;
         ranges.insert(key.to_owned(), range);
     }
     Ok((pickle, Storages::Legacy { bytes, ranges }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two numbers over the storage `key` of that class.
+    fn tensor(class: &str, key: &[u8; 1]) -> Vec<u8> {
+        let parts: [&[u8]; 5] = [
+            b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\n",
+            class.as_bytes(),
+            b"\nX\x01\0\0\0",
+            key,
+            b"X\x03\0\0\0cpuK\x02tQK\0K\x02\x85K\x01\x85\x89}tR",
+        ];
+        parts.concat()
+    }
+
+    /// A file of the old format: first a mask of two numbers of that class in so many bytes, then the weights 1.5 and -2.
+    fn with_mask(class: &str, bytes: usize) -> Vec<u8> {
+        let count = 2_i64.to_le_bytes();
+        let weights = [1.5_f32, -2.0].map(f32::to_le_bytes);
+        let parts: [&[u8]; 13] = [
+            b"\x80\x02",
+            &MAGIC,
+            b"\x80\x02K\x01.\x80\x02}.\x80\x02}(X\x04\0\0\0mask",
+            &tensor(class, b"0"),
+            b"X\x06\0\0\0weight",
+            &tensor("FloatStorage", b"1"),
+            b"u.",
+            b"\x80\x02](X\x01\0\0\x000X\x01\0\0\x001e.",
+            &count,
+            &vec![7_u8; bytes],
+            &count,
+            &weights[0],
+            &weights[1],
+        ];
+        parts.concat()
+    }
+
+    #[test]
+    fn numbers_that_are_no_weights_are_stepped_over_in_the_old_format() {
+        let path = Path::new("model.pth");
+        for (class, bytes) in [
+            ("BoolStorage", 2),
+            ("CharStorage", 2),
+            ("QInt32Storage", 8),
+            ("ComplexFloatStorage", 16),
+            ("ComplexDoubleStorage", 32),
+        ] {
+            let file = with_mask(class, bytes);
+            let mut archive = Archive::open(&file, path).unwrap();
+            let laid = archive.state.tensors["weight"].clone();
+            let tensor = archive.load("weight", &laid, &Device::Cpu).unwrap();
+            assert_eq!(tensor.to_vec1::<f32>().unwrap(), [1.5, -2.0], "{class}");
+        }
+        let file = with_mask("OddStorage", 2);
+        let message = Archive::open(&file, path).err().unwrap().to_string();
+        let found =
+            "found a storage of type torch.OddStorage, which is not read; write the weights";
+        assert!(message.contains(found), "{message}");
+    }
 }

@@ -13,7 +13,7 @@ pub enum Misfit {
     Missing {
         /// Our name of it.
         name: String,
-        /// Its shape.
+        /// Its shape; empty where the file has no classifier, which would say the number of classes.
         shape: Vec<usize>,
         /// The most similar name among those left over.
         nearest: Option<String>,
@@ -46,7 +46,10 @@ impl fmt::Display for Misfit {
                 shape,
                 nearest,
             } => {
-                write!(f, "missing: {name} {shape:?}")?;
+                write!(f, "missing: {name}")?;
+                if !shape.is_empty() {
+                    write!(f, " {shape:?}")?;
+                }
                 nearest
                     .iter()
                     .try_for_each(|it| write!(f, " (nearest left over: {it})"))
@@ -76,7 +79,8 @@ impl fmt::Display for Misfit {
 #[derive(Debug)]
 pub(super) struct Fit {
     pub(super) architecture: Architecture,
-    pub(super) class_count: usize,
+    /// `None` where there is no classifier.
+    pub(super) class_count: Option<usize>,
     pub(super) misfits: Vec<Misfit>,
 }
 
@@ -93,12 +97,13 @@ pub(super) fn fit(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Fit> {
         _ => &[Stem::Cifar, Stem::ImageNet],
     };
     let head = shapes.get("fc.weight").or_else(|| shapes.get("fc.bias"));
-    let class_count = head.and_then(|shape| shape.first().copied()).unwrap_or(1);
+    let class_count = head.and_then(|shape| shape.first().copied());
+    let assumed = class_count.unwrap_or(1);
     let members = stems
         .iter()
         .flat_map(|&stem| Architecture::family(stem, width));
     let fits = members.map(|architecture| {
-        let misfits = misfits(shapes, &architecture, class_count);
+        let misfits = misfits(shapes, &architecture, assumed);
         Fit {
             architecture,
             class_count,
@@ -106,12 +111,26 @@ pub(super) fn fit(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Fit> {
         }
     });
     let mut best = fits.min_by_key(|fit| fit.misfits.len())?;
-    let expected = expected_shapes(&best.architecture, class_count);
+    let expected = expected_shapes(&best.architecture, assumed);
     if 2 * best.misfits.len() > expected.len() {
         return None;
     }
     name_nearest(&mut best.misfits, &expected);
+    if class_count.is_none() {
+        forget_classes(&mut best.misfits);
+    }
     Some(best)
+}
+
+/// Takes back the shapes of a classifier whose number of classes was assumed.
+fn forget_classes(misfits: &mut [Misfit]) {
+    for misfit in misfits {
+        if let Misfit::Missing { name, shape, .. } = misfit
+            && name.starts_with("fc.")
+        {
+            shape.clear();
+        }
+    }
 }
 
 /// What does not fit, in the order of the names: missing, of another shape, left over.
@@ -193,7 +212,7 @@ mod tests {
         for architecture in family {
             let fit = fit(&expected_shapes(&architecture, 7)).unwrap();
             assert_eq!(fit.architecture, architecture);
-            assert_eq!((fit.class_count, fit.misfits), (7, Vec::new()));
+            assert_eq!((fit.class_count, fit.misfits), (Some(7), Vec::new()));
         }
     }
 

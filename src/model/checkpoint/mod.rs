@@ -19,11 +19,13 @@ use super::weight_file::{self, check_values};
 use super::{Architecture, Normalisation, ResNet, Stem};
 use crate::data::Framing;
 use crate::{Error, Result};
-use archive::{Archive, CONVERT, is_archive};
+use archive::{Archive, CONVERT, START, begins_as_saved, is_archive};
 use candle_core::{DType, Device, Tensor, safetensors::Load};
 use naming::{Naming, naming};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Where a checkpoint's normalisation comes from.
@@ -50,8 +52,8 @@ pub struct Checkpoint {
     pub architecture: Architecture,
     /// Class names, where the file has them.
     pub classes: Option<Vec<String>>,
-    /// Number of classes.
-    pub class_count: usize,
+    /// Number of classes; `None` where the file has no classifier.
+    pub class_count: Option<usize>,
     /// The input normalisation and where it comes from; `None` where the user has to give it.
     pub normalisation: Option<(Normalisation, Origin)>,
     /// What it was made to see of an image.
@@ -110,7 +112,8 @@ impl Checkpoint {
         let fit = fit::fit(&names.names.iter().map(ours).collect())
             .ok_or_else(|| strange(path, shapes.keys()))?;
         let mut tensors = BTreeMap::new();
-        for (name, shape) in super::expected_shapes(&fit.architecture, fit.class_count) {
+        let classes = fit.class_count.unwrap_or_default();
+        for (name, shape) in super::expected_shapes(&fit.architecture, classes) {
             if let Some(theirs) = names.names.get(&name).filter(|it| shapes[*it] == shape) {
                 let tensor = stored.load(theirs, device)?;
                 check_values(&name, &tensor, path)?;
@@ -152,7 +155,7 @@ impl Checkpoint {
             format: "ascribe",
             place: String::new(),
             architecture: description.architecture,
-            class_count,
+            class_count: Some(class_count),
             classes: Some(description.classes),
             normalisation: Some((description.normalisation, Origin::File)),
             framing: description.framing,
@@ -196,7 +199,7 @@ impl Checkpoint {
             }
         };
         let classes = self.classes.unwrap_or_else(|| {
-            let numbers = 0..self.class_count;
+            let numbers = 0..self.class_count.unwrap_or_default();
             numbers.map(|class| class.to_string()).collect()
         });
         let tensors = uniform(self.tensors)?;
@@ -207,18 +210,27 @@ impl Checkpoint {
             self.framing,
             tensors,
         )
+        .map_err(|error| weight_file::of_file(error, &self.path))
     }
 
     fn refusal(&self, misfit: &Misfit) -> Error {
+        let place = format!("weights, taken for {}", self.architecture);
+        let path = self.path.display();
+        if self.class_count.is_none() {
+            let expected = "a classifier (fc.weight and fc.bias)";
+            let remedy = format!(
+                "give a file of the whole network; ascribe inspect {path} shows what is in this one"
+            );
+            return Error::format(&self.path, place, expected, "none", remedy);
+        }
         let more = self.misfits.len() - 1;
         let remedy = format!(
-            "{}see all with: ascribe inspect {}",
+            "{}see all with: ascribe inspect {path}",
             if more > 0 {
                 format!("{more} more do not fit; ")
             } else {
                 String::new()
-            },
-            self.path.display()
+            }
         );
         let near = |nearest: &Option<String>| {
             let text = nearest
@@ -248,14 +260,21 @@ impl Checkpoint {
                 format!("{found:?}"),
             ),
         };
-        let place = format!("weights, taken for {}", self.architecture);
         Error::format(&self.path, place, expected, found, remedy)
     }
 }
 
-/// Refuses a mean that pixels in [0, 1] cannot have.
 /// The statistics of a file, divided by 255 where they are of pixels up to that.
 fn in_unit_pixels(stored: Normalisation, path: &Path) -> Result<(Normalisation, Origin)> {
+    if !is_deviation(stored.deviation) {
+        return Err(Error::format(
+            path,
+            "the normalisation's deviation",
+            "positive numbers",
+            format!("{:?}", stored.deviation),
+            CONVERT,
+        ));
+    }
     let all_within = |most: f64| stored.mean.iter().all(|mean| (0.0..=most).contains(mean));
     if all_within(1.0) {
         return Ok((stored, Origin::File));
@@ -277,7 +296,19 @@ fn in_unit_pixels(stored: Normalisation, path: &Path) -> Result<(Normalisation, 
     Ok((normalisation, Origin::FileOf255))
 }
 
+fn is_deviation(numbers: [f64; 3]) -> bool {
+    (numbers.iter()).all(|number| number.is_finite() && *number > 0.0)
+}
+
+/// Refuses what pixels in [0, 1] cannot have.
 fn of_unit_pixels(given: Normalisation) -> Result<Normalisation> {
+    if !is_deviation(given.deviation) {
+        let [red, green, blue] = given.deviation;
+        let reason = format!(
+            "expected positive numbers, found {red},{green},{blue}; give those of the images it was trained on"
+        );
+        return Err(Error::config("source-deviation", reason));
+    }
     match (given.mean.iter()).find(|mean| !(0.0..=1.0).contains(*mean)) {
         None => Ok(given),
         Some(mean) => {
@@ -322,6 +353,19 @@ fn uniform(tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>
         .into_iter()
         .map(|(name, it)| Ok((name, it.to_dtype(dtype)?)));
     converted.collect()
+}
+
+/// Whether a file begins as those that [`Checkpoint::from_bytes`] reads.
+pub(super) fn begins_as_weights(path: &Path) -> bool {
+    let read = || {
+        let file = File::open(path)?;
+        let (length, mut start) = (file.metadata()?.len(), Vec::new());
+        file.take(START).read_to_end(&mut start)?;
+        Ok::<_, std::io::Error>((start, length))
+    };
+    read().is_ok_and(|(start, length)| {
+        begins_as_saved(&start) || weight_file::begins_as_safetensors(&start, length)
+    })
 }
 
 /// A file's tensors before they are read.

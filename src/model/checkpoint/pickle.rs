@@ -2,7 +2,7 @@
 //!
 //! A pickle is a program for a stack machine, and Python's own reader calls whatever function it names. Here nothing can
 //! be called: a global is its name, and applying it to arguments (`REDUCE`, `NEWOBJ` …) only notes both. What a call
-//! means is decided by the reader of the values, who knows a handful of names ([`super::tensors`]); all others stay
+//! means is decided by the reader of the values, who knows a handful of names ([`super::torch_values`]); all others stay
 //! opaque. The one exception is `collections.OrderedDict`, which becomes the dictionary that it is.
 //!
 //! Values lie in one table and refer to each other by their place in it, so that shared and cyclic values cost nothing

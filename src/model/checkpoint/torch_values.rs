@@ -27,24 +27,31 @@ fn dtype_of(class: &str) -> Option<DType> {
     })
 }
 
+/// The bytes of a number in a storage of that class; `None` where the class is not known.
+fn bytes_of(class: &str) -> Option<usize> {
+    Some(match class.strip_prefix("torch.")? {
+        "CharStorage" | "QInt8Storage" | "QUInt8Storage" | "storage.UntypedStorage" => 1,
+        "QInt32Storage" => 4,
+        "ComplexFloatStorage" => 8,
+        "ComplexDoubleStorage" => 16,
+        _ => dtype_of(class)?.size_in_bytes(),
+    })
+}
+
 /// Numbers in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Storage {
     pub(super) key: String,
-    pub(super) dtype: DType,
+    /// The name of its class, which says what numbers they are.
+    pub(super) class: Id,
     pub(super) count: usize,
-}
-
-impl Storage {
-    pub(super) fn byte_count(&self) -> usize {
-        self.count.saturating_mul(self.dtype.size_in_bytes())
-    }
 }
 
 /// A tensor over a storage.
 #[derive(Debug, Clone)]
 pub(super) struct Laid {
     pub(super) storage: Storage,
+    dtype: DType,
     offset: usize,
     pub(super) shape: Vec<usize>,
     stride: Vec<usize>,
@@ -132,8 +139,10 @@ impl Pickle {
                 .map(|&id| self.integer(id)?.try_into().ok())
                 .collect()
         };
+        let storage = self.storage(storage)?;
         Some(Laid {
-            storage: self.storage(storage)?,
+            dtype: dtype_of(self.class(&storage))?,
+            storage,
             offset: self.integer(offset)?.try_into().ok()?,
             shape: sizes(size)?,
             stride: sizes(stride)?,
@@ -150,20 +159,34 @@ impl Pickle {
                 if view.iter().any(|&view| self.elements(view).is_some()) {
                     return None;
                 }
-                let Value::Global(class) = self.value(class) else {
+                if !matches!(self.value(class), Value::Global(_)) {
                     return None;
-                };
+                }
                 Some(Storage {
+                    class,
                     key: self
                         .text(key)
                         .filter(|key| key.len() <= LONGEST_KEY)?
                         .to_owned(),
-                    dtype: dtype_of(class)?,
                     count: self.integer(count)?.try_into().ok()?,
                 })
             }
             _ => None,
         }
+    }
+
+    /// The name of a storage's class.
+    pub(super) fn class(&self, storage: &Storage) -> &str {
+        match self.value(storage.class) {
+            Value::Global(class) => class,
+            _ => "",
+        }
+    }
+
+    /// How many bytes a storage takes; `None` where its class is not known.
+    pub(super) fn byte_count(&self, storage: &Storage) -> Option<usize> {
+        let each = bytes_of(self.class(storage))?;
+        Some(storage.count.saturating_mul(each))
     }
 
     /// All storages that the pickle refers to, by key.
@@ -212,14 +235,16 @@ impl<'a> Search<'a> {
 impl Laid {
     /// The tensor, from the bytes of its storage: f64 stays, other floating-point numbers become f32, integers i64.
     pub(super) fn read(&self, bytes: &[u8], device: &Device) -> Result<Tensor, String> {
-        let Storage { dtype, count, .. } = self.storage;
-        let places = self.places()?;
-        let bytes = (bytes.get(..self.storage.byte_count())).ok_or_else(|| {
+        let (dtype, count) = (self.dtype, self.storage.count);
+        let announced = count.saturating_mul(dtype.size_in_bytes());
+        // First: the numbers that are there bound the memory of all that follows.
+        let bytes = (bytes.get(..announced)).ok_or_else(|| {
             format!(
                 "{} bytes for {count} numbers of type {dtype:?}",
                 bytes.len()
             )
         })?;
+        let places = self.places()?;
         let wide = match dtype {
             DType::F64 => DType::F64,
             DType::F32 | DType::F16 | DType::BF16 => DType::F32,
@@ -287,4 +312,39 @@ impl Laid {
 enum Places {
     InOrder { from: usize, count: usize },
     Each(Vec<i64>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tensor over a storage that is announced to be of `count` numbers.
+    fn laid(count: usize, shape: &[usize], stride: &[usize]) -> Laid {
+        Laid {
+            storage: Storage {
+                key: "0".into(),
+                class: 0,
+                count,
+            },
+            dtype: DType::F32,
+            offset: 0,
+            shape: shape.to_vec(),
+            stride: stride.to_vec(),
+        }
+    }
+
+    /// Places are listed only for numbers that are there, however many the file announces: the first tensor is not refused for its
+    /// shape, which comes later, and of the second 2⁵⁰ places would be listed.
+    #[test]
+    fn a_storage_shorter_than_announced_is_refused_before_anything_is_listed() {
+        let read = |tensor: Laid| tensor.read(&[0; 16], &Device::Cpu);
+        for (count, shape) in [(1 << 20, 1 << 21), (1 << 50, 1 << 50)] {
+            let found = read(laid(count, &[shape], &[0])).unwrap_err();
+            assert_eq!(found, format!("16 bytes for {count} numbers of type F32"));
+        }
+        let outside = read(laid(4, &[1 << 21], &[0])).unwrap_err();
+        assert!(outside.contains("over 4 numbers"), "{outside}");
+        let repeated = read(laid(4, &[3, 2], &[0, 2])).unwrap();
+        assert_eq!(repeated.dims(), [3, 2]);
+    }
 }
