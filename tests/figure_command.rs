@@ -167,6 +167,29 @@ fn both_figures_come_from_finished_runs() {
         std::fs::read_to_string(out.join("figure5.csv")).unwrap(),
         first
     );
+    let named = "5 robust --images 14,3 --format svg --out figures";
+    let named: Vec<&str> = named.split(' ').collect();
+    figure(place.path(), &named).unwrap();
+    let table = std::fs::read_to_string(out.join("figure5.csv")).unwrap();
+    let ids = (table.lines().skip(1)).map(|row| row.split(',').nth(1).unwrap());
+    assert_eq!(ids.collect::<Vec<_>>(), ["14", "3"]);
+    let svg = std::fs::read_to_string(out.join("figure5.svg")).unwrap();
+    assert!(svg.contains("Top: test images. Below:"), "{svg}");
+}
+
+#[test]
+fn more_test_images_than_a_figure_holds_are_refused_by_option() {
+    let place = tempfile::tempdir().unwrap();
+    run(place.path(), "natural", 2, None);
+    let many = (0..201)
+        .map(|id| id.to_string())
+        .collect::<Vec<_>>()
+        .join(",");
+    let words = ["5", "natural", "--images", &many, "--out", "figures"];
+    let message = figure(place.path(), &words).unwrap_err();
+    let expected = "--images: expected at most 200 test images in a figure, found 201, give fewer";
+    assert!(message.contains(expected), "{message}");
+    assert!(!place.path().join("figures").exists());
 }
 
 #[test]
@@ -422,6 +445,8 @@ fn a_figure_states_the_unit_of_each_runs_scores() {
     }
     let words = ["5", "plain", "cosine", "relative", "--format", "svg"];
     figure(place.path(), &[&words[..], &["--out", "figures"]].concat()).unwrap();
+    let svg = std::fs::read_to_string(place.path().join("figures/figure5.svg")).unwrap();
+    assert!(!svg.contains("loss predicted if"), "{svg}");
     let mut table = csv::Reader::from_path(place.path().join("figures/figure5.csv")).unwrap();
     let rows: Vec<csv::StringRecord> = table.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 3 * 10);

@@ -323,6 +323,56 @@ fn a_search_chooses_on_images_held_back() {
         }
     }
     assert_eq!(judging, 8);
+
+    // Without the search nothing of it stays.
+    std::fs::write(folder.join("spec.toml"), SPEC.replace("[20, 60]", "20")).unwrap();
+    succeed(folder, "study spec.toml --out study");
+    assert!(!folder.join("study/search.parquet").exists());
+}
+
+/// The classes' shares are those of the target set, whatever their sizes.
+#[test]
+fn a_search_judges_by_images_of_every_class() {
+    let search = "\n[search]\nlearning-rate = [0.01, 0.05]\nvalidation = 0.25\n";
+    let spec = format!("{SPEC}relabel = \"unequal.csv\"\n{search}");
+    let spec = (spec.replace("learning-rate = 0.05\n", ""))
+        .replace("images = [20, 60]", "images = \"all\"")
+        .replace("epochs = 4", "epochs = 1")
+        .replace("seeds = 2", "seeds = 1");
+    let folder = with_spec(&spec);
+    let folder = folder.path();
+    // Every image but some eight of each class becomes a 0.
+    let digits = ascribe::data::digits_train().unwrap();
+    let mut rows = "train,decision,label\n".to_owned();
+    let mut seen = [0usize; 10];
+    for id in 0..digits.len() {
+        let label = digits.label(id);
+        seen[label] += 1;
+        if label > 0 && seen[label] > 8 {
+            rows.push_str(&format!("{id},relabel,0\n"));
+        }
+    }
+    std::fs::write(folder.join("unequal.csv"), rows).unwrap();
+    succeed(folder, "study spec.toml --out study");
+    let mut judged = 0;
+    for run in std::fs::read_dir(folder.join("study/runs")).unwrap() {
+        let record = RunFolder::read(run.unwrap().path()).unwrap();
+        if !record.options.contains_key("validation") {
+            continue;
+        }
+        judged += 1;
+        let trained: Vec<usize> = record.result("train_ids").unwrap();
+        assert_eq!(trained.len(), 750);
+        let mut seen = [0usize; 10];
+        let mut kept = [0usize; 10];
+        for id in 0..digits.len() {
+            let label = digits.label(id);
+            seen[label] += 1;
+            kept[label] += usize::from(seen[label] <= 8 && trained.contains(&id));
+        }
+        assert!(kept[1..].iter().all(|&kept| kept == 6), "{kept:?}");
+    }
+    assert_eq!(judged, 4);
 }
 
 #[test]
@@ -711,4 +761,12 @@ fn a_source_is_taken_for_what_it_was_trained_to_be() {
     }
     spec("epsilon = 0.25\nnorm = \"l2\"");
     succeed(folder, "study spec.toml --plan --out study");
+    // Of models that the training did not leave its folder says nothing.
+    std::fs::write(folder.join("spec.toml"), SPEC).unwrap();
+    succeed(
+        &folder.join("trained"),
+        "study ../spec.toml --plan --out ../study",
+    );
+    let message = refusal(folder, "study spec.toml --jobs 0 --out study");
+    assert!(message.contains("--jobs: expected at least 1"), "{message}");
 }

@@ -4,15 +4,16 @@ mod drawn;
 mod named_run;
 mod of_runs;
 mod of_study;
+mod test_images;
 
 use self::drawn::Asked;
 use self::of_runs::{OfRuns, class_match, helpful_examples, influence_matrix, loss_sensitivity};
 use self::of_study::OfStudy;
+use self::test_images::TestImages;
 use crate::Result;
 use crate::artefact::Invocation;
 use crate::study::Variable;
-use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
+use clap::{Args, Subcommand};
 use std::process::ExitCode;
 
 /// Options of `ascribe figure`.
@@ -53,12 +54,8 @@ enum Number {
     Sensitivity {
         #[command(flatten)]
         of: OfRuns,
-        /// Test images to show, by id (default: a random one of each class)
-        #[arg(long, value_name = "ID,…", value_delimiter = ',')]
-        images: Vec<usize>,
-        /// Draws the test images
-        #[arg(long, value_name = "N", default_value_t = 0)]
-        seed: u64,
+        #[command(flatten)]
+        images: TestImages,
     },
     /// Test images above the most helpful training image of each, by every run
     #[command(
@@ -68,12 +65,8 @@ enum Number {
     Examples {
         #[command(flatten)]
         of: OfRuns,
-        /// Which test images are shown
-        #[arg(long, value_enum, default_value_t = Queries::OnePerClass)]
-        queries: Queries,
-        /// Draws the test images
-        #[arg(long, value_name = "N", default_value_t = 0)]
-        seed: u64,
+        #[command(flatten)]
+        images: TestImages,
     },
     /// How often the training image at each rank is of the query's class, by every run
     #[command(
@@ -95,12 +88,6 @@ enum Number {
     },
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Queries {
-    /// A random one of each class
-    OnePerClass,
-}
-
 impl Figure {
     /// Runs the command, which was asked for by `invocation`.
     ///
@@ -113,20 +100,16 @@ impl Figure {
             Number::Epochs(of) => of.draw(Variable::Epoch, asked("figure2")),
             Number::Blocks(of) => of.draw(Variable::Blocks, asked("blocks")),
             Number::Epsilon(of) => of.draw(Variable::Epsilon, asked("epsilon")),
-            Number::Sensitivity { of, images, seed } => of.draw(
-                asked("figure4"),
-                [("images", json!(images)), ("seed", json!(seed))],
-                |runs| loss_sensitivity(runs, images, *seed),
-            ),
-            Number::Examples {
-                of,
-                queries: Queries::OnePerClass,
-                seed,
-            } => of.draw(
-                asked("figure5"),
-                [("queries", json!("one-per-class")), ("seed", json!(seed))],
-                |runs| helpful_examples(runs, *seed),
-            ),
+            Number::Sensitivity { of, images } => {
+                of.draw(asked("figure4"), images.options(), |runs| {
+                    loss_sensitivity(runs, images)
+                })
+            }
+            Number::Examples { of, images } => {
+                of.draw(asked("figure5"), images.options(), |runs| {
+                    helpful_examples(runs, images)
+                })
+            }
             Number::ClassMatch { of } => of.draw(asked("figure6"), [], class_match),
             Number::Matrix { of } => of.draw(asked("influence_matrix"), [], influence_matrix),
         };

@@ -1,6 +1,7 @@
 //! `ascribe study`: a grid of transfers from a spec.
 
 use crate::artefact::{Invocation, Options, RunFolder, digest_file};
+use crate::device::DeviceChoice;
 use crate::study::{
     Axes, Follower, Job, Material, Outcome, Plan, RESULTS, Row, SEARCH, Spec, write_results,
     write_search,
@@ -56,7 +57,7 @@ impl Study {
             );
         }
         let device = spec.options.recipe.device;
-        let crew = Crew::of(rayon::current_num_threads(), self.jobs, device);
+        let crew = self.crew(device)?;
         let study = crate::study::Study {
             spec: &spec,
             material: &material,
@@ -77,8 +78,9 @@ impl Study {
         let mut run = RunFolder::open_or_extend(&self.out, "study", invocation, options, inputs)?;
         run.set_result("runs", material.cells(&spec).len())?;
         run.set_result("axes", Axes::of(&spec, &material.totals()))?;
-        // That of an earlier grid.
+        // Those of an earlier grid.
         remove(&run.file(RESULTS))?;
+        remove(&run.file(SEARCH))?;
         run.stage("runs")?;
         let follower = Progress::new(&spec, run.file(RESULTS));
         let (rows, searched) = study.run(crew, &arguments, &follower)?;
@@ -99,6 +101,21 @@ impl Study {
             "{diverged} runs stopped because their loss was not finite: lower learning-rate or head-deviation"
         );
         Ok(ExitCode::from(3))
+    }
+}
+
+impl Study {
+    fn crew(&self, device: DeviceChoice) -> Result<Crew> {
+        let threads = rayon::current_num_threads();
+        let crew = Crew::of(threads, self.jobs, device);
+        match self.jobs {
+            Some(0) => Err(Error::config("jobs", "expected at least 1, found 0")),
+            Some(jobs) if jobs > crew.at_once => {
+                note!("ascribe: --jobs {jobs}: {threads} at once, one for each thread");
+                Ok(crew)
+            }
+            _ => Ok(crew),
+        }
     }
 }
 

@@ -87,6 +87,6 @@ pub use pixels::Pixels;
 pub use row_writer::RowWriter;
 pub use rows::Rows;
 pub(crate) use rows::{little_endian, moved};
-pub(crate) use subset::evenly_spaced;
 pub use subset::subset;
+pub(crate) use subset::{evenly_spaced, held_back};
 pub use transform::Transform;

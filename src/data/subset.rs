@@ -26,19 +26,7 @@ pub fn subset(
     images: usize,
     seed: u64,
 ) -> Result<Vec<usize>> {
-    let mut by_class = vec![Vec::new(); class_count];
-    for (id, &label) in labels.iter().enumerate() {
-        let Some(ids) = by_class.get_mut(label) else {
-            let expected = format!("a label below {class_count}");
-            return Err(Error::mismatch(
-                format!("label of example {id}"),
-                expected,
-                label,
-                "check the labels",
-            ));
-        };
-        ids.push(id);
-    }
+    let mut by_class = by_class(labels, class_count)?;
     check(&by_class, labels.len(), images)?;
     let mut queue = Vec::with_capacity(labels.len());
     for (class, ids) in by_class.iter_mut().enumerate() {
@@ -57,6 +45,51 @@ pub fn subset(
         .collect();
     ids.sort_unstable();
     Ok(ids)
+}
+
+/// Draws `held` positions in `labels` to be held back from training, of each class as large a share of its images as of the others',
+/// but that every class keeps one for training; sorted.
+///
+/// # Errors
+/// As [`subset`] of the others.
+pub(crate) fn held_back(
+    labels: &[usize],
+    class_count: usize,
+    held: usize,
+    seed: u64,
+) -> Result<Vec<usize>> {
+    let mut by_class = by_class(labels, class_count)?;
+    check(&by_class, labels.len(), labels.len().saturating_sub(held))?;
+    // Image k of n in a class has its turn at (k + 1/2)/n, so that whoever is first in turn is of the class that has given least.
+    let mut queue = Vec::with_capacity(labels.len());
+    for (class, ids) in by_class.iter_mut().enumerate() {
+        ids.shuffle(&mut generator(Purpose::Subset, seed, 2, class as u64));
+        let images = ids.len();
+        let turns = (0..).zip(&ids[..images.saturating_sub(1)]);
+        queue.extend(turns.map(|(k, &id)| ((2 * k + 1) as f64 / images as f64, class, id)));
+    }
+    queue.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let mut ids: Vec<usize> = queue.into_iter().take(held).map(|(_, _, id)| id).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// The positions of each class's labels.
+fn by_class(labels: &[usize], class_count: usize) -> Result<Vec<Vec<usize>>> {
+    let mut by_class = vec![Vec::new(); class_count];
+    for (id, &label) in labels.iter().enumerate() {
+        let Some(ids) = by_class.get_mut(label) else {
+            let expected = format!("a label below {class_count}");
+            return Err(Error::mismatch(
+                format!("label of example {id}"),
+                expected,
+                label,
+                "check the labels",
+            ));
+        };
+        ids.push(id);
+    }
+    Ok(by_class)
 }
 
 fn check(by_class: &[Vec<usize>], available: usize, images: usize) -> Result<()> {
@@ -91,6 +124,34 @@ mod tests {
         assert_eq!(evenly_spaced(10, 4), [0, 2, 5, 7]);
         assert_eq!(evenly_spaced(3, 100), [0, 1, 2]);
         assert!(evenly_spaced(0, 5).is_empty());
+    }
+
+    /// Every class gives the same share, and keeps at least one image.
+    #[test]
+    fn images_are_held_back_from_every_class_by_its_size() {
+        let sizes = [500usize, 100, 20, 3, 1, 0];
+        let labels: Vec<usize> = (0..)
+            .zip(sizes)
+            .flat_map(|(class, n)| vec![class; n])
+            .collect();
+        for share in [0.1, 0.2, 0.5, 0.9] {
+            let held = (share * labels.len() as f64).round() as usize;
+            let ids = held_back(&labels, sizes.len(), held, 3).unwrap();
+            assert!(ids.len() == held && ids.is_sorted_by(|a, b| a < b));
+            for (count, size) in counts(&labels, &ids, sizes.len()).into_iter().zip(sizes) {
+                // What the smallest cannot give comes from the others.
+                assert!((count as f64 - share * size as f64).abs() <= 2.0);
+                assert!(count < size.max(1), "{count} of {size}");
+            }
+        }
+        assert_ne!(
+            held_back(&labels, sizes.len(), 100, 3).unwrap(),
+            held_back(&labels, sizes.len(), 100, 4).unwrap()
+        );
+        let all_but_one_each = labels.len() - 5;
+        assert!(held_back(&labels, sizes.len(), all_but_one_each, 3).is_ok());
+        assert!(held_back(&labels, sizes.len(), all_but_one_each + 1, 3).is_err());
+        assert!(held_back(&labels, sizes.len(), labels.len() + 1, 3).is_err());
     }
 
     proptest! {

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 
 /// Queries that one figure can hold.
-const MOST_QUERIES: usize = 200;
+pub const MOST_QUERIES: usize = 200;
 
 /// Test images with the most helpful training image of each by each model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct HelpfulExamples {
     pub queries: Vec<QueryExample>,
     /// From top to bottom.
     pub models: Vec<ModelExamples>,
+    /// Whether somebody named the queries; otherwise they are a random one of each class.
+    #[serde(default)]
+    pub named: bool,
 }
 
 /// A test image.
@@ -136,6 +139,7 @@ impl HelpfulExamples {
         let figure = Self {
             models: models.collect::<Result<_>>()?,
             queries,
+            named: false,
         };
         figure.check()?;
         Ok(figure)
@@ -232,7 +236,7 @@ impl Figure for HelpfulExamples {
     }
 
     fn caption(&self) -> String {
-        let mut caption = drawing::NOTE.to_owned();
+        let mut caption = drawing::note(self);
         for ModelExamples { model, helpful, .. } in &self.models {
             let same = self
                 .queries

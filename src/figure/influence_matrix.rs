@@ -301,7 +301,7 @@ impl Figure for InfluenceMatrix {
     }
 
     fn caption(&self) -> String {
-        drawing::note(self.limit())
+        drawing::note(self)
     }
 
     fn check(&self) -> Result<()> {

@@ -7,7 +7,7 @@
 //! Utrera et al. (2021, figure 4) show one image of ImageNet; the recipe is that of Tsipras et al. (2019).
 
 use super::image_grid::{COLUMNS, Cells, ImageGrid, ROW_GAP, Shown};
-use super::{Drawn, Figure, Picture, QueryExample, Sheet, Style};
+use super::{Drawn, Figure, MOST_QUERIES, Picture, QueryExample, Sheet, Style};
 use crate::{Error, Result};
 use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,6 @@ use serde::{Deserialize, Serialize};
 /// What is said below the images.
 const NOTE: &str = "Top: test images. Below: how the loss of each responds to its pixels by each model, red, green and blue, \
     clipped at ±3 standard deviations; grey: no response. Each picture has a scale of its own.";
-/// Queries that one figure can hold.
-const MOST_QUERIES: usize = 200;
 
 /// Test images with their loss sensitivity by each model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -43,7 +43,8 @@ pub use evaluation::{
     GroupEffects, LeaveOneOut, PlacedEstimator, QualityAndCost, RemovalCurves, ScatterPoint,
 };
 pub use helpful_examples::{
-    HelpfulExample, HelpfulExamples, ModelExamples, ModelImages, QueryExample, one_per_class,
+    HelpfulExample, HelpfulExamples, MOST_QUERIES, ModelExamples, ModelImages, QueryExample,
+    one_per_class,
 };
 pub use influence_matrix::{InfluenceMatrix, MatrixPanel, MatrixQueries, ModelScores};
 pub use loss_sensitivity::{LossSensitivity, ModelSensitivity, SensitivityMap};

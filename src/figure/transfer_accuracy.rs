@@ -87,12 +87,7 @@ impl TransferAccuracy {
 
     /// What is drawn, below the panels.
     fn note(&self) -> String {
-        let seeds = (self.summary.accuracy.iter())
-            .flat_map(|curve| &curve.points)
-            .map(|point| point.seeds);
-        let (least, most) = seeds.fold((usize::MAX, 0), |(low, high), seeds| {
-            (low.min(seeds), high.max(seeds))
-        });
+        let (least, most) = seeds_of(&self.summary.accuracy);
         // By simulation of normal accuracies.
         let few = match least {
             ..=10 => " (narrow for few: of 5 they hold the mean in 84 %, of 10 in 89 %)",
@@ -123,8 +118,14 @@ impl TransferAccuracy {
             .join(", ");
         let difference = match self.compared_with() {
             Some(other) if !self.summary.difference.is_empty() => {
+                let pairs = match seeds_of(&self.summary.difference) {
+                    pairs if pairs == (least, most) => String::new(),
+                    (1, 1) => " (1 pair)".to_owned(),
+                    (one, same) if one == same => format!(" ({same} pairs)"),
+                    (few, many) => format!(" ({few} to {many} pairs)"),
+                };
                 format!(
-                    " (b) Difference to {other}, run by run of the same seed, in percentage points."
+                    " (b) Difference to {other}, run by run of the same seed{pairs}, in percentage points."
                 )
             }
             _ => String::new(),
@@ -146,6 +147,16 @@ impl TransferAccuracy {
         });
         format!("{seeds} Fine-tuned: {fixed}.{difference}{apart}{diverged}{share}")
     }
+}
+
+/// The fewest and the most seeds behind a point.
+fn seeds_of(curves: &[Curve]) -> (usize, usize) {
+    let seeds = (curves.iter())
+        .flat_map(|curve| &curve.points)
+        .map(|point| point.seeds);
+    seeds.fold((usize::MAX, 0), |(least, most), seeds| {
+        (least.min(seeds), most.max(seeds))
+    })
 }
 
 impl Figure for TransferAccuracy {

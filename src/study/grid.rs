@@ -140,7 +140,7 @@ impl Job {
             "decisions": target.decision_inputs.iter().map(|it| (&it.role, &it.digest)).collect::<Vec<_>>(),
             "flip-labels": spec.targets[cell.target].flip_labels,
             "test": if validation.is_some() { Value::Null } else { test },
-            "validation": validation,
+            "validation of each class": validation,
         });
         let digest = digest_bytes(key.to_string().as_bytes())[..24].to_owned();
         Ok(Self {

@@ -1,10 +1,10 @@
 //! What all runs share: source models and target sets, opened once; images decoded once.
 
 use super::{Cell, SourceSpec, Spec, TargetSpec};
-use crate::artefact::{Input, RunFolder, folder_of};
+use crate::artefact::{DIGESTS, Input, RunFolder, RunRecord, folder_of};
 use crate::data::{
     Dataset, DecisionFiles, Decisions, Framing, Pixels, TrainingImages, Transform,
-    check_same_classes, evenly_spaced, subset,
+    check_same_classes, evenly_spaced, held_back, subset,
 };
 use crate::model::{ResNet, open_source};
 use crate::train::Norm;
@@ -253,7 +253,7 @@ impl Target {
         TrainingImages::of(&self.train, ids, self.decisions.clone(), flips)
     }
 
-    /// Training images apart from those that judge, a share of `validation`, both balanced over the classes.
+    /// Training images apart from those that judge, a share of `validation` of every class.
     pub(super) fn split(
         &self,
         training: &TrainingImages,
@@ -269,17 +269,11 @@ impl Target {
         let label = |id: &usize| changed.get(id).copied().unwrap_or(self.train.label(*id));
         let labels: Vec<usize> = ids.iter().map(label).collect();
         let classes = self.train.classes().len();
-        let kept = subset(&labels, classes, ids.len() - held, seed)?;
-        let mut is_kept = vec![false; ids.len()];
-        kept.iter().for_each(|&position| is_kept[position] = true);
-        let those = |kept: bool| {
-            let pairs = ids.iter().zip(&is_kept);
-            pairs
-                .filter(|pair| *pair.1 == kept)
-                .map(|pair| *pair.0)
-                .collect()
-        };
-        Ok((those(true), those(false)))
+        let held: BTreeSet<usize> = (held_back(&labels, classes, held, seed)?)
+            .into_iter()
+            .map(|position| ids[position])
+            .collect();
+        Ok(ids.iter().copied().partition(|id| !held.contains(id)))
     }
 }
 
@@ -288,7 +282,15 @@ fn check_radius(spec: &Spec, source: &SourceSpec, input: &Input) -> Result<()> {
     let folder = folder_of(&input.path);
     // What lies beside weights from elsewhere may be anything.
     let record = RunFolder::read(folder).ok();
-    let Some(record) = record.filter(|record| record.command == "train") else {
+    let name = input.path.file_name().unwrap_or_default().to_string_lossy();
+    let left_it = |record: &RunRecord| {
+        let left = record
+            .results
+            .get(DIGESTS)
+            .and_then(|files| files.get(&*name));
+        record.command == "train" && left.and_then(Value::as_str) == Some(&input.digest)
+    };
+    let Some(record) = record.filter(left_it) else {
         return Ok(());
     };
     let norm = record.options.get("adversary").cloned();

@@ -105,13 +105,21 @@ pub fn fit(
             .write(&path)?;
             write_csv(&history, &folder.join("training.csv"))?;
         }
-        if !learner.checks.is_empty() {
-            write_csv(&learner.checks, &folder.join("guard.csv"))?;
-        }
+        write_checks(&learner.checks, folder)?;
     }
+    // Of a run that was killed after its last checkpoint neither may be complete.
     write_csv(&history, &folder.join("training.csv"))?;
+    write_checks(&learner.checks, folder)?;
     *learner.model = learner.model.detached();
     Ok(history)
+}
+
+/// Leaves `guard.csv`, where there was anything to guard against.
+fn write_checks(checks: &[Check], folder: &Path) -> Result<()> {
+    match checks.is_empty() {
+        true => Ok(()),
+        false => write_csv(checks, &folder.join("guard.csv")),
+    }
 }
 
 /// Refuses a batch that batch norm has no statistics for before there is work to lose: the last one of an epoch may be of one image.

@@ -153,6 +153,10 @@ fn ends_the_same_where_interrupted(recipe: &Recipe) {
     assert_eq!(looks(whole.path()), looks(interrupted.path()));
     let watched = matches!(recipe.adversary, Some(AdversarialTraining::Fast(_)));
     assert_eq!(looks(whole.path()).is_some(), watched);
+    // Killed between the last checkpoint and the tables.
+    let _ = std::fs::remove_file(interrupted.path().join("guard.csv"));
+    train(recipe, 0, interrupted.path());
+    assert_eq!(looks(whole.path()), looks(interrupted.path()));
 }
 
 #[test]

@@ -35,8 +35,8 @@ const PAPER: [(&str, &str, &str); 10] = [
     ),
     (
         "influence_matrix",
-        "b46681621ba0316437fa0542dc7c3222eb2ae088db4af23ffba322ebe711d7a2",
-        "16caaacf5ffb117171410458e2e525832d2f2a5d5898aea8b861194142a53168",
+        "22a5285c91723fa5808f5c959c2fee53005f760eb07c8c7a1ed1764cb512a3cf",
+        "0f5471c085cec2ec724dfbfccaad572ce62c96857c84909677e8a93b789af79c",
     ),
     (
         "leave_one_out",

@@ -165,6 +165,7 @@ pub fn helpful_examples() -> HelpfulExamples {
         helpful: (0..10).map(|class| image(model, class)).collect(),
     };
     HelpfulExamples {
+        named: false,
         queries: queries(),
         models: (0..2).map(model).collect(),
     }

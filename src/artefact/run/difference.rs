@@ -38,7 +38,7 @@ pub(in crate::artefact) fn difference(old: &RunRecord, new: &RunRecord) -> Optio
             inputs.any(|input| input.role == name)
         })
     };
-    let trains = ["train", "transfer"].contains(&new.command.as_str());
+    let trains = ["train", "transfer", "study"].contains(&new.command.as_str());
     let names = old.options.keys().chain(new.options.keys());
     let effective = names.filter(|name| {
         let of_memory = trains && *name == "memory";

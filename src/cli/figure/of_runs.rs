@@ -2,6 +2,7 @@
 
 use super::drawn::{Asked, Pictures};
 use super::named_run::NamedRun;
+use super::test_images::TestImages;
 use crate::artefact::RunRecord;
 use crate::audit::sensitivity;
 use crate::cli::recorded_data::{recorded_data, recorded_model};
@@ -9,7 +10,7 @@ use crate::cli::run_names::{check_same_class_names, run_names};
 use crate::data::Dataset;
 use crate::figure::{
     ClassMatch, Figure, HelpfulExamples, InfluenceMatrix, LossSensitivity, MatrixQueries,
-    ModelImages, ModelRankings, ModelScores, ModelSensitivity, QueryExample, one_per_class,
+    ModelImages, ModelRankings, ModelScores, ModelSensitivity, QueryExample,
 };
 use crate::influence::QueryRanking;
 use crate::model::ResNet;
@@ -56,19 +57,12 @@ impl OfRuns {
 }
 
 /// Figure 4, of the given test images of the first run, or one of each class.
-pub(super) fn loss_sensitivity(
-    runs: &[NamedRun],
-    images: &[usize],
-    seed: u64,
-) -> Result<LossSensitivity> {
+pub(super) fn loss_sensitivity(runs: &[NamedRun], images: &TestImages) -> Result<LossSensitivity> {
     let Some(first) = runs.first() else {
         return Err(no_runs());
     };
     let test = recorded_data(&first.record, "test")?;
-    let ids = match images.is_empty() {
-        true => one_per_class(&first.test_rankings()?, seed),
-        false => images.to_vec(),
-    };
+    let ids = images.of(&first.test_rankings()?)?;
     let networks = runs.iter().map(|run| recorded_model(&run.record));
     let networks = networks.collect::<Result<Vec<_>>>()?;
     let framing = networks[0].framing();
@@ -224,7 +218,7 @@ fn class_names(record: &RunRecord, models: &[ModelScores]) -> Vec<String> {
 }
 
 /// Figure 5, with queries drawn from those of the first run.
-pub(super) fn helpful_examples(runs: &[NamedRun], seed: u64) -> Result<HelpfulExamples> {
+pub(super) fn helpful_examples(runs: &[NamedRun], images: &TestImages) -> Result<HelpfulExamples> {
     let read = |run: &NamedRun| {
         Ok((
             run.test_rankings()?,
@@ -248,9 +242,9 @@ pub(super) fn helpful_examples(runs: &[NamedRun], seed: u64) -> Result<HelpfulEx
             rankings,
             train,
         });
-    HelpfulExamples::of(
-        &one_per_class(first, seed),
-        &models.collect::<Vec<_>>(),
-        test,
-    )
+    let (ids, models) = (images.of(first)?, models.collect::<Vec<_>>());
+    Ok(HelpfulExamples {
+        named: images.are_named(),
+        ..HelpfulExamples::of(&ids, &models, test)?
+    })
 }

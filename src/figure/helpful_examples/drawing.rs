@@ -10,9 +10,21 @@ use crate::influence::NATS;
 use plotters::prelude::*;
 
 /// What is drawn, below the images.
-pub(super) const NOTE: &str = "Top: one random test image of each class. Below: the training image most helpful for it. \
-    Score: the rise of the test image’s loss predicted if that training image were left out (positive = helpful). Frame \
-    and tick: same class as the test image; cross: another class.";
+pub(super) fn note(figure: &HelpfulExamples) -> String {
+    let queries = match figure.named {
+        true => "test images",
+        false => "one random test image of each class",
+    };
+    let in_nats = figure.models.iter().all(|model| model.unit == NATS);
+    let score = match in_nats {
+        true => "the rise of the test image’s loss predicted if that training image were left out",
+        false => "in each model’s unit, not all of them rises of a loss",
+    };
+    format!(
+        "Top: {queries}. Below: the training image most helpful for it. Score: {score} (positive = helpful). Frame \
+         and tick: same class as the test image; cross: another class."
+    )
+}
 
 /// Lengths in millimetres.
 const FRAME: f64 = 0.55;
@@ -20,23 +32,23 @@ const FRAME: f64 = 0.55;
 const GAP: f64 = 0.2;
 const MARK: f64 = 2.6;
 
-fn grid(figure: &HelpfulExamples, style: Style) -> ImageGrid<'_> {
+fn grid<'a>(figure: &'a HelpfulExamples, style: Style, note: &'a str) -> ImageGrid<'a> {
     let cells = Cells::of(style);
     ImageGrid {
         cells,
         queries: &figure.queries,
         row: cells.side + 0.9 + 2.0 * LINE + ROW_GAP,
         rows: figure.models.len(),
-        note: NOTE,
+        note,
     }
 }
 
 pub(super) fn size(figure: &HelpfulExamples, style: Style) -> (f64, f64) {
-    grid(figure, style).size()
+    grid(figure, style, &note(figure)).size()
 }
 
 pub(super) fn draw<B: DrawingBackend>(figure: &HelpfulExamples, sheet: &Sheet<B>) -> Drawn<B> {
-    grid(figure, sheet.style()).draw(sheet, |index, first, top| {
+    grid(figure, sheet.style(), &note(figure)).draw(sheet, |index, first, top| {
         model_row(figure, &figure.models[index], sheet, first, top)
     })
 }

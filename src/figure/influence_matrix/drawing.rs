@@ -28,10 +28,18 @@ const POINTS: f64 = 7.0;
 const HELPFUL: usize = 0;
 const HARMFUL: usize = 1;
 
-pub(super) fn note(limit: f64) -> String {
+pub(super) fn note(figure: &InfluenceMatrix) -> String {
+    let limit = figure.limit();
+    let is_of_training = |panel: &MatrixPanel| panel.queries == MatrixQueries::Train;
+    let themselves = match figure.panels.iter().any(is_of_training) {
+        true => {
+            " Training images as queries are among the columns too: their scores for themselves lie on the diagonal."
+        }
+        false => "",
+    };
     format!(
         "Rows: queries, columns: training images, classes in the same order. Each cell is the mean score of a part of a class \
-         for a part of a class, in root mean squares of the panel’s scores; positive = helpful. Colours end at ±{limit:.2}."
+         for a part of a class, in root mean squares of the panel’s scores; positive = helpful. Colours end at ±{limit:.2}.{themselves}"
     )
 }
 
@@ -86,7 +94,7 @@ impl<'a> Layout<'a> {
     }
 
     fn note(&self) -> Note {
-        Note::of(&note(self.figure.limit()), self.width())
+        Note::of(&note(self.figure), self.width())
     }
 }
 

@@ -85,6 +85,21 @@ fn the_svg_says_what_it_shows() {
 }
 
 #[test]
+fn differences_of_fewer_seeds_say_so() {
+    assert!(!figure().note().contains("pair"));
+    let mut fewer = figure();
+    fewer.summary.difference[0].points[0].seeds = 3;
+    let note = fewer.note();
+    assert!(note.contains("Means over 5 seeds"), "{note}");
+    assert!(
+        note.contains("of the same seed (3 to 5 pairs), in"),
+        "{note}"
+    );
+    fewer.summary.difference[0].points[1].seeds = 3;
+    assert!(fewer.note().contains("of the same seed (3 pairs), in"));
+}
+
+#[test]
 fn nothing_and_what_is_no_number_are_refused() {
     let mut empty = figure();
     empty.summary.accuracy.clear();

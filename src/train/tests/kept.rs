@@ -39,11 +39,32 @@ fn kept_activations_change_nothing_in_memory_on_disk_or_mirrored() {
                 (numbers(model.tensors()), rows)
             };
             let (weights, rows) = run(&frozen);
-            // Each image's activations are computed alone, so that not even rounding differs.
             assert!(run(&on_disk) == (weights.clone(), rows.clone()), "on disk");
-            assert!(run(&computed) == (weights, rows), "without keeping");
+            // Where an image stands in its batch decides the last digits of matrix products, by some of OpenBLAS's kernels.
+            let (other_weights, other_rows) = run(&computed);
+            let apart = largest_difference(&weights, &other_weights);
+            assert!(apart < 1e-5, "without keeping: {apart:e}");
+            for (row, other) in rows.iter().zip(&other_rows) {
+                assert!((row.0 - other.0).abs() < 1e-5, "{row:?} {other:?}");
+            }
+            assert_eq!(rows.len(), other_rows.len());
         }
     }
+}
+
+/// Relative to the largest weight of a tensor, or 1.
+fn largest_difference(
+    weights: &BTreeMap<String, Vec<f32>>,
+    others: &BTreeMap<String, Vec<f32>>,
+) -> f32 {
+    assert!(weights.keys().eq(others.keys()));
+    let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, f32::max);
+    let apart = |(values, others): (&Vec<f32>, &Vec<f32>)| {
+        let pairs = values.iter().zip(others);
+        let scale = largest(&mut values.iter().map(|value| value.abs())).max(1.0);
+        largest(&mut pairs.map(|(value, other)| (value - other).abs())) / scale
+    };
+    largest(&mut weights.values().zip(others.values()).map(apart))
 }
 
 #[test]
