@@ -22,7 +22,7 @@ mod tables;
 mod tests;
 
 pub use record::{
-    Absence, Audit, AuditedModel, ClassMatchCurve, Confusion, Duplicates, Fact, Flip,
+    Absence, Audit, AuditedModel, ClassMatchCurve, Compared, Confusion, Duplicates, Fact, Flip,
     LabelledImage, Likeness, MeasuredGroup, ModelQuery, ModelTrainingImage, PairedQueries,
     Quantity, Ranked, Removal, Statement, Tone, TrainingData, TrainingGroup,
 };
@@ -105,6 +105,7 @@ fn check(audit: &Audit) -> Result<()> {
     for image in audit.queries.iter().chain(&audit.training) {
         within("a label", image.label, classes)?;
     }
+    within("a model", audit.compared.model, audit.models.len())?;
     for group in &audit.duplicates {
         group
             .training

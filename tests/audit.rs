@@ -181,10 +181,12 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     run(folder, "figure 5 second-rank --out figures");
     run(
         folder,
-        "audit rank second-rank --names before,after --measure 0 --skip-sensitivity --embed --out both",
+        "audit second-rank rank --names after,before --measure 0 --skip-sensitivity --embed --out both",
     );
     let page = std::fs::read_to_string(folder.join("both/index.html")).unwrap();
-    assert!(page.contains("before and after") && page.contains("ascribe.take(\"query-7\""));
+    assert!(page.contains("after and before") && page.contains("ascribe.take(\"query-7\""));
+    // Look-alikes are sought among the images of the run that has most, whichever is named first.
+    assert!(page.contains(r#""compared":{"images":100,"model":1}"#));
     assert!(!folder.join("both/data").exists());
     // Solves of the page's own that miss their tolerance are told.
     let hurried = "--damping 1e-6 --solver cg --iterations 1 --skip-train --out hurried";
@@ -264,6 +266,41 @@ fn runs_of_features_are_audited_without_pictures() {
     );
     let said = std::fs::read_to_string(folder.join("less/data/overview.js")).unwrap();
     assert!(said.contains("--skip-held-out"), "{said}");
+    // Divided scores have no means, which is said where these would be.
+    run(
+        folder,
+        "rank --train train.npz --test test.npz --l2 1e-2 --skip-train --solver identity --normalise cosine --out cosine",
+    );
+    run(
+        folder,
+        "audit cosine --measure 0 --skip-held-out --out divided",
+    );
+    let said = std::fs::read_to_string(folder.join("divided/data/overview.js")).unwrap();
+    assert!(said.contains(r#""what":"mean-scores""#), "{said}");
+}
+
+#[test]
+fn a_file_that_a_run_left_and_that_is_gone_is_not_taken_for_one_that_never_was() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    write_features(folder);
+    run(
+        folder,
+        "rank --train train.npz --test test.npz --l2 1e-2 --scores --out rank",
+    );
+    for file in [
+        "self_influence.parquet",
+        "train_rankings.parquet",
+        "scores.npy",
+    ] {
+        let (own, kept) = (folder.join("rank").join(file), folder.join("kept"));
+        std::fs::rename(&own, &kept).unwrap();
+        let said = refused(folder, "audit rank --out audit");
+        let expected = format!("rank/{file}: is gone, which ascribe rank left here; put it back");
+        assert!(said.contains(&expected), "{said}");
+        std::fs::rename(&kept, &own).unwrap();
+    }
+    assert!(!folder.join("audit").exists());
 }
 
 /// Features whose head is fitted here once more, by the exact Newton's method from zero.

@@ -42,7 +42,8 @@ pub(super) fn groups(cells: &[Cell], count: usize) -> Vec<Vec<usize>> {
     std::iter::once((0..count).collect()).chain(cells).collect()
 }
 
-/// The images with the highest and those with the lowest `mean` scores; `place` is where an image is on the page.
+/// The images with the highest `mean` scores above 0 and those with the lowest below 0: what has the other sign is neither helpful
+/// nor harmful, however near the end it is. `place` is where an image is on the page.
 pub(super) fn ends(
     mean: ArrayView1<f64>,
     place: impl Fn(usize) -> usize,
@@ -54,9 +55,12 @@ pub(super) fn ends(
         score: mean[*image],
         certified: None,
     };
-    let helpful = order.iter().take(LISTED).map(ranked).collect();
-    let harmful = order.iter().rev().take(LISTED).map(ranked).collect();
-    (helpful, harmful)
+    let helpful = order.iter().filter(|&&image| mean[image] > 0.0);
+    let harmful = order.iter().rev().filter(|&&image| mean[image] < 0.0);
+    (
+        helpful.take(LISTED).map(ranked).collect(),
+        harmful.take(LISTED).map(ranked).collect(),
+    )
 }
 
 #[cfg(test)]
@@ -88,6 +92,21 @@ mod tests {
         let expected: [(usize, usize, &[usize]); 3] =
             [(0, 1, &[1, 3, 5]), (1, 1, &[2, 4]), (0, 0, &[0])];
         assert!(found.eq(expected));
+    }
+
+    #[test]
+    fn helpful_images_have_positive_means_and_harmful_ones_negative() {
+        let listed = |means: &[f64]| {
+            let (helpful, harmful) = ends(ArrayView1::from(means), |image| 10 + image);
+            [helpful, harmful].map(|end| end.iter().map(|image| image.train).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            listed(&[0.5, -2.0, 0.0, 3.0, -1.0]),
+            [vec![13, 10], vec![11, 14]]
+        );
+        assert_eq!(listed(&[0.5, 3.0]), [vec![11, 10], vec![]]);
+        let many: Vec<f64> = (1..=40).map(f64::from).collect();
+        assert_eq!(listed(&many).map(|end| end.len()), [LISTED, 0]);
     }
 
     #[test]

@@ -23,29 +23,31 @@ use std::collections::BTreeMap;
 /// Near pairs that are listed at most within the training set, and as many between the sets.
 const LISTED: usize = 300;
 
-/// The images of one set: pixels, where it has any, and features.
+/// The images of one set: pixels, where it has any, and features, which some of the images may lack.
 pub struct Side<'a> {
+    /// How many images.
+    pub count: usize,
     /// Gives the image at a position.
     pub pixels: Option<GetPixels<'a>>,
-    /// `[n, d]`, in the order of the positions.
+    /// `[n, d]`, of those that have features.
     pub features: &'a Rows,
+    /// The positions of these, in the order of their features: `n`.
+    pub places: &'a [usize],
 }
 
 type GetPixels<'a> = &'a (dyn Fn(usize) -> Result<Image> + Sync);
 
-/// Groups of equal images, then the pairs most alike, first the most.
+/// Groups of equal images among all, then the pairs most alike among those that have features, first the most.
 ///
 /// # Errors
 /// An image that does not decode, or a tensor operation failed.
 pub fn duplicates(training: &Side, queries: &Side) -> Result<Vec<Duplicates>> {
     let looks = match (training.pixels, queries.pixels) {
-        (Some(train), Some(test)) => Some([
-            looks(training.features.count(), train)?,
-            looks(queries.features.count(), test)?,
-        ]),
+        (Some(train), Some(test)) => {
+            Some([looks(training.count, train)?, looks(queries.count, test)?])
+        }
         _ => None,
     };
-    let of_side = |side: usize| looks.as_ref().map(|looks| looks[side].as_slice());
     let mut found = looks.as_ref().map_or_else(Vec::new, equal_pixels);
     let known = |pair: &Duplicates| {
         let within = |group: &Duplicates| {
@@ -54,11 +56,28 @@ pub fn duplicates(training: &Side, queries: &Side) -> Result<Vec<Duplicates>> {
         };
         found.iter().any(within)
     };
-    let centre = Centre::of(training.features, of_side(0))?;
-    let train = centre.directions(training.features, of_side(0))?;
-    let test = centre.directions(queries.features, of_side(1))?;
+    let of_side = |side: usize, places: &[usize]| {
+        let looks = looks.as_ref();
+        looks.map(|looks| at_places(&looks[side], places))
+    };
+    let of_train = of_side(0, training.places);
+    let of_test = of_side(1, queries.places);
+    let centre = Centre::of(training.features, of_train.as_deref())?;
+    let train = centre.directions(training.features, of_train.as_deref())?;
+    let test = centre.directions(queries.features, of_test.as_deref())?;
+    // From places among the features to those among all images.
+    let placed = |pair: Duplicates| Duplicates {
+        training: pair
+            .training
+            .iter()
+            .map(|&at| training.places[at])
+            .collect(),
+        queries: pair.queries.iter().map(|&at| queries.places[at]).collect(),
+        ..pair
+    };
     let mut listed = Vec::new();
-    for mut pairs in [leaks(&test, &train), within(&train)] {
+    for pairs in [leaks(&test, &train), within(&train)] {
+        let mut pairs: Vec<Duplicates> = pairs.into_iter().map(placed).collect();
         pairs.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
         let new = pairs.into_iter().filter(|pair| !known(pair));
         listed.extend(new.take(LISTED));
@@ -66,6 +85,10 @@ pub fn duplicates(training: &Side, queries: &Side) -> Result<Vec<Duplicates>> {
     listed.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
     found.extend(listed);
     Ok(found)
+}
+
+fn at_places<'a>(looks: &'a [Look], places: &[usize]) -> Vec<&'a Look> {
+    places.iter().map(|&at| &looks[at]).collect()
 }
 
 fn equal_pixels([train, test]: &[Vec<Look>; 2]) -> Vec<Duplicates> {

@@ -37,6 +37,17 @@ pub struct Measured {
     pub removals: BTreeMap<usize, Removal>,
     /// The fewest images that hold the prediction; training images by position.
     pub flips: BTreeMap<usize, Flip>,
+    /// Refits behind both.
+    pub refits: usize,
+}
+
+impl Measured {
+    /// How many of the refits did not converge; a search ends with the first that does not.
+    pub(super) fn missed(&self) -> usize {
+        let removals = self.removals.values().filter(|removal| !removal.converged);
+        let flips = self.flips.values().filter(|flip| flip.unsettled.is_some());
+        removals.count() + flips.count()
+    }
 }
 
 /// Measures; `None` where nothing is asked for, or the head is not `fitted`. `progress` is told of how many queries, of how many, it is
@@ -62,14 +73,17 @@ pub(super) fn measure(
         full: fit.measured(&queries)?,
         count: training.count(),
     };
+    let removals = removals(prepared, rankings, options, &positions, &refits)?;
+    let (flips, searched) = flips(
+        prepared,
+        &positions,
+        &refits,
+        (&fit.head.outputs(&queries)?, progress),
+    )?;
     Ok(Some(Measured {
-        removals: removals(prepared, rankings, options, &positions, &refits)?,
-        flips: flips(
-            prepared,
-            &positions,
-            &refits,
-            (&fit.head.outputs(&queries)?, progress),
-        )?,
+        refits: removals.len() + searched,
+        removals,
+        flips,
     }))
 }
 
@@ -275,12 +289,13 @@ impl Search {
     }
 }
 
+/// What holds each prediction, and how many refits it took.
 fn flips(
     prepared: &Prepared,
     positions: &[usize],
     refits: &Refits,
     (outputs, progress): (&HeadOutputs, &mut dyn FnMut(usize, usize)),
-) -> Result<BTreeMap<usize, Flip>> {
+) -> Result<(BTreeMap<usize, Flip>, usize)> {
     let probabilities = outputs
         .probabilities
         .to_dtype(DType::F64)?
@@ -302,6 +317,7 @@ fn flips(
         Search::new(&scores.row(row).to_vec(), margin)
     };
     let mut searches: Vec<Search> = margins.iter().enumerate().map(search).collect();
+    let mut made = 0;
     loop {
         let asked: Vec<(usize, usize)> = (searches.iter().enumerate())
             .filter_map(|(row, search)| Some((row, search.next?)))
@@ -313,6 +329,7 @@ fn flips(
         let sets: Vec<Vec<usize>> = (asked.iter())
             .map(|&(row, count)| searches[row].order[..count].to_vec())
             .collect();
+        made += sets.len();
         for (&(row, count), refit) in asked.iter().zip(refits.without(&sets)?) {
             let prediction = refit.predictions[row];
             match refit.converged {
@@ -322,9 +339,8 @@ fn flips(
         }
     }
     let found = positions.iter().zip(searches).enumerate();
-    Ok(found
-        .map(|(row, (&position, search))| (position, search.flip(before[row])))
-        .collect())
+    let found = found.map(|(row, (&position, search))| (position, search.flip(before[row])));
+    Ok((found.collect(), made))
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ use std::path::Path;
 /// Between probabilities that rounding may put in either order.
 const TIE: f64 = 1e-3;
 
-/// The run as the page shows it, and how many of the solves made for it missed their tolerance, which it says too; `folder` takes
-/// what memory does not hold, `progress` is told how many queries, of how many, were measured.
+/// The run as the page shows it, and how many of the solves and refits made for it missed their tolerance, which it says too;
+/// `folder` takes what memory does not hold, `progress` is told how many queries, of how many, were measured.
 ///
 /// # Errors
 /// Files of the run that do not fit its data, or whatever stops a solve or a refit; one that does not converge says so.
@@ -48,6 +48,7 @@ pub fn audited(
                 let (job, rankings) = (&subject.job, subject.rankings);
                 let fitted = fitted.as_ref();
                 let measured = measure(job, prepared, rankings, options, (fitted, progress))?;
+                let missed_refits = measured.as_ref().map_or(0, Measured::missed);
                 let mut model = view.model(Some(&means), measured)?;
                 model.groups = view.training_groups(fitted, options.groups)?;
                 let missed = prepared.missed();
@@ -56,7 +57,7 @@ pub fn audited(
                     let measured = group.measured.as_ref();
                     measured.is_some_and(|measured| !measured.converged)
                 });
-                let missed = missed + missed_groups.count();
+                let missed = missed + missed_refits + missed_groups.count();
                 Ok((model, missed + missed_fits))
             });
         }
@@ -129,9 +130,11 @@ impl View<'_> {
             training: self.model_training(means.map(|means| means.row(0)))?,
             groups: Vec::new(),
             confusions: self.confusions(means),
-            absences: subject
-                .through
-                .absences(!subject.self_influence.is_empty(), self.held_out.is_some()),
+            absences: subject.through.absences(
+                subject.normalise,
+                !subject.self_influence.is_empty(),
+                self.held_out.is_some(),
+            ),
         })
     }
 
@@ -310,12 +313,14 @@ impl View<'_> {
         let confusion = |(place, cell): (usize, &Cell)| {
             let train_place = |image| self.train_place(image);
             let ends = mean(place).map(|means| ends(means.row(place + 1), train_place));
+            let computed = ends.is_some();
             let (helpful, harmful) = ends.unwrap_or_default();
             let query_place = |&query: &usize| self.query_places[&self.queries.ids()[query]];
             Confusion {
                 label: cell.label,
                 prediction: cell.prediction,
                 queries: cell.queries.iter().map(query_place).collect(),
+                computed,
                 helpful,
                 harmful,
             }

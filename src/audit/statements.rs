@@ -7,7 +7,7 @@ use super::through::Through;
 use super::through_blocks;
 use crate::artefact::RunRecord;
 use crate::evaluate::Work;
-use crate::influence::Measurement;
+use crate::influence::{Measurement, Normalise};
 use crate::report::{Statement, Tone};
 
 /// Above this share of the size of its parts a gradient is not small: the head is not at its minimum.
@@ -26,6 +26,7 @@ pub(super) fn statements(
             said.push(of_certificates(record));
             said.extend(of_gradient(record, through));
             said.push(of_measurements(record, measured));
+            said.extend(measured.and_then(of_refits));
         }
         Through::Blocks { .. } => {
             said.extend(through_blocks::of_curvature(record));
@@ -34,8 +35,8 @@ pub(super) fn statements(
             said.extend(through_blocks::of_what_is_left_out());
         }
     }
-    // Self-influence that is absent is no matter of trust.
-    let absences = through.absences(true, true).into_iter();
+    // Self-influence that is absent is no matter of trust; of scores that were divided the measurements speak.
+    let absences = through.absences(Normalise::None, true, true).into_iter();
     said.extend(absences.map(|absence| statement(Tone::Note, absence.reason)));
     said
 }
@@ -153,20 +154,28 @@ fn of_measurements(record: &RunRecord, measured: Option<&Measured>) -> Statement
         return statement(
             Tone::Note,
             format!(
-                "Nothing was measured: scores that were divided (--normalise {name}) rank training images, but predict no rise of the loss."
+                "Nothing was measured, and no mean scores were computed: scores that were divided (--normalise {name}) rank training images, but predict no rise of the loss."
             ),
         );
     }
-    let pairs: Vec<(f64, f64)> = measured
-        .iter()
-        .flat_map(|measured| measured.removals.values())
+    let Some(measured) = measured.filter(|measured| measured.refits > 0) else {
+        return statement(
+            Tone::Note,
+            "Nothing was measured: no refit was asked for (--measure), or the head has no minimum to be fitted to (no L2 term, or too small a one).".into(),
+        );
+    };
+    let pairs: Vec<(f64, f64)> = (measured.removals.values())
         .filter(|removal| removal.converged)
         .map(|removal| (removal.predicted, removal.measured))
         .collect();
     let Some(correlation) = correlation(&pairs) else {
         return statement(
             Tone::Note,
-            "Nothing was measured: for fewer than three test images that rank helpful ones was a refit asked for, or the head has no minimum to be fitted to (no L2 term, or too small a one).".into(),
+            format!(
+                "Too little was measured for a correlation of predicted and measured rises: it takes three test images with different rises whose refit converged, here {} of {}. What was measured stands with its test image.",
+                pairs.len(),
+                measured.removals.len()
+            ),
         );
     };
     let ratio =
@@ -182,6 +191,19 @@ fn of_measurements(record: &RunRecord, measured: Option<&Measured>) -> Statement
             pairs.len()
         ),
     )
+}
+
+/// Refits for measured values that did not get to their minimum, where there are such.
+fn of_refits(measured: &Measured) -> Option<Statement> {
+    let (missed, refits) = (measured.missed(), measured.refits);
+    (missed > 0).then(|| {
+        statement(
+            Tone::Warning,
+            format!(
+                "{missed} of {refits} refits behind measured values did not converge: their test images say so, and they count in no comparison."
+            ),
+        )
+    })
 }
 
 /// Percentage points by which training images may be predicted better than test images before it is worth a word.
@@ -292,6 +314,7 @@ mod tests {
             };
             Measured {
                 removals: (1..8).map(|at| (at, removal(at))).collect(),
+                refits: 7,
                 ..Measured::default()
             }
         };
@@ -305,5 +328,50 @@ mod tests {
                 || good.text.contains("2.00 times"),
             "{good:?}"
         );
+    }
+
+    #[test]
+    fn refits_that_did_not_converge_are_counted_and_told() {
+        let removal = |at: usize, converged: bool| {
+            let removal = crate::report::Removal {
+                images: 10,
+                predicted: at as f64,
+                measured: 2.0 * at as f64,
+                converged,
+            };
+            (at, removal)
+        };
+        let flip = |at: usize, unsettled: Option<usize>| {
+            let flip = crate::report::Flip {
+                images: Vec::new(),
+                before: 0,
+                prediction: 0,
+                tried: 4,
+                unsettled,
+            };
+            (at, flip)
+        };
+        let some = Measured {
+            removals: [removal(1, true), removal(2, true), removal(3, false)].into(),
+            flips: [flip(1, None), flip(2, Some(6))].into(),
+            refits: 9,
+        };
+        let said = statements(&record(json!({})), &Through::Head, Some(&some));
+        let told = |part: &str| said.iter().find(|said| said.text.contains(part));
+        let missed = told("2 of 9 refits behind measured values did not converge").unwrap();
+        assert_eq!(missed.tone, Tone::Warning);
+        assert!(
+            told("Too little was measured")
+                .unwrap()
+                .text
+                .contains("here 2 of 3")
+        );
+        assert!(told("Nothing was measured").is_none(), "{said:?}");
+        let none = statements(&record(json!({})), &Through::Head, None);
+        assert!(
+            none.iter()
+                .any(|said| said.text.contains("Nothing was measured"))
+        );
+        assert!(!none.iter().any(|said| said.text.contains("refits behind")));
     }
 }

@@ -1,6 +1,6 @@
 //! What a run's scores go through, and what a page of such a run can say.
 
-use crate::influence::StoredScores;
+use crate::influence::{Normalise, StoredScores};
 use crate::model::Blocks;
 use crate::report::{Absence, Quantity};
 
@@ -35,9 +35,10 @@ impl Through<'_> {
         }
     }
 
-    /// What a page has no numbers for, and why; whether self-influence is there is the run's matter.
+    /// What a page has no numbers for, and why, of scores divided by `normalise`; whether self-influence is there is the run's matter.
     pub(super) fn absences(
         &self,
+        normalise: Normalise,
         has_self_influence: bool,
         has_held_out_losses: bool,
     ) -> Vec<Absence> {
@@ -48,11 +49,16 @@ impl Through<'_> {
                 reason: reason.into(),
             });
         };
-        if let Self::Blocks { scores: None, .. } = self {
-            absent(
+        match self {
+            Self::Blocks { scores: None, .. } => absent(
                 Quantity::MeanScores,
                 "This run goes through residual blocks and kept no score matrix, so that mean scores (what is behind a confusion, what helps and harms on the whole) are not known: rank again with --scores.",
-            );
+            ),
+            Self::Head if normalise != Normalise::None => absent(
+                Quantity::MeanScores,
+                "Mean scores (what is behind a confusion, what helps and harms on the whole) are not known: scores that were divided (--normalise) add up to no rise of a mean loss; rank again without it.",
+            ),
+            _ => {}
         }
         if !has_self_influence {
             let reason = match self {
@@ -87,17 +93,21 @@ mod tests {
         };
         assert_eq!(blocks(1).part(), "the last block and the head");
         assert_eq!(blocks(3).part(), "the last 3 blocks and the head");
-        let absent = blocks(1).absences(false, true);
+        let plain = Normalise::None;
+        let absent = blocks(1).absences(plain, false, true);
         assert_eq!(
             [absent[0].what, absent[1].what],
             [Quantity::MeanScores, Quantity::SelfInfluence]
         );
         assert!(absent[0].reason.ends_with("rank again with --scores."));
-        assert_eq!(Through::Head.absences(true, true), []);
+        assert_eq!(Through::Head.absences(plain, true, true), []);
         assert!(
-            Through::Head.absences(false, true)[0]
+            Through::Head.absences(plain, false, true)[0]
                 .reason
                 .contains("--skip-train")
         );
+        let divided = Through::Head.absences(Normalise::Cosine, true, true);
+        assert_eq!(divided[0].what, Quantity::MeanScores);
+        assert!(divided[0].reason.contains("--normalise"), "{divided:?}");
     }
 }

@@ -153,7 +153,7 @@ impl Audit {
         let (models, missed): (Vec<_>, Vec<_>) = models.into_iter().unzip();
         run.stage("duplicates")?;
         let images = images(&opened, &lists);
-        let duplicates = self.duplicates(&opened, &lists, images.as_ref())?;
+        let (duplicates, compared) = self.duplicates(&opened, &lists, images.as_ref())?;
         run.stage("sensitivity")?;
         let maps = self.maps(&opened, &lists)?;
         run.stage("page")?;
@@ -168,6 +168,7 @@ impl Audit {
             models,
             paired: paired(&subjects),
             duplicates,
+            compared,
             alike: self.alike,
         };
         let pictures = all_pictures(&audit, images.as_ref(), &maps)?;
@@ -179,7 +180,9 @@ impl Audit {
         if missed == 0 {
             return Ok(ExitCode::SUCCESS);
         }
-        note!("ascribe: {missed} of the page's own solves missed their tolerance; it says where");
+        note!(
+            "ascribe: {missed} of the page's own solves and refits missed their tolerance; it says where"
+        );
         Ok(ExitCode::from(3))
     }
 }
@@ -205,36 +208,35 @@ impl Audit {
             .collect()
     }
 
-    /// By the pixels, and by the features of the first run.
+    /// By the pixels of all images, and by the features of the run that was trained on most: images that only another was trained
+    /// on have none there.
     fn duplicates(
         &self,
         opened: &[Opened],
         lists: &Lists,
         images: Option<&[GetImage; 2]>,
-    ) -> Result<Vec<report::Duplicates>> {
-        let first = &opened[0].recorded.material;
-        // Images that only another run was trained on have no features here.
-        let train: Vec<usize> = places(&first.train.ids, &lists.training);
-        let test: Vec<usize> = places(&first.test.ids, &lists.queries);
-        let pixels = |side: usize, places: &[usize]| {
-            let places = places.to_vec();
-            images.map(|images| move |at: usize| images[side](places[at]))
-        };
-        let (of_train, of_test) = (pixels(0, &train), pixels(1, &test));
+    ) -> Result<(Vec<report::Duplicates>, report::Compared)> {
+        let model = trained_on_most(opened);
+        let own = &opened[model].recorded.material;
+        let train = places(&own.train.ids, &lists.training);
+        let test = places(&own.test.ids, &lists.queries);
         let training = Side {
-            pixels: of_train.as_ref().map(|get| get as _),
-            features: &first.train.features,
+            count: lists.training.len(),
+            pixels: images.map(|images| &*images[0]),
+            features: &own.train.features,
+            places: &train,
         };
         let queries = Side {
-            pixels: of_test.as_ref().map(|get| get as _),
-            features: &first.test.features,
+            count: lists.queries.len(),
+            pixels: images.map(|images| &*images[1]),
+            features: &own.test.features,
+            places: &test,
         };
-        let mut found = duplicates(&training, &queries)?;
-        for group in &mut found {
-            group.training.iter_mut().for_each(|at| *at = train[*at]);
-            group.queries.iter_mut().for_each(|at| *at = test[*at]);
-        }
-        Ok(found)
+        let compared = report::Compared {
+            model,
+            images: train.len(),
+        };
+        Ok((duplicates(&training, &queries)?, compared))
     }
 
     /// Of every query by every model; none where a run is of features alone.
@@ -252,6 +254,13 @@ impl Audit {
         }
         Ok(maps)
     }
+}
+
+/// The run that was trained on most images, the first of equals.
+fn trained_on_most(opened: &[Opened]) -> usize {
+    let images = |at: &usize| opened[*at].recorded.material.train.ids.len();
+    let places = (0..opened.len()).rev();
+    places.max_by_key(images).unwrap_or_default()
 }
 
 /// Gives the image at a position of a list.

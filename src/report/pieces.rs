@@ -163,6 +163,7 @@ fn training_columns(audit: &Audit) -> Value {
         "file": audit.training_data.files,
         "models": models.collect::<Vec<_>>(),
         "duplicates": audit.duplicates,
+        "compared": audit.compared,
         "alike": audit.alike,
     })
 }
@@ -173,6 +174,7 @@ fn confusions(audit: &Audit) -> Value {
             "label": cell.label,
             "prediction": cell.prediction,
             "queries": cell.queries,
+            "computed": cell.computed,
             "helpful": ranked(&cell.helpful),
             "harmful": ranked(&cell.harmful),
         })

@@ -27,6 +27,8 @@ pub struct Audit {
     pub paired: Vec<PairedQueries>,
     /// Images that are the same, or more or less so: the most alike first.
     pub duplicates: Vec<Duplicates>,
+    /// Whose features say what is more or less the same.
+    pub compared: Compared,
     /// How alike images are at least that the page begins with, and that tables hold.
     pub alike: f64,
 }
@@ -270,9 +272,11 @@ pub struct Confusion {
     pub prediction: usize,
     /// Positions of the queries.
     pub queries: Vec<usize>,
-    /// Training images with the largest mean score over them; none where mean scores are not known.
+    /// Whether mean scores over them were computed.
+    pub computed: bool,
+    /// Training images with the largest mean scores above 0.
     pub helpful: Vec<Ranked>,
-    /// Those with the smallest: without them the label becomes more probable.
+    /// Those with the smallest below 0: without them the label becomes more probable.
     pub harmful: Vec<Ranked>,
 }
 
@@ -287,6 +291,15 @@ pub struct Duplicates {
     pub training: Vec<usize>,
     /// Positions of the queries: not empty is a leak from train to test.
     pub queries: Vec<usize>,
+}
+
+/// What near-duplicates were looked for by: features of one model. Equal pixels are looked for among all images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// The model's position.
+    pub model: usize,
+    /// How many of the training images have its features.
+    pub images: usize,
 }
 
 /// In what images are alike.

@@ -50,7 +50,8 @@ struct DuplicateRow<'a> {
     set: &'static str,
     image: usize,
     file: &'a str,
-    label: usize,
+    /// Its own: of a test image without labels there is none.
+    label: Option<usize>,
     class: &'a str,
 }
 
@@ -94,15 +95,18 @@ fn duplicate_rows(audit: &Audit) -> Vec<DuplicateRow<'_>> {
     let files = &audit.training_data;
     let mut rows = Vec::new();
     for (number, group) in audit.alike().enumerate() {
-        let row = |set, image: &LabelledImage, file| DuplicateRow {
-            group: number,
-            kind: group.kind,
-            similarity: group.similarity,
-            set,
-            image: image.id,
-            file,
-            label: image.label,
-            class: &audit.classes[image.label],
+        let row = |set: &'static str, image: &LabelledImage, file| {
+            let label = (set == "train" || audit.labelled).then_some(image.label);
+            DuplicateRow {
+                group: number,
+                kind: group.kind,
+                similarity: group.similarity,
+                set,
+                image: image.id,
+                file,
+                label,
+                class: label.map_or("", |label| audit.classes[label].as_str()),
+            }
         };
         let train = group.training.iter();
         rows.extend(train.map(|&at| row("train", &audit.training[at], file(&files.files, at))));

@@ -64,6 +64,10 @@ pub(super) fn small_audit() -> Audit {
         }],
         duplicates: Vec::new(),
         paired: Vec::new(),
+        compared: Compared {
+            model: 0,
+            images: 2,
+        },
         alike: 0.95,
     }
 }
@@ -216,4 +220,12 @@ fn tables_hold_what_the_page_lists() {
     assert_eq!(sets, ["train", "test"]);
     assert_eq!(rows[0][4], audit.training[1].id.to_string());
     assert_eq!(&rows[0][1], "pixels");
+    assert_eq!(&rows[1][6], "0");
+    assert_eq!(rows[1][7], audit.classes[0]);
+    // What is predicted for a test image without labels is no label of its.
+    audit.labelled = false;
+    write_tables(&audit, folder.path()).unwrap();
+    let (_, rows) = read("duplicates.csv");
+    assert_eq!([&rows[1][6], &rows[1][7]], ["", ""]);
+    assert_eq!(&rows[0][6], "1");
 }

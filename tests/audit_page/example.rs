@@ -3,10 +3,11 @@
 use ascribe::data::{Dataset, digits_test, digits_train};
 use ascribe::evaluate::{Interval, PairedRankings};
 use ascribe::report::{
-    Audit, AuditedModel, ClassMatchCurve, Confusion, Duplicates, Fact, Flip, LabelledImage, Layout,
-    Likeness, MeasuredGroup, ModelQuery, ModelTrainingImage, PairedQueries, Pictures, Ranked,
-    Removal, Statement, Tone, TrainingData, TrainingGroup, write,
+    Audit, AuditedModel, ClassMatchCurve, Compared, Confusion, Duplicates, Fact, Flip,
+    LabelledImage, Layout, Likeness, MeasuredGroup, ModelQuery, ModelTrainingImage, PairedQueries,
+    Pictures, Ranked, Removal, Statement, Tone, TrainingData, TrainingGroup, write,
 };
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A class name that is markup, were it taken for that.
@@ -32,6 +33,36 @@ pub fn unlabelled_audit(queries: usize, folder: &Path) {
         (model.confusions).retain(|cell| cell.label == cell.prediction);
         let files = (0..queries).map(|at| format!("new-{at}.png"));
         audit.training_data.query_files = files.collect();
+    });
+}
+
+/// Writes the page of a run with so many classes; its queries have as many of them as there are queries, and every third is taken for
+/// the next class.
+pub fn many_classes_audit(queries: usize, classes: usize, folder: &Path) {
+    write_page(queries, folder, false, |audit| {
+        audit.classes = (0..classes).map(|class| format!("class {class}")).collect();
+        for (at, image) in audit.queries.iter_mut().enumerate() {
+            image.label = at % classes;
+        }
+        for model in &mut audit.models {
+            let mut cells: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+            for (at, query) in model.queries.iter_mut().enumerate() {
+                let label = audit.queries[at].label;
+                query.prediction = (label + usize::from(at.is_multiple_of(3))) % classes;
+                query.probabilities = vec![0.0; classes];
+                query.probabilities[query.prediction] = 1.0;
+                cells.entry((label, query.prediction)).or_default().push(at);
+            }
+            let cell = |((label, prediction), queries)| Confusion {
+                label,
+                prediction,
+                queries,
+                computed: true,
+                helpful: ranked(1, 1.0),
+                harmful: ranked(2, -1.0),
+            };
+            model.confusions = cells.into_iter().map(cell).collect();
+        }
     });
 }
 
@@ -83,6 +114,10 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
             near(0.91, 12),
         ],
         paired: vec![paired()],
+        compared: Compared {
+            model: 0,
+            images: TRAINING,
+        },
         alike: 0.95,
         classes,
         queries,
@@ -135,6 +170,7 @@ fn model(name: &str, queries: &[LabelledImage], images: &[LabelledImage]) -> Aud
         queries: (0..queries.len())
             .filter(|&at| queries[at].label == label && predicted(at, label) == prediction)
             .collect(),
+        computed: true,
         helpful: ranked(1, 1.0),
         harmful: ranked(2, -1.0),
     };

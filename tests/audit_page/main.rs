@@ -5,7 +5,7 @@ mod example;
 mod through_blocks;
 
 use browser::Browser;
-use example::{HOSTILE, large_audit, unlabelled_audit};
+use example::{HOSTILE, large_audit, many_classes_audit, unlabelled_audit};
 use serde_json::json;
 
 const RIGHT: char = '\u{e014}';
@@ -123,6 +123,11 @@ fn fewer_and_more_duplicates_are_shown_as_is_asked_for() {
     browser.visit("#/training/duplicates", "Training images");
     // One of them is of training images that a test image is equal to.
     pairs(2);
+    assert!(
+        browser
+            .run("return document.getElementById('compared')")
+            .is_null()
+    );
     browser.run(
         "const slider = document.getElementById('alike'); slider.value = 0.91; slider.dispatchEvent(new Event('input'))",
     );
@@ -134,6 +139,14 @@ fn fewer_and_more_duplicates_are_shown_as_is_asked_for() {
     );
     browser.visit("#/training/duplicates?alike=0.98", "Training images");
     pairs(1);
+    // Among how many images look-alikes were sought, where it was not all.
+    browser.run("page.training.compared = { model: 1, images: 3000 }; route.show();");
+    browser.wait("return document.getElementById('compared') !== null");
+    let said = browser.text("return document.getElementById('compared').textContent");
+    assert!(
+        said.contains("among the 3,000 of 3,200 training images that robust was trained on"),
+        "{said}"
+    );
     // An image says what it is alike to by the limit that the audit was made with.
     let also = "return document.querySelector('main').textContent.includes('Also in the data')";
     browser.visit("#/image/11", "Training image 11");
@@ -179,6 +192,14 @@ fn test_images_without_labels_are_called_neither_right_nor_wrong() {
         "{said}"
     );
     assert_eq!(browser.run(coloured), json!(0));
+    // Nor do labels differ from what is predicted.
+    browser.run("page.training.label.fill((page.queries.label[1] + 1) % 10)");
+    browser.visit("#/training/duplicates", "Training images");
+    let said = browser.text(main);
+    assert!(
+        said.contains("equal pixels") && !said.contains("labels differ"),
+        "{said}"
+    );
     browser.visit("#/confusions", "Predictions");
     let said = browser.text(main);
     assert!(
@@ -246,6 +267,199 @@ fn a_large_run_shows_no_more_at_once_than_a_small_one() {
         "{} cards for 10,000 images",
         large.2
     );
+}
+
+#[test]
+fn a_cell_says_whether_nothing_is_behind_it_or_nothing_was_computed() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    browser.visit("#/confusions", "Confusions");
+    let change = |change: &str, said: &str| {
+        browser.run(&format!(
+            "for (const cell of page.confusions.flat()) {{ {change} }} route.show();"
+        ));
+        browser.wait(&format!(
+            "return document.querySelector('main').textContent.includes('{said}')"
+        ));
+    };
+    let uncomputed = "return document.querySelector('main').textContent.includes('fullest cells')";
+    change(
+        "cell.harmful = { train: [], score: [], certified: null };",
+        "None: no mean score is below 0.",
+    );
+    assert_eq!(browser.run(uncomputed), false);
+    change(
+        "cell.computed = false;",
+        "Mean scores were computed for the fullest cells alone.",
+    );
+    is_clean(&browser);
+}
+
+/// Tables of classes, and choices of a class on each image, do not grow with all classes that there are.
+#[test]
+fn many_classes_are_listed_and_chosen_from_where_they_are_asked_for() {
+    let Some(browser) = Browser::start(1280, 900) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    many_classes_audit(200, 500, folder.path());
+    browser.open(&folder.path().join("index.html"), "");
+    let count = |what: &str| {
+        let script = format!("return document.querySelectorAll('{what}').length");
+        browser.run(&script).as_u64().unwrap()
+    };
+    // Two lists a model in the place of a table of 201 classes.
+    assert_eq!((count(".matrix"), count(".fullest")), (0, 4));
+    assert_eq!(count(".fullest tbody tr"), 120);
+    assert!(count("*") < 1500, "{} elements", count("*"));
+    browser.click(".fullest a");
+    browser
+        .wait("return document.querySelector('main h1').textContent === 'Confusions' && document.querySelectorAll('.fullest a[aria-current]').length === 2");
+    // Of many classes a table has those that occur.
+    browser.run(
+        "for (const model of page.overview.models) model.cells = model.cells.slice(0, 9); route.show();",
+    );
+    browser.wait("return document.querySelectorAll('.matrix').length === 2");
+    assert!(count(".matrix td") < 2 * 18 * 18, "{}", count(".matrix td"));
+    let left_out = "return document.querySelector('main').textContent.includes('classes of no test image and no prediction left out')";
+    assert_eq!(browser.run(left_out), true);
+    browser.visit("#/training/mislabels", "Training images");
+    browser.wait("return document.querySelectorAll('select.decide').length > 10");
+    assert_eq!(
+        count("select.decide option"),
+        2 * count("select.decide"),
+        "before one is opened"
+    );
+    browser.run(
+        "window.chosen = document.querySelector('select.decide').dataset.decide; document.querySelector('select.decide').focus();",
+    );
+    let menu = "document.querySelector(`[data-decide='${window.chosen}']`)";
+    // All classes but its own, and two choices besides.
+    browser.wait(&format!("return {menu}.options.length === 501"));
+    browser.run(&format!(
+        "{menu}.value = '400'; {menu}.dispatchEvent(new Event('change'));"
+    ));
+    browser.wait(&format!(
+        "return {menu}.selectedOptions[0].textContent === 'relabel: class 400'"
+    ));
+    let others = 2 * count("select.decide");
+    assert!(count("select.decide option") <= 501 + others);
+    is_clean(&browser);
+}
+
+/// The list is drawn again at every pause; who types goes on where they were.
+#[test]
+fn what_is_typed_in_two_goes_is_found_as_one_word() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    for (hash, heading) in [
+        ("#/queries", "Test images"),
+        ("#/training/mislabels", "Training images"),
+    ] {
+        browser.visit(hash, heading);
+        browser.run("document.getElementById('find').focus()");
+        let shown = |text: &str| {
+            browser.wait(&format!(
+                "return document.querySelector('main').dataset.shown === '{hash}?find={text}'"
+            ));
+        };
+        "dig".chars().for_each(|key| browser.press(key));
+        shown("dig");
+        "it".chars().for_each(|key| browser.press(key));
+        shown("digit");
+        let value = "return document.getElementById('find').value";
+        assert_eq!(browser.text(value), "digit", "{hash}");
+    }
+    // Who has gone on to another view before the pause finds nothing changed there.
+    browser.press('s');
+    browser.visit("#/confusions", "Confusions");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(browser.text("return location.hash"), "#/confusions");
+    is_clean(&browser);
+}
+
+/// Numbers on the fullest cells, and names on images that are left out, in light and in dark.
+#[test]
+fn numbers_on_colours_and_names_of_excluded_images_can_be_read() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    browser.visit("#/confusions", "Confusions");
+    let least = "
+        const channels = (text) => text.match(/[\\d.]+/g).slice(0, 3).map((part) => Number(part) / (text.startsWith('rgb') ? 255 : 1));
+        const linear = (part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+        const light = (text) => channels(text).map(linear).reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0.05);
+        const contrast = (cell) => {
+            cell.style.setProperty('--share', 1);
+            const both = [getComputedStyle(cell).backgroundColor, getComputedStyle(cell.firstChild).color].map(light);
+            return Math.max(...both) / Math.min(...both);
+        };
+        return Math.min(...['hit', 'miss'].map((kind) => contrast(document.querySelector(`.matrix .${kind} a`).parentElement)));";
+    for theme in ["light", "dark"] {
+        browser.run(&format!(
+            "document.documentElement.dataset.theme = '{theme}'"
+        ));
+        let least = browser.run(least).as_f64().unwrap();
+        assert!((4.5..21.0).contains(&least), "{theme}: {least}");
+    }
+    browser.run("document.querySelector('[data-train]').focus()");
+    browser.press('x');
+    browser.wait("return document.querySelector('.card.exclude') !== null");
+    let opacity = |of: &str| {
+        browser.text(&format!(
+            "return getComputedStyle(document.querySelector('{of}')).opacity"
+        ))
+    };
+    assert_eq!(
+        [opacity(".card.exclude"), opacity(".card.exclude .thumb")],
+        ["1", "0.55"]
+    );
+    is_clean(&browser);
+}
+
+/// Where an image stands in both models' lists.
+#[test]
+fn a_decision_leaves_the_keyboard_on_the_choice_that_it_was_made_with() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    browser.visit("#/query/1003", "Test image 1003");
+    browser.run(
+        "window.menus = () => [...document.querySelectorAll(`[data-decide='${window.chosen}']`)];
+         window.chosen = document.querySelector('select.decide').dataset.decide;
+         const second = window.menus()[1];
+         second.focus({ preventScroll: true });
+         second.value = 'exclude';
+         second.dispatchEvent(new Event('change'));",
+    );
+    browser.wait("return window.menus().length > 1 && window.menus().every((menu) => menu.value === 'exclude')");
+    browser.wait("return window.menus().indexOf(document.activeElement) === 1");
+    is_clean(&browser);
+}
+
+/// Other data under the same title and ids.
+#[test]
+fn decisions_on_data_that_have_changed_are_not_taken_up() {
+    let Some((browser, folder)) = opened(20, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    browser.run("decisions.decide(3, { decision: 'exclude' });");
+    let decided = |data: &str| {
+        let script = format!(
+            "page.overview.data = '{data}'; decisions.restore(); return decisions.of(3) !== undefined"
+        );
+        browser.run(&script)
+    };
+    assert_eq!(decided("0f1f"), false);
+    assert_eq!(decided("0f1e"), true);
+    is_clean(&browser);
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) struct Directions {
 
 impl Centre {
     /// Of training images; `looks` are there for all of them or for none.
-    pub(super) fn of(features: &Rows, looks: Option<&[Look]>) -> Result<Self> {
+    pub(super) fn of(features: &Rows, looks: Option<&[&Look]>) -> Result<Self> {
         let mut sums = vec![0.0; features.columns()];
         for step in features.steps() {
             for row in values(features, step)?.chunks_exact(sums.len()) {
@@ -45,7 +45,11 @@ impl Centre {
     }
 
     /// Images as they are seen from here.
-    pub(super) fn directions(&self, features: &Rows, looks: Option<&[Look]>) -> Result<Directions> {
+    pub(super) fn directions(
+        &self,
+        features: &Rows,
+        looks: Option<&[&Look]>,
+    ) -> Result<Directions> {
         let columns = self.features.len() + self.thumbnail.as_ref().map_or(0, Vec::len);
         // Of two parts each counts half.
         let length = self.thumbnail.as_ref().map_or(1.0, |_| 0.5f64.sqrt());

@@ -45,13 +45,18 @@ fn copies_are_found_by_pixels_and_near_ones_by_likeness() {
         Ok(image)
     };
     let test_pixels = |at: usize| Ok(image(if at == 2 { 7 } else { 5000 + at }));
+    let all: Vec<usize> = (0..1500).collect();
     let train = Side {
+        count: 1500,
         pixels: Some(&train_pixels),
         features: &training,
+        places: &all,
     };
     let test = Side {
+        count: 4,
         pixels: Some(&test_pixels),
         features: &queries,
+        places: &all[..4],
     };
     let found = duplicates(&train, &test).unwrap();
     let sets: Vec<_> = found
@@ -88,6 +93,45 @@ fn copies_are_found_by_pixels_and_near_ones_by_likeness() {
     );
 }
 
+/// Images that another run alone was trained on: the first and the fourth of six, of which the fourth equals the third and the query.
+#[test]
+fn images_without_features_are_compared_by_their_pixels() {
+    let source = |at: usize| if at == 3 { 2 } else { at };
+    let places = [1, 2, 4, 5];
+    let training = rows(4, |row, column| wave(places[row], column));
+    let queries = rows(1, |_, column| wave(2, column));
+    let train_pixels = |at: usize| Ok(image(source(at)));
+    let test_pixels = |_: usize| Ok(image(2));
+    let train = Side {
+        count: 6,
+        pixels: Some(&train_pixels),
+        features: &training,
+        places: &places,
+    };
+    let test = Side {
+        count: 1,
+        pixels: Some(&test_pixels),
+        features: &queries,
+        places: &[0],
+    };
+    let found = duplicates(&train, &test).unwrap();
+    let first = &found[0];
+    assert_eq!(first.kind, Likeness::Pixels);
+    assert_eq!(
+        (&first.training[..], &first.queries[..]),
+        (&[2, 3][..], &[0][..])
+    );
+    // The near pairs are of places in the list, and only of images that have features.
+    assert!(found.len() > 1, "{found:?}");
+    for pair in &found[1..] {
+        assert_eq!(pair.kind, Likeness::Near);
+        assert!(
+            pair.training.iter().all(|at| places.contains(at)),
+            "{pair:?}"
+        );
+    }
+}
+
 /// With half the contrast.
 fn paler(image: Image) -> Image {
     let pixels = image.pixels.iter().map(|&p| 20 + p / 2).collect();
@@ -111,14 +155,19 @@ fn likeness_is_the_mean_of_two_cosines() {
         digits.get(of).unwrap().image.pixels[8 * column + 3] as f32 + 0.1 * (at / count) as f32
     });
     let none = rows(1, |_, _| 0.0);
+    let all: Vec<usize> = (0..count + copies).collect();
     let (train, test) = (
         Side {
+            count: count + copies,
             pixels: Some(&pixels),
             features: &features,
+            places: &all,
         },
         Side {
+            count: 1,
             pixels: Some(&pixels),
             features: &none,
+            places: &all[..1],
         },
     );
     let found = duplicates(&train, &test).unwrap();
@@ -184,8 +233,10 @@ fn a_picture_that_does_not_decode_is_an_error() {
     let features = rows(2, wave);
     let broken = |_: usize| Err(crate::Error::config("train", "broken"));
     let side = || Side {
+        count: 2,
         pixels: Some(&broken),
         features: &features,
+        places: &[0, 1],
     };
     assert!(duplicates(&side(), &side()).is_err());
 }

@@ -1,7 +1,6 @@
 //! A finished run of `ascribe rank` with everything that its page needs.
 
-use crate::Result;
-use crate::artefact::{RunFolder, RunRecord};
+use crate::artefact::{DIGESTS, RunFolder, RunRecord};
 use crate::audit::{RunGroups, Subject, Through};
 use crate::cli::rank::{Material, Recorded, Transferred, reopen};
 use crate::cli::train_groups::{TrainImages, recorded_groups};
@@ -11,6 +10,7 @@ use crate::influence::{
     StoredScores, read_helpful_shares, read_rankings, read_self_influence,
 };
 use crate::report::Fact;
+use crate::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
 
@@ -35,21 +35,20 @@ impl Opened {
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let record = RunFolder::read(folder)?;
         let recorded = reopen(&record)?;
-        let rankings = folder.join("rankings.parquet");
-        let train_rankings = folder.join("train_rankings.parquet");
-        let self_influence = folder.join("self_influence.parquet");
-        let shares = folder.join("shares.parquet");
+        let rankings = read_rankings(&folder.join("rankings.parquet"))?;
         let facts = match record.options.get("model").and_then(|path| path.as_str()) {
             Some(model) => of_transfer(&record.located(Path::new(model)))?,
             None => Vec::new(),
         };
         Ok(Self {
-            scores: scores(&recorded)?,
-            rankings: with_harmful(read_rankings(&rankings)?, &recorded, folder)?,
-            train_rankings: if_there(&train_rankings, read_rankings)?,
-            self_influence: if_there(&self_influence, read_self_influence)?,
-            shares: if_there(&shares, read_helpful_shares)?,
-            group_scores: StoredGroups::read(folder)?,
+            scores: scores(&record, &recorded)?,
+            rankings: with_harmful(rankings, &record, &recorded)?,
+            train_rankings: if_there(&record, "train_rankings.parquet", read_rankings)?,
+            self_influence: if_there(&record, "self_influence.parquet", read_self_influence)?,
+            shares: if_there(&record, "shares.parquet", read_helpful_shares)?,
+            group_scores: if_there(&record, "train_groups.parquet", |_| {
+                StoredGroups::read(folder)
+            })?,
             groups: groups(&record, &recorded)?,
             record,
             recorded,
@@ -130,6 +129,8 @@ fn groups(record: &RunRecord, recorded: &Recorded) -> Result<Option<Groups>> {
     recorded_groups(record, &images, inputs)
 }
 
+/// A run's full score matrix, where it kept that.
+const SCORES: &str = "scores.npy";
 /// Most harmful images of a query that are taken from the scores of a run that ranked none.
 const HARMFUL: usize = 20;
 /// Queries whose scores are held at once.
@@ -138,13 +139,14 @@ const STEP: usize = 256;
 /// The rankings, with the harmful end of the run's full scores where it has these and ranked helpful images alone.
 fn with_harmful(
     mut rankings: Vec<QueryRanking>,
+    record: &RunRecord,
     recorded: &Recorded,
-    folder: &Path,
 ) -> Result<Vec<QueryRanking>> {
-    let path = folder.join("scores.npy");
-    if !path.exists() || rankings.iter().any(|ranking| !ranking.harmful.is_empty()) {
+    let has_harmful = rankings.iter().any(|ranking| !ranking.harmful.is_empty());
+    if has_harmful || !is_there(record, SCORES)? {
         return Ok(rankings);
     }
+    let path = record.folder.join(SCORES);
     let (training, queries) = (&recorded.material.train, rankings.len());
     let scores = StoredScores::open(&path, queries, training.ids.len())?;
     let positions: Vec<usize> = (0..queries).collect();
@@ -169,19 +171,41 @@ fn with_harmful(
     Ok(rankings)
 }
 
-fn if_there<T>(path: &Path, read: impl Fn(&Path) -> Result<Vec<T>>) -> Result<Vec<T>> {
-    match path.exists() {
-        true => read(path),
-        false => Ok(Vec::new()),
+/// Whether a file of the run is there. One that it left and that is gone is an error: the page would say that there never was one.
+fn is_there(record: &RunRecord, name: &str) -> Result<bool> {
+    let path = record.folder.join(name);
+    if path.exists() {
+        return Ok(true);
+    }
+    let noted = record.results.get(DIGESTS);
+    match noted.and_then(|files| files.get(name)) {
+        None => Ok(false),
+        Some(_) => Err(Error::Conflict {
+            path,
+            reason: format!("is gone, which ascribe {} left here", record.command),
+            remedy: "put it back, or run the command again with another --out".into(),
+        }),
+    }
+}
+
+/// What a file of the run holds, or nothing where it never left one.
+fn if_there<T: Default>(
+    record: &RunRecord,
+    name: &str,
+    read: impl Fn(&Path) -> Result<T>,
+) -> Result<T> {
+    match is_there(record, name)? {
+        true => read(&record.folder.join(name)),
+        false => Ok(T::default()),
     }
 }
 
 /// The score matrix of a run through residual blocks; of a run of the head every mean is computed anew.
-fn scores(recorded: &Recorded) -> Result<Option<StoredScores>> {
+fn scores(record: &RunRecord, recorded: &Recorded) -> Result<Option<StoredScores>> {
     let Some(through) = &recorded.through_blocks else {
         return Ok(None);
     };
-    if !through.scores.exists() {
+    if !is_there(record, SCORES)? {
         return Ok(None);
     }
     let (queries, training) = (&recorded.material.test.ids, &recorded.material.train.ids);

@@ -3,10 +3,10 @@ const decisions = (() => {
   const made = new Map();
   /* Whether the browser keeps nothing for this page: then this tab's memory is all there is. */
   let forgetful = false;
-  /* Of what the decisions are about: other images, or others' labels, are another audit. */
+  /* Of what the decisions are about: other data, other images, or others' labels, are another audit. */
   const key = () => {
     let hash = 5381;
-    for (const unit of JSON.stringify([page.training.id, page.training.label])) hash = (hash * 33 + unit.charCodeAt(0)) % 2 ** 40;
+    for (const unit of JSON.stringify([page.overview.data, page.training.id, page.training.label])) hash = (hash * 33 + unit.charCodeAt(0)) % 2 ** 40;
     return `ascribe:${page.overview.title}:${hash}`;
   };
 
@@ -116,18 +116,28 @@ const decisions = (() => {
   function controls(position, changed) {
     const id = page.training.id[position];
     const now = made.get(id);
-    /* The own label is there where it was decided for, as in the audit of a run that was made with the decision. */
-    const others = page.overview.classes.map((name, label) => [String(label), `relabel: ${name}`])
-      .filter(([label]) => Number(label) !== page.training.label[position] || Number(label) === now?.label);
-    const options = [["", now ? "as it is" : "mark …"], ["exclude", "exclude"], ...others];
     const chosen = now ? now.label === undefined ? "exclude" : String(now.label) : "";
-    const change = ({ target: { value } }) => {
+    const options = (labels) => [["", now ? "as it is" : "mark …"], ["exclude", "exclude"], ...labels.map((label) => [String(label), `relabel: ${className(label)}`])]
+      .map(([value, text]) => h("option", { value, selected: value === chosen }, text));
+    const change = ({ target }) => {
+      const { value } = target;
+      /* An image may be on the page more than once. */
+      const alike = () => [...document.querySelectorAll(`[data-decide="${id}"]`)];
+      const place = alike().indexOf(target);
       decide(id, value === "" ? null : value === "exclude" ? { decision: "exclude" } : { decision: "relabel", label: Number(value) });
       /* Drawn again, it would lose the keyboard. */
-      changed().then(() => document.querySelector(`[data-decide="${id}"]`)?.focus({ preventScroll: true }));
+      changed().then(() => alike()[place]?.focus({ preventScroll: true }));
     };
-    return h("select.decide", { "data-decide": id, "aria-label": `Decide on training image ${id}`, change },
-      options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
+    /* Of a thousand classes, on each of many images, those that are chosen from alone are in the document. */
+    const fill = ({ target }) => {
+      if (target.dataset.filled) return;
+      target.dataset.filled = "true";
+      /* The own label is there where it was decided for, as in the audit of a run that was made with the decision. */
+      const others = page.overview.classes.map((_, label) => label).filter((label) => label !== page.training.label[position] || label === now?.label);
+      target.replaceChildren(...options(others));
+    };
+    return h("select.decide", { "data-decide": id, "aria-label": `Decide on training image ${id}`, change, focus: fill, pointerdown: fill },
+      options(now?.label === undefined ? [] : [now.label]));
   }
 
   route.views.decisions = async () => {

@@ -17,8 +17,9 @@ route.views.overview = async () => {
       h("p", {}, "How often the training image at a rank has the class of the image it explains. It describes the ranking; it does not prove it right."),
       classMatch(), pairedMatch()),
     h("section", {}, h("h2", {}, labelled() ? "Confusion matrix" : "Predictions"),
-      h("p", {}, labelled() ? "Rows are labels, columns predictions; a cell leads to the training images behind it."
-        : "Test images by the class that is predicted; a cell leads to the training images behind it."),
+      h("p", {}, !labelled() ? "Test images by the class that is predicted; a cell leads to the training images behind it."
+        : classesInSight().length > TABLE ? "Pairs of label and prediction lead to the training images behind them."
+          : "Rows are labels, columns predictions; a cell leads to the training images behind it."),
       sideBySide((_, at) => confusionMatrix(at))));
 };
 
@@ -126,22 +127,52 @@ function pairedMatch() {
     of.shared ? `Of these both have ${share(of.shared)}; rank-biased overlap ${overlap(of.rank_biased_overlap)}.` : null));
 }
 
+/* Most classes of a table of confusions; where there are more its fullest cells are listed, so many right and so many wrong ones. */
+const TABLE = 60;
+const FULLEST = 30;
+
+/* The classes that test images have, or are predicted as by a model. */
+const classesInSight = () => [...new Set(models().flatMap((model) => model.cells.flatMap(([label, prediction]) => [label, prediction])))].sort((a, b) => a - b);
+
 function confusionMatrix(at, chosen) {
-  const { classes } = page.overview;
+  const classes = classesInSight();
+  if (classes.length > TABLE) return fullestCells(at, chosen);
   const cells = new Map(models()[at].cells.map(([label, prediction, count]) => [`${label} ${prediction}`, count]));
-  const sums = classes.map((_, label) => classes.reduce((sum, __, prediction) => sum + (cells.get(`${label} ${prediction}`) ?? 0), 0));
+  const sums = new Map();
+  for (const [label, , count] of models()[at].cells) sums.set(label, (sums.get(label) ?? 0) + count);
   const cell = (label, prediction) => {
     const count = cells.get(`${label} ${prediction}`) ?? 0;
-    const share = sums[label] ? count / sums[label] : 0;
+    const share = count ? count / sums.get(label) : 0;
     const kind = label === prediction ? "hit" : "miss";
     const current = chosen && chosen.label === label && chosen.prediction === prediction;
     const content = count ? h("a", { href: `#/confusions/${label}/${prediction}`, "aria-current": current ? "true" : null,
       "aria-label": `${className(label)} predicted as ${className(prediction)}: ${count}` }, count) : h("span", { "aria-hidden": "true" }, "·");
     return h(`td.${kind}${current ? ".chosen" : ""}`, { style: `--share:${Math.sqrt(share).toFixed(3)}` }, content);
   };
-  return h("div.scroll", {}, h(`table.matrix${classes.every((name) => name.length < 4) ? ".short" : ""}`, {},
+  const names = classes.map(className);
+  const rest = page.overview.classes.length - classes.length;
+  return h("div.scroll", {}, h(`table.matrix${names.every((name) => name.length < 4) ? ".short" : ""}`, {},
     h("caption.unseen", {}, `Confusion matrix of ${models()[at].name}`),
-    h("thead", {}, h("tr", {}, h("td", {}), classes.map((name) => h("th", { scope: "col", title: name }, h("span", {}, name))))),
-    h("tbody", {}, classes.map((name, label) => h("tr", {}, h("th", { scope: "row", title: name }, name),
-      classes.map((_, prediction) => cell(label, prediction)))))));
+    h("thead", {}, h("tr", {}, h("td", {}), names.map((name) => h("th", { scope: "col", title: name }, h("span", {}, name))))),
+    h("tbody", {}, classes.map((label, row) => h("tr", {}, h("th", { scope: "row", title: names[row] }, names[row]),
+      classes.map((prediction) => cell(label, prediction)))))),
+    rest ? h("p.quiet", {}, `${plural(rest, "class", "classes")} of no test image and no prediction left out.`) : null);
+}
+
+/* In the place of a table that would be too large: the cells with most test images. */
+function fullestCells(at, chosen) {
+  const { cells } = models()[at];
+  const list = (title, fits) => {
+    const listed = cells.filter(fits).sort((a, b) => b[2] - a[2]);
+    const row = ([label, prediction, count]) => h("tr", {}, h("th", { scope: "row" }, h("a", { href: `#/confusions/${label}/${prediction}`,
+      "aria-current": chosen && chosen.label === label && chosen.prediction === prediction ? "true" : null },
+      labelled() && label !== prediction ? `${className(label)} → ${className(prediction)}` : className(prediction))), h("td", {}, count.toLocaleString("en")));
+    return h("section", {}, h("h4", {}, title),
+      listed.length ? h("table.groups.fullest", {}, h("caption.unseen", {}, `${title}, ${models()[at].name}`),
+        h("thead", {}, h("tr", {}, [labelled() ? "Label → prediction" : "Prediction", "Test images"].map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", {}, listed.slice(0, FULLEST).map(row))) : h("p.quiet", {}, "None."),
+      listed.length > FULLEST ? h("p.quiet", {}, `and ${plural(listed.length - FULLEST, "more pair")}: `, h("a", { href: "#/queries" }, "find them by class"), ".") : null);
+  };
+  return labelled() ? h("div", {}, list("Most often confused", ([label, prediction]) => label !== prediction), list("Most often right", ([label, prediction]) => label === prediction))
+    : list("Most often predicted", () => true);
 }

@@ -78,11 +78,11 @@ route.views.queries = async ({ filter }) => {
     order.length ? longGrid(order.length, cell, [104, 124]) : h("p", {}, "No test image fits. ", h("a", { href: "#/queries" }, "Show all")));
 };
 
-/* After the last of several quick events. */
+/* After the last of several quick events, unless the reader has gone on to another view. */
 function later(act) {
   let timer;
   return (event) => {
     clearTimeout(timer);
-    timer = setTimeout(() => act(event), 150);
+    timer = setTimeout(() => { if (event.target.isConnected) act(event); }, 150);
   };
 }

@@ -40,7 +40,9 @@ const route = (() => {
       content = lost(error.message);
     }
     if (mine !== turn) return; // The reader has gone on.
-    const focused = keep ? document.activeElement?.id : null;
+    const focused = keep ? document.activeElement : null;
+    /* Of a text field; others have none. */
+    const [start, end] = [focused?.selectionStart ?? null, focused?.selectionEnd ?? null];
     const left = main.dataset.shown;
     const top = keep ? window.scrollY : history.state?.seen || upward ? places.get(location.hash) ?? history.state?.top ?? 0 : 0;
     upward = false;
@@ -58,7 +60,11 @@ const route = (() => {
     try {
       if (!history.state?.seen) history.replaceState({ seen: true }, "");
     } catch { /* A browser may refuse many in a short time; Back then begins at the top. */ }
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    if (focused?.id) {
+      const again = document.getElementById(focused.id);
+      again?.focus({ preventScroll: true });
+      if (start !== null) again?.setSelectionRange(start, end);
+    }
     if (!keep) {
       const from = top ? main.querySelector(`a[href="${CSS.escape(left)}"]`) : null;
       (from ?? main).focus({ preventScroll: true });

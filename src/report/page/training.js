@@ -159,6 +159,8 @@ function cardsOf(group, list, train, query) {
 function duplicates(filter) {
   const { alike, duplicates } = page.training;
   const near = duplicates.filter((group) => group.kind !== "pixels").map((group) => group.similarity);
+  const { model, images } = page.training.compared;
+  const [name, all] = [models()[model].name, page.training.id.length];
   const least = leastAlike(filter);
   const groups = duplicatesFrom(least);
   const leaks = groups.filter((group) => group.queries.length);
@@ -166,7 +168,7 @@ function duplicates(filter) {
   const again = () => route.show({ keep: true });
   const list = (name, groups) => h("ul.rows", {}, groups.map((group) => h("li.row", {},
     h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `alike ${group.similarity.toFixed(3)}`,
-      new Set([...group.training.map((at) => page.training.label[at]), ...group.queries.map((at) => page.queries.label[at])]).size > 1
+      new Set([...group.training.map((at) => page.training.label[at]), ...labelled() ? group.queries.map((at) => page.queries.label[at]) : []]).size > 1
         ? h("strong.wrong-text", {}, "labels differ") : null),
     cardsOf(group, name, (position) => h("div.held", {}, listed(trainCard(position, 56, null, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates", filter), decisions.controls(position, again)),
       (position) => queryCard(position, 56, h("span.quiet", {}, `test ${page.queries.id[position]}`))))));
@@ -176,7 +178,9 @@ function duplicates(filter) {
   return h("section", {},
     near.length ? h("form.filters", { submit: (event) => event.preventDefault() },
       h("span.field", {}, h("label", { for: "alike" }, `Alike at least ${least.toFixed(3)}`), slider)) : null,
-    near.length ? h("p", {}, `How alike images are is the mean of two cosines, of what ${models()[0].name} sees in them and of small thumbnails (where there are no pictures, the first alone). Where duplicates end and look-alikes begin depends on the data: lower the limit for as long as what appears is the same picture.`) : null,
+    near.length ? h("p", {}, `How alike images are is the mean of two cosines, of what ${name} sees in them and of small thumbnails (where there are no pictures, the first alone). Where duplicates end and look-alikes begin depends on the data: lower the limit for as long as what appears is the same picture.`) : null,
+    images < all ? h("p.quiet", { id: "compared" }, `Look-alikes were looked for among the ${images.toLocaleString("en")} of ${plural(all, "training image")} that ${name} was trained on; `
+      + `${page.overview.layouts.train ? "equal pixels among all." : "the others were not compared."}`) : null,
     h("h2", {}, `Leaks from training to test: ${plural(leaks.length, "group")}`, unsure(leaks)),
     h("p", {}, "A test image that is in the training set too says nothing about new images."),
     leaks.length ? list("leaks", leaks) : h("p.quiet", {}, "None found."),
