@@ -219,6 +219,9 @@ fn what_has_changed_is_refused_and_what_comes_out_otherwise_is_told() {
         line.contains("run.json: arguments: expected a command of this version of ascribe that leaves a run, found "),
         "{line}"
     );
+    let expected =
+        "found unexpected argument '--eons' found; type the command that `ascribe inspect` shows";
+    assert!(line.contains(expected), "{line}");
     let (start, rest) = record.split_once("\"arguments\": [").unwrap();
     let (_, rest) = rest.split_once(']').unwrap();
     let itself = format!("{start}\"arguments\": [\"rerun\", \"model\"]{rest}");
@@ -228,12 +231,12 @@ fn what_has_changed_is_refused_and_what_comes_out_otherwise_is_told() {
         line.contains("that leaves a run, found ascribe rerun model"),
         "{line}"
     );
-    fs::write(&file, record.replace("--epochs", "--eons")).unwrap();
+    let older = record.replace("--epochs", "--eons");
+    let version = format!("\"ascribe\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    let older = older.replace(&version, "\"ascribe\": \"0.0.7\"");
+    fs::write(&file, older).unwrap();
     let (line, _) = fails(place, "rerun model --out third");
-    assert!(
-        line.contains("run.json: arguments: expected a command of this version of ascribe that leaves a run, found "),
-        "{line}"
-    );
+    assert!(line.ends_with("; repeat it with version 0.0.7"), "{line}");
 }
 
 #[test]
@@ -270,6 +273,16 @@ fn a_figure_says_how_it_came_about_and_is_drawn_again_from_that() {
     assert!(
         printed.contains("rank-again: the same as rank, in all "),
         "{printed}"
+    );
+
+    // An option that there is no more, and the record that has it.
+    let file = made.join("figures/figure5.json");
+    let drawn = fs::read_to_string(&file).unwrap();
+    fs::write(&file, drawn.replace("--seed", "--colours")).unwrap();
+    let (line, _) = fails(&made, "rerun figures/figure5.json --out second");
+    assert!(
+        line.contains("figures/figure5.json: arguments: ") && line.contains("'--colours'"),
+        "{line}"
     );
 
     let picture = made.join("figures/figure6.csv");

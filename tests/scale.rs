@@ -132,7 +132,7 @@ fn mapped_features_give_the_bytes_that_resident_ones_give() {
         (
             "cg-groups",
             RankOptions {
-                groups: Some(Grouping::Class),
+                query_groups: Some(Grouping::Class),
                 precision: DType::F64,
                 ..plain(method(Method::Cg))
             },
@@ -213,7 +213,7 @@ fn a_killed_run_goes_on_after_its_last_recorded_block_to_the_same_bytes() {
         // All solutions are kept besides.
         (
             "certified-train",
-            "--memory 0.00305 --certify 5 --scores".into(),
+            "--memory 0.00399 --certify 5 --scores".into(),
         ),
     ] {
         let common = format!("{SMALL} {options}");

@@ -2,14 +2,14 @@
 //! command on the shipped digits.
 
 use arrow::array::AsArray;
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::derivative::network::{
     Beside, Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, Way,
 };
 use ascribe::influence::{
-    FeatureSet, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Progress, RankError,
-    RankJob, RankOptions, RankSummary, read_helpful_shares, read_rankings,
+    FeatureSet, FineTunedPart, Grouping, NetworkImages, NetworkJob, NetworkOptions, Progress,
+    RankError, RankJob, RankOptions, RankSummary, read_helpful_shares, read_rankings,
 };
 use ascribe::model::{Blocks, ResNet};
 use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Vectors};
@@ -74,6 +74,7 @@ fn options(method: Method, curvature: Curvature) -> NetworkOptions {
         },
         top: TRAIN,
         bottom: 0,
+        query_groups: None,
         train_groups: None,
         scores: false,
         shares: false,
@@ -109,6 +110,7 @@ impl Problem {
                 ids: &test,
             },
             options,
+            classes: &[],
             digests: BTreeMap::new(),
         };
         job.run(folder, &mut Silent)
@@ -336,6 +338,7 @@ fn no_damping_at_all_is_refused() {
             train: side(&problem.train, &train),
             test: side(&problem.test, &test),
             options,
+            classes: &[],
             digests: BTreeMap::new(),
         };
         let folder = tempfile::tempdir().unwrap();
@@ -400,9 +403,15 @@ fn an_indefinite_hessian_says_so_and_what_damping_is_missing() {
     assert!(missing > 0.0 && summary.notes["smallest_eigenvalue"] < 0.0);
     let folder = tempfile::tempdir().unwrap();
     little.damping += missing;
-    let (_, summary) = problem.run(little, folder.path());
+    let (_, summary) = problem.run(little.clone(), folder.path());
     assert!(summary.solves[0].first_failure().is_none());
     assert_eq!(summary.notes["missing_damping"], 0.0);
+    // The paper's estimator is of the data term alone; what is said of the damped Hessian is not.
+    let folder = tempfile::tempdir().unwrap();
+    little.solver.method = Method::Pinv;
+    let (_, undamped) = problem.run(little, folder.path());
+    let smallest = |summary: &RankSummary| summary.notes["smallest_eigenvalue"];
+    assert!((smallest(&undamped) - smallest(&summary)).abs() < 1e-9);
 }
 
 #[test]
@@ -468,6 +477,7 @@ impl Problem {
                 ids: &test,
             },
             options,
+            classes: &[],
             digests: BTreeMap::new(),
         };
         job.run(folder, &mut Silent)
@@ -565,6 +575,7 @@ fn one_query_alone_scores_as_it_does_among_others() {
             ids: &[3],
         },
         options: options(Method::Cg, Curvature::GaussNewton),
+        classes: &[],
         digests: BTreeMap::new(),
     };
     let folder = tempfile::tempdir().unwrap();
@@ -572,6 +583,87 @@ fn one_query_alone_scores_as_it_does_among_others() {
     let found = ranked(folder.path());
     let row = |scores: &Array2<f64>| scores.row(3).to_owned().insert_axis(Axis(0));
     assert_close(&row(&found), &row(&expected), 1e-9);
+}
+
+/// By the mean of the oracle's scores, on the processor and by graphs of tensors, from all training images to the two most harmful.
+#[test]
+fn groups_of_queries_are_ranked_by_the_means_of_their_scores() {
+    let problem = problem(Blocks::Last(1));
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("groups.csv");
+    std::fs::write(&file, "query,group\n0,even\n2,even\n4,even\n4,last\n").unwrap();
+    let oracle = problem.oracle(Curvature::GaussNewton);
+    let named: BTreeMap<String, Vec<usize>> =
+        [("even".into(), vec![0, 2, 4]), ("last".into(), vec![4])].into();
+    let groupings = [Grouping::File(file), Grouping::Class, Grouping::Confusion];
+    for (at, grouping) in groupings.into_iter().enumerate() {
+        let mut options = options(Method::Cg, Curvature::GaussNewton);
+        (options.bottom, options.query_groups) = (2, Some(grouping.clone()));
+        let folder = place.path().join(at.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        match at {
+            0 => problem.run_on_device(options, &folder).unwrap(),
+            _ => problem.run_into(options, &folder).unwrap(),
+        };
+        let mut expected = BTreeMap::<String, Vec<usize>>::new();
+        for query in read_rankings(&folder.join("rankings.parquet")).unwrap() {
+            let (label, prediction) = (query.query_label, query.query_prediction);
+            let name = match grouping {
+                Grouping::Confusion => format!("{label} → {prediction}"),
+                _ => label.to_string(),
+            };
+            expected.entry(name).or_default().push(query.query);
+        }
+        if let Grouping::File(_) = grouping {
+            expected.clone_from(&named);
+        }
+        let rows = group_rows(&folder.join("group_rankings.parquet"));
+        let mut rows = rows.iter();
+        for (name, members) in &expected {
+            let means = oracle.select(Axis(0), members).mean_axis(Axis(0)).unwrap();
+            let mut sorted = means.to_vec();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            let ranks = (1..=TRAIN as i32).chain([-1, -2]);
+            let scores = sorted.iter().chain(sorted.iter().rev());
+            for (rank, score) in ranks.zip(scores) {
+                let row = rows.next().unwrap();
+                assert_eq!((&row.group, row.queries), (name, members.len()));
+                assert_eq!(row.rank, rank);
+                let scale = sorted[0].abs().max(sorted[TRAIN - 1].abs());
+                for expected in [*score, means[row.train]] {
+                    assert!((row.score - expected).abs() <= 1e-8 * scale, "{row:?}");
+                }
+            }
+        }
+        assert!(rows.next().is_none());
+    }
+}
+
+#[derive(Debug)]
+struct GroupRow {
+    group: String,
+    queries: usize,
+    rank: i32,
+    train: usize,
+    score: f64,
+}
+
+fn group_rows(file: &Path) -> Vec<GroupRow> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap());
+    let mut rows = Vec::new();
+    for batch in reader.unwrap().build().unwrap() {
+        let batch = batch.unwrap();
+        let column = |name: &str| batch.column_by_name(name).unwrap().clone();
+        let integer = |name: &str, row| column(name).as_primitive::<Int64Type>().value(row);
+        rows.extend((0..batch.num_rows()).map(|row| GroupRow {
+            group: column("group").as_string::<i32>().value(row).to_owned(),
+            queries: integer("queries", row) as usize,
+            rank: column("rank").as_primitive::<Int32Type>().value(row),
+            train: integer("train", row) as usize,
+            score: column("score").as_primitive::<Float64Type>().value(row),
+        }));
+    }
+    rows
 }
 
 /// In a network wide enough for it to be cheaper.

@@ -693,7 +693,13 @@ fn groups_of_a_model_may_name_images_that_it_was_not_trained_on() {
         named.entry(group_of(image)).or_default().push(image);
     }
     write_groups(&folder.join("groups.csv"), &named);
-    let words = "rank --model model --queries 5 --scores --skip-train --train-groups";
+    std::fs::write(
+        folder.join("asked.csv"),
+        "query,group\n0,some\n318,some\n0,first\n",
+    )
+    .unwrap();
+    let asked = [("some".into(), vec![0, 2]), ("first".into(), vec![0])].into();
+    let words = "rank --model model --queries 5 --scores --skip-train --query-groups asked.csv --train-groups";
     for (out, options) in [("head", ""), ("blocks", "--blocks 1 --damping 1e-1")] {
         let (said, noted) = both(folder, &format!("{words} groups.csv {options} --out {out}"));
         let note = "groups.csv: 960 rows name images that the model was not trained on";
@@ -705,7 +711,7 @@ fn groups_of_a_model_may_name_images_that_it_was_not_trained_on() {
         };
         assert!(groups.iter().all(listed), "{said}");
         check_rankings(folder, out, &groups, (3, 0));
-        check_means(folder, out, &groups, &Groups::new());
+        check_means(folder, out, &groups, &asked);
     }
 
     let trained_again = "evaluate blocks --leave-group-out groups.csv --retrain 1 --out evidence";
@@ -731,4 +737,7 @@ fn groups_of_a_model_may_name_images_that_it_was_not_trained_on() {
         "found 1000, which is no training image",
     ];
     refused(folder, &format!("{words} unknown.csv {options}"), &parts);
+    std::fs::write(folder.join("asked.csv"), "query,group\n1,some\n").unwrap();
+    let parts = ["asked.csv: line 2: ", "found 1, which is no query"];
+    refused(folder, &format!("{words} groups.csv {options}"), &parts);
 }

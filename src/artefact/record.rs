@@ -69,19 +69,26 @@ pub struct Input {
 }
 
 impl Input {
+    /// A file that is read as it is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn of_file(role: &str, path: PathBuf) -> Result<Self> {
+        Ok(Self {
+            role: role.to_owned(),
+            digest: digest_file(&path)?,
+            path,
+            rows: None,
+        })
+    }
+
     /// Finished runs as inputs of another, by their `run.json`: `run-1`, `run-2` …
     ///
     /// # Errors
     /// A `run.json` cannot be read.
     pub(crate) fn of_runs<'a>(folders: impl Iterator<Item = &'a Path>) -> Result<Vec<Self>> {
         let input = |(at, folder): (usize, &Path)| {
-            let path = folder.join("run.json");
-            Ok(Self {
-                role: format!("run-{}", at + 1),
-                digest: digest_file(&path)?,
-                path,
-                rows: None,
-            })
+            Self::of_file(&format!("run-{}", at + 1), folder.join("run.json"))
         };
         folders.enumerate().map(input).collect()
     }

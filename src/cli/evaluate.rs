@@ -10,7 +10,7 @@ mod subject;
 mod summary;
 mod work;
 
-use crate::artefact::{Input, Invocation, Options, RunFolder, digest_file};
+use crate::artefact::{Input, Invocation, Options, RunFolder};
 use crate::cli::train_groups::TrainGrouping;
 use crate::evaluate::{Choose, Retrained, flipped, random_subsets};
 use crate::figure::Style;
@@ -99,7 +99,7 @@ pub struct Evaluate {
     /// The damping of all estimators (default: the run's)
     #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true)]
     damping: Option<f64>,
-    /// The L2 term that heads are fitted again with (default: the run's)
+    /// The L2 term that heads are fitted again with (default: the run's; not beside --retrain)
     #[arg(long, value_name = "L2", allow_negative_numbers = true)]
     l2: Option<f64>,
     /// Take retrained measurements from this folder where it has them: an earlier evaluation, or one made elsewhere
@@ -159,21 +159,13 @@ impl Evaluate {
             self.leave_one_out = self.retrain.is_none().then_some(images);
         }
         self.check_against(&subject)?;
-        let run_file = self.run.join("run.json");
-        let mut inputs = vec![Input {
-            role: "run".into(),
-            digest: digest_file(&run_file)?,
-            path: run_file,
-            rows: None,
-        }];
+        let mut inputs = vec![Input::of_file("run", self.run.join("run.json"))?];
         inputs.extend(subject.inputs.iter().cloned());
         for path in &self.checkpoints {
-            inputs.push(Input {
-                role: "checkpoint".into(),
-                path: path.clone(),
-                digest: digest_file(path)?,
-                rows: None,
-            });
+            inputs.push(Input::of_file("checkpoint", path.clone())?);
+        }
+        for path in self.retrained_files() {
+            inputs.push(Input::of_file("retrained", path)?);
         }
         let options = self.effective(&subject);
         let run = RunFolder::open_or_create(&self.out, "evaluate", invocation, options, inputs)?;
@@ -221,6 +213,10 @@ impl Evaluate {
         if self.share.is_some() && self.lds.is_none() && !self.asks_nothing() {
             let reason = "is for the subsets of --lds: ask for these, or leave it out";
             return Err(Error::config("share", reason));
+        }
+        if self.retrain.is_some() && self.l2.is_some() {
+            let reason = "is of heads that are fitted again, and --retrain trains by the transfer's recipe, with its L2 term: leave it out, or --retrain";
+            return Err(Error::config("l2", reason));
         }
         let retrains = self.leave_one_out.is_some()
             || self.lds.is_some()
@@ -293,6 +289,21 @@ impl Evaluate {
     fn has_retrained(&self, name: &str) -> bool {
         let folder = self.retrained.as_deref();
         folder.is_some_and(|folder| Retrained::exists(folder, name))
+    }
+
+    /// The files of --retrained that are taken in place of retraining.
+    fn retrained_files(&self) -> Vec<PathBuf> {
+        let asked = [
+            ("leave_one_out", self.leave_one_out.is_some()),
+            ("lds", self.lds.is_some()),
+            (LEAVE_GROUP_OUT, self.leave_group_out.is_some()),
+        ];
+        let taken = |(name, asked): (&str, bool)| {
+            let folder = self.retrained.as_deref();
+            let folder = folder.filter(|folder| asked && Retrained::exists(folder, name));
+            folder.map(|folder| Retrained::files(folder, name))
+        };
+        asked.into_iter().filter_map(taken).flatten().collect()
     }
 
     /// Which images are left out alone, unless measurements decide that.

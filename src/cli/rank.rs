@@ -9,6 +9,7 @@ mod measurement;
 mod opening;
 mod path;
 mod precision;
+mod query_groups;
 mod record;
 mod recorded;
 mod score_progress;
@@ -170,9 +171,9 @@ pub struct Rank {
     /// Leave out an image's curvature with it, so that predicted and actual rise agree in size
     #[arg(long, value_enum, default_value_t = Correction::None)]
     correction: Correction,
-    /// Rank the training images for groups of queries too, one solve a group: class, confusion (label and prediction),
+    /// Rank the training images for groups of queries too, by the mean of their losses: class, confusion (label and prediction),
     /// or a CSV file with the columns query,group
-    #[arg(long, value_name = "GROUPS", value_parser = grouping)]
+    #[arg(long, value_name = "GROUPS", value_parser = query_groups::parse)]
     query_groups: Option<Grouping>,
     /// Score groups of training images as a whole too, as those of one origin: class, or a CSV file with the columns train,group.
     /// train_group_rankings.parquet has what each prediction rests on, train_groups.parquet the means (of --query-groups too)
@@ -286,9 +287,8 @@ impl Rank {
             options.train_groups = Some(material.train_groups(grouping)?);
         }
         options.check()?;
-        if let Some(Grouping::File(path)) = &self.query_groups {
-            material.add_groups(path)?;
-        }
+        let grouping = self.query_groups.as_ref();
+        query_groups::note_file(grouping, &material.test.ids, &mut material.inputs)?;
         if let Some(groups) = &options.train_groups {
             note_whole_classes(groups, &material.train.labels);
         }
@@ -364,14 +364,5 @@ impl Rank {
             }
         };
         Err(Error::config("l2", reason))
-    }
-}
-
-fn grouping(text: &str) -> std::result::Result<Grouping, String> {
-    match text {
-        "" => Err("expected class, confusion or a file".into()),
-        "class" => Ok(Grouping::Class),
-        "confusion" => Ok(Grouping::Confusion),
-        file => Ok(Grouping::File(file.into())),
     }
 }

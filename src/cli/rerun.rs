@@ -5,7 +5,8 @@
 
 use super::Cli;
 use crate::artefact::{
-    Invocation, RecordBeside, RunFolder, RunRecord, check_as_left, folder_of, processor, shell_line,
+    Condition, Invocation, RecordBeside, RunFolder, RunRecord, check_as_left, folder_of,
+    left_files, processor, shell_line,
 };
 use crate::repetition::compare;
 use crate::{Error, Result};
@@ -36,6 +37,7 @@ impl Rerun {
     pub fn run(self) -> Result<ExitCode> {
         let (record, stem) = self.read()?;
         let folder = &record.folder;
+        let file = record_in(folder, stem.as_deref());
         let run = std::fs::canonicalize(folder).map_err(Error::io(folder, "read"))?;
         let out = match &self.out {
             Some(out) => std::path::absolute(out).map_err(Error::io(out, "find"))?,
@@ -44,9 +46,10 @@ impl Rerun {
         let there = go_to(&record.directory)?;
         let [run, out] = [&run, &out].map(|path| path.strip_prefix(&there).unwrap_or(path));
         let words = with_out(&record.arguments, out);
-        let command = Cli::typed(&words).map_err(|reason| not_ours(&record, reason.to_string()))?;
+        let command =
+            Cli::typed(&words).map_err(|reason| not_ours((&record, &file), reason.to_string()))?;
         if !command.leaves_a_run() {
-            return Err(not_ours(&record, shell_line(&words)));
+            return Err(not_ours((&record, &file), shell_line(&words)));
         }
         refuse_part_of_study(&record, &command)?;
         say!("$ {}", shell_line(&words));
@@ -72,22 +75,17 @@ impl Rerun {
     }
 }
 
+/// The record of what is repeated, in its folder.
+fn record_in(folder: &Path, stem: Option<&str>) -> PathBuf {
+    folder.join(format!("{}.json", stem.unwrap_or("run")))
+}
+
 /// Says what came out the same as on that processor and what did not, of all files or those of a name.
 fn report((before, made_on): (&Path, &str), after: &Path, stem: Option<&str>) -> Result<()> {
     let compared = compare(before, after, stem)?;
     let differing: Vec<_> = (compared.iter())
         .filter(|file| !file.found.is_same())
         .collect();
-    let mut altered = 0;
-    for file in &differing {
-        let is_as_left = check_as_left(&before.join(&file.file)).is_ok();
-        altered += usize::from(!is_as_left);
-        let not_left = match is_as_left {
-            true => "",
-            false => "; the file before is not what its run left",
-        };
-        say!("{}: {}{not_left}", file.file, file.found);
-    }
     if differing.is_empty() {
         say!(
             "{}: the same as {}, in all {} files",
@@ -96,6 +94,22 @@ fn report((before, made_on): (&Path, &str), after: &Path, stem: Option<&str>) ->
             compared.len()
         );
         return Ok(());
+    }
+    let left = left_files(&record_in(before, stem))?;
+    // The runs of a study note their own files.
+    let is_as_left = |name: &str| match left.iter().find(|file| file.name == name) {
+        Some(noted) => noted.condition == Condition::AsLeft,
+        None => check_as_left(&before.join(name)).is_ok(),
+    };
+    let mut altered = 0;
+    for file in &differing {
+        let is_as_left = is_as_left(&file.file);
+        altered += usize::from(!is_as_left);
+        let not_left = match is_as_left {
+            true => "",
+            false => "; the file before is not what its run left",
+        };
+        say!("{}: {}{not_left}", file.file, file.found);
     }
     let found = format!("{} that differ", differing.len());
     let expected = format!("the {} files of {}", compared.len(), before.display());
@@ -161,19 +175,74 @@ fn with_out(words: &[String], out: &Path) -> Vec<String> {
     changed
 }
 
-fn not_ours(record: &RunRecord, found: String) -> Error {
+/// The refusal of the record in `file`, whose words are no command that can be repeated.
+fn not_ours((record, file): (&RunRecord, &Path), found: String) -> Error {
+    // What is wrong with the words may take several lines, as where options are missing; advice comes after an empty one.
+    let lines = found.trim_start_matches("error: ").lines();
+    let said: Vec<&str> = (lines.map(str::trim))
+        .take_while(|line| !line.is_empty())
+        .collect();
+    // Options come and go between releases too.
+    let remedy = match record.ascribe == env!("CARGO_PKG_VERSION") {
+        true => "type the command that `ascribe inspect` shows as it is spelled now".to_owned(),
+        false => format!("repeat it with version {}", record.ascribe),
+    };
     Error::format(
-        &record.folder.join("run.json"),
+        file,
         "arguments",
         "a command of this version of ascribe that leaves a run",
-        found.lines().next().unwrap_or_default(),
-        format!("repeat it with version {}", record.ascribe),
+        said.join(" "),
+        remedy,
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artefact::Options;
+    use std::fs;
+
+    fn begun(folder: &Path, command: &str) -> RunFolder {
+        let (words, options) = (Vec::<String>::new(), Options::new());
+        RunFolder::open_or_create(folder, command, words, options, Vec::new()).unwrap()
+    }
+
+    fn write(file: PathBuf, content: &str) {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, content).unwrap();
+    }
+
+    /// In folders of the run, as a page's data are, and in those of a study's runs.
+    #[test]
+    fn files_in_folders_are_told_where_they_are_not_as_they_were_left() {
+        let place = tempfile::tempdir().unwrap();
+        let [before, after] = ["before", "after"].map(|name| place.path().join(name));
+        for folder in [&before, &after] {
+            let run = begun(folder, "study");
+            write(run.file("data/overview.js"), "page");
+            let part = begun(&run.file("runs/a"), "transfer");
+            write(part.file("training.csv"), "epoch\n1\n");
+            part.finish().unwrap();
+            run.finish().unwrap();
+        }
+        let again = || report((&before, ""), &after, None);
+        again().unwrap();
+        for name in ["data/overview.js", "runs/a/training.csv"] {
+            let file = before.join(name);
+            let own = fs::read_to_string(&file).unwrap();
+            write(file.clone(), "another");
+            let message = again().unwrap_err().to_string();
+            assert!(
+                message.ends_with("put back what was there"),
+                "{name}: {message}"
+            );
+            write(file, &own);
+        }
+        // What came out otherwise says nothing against what was there.
+        write(after.join("data/overview.js"), "another");
+        let message = again().unwrap_err().to_string();
+        assert!(message.ends_with("round differently"), "{message}");
+    }
 
     #[test]
     fn the_output_folder_alone_is_replaced() {

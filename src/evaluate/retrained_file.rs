@@ -16,15 +16,16 @@ pub struct Ids<'a> {
     pub queries: &'a [usize],
 }
 
-fn paths(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
-    let file = |what: &str| folder.join(format!("{name}_{what}.parquet"));
-    (file("subsets"), file("measurements"))
-}
-
 impl Retrained {
+    /// The two files of measurements of that name in `folder`: subsets and measurements.
+    pub fn files(folder: &Path, name: &str) -> [PathBuf; 2] {
+        ["subsets", "measurements"].map(|what| folder.join(format!("{name}_{what}.parquet")))
+    }
+
     /// Whether `folder` holds measurements of that name.
     pub fn exists(folder: &Path, name: &str) -> bool {
-        paths(folder, name).1.exists()
+        let [_, measurements] = Self::files(folder, name);
+        measurements.exists()
     }
 
     /// Writes both files; `metadata` says what was retrained.
@@ -38,7 +39,7 @@ impl Retrained {
         ids: Ids,
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let (subsets, measurements) = paths(folder, name);
+        let [subsets, measurements] = Self::files(folder, name);
         let left_out = || {
             let numbered = self.left_out.iter().enumerate();
             numbered.flat_map(|(subset, left_out)| left_out.iter().map(move |&at| (subset, at)))
@@ -93,7 +94,7 @@ impl Retrained {
         ids: Ids,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        let (subsets, measurements) = paths(folder, name);
+        let [subsets, measurements] = Self::files(folder, name);
         let left_out = read_subsets(&subsets, ids.train, metadata)?;
         let table = table::read(&measurements, metadata)?;
         let position: BTreeMap<i64, usize> = (ids.queries.iter().enumerate())
@@ -241,7 +242,7 @@ mod tests {
 
     fn read(subsets: &[(i64, i64)], measurements: &[(i64, i64, f64)]) -> Result<Retrained> {
         let folder = tempfile::tempdir().unwrap();
-        let (of_subsets, of_measurements) = paths(folder.path(), "lds");
+        let [of_subsets, of_measurements] = Retrained::files(folder.path(), "lds");
         let columns = Columns::new()
             .integers("subset", subsets.iter().map(|row| row.0))
             .integers("left_out", subsets.iter().map(|row| row.1));

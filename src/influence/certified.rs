@@ -4,7 +4,7 @@
 //! same with the sides exchanged); [`Refinement`] bounds both norms. Rounding is that of products, and of the logits before them.
 //!
 //! - Refinement goes on while a sample of the queries (solved for the queries: any query of the block) has ranks that are not
-//!   certified and bounds still fall.
+//!   certified, or rounding of the solver leaves a residual above the tolerance, and bounds still fall.
 //! - All scores are then computed roughly, in the precision of the solver, and again in f64 for those images that may be among
 //!   the wanted ranks.
 
@@ -105,15 +105,11 @@ impl Certification<'_> {
         let inputs = self.input_error(training)?;
         let mut solved = self.solve(training, 0..training.count(), inputs, "training image")?;
         for _ in 1..ROUNDS {
-            if solved.at_floor()
-                || self.sample_is_certified(
-                    training,
-                    &solved,
-                    inputs,
-                    sets[0].0.queries.examples,
-                )?
-                || !self.improve(training, &mut solved)?
-            {
+            let queries = sets[0].0.queries.examples;
+            let settled = solved.at_floor()
+                || !solved.is_stalled()
+                    && self.sample_is_certified(training, &solved, inputs, queries)?;
+            if settled || !self.improve(training, &mut solved)? {
                 break;
             }
         }
@@ -193,7 +189,8 @@ impl Certification<'_> {
                 let found = rank_solutions(&scorer, training, &rough, ranks)?;
                 drop(scorer);
                 round += 1;
-                let settled = (found.iter()).all(|found| certified(found, self.ranks));
+                let proven = (found.iter()).all(|found| certified(found, self.ranks));
+                let settled = proven && !solved.is_stalled();
                 if settled || round > ROUNDS || !self.improve(examples, &mut solved)? {
                     break (rough.scores, found);
                 }
@@ -255,7 +252,8 @@ impl Certification<'_> {
         let blocks = side_by_side(parts, &device, |part: Range<usize>| {
             let gradients = Vectors::new(examples.gradients(part.clone())?)?;
             let bounded = self.refinement.solve(&gradients)?;
-            check_solved(&bounded.reports, &examples.ids()[part.clone()], what)?;
+            let ids = &examples.ids()[part.clone()];
+            check_solved(&bounded.reports, |row| format!("{what} {}", ids[row]))?;
             Ok((part, bounded))
         })?;
         Ok(Solved::new(blocks, reach))

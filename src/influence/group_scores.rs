@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Most sums that are held: 512 MiB.
-const MOST_SUMS: usize = 1 << 26;
+pub(super) const MOST_SUMS: usize = 1 << 26;
 /// Queries whose rows are in memory at once while they are written.
 const AT_ONCE: usize = 512;
 
@@ -116,18 +116,11 @@ impl ScoreSink for GroupScores {
     }
 
     fn save(&mut self) -> Result<Option<SinkState>> {
-        Ok(Some(SinkState {
-            integers: Vec::new(),
-            numbers: self.sums.iter().copied().collect(),
-        }))
+        Ok(Some(SinkState::of_array(&self.sums)))
     }
 
     fn restore(&mut self, state: &SinkState) -> Result<bool> {
-        let sums = Array2::from_shape_vec(self.sums.dim(), state.numbers.clone());
-        let sums = sums.ok().filter(|_| state.integers.is_empty());
-        let fits = sums.is_some();
-        self.sums = sums.unwrap_or_default();
-        Ok(fits)
+        Ok(state.restore_array(&mut self.sums))
     }
 
     fn finish(&mut self) -> Result<()> {

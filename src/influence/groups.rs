@@ -1,14 +1,41 @@
 //! Named groups of images: queries whose losses are asked about together, or training images that leave together.
 
+use super::Images;
 use crate::data::line_of;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Named groups of images, by position; an image may be in several, or in none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Groups {
     groups: BTreeMap<String, Vec<usize>>,
+}
+
+/// How queries are put into groups.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grouping {
+    /// One group a label.
+    Class,
+    /// One group a pair of label and prediction.
+    Confusion,
+    /// As a CSV file with the columns query and group says.
+    File(PathBuf),
+}
+
+impl Grouping {
+    /// The groups of `queries`.
+    ///
+    /// # Errors
+    /// As [`Groups::from_file`].
+    pub fn groups(&self, queries: Images, classes: &[String]) -> Result<Groups> {
+        Ok(match self {
+            Self::Class => Groups::by_class(queries.labels, classes),
+            Self::Confusion => Groups::by_confusion(queries.labels, queries.predictions, classes),
+            Self::File(path) => Groups::from_file(path, Grouped::Queries, queries.ids)?.0,
+        })
+    }
 }
 
 /// What a file of groups says of images of the data set that are not among those that are asked about.

@@ -4,17 +4,17 @@ use super::checkpoint;
 use super::pass::{Certified, Pass};
 use super::placement::placed;
 use super::{
-    BlockSizes, DampingPath, Examples, FeatureSet, GroupScores, Groups, Normalise, PathOptions,
-    Provenance, ScoringRecord, Solves, corrected, write_solves,
+    BlockSizes, DampingPath, Examples, FeatureSet, GroupScores, Grouping, Groups, Normalise,
+    PathOptions, Provenance, ScoringRecord, Solves, corrected, write_solves,
 };
 use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
 use crate::device::tf32_is_allowed;
-use crate::operator::{Damped, HeadHessian, LinearOperator};
+use crate::operator::{Damped, HeadHessian};
 use crate::solve::{Inverse, Method, Settings};
 use crate::{Error, Result};
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// What takes the place of r in the gradient of an image that is left out.
@@ -26,18 +26,6 @@ pub enum Correction {
     None,
     /// One exact Newton step without the image: predicted and actual rise agree in size
     Leverage,
-}
-
-/// Queries that are summed up before the solve.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Grouping {
-    /// One group a label.
-    Class,
-    /// One group a pair of label and prediction.
-    Confusion,
-    /// As a CSV file with the columns query and group says.
-    File(PathBuf),
 }
 
 /// Everything that decides a run's numbers, besides data and head.
@@ -62,7 +50,7 @@ pub struct RankOptions {
     /// Whether an image's own curvature leaves with it.
     pub correction: Correction,
     /// Groups of queries that are ranked too.
-    pub groups: Option<Grouping>,
+    pub query_groups: Option<Grouping>,
     /// Groups of training images that are scored as a whole too, by position.
     pub train_groups: Option<Groups>,
     /// Whether rankings at other dampings are compared too.
@@ -89,7 +77,7 @@ impl Default for RankOptions {
             certify: None,
             normalise: Normalise::None,
             correction: Correction::None,
-            groups: None,
+            query_groups: None,
             train_groups: None,
             damping_path: None,
             scores: false,
@@ -109,6 +97,14 @@ impl RankOptions {
         self.solver.check()?;
         self.normalise.check(self.solver.method)?;
         self.damping_path.map_or(Ok(()), |path| path.check(self))?;
+        let method = self.solver.method;
+        let overshoots = matches!(method, Method::Identity | Method::Ekfac);
+        if overshoots && self.correction == Correction::Leverage {
+            let reason = format!(
+                "leverage takes an image's own curvature out of the matrix that is inverted, and that of {method} does not hold it: choose --solver direct or cg"
+            );
+            return Err(Error::config("correction", reason));
+        }
         if self.train_groups.is_some() && self.normalise != Normalise::None {
             let reason = "adds up scores in nats: leave --normalise out";
             return Err(Error::config("train-groups", reason));
@@ -228,17 +224,12 @@ impl RankJob<'_> {
         // Devices work on their own: a stage is over when its work is.
         self.device.synchronize()?;
         progress.stage("solver")?;
-        let hessian = sides.hessian(self.options.l2)?;
-        let damped = Damped::new(&hessian, self.options.damping)?;
-        let data = sides.hessian(0.0)?;
-        // The paper's estimator is of the data term alone.
-        let operator: &dyn LinearOperator = match self.options.solver.method {
-            Method::Pinv => &data,
-            _ => &damped,
-        };
-        let inverse = (self.options.solver)
-            .solver(self.options.precision)
-            .prepare(operator)?;
+        let options = &self.options;
+        let (l2, damping) = (options.solver.method).shifts(options.l2, options.damping);
+        let hessian = sides.hessian(l2)?;
+        let damped = Damped::new(&hessian, damping)?;
+        let solver = options.solver.solver(options.precision);
+        let inverse = solver.prepare(&damped)?;
         let provenance = Provenance {
             digests: self.digests.clone(),
             unit: self.options.normalise.unit(),

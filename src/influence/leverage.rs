@@ -4,22 +4,26 @@
 //! K_i = (I ⊗ a_i)ᵀA⁻¹(I ⊗ a_i), w × w, Woodbury's identity makes that A⁻¹(y_i ⊗ a_i)/n with y_i = (I − W_i K_i/n)⁻¹ r_i: the
 //! scores are as before, with y in the place of r for the image that is left out. For one output it is the classical
 //! division by 1 − h. Influence without it under-predicts by about that factor (METHODS C, RIF; Pregibon 1981).
+//!
+//! W_i ⊗ a_i a_iᵀ/n is a part of A, so that the eigenvalues of W_i K_i/n are below 1 for A⁻¹, and for what leaves some of A⁻¹ out
+//! (`pinv`, `arnoldi`). Those of another matrix may be above, and the image's scores then have the wrong sign: `ekfac` and `identity`
+//! are refused, and so is an image of which a solve is that far off.
 
 use super::Examples;
-use super::scores::ranges;
+use super::scores::{check_solved, ranges};
 use crate::operator::{HeadHessian, Vectors};
-use crate::solve::{Inverse, Outcome, Report};
+use crate::solve::{Inverse, Report};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use faer::Mat;
 use faer::linalg::solvers::Solve;
+use faer::{Mat, Side};
 use std::ops::Range;
 
 /// The training images with y in the place of r, and how the w solves of each image ended, image by image; `block` right-hand
 /// sides go in a step.
 ///
 /// # Errors
-/// A solve that diverged, or a tensor operation failed.
+/// A solve that diverged, an image whose leverage is not below 1 (by id), or a tensor operation failed.
 pub fn corrected(
     training: &Examples,
     hessian: &HeadHessian,
@@ -39,13 +43,12 @@ pub fn corrected(
         let curvatures = hessian.output_curvatures(images.clone())?;
         for (place, image) in images.enumerate() {
             let size = width * width;
-            let y = adjusted(
-                &residuals[image],
-                &curvatures[place * size..][..size],
-                &leverages[place * size..][..size],
-                training.count(),
-            );
-            values.extend(y);
+            let curvature = &curvatures[place * size..][..size];
+            let leverage = &leverages[place * size..][..size];
+            let count = training.count();
+            let largest = largest_eigenvalue(curvature, leverage, width) / count as f64;
+            check_below_one(largest, training.ids()[image])?;
+            values.extend(adjusted(&residuals[image], curvature, leverage, count));
         }
     }
     let left = training.residuals();
@@ -60,22 +63,14 @@ fn leverages(
     inverse: &dyn Inverse,
     images: Range<usize>,
 ) -> Result<(Vec<f64>, Vec<Report>)> {
+    let width = training.residuals().dims()[1];
     let solution = inverse.solve(&Vectors::new(training.output_gradients(images.clone())?)?)?;
-    let diverged = |outcome: Outcome| outcome == Outcome::Diverged;
-    if solution
-        .reports
-        .iter()
-        .any(|report| diverged(report.outcome))
-    {
-        return Err(Error::NonFinite {
-            what: "leverage".into(),
-            place: format!("training images {images:?}"),
-            remedy: Outcome::Diverged.remedy().into(),
-        });
-    }
+    check_solved(&solution.reports, |row| {
+        let image = training.ids()[images.start + row / width];
+        format!("the leverage of training image {image}")
+    })?;
     let inputs = training.axes_inputs().chunk(images)?;
     let (count, columns) = inputs.dims2()?;
-    let width = training.residuals().dims()[1];
     // [count, w·w, columns] · [count, columns, 1]
     let solutions = solution
         .value
@@ -84,6 +79,40 @@ fn leverages(
     let products = solutions.matmul(&inputs.unsqueeze(2)?.contiguous()?)?;
     let products = products.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
     Ok((products, solution.reports))
+}
+
+/// The largest eigenvalue of W K, which is that of the symmetric RᵀK R with W = R Rᵀ; not a number where none was found.
+fn largest_eigenvalue(curvature: &[f64], leverage: &[f64], width: usize) -> f64 {
+    let curvature = Mat::from_fn(width, width, |i, j| curvature[i * width + j]);
+    let Ok(eigen) = curvature.self_adjoint_eigen(Side::Lower) else {
+        return f64::NAN;
+    };
+    let (values, vectors) = (eigen.S().column_vector(), eigen.U());
+    let root = Mat::from_fn(width, width, |i, j| {
+        vectors[(i, j)] * values[j].max(0.0).sqrt()
+    });
+    // Symmetric but for what the solves are off by.
+    let leverage = Mat::from_fn(width, width, |i, j| {
+        0.5 * (leverage[i * width + j] + leverage[j * width + i])
+    });
+    let half = leverage.as_ref() * root.as_ref();
+    let product = root.transpose() * half.as_ref();
+    let values = product.self_adjoint_eigenvalues(Side::Lower);
+    let largest = values.ok().and_then(|values| values.last().copied());
+    largest.unwrap_or(f64::NAN)
+}
+
+/// Refuses an image of whose curvature more would leave than there is.
+fn check_below_one(leverage: f64, id: usize) -> Result<()> {
+    match leverage < 1.0 {
+        true => Ok(()),
+        false => Err(Error::mismatch(
+            format!("leverage of training image {id}"),
+            "less than 1, as of an exact inverse",
+            format!("{leverage:.6}"),
+            "use --precision f64, a lower --tolerance or --solver direct, raise --damping, or leave --correction out",
+        )),
+    }
 }
 
 /// (I − W K/n)⁻¹ r.

@@ -1,12 +1,12 @@
 //! One pass over all scores of a run: which side is solved for, where the scores go, what is written of them.
 
 use super::checkpoint::Checkpoint;
-use super::job::{Grouping, RankJob, Sides};
+use super::job::{RankJob, Sides};
 use super::{
     Certification, CertifiedRanks, Diagonal, EqualImages, Examples, ExtremeBlock, ExtremeSink,
-    GroupScores, Grouped, Groups, Kept, Progress, Provenance, Queries, QueryRanking, RankedQueries,
-    ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, Scoring, SinkState, Solves, TopRanks,
-    write_group_rankings, write_group_scores, write_rankings, write_self_influence,
+    GroupScores, Grouping, Groups, Kept, Progress, Provenance, Queries, QueryRanking,
+    RankedQueries, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, Scoring, SinkState, Solves,
+    TopRanks, write_group_rankings, write_group_scores, write_rankings, write_self_influence,
 };
 use crate::Result;
 use crate::data::little_endian;
@@ -174,8 +174,9 @@ impl Pass<'_> {
         let hessian = sides.hessian(options.l2)?;
         let operator = Damped::new(&hessian, options.damping)?;
         let smallest = options.l2 + options.damping;
+        let solved_by = (&options.solver, options.precision);
         let certification = Certification {
-            refinement: Refinement::new(&operator, self.inverse, options.precision, smallest)?,
+            refinement: Refinement::new(&operator, self.inverse, solved_by, smallest)?,
             ranks: options.certify.unwrap_or(0),
             equal,
             weights: self.job.head.longest_row()?,
@@ -245,7 +246,7 @@ impl Pass<'_> {
             digests: self.provenance.digests.clone(),
             ..Provenance::default()
         };
-        write_group_rankings(&path, &rankings, &self.sides.train, &provenance)?;
+        write_group_rankings(&path, &rankings, self.sides.train.images(), &provenance)?;
         let ids = (0..rankings.len()).collect();
         Ok(Some(Solves {
             set: "group",
@@ -256,19 +257,10 @@ impl Pass<'_> {
 
     /// The groups of queries, where the options ask for them.
     fn query_groups(&self) -> Result<Option<Groups>> {
-        let (queries, classes) = (&self.sides.test, &self.job.classes);
-        let groups = match &self.job.options.groups {
-            None => return Ok(None),
-            Some(Grouping::Class) => Groups::by_class(queries.labels(), classes),
-            Some(Grouping::Confusion) => {
-                let predictions = &queries.outputs().predictions;
-                Groups::by_confusion(queries.labels(), predictions, classes)
-            }
-            Some(Grouping::File(path)) => {
-                Groups::from_file(path, Grouped::Queries, queries.ids())?.0
-            }
-        };
-        Ok(Some(groups))
+        let grouping = self.job.options.query_groups.as_ref();
+        let groups =
+            |grouping: &Grouping| grouping.groups(self.sides.test.images(), &self.job.classes);
+        grouping.map(groups).transpose()
     }
 
     fn write(&self, name: &str, outputs: &Outputs, queries: &Examples) -> Result<()> {

@@ -13,6 +13,10 @@
 //! | solves (`cg`) | s·(9·(a product + 2b²) + a product): 7 to 8 iterations to 1e-5 on the job of `analysis/speed`, ten queries |
 //! | solves (`astra`) | s·(200·256/n + 2) products, in its usual settings |
 //! | scores | 2p·n·m; `identity` 2(w + e)·n·m |
+//! | certificates | two rounds of solves, and after each a product in f64; of queries two rounds of scores |
+//! | damping path | in f64, see [`super::damping_path`] |
+//!
+//! Operations in f64 count twice where the rate is of f32.
 //!
 //! Seconds are operations over the rate of a matrix product measured on the spot, times 1.2: the kernels reach about 0.85
 //! of it (`benches/head.rs`). Bytes are those of the features as read, with a constant, and in feature axes (unless they are
@@ -37,6 +41,10 @@ use crate::{Error, Result};
 const ITERATIONS: f64 = 9.0;
 /// Iterations of a Neumann series: as many as its user allows, of which this is the least that makes sense.
 const TERMS: f64 = 45.0;
+/// Rounds of refinement that certificates are taken to need, as on the job of `analysis/speed`.
+const ROUNDS: f64 = 2.0;
+/// How many operations in f32 one in f64 takes the time of.
+const DOUBLE: f64 = 2.0;
 /// How much longer a run takes than its operations at the rate of a matrix product.
 const OVERHEAD: f64 = 1.2;
 
@@ -86,7 +94,7 @@ pub struct Plan {
     pub solves_for: &'static str,
     /// Whose features stay in their file: `train`, `test`.
     pub mapped: Vec<&'static str>,
-    /// Floating-point operations.
+    /// Floating-point operations; in a run in f32 those in f64 count twice.
     pub operations: f64,
     /// Of a matrix product in the same precision on the device, measured, in operations a second.
     pub rate: f64,
@@ -124,7 +132,7 @@ impl ProblemSize {
             (self.features + 1) as f64,
             self.classes.saturating_sub(1) as f64,
         );
-        let (_, solves) = self.solves();
+        let (solved, solves) = self.solves();
         let queries = (self.test + if self.train_queries { self.train } else { 0 }) as f64;
         let classes = self.classes as f64;
         let through_logits = match goes_by_logits(self.classes.saturating_sub(1)) {
@@ -132,17 +140,29 @@ impl ProblemSize {
             false => 0.0,
         };
         let product = 4.0 * n * p + through_logits;
+        let rounds = if self.certified { ROUNDS } else { 1.0 };
+        let certificate = rounds * self.in_double(product);
         let solving = match method {
             Method::Direct | Method::Auto => {
                 let curvatures = w.min(e * e) * classes * w * n;
                 let factor = w * (w + 1.0) / 2.0 * e * e * n + p.powi(3) / 3.0;
-                curvatures + factor + solves * (2.0 * p * p + product)
+                // The residual of a certificate takes the place of the solver's.
+                let residual = match self.certified {
+                    true => certificate,
+                    false => product,
+                };
+                curvatures + factor + solves * (rounds * 2.0 * p * p + residual)
             }
             Method::Cg => {
                 let block = strong_parameters(p as usize) as f64;
                 let prepared = n * block * block / 2.0 + block.powi(3) / 3.0;
                 let iteration = product + 2.0 * block * block;
-                prepared + solves * (ITERATIONS * iteration + product)
+                let solve = ITERATIONS * iteration + product;
+                let residual = match self.certified {
+                    true => certificate,
+                    false => 0.0,
+                };
+                prepared + solves * (rounds * solve + residual)
             }
             Method::Lissa => solves * TERMS * product,
             Method::Astra => {
@@ -164,7 +184,16 @@ impl ProblemSize {
             _ => n * e * e + 10.0 * e.powi(3),
         };
         let turning = 2.0 * (n + queries) * e * e;
-        axes + turning + solving + score * n * queries
+        let scorings = if solved == "test" { rounds } else { 1.0 };
+        axes + turning + solving + scorings * score * n * queries
+    }
+
+    /// Operations in f64 by the time that they take, in operations of the run's precision.
+    fn in_double(&self, operations: f64) -> f64 {
+        match self.double {
+            true => operations,
+            false => DOUBLE * operations,
+        }
     }
 
     /// The plan for `method`, `auto` resolved, in at most `memory` bytes; and the blocks that fit.
@@ -187,8 +216,8 @@ impl ProblemSize {
             return Err(Error::config("solver", reason));
         }
         let blocks = self.blocks(method, memory)?;
-        let path = self.path_bytes(method, memory)?;
-        let operations = self.operations(method);
+        let (path, path_operations) = self.path(method, memory)?;
+        let operations = self.operations(method) + path_operations;
         let plan = Plan {
             method,
             reason,

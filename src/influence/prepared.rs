@@ -4,11 +4,11 @@
 //! of m, positive = m rises. m may be the mean loss of some queries, or a margin z_a − z_b of one of them.
 
 use super::job::Sides;
-use super::scores::{against, diverged_at, not_finite, ranges};
+use super::scores::{against, check_solved, not_finite, ranges};
 use super::{Examples, RankJob};
 use crate::Result;
-use crate::operator::{Damped, LinearOperator, Vectors};
-use crate::solve::{Inverse, Method, Outcome, Report};
+use crate::operator::{Damped, Vectors};
+use crate::solve::{Inverse, Report};
 use candle_core::Tensor;
 use ndarray::{Array2, s};
 use std::path::Path;
@@ -45,15 +45,12 @@ impl RankJob<'_> {
         body: impl FnOnce(&Prepared) -> Result<R>,
     ) -> Result<R> {
         let sides = self.sides(self.options.precision, folder)?;
-        let hessian = sides.hessian(self.options.l2)?;
-        let damped = Damped::new(&hessian, self.options.damping)?;
-        let data = sides.hessian(0.0)?;
-        let operator: &dyn LinearOperator = match self.options.solver.method {
-            Method::Pinv => &data,
-            _ => &damped,
-        };
-        let solver = self.options.solver.solver(self.options.precision);
-        let inverse = solver.prepare(operator)?;
+        let options = &self.options;
+        let (l2, damping) = (options.solver.method).shifts(options.l2, options.damping);
+        let hessian = sides.hessian(l2)?;
+        let damped = Damped::new(&hessian, damping)?;
+        let solver = options.solver.solver(options.precision);
+        let inverse = solver.prepare(&damped)?;
         let (left_out, solves) = self.left_out(&sides, &hessian, &*inverse)?.unzip();
         body(&Prepared {
             block: self.blocks(&sides.train).gradients,
@@ -115,10 +112,7 @@ impl Prepared<'_> {
         for rows in ranges(gradients.len(), self.block) {
             let block = Tensor::stack(&gradients[rows.clone()], 0)?;
             let solution = self.inverse.solve(&Vectors::new(block)?)?;
-            let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-            if solution.reports.iter().any(diverged) {
-                return Err(diverged_at("the solve of a measurement".into()));
-            }
+            check_solved(&solution.reports, |_| "a measurement".into())?;
             (self.missed).fetch_add(missed(&solution.reports), Ordering::Relaxed);
             for columns in ranges(self.left_out.count(), self.block) {
                 let part = against(&solution.value, self.left_out, columns.clone())?;

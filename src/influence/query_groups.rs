@@ -3,13 +3,14 @@
 //! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
 //! or harms a class, or a kind of confusion, takes as many solves as there are groups.
 
-use super::scores::{against, diverged_at, not_finite, ranges};
+use super::scores::{against, check_solved, not_finite, ranges};
 use super::{
-    BlockSizes, Examples, Groups, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks, table,
+    BlockSizes, Examples, Groups, Images, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks,
+    table,
 };
 use crate::Result;
 use crate::operator::Vectors;
-use crate::solve::{Inverse, Outcome, Report};
+use crate::solve::{Inverse, Report};
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
 use candle_core::Tensor;
 use std::path::Path;
@@ -54,11 +55,9 @@ impl Groups {
             let gradients = members.iter().map(|(_, at)| queries.mean_gradient(at));
             let gradients = gradients.collect::<Result<Vec<_>>>()?;
             let solution = inverse.solve(&Vectors::new(Tensor::stack(&gradients, 0)?)?)?;
-            let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-            if let Some(group) = solution.reports.iter().position(diverged) {
-                let place = format!("the solve of the group {}", members[group].0);
-                return Err(diverged_at(place));
-            }
+            check_solved(&solution.reports, |group| {
+                format!("the group {}", members[group].0)
+            })?;
             for columns in ranges(training.count(), blocks.gradients) {
                 let scores = against(&solution.value, training, columns.clone())?;
                 let wrong = scores.indexed_iter().find(|(_, score)| !score.is_finite());
@@ -92,7 +91,7 @@ impl Groups {
 pub fn write_group_rankings(
     path: &Path,
     rankings: &[GroupRanking],
-    training: &Examples,
+    training: Images,
     provenance: &Provenance,
 ) -> Result<()> {
     let rows: Vec<(&GroupRanking, i32, (usize, f64))> = rankings
@@ -118,11 +117,11 @@ pub fn write_group_rankings(
     let ranks: Int32Array = rows.iter().map(|row| row.1).collect();
     let ids: Int64Array = rows
         .iter()
-        .map(|row| training.ids()[row.2.0] as i64)
+        .map(|row| training.ids[row.2.0] as i64)
         .collect();
     let labels: Int32Array = rows
         .iter()
-        .map(|row| training.labels()[row.2.0] as i32)
+        .map(|row| training.labels[row.2.0] as i32)
         .collect();
     let scores: Float64Array = rows.iter().map(|row| row.2.1).collect();
     let columns: Vec<(&str, ArrayRef, bool)> = vec![

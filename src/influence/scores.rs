@@ -270,7 +270,8 @@ impl Scoring<'_> {
         let parts = side_by_side(parts(range, size), device, |part: Range<usize>| {
             let gradients = Vectors::new(examples.gradients(part.clone())?)?;
             let solution = self.inverse.solve(&gradients)?;
-            check_solved(&solution.reports, &examples.ids()[part], what)?;
+            let ids = &examples.ids()[part];
+            check_solved(&solution.reports, |row| format!("{what} {}", ids[row]))?;
             Ok(Solved {
                 factors: factors(&gradients, &solution.value)?,
                 value: solution.value,
@@ -348,19 +349,18 @@ pub(super) fn against(
         .map_err(ndarray_linalg::error::LinalgError::from)?)
 }
 
-/// Refuses solves of the images `ids` of which one diverged, and names it.
-pub(super) fn check_solved(reports: &[Report], ids: &[usize], what: &str) -> Result<()> {
+/// Refuses solves of which one diverged, as that of what `of` says its row was.
+pub(super) fn check_solved(reports: &[Report], of: impl Fn(usize) -> String) -> Result<()> {
     let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-    match reports.iter().position(diverged) {
-        None => Ok(()),
-        Some(row) => Err(diverged_at(format!("the solve of {what} {}", ids[row]))),
-    }
-}
-
-/// The refusal of a solve that diverged.
-pub(super) fn diverged_at(place: String) -> Error {
-    let remedy = Outcome::Diverged.remedy();
-    Error::mismatch(place, "one that settles", "one that diverged", remedy)
+    let Some(row) = reports.iter().position(diverged) else {
+        return Ok(());
+    };
+    Err(Error::mismatch(
+        format!("the solve of {}", of(row)),
+        "one that settles",
+        "one that diverged",
+        Outcome::Diverged.remedy(),
+    ))
 }
 
 pub(super) fn not_finite(place: String) -> Error {

@@ -4,7 +4,7 @@ use super::scores::not_finite;
 use super::{Chosen, Kept, Provenance};
 use crate::Result;
 use ndarray::parallel::prelude::*;
-use ndarray::{ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 use std::ops::Range;
 
 /// The sign of every score.
@@ -14,7 +14,7 @@ pub const SIGN: &str =
 pub const ORIENTATION: &str = "[query, train]";
 
 /// What the scores of a run are about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScoreHeader {
     /// Ids of the queries, row by row.
     pub queries: Vec<usize>,
@@ -90,6 +90,23 @@ pub struct SinkState {
 }
 
 impl SinkState {
+    /// Nothing but the numbers of `array`.
+    pub(super) fn of_array(array: &Array2<f64>) -> Self {
+        Self {
+            integers: Vec::new(),
+            numbers: array.iter().copied().collect(),
+        }
+    }
+
+    /// Puts [`of_array`](Self::of_array)'s numbers into an array of that shape; `false`, and an empty array, where they are not such.
+    pub(super) fn restore_array(&self, array: &mut Array2<f64>) -> bool {
+        let restored = Array2::from_shape_vec(array.dim(), self.numbers.clone());
+        let restored = restored.ok().filter(|_| self.integers.is_empty());
+        let fits = restored.is_some();
+        *array = restored.unwrap_or_default();
+        fits
+    }
+
     /// Reads from the start.
     pub(super) fn reader(&self) -> StateReader<'_> {
         StateReader {

@@ -4,7 +4,7 @@ use super::*;
 use crate::data::Rows;
 use crate::derivative::head::SoftmaxHead;
 use crate::operator::{Damped, Dense, HeadHessian, Structure};
-use crate::solve::{Cg, Direct, Inverse, Method, Outcome, Settings, Solver};
+use crate::solve::{Cg, Direct, Ekfac, Identity, Inverse, Method, Outcome, Settings, Solver};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, array};
 use ndarray_npy::read_npy;
@@ -459,6 +459,59 @@ fn a_solve_that_diverges_is_refused_by_the_id_of_its_query() {
         "{message}"
     );
     assert!(scores.scores.iter().all(|score| *score == 0.0));
+}
+
+/// W K/n has the eigenvalue ½ · 10/2 for (3, 1) and the identity, ½ · 2/2 for (1, 1); with the diagonal, which leaves out how the
+/// features go together, the first has more than 1 too. None of A⁻¹ itself has.
+#[test]
+fn an_image_that_has_more_curvature_than_is_inverted_is_refused_by_its_id() {
+    let head = SoftmaxHead::zeros(2, 1, DType::F64, &Device::Cpu).unwrap();
+    for (features, refused) in [([3.0, 1.0], true), ([1.0, -1.0], false)] {
+        let train = examples(features.to_vec(), 1, &[0, 1], &head);
+        let hessian = HeadHessian::new(&head, train.inputs(), 1e-3).unwrap();
+        let leverages = |solver: &dyn Solver| {
+            let inverse = solver.prepare(&hessian).unwrap();
+            let leverages = corrected(&train, &hessian, &*inverse, 4);
+            leverages.err().map(|error| error.to_string())
+        };
+        assert_eq!(leverages(&Direct), None);
+        let of_identity = leverages(&Identity);
+        assert_eq!(of_identity.is_some(), refused);
+        if refused {
+            let message = of_identity.unwrap();
+            let start = "leverage of training image 100: expected less than 1";
+            assert!(
+                message.starts_with(start) && message.contains("found 2.500000"),
+                "{message}"
+            );
+            assert!(leverages(&Ekfac).is_some());
+        }
+    }
+}
+
+#[test]
+fn leverage_is_refused_with_solvers_that_may_turn_its_signs() {
+    let check = |method: Method| {
+        let options = RankOptions {
+            solver: Settings {
+                method,
+                ..Settings::default()
+            },
+            correction: Correction::Leverage,
+            ..options()
+        };
+        options.check().map_err(|error| error.to_string())
+    };
+    for method in [Method::Auto, Method::Direct, Method::Cg, Method::Pinv] {
+        assert_eq!(check(method), Ok(()), "{method}");
+    }
+    for method in [Method::Identity, Method::Ekfac] {
+        let message = check(method).unwrap_err();
+        assert!(
+            message.starts_with("--correction: leverage") && message.ends_with("direct or cg"),
+            "{message}"
+        );
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub use part::FineTunedPart;
 pub use scoring::{RankError, ScoringPlan, ScoringRecord};
 pub use shares::{SegmentShares, read_helpful_shares, write_shares};
 
-use super::{Groups, Progress, RankSummary};
+use super::{Grouping, Groups, Progress, RankSummary};
 use crate::derivative::network::Curvature;
 use crate::solve::{Method, Settings};
 use crate::{Error, Result};
@@ -50,6 +50,8 @@ pub struct NetworkOptions {
     pub top: usize,
     /// Harmful images kept for each query.
     pub bottom: usize,
+    /// Groups of queries that are ranked too, by the means of their scores.
+    pub query_groups: Option<Grouping>,
     /// Groups of training images that are scored as a whole too, by position.
     pub train_groups: Option<Groups>,
     /// Whether the full matrix is written too.
@@ -75,6 +77,8 @@ pub struct NetworkJob<'a, N: FineTunedPart> {
     pub test: NetworkImages<'a, N::Examples>,
     /// What decides the numbers.
     pub options: NetworkOptions,
+    /// The classes' names, by which groups are called.
+    pub classes: &'a [String],
     /// SHA-256 of what went in, by role.
     pub digests: BTreeMap<String, String>,
 }
@@ -114,7 +118,8 @@ impl NetworkOptions {
 
 impl<N: FineTunedPart> NetworkJob<'_, N> {
     /// Scores all queries and writes `rankings.parquet`, `solves.parquet` and, as the options ask for them, `scores.npy`,
-    /// `shares.parquet`, `train_group_rankings.parquet` and `train_groups.parquet` into `folder`. A run that was killed goes on there after the last queries that it recorded.
+    /// `shares.parquet`, `group_rankings.parquet`, `train_group_rankings.parquet` and `train_groups.parquet` into `folder`. A run that
+    /// was killed goes on there after the last queries that it recorded.
     ///
     /// # Errors
     /// Input that does not fit, a solver that does not suit the curvature, a solve that diverged (by id), scores that are

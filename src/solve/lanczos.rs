@@ -256,6 +256,22 @@ impl<'a> Lanczos<'a> {
             _ => f64::INFINITY,
         }
     }
+
+    /// A lower bound of the smallest eigenvalue outside the locked space, wrong with probability 2e-6 at most over the seeds; −∞ after
+    /// too few steps.
+    pub fn smallest_at_least(&self, ritz: &Ritz) -> f64 {
+        let values = || ritz.values.iter().copied();
+        let (high, low) = (
+            values().fold(f64::NEG_INFINITY, f64::max),
+            values().fold(f64::INFINITY, f64::min),
+        );
+        let share = shortfall(self.operator.size() - self.locked, self.steps());
+        // As for an operator that may be indefinite.
+        match share < 0.5 {
+            true => low - share * (high - low) / (1.0 - 2.0 * share),
+            false => f64::NEG_INFINITY,
+        }
+    }
 }
 
 /// ε, by which a Ritz value falls short with probability [`FAILURE`] at most.

@@ -86,6 +86,14 @@ impl Method {
     pub fn is_exact(self) -> bool {
         matches!(self, Self::Auto | Self::Direct | Self::Cg)
     }
+
+    /// L2 term and damping of the matrix that is inverted: the paper's estimator is of the data term alone.
+    pub(crate) fn shifts(self, l2: f64, damping: f64) -> (f64, f64) {
+        match self {
+            Self::Pinv => (0.0, 0.0),
+            _ => (l2, damping),
+        }
+    }
 }
 
 /// A method for A x = b, with its settings.

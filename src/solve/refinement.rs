@@ -9,7 +9,8 @@
 //!
 //! What is proven is the linear algebra, for A and b as they stand in f64; not that influence predicts retraining.
 
-use super::{Inverse, Outcome, Report};
+use super::at_rounding::acceptable;
+use super::{Inverse, Method, Outcome, Report, Settings};
 use crate::operator::{LinearOperator, Rounding, Vectors, bands};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -20,7 +21,7 @@ use std::ops::Range;
 const UNIT: f64 = f64::EPSILON / 2.0;
 /// Elements of unit vectors that are solved for at once: 32 MiB.
 const UNIT_ELEMENTS: usize = 1 << 22;
-/// Residuals below this share of ‖b‖ are converged whatever the inner solver says: f64 has little more to give.
+/// Residuals below this share of ‖b‖ are converged whatever the tolerance: f64 has little more to give.
 const FLOOR: f64 = 1e-14;
 
 /// Solves for an f64 operator whose eigenvalues are at least μ.
@@ -29,11 +30,56 @@ pub struct Refinement<'a> {
     inverse: &'a dyn Inverse,
     /// The precision the inverse works in.
     dtype: DType,
+    wanted: Wanted,
     /// μ
     smallest: f64,
     rounding: Rounding,
     /// κ of each band, at most 1/√μ.
     factors: Vec<f64>,
+}
+
+/// What the residual in f64 has to come to, relative to ‖b‖.
+#[derive(Clone, Copy)]
+struct Wanted {
+    tolerance: f64,
+    /// What is small enough besides, where no tolerance was asked for.
+    acceptable: f64,
+}
+
+impl Wanted {
+    /// As of a run that certifies nothing: the tolerance of a method that iterates, and what is rounding and no more, in the precision
+    /// of the inverse, where none was asked for.
+    fn of(settings: &Settings, dtype: DType) -> Self {
+        let rounding = acceptable(dtype);
+        let tolerance = match settings.method {
+            Method::Direct | Method::Auto => rounding,
+            _ => settings.effective_tolerance(dtype).max(FLOOR),
+        };
+        Self {
+            tolerance,
+            acceptable: match settings.tolerance {
+                Some(_) => tolerance,
+                None => tolerance.max(rounding),
+            },
+        }
+    }
+
+    /// The inner solver's verdict was on its own right-hand side; what counts is the residual that is left.
+    fn report(self, inner: &Report, residual: f64, iterations: usize) -> Report {
+        let outcome = match inner.outcome {
+            _ if !residual.is_finite() => Outcome::Diverged,
+            Outcome::Direct if residual <= self.tolerance => Outcome::Direct,
+            _ if residual <= self.tolerance => Outcome::Converged,
+            _ if residual <= self.acceptable => Outcome::AtRounding,
+            inner if inner.is_success() => Outcome::Stalled,
+            failure => failure,
+        };
+        Report {
+            outcome,
+            residual,
+            iterations,
+        }
+    }
 }
 
 /// A block of solutions with their error bounds.
@@ -56,7 +102,27 @@ pub struct Bounded {
     pub at_floor: bool,
 }
 
+/// Solutions as they stand.
+struct Measured {
+    /// b − A x
+    residual: Vectors,
+    /// ‖b − A x‖
+    rest: Vec<f64>,
+    /// ‖x‖
+    lengths: Vec<f64>,
+    /// Bounds of ‖x − A⁻¹b‖_A.
+    errors: Vec<f64>,
+    /// Whether rounding is at least half of each.
+    at_floor: bool,
+}
+
 impl Bounded {
+    /// Whether rounding in the precision of the inverse is what keeps some row's residual too large: another round may help.
+    pub fn is_stalled(&self) -> bool {
+        let stalled = |report: &Report| report.outcome == Outcome::Stalled;
+        self.reports.iter().any(stalled)
+    }
+
     /// Gives up further rounds, and the memory they would need.
     pub fn settle(&mut self) {
         self.residual = None;
@@ -64,14 +130,15 @@ impl Bounded {
 }
 
 impl<'a> Refinement<'a> {
-    /// For an `operator` in f64 with `smallest` ≤ its least eigenvalue, and an `inverse` of the same matrix in `dtype`.
+    /// For an `operator` in f64 with `smallest` ≤ its least eigenvalue, and an `inverse` of the same matrix in `dtype`, as `settings`
+    /// prepare it.
     ///
     /// # Errors
     /// No positive lower bound is known, or the operator computes in f32.
     pub fn new(
         operator: &'a dyn LinearOperator,
         inverse: &'a dyn Inverse,
-        dtype: DType,
+        (settings, dtype): (&Settings, DType),
         smallest: f64,
     ) -> Result<Self> {
         if smallest.is_nan() || smallest <= 0.0 {
@@ -94,6 +161,7 @@ impl<'a> Refinement<'a> {
             operator,
             inverse,
             dtype,
+            wanted: Wanted::of(settings, dtype),
             smallest,
             factors: vec![1.0 / smallest.sqrt(); bands.len()],
             rounding,
@@ -216,7 +284,7 @@ impl<'a> Refinement<'a> {
         Ok(bounded)
     }
 
-    /// One round of refinement; whether any bound fell to half or less.
+    /// One round of refinement; whether any bound fell to half or less. A row whose bound the round would raise stays as it was.
     ///
     /// # Errors
     /// A tensor operation failed.
@@ -227,38 +295,61 @@ impl<'a> Refinement<'a> {
         let solution = self.inverse.step(&residual)?;
         drop(residual);
         let (correction, inner) = (solution.value, solution.reports);
-        bounded.value = bounded.value.add_scaled(&bounded.scales, &correction)?;
-        drop(correction);
-        let value = &bounded.value;
-        let residual = self.operator.residuals(value, right_hand_sides)?;
-        let (lengths, rest) = (value.norms()?, residual.norms()?);
-        let known = self.inverse_lengths(&residual)?;
-        let unknown = self.rounding_errors(value, &lengths, &bounded.norms)?;
-        let errors: Vec<f64> = known.iter().zip(&unknown).map(|(a, b)| a + b).collect();
-        bounded.at_floor = known
-            .iter()
-            .zip(&unknown)
-            .all(|(known, unknown)| known <= unknown);
+        let mut value = bounded.value.add_scaled(&bounded.scales, &correction)?;
+        let mut found = self.measured(&value, right_hand_sides, &bounded.norms)?;
+        // None before the first round.
         let before = std::mem::take(&mut bounded.errors);
-        let improved = before.is_empty()
-            || (errors.iter().zip(&before)).any(|(after, before)| *after <= 0.5 * before);
+        let pairs = found.errors.iter().zip(&before);
+        let worse: Vec<bool> = pairs.map(|(after, before)| after > before).collect();
+        if worse.contains(&true) {
+            let kept = |(scale, &worse): (&f64, &bool)| if worse { 0.0 } else { *scale };
+            let scales: Vec<f64> = bounded.scales.iter().zip(&worse).map(kept).collect();
+            value = bounded.value.add_scaled(&scales, &correction)?;
+            found = self.measured(&value, right_hand_sides, &bounded.norms)?;
+        }
+        drop(correction);
+        let pairs = || found.errors.iter().zip(&before);
+        let improved = before.is_empty() || pairs().any(|(after, before)| *after <= 0.5 * before);
         let earlier = std::mem::take(&mut bounded.reports);
         bounded.reports = (inner.iter().enumerate())
             .map(|(row, report)| {
                 let relative = if bounded.norms[row] > 0.0 {
-                    rest[row] / bounded.norms[row]
+                    found.rest[row] / bounded.norms[row]
                 } else {
                     0.0
                 };
                 let iterations =
                     report.iterations + earlier.get(row).map_or(0, |report| report.iterations);
-                outcome(report, relative, iterations)
+                self.wanted.report(report, relative, iterations)
             })
             .collect();
-        bounded.residual = Some(self.scaled(&residual, &rest)?);
-        bounded.scales = rest;
-        (bounded.lengths, bounded.errors) = (lengths, errors);
+        bounded.value = value;
+        bounded.residual = Some(self.scaled(&found.residual, &found.rest)?);
+        bounded.at_floor = found.at_floor;
+        bounded.scales = found.rest;
+        (bounded.lengths, bounded.errors) = (found.lengths, found.errors);
         Ok(improved)
+    }
+
+    /// What there is to know of solutions `value`.
+    fn measured(
+        &self,
+        value: &Vectors,
+        right_hand_sides: &Vectors,
+        norms: &[f64],
+    ) -> Result<Measured> {
+        let residual = self.operator.residuals(value, right_hand_sides)?;
+        let lengths = value.norms()?;
+        let known = self.inverse_lengths(&residual)?;
+        let unknown = self.rounding_errors(value, &lengths, norms)?;
+        let mut pairs = known.iter().zip(&unknown);
+        Ok(Measured {
+            rest: residual.norms()?,
+            residual,
+            lengths,
+            at_floor: pairs.all(|(known, unknown)| known <= unknown),
+            errors: known.iter().zip(&unknown).map(|(a, b)| a + b).collect(),
+        })
     }
 
     /// Rows of length 1 (or 0) in the precision of the inverse: f32 has few exponents.
@@ -299,15 +390,107 @@ fn largest_eigenvalue(rows: &[Vec<f64>]) -> f64 {
         .map_or(f64::NAN, |largest| largest + skew.sqrt())
 }
 
-/// The inner solver's verdict was on its own right-hand side; what counts is the residual that is left.
-fn outcome(inner: &Report, residual: f64, iterations: usize) -> Report {
-    let outcome = match inner.outcome {
-        Outcome::LimitReached | Outcome::Stalled if residual <= FLOOR => Outcome::Converged,
-        other => other,
-    };
-    Report {
-        outcome,
-        residual,
-        iterations,
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{head_hessian, values, vectors, waves};
+    use super::*;
+    use crate::operator::{Damped, Dense, HeadHessian, Structure};
+    use crate::solve::{Cg, Direct, Solver};
+    use ndarray::{Array2, Axis};
+    use ndarray_linalg::{Eigh, UPLO};
+
+    const DAMPING: f64 = 0.1;
+
+    fn damped(hessian: &HeadHessian) -> (Damped<'_>, Array2<f64>) {
+        let operator = Damped::new(hessian, DAMPING).unwrap();
+        let matrix = operator.dense(DType::F64).unwrap().to_array().unwrap();
+        (operator, matrix)
+    }
+
+    fn definite(matrix: Array2<f64>) -> Dense {
+        Dense::new(matrix, Structure::PositiveDefinite).unwrap()
+    }
+
+    fn settings(method: Method, tolerance: Option<f64>) -> Settings {
+        Settings {
+            method,
+            tolerance,
+            ..Settings::default()
+        }
+    }
+
+    fn outcomes(bounded: &Bounded) -> Vec<Outcome> {
+        (bounded.reports.iter())
+            .map(|report| report.outcome)
+            .collect()
+    }
+
+    /// A factor that is off by 1e-5, as one in f32 may be.
+    #[test]
+    fn a_direct_solve_is_one_when_its_residual_in_f64_says_so() {
+        let hessian = head_hessian(DType::F64);
+        let (operator, matrix) = damped(&hessian);
+        let near = definite(matrix * (1.0 + 1e-5));
+        let inverse = Direct.prepare(&near).unwrap();
+        let solved_by = (&settings(Method::Direct, None), DType::F64);
+        let refinement = Refinement::new(&operator, &*inverse, solved_by, DAMPING).unwrap();
+        let block = waves(3, operator.size());
+        let mut bounded = refinement.solve(&block).unwrap();
+        assert_eq!(outcomes(&bounded), [Outcome::Stalled; 3]);
+        assert!(bounded.is_stalled());
+        assert!(refinement.improve(&block, &mut bounded).unwrap());
+        assert_eq!(outcomes(&bounded), [Outcome::Direct; 3]);
+        assert!(!bounded.is_stalled());
+    }
+
+    /// Iterations in f32 stall above the tolerance; the sum of two solves does not.
+    #[test]
+    fn a_tolerance_below_that_of_f32_is_reached_by_refinement() {
+        let hessian = head_hessian(DType::F64);
+        let (operator, matrix) = damped(&hessian);
+        let same = definite(matrix);
+        let cg = Cg {
+            tolerance: 1e-12,
+            iterations: 500,
+            preconditioned: false,
+        };
+        let inverse = cg.prepare(&same).unwrap();
+        for (tolerance, expected) in [(Some(1e-10), Outcome::Stalled), (None, Outcome::Converged)] {
+            let solved_by = (&settings(Method::Cg, tolerance), DType::F32);
+            let refinement = Refinement::new(&operator, &*inverse, solved_by, DAMPING).unwrap();
+            let block = waves(1, operator.size());
+            let mut bounded = refinement.solve(&block).unwrap();
+            assert_eq!(outcomes(&bounded), [expected], "{tolerance:?}");
+            refinement.improve(&block, &mut bounded).unwrap();
+            assert_eq!(outcomes(&bounded), [Outcome::Converged]);
+        }
+    }
+
+    /// An inverse that is 2.5 times A⁻¹ along one axis makes the residual there 1.5 times as large with every round.
+    #[test]
+    fn a_row_that_a_round_makes_worse_stays_as_it_was() {
+        let hessian = head_hessian(DType::F64);
+        let (operator, matrix) = damped(&hessian);
+        let (eigenvalues, axes) = matrix.eigh(UPLO::Lower).unwrap();
+        let part = |at: usize| {
+            let axis = axes.column(at).to_owned().insert_axis(Axis(1));
+            eigenvalues[at] * axis.dot(&axis.t())
+        };
+        let wrong = definite(matrix - 0.6 * part(3) + 0.01 * part(7));
+        let inverse = Direct.prepare(&wrong).unwrap();
+        let solved_by = (&settings(Method::Direct, None), DType::F64);
+        let refinement = Refinement::new(&operator, &*inverse, solved_by, DAMPING).unwrap();
+        let [worse, better] = [3, 7].map(|at| axes.column(at).to_vec());
+        let block = vectors(&[&worse, &better], DType::F64);
+        let mut bounded = refinement.solve(&block).unwrap();
+        let first = values(&bounded.value);
+        assert!((bounded.reports[0].residual - 1.5).abs() < 1e-9);
+        assert!((bounded.reports[1].residual - 0.01 / 1.01).abs() < 1e-9);
+        refinement.improve(&block, &mut bounded).unwrap();
+        let second = values(&bounded.value);
+        assert_eq!(first[0], second[0]);
+        assert!((bounded.reports[0].residual - 1.5).abs() < 1e-9);
+        assert_eq!(bounded.reports[0].outcome, Outcome::Stalled);
+        assert!((bounded.reports[1].residual - (0.01f64 / 1.01).powi(2)).abs() < 1e-9);
     }
 }

@@ -434,6 +434,7 @@ fn run_both_ways(method: Method, curvature: Curvature) {
         },
         top: IMAGES,
         bottom: 0,
+        query_groups: None,
         train_groups: None,
         scores: false,
         shares: true,
@@ -456,6 +457,7 @@ fn run_both_ways(method: Method, curvature: Curvature) {
             ids: &queries,
         },
         options: options.clone(),
+        classes: &[],
         digests: BTreeMap::new(),
     };
     let on_host = job.run(folder.path(), &mut Silent).unwrap();
@@ -480,6 +482,7 @@ fn run_both_ways(method: Method, curvature: Curvature) {
             ids: &queries,
         },
         options,
+        classes: &[],
         digests: BTreeMap::new(),
     };
     let on_device = job.run(folder.path(), &mut Silent).unwrap();

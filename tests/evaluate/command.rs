@@ -89,6 +89,7 @@ fn everything_at_once_leaves_numbers_with_intervals_and_the_retrainings_behind_t
         said.contains("leave-one-out: 40 retrainings, 20 queries"),
         "{said}"
     );
+    assert!(!said.contains('–'), "a number is missing: {said}");
     let found = results(folder, "evidence");
     for (name, retrainings) in [("leave_one_out", 40), ("lds", 20)] {
         // Ids are whole numbers, as in all other tables.
@@ -270,6 +271,58 @@ fn measurements_are_used_again_and_checked() {
     assert!(message.contains("column subset"), "{message}");
 }
 
+/// Measurements that are taken up are inputs: others in their place are neither gone on with nor repeated from.
+#[test]
+fn measurements_that_have_changed_are_refused() {
+    let place = place();
+    let folder = place.path();
+    for (seed, out) in [(0, "first"), (1, "others")] {
+        let words = format!("evaluate run --lds 5 --draws 20 --seed {seed} --out {out}");
+        succeed(folder, &words);
+    }
+    let elsewhere = folder.join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let take = |from: &str| {
+        for file in ["lds_subsets.parquet", "lds_measurements.parquet"] {
+            std::fs::copy(folder.join(from).join(file), elsewhere.join(file)).unwrap();
+        }
+    };
+    take("first");
+    // Leave-one-out is not there, and is measured here.
+    let words =
+        "evaluate run --leave-one-out 3 --lds 5 --draws 20 --retrained elsewhere --out taken";
+    succeed(folder, words);
+    succeed(folder, "rerun taken --out same");
+    take("others");
+    let changed = "input was elsewhere/lds_subsets.parquet (retrained, digest ";
+    let message = refused(folder, "rerun taken --out x");
+    let expected = format!("taken: cannot be repeated: {changed}");
+    assert!(message.contains(&expected), "{message}");
+    // As if it had been killed.
+    let file = folder.join("taken/run.json");
+    let record = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, record.replace("\"finished\"", "\"running\"")).unwrap();
+    let message = refused(folder, words);
+    let expected = format!("taken: holds another run: {changed}");
+    assert!(message.contains(&expected), "{message}");
+}
+
+#[test]
+fn a_fitted_head_that_is_not_as_it_was_left_is_refused() {
+    let place = place();
+    let folder = place.path();
+    succeed(
+        folder,
+        "rank --train train.npz --test test.npz --l2 1e-1 --out other",
+    );
+    let [other, own] = ["other", "run"].map(|run| folder.join(run).join("head.safetensors"));
+    std::fs::copy(other, own).unwrap();
+    let message = refused(folder, "evaluate run --lds 5 --out x");
+    let expected =
+        "run/head.safetensors: is not what ascribe rank left here; put the original back";
+    assert!(message.contains(expected), "{message}");
+}
+
 #[test]
 fn a_killed_evaluation_goes_on_to_the_same_bytes() {
     let place = place();
@@ -408,6 +461,10 @@ fn bad_input_gets_one_line() {
             "--share: is for the subsets of --lds",
         ),
         ("evaluate run --l2 0 --out x", "--l2: 0 is not above 0"),
+        (
+            "evaluate run --lds 5 --retrain 1 --l2 2e-2 --out x",
+            "--l2: is of heads that are fitted again, and --retrain trains by the transfer's recipe",
+        ),
         ("evaluate run --damping -1 --out x", "--damping: -1"),
         (
             "evaluate run --lds 5 --compare tracin --out x",
@@ -494,4 +551,46 @@ fn a_gradient_norm_out_of_reach_is_exit_code_3() {
         output.status.code() == Some(3) && said.contains("refits missed"),
         "{said}"
     );
+}
+
+/// Solves that fall short on what was planted count like those of the run: here a series too short for another curvature.
+#[test]
+fn a_solve_out_of_reach_on_what_was_planted_is_exit_code_3() {
+    let place = place();
+    let folder = place.path();
+    let series = |depth: usize| {
+        let words = format!(
+            "rank --train train.npz --test test.npz --l2 1e-2 --damping 0 --precision f64 --solver lissa --depth {depth} --out depth-{depth}"
+        );
+        ascribe(folder, &words).status.code()
+    };
+    // The run's own curvature takes fewer than 200 terms, that at flipped labels or at a random head more than 300.
+    assert_eq!([20, 250].map(series), [Some(3), Some(0)]);
+    for (depth, checks, missed) in [
+        (
+            250,
+            "--mislabels 0.1 --randomise",
+            ["mislabels: run: 60 ", "random head: run: 20 "],
+        ),
+        (
+            20,
+            "--duplicates 3 --classes",
+            ["duplicates: run: 3 ", "classes: run: 20 "],
+        ),
+    ] {
+        let out = format!("checks-{depth}");
+        let words = format!("evaluate depth-{depth} {checks} --draws 20 --out {out}");
+        let output = ascribe(folder, &words);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        for start in missed {
+            assert!(said.contains(&format!("ascribe: {start}")), "{said}");
+        }
+        let counts = said.lines().filter_map(|line| {
+            let (before, _) = line.split_once(" solves missed their tolerance")?;
+            before.rsplit(' ').next()?.parse::<u64>().ok()
+        });
+        let counted = results(folder, &out)["shortfalls"].as_u64();
+        assert_eq!(counted, Some(counts.sum::<u64>()), "{said}");
+    }
 }

@@ -200,8 +200,9 @@ fn mislabels_are_found_as_published() {
             let (labels, flips) = flipped(&train.labels, classes, 0.1, 1).unwrap();
             let planted =
                 Planted::relabelled(&clean, labels, train.labels.clone(), classes).unwrap();
-            let own =
+            let (own, failures) =
                 self_influence(&planted.setting(folder.path()), &options(Method::Direct)).unwrap();
+            assert_eq!(failures, 0, "{name}");
             let changed = Set::new(train.features.clone(), planted.labels().to_vec());
             let inputs = changed.inputs();
             let outputs = planted.head().outputs(&inputs).unwrap();

@@ -8,14 +8,23 @@ use crate::data::evenly_spaced;
 use crate::derivative::head::HeadInputs;
 use crate::evaluate::{
     Copies, Detection, Estimate, Estimator, FeatureCosine, FullFit, HeldOut, OwnClass, Planted,
-    RefitOptions, RemovalPlan, Retrainer, Setting, Work as RefitWork, copied, flipped,
-    merged_classes, random_scores, same_ranking, self_influence, shuffled_labels, usual_counts,
+    RefitOptions, RemovalPlan, Retrainer, Work as RefitWork, copied, flipped, merged_classes,
+    random_scores, same_ranking, self_influence, shuffled_labels, usual_counts,
 };
 use crate::figure::RemovalCurves;
 use candle_core::DType;
 use ndarray::{Array2, Axis};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// What `--classes` found.
+#[derive(Serialize, Deserialize)]
+pub(super) struct MergedClasses {
+    /// The group of each class, which the head was told instead.
+    groups: Vec<usize>,
+    /// By estimator.
+    pub(super) own_class: BTreeMap<String, OwnClass>,
+}
 
 impl Work<'_> {
     pub(super) fn removal(&mut self, run: &mut RunFolder) -> Result<()> {
@@ -89,24 +98,39 @@ impl Work<'_> {
             work = held_out.work;
             found.insert(0, of("held-out loss", &held_out.losses));
         }
-        let own = self_influence(&setting, &self.subject.options)?;
-        found.push(of("self-influence: run", &own));
+        let mut methods = vec![("run".to_owned(), self.subject.options.clone())];
         for name in &self.evaluate.compare {
-            if let Some(options) = name.options(&self.subject.options, None) {
-                let own = self_influence(&setting, &options)?;
-                found.push(of(&format!("self-influence: {}", name.name()), &own));
-            }
+            let options = name.options(&self.subject.options, None);
+            methods.extend(options.map(|options| (name.name(), options)));
+        }
+        let mut missed = Vec::new();
+        for (name, options) in methods {
+            let (own, failures) = self_influence(&setting, &options)?;
+            found.push(of(&format!("self-influence: {name}"), &own));
+            missed.push((name, failures));
         }
         self.report(work.not_converged, work.largest_gradient);
+        for (name, failures) in missed {
+            self.report_solves(&format!("mislabels: {name}"), failures);
+        }
         run.set_result("mislabels", found)
     }
 
-    /// Every method that is `wanted`, by its name, on a setting of its own.
-    fn on(&self, setting: &Setting, wanted: fn(&str) -> bool) -> Result<Vec<(String, Estimate)>> {
+    /// Every method that is `wanted`, by its name, on what was planted for `check`.
+    fn on(
+        &mut self,
+        check: &str,
+        planted: &Planted,
+        wanted: fn(&str) -> bool,
+    ) -> Result<Vec<(String, Estimate)>> {
+        let setting = planted.setting(&self.folder);
         let mut found = Vec::new();
         let methods = self.methods()?.into_iter();
         for method in methods.filter(|method| wanted(method.name())) {
-            found.push((method.name().to_owned(), method.estimate(setting)?));
+            found.push((method.name().to_owned(), method.estimate(&setting)?));
+        }
+        for (name, estimate) in &found {
+            self.report_solves(&format!("{check}: {name}"), estimate.failures);
         }
         Ok(found)
     }
@@ -119,11 +143,11 @@ impl Work<'_> {
         let chosen = copied(self.subject.queries.ids.len(), number, self.evaluate.seed);
         let planted = Planted::with_copies(&self.setting(), &chosen)?;
         let originals = self.subject.train.ids.len();
-        let found: BTreeMap<String, Copies> = (self
-            .on(&planted.setting(&self.folder), |_| true)?
-            .into_iter())
-        .map(|(name, estimate)| (name, Copies::of(&estimate.scores, originals)))
-        .collect();
+        let found: BTreeMap<String, Copies> = self
+            .on("duplicates", &planted, |_| true)?
+            .into_iter()
+            .map(|(name, estimate)| (name, Copies::of(&estimate.scores, originals)))
+            .collect();
         run.set_result("duplicates", found)
     }
 
@@ -149,7 +173,7 @@ impl Work<'_> {
         ];
         let mut found = BTreeMap::new();
         for (check, planted) in &checks {
-            let others = self.on(&planted.setting(&self.folder), is_of_the_head)?;
+            let others = self.on(check, planted, is_of_the_head)?;
             let own = self.estimators.iter();
             let pairs = own
                 .filter(|estimator| is_of_the_head(&estimator.name))
@@ -183,12 +207,12 @@ impl Work<'_> {
         let (train, queries) = (&self.subject.train.labels, &self.subject.queries.labels);
         let count = groups.iter().max().map_or(2, |most| most + 1);
         let planted = Planted::relabelled(&self.setting(), merge(train), merge(queries), count)?;
-        let found: BTreeMap<String, OwnClass> = (self
-            .on(&planted.setting(&self.folder), is_of_the_head)?
-            .into_iter())
-        .map(|(name, estimate)| (name, OwnClass::of(&estimate.scores, queries, train)))
-        .collect();
-        run.set_result("classes", json!({ "groups": groups, "own_class": found }))
+        let own_class = self
+            .on("classes", &planted, is_of_the_head)?
+            .into_iter()
+            .map(|(name, estimate)| (name, OwnClass::of(&estimate.scores, queries, train)))
+            .collect();
+        run.set_result("classes", MergedClasses { groups, own_class })
     }
 
     /// Says what is left out of a check with another head.

@@ -1,162 +1,169 @@
 //! What came out, in a few lines or as JSON.
 
+use super::checks::MergedClasses;
 use super::work::LEAVE_GROUP_OUT;
+use crate::Result;
 use crate::artefact::RunRecord;
-use serde_json::{Value, json};
+use crate::evaluate::{
+    Comparison, Copies, Detection, GroupsLeftOut, Interval, RemovalCurve, SeedAgreement, Side,
+};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::collections::BTreeMap;
 
 /// Prints the record of a finished evaluation.
-pub(super) fn print(record: &RunRecord, as_json: bool) {
+pub(super) fn print(record: &RunRecord, as_json: bool) -> Result<()> {
     if as_json {
         say!(
             "{}",
             json!({ "out": record.folder, "results": record.results })
         );
-        return;
+        return Ok(());
     }
     for (name, title) in [
         ("leave_one_out", "leave-one-out"),
         ("lds", "LDS"),
         (LEAVE_GROUP_OUT, "leave-group-out"),
     ] {
-        if let Some(comparison) = record.results.get(name) {
-            agreements(title, comparison);
-            seeds(&record.results, name);
+        if let Some(comparison) = found::<Comparison>(record, name)? {
+            agreements(title, &comparison);
+        }
+        // One seed agrees with none.
+        let agreement = found::<Option<SeedAgreement>>(record, &format!("{name}_seeds"))?;
+        agreement.flatten().iter().for_each(seeds);
+    }
+    let left_out = found::<GroupsLeftOut>(record, "groups_left_out")?;
+    left_out.iter().for_each(groups);
+    if let Some(found) = found::<Vec<Detection>>(record, "mislabels")? {
+        say!("mislabels:");
+        found.iter().for_each(detection);
+    }
+    if let Some(curves) = found::<Vec<RemovalCurve>>(record, "removal")? {
+        say!("removal:");
+        curves.iter().for_each(removal);
+    }
+    if let Some(found) = found::<BTreeMap<String, Copies>>(record, "duplicates")? {
+        say!("duplicates:");
+        for (name, copies) in &found {
+            say!("  {name}: copy ranked first {}", interval(&copies.first));
         }
     }
-    groups(&record.results);
-    list(record, "mislabels", |row| {
-        let recall = |at: usize| number(&row["recall"][at]["value"], 2);
-        let title = row["ranker"].as_str().unwrap_or_default();
-        format!(
-            "{title}: AUC {}, recall {} in 10 %, {} in 20 %",
-            interval(&row["auc"]),
-            recall(0),
-            recall(1)
-        )
-    });
-    list(record, "removal", |row| {
-        let last = row["points"].as_array().and_then(|points| points.last());
-        let last = last.unwrap_or(&Value::Null);
-        format!(
-            "{} of {} by {}: loss rises by {} nats, {} right",
-            row["side"].as_str().unwrap_or_default(),
-            last["images"],
-            row["method"].as_str().unwrap_or_default(),
-            interval(&last["rise"]),
-            number(&last["correct"]["value"], 2),
-        )
-    });
-    map(record, "duplicates", |row| {
-        format!("copy ranked first {}", interval(&row["first"]))
-    });
-    if let Some(checks) = record.results.get("randomise").and_then(Value::as_object) {
-        for (check, found) in checks {
-            say!("same ranking at {check} (near 1: the model plays no part):");
-            for (name, same) in found.as_object().into_iter().flatten() {
-                say!("  {name}: {}", interval(same));
-            }
+    let checks = found::<BTreeMap<String, BTreeMap<String, Interval>>>(record, "randomise")?;
+    for (check, found) in checks.iter().flatten() {
+        say!("same ranking at {check} (near 1: the model plays no part):");
+        for (name, same) in found {
+            say!("  {name}: {}", interval(same));
         }
     }
-    if let Some(found) = record
-        .results
-        .get("classes")
-        .and_then(|classes| classes["own_class"].as_object())
-    {
+    if let Some(found) = found::<MergedClasses>(record, "classes")? {
         say!("own class, of which the head was not told:");
-        for (name, row) in found {
-            say!("  {name}: most helpful image {}", interval(&row["first"]));
+        for (name, own) in &found.own_class {
+            say!("  {name}: most helpful image {}", interval(&own.first));
         }
     }
     say!("results in {}", record.folder.display());
+    Ok(())
 }
 
-fn agreements(title: &str, comparison: &Value) {
+/// A result, where the evaluation was asked for it.
+fn found<T: DeserializeOwned>(record: &RunRecord, name: &str) -> Result<Option<T>> {
+    match record.results.contains_key(name) {
+        true => record.result(name).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn agreements(title: &str, comparison: &Comparison) {
     say!(
         "{title}: {} retrainings, {} queries; with 95 % intervals",
-        comparison["retrainings"],
-        comparison["queries"]
+        comparison.retrainings,
+        comparison.queries
     );
-    for row in comparison["rows"].as_array().into_iter().flatten() {
-        let agreement = &row["agreement"];
-        let difference = match &row["minus_first"] {
-            Value::Null => String::new(),
-            found => format!(
-                "; minus run {} (p {})",
-                interval(&found["spearman"]),
-                number(&found["p"], 3)
+    for row in &comparison.rows {
+        let difference = match &row.minus_first {
+            None => String::new(),
+            Some(found) => format!(
+                "; minus run {} (p {:.3})",
+                interval(&found.spearman),
+                found.p
             ),
         };
         say!(
-            "  {}: Spearman {}, Pearson {}, slope {}; {} s{difference}",
-            row["name"].as_str().unwrap_or_default(),
-            interval(&agreement["spearman"]),
-            interval(&agreement["pearson"]),
-            interval(&agreement["slope"]),
-            number(&row["seconds"], 2),
+            "  {}: Spearman {}, Pearson {}, slope {}; {:.2} s{difference}",
+            row.name,
+            interval(&row.agreement.spearman),
+            interval(&row.agreement.pearson),
+            interval(&row.agreement.slope),
+            row.seconds,
         );
     }
 }
 
 /// What no estimator can be expected to surpass.
-fn seeds(results: &std::collections::BTreeMap<String, Value>, name: &str) {
-    if let Some(found) = results
-        .get(&format!("{name}_seeds"))
-        .filter(|found| !found.is_null())
-    {
-        say!(
-            "  one seed with another: Spearman {}; the true effects would reach {} with the mean of {}",
-            number(&found["one_with_another"], 3),
-            number(&found["most_to_expect"], 3),
-            found["seeds"],
-        );
-    }
+fn seeds(found: &SeedAgreement) {
+    say!(
+        "  one seed with another: Spearman {:.3}; the true effects would reach {:.3} with the mean of {}",
+        found.one_with_another,
+        found.most_to_expect,
+        found.seeds,
+    );
 }
 
 /// What happens without each group.
-fn groups(results: &std::collections::BTreeMap<String, Value>) {
-    let Some(found) = results.get("groups_left_out") else {
-        return;
-    };
+fn groups(found: &GroupsLeftOut) {
+    let share = |found: Option<Interval>| known(found.map(|share| format!("{:.3}", share.value)));
     say!(
         "without a group of training images, means of {} queries (right with all: {}):",
-        found["queries"],
-        number(&found["correct"]["value"], 3),
+        found.queries,
+        share(found.correct),
     );
-    for group in found["groups"].as_array().into_iter().flatten() {
+    for group in &found.groups {
+        let predicted = group.predicted.get("run");
         say!(
             "  {} ({} images): loss rises by {} nats, predicted {}; right {}, change {}",
-            group["group"].as_str().unwrap_or_default(),
-            group["images"],
-            interval(&group["actual"]),
-            number(&group["predicted"]["run"], 3),
-            number(&group["correct"]["value"], 3),
-            interval(&group["correct_change"]),
+            group.group,
+            group.images,
+            interval(&group.actual),
+            known(predicted.map(|rise| format!("{rise:.3}"))),
+            share(group.correct),
+            known(group.correct_change.as_ref().map(interval)),
         );
     }
 }
 
-fn list(record: &RunRecord, key: &str, line: impl Fn(&Value) -> String) {
-    if let Some(rows) = record.results.get(key).and_then(Value::as_array) {
-        say!("{key}:");
-        rows.iter().for_each(|row| say!("  {}", line(row)));
+fn detection(found: &Detection) {
+    let [tenth, fifth] = &found.recall;
+    say!(
+        "  {}: AUC {}, recall {:.2} in 10 %, {:.2} in 20 %",
+        found.ranker,
+        interval(&found.auc),
+        tenth.value,
+        fifth.value
+    );
+}
+
+/// The curve's last point.
+fn removal(curve: &RemovalCurve) {
+    let side = match curve.side {
+        Side::Removal => "removal",
+        Side::Support => "support",
+    };
+    if let Some(last) = curve.points.last() {
+        say!(
+            "  {side} of {} by {}: loss rises by {} nats, {:.2} right",
+            last.images,
+            curve.method,
+            interval(&last.rise),
+            last.correct.value,
+        );
     }
 }
 
-fn map(record: &RunRecord, key: &str, line: impl Fn(&Value) -> String) {
-    if let Some(rows) = record.results.get(key).and_then(Value::as_object) {
-        say!("{key}:");
-        rows.iter()
-            .for_each(|(name, row)| say!("  {name}: {}", line(row)));
-    }
+/// Something that measurements made elsewhere may not say.
+fn known(found: Option<String>) -> String {
+    found.unwrap_or_else(|| "–".into())
 }
 
-fn number(value: &Value, digits: usize) -> String {
-    value
-        .as_f64()
-        .map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
-}
-
-fn interval(value: &Value) -> String {
-    let [middle, low, high] = ["value", "low", "high"].map(|key| number(&value[key], 3));
-    format!("{middle} [{low}, {high}]")
+fn interval(Interval { value, low, high }: &Interval) -> String {
+    format!("{value:.3} [{low:.3}, {high:.3}]")
 }

@@ -77,7 +77,7 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
     run.set_result("shortfalls", shortfalls)?;
     forget_recorded(run.path())?;
     let record = run.finish()?;
-    summary::print(&record, evaluate.json);
+    summary::print(&record, evaluate.json)?;
     Ok(ExitCode::from(if shortfalls > 0 { 3 } else { 0 }))
 }
 
@@ -171,11 +171,7 @@ impl Work<'_> {
                     (found.seconds, found.bytes) = (through.seconds, None);
                 }
             }
-            if found.estimate.failures > 0 {
-                let (count, name) = (found.estimate.failures, &found.name);
-                note!("ascribe: {name}: {count} solves missed their tolerance");
-                self.shortfalls += count;
-            }
+            self.report_solves(&found.name, found.estimate.failures);
             self.estimators.push(found);
         }
         // Beside the numbers that say whether a ranking is right, the one that does not (figure 6).
@@ -354,6 +350,14 @@ impl Work<'_> {
         }
         run.set_result(name, &comparison)?;
         Ok(comparison)
+    }
+
+    /// Counts, and says, how many solves of `name` missed their tolerance.
+    pub(super) fn report_solves(&mut self, name: &str, count: usize) {
+        if count > 0 {
+            note!("ascribe: {name}: {count} solves missed their tolerance");
+            self.shortfalls += count;
+        }
     }
 
     pub(super) fn report(&mut self, not_converged: usize, largest: f64) {

@@ -5,7 +5,7 @@ use crate::artefact::{Input, digest_file};
 use crate::cli::train_groups::{TrainGrouping, TrainImages};
 use crate::data::{Features, HeadFile, NewLabels, Rows};
 use crate::derivative::head::SoftmaxHead;
-use crate::influence::{FeatureSet, Grouped, Groups, Measurement};
+use crate::influence::{FeatureSet, Groups, Measurement};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -111,18 +111,6 @@ impl Material {
     pub(super) fn keep_queries(&mut self, queries: usize) -> Result<()> {
         let positions = chosen(self.test.ids.len(), Some(queries))?;
         self.test = self.test.part(&positions)?;
-        Ok(())
-    }
-
-    /// Notes a file of query groups as an input, if it is one for these queries.
-    pub(super) fn add_groups(&mut self, path: &Path) -> Result<()> {
-        Groups::from_file(path, Grouped::Queries, &self.test.ids)?;
-        self.inputs.push(Input {
-            role: "query-groups".into(),
-            path: path.to_path_buf(),
-            digest: digest_file(path)?,
-            rows: None,
-        });
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::Rank;
 use super::material::Material;
 use super::measurement::query_labels;
 use super::transferred::{TRAINED_ON, Transferred};
-use crate::artefact::RunRecord;
+use crate::artefact::{RunRecord, check_as_left};
 use crate::cli::recorded_data::changed;
 use crate::cli::recorded_options::parsed;
 use crate::data::HeadFile;
@@ -101,7 +101,9 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
     let head = match &material.head {
         Some(head) => head.clone(),
         None => {
-            let file = HeadFile::open(&record.folder.join("head.safetensors"))?;
+            let path = record.folder.join("head.safetensors");
+            check_as_left(&path)?;
+            let file = HeadFile::open(&path)?;
             SoftmaxHead::new(&file.weight, &file.bias)?
         }
     };

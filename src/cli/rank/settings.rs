@@ -64,7 +64,7 @@ impl Rank {
             certify: self.certify,
             normalise: self.normalise,
             correction: self.correction,
-            groups: self.query_groups.clone(),
+            query_groups: self.query_groups.clone(),
             train_groups: None,
             damping_path: self.damping_path.then(|| PathOptions {
                 queries: self.path_queries,

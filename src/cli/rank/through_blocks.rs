@@ -4,7 +4,7 @@ mod sample;
 
 use super::measurement::QUERY_LABELS;
 use super::transferred::Transferred;
-use super::{Curvature, Rank, examples, work};
+use super::{Curvature, Rank, examples, query_groups, work};
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory, physical_memory_bytes};
 use crate::data::RELABELLED;
 use crate::derivative::network::{self, DeviceNetwork, Keeping, Network, limit_waiting_buffers};
@@ -35,6 +35,8 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     if rank.measurement == Measurement::Prediction {
         opened.label_by_prediction()?;
     }
+    let grouping = rank.query_groups.as_ref();
+    query_groups::note_file(grouping, &opened.test_ids, &mut opened.inputs)?;
     let train_groups = (rank.train_groups.as_ref())
         .map(|grouping| opened.train_groups(grouping))
         .transpose()?;
@@ -124,6 +126,7 @@ fn score<N: FineTunedPart>(
             ids: &opened.test_ids,
         },
         options,
+        classes: opened.model.classes(),
         digests: digests(opened),
     };
     Ok((job.run(folder, progress)?, network.size()))
@@ -135,7 +138,6 @@ fn check(rank: &Rank) -> Result<()> {
         ("certify", rank.certify.is_some()),
         ("normalise", rank.normalise != Normalise::None),
         ("correction", rank.correction != Correction::None),
-        ("query-groups", rank.query_groups.is_some()),
         ("damping-path", rank.damping_path),
     ];
     match refused.iter().find(|(_, given)| *given) {
@@ -175,6 +177,7 @@ fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> 
         solver: given.solver,
         top: given.top,
         bottom: given.bottom,
+        query_groups: given.query_groups,
         train_groups: None,
         scores: given.scores,
         shares: rank.shares,

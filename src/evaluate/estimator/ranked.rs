@@ -26,7 +26,7 @@ impl Estimator for Ranked {
         let options = RankOptions {
             top: 1,
             bottom: 0,
-            groups: None,
+            query_groups: None,
             damping_path: None,
             scores: true,
             train_queries: false,
@@ -37,36 +37,42 @@ impl Estimator for Ranked {
         let (queries, training) = (setting.queries.labels.len(), setting.train.labels.len());
         let all: Vec<usize> = (0..queries).collect();
         let scores = StoredScores::open(&path, queries, training)?.at(&all)?;
-        let failed = |report: &&crate::solve::Report| !report.outcome.is_success();
-        let reports = summary.solves.iter().flat_map(|solves| &solves.reports);
         Ok(Estimate {
             scores,
-            failures: reports.filter(failed).count(),
+            failures: failures(&summary),
             certified: summary.certified.map(|share| share.share_of_ranks),
         })
     }
 }
 
-/// The self-influence of each training image, in nats.
+/// The self-influence of each training image, in nats; and how many solves missed their tolerance.
 ///
 /// # Errors
 /// As for [`Estimator::estimate`].
-pub fn self_influence(setting: &Setting, options: &RankOptions) -> Result<Vec<f64>> {
+pub fn self_influence(setting: &Setting, options: &RankOptions) -> Result<(Vec<f64>, usize)> {
     let folder = scratch_folder(setting.scratch)?;
     let options = RankOptions {
         top: 1,
         bottom: 0,
         certify: None,
-        groups: None,
+        query_groups: None,
         damping_path: None,
         scores: false,
         train_queries: true,
         ..options.clone()
     };
-    run(setting, options, folder.path())?;
+    let summary = run(setting, options, folder.path())?;
     let path = folder.path().join("self_influence.parquet");
     let batch = crate::evaluate::table::read(&path, &BTreeMap::new())?;
-    batch.numbers("self_influence")
+    Ok((batch.numbers("self_influence")?, failures(&summary)))
+}
+
+/// Solves that missed their tolerance.
+fn failures(summary: &RankSummary) -> usize {
+    let reports = summary.solves.iter().flat_map(|solves| &solves.reports);
+    reports
+        .filter(|report| !report.outcome.is_success())
+        .count()
 }
 
 fn run(setting: &Setting, options: RankOptions, folder: &Path) -> Result<RankSummary> {

@@ -47,6 +47,11 @@ impl Solved {
         self.blocks.iter().all(|(_, block)| block.at_floor)
     }
 
+    /// Whether another round may bring a residual within the tolerance.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.blocks.iter().any(|(_, block)| block.is_stalled())
+    }
+
     /// Bounds of ‖x̂ − A⁻¹b‖_A, row by row.
     pub(super) fn errors(&self) -> Vec<f64> {
         let errors = |(_, block): &(_, Bounded)| block.errors.clone();

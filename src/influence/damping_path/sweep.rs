@@ -4,12 +4,12 @@ use super::systems::Systems;
 use super::{DampingPath, TopImages, compare, grid, table};
 use crate::data::evenly_spaced;
 use crate::influence::pass::Pass;
-use crate::influence::scores::{against, diverged_at, not_finite, ranges};
+use crate::influence::scores::{against, check_solved, not_finite, ranges};
 use crate::influence::{
     Examples, Progress, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks,
 };
 use crate::operator::{Damped, Dense, LinearOperator, Vectors};
-use crate::solve::{Cg, Direct, Outcome, Report, Solution, Solver};
+use crate::solve::{Cg, Direct, Report, Solution, Solver};
 use crate::{Error, Result};
 use candle_core::DType;
 
@@ -140,12 +140,10 @@ impl Sweep<'_> {
         damping: f64,
         solution: &Solution,
     ) -> Result<Vec<TopImages>> {
-        let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-        if let Some(row) = solution.reports.iter().position(diverged) {
+        check_solved(&solution.reports, |row| {
             let id = self.queries.ids()[positions[row]];
-            let place = format!("the solve of query {id} at damping {damping}");
-            return Err(diverged_at(place));
-        }
+            format!("query {id} at damping {damping}")
+        })?;
         let ranks = self.rank(&solution.value)?;
         let images = |(place, report): (usize, &Report)| {
             let best = ranks.helpful(place);

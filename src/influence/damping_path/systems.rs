@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | factors | n·p²/2 + D·(p³/3 + 6k·p²) | 32p² |
 //! | iterations | D·20·4k·n·p: 243 for 13 dampings on the job of `analysis/speed`, 3 at the largest and 75 at 1e-6 | 80kp |
+//! | scores, with either | D·2k·n·p | |
 //!
 //! One pass for all dampings is dearer. An eigendecomposition takes as long as 16 factors (OpenBLAS, p = 2,313), and
 //! conjugate gradients whose shifted systems share a Krylov space (Frommer 2003) allow no preconditioner: on the same
@@ -87,15 +88,37 @@ impl Systems {
             bytes: matrices + row * (VECTORS * solved as f64 + 2.0 * gradients as f64),
         })
     }
+
+    /// Operations in f64, scores included, for as many queries, images and parameters as were planned.
+    pub(in crate::influence) fn operations(
+        &self,
+        queries: usize,
+        images: usize,
+        parameters: f64,
+    ) -> f64 {
+        let (queries, images) = (queries as f64, images as f64);
+        let solving = match self.factorised {
+            true => by_factors(queries, images, parameters),
+            false => by_iterations(queries, images, parameters),
+        };
+        solving + f64::from(DAMPINGS) * 2.0 * queries * images * parameters
+    }
 }
 
 /// Whether factors are possible and take fewer operations than iterations.
 fn is_cheaper(queries: f64, images: f64, size: f64) -> bool {
-    let dampings = DAMPINGS as f64;
+    size <= WRITTEN_OUT && by_factors(queries, images, size) <= by_iterations(queries, images, size)
+}
+
+/// Operations of the curvature written out, factorised for each damping, and of the solves.
+fn by_factors(queries: f64, images: f64, size: f64) -> f64 {
     let factor = size.powi(3) / 3.0 + 6.0 * queries * size * size;
-    let factors = images * size * size / 2.0 + dampings * factor;
-    let iterations = dampings * ITERATIONS * 4.0 * queries * images * size;
-    size <= WRITTEN_OUT && factors <= iterations
+    images * size * size / 2.0 + f64::from(DAMPINGS) * factor
+}
+
+/// Operations of conjugate gradients for all dampings.
+fn by_iterations(queries: f64, images: f64, size: f64) -> f64 {
+    f64::from(DAMPINGS) * ITERATIONS * 4.0 * queries * images * size
 }
 
 #[cfg(test)]
@@ -121,6 +144,20 @@ mod tests {
         assert!(!factorised(2313.0, 100, Some(228e6)));
         let iterated = Systems::plan(Method::Cg, 100, 3200, 500.0, None).unwrap();
         assert!(!iterated.factorised);
+    }
+
+    #[test]
+    fn operations_are_those_of_the_way_that_is_taken() {
+        let operations = |method: Method| {
+            let systems = Systems::plan(method, 100, 3200, 2313.0, None).unwrap();
+            systems.operations(100, 3200, 2313.0)
+        };
+        let scores = 13.0 * 2.0 * 100.0 * 3200.0 * 2313.0;
+        let iterated = 13.0 * 20.0 * 4.0 * 100.0 * 3200.0 * 2313.0;
+        assert_eq!(operations(Method::Cg), iterated + scores);
+        let factor = 2313f64.powi(3) / 3.0 + 600.0 * 2313.0 * 2313.0;
+        let factors = 1600.0 * 2313.0 * 2313.0 + 13.0 * factor;
+        assert!((operations(Method::Direct) / (factors + scores) - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -50,7 +50,8 @@ impl ProblemSize {
     }
 
     /// Both sides once more in f64, where they are wanted so and are not already, and for certificates all solutions where they are
-    /// the training images'.
+    /// the training images': in f64, and in the precision of the run what is left of each for another round, and each scaled for
+    /// products, which a device joins from parts.
     fn certificate_bytes(&self) -> f64 {
         let columns = (self.features + 1) as f64;
         let wider = match self.is_in_f64_too() && !self.double {
@@ -61,7 +62,12 @@ impl ProblemSize {
             ("train", count) if self.certified => count,
             _ => 0.0,
         };
-        wider * self.resident_rows() * columns + 8.0 * solutions * self.parameters()
+        let copies = match self.device_memory {
+            Some(_) => 3.0,
+            None => 2.0,
+        };
+        let number = 8.0 + copies * self.width();
+        wider * self.resident_rows() * columns + number * solutions * self.parameters()
     }
 
     /// Position and score of up to four times the ranks kept, and twice once more while they are recorded; and sums of groups,
@@ -117,21 +123,21 @@ impl ProblemSize {
         memory.map(|memory| memory - self.fixed_bytes(method))
     }
 
-    /// What the systems of a damping path take.
-    pub(super) fn path_bytes(&self, method: Method, memory: Option<f64>) -> Result<f64> {
+    /// Bytes and operations of a damping path; none where there is no path.
+    pub(super) fn path(&self, method: Method, memory: Option<f64>) -> Result<(f64, f64)> {
         let Some(queries) = self.path_queries else {
-            return Ok(0.0);
+            return Ok((0.0, 0.0));
         };
-        let queries = queries.min(self.test);
+        let (queries, parameters) = (queries.min(self.test), self.parameters());
         let room = self.room(method, memory);
-        let systems = Systems::plan(method, queries, self.train, self.parameters(), room)?;
-        Ok(systems.bytes)
+        let systems = Systems::plan(method, queries, self.train, parameters, room)?;
+        let operations = systems.operations(queries, self.train, parameters);
+        Ok((systems.bytes, self.in_double(operations)))
     }
 
     /// Blocks on a device, where these may take a quarter of what certificates leave free.
     fn device_blocks(&self, free: f64) -> Result<BlockSizes> {
-        // Solutions in f64, and scaled for products.
-        let held = self.certificate_bytes() * (1.0 + self.width() / 8.0);
+        let held = self.certificate_bytes();
         if held > 0.75 * free {
             let (option, remedy) = match self.certified {
                 true => (

@@ -188,6 +188,7 @@ mod tests {
             },
             top: 5,
             bottom: 0,
+            query_groups: None,
             train_groups: None,
             scores: false,
             shares: false,

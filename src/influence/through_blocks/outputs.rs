@@ -7,8 +7,9 @@ use crate::Result;
 use crate::derivative::network::ParameterSpace;
 use crate::influence::checkpoint::Recordable;
 use crate::influence::{
-    GroupScores, Images, QueryRanking, ScoreBlock, ScoreFile, ScoreHeader, ScoreSink, SinkState,
-    TopRanks, write_group_scores, write_rankings, write_shares,
+    GroupScores, Groups, Images, QueryGroupScores, QueryRanking, ScoreBlock, ScoreFile,
+    ScoreHeader, ScoreSink, SinkState, TopRanks, write_group_rankings, write_group_scores,
+    write_rankings, write_shares,
 };
 use std::ops::Range;
 use std::path::Path;
@@ -20,7 +21,10 @@ pub(super) struct Outputs {
     /// Ranks of either end.
     kept: (usize, usize),
     file: Option<ScoreFile>,
-    groups: Option<GroupScores>,
+    /// Of queries.
+    query_groups: Option<QueryGroupScores>,
+    /// Of training images.
+    train_groups: Option<GroupScores>,
     shares: Option<SegmentShares>,
     /// Of each query so far, where a rank is given.
     errors: Vec<RankError>,
@@ -30,6 +34,7 @@ impl Outputs {
     /// Begun, with nothing in them.
     pub(super) fn begin(
         options: NetworkOptions,
+        query_groups: Option<Groups>,
         space: &ParameterSpace,
         header: ScoreHeader,
         folder: &Path,
@@ -39,7 +44,8 @@ impl Outputs {
             header,
             top: TopRanks::new(options.top, options.bottom),
             file: (options.scores).then(|| ScoreFile::new(&folder.join("scores.npy"))),
-            groups: options.train_groups.map(GroupScores::new),
+            query_groups: query_groups.map(QueryGroupScores::new),
+            train_groups: options.train_groups.map(GroupScores::new),
             kept: (options.top, options.bottom),
             shares: (options.shares).then(|| SegmentShares::new(names())),
             errors: Vec::new(),
@@ -50,9 +56,10 @@ impl Outputs {
 
     fn sinks(&mut self) -> impl Iterator<Item = &mut dyn ScoreSink> {
         let file = self.file.iter_mut().map(|file| file as &mut dyn ScoreSink);
-        let groups = self.groups.iter_mut().map(|groups| groups as _);
+        let of_queries = self.query_groups.iter_mut().map(|groups| groups as _);
+        let of_training = self.train_groups.iter_mut().map(|groups| groups as _);
         let top = std::iter::once(&mut self.top as &mut dyn ScoreSink);
-        top.chain(file).chain(groups)
+        top.chain(file).chain(of_queries).chain(of_training)
     }
 
     /// Takes the scores of the queries at `rows`, if all are finite.
@@ -72,7 +79,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Completes the files; what approximating did to each query comes back, and the scores of groups.
+    /// Completes the files; what approximating did to each query comes back, and the scores of groups of training images.
     pub(super) fn finish(
         mut self,
         folder: &Path,
@@ -86,10 +93,16 @@ impl Outputs {
             let path = folder.join("shares.parquet");
             write_shares(&path, &rankings, (train, test), shares, provenance)?;
         }
-        if let Some(scores) = &self.groups {
-            write_group_scores(folder, scores, (test, None), self.kept, provenance)?;
+        let query_groups = self.query_groups.as_ref();
+        if let Some(scores) = query_groups {
+            let path = folder.join("group_rankings.parquet");
+            write_group_rankings(&path, &scores.rankings(self.kept)?, train, provenance)?;
         }
-        Ok((self.errors, self.groups))
+        if let Some(scores) = &self.train_groups {
+            let queries = (test, query_groups.map(QueryGroupScores::groups));
+            write_group_scores(folder, scores, queries, self.kept, provenance)?;
+        }
+        Ok((self.errors, self.train_groups))
     }
 }
 

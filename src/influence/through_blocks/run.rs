@@ -7,12 +7,12 @@ use super::{NetworkImages, NetworkJob, NetworkOptions};
 use crate::data::little_endian;
 use crate::derivative::network::Curvature;
 use crate::influence::checkpoint::{self, Checkpoint};
-use crate::influence::scores::{diverged_at, ranges};
+use crate::influence::scores::{check_solved, ranges};
 use crate::influence::{
     Images, NATS, Progress, Provenance, RankSummary, ScoreHeader, Solves, write_solves,
 };
 use crate::operator::{Damped, LinearOperator, Vectors};
-use crate::solve::{Inverse, Method, Outcome, Report, Settings, Solver, smallest_eigenvalue};
+use crate::solve::{Inverse, Method, Report, Settings, Solver, smallest_eigenvalue};
 use crate::{Error, Result};
 use candle_core::DType;
 use std::cell::RefCell;
@@ -60,15 +60,10 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let network = self.network;
         let counts = (self.train.ids.len(), self.test.ids.len());
         let options = &self.options.resolved(network, counts);
-        let curvature = network.curvature(self.train.examples, options, options.l2)?;
-        let damped = Damped::new(&*curvature, options.damping)?;
-        // The paper's estimator is of the data term alone.
-        let data = network.curvature(self.train.examples, options, 0.0)?;
-        let operator: &dyn LinearOperator = match options.solver.method {
-            Method::Pinv => &*data,
-            _ => &damped,
-        };
-        let (inverse, method) = self.prepared(options.solver.method, operator)?;
+        let (l2, damping) = (options.solver.method).shifts(options.l2, options.damping);
+        let curvature = network.curvature(self.train.examples, options, l2)?;
+        let damped = Damped::new(&*curvature, damping)?;
+        let (inverse, method) = self.prepared(options.solver.method, &damped)?;
         summary.method = method;
         summary.notes = inverse.notes().into_iter().collect();
         progress.stage("scores")?;
@@ -79,11 +74,14 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             (folder, progress),
             (&train, &test),
         )?;
-        // The passes that it keeps go before the other one keeps its own.
         drop(inverse);
-        drop(data);
         if options.curvature == Curvature::Hessian {
             progress.stage("smallest eigenvalue")?;
+            // The passes that it keeps go before the other one, with L2 term and damping whatever the method, keeps its own.
+            drop(damped);
+            drop(curvature);
+            let curvature = network.curvature(self.train.examples, options, options.l2)?;
+            let damped = Damped::new(&*curvature, options.damping)?;
             let smallest = smallest_eigenvalue(&damped, options.solver.seed)?;
             let missing = match smallest.is_negative() {
                 true => smallest.missing_damping(),
@@ -93,6 +91,10 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
                 ("smallest_eigenvalue", smallest.value),
                 ("missing_damping", missing),
             ]);
+            if smallest.at_least.is_finite() {
+                let bound = ("smallest_eigenvalue_at_least", smallest.at_least);
+                summary.notes.extend([bound]);
+            }
         }
         checkpoint::remove(folder)?;
         Ok(summary)
@@ -188,8 +190,19 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let progress = RefCell::new(progress);
         let say = |text: &str| progress.borrow_mut().note(text);
         let mut checkpoint = self.checkpoint(folder, &header, (train, test), &say)?;
-        let mut outputs =
-            Outputs::begin(self.options.clone(), self.network.space(), header, folder)?;
+        let sides = (
+            self.ranked_images(Side::Train, train),
+            self.ranked_images(Side::Test, test),
+        );
+        let grouping = self.options.query_groups.as_ref();
+        let groups = grouping.map(|grouping| grouping.groups(sides.1, self.classes));
+        let mut outputs = Outputs::begin(
+            self.options.clone(),
+            groups.transpose()?,
+            self.network.space(),
+            header,
+            folder,
+        )?;
         let count = self.test.ids.len();
         let done_of = |queries: usize| {
             let images = self.train.ids.len();
@@ -212,10 +225,6 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             done_of(rows.end);
             checkpoint.block_is_done(&mut outputs, rows.end, &reports)?;
         }
-        let sides = (
-            self.ranked_images(Side::Train, train),
-            self.ranked_images(Side::Test, test),
-        );
         let rank_errors;
         (rank_errors, summary.group_scores) = outputs.finish(folder, sides)?;
         let plan = network.scoring_plan(at_once.min(count), rank);
@@ -263,10 +272,9 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let NetworkJob { network, test, .. } = self;
         let positions: Vec<u32> = rows.clone().map(|position| position as u32).collect();
         let solution = inverse.solve(&network.example_gradients(test.examples, &positions)?)?;
-        if let Some(row) = (solution.reports.iter()).position(diverged) {
-            let id = self.test.ids[rows.start + row];
-            return Err(diverged_at(format!("the solve of query {id}")));
-        }
+        check_solved(&solution.reports, |row| {
+            format!("query {}", self.test.ids[rows.start + row])
+        })?;
         reports.extend(solution.reports);
         Ok(solution.value)
     }
@@ -278,8 +286,4 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             predictions: &seen.predictions,
         }
     }
-}
-
-fn diverged(report: &Report) -> bool {
-    report.outcome == Outcome::Diverged
 }

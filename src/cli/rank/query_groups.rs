@@ -1,0 +1,34 @@
+//! `--query-groups`: which queries are ranked for together.
+
+use crate::Result;
+use crate::artefact::{Input, digest_file};
+use crate::influence::{Grouped, Grouping, Groups};
+
+/// From `class`, `confusion` or a path.
+pub(super) fn parse(text: &str) -> std::result::Result<Grouping, String> {
+    match text {
+        "" => Err("expected class, confusion or a file".into()),
+        "class" => Ok(Grouping::Class),
+        "confusion" => Ok(Grouping::Confusion),
+        file => Ok(Grouping::File(file.into())),
+    }
+}
+
+/// Notes a file of groups among the inputs, if it is one for queries with these `ids`.
+pub(super) fn note_file(
+    grouping: Option<&Grouping>,
+    ids: &[usize],
+    inputs: &mut Vec<Input>,
+) -> Result<()> {
+    let Some(Grouping::File(path)) = grouping else {
+        return Ok(());
+    };
+    Groups::from_file(path, Grouped::Queries, ids)?;
+    inputs.push(Input {
+        role: "query-groups".into(),
+        path: path.clone(),
+        digest: digest_file(path)?,
+        rows: None,
+    });
+    Ok(())
+}
