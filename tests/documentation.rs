@@ -4,7 +4,7 @@
     dead_code,
     reason = "what was asked for matters to the tests of fetch alone"
 )]
-#[path = "fetch/mirror.rs"]
+#[path = "inputs/fetch/mirror.rs"]
 mod mirror;
 
 use assert_cmd::Command;

@@ -1,6 +1,6 @@
 //! Small files as PyTorch writes them.
 
-use crate::{PLAIN, assert_logits, fixture, refusal, source};
+use super::{PLAIN, assert_logits, fixture, refusal, source};
 use ascribe::model::{Checkpoint, Normalisation, Origin};
 use candle_core::Device;
 

@@ -1,6 +1,6 @@
 //! Sets of images: Parquet, class folders, IDX.
 
-use crate::{cut, half, refusal};
+use super::{cut, half, refusal};
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use ascribe::data::{Dataset, Pixels, check_same_classes, digits_train};

@@ -1,6 +1,6 @@
 //! Features and head files.
 
-use crate::{cut, half, refusal};
+use super::{cut, half, refusal};
 use ascribe::data::{Features, HeadFile};
 use ndarray::{Array1, Array2, array};
 use ndarray_npy::{NpzWriter, WritableElement};

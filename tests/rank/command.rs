@@ -1,8 +1,8 @@
 //! `ascribe rank` end to end on features files.
 
+use crate::killed_run::goes_on_to_the_same_bytes;
 use ascribe::influence::read_rankings;
 use assert_cmd::Command;
-use killed_run::goes_on_to_the_same_bytes;
 use ndarray::{Array1, Array2, Axis};
 use ndarray_npy::{NpzWriter, read_npy};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -10,8 +10,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-
-mod killed_run;
 
 fn features(count: usize, dimension: usize, phase: f64) -> (Array2<f64>, Array1<i64>) {
     let labels = Array1::from_shape_fn(count, |row| ((row * row + row / 3) % 3) as i64);

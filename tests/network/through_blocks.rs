@@ -1,6 +1,7 @@
 //! Influence through the fine-tuned blocks: scores against a dense solve in f64, shares, the head as a special case, and the
 //! command on the shipped digits.
 
+use crate::small_network::{examples, images, labels, model, model_of};
 use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use ascribe::derivative::head::SoftmaxHead;
@@ -19,13 +20,10 @@ use candle_core::{DType, Device};
 use ndarray::{Array2, Axis};
 use ndarray_linalg::SolveH;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use small_network::{examples, images, labels, model, model_of};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-
-mod small_network;
 
 const TRAIN: usize = 70;
 const QUERIES: usize = 5;

@@ -1,11 +1,9 @@
 //! A ranking through the blocks that is killed goes on after its last recorded queries, to the same bytes.
 
+use crate::killed_run::{goes_on_to_the_same_bytes, kill_when_recorded, rank, record, same_files};
 use assert_cmd::cargo::cargo_bin;
-use killed_run::{goes_on_to_the_same_bytes, kill_when_recorded, rank, record, same_files};
 use std::path::Path;
 use std::process::Command;
-
-mod killed_run;
 
 const FILES: [&str; 4] = [
     "rankings.parquet",

@@ -1,6 +1,6 @@
 //! Weight files that are cut short, altered, or of something else: one line each, and nothing is allocated or run.
 
-use crate::{PLAIN, fixture, refusal, source};
+use super::{PLAIN, fixture, refusal, source};
 use ascribe::Result;
 use ascribe::model::{Checkpoint, Normalisation, ResNet, SourceSettings, source_from_bytes};
 use candle_core::{DType, Device, Tensor};

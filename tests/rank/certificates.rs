@@ -14,7 +14,6 @@ use ndarray::{Array1, Array2, s};
 use ndarray_linalg::SolveH;
 use proptest::prelude::*;
 
-#[path = "certificates/double_double.rs"]
 mod double_double;
 
 struct Problem {

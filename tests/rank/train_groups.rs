@@ -1,12 +1,12 @@
 //! Groups of training images: their scores as sums, what happens without them, and files of groups that are none.
 
+use crate::killed_run::{goes_on_to_the_same_bytes, record, same_files};
 use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::record_batch::RecordBatch;
 use ascribe::influence::read_rankings;
 use assert_cmd::Command;
-use killed_run::{goes_on_to_the_same_bytes, record, same_files};
 use ndarray::{Array1, Array2, Axis};
 use ndarray_npy::{NpzWriter, read_npy};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -14,8 +14,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-
-mod killed_run;
 
 /// Positions by name.
 type Groups = BTreeMap<String, Vec<usize>>;

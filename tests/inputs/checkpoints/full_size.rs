@@ -1,7 +1,7 @@
 //! The networks of torchvision at their own size. Their weights come from a formula that `make.py` has too, and go
 //! through the bytes of a safetensors file as any other.
 
-use crate::{assert_logits, uniform};
+use super::{assert_logits, uniform};
 use ascribe::model::{SourceSettings, expected_shapes, source_from_bytes};
 use candle_core::Device;
 use rayon::prelude::*;

@@ -1,5 +1,6 @@
 //! The curvature through the fine-tuned blocks as an operator: mean, L2 term, batches, kept passes, indefiniteness.
 
+use crate::small_network::{examples, images, labels, model, numbers};
 use ascribe::derivative::network::{
     Beside, Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network,
 };
@@ -9,9 +10,6 @@ use ascribe::operator::{
 };
 use ascribe::solve::{Cg, Lissa, Outcome, Solver, smallest_eigenvalue};
 use candle_core::{DType, Device};
-use small_network::{examples, images, labels, model, numbers};
-
-mod small_network;
 
 const IMAGES: usize = 70;
 const BLOCKS: Blocks = Blocks::Last(1);

@@ -1,21 +1,19 @@
 //! Large runs: mapped features give the bytes that resident ones give, and a killed run goes on where it was.
 
+use crate::killed_run::{
+    command, goes_on_to_the_same_bytes, kill_when_recorded, rank, record, same_files,
+};
 use ascribe::data::Features;
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::influence::{Correction, FeatureSet, Grouping, Progress, RankJob, RankOptions};
 use ascribe::solve::{Method, Settings};
 use candle_core::{DType, Device, Tensor};
-use killed_run::{
-    command, goes_on_to_the_same_bytes, kill_when_recorded, rank, record, same_files,
-};
 use ndarray::{Array1, Array2};
 use ndarray_npy::{NpzWriter, WriteNpyExt};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-
-mod killed_run;
 
 const FILES: [&str; 5] = [
     "rankings.parquet",

@@ -1,6 +1,6 @@
 //! Pages of a run through a block that kept no score matrix, alone and beside one of the head: no view is empty without a reason.
 
-use crate::browser::Browser;
+use super::browser::Browser;
 use assert_cmd::Command;
 use std::path::Path;
 
@@ -69,7 +69,7 @@ fn a_run_through_a_block_says_what_it_does_not_know() {
             &format!("#/image/{image}"),
             &format!("Training image {image}"),
         );
-        crate::is_clean(&browser);
+        super::is_clean(&browser);
     }
     // The run of the head has what the other lacks, and one can get there.
     browser.visit("#/training/overall", "Training images");
@@ -88,5 +88,5 @@ fn a_run_through_a_block_says_what_it_does_not_know() {
         panels.contains("Surely wrong|Perhaps mislabelled"),
         "{panels}"
     );
-    crate::is_clean(&browser);
+    super::is_clean(&browser);
 }

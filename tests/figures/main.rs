@@ -1,0 +1,5 @@
+//! Figures: drawn from records, in both styles, and by `ascribe figure`.
+
+mod command;
+mod drawn;
+mod styles;

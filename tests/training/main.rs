@@ -1,0 +1,6 @@
+//! Models made: trained, attacked, transferred, or taken up as they are.
+
+mod adopt;
+mod attack;
+mod robust_training;
+mod transfer;
