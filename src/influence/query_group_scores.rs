@@ -56,13 +56,7 @@ impl QueryGroupScores {
             scores: means.view(),
         })?;
         ranks.finish()?;
-        let ranking = |(place, (name, members)): (usize, (&str, &[usize]))| GroupRanking {
-            name: name.to_owned(),
-            query_count: members.len(),
-            helpful: ranks.helpful(place),
-            harmful: ranks.harmful(place),
-        };
-        Ok(self.groups.iter().enumerate().map(ranking).collect())
+        Ok(GroupRanking::each(&self.groups, &ranks))
     }
 }
 

@@ -73,14 +73,20 @@ impl Groups {
             reports.extend(solution.reports);
         }
         ranks.finish()?;
-        let ranking = |(place, (name, members)): (usize, (&str, &[usize]))| GroupRanking {
+        Ok((GroupRanking::each(self, &ranks), reports))
+    }
+}
+
+impl GroupRanking {
+    /// Of all groups, whose places are those of queries in `ranks`.
+    pub(super) fn each(groups: &Groups, ranks: &TopRanks) -> Vec<Self> {
+        let ranking = |(place, (name, members)): (usize, (&str, &[usize]))| Self {
             name: name.to_owned(),
             query_count: members.len(),
             helpful: ranks.helpful(place),
             harmful: ranks.harmful(place),
         };
-        let rankings = groups.into_iter().enumerate().map(ranking).collect();
-        Ok((rankings, reports))
+        groups.iter().enumerate().map(ranking).collect()
     }
 }
 

@@ -162,17 +162,18 @@ function confusionMatrix(at, chosen) {
 /* In the place of a table that would be too large: the cells with most test images. */
 function fullestCells(at, chosen) {
   const { cells } = models()[at];
-  const list = (title, fits) => {
+  const list = (title, what, fits) => {
     const listed = cells.filter(fits).sort((a, b) => b[2] - a[2]);
     const row = ([label, prediction, count]) => h("tr", {}, h("th", { scope: "row" }, h("a", { href: `#/confusions/${label}/${prediction}`,
       "aria-current": chosen && chosen.label === label && chosen.prediction === prediction ? "true" : null },
       labelled() && label !== prediction ? `${className(label)} → ${className(prediction)}` : className(prediction))), h("td", {}, count.toLocaleString("en")));
     return h("section", {}, h("h4", {}, title),
       listed.length ? h("table.groups.fullest", {}, h("caption.unseen", {}, `${title}, ${models()[at].name}`),
-        h("thead", {}, h("tr", {}, [labelled() ? "Label → prediction" : "Prediction", "Test images"].map((name) => h("th", { scope: "col" }, name)))),
+        h("thead", {}, h("tr", {}, [what, "Test images"].map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", {}, listed.slice(0, FULLEST).map(row))) : h("p.quiet", {}, "None."),
       listed.length > FULLEST ? h("p.quiet", {}, `and ${plural(listed.length - FULLEST, "more pair")}: `, h("a", { href: "#/queries" }, "find them by class"), ".") : null);
   };
-  return labelled() ? h("div", {}, list("Most often confused", ([label, prediction]) => label !== prediction), list("Most often right", ([label, prediction]) => label === prediction))
-    : list("Most often predicted", () => true);
+  return labelled() ? h("div", {}, list("Most often confused", "Label → prediction", ([label, prediction]) => label !== prediction),
+    list("Most often right", "Class", ([label, prediction]) => label === prediction))
+    : list("Most often predicted", "Class", () => true);
 }
