@@ -56,6 +56,9 @@ pub enum Error {
         /// What is wrong with it and what would be right.
         reason: String,
     },
+    /// A curvature with its damping has no Cholesky factor: it is not positive definite, or not in rounded numbers.
+    #[error("--damping: {0}")]
+    NoFactor(&'static str),
     /// A thing that exists but that this version cannot do.
     #[error("{what} is not supported; {instead}")]
     Unsupported {

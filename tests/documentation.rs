@@ -194,7 +194,12 @@ fn the_readme_does_what_it_says() {
     write_features(folder.path());
     let page = std::fs::read_to_string(root.join("docs/study.md")).unwrap();
     std::fs::write(folder.path().join("study.toml"), spec(&page)).unwrap();
-    run_all(&commands, folder.path());
+    // With what it tells scripts, in the same run.
+    assert_eq!(commands[0], ["demo"]);
+    let mut demo = Command::cargo_bin("ascribe").unwrap();
+    let demo = demo.current_dir(folder.path()).args(["demo", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&demo.output().unwrap().stdout).unwrap();
+    run_all(&commands[1..], folder.path());
     // Pages that go on with the README's model; a decision as the audit's page exports it.
     std::fs::write(
         folder.path().join("decisions.csv"),
@@ -226,7 +231,21 @@ fn the_readme_does_what_it_says() {
         let record = ascribe::artefact::RunFolder::read(folder.path().join(run)).unwrap();
         let accuracy: f64 = record.result("test_accuracy").unwrap();
         assert!(accuracy > 0.5, "{run}: {accuracy}");
+        let models = told["models"].as_array().unwrap().iter();
+        let mut models = models.filter(|model| run.ends_with(model["source"].as_str().unwrap()));
+        if let Some(model) = models.next() {
+            assert_eq!(model["test_accuracy"], accuracy);
+            assert!(model["class_match_percent"].as_f64().unwrap() > 30.0);
+            assert!(model["seconds"].as_f64().unwrap() <= told["seconds"].as_f64().unwrap());
+        }
     }
+    assert_eq!(told["page"], "ascribe-demo/audit/index.html");
+    let mut left = told["figures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .chain([&told["page"]]);
+    assert!(left.all(|file| folder.path().join(file.as_str().unwrap()).exists()));
     // Again into the same folder: the demo replaces its own results, but nothing else, by whatever name.
     for (own, file) in [("own", "models/large.pt"), ("own-too", "natural/image.png")] {
         let file = folder.path().join(own).join(file);

@@ -1,6 +1,7 @@
 //! `ascribe rerun` and what runs leave for it: the same again from anywhere, refusals, and folders of commands that failed.
 
 use assert_cmd::Command;
+use image::codecs::png::PngEncoder;
 use std::fs;
 use std::path::Path;
 
@@ -148,9 +149,9 @@ fn write_images(folder: &Path, more: u8) {
         for at in 0..4u8 {
             let pixel = value + at + if at == 0 { more } else { 0 };
             let picture = image::GrayImage::from_pixel(8, 8, image::Luma([pixel]));
-            picture
-                .save(folder.join(class).join(format!("{at}.png")))
-                .unwrap();
+            let file = folder.join(class).join(format!("{at}.png"));
+            let png = PngEncoder::new(fs::File::create(file).unwrap());
+            picture.write_with_encoder(png).unwrap();
         }
     }
 }
@@ -393,4 +394,40 @@ fn a_reader_that_is_gone_costs_no_result_and_a_full_disk_is_told() {
         "{line}"
     );
     assert!(place.join("full/model.safetensors").exists());
+}
+
+#[test]
+fn scripts_are_told_what_came_out_the_same_and_what_did_not() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    let told = |words: &str, code: i32| -> serde_json::Value {
+        let mut command = Command::cargo_bin("ascribe").unwrap();
+        let output = (command.current_dir(place).args(words.split_whitespace())).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{words}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let transfer = "transfer --source builtin:natural --train builtin:digits-train --test builtin:digits-test \
+                    --images 20 --blocks 0 --epochs 1 --augmentation none --json --out model";
+    told(transfer, 0);
+    // What the repeated command prints goes to standard error.
+    let same = told("rerun model --json", 0);
+    let expected = serde_json::json!({
+        "run": "model", "out": "model-again", "same": true, "files": 3, "differing": [],
+    });
+    assert_eq!(same, expected);
+
+    let table = place.join("model/training.csv");
+    let history = fs::read_to_string(&table).unwrap();
+    fs::write(&table, history.replace("\n1,", "\n2,")).unwrap();
+    let other = told("rerun model --out second --json", 1);
+    assert_eq!(other["same"], false);
+    assert_eq!(other["differing"].as_array().unwrap().len(), 1);
+    let file = &other["differing"][0];
+    assert_eq!(file["file"], "training.csv");
+    assert_eq!(file["as_left"], false);
+    assert_eq!(file["found"]["kind"], "values");
+    assert_eq!(file["found"]["differing"], 1);
+    assert_eq!(file["found"]["largest"], 1.0);
 }

@@ -1,12 +1,14 @@
 //! `ascribe study` and the figures of its table as a user meets them: killed, resumed, extended, mistyped.
 
-use arrow::array::AsArray;
+mod command_line;
+mod parquet_table;
+
 use ascribe::artefact::RunFolder;
 use ascribe::study::{Row, read_results};
-use assert_cmd::cargo::CommandCargoExt;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use command_line::{ascribe, both, command, refused, run};
+use parquet_table::{numbers, words};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Two sources, two numbers of images, two seeds.
@@ -35,32 +37,6 @@ train = "builtin:digits-train"
 test = "builtin:digits-test"
 "#;
 
-fn ascribe(folder: &Path, words: &str) -> Command {
-    let mut command = Command::cargo_bin("ascribe").unwrap();
-    command.args(words.split_whitespace()).current_dir(folder);
-    command
-}
-
-fn run(folder: &Path, words: &str) -> Output {
-    ascribe(folder, words).output().unwrap()
-}
-
-fn succeed(folder: &Path, words: &str) -> (String, String) {
-    let output = run(folder, words);
-    let [out, err] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
-    assert!(output.status.success(), "{words}: {err}");
-    (out, err)
-}
-
-/// The one line of a refused command.
-fn refusal(folder: &Path, words: &str) -> String {
-    let output = run(folder, words);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{words}: {message}");
-    assert_eq!(message.lines().count(), 1, "{message}");
-    message
-}
-
 fn with_spec(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("spec.toml"), text).unwrap();
@@ -81,7 +57,7 @@ fn rows(folder: &Path, study: &str) -> Vec<Row> {
 fn a_killed_study_goes_on_to_the_same_table_and_can_be_extended() {
     let folder = with_spec(SPEC);
     let folder = folder.path();
-    let (plan, _) = succeed(folder, "study spec.toml --plan --out whole");
+    let plan = run(folder, "study spec.toml --plan --out whole");
     assert!(
         plan.starts_with("8 runs: ") && plan.contains("0 finished, 8 to do"),
         "{plan}"
@@ -91,7 +67,7 @@ fn a_killed_study_goes_on_to_the_same_table_and_can_be_extended() {
         "{plan}"
     );
 
-    succeed(folder, "--threads 1 study spec.toml --out whole");
+    run(folder, "--threads 1 study spec.toml --out whole");
     let whole = rows(folder, "whole");
     // Two sources, two numbers of images, two seeds, measured after epochs 2 and 4.
     assert_eq!(whole.len(), 16);
@@ -102,7 +78,7 @@ fn a_killed_study_goes_on_to_the_same_table_and_can_be_extended() {
     );
 
     let words = "--threads 2 study spec.toml --out killed";
-    let mut child = ascribe(folder, words)
+    let mut child = command(folder, words)
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -126,11 +102,11 @@ fn a_killed_study_goes_on_to_the_same_table_and_can_be_extended() {
     // What is finished can be looked at.
     let part = rows(folder, "killed");
     assert!((1..16).contains(&part.len()) && part.iter().all(|row| whole.contains(row)));
-    succeed(folder, "figure 1 killed --out figures");
+    run(folder, "figure 1 killed --out figures");
     let picture = std::fs::read_to_string(folder.join("figures/figure1.svg")).unwrap();
     let found = picture.contains("is not finished") && picture.contains("of 8 runs");
     assert!(found, "{picture}");
-    let (_, said) = succeed(folder, words);
+    let (_, said) = both(folder, words);
     assert!(
         said.contains(&format!(
             "{} runs to do, {before} finished before",
@@ -146,12 +122,12 @@ fn a_killed_study_goes_on_to_the_same_table_and_can_be_extended() {
         SPEC.replace("seeds = 2", "seeds = 3"),
     )
     .unwrap();
-    let (plan, _) = succeed(folder, "study spec.toml --plan --out whole");
+    let plan = run(folder, "study spec.toml --plan --out whole");
     assert!(
         plan.contains("12 runs") && plan.contains("8 finished, 4 to do"),
         "{plan}"
     );
-    let (_, said) = succeed(folder, "study spec.toml --out whole");
+    let (_, said) = both(folder, "study spec.toml --out whole");
     assert!(said.contains("4 runs to do, 8 finished before"), "{said}");
     let extended = rows(folder, "whole");
     assert_eq!(extended.len(), 24);
@@ -163,18 +139,18 @@ fn finished_runs_that_were_altered_are_refused() {
     let spec = SPEC.replace("seeds = 2", "seeds = 1");
     let folder = with_spec(&spec);
     let folder = folder.path();
-    succeed(folder, "study spec.toml --out whole");
+    run(folder, "study spec.toml --out whole");
     let run = std::fs::read_dir(folder.join("whole/runs")).unwrap().next();
     let run = run.unwrap().unwrap().path();
     let (record, table) = (run.join("run.json"), run.join("training.csv"));
     let [kept_record, kept_table] = [&record, &table].map(|file| std::fs::read(file).unwrap());
     let name = run.file_name().unwrap().to_str().unwrap();
-    let refused = |reason: &str| {
+    let altered = |reason: &str| {
         for words in [
             "study spec.toml --out whole",
             "study spec.toml --plan --out whole",
         ] {
-            let message = refusal(folder, words);
+            let message = refused(folder, words);
             let expected = format!(
                 "runs/{name}: {reason}; put back what was there, or remove the folder: its run is then done again"
             );
@@ -183,7 +159,7 @@ fn finished_runs_that_were_altered_are_refused() {
     };
     // Of a finished study every run has a record; of one at work it may still be to come.
     std::fs::remove_file(&record).unwrap();
-    let output = ascribe(folder, "inspect whole --check").output().unwrap();
+    let output = ascribe(folder, "inspect whole --check");
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(
         output.status.code() == Some(1) && told.contains(&format!("runs/{name}/run.json is gone")),
@@ -192,17 +168,17 @@ fn finished_runs_that_were_altered_are_refused() {
     std::fs::write(&record, &kept_record).unwrap();
 
     std::fs::remove_file(folder.join("whole/results.parquet")).unwrap();
-    let message = refusal(folder, "figure 1 whole --out figures");
+    let message = refused(folder, "figure 1 whole --out figures");
     assert!(
         message.contains("results.parquet is gone; run ascribe study again"),
         "{message}"
     );
     std::fs::write(&table, "epoch\n1\n").unwrap();
-    refused("training.csv is not what its run left");
+    altered("training.csv is not what its run left");
     std::fs::remove_file(&table).unwrap();
-    refused("training.csv is gone");
+    altered("training.csv is gone");
     // Which run it is can be asked, though the study is no longer finished.
-    let output = ascribe(folder, "inspect whole --check").output().unwrap();
+    let output = ascribe(folder, "inspect whole --check");
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(
         output.status.code() == Some(1) && told.contains("training.csv is gone"),
@@ -213,14 +189,14 @@ fn finished_runs_that_were_altered_are_refused() {
     let mut told: serde_json::Value = serde_json::from_slice(&kept_record).unwrap();
     told["results"]["history"][0]["train_loss"] = 0.5.into();
     std::fs::write(&record, told.to_string()).unwrap();
-    refused("run.json and training.csv tell different histories");
+    altered("run.json and training.csv tell different histories");
     std::fs::write(&record, &kept_record[..90]).unwrap();
-    refused("holds a run.json that is damaged");
+    altered("holds a run.json that is damaged");
     std::fs::remove_file(&record).unwrap();
-    refused("holds training.csv and no run.json");
+    altered("holds training.csv and no run.json");
 
     std::fs::remove_dir_all(&run).unwrap();
-    let (_, said) = succeed(folder, "study spec.toml --out whole");
+    let (_, said) = both(folder, "study spec.toml --out whole");
     assert!(said.contains("1 runs to do, 3 finished before"), "{said}");
 }
 
@@ -229,11 +205,11 @@ fn a_run_is_the_transfer_with_the_same_options() {
     let spec = SPEC.replace("seeds = 2", "seeds = [1]\nkeep-models = true");
     let folder = with_spec(&spec);
     let folder = folder.path();
-    succeed(folder, "study spec.toml --out study");
+    run(folder, "study spec.toml --out study");
     let rows = rows(folder, "study");
     for (source, images) in [("natural", 60), ("robust", 20)] {
         let out = format!("{source}-transfer");
-        succeed(
+        run(
             folder,
             &format!(
                 "transfer --source builtin:{source} --side 8 --train builtin:digits-train --test builtin:digits-test \
@@ -243,9 +219,9 @@ fn a_run_is_the_transfer_with_the_same_options() {
         );
         let of_it = |row: &&Row| row.source == source && row.images == images && row.epoch == 4;
         let row = rows.iter().find(of_it).unwrap();
-        let run = format!("study/runs/{}", row.run);
+        let own = format!("study/runs/{}", row.run);
         let model = |run: &str| std::fs::read(folder.join(run).join("model.safetensors")).unwrap();
-        assert!(model(&out) == model(&run), "{source}");
+        assert!(model(&out) == model(&own), "{source}");
         let record = RunFolder::read(folder.join(&out)).unwrap();
         let test: ascribe::train::Performance = record.result("test").unwrap();
         assert_eq!(
@@ -257,14 +233,14 @@ fn a_run_is_the_transfer_with_the_same_options() {
             options.remove("out");
             options
         };
-        assert_eq!(options(&run), options(&out));
+        assert_eq!(options(&own), options(&out));
         // Other commands take it up as the transfer it is.
-        succeed(
+        run(
             folder,
-            &format!("rank --model {run} --queries 3 --top 2 --precision f64 --out {source}-rank"),
+            &format!("rank --model {own} --queries 3 --top 2 --precision f64 --out {source}-rank"),
         );
         let words = "--lds 3 --retrain 1 --draws 20 --out";
-        succeed(
+        run(
             folder,
             &format!("evaluate {source}-rank {words} {source}-evidence"),
         );
@@ -272,15 +248,12 @@ fn a_run_is_the_transfer_with_the_same_options() {
 }
 
 /// The options of the rows of a search's table that say they were chosen.
-fn chosen(path: &Path) -> Vec<String> {
-    let table = std::fs::File::open(path).unwrap();
-    let table = ParquetRecordBatchReaderBuilder::try_new(table).unwrap();
-    let batch = table.build().unwrap().next().unwrap().unwrap();
-    let column = |name: &str| batch.column_by_name(name).unwrap();
-    let options = column("options").as_string::<i32>();
-    let chosen = column("chosen").as_boolean();
-    let rows = (0..batch.num_rows()).filter(|&at| chosen.value(at));
-    rows.map(|at| options.value(at).to_owned()).collect()
+fn chosen(file: &Path) -> Vec<String> {
+    let rows = words(file, "options")
+        .into_iter()
+        .zip(numbers(file, "chosen"));
+    let chosen = rows.filter(|(_, chosen)| *chosen == 1.0);
+    chosen.map(|(options, _)| options.unwrap()).collect()
 }
 
 #[test]
@@ -293,12 +266,12 @@ fn a_search_chooses_on_images_held_back() {
             .replace("blocks = 0", "blocks = 1"),
     );
     let folder = folder.path();
-    let (plan, _) = succeed(folder, "study spec.toml --plan --out study");
+    let plan = run(folder, "study spec.toml --plan --out study");
     assert!(
         plan.contains("4 runs") && plan.contains("8 more that judge 2 candidates"),
         "{plan}"
     );
-    succeed(folder, "study spec.toml --out study");
+    run(folder, "study spec.toml --out study");
     // A rate at which nothing is learnt is never taken.
     assert!(
         rows(folder, "study")
@@ -326,7 +299,7 @@ fn a_search_chooses_on_images_held_back() {
 
     // Without the search nothing of it stays.
     std::fs::write(folder.join("spec.toml"), SPEC.replace("[20, 60]", "20")).unwrap();
-    succeed(folder, "study spec.toml --out study");
+    run(folder, "study spec.toml --out study");
     assert!(!folder.join("study/search.parquet").exists());
 }
 
@@ -353,7 +326,7 @@ fn a_search_judges_by_images_of_every_class() {
         }
     }
     std::fs::write(folder.join("unequal.csv"), rows).unwrap();
-    succeed(folder, "study spec.toml --out study");
+    run(folder, "study spec.toml --out study");
     let mut judged = 0;
     for run in std::fs::read_dir(folder.join("study/runs")).unwrap() {
         let record = RunFolder::read(run.unwrap().path()).unwrap();
@@ -380,7 +353,7 @@ fn a_loss_that_is_not_finite_is_a_row_and_an_exit_code() {
     let spec = SPEC.replace("learning-rate = 0.05", "learning-rate = 1e30");
     let folder = with_spec(&spec.replace("images = [20, 60]", "images = 60"));
     let folder = folder.path();
-    let output = run(folder, "study spec.toml --out study");
+    let output = ascribe(folder, "study spec.toml --out study");
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{message}");
     assert!(message.contains("4 runs stopped"), "{message}");
@@ -390,7 +363,7 @@ fn a_loss_that_is_not_finite_is_a_row_and_an_exit_code() {
         rows.iter()
             .all(|row| row.diverged && row.test_accuracy.is_none())
     );
-    let message = refusal(folder, "figure 1 study --out figures");
+    let message = refused(folder, "figure 1 study --out figures");
     assert!(message.contains("curves"), "{message}");
 }
 
@@ -406,7 +379,7 @@ test-images = 100
     let folder =
         with_spec(&format!("{SPEC}{variants}").replace("images = [20, 60]", "images = 60"));
     let folder = folder.path();
-    succeed(folder, "study spec.toml --out study");
+    run(folder, "study spec.toml --out study");
     let rows = rows(folder, "study");
     let of = |name: &str| -> Vec<(String, f64)> {
         let of_it = rows.iter().filter(|row| row.target == name);
@@ -441,7 +414,7 @@ fn names_of_the_same_thing_share_a_run() {
     );
     let search = "[search]\nlearning-rate = [0.05, 0.01]\n";
     let folder = with_spec(&format!("{spec}{search}"));
-    succeed(folder.path(), "study spec.toml --out study");
+    run(folder.path(), "study spec.toml --out study");
     let rows = rows(folder.path(), "study");
     let of = |source: &str| {
         let rows = rows.iter().filter(|row| row.source == source);
@@ -454,14 +427,14 @@ fn names_of_the_same_thing_share_a_run() {
     let message = with_spec(&format!(
         "{spec}[search]\nlearning-rate = [0.05, 0.01]\nvalidation = 0.9\n"
     ));
-    let message = refusal(message.path(), "study spec.toml --out study");
+    let message = refused(message.path(), "study spec.toml --out study");
     assert!(message.contains("search.validation"), "{message}");
     let message = with_spec(&format!("{spec}[search]\nevaluate-every = [1, 2]\n"));
-    let message = refusal(message.path(), "study spec.toml --out study");
+    let message = refused(message.path(), "study spec.toml --out study");
     assert!(message.contains("search.evaluate-every"), "{message}");
     // A value that would never be tried.
     let both = format!("learning-rate = 0.1\n{spec}{search}");
-    let message = refusal(with_spec(&both).path(), "study spec.toml --out study");
+    let message = refused(with_spec(&both).path(), "study spec.toml --out study");
     let expected =
         "learning-rate: expected one or the other, found a value, and search.learning-rate";
     assert!(message.contains(expected), "{message}");
@@ -471,7 +444,7 @@ fn names_of_the_same_thing_share_a_run() {
 fn a_plan_touches_no_finished_run() {
     let spec = SPEC.replace("images = [20, 60]", "images = 20");
     let folder = with_spec(&spec);
-    succeed(folder.path(), "study spec.toml --out study");
+    run(folder.path(), "study spec.toml --out study");
     let runs = || {
         let runs = std::fs::read_dir(folder.path().join("study/runs")).unwrap();
         let with_model = |run: &std::path::PathBuf| run.join("model.safetensors").exists();
@@ -487,9 +460,9 @@ fn a_plan_touches_no_finished_run() {
         format!("keep-models = true\n{spec}"),
     )
     .unwrap();
-    succeed(folder.path(), "study spec.toml --plan --out study");
+    run(folder.path(), "study spec.toml --plan --out study");
     assert_eq!(runs(), (4, 0));
-    succeed(folder.path(), "study spec.toml --out study");
+    run(folder.path(), "study spec.toml --out study");
     assert_eq!(runs(), (4, 4));
 }
 
@@ -497,7 +470,7 @@ fn a_plan_touches_no_finished_run() {
 fn figures_are_drawn_from_the_table() {
     let folder = with_spec(&SPEC.replace("blocks = 0", "blocks = [0, 1]"));
     let folder = folder.path();
-    succeed(folder, "study spec.toml --out study");
+    run(folder, "study spec.toml --out study");
     let table = rows(folder, "study");
     for (figure, stem) in [
         ("1", "figure1"),
@@ -505,7 +478,7 @@ fn figures_are_drawn_from_the_table() {
         ("blocks", "blocks"),
         ("epsilon", "epsilon"),
     ] {
-        let (printed, _) = succeed(
+        let printed = run(
             folder,
             &format!("figure {figure} study --blocks 0 --out figures"),
         );
@@ -546,7 +519,7 @@ fn figures_are_drawn_from_the_table() {
         );
         assert!(low <= value + 1e-9 && value <= high + 1e-9, "{row:?}");
     }
-    let (_, said) = succeed(folder, "figure blocks study --blocks 0 --out figures");
+    let (_, said) = both(folder, "figure blocks study --blocks 0 --out figures");
     assert!(said.contains("--blocks fixes nothing"), "{said}");
     for (words, part) in [
         ("figure 1 study --epochs 5 --out x", "--epochs"),
@@ -554,7 +527,7 @@ fn figures_are_drawn_from_the_table() {
         ("figure 1 study --sources robot --out x", "natural, robust"),
         ("figure 1 nowhere --out x", "nowhere"),
     ] {
-        let message = refusal(folder, words);
+        let message = refused(folder, words);
         assert!(message.contains(part), "{message}");
     }
 }
@@ -622,7 +595,7 @@ fn wrong_specs_are_refused_in_one_line() {
     ] {
         assert!(SPEC.contains(from), "{from}");
         let folder = with_spec(&SPEC.replacen(from, to, 1));
-        let message = refusal(folder.path(), "study spec.toml --out study");
+        let message = refused(folder.path(), "study spec.toml --out study");
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         assert!(!folder.path().join("study").exists());
     }
@@ -630,7 +603,7 @@ fn wrong_specs_are_refused_in_one_line() {
     let folder = with_spec(SPEC);
     std::fs::create_dir(folder.path().join("study")).unwrap();
     std::fs::write(folder.path().join("study/notes.txt"), "mine").unwrap();
-    let message = refusal(folder.path(), "study spec.toml --out study");
+    let message = refused(folder.path(), "study spec.toml --out study");
     assert!(message.contains("notes.txt"), "{message}");
 }
 
@@ -652,7 +625,7 @@ relabel = "decisions.csv"
     let transfer = "transfer --source builtin:robust --side 8 --train builtin:digits-train --test builtin:digits-test \
          --images 60 --blocks 0 --epochs 4 --seed 1 --learning-rate 0.05 --batch-size 20 --augmentation none \
          --evaluate-every 2";
-    succeed(folder, &format!("{transfer} --flip-labels 0.4 --out noisy"));
+    run(folder, &format!("{transfer} --flip-labels 0.4 --out noisy"));
     let noisy = RunFolder::read(folder.join("noisy")).unwrap();
     let ids: Vec<usize> = noisy.result("train_ids").unwrap();
     let decisions = format!(
@@ -660,26 +633,26 @@ relabel = "decisions.csv"
         ids[5], ids[11], ids[23]
     );
     std::fs::write(folder.join("decisions.csv"), &decisions).unwrap();
-    let both = "--exclude decisions.csv --relabel decisions.csv";
-    succeed(folder, &format!("{transfer} {both} --out clean"));
+    let decided = "--exclude decisions.csv --relabel decisions.csv";
+    run(folder, &format!("{transfer} {decided} --out clean"));
 
-    succeed(folder, "study spec.toml --out study");
+    run(folder, "study spec.toml --out study");
     for (target, transfer) in [("digits", "noisy"), ("cleaned", "clean")] {
         let rows = rows(folder, "study");
         let of_it = |row: &&Row| (&*row.target, &*row.source, row.seed) == (target, "robust", 1);
-        let run = format!("study/runs/{}", rows.iter().find(of_it).unwrap().run);
+        let own = format!("study/runs/{}", rows.iter().find(of_it).unwrap().run);
         let model = |run: &str| std::fs::read(folder.join(run).join("model.safetensors")).unwrap();
-        assert!(model(transfer) == model(&run), "{target}");
+        assert!(model(transfer) == model(&own), "{target}");
         let result = |run: &str, name: &str| {
             let record = RunFolder::read(folder.join(run)).unwrap();
             record.results.get(name).cloned()
         };
         for name in ["train_ids", "relabelled", "flipped", "excluded"] {
-            assert_eq!(result(&run, name), result(transfer, name), "{name}");
+            assert_eq!(result(&own, name), result(transfer, name), "{name}");
         }
-        succeed(
+        run(
             folder,
-            &format!("rank --model {run} --queries 2 --skip-train --out {target}-rank"),
+            &format!("rank --model {own} --queries 2 --skip-train --out {target}-rank"),
         );
     }
     assert_eq!(
@@ -689,7 +662,7 @@ relabel = "decisions.csv"
             .count(),
         8
     );
-    succeed(folder, "figure 1 study --against digits --out figures");
+    run(folder, "figure 1 study --against digits --out figures");
     let table = std::fs::read_to_string(folder.join("figures/figure1.csv")).unwrap();
     let differences: Vec<&str> = table.lines().filter(|row| row.starts_with("b,")).collect();
     assert_eq!(differences.len(), 2, "{table}");
@@ -711,7 +684,7 @@ relabel = "decisions.csv"
     let outside = (0..1000).find(|id| !taken.contains(id)).unwrap();
     let more = format!("{decisions}{outside},exclude,\n");
     std::fs::write(folder.join("decisions.csv"), more).unwrap();
-    let (_, said) = succeed(folder, "study spec.toml --plan --out study");
+    let (_, said) = both(folder, "study spec.toml --plan --out study");
     assert!(
         said.contains("1 of 4 decisions are on images that no run takes"),
         "{said}"
@@ -721,7 +694,7 @@ relabel = "decisions.csv"
         "train,decision,label\n9999,exclude,\n",
     )
     .unwrap();
-    let message = refusal(folder, "study spec.toml --out study");
+    let message = refused(folder, "study spec.toml --out study");
     assert!(
         message.contains("decisions.csv") && message.contains("9999"),
         "{message}"
@@ -732,7 +705,7 @@ relabel = "decisions.csv"
 fn a_source_is_taken_for_what_it_was_trained_to_be() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
-    succeed(
+    run(
         folder,
         "train --train builtin:digits-train --test builtin:digits-test --images 40 --architecture cifar-resnet8-w8 --side 8 \
          --epochs 1 --batch-size 20 --augmentation none --adversary l2 --epsilon 0.25 --steps 1 --out trained",
@@ -751,7 +724,7 @@ fn a_source_is_taken_for_what_it_was_trained_to_be() {
         ),
     ] {
         spec(said);
-        let message = refusal(folder, "study spec.toml --plan --out study");
+        let message = refused(folder, "study spec.toml --plan --out study");
         let parts = [
             "source.robust.epsilon",
             "expected epsilon 0.25 in L2, as in",
@@ -760,13 +733,90 @@ fn a_source_is_taken_for_what_it_was_trained_to_be() {
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     }
     spec("epsilon = 0.25\nnorm = \"l2\"");
-    succeed(folder, "study spec.toml --plan --out study");
+    run(folder, "study spec.toml --plan --out study");
     // Of models that the training did not leave its folder says nothing.
     std::fs::write(folder.join("spec.toml"), SPEC).unwrap();
-    succeed(
+    run(
         &folder.join("trained"),
         "study ../spec.toml --plan --out ../study",
     );
-    let message = refusal(folder, "study spec.toml --jobs 0 --out study");
+    let message = refused(folder, "study spec.toml --jobs 0 --out study");
     assert!(message.contains("--jobs: expected at least 1"), "{message}");
+}
+
+#[test]
+fn scripts_are_told_of_plans_and_of_what_was_done() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let spec = r#"
+images = 100
+blocks = 0
+epochs = 1
+seeds = 2
+augmentation = "none"
+
+[source.natural]
+model = "builtin:natural"
+side = 8
+
+[source.robust]
+model = "builtin:robust"
+epsilon = 0.25
+norm = "l2"
+side = 8
+
+[target.digits]
+train = "builtin:digits-train"
+test = "builtin:digits-test"
+
+[search]
+learning-rate = [0.01, 0.05]
+"#;
+    std::fs::write(folder.join("spec.toml"), spec).unwrap();
+    let told = |words: &str| -> serde_json::Value {
+        let mut command = assert_cmd::Command::cargo_bin("ascribe").unwrap();
+        let output = (command.current_dir(folder).args(words.split_whitespace())).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    // Two sources and two seeds, each judged for two candidates first.
+    let plan = told("study spec.toml --plan --out study --json");
+    for (key, count) in [
+        ("runs", 4),
+        ("judging_runs", 8),
+        ("finished", 0),
+        ("to_do", 12),
+    ] {
+        assert_eq!(plan[key], count, "{key}: {plan}");
+    }
+    assert_eq!(plan["timings"].as_array().unwrap().len(), 2);
+    assert_eq!(plan["timings"][0]["source"], "natural");
+    let timed = ["seconds_an_image_trained_on", "seconds_an_image_measured"];
+    for seconds in timed.map(|key| plan["timings"][0][key].as_f64().unwrap()) {
+        assert!(seconds > 0.0, "{plan}");
+    }
+    assert!(plan["seconds"].as_f64().unwrap() > 0.0);
+
+    for (done, before) in [(12, 0), (0, 12)] {
+        let study = told("study spec.toml --out study --json");
+        assert_eq!(study["out"], "study");
+        assert_eq!(
+            (&study["done"], &study["finished_before"]),
+            (&done.into(), &before.into())
+        );
+        let results = serde_json::json!({ "runs": 4, "judging_runs": 8, "rows": 4, "diverged": 0 });
+        assert_eq!(study["results"], results);
+        for key in ["table", "search"] {
+            assert!(
+                folder.join(study[key].as_str().unwrap()).exists(),
+                "{study}"
+            );
+        }
+    }
+    let figure = told("figure 1 study --out figures --json");
+    let files = ["svg", "png", "csv", "json"].map(|ending| format!("figures/figure1.{ending}"));
+    assert_eq!(figure["figure"], "figure1");
+    assert_eq!(figure["files"], serde_json::json!(files));
 }

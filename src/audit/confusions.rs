@@ -19,12 +19,13 @@ pub(super) struct Cell {
     pub(super) queries: Vec<usize>,
 }
 
-/// Cells with at least one query, the fullest first.
-pub(super) fn cells(queries: &Examples) -> Vec<Cell> {
+/// Cells with at least one of the queries at `positions`, the fullest first.
+pub(super) fn cells(queries: &Examples, positions: &[usize]) -> Vec<Cell> {
     let mut members: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
-    let predictions = queries.outputs().predictions.iter();
-    for (row, (&label, &prediction)) in queries.labels().iter().zip(predictions).enumerate() {
-        members.entry((label, prediction)).or_default().push(row);
+    let images = queries.images();
+    for &row in positions {
+        let cell = (images.labels[row], images.predictions[row]);
+        members.entry(cell).or_default().push(row);
     }
     let cell = |((label, prediction), queries)| Cell {
         label,
@@ -36,10 +37,10 @@ pub(super) fn cells(queries: &Examples) -> Vec<Cell> {
     cells
 }
 
-/// All `count` queries, and after them those of each of the first cells, as many as mean scores are computed for.
-pub(super) fn groups(cells: &[Cell], count: usize) -> Vec<Vec<usize>> {
+/// The queries at `positions`, and after them those of each of the first cells, as many as mean scores are computed for.
+pub(super) fn groups(cells: &[Cell], positions: &[usize]) -> Vec<Vec<usize>> {
     let cells = cells.iter().take(MEANS).map(|cell| cell.queries.clone());
-    std::iter::once((0..count).collect()).chain(cells).collect()
+    std::iter::once(positions.to_vec()).chain(cells).collect()
 }
 
 /// The images with the highest `mean` scores above 0 and those with the lowest below 0: what has the other sign is neither helpful
@@ -85,13 +86,17 @@ mod tests {
             ids: &[0, 1, 2, 3, 4, 5],
         };
         let queries = Examples::new(&set, &head, DType::F64).unwrap();
-        let found = cells(&queries);
+        let found = cells(&queries, &[0, 1, 2, 3, 4, 5]);
         let found = found
             .iter()
             .map(|cell| (cell.label, cell.prediction, &cell.queries[..]));
         let expected: [(usize, usize, &[usize]); 3] =
             [(0, 1, &[1, 3, 5]), (1, 1, &[2, 4]), (0, 0, &[0])];
         assert!(found.eq(expected));
+        let fewer: Vec<Vec<usize>> = (cells(&queries, &[0, 2, 5]).into_iter())
+            .map(|cell| cell.queries)
+            .collect();
+        assert_eq!(fewer, [[0], [5], [2]]);
     }
 
     #[test]
@@ -117,7 +122,7 @@ mod tests {
             queries: vec![label],
         };
         let cells: Vec<Cell> = (0..MEANS + 5).map(cell).collect();
-        let groups = groups(&cells, 3);
+        let groups = groups(&cells, &[0, 1, 2]);
         assert_eq!(groups.len(), 1 + MEANS);
         assert_eq!((&groups[0], &groups[1]), (&vec![0, 1, 2], &vec![0]));
     }

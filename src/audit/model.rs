@@ -82,6 +82,8 @@ struct View<'a> {
     held_out: Option<&'a HeldOut>,
     training_places: HashMap<usize, usize>,
     query_places: HashMap<usize, usize>,
+    /// Positions in the run of the queries that are on the page.
+    listed: Vec<usize>,
     cells: Vec<Cell>,
 }
 
@@ -92,6 +94,9 @@ impl<'a> View<'a> {
         (training, queries): (&'a Examples, &'a Examples),
         held_out: Option<&'a HeldOut>,
     ) -> Self {
+        let query_places = places(&lists.queries);
+        let listed = |row: &usize| query_places.contains_key(&queries.ids()[*row]);
+        let listed: Vec<usize> = (0..queries.count()).filter(listed).collect();
         Self {
             subject,
             lists,
@@ -99,16 +104,17 @@ impl<'a> View<'a> {
             queries,
             held_out,
             training_places: places(&lists.training),
-            query_places: places(&lists.queries),
-            cells: cells(queries),
+            query_places,
+            cells: cells(queries, &listed),
+            listed,
         }
     }
 }
 
 impl View<'_> {
-    /// The queries that scores are averaged over: all, and those of the fullest cells.
+    /// The queries that scores are averaged over: all on the page, and those of the fullest cells.
     fn groups(&self) -> Vec<Vec<usize>> {
-        groups(&self.cells, self.queries.count())
+        groups(&self.cells, &self.listed)
     }
 
     /// With mean scores of the groups, where they are known, and what was measured.
@@ -209,7 +215,8 @@ impl View<'_> {
             .map(|measured| (measured.removals, measured.flips))
             .unwrap_or_default();
         let mut found: Vec<Option<ModelQuery>> = vec![None; self.lists.queries.len()];
-        for (row, id) in queries.ids().iter().enumerate() {
+        for &row in &self.listed {
+            let id = &queries.ids()[row];
             let ranking = ranked.get(id).ok_or_else(|| {
                 let what = format!("rankings of {}", self.subject.name);
                 let expected = format!("query {id}");

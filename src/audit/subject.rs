@@ -4,7 +4,7 @@ use super::groups::RunGroups;
 use super::through::Through;
 use crate::artefact::RunRecord;
 use crate::data::evenly_spaced;
-use crate::influence::{Normalise, QueryRanking, RankJob};
+use crate::influence::{FeatureSet, Measurement, Normalise, QueryRanking, RankJob};
 use crate::report::{Fact, LabelledImage};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub struct Lists {
     /// The test images.
     pub queries: Vec<LabelledImage>,
+    /// Test images that are left out: each counts as one of the class that is predicted, and the runs predict different ones.
+    pub left_out: usize,
     /// The training images.
     pub training: Vec<LabelledImage>,
 }
@@ -45,29 +47,33 @@ pub struct Subject<'a> {
 }
 
 impl Lists {
-    /// Those of some runs, which must agree on the queries. A training image has the label that the first run gives it; others
-    /// may have relabelled it.
+    /// Those of some runs, which must agree on the queries; where all of them measured predictions, on one prediction at least. A
+    /// training image has the label that the first run gives it; others may have relabelled it.
     ///
     /// # Errors
     /// Other queries, or labels of these.
     pub fn of(subjects: &[Subject]) -> Result<Self> {
-        let mut queries: Option<BTreeMap<usize, usize>> = None;
-        let mut training = BTreeMap::new();
-        for subject in subjects {
-            let sets = [&subject.job.test, &subject.job.train];
-            let [test, train] = sets.map(|set| {
-                let labels = set.labels.iter().copied();
-                set.ids.iter().copied().zip(labels)
-            });
-            let own: BTreeMap<usize, usize> = test.collect();
-            if queries.as_ref().is_some_and(|first| *first != own) {
+        let labels = |set: &FeatureSet| -> BTreeMap<usize, usize> {
+            let labels = set.labels.iter().copied();
+            set.ids.iter().copied().zip(labels).collect()
+        };
+        let mut runs = subjects.iter().map(|subject| labels(&subject.job.test));
+        let first = runs.next().unwrap_or_default();
+        let (mut queries, mut training) = (first.clone(), BTreeMap::new());
+        let predicts = |it: &Subject| Measurement::of(it.record) == Measurement::Prediction;
+        let may_differ = subjects.iter().all(predicts);
+        for (own, subject) in runs.zip(subjects.iter().skip(1)) {
+            queries.retain(|id, label| own.get(id) == Some(&*label));
+            let agrees = queries.len() == first.len() || may_differ && !queries.is_empty();
+            if !agrees || !own.keys().eq(first.keys()) {
                 let what = format!("test images of {}", subject.name);
                 let expected = format!("those of {}", subjects[0].name);
-                let remedy = "give runs that ranked for the same test images (of --measurement prediction: that predict the same)";
+                let remedy = "give runs that ranked for the same test images (of --measurement prediction: that predict the same for one at least)";
                 return Err(Error::mismatch(what, expected, "others", remedy));
             }
-            queries = Some(own);
-            for (id, label) in train {
+        }
+        for subject in subjects {
+            for (id, label) in labels(&subject.job.train) {
                 training.entry(id).or_insert(label);
             }
         }
@@ -78,7 +84,8 @@ impl Lists {
                 .collect()
         };
         Ok(Self {
-            queries: list(queries.unwrap_or_default()),
+            left_out: first.len() - queries.len(),
+            queries: list(queries),
             training: list(training),
         })
     }

@@ -10,14 +10,15 @@ const SMALL_ERROR: f64 = 0.01;
 /// Those beyond which ranks are in doubt.
 const LARGE_ERROR: f64 = 0.1;
 
-/// Whether the damped Hessian is that of a minimum; nothing to be said of a Gauss–Newton matrix, which cannot be another's.
+/// Whether the damped Hessian is that of a minimum, and how sure that is, where a bound was found; nothing to be said of a Gauss–Newton
+/// matrix, which cannot be another's.
 pub(super) fn of_curvature(record: &RunRecord) -> Option<Statement> {
     let notes = record.results.get("solver")?;
     let number = |key: &str| notes.get(key).and_then(Value::as_f64);
     let smallest = number("smallest_eigenvalue")?;
     let missing = number("missing_damping").unwrap_or_default();
     let (near, more) = (plain(smallest), plain(missing));
-    Some(match (missing > 0.0, smallest > 0.0) {
+    let mut said = match (missing > 0.0, smallest > 0.0) {
         (true, _) => statement(
             Tone::Warning,
             format!(
@@ -36,7 +37,17 @@ pub(super) fn of_curvature(record: &RunRecord) -> Option<Statement> {
                 "The smallest eigenvalue of the damped Hessian is near {near} and may be negative, which influence assumes it is not."
             ),
         ),
-    })
+    };
+    if let Some(bound) = number("smallest_eigenvalue_at_least") {
+        let least = plain(bound);
+        said.text.push_str(&match bound > 0.0 {
+            true => format!(
+                " It is positive definite but for a chance of 2 in a million: no eigenvalue is below {least}."
+            ),
+            false => format!(" Eigenvalues down to {least} are not ruled out."),
+        });
+    }
+    Some(said)
 }
 
 /// What `--query-rank` did to the scores.
@@ -118,6 +129,20 @@ mod tests {
             [Tone::Warning, Tone::Good, Tone::Note]
         );
         assert!(bad.text.contains("--damping by 3.0e-2"), "{bad:?}");
+        assert!(good.text.ends_with("as influence assumes."), "{good:?}");
+        for (bound, expected) in [
+            (
+                0.04,
+                "It is positive definite but for a chance of 2 in a million: no eigenvalue is below 4.0e-2.",
+            ),
+            (-0.2, "Eigenvalues down to -0.20 are not ruled out."),
+        ] {
+            let notes = json!({ "smallest_eigenvalue": 0.05, "missing_damping": 0.0, "smallest_eigenvalue_at_least": bound });
+            let record = record("hessian", Value::Null, json!({ "solver": notes }));
+            let bounded = of_curvature(&record).unwrap();
+            assert_eq!(bounded.tone, Tone::Good);
+            assert_eq!(bounded.text, format!("{} {expected}", good.text));
+        }
         let other = record("gauss-newton", Value::Null, json!({ "solver": {} }));
         assert_eq!(of_curvature(&other), None);
     }

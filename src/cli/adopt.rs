@@ -3,7 +3,7 @@
 
 use super::decision_options::DecisionOptions;
 use super::measuring::measured;
-use super::output::{note_same_images, note_taken};
+use super::output::{Json, note_same_images, note_taken, shown};
 use super::source_options::SourceOptions;
 use crate::artefact::{Invocation, RunFolder};
 use crate::data::{Dataset, Pixels, TrainingImages, check_same_classes, evenly_spaced};
@@ -12,6 +12,7 @@ use crate::train::{Performance, effective};
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -48,6 +49,9 @@ pub struct Adopt {
     /// Folder for model.safetensors and run.json
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    #[command(flatten)]
+    #[serde(skip)]
+    json: Json,
 }
 
 impl Adopt {
@@ -87,8 +91,22 @@ impl Adopt {
         for (name, value) in taken.changes() {
             run.set_result(name, value)?;
         }
-        run.finish()?;
-        say!("{}: {measured}", file.display());
+        let seconds = run.finish()?.seconds;
+        let result = || {
+            json!({
+                "out": shown(&self.out),
+                "model": shown(&file),
+                "results": { "test": measured.test },
+                "training": {
+                    "loss": measured.training.loss,
+                    "accuracy": measured.training.accuracy,
+                    "images": measured.sample.len(),
+                    "of": measured.of,
+                },
+                "seconds": seconds,
+            })
+        };
+        (self.json).print(result, || say!("{}: {measured}", file.display()));
         note_little_better_than_chance(&measured, &train);
         Ok(ExitCode::SUCCESS)
     }

@@ -5,18 +5,20 @@
 mod open;
 
 use super::counting::Counting;
+use super::output::{Json, shown};
 use super::rank::Transferred;
 use super::run_names::{check_same_class_names, run_names};
 use crate::artefact::{Input, Invocation, Options, RunFolder};
 use crate::audit::{
-    Lists, MeasureOptions, Side, Subject, audited, duplicates, paired, sensitivity, worth_measuring,
+    Lists, MeasureOptions, RecordedSolves, Side, Subject, audited, duplicates, paired, sensitivity,
+    worth_measuring,
 };
 use crate::data::{Dataset, Image, evenly_spaced};
 use crate::report::{self, LabelledImage, Layout, Pictures};
 use crate::{Error, Result};
 use clap::Args;
 use open::Opened;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,7 +30,10 @@ Examples:
 
 Open audit/index.html in a browser; it needs no server and no network. Decisions that are made
 there are exported as a file that ascribe transfer and ascribe adopt take: --exclude FILE
---relabel FILE.";
+--relabel FILE.
+
+Exit code 3: finished, but a solve or a refit made for the page missed its tolerance;
+the page says which.";
 
 /// Images that are looked at to see how large they are.
 const LOOKED_AT: usize = 64;
@@ -76,6 +81,8 @@ pub struct Audit {
     /// Folder for the page
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// Refuses runs of images from different files: the page would take them for the same ones.
@@ -162,6 +169,7 @@ impl Audit {
             title,
             classes,
             queries: lists.queries.clone(),
+            left_out: lists.left_out,
             training: lists.training.clone(),
             labelled: opened.iter().all(Opened::is_labelled),
             training_data: training_data(&opened, &lists),
@@ -174,9 +182,19 @@ impl Audit {
         let pictures = all_pictures(&audit, images.as_ref(), &maps)?;
         report::write(&audit, &pictures, self.embed, run.path())?;
         report::write_tables(&audit, run.path())?;
-        run.finish()?;
-        say!("{}", self.out.join("index.html").display());
+        let seconds = run.finish()?.seconds;
+        let page = shown(&self.out.join("index.html"));
         let missed: usize = missed.into_iter().sum();
+        let result = || {
+            json!({
+                "out": shown(&self.out),
+                "page": page,
+                "results": self.found(&audit, &opened),
+                "missed": missed,
+                "seconds": seconds,
+            })
+        };
+        self.json.print(result, || say!("{page}"));
         if missed == 0 {
             return Ok(ExitCode::SUCCESS);
         }
@@ -208,6 +226,34 @@ impl Audit {
             .collect()
     }
 
+    /// What the page lists, in numbers.
+    fn found(&self, audit: &report::Audit, opened: &[Opened]) -> Value {
+        let leaks = audit.alike().filter(|group| !group.queries.is_empty());
+        let models = audit.models.iter().zip(opened);
+        let models = models.zip(&self.runs).map(|((model, opened), folder)| {
+            let mistaken = |cell: &&report::Confusion| cell.label != cell.prediction;
+            let confusions: Vec<_> = model.confusions.iter().filter(mistaken).collect();
+            let images = model.training.iter().flatten();
+            let solves = RecordedSolves::of(&opened.record);
+            json!({
+                "name": model.name,
+                "run": shown(folder),
+                "solves": solves.all,
+                "missed": solves.failed,
+                "confusions": confusions.len(),
+                "confused": confusions.iter().map(|cell| cell.queries.len()).sum::<usize>(),
+                "suspects": images.filter(|image| image.prediction != image.label).count(),
+            })
+        });
+        json!({
+            "queries": audit.queries.len(),
+            "training": audit.training.len(),
+            "duplicates": audit.alike().count(),
+            "leaks": leaks.count(),
+            "models": models.collect::<Vec<_>>(),
+        })
+    }
+
     /// By the pixels of all images, and by the features of the run that was trained on most: images that only another was trained
     /// on have none there.
     fn duplicates(
@@ -219,7 +265,17 @@ impl Audit {
         let model = trained_on_most(opened);
         let own = &opened[model].recorded.material;
         let train = places(&own.train.ids, &lists.training);
-        let test = places(&own.test.ids, &lists.queries);
+        let is_listed = |at: &usize| {
+            let id = own.test.ids[*at];
+            (lists.queries.binary_search_by_key(&id, |image| image.id)).is_ok()
+        };
+        let part = (lists.left_out > 0).then(|| {
+            let listed: Vec<usize> = (0..own.test.ids.len()).filter(is_listed).collect();
+            own.test.part(&listed)
+        });
+        let part = part.transpose()?;
+        let own_test = part.as_ref().unwrap_or(&own.test);
+        let test = places(&own_test.ids, &lists.queries);
         let training = Side {
             count: lists.training.len(),
             pixels: images.map(|images| &*images[0]),
@@ -229,7 +285,7 @@ impl Audit {
         let queries = Side {
             count: lists.queries.len(),
             pixels: images.map(|images| &*images[1]),
-            features: &own.test.features,
+            features: &own_test.features,
             places: &test,
         };
         let compared = report::Compared {

@@ -4,11 +4,14 @@
 //! Figures 5 and 6, an audit of both; then a table read from what they left.
 
 use super::Cli;
+use super::output::{Json, shown};
 use crate::artefact::{RunFolder, RunRecord, read_json, shell_line};
 use crate::figure::{Curve, ModelRankings, QuerySet, Style};
 use crate::influence::read_rankings;
 use crate::{Error, Result};
 use clap::Args;
+use serde::Serialize;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -23,6 +26,20 @@ pub struct Demo {
     /// Look of the figures: paper (for print), or screen (larger type, heavier lines: slides, web pages)
     #[arg(long, value_name = "STYLE", default_value_t)]
     style: Style,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// What came of a source model.
+#[derive(Serialize)]
+struct Row {
+    source: &'static str,
+    /// From 0 to 1.
+    test_accuracy: f64,
+    /// How often the most helpful training image is of the query's class, in percent.
+    class_match_percent: f64,
+    /// Of transfer and ranking.
+    seconds: f64,
 }
 
 const MODELS: [&str; 2] = ["natural", "robust"];
@@ -46,6 +63,25 @@ impl Demo {
     pub fn run(self) -> Result<ExitCode> {
         let started = Instant::now();
         clear(&self.out)?;
+        let rows = self.json.beside(|| self.work())?;
+        let seconds = started.elapsed().as_secs_f64();
+        let result = || {
+            json!({
+                "out": shown(&self.out),
+                "page": self.path("audit/index.html"),
+                "figures": FIGURES.map(|name| self.path(name)),
+                "models": rows,
+                "seconds": seconds,
+            })
+        };
+        self.json.print(result, || {
+            self.print(&rows);
+            say!("everything took {seconds:.1} s");
+        });
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn work(&self) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         for name in MODELS {
             self.transfer(name)?;
@@ -56,9 +92,7 @@ impl Demo {
             self.draw(number)?;
         }
         self.audit()?;
-        self.print(&rows);
-        say!("everything took {:.1} s", started.elapsed().as_secs_f64());
-        Ok(ExitCode::SUCCESS)
+        Ok(rows)
     }
 
     fn transfer(&self, name: &str) -> Result<()> {
@@ -119,7 +153,7 @@ impl Demo {
     }
 
     /// The table, and where everything is.
-    fn print(&self, rows: &[String]) {
+    fn print(&self, rows: &[Row]) {
         say!();
         say!(
             "{:<10}{:>15}{:>22}{:>11}",
@@ -129,7 +163,13 @@ impl Demo {
             "seconds"
         );
         for row in rows {
-            say!("{row}");
+            say!(
+                "{:<10}{:>13.1} %{:>20.1} %{:>11.1}",
+                row.source,
+                100.0 * row.test_accuracy,
+                row.class_match_percent,
+                row.seconds
+            );
         }
         say!();
         say!(
@@ -154,7 +194,7 @@ impl Demo {
     }
 
     /// One line of the table, from the run folders.
-    fn row(&self, name: &str) -> Result<String> {
+    fn row(&self, name: &'static str) -> Result<Row> {
         let folder = self.out.join(name);
         let rank = RunFolder::read(&folder)?;
         let transfer = RunFolder::read(self.out.join("models").join(name))?;
@@ -168,14 +208,13 @@ impl Demo {
             labels: &[],
             images: None,
         };
-        let top = Curve::of(&rankings, QuerySet::Test)?
-            .top_one_percent()
-            .unwrap_or(f64::NAN);
-        let accuracy = 100.0 * rank.result::<f64>("test_accuracy")?;
-        Ok(format!(
-            "{name:<10}{accuracy:>13.1} %{top:>20.1} %{:>11.1}",
-            transfer.seconds + rank.seconds
-        ))
+        let top = Curve::of(&rankings, QuerySet::Test)?.top_one_percent();
+        Ok(Row {
+            source: name,
+            test_accuracy: rank.result("test_accuracy")?,
+            class_match_percent: top.unwrap_or(f64::NAN),
+            seconds: transfer.seconds + rank.seconds,
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod summary;
 mod work;
 
 use crate::artefact::{Input, Invocation, Options, RunFolder};
+use crate::cli::output::Json;
 use crate::cli::train_groups::TrainGrouping;
 use crate::evaluate::{Choose, Retrained, flipped, random_subsets};
 use crate::figure::Style;
@@ -129,9 +130,8 @@ pub struct Evaluate {
     /// Folder for the results
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Print a machine-readable summary
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
@@ -381,7 +381,7 @@ impl Evaluate {
             ("draws", json!(self.draws)),
             ("style", json!(self.style.to_string())),
             ("out", json!(self.out)),
-            ("json", json!(self.json)),
+            ("json", json!(self.json.is_asked())),
         ];
         let values = values.into_iter();
         values

@@ -1,9 +1,11 @@
 //! `ascribe fetch`: a named data set or source model from its hub, checked by digest.
 
-use crate::fetch::{Fetched, endpoint, entries, fetch, find};
+use super::output::{Json, shown};
+use crate::fetch::{Entry, Fetched, endpoint, entries, fetch, find};
 use crate::{Error, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,42 +25,69 @@ pub struct Fetch {
     /// List all names, with licences
     #[arg(long)]
     list: bool,
+    #[command(flatten)]
+    json: Json,
 }
 
 impl Fetch {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
         let Some(name) = self.name.filter(|_| !self.list) else {
-            for entry in entries()? {
-                say!("{:28} {} [{}]", entry.name, entry.about, entry.licence);
-            }
+            let entries = entries()?;
+            self.json.print(
+                || json!({ "entries": entries.iter().map(described).collect::<Vec<_>>() }),
+                || {
+                    for entry in &entries {
+                        say!("{:28} {} [{}]", entry.name, entry.about, entry.licence);
+                    }
+                },
+            );
             return Ok(ExitCode::SUCCESS);
         };
         let entry = find(&name)?;
         let folder = self.out.unwrap_or_else(|| PathBuf::from(&entry.name));
-        let mut shown = Shown::new();
+        let mut progress = Shown::new();
         let lock = fetch(&entry, &endpoint(), &folder, &mut |file, done, total| {
-            shown.show(file, done, total);
+            progress.show(file, done, total);
         });
-        shown.finish();
+        progress.finish();
         let lock = lock?;
-        say!("{}; licence: {}", entry.about, entry.licence);
-        for file in &entry.files {
+        let files = entry.files.iter().map(|file| {
             let fetched = lock
                 .files
                 .get(&file.to)
                 .ok_or_else(|| Error::mismatch("fetch.json", &file.to, "none", "fetch again"))?;
-            let path = folder.join(&file.to);
-            say!(
-                "{}: {} bytes, sha256 {}, {}",
-                path.display(),
-                fetched.bytes,
-                fetched.sha256,
-                word(fetched)
-            );
-        }
+            Ok((shown(&folder.join(&file.to)), fetched))
+        });
+        let files = files.collect::<Result<Vec<_>>>()?;
+        let result = || {
+            let mut result = described(&entry);
+            let file = |(path, fetched): &(String, &Fetched)| {
+                json!({
+                    "path": path,
+                    "bytes": fetched.bytes,
+                    "sha256": fetched.sha256,
+                    "checked_against": fetched.checked_against,
+                })
+            };
+            result["out"] = shown(&folder).into();
+            result["files"] = files.iter().map(file).collect();
+            result
+        };
+        self.json.print(result, || {
+            say!("{}; licence: {}", entry.about, entry.licence);
+            for (path, fetched) in &files {
+                let Fetched { bytes, sha256, .. } = fetched;
+                say!("{path}: {bytes} bytes, sha256 {sha256}, {}", word(fetched));
+            }
+        });
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What `--list` says of a name.
+fn described(entry: &Entry) -> Value {
+    json!({ "name": entry.name, "about": entry.about, "licence": entry.licence })
 }
 
 /// By whose word the digest is right.

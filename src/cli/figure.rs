@@ -95,7 +95,7 @@ impl Figure {
     /// A run that is missing, unfinished or without what the figure needs; data that has changed since.
     pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
         let asked = |stem| Asked { stem, invocation };
-        let written = match &self.number {
+        match &self.number {
             Number::Images(of) => of.draw(Variable::Images, asked("figure1")),
             Number::Epochs(of) => of.draw(Variable::Epoch, asked("figure2")),
             Number::Blocks(of) => of.draw(Variable::Blocks, asked("blocks")),
@@ -112,8 +112,7 @@ impl Figure {
             }
             Number::ClassMatch { of } => of.draw(asked("figure6"), [], class_match),
             Number::Matrix { of } => of.draw(asked("influence_matrix"), [], influence_matrix),
-        };
-        written?.iter().for_each(|path| say!("{}", path.display()));
+        }?;
         Ok(ExitCode::SUCCESS)
     }
 }

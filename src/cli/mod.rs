@@ -20,6 +20,7 @@ mod inspect;
 mod measuring;
 mod progress;
 mod rank;
+mod record_file;
 mod recorded_data;
 mod recorded_options;
 mod rerun;
@@ -187,5 +188,28 @@ mod tests {
             commands.extend(command.get_subcommands().cloned());
         }
         assert!(examples > 15, "{examples}");
+    }
+
+    #[test]
+    fn every_command_takes_json_and_those_that_may_not_converge_say_so() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands() {
+            let name = command.get_name();
+            let mut kinds: Vec<_> = command.get_subcommands().collect();
+            if kinds.is_empty() {
+                kinds.push(command);
+            }
+            for kind in kinds {
+                let takes = kind.get_arguments().any(|it| it.get_long() == Some("json"));
+                assert!(takes, "{name} {}", kind.get_name());
+            }
+            if ["rank", "study", "evaluate", "audit"].contains(&name) {
+                let after = command.get_after_help().map(ToString::to_string);
+                assert!(
+                    after.unwrap_or_default().contains("Exit code 3: "),
+                    "{name}"
+                );
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What is printed: results on standard output, notes and progress on standard error.
+//! What is printed: results on standard output, with `--json` as one object; notes and progress on standard error.
 //!
 //! A command whose reader has gone away (`ascribe rank … | head -1`) still does its work. Where standard output cannot be written for
 //! another reason, as on a full disk, the command does its work, says so, and fails.
@@ -6,13 +6,18 @@
 use crate::artefact::Input;
 use crate::data::{Dataset, TrainingImages};
 use crate::{Error, Result};
+use clap::Args;
+use serde_json::Value;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once};
 
 /// Why standard output could not be written, the first time.
 static FAILED: Mutex<Option<std::io::Error>> = Mutex::new(None);
+/// Whether results go to standard error, as those of commands within one that is asked for JSON.
+static ASIDE: AtomicBool = AtomicBool::new(false);
 
 /// A line on standard output, as `println!` takes it.
 macro_rules! say {
@@ -25,7 +30,45 @@ macro_rules! note {
     ($($word:tt)*) => { $crate::cli::output::note(format_args!($($word)*)) };
 }
 
+/// `--json`, of every command that leaves or finds something a script would want.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(super) struct Json {
+    /// Print a machine-readable summary
+    #[arg(long)]
+    json: bool,
+}
+
+impl Json {
+    pub(super) fn is_asked(self) -> bool {
+        self.json
+    }
+
+    /// Prints the object that `value` gives where JSON is asked for, or else what `lines` says.
+    pub(super) fn print(self, value: impl FnOnce() -> Value, lines: impl FnOnce()) {
+        match self.json {
+            true => say!("{}", value()),
+            false => lines(),
+        }
+    }
+
+    /// Does `work`, which runs other commands: what they say goes to standard error where JSON is asked for.
+    pub(super) fn beside<T>(self, work: impl FnOnce() -> T) -> T {
+        ASIDE.store(self.json, Ordering::Relaxed);
+        let done = work();
+        ASIDE.store(false, Ordering::Relaxed);
+        done
+    }
+}
+
+/// A path in JSON, as it is printed; one that is not Unicode has no other form there.
+pub(super) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
 pub(super) fn say(line: Arguments) {
+    if ASIDE.load(Ordering::Relaxed) {
+        return note(line);
+    }
     let Err(reason) = writeln!(std::io::stdout(), "{line}") else {
         return;
     };
@@ -41,8 +84,9 @@ pub(super) fn note(line: Arguments) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Says so where training and test images are the same.
+/// Says so where training and test images are the same; once, of however many runs.
 pub(super) fn note_same_images(inputs: &[Input]) {
+    static SAID: Once = Once::new();
     let digest = |role: &str| {
         inputs
             .iter()
@@ -52,9 +96,11 @@ pub(super) fn note_same_images(inputs: &[Input]) {
     if let (Some(train), Some(test)) = (digest("train"), digest("test"))
         && train == test
     {
-        note!(
-            "ascribe: --train and --test are the same images: what is measured on them says nothing of new ones"
-        );
+        SAID.call_once(|| {
+            note!(
+                "ascribe: --train and --test are the same images: what is measured on them says nothing of new ones"
+            );
+        });
     }
 }
 

@@ -20,6 +20,7 @@ mod work;
 mod workplace;
 
 use crate::artefact::{Invocation, RunFolder, keep_freed_memory};
+use crate::cli::output::Json;
 use crate::cli::train_groups::{TrainGrouping, note_whole_classes};
 use crate::data::HeadFile;
 use crate::device::DeviceChoice;
@@ -225,9 +226,8 @@ pub struct Rank {
     /// Folder for the results
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// Print a machine-readable summary
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum, serde::Serialize)]
@@ -294,7 +294,7 @@ impl Rank {
         }
         let plan = self.plan(&material, &mut options, memory, &workplace)?;
         if self.dry_run {
-            say!("{}", work::describe(&plan, self.json));
+            say!("{}", work::describe(&plan, self.json.is_asked()));
             return Ok(ExitCode::SUCCESS);
         }
         if memory.is_none() {
@@ -317,7 +317,7 @@ impl Rank {
 
     fn presentation(&self) -> work::Presentation {
         work::Presentation {
-            as_json: self.json,
+            as_json: self.json.is_asked(),
             style: self.style,
             measurement: self.measurement,
         }

@@ -4,6 +4,8 @@
 //! run are refused before any work.
 
 use super::Cli;
+use super::output::{Json, shown};
+use super::record_file::record_file;
 use crate::artefact::{
     Condition, Invocation, RecordBeside, RunFolder, RunRecord, check_as_left, folder_of,
     left_files, processor, shell_line,
@@ -11,6 +13,7 @@ use crate::artefact::{
 use crate::repetition::compare;
 use crate::{Error, Result};
 use clap::Args;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -27,6 +30,8 @@ pub struct Rerun {
     /// Folder for what comes out this time (default: the folder's name with -again)
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
 }
 
 impl Rerun {
@@ -52,26 +57,26 @@ impl Rerun {
             return Err(not_ours((&record, &file), shell_line(&words)));
         }
         refuse_part_of_study(&record, &command)?;
-        say!("$ {}", shell_line(&words));
         let made_on = record.processor.clone();
-        let code = command.run_as(Invocation {
-            arguments: words,
-            repeated: Some(Box::new(record)),
+        let code = self.json.beside(|| {
+            say!("$ {}", shell_line(&words));
+            command.run_as(Invocation {
+                arguments: words,
+                repeated: Some(Box::new(record)),
+            })
         })?;
-        report((run, &made_on), out, stem.as_deref())?;
+        report((run, &made_on), out, (stem.as_deref(), self.json))?;
         Ok(code)
     }
 
     /// What is to be repeated; the name of its files where these are not the whole folder.
     fn read(&self) -> Result<(RunRecord, Option<String>)> {
-        let path = &self.run;
-        let is_beside = path.extension().is_some_and(|ending| ending == "json");
-        if !is_beside || path.ends_with("run.json") {
-            let folder = if is_beside { folder_of(path) } else { path };
-            return Ok((RunFolder::read(folder)?, None));
+        let file = record_file(&self.run);
+        if file.ends_with("run.json") {
+            return Ok((RunFolder::read(folder_of(&file))?, None));
         }
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        Ok((RecordBeside::read(path)?, Some(stem.into_owned())))
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        Ok((RecordBeside::read(&file)?, Some(stem.into_owned())))
     }
 }
 
@@ -81,17 +86,18 @@ fn record_in(folder: &Path, stem: Option<&str>) -> PathBuf {
 }
 
 /// Says what came out the same as on that processor and what did not, of all files or those of a name.
-fn report((before, made_on): (&Path, &str), after: &Path, stem: Option<&str>) -> Result<()> {
+fn report(
+    (before, made_on): (&Path, &str),
+    after: &Path,
+    (stem, json): (Option<&str>, Json),
+) -> Result<()> {
     let compared = compare(before, after, stem)?;
-    let differing: Vec<_> = (compared.iter())
-        .filter(|file| !file.found.is_same())
-        .collect();
-    if differing.is_empty() {
-        say!(
-            "{}: the same as {}, in all {} files",
-            after.display(),
-            before.display(),
-            compared.len()
+    let count = compared.len();
+    let [was, is] = [before, after].map(shown);
+    if compared.iter().all(|file| file.found.is_same()) {
+        json.print(
+            || json!({ "run": was, "out": is, "same": true, "files": count, "differing": [] }),
+            || say!("{is}: the same as {was}, in all {count} files"),
         );
         return Ok(());
     }
@@ -101,20 +107,30 @@ fn report((before, made_on): (&Path, &str), after: &Path, stem: Option<&str>) ->
         Some(noted) => noted.condition == Condition::AsLeft,
         None => check_as_left(&before.join(name)).is_ok(),
     };
-    let mut altered = 0;
-    for file in &differing {
-        let is_as_left = is_as_left(&file.file);
-        altered += usize::from(!is_as_left);
-        let not_left = match is_as_left {
-            true => "",
-            false => "; the file before is not what its run left",
-        };
-        say!("{}: {}{not_left}", file.file, file.found);
-    }
+    let differing: Vec<_> = (compared.iter())
+        .filter(|file| !file.found.is_same())
+        .map(|file| (file, is_as_left(&file.file)))
+        .collect();
+    let object = || {
+        let differing = differing.iter().map(|(file, is_as_left)| {
+            json!({ "file": file.file, "found": file.found, "as_left": is_as_left })
+        });
+        let differing: Vec<_> = differing.collect();
+        json!({ "run": was, "out": is, "same": false, "files": count, "differing": differing })
+    };
+    json.print(object, || {
+        for (file, is_as_left) in &differing {
+            let not_left = match is_as_left {
+                true => "",
+                false => "; the file before is not what its run left",
+            };
+            say!("{}: {}{not_left}", file.file, file.found);
+        }
+    });
     let found = format!("{} that differ", differing.len());
-    let expected = format!("the {} files of {}", compared.len(), before.display());
+    let expected = format!("the {count} files of {was}");
     let here = processor();
-    let remedy = if altered == differing.len() {
+    let remedy = if differing.iter().all(|(_, is_as_left)| !is_as_left) {
         "see the lines above; put back what was there".into()
     } else if made_on.is_empty() || made_on == here {
         "see the lines above; other processors, libraries and devices round differently".into()
@@ -123,12 +139,7 @@ fn report((before, made_on): (&Path, &str), after: &Path, stem: Option<&str>) ->
             "see the lines above; sums round differently on {here} than on {made_on}, where it was made"
         )
     };
-    Err(Error::mismatch(
-        after.display().to_string(),
-        expected,
-        found,
-        remedy,
-    ))
+    Err(Error::mismatch(is, expected, found, remedy))
 }
 
 /// A study keeps what was typed for it in the folders of its runs too.
@@ -225,7 +236,7 @@ mod tests {
             part.finish().unwrap();
             run.finish().unwrap();
         }
-        let again = || report((&before, ""), &after, None);
+        let again = || report((&before, ""), &after, (None, Json::default()));
         again().unwrap();
         for name in ["data/overview.js", "runs/a/training.csv"] {
             let file = before.join(name);

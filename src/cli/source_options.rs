@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::artefact::{Input, RunRecord};
-use crate::model::{Normalisation, ResNet, SourceSettings, open_source};
+use crate::model::{Backbone, Normalisation, ResNet, SourceSettings, open_backbone, open_source};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -30,15 +30,16 @@ pub(super) struct SourcePixels {
 impl SourcePixels {
     /// The model at `path` that takes them, and what `run.json` says of its file.
     pub(super) fn open(&self, path: &Path) -> Result<(ResNet, Input)> {
+        open_source(path, self.settings())
+    }
+
+    fn settings(&self) -> SourceSettings {
         let normalisation = self.source_mean.zip(self.source_deviation);
-        let normalisation =
-            normalisation.map(|(mean, deviation)| Normalisation { mean, deviation });
-        let settings = SourceSettings {
-            normalisation,
+        SourceSettings {
+            normalisation: normalisation.map(|(mean, deviation)| Normalisation { mean, deviation }),
             side: self.side,
             resize: self.resize,
-        };
-        open_source(path, settings)
+        }
     }
 
     /// The name of an option that was given.
@@ -53,9 +54,9 @@ impl SourcePixels {
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct SourceOptions {
-    /// Source model: a folder left by ascribe train, transfer, adopt or fetch, a safetensors or a PyTorch file (.pt, .pth, .ckpt)
-    /// with the names of torchvision, timm or robustness; builtin:natural and builtin:robust are the small ones that
-    /// the demo uses
+    /// Source model: a folder left by ascribe train, transfer, adopt or fetch, or a file of weights, known by its content whatever
+    /// its name: safetensors, or what PyTorch's torch.save writes (also .pth.tar, .bin), with the names of torchvision, timm or
+    /// robustness; builtin:natural and builtin:robust are the small ones that the demo uses
     #[arg(long, value_name = "MODEL")]
     source: PathBuf,
     #[command(flatten)]
@@ -72,6 +73,11 @@ impl SourceOptions {
     /// The model, and what `run.json` says of its file.
     pub(super) fn open(&self) -> Result<(ResNet, Input)> {
         self.pixels.open(&self.source)
+    }
+
+    /// The model, whose classifier is to be replaced.
+    pub(super) fn backbone(&self) -> Result<Backbone> {
+        open_backbone(&self.source, self.pixels.settings())
     }
 }
 

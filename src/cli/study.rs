@@ -1,14 +1,16 @@
 //! `ascribe study`: a grid of transfers from a spec.
 
+use super::output::{Json, shown};
 use crate::artefact::{Invocation, Options, RunFolder, digest_file};
 use crate::device::DeviceChoice;
 use crate::study::{
-    Axes, Follower, Job, Material, Outcome, Plan, RESULTS, Row, SEARCH, Spec, write_results,
-    write_search,
+    Axes, Follower, Job, Material, Outcome, Plan, RESULTS, Row, SEARCH, Spec, Timing,
+    write_results, write_search,
 };
 use crate::train::Crew;
 use crate::{Error, Result};
 use clap::Args;
+use serde_json::{Value, json};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,7 +25,9 @@ const TABLE_EVERY: Duration = Duration::from_secs(5);
 #[command(after_help = "Example:\n  \
     ascribe study study.toml --plan --out study    how many runs, how long\n  \
     ascribe study study.toml --out study           runs what is not finished\n\n\
-    docs/study.md has a spec and all its keys.")]
+    docs/study.md has a spec and all its keys.\n\n\
+    Exit code 3: finished, but the loss of some runs stopped being finite; the column\n\
+    diverged of results.parquet says of which.")]
 pub struct Study {
     /// The grid and the recipe
     #[arg(value_name = "SPEC.toml")]
@@ -37,6 +41,8 @@ pub struct Study {
     /// Folder for results.parquet and the runs; finished runs that lie there are not done again
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    #[command(flatten)]
+    json: Json,
 }
 
 impl Study {
@@ -64,7 +70,11 @@ impl Study {
             out: &self.out,
         };
         if self.plan {
-            print_plan(&spec, &Plan::of(&study, crew)?, crew);
+            let plan = Plan::of(&study, crew)?;
+            self.json.print(
+                || plan_object(&spec, &plan, crew),
+                || print_plan(&spec, &plan, crew),
+            );
             return Ok(ExitCode::SUCCESS);
         }
         let options = Options::from([
@@ -76,24 +86,43 @@ impl Study {
         let arguments = invocation.arguments.clone();
         let inputs = material.inputs();
         let mut run = RunFolder::open_or_extend(&self.out, "study", invocation, options, inputs)?;
-        run.set_result("runs", material.cells(&spec).len())?;
+        let runs = material.cells(&spec).len();
+        run.set_result("runs", runs)?;
         run.set_result("axes", Axes::of(&spec, &material.totals()))?;
         // Those of an earlier grid.
-        remove(&run.file(RESULTS))?;
-        remove(&run.file(SEARCH))?;
+        let (table, search) = (run.file(RESULTS), run.file(SEARCH));
+        remove(&table)?;
+        remove(&search)?;
         run.stage("runs")?;
-        let follower = Progress::new(&spec, run.file(RESULTS));
+        let follower = Progress::new(&spec, table.clone());
         let (rows, searched) = study.run(crew, &arguments, &follower)?;
         let diverged = rows.iter().filter(|row| row.diverged).count();
-        write_results(&run.file(RESULTS), &rows)?;
+        write_results(&table, &rows)?;
         if spec.search.is_some() {
-            write_search(&run.file(SEARCH), &spec, &searched)?;
+            write_search(&search, &spec, &searched)?;
         }
         run.set_result("judging_runs", searched.len())?;
         run.set_result("rows", rows.len())?;
         run.set_result("diverged", diverged)?;
-        say!("{}: {} rows", run.file(RESULTS).display(), rows.len());
-        run.finish()?;
+        let seconds = run.finish()?.seconds;
+        let (found, done) = follower.found_and_done();
+        let result = || {
+            json!({
+                "out": shown(&self.out),
+                "table": shown(&table),
+                "search": spec.search.is_some().then(|| shown(&search)),
+                "results": {
+                    "runs": runs,
+                    "judging_runs": searched.len(),
+                    "rows": rows.len(),
+                    "diverged": diverged,
+                },
+                "done": done,
+                "finished_before": found,
+                "seconds": seconds,
+            })
+        };
+        (self.json).print(result, || say!("{}: {} rows", table.display(), rows.len()));
         if diverged == 0 {
             return Ok(ExitCode::SUCCESS);
         }
@@ -125,6 +154,26 @@ fn remove(path: &Path) -> Result<()> {
         Err(reason) if reason.kind() == ErrorKind::NotFound => Ok(()),
         other => other.map_err(Error::io(path, "remove")),
     }
+}
+
+fn plan_object(spec: &Spec, plan: &Plan, crew: Crew) -> Value {
+    let timing = |((source, blocks), timing): (&(usize, String), &Timing)| {
+        json!({
+            "source": spec.sources[*source].name,
+            "blocks": blocks,
+            "seconds_an_image_trained_on": timing.training,
+            "seconds_an_image_measured": timing.testing,
+        })
+    };
+    json!({
+        "runs": plan.measured,
+        "judging_runs": plan.judging,
+        "finished": plan.finished,
+        "to_do": plan.left(),
+        "timings": plan.timings.iter().map(timing).collect::<Vec<_>>(),
+        "at_once": crew.at_once,
+        "seconds": plan.seconds,
+    })
 }
 
 fn print_plan(spec: &Spec, plan: &Plan, crew: Crew) {
@@ -190,12 +239,22 @@ impl<'a> Progress<'a> {
             written: Mutex::default(),
         }
     }
+
+    /// Runs that were finished before, and those that were done since.
+    fn found_and_done(&self) -> (usize, usize) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.found, state.done_before + state.done)
+    }
 }
 
 struct State {
     began: Instant,
     to_do: usize,
     done: usize,
+    /// Those of the search count too.
+    found: usize,
+    /// In the search, while the runs after it are done.
+    done_before: usize,
     cost: f64,
     cost_done: f64,
 }
@@ -206,6 +265,8 @@ impl Default for State {
             began: Instant::now(),
             to_do: 0,
             done: 0,
+            found: 0,
+            done_before: 0,
             cost: 0.0,
             cost_done: 0.0,
         }
@@ -218,6 +279,8 @@ impl Follower for Progress<'_> {
         *state = State {
             to_do,
             cost,
+            found: state.found + found,
+            done_before: state.done_before + state.done,
             ..State::default()
         };
         if to_do + found > 0 {

@@ -2,7 +2,7 @@
 
 use super::adversary_options::{AdversaryOptions, AttackOptions, AttackedPerformance};
 use super::measuring::measured;
-use super::output::note_same_images;
+use super::output::{Json, note_same_images, shown};
 use super::progress::TrainingProgress;
 use crate::Result;
 use crate::artefact::{Invocation, RunFolder};
@@ -16,6 +16,7 @@ use crate::train::{Attack, FrozenStatistics, RecipeOptions, effective, fit, remo
 use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,6 +59,9 @@ pub struct Train {
     /// Folder for model.safetensors, training.csv and run.json, with --robust-training fast also guard.csv
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    #[command(flatten)]
+    #[serde(skip)]
+    json: Json,
 }
 
 impl Train {
@@ -122,15 +126,28 @@ impl Train {
         run.stage("measuring")?;
         let clean = measured(&model, &test_images, None)?;
         run.set_result("test", clean)?;
-        say!(
-            "{}: test accuracy {:.2} %, loss {:.4}",
-            file.display(),
-            100.0 * clean.accuracy,
-            clean.loss
-        );
-        measure_under_attack(&model, &test_images, attacks, &mut run)?;
+        // Line by line as it is measured; as JSON all at the end.
+        let tells = !self.json.is_asked();
+        if tells {
+            say!(
+                "{}: test accuracy {:.2} %, loss {:.4}",
+                file.display(),
+                100.0 * clean.accuracy,
+                clean.loss
+            );
+        }
+        let attacked = measure_under_attack(&model, &test_images, attacks, (&mut run, tells))?;
         remove_checkpoint(run.path())?;
-        run.finish()?;
+        let seconds = run.finish()?.seconds;
+        let result = || {
+            json!({
+                "out": shown(&self.out),
+                "model": shown(&file),
+                "results": { "test": clean, "test_attacked": attacked },
+                "seconds": seconds,
+            })
+        };
+        self.json.print(result, || {});
         Ok(ExitCode::SUCCESS)
     }
 
@@ -148,22 +165,24 @@ impl Train {
     }
 }
 
-/// Measures, says and records the accuracy under each of `attacks`.
+/// Measures and records the accuracy under each of `attacks`, and says it where `tells`.
 fn measure_under_attack(
     model: &ResNet,
     images: &Pixels,
     attacks: Vec<Attack>,
-    run: &mut RunFolder,
-) -> Result<()> {
+    (run, tells): (&mut RunFolder, bool),
+) -> Result<Vec<AttackedPerformance>> {
     let mut all = Vec::new();
     for attack in attacks {
         let performance = measured(model, images, Some(&attack))?;
         let performance = AttackedPerformance::new(attack, performance);
-        say!("{performance}");
+        if tells {
+            say!("{performance}");
+        }
         all.push(performance);
     }
     if !all.is_empty() {
         run.set_result("test_attacked", &all)?;
     }
-    Ok(())
+    Ok(all)
 }

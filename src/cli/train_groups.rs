@@ -55,12 +55,7 @@ impl TrainGrouping {
                 aside.rows
             );
         }
-        inputs.push(Input {
-            role: TRAIN_GROUPS.into(),
-            path: path.clone(),
-            digest: digest_file(path)?,
-            rows: None,
-        });
+        inputs.push(Input::of_file(TRAIN_GROUPS, path.clone())?);
         Ok(groups)
     }
 

@@ -3,7 +3,7 @@
 mod again;
 
 use super::decision_options::DecisionOptions;
-use super::output::{note_same_images, note_taken};
+use super::output::{Json, note_same_images, note_taken, shown};
 use super::progress::TrainingProgress;
 use super::source_options::SourceOptions;
 use crate::Result;
@@ -15,6 +15,7 @@ use crate::model::write_model;
 use crate::train::{Performance, TransferOptions, effective, remove_checkpoint, transfer};
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -56,6 +57,9 @@ pub struct Transfer {
     /// Folder for model.safetensors, training.csv and run.json
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    #[command(flatten)]
+    #[serde(skip)]
+    json: Json,
 }
 
 pub(super) use again::transfer_again;
@@ -63,25 +67,35 @@ pub(super) use again::transfer_again;
 impl Transfer {
     /// Runs the command, which was asked for by `invocation`.
     pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
-        let performance = self.transfer(invocation)?;
-        say!(
-            "{}: test accuracy {:.2} %, loss {:.4}",
-            self.out.join("model.safetensors").display(),
-            100.0 * performance.accuracy,
-            performance.loss
-        );
+        let (test, seconds) = self.transfer(invocation)?;
+        let model = shown(&self.out.join("model.safetensors"));
+        let result = || {
+            json!({
+                "out": shown(&self.out),
+                "model": model,
+                "results": { "test": test },
+                "seconds": seconds,
+            })
+        };
+        self.json.print(result, || {
+            say!(
+                "{model}: test accuracy {:.2} %, loss {:.4}",
+                100.0 * test.accuracy,
+                test.loss
+            );
+        });
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Does the work; the performance is on the test images.
-    fn transfer(&self, invocation: Invocation) -> Result<Performance> {
+    /// Does the work; the performance is on the test images, after so many seconds.
+    fn transfer(&self, invocation: Invocation) -> Result<(Performance, f64)> {
         self.options.check()?;
         self.options.recipe.device.open()?;
         let train = Dataset::open(&self.train)?;
         let test = Dataset::open(&self.test)?;
         check_same_classes(&train, &test)?;
-        let (source, input) = self.source.open()?;
-        let first_segment = self.options.blocks.first_segment(source.architecture())?;
+        let source = self.source.backbone()?;
+        let first_segment = (self.options.blocks).first_segment(source.model.architecture())?;
         let seed = self.options.recipe.seed;
         let ids = match self.images {
             Some(images) => subset(train.labels(), train.classes().len(), images, seed)?,
@@ -91,7 +105,8 @@ impl Transfer {
         note_outside(&decisions.decisions, &ids);
         let flips = (self.flip_labels, seed);
         let taken = TrainingImages::of(&train, ids, decisions.decisions, flips)?;
-        let mut inputs = vec![train.input("train"), test.input("test"), input];
+        let source_input = source.input.clone();
+        let mut inputs = vec![train.input("train"), test.input("test"), source_input];
         inputs.extend(decisions.inputs);
         note_taken(&taken, &train);
         let changes = taken.changes();
@@ -99,10 +114,11 @@ impl Transfer {
         note_same_images(&inputs);
         let mut run =
             RunFolder::open_or_create(&self.out, "transfer", invocation, effective(self)?, inputs)?;
+        source.note_classifier(&mut run)?;
         run.set_classes(train.classes().to_vec())?;
 
         run.stage("decoding")?;
-        let framing = source.framing();
+        let framing = source.model.framing();
         let test_ids: Vec<usize> = (0..test.len()).collect();
         let bytes = self.options.recipe().pixel_bytes(first_segment);
         let train_images = Pixels::within(&train, &ids, Transform::default(), framing, bytes[0])?;
@@ -112,7 +128,7 @@ impl Transfer {
         run.stage("training")?;
         let mut progress = TrainingProgress::new(self.options.recipe.epochs);
         let transferred = transfer(
-            source,
+            source.model,
             train.classes().to_vec(),
             &self.options,
             (&train_images, &test_images),
@@ -128,8 +144,7 @@ impl Transfer {
             run.set_result(name, value)?;
         }
         remove_checkpoint(run.path())?;
-        run.finish()?;
-        Ok(test)
+        Ok((test, run.finish()?.seconds))
     }
 }
 

@@ -209,7 +209,13 @@ impl Arrays {
         }
     }
 
-    fn array(&mut self, name: &str, dimensions: &str, rank: usize) -> Result<Array> {
+    /// The shape of an array, by its header: so many numbers, none of them 0.
+    pub(super) fn shape(
+        &mut self,
+        name: &str,
+        dimensions: &str,
+        rank: usize,
+    ) -> Result<Vec<usize>> {
         if !self.holds(name) {
             let found = if self.names.is_empty() {
                 "none".into()
@@ -225,19 +231,28 @@ impl Arrays {
                 "store it under that name",
             ));
         }
-        let array = match &mut self.source {
-            Source::Npz(npz) => npz.read(&self.path, name)?,
-            Source::Folder => npy::read_from_folder(&self.path, name)?,
-            Source::Safetensors(bytes) => safetensors::read(&self.path, bytes, name)?,
+        let shape = match &mut self.source {
+            Source::Npz(npz) => npz.shape(&self.path, name)?,
+            Source::Folder => npy::shape_in_folder(&self.path, name)?,
+            Source::Safetensors(bytes) => safetensors::shape(&self.path, bytes, name)?,
         };
-        if array.shape.len() != rank || array.shape.contains(&0) {
+        if shape.len() != rank || shape.contains(&0) {
             let (expected, found) = (
                 format!("shape {dimensions}, not empty"),
-                format!("shape {:?}", array.shape),
+                format!("shape {shape:?}"),
             );
             return Err(self.malformed(name, expected, found, "store it in that shape"));
         }
-        Ok(array)
+        Ok(shape)
+    }
+
+    fn array(&mut self, name: &str, dimensions: &str, rank: usize) -> Result<Array> {
+        self.shape(name, dimensions, rank)?;
+        match &mut self.source {
+            Source::Npz(npz) => npz.read(&self.path, name),
+            Source::Folder => npy::read_from_folder(&self.path, name),
+            Source::Safetensors(bytes) => safetensors::read(&self.path, bytes, name),
+        }
     }
 
     fn malformed(

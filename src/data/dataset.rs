@@ -96,7 +96,7 @@ impl Dataset {
     /// Whether a file, judged by its name, is of a format of images with labels.
     #[must_use]
     pub fn recognises(path: &Path) -> bool {
-        recognised::is_of_data(path)
+        recognised::Format::of_name(path).is_some()
     }
 
     /// Opens images alone, which belong to a model of these classes: a set of any recognised format, whose labels are not looked at, or

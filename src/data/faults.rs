@@ -1,7 +1,8 @@
 //! Everything in a data set that cannot be used, not the first of it alone.
 
-use super::folder::{Listing, parquet_files};
-use super::{Dataset, cifar_binary};
+use super::Dataset;
+use super::folder::Listing;
+use super::recognised::Format;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::path::Path;
@@ -18,7 +19,7 @@ pub fn faults(
 ) -> Result<(usize, Vec<Error>)> {
     let done = AtomicUsize::new(0);
     let count = |total: usize| progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-    if is_class_folders(path)? {
+    if matches!(Format::of(path)?, Format::ClassFolders) {
         let listing = Listing::read(path)?;
         let found = listing.files.par_iter().filter_map(|file| {
             let whole = path.join(file);
@@ -38,12 +39,4 @@ pub fn faults(
         example.err()
     });
     Ok((set.len(), found.collect()))
-}
-
-/// Whether [`Dataset::open`] takes a path for a folder of class folders.
-fn is_class_folders(path: &Path) -> Result<bool> {
-    if !path.is_dir() || cifar_binary::is_folder(path) {
-        return Ok(false);
-    }
-    Ok(parquet_files(path)?.is_empty())
 }

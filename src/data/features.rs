@@ -65,28 +65,10 @@ impl Features {
         let values = arrays.rows("features", "[n, d]", resident)?;
         let rows = values.count();
         let labels = match labels {
-            Labels::Read => {
-                let there = arrays.holds("labels");
-                let labels = arrays.integers("labels", "[n]");
-                labels.map_err(|error| match there {
-                    true => error,
-                    false => error.and_remedy(UNLABELLED),
-                })?
-            }
+            Labels::Read => labels_of(path, &mut arrays, rows)?,
             Labels::Ignored => vec![0; rows],
         };
         let classes = class_names(path, &arrays)?;
-        if labels.len() != rows {
-            let found = format!("{} labels", labels.len());
-            let expected = format!("{rows} (the rows of features)");
-            return Err(Error::format(
-                path,
-                "array labels",
-                expected,
-                found,
-                "store both from the same images",
-            ));
-        }
         let labels = check_labels(path, &labels, classes.as_deref(), |row| {
             format!("row {row}")
         })?;
@@ -124,6 +106,22 @@ impl Features {
         let largest = self.labels.iter().max().map_or(0, |label| label + 1);
         self.classes.as_ref().map_or(largest, Vec::len)
     }
+}
+
+/// As many labels as there are rows, which their header says first.
+fn labels_of(path: &Path, arrays: &mut Arrays, rows: usize) -> Result<Vec<i64>> {
+    if !arrays.holds("labels") {
+        let missing = arrays.integers("labels", "[n]");
+        return missing.map_err(|error| error.and_remedy(UNLABELLED));
+    }
+    let count = arrays.shape("labels", "[n]", 1)?[0];
+    if count != rows {
+        let found = format!("{count} labels");
+        let expected = format!("{rows} (the rows of features)");
+        let remedy = "store both from the same images";
+        return Err(Error::format(path, "array labels", expected, found, remedy));
+    }
+    arrays.integers("labels", "[n]")
 }
 
 fn class_names(path: &Path, arrays: &Arrays) -> Result<Option<Vec<String>>> {

@@ -3,8 +3,9 @@
 //! Type, shape, order and length are checked when it is opened. Before each use the file must still have its length and time
 //! of change: reading a mapping past the end of a file would end the process.
 
-use super::npy_header::{Element, NpyHeader};
+use super::npy_header::NpyHeader;
 use crate::{Error, Result};
+use ::safetensors::Dtype;
 use candle_core::{DType, Device, Tensor};
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -165,8 +166,8 @@ fn map(file: &File) -> std::io::Result<Mmap> {
 fn matrix_header(map: &Mmap) -> Option<(NpyHeader, DType)> {
     let header = NpyHeader::read(&mut &map[..]).ok()?;
     let dtype = match header.element {
-        Element::F32 => DType::F32,
-        Element::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
         _ => return None,
     };
     let lies_so = !header.big_endian && !header.column_major;

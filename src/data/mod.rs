@@ -53,6 +53,7 @@ mod order;
 mod parquet;
 mod pixels;
 pub(crate) mod random;
+mod raw_numbers;
 mod recognised;
 mod resampling;
 mod row_writer;

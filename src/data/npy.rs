@@ -2,16 +2,13 @@
 //! of either byte order; what is stored column by column is handed on row by row.
 
 use super::arrays::{Array, Values, wanted_type};
-use super::npy_header::{Element, Fault, NpyHeader};
+use super::npy_header::{Fault, NpyHeader};
+use super::raw_numbers::RawNumbers;
 use crate::{Error, Result};
-use half::f16;
 use ndarray::{ArrayView, IxDyn, ShapeBuilder};
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
-
-/// Numbers that are turned from bytes at once.
-const PART: usize = 1 << 16;
+use std::path::{Path, PathBuf};
 
 /// The names of a folder's `.npy` files, without the extension.
 pub(super) fn names_in_folder(path: &Path) -> Result<Vec<String>> {
@@ -28,11 +25,25 @@ pub(super) fn names_in_folder(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+const AGAIN: &str = "write the file again with numpy.save";
+
+fn in_folder(path: &Path, name: &str) -> PathBuf {
+    path.join(format!("{name}.npy"))
+}
+
 /// Reads `<name>.npy` of a folder.
 pub(super) fn read_from_folder(path: &Path, name: &str) -> Result<Array> {
-    let file = path.join(format!("{name}.npy"));
-    let remedy = "write the file again with numpy.save";
-    read_file(&file)?.map_err(|fault| refusal(path, name, fault, remedy))
+    let array = read_file(&in_folder(path, name))?;
+    array.map_err(|fault| refusal(path, name, fault, AGAIN))
+}
+
+/// The shape of `<name>.npy` of a folder, by its header.
+pub(super) fn shape_in_folder(path: &Path, name: &str) -> Result<Vec<usize>> {
+    let file = in_folder(path, name);
+    let reader = File::open(&file).map_err(Error::io(&file, "read"))?;
+    let header = NpyHeader::read(&mut BufReader::new(reader));
+    let header = header.map_err(|fault| refusal(path, name, fault, AGAIN))?;
+    Ok(header.shape)
 }
 
 /// What an array holds.
@@ -80,25 +91,17 @@ pub(super) fn refusal(path: &Path, name: &str, fault: Fault, again: &str) -> Err
 pub(super) fn read(mut reader: impl Read, room: u64) -> std::result::Result<Array, Fault> {
     let header = NpyHeader::read(&mut reader)?;
     header.check(room.saturating_sub(header.length))?;
-    let source = &mut reader;
-    let values = match header.element {
-        Element::F16 => {
-            Values::F32(header.numbers(source, |raw| f16::from_le_bytes(raw).to_f32())?)
-        }
-        Element::F32 => Values::F32(header.numbers(source, f32::from_le_bytes)?),
-        Element::F64 => Values::F64(header.numbers(source, f64::from_le_bytes)?),
-        Element::I8 => header.integers(source, i8::from_le_bytes)?,
-        Element::I16 => header.integers(source, i16::from_le_bytes)?,
-        Element::I32 => header.integers(source, i32::from_le_bytes)?,
-        Element::I64 => header.integers(source, i64::from_le_bytes)?,
-        Element::U8 => header.integers(source, u8::from_le_bytes)?,
-        Element::U16 => header.integers(source, u16::from_le_bytes)?,
-        Element::U32 => header.integers(source, u32::from_le_bytes)?,
-        // Too large for i64 is the largest there, which no check of labels lets through.
-        Element::U64 => header.integers(source, |raw| {
-            i64::try_from(u64::from_le_bytes(raw)).unwrap_or(i64::MAX)
-        })?,
-        Element::Bool => header.integers(source, |[raw]: [u8; 1]| i64::from(raw != 0))?,
+    let damaged = |reason: std::io::Error| Fault::Damaged(reason.to_string());
+    let numbers = RawNumbers {
+        reader: &mut reader,
+        count: header.count,
+        big_endian: header.big_endian,
+    };
+    let values = numbers.read(header.element).map_err(damaged)?;
+    let values = match values.ok_or_else(|| Fault::Type(header.element.to_string()))? {
+        Values::F32(values) => Values::F32(header.row_major(values)?),
+        Values::F64(values) => Values::F64(header.row_major(values)?),
+        Values::Integers(values) => Values::Integers(header.row_major(values)?),
     };
     match reader.read(&mut [0]) {
         Ok(0) => Ok(Array {
@@ -106,39 +109,13 @@ pub(super) fn read(mut reader: impl Read, room: u64) -> std::result::Result<Arra
             values,
         }),
         Ok(_) => Err(Fault::Damaged("more bytes than its header says".into())),
-        Err(reason) => Err(Fault::Damaged(reason.to_string())),
+        Err(reason) => Err(damaged(reason)),
     }
 }
 
 impl NpyHeader {
-    fn integers<const SIZE: usize, T: Into<i64>>(
-        &self,
-        reader: &mut impl Read,
-        decode: impl Fn([u8; SIZE]) -> T,
-    ) -> std::result::Result<Values, Fault> {
-        let values = self.numbers(reader, |raw| decode(raw).into())?;
-        Ok(Values::Integers(values))
-    }
-
-    /// All numbers, row-major.
-    fn numbers<const SIZE: usize, T: Clone>(
-        &self,
-        reader: &mut impl Read,
-        decode: impl Fn([u8; SIZE]) -> T,
-    ) -> std::result::Result<Vec<T>, Fault> {
-        let mut values = Vec::with_capacity(self.count);
-        let mut part = vec![0; SIZE * PART.min(self.count)];
-        while values.len() < self.count {
-            let bytes = &mut part[..SIZE * PART.min(self.count - values.len())];
-            let cut = |reason: std::io::Error| Fault::Damaged(reason.to_string());
-            reader.read_exact(bytes).map_err(cut)?;
-            values.extend(bytes.as_chunks::<SIZE>().0.iter().map(|&(mut raw)| {
-                if self.big_endian {
-                    raw.reverse();
-                }
-                decode(raw)
-            }));
-        }
+    /// Numbers in the order of the file, in row-major order.
+    fn row_major<T: Clone>(&self, values: Vec<T>) -> std::result::Result<Vec<T>, Fault> {
         if !self.column_major || self.shape.len() < 2 {
             return Ok(values);
         }

@@ -6,6 +6,7 @@
 //! It is read here, and not by ndarray-npy, which writes such files for us, because that makes room for whatever a header claims before
 //! it looks at anything else: a damaged one would end the process.
 
+use ::safetensors::Dtype;
 use std::io::Read;
 
 /// Texts are a hundred bytes long; those of structured types, which are refused, a few thousand.
@@ -20,56 +21,29 @@ pub(crate) enum Fault {
     Damaged(String),
 }
 
-/// Numbers as stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Element {
-    F16,
-    F32,
-    F64,
-    I8,
-    I16,
-    I32,
-    I64,
-    U8,
-    U16,
-    U32,
-    U64,
-    Bool,
-}
-
-impl Element {
-    fn of(descr: &str) -> Option<Self> {
-        Some(match descr.trim_start_matches(['<', '>', '|', '=']) {
-            "f2" => Self::F16,
-            "f4" => Self::F32,
-            "f8" => Self::F64,
-            "i1" => Self::I8,
-            "i2" => Self::I16,
-            "i4" => Self::I32,
-            "i8" => Self::I64,
-            "u1" => Self::U8,
-            "u2" => Self::U16,
-            "u4" => Self::U32,
-            "u8" => Self::U64,
-            "b1" => Self::Bool,
-            _ => return None,
-        })
-    }
-
-    fn bytes(self) -> u64 {
-        match self {
-            Self::I8 | Self::U8 | Self::Bool => 1,
-            Self::F16 | Self::I16 | Self::U16 => 2,
-            Self::F32 | Self::I32 | Self::U32 => 4,
-            Self::F64 | Self::I64 | Self::U64 => 8,
-        }
-    }
+/// The type of numbers that numpy calls so, with or without their byte order.
+fn type_of(descr: &str) -> Option<Dtype> {
+    Some(match descr.trim_start_matches(['<', '>', '|', '=']) {
+        "f2" => Dtype::F16,
+        "f4" => Dtype::F32,
+        "f8" => Dtype::F64,
+        "i1" => Dtype::I8,
+        "i2" => Dtype::I16,
+        "i4" => Dtype::I32,
+        "i8" => Dtype::I64,
+        "u1" => Dtype::U8,
+        "u2" => Dtype::U16,
+        "u4" => Dtype::U32,
+        "u8" => Dtype::U64,
+        "b1" => Dtype::BOOL,
+        _ => return None,
+    })
 }
 
 /// What the header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NpyHeader {
-    pub(super) element: Element,
+    pub(super) element: Dtype,
     pub(super) big_endian: bool,
     pub(super) column_major: bool,
     pub(super) shape: Vec<usize>,
@@ -108,13 +82,14 @@ impl NpyHeader {
         };
         let order = value(text, "fortran_order").ok_or_else(unclear)?;
         let shape = value(text, "shape").and_then(shape).ok_or_else(unclear)?;
-        let element = Element::of(descr).ok_or_else(|| Fault::Type(format!("'{descr}'")))?;
+        let element = type_of(descr).ok_or_else(|| Fault::Type(format!("'{descr}'")))?;
+        let size = element.bitsize() as u64 / 8;
         let overflow = || Fault::Damaged(format!("the shape {shape:?}, which no memory holds"));
         // Without the zeros: what stands beside them must be a shape nevertheless.
         let mut sizes = shape.iter().copied().filter(|size| *size > 0);
         let product = sizes.try_fold(1, usize::checked_mul).ok_or_else(overflow)?;
         let count = if shape.contains(&0) { 0 } else { product };
-        let bytes = (product as u64).checked_mul(element.bytes());
+        let bytes = (product as u64).checked_mul(size);
         if bytes.is_none_or(|bytes| bytes > i64::MAX as u64) {
             return Err(overflow());
         }
@@ -122,7 +97,7 @@ impl NpyHeader {
             element,
             big_endian: descr.starts_with('>'),
             column_major: order.starts_with("True"),
-            claimed: count as u64 * element.bytes(),
+            claimed: count as u64 * size,
             shape,
             count,
             length,
@@ -186,7 +161,7 @@ mod tests {
     fn every_version_and_way_of_writing() {
         let text = "{'descr': '>f8', 'fortran_order': True, 'shape': (3, 2), }   \n";
         let expected = NpyHeader {
-            element: Element::F64,
+            element: Dtype::F64,
             big_endian: true,
             column_major: true,
             shape: vec![3, 2],
@@ -202,7 +177,7 @@ mod tests {
         let found = header(1, other).unwrap();
         assert_eq!(
             (found.element, found.shape, found.claimed),
-            (Element::Bool, vec![5], 5)
+            (Dtype::BOOL, vec![5], 5)
         );
         let scalar = "{'descr': '<i2', 'fortran_order': False, 'shape': (), }";
         assert_eq!(header(1, scalar).unwrap().count, 1);

@@ -2,11 +2,11 @@
 
 use super::arrays::Array;
 use super::npy::{read, refusal};
-use super::npy_header::Fault;
+use super::npy_header::{Fault, NpyHeader};
 use crate::stand_in::found_in;
 use crate::{Error, Result};
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::Path;
 use zip::ZipArchive;
 use zip::result::ZipError;
@@ -47,11 +47,25 @@ impl Npz {
 
     /// Reads one array.
     pub(super) fn read(&mut self, path: &Path, name: &str) -> Result<Array> {
-        self.array(name)
+        self.entry(name, |reader, room| read(reader, room))
             .map_err(|fault| refusal(path, name, fault, AGAIN))
     }
 
-    fn array(&mut self, name: &str) -> std::result::Result<Array, Fault> {
+    /// The shape of one, by its header.
+    pub(super) fn shape(&mut self, path: &Path, name: &str) -> Result<Vec<usize>> {
+        self.entry(
+            name,
+            |mut reader, _| Ok(NpyHeader::read(&mut reader)?.shape),
+        )
+        .map_err(|fault| refusal(path, name, fault, AGAIN))
+    }
+
+    /// What `read` makes of an entry, of which at most so many bytes are there.
+    fn entry<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut dyn Read, u64) -> std::result::Result<T, Fault>,
+    ) -> std::result::Result<T, Fault> {
         let damaged = |reason: ZipError| Fault::Damaged(reason.to_string());
         let stored = [format!("{name}.npy"), name.to_owned()];
         let stored = stored
@@ -61,6 +75,6 @@ impl Npz {
         let entry = self.archive.by_index(stored).map_err(damaged)?;
         // The directory may be damaged too, but no file unpacks to more than this.
         let room = entry.size().min(self.length.saturating_mul(LARGEST_RATIO));
-        read(BufReader::new(entry), room)
+        read(&mut BufReader::new(entry), room)
     }
 }

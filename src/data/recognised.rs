@@ -9,17 +9,62 @@ const RECOGNISED: &str = "a Hugging Face style .parquet file ('data/train-*.parq
                           an IDX images file (*images*idx3*, .gz or not), a CIFAR binary file or folder (data_batch_1.bin, \
                           test_batch.bin, train.bin, test.bin), or an SVHN file (*_32x32.mat)";
 
-fn lower_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().to_lowercase()
+/// What a path stands for.
+pub(super) enum Format {
+    /// A set that is built in.
+    Embedded(&'static [u8]),
+    /// One file, or the parts of a split.
+    Parquet(Vec<PathBuf>),
+    ClassFolders,
+    CifarFolder,
+    CifarFile,
+    Idx,
+    IdxLabels,
+    Svhn,
 }
 
-/// Whether a file's name is of a format that [`read`] reads.
-pub(super) fn is_of_data(path: &Path) -> bool {
-    let name = lower_name(path);
-    let ends = |ending: &&str| name.ends_with(*ending);
-    let is_idx = idx::is_images(&name) || idx::is_labels(&name);
-    is_idx || cifar_binary::is_file(&name) || [".parquet", ".mat"].iter().any(ends)
+impl Format {
+    /// That of a path.
+    ///
+    /// # Errors
+    /// When the path does not exist, or is of no recognised format.
+    pub(super) fn of(path: &Path) -> Result<Self> {
+        if let Some(bytes) = digits::embedded(path) {
+            return Ok(Self::Embedded(bytes));
+        }
+        if let Some(files) = shards::matching(path)? {
+            return Ok(Self::Parquet(files));
+        }
+        let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
+        if !metadata.is_dir() {
+            return Self::of_name(path).ok_or_else(|| {
+                let what = format!("{}: this file format", path.display());
+                let instead = format!("give {RECOGNISED}");
+                Error::Unsupported { what, instead }
+            });
+        }
+        if cifar_binary::is_folder(path) {
+            return Ok(Self::CifarFolder);
+        }
+        let files = folder::parquet_files(path)?;
+        Ok(match files.is_empty() {
+            true => Self::ClassFolders,
+            false => Self::Parquet(files),
+        })
+    }
+
+    /// That of a file, by its name alone.
+    pub(super) fn of_name(path: &Path) -> Option<Self> {
+        let name = path.file_name().unwrap_or_default();
+        Some(match &*name.to_string_lossy().to_lowercase() {
+            name if name.ends_with(".parquet") => Self::Parquet(vec![path.to_path_buf()]),
+            name if idx::is_images(name) => Self::Idx,
+            name if cifar_binary::is_file(name) => Self::CifarFile,
+            name if name.ends_with(".mat") => Self::Svhn,
+            name if idx::is_labels(name) => Self::IdxLabels,
+            _ => return None,
+        })
+    }
 }
 
 /// Reads a set of any recognised format; the path is that of the file, where a folder stands for one. Formats that hold labels
@@ -28,49 +73,28 @@ pub(super) fn is_of_data(path: &Path) -> bool {
 /// # Errors
 /// When the path does not exist, is of no recognised format, or is damaged.
 pub(super) fn read(path: &Path, labels: Labels) -> Result<(PathBuf, Stored)> {
-    let at = |stored| (path.to_path_buf(), stored);
-    if let Some(bytes) = digits::embedded(path) {
-        return parquet::read_bytes(path, bytes.to_vec(), labels).map(at);
-    }
-    if let Some(files) = shards::matching(path)? {
-        return shards::read(&files, labels).map(at);
-    }
-    let metadata = std::fs::metadata(path).map_err(Error::io(path, "read"))?;
-    if metadata.is_dir() {
-        if cifar_binary::is_folder(path) {
-            return cifar_binary::read_folder(path).map(at);
+    let stored = match Format::of(path)? {
+        Format::Embedded(bytes) => parquet::read_bytes(path, bytes.to_vec(), labels),
+        Format::Parquet(files) => {
+            let stored = shards::read(&files, labels)?;
+            return Ok(match <[PathBuf; 1]>::try_from(files) {
+                Ok([file]) if path.is_dir() => (file, stored),
+                _ => (path.to_path_buf(), stored),
+            });
         }
-        let files = folder::parquet_files(path)?;
-        return match (&files[..], labels) {
-            ([], Labels::Read) => folder::read(path).map(at),
-            ([], Labels::Ignored) => folder::read_unlabelled(path).map(at),
-            ([file], _) => Ok((file.clone(), parquet::read_file(file, labels)?)),
-            (several, _) => shards::read(several, labels).map(at),
-        };
-    }
-    let name = lower_name(path);
-    let stored = if name.ends_with(".parquet") {
-        parquet::read_file(path, labels)
-    } else if idx::is_images(&name) {
-        idx::read(path, labels)
-    } else if cifar_binary::is_file(&name) {
-        cifar_binary::read(path)
-    } else if name.ends_with(".mat") {
-        svhn::read(path)
-    } else if idx::is_labels(&name) {
-        Err(Error::format(
+        Format::ClassFolders if labels == Labels::Ignored => folder::read_unlabelled(path),
+        Format::ClassFolders => folder::read(path),
+        Format::CifarFolder => cifar_binary::read_folder(path),
+        Format::CifarFile => cifar_binary::read(path),
+        Format::Idx => idx::read(path, labels),
+        Format::Svhn => svhn::read(path),
+        Format::IdxLabels => Err(Error::format(
             path,
             "file name",
             "the images",
             "the labels",
             "give the images file beside it",
-        ))
-    } else {
-        let what = format!("{}: this file format", path.display());
-        Err(Error::Unsupported {
-            what,
-            instead: format!("give {RECOGNISED}"),
-        })
+        )),
     };
-    stored.map(at)
+    Ok((path.to_path_buf(), stored?))
 }

@@ -27,7 +27,6 @@ use super::{Drawn, Figure, Sheet, Style};
 use crate::evaluate::{Interval, PairedRankings, Pairing};
 use crate::influence::QueryRanking;
 use crate::{Error, Result};
-use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
 
 /// Class match by rank: panels of queries, in them one curve for each model.
@@ -268,7 +267,7 @@ impl Figure for ClassMatch {
         drawing::size(self, style)
     }
 
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn draw(&self, sheet: &Sheet) -> Drawn {
         drawing::draw(self, sheet)
     }
 

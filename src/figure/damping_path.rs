@@ -18,7 +18,6 @@ mod tests;
 use super::{Drawn, Figure, Sheet, Style};
 use crate::influence::{DampingPath, DampingPoint};
 use crate::{Error, Result};
-use plotters::prelude::DrawingBackend;
 
 impl Figure for DampingPath {
     fn title(&self) -> String {
@@ -62,7 +61,7 @@ impl Figure for DampingPath {
         drawing::size(self, style)
     }
 
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn draw(&self, sheet: &Sheet) -> Drawn {
         drawing::draw(self, sheet)
     }
 

@@ -17,7 +17,6 @@ use super::{Drawn, Figure, Picture, Sheet, Style};
 use crate::data::Dataset;
 use crate::influence::{NATS, QueryRanking};
 use crate::{Error, Result};
-use plotters::prelude::DrawingBackend;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -271,7 +270,7 @@ impl Figure for HelpfulExamples {
         drawing::size(self, style)
     }
 
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn draw(&self, sheet: &Sheet) -> Drawn {
         drawing::draw(self, sheet)
     }
 

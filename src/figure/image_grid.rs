@@ -8,7 +8,6 @@ use super::sheet::{Drawn, Sheet};
 use super::style::PIXELS_PER_INCH;
 use super::text::{Align, Text, fit, text_width};
 use super::{QueryExample, Style};
-use plotters::prelude::DrawingBackend;
 
 pub(super) const COLUMNS: usize = 10;
 
@@ -78,25 +77,14 @@ impl Cells {
     }
 
     /// A class name centred on the column that begins at `left`.
-    pub(super) fn label<B: DrawingBackend>(
-        &self,
-        sheet: &Sheet<B>,
-        name: &str,
-        left: f64,
-        y: f64,
-    ) -> Drawn<B> {
+    pub(super) fn label(&self, sheet: &Sheet, name: &str, left: f64, y: f64) -> Drawn {
         let shown = fit(without_wordnet_id(name), SMALL, self.pitch - 0.4);
         let at = (left + self.side / 2.0, y);
         sheet.text(&shown, at, Text::new(SMALL, INK, Align::Centre))
     }
 
     /// What a row shows that begins at `top`, its images at `images`: beside these or at the top.
-    pub(super) fn say<B: DrawingBackend>(
-        &self,
-        sheet: &Sheet<B>,
-        (top, images): (f64, f64),
-        shown: &Shown,
-    ) -> Drawn<B> {
+    pub(super) fn say(&self, sheet: &Sheet, (top, images): (f64, f64), shown: &Shown) -> Drawn {
         let (loud, quiet) = (
             Text::new(POINTS, INK, Align::Left),
             Text::new(SMALL, QUIET, Align::Left),
@@ -165,11 +153,7 @@ impl ImageGrid<'_> {
     }
 
     /// Test images and note; `row` draws a row by its number, from the first query of a band on, at a height.
-    pub(super) fn draw<B: DrawingBackend>(
-        &self,
-        sheet: &Sheet<B>,
-        row: impl Fn(usize, usize, f64) -> Drawn<B>,
-    ) -> Drawn<B> {
+    pub(super) fn draw(&self, sheet: &Sheet, row: impl Fn(usize, usize, f64) -> Drawn) -> Drawn {
         for (band, first) in (0..self.queries.len()).step_by(COLUMNS).enumerate() {
             let top = MARGIN + band as f64 * self.band_height();
             self.test_images(sheet, first, top)?;
@@ -181,7 +165,7 @@ impl ImageGrid<'_> {
         self.wrapped_note().draw(sheet, self.note_top())
     }
 
-    fn test_images<B: DrawingBackend>(&self, sheet: &Sheet<B>, first: usize, top: f64) -> Drawn<B> {
+    fn test_images(&self, sheet: &Sheet, first: usize, top: f64) -> Drawn {
         let cells = &self.cells;
         let labels = top + cells.heading;
         let shown = Shown {

@@ -15,7 +15,6 @@ mod tests;
 use super::{Drawn, Figure, Sheet, Style};
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView2};
-use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
 
 /// Cells along each side of a panel, at most; more classes than that cannot be told apart.
@@ -342,7 +341,7 @@ impl Figure for InfluenceMatrix {
         drawing::size(self, style)
     }
 
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn draw(&self, sheet: &Sheet) -> Drawn {
         drawing::draw(self, sheet)
     }
 

@@ -9,7 +9,6 @@
 use super::image_grid::{COLUMNS, Cells, ImageGrid, ROW_GAP, Shown};
 use super::{Drawn, Figure, MOST_QUERIES, Picture, QueryExample, Sheet, Style};
 use crate::{Error, Result};
-use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
 
 /// What is said below the images.
@@ -101,7 +100,7 @@ impl Figure for LossSensitivity {
         self.grid(style).size()
     }
 
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn draw(&self, sheet: &Sheet) -> Drawn {
         let cells = Cells::of(sheet.style());
         self.grid(sheet.style()).draw(sheet, |index, first, top| {
             let model = &self.models[index];

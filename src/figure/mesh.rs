@@ -1,5 +1,6 @@
 //! The look of a chart's axes and grid, the same in every figure.
 
+use super::canvas::Canvas;
 use super::palette::{GRID, INK, QUIET};
 use super::sheet::{Drawn, Sheet, dots};
 use super::text::{Align, Text};
@@ -10,15 +11,14 @@ use plotters::prelude::*;
 pub(super) type Said<'a> = (&'a str, &'a dyn Fn(&f64) -> String);
 
 /// Draws both axes of a chart on a sheet, with text of `points`.
-pub(super) fn draw_mesh<B, X, Y>(
-    sheet: &Sheet<B>,
-    chart: &mut ChartContext<B, Cartesian2d<X, Y>>,
+pub(super) fn draw_mesh<'c, X, Y>(
+    sheet: &Sheet<'c>,
+    chart: &mut ChartContext<Canvas<'c>, Cartesian2d<X, Y>>,
     points: f64,
     (across, across_label): Said,
     (up, up_label): Said,
-) -> Drawn<B>
+) -> Drawn
 where
-    B: DrawingBackend,
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {

@@ -21,6 +21,7 @@
 //! colour-blind readers can tell apart; every distinction is also made by a marker or a frame.
 
 mod axis;
+mod canvas;
 mod class_match;
 mod damping_path;
 mod evaluation;
@@ -38,6 +39,7 @@ mod style;
 mod text;
 mod transfer_accuracy;
 
+pub use canvas::CanvasError;
 pub use class_match::{ClassMatch, Curve, ModelRankings, Pair, Panel, Point, QuerySet};
 pub use evaluation::{
     GroupEffects, LeaveOneOut, PlacedEstimator, QualityAndCost, RemovalCurves, ScatterPoint,
@@ -56,7 +58,6 @@ pub use transfer_accuracy::{Share, TransferAccuracy};
 
 use crate::artefact::write_atomically;
 use crate::{Error, Result};
-use plotters::prelude::DrawingBackend;
 use std::path::{Path, PathBuf};
 
 /// A record that can be drawn.
@@ -80,7 +81,7 @@ pub trait Figure {
     ///
     /// # Errors
     /// The back end's.
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B>;
+    fn draw(&self, sheet: &Sheet) -> Drawn;
 
     /// The data that is drawn: a header, then one row for each value.
     ///
@@ -95,7 +96,7 @@ pub trait Figure {
 /// # Errors
 /// As [`Figure::check`]; or the folder cannot be written.
 pub fn write(
-    figure: &impl Figure,
+    figure: &dyn Figure,
     folder: &Path,
     stem: &str,
     formats: &[Format],
@@ -115,7 +116,7 @@ pub fn write(
     Ok(written)
 }
 
-fn csv_bytes(figure: &impl Figure, path: &Path) -> Result<Vec<u8>> {
+fn csv_bytes(figure: &dyn Figure, path: &Path) -> Result<Vec<u8>> {
     let failed = |reason: String| Error::io(path, "write")(std::io::Error::other(reason));
     let mut rows = csv::Writer::from_writer(Vec::new());
     figure

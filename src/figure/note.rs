@@ -3,7 +3,6 @@
 use super::palette::QUIET;
 use super::sheet::{Drawn, Sheet};
 use super::text::{Align, Text, wrap};
-use plotters::prelude::DrawingBackend;
 
 /// Around every figure, in millimetres.
 pub(super) const MARGIN: f64 = 2.5;
@@ -28,7 +27,7 @@ impl Note {
     }
 
     /// From `top` down, in millimetres.
-    pub(super) fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>, top: f64) -> Drawn<B> {
+    pub(super) fn draw(&self, sheet: &Sheet, top: f64) -> Drawn {
         for (line, at) in self.0.iter().zip(0..) {
             let y = top + (f64::from(at) + 0.5) * LINE;
             sheet.text(line, (MARGIN, y), Text::new(POINTS, QUIET, Align::Left))?;

@@ -1,5 +1,6 @@
 //! From a figure to the bytes of a file.
 
+use super::canvas::Canvas;
 use super::sheet::{DOTS_PER_PIXEL, PlacedPicture, Sheet, dots};
 use super::{Figure, Style};
 use crate::{Error, Result};
@@ -53,7 +54,7 @@ const PNG_TEXT_DROP: f64 = 0.14;
 ///
 /// # Errors
 /// As [`Figure::check`]; or the drawing library's.
-pub fn render(figure: &impl Figure, format: Format, style: Style, path: &Path) -> Result<Vec<u8>> {
+pub fn render(figure: &dyn Figure, format: Format, style: Style, path: &Path) -> Result<Vec<u8>> {
     figure.check()?;
     let (width, height) = figure.size(style);
     // Even, so that a PNG has whole pixels.
@@ -70,13 +71,13 @@ pub fn render(figure: &impl Figure, format: Format, style: Style, path: &Path) -
 }
 
 fn svg(
-    figure: &impl Figure,
+    figure: &dyn Figure,
     style: Style,
     size: (u32, u32),
 ) -> std::result::Result<Vec<u8>, String> {
     let mut drawn = String::new();
     let pictures = on(
-        SVGBackend::with_string(&mut drawn, size),
+        Canvas::Svg(SVGBackend::with_string(&mut drawn, size)),
         (style, SVG_TEXT_DROP),
         figure,
     )?;
@@ -120,13 +121,13 @@ fn image_element(picture: &PlacedPicture) -> std::result::Result<String, String>
 }
 
 fn png(
-    figure: &impl Figure,
+    figure: &dyn Figure,
     style: Style,
     (width, height): (u32, u32),
 ) -> std::result::Result<Vec<u8>, String> {
     let mut bytes = vec![0; width as usize * height as usize * 3];
     let pictures = on(
-        BitMapBackend::with_buffer(&mut bytes, (width, height)),
+        Canvas::Bitmap(BitMapBackend::with_buffer(&mut bytes, (width, height))),
         (style, PNG_TEXT_DROP),
         figure,
     )?;
@@ -144,13 +145,13 @@ fn png(
     png_bytes(&image)
 }
 
-/// Draws the figure on a back end.
-fn on<B: DrawingBackend>(
-    backend: B,
+/// Draws the figure on a canvas.
+fn on(
+    canvas: Canvas,
     (style, text_drop): (Style, f64),
-    figure: &impl Figure,
+    figure: &dyn Figure,
 ) -> std::result::Result<Vec<PlacedPicture>, String> {
-    let drawn = Sheet::new(backend.into_drawing_area(), style, text_drop).and_then(|sheet| {
+    let drawn = Sheet::new(canvas.into_drawing_area(), style, text_drop).and_then(|sheet| {
         figure.draw(&sheet)?;
         sheet.finish()
     });

@@ -3,6 +3,7 @@
 //! One grid serves SVG and PNG: 600 dots an inch. A PNG is drawn at that size and averaged down to 300, which smooths its
 //! edges; an SVG takes it as its view box.
 
+use super::canvas::{Canvas, CanvasError};
 use super::text::Text;
 use super::{Picture, Style};
 use plotters::coord::Shift;
@@ -17,11 +18,11 @@ pub(super) const DOTS_PER_POINT: f64 = 600.0 / 72.0;
 pub(super) const DOTS_PER_PIXEL: i32 = 2;
 
 /// What drawing on a back end returns.
-pub type Drawn<B, T = ()> = Result<T, DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
+pub type Drawn<T = ()> = Result<T, DrawingAreaErrorKind<CanvasError>>;
 
 /// A white sheet.
-pub struct Sheet<B: DrawingBackend> {
-    area: DrawingArea<B, Shift>,
+pub struct Sheet<'c> {
+    area: DrawingArea<Canvas<'c>, Shift>,
     style: Style,
     pictures: RefCell<Vec<PlacedPicture>>,
     text_drop: f64,
@@ -41,9 +42,13 @@ pub(super) fn dots(millimetres: f64) -> i32 {
     (millimetres * DOTS_PER_MM).round() as i32
 }
 
-impl<B: DrawingBackend> Sheet<B> {
+impl<'c> Sheet<'c> {
     /// `text_drop`: by how many font sizes the back end sets vertically centred text too high.
-    pub(super) fn new(area: DrawingArea<B, Shift>, style: Style, text_drop: f64) -> Drawn<B, Self> {
+    pub(super) fn new(
+        area: DrawingArea<Canvas<'c>, Shift>,
+        style: Style,
+        text_drop: f64,
+    ) -> Drawn<Self> {
         area.fill(&WHITE)?;
         Ok(Self {
             area,
@@ -64,7 +69,7 @@ impl<B: DrawingBackend> Sheet<B> {
     }
 
     /// Ends the drawing; the pictures are for the format to place.
-    pub(super) fn finish(self) -> Drawn<B, Vec<PlacedPicture>> {
+    pub(super) fn finish(self) -> Drawn<Vec<PlacedPicture>> {
         self.area.present()?;
         Ok(self.pictures.into_inner())
     }
@@ -76,7 +81,7 @@ impl<B: DrawingBackend> Sheet<B> {
         top: f64,
         width: f64,
         height: f64,
-    ) -> DrawingArea<B, Shift> {
+    ) -> DrawingArea<Canvas<'c>, Shift> {
         let corner = (dots(left), dots(top));
         self.area
             .clone()
@@ -84,20 +89,20 @@ impl<B: DrawingBackend> Sheet<B> {
     }
 
     /// Text at (x, y): its left end, its middle or its right end, halfway up.
-    pub(super) fn text(&self, content: &str, (x, y): (f64, f64), look: Text) -> Drawn<B> {
+    pub(super) fn text(&self, content: &str, (x, y): (f64, f64), look: Text) -> Drawn {
         let at = (dots(x), dots(y) + self.text_drop(look.points));
         self.area.draw_text(content, &look.style(), at)
     }
 
     /// Text that is read from below, its end at a dot.
-    pub(super) fn text_upwards(&self, content: &str, (x, y): Dot, look: Text) -> Drawn<B> {
+    pub(super) fn text_upwards(&self, content: &str, (x, y): Dot, look: Text) -> Drawn {
         let at = (x + self.text_drop(look.points), y);
         let style = look.style().transform(FontTransform::Rotate270);
         self.area.draw_text(content, &style, at)
     }
 
     /// A line through dots, `points` wide on paper.
-    pub(super) fn line(&self, through: Vec<Dot>, points: f64, colour: RGBColor) -> Drawn<B> {
+    pub(super) fn line(&self, through: Vec<Dot>, points: f64, colour: RGBColor) -> Drawn {
         let width = (points * self.style.line() * DOTS_PER_POINT)
             .round()
             .max(1.0) as u32;
@@ -112,7 +117,7 @@ impl<B: DrawingBackend> Sheet<B> {
         points: f64,
         colour: RGBColor,
         (dash, gap): (f64, f64),
-    ) -> Drawn<B> {
+    ) -> Drawn {
         let (dash, period) = (f64::from(dots(dash)), f64::from(dots(dash + gap)));
         let mut walked = 0.0;
         for pair in through.windows(2) {
@@ -139,17 +144,17 @@ impl<B: DrawingBackend> Sheet<B> {
     }
 
     /// A filled shape.
-    pub(super) fn shape(&self, corners: Vec<Dot>, fill: impl Into<ShapeStyle>) -> Drawn<B> {
+    pub(super) fn shape(&self, corners: Vec<Dot>, fill: impl Into<ShapeStyle>) -> Drawn {
         self.area.draw(&Polygon::new(corners, fill.into().filled()))
     }
 
     /// A marker of about `radius` millimetres on paper with a white edge, around a dot.
-    pub(super) fn marker(&self, index: usize, at: Dot, radius: f64) -> Drawn<B> {
+    pub(super) fn marker(&self, index: usize, at: Dot, radius: f64) -> Drawn {
         self.mark(index, super::palette::colour(index), at, radius)
     }
 
     /// The same, shape and colour apart.
-    pub(super) fn mark(&self, shape: usize, colour: RGBColor, at: Dot, radius: f64) -> Drawn<B> {
+    pub(super) fn mark(&self, shape: usize, colour: RGBColor, at: Dot, radius: f64) -> Drawn {
         let outline = |scale: f64| {
             let scale = scale * radius * self.style.marker() * DOTS_PER_MM;
             let corners = super::palette::marker(shape).into_iter();
@@ -174,7 +179,7 @@ impl<B: DrawingBackend> Sheet<B> {
         side: f64,
         thickness: f64,
         colour: RGBColor,
-    ) -> Drawn<B> {
+    ) -> Drawn {
         let square = |beyond: f64| {
             let (low, high) = (-beyond, side + beyond);
             let corners = [(low, low), (high, low), (high, high), (low, high)];

@@ -12,7 +12,6 @@ mod tests;
 use super::{Drawn, Figure, Sheet, Style};
 use crate::study::{Curve, Summary, Variable};
 use crate::{Error, Result};
-use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
 
 /// The curves of a study.
@@ -231,7 +230,7 @@ impl Figure for TransferAccuracy {
         drawing::size(self, style)
     }
 
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn draw(&self, sheet: &Sheet) -> Drawn {
         drawing::draw(self, sheet)
     }
 

@@ -54,10 +54,6 @@ impl ScoreSink for Diagonal {
     fn as_extremes(&mut self) -> Option<&mut dyn ExtremeSink> {
         Some(self)
     }
-
-    fn finish(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
 impl ExtremeSink for Diagonal {

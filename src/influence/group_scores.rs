@@ -122,10 +122,6 @@ impl ScoreSink for GroupScores {
     fn restore(&mut self, state: &SinkState) -> Result<bool> {
         Ok(state.restore_array(&mut self.sums))
     }
-
-    fn finish(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// Writes `train_group_rankings.parquet` (query, query_label, query_prediction, rank, group, images, score), as many ranks as `kept`

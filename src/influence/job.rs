@@ -224,52 +224,48 @@ impl RankJob<'_> {
         // Devices work on their own: a stage is over when its work is.
         self.device.synchronize()?;
         progress.stage("solver")?;
-        let options = &self.options;
-        let (l2, damping) = (options.solver.method).shifts(options.l2, options.damping);
-        let hessian = sides.hessian(l2)?;
-        let damped = Damped::new(&hessian, damping)?;
-        let solver = options.solver.solver(options.precision);
-        let inverse = solver.prepare(&damped)?;
-        let provenance = Provenance {
-            digests: self.digests.clone(),
-            unit: self.options.normalise.unit(),
-        };
-        self.device.synchronize()?;
-        if self.options.correction != Correction::None {
-            progress.stage("leverage")?;
-        }
-        let (training, leverages) = self.left_out(&sides, &hessian, &*inverse)?.unzip();
-        let pass = Pass {
-            job: self,
-            folder,
-            sides: &sides,
-            exact: exact.as_ref().unwrap_or(&sides),
-            training: training.as_ref().unwrap_or(&sides.train),
-            inverse: &*inverse,
-            provenance: &provenance,
-        };
-        let mut summary = self.summary(&sides)?;
-        summary.notes = inverse.notes().into_iter().collect();
-        let scored = match self.options.certify {
-            Some(_) => pass.exact,
-            None => &sides,
-        };
-        summary
-            .notes
-            .extend(self.told_faint_queries(&scored.test, progress)?);
-        progress.stage("scores")?;
-        let scored = pass.score(progress)?;
-        summary.certified = scored.certified;
-        summary.resumed = scored.resumed;
-        summary.group_scores = scored.group_scores;
-        summary.solves.push(scored.solves);
-        summary.solves.extend(leverages);
-        summary.solves.extend(pass.groups()?);
-        summary.damping_path = pass.damping_path(progress)?;
-        let solves: Vec<&Solves> = summary.solves.iter().collect();
-        write_solves(&folder.join("solves.parquet"), &solves, &provenance)?;
-        checkpoint::remove(folder)?;
-        Ok(summary)
+        self.with_inverse(&sides, |hessian, inverse| {
+            let provenance = Provenance {
+                digests: self.digests.clone(),
+                unit: self.options.normalise.unit(),
+            };
+            self.device.synchronize()?;
+            if self.options.correction != Correction::None {
+                progress.stage("leverage")?;
+            }
+            let (training, leverages) = self.left_out(&sides, hessian, inverse)?.unzip();
+            let pass = Pass {
+                job: self,
+                folder,
+                sides: &sides,
+                exact: exact.as_ref().unwrap_or(&sides),
+                training: training.as_ref().unwrap_or(&sides.train),
+                inverse,
+                provenance: &provenance,
+            };
+            let mut summary = self.summary(&sides)?;
+            summary.notes = inverse.notes().into_iter().collect();
+            let scored = match self.options.certify {
+                Some(_) => pass.exact,
+                None => &sides,
+            };
+            summary
+                .notes
+                .extend(self.told_faint_queries(&scored.test, progress)?);
+            progress.stage("scores")?;
+            let scored = pass.score(progress)?;
+            summary.certified = scored.certified;
+            summary.resumed = scored.resumed;
+            summary.group_scores = scored.group_scores;
+            summary.solves.push(scored.solves);
+            summary.solves.extend(leverages);
+            summary.solves.extend(pass.groups()?);
+            summary.damping_path = pass.damping_path(progress)?;
+            let solves: Vec<&Solves> = summary.solves.iter().collect();
+            write_solves(&folder.join("solves.parquet"), &solves, &provenance)?;
+            checkpoint::remove(folder)?;
+            Ok(summary)
+        })
     }
 
     /// Says so where queries are predicted too surely for their scores, in the precision of these, to mean anything.
@@ -336,6 +332,20 @@ impl RankJob<'_> {
         );
         let others = self.options.certify.is_some() || self.options.damping_path.is_some();
         !indifferent || others
+    }
+
+    /// Hands the head's curvature, and A⁻¹ by the solver of the options, to `body`.
+    pub(super) fn with_inverse<R>(
+        &self,
+        sides: &Sides,
+        body: impl FnOnce(&HeadHessian, &dyn Inverse) -> Result<R>,
+    ) -> Result<R> {
+        let options = &self.options;
+        let (l2, damping) = (options.solver.method).shifts(options.l2, options.damping);
+        let hessian = sides.hessian(l2)?;
+        let damped = Damped::new(&hessian, damping)?;
+        let inverse = options.solver.solver(options.precision).prepare(&damped)?;
+        body(&hessian, &*inverse)
     }
 
     /// The training images as those that are left out, where the correction makes them differ, and the solves for that.

@@ -28,10 +28,6 @@ impl ScoreSink for ScoreMatrix {
             .assign(&block.scores);
         Ok(())
     }
-
-    fn finish(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// Scores on disk as npy, f32 `[query, train]`, in row-major order and so fit for memory mapping.

@@ -368,8 +368,4 @@ impl ScoreSink for Counted<'_, '_> {
         progress.resumed(self.set, self.done, self.total);
         Ok(done.is_some() && reader.is_at_end())
     }
-
-    fn finish(&mut self) -> Result<()> {
-        Ok(())
-    }
 }

@@ -7,7 +7,7 @@ use super::job::Sides;
 use super::scores::{against, check_solved, not_finite, ranges};
 use super::{Examples, RankJob};
 use crate::Result;
-use crate::operator::{Damped, Vectors};
+use crate::operator::Vectors;
 use crate::solve::{Inverse, Report};
 use candle_core::Tensor;
 use ndarray::{Array2, s};
@@ -45,19 +45,15 @@ impl RankJob<'_> {
         body: impl FnOnce(&Prepared) -> Result<R>,
     ) -> Result<R> {
         let sides = self.sides(self.options.precision, folder)?;
-        let options = &self.options;
-        let (l2, damping) = (options.solver.method).shifts(options.l2, options.damping);
-        let hessian = sides.hessian(l2)?;
-        let damped = Damped::new(&hessian, damping)?;
-        let solver = options.solver.solver(options.precision);
-        let inverse = solver.prepare(&damped)?;
-        let (left_out, solves) = self.left_out(&sides, &hessian, &*inverse)?.unzip();
-        body(&Prepared {
-            block: self.blocks(&sides.train).gradients,
-            missed: AtomicUsize::new(solves.map_or(0, |solves| missed(&solves.reports))),
-            left_out: left_out.as_ref().unwrap_or(&sides.train),
-            inverse: &*inverse,
-            sides: &sides,
+        self.with_inverse(&sides, |hessian, inverse| {
+            let (left_out, solves) = self.left_out(&sides, hessian, inverse)?.unzip();
+            body(&Prepared {
+                block: self.blocks(&sides.train).gradients,
+                missed: AtomicUsize::new(solves.map_or(0, |solves| missed(&solves.reports))),
+                left_out: left_out.as_ref().unwrap_or(&sides.train),
+                inverse,
+                sides: &sides,
+            })
         })
     }
 }

@@ -94,10 +94,6 @@ impl ScoreSink for QueryGroupScores {
     fn restore(&mut self, state: &SinkState) -> Result<bool> {
         Ok(state.restore_array(&mut self.sums))
     }
-
-    fn finish(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -184,7 +184,9 @@ pub trait ScoreSink {
     ///
     /// # Errors
     /// What was stored cannot be completed.
-    fn finish(&mut self) -> Result<()>;
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A sink that is content with the extremes of each query in each block, all scores of which are finite.

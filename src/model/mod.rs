@@ -24,7 +24,7 @@ pub use parameters::expected_shapes;
 pub use pass::Pass;
 pub use resnet::ResNet;
 pub(crate) use resnet::{EPSILON, is_statistic};
-pub use source::open_source;
+pub use source::{Backbone, open_backbone, open_source};
 pub(crate) use source::{holds_weights, is_weight_file, source_bytes, weight_files};
 pub(crate) use trace::{LayerTrace, NormTrace, Traced};
 pub use weight_file::{StoredWeights, model_from_bytes, read_model, write_model, write_model_with};

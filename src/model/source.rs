@@ -1,6 +1,6 @@
 //! A source model by its path or built-in name.
 
-use super::checkpoint::begins_as_weights;
+use super::checkpoint::{backbone_from_bytes, begins_as_weights};
 use super::{ResNet, SourceSettings, source_from_bytes};
 use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_bytes};
 use crate::data::Dataset;
@@ -13,18 +13,61 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// A path without a weight file, or one that [`source_from_bytes`] refuses.
 pub fn open_source(path: &Path, settings: SourceSettings) -> Result<(ResNet, Input)> {
+    let (bytes, input) = read(path)?;
+    let model = source_from_bytes(&bytes, &input.path, settings, &Device::Cpu)?;
+    Ok((settings.framed(model)?, input))
+}
+
+/// A source model whose classifier is to be replaced.
+#[derive(Debug)]
+pub struct Backbone {
+    /// The network; where its file has no classifier, with one of a single class that predicts nothing.
+    pub model: ResNet,
+    /// Whether the file has a classifier.
+    pub has_classifier: bool,
+    /// What `run.json` says of the file.
+    pub input: Input,
+}
+
+/// Opens a source model whose classifier is to be replaced, and may be missing.
+///
+/// # Errors
+/// As [`open_source`], but for a file without a classifier.
+pub fn open_backbone(path: &Path, settings: SourceSettings) -> Result<Backbone> {
+    let (bytes, input) = read(path)?;
+    let (model, has_classifier) = backbone_from_bytes(&bytes, &input.path, settings, &Device::Cpu)?;
+    Ok(Backbone {
+        model: settings.framed(model)?,
+        has_classifier,
+        input,
+    })
+}
+
+impl Backbone {
+    /// Notes in `run.json` that there was no classifier to replace, where that is so.
+    ///
+    /// # Errors
+    /// As [`RunFolder::note_result`].
+    pub(crate) fn note_classifier(&self, run: &mut RunFolder) -> Result<()> {
+        match self.has_classifier {
+            true => Ok(()),
+            false => run.note_result("source_has_classifier", false),
+        }
+    }
+}
+
+/// The bytes of a source's file, which is as the run that left it says; and what `run.json` says of it.
+fn read(path: &Path) -> Result<(Vec<u8>, Input)> {
     let (file, bytes) = source_bytes(path)?;
     let digest = digest_bytes(&bytes);
     check_digest_as_left(&file, &digest)?;
-    let model = source_from_bytes(&bytes, &file, settings, &Device::Cpu)?;
-    let model = settings.framed(model)?;
     let input = Input {
         role: "source".into(),
         digest,
         path: file,
         rows: None,
     };
-    Ok((model, input))
+    Ok((bytes, input))
 }
 
 /// The file behind a source's path or built-in name, and its bytes.

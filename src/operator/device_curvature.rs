@@ -6,6 +6,7 @@
 //! the host, there. All vectors of a block share the values of a pass; nothing is kept between products, as a pass's values are a
 //! fifth of a Gauss–Newton product with one vector and less of a block.
 
+use super::network_curvature::{batch, structure};
 use super::{
     KroneckerForm, LinearOperator, RootForm, Structure, SymmetricMatrix, Vectors, unit_vectors,
 };
@@ -110,11 +111,7 @@ impl LinearOperator for DeviceCurvature<'_> {
     }
 
     fn structure(&self) -> Structure {
-        match self.curvature {
-            Curvature::Hessian => Structure::Symmetric,
-            Curvature::GaussNewton if self.l2 > 0.0 => Structure::PositiveDefinite,
-            Curvature::GaussNewton => Structure::PositiveSemidefinite,
-        }
+        structure(self.curvature, self.l2)
     }
 
     fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
@@ -123,14 +120,7 @@ impl LinearOperator for DeviceCurvature<'_> {
         let bytes = 4 * self.size() * self.dtype().size_in_bytes();
         let room = room(self.network.device(), VECTOR_BYTES, 4)?;
         let part = (room / bytes.max(1)).max(1);
-        if vectors.count() <= part {
-            return self.products(vectors);
-        }
-        let parts = (0..vectors.count()).step_by(part).map(|start| {
-            let rows = start..vectors.count().min(start + part);
-            self.products(&vectors.narrow(rows)?)
-        });
-        Vectors::concatenate(&parts.collect::<Result<Vec<_>>>()?)
+        vectors.in_parts(part, &|rows| self.products(rows))
     }
 
     /// By products with the unit vectors: for small networks.
@@ -174,21 +164,8 @@ impl LinearOperator for DeviceCurvature<'_> {
     }
 
     fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
-        let count = self.positions.len();
-        if let Some(position) = positions.iter().find(|&&p| p as usize >= count) {
-            return Err(Error::mismatch(
-                "batch: position of an image",
-                format!("below {count}"),
-                position,
-                "draw positions among the images of the curvature",
-            ));
-        }
-        if positions.is_empty() {
-            return Err(Error::config("batch-size", "at least 1 is needed"));
-        }
-        let place = |&position: &u32| self.positions[position as usize];
         Ok(Box::new(Self {
-            positions: positions.iter().map(place).collect(),
+            positions: batch(&self.positions, positions)?,
             ..*self
         }))
     }

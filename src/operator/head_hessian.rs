@@ -21,6 +21,7 @@ use super::{
 };
 use crate::data::Rows;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, HeadOutputs, SoftmaxHead};
+use crate::descending::descending;
 use crate::{Result, number_range};
 use candle_core::{DType, Device, Tensor};
 use std::ops::Range;
@@ -149,9 +150,8 @@ impl HeadHessian {
             let squares = squares.to_dtype(DType::F64)?.to_vec1::<f64>()?;
             (moments.iter_mut().zip(squares)).for_each(|(moment, square)| *moment += square);
         }
-        let mut order: Vec<u32> = (0..self.columns() as u32).collect();
-        order.sort_by(|&a, &b| moments[b as usize].total_cmp(&moments[a as usize]));
-        order.truncate(count);
+        let strongest = descending(&moments).into_iter().take(count);
+        let mut order: Vec<u32> = strongest.map(|column| column as u32).collect();
         order.sort_unstable();
         Ok(order)
     }
@@ -182,19 +182,11 @@ impl LinearOperator for HeadHessian {
         vectors.check_size(self.size())?;
         let width = self.curvature.width();
         let part = (DIRECTION_ELEMENTS / (self.row_chunk.min(self.count()) * width)).max(1);
-        let mut products = Vec::new();
-        for start in (0..vectors.count()).step_by(part) {
-            let rows = vectors.narrow(start..vectors.count().min(start + part))?;
-            let matrix = rows
-                .tensor()
-                .reshape((rows.count() * width, self.columns()))?;
-            let product = self.data_product(&matrix)?;
-            products.push(Vectors::new(product.reshape((rows.count(), self.size()))?)?);
-        }
-        let product = match products.len() {
-            1 => products.remove(0),
-            _ => Vectors::concatenate(&products)?,
-        };
+        let product = vectors.in_parts(part, &|rows| {
+            let shape = (rows.count() * width, self.columns());
+            let product = self.data_product(&rows.tensor().reshape(shape)?)?;
+            Vectors::new(product.reshape((rows.count(), self.size()))?)
+        })?;
         match self.l2 {
             0.0 => Ok(product),
             l2 => product.add_scaled(&vec![l2; vectors.count()], vectors),

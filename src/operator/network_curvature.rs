@@ -256,6 +256,36 @@ fn needed(curvature: Curvature) -> Beside {
     }
 }
 
+/// What is known of a network's curvature with its L2 term.
+pub(super) fn structure(curvature: Curvature, l2: f64) -> Structure {
+    match curvature {
+        Curvature::Hessian => Structure::Symmetric,
+        Curvature::GaussNewton if l2 > 0.0 => Structure::PositiveDefinite,
+        Curvature::GaussNewton => Structure::PositiveSemidefinite,
+    }
+}
+
+/// Of a curvature's `images` those at `positions`.
+///
+/// # Errors
+/// No position, or one out of range.
+pub(super) fn batch(images: &[u32], positions: &[u32]) -> Result<Vec<u32>> {
+    let count = images.len();
+    if let Some(position) = positions.iter().find(|&&p| p as usize >= count) {
+        return Err(Error::mismatch(
+            "batch: position of an image",
+            format!("below {count}"),
+            position,
+            "draw positions among the images of the curvature",
+        ));
+    }
+    if positions.is_empty() {
+        return Err(Error::config("batch-size", "at least 1 is needed"));
+    }
+    let place = |&position: &u32| images[position as usize];
+    Ok(positions.iter().map(place).collect())
+}
+
 impl LinearOperator for NetworkCurvature<'_> {
     fn size(&self) -> usize {
         self.network.size()
@@ -266,23 +296,14 @@ impl LinearOperator for NetworkCurvature<'_> {
     }
 
     fn structure(&self) -> Structure {
-        match self.curvature {
-            Curvature::Hessian => Structure::Symmetric,
-            Curvature::GaussNewton if self.l2 > 0.0 => Structure::PositiveDefinite,
-            Curvature::GaussNewton => Structure::PositiveSemidefinite,
-        }
+        structure(self.curvature, self.l2)
     }
 
     fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
         vectors.check_size(self.size())?;
         let bytes = self.network.product_bytes().max(1) as u64;
         let part = (self.vector_bytes / bytes).max(1) as usize;
-        let mut products = Vec::new();
-        for start in (0..vectors.count()).step_by(part) {
-            let rows = vectors.narrow(start..vectors.count().min(start + part))?;
-            products.push(self.sums(&rows)?);
-        }
-        let sums = Vectors::concatenate(&products)?;
+        let sums = vectors.in_parts(part, &|rows| self.sums(rows))?;
         let scale = vec![self.scale(); vectors.count()];
         match self.l2 {
             0.0 => sums.scaled(&scale),
@@ -343,21 +364,8 @@ impl LinearOperator for NetworkCurvature<'_> {
     }
 
     fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
-        let count = self.positions.len();
-        if let Some(position) = positions.iter().find(|&&p| p as usize >= count) {
-            return Err(Error::mismatch(
-                "batch: position of an image",
-                format!("below {count}"),
-                position,
-                "draw positions among the images of the curvature",
-            ));
-        }
-        if positions.is_empty() {
-            return Err(Error::config("batch-size", "at least 1 is needed"));
-        }
-        let place = |&position: &u32| self.positions[position as usize];
         Ok(Box::new(Self {
-            positions: positions.iter().map(place).collect(),
+            positions: batch(&self.positions, positions)?,
             kept_beside: needed(self.curvature),
             kept: Mutex::new(Vec::new()),
             ..*self

@@ -6,8 +6,8 @@
 
 use super::Vectors;
 use crate::Result;
+use crate::in_parallel::mapped;
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Where the bands begin; the last one holds all weaker axes.
@@ -115,15 +115,12 @@ impl Rounding {
         Ok(vectors.tensor().to_dtype(DType::F64)?.reshape(shape)?)
     }
 
-    fn rows<T: Send>(
-        &self,
-        vectors: &Vectors,
-        of: impl Fn(&[f64]) -> T + Sync + Send,
-    ) -> Result<Vec<T>> {
-        let size = vectors.size();
-        vectors
-            .to_dtype(DType::F64)?
-            .with_values(|values| values.par_chunks_exact(size).map(of).collect())
+    fn rows<T: Send>(&self, vectors: &Vectors, of: impl Fn(&[f64]) -> T + Sync) -> Result<Vec<T>> {
+        let (count, size) = (vectors.count(), vectors.size());
+        vectors.to_dtype(DType::F64)?.with_values(|values| {
+            let row = |row: usize| of(&values[row * size..][..size]);
+            mapped(count, &row)
+        })
     }
 
     /// p, the parameters of all outputs.

@@ -4,9 +4,10 @@
 //! multiplication, conversion and sum. Every row is summed in a fixed order whatever the number of threads, in f64, with
 //! eight running sums that become vector instructions.
 
+use crate::derivative::network::dot as inner_product;
+use crate::in_parallel::{for_each_row, mapped};
 use crate::{Error, Result};
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType, bail};
-use rayon::prelude::*;
 use std::ops::{Add, Mul, Sub};
 
 /// Elements that one thread takes at a time where rows are no matter.
@@ -179,15 +180,13 @@ where
 {
     let columns = (left.len() / coefficients.len().max(1)).max(1);
     let mut out = vec![T::from_f64(0.0); left.len()];
-    out.par_chunks_mut(columns)
-        .zip(left.par_chunks(columns).zip(right.par_chunks(columns)))
-        .zip(coefficients)
-        .for_each(|((out, (left, right)), &coefficient)| {
-            let coefficient = T::from_f64(coefficient);
-            for ((out, &a), b) in out.iter_mut().zip(left).zip(right) {
-                *out = a + coefficient * T::from_f64(b.to_f64());
-            }
-        });
+    for_each_row(&mut out, columns, &|row, out| {
+        let (coefficient, span) = (T::from_f64(coefficients[row]), row * columns..);
+        let pairs = left[span.clone()].iter().zip(&right[span]);
+        for (out, (&a, b)) in out.iter_mut().zip(pairs) {
+            *out = a + coefficient * T::from_f64(b.to_f64());
+        }
+    });
     Tensor::from_vec(out, like.shape(), &Device::Cpu)
 }
 
@@ -204,13 +203,12 @@ where
     with_rows::<T, T, _>(left, product, |b, y| {
         with_elements::<T, _>(values, |x| {
             let mut out = vec![T::from_f64(0.0); b.len()];
-            (out.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)))
-                .zip(y.par_chunks(CHUNK).zip(x.par_chunks(CHUNK)))
-                .for_each(|((out, b), (y, x))| {
-                    for (((out, &b), &y), &x) in out.iter_mut().zip(b).zip(y).zip(x) {
-                        *out = b - (y + shift * x);
-                    }
-                });
+            for_each_row(&mut out, CHUNK, &|chunk, out| {
+                let [b, y, x] = [b, y, x].map(|values| &values[chunk * CHUNK..]);
+                for (((out, &b), &y), &x) in out.iter_mut().zip(b).zip(y).zip(x) {
+                    *out = b - (y + shift * x);
+                }
+            });
             Tensor::from_vec(out, left.shape(), &Device::Cpu)
         })
     })
@@ -223,41 +221,27 @@ where
 {
     let columns = (rows.len() / coefficients.len().max(1)).max(1);
     let mut out = vec![U::from_f64(0.0); rows.len()];
-    (out.par_chunks_mut(columns).zip(rows.par_chunks(columns)))
-        .zip(coefficients)
-        .for_each(|((out, row), &coefficient)| {
-            let coefficient = T::from_f64(coefficient);
-            for (out, &a) in out.iter_mut().zip(row) {
-                *out = U::from_f64((coefficient * a).to_f64());
-            }
-        });
+    for_each_row(&mut out, columns, &|row, out| {
+        let coefficient = T::from_f64(coefficients[row]);
+        for (out, &a) in out.iter_mut().zip(&rows[row * columns..]) {
+            *out = U::from_f64((coefficient * a).to_f64());
+        }
+    });
     Tensor::from_vec(out, shape, &Device::Cpu)
 }
 
 fn maxima<T: WithDType>(rows: &[T], columns: usize) -> Vec<f64> {
-    rows.par_chunks(columns.max(1))
-        .map(|row| {
-            row.iter()
-                .fold(0.0f64, |most, value| most.max(value.to_f64().abs()))
-        })
-        .collect()
+    let columns = columns.max(1);
+    mapped(rows.len() / columns, &|row| {
+        let elements = rows[row * columns..][..columns].iter();
+        elements.fold(0.0f64, |most, value| most.max(value.to_f64().abs()))
+    })
 }
 
 fn dots<T: WithDType>(left: &[T], right: &[T], columns: usize) -> Vec<f64> {
     let columns = columns.max(1);
-    left.par_chunks(columns)
-        .zip(right.par_chunks(columns))
-        .map(|(a, b)| {
-            let mut lanes = [0.0f64; 8];
-            let (a_whole, b_whole) = (a.chunks_exact(8), b.chunks_exact(8));
-            let rest = a_whole.remainder().iter().zip(b_whole.remainder());
-            let rest: f64 = rest.map(|(&a, &b)| a.to_f64() * b.to_f64()).sum();
-            for (a, b) in a_whole.zip(b_whole) {
-                for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-                    *lane += a.to_f64() * b.to_f64();
-                }
-            }
-            lanes.iter().sum::<f64>() + rest
-        })
-        .collect()
+    mapped(left.len() / columns, &|row| {
+        let span = row * columns..(row + 1) * columns;
+        inner_product(&left[span.clone()], &right[span])
+    })
 }

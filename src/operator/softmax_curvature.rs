@@ -17,6 +17,7 @@ mod image;
 
 use crate::Result;
 use crate::data::moved;
+use crate::in_parallel::{for_each_row, mapped};
 use crate::product::{Real, product, product_here};
 use candle_core::{DType, Device, Tensor};
 use faer::{Accum, Mat, MatMut, MatRef};
@@ -146,15 +147,18 @@ impl SoftmaxCurvature {
         let probabilities = probabilities.to_vec1::<T>()?;
         let axes = self.axes.as_ref().map(values).transpose()?;
         let (classes, width) = (self.probabilities.dims()[1], self.width());
-        let weights = probabilities.par_chunks_exact(classes);
-        let rows = directions.par_chunks_exact_mut(columns).zip(weights);
+        let weights = |image: usize| &probabilities[image * classes..][..classes];
         match axes {
-            None => rows.for_each(|(row, weights)| in_all_classes(row, weights)),
+            None => for_each_row(directions, columns, &|image, row| {
+                in_all_classes(row, weights(image));
+            }),
             Some(axes) if self.goes_by_logits() => {
                 let axes: Vec<T> = axes.into_iter().map(T::from_f64).collect();
                 by_logits(directions, columns, &probabilities, (&axes, width));
             }
-            Some(axes) => rows.for_each(|(row, weights)| in_axes(row, weights, &axes, width)),
+            Some(axes) => for_each_row(directions, columns, &|image, row| {
+                in_axes(row, weights(image), &axes, width);
+            }),
         }
         Ok(())
     }
@@ -210,14 +214,14 @@ impl SoftmaxCurvature {
         let width = self.width();
         let axes = self.axes.as_ref().map(values).transpose()?;
         let mut curvatures = vec![0.0; self.probabilities.dims()[0] * width * width];
-        curvatures
-            .par_chunks_exact_mut(width * width)
-            .zip(probabilities.par_chunks_exact(classes))
-            .for_each(|(curvature, row)| match &axes {
+        for_each_row(&mut curvatures, width * width, &|image, curvature| {
+            let row = &probabilities[image * classes..][..classes];
+            match &axes {
                 None => write_laplacian(row, curvature),
                 Some(axes) if width >= MANY => write_out_many(row, axes, curvature),
                 Some(axes) => write_out(row, axes, curvature),
-            });
+            }
+        });
         Ok(curvatures)
     }
 
@@ -227,17 +231,17 @@ impl SoftmaxCurvature {
         let (classes, width) = (self.probabilities.dims()[1], self.width());
         let axes = self.axes.as_ref().map(values).transpose()?;
         let mut diagonals = vec![0.0; self.probabilities.dims()[0] * width];
-        diagonals
-            .par_chunks_exact_mut(width)
-            .zip(probabilities.par_chunks_exact(classes))
-            .for_each(|(diagonal, row)| match &axes {
+        for_each_row(&mut diagonals, width, &|image, diagonal| {
+            let row = &probabilities[image * classes..][..classes];
+            match &axes {
                 None => {
                     let others = complements(row);
                     let products = row.iter().zip(others).map(|(own, others)| own * others);
                     (diagonal.iter_mut().zip(products)).for_each(|(entry, value)| *entry = value);
                 }
                 Some(axes) => write_diagonal(row, axes, diagonal),
-            });
+            }
+        });
         Ok(diagonals)
     }
 
@@ -246,7 +250,8 @@ impl SoftmaxCurvature {
     pub(super) fn norms(&self) -> Result<Vec<f64>> {
         let probabilities = values(&self.probabilities)?;
         let classes = self.probabilities.dims()[1];
-        let norm = |row: &[f64]| {
+        let norm = |image: usize| {
+            let row = &probabilities[image * classes..][..classes];
             let top = most_probable(row);
             let diagonal = row.iter().zip(complements(row));
             let diagonal: f64 = diagonal.map(|(own, others)| (own * others).powi(2)).sum();
@@ -255,7 +260,7 @@ impl SoftmaxCurvature {
             let beside = 2.0 * row[top].powi(2) * squares + squares * squares;
             (1.0 + 1e-9) * (diagonal + beside).sqrt()
         };
-        Ok(probabilities.par_chunks_exact(classes).map(norm).collect())
+        Ok(mapped(probabilities.len() / classes, &norm))
     }
 
     /// Σ_i f_i W_i, `[width, width]`, with a factor for each image. Between the logits it is a Laplacian, whose diagonal is summed

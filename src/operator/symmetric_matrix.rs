@@ -92,7 +92,7 @@ impl<T: Real> WeightedMoments<'_, T> {
     /// it is computed, 2·m·columns²/2 operations, and [`mirror_blocks`] fills in the rest at the end.
     pub(crate) fn add_to(&self, matrix: &mut SquareMatrix<T>, scale: f64) {
         let count = self.weights.len() / (self.width * self.width);
-        for_each_block(matrix.as_mut(), self.columns, |place, mut block| {
+        for_each_block(matrix.as_mut(), self.columns, &|place, mut block| {
             for start in (0..count).step_by(WEIGHTED) {
                 let images = start..count.min(start + WEIGHTED);
                 self.add_images(images, place, scale, block.rb_mut());
@@ -135,7 +135,7 @@ impl<T: Real> WeightedMoments<'_, T> {
 
 /// Copies the lower triangle of every block below the diagonal into its upper triangle.
 pub(crate) fn mirror_blocks<T: Real>(matrix: &mut SquareMatrix<T>, columns: usize) {
-    for_each_block(matrix.as_mut(), columns, |(c, e), block| {
+    for_each_block(matrix.as_mut(), columns, &|(c, e), block| {
         if c != e {
             mirror(block);
         }
@@ -156,12 +156,11 @@ fn mirror<T: Real>(mut square: MatMut<T>) {
     }
 }
 
+/// What is done with the block at (c, e).
+type BlockWork<'w, T> = dyn Fn((usize, usize), MatMut<T>) + Sync + 'w;
+
 /// Hands every block (c, e ≤ c) of `columns` rows and columns to `work`, in parallel.
-fn for_each_block<T: Real>(
-    matrix: MatMut<T>,
-    columns: usize,
-    work: impl Fn((usize, usize), MatMut<T>) + Sync,
-) {
+fn for_each_block<T: Real>(matrix: MatMut<T>, columns: usize, work: &BlockWork<T>) {
     let blocks = matrix.par_col_chunks_mut(columns).enumerate();
     blocks.for_each(|(e, blocks)| {
         let below = blocks.par_row_chunks_mut(columns).enumerate().skip(e);

@@ -229,6 +229,22 @@ impl Vectors {
         })
     }
 
+    /// What `product` makes of the rows, at most `part` of them at a time.
+    pub(super) fn in_parts(
+        &self,
+        part: usize,
+        product: &dyn Fn(&Self) -> Result<Self>,
+    ) -> Result<Self> {
+        if self.count() <= part {
+            return product(self);
+        }
+        let parts = (0..self.count()).step_by(part).map(|start| {
+            let rows = start..self.count().min(start + part);
+            product(&self.narrow(rows)?)
+        });
+        Self::concatenate(&parts.collect::<Result<Vec<_>>>()?)
+    }
+
     pub(super) fn check_size(&self, size: usize) -> Result<()> {
         if self.size() == size {
             return Ok(());
@@ -277,6 +293,21 @@ mod tests {
                 .unwrap(),
             [[4.0, 5.0, 6.0]]
         );
+    }
+
+    #[test]
+    fn products_in_parts_come_in_the_order_of_the_rows() {
+        let all = vectors(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]);
+        let minus = all.scaled(&[-1.0; 3]).unwrap();
+        for most in 1..4 {
+            let part = |rows: &Vectors| {
+                assert!(rows.count() <= most);
+                rows.scaled(&vec![-1.0; rows.count()])
+            };
+            let found = all.in_parts(most, &part).unwrap();
+            let rest = found.add_scaled(&[-1.0; 3], &minus).unwrap();
+            assert_eq!(rest.norms().unwrap(), [0.0; 3], "{most}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod contents;
 use crate::artefact::{DIGESTS, RunRecord, file_names, left_files, read_json};
 use crate::{Error, Result};
 use contents::{Column, Contents, Values, columns};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -27,7 +28,8 @@ pub struct Comparison {
 }
 
 /// What a look at a file of two runs found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Found {
     /// The same bytes.
     Same,

@@ -92,6 +92,7 @@ fn overview(audit: &Audit, layouts: &[Layout]) -> Value {
         "layouts": layouts.iter().map(|layout| (layout.name.clone(), json!(layout)))
             .collect::<BTreeMap<_, _>>(),
         "paired": audit.paired,
+        "left_out": audit.left_out,
         "labelled": audit.labelled,
         "per_piece": PER_PIECE,
         "data": audit.training_data.digest,

@@ -15,6 +15,8 @@ pub struct Audit {
     pub classes: Vec<String>,
     /// The test images.
     pub queries: Vec<LabelledImage>,
+    /// Test images of the runs that are left out, as the models predict different classes and there are no labels.
+    pub left_out: usize,
     /// Whether their labels are their own, rather than what the model predicts.
     pub labelled: bool,
     /// The training images of any model.
@@ -35,7 +37,7 @@ pub struct Audit {
 
 impl Audit {
     /// Those that are at least as alike as is asked for.
-    pub(super) fn alike(&self) -> impl Iterator<Item = &Duplicates> {
+    pub(crate) fn alike(&self) -> impl Iterator<Item = &Duplicates> {
         let alike = |group: &&Duplicates| group.similarity >= self.alike;
         self.duplicates.iter().filter(alike)
     }

@@ -42,6 +42,7 @@ pub(super) fn small_audit() -> Audit {
             "one & only".into(),
         ],
         queries: vec![image(10, 0), image(11, 1)],
+        left_out: 0,
         training: vec![image(3, 0), image(4, 1), image(5, 0)],
         labelled: true,
         training_data: TrainingData {

@@ -18,15 +18,11 @@
 
 mod largest;
 
+use super::iterated::{Finished, Measured, Row, batch, split};
 use super::preconditioner::Preconditioner;
-use super::{
-    Inverse, Report, Solution, Solver, check_size, check_symmetric, clear_rows, rows_not_finite,
-    true_residual,
-};
-use crate::data::random::{Purpose, generator};
+use super::{Inverse, Solution, Solver, check_size, check_symmetric};
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Result, number_range};
-use rand::seq::SliceRandom;
 
 /// How much of the last step's direction goes into the next.
 const MOMENTUM: f64 = 0.9;
@@ -104,14 +100,6 @@ struct Prepared<'a> {
     notes: Vec<(&'static str, f64)>,
 }
 
-/// One right-hand side: ‖b‖, the steps spent on it, and whether it diverged.
-#[derive(Clone)]
-struct Row {
-    norm: f64,
-    steps: usize,
-    diverged: bool,
-}
-
 /// The rows still running; all vectors `[running, p]`.
 struct Running {
     positions: Vec<usize>,
@@ -149,29 +137,18 @@ impl Inverse for Prepared<'_> {
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution> {
         check_size(self.operator, right_hand_sides)?;
         let norms = right_hand_sides.norms()?;
-        let row = |&norm: &f64| Row {
-            norm,
-            steps: 0,
-            diverged: false,
-        };
-        let mut rows: Vec<Row> = norms.iter().map(row).collect();
+        let mut rows = Row::of(&norms);
         let (last, sum, mut products) = self.iterate(right_hand_sides, &mut rows)?;
-        let mut solved = self.measured(last, right_hand_sides, (&rows, &norms))?;
+        let mut solved = Measured::of(self.operator, last, right_hand_sides, &rows)?;
         products += norms.len();
         if !self.whole {
             let share = (self.last_stage() as f64).recip();
             let mean = sum.scaled(&vec![share; norms.len()])?;
-            let averaged = self.measured(mean, right_hand_sides, (&rows, &norms))?;
+            let averaged = Measured::of(self.operator, mean, right_hand_sides, &rows)?;
             products += norms.len();
-            solved = better(solved, averaged)?;
+            solved = solved.or_better(averaged)?;
         }
-        let (value, residuals, broken) = solved;
-        let report = |slot: usize| self.report(&rows[slot], residuals[slot], broken[slot]);
-        Ok(Solution {
-            reports: (0..norms.len()).map(report).collect(),
-            value,
-            products,
-        })
+        Ok(solved.solution(&rows, self.settings.tolerance, products))
     }
 
     fn notes(&self) -> Vec<(&'static str, f64)> {
@@ -179,44 +156,7 @@ impl Inverse for Prepared<'_> {
     }
 }
 
-/// Solutions, their residuals, and which of them are none.
-type Measured = (Vectors, Vec<f64>, Vec<bool>);
-
-/// Of two solutions of each row the one with the smaller residual.
-fn better(one: Measured, other: Measured) -> Result<Measured> {
-    let count = one.1.len();
-    let takes_other = |row: usize| !other.2[row] && other.1[row] < one.1[row];
-    let chosen: Vec<usize> = (0..count)
-        .map(|row| if takes_other(row) { count + row } else { row })
-        .collect();
-    let pick = |first: &[f64], second: &[f64]| -> Vec<f64> {
-        let all = [first, second].concat();
-        chosen.iter().map(|&at| all[at]).collect()
-    };
-    let value = Vectors::concatenate(&[one.0, other.0])?.select(&chosen)?;
-    Ok((value, pick(&one.1, &other.1), one.2))
-}
-
 impl Prepared<'_> {
-    /// Solutions with their residuals by the whole curvature; zeros for rows that have none.
-    fn measured(
-        &self,
-        value: Vectors,
-        right_hand_sides: &Vectors,
-        (rows, norms): (&[Row], &[f64]),
-    ) -> Result<Measured> {
-        let broken: Vec<bool> = (rows.iter().zip(rows_not_finite(&value)?))
-            .map(|(row, broken)| row.diverged || broken)
-            .collect();
-        let value = clear_rows(value, &broken)?;
-        let (_, residuals) = true_residual(self.operator, &value, right_hand_sides, norms)?;
-        Ok((value, residuals, broken))
-    }
-
-    fn report(&self, row: &Row, residual: f64, broken: bool) -> Report {
-        Report::measured(row.steps, residual, broken, self.settings.tolerance)
-    }
-
     /// Steps of a stage; the last one may be shorter.
     fn stage(&self) -> usize {
         self.settings.steps.div_ceil(STAGES)
@@ -231,7 +171,8 @@ impl Prepared<'_> {
     /// The last iterates, the sums of those of the last stage, and the number of products.
     fn iterate(&self, target: &Vectors, rows: &mut [Row]) -> Result<(Vectors, Vectors, usize)> {
         let mut running = Running::new(target)?;
-        let mut finished: Vec<Running> = Vec::new();
+        let none = || Finished::new(rows.len(), None);
+        let (mut values, mut sums) = (none(), none());
         let mut products = 0;
         for step in 0..self.settings.steps {
             let residual = match step {
@@ -242,12 +183,11 @@ impl Prepared<'_> {
                 }
             };
             let ended = self.ended(&running, residual.norms()?, rows);
-            let slots = |ending: bool| (0..ended.len()).filter(move |&slot| ended[slot] == ending);
-            let (leave, stay): (Vec<usize>, Vec<usize>) =
-                (slots.clone()(true).collect(), slots(false).collect());
+            let (leave, stay) = split(&ended);
             let mut residual = residual;
             if !leave.is_empty() {
-                finished.push(running.select(&leave)?);
+                values.take(&running.value, &running.positions, &leave)?;
+                sums.take(&running.sum, &running.positions, &leave)?;
                 if stay.is_empty() {
                     running.positions.clear();
                     break;
@@ -256,25 +196,13 @@ impl Prepared<'_> {
                 residual = residual.select(&stay)?;
             }
             self.advance(&mut running, &residual, step)?;
-            (running.positions.iter()).for_each(|&position| rows[position].steps += 1);
+            (running.positions.iter()).for_each(|&position| rows[position].iterations += 1);
         }
-        if !running.positions.is_empty() {
-            finished.push(running);
-        }
-        let mut places = vec![0; rows.len()];
-        let positions = finished.iter().flat_map(|part| &part.positions);
-        positions
-            .enumerate()
-            .for_each(|(at, &row)| places[row] = at);
-        let gather = |of: fn(&Running) -> &Vectors| -> Result<Vectors> {
-            let parts: Vec<Vectors> = finished.iter().map(|part| of(part).clone()).collect();
-            Vectors::concatenate(&parts)?.select(&places)
-        };
-        Ok((
-            gather(|part| &part.value)?,
-            gather(|part| &part.sum)?,
-            products,
-        ))
+        let all: Vec<usize> = (0..running.positions.len()).collect();
+        values.take(&running.value, &running.positions, &all)?;
+        sums.take(&running.sum, &running.positions, &all)?;
+        drop(running);
+        Ok((values.rows()?, sums.rows()?, products))
     }
 
     /// One step of every row.
@@ -298,7 +226,7 @@ impl Prepared<'_> {
         let product = match self.whole {
             true => self.operator.apply(&running.value)?,
             false => {
-                let images = self.images(STEPS, step as u64);
+                let images = self.images((STEPS, step as u64));
                 (self.operator.on_images(&images)?).apply(&running.value)?
             }
         };
@@ -307,11 +235,8 @@ impl Prepared<'_> {
     }
 
     /// The images of a batch.
-    fn images(&self, epoch: u64, index: u64) -> Vec<u32> {
-        let mut positions: Vec<u32> = (0..self.operator.image_count() as u32).collect();
-        let mut random = generator(Purpose::Batch, self.settings.seed, epoch, index);
-        let drawn = positions.partial_shuffle(&mut random, self.settings.batch);
-        drawn.0.to_vec()
+    fn images(&self, of: (u64, u64)) -> Vec<u32> {
+        batch(self.operator, self.settings.batch, self.settings.seed, of)
     }
 
     /// The slots of the rows that have come to an end: converged, with all images, or diverged.

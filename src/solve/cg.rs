@@ -17,6 +17,7 @@
 mod block;
 mod rows;
 
+use super::iterated::Finished;
 use super::preconditioner::Preconditioner;
 use super::{
     Inverse, Outcome, Report, Solution, Solver, check_size, check_symmetric, clear_rows,
@@ -136,24 +137,6 @@ impl Row {
     }
 }
 
-/// Solutions of the rows that have stopped: `places[row]` is the row's position in the concatenated blocks.
-struct Finished {
-    blocks: Vec<Vectors>,
-    places: Vec<usize>,
-}
-
-impl Finished {
-    /// The rows at `slots` of `value`; `positions` are those of all rows of the value.
-    fn take(&mut self, value: &Vectors, positions: &[usize], slots: &[usize]) -> Result<()> {
-        let offset: usize = self.blocks.iter().map(Vectors::count).sum();
-        for (place, &slot) in slots.iter().enumerate() {
-            self.places[positions[slot]] = offset + place;
-        }
-        self.blocks.push(value.select(slots)?);
-        Ok(())
-    }
-}
-
 impl Inverse for Prepared<'_> {
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution> {
         check_size(self.system.operator, right_hand_sides)?;
@@ -219,10 +202,7 @@ impl Prepared<'_> {
     /// One round from x = 0 for the rows in `open`; returns the steps of all rows (zero where not open) and the number
     /// of products.
     fn round(&self, start: &Vectors, rows: &mut [Row], open: &[usize]) -> Result<(Vectors, usize)> {
-        let mut finished = Finished {
-            blocks: vec![start.zeros_like()?],
-            places: (0..rows.len()).collect(),
-        };
+        let mut finished = Finished::new(rows.len(), Some(start.zeros_like()?));
         let by_itself = |&row: &usize| self.shared < 2 || rows[row].alone;
         let (mut alone, together): (Vec<usize>, Vec<usize>) =
             open.iter().copied().partition(by_itself);
@@ -236,8 +216,7 @@ impl Prepared<'_> {
         if !alone.is_empty() {
             products += Rows::run(&self.system, start, rows, &alone, &mut finished)?;
         }
-        let all = Vectors::concatenate(&finished.blocks)?;
-        Ok((all.select(&finished.places)?, products))
+        Ok((finished.rows()?, products))
     }
 
     fn reports(&self, rows: &[Row], residuals: &[f64], broken: &[bool]) -> Vec<Report> {

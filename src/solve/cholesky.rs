@@ -32,7 +32,7 @@ impl Factor {
     /// Of an operator; in f32 where that is enough.
     ///
     /// # Errors
-    /// It is not positive definite, or a tensor operation failed.
+    /// [`Error::NoFactor`] where it is not positive definite, or a tensor operation failed.
     pub(super) fn of(operator: &dyn LinearOperator) -> Result<Self> {
         let definite = operator.structure() == Structure::PositiveDefinite;
         let single = operator.dtype() == DType::F32 || operator.size() > MIXED_ABOVE;
@@ -47,8 +47,7 @@ impl Factor {
         {
             return Ok(factor);
         }
-        Err(Error::config(
-            "damping",
+        Err(Error::NoFactor(
             "the curvature is not positive definite, so that it has no Cholesky factor; raise it",
         ))
     }

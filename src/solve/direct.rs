@@ -16,11 +16,11 @@ use super::at_rounding::acceptable;
 use super::cholesky::Factor;
 use super::woodbury::Woodbury;
 use super::{
-    Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, rows_not_finite,
-    true_residual,
+    Inverse, Outcome, Report, Solution, Solver, check_size, check_symmetric, clear_rows, merged,
+    rows_not_finite, true_residual,
 };
 use crate::device::free_memory;
-use crate::operator::{LinearOperator, MOST_ROWS, RootForm, Structure, Vectors};
+use crate::operator::{LinearOperator, MOST_ROWS, RootForm, Vectors};
 use crate::{Error, Result};
 use candle_core::DType;
 
@@ -38,13 +38,8 @@ pub struct Direct;
 
 impl Solver for Direct {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
+        check_symmetric(operator, "direct")?;
         let size = operator.size();
-        if operator.structure() == Structure::General {
-            return Err(Error::config(
-                "solver",
-                "direct needs a symmetric curvature; choose another solver",
-            ));
-        }
         let few = |root: &RootForm| root.count() < size && root.shift() > 0.0;
         if let Some(root) = operator.root()?.filter(few) {
             let factor = Exact::ByRows(Woodbury::of(root)?);
@@ -177,21 +172,6 @@ impl Inverse for Prepared<'_> {
     }
 }
 
-/// The rows of `new` where they are `taken`, those of `old` elsewhere.
-fn merged(old: Vectors, new: Vectors, taken: &[bool]) -> Result<Vectors> {
-    if !taken.contains(&false) {
-        return Ok(new);
-    }
-    if !taken.contains(&true) {
-        return Ok(old);
-    }
-    let count = taken.len();
-    let place = |(row, &taken): (usize, &bool)| if taken { count + row } else { row };
-    let places: Vec<usize> = taken.iter().enumerate().map(place).collect();
-    let both = Vectors::concatenate(&[old, new])?;
-    both.select(&places)
-}
-
 /// Residuals above this are worth a round of refinement, which on a device costs next to nothing.
 fn good(dtype: DType, on_host: bool) -> f64 {
     match dtype {
@@ -212,6 +192,7 @@ fn outcome(residual: f64, dtype: DType) -> Outcome {
 mod tests {
     use super::super::tests::{diagonal, values, vectors};
     use super::*;
+    use crate::operator::Structure;
 
     /// With the factor of another matrix, whose inverse is nine tenths off along one axis and a hundredth along another.
     #[test]

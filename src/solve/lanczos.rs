@@ -21,13 +21,13 @@
 mod basis;
 
 use super::check_symmetric;
-use crate::data::random::{Purpose, generator};
+use super::iterated::random_vector;
+use crate::descending::descending;
 use crate::operator::{LinearOperator, Structure, Vectors};
 use crate::{Error, Result};
 use basis::Basis;
 use candle_core::{DType, Tensor};
 use faer::{Mat, Side};
-use rand_distr::{Distribution, StandardNormal};
 use std::f64::consts::PI;
 
 /// The probability that [`Lanczos::missed_at_most`] is wrong.
@@ -187,12 +187,8 @@ impl<'a> Lanczos<'a> {
 
     /// A random vector of length 1 orthogonal to the basis.
     fn fresh(&mut self) -> Result<Vectors> {
-        let size = self.operator.size();
-        let random = generator(Purpose::Lanczos, self.seed, 0, self.drawn);
+        let vector = random_vector(self.operator, self.seed, (0, self.drawn))?;
         self.drawn += 1;
-        let values: Vec<f64> = StandardNormal.sample_iter(random).take(size).collect();
-        let row = Tensor::from_vec(values, (1, size), &self.operator.device())?;
-        let vector = Vectors::new(row.to_dtype(self.operator.dtype())?)?;
         let vector = self.basis.orthogonalise(vector)?;
         let length = vector.norms()?[0];
         vector.scaled(&[length.recip()])
@@ -214,8 +210,7 @@ impl<'a> Lanczos<'a> {
                 remedy: "look for extreme features".into(),
             })?;
         let (values, vectors) = (eigen.S().column_vector(), eigen.U());
-        let mut order: Vec<usize> = (0..count).collect();
-        order.sort_by(|&a, &b| values[b].abs().total_cmp(&values[a].abs()));
+        let order = descending(&values.iter().map(|value| value.abs()).collect::<Vec<_>>());
         Ok(Ritz {
             values: order.iter().map(|&i| values[i]).collect(),
             residuals: (order.iter())

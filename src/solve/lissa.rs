@@ -16,15 +16,13 @@
 
 mod block;
 
+use super::iterated::{Finished, Measured, Row, batch, split};
 use super::{
-    Inverse, Report, Solution, Solver, check_size, check_symmetric, clear_rows, largest_eigenvalue,
-    rows_not_finite, true_residual, zero_curvature,
+    Inverse, Solution, Solver, check_size, check_symmetric, largest_eigenvalue, zero_curvature,
 };
-use crate::data::random::{Purpose, generator};
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Result, number_range};
-use block::{Finished, Row, Running};
-use rand::seq::SliceRandom;
+use block::Running;
 
 /// The recurrence aims a little below the tolerance, so that the true residual lands below it too.
 const AIM: f64 = 0.9;
@@ -113,12 +111,7 @@ impl Inverse for Prepared<'_> {
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution> {
         check_size(self.operator, right_hand_sides)?;
         let norms = right_hand_sides.norms()?;
-        let row = |&norm: &f64| Row {
-            norm,
-            iterations: 0,
-            diverged: false,
-        };
-        let mut rows: Vec<Row> = norms.iter().map(row).collect();
+        let mut rows = Row::of(&norms);
         let repeats = self.settings.batch.map_or(1, |_| self.settings.repeats);
         let share = vec![(self.scale * repeats as f64).recip(); norms.len()];
         let mut value = right_hand_sides.zeros_like()?;
@@ -128,17 +121,8 @@ impl Inverse for Prepared<'_> {
             value = value.add_scaled(&share, &sum)?;
             products += spent;
         }
-        let broken: Vec<bool> = (rows.iter().zip(rows_not_finite(&value)?))
-            .map(|(row, broken)| row.diverged || broken)
-            .collect();
-        let value = clear_rows(value, &broken)?;
-        let (_, residuals) = true_residual(self.operator, &value, right_hand_sides, &norms)?;
-        let report = |slot: usize| self.report(&rows[slot], residuals[slot], broken[slot]);
-        Ok(Solution {
-            reports: (0..norms.len()).map(report).collect(),
-            value,
-            products,
-        })
+        let measured = Measured::of(self.operator, value, right_hand_sides, &rows)?;
+        Ok(measured.solution(&rows, self.settings.tolerance, products))
     }
 
     fn notes(&self) -> Vec<(&'static str, f64)> {
@@ -147,17 +131,10 @@ impl Inverse for Prepared<'_> {
 }
 
 impl Prepared<'_> {
-    fn report(&self, row: &Row, residual: f64, broken: bool) -> Report {
-        Report::measured(row.iterations, residual, broken, self.settings.tolerance)
-    }
-
     /// One series for all rows: h, and the number of products.
     fn series(&self, start: &Vectors, repeat: usize, rows: &mut [Row]) -> Result<(Vectors, usize)> {
         let mut running = Running::new(start.clone());
-        let mut finished = Finished {
-            blocks: Vec::new(),
-            places: vec![0; rows.len()],
-        };
+        let mut finished = Finished::new(rows.len(), None);
         let mut products = 0;
         for iteration in 0..self.settings.depth {
             if running.positions.is_empty() {
@@ -166,8 +143,9 @@ impl Prepared<'_> {
             products += running.positions.len();
             let residual = match self.settings.batch {
                 None => running.residual(self.operator, self.scale)?,
-                Some(batch) => {
-                    let images = self.images(batch, repeat, iteration);
+                Some(size) => {
+                    let of = (repeat as u64, iteration as u64);
+                    let images = batch(self.operator, size, self.settings.seed, of);
                     let operator = self.operator.on_images(&images)?;
                     running.residual(&*operator, self.scale)?
                 }
@@ -177,22 +155,8 @@ impl Prepared<'_> {
             running.count(rows);
         }
         let all: Vec<usize> = (0..running.positions.len()).collect();
-        finished.take(&running, &all)?;
-        let blocks = Vectors::concatenate(&finished.blocks)?;
-        Ok((blocks.select(&finished.places)?, products))
-    }
-
-    /// The images of one iteration.
-    fn images(&self, batch: usize, repeat: usize, iteration: usize) -> Vec<u32> {
-        let mut positions: Vec<u32> = (0..self.operator.image_count() as u32).collect();
-        let batch = batch.min(positions.len());
-        let mut random = generator(
-            Purpose::Batch,
-            self.settings.seed,
-            repeat as u64,
-            iteration as u64,
-        );
-        positions.partial_shuffle(&mut random, batch).0.to_vec()
+        finished.take(&running.sum, &running.positions, &all)?;
+        Ok((finished.rows()?, products))
     }
 
     /// The slots of the rows that have come to an end: converged, with the whole curvature, or diverged.

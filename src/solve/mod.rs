@@ -13,6 +13,7 @@ mod cholesky;
 mod diagonal;
 mod direct;
 mod in_range;
+mod iterated;
 mod kronecker;
 mod lanczos;
 mod lissa;
@@ -171,9 +172,7 @@ impl Report {
         residual: 1.0,
         iterations: 0,
     };
-}
 
-impl Report {
     /// Of a method that iterates and does not watch the residual: whether what was measured afterwards is within `tolerance`.
     fn measured(iterations: usize, residual: f64, broken: bool, tolerance: f64) -> Self {
         if broken || !residual.is_finite() {
@@ -226,15 +225,23 @@ fn clear_rows(value: Vectors, marked: &[bool]) -> Result<Vectors> {
     if !marked.contains(&true) {
         return Ok(value);
     }
-    let zero = value.narrow(0..1)?.zeros_like()?;
-    let row = |row: usize| {
-        if marked[row] {
-            Ok(zero.clone())
-        } else {
-            value.narrow(row..row + 1)
-        }
-    };
-    Vectors::concatenate(&(0..value.count()).map(row).collect::<Result<Vec<_>>>()?)
+    let zeros = value.zeros_like()?;
+    merged(value, zeros, marked)
+}
+
+/// The rows of `new` where they are `taken`, those of `old` elsewhere.
+fn merged(old: Vectors, new: Vectors, taken: &[bool]) -> Result<Vectors> {
+    if !taken.contains(&false) {
+        return Ok(new);
+    }
+    if !taken.contains(&true) {
+        return Ok(old);
+    }
+    let count = taken.len();
+    let place = |(row, &taken): (usize, &bool)| if taken { count + row } else { row };
+    let places: Vec<usize> = taken.iter().enumerate().map(place).collect();
+    let both = Vectors::concatenate(&[old, new])?;
+    both.select(&places)
 }
 
 fn check_size(operator: &dyn LinearOperator, right_hand_sides: &Vectors) -> Result<()> {

@@ -133,9 +133,7 @@ impl Newton {
     /// The fit has no damping: what is missing is L2, or features of a size that it counts beside.
     fn without_factor(&self, error: Error) -> Error {
         match error {
-            Error::Config {
-                option: "damping", ..
-            } => Error::config(
+            Error::NoFactor(_) => Error::config(
                 "l2",
                 format!(
                     "{} is too small beside features of this size: the Hessian of the head's loss has no Cholesky factor; scale the features to about 1, or raise it",

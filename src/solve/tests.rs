@@ -330,7 +330,9 @@ fn direct_refuses_what_is_not_positive_definite_and_names_the_remedy() {
         diagonal(&[1.0, -1.0], Structure::Symmetric),
         diagonal(&[1.0, 0.0], Structure::PositiveSemidefinite),
     ] {
-        let message = Direct.prepare(&matrix).err().unwrap().to_string();
+        let error = Direct.prepare(&matrix).err().unwrap();
+        assert!(matches!(error, Error::NoFactor(_)), "{error:?}");
+        let message = error.to_string();
         assert!(
             message.starts_with("--damping: ") && message.ends_with("raise it"),
             "{message}"

@@ -15,13 +15,12 @@ pub(super) struct Woodbury<'a> {
 
 impl<'a> Woodbury<'a> {
     /// # Errors
-    /// Rows that are not finite, or a tensor operation failed.
+    /// [`Error::NoFactor`] where rounding leaves none or rows are not finite, or a tensor operation failed.
     pub(super) fn of(root: RootForm<'a>) -> Result<Self> {
         let factor = Factor::of_matrix(SymmetricMatrix::F64(root.gram()?))?;
-        let factor = factor.ok_or_else(|| {
-            let reason = "rounding leaves the products of the gradients with each other without a Cholesky factor; raise it, or choose --solver cg";
-            Error::config("damping", reason)
-        })?;
+        let factor = factor.ok_or(Error::NoFactor(
+            "rounding leaves the products of the gradients with each other without a Cholesky factor; raise it, or choose --solver cg",
+        ))?;
         Ok(Self { root, factor })
     }
 

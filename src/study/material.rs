@@ -6,7 +6,7 @@ use crate::data::{
     Dataset, DecisionFiles, Decisions, Framing, Pixels, TrainingImages, Transform,
     check_same_classes, evenly_spaced, held_back, subset,
 };
-use crate::model::{ResNet, open_source};
+use crate::model::{Backbone, open_backbone};
 use crate::train::Norm;
 use crate::{Error, Result};
 use serde_json::Value;
@@ -15,14 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Opened sources and target sets, in the order of the spec.
 #[derive(Debug)]
 pub struct Material {
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<Backbone>,
     pub(super) targets: Vec<Target>,
-}
-
-#[derive(Debug)]
-pub(super) struct Source {
-    pub(super) model: ResNet,
-    pub(super) input: Input,
 }
 
 #[derive(Debug)]
@@ -57,13 +51,13 @@ impl Material {
     /// for.
     pub fn open(spec: &Spec) -> Result<Self> {
         let open = |source: &SourceSpec| {
-            let (model, input) = open_source(&source.model, source.settings)?;
-            check_radius(spec, source, &input)?;
+            let backbone = open_backbone(&source.model, source.settings)?;
+            check_radius(spec, source, &backbone.input)?;
             for blocks in &spec.blocks {
-                (blocks.first_segment(model.architecture()))
+                (blocks.first_segment(backbone.model.architecture()))
                     .map_err(|error| located(spec, &format!("source.{}", source.name), error))?;
             }
-            Ok(Source { model, input })
+            Ok(backbone)
         };
         let sources = spec.sources.iter().map(open).collect::<Result<Vec<_>>>()?;
         let least_side = sources.iter().map(|source| source.model.side()).min();

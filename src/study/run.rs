@@ -66,6 +66,7 @@ impl Bench<'_> {
         make_room(self.out, &path)?;
         let mut run =
             RunFolder::open_or_create(&path, command, arguments, self.options(job)?, inputs)?;
+        source.note_classifier(&mut run)?;
         run.stage("training")?;
         let classes = target.train.classes().to_vec();
         let images = (&train, test.as_ref().unwrap_or(self.test(job)));

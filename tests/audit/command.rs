@@ -1,33 +1,15 @@
 //! `ascribe audit` from the command line: what the page says agrees with the runs, and decisions go back into a transfer.
 
+use crate::command_line::{ascribe, both, refused, run};
+use crate::piece;
 use ascribe::data::Features;
 use ascribe::derivative::head::{HeadInputs, HeadOutputs, SoftmaxHead};
 use ascribe::influence::{QueryRanking, read_rankings};
 use ascribe::solve::Newton;
-use assert_cmd::Command;
 use candle_core::{DType, Device};
+use image::codecs::png::PngEncoder;
 use serde_json::{Value, json};
 use std::path::Path;
-
-fn ascribe(folder: &Path, words: &str) -> std::process::Output {
-    let words = words.split_whitespace();
-    let mut command = Command::cargo_bin("ascribe").unwrap();
-    command.args(words).current_dir(folder).output().unwrap()
-}
-
-fn run(folder: &Path, words: &str) {
-    let output = ascribe(folder, words);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ascribe {words}: {said}");
-}
-
-fn refused(folder: &Path, words: &str) -> String {
-    let output = ascribe(folder, words);
-    assert_eq!(output.status.code(), Some(1), "{words}");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
-    said
-}
 
 const TRANSFER: &str = "transfer --source builtin:natural --train builtin:digits-train --test builtin:digits-test \
     --images 100 --blocks 0 --epochs 4 --batch-size 25 --augmentation none --frozen-statistics frozen";
@@ -36,17 +18,11 @@ fn record(folder: &Path, run: &str) -> Value {
     serde_json::from_slice(&std::fs::read(folder.join(run).join("run.json")).unwrap()).unwrap()
 }
 
-/// A piece of the page's data.
-fn piece(folder: &Path, name: &str) -> Value {
-    let script = std::fs::read_to_string(folder.join(format!("audit/data/{name}.js"))).unwrap();
-    let start = script.find(", ").unwrap() + 2;
-    serde_json::from_str(&script[start..script.rfind(')').unwrap()]).unwrap()
-}
-
 #[test]
 fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
+    let audit = folder.join("audit");
     run(folder, &format!("{TRANSFER} --flip-labels 0.1 --out model"));
     run(
         folder,
@@ -55,7 +31,7 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     run(folder, "audit rank --measure 12 --out audit");
     // What the page is made of is held to what was left, in folders below too.
     run(folder, "inspect audit --check");
-    let script = folder.join("audit/data/training.js");
+    let script = audit.join("data/training.js");
     let whole = std::fs::read(&script).unwrap();
     std::fs::write(&script, &whole[..whole.len() - 1]).unwrap();
     let output = ascribe(folder, "inspect audit --check");
@@ -66,14 +42,14 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     );
     std::fs::write(&script, &whole).unwrap();
 
-    let (transfer, overview) = (record(folder, "model"), piece(folder, "overview"));
+    let (transfer, overview) = (record(folder, "model"), piece(&audit, "overview"));
     let flipped: Vec<u64> = (transfer["results"]["flipped"].as_array().unwrap().iter())
         .map(|id| id.as_u64().unwrap())
         .collect();
     assert_eq!(flipped.len(), 10);
 
     // Labels are the flipped ones.
-    let training = piece(folder, "training");
+    let training = piece(&audit, "training");
     let ids: Vec<u64> = (training["id"].as_array().unwrap().iter())
         .map(|id| id.as_u64().unwrap())
         .collect();
@@ -86,9 +62,8 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     }
 
     // Scores of the first query are those of the rankings.
-    let rankings =
-        ascribe::influence::read_rankings(&folder.join("rank/rankings.parquet")).unwrap();
-    let query = &piece(folder, "query-0")[0][0];
+    let rankings = read_rankings(&folder.join("rank/rankings.parquet")).unwrap();
+    let query = &piece(&audit, "query-0")[0][0];
     for (rank, image) in rankings[0].helpful.iter().enumerate() {
         let at = query["helpful"]["train"][rank].as_u64().unwrap() as usize;
         assert_eq!(ids[at], image.train as u64);
@@ -114,7 +89,7 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
         mean(true),
         mean(false)
     );
-    let table = held_out_losses(&folder.join("audit"));
+    let table = held_out_losses(&audit);
     for (in_table, on_page) in table.iter().zip(held) {
         let (in_table, on_page) = (in_table.unwrap(), on_page.as_f64().unwrap());
         assert!((in_table - on_page).abs() <= 1e-3 * in_table);
@@ -123,7 +98,7 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     // Twelve queries were measured, and every flip that was found is a prediction other than the present one.
     let mut measured = Vec::new();
     for number in 0..rankings.len().div_ceil(100) {
-        let queries = piece(folder, &format!("query-{number}"));
+        let queries = piece(&audit, &format!("query-{number}"));
         let queries = queries.as_array().unwrap().iter().zip(100 * number..);
         let with = queries.filter(|(query, _)| !query[0]["removal"].is_null());
         measured.extend(with.map(|(_, position)| position));
@@ -159,10 +134,8 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
             "{TRANSFER} --flip-labels 0.1 --exclude decisions.csv --relabel decisions.csv --out second"
         ),
     );
-    let mut command = Command::cargo_bin("ascribe").unwrap();
     let words = format!("{TRANSFER} --exclude decisions.csv --out half");
-    let output = command.current_dir(folder).args(words.split(' ')).output();
-    let said = String::from_utf8(output.unwrap().stderr).unwrap();
+    let (_, said) = both(folder, &words);
     assert!(
         said.contains(
             "3 decisions of decisions.csv are to relabel, and no file to relabel by is given"
@@ -190,11 +163,7 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     assert!(!folder.join("both/data").exists());
     // Solves of the page's own that miss their tolerance are told.
     let hurried = "--damping 1e-6 --solver cg --iterations 1 --skip-train --out hurried";
-    let exit = |words: &str| {
-        let mut command = Command::cargo_bin("ascribe").unwrap();
-        let output = command.current_dir(folder).args(words.split(' ')).output();
-        output.unwrap().status.code()
-    };
+    let exit = |words: &str| ascribe(folder, words).status.code();
     assert_eq!(exit(&format!("rank --model second {hurried}")), Some(3));
     let words = "audit hurried --measure 0 --skip-sensitivity --out doubtful";
     assert_eq!(exit(words), Some(3));
@@ -205,16 +174,8 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
         folder,
         "audit second-rank --measure 0 --skip-sensitivity --out third",
     );
-    let page = folder.join("third/data/query-0.js");
-    let page = std::fs::read_to_string(page).unwrap();
-    let (_, value) = page
-        .trim_end()
-        .trim_end_matches(");")
-        .split_once(", ")
-        .unwrap();
-    let queries: serde_json::Value = serde_json::from_str(value).unwrap();
-    let harmful = &queries[0][0]["harmful"]["score"];
-    let harmful: Vec<f64> = serde_json::from_value(harmful.clone()).unwrap();
+    let harmful = piece(&folder.join("third"), "query-0")[0][0]["harmful"]["score"].clone();
+    let harmful: Vec<f64> = serde_json::from_value(harmful).unwrap();
     assert_eq!(harmful.len(), 20);
     assert!(harmful.is_sorted() && harmful[19] < 0.0, "{harmful:?}");
 }
@@ -235,13 +196,14 @@ fn held_out_losses(audit: &Path) -> Vec<Option<f64>> {
 fn runs_of_features_are_audited_without_pictures() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
+    let audit = folder.join("audit");
     write_features(folder);
     run(
         folder,
         "rank --train train.npz --test test.npz --l2 1e-2 --skip-train --out rank",
     );
     run(folder, "audit rank --measure 4 --out audit");
-    let overview = piece(folder, "overview");
+    let overview = piece(&audit, "overview");
     assert_eq!(overview["layouts"], json!({}));
     // Labels alone are enough for test images; self-influence was left out, which is said.
     let model = &overview["models"][0];
@@ -253,11 +215,7 @@ fn runs_of_features_are_audited_without_pictures() {
     assert_eq!(model["absences"].as_array().unwrap().len(), 1);
     assert_eq!(model["absences"][0]["what"], "self-influence");
     assert!(!folder.join("audit/images/train-0.png").exists());
-    assert!(
-        held_out_losses(&folder.join("audit"))
-            .iter()
-            .all(Option::is_some)
-    );
+    assert!(held_out_losses(&audit).iter().all(Option::is_some));
     run(folder, "audit rank --measure 0 --skip-held-out --out less");
     assert!(
         held_out_losses(&folder.join("less"))
@@ -379,6 +337,7 @@ impl Fits {
 fn what_the_page_measured_is_what_heads_fitted_without_the_images_say() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
+    let audit = folder.join("audit");
     write_features(folder);
     run(
         folder,
@@ -388,7 +347,7 @@ fn what_the_page_measured_is_what_heads_fitted_without_the_images_say() {
     let fits = Fits::open(folder, 1e-2);
     let rankings = read_rankings(&folder.join("rank/rankings.parquet")).unwrap();
     let full = fits.without(&[]);
-    let queries = piece(folder, "query-0");
+    let queries = piece(&audit, "query-0");
     let (mut measured, mut flipped) = (0, 0);
     for (at, models) in queries.as_array().unwrap().iter().enumerate() {
         let query = &models[0];
@@ -409,6 +368,7 @@ fn what_the_page_measured_is_what_heads_fitted_without_the_images_say() {
 fn a_run_with_leverage_has_means_with_leverage() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
+    let audit = folder.join("audit");
     write_features(folder);
     let rank = "rank --train train.npz --test test.npz --l2 1e-2 --scores --skip-train";
     run(folder, &format!("{rank} --out plain"));
@@ -423,7 +383,7 @@ fn a_run_with_leverage_has_means_with_leverage() {
         let scores = scores.mapv(f64::from);
         scores.mean_axis(ndarray::Axis(0)).unwrap().to_vec()
     };
-    let shown = piece(folder, "training")["models"][0]["mean"].clone();
+    let shown = piece(&audit, "training")["models"][0]["mean"].clone();
     let shown: Vec<f64> = serde_json::from_value(shown).unwrap();
     let apart = |means: &[f64]| {
         let largest = means
@@ -488,7 +448,8 @@ fn write_digits(folder: &Path, classes: [&str; 2], first: usize) {
         for id in images.take(6) {
             let pixels = set.get(id).unwrap().image.pixels;
             let picture = image::GrayImage::from_raw(8, 8, pixels).unwrap();
-            picture.save(class.join(format!("{id}.png"))).unwrap();
+            let file = std::fs::File::create(class.join(format!("{id}.png"))).unwrap();
+            picture.write_with_encoder(PngEncoder::new(file)).unwrap();
         }
     }
 }
@@ -570,5 +531,151 @@ fn write_features(folder: &Path) {
         file.add_array("features", &features).unwrap();
         file.add_array("labels", &labels).unwrap();
         file.finish().unwrap();
+    }
+}
+
+#[test]
+fn that_two_runs_ask_about_the_images_trained_on_is_said_once() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    write_features(folder);
+    std::fs::copy(folder.join("train.npz"), folder.join("test.npz")).unwrap();
+    let rank = "rank --train train.npz --test test.npz --l2 1e-2 --skip-train";
+    run(folder, &format!("{rank} --out one"));
+    run(folder, &format!("{rank} --out other"));
+    let words = "audit one other --measure 0 --skip-held-out --out audit";
+    let said = String::from_utf8(ascribe(folder, words).stderr).unwrap();
+    assert_eq!(said.matches("are the same images").count(), 1, "{said}");
+}
+
+/// The page has the test images that both runs predict alike, says how many it has not, and its means are over these.
+#[test]
+fn runs_that_predict_differently_stand_side_by_side_where_they_agree() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let audit = folder.join("audit");
+    write_features(folder);
+    let rank = "rank --train train.npz --test test.npz --scores --skip-train";
+    run(folder, &format!("{rank} --l2 1 --out labelled"));
+    let rank = format!("{rank} --measurement prediction");
+    run(folder, &format!("{rank} --l2 1e-2 --out low"));
+    run(folder, &format!("{rank} --l2 1 --out high"));
+    run(
+        folder,
+        "audit low high --measure 2 --skip-held-out --out audit",
+    );
+    let [low, high] = ["low", "high"]
+        .map(|name| read_rankings(&folder.join(name).join("rankings.parquet")).unwrap());
+    let agrees = |row: &usize| low[*row].query_label == high[*row].query_label;
+    let alike: Vec<usize> = (0..60).filter(agrees).collect();
+    assert!((1..60).contains(&alike.len()), "{alike:?}");
+    assert_eq!(piece(&audit, "queries")["id"], json!(alike));
+    let overview = piece(&audit, "overview");
+    assert_eq!(overview["left_out"], json!(60 - alike.len()));
+    let training = piece(&audit, "training");
+    for (at, name) in ["low", "high"].into_iter().enumerate() {
+        let cells = overview["models"][at]["cells"].as_array().unwrap();
+        let count: u64 = cells.iter().map(|cell| cell[2].as_u64().unwrap()).sum();
+        assert_eq!(count, alike.len() as u64);
+        let scores: ndarray::Array2<f32> =
+            ndarray_npy::read_npy(folder.join(name).join("scores.npy")).unwrap();
+        let scores = scores.select(ndarray::Axis(0), &alike).mapv(f64::from);
+        let means = scores.mean_axis(ndarray::Axis(0)).unwrap();
+        let shown: Vec<f64> =
+            serde_json::from_value(training["models"][at]["mean"].clone()).unwrap();
+        let largest = means
+            .iter()
+            .fold(0.0, |most, mean| f64::max(most, mean.abs()));
+        for (shown, mean) in shown.iter().zip(&means) {
+            assert!((shown - mean).abs() < 1e-3 * largest, "{shown} {mean}");
+        }
+    }
+    let said = refused(folder, "audit low labelled --measure 0 --out other");
+    assert!(said.contains("test images of labelled"), "{said}");
+}
+
+#[test]
+fn scripts_are_told_what_the_page_lists() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let told = |words: &str, code: i32| -> Value {
+        let mut command = assert_cmd::Command::cargo_bin("ascribe").unwrap();
+        let output = (command.current_dir(folder).args(words.split_whitespace())).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{words}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let transfer = "transfer --source builtin:natural --train builtin:digits-train --test builtin:digits-test \
+                    --images 40 --blocks 0 --epochs 2 --augmentation none --out model --json";
+    told(transfer, 0);
+    let rank = told(
+        "rank --model model --damping 1e-2 --skip-train --out rank --json",
+        0,
+    );
+    let audit = "audit --measure 0 --skip-sensitivity --skip-held-out";
+    let found = told(&format!("{audit} rank --alike 0.5 --out audit --json"), 0);
+    assert_eq!(
+        (&found["out"], &found["missed"]),
+        (&"audit".into(), &0.into())
+    );
+    assert_eq!(found["page"], "audit/index.html");
+    assert!(folder.join("audit/index.html").exists());
+
+    let results = &found["results"];
+    assert_eq!(
+        (&results["queries"], &results["training"]),
+        (&797.into(), &40.into())
+    );
+    let rows = |table: &str| -> Vec<Vec<String>> {
+        let text = std::fs::read_to_string(folder.join("audit").join(table)).unwrap();
+        let cells = |line: &str| line.split(',').map(str::to_owned).collect();
+        text.lines().skip(1).map(cells).collect()
+    };
+    let groups = |is_listed: &dyn Fn(&Vec<String>) -> bool| {
+        let rows = rows("duplicates.csv")
+            .into_iter()
+            .filter(|row| is_listed(row));
+        let groups: std::collections::BTreeSet<String> = rows.map(|row| row[0].clone()).collect();
+        groups.len()
+    };
+    assert!(groups(&|_| true) > 0);
+    assert_eq!(results["duplicates"], groups(&|_| true));
+    assert_eq!(results["leaks"], groups(&|row| row[3] == "test"));
+    let model = &results["models"][0];
+    assert_eq!(
+        (&model["name"], &model["run"]),
+        (&"rank".into(), &"rank".into())
+    );
+    let suspects = rows("training_images.csv").into_iter();
+    assert_eq!(
+        model["suspects"],
+        suspects.filter(|row| row[3] != row[5]).count()
+    );
+    let accuracy = rank["results"]["test_accuracy"].as_f64().unwrap();
+    let wrong = (797.0 * (1.0 - accuracy)).round() as u64;
+    assert!(wrong > 0);
+    assert_eq!(model["confused"], wrong);
+    let kinds = model["confusions"].as_u64().unwrap();
+    assert!((1..=wrong.min(90)).contains(&kinds), "{model}");
+    let sets = rank["results"]["solves"].as_object().unwrap().values();
+    let outcomes = sets.flat_map(|set| set["outcomes"].as_object().unwrap().values());
+    let solves: u64 = outcomes.map(|count| count.as_u64().unwrap()).sum();
+    assert!(solves >= 797, "{rank}");
+    assert_eq!(
+        (&model["solves"], &model["missed"]),
+        (&solves.into(), &0.into())
+    );
+
+    let figure = told("figure 6 rank --format svg --out figures --json", 0);
+    let files = ["svg", "csv", "json"].map(|ending| format!("figures/figure6.{ending}"));
+    assert_eq!(figure["files"], json!(files));
+
+    let hurried = "rank --model model --damping 1e-6 --solver cg --iterations 1 --skip-train";
+    told(&format!("{hurried} --out hurried --json"), 3);
+    let found = told(&format!("{audit} hurried --out doubtful --json"), 3);
+    let model = &found["results"]["models"][0];
+    for missed in [&found["missed"], &model["missed"]] {
+        assert!(missed.as_u64().unwrap() > 0, "{found}");
     }
 }

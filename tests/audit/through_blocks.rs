@@ -1,9 +1,10 @@
 //! `ascribe audit` of runs through residual blocks: mean scores are those of the run's own matrix, and what the run does not
 //! hold is said, not guessed.
 
+use crate::command_line::{ascribe, refused};
+use crate::piece;
 use ascribe::artefact::RunFolder;
 use ascribe::influence::{read_helpful_shares, read_rankings};
-use assert_cmd::Command;
 use ndarray::{Array2, Axis};
 use ndarray_npy::{read_npy, write_npy};
 use serde_json::Value;
@@ -11,12 +12,6 @@ use std::path::Path;
 
 const QUERIES: usize = 14;
 const IMAGES: usize = 60;
-
-fn ascribe(folder: &Path, words: &str) -> std::process::Output {
-    let mut command = Command::cargo_bin("ascribe").unwrap();
-    let words = words.split_whitespace();
-    command.args(words).current_dir(folder).output().unwrap()
-}
 
 /// Solves that miss their tolerance are no failure here.
 fn run(folder: &Path, words: &str) {
@@ -26,14 +21,6 @@ fn run(folder: &Path, words: &str) {
         matches!(output.status.code(), Some(0 | 3)),
         "ascribe {words}: {said}"
     );
-}
-
-fn refused(folder: &Path, words: &str) -> String {
-    let output = ascribe(folder, words);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{words}: {said}");
-    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
-    said
 }
 
 fn transfer(folder: &Path, source: &str) {
@@ -48,13 +35,6 @@ fn transfer(folder: &Path, source: &str) {
 
 fn rank(folder: &Path, words: &str) {
     run(folder, &format!("rank --damping 1e-1 {words}"));
-}
-
-/// A piece of a page's data.
-fn piece(page: &Path, name: &str) -> Value {
-    let script = std::fs::read_to_string(page.join(format!("data/{name}.js"))).unwrap();
-    let start = script.find(", ").unwrap() + 2;
-    serde_json::from_str(&script[start..script.rfind(')').unwrap()]).unwrap()
 }
 
 fn positions(value: &Value) -> Vec<usize> {

@@ -1,8 +1,8 @@
 //! Rankings through the blocks as a user types them, in f32: as the processor's, and after a kill to the same bytes.
 
+use crate::command_line::run;
 use crate::head::{EQUAL, agree};
 use crate::killed_run::{goes_on_to_the_same_bytes, rank};
-use crate::training::run;
 use ndarray::{Array1, Array2};
 use ndarray_npy::read_npy;
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ fn transferred() -> tempfile::TempDir {
         ),
         format!("transfer --source source {digits} --images 200 --blocks 1 --epochs 3 --out model"),
     ] {
-        run(folder.path(), &words.split(' ').collect::<Vec<_>>());
+        run(folder.path(), &words);
     }
     folder
 }

@@ -1,30 +1,25 @@
 //! The head on a CUDA device against the processor and an f64 oracle.
 
+use crate::command_line::run;
+use crate::device;
 use ascribe::data::Rows;
 use ascribe::derivative::head::{HeadCoordinates, SoftmaxHead};
-use ascribe::device::DeviceChoice;
 use ascribe::influence::{
     BlockSizes, Diagonal, Examples, FeatureSet, Normalise, Provenance, Queries, ScoreMatrix,
     ScoreSink, Scoring, StoredGroups, TopRanks, read_rankings,
 };
 use ascribe::operator::{Damped, HeadHessian, LinearOperator, Vectors};
 use ascribe::solve::{Cg, Direct, Ekfac, Identity, Outcome, Solver};
-use assert_cmd::cargo::cargo_bin;
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, Array2, Axis};
 use ndarray_npy::{NpzWriter, read_npy};
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
 
 const DAMPING: f64 = 1e-3;
 const CLASSES: usize = 4;
 /// Spearman's correlation of rankings that are the same but for rounding.
 pub(crate) const EQUAL: f64 = 0.9999;
-
-fn cuda() -> Device {
-    DeviceChoice::Cuda(0).open().unwrap()
-}
 
 /// Reproducible numbers in −1..1.
 fn noise(count: usize, seed: u64) -> Vec<f64> {
@@ -198,7 +193,7 @@ fn products_matrices_and_diagonals_are_those_of_the_processor() {
         .unwrap();
     let matrix = host.damped().dense(DType::F64).unwrap().to_array().unwrap();
     for (dtype, way, tolerance) in cases() {
-        let device = cuda();
+        let device = device();
         let found = Sides::new(&problem, &device, dtype, way);
         let damped = found.damped();
         assert!(damped.device().is_cuda());
@@ -252,7 +247,7 @@ fn solvers_give_the_solutions_of_the_processor() {
             ("ekfac", Box::new(Ekfac)),
             ("identity", Box::new(Identity)),
         ];
-        let device = cuda();
+        let device = device();
         let found = Sides::new(&problem, &device, dtype, way);
         for (name, solver) in solvers {
             let expected = host.damped();
@@ -280,7 +275,7 @@ fn solvers_give_the_solutions_of_the_processor() {
 #[test]
 fn a_curvature_without_a_factor_is_refused() {
     let problem = Problem::new();
-    let found = Sides::new(&problem, &cuda(), DType::F32, Way::Moved);
+    let found = Sides::new(&problem, &device(), DType::F32, Way::Moved);
     // Four images and three outputs bend at most twelve of 1,203 directions.
     let few = found.hessian.on_images(&[0, 1, 2, 3]).unwrap();
     let message = Direct.prepare(&*few).err().unwrap().to_string();
@@ -292,7 +287,7 @@ fn scores_are_those_of_the_oracle() {
     let problem = Problem::new();
     let oracle = Sides::new(&problem, &Device::Cpu, DType::F64, Way::Moved).scores(&Direct);
     for (dtype, way, _) in cases() {
-        let found = Sides::new(&problem, &cuda(), dtype, way).scores(&Direct);
+        let found = Sides::new(&problem, &device(), dtype, way).scores(&Direct);
         let apart = distance(&found, &oracle);
         let near = if dtype == DType::F64 { 1e-10 } else { 1e-3 };
         assert!(apart < near, "{dtype:?}: {apart:e}");
@@ -308,7 +303,7 @@ fn ranks_chosen_on_the_device_are_those_of_all_scores() {
     let twice = ndarray::concatenate(Axis(0), &[features.view(), features.view()]).unwrap();
     problem.train = (twice, [labels.clone(), labels.clone()].concat());
     for (dtype, way, _) in cases() {
-        let sides = Sides::new(&problem, &cuda(), dtype, way);
+        let sides = Sides::new(&problem, &device(), dtype, way);
         for queries in [&sides.test, &sides.train] {
             let mut alone = (TopRanks::new(20, 7), Diagonal::default());
             sides.score(&Direct, queries, &mut [&mut alone.0, &mut alone.1]);
@@ -349,21 +344,14 @@ fn place() -> tempfile::TempDir {
     write(&folder.path().join("train.npz"), &set(300, 70, 11));
     write(&folder.path().join("test.npz"), &set(50, 70, 12));
     let fit = ["--l2", "1e-3", "--skip-train", "--out", "fit"];
-    ascribe(folder.path(), &fit);
+    ranked(folder.path(), &fit);
     folder
 }
 
-fn ascribe(folder: &Path, arguments: &[&str]) {
-    let fixed = ["rank", "--train", "train.npz", "--test", "test.npz"];
-    let mut command = Command::new(cargo_bin("ascribe"));
-    let output = command
-        .current_dir(folder)
-        .args(fixed)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {err}");
+fn ranked(folder: &Path, arguments: &[&str]) -> String {
+    let words = arguments.join(" ");
+    let fixed = "rank --train train.npz --test test.npz";
+    run(folder, &format!("{fixed} {words}"))
 }
 
 /// Scores `[query, train]` of a run with the head of the first one.
@@ -377,7 +365,7 @@ fn scores(folder: &Path, out: &str, arguments: &[&str]) -> Array2<f64> {
         "--out",
         out,
     ];
-    ascribe(folder, &[&fixed[..], arguments].concat());
+    ranked(folder, &[&fixed[..], arguments].concat());
     let found: Array2<f32> = read_npy(folder.join(out).join("scores.npy")).unwrap();
     found.mapv(f64::from)
 }
@@ -466,7 +454,7 @@ fn a_head_that_is_fitted_there_is_the_same() {
         "--out",
     ];
     let run = |device: &str| {
-        ascribe(
+        ranked(
             place.path(),
             &[&fit[..], &[device, "--device", device]].concat(),
         );
@@ -534,26 +522,15 @@ fn a_dry_run_names_the_device_and_leaves_nothing() {
         "--out",
         "none",
     ];
-    let fixed = ["rank", "--train", "train.npz", "--test", "test.npz"];
-    let mut command = Command::new(cargo_bin("ascribe"));
-    let output = command
-        .current_dir(place.path())
-        .args(fixed)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success() && out.contains("on cuda:0"),
-        "{out}"
-    );
+    let out = ranked(place.path(), &arguments);
+    assert!(out.contains("on cuda:0"), "{out}");
     assert!(!place.path().join("none").exists());
 }
 
 #[test]
 fn a_solve_that_stops_short_is_an_outcome() {
     let problem = Problem::new();
-    let found = Sides::new(&problem, &cuda(), DType::F32, Way::Moved);
+    let found = Sides::new(&problem, &device(), DType::F32, Way::Moved);
     let damped = found.damped();
     let starved = Cg {
         tolerance: 1e-6,
@@ -561,7 +538,7 @@ fn a_solve_that_stops_short_is_an_outcome() {
         preconditioned: false,
     };
     let inverse = starved.prepare(&damped).unwrap();
-    let right = right_hand_sides(damped.size(), &cuda(), DType::F32);
+    let right = right_hand_sides(damped.size(), &device(), DType::F32);
     let solution = inverse.solve(&right).unwrap();
     let limited = |report: &ascribe::solve::Report| report.outcome == Outcome::LimitReached;
     assert!(
@@ -577,7 +554,7 @@ fn groups_of_training_images_score_as_on_the_processor() {
     let place = place();
     let groups = |device: &str| {
         let words = ["--l2", "1e-3", "--train-groups", "class", "--out", device];
-        ascribe(place.path(), &[&words[..], &["--device", device]].concat());
+        ranked(place.path(), &[&words[..], &["--device", device]].concat());
         StoredGroups::read(&place.path().join(device)).unwrap()
     };
     let (there, here) = (groups("cuda"), groups("cpu"));

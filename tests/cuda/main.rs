@@ -1,6 +1,8 @@
 //! What runs on a CUDA device, against the same on the processor: `make test-cuda`, on a machine that has one.
 
 mod blocks;
+#[path = "../command_line/mod.rs"]
+mod command_line;
 mod head;
 #[path = "../killed_run/mod.rs"]
 mod killed_run;
@@ -10,6 +12,7 @@ mod steps;
 mod training;
 
 use ascribe::device::DeviceChoice;
+use ascribe::model::{Normalisation, ResNet};
 use candle_core::{DType, Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -27,6 +30,17 @@ pub(crate) fn normal(seed: u64, shape: &[usize]) -> Tensor {
         .take(shape.iter().product())
         .collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// Freshly initialised, on the processor.
+pub(crate) fn network(architecture: &str, classes: usize, side: usize) -> ResNet {
+    let normalisation = Normalisation {
+        mean: [0.5, 0.4, 0.3],
+        deviation: [0.2, 0.25, 0.3],
+    };
+    let classes = (0..classes).map(|class| class.to_string()).collect();
+    let architecture = architecture.parse().unwrap();
+    ResNet::initialise(architecture, classes, normalisation, side, 7, &Device::Cpu).unwrap()
 }
 
 /// `‖found − expected‖ / ‖expected‖`; not a number where one of them is not.

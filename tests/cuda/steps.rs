@@ -2,7 +2,7 @@
 
 use crate::{device, distance, normal};
 use ascribe::derivative::{LossGradients, LossGradientsOf, OfInput, gradient, loss_gradients};
-use ascribe::model::{Normalisation, Pass, ResNet};
+use ascribe::model::{Pass, ResNet};
 use ascribe::train::{Adversary, Norm, Sgd, Start};
 use candle_core::{DType, Device, Tensor, Var};
 use std::collections::BTreeMap;
@@ -11,14 +11,8 @@ use std::collections::BTreeMap;
 const CLASSES: usize = 70;
 
 fn network() -> ResNet {
-    let normalisation = Normalisation {
-        mean: [0.5, 0.4, 0.3],
-        deviation: [0.2, 0.25, 0.3],
-    };
-    let classes = (0..CLASSES).map(|class| class.to_string()).collect();
-    let architecture = "cifar-resnet14-w8".parse().unwrap();
-    let model = ResNet::initialise(architecture, classes, normalisation, 16, 7, &Device::Cpu);
-    model.unwrap().to_dtype(DType::F64).unwrap()
+    let model = crate::network("cifar-resnet14-w8", CLASSES, 16);
+    model.to_dtype(DType::F64).unwrap()
 }
 
 fn images(count: usize, side: usize) -> Tensor {

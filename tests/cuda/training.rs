@@ -1,22 +1,11 @@
 //! Training and transfer as a user types them, on the device and on the processor.
 
-use crate::{device, distance, normal};
+use crate::command_line::{refused, run};
+use crate::{device, distance, network, normal};
 use ascribe::derivative::gradient;
-use ascribe::model::{Normalisation, Pass, ResNet, read_model};
-use assert_cmd::cargo::cargo_bin;
+use ascribe::model::{Pass, ResNet, read_model};
 use candle_core::{DType, Device, Tensor};
 use std::path::Path;
-use std::process::Command;
-
-fn network(architecture: &str) -> ResNet {
-    let normalisation = Normalisation {
-        mean: [0.5, 0.4, 0.3],
-        deviation: [0.2, 0.25, 0.3],
-    };
-    let classes = (0..10).map(|class| class.to_string()).collect();
-    let architecture = architecture.parse().unwrap();
-    ResNet::initialise(architecture, classes, normalisation, 32, 7, &Device::Cpu).unwrap()
-}
 
 /// Gradients of all parameters in training mode, running statistics and logits.
 fn pass(mut model: ResNet, images: &Tensor) -> Vec<Tensor> {
@@ -42,7 +31,8 @@ fn a_training_pass_of_a_network() {
         ("resnet18", 64),
         ("resnet50", 64),
     ] {
-        let model = network(architecture).to_dtype(DType::F64).unwrap();
+        let model = network(architecture, 10, 32);
+        let model = model.to_dtype(DType::F64).unwrap();
         let images = normal(1, &[4, 3, side, side]).abs().unwrap();
         let expected = pass(model.clone(), &images);
         let device = device();
@@ -72,64 +62,30 @@ fn a_training_pass_of_a_network() {
     }
 }
 
-pub(crate) fn run(folder: &Path, words: &[&str]) -> String {
-    let output = Command::new(cargo_bin("ascribe"))
-        .args(words)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{}: {error}", words.join(" "));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn accuracy(folder: &Path, run: &str) -> f64 {
     let text = std::fs::read_to_string(folder.join(run).join("run.json")).unwrap();
     let record: serde_json::Value = serde_json::from_str(&text).unwrap();
     record["results"]["test"]["accuracy"].as_f64().unwrap()
 }
 
-const DIGITS: [&str; 4] = [
-    "--train",
-    "builtin:digits-train",
-    "--test",
-    "builtin:digits-test",
-];
+const DIGITS: &str = "--train builtin:digits-train --test builtin:digits-test";
 
 #[test]
 fn a_training_goes_as_on_the_processor() {
     let folder = tempfile::tempdir().unwrap();
-    let recipe = [
-        "--architecture",
-        "cifar-resnet8-w8",
-        "--side",
-        "16",
-        "--images",
-        "600",
-        "--epochs",
-        "3",
-        "--learning-rate",
-        "0.02",
-        "--adversary",
-        "l2",
-        "--epsilon",
-        "0.2",
-        "--steps",
-        "2",
-    ];
+    let recipe = "--architecture cifar-resnet8-w8 --side 16 --images 600 --epochs 3 --learning-rate 0.02 \
+                  --adversary l2 --epsilon 0.2 --steps 2";
     for (out, placed) in [
-        ("cpu", vec![]),
-        ("cuda", vec!["--device", "cuda"]),
-        ("again", vec!["--device", "cuda"]),
-        ("tf32", vec!["--device", "cuda", "--precision", "tf32"]),
-        ("bf16", vec!["--device", "cuda", "--precision", "bf16"]),
+        ("cpu", ""),
+        ("cuda", "--device cuda"),
+        ("again", "--device cuda"),
+        ("tf32", "--device cuda --precision tf32"),
+        ("bf16", "--device cuda --precision bf16"),
         #[cfg(feature = "cudnn")]
-        ("unordered", vec!["--device", "cuda", "--nondeterministic"]),
+        ("unordered", "--device cuda --nondeterministic"),
     ] {
-        run(
-            folder.path(),
-            &[&["train"], &DIGITS[..], &recipe, &placed, &["--out", out]].concat(),
-        );
+        let words = format!("train {DIGITS} {recipe} {placed} --out {out}");
+        run(folder.path(), &words);
     }
     let model = |name: &str| {
         read_model(
@@ -165,34 +121,18 @@ fn a_transfer_goes_as_on_the_processor() {
     let folder = tempfile::tempdir().unwrap();
     for blocks in ["0", "1"] {
         for statistics in ["moving", "frozen"] {
-            let recipe = [
-                "--source",
-                "builtin:robust",
-                "--images",
-                "200",
-                "--epochs",
-                "4",
-                "--blocks",
-                blocks,
-                "--augmentation",
-                "mirror",
-                "--frozen-statistics",
-                statistics,
-            ];
+            let recipe = format!(
+                "--source builtin:robust --images 200 --epochs 4 --blocks {blocks} --augmentation mirror \
+                 --frozen-statistics {statistics}"
+            );
+            let name = |device: &str| format!("{device}-{blocks}-{statistics}");
             for device in ["cpu", "cuda"] {
-                let out = format!("{device}-{blocks}-{statistics}");
+                let place = format!("--device {device} --out {}", name(device));
                 run(
                     folder.path(),
-                    &[
-                        &["transfer"],
-                        &DIGITS[..],
-                        &recipe,
-                        &["--device", device, "--out", &out],
-                    ]
-                    .concat(),
+                    &format!("transfer {DIGITS} {recipe} {place}"),
                 );
             }
-            let name = |device: &str| format!("{device}-{blocks}-{statistics}");
             let (found, expected) = (
                 accuracy(folder.path(), &name("cuda")),
                 accuracy(folder.path(), &name("cpu")),
@@ -208,21 +148,10 @@ fn a_transfer_goes_as_on_the_processor() {
 #[test]
 fn a_device_that_is_not_there_is_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
-    let words = [
-        &["train"],
-        &DIGITS[..],
-        &["--epochs", "1", "--out", "out", "--device", "cuda:99"],
-    ]
-    .concat();
-    let output = Command::new(cargo_bin("ascribe"))
-        .args(&words)
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{message}");
+    let words = format!("train {DIGITS} --epochs 1 --out out --device cuda:99");
+    let message = refused(folder.path(), &words);
     assert!(
-        message.starts_with("ascribe: --device: cuda:99: ") && message.lines().count() == 1,
+        message.starts_with("ascribe: --device: cuda:99: "),
         "{message}"
     );
 }

@@ -1,14 +1,14 @@
 //! The command end to end: what it leaves, killed and resumed, reused, in any number of threads, and with bad input.
 
+use crate::command_line::{ascribe, command, refused, run};
+use crate::parquet_table;
 use crate::sets::made_up;
-use assert_cmd::cargo::cargo_bin;
 use ndarray::{Array1, Array2};
 use ndarray_npy::NpzWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 fn write(folder: &Path, name: &str, count: usize, phase: f64) {
@@ -31,34 +31,8 @@ pub fn place() -> tempfile::TempDir {
     write(folder.path(), "test.npz", 20, 0.31);
     let words =
         "rank --train train.npz --test test.npz --l2 1e-2 --damping 0 --precision f64 --out run";
-    succeed(folder.path(), words);
+    run(folder.path(), words);
     folder
-}
-
-pub fn command(folder: &Path, words: &str) -> Command {
-    let mut command = Command::new(cargo_bin("ascribe"));
-    command.current_dir(folder).args(words.split_whitespace());
-    command
-}
-
-fn ascribe(folder: &Path, words: &str) -> Output {
-    command(folder, words).output().unwrap()
-}
-
-pub fn succeed(folder: &Path, words: &str) -> String {
-    let output = ascribe(folder, words);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{words}: {said}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// The one line that a refused command says.
-pub fn refused(folder: &Path, words: &str) -> String {
-    let output = ascribe(folder, words);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{words}: {said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
-    said
 }
 
 pub fn results(folder: &Path, out: &str) -> Value {
@@ -84,7 +58,7 @@ fn everything_at_once_leaves_numbers_with_intervals_and_the_retrainings_behind_t
     let all = "evaluate run --leave-one-out 40 --lds 20 --removal 5 --mislabels 0.1 --duplicates 5 --randomise --classes \
                --compare direct,cg,leverage,ekfac,arnoldi,lissa,pinv,identity,gradient-cosine,theta-relatif,l-relatif,feature-cosine,knn,representer,trak \
                --draws 100 --certify 3 --style screen --out evidence";
-    let said = succeed(folder, all);
+    let said = run(folder, all);
     assert!(
         said.contains("leave-one-out: 40 retrainings, 20 queries"),
         "{said}"
@@ -94,7 +68,7 @@ fn everything_at_once_leaves_numbers_with_intervals_and_the_retrainings_behind_t
     for (name, retrainings) in [("leave_one_out", 40), ("lds", 20)] {
         // Ids are whole numbers, as in all other tables.
         let file = folder.join(format!("evidence/{name}.parquet"));
-        let table = ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap();
+        let table = parquet_table::table(&file);
         let ids = table.schema().field_with_name("train").unwrap();
         assert_eq!(ids.data_type(), &arrow::datatypes::DataType::Int64);
         let comparison = &found[name];
@@ -169,10 +143,10 @@ fn a_seed_reproduces_bitwise_in_any_number_of_threads_and_another_does_not() {
     let place = place();
     let folder = place.path();
     let common = "evaluate run --leave-one-out 30 --lds 20 --draws 50";
-    succeed(folder, &format!("{common} --out a"));
-    succeed(folder, &format!("{common} --threads 1 --out b"));
-    succeed(folder, &format!("{common} --threads 3 --out c"));
-    succeed(folder, &format!("{common} --seed 1 --out d"));
+    run(folder, &format!("{common} --out a"));
+    run(folder, &format!("{common} --threads 1 --out b"));
+    run(folder, &format!("{common} --threads 3 --out c"));
+    run(folder, &format!("{common} --seed 1 --out d"));
     for file in TABLES {
         assert!(
             bytes(folder, "a", file) == bytes(folder, "b", file),
@@ -196,15 +170,15 @@ fn measurements_of_another_model_are_refused() {
     let folder = place.path();
     for name in ["natural", "robust"] {
         let options = "--train builtin:digits-train --test builtin:digits-test --images 40 --blocks 0 --epochs 1 --l2 1e-2 --side 8 --augmentation none";
-        succeed(
+        run(
             folder,
             &format!("transfer --source builtin:{name} {options} --out {name}"),
         );
         let rank = format!("rank --model {name} --queries 12 --skip-train --out {name}-rank");
-        succeed(folder, &rank);
+        run(folder, &rank);
     }
     // Sorted or not, queries are taken from all over them.
-    succeed(
+    run(
         folder,
         "evaluate natural-rank --lds 4 --removal 4 --draws 20 --out measured",
     );
@@ -213,7 +187,7 @@ fn measurements_of_another_model_are_refused() {
     let count = ascribe::data::digits_test().unwrap().len() as u64;
     assert!(ids.len() == 4 && ids[3] > count / 2, "{ids:?} of {count}");
     let again = "--lds 4 --draws 20 --retrained measured";
-    succeed(
+    run(
         folder,
         &format!("evaluate natural-rank {again} --out again"),
     );
@@ -225,9 +199,9 @@ fn measurements_of_another_model_are_refused() {
 fn measurements_are_used_again_and_checked() {
     let place = place();
     let folder = place.path();
-    succeed(folder, "evaluate run --lds 20 --draws 50 --out first");
+    run(folder, "evaluate run --lds 20 --draws 50 --out first");
     let again = "evaluate run --lds 20 --draws 50 --retrained first --compare identity";
-    succeed(folder, &format!("{again} --out second"));
+    run(folder, &format!("{again} --out second"));
     let (first, second) = (results(folder, "first"), results(folder, "second"));
     let agreement = |results: &Value| results["lds"]["rows"][0]["agreement"].clone();
     assert_eq!(agreement(&first), agreement(&second));
@@ -278,7 +252,7 @@ fn measurements_that_have_changed_are_refused() {
     let folder = place.path();
     for (seed, out) in [(0, "first"), (1, "others")] {
         let words = format!("evaluate run --lds 5 --draws 20 --seed {seed} --out {out}");
-        succeed(folder, &words);
+        run(folder, &words);
     }
     let elsewhere = folder.join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
@@ -291,8 +265,8 @@ fn measurements_that_have_changed_are_refused() {
     // Leave-one-out is not there, and is measured here.
     let words =
         "evaluate run --leave-one-out 3 --lds 5 --draws 20 --retrained elsewhere --out taken";
-    succeed(folder, words);
-    succeed(folder, "rerun taken --out same");
+    run(folder, words);
+    run(folder, "rerun taken --out same");
     take("others");
     let changed = "input was elsewhere/lds_subsets.parquet (retrained, digest ";
     let message = refused(folder, "rerun taken --out x");
@@ -311,7 +285,7 @@ fn measurements_that_have_changed_are_refused() {
 fn a_fitted_head_that_is_not_as_it_was_left_is_refused() {
     let place = place();
     let folder = place.path();
-    succeed(
+    run(
         folder,
         "rank --train train.npz --test test.npz --l2 1e-1 --out other",
     );
@@ -328,7 +302,7 @@ fn a_killed_evaluation_goes_on_to_the_same_bytes() {
     let place = place();
     let folder = place.path();
     let common = "evaluate run --leave-one-out 60 --choose all --lds 2000 --draws 20";
-    succeed(folder, &format!("{common} --out whole"));
+    run(folder, &format!("{common} --out whole"));
     let words = format!("{common} --out killed");
     let mut child = command(folder, &words)
         .stdout(Stdio::null())
@@ -346,7 +320,7 @@ fn a_killed_evaluation_goes_on_to_the_same_bytes() {
     let message = refused(folder, &format!("{common} --seed 4 --out killed"));
     assert!(message.contains("seed"), "{message}");
     assert_eq!(std::fs::metadata(&part).unwrap().modified().unwrap(), kept);
-    succeed(folder, &words);
+    run(folder, &words);
     for file in TABLES {
         assert!(
             bytes(folder, "whole", file) == bytes(folder, "killed", file),
@@ -365,14 +339,14 @@ fn what_a_run_proved_is_told_of_the_scores_that_it_proved_alone() {
     let place = place();
     let folder = place.path();
     let words = "rank --train train.npz --test test.npz --l2 1e-2 --certify 3 --out proven";
-    succeed(folder, words);
+    run(folder, words);
     for (options, out, proven) in [
         ("", "same", true),
         ("--damping 1", "damped", false),
         ("--at fitted", "fitted", false),
     ] {
         let words = format!("evaluate proven --lds 5 --draws 20 {options} --out {out}");
-        succeed(folder, &words);
+        run(folder, &words);
         let row = &results(folder, out)["lds"]["rows"][0];
         assert_eq!(row["name"], "run");
         assert_eq!(row["certified"].is_number(), proven, "{options}: {row}");
@@ -383,11 +357,11 @@ fn what_a_run_proved_is_told_of_the_scores_that_it_proved_alone() {
 fn bad_input_gets_one_line() {
     let place = place();
     let folder = place.path();
-    succeed(
+    run(
         folder,
         "evaluate run --leave-one-out 5 --draws 20 --out done",
     );
-    succeed(folder, "evaluate run --lds 3 --draws 20 --out halves");
+    run(folder, "evaluate run --lds 3 --draws 20 --out halves");
     let mut head = NpzWriter::new(File::create(folder.join("other.npz")).unwrap());
     head.add_array("weight", &Array2::<f64>::zeros((3, 12)))
         .unwrap();
@@ -478,7 +452,7 @@ fn bad_input_gets_one_line() {
     for (name, count) in [("few-train.npz", 30), ("few-test.npz", 10)] {
         write_of_classes(folder, name, (count, 3), 0.0);
     }
-    succeed(
+    run(
         folder,
         "rank --train few-train.npz --test few-test.npz --l2 1e-2 --out few",
     );
@@ -501,7 +475,7 @@ fn files_that_moved_are_looked_for_where_they_are_said_to_be() {
     let message = refused(folder, words);
     assert!(message.contains("train.npz"), "{message}");
     let there = "--moved train.npz=elsewhere/train.npz";
-    succeed(folder, &format!("{words} {there}"));
+    run(folder, &format!("{words} {there}"));
     write(&elsewhere, "train.npz", 40, 0.5);
     let message = refused(
         folder,
@@ -516,13 +490,13 @@ fn tracin_sums_over_checkpoints() {
     let place = place();
     let folder = place.path();
     let words = "evaluate run --lds 20 --draws 50 --compare identity,tracin --checkpoints run/head.safetensors --out tracin";
-    succeed(folder, words);
+    run(folder, words);
     let rows = results(folder, "tracin")["lds"]["rows"].clone();
     let [identity, tracin] =
         [1, 2].map(|at| rows[at]["agreement"]["spearman"]["value"].as_f64().unwrap());
     assert!((identity - tracin).abs() < 1e-6, "{identity} {tracin}");
     // With another head it would still speak of that of its checkpoints.
-    succeed(
+    run(
         folder,
         &words
             .replace("--lds 20", "--randomise --classes")

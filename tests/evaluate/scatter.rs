@@ -1,11 +1,9 @@
 //! The scatter of leave-one-out, and the table of all changes: the same numbers under the same names.
 
-use crate::command::{place, succeed};
-use arrow::array::AsArray;
-use arrow::datatypes::{Float64Type, Int64Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use crate::command::place;
+use crate::command_line::run;
+use crate::parquet_table::{numbers, words};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 /// Predicted and actual rise by query and image left out.
@@ -26,30 +24,24 @@ fn of_figure(path: &Path) -> Rises {
 }
 
 /// Of the run's own scores.
-fn of_table(path: &Path) -> Rises {
-    let table = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
-    let mut rises = Rises::new();
-    for batch in table.build().unwrap() {
-        let batch = batch.unwrap();
-        let column = |name: &str| batch.column_by_name(name).unwrap();
-        let estimators = column("estimator").as_string::<i32>();
-        let [queries, images] =
-            ["query", "train"].map(|name| column(name).as_primitive::<Int64Type>());
-        let [predicted, actual] =
-            ["predicted", "actual"].map(|name| column(name).as_primitive::<Float64Type>());
-        for at in (0..batch.num_rows()).filter(|&at| estimators.value(at) == "run") {
-            let pair = (queries.value(at) as usize, images.value(at) as usize);
-            rises.insert(pair, (predicted.value(at), actual.value(at)));
-        }
-    }
-    rises
+fn of_table(file: &Path) -> Rises {
+    let numbers = |name: &str| numbers(file, name);
+    let estimators = words(file, "estimator");
+    let (queries, images) = (numbers("query"), numbers("train"));
+    let (predicted, actual) = (numbers("predicted"), numbers("actual"));
+    let own = (0..estimators.len()).filter(|&at| estimators[at].as_deref() == Some("run"));
+    let rise = |at: usize| {
+        let pair = (queries[at] as usize, images[at] as usize);
+        (pair, (predicted[at], actual[at]))
+    };
+    own.map(rise).collect()
 }
 
 #[test]
 fn the_scatter_draws_what_the_table_holds() {
     let place = place();
-    let words = "evaluate run --leave-one-out 7 --compare identity --draws 20 --out evidence";
-    succeed(place.path(), words);
+    let line = "evaluate run --leave-one-out 7 --compare identity --draws 20 --out evidence";
+    run(place.path(), line);
     let folder = place.path().join("evidence");
     let drawn = of_figure(&folder.join("leave_one_out.csv"));
     assert_eq!(drawn.len(), 20 * 7);

@@ -1,6 +1,7 @@
 //! A run through residual blocks, held against measurements that were made elsewhere.
 
-use crate::command::{refused, results, succeed};
+use crate::command::results;
+use crate::command_line::{refused, run};
 use ascribe::artefact::RunFolder;
 use ascribe::evaluate::{Ids, RefitEnd, Retrained, Work};
 use ascribe::influence::read_rankings;
@@ -13,12 +14,12 @@ fn a_run_through_blocks_takes_measurements_made_elsewhere() {
     let folder = place.path();
     let train = "train --train builtin:digits-train --test builtin:digits-test --architecture cifar-resnet8-w8 --side 8 \
                  --epochs 1 --batch-size 32 --augmentation none --out source";
-    succeed(folder, train);
+    run(folder, train);
     let transfer = "transfer --source source --train builtin:digits-train --test builtin:digits-test --images 40 --blocks 1 \
                     --epochs 2 --batch-size 20 --augmentation none --out model";
-    succeed(folder, transfer);
+    run(folder, transfer);
     let rank = "rank --model model --blocks 1 --queries 3 --damping 1e-1 --scores --skip-train --solver identity --out run";
-    succeed(folder, rank);
+    run(folder, rank);
     let record = RunFolder::read(folder.join("model")).unwrap();
     let ids: Vec<usize> = record.result("train_ids").unwrap();
     let rankings = read_rankings(&folder.join("run/rankings.parquet")).unwrap();
@@ -54,7 +55,7 @@ fn a_run_through_blocks_takes_measurements_made_elsewhere() {
     let read = Retrained::read(&folder.join("elsewhere"), "lds", ids, &BTreeMap::new()).unwrap();
     assert_eq!(read, retrained);
     let words = "evaluate run --lds 20 --retrained elsewhere --compare direct,knn --draws 50 --out evidence";
-    succeed(folder, words);
+    run(folder, words);
     let rows = results(folder, "evidence")["lds"]["rows"].clone();
     let spearman = |at: usize| rows[at]["agreement"]["spearman"]["value"].as_f64().unwrap();
     assert!(spearman(0) > 1.0 - 1e-9 && spearman(2) < 0.9, "{rows}");

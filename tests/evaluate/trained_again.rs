@@ -1,6 +1,7 @@
 //! A transfer trained again without some of its images: seed 0 on all of them is the transfer itself.
 
-use crate::command::{bytes, command, refused, results, succeed};
+use crate::command::{bytes, results};
+use crate::command_line::{command, refused, run};
 use ascribe::artefact::RunFolder;
 use ascribe::data::{Dataset, Pixels};
 use ascribe::evaluate::{Ids, Retrained};
@@ -18,10 +19,10 @@ fn ranked(folder: &Path) {
     let transfer = "transfer --source source --train builtin:digits-train --test builtin:digits-test --images 40 --blocks 1 \
                     --epochs 3 --batch-size 20 --augmentation flip --seed 7 --out model";
     let rank = "rank --model model --queries 6 --damping 1e-1 --scores --skip-train";
-    succeed(folder, train);
-    succeed(folder, transfer);
-    succeed(folder, &format!("{rank} --blocks 1 --out run"));
-    succeed(folder, &format!("{rank} --out head"));
+    run(folder, train);
+    run(folder, transfer);
+    run(folder, &format!("{rank} --blocks 1 --out run"));
+    run(folder, &format!("{rank} --out head"));
 }
 
 /// The queries of a run, and what they were measured at in the evaluation `evidence`.
@@ -43,12 +44,12 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
     let folder = place.path();
     ranked(folder);
     let words = "evaluate run --lds 8 --draws 50 --threads 1";
-    succeed(folder, &format!("{words} --retrain 1 --out one"));
+    run(folder, &format!("{words} --retrain 1 --out one"));
     // Queries of another file than the transfer's test images.
     let rank = "rank --model model --test builtin:digits-train --queries 6 --damping 1e-1 --skip-train --out elsewhere";
-    succeed(folder, rank);
+    run(folder, rank);
     let few = "evaluate elsewhere --lds 3 --draws 50 --retrain 1 --out few";
-    succeed(folder, few);
+    run(folder, few);
 
     // All images, the recipe's own seed: the losses of the model that was transferred.
     let record = RunFolder::read(folder.join("model")).unwrap();
@@ -75,7 +76,7 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
 
     let (_, one) = measured(folder, "run", "one", &train);
     // The run of the head is held against the very same trainings.
-    succeed(
+    run(
         folder,
         "evaluate head --lds 8 --draws 50 --retrained one --compare identity --out both",
     );
@@ -84,7 +85,7 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
     assert_eq!(both["rows"].as_array().unwrap().len(), 2);
 
     // Two seeds: the first of them as before, and how far they agree.
-    succeed(folder, &format!("{words} --retrain 2 --out two"));
+    run(folder, &format!("{words} --retrain 2 --out two"));
     let (_, two) = measured(folder, "run", "two", &train);
     let second = &two.losses * 2.0 - &one.losses;
     assert!(
@@ -108,7 +109,7 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
     assert!(message.contains("--retrain"), "{message}");
     let other = "train --train builtin:digits-train --test builtin:digits-test --architecture cifar-resnet8-w8 --side 8 \
                  --epochs 1 --batch-size 64 --augmentation none --out source2";
-    succeed(folder, other);
+    run(folder, other);
     // Weights under another's record, and then another source altogether.
     for (file, found) in [
         ("model.safetensors", "is not what ascribe train left here"),
@@ -127,7 +128,7 @@ fn a_killed_series_of_trainings_goes_on_to_the_same_bytes() {
     let folder = place.path();
     ranked(folder);
     let words = "evaluate run --lds 12 --retrain 2 --draws 50";
-    succeed(folder, &format!("{words} --out whole"));
+    run(folder, &format!("{words} --out whole"));
     let killed = format!("{words} --out killed");
     let mut child = command(folder, &killed)
         .stdout(Stdio::null())
@@ -144,7 +145,7 @@ fn a_killed_series_of_trainings_goes_on_to_the_same_bytes() {
     }
     child.kill().unwrap(); // SIGKILL
     assert!(!child.wait().unwrap().success(), "it ended before the kill");
-    succeed(folder, &format!("{killed} --threads 1"));
+    run(folder, &format!("{killed} --threads 1"));
     for file in [
         "lds_measurements.parquet",
         "lds_subsets.parquet",

@@ -1,9 +1,9 @@
 //! `ascribe figure` on small finished runs.
 
+use crate::command_line::{ascribe, both, command, refused, run};
 use ascribe::artefact::{Input, Options, RunFolder, digest_file, read_json, write_json};
 use ascribe::data::Dataset;
 use ascribe::influence::{Provenance, QueryRanking, RankedImage, write_rankings};
-use assert_cmd::Command;
 use ndarray::Array2;
 use ndarray_npy::write_npy;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ fn input(role: &str, set: &Dataset) -> Input {
 }
 
 /// A finished run as `ascribe rank` leaves it.
-fn run(place: &Path, name: &str, period: usize, inputs: Option<Vec<Input>>) -> PathBuf {
+fn ranked(place: &Path, name: &str, period: usize, inputs: Option<Vec<Input>>) -> PathBuf {
     let (train, test) = (
         Dataset::open(Path::new(TRAIN)).unwrap(),
         Dataset::open(Path::new(TEST)).unwrap(),
@@ -81,33 +81,13 @@ fn run(place: &Path, name: &str, period: usize, inputs: Option<Vec<Input>>) -> P
     folder
 }
 
-fn figure(place: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::cargo_bin("ascribe")
-        .unwrap()
-        .current_dir(place)
-        .arg("figure")
-        .args(arguments)
-        .output()
-        .unwrap();
-    if output.status.success() {
-        return Ok(String::from_utf8(output.stdout).unwrap());
-    }
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(message.lines().count(), 1, "{message}");
-    Err(message)
-}
-
 #[test]
 fn both_figures_come_from_finished_runs() {
     let place = tempfile::tempdir().unwrap();
-    run(place.path(), "natural", 2, None);
-    run(place.path(), "robust", 5, None);
+    ranked(place.path(), "natural", 2, None);
+    ranked(place.path(), "robust", 5, None);
     let out = place.path().join("figures");
-    let printed = figure(
-        place.path(),
-        &["6", "natural", "robust", "--out", "figures"],
-    )
-    .unwrap();
+    let printed = run(place.path(), "figure 6 natural robust --out figures");
     assert_eq!(
         printed,
         "figures/figure6.svg\nfigures/figure6.png\nfigures/figure6.csv\nfigures/figure6.json\n"
@@ -129,47 +109,27 @@ fn both_figures_come_from_finished_runs() {
         ]
     );
 
-    let named = [
-        "5",
-        "robust",
-        "natural",
-        "--names",
-        "L2 robust,plain",
-        "--format",
-        "svg",
-        "--seed",
-        "3",
-        "--out",
-        "figures",
-    ];
-    let printed = figure(place.path(), &named).unwrap();
-    assert_eq!(
-        printed,
-        "figures/figure5.svg\nfigures/figure5.csv\nfigures/figure5.json\n"
-    );
-    let first = std::fs::read_to_string(out.join("figure5.csv")).unwrap();
+    let named = |seed: &str| {
+        let words = format!("figure 5 robust natural --format svg --seed {seed} --out figures");
+        let mut command = command(place.path(), &words);
+        let output = command.args(["--names", "L2 robust,plain"]).output();
+        let printed = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert_eq!(
+            printed,
+            "figures/figure5.svg\nfigures/figure5.csv\nfigures/figure5.json\n"
+        );
+        std::fs::read_to_string(out.join("figure5.csv")).unwrap()
+    };
+    let first = named("3");
     assert_eq!(first.lines().count(), 21);
     assert!(
         first.lines().nth(1).unwrap().contains("L2 robust")
             && first.lines().nth(2).unwrap().contains("plain")
     );
-    figure(place.path(), &named).unwrap();
-    assert_eq!(
-        std::fs::read_to_string(out.join("figure5.csv")).unwrap(),
-        first
-    );
-    let other: Vec<&str> = named
-        .iter()
-        .map(|word| if *word == "3" { "4" } else { word })
-        .collect();
-    figure(place.path(), &other).unwrap();
-    assert_ne!(
-        std::fs::read_to_string(out.join("figure5.csv")).unwrap(),
-        first
-    );
-    let named = "5 robust --images 14,3 --format svg --out figures";
-    let named: Vec<&str> = named.split(' ').collect();
-    figure(place.path(), &named).unwrap();
+    assert_eq!(named("3"), first);
+    assert_ne!(named("4"), first);
+    let asked = "figure 5 robust --images 14,3 --format svg --out figures";
+    run(place.path(), asked);
     let table = std::fs::read_to_string(out.join("figure5.csv")).unwrap();
     let ids = (table.lines().skip(1)).map(|row| row.split(',').nth(1).unwrap());
     assert_eq!(ids.collect::<Vec<_>>(), ["14", "3"]);
@@ -180,13 +140,13 @@ fn both_figures_come_from_finished_runs() {
 #[test]
 fn more_test_images_than_a_figure_holds_are_refused_by_option() {
     let place = tempfile::tempdir().unwrap();
-    run(place.path(), "natural", 2, None);
+    ranked(place.path(), "natural", 2, None);
     let many = (0..201)
         .map(|id| id.to_string())
         .collect::<Vec<_>>()
         .join(",");
-    let words = ["5", "natural", "--images", &many, "--out", "figures"];
-    let message = figure(place.path(), &words).unwrap_err();
+    let words = format!("figure 5 natural --images {many} --out figures");
+    let message = refused(place.path(), &words);
     let expected = "--images: expected at most 200 test images in a figure, found 201, give fewer";
     assert!(message.contains(expected), "{message}");
     assert!(!place.path().join("figures").exists());
@@ -195,21 +155,14 @@ fn more_test_images_than_a_figure_holds_are_refused_by_option() {
 #[test]
 fn a_run_whose_solves_missed_their_tolerance_is_told() {
     let place = tempfile::tempdir().unwrap();
-    let folder = run(place.path(), "natural", 2, None);
+    let folder = ranked(place.path(), "natural", 2, None);
     let path = folder.join("run.json");
     let mut record: serde_json::Value = read_json(&path).unwrap();
     record["results"]["solves"] = serde_json::json!({
         "test": { "outcomes": { "converged": 5, "limit reached": 2 }, "largest_residual": 0.1 },
     });
     write_json(&path, &record).unwrap();
-    let output = Command::cargo_bin("ascribe")
-        .unwrap()
-        .current_dir(place.path())
-        .args(["figure", "6", "natural", "--out", "figures"])
-        .output()
-        .unwrap();
-    assert!(output.status.success());
-    let told = String::from_utf8(output.stderr).unwrap();
+    let (_, told) = both(place.path(), "figure 6 natural --out figures");
     assert!(
         told.starts_with("ascribe: natural: 2 of 7 solves missed their tolerance"),
         "{told}"
@@ -219,10 +172,10 @@ fn a_run_whose_solves_missed_their_tolerance_is_told() {
 #[test]
 fn a_figure_for_screens_has_the_same_data_and_another_look() {
     let place = tempfile::tempdir().unwrap();
-    run(place.path(), "natural", 2, None);
-    let drawn = |number: &str, style: &[&str], out: &str| {
-        let arguments = [&[number, "natural", "--format", "svg", "--out", out], style].concat();
-        figure(place.path(), &arguments).unwrap();
+    ranked(place.path(), "natural", 2, None);
+    let drawn = |number: &str, style: &str, out: &str| {
+        let words = format!("figure {number} natural --format svg --out {out} {style}");
+        run(place.path(), &words);
         ["svg", "csv"].map(|extension| {
             let path = format!("{out}/figure{number}.{extension}");
             std::fs::read_to_string(place.path().join(path)).unwrap()
@@ -230,23 +183,16 @@ fn a_figure_for_screens_has_the_same_data_and_another_look() {
     };
     for number in ["5", "6"] {
         let [default, paper, screen] = [
-            drawn(number, &[], "default"),
-            drawn(number, &["--style", "paper"], "paper"),
-            drawn(number, &["--style", "screen"], "screen"),
+            drawn(number, "", "default"),
+            drawn(number, "--style paper", "paper"),
+            drawn(number, "--style screen", "screen"),
         ];
         assert_eq!(default, paper);
         assert_eq!(paper[1], screen[1]);
         let width = |svg: &str| svg.split_once("width=\"").unwrap().1[..12].to_owned();
         assert!(width(&paper[0]).contains("mm\"") && !width(&screen[0]).contains("mm"));
     }
-    let output = Command::cargo_bin("ascribe")
-        .unwrap()
-        .current_dir(place.path())
-        .args([
-            "figure", "6", "natural", "--style", "slides", "--out", "other",
-        ])
-        .output()
-        .unwrap();
+    let output = ascribe(place.path(), "figure 6 natural --style slides --out other");
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(
@@ -259,28 +205,27 @@ fn a_figure_for_screens_has_the_same_data_and_another_look() {
 #[test]
 fn runs_that_do_not_do_are_refused_in_one_line() {
     let place = tempfile::tempdir().unwrap();
-    let natural = run(place.path(), "natural", 2, None);
-    let refused = |arguments: &[&str]| {
-        let message =
-            figure(place.path(), &[arguments, &["--out", "figures"]].concat()).unwrap_err();
+    let natural = ranked(place.path(), "natural", 2, None);
+    let refused = |words: &str| {
+        let message = refused(place.path(), &format!("figure {words} --out figures"));
         assert!(!place.path().join("figures").exists());
         message
     };
-    let absent = refused(&["6", "natural", "robust"]);
+    let absent = refused("6 natural robust");
     assert!(
         absent.starts_with("ascribe: robust: cannot read"),
         "{absent}"
     );
-    assert!(refused(&["6", "natural", "natural"]).contains("two runs are called natural"));
-    assert!(refused(&["6", "natural", "--names", "a,b"]).contains("2 names for 1 runs"));
+    assert!(refused("6 natural natural").contains("two runs are called natural"));
+    assert!(refused("6 natural --names a,b").contains("2 names for 1 runs"));
 
     std::fs::remove_file(natural.join("train_rankings.parquet")).unwrap();
-    let skipped = refused(&["6", "natural"]);
+    let skipped = refused("6 natural");
     assert!(
         skipped.contains("holds no examples.parquet") && skipped.contains("run ascribe rank again"),
         "{skipped}"
     );
-    figure(place.path(), &["5", "natural", "--out", "fifth"]).unwrap();
+    run(place.path(), "figure 5 natural --out fifth");
 }
 
 #[test]
@@ -294,35 +239,35 @@ fn data_that_changed_or_differs_is_refused() {
         digest: "0".repeat(64),
         ..input("train", &train)
     };
-    run(
+    ranked(
         place.path(),
         "changed",
         2,
         Some(vec![changed, input("test", &test)]),
     );
-    let message = figure(place.path(), &["5", "changed", "--out", "figures"]).unwrap_err();
+    let message = refused(place.path(), "figure 5 changed --out figures");
     assert!(
         message.contains("train.parquet: has changed since changed was made"),
         "{message}"
     );
 
-    run(
+    ranked(
         place.path(),
         "without",
         2,
         Some(vec![input("train", &train)]),
     );
-    let message = figure(place.path(), &["5", "without", "--out", "figures"]).unwrap_err();
+    let message = refused(place.path(), "figure 5 without --out figures");
     assert!(message.contains("run.json: inputs, role test"), "{message}");
 
-    run(place.path(), "natural", 2, None);
-    run(
+    ranked(place.path(), "natural", 2, None);
+    ranked(
         place.path(),
         "other",
         2,
         Some(vec![input("train", &train), input("test", &train)]),
     );
-    let message = figure(place.path(), &["5", "natural", "other", "--out", "figures"]).unwrap_err();
+    let message = refused(place.path(), "figure 5 natural other --out figures");
     assert!(
         message.contains("test images of other") && message.contains("the same test images"),
         "{message}"
@@ -332,8 +277,8 @@ fn data_that_changed_or_differs_is_refused() {
 #[test]
 fn the_influence_matrix_comes_from_full_scores() {
     let place = tempfile::tempdir().unwrap();
-    let run = run(place.path(), "natural", 3, None);
-    let message = figure(place.path(), &["matrix", "natural", "--out", "out"]).unwrap_err();
+    let own = ranked(place.path(), "natural", 3, None);
+    let message = refused(place.path(), "figure matrix natural --out out");
     assert!(
         message.contains("holds no scores.npy") && message.contains("--scores"),
         "{message}"
@@ -351,9 +296,9 @@ fn the_influence_matrix_comes_from_full_scores() {
         let scores = Array2::from_shape_fn(shape, |(query, image)| {
             score(queries.label(query), train.label(image))
         });
-        write_npy(run.join(file), &scores).unwrap();
+        write_npy(own.join(file), &scores).unwrap();
     }
-    figure(place.path(), &["matrix", "natural", "--out", "out"]).unwrap();
+    run(place.path(), "figure matrix natural --out out");
     let table = std::fs::read_to_string(place.path().join("out/influence_matrix.csv")).unwrap();
     let mut cells = 0;
     for row in table.lines().skip(1) {
@@ -368,8 +313,8 @@ fn the_influence_matrix_comes_from_full_scores() {
     }
     assert_eq!(cells, 2 * 120 * 120);
     // Classes of other names are not those of the first run.
-    let other = self::run(place.path(), "other", 3, None);
-    for (folder, kind) in [(&run, "digit"), (&other, "kind")] {
+    let other = ranked(place.path(), "other", 3, None);
+    for (folder, kind) in [(&own, "digit"), (&other, "kind")] {
         let path = folder.join("run.json");
         let mut record: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -378,18 +323,17 @@ fn the_influence_matrix_comes_from_full_scores() {
         std::fs::write(path, record.to_string()).unwrap();
     }
     for file in ["scores.npy", "train_scores.npy"] {
-        std::fs::copy(run.join(file), other.join(file)).unwrap();
+        std::fs::copy(own.join(file), other.join(file)).unwrap();
     }
-    let words = ["matrix", "natural", "other", "--out", "out"];
-    let message = figure(place.path(), &words).unwrap_err();
+    let message = refused(place.path(), "figure matrix natural other --out out");
     assert!(
         message.contains("class 0 of other") && message.contains("kind 0"),
         "{message}"
     );
     // Cut off in the middle.
-    let whole = std::fs::read(run.join("scores.npy")).unwrap();
-    std::fs::write(run.join("scores.npy"), &whole[..whole.len() / 2]).unwrap();
-    let message = figure(place.path(), &["matrix", "natural", "--out", "out"]).unwrap_err();
+    let whole = std::fs::read(own.join("scores.npy")).unwrap();
+    std::fs::write(own.join("scores.npy"), &whole[..whole.len() / 2]).unwrap();
+    let message = refused(place.path(), "figure matrix natural --out out");
     assert!(message.contains("scores.npy"), "{message}");
 }
 
@@ -414,20 +358,18 @@ fn the_loss_of_other_test_images_is_not_shown_beside_that_of_the_first_run() {
     let (train, test) = (open(TRAIN), open(TEST));
     for (name, tested) in [("natural", &test), ("twin", &test), ("other", &train)] {
         let inputs = vec![input("train", &train), input("test", tested), natural()];
-        run(place.path(), name, 2, Some(inputs));
+        ranked(place.path(), name, 2, Some(inputs));
     }
-    let drawn = |second: &str| {
-        let words = ["4", "natural", second, "--images", "3", "--format", "svg"];
-        figure(place.path(), &[&words[..], &["--out", "figures"]].concat())
-    };
-    let message = drawn("other").unwrap_err();
+    let drawn =
+        |second: &str| format!("figure 4 natural {second} --images 3 --format svg --out figures");
+    let message = refused(place.path(), &drawn("other"));
     assert!(
         message.contains("test images of other: expected those of natural, ")
             && message.contains("give runs with the same test images"),
         "{message}"
     );
     assert!(!place.path().join("figures").exists());
-    drawn("twin").unwrap();
+    run(place.path(), &drawn("twin"));
 }
 
 #[test]
@@ -438,13 +380,15 @@ fn a_figure_states_the_unit_of_each_runs_scores() {
         ("cosine", "cosine"),
         ("relative", "l-relatif"),
     ] {
-        let record = run(place.path(), name, 2, None).join("run.json");
+        let record = ranked(place.path(), name, 2, None).join("run.json");
         let mut changed: serde_json::Value = read_json(&record).unwrap();
         changed["options"]["normalise"] = normalise.into();
         write_json(&record, &changed).unwrap();
     }
-    let words = ["5", "plain", "cosine", "relative", "--format", "svg"];
-    figure(place.path(), &[&words[..], &["--out", "figures"]].concat()).unwrap();
+    run(
+        place.path(),
+        "figure 5 plain cosine relative --format svg --out figures",
+    );
     let svg = std::fs::read_to_string(place.path().join("figures/figure5.svg")).unwrap();
     assert!(!svg.contains("loss predicted if"), "{svg}");
     let mut table = csv::Reader::from_path(place.path().join("figures/figure5.csv")).unwrap();

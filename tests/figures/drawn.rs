@@ -1,5 +1,6 @@
 //! What the files of a figure say.
 
+use crate::{pixels, texts};
 use ascribe::Error;
 use ascribe::data::{Dataset, digits_test, digits_train};
 use ascribe::figure::{
@@ -154,22 +155,6 @@ fn svg(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// The text elements of an SVG, in their order.
-fn texts(svg: &str) -> Vec<String> {
-    let elements = svg.split("<text ").skip(1);
-    elements
-        .map(|rest| {
-            rest.split_once(">\n")
-                .unwrap()
-                .1
-                .split('\n')
-                .next()
-                .unwrap()
-                .to_owned()
-        })
-        .collect()
-}
-
 #[test]
 fn figure_6_says_what_it_shows() {
     let figure = class_match();
@@ -182,7 +167,7 @@ fn figure_6_says_what_it_shows() {
     assert_eq!(names, ["figure6.svg", "figure6.png", "figure6.csv"]);
     let svg = svg(&written[0]);
     let texts = texts(&svg);
-    let has = |text: &str| texts.iter().filter(|found| *found == text).count();
+    let has = |text: &str| texts.iter().filter(|found| **found == text).count();
     assert_eq!(has("Rank of the training image"), 3);
     assert_eq!(has("Queries matched by class (%)"), 1);
     assert_eq!(
@@ -291,10 +276,7 @@ fn figure_5_says_what_it_shows() {
         "score: millinats",
         "score: micronats",
     ] {
-        assert!(
-            texts.iter().any(|found| found == text),
-            "{text} in {texts:?}"
-        );
+        assert!(texts.contains(&text), "{text} in {texts:?}");
     }
     let labels = texts.iter().filter(|text| text.len() == 1).count();
     assert_eq!(labels, 30);
@@ -374,11 +356,10 @@ fn pictures_decode_at_300_dots_an_inch_and_show_something() {
         ("figure6.png", sixth.size(Style::Paper)),
         ("figure5.png", fifth.size(Style::Paper)),
     ] {
-        let image = image::open(folder.path().join(name)).unwrap().into_rgb8();
-        let pixels = |length: f64| (length / 25.4 * 300.0) as u32;
+        let image = pixels(&folder.path().join(name));
+        let dots = |length: f64| (length / 25.4 * 300.0) as u32;
         assert!(
-            image.width().abs_diff(pixels(width)) <= 1
-                && image.height().abs_diff(pixels(height)) <= 1
+            image.width().abs_diff(dots(width)) <= 1 && image.height().abs_diff(dots(height)) <= 1
         );
         let dark = image
             .pixels()
@@ -398,9 +379,7 @@ fn pictures_decode_at_300_dots_an_inch_and_show_something() {
             "{name}"
         );
     }
-    let one = image::open(folder.path().join("figure5.png"))
-        .unwrap()
-        .into_rgb8();
+    let one = pixels(&folder.path().join("figure5.png"));
     let green = one
         .pixels()
         .filter(|pixel| pixel.0 == [0, 158, 115])

@@ -2,6 +2,7 @@
 
 mod records;
 
+use crate::{pixels, texts};
 use ascribe::figure::{Figure, Format, Style, write};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -106,11 +107,6 @@ fn text(stem: &Path, extension: &str) -> String {
     std::fs::read_to_string(stem.with_extension(extension)).unwrap()
 }
 
-fn pixels(stem: &Path) -> image::RgbImage {
-    let path = stem.with_extension("png");
-    image::open(path).unwrap().into_rgb8()
-}
-
 fn digest(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -119,10 +115,7 @@ fn digest(bytes: &[u8]) -> String {
 /// The words of an SVG in their order, whatever lines they are broken into; numbers of an axis aside, of which a wider one
 /// has more.
 fn words(svg: &str) -> Vec<String> {
-    let elements = svg.split("<text ").skip(1);
-    let contents = elements.map(|rest| rest.split_once(">\n").unwrap().1);
-    let lines = contents.map(|content| content.split('\n').next().unwrap());
-    let words = lines.flat_map(str::split_whitespace);
+    let words = texts(svg).into_iter().flat_map(str::split_whitespace);
     let mut words: Vec<String> = words
         .filter(|word| word.chars().any(char::is_alphabetic))
         .map(|word| word.trim_matches([',', '.']).to_lowercase())
@@ -152,7 +145,10 @@ fn both_styles_draw_the_same_record() {
             .collect();
         assert!(missing.is_empty(), "{name}: {missing:?}");
         assert!(!on_screen.contains('…'), "{name}: a label is cut");
-        let digests = (digest(on_paper.as_bytes()), digest(&pixels(paper)));
+        let digests = (
+            digest(on_paper.as_bytes()),
+            digest(&pixels(&paper.with_extension("png"))),
+        );
         found.push((*name, digests.0, digests.1));
     }
     let found: Vec<(&str, &str, &str)> = found
@@ -170,7 +166,7 @@ fn screens_get_larger_type_on_a_white_sheet_of_fewer_pixels() {
         screen,
     } in WRITTEN.iter()
     {
-        let (on_paper, on_screen) = (pixels(paper), pixels(screen));
+        let [on_paper, on_screen] = [paper, screen].map(|it| pixels(&it.with_extension("png")));
         assert!(on_screen.width() <= on_paper.width().min(1800), "{name}");
         // Of one size in dots of the sheet, of which the screen's are fewer.
         let sizes = |svg: &str| -> Vec<String> {
@@ -208,8 +204,7 @@ fn screens_get_larger_type_on_a_white_sheet_of_fewer_pixels() {
 fn few_and_many_parts_fit_the_sheet_of_a_screen() {
     let draw = |name: &str, figure: &dyn Fn(&Path) -> PathBuf| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("figures/screen_parts");
-        let written = figure(&folder.join(name));
-        let image = image::open(written).unwrap().into_rgb8();
+        let image = pixels(&figure(&folder.join(name)));
         let (width, height) = image.dimensions();
         let edge = |x: u32, y: u32| x < 9 || y < 9 || x >= width - 9 || y >= height - 9;
         let drawn = image

@@ -94,15 +94,3 @@ pub(crate) fn assert_logits(name: &str, model: &ResNet, side: usize, tolerance: 
         "{name}: {apart:e} between the images"
     );
 }
-
-/// The message of a refusal, after checking that it is one line with all of these parts.
-#[track_caller]
-pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T>, parts: &[&str]) -> String {
-    let message = result.expect_err("this must be refused").to_string();
-    assert!(!message.contains('\n'), "more than one line: {message}");
-    assert!(message.contains("; "), "no remedy: {message}");
-    for part in parts {
-        assert!(message.contains(part), "`{part}` is missing in: {message}");
-    }
-    message
-}

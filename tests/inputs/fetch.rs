@@ -470,3 +470,31 @@ fn no_network_no_such_file_no_such_name_are_one_line_each() {
         "{listed}"
     );
 }
+
+#[test]
+fn scripts_are_told_what_came_and_what_there_is() {
+    let (mirror, place) = mnist();
+    let told = |words: &[&str]| -> Value {
+        serde_json::from_str(&fetched(&mirror, place.path(), words)).unwrap()
+    };
+    let found = told(&["fetch", "mnist", "--json"]);
+    assert_eq!(
+        (&found["name"], &found["out"]),
+        (&"mnist".into(), &"mnist".into())
+    );
+    let files = found["files"].as_array().unwrap();
+    assert_eq!(files.len(), 2);
+    for (name, seed) in [("train", 0), ("test", 1)] {
+        let path = format!("mnist/{name}.parquet");
+        let file = files.iter().find(|file| file["path"] == path).unwrap();
+        assert_eq!(file["bytes"], 10_000);
+        assert_eq!(file["sha256"], digest_bytes(&content(seed)));
+        assert_eq!(file["checked_against"], serde_json::json!(["hub"]));
+    }
+    let all = told(&["fetch", "--list", "--json"]);
+    let all = all["entries"].as_array().unwrap();
+    assert_eq!(all.len(), 61);
+    let entry = all.iter().find(|entry| entry["name"] == "mnist").unwrap();
+    assert_eq!(entry["licence"], found["licence"]);
+    assert_eq!(entry["about"], found["about"]);
+}

@@ -1,25 +1,14 @@
 //! `ascribe rank` as a process that can be killed, and what its folders hold.
 
-use assert_cmd::cargo::cargo_bin;
+use crate::command_line::{both, command};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-pub fn command(folder: &Path, words: &str) -> Command {
-    let mut command = Command::new(cargo_bin("ascribe"));
-    command
-        .current_dir(folder)
-        .arg("rank")
-        .args(words.split_whitespace());
-    command
-}
-
+/// What a run says on standard error.
 pub fn rank(folder: &Path, words: &str) -> String {
-    let Output { status, stderr, .. } = command(folder, words).output().unwrap();
-    let said = String::from_utf8(stderr).unwrap();
-    assert!(status.success(), "{words}: {said}");
-    said
+    both(folder, &format!("rank {words}")).1
 }
 
 pub fn same_files(folder: &Path, files: &[&str], one: &str, other: &str) {
@@ -35,9 +24,9 @@ pub fn record(folder: &Path, run: &str) -> Value {
 
 /// Starts a run and kills it as soon as it has recorded a block.
 pub fn kill_when_recorded(folder: &Path, words: &str, run: &str) {
-    let mut child = command(folder, words)
-        .stderr(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
+    let mut child = command(folder, &format!("rank {words}"))
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let record = folder.join(run).join(".scored");

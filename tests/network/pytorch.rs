@@ -1,23 +1,21 @@
 //! Layers, loss and a small network agree with numbers computed by PyTorch (`fixtures/pytorch/`).
 
+use crate::pytorch_fixture::{load, network};
 use ascribe::derivative::gradient;
 use ascribe::derivative::network::{Curvature, Examples, Keeping, Network};
 use ascribe::model::op::{
     Convolution, Window, batch_moments, batch_norm, channel_affine, convolve, max_pool,
 };
-use ascribe::model::{Blocks, Normalisation, Pass, ResNet};
+use ascribe::model::{Blocks, Pass};
 use ascribe::operator::{LinearOperator, NetworkCurvature, Vectors};
-use candle_core::{DType, Device, Tensor, Var};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use candle_core::{DType, Tensor, Var};
+use std::collections::{BTreeSet, HashMap};
 
 struct Fixture(HashMap<String, Tensor>);
 
 impl Fixture {
     fn open(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pytorch");
-        let path = folder.join(format!("{name}.safetensors"));
-        Self(candle_core::safetensors::load(path, &Device::Cpu).unwrap())
+        Self(load(name))
     }
 
     #[track_caller]
@@ -190,30 +188,6 @@ fn cross_entropy() {
     }
 }
 
-fn network(fixture: &Fixture, dtype: DType) -> ResNet {
-    let tensors: BTreeMap<String, Tensor> = fixture
-        .0
-        .iter()
-        .filter_map(|(name, tensor)| {
-            Some((name.strip_prefix("model/")?.to_owned(), tensor.clone()))
-        })
-        .collect();
-    let identity = Normalisation {
-        mean: [0.0; 3],
-        deviation: [1.0; 3],
-    };
-    let classes = (0..5).map(|class| class.to_string()).collect();
-    let model = ResNet::new(
-        "cifar-resnet8-w4".parse().unwrap(),
-        classes,
-        identity,
-        9,
-        tensors,
-    )
-    .unwrap();
-    model.to_dtype(dtype).unwrap()
-}
-
 /// Logits, loss, all gradients and the running statistics after one pass.
 #[test]
 fn a_network_in_both_modes() {
@@ -221,7 +195,7 @@ fn a_network_in_both_modes() {
     let labels = fixture.get("data/labels").to_dtype(DType::U32).unwrap();
     for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 1e-4)] {
         for mode in ["eval", "train"] {
-            let mut model = network(&fixture, dtype);
+            let mut model = network(dtype);
             let parameters = model.make_trainable(0).unwrap();
             let images = fixture.get("data/images").to_dtype(dtype).unwrap();
             let images = Var::from_tensor(&images).unwrap();
@@ -282,7 +256,7 @@ fn curvature_products() {
     .collect();
     for (dtype, tolerance) in [(DType::F64, 1e-9), (DType::F32, 1e-5)] {
         for (case, blocks) in [("all", Blocks::All), ("last", Blocks::Last(1))] {
-            let model = network(&resnet, dtype);
+            let model = network(dtype);
             let (images, keeping) = (resnet.get("data/images"), Keeping::default());
             let examples =
                 Examples::of_images((&model, blocks), images, &labels, &keeping).unwrap();

@@ -1,9 +1,7 @@
 //! A ranking through the blocks that is killed goes on after its last recorded queries, to the same bytes.
 
+use crate::command_line::run;
 use crate::killed_run::{goes_on_to_the_same_bytes, kill_when_recorded, rank, record, same_files};
-use assert_cmd::cargo::cargo_bin;
-use std::path::Path;
-use std::process::Command;
 
 const FILES: [&str; 4] = [
     "rankings.parquet",
@@ -14,14 +12,6 @@ const FILES: [&str; 4] = [
 
 /// Three blocks of queries, the last one smaller.
 const RANK: &str = "--model model --blocks 1 --queries 150 --damping 1e-1 --top 5 --bottom 3";
-
-fn run(folder: &Path, words: &str) {
-    let mut command = Command::new(cargo_bin("ascribe"));
-    let command = command.current_dir(folder).args(words.split_whitespace());
-    let output = command.output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{words}: {said}");
-}
 
 fn transferred() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

@@ -1,9 +1,9 @@
 //! Influence through the fine-tuned blocks: scores against a dense solve in f64, shares, the head as a special case, and the
 //! command on the shipped digits.
 
+use crate::command_line::{refused, run};
+use crate::parquet_table::{batches, numbers, words};
 use crate::small_network::{examples, images, labels, model, model_of};
-use arrow::array::AsArray;
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::derivative::network::{
     Beside, Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, Way,
@@ -15,14 +15,11 @@ use ascribe::influence::{
 use ascribe::model::{Blocks, ResNet};
 use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Vectors};
 use ascribe::solve::{Cg, Method, Outcome, Report, Settings, Solver};
-use assert_cmd::cargo::CommandCargoExt;
 use candle_core::{DType, Device};
 use ndarray::{Array2, Axis};
 use ndarray_linalg::SolveH;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 const TRAIN: usize = 70;
@@ -224,6 +221,7 @@ fn auto_goes_on_where_rounding_leaves_no_factor() {
     let (scores, summary) = problem.run(options, folder.path());
     assert!(scores.iter().all(|score| score.is_finite()));
     assert!(summary.notes.contains_key("low_rank"));
+    assert_eq!(summary.method, Method::Cg);
 }
 
 #[test]
@@ -420,32 +418,22 @@ fn shares_of_head_and_blocks_add_up_to_the_scores() {
     options.shares = true;
     let (found, _) = problem.run(options, folder.path());
     assert_close(&found, &problem.oracle(Curvature::GaussNewton), 1e-9);
-    let file = std::fs::File::open(folder.path().join("shares.parquet")).unwrap();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-    let mut rows = 0;
-    for batch in reader.build().unwrap() {
-        let batch = batch.unwrap();
-        let schema = batch.schema();
-        let names: Vec<&str> = schema
-            .fields()
-            .iter()
-            .map(|field| &field.name()[..])
-            .collect();
-        assert_eq!(
-            names,
-            ["query", "rank", "train", "layer2.0", "layer3.0", "head"]
-        );
-        let ids = |column: usize| batch.column(column).as_primitive::<Int64Type>();
-        for row in 0..batch.num_rows() {
-            let parts = (3..6).map(|c| batch.column(c).as_primitive::<Float64Type>().value(row));
-            let parts: Vec<f64> = parts.collect();
-            let (query, train) = (ids(0).value(row) as usize, ids(2).value(row) as usize);
-            assert!((parts.iter().sum::<f64>() - found[[query, train]]).abs() < 1e-12);
-            assert!(parts.iter().all(|part| *part != 0.0));
-            rows += 1;
-        }
+    let file = folder.path().join("shares.parquet");
+    let schema = batches(&file)[0].schema();
+    let names: Vec<&str> = (schema.fields().iter())
+        .map(|field| &field.name()[..])
+        .collect();
+    let blocks = ["layer2.0", "layer3.0", "head"];
+    assert_eq!(names, [&["query", "rank", "train"], &blocks[..]].concat());
+    let (queries, images) = (numbers(&file, "query"), numbers(&file, "train"));
+    let shares = blocks.map(|block| numbers(&file, block));
+    assert_eq!(queries.len(), QUERIES * TRAIN);
+    for (row, (query, train)) in queries.iter().zip(&images).enumerate() {
+        let parts = shares.each_ref().map(|share| share[row]);
+        let score = found[[*query as usize, *train as usize]];
+        assert!((parts.iter().sum::<f64>() - score).abs() < 1e-12);
+        assert!(parts.iter().all(|part| *part != 0.0));
     }
-    assert_eq!(rows, QUERIES * TRAIN);
 }
 
 impl Problem {
@@ -647,21 +635,18 @@ struct GroupRow {
 }
 
 fn group_rows(file: &Path) -> Vec<GroupRow> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap());
-    let mut rows = Vec::new();
-    for batch in reader.unwrap().build().unwrap() {
-        let batch = batch.unwrap();
-        let column = |name: &str| batch.column_by_name(name).unwrap().clone();
-        let integer = |name: &str, row| column(name).as_primitive::<Int64Type>().value(row);
-        rows.extend((0..batch.num_rows()).map(|row| GroupRow {
-            group: column("group").as_string::<i32>().value(row).to_owned(),
-            queries: integer("queries", row) as usize,
-            rank: column("rank").as_primitive::<Int32Type>().value(row),
-            train: integer("train", row) as usize,
-            score: column("score").as_primitive::<Float64Type>().value(row),
-        }));
-    }
-    rows
+    let numbers = |name: &str| numbers(file, name);
+    let (queries, ranks) = (numbers("queries"), numbers("rank"));
+    let (images, scores) = (numbers("train"), numbers("score"));
+    let groups = words(file, "group").into_iter().enumerate();
+    let row = |(row, group): (usize, Option<String>)| GroupRow {
+        group: group.unwrap(),
+        queries: queries[row] as usize,
+        rank: ranks[row] as i32,
+        train: images[row] as usize,
+        score: scores[row],
+    };
+    groups.map(row).collect()
 }
 
 /// In a network wide enough for it to be cheaper.
@@ -754,59 +739,51 @@ fn the_head_alone_is_what_the_closed_form_gives() {
     }
 }
 
-fn ascribe(folder: &Path, words: &str) -> std::process::Output {
-    let mut command = Command::cargo_bin("ascribe").unwrap();
-    let words = words.split_whitespace();
-    command.args(words).current_dir(folder).output().unwrap()
-}
-
 #[test]
 fn the_command_ranks_through_the_blocks_of_a_transfer() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = |words: &str| {
-        let output = ascribe(folder.path(), words);
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        (
-            output.status.code(),
-            message,
-            String::from_utf8_lossy(&output.stdout).into_owned(),
-        )
-    };
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
     let digits = "--train builtin:digits-train --test builtin:digits-test";
-    let (code, message, _) = run(&format!(
-        "train {digits} --architecture cifar-resnet8-w4 --side 8 --images 200 --epochs 4 --out source"
-    ));
-    assert_eq!(code, Some(0), "{message}");
-    let (code, message, _) = run(&format!(
-        "transfer --source source {digits} --images 100 --blocks 1 --epochs 4 --out model"
-    ));
-    assert_eq!(code, Some(0), "{message}");
+    run(
+        folder,
+        &format!(
+            "train {digits} --architecture cifar-resnet8-w4 --side 8 --images 200 --epochs 4 --out source"
+        ),
+    );
+    run(
+        folder,
+        &format!(
+            "transfer --source source {digits} --images 100 --blocks 1 --epochs 4 --out model"
+        ),
+    );
     let rank = "rank --model model --blocks 1 --queries 4 --damping 1e-1 --tolerance 1e-3";
-    let (code, message, plan) = run(&format!("{rank} --solver cg --dry-run --out run"));
-    assert_eq!(code, Some(0), "{message}");
+    let planned = |solver: &str| {
+        let words = format!("{rank} --solver {solver} --dry-run --out run");
+        run(folder, &words)
+    };
+    let plan = planned("cg");
     assert!(plan.contains("4 queries, each a solve"), "{plan}");
     assert!(plan.contains("for 4 queries at once"), "{plan}");
     assert!(plan.contains("a low rank of up to 100 rows"), "{plan}");
     assert!(plan.contains(" GiB of memory beside the program"), "{plan}");
-    let (code, message, plan) = run(&format!("{rank} --solver astra --dry-run --out run"));
-    assert_eq!(code, Some(0), "{message}");
+    let plan = planned("astra");
     assert!(plan.contains("astra divides by a low rank"), "{plan}");
-    let (code, message, plan) = run(&format!("{rank} --solver direct --dry-run --out run"));
-    assert_eq!(code, Some(0), "{message}");
+    let plan = planned("direct");
     assert!(plan.contains("each a solve by direct"), "{plan}");
     assert!(plan.contains("of up to 900 gradients"), "{plan}");
     assert!(!plan.contains("iteration"), "{plan}");
-    let (code, message, _) = run(&format!("{rank} --top 7 --shares --scores --out run"));
-    assert_eq!(code, Some(0), "{message}");
-    let rankings = read_rankings(&folder.path().join("run/rankings.parquet")).unwrap();
+    run(
+        folder,
+        &format!("{rank} --top 7 --shares --scores --out run"),
+    );
+    let rankings = read_rankings(&folder.join("run/rankings.parquet")).unwrap();
     assert_eq!(rankings.len(), 4);
     assert!(rankings.iter().all(|query| query.helpful.len() == 7));
     for file in ["shares.parquet", "scores.npy", "solves.parquet", "run.json"] {
-        assert!(folder.path().join("run").join(file).exists(), "{file}");
+        assert!(folder.join("run").join(file).exists(), "{file}");
     }
-    let (code, message, _) = run(&format!("{rank} --solver ekfac --out quick"));
-    assert_eq!(code, Some(0), "{message}");
-    let record = std::fs::read_to_string(folder.path().join("quick/run.json")).unwrap();
+    run(folder, &format!("{rank} --solver ekfac --out quick"));
+    let record = std::fs::read_to_string(folder.join("quick/run.json")).unwrap();
     for note in ["curvature_gradients", "curvature_share", "\"seed\""] {
         assert!(record.contains(note), "{note}");
     }
@@ -824,20 +801,15 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
             "--blocks 9" => rank.replace("--blocks 1", ""),
             _ => rank.to_owned(),
         };
-        let (code, message, _) = run(&format!("{rank} {extra} --out refused"));
-        assert_eq!(code, Some(1), "{extra}: {message}");
+        let message = refused(folder, &format!("{rank} {extra} --out refused"));
         assert!(message.contains(expected), "{message}");
     }
-    let (code, message, _) = run("rank --model model --shares --out refused");
-    assert_eq!(code, Some(1), "{message}");
-    assert!(
-        message.contains("--shares: needs --blocks 1 or more"),
-        "{message}"
-    );
-    let (code, message, _) = run("rank --model model --query-rank 4 --out refused");
-    assert_eq!(code, Some(1), "{message}");
-    assert!(
-        message.contains("--query-rank: needs --blocks"),
-        "{message}"
-    );
+    for (option, expected) in [
+        ("--shares", "--shares: needs --blocks 1 or more"),
+        ("--query-rank 4", "--query-rank: needs --blocks"),
+    ] {
+        let words = format!("rank --model model {option} --out refused");
+        let message = refused(folder, &words);
+        assert!(message.contains(expected), "{message}");
+    }
 }

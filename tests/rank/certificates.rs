@@ -1,14 +1,16 @@
 //! Certificates the hard way: over thousands of random problems, with duplicated images, tiny gaps and loosened solvers, a
 //! certified rank is the rank that an independent f64 oracle gives, and every score is within its bound.
 
+use crate::head_scores::examples;
+use crate::sets::{Set, tensor};
 use ascribe::derivative::head::{HeadCoordinates, SoftmaxHead};
 use ascribe::influence::{
-    BlockSizes, Certification, CertifiedRanks, EqualImages, Examples, FeatureSet, Provenance,
-    Queries, RankedQueries, ScoreMatrix,
+    BlockSizes, Certification, CertifiedRanks, EqualImages, Examples, Provenance, Queries,
+    RankedQueries, ScoreMatrix,
 };
 use ascribe::operator::{Damped, HeadHessian};
 use ascribe::solve::{Cg, Direct, Ekfac, Method, Refinement, Settings, Solver};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use double_double::DoubleDouble;
 use ndarray::{Array1, Array2, s};
 use ndarray_linalg::SolveH;
@@ -19,8 +21,8 @@ mod double_double;
 struct Problem {
     classes: usize,
     head: Array2<f64>,
-    train: (Array2<f64>, Vec<usize>),
-    queries: (Array2<f64>, Vec<usize>),
+    train: Set,
+    queries: Set,
 }
 
 /// Made from a seed: some training images repeated exactly, some moved by a hair.
@@ -41,6 +43,7 @@ fn problem(seed: u64, train: usize, classes: usize, dimension: usize, gap: f64) 
     };
     let (mut features, mut labels): (Array2<f64>, Vec<usize>) = set(train);
     let queries = set(4);
+    let queries = Set::new(queries.0, queries.1);
     for copy in 0..train / 4 {
         let (from, to) = (copy, train - 1 - copy);
         let mut row = features.row(from).to_owned();
@@ -61,51 +64,28 @@ fn problem(seed: u64, train: usize, classes: usize, dimension: usize, gap: f64) 
     Problem {
         classes,
         head,
-        train: (features, labels),
+        train: Set::new(features, labels),
         queries,
     }
-}
-
-fn tensor(matrix: &Array2<f64>) -> Tensor {
-    let values: Vec<f64> = matrix.iter().copied().collect();
-    Tensor::from_vec(values, matrix.dim(), &Device::Cpu).unwrap()
-}
-
-fn examples(set: &(Array2<f64>, Vec<usize>), head: &SoftmaxHead, dtype: DType) -> Examples {
-    let ids: Vec<usize> = (0..set.1.len()).collect();
-    let set = FeatureSet {
-        features: &tensor(&set.0).into(),
-        labels: &set.1,
-        ids: &ids,
-    };
-    Examples::new(&set, head, dtype).unwrap()
-}
-
-fn equal_images(set: &(Array2<f64>, Vec<usize>)) -> EqualImages {
-    let ids: Vec<usize> = (0..set.1.len()).collect();
-    EqualImages::among(&FeatureSet {
-        features: &tensor(&set.0).into(),
-        labels: &set.1,
-        ids: &ids,
-    })
-    .unwrap()
 }
 
 /// By definition in all classes, solved by LAPACK.
 fn oracle(problem: &Problem, shift: f64) -> Array2<f64> {
     let columns = problem.head.ncols();
     let parameters = problem.head.len();
-    let gradients = |set: &(Array2<f64>, Vec<usize>)| {
-        let count = set.1.len();
+    let gradients = |set: &Set| {
+        let count = set.labels.len();
         let mut rows = Array2::<f64>::zeros((count, parameters));
         let mut probabilities = Array2::<f64>::zeros((count, problem.classes));
         for row in 0..count {
             let mut input = Array1::<f64>::ones(columns);
-            input.slice_mut(s![..columns - 1]).assign(&set.0.row(row));
+            input
+                .slice_mut(s![..columns - 1])
+                .assign(&set.features.row(row));
             let weights = problem.head.dot(&input).mapv(f64::exp);
             let softmax = &weights / weights.sum();
             for class in 0..problem.classes {
-                let residual = softmax[class] - f64::from(u8::from(class == set.1[row]));
+                let residual = softmax[class] - f64::from(u8::from(class == set.labels[row]));
                 let part = &input * residual;
                 rows.slice_mut(s![row, class * columns..(class + 1) * columns])
                     .assign(&part);
@@ -121,7 +101,7 @@ fn oracle(problem: &Problem, shift: f64) -> Array2<f64> {
         let mut input = Array1::<f64>::ones(columns);
         input
             .slice_mut(s![..columns - 1])
-            .assign(&problem.train.0.row(row));
+            .assign(&problem.train.features.row(row));
         for i in 0..parameters {
             for j in 0..parameters {
                 let (c, k) = (i / columns, j / columns);
@@ -212,7 +192,7 @@ fn certified_along(
     let certification = Certification {
         refinement: Refinement::new(&exact, &*inverse, solved_by, smallest).unwrap(),
         ranks: 6,
-        equal: equal_images(&problem.train),
+        equal: EqualImages::among(&problem.train.set()).unwrap(),
         weights: head.longest_row().unwrap(),
         coordinates: coordinates.error(&Device::Cpu).unwrap(),
         blocks: BlockSizes {
@@ -394,14 +374,15 @@ fn logits_that_cancel_prove_less_and_nothing_wrong() {
 #[test]
 fn nothing_is_proven_of_a_query_that_is_beyond_doubt() {
     let mut problem = problem(3, 16, 3, 3, 1e-3);
-    problem.queries.0.mapv_inplace(|feature| 2e3 * feature);
-    for query in 0..4 {
-        let logits = |class: usize| {
-            (problem.head.row(class).slice(s![..3])).dot(&problem.queries.0.row(query))
-        };
+    let features = problem.queries.features.mapv(|feature| 2e3 * feature);
+    let most = |query: usize| {
+        let logits =
+            |class: usize| (problem.head.row(class).slice(s![..3])).dot(&features.row(query));
         let most = (0..3).max_by(|&a, &b| logits(a).total_cmp(&logits(b)));
-        problem.queries.1[query] = most.unwrap();
-    }
+        most.unwrap()
+    };
+    let labels = (0..4).map(most).collect();
+    problem.queries = Set::new(features, labels);
     for by_training in [true, false] {
         let found = certified(&problem, 1e-3, 1e-3, Inner::Direct, by_training);
         let head = SoftmaxHead::from_parameters(&tensor(&problem.head)).unwrap();
@@ -428,7 +409,7 @@ fn twins(seed: u64, scale: f64) -> Problem {
     let (count, dimension) = (8, 40);
     let mut problem = problem(seed, 2 * count, 2, dimension, 0.0);
     problem.head.fill(0.0);
-    let mut features = problem.train.0.slice(s![..count, ..]).to_owned() * scale;
+    let mut features = problem.train.features.slice(s![..count, ..]).to_owned() * scale;
     for twin in count / 2..count {
         for column in 0..dimension {
             let own = features[[twin - count / 2, column]];
@@ -436,9 +417,9 @@ fn twins(seed: u64, scale: f64) -> Problem {
             features[[twin, column]] = own * (1.0 + 4.0 * steps * f64::EPSILON);
         }
     }
-    let mut labels = problem.train.1[..count].to_vec();
+    let mut labels = problem.train.labels[..count].to_vec();
     labels.copy_within(..count / 2, count / 2);
-    problem.train = (features, labels);
+    problem.train = Set::new(features, labels);
     problem
 }
 
@@ -450,7 +431,10 @@ fn exact_scores_at_a_head_of_zeros(problem: &Problem, damping: f64) -> Vec<Vec<D
         rows.map(|row| row.iter().copied().chain([1.0]).collect())
             .collect()
     };
-    let (train, queries) = (inputs(&problem.train.0), inputs(&problem.queries.0));
+    let (train, queries) = (
+        inputs(&problem.train.features),
+        inputs(&problem.queries.features),
+    );
     let count = train.len();
     let products = |one: &[Vec<f64>], other: &[Vec<f64>]| -> Vec<Vec<DoubleDouble>> {
         let row = |a: &Vec<f64>| other.iter().map(|b| DoubleDouble::product(a, b)).collect();
@@ -465,8 +449,8 @@ fn exact_scores_at_a_head_of_zeros(problem: &Problem, damping: f64) -> Vec<Vec<D
     }
     let mut solutions = products(&queries, &train);
     double_double::solve_symmetric(matrix, &mut solutions);
-    for (row, query) in solutions.iter_mut().zip(&problem.queries.1) {
-        for (value, label) in row.iter_mut().zip(&problem.train.1) {
+    for (row, query) in solutions.iter_mut().zip(&problem.queries.labels) {
+        for (value, label) in row.iter_mut().zip(&problem.train.labels) {
             let sign = if label == query { 1.0 } else { -1.0 };
             *value = *value * DoubleDouble::from(0.5 * sign / count as f64);
         }

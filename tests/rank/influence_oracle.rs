@@ -1,89 +1,17 @@
 //! Influence of the head against a dense f64 oracle that shares no code with it, on real digits and on made-up data;
 //! the numbers of leave-one-out retraining; and what must not change a score.
 
-use ascribe::data::{Dataset, Rows, digits_test, digits_train};
-use ascribe::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
-use ascribe::influence::{
-    BlockSizes, Correction, Examples, FeatureSet, Normalise, Provenance, Queries, RankJob,
-    RankOptions, ScoreMatrix, Scoring, corrected,
-};
-use ascribe::operator::{Damped, HeadHessian, LinearOperator};
+use crate::agreement::{pearson, ranks, relative_error, slope, spearman};
+use crate::head_scores::{BLOCKS, Settings};
+use crate::sets::{Set, digits, made_up};
+use ascribe::derivative::head::SoftmaxHead;
+use ascribe::influence::{BlockSizes, Correction, Normalise, RankJob, RankOptions};
+use ascribe::operator::{HeadHessian, LinearOperator};
 use ascribe::solve::{Cg, Direct, Identity, Newton, Solver};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use ndarray::{Array1, Array2, ArrayView1, Axis, concatenate, s};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
-
-struct Set {
-    features: Array2<f64>,
-    labels: Vec<usize>,
-}
-
-impl Set {
-    fn tensor(&self) -> Tensor {
-        let values = self.features.iter().copied().collect();
-        Tensor::from_vec(values, self.features.dim(), &Device::Cpu).unwrap()
-    }
-
-    fn inputs(&self) -> HeadInputs {
-        HeadInputs::new(&self.tensor(), &self.labels, DType::F64).unwrap()
-    }
-
-    fn without(&self, row: usize) -> Self {
-        let keep: Vec<usize> = (0..self.labels.len())
-            .filter(|&other| other != row)
-            .collect();
-        Self {
-            features: self.features.select(Axis(0), &keep),
-            labels: keep.iter().map(|&row| self.labels[row]).collect(),
-        }
-    }
-
-    fn examples(&self, head: &SoftmaxHead, dtype: DType) -> Examples {
-        let ids: Vec<usize> = (0..self.labels.len()).collect();
-        Examples::new(
-            &FeatureSet {
-                features: &self.tensor().into(),
-                labels: &self.labels,
-                ids: &ids,
-            },
-            head,
-            dtype,
-        )
-        .unwrap()
-    }
-}
-
-/// Smooth made-up features in overlapping classes.
-fn made_up(count: usize, dimension: usize, classes: usize, phase: f64) -> Set {
-    let labels: Vec<usize> = (0..count)
-        .map(|row| (row * row + row / 3) % classes)
-        .collect();
-    let features = Array2::from_shape_fn((count, dimension), |(row, column)| {
-        let class = labels[row] as f64;
-        (1.3 * class * (column as f64 + 1.0)).cos()
-            + 1.5 * (12.9898 * (row as f64 + phase) + 78.233 * column as f64).sin()
-    });
-    Set { features, labels }
-}
-
-/// The digits with values 0, 1/16, … 1.
-fn digits(dataset: &Dataset) -> Set {
-    let mut values = Vec::new();
-    for id in 0..dataset.len() {
-        let pixels = dataset.get(id).unwrap().image.pixels;
-        values.extend(
-            pixels
-                .iter()
-                .map(|&byte| (f64::from(byte) * 16.0 / 255.0).round() / 16.0),
-        );
-    }
-    let features = Array2::from_shape_vec((dataset.len(), 64), values).unwrap();
-    Set {
-        features,
-        labels: dataset.labels().to_vec(),
-    }
-}
 
 const DIGITS_L2: f64 = 0.01;
 
@@ -94,18 +22,19 @@ struct Digits {
 }
 
 static DIGITS: LazyLock<Digits> = LazyLock::new(|| {
-    let (train, test) = (
-        digits(&digits_train().unwrap()),
-        digits(&digits_test().unwrap()),
-    );
+    let (train, test) = digits();
     let head = fit(&train, 10, DIGITS_L2);
     Digits { train, test, head }
 });
 
 fn fit(set: &Set, classes: usize, l2: f64) -> SoftmaxHead {
-    let start =
-        SoftmaxHead::zeros(classes, set.features.ncols(), DType::F64, &Device::Cpu).unwrap();
+    let start = set.zeros(classes);
     Newton::new(l2).fit(&set.inputs(), start).unwrap().head
+}
+
+fn without(set: &Set, row: usize) -> Set {
+    let others = (0..set.labels.len()).filter(|&other| other != row);
+    set.part(&others.collect::<Vec<_>>())
 }
 
 /// Per-example gradients and the Hessian by definition, all in plain loops, inverted by Gauss–Jordan elimination.
@@ -262,7 +191,7 @@ mod oracle {
         let mut effects = Array2::zeros(training.dim());
         for (row, gradient) in training.rows().into_iter().enumerate() {
             // The divisor n stays, the whole of the added curvature too.
-            let rest = hessian(parameters, &train.without(row), curvature / share) * share;
+            let rest = hessian(parameters, &without(train, row), curvature / share) * share;
             effects.row_mut(row).assign(&inverse(&rest).dot(&gradient));
         }
         effects
@@ -298,109 +227,6 @@ mod oracle {
         let values = head.parameters().flatten_all().unwrap().to_vec1().unwrap();
         Array2::from_shape_vec((head.class_count(), head.feature_count() + 1), values).unwrap()
     }
-}
-
-struct Settings<'a> {
-    solver: &'a dyn Solver,
-    dtype: DType,
-    l2: f64,
-    damping: f64,
-    blocks: BlockSizes,
-    row_chunk: usize,
-    /// Solve for the training images rather than the queries.
-    by_training: bool,
-    normalise: Normalise,
-    correction: Correction,
-}
-
-const BLOCKS: BlockSizes = BlockSizes {
-    solved: 64,
-    gradients: 128,
-};
-
-impl<'a> Settings<'a> {
-    fn new(solver: &'a dyn Solver, dtype: DType, l2: f64, damping: f64) -> Self {
-        Self {
-            solver,
-            dtype,
-            l2,
-            damping,
-            blocks: BLOCKS,
-            row_chunk: 1024,
-            by_training: false,
-            normalise: Normalise::None,
-            correction: Correction::None,
-        }
-    }
-
-    fn scores(&self, head: &SoftmaxHead, train: &Set, queries: &Set) -> Array2<f64> {
-        let (train, queries) = (
-            train.examples(head, self.dtype),
-            queries.examples(head, self.dtype),
-        );
-        let coordinates = HeadCoordinates::of(train.inputs(), train.outputs()).unwrap();
-        let (train, queries) = (
-            train.in_coordinates(&coordinates).unwrap(),
-            queries.in_coordinates(&coordinates).unwrap(),
-        );
-        let inputs = train.axes_inputs();
-        let hessian = HeadHessian::in_coordinates(&coordinates, inputs, train.outputs(), self.l2)
-            .unwrap()
-            .with_row_chunk(self.row_chunk);
-        let curvature = Damped::new(&hessian, self.damping).unwrap();
-        let inverse = self.solver.prepare(&curvature).unwrap();
-        let left_out = match self.correction {
-            Correction::None => train,
-            Correction::Leverage => corrected(&train, &hessian, &*inverse, 7).unwrap().0,
-        };
-        let mut matrix = ScoreMatrix::default();
-        let set = Queries {
-            examples: &queries,
-            sinks: &mut [&mut matrix],
-        };
-        let scoring = Scoring {
-            inverse: &*inverse,
-            training: &left_out,
-            normalise: self.normalise,
-            blocks: self.blocks,
-            provenance: &Provenance::default(),
-        };
-        let reports = if self.by_training {
-            scoring.by_training(vec![set]).unwrap()
-        } else {
-            scoring.by_queries(set).unwrap()
-        };
-        assert!(
-            reports.iter().all(|report| report.outcome.is_success()),
-            "{reports:?}"
-        );
-        matrix.scores
-    }
-}
-
-fn relative_error(found: &Array2<f64>, expected: &Array2<f64>) -> f64 {
-    let norm = |matrix: &Array2<f64>| matrix.iter().map(|value| value * value).sum::<f64>().sqrt();
-    norm(&(found - expected)) / norm(expected)
-}
-
-fn ranks(values: ArrayView1<f64>) -> Array1<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let mut ranks = Array1::zeros(values.len());
-    order
-        .iter()
-        .enumerate()
-        .for_each(|(rank, &position)| ranks[position] = rank as f64);
-    ranks
-}
-
-fn pearson(a: ArrayView1<f64>, b: ArrayView1<f64>) -> f64 {
-    let (a, b) = (&a - a.mean().unwrap(), &b - b.mean().unwrap());
-    a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt()
-}
-
-fn spearman(a: ArrayView1<f64>, b: ArrayView1<f64>) -> f64 {
-    pearson(ranks(a).view(), ranks(b).view())
 }
 
 /// The share of `expected`'s `top` highest that are among `found`'s.
@@ -493,19 +319,9 @@ fn scores_with_leverage_equal_the_oracle_without_each_image() {
 fn scores_of_margins_equal_the_oracle() {
     let (train, queries) = (made_up(90, 7, 4, 0.0), made_up(6, 7, 4, 0.5));
     let head = fit(&train, 4, 0.02);
-    let [train_rows, query_rows] = [&train, &queries].map(|set| Rows::from(set.tensor()));
-    let ids: Vec<usize> = (0..90).collect();
     let job = RankJob {
-        train: FeatureSet {
-            features: &train_rows,
-            labels: &train.labels,
-            ids: &ids,
-        },
-        test: FeatureSet {
-            features: &query_rows,
-            labels: &queries.labels,
-            ids: &ids[..6],
-        },
+        train: train.set(),
+        test: queries.set(),
         head: &head,
         classes: Vec::new(),
         options: RankOptions {
@@ -529,10 +345,7 @@ fn scores_of_margins_equal_the_oracle() {
 #[test]
 fn digits_scores_equal_the_oracle_in_both_precisions() {
     let Digits { train, test, head } = &*DIGITS;
-    let queries = Set {
-        features: test.features.slice(s![..200, ..]).to_owned(),
-        labels: test.labels[..200].to_vec(),
-    };
+    let queries = test.part(&(0..200).collect::<Vec<_>>());
     let expected = oracle::scores(head, train, &queries, DIGITS_L2, 1e-3);
     let loose = Cg {
         tolerance: 1e-5,
@@ -624,22 +437,16 @@ fn digits_leave_one_out_agrees_as_published() {
     });
     assert_eq!(worst, 660);
     assert!((losses[worst] - 3.918858).abs() < 5e-7, "{}", losses[worst]);
-    let query = Set {
-        features: test.features.slice(s![worst..=worst, ..]).to_owned(),
-        labels: vec![test.labels[worst]],
-    };
+    let query = test.part(&[worst]);
     let scores = Settings::new(&Direct, DType::F64, DIGITS_L2, 0.0).scores(head, train, &query);
     let mut order: Vec<usize> = (0..train.labels.len()).collect();
     order.sort_by(|a, b| scores[[0, *b]].abs().total_cmp(&scores[[0, *a]].abs()));
     let predicted: Array1<f64> = order[..50].iter().map(|&row| scores[[0, row]]).collect();
     let refit = |&row: &usize| refitted_loss(train, row, head, DIGITS_L2, &query) - losses[worst];
     let actual: Array1<f64> = order[..50].iter().map(refit).collect();
-    let centred = &actual - actual.mean().unwrap();
-    let slope = predicted.dot(&centred) / centred.dot(&centred);
-    let (pearson, spearman) = (
-        pearson(predicted.view(), actual.view()),
-        spearman(predicted.view(), actual.view()),
-    );
+    let (predicted, actual) = (predicted.view(), actual.view());
+    let slope = slope(predicted, actual);
+    let (pearson, spearman) = (pearson(predicted, actual), spearman(predicted, actual));
     println!("Pearson {pearson}, Spearman {spearman}, slope {slope}");
     assert!((pearson - 0.99963).abs() < 5e-6);
     assert!((spearman - 0.9953).abs() < 5e-5);
@@ -651,7 +458,7 @@ fn refitted_loss(train: &Set, row: usize, start: &SoftmaxHead, l2: f64, query: &
     let count = train.labels.len() as f64;
     // Dividing by n − 1 instead of n is the same minimiser at an l2 larger by n / (n − 1).
     let refitted = Newton::new(l2 * count / (count - 1.0))
-        .fit(&train.without(row).inputs(), start.clone())
+        .fit(&without(train, row).inputs(), start.clone())
         .unwrap()
         .head;
     refitted.outputs(&query.inputs()).unwrap().losses[0]

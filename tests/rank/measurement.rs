@@ -1,66 +1,21 @@
 //! `ascribe rank --measurement prediction`: queries without labels, each measured at the class that the model predicts.
 
+use crate::archives::{overlapping, write};
+use crate::command_line::{refused, run};
+use crate::killed_run::record;
+use crate::scores;
 use ascribe::data::{Dataset, digits_test};
 use ascribe::influence::{QueryRanking, read_rankings};
-use assert_cmd::Command;
-use ndarray::{Array1, Array2, Axis};
-use ndarray_npy::{NpzWriter, read_npy};
+use image::codecs::png::PngEncoder;
+use ndarray::{Array1, Axis};
+use ndarray_npy::NpzWriter;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
-fn ascribe(folder: &Path, words: &str) -> std::process::Output {
-    let words = words.split_whitespace();
-    let mut command = Command::cargo_bin("ascribe").unwrap();
-    command.args(words).current_dir(folder).output().unwrap()
-}
-
-fn run(folder: &Path, words: &str) -> String {
-    let output = ascribe(folder, words);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ascribe {words}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn refused(folder: &Path, words: &str) -> String {
-    let output = ascribe(folder, words);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{words}: {said}");
-    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
-    said
-}
-
-fn record(folder: &Path, run: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(folder.join(run).join("run.json")).unwrap()).unwrap()
-}
-
-fn scores(folder: &Path, run: &str) -> Array2<f32> {
-    read_npy(folder.join(run).join("scores.npy")).unwrap()
-}
-
 fn rankings(folder: &Path, run: &str) -> Vec<QueryRanking> {
     read_rankings(&folder.join(run).join("rankings.parquet")).unwrap()
-}
-
-/// Three classes that overlap, so that some predictions are wrong.
-fn features(count: usize, phase: f64) -> (Array2<f32>, Array1<i64>) {
-    let labels = Array1::from_shape_fn(count, |row| ((row * row + row / 3) % 3) as i64);
-    let features = Array2::from_shape_fn((count, 5), |(row, column)| {
-        let class = labels[row] as f64;
-        let noise = 43758.5453 * (12.9898 * (row as f64 + phase) + 78.233 * column as f64).sin();
-        ((1.3 * class * (column as f64 + 1.0)).cos() + 3.0 * noise.fract()) as f32
-    });
-    (features, labels)
-}
-
-fn write(path: &Path, features: &Array2<f32>, labels: Option<&Array1<i64>>) {
-    let mut file = NpzWriter::new(File::create(path).unwrap());
-    file.add_array("features", features).unwrap();
-    if let Some(labels) = labels {
-        file.add_array("labels", labels).unwrap();
-    }
-    file.finish().unwrap();
 }
 
 /// The same scores as of a set whose labels are the predictions, whether the labels are there, wrong, or not; with a head that is
@@ -69,10 +24,13 @@ fn write(path: &Path, features: &Array2<f32>, labels: Option<&Array1<i64>>) {
 fn features_are_measured_at_the_prediction_whatever_their_labels() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
-    let ((train, train_labels), (test, labels)) = (features(40, 0.0), features(23, 0.5));
-    write(&folder.join("train.npz"), &train, Some(&train_labels));
-    write(&folder.join("test.npz"), &test, Some(&labels));
-    write(&folder.join("alone.npz"), &test, None);
+    write(&folder.join("train.npz"), &overlapping(40, 5, 0.0));
+    let labelled = overlapping(23, 5, 0.5);
+    write(&folder.join("test.npz"), &labelled);
+    let (test, labels) = labelled;
+    let mut alone = NpzWriter::new(File::create(folder.join("alone.npz")).unwrap());
+    alone.add_array("features", &test).unwrap();
+    alone.finish().unwrap();
     let rank =
         |words: &str| format!("rank --train train.npz --l2 1e-2 --scores --skip-train {words}");
     run(folder, &rank("--test test.npz --out labelled"));
@@ -81,7 +39,7 @@ fn features_are_measured_at_the_prediction_whatever_their_labels() {
         .collect();
     assert_ne!(predictions, labels.to_vec());
     let as_predicted = Array1::from(predictions.clone());
-    write(&folder.join("predicted.npz"), &test, Some(&as_predicted));
+    write(&folder.join("predicted.npz"), &(test, as_predicted));
     run(folder, &rank("--test predicted.npz --out expected"));
 
     let measured = "--measurement prediction";
@@ -134,7 +92,8 @@ fn pictures(test: &Dataset, ids: &[usize], folder: &Path) {
         let image = test.get(id).unwrap().image;
         let (width, height) = (image.width as u32, image.height as u32);
         let picture = image::GrayImage::from_raw(width, height, image.pixels).unwrap();
-        picture.save(folder.join(format!("{at:03}.png"))).unwrap();
+        let file = File::create(folder.join(format!("{at:03}.png"))).unwrap();
+        picture.write_with_encoder(PngEncoder::new(file)).unwrap();
     }
 }
 

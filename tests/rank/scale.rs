@@ -1,18 +1,16 @@
 //! Large runs: mapped features give the bytes that resident ones give, and a killed run goes on where it was.
 
-use crate::killed_run::{
-    command, goes_on_to_the_same_bytes, kill_when_recorded, rank, record, same_files,
-};
+use crate::archives::{self, waves};
+use crate::command_line::run;
+use crate::killed_run::{goes_on_to_the_same_bytes, kill_when_recorded, rank, record, same_files};
 use ascribe::data::Features;
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::influence::{Correction, FeatureSet, Grouping, Progress, RankJob, RankOptions};
 use ascribe::solve::{Method, Settings};
 use candle_core::{DType, Device, Tensor};
-use ndarray::{Array1, Array2};
-use ndarray_npy::{NpzWriter, WriteNpyExt};
+use ndarray_npy::write_npy;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 const FILES: [&str; 5] = [
@@ -23,38 +21,21 @@ const FILES: [&str; 5] = [
     "scores.npy",
 ];
 
-/// Three classes, waves with something of the class in them.
-fn features(count: usize, dimension: usize, phase: f64) -> (Array2<f32>, Array1<i64>) {
-    let labels = Array1::from_shape_fn(count, |row| ((row * row + row / 3) % 3) as i64);
-    let features = Array2::from_shape_fn((count, dimension), |(row, column)| {
-        let class = labels[row] as f64;
-        let wave = (1.3 * class * (column as f64 + 1.0)).cos()
-            + (12.9898 * (row as f64 + phase) + 78.233 * column as f64).sin();
-        wave as f32
-    });
-    (features, labels)
-}
-
 /// Writes `name.npz`, which is always read, and the folder `name`, which can be mapped.
-fn write(folder: &Path, name: &str, (features, labels): &(Array2<f32>, Array1<i64>)) {
-    let file = |name: String| File::create(folder.join(name)).unwrap();
-    let mut archive = NpzWriter::new(file(format!("{name}.npz")));
-    archive.add_array("features", features).unwrap();
-    archive.add_array("labels", labels).unwrap();
-    archive.finish().unwrap();
-    std::fs::create_dir(folder.join(name)).unwrap();
-    features
-        .write_npy(file(format!("{name}/features.npy")))
-        .unwrap();
-    labels
-        .write_npy(file(format!("{name}/labels.npy")))
-        .unwrap();
+fn write(folder: &Path, name: &str, count: usize, dimension: usize, phase: f64) {
+    let (features, labels) = waves(count, dimension, phase);
+    let set = (features.mapv(|feature| feature as f32), labels);
+    archives::write(&folder.join(format!("{name}.npz")), &set);
+    let folder = folder.join(name);
+    std::fs::create_dir(&folder).unwrap();
+    write_npy(folder.join("features.npy"), &set.0).unwrap();
+    write_npy(folder.join("labels.npy"), &set.1).unwrap();
 }
 
 fn place(train: usize, test: usize, dimension: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "train", &features(train, dimension, 0.0));
-    write(folder.path(), "test", &features(test, dimension, 0.5));
+    write(folder.path(), "train", train, dimension, 0.0);
+    write(folder.path(), "test", test, dimension, 0.5);
     folder
 }
 
@@ -181,11 +162,9 @@ fn mapped_features_give_the_bytes_that_resident_ones_give() {
 fn a_plan_in_little_memory_maps_what_lies_in_folders() {
     let place = place(3000, 200, 24);
     let plan = |files: &str| {
-        let words = format!("{files} --l2 0.01 --top 1 --dry-run --json --out run --memory 2e-3");
-        let output = command(place.path(), &words).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{said}");
-        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+        let words =
+            format!("rank {files} --l2 0.01 --top 1 --dry-run --json --out run --memory 2e-3");
+        serde_json::from_str::<Value>(&run(place.path(), &words)).unwrap()
     };
     let mapped = plan("--train train --test test");
     let read = plan("--train train.npz --test test.npz");

@@ -2,86 +2,18 @@
 //! of an independent computation with NumPy and scikit-learn; rows with i % 5 = 0 are the test set, features standardised
 //! over all rows, mean cross-entropy + l2/2·‖θ‖² over weights and bias.
 
-use ascribe::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
-use ascribe::influence::{
-    BlockSizes, Examples, FeatureSet, Normalise, Provenance, Queries, ScoreMatrix, Scoring,
-    corrected,
-};
+use crate::agreement::{pearson, relative_error, slope, spearman};
+use crate::head_scores::{Settings, examples};
+use crate::sets::{Set, archive, standardised, table, tensor};
+use ascribe::derivative::head::SoftmaxHead;
+use ascribe::influence::Correction;
 use ascribe::operator::{Dense, HeadHessian, LinearOperator, Structure, Vectors};
 use ascribe::solve::{Cg, Direct, Newton, Solver};
-use candle_core::{DType, Device, Tensor};
-use ndarray::{Array1, Array2, ArrayView1, Axis, s};
-use ndarray_npy::NpzReader;
-use std::fs::File;
-use std::path::Path;
-
-struct Set {
-    features: Array2<f64>,
-    labels: Vec<usize>,
-}
-
-fn npz(name: &str) -> NpzReader<File> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/small");
-    NpzReader::new(File::open(folder.join(name)).unwrap()).unwrap()
-}
-
-fn standardised(mut features: Array2<f64>) -> Array2<f64> {
-    for mut column in features.columns_mut() {
-        let mean = column.mean().unwrap();
-        let deviation = column.std(0.0);
-        column.mapv_inplace(|value| (value - mean) / deviation);
-    }
-    features
-}
-
-/// Training and test rows.
-fn split(name: &str) -> (Set, Set) {
-    let mut file = npz(name);
-    let features = standardised(file.by_name("features").unwrap());
-    let labels: Array1<i64> = file.by_name("labels").unwrap();
-    let part = |wanted: bool| {
-        let rows: Vec<usize> = (0..labels.len())
-            .filter(|row| (row % 5 != 0) == wanted)
-            .collect();
-        Set {
-            features: features.select(Axis(0), &rows),
-            labels: rows.iter().map(|&row| labels[row] as usize).collect(),
-        }
-    };
-    (part(true), part(false))
-}
-
-fn tensor(matrix: &Array2<f64>) -> Tensor {
-    let values: Vec<f64> = matrix.iter().copied().collect();
-    Tensor::from_vec(values, matrix.dim(), &Device::Cpu).unwrap()
-}
-
-impl Set {
-    fn inputs(&self) -> HeadInputs {
-        HeadInputs::new(&tensor(&self.features), &self.labels, DType::F64).unwrap()
-    }
-
-    fn rows(&self, rows: &[usize]) -> Self {
-        Self {
-            features: self.features.select(Axis(0), rows),
-            labels: rows.iter().map(|&row| self.labels[row]).collect(),
-        }
-    }
-
-    fn examples(&self, head: &SoftmaxHead) -> Examples {
-        let ids: Vec<usize> = (0..self.labels.len()).collect();
-        let set = FeatureSet {
-            features: &tensor(&self.features).into(),
-            labels: &self.labels,
-            ids: &ids,
-        };
-        Examples::new(&set, head, DType::F64).unwrap()
-    }
-}
+use candle_core::{DType, Tensor};
+use ndarray::{Array1, Array2, Axis, s};
 
 fn fit(set: &Set, classes: usize, l2: f64) -> SoftmaxHead {
-    let start =
-        SoftmaxHead::zeros(classes, set.features.ncols(), DType::F64, &Device::Cpu).unwrap();
+    let start = set.zeros(classes);
     newton(l2).fit(&set.inputs(), start).unwrap().head
 }
 
@@ -95,34 +27,15 @@ fn newton(l2: f64) -> Newton {
 
 /// Scores `[query, train]`, without damping; by one Newton step where `leverage`.
 fn scores(head: &SoftmaxHead, train: &Set, queries: &Set, l2: f64, leverage: bool) -> Array2<f64> {
-    let (train, queries) = (train.examples(head), queries.examples(head));
-    let coordinates = HeadCoordinates::of(train.inputs(), train.outputs()).unwrap();
-    let train = train.in_coordinates(&coordinates).unwrap();
-    let queries = queries.in_coordinates(&coordinates).unwrap();
-    let inputs = train.axes_inputs();
-    let hessian = HeadHessian::in_coordinates(&coordinates, inputs, train.outputs(), l2).unwrap();
-    let inverse = Direct.prepare(&hessian).unwrap();
-    let left_out = match leverage {
-        true => corrected(&train, &hessian, &*inverse, 7).unwrap().0,
-        false => train,
-    };
-    let mut matrix = ScoreMatrix::default();
-    let scoring = Scoring {
-        inverse: &*inverse,
-        training: &left_out,
-        normalise: Normalise::None,
-        blocks: BlockSizes {
-            solved: 50,
-            gradients: 64,
+    let settings = Settings {
+        by_training: true,
+        correction: match leverage {
+            true => Correction::Leverage,
+            false => Correction::None,
         },
-        provenance: &Provenance::default(),
+        ..Settings::new(&Direct, DType::F64, l2, 0.0)
     };
-    let queries = Queries {
-        examples: &queries,
-        sinks: &mut [&mut matrix],
-    };
-    scoring.by_training(vec![queries]).unwrap();
-    matrix.scores
+    settings.scores(head, train, queries)
 }
 
 /// The actual rise of every query's loss when each training image in turn is left out, the divisor n kept.
@@ -135,7 +48,7 @@ fn leave_one_out(train: &Set, head: &SoftmaxHead, queries: &Set, l2: f64) -> Arr
         // Dividing by n − 1 instead of n is the same minimiser at an l2 larger by n / (n − 1).
         let scaled = l2 * count as f64 / (count - 1) as f64;
         let fit = newton(scaled)
-            .fit(&train.rows(&rows).inputs(), head.clone())
+            .fit(&train.part(&rows).inputs(), head.clone())
             .unwrap();
         let after = fit.head.outputs(&queries.inputs()).unwrap().losses;
         for (query, (after, before)) in after.iter().zip(&before).enumerate() {
@@ -143,30 +56,6 @@ fn leave_one_out(train: &Set, head: &SoftmaxHead, queries: &Set, l2: f64) -> Arr
         }
     }
     rises
-}
-
-fn pearson(a: ArrayView1<f64>, b: ArrayView1<f64>) -> f64 {
-    let (a, b) = (&a - a.mean().unwrap(), &b - b.mean().unwrap());
-    a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt()
-}
-
-fn ranks(values: ArrayView1<f64>) -> Array1<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
-    let mut ranks = Array1::zeros(values.len());
-    (order.iter().enumerate()).for_each(|(rank, &position)| ranks[position] = rank as f64);
-    ranks
-}
-
-/// Slope of the least-squares line of predicted on actual.
-fn slope(predicted: ArrayView1<f64>, actual: ArrayView1<f64>) -> f64 {
-    let centred = &actual - actual.mean().unwrap();
-    predicted.dot(&centred) / centred.dot(&centred)
-}
-
-fn relative_error(found: &Array2<f64>, expected: &Array2<f64>) -> f64 {
-    let norm = |matrix: &Array2<f64>| matrix.iter().map(|value| value * value).sum::<f64>().sqrt();
-    norm(&(found - expected)) / norm(expected)
 }
 
 struct Expected {
@@ -178,7 +67,7 @@ struct Expected {
 }
 
 fn check(name: &str, classes: usize, expected: &[Expected], digits: (f64, f64)) {
-    let (train, test) = split(name);
+    let (train, test) = table(name);
     for expected in expected {
         let head = fit(&train, classes, expected.l2);
         let loss = head.outputs(&train.inputs()).unwrap().mean_loss();
@@ -187,13 +76,13 @@ fn check(name: &str, classes: usize, expected: &[Expected], digits: (f64, f64)) 
         let worst = (0..losses.len())
             .max_by(|a, b| losses[*a].total_cmp(&losses[*b]))
             .unwrap();
-        let query = test.rows(&[worst]);
+        let query = test.part(&[worst]);
         let predicted = scores(&head, &train, &query, expected.l2, false);
         let actual = leave_one_out(&train, &head, &query, expected.l2);
         let (predicted, actual) = (predicted.row(0), actual.row(0));
         let found = (
             pearson(predicted, actual),
-            pearson(ranks(predicted).view(), ranks(actual).view()),
+            spearman(predicted, actual),
             slope(predicted, actual),
         );
         println!(
@@ -252,7 +141,7 @@ fn iris_leave_one_out_is_predicted_as_published() {
 /// Relative errors of all pairs to first order and of one Newton step; of the worst test point what the step makes of it.
 #[test]
 fn one_newton_step_predicts_the_size_of_the_rise() {
-    let (train, test) = split("breast_cancer.npz");
+    let (train, test) = table("breast_cancer.npz");
     for (l2, published, worst_published) in [
         (0.01, (0.319, 0.146), Some((0.99930, 0.9875))),
         (0.1, (0.113, 0.020), None),
@@ -287,10 +176,13 @@ fn one_newton_step_predicts_the_size_of_the_rise() {
 
 #[test]
 fn conjugate_gradients_converge_as_published_and_faster_preconditioned() {
-    let (train, test) = split("breast_cancer.npz");
+    let (train, test) = table("breast_cancer.npz");
     let head = fit(&train, 2, 0.01);
     let hessian = HeadHessian::new(&head, &train.inputs(), 0.01).unwrap();
-    let gradients = test.examples(&head).outputs().residuals.clone();
+    let gradients = examples(&test, &head, DType::F64)
+        .outputs()
+        .residuals
+        .clone();
     let inputs = test.inputs();
     let rows: Vec<Tensor> = (0..5)
         .map(|row| {
@@ -340,7 +232,7 @@ fn conjugate_gradients_converge_as_published_and_faster_preconditioned() {
 /// For least squares with a ridge the change of the parameters when row i is left out is exactly influence / (1 − h_i).
 #[test]
 fn ridge_regression_satisfies_the_leverage_identity() {
-    let mut file = npz("diabetes.npz");
+    let mut file = archive("diabetes.npz");
     let raw: Array2<f64> = file.by_name("features").unwrap();
     let targets: Array1<f64> = file.by_name("targets").unwrap();
     let targets = (&targets - targets.mean().unwrap()) / targets.std(0.0);

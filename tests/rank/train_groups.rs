@@ -1,18 +1,15 @@
 //! Groups of training images: their scores as sums, what happens without them, and files of groups that are none.
 
+use crate::archives::{overlapping, write};
+use crate::command_line::{self, ascribe, both, run};
 use crate::killed_run::{goes_on_to_the_same_bytes, record, same_files};
-use arrow::array::{Array, AsArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type};
+use crate::parquet_table::{batches, numbers, words};
+use crate::scores;
 use arrow::record_batch::RecordBatch;
 use ascribe::influence::read_rankings;
-use assert_cmd::Command;
-use ndarray::{Array1, Array2, Axis};
-use ndarray_npy::{NpzWriter, read_npy};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use ndarray::{Array2, Axis};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 /// Positions by name.
@@ -22,29 +19,8 @@ const TABLES: [&str; 2] = ["train_group_rankings.parquet", "train_groups.parquet
 const RANK: &str =
     "rank --train train.npz --test test.npz --l2 1e-2 --precision f64 --scores --skip-train";
 
-fn ascribe(folder: &Path, words: &str) -> std::process::Output {
-    let words = words.split_whitespace();
-    let mut command = Command::cargo_bin("ascribe").unwrap();
-    command.args(words).current_dir(folder).output().unwrap()
-}
-
-/// What a command that succeeds says on standard output and on standard error.
-fn both(folder: &Path, words: &str) -> (String, String) {
-    let output = ascribe(folder, words);
-    let noted = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "ascribe {words}: {noted}");
-    (String::from_utf8(output.stdout).unwrap(), noted)
-}
-
-fn run(folder: &Path, words: &str) -> String {
-    both(folder, words).0
-}
-
 fn refused(folder: &Path, words: &str, parts: &[&str]) {
-    let output = ascribe(folder, words);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{words}: {said}");
-    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    let said = command_line::refused(folder, words);
     assert!(parts.iter().all(|part| said.contains(part)), "{said}");
 }
 
@@ -52,59 +28,11 @@ fn results(folder: &Path, run: &str) -> Value {
     record(folder, run)["results"].clone()
 }
 
-fn scores(folder: &Path, run: &str) -> Array2<f32> {
-    read_npy(folder.join(run).join("scores.npy")).unwrap()
-}
-
-fn batches(folder: &Path, file: &str) -> Vec<RecordBatch> {
-    let file = File::open(folder.join(file)).unwrap();
-    let table = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-    let batches = table.build().unwrap();
-    batches.map(|batch| batch.unwrap()).collect()
-}
-
-fn column(folder: &Path, file: &str, name: &str) -> Vec<f64> {
-    let mut values = Vec::new();
-    for batch in batches(folder, file) {
-        let column = cast(batch.column_by_name(name).unwrap(), &DataType::Float64).unwrap();
-        assert_eq!(column.null_count(), 0, "{file} {name}");
-        values.extend(column.as_primitive::<Float64Type>().values());
-    }
-    values
-}
-
-fn words(folder: &Path, file: &str, name: &str) -> Vec<Option<String>> {
-    let mut values = Vec::new();
-    for batch in batches(folder, file) {
-        let column = batch.column_by_name(name).unwrap().as_string::<i32>();
-        values.extend(column.iter().map(|value| value.map(str::to_owned)));
-    }
-    values
-}
-
-/// Three classes that overlap, so that some predictions are wrong.
-fn features(count: usize, dimension: usize, phase: f64) -> (Array2<f32>, Array1<i64>) {
-    let labels = Array1::from_shape_fn(count, |row| ((row * row + row / 3) % 3) as i64);
-    let features = Array2::from_shape_fn((count, dimension), |(row, column)| {
-        let class = labels[row] as f64;
-        let noise = 43758.5453 * (12.9898 * (row as f64 + phase) + 78.233 * column as f64).sin();
-        ((1.3 * class * (column as f64 + 1.0)).cos() + 3.0 * noise.fract()) as f32
-    });
-    (features, labels)
-}
-
-fn write(path: &Path, (features, labels): &(Array2<f32>, Array1<i64>)) {
-    let mut file = NpzWriter::new(File::create(path).unwrap());
-    file.add_array("features", features).unwrap();
-    file.add_array("labels", labels).unwrap();
-    file.finish().unwrap();
-}
-
 /// A folder with `train.npz` (40 × 5) and `test.npz` (23 × 5).
 fn place() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    write(&folder.path().join("train.npz"), &features(40, 5, 0.0));
-    write(&folder.path().join("test.npz"), &features(23, 5, 0.5));
+    write(&folder.path().join("train.npz"), &overlapping(40, 5, 0.0));
+    write(&folder.path().join("test.npz"), &overlapping(23, 5, 0.5));
     folder
 }
 
@@ -125,7 +53,7 @@ fn first_groups(count: usize) -> Groups {
 
 fn by_label(count: usize) -> Groups {
     let mut groups = Groups::new();
-    for (row, label) in features(count, 1, 0.0).1.iter().enumerate() {
+    for (row, label) in overlapping(count, 1, 0.0).1.iter().enumerate() {
         groups.entry(label.to_string()).or_default().push(row);
     }
     groups
@@ -154,11 +82,11 @@ fn sums(scores: &Array2<f32>, groups: &Groups) -> (Array2<f64>, Array2<f64>) {
 }
 
 fn check_rankings(folder: &Path, run: &str, groups: &Groups, (top, bottom): (i32, i32)) {
-    let file = format!("{run}/{}", TABLES[0]);
+    let file = folder.join(run).join(TABLES[0]);
     let (sums, rounding) = sums(&scores(folder, run), groups);
     let queries = read_rankings(&folder.join(run).join("rankings.parquet")).unwrap();
-    let names = words(folder, &file, "group");
-    let of = |name: &str| column(folder, &file, name);
+    let names = words(&file, "group");
+    let of = |name: &str| numbers(&file, name);
     let (ids, labels, predictions) = (of("query"), of("query_label"), of("query_prediction"));
     let (found_ranks, images, found) = (of("rank"), of("images"), of("score"));
     let harmful = (1..=bottom).map(|rank| (-rank, groups.len() - rank as usize));
@@ -187,16 +115,13 @@ fn check_rankings(folder: &Path, run: &str, groups: &Groups, (top, bottom): (i32
 
 /// The means of all queries and of those of each label, where there are `query_groups`.
 fn check_means(folder: &Path, run: &str, groups: &Groups, query_groups: &Groups) {
-    let file = format!("{run}/{}", TABLES[1]);
+    let file = folder.join(run).join(TABLES[1]);
     let (sums, rounding) = sums(&scores(folder, run), groups);
     let all = (None, (0..sums.nrows()).collect());
     let named = (query_groups.iter()).map(|(name, rows)| (Some(name.clone()), rows.clone()));
     let asked: Vec<(Option<String>, Vec<usize>)> = std::iter::once(all).chain(named).collect();
-    let (names, query_names) = (
-        words(folder, &file, "group"),
-        words(folder, &file, "query_group"),
-    );
-    let of = |name: &str| column(folder, &file, name);
+    let (names, query_names) = (words(&file, "group"), words(&file, "query_group"));
+    let of = |name: &str| numbers(&file, name);
     let (images, queries, found) = (of("images"), of("queries"), of("score"));
     assert_eq!(names.len(), groups.len() * asked.len(), "{run}");
     for (group, (name, members)) in groups.iter().enumerate() {
@@ -220,11 +145,11 @@ fn check_means(folder: &Path, run: &str, groups: &Groups, query_groups: &Groups)
 
 /// The means of all queries by the groups' names.
 fn means(folder: &Path, run: &str) -> BTreeMap<String, f64> {
-    let file = format!("{run}/{}", TABLES[1]);
-    let of_all = words(folder, &file, "query_group");
-    let rows = words(folder, &file, "group")
+    let file = folder.join(run).join(TABLES[1]);
+    let of_all = words(&file, "query_group");
+    let rows = words(&file, "group")
         .into_iter()
-        .zip(column(folder, &file, "score"));
+        .zip(numbers(&file, "score"));
     let rows = rows
         .zip(of_all)
         .filter(|(_, query_group)| query_group.is_none());
@@ -276,7 +201,7 @@ fn a_group_has_the_sum_of_the_scores_of_its_images() {
     let words = format!("{RANK} --train-groups swapped.csv {options} --out swapped");
     run(folder, &words);
     for file in TABLES {
-        let [one, other] = ["sums", "swapped"].map(|run| batches(&folder.join(run), file));
+        let [one, other] = ["sums", "swapped"].map(|run| batches(&folder.join(run).join(file)));
         let columns = |batches: Vec<RecordBatch>| -> Vec<_> {
             let columns = batches.into_iter().map(|batch| batch.columns().to_vec());
             columns.collect()
@@ -341,7 +266,7 @@ fn groups_by_class_are_named_after_it_and_noted_to_be_all_of_it() {
 /// The results of a head fitted to the other images, of which each keeps the weight that it had among all: the mean over the fewer
 /// with an L2 term that is larger by as much.
 fn fitted_without(folder: &Path, name: &str, members: &[usize]) -> Value {
-    let (values, labels) = features(40, 5, 0.0);
+    let (values, labels) = overlapping(40, 5, 0.0);
     let kept: Vec<usize> = (0..40).filter(|row| !members.contains(row)).collect();
     let l2 = 1e-2 * 40.0 / kept.len() as f64;
     let reduced = (values.select(Axis(0), &kept), labels.select(Axis(0), &kept));
@@ -461,7 +386,10 @@ fn what_happens_without_a_group_is_what_a_fit_to_the_others_says() {
     assert!(changes.iter().any(|change| *change != 0.0), "{changes:?}");
 
     let (sums, rounding) = sums(&scores(folder, "full"), &groups);
-    let predicted = column(folder, "evidence/leave_group_out.parquet", "predicted");
+    let predicted = numbers(
+        &folder.join("evidence/leave_group_out.parquet"),
+        "predicted",
+    );
     assert_eq!(predicted.len(), 3 * 23);
     for (row, predicted) in predicted.iter().enumerate() {
         let pair = [row % 23, row / 23];
@@ -646,8 +574,8 @@ fn groups_that_do_not_fit_the_run_are_refused_in_one_line() {
 fn a_killed_run_goes_on_to_the_same_sums() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
-    write(&folder.join("train.npz"), &features(1200, 60, 0.0));
-    write(&folder.join("test.npz"), &features(1500, 60, 0.5));
+    write(&folder.join("train.npz"), &overlapping(1200, 60, 0.0));
+    write(&folder.join("test.npz"), &overlapping(1500, 60, 0.5));
     let mut groups = Groups::new();
     for row in 0..1000 {
         groups.entry(format!("{}", row % 7)).or_default().push(row);
@@ -664,10 +592,10 @@ fn a_killed_run_goes_on_to_the_same_sums() {
 
 /// Positions among the images that the model was trained on, of a file that names all that there were.
 fn trained_on(folder: &Path, run: &str, group_of: impl Fn(usize) -> String) -> Groups {
-    let file = format!("{run}/examples.parquet");
-    let sets = words(folder, &file, "set").into_iter().flatten();
-    let rows = sets.zip(column(folder, &file, "image"));
-    let rows = rows.zip(column(folder, &file, "position"));
+    let file = folder.join(run).join("examples.parquet");
+    let sets = words(&file, "set").into_iter().flatten();
+    let rows = sets.zip(numbers(&file, "image"));
+    let rows = rows.zip(numbers(&file, "position"));
     let mut groups = Groups::new();
     for ((_, image), position) in rows.filter(|((set, _), _)| set == "train") {
         let members = groups.entry(group_of(image as usize)).or_default();

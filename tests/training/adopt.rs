@@ -1,39 +1,30 @@
 //! `ascribe adopt`: a model that was fine-tuned elsewhere is ranked, explained and audited as one of our own transfers is; and what is
 //! refused or said of models that do not belong to the images.
 
+use crate::DIGITS;
+use crate::command_line::{ascribe, both, run};
 use candle_core::{Device, Tensor, safetensors};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 
-fn run(folder: &Path, line: &str) -> Result<(String, String), String> {
-    let output = assert_cmd::Command::cargo_bin("ascribe")
-        .unwrap()
-        .current_dir(folder)
-        .args(line.split_whitespace())
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    match output.status.success() {
-        true => Ok((text(output.stdout), text(output.stderr))),
-        false => Err(text(output.stderr)),
-    }
+/// What a command that fails says, be it one line or how to use it.
+fn said(folder: &Path, words: &str) -> String {
+    let output = ascribe(folder, words);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{words}: {said}");
+    said
 }
-
-fn said(folder: &Path, line: &str) -> String {
-    run(folder, line).unwrap_err()
-}
-
-const DIGITS: &str = "--train builtin:digits-train --test builtin:digits-test";
 
 /// A transfer of ours, whose last block and head were trained on all images; and its tensors alone, as PyTorch would keep them, with
 /// what they do not say.
 fn trained_elsewhere(folder: &Path) -> String {
     run(
         folder,
-        &format!("transfer --source builtin:natural {DIGITS} --blocks 1 --epochs 1 --augmentation none --l2 1e-3 --out ours"),
-    )
-    .unwrap();
+        &format!(
+            "transfer --source builtin:natural {DIGITS} --blocks 1 --epochs 1 --augmentation none --l2 1e-3 --out ours"
+        ),
+    );
     let ours = ascribe::model::read_model(&folder.join("ours/model.safetensors"), &Device::Cpu);
     let ours = ours.unwrap();
     let tensors: HashMap<String, Tensor> = ours.tensors().clone().into_iter().collect();
@@ -59,11 +50,10 @@ fn a_model_from_elsewhere_is_ranked_as_it_is() {
     let folder = place.path();
     let pixels = trained_elsewhere(folder);
     let adopt = format!("adopt --source bare.safetensors {pixels} {DIGITS}");
-    let (told, noted) = run(
+    let (told, noted) = both(
         folder,
         &format!("{adopt} --l2 1e-3 --blocks 1 --out adopted"),
-    )
-    .unwrap();
+    );
     assert!(
         told.contains("test accuracy") && noted.is_empty(),
         "{told}{noted}"
@@ -81,25 +71,23 @@ fn a_model_from_elsewhere_is_ranked_as_it_is() {
             run(
                 folder,
                 &format!("rank --model {model} {options} --out {out}"),
-            )
-            .unwrap();
+            );
             std::fs::read(folder.join(out).join(file)).unwrap()
         });
         assert!(ours == adopted, "{options}: {file}");
     };
     same("--queries 5 --scores", "scores.npy");
     same(
-        "--blocks 1 --queries 2 --solver ekfac --scores",
+        "--blocks 1 --queries 2 --solver ekfac --scores --skip-train",
         "scores.npy",
     );
 
     let ranked = "adopted-20";
-    run(folder, &format!("figure 6 {ranked} --out figures")).unwrap();
-    run(folder, &format!("audit {ranked} --out audit")).unwrap();
+    run(folder, &format!("figure 6 {ranked} --out figures"));
+    run(folder, &format!("audit {ranked} --out audit"));
     let page = std::fs::read_to_string(folder.join("audit/data/overview.js")).unwrap();
     assert!(page.contains("adopted"), "{page}");
-    let lds = run(folder, &format!("evaluate {ranked} --lds 4 --out evidence"));
-    lds.unwrap();
+    run(folder, &format!("evaluate {ranked} --lds 4 --out evidence"));
     let message = said(
         folder,
         &format!("evaluate {ranked} --lds 4 --retrain 1 --out no"),
@@ -108,7 +96,7 @@ fn a_model_from_elsewhere_is_ranked_as_it_is() {
         message.contains("--retrain") && message.contains("elsewhere"),
         "{message}"
     );
-    let (told, _) = run(folder, "rerun adopted").unwrap();
+    let told = run(folder, "rerun adopted");
     assert!(told.contains("the same as"), "{told}");
 }
 
@@ -127,12 +115,13 @@ fn decisions_on_the_images_are_taken() {
 
     run(
         folder,
-        &format!("transfer --source builtin:natural {DIGITS} --images 40 --blocks 0 --epochs 1 --augmentation none --out ours"),
-    )
-    .unwrap();
+        &format!(
+            "transfer --source builtin:natural {DIGITS} --images 40 --blocks 0 --epochs 1 --augmentation none --out ours"
+        ),
+    );
     let adopt = format!("adopt --source ours {DIGITS} --l2 0 --out adopted");
-    let both = "--exclude decisions.csv --relabel decisions.csv";
-    run(folder, &format!("{adopt} {both}")).unwrap();
+    let decisions = "--exclude decisions.csv --relabel decisions.csv";
+    run(folder, &format!("{adopt} {decisions}"));
     let results = &record(folder, "adopted")["results"];
     let ids = results["train_ids"].as_array().unwrap();
     assert_eq!(ids[..4], [0, 1, 2, 4]);
@@ -140,17 +129,15 @@ fn decisions_on_the_images_are_taken() {
     run(
         folder,
         "rank --model adopted --queries 2 --skip-train --out rank",
-    )
-    .unwrap();
+    );
     run(
         folder,
         &format!("adopt --source ours {DIGITS} --l2 0 --side 8 --resize 10 --out closer"),
-    )
-    .unwrap();
-    let (told, _) = run(folder, "inspect closer/model.safetensors").unwrap();
+    );
+    let told = run(folder, "inspect closer/model.safetensors");
     assert!(told.contains("8 × 8, the middle of 10"), "{told}");
     assert_eq!(record(folder, "rank")["inputs"][2]["role"], "model");
-    let (_, noted) = run(folder, "figure 6 rank --out figures").unwrap();
+    let (_, noted) = both(folder, "figure 6 rank --out figures");
     assert!(noted.contains("--skip-train"), "{noted}");
     let table = std::fs::read_to_string(folder.join("figures/figure6.csv")).unwrap();
     assert!(
@@ -160,15 +147,15 @@ fn decisions_on_the_images_are_taken() {
 
     // The same weights with other labels are another model's images: what was ranked is not taken up with them.
     std::fs::remove_dir_all(folder.join("adopted")).unwrap();
-    run(folder, &format!("{adopt} --exclude decisions.csv")).unwrap();
+    run(folder, &format!("{adopt} --exclude decisions.csv"));
     for command in ["evaluate rank --lds 4", "audit rank"] {
         let message = said(folder, &format!("{command} --out no"));
         let line = "adopted/run.json: has changed since rank was made";
         assert!(message.contains(line), "{command}: {message}");
     }
     std::fs::remove_dir_all(folder.join("adopted")).unwrap();
-    run(folder, &format!("{adopt} {both}")).unwrap();
-    run(folder, "audit rank --measure 0 --out audit").unwrap();
+    run(folder, &format!("{adopt} {decisions}"));
+    run(folder, "audit rank --measure 0 --out audit");
 }
 
 #[test]
@@ -211,13 +198,12 @@ fn what_does_not_belong_together_is_told() {
     run(
         folder,
         &format!("adopt --source ours {unnamed} --l2 0 --out unnamed"),
-    )
-    .unwrap();
+    );
     assert_eq!(
         record(folder, "unnamed")["classes"],
         record(folder, "ours")["classes"]
     );
     let line = format!("adopt --source turned.safetensors {pixels} {DIGITS} --l2 0 --out turned");
-    let (_, noted) = run(folder, &line).unwrap();
+    let (_, noted) = both(folder, &line);
     assert!(noted.contains("order of the data's classes"), "{noted}");
 }

@@ -1,39 +1,8 @@
 //! The attack is the ascent that PyTorch computes, stays where it may, and never ends below where it began.
 
-use ascribe::model::{Normalisation, ResNet};
+use crate::pytorch_fixture::{load, network};
 use ascribe::train::{Adversary, Attack, Norm, Start};
-use candle_core::safetensors::load;
-use candle_core::{DType, Device, Tensor};
-use std::collections::HashMap;
-use std::path::Path;
-
-type Fixture = HashMap<String, Tensor>;
-
-fn fixture(name: &str) -> Fixture {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pytorch");
-    load(folder.join(format!("{name}.safetensors")), &Device::Cpu).unwrap()
-}
-
-/// The network of `resnet.safetensors`.
-fn network(dtype: DType) -> ResNet {
-    let tensors = fixture("resnet").into_iter();
-    let tensors = tensors
-        .filter_map(|(name, tensor)| Some((name.strip_prefix("model/")?.to_owned(), tensor)))
-        .collect();
-    let identity = Normalisation {
-        mean: [0.0; 3],
-        deviation: [1.0; 3],
-    };
-    let classes = (0..5).map(|class| class.to_string()).collect();
-    let model = ResNet::new(
-        "cifar-resnet8-w4".parse().unwrap(),
-        classes,
-        identity,
-        9,
-        tensors,
-    );
-    model.unwrap().to_dtype(dtype).unwrap()
-}
+use candle_core::{DType, Tensor};
 
 fn largest(x: &Tensor) -> f64 {
     let x = x.to_dtype(DType::F64).unwrap().abs().unwrap();
@@ -60,7 +29,7 @@ fn numbers(x: &Tensor) -> Vec<f64> {
 
 #[test]
 fn agrees_with_an_independent_ascent_in_pytorch() {
-    let (fixture, model) = (fixture("attack"), network(DType::F64));
+    let (fixture, model) = (load("attack"), network(DType::F64));
     let images = &fixture["data/images"];
     let labels = fixture["data/labels"].to_dtype(DType::U32).unwrap();
     for (norm, name) in [(Norm::L2, "l2"), (Norm::Linf, "linf")] {
@@ -96,7 +65,7 @@ fn agrees_with_an_independent_ascent_in_pytorch() {
 
 #[test]
 fn stays_in_the_ball_and_keeps_the_worst_of_all_restarts() {
-    let (fixture, model) = (fixture("attack"), network(DType::F32));
+    let (fixture, model) = (load("attack"), network(DType::F32));
     let images = fixture["data/images"].to_dtype(DType::F32).unwrap();
     let labels = fixture["data/labels"].to_dtype(DType::U32).unwrap();
     for (norm, epsilon) in [(Norm::L2, 1.0), (Norm::L2, 0.05), (Norm::Linf, 8.0 / 255.0)] {
@@ -139,7 +108,7 @@ fn stays_in_the_ball_and_keeps_the_worst_of_all_restarts() {
 /// Steps across the whole range of pixels end below the clean loss for some image; the image itself is kept then.
 #[test]
 fn an_ascent_that_ends_lower_is_not_kept() {
-    let (fixture, model) = (fixture("attack"), network(DType::F64));
+    let (fixture, model) = (load("attack"), network(DType::F64));
     let images = &fixture["data/images"];
     let labels = fixture["data/labels"].to_dtype(DType::U32).unwrap();
     let adversary = Adversary {

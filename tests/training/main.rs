@@ -2,5 +2,11 @@
 
 mod adopt;
 mod attack;
+#[path = "../command_line/mod.rs"]
+mod command_line;
+#[path = "../pytorch_fixture/mod.rs"]
+mod pytorch_fixture;
 mod robust_training;
 mod transfer;
+
+pub(crate) const DIGITS: &str = "--train builtin:digits-train --test builtin:digits-test";

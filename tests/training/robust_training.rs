@@ -1,30 +1,6 @@
 //! `ascribe train --robust-training` and `ascribe inspect --test` as a user meets them.
 
-use assert_cmd::cargo::CommandCargoExt;
-use std::path::Path;
-use std::process::{Command, Output};
-
-fn run(folder: &Path, line: &str) -> Output {
-    let mut command = Command::cargo_bin("ascribe").unwrap();
-    let command = command.args(line.split_whitespace()).current_dir(folder);
-    command.output().unwrap()
-}
-
-fn succeed(folder: &Path, line: &str) -> String {
-    let output = run(folder, line);
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{line}: {message}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The one line of a refused command.
-fn refusal(folder: &Path, line: &str) -> String {
-    let output = run(folder, line);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{line}: {message}");
-    assert_eq!(message.lines().count(), 1, "{message}");
-    message
-}
+use crate::command_line::{refused, run};
 
 const TRAIN: &str = "train --train builtin:digits-train --test builtin:digits-test --architecture cifar-resnet8-w4 --side 8 \
                      --images 200 --batch-size 32 --epochs 4 --augmentation none --evaluate-every 0";
@@ -41,14 +17,14 @@ fn fast_and_free_models_are_measured_alike_by_train_and_inspect() {
         let out = way.split(' ').next().unwrap();
         let measured = "--eval-epsilon 0.1,0.5 --eval-steps 5 --eval-restarts 2";
         let adversary = format!("--adversary l2 --epsilon {radius} --robust-training {way}");
-        succeed(
+        run(
             folder,
             &format!("{TRAIN} {adversary} {measured} --out {out}"),
         );
         let record = ascribe::artefact::RunFolder::read(folder.join(out)).unwrap();
         let attacked: serde_json::Value = record.result("test_attacked").unwrap();
         let clean: serde_json::Value = record.result("test").unwrap();
-        let text = succeed(
+        let text = run(
             folder,
             &format!("inspect {out} --test builtin:digits-test {measured} --json"),
         );
@@ -63,13 +39,13 @@ fn fast_and_free_models_are_measured_alike_by_train_and_inspect() {
     let looks = std::fs::read_to_string(folder.join("fast/guard.csv")).unwrap();
     assert_eq!(looks.lines().count(), 5, "{looks}");
     assert!(!folder.join("free/guard.csv").exists());
-    let text = succeed(
+    let text = run(
         folder,
         "inspect fast --test builtin:digits-test --images 50 --eval-adversary linf --eval-epsilon 0.05",
     );
     assert!(text.contains("PGD-20, L∞ ε = 0.05: accuracy"), "{text}");
     assert!(text.contains("50 of builtin:digits-test"), "{text}");
-    let message = refusal(folder, "inspect builtin:robust --test builtin:digits-test");
+    let message = refused(folder, "inspect builtin:robust --test builtin:digits-test");
     assert!(
         message.contains("100 classes") && message.contains("10 classes"),
         "{message}"
@@ -150,10 +126,10 @@ fn options_that_do_not_go_together_are_refused() {
         ("--device cuda:77".to_owned(), "--device: cuda:77: "),
         ("--learning-rate 0".to_owned(), "--learning-rate: "),
     ] {
-        let message = refusal(folder.path(), &format!("{TRAIN} {options} --out out"));
+        let message = refused(folder.path(), &format!("{TRAIN} {options} --out out"));
         assert!(message.contains(expected), "{options}: {message}");
         assert!(!folder.path().join("out").exists(), "{options}");
     }
-    let message = refusal(folder.path(), "inspect builtin:robust --eval-epsilon 0.1");
+    let message = refused(folder.path(), "inspect builtin:robust --eval-epsilon 0.1");
     assert!(message.contains("--test"), "{message}");
 }

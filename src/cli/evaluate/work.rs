@@ -77,7 +77,7 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
     run.set_result("shortfalls", shortfalls)?;
     forget_recorded(run.path())?;
     let record = run.finish()?;
-    summary::print(&record, evaluate.json)?;
+    summary::print(&record, evaluate.json.is_asked())?;
     Ok(ExitCode::from(if shortfalls > 0 { 3 } else { 0 }))
 }
 
@@ -112,7 +112,7 @@ impl Work<'_> {
     }
 
     /// Leaves a figure in the folder.
-    pub(super) fn draw(&self, figure: &impl Figure, name: &str) -> Result<()> {
+    pub(super) fn draw(&self, figure: &dyn Figure, name: &str) -> Result<()> {
         write(figure, &self.folder, name, &FORMATS, self.evaluate.style).map(|_| ())
     }
 

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::artefact::{Input, Invocation, Options, RecordBeside};
+use crate::cli::output::{Json, shown};
 use crate::figure::{Figure, Format, Style, write};
 use clap::Args;
 use serde_json::{Value, json};
@@ -24,6 +25,8 @@ pub(super) struct Pictures {
     /// Folder for the figure; files of the same name are replaced
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// A figure that is asked for.
@@ -34,14 +37,14 @@ pub(super) struct Asked {
 }
 
 impl Pictures {
-    /// Draws what `figure` computes from `runs`, with the effective values of its own options, and returns the paths.
+    /// Draws what `figure` computes from `runs`, with the effective values of its own options, and says which files it left.
     pub(super) fn draw<F: Figure>(
         &self,
         Asked { stem, invocation }: Asked,
         runs: &[&Path],
         own: impl IntoIterator<Item = (&'static str, Value)>,
         figure: impl FnOnce() -> Result<F>,
-    ) -> Result<Vec<PathBuf>> {
+    ) -> Result<()> {
         let inputs = Input::of_runs(runs.iter().copied())?;
         let formats: Vec<String> = self.format.iter().map(Format::to_string).collect();
         let shared = [
@@ -57,6 +60,11 @@ impl Pictures {
         let record = RecordBeside::begin("figure", invocation, options, inputs)?;
         let mut written = write(&figure()?, &self.out, stem, &self.format, self.style)?;
         written.push(record.finish(&self.out, stem, &written)?);
-        Ok(written)
+        let files: Vec<String> = written.iter().map(|path| shown(path)).collect();
+        self.json.print(
+            || json!({ "out": shown(&self.out), "figure": stem, "files": files }),
+            || files.iter().for_each(|file| say!("{file}")),
+        );
+        Ok(())
     }
 }

@@ -40,13 +40,13 @@ impl OfRuns {
             .collect()
     }
 
-    /// Draws what `figure` makes of the runs, with the effective values of its `own` options, and returns the paths.
+    /// Draws what `figure` makes of the runs, with the effective values of its `own` options.
     pub(super) fn draw<F: Figure, const N: usize>(
         &self,
         asked: Asked,
         own: [(&'static str, Value); N],
         figure: impl FnOnce(&[NamedRun]) -> Result<F>,
-    ) -> Result<Vec<PathBuf>> {
+    ) -> Result<()> {
         let runs = self.open()?;
         let folders: Vec<&Path> = self.runs.iter().map(PathBuf::as_path).collect();
         let names: Vec<&String> = runs.iter().map(|run| &run.name).collect();

@@ -42,7 +42,7 @@ pub(super) struct OfStudy {
 }
 
 impl OfStudy {
-    pub(super) fn draw(&self, variable: Variable, asked: Asked) -> Result<Vec<PathBuf>> {
+    pub(super) fn draw(&self, variable: Variable, asked: Asked) -> Result<()> {
         let record = RunFolder::read_at_work(&self.study)?;
         let table = self.study.join(RESULTS);
         self.check(&record)?;

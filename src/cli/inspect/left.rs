@@ -1,7 +1,8 @@
 //! Whether a run's files are as it left them.
 
 use super::{Checked, Report};
-use crate::artefact::{Condition, RecordBeside, RunFolder, Status, left_files};
+use crate::artefact::{Condition, RecordBeside, RunFolder, Status, folder_of, left_files};
+use crate::cli::record_file::record_file;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ pub(super) struct Left {
     faults: Vec<String>,
 }
 
-/// Of the run in a folder, or the record at a path that is no folder.
+/// Of the run in a folder, or of the record that is named.
 pub(super) fn read(path: &Path) -> Result<Left> {
     let mut left = Left {
         kind: "run-faults",
@@ -24,18 +25,20 @@ pub(super) fn read(path: &Path) -> Result<Left> {
         files: 0,
         faults: Vec::new(),
     };
-    if !path.is_dir() {
-        RecordBeside::read(path)?;
-        left.add("", path)?;
+    let file = record_file(path);
+    if !file.ends_with("run.json") {
+        RecordBeside::read(&file)?;
+        left.add("", &file)?;
         return Ok(left);
     }
+    let path = folder_of(&file);
     let record = RunFolder::read_at_work(path)?;
     let at_work = record.status == Status::Running;
     // A study that is refused for a damaged run is unfinished, and this is to say which run it is.
     if at_work && record.command != "study" {
         RunFolder::read(path)?;
     }
-    left.add("", &path.join("run.json"))?;
+    left.add("", &file)?;
     for name in parts(&path.join("runs"))? {
         let record = path.join("runs").join(&name).join("run.json");
         let prefix = format!("runs/{name}/");

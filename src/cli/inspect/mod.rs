@@ -19,6 +19,7 @@ mod model;
 mod run;
 
 use super::adversary_options::AttackOptions;
+use super::output::Json;
 use super::source_options::SourcePixels;
 use crate::artefact::leads_somewhere;
 use crate::data::Features;
@@ -60,9 +61,8 @@ pub struct Inspect {
     /// Of a run, list the files that are no longer what it left
     #[arg(long, conflicts_with = "test")]
     check: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// What was found, as lines for people and as JSON.
@@ -129,7 +129,7 @@ impl Inspect {
     }
 
     fn print(&self, report: &impl Report) -> Result<()> {
-        if self.json {
+        if self.json.is_asked() {
             let text = serde_json::to_string_pretty(report)
                 .map_err(|reason| Error::io(&self.path, "show as JSON")(reason.into()))?;
             say!("{text}");

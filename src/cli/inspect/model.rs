@@ -108,7 +108,11 @@ impl Report for Model {
             lines.push(("not needed", format!("{first}{more}")));
         }
         if self.fits {
-            lines.push(("tensors", "all there, none left over".into()));
+            let there = match self.class_count {
+                Some(_) => "all there",
+                None => "all there but the classifier",
+            };
+            lines.push(("tensors", format!("{there}, none left over")));
         }
         for misfit in self.misfits.iter().take(SHOWN) {
             lines.push(("does not fit", misfit.to_string()));
@@ -124,7 +128,7 @@ impl Report for Model {
 impl Model {
     fn classes_line(&self) -> String {
         match (&self.classes, self.class_count) {
-            (None, None) => "none: the file has no classifier (fc.weight, fc.bias)".into(),
+            (None, None) => "none: the file has no classifier (fc.weight, fc.bias); a source for ascribe transfer and study, which train one, and for nothing else".into(),
             (None, Some(count)) => format!("{count}, the file does not name them"),
             (Some(names), _) => {
                 let first = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");

@@ -3,6 +3,7 @@
 use super::Report;
 use crate::Result;
 use crate::artefact::{DIGESTS, RunRecord, Status, read_json};
+use crate::cli::record_file::record_file;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::Path;
@@ -17,12 +18,7 @@ pub(super) struct Run {
 
 /// Reads the `run.json` of a folder, or the record at a path that is no folder.
 pub(super) fn read(path: &Path) -> Result<Run> {
-    let file = if path.is_dir() {
-        path.join("run.json")
-    } else {
-        path.to_path_buf()
-    };
-    let mut record: RunRecord = read_json(file)?;
+    let mut record: RunRecord = read_json(record_file(path))?;
     record.folder = path.to_path_buf();
     Ok(Run {
         kind: "run",

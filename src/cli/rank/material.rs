@@ -1,7 +1,7 @@
 //! What is scored: features, labels and ids of both sides, and the head.
 
 use super::transferred::chosen;
-use crate::artefact::{Input, digest_file};
+use crate::artefact::Input;
 use crate::cli::train_groups::{TrainGrouping, TrainImages};
 use crate::data::{Features, HeadFile, NewLabels, Rows};
 use crate::derivative::head::SoftmaxHead;
@@ -84,13 +84,7 @@ impl Material {
             file.check_against(&train)?;
             file.check_against(&test)?;
             class_count = file.class_count();
-            let digest = digest_file(&file.path)?;
-            inputs.push(Input {
-                role: "head".into(),
-                path: file.path.clone(),
-                digest,
-                rows: None,
-            });
+            inputs.push(Input::of_file("head", file.path.clone())?);
         }
         let head = file
             .map(|file| SoftmaxHead::new(&file.weight, &file.bias))

@@ -1,7 +1,7 @@
 //! `--query-groups`: which queries are ranked for together.
 
 use crate::Result;
-use crate::artefact::{Input, digest_file};
+use crate::artefact::Input;
 use crate::influence::{Grouped, Grouping, Groups};
 
 /// From `class`, `confusion` or a path.
@@ -24,11 +24,6 @@ pub(super) fn note_file(
         return Ok(());
     };
     Groups::from_file(path, Grouped::Queries, ids)?;
-    inputs.push(Input {
-        role: "query-groups".into(),
-        path: path.clone(),
-        digest: digest_file(path)?,
-        rows: None,
-    });
+    inputs.push(Input::of_file("query-groups", path.clone())?);
     Ok(())
 }

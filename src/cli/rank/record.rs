@@ -55,7 +55,7 @@ impl Rank {
             ("keep-features", json!(self.keep_features.then_some(true))),
             ("skip-train", json!(self.skip_train)),
             ("out", json!(self.out)),
-            ("json", json!(self.json)),
+            ("json", json!(self.json.is_asked())),
         ];
         values
             .into_iter()

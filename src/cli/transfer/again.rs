@@ -27,14 +27,14 @@ pub(in crate::cli) fn transfer_again(
 ) -> Result<TransferAgain> {
     let mut transfer = parsed::<Words>(record, |name| LEFT_ASIDE.contains(&name))?.transfer;
     transfer.source.locate(record);
-    let (source, input) = transfer.source.open()?;
+    let source = transfer.source.backbone()?;
     let known = recorded(record, "source")?;
-    if known.digest != input.digest {
+    if known.digest != source.input.digest {
         return Err(changed(record, known));
     }
     let train = recorded_data(record, "train")?;
     let ids: Vec<usize> = record.result("train_ids")?;
-    let framing = source.framing();
+    let framing = source.model.framing();
     // The other half is for what frozen layers give.
     let quarter = transfer.options.recipe.memory_bytes() / 4;
     let pixels =
@@ -44,7 +44,7 @@ pub(in crate::cli) fn transfer_again(
         options: transfer.options,
         train: pixels(&train, &ids)?,
         queries: pixels(test, queries)?,
-        source,
+        source: source.model,
         seeds,
     })
 }

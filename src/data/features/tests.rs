@@ -6,7 +6,10 @@ use ndarray::{Array1, Array2, ShapeBuilder, array};
 use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt, write_npy};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Write;
 use tempfile::{TempDir, tempdir};
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
 
 fn features() -> Array2<f32> {
     array![[1.0, 2.0, 3.0], [4.0, 5.0, -6.5]]
@@ -264,4 +267,30 @@ fn features_alone_need_no_labels_and_take_no_notice_of_wrong_ones() {
     assert_eq!((wrong.labels, wrong.digest), (alone.labels, alone.digest));
     let none = npz(&folder, &Array2::zeros((0, 3)), &array![0]);
     assert!(Features::open_unlabelled(&none, None).is_err());
+}
+
+/// A header is enough to see that there are too many: here the labels that it announces are not even there.
+#[test]
+fn labels_are_counted_before_they_are_read() {
+    let folder = tempdir().unwrap();
+    let (mut values, mut labels) = (Vec::new(), Vec::new());
+    features().write_npy(&mut values).unwrap();
+    array![1i64, 0, 1].write_npy(&mut labels).unwrap();
+    labels.truncate(labels.len() - 8);
+    let files = [("features.npy", values), ("labels.npy", labels)];
+    let archive = folder.path().join("set.npz");
+    let mut writer = ZipWriter::new(File::create(&archive).unwrap());
+    for (name, bytes) in &files {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+        writer
+            .start_file(*name, SimpleFileOptions::default())
+            .unwrap();
+        writer.write_all(bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    for path in [folder.path(), archive.as_path()] {
+        let message = Features::open(path).unwrap_err().to_string();
+        let said = "array labels: expected 2 (the rows of features), found 3 labels; ";
+        assert!(message.contains(said), "{message}");
+    }
 }

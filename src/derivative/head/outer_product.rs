@@ -3,8 +3,8 @@
 //! On the CPU a parallel loop of our own: a broadcast multiplication walks strided indices on one thread.
 
 use crate::Result;
+use crate::in_parallel::for_each_row;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, bail};
-use rayon::prelude::*;
 use std::ops::Mul;
 
 /// The outer product of each row of `left` `[m, C]` with the same row of `right` `[m, e]`, `[m, C·e]`.
@@ -66,17 +66,14 @@ where
     T: Copy + Default + Send + Sync + Mul<Output = T>,
 {
     let mut product = vec![T::default(); rows * lefts * rights];
-    product
-        .par_chunks_exact_mut(rights)
-        .enumerate()
-        .for_each(|(position, target)| {
-            let row = position / lefts;
-            let source = &right[row * rights..(row + 1) * rights];
-            let factor = left[position];
-            target
-                .iter_mut()
-                .zip(source)
-                .for_each(|(value, &other)| *value = factor * other);
-        });
+    for_each_row(&mut product, rights, &|position, target| {
+        let row = position / lefts;
+        let source = &right[row * rights..(row + 1) * rights];
+        let factor = left[position];
+        target
+            .iter_mut()
+            .zip(source)
+            .for_each(|(value, &other)| *value = factor * other);
+    });
     product
 }

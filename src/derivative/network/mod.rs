@@ -62,10 +62,12 @@ pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind, 
 pub use linearisation::{Beside, Linearisation, Linearisations};
 pub use on_device::{DeviceExamples, DeviceNetwork};
 pub use pairing::{LayerWay, Way};
+pub(crate) use planes::dot;
 pub use space::{ParameterBlock, ParameterSpace};
 pub(crate) use storage::Storage;
 
 use crate::derivative::head::HeadOutputs;
+use crate::in_parallel::mapped;
 use crate::model::op::channels_last::Buffer;
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
@@ -74,7 +76,6 @@ use linearisation::{Kept, Kit};
 use planes::{Planes, Shape};
 use products::Precision;
 use program::Program;
-use rayon::prelude::*;
 
 /// Which matrix stands for the curvature of the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -291,13 +292,14 @@ impl Network {
     /// As [`Network::outputs`].
     pub fn example_gradients(&self, examples: &Examples, positions: &[u32]) -> Result<Tensor> {
         in_precision!(self, program => {
-            let row = |&position: &u32| {
+            let row = |at: usize| -> Result<Vec<_>> {
                 let mut row = Buffer::zeros(program.space.inner_size());
-                let (input, labels) = self.read(program, examples, &[position])?;
+                let (input, labels) = self.read(program, examples, &[positions[at]])?;
                 program.add_gradient((input, &labels), &mut row)?;
                 Ok(program.space.outward(&row).to_vec())
             };
-            let rows: Vec<_> = positions.par_iter().map(row).collect::<Result<_>>()?;
+            let rows = mapped(positions.len(), &row).into_iter();
+            let rows: Vec<_> = rows.collect::<Result<_>>()?;
             let shape = (positions.len(), self.size());
             Ok(Tensor::from_vec(rows.concat(), shape, &Device::Cpu)?)
         })
@@ -359,13 +361,12 @@ impl Network {
     ) -> Result<()> {
         in_precision!(self, program => {
             for pass in positions.chunks(DIAGONAL_IMAGES) {
-                let squares = |&position: &u32| {
-                    let (input, _) = self.read(program, examples, &[position])?;
+                let squares = |at: usize| {
+                    let (input, _) = self.read(program, examples, &[pass[at]])?;
                     program.squared_gradients(input)
                 };
-                let rows: Vec<_> = pass.par_iter().map(squares).collect::<Result<_>>()?;
-                for row in rows {
-                    sums.iter_mut().zip(row).for_each(|(sum, square)| *sum += square);
+                for row in mapped(pass.len(), &squares) {
+                    sums.iter_mut().zip(row?).for_each(|(sum, square)| *sum += square);
                 }
             }
             Ok(())

@@ -1,9 +1,10 @@
 //! Activations with the channels last, `[m, H, W, C]`: a pixel's channels are contiguous, so that an unfolded row of a
 //! convolution is copied in a few runs and all images of a batch enter one matrix product.
 
+use crate::in_parallel::for_each_row;
 use crate::model::op::channels_last::Buffer;
 pub(crate) use crate::model::op::channels_last::{Scalar, Shape, multiply, rows};
-use rayon::prelude::*;
+use candle_core::WithDType;
 
 /// The activations of m images.
 #[derive(Debug, Clone)]
@@ -47,26 +48,17 @@ impl<T: Scalar> Planes<T> {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        self.values
-            .par_chunks_mut(PART)
-            .zip(other.values.par_chunks(PART))
-            .for_each(|(sum, other)| {
-                sum.iter_mut()
-                    .zip(other)
-                    .for_each(|(sum, &value)| *sum += value);
-            });
+        for_each_row(&mut self.values, PART, &|part, sum| {
+            let other = &other.values[part * PART..];
+            (sum.iter_mut().zip(other)).for_each(|(sum, &value)| *sum += value);
+        });
     }
 
     /// The inner product of each image's activation with the same image's of `other`, added to `sums`.
     pub(crate) fn add_dots(&self, other: &Self, sums: &mut [f64]) {
-        let size = self.shape.elements().max(1);
-        sums.par_iter_mut()
-            .zip(
-                self.values
-                    .par_chunks(size)
-                    .zip(other.values.par_chunks(size)),
-            )
-            .for_each(|(sum, (a, b))| *sum += dot(a, b));
+        for_each_row(sums, 1, &|image, sum| {
+            sum[0] += dot(self.of_image(image), other.of_image(image));
+        });
     }
 }
 
@@ -74,7 +66,7 @@ impl<T: Scalar> Planes<T> {
 pub(crate) const PART: usize = 1 << 14;
 
 /// Σ a b in f64, with eight running sums that become vector instructions.
-pub(crate) fn dot<T: Scalar>(a: &[T], b: &[T]) -> f64 {
+pub(crate) fn dot<T: WithDType>(a: &[T], b: &[T]) -> f64 {
     let mut lanes = [0.0f64; 8];
     let (a_whole, b_whole) = (a.chunks_exact(8), b.chunks_exact(8));
     let rest = a_whole.remainder().iter().zip(b_whole.remainder());

@@ -19,8 +19,8 @@ use super::planes::{Planes, Scalar, dot};
 use super::program::{Node, Program};
 use crate::Result;
 use crate::derivative::head::HeadOutputs;
+use crate::in_parallel::{for_each_row, mapped};
 use crate::model::op::channels_last::{add_weight_gradient, output};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Of m images and every row of their roots.
@@ -141,9 +141,9 @@ impl<T: Scalar> Program<T> {
             return None;
         }
         let site = self.site(values, index);
-        let images = (0..gradient.images()).into_par_iter();
-        let images = images.map(|image| layer.channelwise_gradient(&site, gradient, image));
-        let images: Vec<Vec<f64>> = images.collect();
+        let images = mapped(gradient.images(), &|image| {
+            layer.channelwise_gradient(&site, gradient, image)
+        });
         Some(images.into_iter().flatten().map(number).collect())
     }
 
@@ -225,9 +225,8 @@ fn length(places: &[Range<usize>]) -> usize {
 /// Adds the inner products of each image's tangent with its gradients to `products` `[m, rows]`.
 fn add_dots<T: Scalar>(tangent: &[T], rows: &[Planes<T>], products: &mut [f64]) {
     let size = rows[0].shape.elements();
-    let images = products.par_chunks_exact_mut(rows.len());
-    let images = images.zip(tangent.par_chunks_exact(size));
-    images.enumerate().for_each(|(image, (products, tangent))| {
+    for_each_row(products, rows.len(), &|image, products| {
+        let tangent = &tangent[image * size..][..size];
         for (product, row) in products.iter_mut().zip(rows) {
             *product += dot(tangent, row.of_image(image));
         }
@@ -237,12 +236,9 @@ fn add_dots<T: Scalar>(tangent: &[T], rows: &[Planes<T>], products: &mut [f64]) 
 /// Each image's gradients, summed with its weights `[m, rows]`.
 fn combined<T: Scalar>(rows: &[Planes<T>], weights: &[f64]) -> Planes<T> {
     let (images, shape) = (rows[0].images(), rows[0].shape);
-    let size = shape.elements();
     let mut sum = Planes::zeros(images, shape);
-    let images = sum.values.par_chunks_exact_mut(size);
-    let images = images.zip(weights.par_chunks_exact(rows.len()));
-    images.enumerate().for_each(|(image, (sum, weights))| {
-        for (&weight, row) in weights.iter().zip(rows) {
+    for_each_row(&mut sum.values, shape.elements(), &|image, sum| {
+        for (&weight, row) in weights[image * rows.len()..].iter().zip(rows) {
             let weight: T = number(weight);
             (sum.iter_mut().zip(row.of_image(image)))
                 .for_each(|(sum, &value)| *sum += weight * value);

@@ -1,5 +1,6 @@
 //! The drawing of Figure 6: panels side by side, under each a table that is its legend too.
 
+use super::super::canvas::Canvas;
 use super::{ClassMatch, Curve, Panel, points};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
@@ -143,7 +144,7 @@ pub(super) fn size(figure: &ClassMatch, style: Style) -> (f64, f64) {
     (lengths.width, height + MARGIN)
 }
 
-pub(super) fn draw<B: DrawingBackend>(figure: &ClassMatch, sheet: &Sheet<B>) -> Drawn<B> {
+pub(super) fn draw(figure: &ClassMatch, sheet: &Sheet) -> Drawn {
     let lengths = Lengths::of(figure, sheet.style());
     for (index, panel) in figure.panels.iter().enumerate() {
         let left = MARGIN + index as f64 * (lengths.panel + GAP);
@@ -161,17 +162,17 @@ pub(super) fn draw<B: DrawingBackend>(figure: &ClassMatch, sheet: &Sheet<B>) -> 
 }
 
 /// A panel's column of the sheet, in millimetres.
-struct Place<'a, B: DrawingBackend> {
-    sheet: &'a Sheet<B>,
+struct Place<'a, 'c> {
+    sheet: &'a Sheet<'c>,
     lengths: Lengths,
     left: f64,
     width: f64,
 }
 
-type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
+type Chart<'a, 'c> = ChartContext<'a, Canvas<'c>, Cartesian2d<Axis, Axis>>;
 
-impl<B: DrawingBackend> Place<'_, B> {
-    fn title(&self, panel: &Panel) -> Drawn<B> {
+impl<'c> Place<'_, 'c> {
+    fn title(&self, panel: &Panel) -> Drawn {
         let look = Text::new(TITLE_POINTS, INK, Align::Left);
         for (line, at) in title(panel, self.width).iter().zip(0..) {
             let y = MARGIN + TITLE / 2.0 - 0.5 + f64::from(at) * TITLE_LINE;
@@ -180,7 +181,7 @@ impl<B: DrawingBackend> Place<'_, B> {
         Ok(())
     }
 
-    fn chart(&self, panel: &Panel, first: bool) -> Drawn<B> {
+    fn chart(&self, panel: &Panel, first: bool) -> Drawn {
         let ranks = panel
             .curves
             .iter()
@@ -210,7 +211,7 @@ impl<B: DrawingBackend> Place<'_, B> {
         Ok(())
     }
 
-    fn axes(&self, chart: &mut Chart<B>, first: bool) -> Drawn<B> {
+    fn axes(&self, chart: &mut Chart<'_, 'c>, first: bool) -> Drawn {
         let up = match first {
             true => described(UP, self.lengths.chart - LABELS_BELOW),
             false => "",
@@ -220,7 +221,7 @@ impl<B: DrawingBackend> Place<'_, B> {
         draw_mesh(self.sheet, chart, POINTS, (across, &whole), (up, &whole))
     }
 
-    fn band(&self, chart: &Chart<B>, index: usize, curve: &Curve) -> Drawn<B> {
+    fn band(&self, chart: &Chart, index: usize, curve: &Curve) -> Drawn {
         let area = chart.plotting_area();
         let at = |rank: usize, percent: f64| area.map_coordinate(&(rank as f64, percent));
         let upper = curve
@@ -236,7 +237,7 @@ impl<B: DrawingBackend> Place<'_, B> {
             .shape(upper.chain(lower).collect(), colour(index).mix(0.18))
     }
 
-    fn curve(&self, chart: &Chart<B>, index: usize, curve: &Curve) -> Drawn<B> {
+    fn curve(&self, chart: &Chart, index: usize, curve: &Curve) -> Drawn {
         let area = chart.plotting_area();
         let at = |rank: usize, percent: f64| area.map_coordinate(&(rank as f64, percent));
         let line: Vec<_> = curve
@@ -256,7 +257,7 @@ impl<B: DrawingBackend> Place<'_, B> {
     }
 
     /// A dotted line across the chart.
-    fn chance(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {
+    fn chance(&self, chart: &Chart, curve: &Curve) -> Drawn {
         let area = chart.plotting_area();
         let Range { start, end } = area.get_x_range();
         let (start, y) = area.map_coordinate(&(start, curve.chance_percent));
@@ -268,7 +269,7 @@ impl<B: DrawingBackend> Place<'_, B> {
         Ok(())
     }
 
-    fn table(&self, panel: &Panel) -> Drawn<B> {
+    fn table(&self, panel: &Panel) -> Drawn {
         let (left, right) = (self.left + 1.0, self.left + self.width - 1.0);
         let y = |row: usize| {
             self.lengths.table_top() + row as f64 * self.lengths.row() + 0.5 * TABLE_ROW

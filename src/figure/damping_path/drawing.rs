@@ -1,5 +1,6 @@
 //! The drawing: two panels over one axis of dampings, a legend, a note.
 
+use super::super::canvas::Canvas;
 use super::{in_use, note};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
@@ -72,7 +73,7 @@ pub(super) fn size(path: &DampingPath, style: Style) -> (f64, f64) {
     (lengths.width, height + MARGIN)
 }
 
-pub(super) fn draw<B: DrawingBackend>(path: &DampingPath, sheet: &Sheet<B>) -> Drawn<B> {
+pub(super) fn draw(path: &DampingPath, sheet: &Sheet) -> Drawn {
     let lengths = Lengths::of(sheet.style());
     let second = MARGIN + lengths.first + GAP;
     let overlaps = Panel {
@@ -97,7 +98,7 @@ pub(super) fn draw<B: DrawingBackend>(path: &DampingPath, sheet: &Sheet<B>) -> D
 
 /// A row each: the overlap with the next damping and with the one in use, as rank-biased overlap and Jaccard index, and that with the
 /// smallest, as the former.
-fn legend<B: DrawingBackend>(sheet: &Sheet<B>, lengths: Lengths) -> Drawn<B> {
+fn legend(sheet: &Sheet, lengths: Lengths) -> Drawn {
     let both = &[(MAIN, 1.1), (OTHER, 0.6)][..];
     let rows = [
         ("with the next damping", both),
@@ -135,26 +136,26 @@ fn legend<B: DrawingBackend>(sheet: &Sheet<B>, lengths: Lengths) -> Drawn<B> {
     Ok(())
 }
 
-type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
+type Chart<'a, 'c> = ChartContext<'a, Canvas<'c>, Cartesian2d<Axis, Axis>>;
 
 /// A panel's column of the sheet, in millimetres.
 #[derive(Clone, Copy)]
-struct Panel<'a, B: DrawingBackend> {
-    sheet: &'a Sheet<B>,
+struct Panel<'a, 'c> {
+    sheet: &'a Sheet<'c>,
     path: &'a DampingPath,
     lengths: Lengths,
     left: f64,
     width: f64,
 }
 
-impl<B: DrawingBackend> Panel<'_, B> {
-    fn title(&self, title: &str) -> Drawn<B> {
+impl<'c> Panel<'_, 'c> {
+    fn title(&self, title: &str) -> Drawn {
         let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
         self.sheet
             .text(title, at, Text::new(TITLE_POINTS, INK, Align::Left))
     }
 
-    fn chart(&self, values: Axis) -> Drawn<B, Chart<'_, B>> {
+    fn chart(&self, values: Axis) -> Drawn<Chart<'_, 'c>> {
         let top = MARGIN + TITLE + MARKS;
         let area = self
             .sheet
@@ -171,7 +172,7 @@ impl<B: DrawingBackend> Panel<'_, B> {
             .build_cartesian_2d(Axis::decades(ends.0, ends.1, most), values)
     }
 
-    fn overlaps(&self) -> Drawn<B> {
+    fn overlaps(&self) -> Drawn {
         let mut chart = self.chart(Axis::shares())?;
         self.stretch(&chart)?;
         self.axes(&mut chart, "Overlap", |share| format!("{share:.1}"))?;
@@ -186,7 +187,7 @@ impl<B: DrawingBackend> Panel<'_, B> {
         self.curve(&chart, 0, true, &next(|point| point.rbo_next))
     }
 
-    fn scores(&self) -> Drawn<B> {
+    fn scores(&self) -> Drawn {
         let sizes = self.at(|point| point.median_top_score.log10());
         let drawn: Vec<(f64, f64)> = sizes.into_iter().filter(|at| at.1.is_finite()).collect();
         let logs = || drawn.iter().map(|at| at.1);
@@ -201,10 +202,10 @@ impl<B: DrawingBackend> Panel<'_, B> {
 
     fn axes(
         &self,
-        chart: &mut Chart<B>,
+        chart: &mut Chart<'_, 'c>,
         description: &str,
         values: impl Fn(&f64) -> String,
-    ) -> Drawn<B> {
+    ) -> Drawn {
         let across = ("Damping λ", &power as _);
         draw_mesh(self.sheet, chart, POINTS, across, (description, &values))
     }
@@ -226,13 +227,7 @@ impl<B: DrawingBackend> Panel<'_, B> {
         damped(self.path).windows(2).filter_map(halfway).collect()
     }
 
-    fn curve(
-        &self,
-        chart: &Chart<B>,
-        index: usize,
-        is_main: bool,
-        values: &[(f64, f64)],
-    ) -> Drawn<B> {
+    fn curve(&self, chart: &Chart, index: usize, is_main: bool, values: &[(f64, f64)]) -> Drawn {
         let area = chart.plotting_area();
         let line: Vec<_> = values.iter().map(|at| area.map_coordinate(at)).collect();
         let points = if is_main { 1.1 } else { 0.6 };
@@ -245,7 +240,7 @@ impl<B: DrawingBackend> Panel<'_, B> {
     }
 
     /// The shade of the stable stretch.
-    fn stretch(&self, chart: &Chart<B>) -> Drawn<B> {
+    fn stretch(&self, chart: &Chart) -> Drawn {
         let Some((first, last)) = self.path.suggestion.stretch else {
             return Ok(());
         };
@@ -265,7 +260,7 @@ impl<B: DrawingBackend> Panel<'_, B> {
     }
 
     /// A dotted line at the overlap from which neighbours agree.
-    fn agreement(&self, chart: &Chart<B>) -> Drawn<B> {
+    fn agreement(&self, chart: &Chart) -> Drawn {
         let area = chart.plotting_area();
         let columns = area.get_x_range();
         let (start, y) = area.map_coordinate(&(columns.start, AGREEMENT));
@@ -278,7 +273,7 @@ impl<B: DrawingBackend> Panel<'_, B> {
     }
 
     /// The damping in use and the suggested one: lines through the chart, named above it in a row each.
-    fn marks(&self, chart: &Chart<B>) -> Drawn<B> {
+    fn marks(&self, chart: &Chart) -> Drawn {
         let suggestion = &self.path.suggestion;
         let in_use = format!("in use {}", in_use(self.path.damping));
         let suggested = format!("suggested {}", suggestion.brief());
@@ -288,11 +283,11 @@ impl<B: DrawingBackend> Panel<'_, B> {
 
     fn mark(
         &self,
-        chart: &Chart<B>,
+        chart: &Chart,
         (damping, name): (f64, &str),
         row: u8,
         colour: RGBColor,
-    ) -> Drawn<B> {
+    ) -> Drawn {
         let area = chart.plotting_area();
         let rows = area.get_y_range();
         let across = damping.log10().max(area.get_x_range().start);

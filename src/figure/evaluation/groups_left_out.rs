@@ -74,7 +74,7 @@ impl GroupEffects {
     }
 
     /// What the two marks stand for, under the title.
-    fn key<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn key(&self, sheet: &Sheet) -> Drawn {
         let (mut left, y) = (MARGIN + NAMES, MARGIN + TITLE + KEY / 2.0 - 0.8);
         for (index, words) in ["measured", "predicted"].into_iter().enumerate() {
             sheet.marker(index, (dots(left + 1.0), dots(y)), 0.95)?;
@@ -120,7 +120,7 @@ impl Figure for GroupEffects {
         (WIDTH, 2.0 * MARGIN + TITLE + chart + note + 1.0)
     }
 
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn draw(&self, sheet: &Sheet) -> Drawn {
         let groups = self.drawn();
         let title = Text::new(TITLE_POINTS, INK, Align::Left);
         let at = (MARGIN, MARGIN + TITLE / 2.0 - 0.5);

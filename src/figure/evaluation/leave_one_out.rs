@@ -9,7 +9,6 @@ use crate::figure::palette::{QUIET, colour};
 use crate::figure::sheet::dots;
 use crate::figure::{Drawn, Figure, Sheet, Style};
 use ndarray::Array2;
-use plotters::prelude::DrawingBackend;
 use rand::seq::index::sample;
 use serde::{Deserialize, Serialize};
 
@@ -139,7 +138,7 @@ impl Figure for LeaveOneOut {
         (WIDTH, 2.0 * MARGIN + TITLE + CHART + note + 1.0)
     }
 
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn draw(&self, sheet: &Sheet) -> Drawn {
         let frame = Frame {
             left: MARGIN,
             width: WIDTH - 2.0 * MARGIN,

@@ -13,6 +13,7 @@ pub use quality_and_cost::{PlacedEstimator, QualityAndCost};
 pub use removal::RemovalCurves;
 
 use super::axis::Axis;
+use super::canvas::Canvas;
 use super::mesh::draw_mesh;
 use super::note::{MARGIN, Note};
 use super::palette::INK;
@@ -29,7 +30,7 @@ const LABELS_BELOW: f64 = 8.5;
 const TITLE_POINTS: f64 = 8.0;
 const POINTS: f64 = 7.5;
 
-type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
+type Chart<'a, 'c> = ChartContext<'a, Canvas<'c>, Cartesian2d<Axis, Axis>>;
 
 /// A chart with its title, in millimetres.
 struct Frame<'a> {
@@ -42,12 +43,12 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    fn draw<'s, B: DrawingBackend>(
+    fn draw<'s, 'c>(
         &self,
-        sheet: &'s Sheet<B>,
+        sheet: &'s Sheet<'c>,
         (across, across_label): (Axis, impl Fn(&f64) -> String),
         up: Axis,
-    ) -> Drawn<B, Chart<'s, B>> {
+    ) -> Drawn<Chart<'s, 'c>> {
         let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
         sheet.text(self.title, at, Text::new(TITLE_POINTS, INK, Align::Left))?;
         let area = sheet.part(self.left, MARGIN + TITLE, self.width, self.height);

@@ -8,7 +8,6 @@ use crate::figure::palette::{INK, colour};
 use crate::figure::sheet::dots;
 use crate::figure::text::{Align, Text, text_width};
 use crate::figure::{Drawn, Figure, Sheet, Style};
-use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
 
 const WIDTH: f64 = 150.0;
@@ -129,7 +128,7 @@ impl Figure for QualityAndCost {
         )
     }
 
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn draw(&self, sheet: &Sheet) -> Drawn {
         let share = sheet.style().shrink(WIDTH);
         let width = share * WIDTH;
         let frame = Frame {

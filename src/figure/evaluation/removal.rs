@@ -8,7 +8,6 @@ use crate::figure::palette::{INK, colour};
 use crate::figure::sheet::dots;
 use crate::figure::text::{Align, Text};
 use crate::figure::{Drawn, Figure, Sheet, Style};
-use plotters::prelude::DrawingBackend;
 use serde::{Deserialize, Serialize};
 
 const WIDTH: f64 = 174.0;
@@ -99,7 +98,7 @@ impl Figure for RemovalCurves {
         )
     }
 
-    fn draw<B: DrawingBackend>(&self, sheet: &Sheet<B>) -> Drawn<B> {
+    fn draw(&self, sheet: &Sheet) -> Drawn {
         let share = sheet.style().shrink(WIDTH);
         let width = share * WIDTH;
         let panel = (width - 2.0 * MARGIN - NAMES - GAP) / 2.0;
@@ -154,11 +153,7 @@ impl Figure for RemovalCurves {
     }
 }
 
-fn curves<B: DrawingBackend>(
-    sheet: &Sheet<B>,
-    frame: &Frame,
-    curves: &[&RemovalCurve],
-) -> Drawn<B> {
+fn curves(sheet: &Sheet, frame: &Frame, curves: &[&RemovalCurve]) -> Drawn {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let images = ends(points().map(|point| point.images as f64));
     let (low, high) = ends(points().flat_map(|point| [point.rise.low, point.rise.high]));

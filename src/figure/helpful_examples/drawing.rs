@@ -7,7 +7,6 @@ use crate::figure::palette::{AGREES, QUIET};
 use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::text::{Align, Text, text_width};
 use crate::influence::NATS;
-use plotters::prelude::*;
 
 /// What is drawn, below the images.
 pub(super) fn note(figure: &HelpfulExamples) -> String {
@@ -47,19 +46,19 @@ pub(super) fn size(figure: &HelpfulExamples, style: Style) -> (f64, f64) {
     grid(figure, style, &note(figure)).size()
 }
 
-pub(super) fn draw<B: DrawingBackend>(figure: &HelpfulExamples, sheet: &Sheet<B>) -> Drawn<B> {
+pub(super) fn draw(figure: &HelpfulExamples, sheet: &Sheet) -> Drawn {
     grid(figure, sheet.style(), &note(figure)).draw(sheet, |index, first, top| {
         model_row(figure, &figure.models[index], sheet, first, top)
     })
 }
 
-fn model_row<B: DrawingBackend>(
+fn model_row(
     figure: &HelpfulExamples,
     model: &ModelExamples,
-    sheet: &Sheet<B>,
+    sheet: &Sheet,
     first: usize,
     top: f64,
-) -> Drawn<B> {
+) -> Drawn {
     let unit = Unit::of(model, &figure.models);
     let shown = Shown {
         name: &model.model,
@@ -92,13 +91,7 @@ fn model_row<B: DrawingBackend>(
 }
 
 /// A score with a tick or a cross before it, together centred on a column.
-fn marked_score<B: DrawingBackend>(
-    sheet: &Sheet<B>,
-    score: &str,
-    agrees: bool,
-    middle: f64,
-    y: f64,
-) -> Drawn<B> {
+fn marked_score(sheet: &Sheet, score: &str, agrees: bool, middle: f64, y: f64) -> Drawn {
     let left = middle - (text_width(score, SMALL) + MARK) / 2.0;
     let dot = |x: f64, up: f64| (dots(left + x), dots(y - up));
     if agrees {

@@ -117,7 +117,7 @@ pub(super) fn size(figure: &InfluenceMatrix, style: Style) -> (f64, f64) {
     (layout.width(), height + MARGIN)
 }
 
-pub(super) fn draw<B: DrawingBackend>(figure: &InfluenceMatrix, sheet: &Sheet<B>) -> Drawn<B> {
+pub(super) fn draw(figure: &InfluenceMatrix, sheet: &Sheet) -> Drawn {
     let layout = Layout::new(figure, sheet.style());
     let limit = figure.limit();
     for (row, queries) in layout.rows.iter().enumerate() {
@@ -142,7 +142,7 @@ pub(super) fn draw<B: DrawingBackend>(figure: &InfluenceMatrix, sheet: &Sheet<B>
 }
 
 /// Class names at the left of a row of panels, as many as there is room for.
-fn names<B: DrawingBackend>(sheet: &Sheet<B>, layout: &Layout, top: f64) -> Drawn<B> {
+fn names(sheet: &Sheet, layout: &Layout, top: f64) -> Drawn {
     let classes = &layout.figure.classes;
     let pitch = layout.side() / classes.len() as f64;
     let every = (2.8 / pitch).ceil().max(1.0) as usize;
@@ -164,7 +164,7 @@ fn names<B: DrawingBackend>(sheet: &Sheet<B>, layout: &Layout, top: f64) -> Draw
 }
 
 /// From harmful to helpful, with numbers.
-fn scale<B: DrawingBackend>(sheet: &Sheet<B>, layout: &Layout, limit: f64) -> Drawn<B> {
+fn scale(sheet: &Sheet, layout: &Layout, limit: f64) -> Drawn {
     let (left, top) = (layout.left(0), layout.scale_top() + 0.5);
     let step = SCALE_WIDTH / SCALE_STEPS as f64;
     for index in 0..SCALE_STEPS {

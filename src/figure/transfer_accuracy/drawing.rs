@@ -1,5 +1,6 @@
 //! The drawing: two charts side by side, under them the legend of target sets and sources, and the note.
 
+use super::super::canvas::Canvas;
 use super::TransferAccuracy;
 use super::legend::{LEGEND_ROW, Look, draw_legend};
 use crate::figure::Style;
@@ -40,7 +41,7 @@ const LABEL: f64 = 26.0;
 const BAND: f64 = 0.16;
 const FEW_CURVES: f64 = 6.0;
 
-type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<Axis, Axis>>;
+type Chart<'a, 'c> = ChartContext<'a, Canvas<'c>, Cartesian2d<Axis, Axis>>;
 
 /// The lengths that depend on style and number of panels.
 #[derive(Clone, Copy)]
@@ -130,7 +131,7 @@ fn difference(figure: &TransferAccuracy, look: &Look) -> String {
     }
 }
 
-pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B>) -> Drawn<B> {
+pub(super) fn draw(figure: &TransferAccuracy, sheet: &Sheet) -> Drawn {
     let look = Look::of(figure);
     let lengths = Lengths::of(figure, sheet.style());
     let summary = &figure.summary;
@@ -162,20 +163,15 @@ pub(super) fn draw<B: DrawingBackend>(figure: &TransferAccuracy, sheet: &Sheet<B
     lengths.note(figure).draw(sheet, lengths.note_top(figure))
 }
 
-pub(super) fn stroke<B: DrawingBackend>(
-    sheet: &Sheet<B>,
-    line: &[(i32, i32)],
-    colour: RGBColor,
-    dashed: bool,
-) -> Drawn<B> {
+pub(super) fn stroke(sheet: &Sheet, line: &[(i32, i32)], colour: RGBColor, dashed: bool) -> Drawn {
     match dashed {
         true => sheet.dashes(line, 1.1, colour, DASH),
         false => sheet.line(line.to_vec(), 1.1, colour),
     }
 }
 
-struct Place<'a, B: DrawingBackend> {
-    sheet: &'a Sheet<B>,
+struct Place<'a, 'c> {
+    sheet: &'a Sheet<'c>,
     figure: &'a TransferAccuracy,
     look: &'a Look<'a>,
     left: f64,
@@ -184,8 +180,8 @@ struct Place<'a, B: DrawingBackend> {
     differences: bool,
 }
 
-impl<B: DrawingBackend> Place<'_, B> {
-    fn panel(&self, title: &str, curves: &[Curve]) -> Drawn<B> {
+impl<'c> Place<'_, 'c> {
+    fn panel(&self, title: &str, curves: &[Curve]) -> Drawn {
         let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
         let title = fit(title, TITLE_POINTS, self.width);
         self.sheet
@@ -249,7 +245,7 @@ impl<B: DrawingBackend> Place<'_, B> {
         Axis::numbers(low, high)
     }
 
-    fn axes(&self, chart: &mut Chart<B>, numbers: &dyn Fn(&f64) -> String) -> Drawn<B> {
+    fn axes(&self, chart: &mut Chart<'_, 'c>, numbers: &dyn Fn(&f64) -> String) -> Drawn {
         let places = places(self.figure);
         let by_label = |value: &f64| {
             let nearest =
@@ -275,7 +271,7 @@ impl<B: DrawingBackend> Place<'_, B> {
     }
 
     /// Names of categories, each below its tick.
-    fn upright_labels(&self, chart: &Chart<B>, places: &[(f64, &str)], height: f64) -> Drawn<B> {
+    fn upright_labels(&self, chart: &Chart, places: &[(f64, &str)], height: f64) -> Drawn {
         let area = chart.plotting_area();
         let low = area.get_y_range().start;
         let labels: Vec<&str> = places.iter().map(|(_, label)| *label).collect();
@@ -288,7 +284,7 @@ impl<B: DrawingBackend> Place<'_, B> {
         Ok(())
     }
 
-    fn zero(&self, chart: &Chart<B>) -> Drawn<B> {
+    fn zero(&self, chart: &Chart) -> Drawn {
         let area = chart.plotting_area();
         let range = area.get_x_range();
         let line = [range.start, range.end].map(|x| area.map_coordinate(&(x, 0.0)));
@@ -296,7 +292,7 @@ impl<B: DrawingBackend> Place<'_, B> {
     }
 
     /// Where a value is drawn; curves of one point stand beside each other.
-    fn spot(&self, chart: &Chart<B>, curve: &Curve, (place, value): (f64, f64)) -> (i32, i32) {
+    fn spot(&self, chart: &Chart, curve: &Curve, (place, value): (f64, f64)) -> (i32, i32) {
         let (x, y) = chart
             .plotting_area()
             .map_coordinate(&(spot(self.figure, place), value));
@@ -310,7 +306,7 @@ impl<B: DrawingBackend> Place<'_, B> {
     }
 
     /// Over each stretch of points that have an interval.
-    fn band(&self, chart: &Chart<B>, curve: &Curve, opacity: f64) -> Drawn<B> {
+    fn band(&self, chart: &Chart, curve: &Curve, opacity: f64) -> Drawn {
         let at = |place: f64, value: f64| self.spot(chart, curve, (place, value));
         let colour = self.look.colour(curve);
         let stretches = (curve.points).chunk_by(|a, b| a.seeds > 1 && b.seeds > 1);
@@ -327,7 +323,7 @@ impl<B: DrawingBackend> Place<'_, B> {
         Ok(())
     }
 
-    fn curve(&self, chart: &Chart<B>, curve: &Curve) -> Drawn<B> {
+    fn curve(&self, chart: &Chart, curve: &Curve) -> Drawn {
         let line: Vec<_> = (curve.points.iter())
             .map(|point| self.spot(chart, curve, (point.place, point.value.value)))
             .collect();

@@ -120,11 +120,7 @@ impl<'a> Look<'a> {
     }
 }
 
-pub(super) fn draw_legend<B: DrawingBackend>(
-    sheet: &Sheet<B>,
-    entries: &[Entry],
-    top: f64,
-) -> Drawn<B> {
+pub(super) fn draw_legend(sheet: &Sheet, entries: &[Entry], top: f64) -> Drawn {
     for entry in entries {
         let y = top + (entry.row as f64 + 0.5) * LEGEND_ROW;
         let (start, end) = (dots(entry.left), dots(entry.left + SWATCH - 1.8));

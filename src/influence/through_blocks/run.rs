@@ -63,7 +63,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let (l2, damping) = (options.solver.method).shifts(options.l2, options.damping);
         let curvature = network.curvature(self.train.examples, options, l2)?;
         let damped = Damped::new(&*curvature, damping)?;
-        let (inverse, method) = self.prepared(options.solver.method, &damped)?;
+        let (inverse, method) = self.prepared(options.solver.method, &damped, progress)?;
         summary.method = method;
         summary.notes = inverse.notes().into_iter().collect();
         progress.stage("scores")?;
@@ -105,14 +105,16 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         &self,
         method: Method,
         operator: &'o dyn LinearOperator,
+        progress: &mut dyn Progress,
     ) -> Result<(Box<dyn Inverse + 'o>, Method)> {
         let was_asked_for = self.options.solver.method == method;
         match self.solver(method).prepare(operator) {
             // With next to no damping rounding can leave a matrix without a factor.
-            Err(Error::Config { option, .. })
-                if method == Method::Direct && !was_asked_for && option == "damping" =>
-            {
+            Err(Error::NoFactor(_)) if !was_asked_for => {
                 let cg = self.solver(Method::Cg).prepare(operator)?;
+                progress.note(
+                    "rounding leaves the curvature without a Cholesky factor at this damping: cg solves instead of direct",
+                );
                 Ok((cg, Method::Cg))
             }
             prepared => Ok((prepared?, method)),

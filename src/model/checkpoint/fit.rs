@@ -13,7 +13,7 @@ pub enum Misfit {
     Missing {
         /// Our name of it.
         name: String,
-        /// Its shape; empty where the file has no classifier, which would say the number of classes.
+        /// Its shape.
         shape: Vec<usize>,
         /// The most similar name among those left over.
         nearest: Option<String>,
@@ -46,10 +46,7 @@ impl fmt::Display for Misfit {
                 shape,
                 nearest,
             } => {
-                write!(f, "missing: {name}")?;
-                if !shape.is_empty() {
-                    write!(f, " {shape:?}")?;
-                }
+                write!(f, "missing: {name} {shape:?}")?;
                 nearest
                     .iter()
                     .try_for_each(|it| write!(f, " (nearest left over: {it})"))
@@ -81,6 +78,7 @@ pub(super) struct Fit {
     pub(super) architecture: Architecture,
     /// `None` where there is no classifier.
     pub(super) class_count: Option<usize>,
+    /// Without those of a classifier that is missing whole.
     pub(super) misfits: Vec<Misfit>,
 }
 
@@ -115,22 +113,18 @@ pub(super) fn fit(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Fit> {
     if 2 * best.misfits.len() > expected.len() {
         return None;
     }
-    name_nearest(&mut best.misfits, &expected);
     if class_count.is_none() {
-        forget_classes(&mut best.misfits);
+        let missing =
+            |it: &Misfit| matches!(it, Misfit::Missing { name, .. } if is_of_classifier(name));
+        best.misfits.retain(|misfit| !missing(misfit));
     }
+    name_nearest(&mut best.misfits, &expected);
     Some(best)
 }
 
-/// Takes back the shapes of a classifier whose number of classes was assumed.
-fn forget_classes(misfits: &mut [Misfit]) {
-    for misfit in misfits {
-        if let Misfit::Missing { name, shape, .. } = misfit
-            && name.starts_with("fc.")
-        {
-            shape.clear();
-        }
-    }
+/// Whether a tensor of that name, one of ours, is the classifier's.
+pub(super) fn is_of_classifier(name: &str) -> bool {
+    name.starts_with("fc.")
 }
 
 /// What does not fit, in the order of the names: missing, of another shape, left over.
@@ -231,6 +225,20 @@ mod tests {
                 "left over: layer4.2.norm3.bias [2048] (nearest expected: layer4.2.bn3.bias)",
             ]
         );
+    }
+
+    /// Another head is no classifier, but left over.
+    #[test]
+    fn a_missing_classifier_is_no_misfit_and_another_head_is_one() {
+        let mut shapes = shapes("resnet50", 10);
+        shapes.retain(|name, _| !is_of_classifier(name));
+        let headless = fit(&shapes).unwrap();
+        assert_eq!((headless.class_count, headless.misfits), (None, Vec::new()));
+        shapes.insert("projector.weight".into(), vec![128, 2048]);
+        let other = fit(&shapes).unwrap();
+        let text: Vec<String> = other.misfits.iter().map(ToString::to_string).collect();
+        assert_eq!(text, ["left over: projector.weight [128, 2048]"]);
+        assert_eq!(other.class_count, None);
     }
 
     #[test]

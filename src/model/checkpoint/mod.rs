@@ -1,4 +1,4 @@
-//! Weight files of others: PyTorch (`.pt`, `.pth`, `.ckpt`) and safetensors, with the names of torchvision, timm or
+//! Weight files of others: what `torch.save` writes, and safetensors, by whatever name, with the names of torchvision, timm or
 //! `robustness` ([`naming`]).
 //!
 //! The architecture is recognised by names and shapes. Such files rarely say which classes and pixels they were made
@@ -9,36 +9,30 @@ mod archive;
 mod fit;
 mod naming;
 mod pickle;
+mod pixel_statistics;
+mod refusal;
 mod settings;
+mod stored;
 mod torch_values;
 
 pub use fit::Misfit;
+pub use pixel_statistics::Origin;
 pub use settings::SourceSettings;
 
 use super::weight_file::{self, check_values};
 use super::{Architecture, Normalisation, ResNet, Stem};
 use crate::data::Framing;
 use crate::{Error, Result};
-use archive::{Archive, CONVERT, START, begins_as_saved, is_archive};
-use candle_core::{DType, Device, Tensor, safetensors::Load};
+use archive::{CONVERT, START, begins_as_saved};
+use candle_core::{DType, Device, Tensor};
 use naming::{Naming, naming};
-use safetensors::SafeTensors;
+use pixel_statistics::{in_unit_pixels, of_unit_pixels};
+use refusal::strange;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// Where a checkpoint's normalisation comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Origin {
-    /// The file has it.
-    File,
-    /// The file has it, of pixels up to 255; it was divided by that.
-    FileOf255,
-    /// ImageNet's, which torchvision and timm use; the file says nothing.
-    ImageNet,
-}
+use stored::Stored;
 
 /// A weight file that was read and compared with the family.
 #[derive(Debug)]
@@ -58,7 +52,7 @@ pub struct Checkpoint {
     pub normalisation: Option<(Normalisation, Origin)>,
     /// What it was made to see of an image.
     pub framing: Framing,
-    /// What is missing, left over, or of another shape.
+    /// What is missing, left over, or of another shape; not a classifier that is missing whole.
     pub misfits: Vec<Misfit>,
     /// Names in the file that a model does not need.
     pub ignored: Vec<String>,
@@ -70,7 +64,7 @@ pub struct Checkpoint {
 ///
 /// # Errors
 /// A damaged file, one of another architecture, a tensor that is missing, left over, of the wrong shape or not finite;
-/// a normalisation that neither the file nor the user gives, or both.
+/// no classifier; a normalisation that neither the file nor the user gives, or both.
 pub fn source_from_bytes(
     bytes: &[u8],
     path: &Path,
@@ -81,6 +75,34 @@ pub fn source_from_bytes(
         return weight_file::model_from_bytes(bytes, path, device);
     }
     Checkpoint::from_bytes(bytes, path, device)?.into_model(settings)
+}
+
+/// The same of a model whose classifier is to be replaced, and whether the file has one: where it has none, the model's is
+/// of one class and of zeros.
+///
+/// # Errors
+/// As [`source_from_bytes`], but for a file without a classifier.
+pub(super) fn backbone_from_bytes(
+    bytes: &[u8],
+    path: &Path,
+    settings: SourceSettings,
+    device: &Device,
+) -> Result<(ResNet, bool)> {
+    if settings.normalisation.is_none() && weight_file::is_ours(bytes) {
+        return Ok((weight_file::model_from_bytes(bytes, path, device)?, true));
+    }
+    let mut checkpoint = Checkpoint::from_bytes(bytes, path, device)?;
+    let has_classifier = checkpoint.class_count.is_some();
+    if !has_classifier {
+        checkpoint.class_count = Some(1);
+        let shapes = super::expected_shapes(&checkpoint.architecture, 1).into_iter();
+        for (name, shape) in shapes.filter(|(name, _)| fit::is_of_classifier(name)) {
+            // In the wider precision, which gives way to that of the others.
+            let zeros = Tensor::zeros(shape, DType::F64, device)?;
+            checkpoint.tensors.insert(name, zeros);
+        }
+    }
+    Ok((checkpoint.into_model(settings)?, has_classifier))
 }
 
 impl Checkpoint {
@@ -183,6 +205,9 @@ impl Checkpoint {
         if let Some(misfit) = self.misfits.first() {
             return Err(self.refusal(misfit));
         }
+        let Some(class_count) = self.class_count else {
+            return Err(self.without_classifier());
+        };
         let normalisation = match (self.normalisation, settings.normalisation) {
             (Some((_, Origin::File | Origin::FileOf255)), Some(_)) => {
                 let reason = format!("{} has its own; leave the option out", self.path.display());
@@ -198,10 +223,8 @@ impl Checkpoint {
                 return Err(Error::config("source", reason));
             }
         };
-        let classes = self.classes.unwrap_or_else(|| {
-            let numbers = 0..self.class_count.unwrap_or_default();
-            numbers.map(|class| class.to_string()).collect()
-        });
+        let numbers = || (0..class_count).map(|class| class.to_string()).collect();
+        let classes = self.classes.unwrap_or_else(numbers);
         let tensors = uniform(self.tensors)?;
         ResNet::new(
             self.architecture,
@@ -212,126 +235,6 @@ impl Checkpoint {
         )
         .map_err(|error| weight_file::of_file(error, &self.path))
     }
-
-    fn refusal(&self, misfit: &Misfit) -> Error {
-        let place = format!("weights, taken for {}", self.architecture);
-        let path = self.path.display();
-        if self.class_count.is_none() {
-            let expected = "a classifier (fc.weight and fc.bias)";
-            let remedy = format!(
-                "give a file of the whole network; ascribe inspect {path} shows what is in this one"
-            );
-            return Error::format(&self.path, place, expected, "none", remedy);
-        }
-        let more = self.misfits.len() - 1;
-        let remedy = format!(
-            "{}see all with: ascribe inspect {path}",
-            if more > 0 {
-                format!("{more} more do not fit; ")
-            } else {
-                String::new()
-            }
-        );
-        let near = |nearest: &Option<String>| {
-            let text = nearest
-                .iter()
-                .map(|it| format!(" (the most similar name is {it})"));
-            text.collect::<String>()
-        };
-        let (expected, found) = match misfit {
-            Misfit::Missing {
-                name,
-                shape,
-                nearest,
-            } => {
-                let found = format!("none{}", near(nearest));
-                (format!("a tensor {name} of shape {shape:?}"), found)
-            }
-            Misfit::LeftOver { name, nearest, .. } => (
-                "no other tensor".to_owned(),
-                format!("{name}{}", near(nearest)),
-            ),
-            Misfit::Shape {
-                name,
-                expected,
-                found,
-            } => (
-                format!("{name} of shape {expected:?}"),
-                format!("{found:?}"),
-            ),
-        };
-        Error::format(&self.path, place, expected, found, remedy)
-    }
-}
-
-/// The statistics of a file, divided by 255 where they are of pixels up to that.
-fn in_unit_pixels(stored: Normalisation, path: &Path) -> Result<(Normalisation, Origin)> {
-    if !is_deviation(stored.deviation) {
-        return Err(Error::format(
-            path,
-            "the normalisation's deviation",
-            "positive numbers",
-            format!("{:?}", stored.deviation),
-            CONVERT,
-        ));
-    }
-    let all_within = |most: f64| stored.mean.iter().all(|mean| (0.0..=most).contains(mean));
-    if all_within(1.0) {
-        return Ok((stored, Origin::File));
-    }
-    if !all_within(255.0) {
-        return Err(Error::format(
-            path,
-            "the normalisation's mean",
-            "means of pixels in [0, 1] or [0, 255]",
-            format!("{:?}", stored.mean),
-            CONVERT,
-        ));
-    }
-    let divided = |numbers: [f64; 3]| numbers.map(|number| number / 255.0);
-    let normalisation = Normalisation {
-        mean: divided(stored.mean),
-        deviation: divided(stored.deviation),
-    };
-    Ok((normalisation, Origin::FileOf255))
-}
-
-fn is_deviation(numbers: [f64; 3]) -> bool {
-    (numbers.iter()).all(|number| number.is_finite() && *number > 0.0)
-}
-
-/// Refuses what pixels in [0, 1] cannot have.
-fn of_unit_pixels(given: Normalisation) -> Result<Normalisation> {
-    if !is_deviation(given.deviation) {
-        let [red, green, blue] = given.deviation;
-        let reason = format!(
-            "expected positive numbers, found {red},{green},{blue}; give those of the images it was trained on"
-        );
-        return Err(Error::config("source-deviation", reason));
-    }
-    match (given.mean.iter()).find(|mean| !(0.0..=1.0).contains(*mean)) {
-        None => Ok(given),
-        Some(mean) => {
-            let reason = format!(
-                "expected means of pixels in [0, 1], found {mean}; divide what is of 255 by 255, the deviations too"
-            );
-            Err(Error::config("source-mean", reason))
-        }
-    }
-}
-
-/// A model of something else; its first names say what.
-fn strange<'a>(path: &Path, names: impl Iterator<Item = &'a String>) -> Error {
-    let mut names: Vec<&str> = names.map(String::as_str).collect();
-    let count = names.len();
-    names.truncate(4);
-    Error::format(
-        path,
-        "tensor names",
-        "those of a ResNet (torchvision's: conv1.weight, layer1.0.conv1.weight, … fc.bias)",
-        format!("{count} tensors: {} …", names.join(", ")),
-        "give a ResNet-18, -34, -50, -101, -152 or a wide one",
-    )
 }
 
 /// Left-over tensors under the names they have in the file.
@@ -366,96 +269,4 @@ pub(super) fn begins_as_weights(path: &Path) -> bool {
     read().is_ok_and(|(start, length)| {
         begins_as_saved(&start) || weight_file::begins_as_safetensors(&start, length)
     })
-}
-
-/// A file's tensors before they are read.
-enum Stored<'a> {
-    SafeTensors(SafeTensors<'a>, &'a Path),
-    PyTorch(Archive<'a>),
-}
-
-impl<'a> Stored<'a> {
-    fn open(bytes: &'a [u8], path: &'a Path) -> Result<Self> {
-        if is_archive(bytes) {
-            return Ok(Self::PyTorch(Archive::open(bytes, path)?));
-        }
-        // A safetensors file begins with the length of its header, whose first byte may be any.
-        let other = match bytes {
-            _ if bytes.get(8) == Some(&b'{') => None,
-            [0x80, ..] => Some("a pickle that torch.save did not write"),
-            [0x1f, 0x8b, ..] => Some("a gzip file"),
-            [b'B', b'Z', b'h', ..] => Some("a bzip2 file"),
-            _ if bytes.get(257..262) == Some(b"ustar") => Some("a tar archive"),
-            _ => None,
-        };
-        if let Some(found) = other {
-            let expected = "a PyTorch or safetensors file";
-            return Err(Error::format(path, "first bytes", expected, found, CONVERT));
-        }
-        Ok(Self::SafeTensors(weight_file::parse(bytes, path)?, path))
-    }
-
-    fn format(&self) -> &'static str {
-        match self {
-            Self::SafeTensors(..) => "safetensors",
-            Self::PyTorch(archive) => archive.format(),
-        }
-    }
-
-    fn place(&self) -> String {
-        match self {
-            Self::SafeTensors(..) => String::new(),
-            Self::PyTorch(archive) => archive.state.place.clone(),
-        }
-    }
-
-    fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        match self {
-            Self::SafeTensors(file, _) => (file.iter())
-                .map(|(name, view)| (name.to_owned(), view.shape().to_vec()))
-                .collect(),
-            Self::PyTorch(archive) => (archive.state.tensors.iter())
-                .map(|(name, laid)| (name.clone(), laid.shape.clone()))
-                .collect(),
-        }
-    }
-
-    /// A tensor in f32 or f64.
-    fn load(&mut self, name: &str, device: &Device) -> Result<Tensor> {
-        let tensor = match self {
-            Self::SafeTensors(file, path) => {
-                let loaded = file.tensor(name).map_err(|error| error.to_string());
-                let loaded =
-                    loaded.and_then(|view| view.load(device).map_err(|error| error.to_string()));
-                loaded.map_err(|found| {
-                    let place = format!("tensor {name}");
-                    Error::format(path, place, "floating-point numbers", found, CONVERT)
-                })?
-            }
-            Self::PyTorch(archive) => {
-                let laid = archive.state.tensors.get(name).cloned();
-                let laid = laid.ok_or_else(|| Error::mismatch("weights", name, "none", CONVERT))?;
-                archive.load(name, &laid, device)?
-            }
-        };
-        Ok(match tensor.dtype() {
-            DType::F64 => tensor,
-            _ => tensor.to_dtype(DType::F32)?,
-        })
-    }
-
-    fn normalisation(&mut self, naming: &Naming) -> Result<Option<Normalisation>> {
-        let Some((mean, deviation)) = &naming.normaliser else {
-            return Ok(None);
-        };
-        let mut three = |name: &str| -> Result<[f64; 3]> {
-            let tensor = self.load(name, &Device::Cpu)?.to_dtype(DType::F64)?;
-            let values: Vec<f64> = tensor.flatten_all()?.to_vec1()?;
-            Ok([values[0], values[1], values[2]])
-        };
-        Ok(Some(Normalisation {
-            mean: three(mean)?,
-            deviation: three(deviation)?,
-        }))
-    }
 }

@@ -33,13 +33,18 @@ const decisions = (() => {
     element.textContent = made.size;
   }
 
-  /* On top of what another tab may have decided since. */
-  function decide(id, decision) {
+  /* What `of` makes of the decision on each image, on top of what another tab may have decided since; null is none. */
+  function decideEach(ids, of, said) {
     restore();
-    if (decision) made.set(id, decision); else made.delete(id);
+    for (const id of ids) {
+      const decision = of(made.get(id) ?? null);
+      if (decision) made.set(id, decision); else made.delete(id);
+    }
     save();
-    say(decision ? `training image ${id}: ${words(decision)}` : `training image ${id}: as it is`);
+    say(said);
   }
+
+  const decide = (id, decision) => decideEach([id], () => decision, `training image ${id}: ${decision ? words(decision) : "as it is"}`);
 
   const words = (decision) => decision.decision === "exclude" ? "exclude" : `relabel as ${className(decision.label)}`;
 
@@ -140,6 +145,24 @@ const decisions = (() => {
       options(now?.label === undefined ? [] : [now.label]));
   }
 
+  /* The choice for a whole group. Taken back, its images are as they were before it; where none was excluded with it, as of a file that
+     was read, all are taken back. */
+  function groupControls(ids, name, id, changed) {
+    const isOut = (decision) => decision?.decision === "exclude";
+    const count = ids.filter((id) => isOut(made.get(id))).length;
+    const all = count === ids.length;
+    const images = plural(ids.length, "image");
+    const text = all ? "Take back" : `Exclude ${ids.length > 1 ? "all " : ""}${images}`;
+    const click = () => {
+      const own = ids.filter((id) => made.get(id)?.group === name);
+      if (all) decideEach(own.length ? own : ids, (now) => now?.before ?? null, `group ${name}: as it was`);
+      else decideEach(ids, (now) => isOut(now) ? now : { decision: "exclude", group: name, before: now }, `group ${name}: ${images} excluded`);
+      changed();
+    };
+    return [h("button", { type: "button", id, "aria-label": `${text}, group ${name}`, click }, text),
+      count ? h("span.within", {}, all ? "excluded" : `${count.toLocaleString("en")} of ${ids.length.toLocaleString("en")} excluded`) : null];
+  }
+
   route.views.decisions = async () => {
     await load("training");
     const again = () => route.show({ keep: true });
@@ -188,7 +211,7 @@ const decisions = (() => {
     if (event.key === key()) { restore(); route.show({ keep: true }); }
   });
 
-  return { restore, decide, controls, csv, read, of: (id) => made.get(id), words };
+  return { restore, decide, controls, groupControls, csv, read, of: (id) => made.get(id), words };
 })();
 
 /* Loads the columns that a view needs, once. */

@@ -5,8 +5,8 @@ ascribe.start = async () => {
   const paint = (name) => { if (name) document.documentElement.dataset.theme = name; };
   paint(remembered());
   theme.addEventListener("click", () => {
-    const dark = getComputedStyle(document.documentElement).getPropertyValue("--dark").trim() === "1";
-    const name = dark ? "light" : "dark";
+    const now = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+    const name = now === "dark" ? "light" : "dark";
     paint(name);
     try { localStorage.setItem("ascribe:theme", name); } catch { /* Then it lasts as long as the page. */ }
   });

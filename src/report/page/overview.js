@@ -1,12 +1,12 @@
 /* What was trained on what, how far the answers can be trusted, and where to look first. */
 route.views.overview = async () => {
   await load("queries", "training");
-  const { title } = page.overview;
+  const { title, left_out } = page.overview;
   const counts = `${plural(page.queries.id.length, "test image")}, ${plural(page.training.id.length, "training image")}, ${plural(page.overview.classes.length, "class", "classes")}`;
   return h("article", {},
     h("h1", {}, title),
     h("p.lead", {}, "Which training images do these predictions rest on, and how far can that answer be trusted?"),
-    h("p.quiet", {}, counts),
+    h("p.quiet", {}, counts, left_out ? `; ${plural(left_out, "more test image")} left out, for which the models predict different classes` : null),
     lookFirst(),
     sideBySide((model) => h("div", {},
       h("dl.facts", {}, model.facts.flatMap(({ name, value }) => [h("dt", {}, name), h("dd", {}, value)])),

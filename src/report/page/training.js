@@ -100,13 +100,16 @@ function trainingGroups() {
     return [h("strong", {}, value), h("span.within", {}, `[${low}, ${high}]`)];
   };
   const points = (share) => share === 0 ? "0" : `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`;
+  const again = () => route.show({ keep: true });
   const row = (model, at) => (place) => {
     const { name, images, score: predicted, measured } = model.groups[place];
+    const ids = page.training.models[at].groups[place].map((position) => page.training.id[position]);
     return h("tr", {}, h("th", { scope: "row" }, name),
       h("td", {}, h("a", { href: `#/training/overall?${new URLSearchParams({ ...at ? { model: at } : {}, group: place })}` }, images.toLocaleString("en"))),
       h("td", {}, scoreElement(model, predicted)),
       h("td", {}, measured ? interval(measured.rise, (value) => score(model, value)) : h("span.quiet", {}, "not measured"), measured && !measured.converged ? h("span.wrong-text", {}, " that fit did not converge") : null),
-      h("td", {}, measured?.right ? interval(measured.right, points) : null));
+      h("td", {}, measured?.right ? interval(measured.right, points) : null),
+      h("td", {}, decisions.groupControls(ids, name, `group-${at}-${place}`, again)));
   };
   const table = (model, at) => {
     const order = model.groups.map((_, place) => place).sort((a, b) => model.groups[b].score - model.groups[a].score);
@@ -114,7 +117,7 @@ function trainingGroups() {
     return h("div.scroll", {}, h("table.groups", {},
       h("caption.unseen", {}, `Groups of training images, ${model.name}`),
       h("thead", {}, h("tr", {}, ["Group", "Images", `Predicted rise (${unitOf(model).name})`, `Measured rise (${unitOf(model).name})`,
-        labelled() ? "Right, change in points" : "Predicted the same, change in points"].map((name) => h("th", { scope: "col" }, name)))),
+        labelled() ? "Right, change in points" : "Predicted the same, change in points", "Decision"].map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, order.map(row(model, at)))));
   };
   return h("section", {},

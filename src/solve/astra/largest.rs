@@ -2,11 +2,8 @@
 
 use super::{ESTIMATE, Prepared};
 use crate::Result;
-use crate::data::random::{Purpose, generator};
-use crate::operator::Vectors;
+use crate::solve::iterated::random_vector;
 use crate::solve::zero_curvature;
-use candle_core::Tensor;
-use rand_distr::{Distribution, StandardNormal};
 
 /// Batches on which the largest eigenvalue is estimated, and power iterations on each.
 const ESTIMATED: (u64, usize) = (2, 10);
@@ -20,10 +17,10 @@ impl Prepared<'_> {
         for draw in 0..if self.whole { 1 } else { batches } {
             let batch = match self.whole {
                 true => None,
-                false => Some(self.operator.on_images(&self.images(ESTIMATE, draw))?),
+                false => Some(self.operator.on_images(&self.images((ESTIMATE, draw)))?),
             };
             let operator = batch.as_deref().unwrap_or(self.operator);
-            let mut x = self.random_vector(draw)?;
+            let mut x = random_vector(self.operator, self.settings.seed, (ESTIMATE, draw))?;
             for _ in 0..iterations {
                 let product = operator.apply(&x)?;
                 let next = self.preconditioner.apply(&product)?;
@@ -42,15 +39,5 @@ impl Prepared<'_> {
             true => Ok(largest),
             false => Err(zero_curvature()),
         }
-    }
-
-    fn random_vector(&self, draw: u64) -> Result<Vectors> {
-        let size = self.operator.size();
-        let mut random = generator(Purpose::Lanczos, self.settings.seed, ESTIMATE, draw);
-        let numbers: Vec<f64> = (0..size)
-            .map(|_| StandardNormal.sample(&mut random))
-            .collect();
-        let row = Tensor::from_vec(numbers, (1, size), &self.operator.device())?;
-        Vectors::new(row.to_dtype(self.operator.dtype())?)
     }
 }

@@ -1,3 +1,4 @@
+use super::super::iterated::Measured;
 use super::super::tests::{
     array, by_eigenpairs, diagonal, distance, head_hessian, refusal, rotated, values, waves,
 };
@@ -142,19 +143,25 @@ fn the_scatter_of_batches_is_reported_and_shrinks_with_their_size() {
 #[test]
 fn the_mean_of_the_last_stage_replaces_the_last_iterate_where_its_residual_is_smaller() {
     let zero = waves(2, 3).zeros_like().unwrap();
-    let measured = |value: Vectors, residuals: [f64; 2], broken: [bool; 2]| {
-        (value, residuals.to_vec(), broken.to_vec())
+    let measured = |value: Vectors, residuals: [f64; 2], broken: [bool; 2]| Measured {
+        value,
+        residuals: residuals.to_vec(),
+        broken: broken.to_vec(),
     };
     let waves = waves(2, 3);
     let one = measured(zero.clone(), [0.5, 0.1], [false; 2]);
     let other = measured(waves.clone(), [0.2, 0.3], [false; 2]);
-    let (value, residuals, _) = better(one, other).unwrap();
-    assert_eq!(residuals, [0.2, 0.1]);
-    assert_eq!(values(&value), [values(&waves)[0].clone(), vec![0.0; 3]]);
+    let better = one.or_better(other).unwrap();
+    assert_eq!(better.residuals, [0.2, 0.1]);
+    assert_eq!(
+        values(&better.value),
+        [values(&waves)[0].clone(), vec![0.0; 3]]
+    );
     let one = measured(zero.clone(), [1.0, 0.1], [true, false]);
     let other = measured(zero, [0.2, 0.01], [true, false]);
-    let (_, residuals, broken) = better(one, other).unwrap();
-    assert_eq!((residuals, broken), (vec![1.0, 0.01], vec![true, false]));
+    let better = one.or_better(other).unwrap();
+    assert_eq!(better.residuals, [1.0, 0.01]);
+    assert_eq!(better.broken, [true, false]);
 }
 
 #[test]

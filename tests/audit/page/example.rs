@@ -121,6 +121,7 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
         alike: 0.95,
         classes,
         queries,
+        left_out: 0,
         training,
         labelled: true,
         training_data: TrainingData {

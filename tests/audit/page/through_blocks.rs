@@ -1,16 +1,7 @@
 //! Pages of a run through a block that kept no score matrix, alone and beside one of the head: no view is empty without a reason.
 
 use super::browser::Browser;
-use assert_cmd::Command;
-use std::path::Path;
-
-fn run(folder: &Path, words: &str) {
-    let mut command = Command::cargo_bin("ascribe").unwrap();
-    let output = (command.args(words.split_whitespace()).current_dir(folder)).output();
-    let output = output.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ascribe {words}: {said}");
-}
+use crate::command_line::run;
 
 #[test]
 fn a_run_through_a_block_says_what_it_does_not_know() {

@@ -1,24 +1,31 @@
 //! Sets of images: Parquet, class folders, IDX.
 
-use super::{cut, half, refusal};
+use super::{cut, half};
+use crate::refusal;
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use ascribe::data::{Dataset, Pixels, check_same_classes, digits_train};
 use flate2::{Compression, write::GzEncoder};
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
 use image::{ImageFormat, RgbImage};
 use parquet::arrow::ArrowWriter;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{Cursor, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::{TempDir, tempdir};
 
 fn picture(format: ImageFormat) -> Vec<u8> {
-    let mut bytes = Cursor::new(Vec::new());
+    let mut bytes = Vec::new();
     let image = RgbImage::from_fn(16, 16, |x, y| image::Rgb([x as u8 * 16, y as u8 * 16, 99]));
-    image.write_to(&mut bytes, format).unwrap();
-    bytes.into_inner()
+    let written = match format {
+        ImageFormat::Jpeg => image.write_with_encoder(JpegEncoder::new(&mut bytes)),
+        _ => image.write_with_encoder(PngEncoder::new(&mut bytes)),
+    };
+    written.unwrap();
+    bytes
 }
 
 fn write_parquet(path: &Path, images: &[Vec<u8>], labels: &[i64], classes: &[&str]) {

@@ -1,6 +1,7 @@
 //! Small files as PyTorch writes them.
 
-use super::{PLAIN, assert_logits, fixture, refusal, source};
+use super::{PLAIN, assert_logits, fixture, source};
+use crate::refusal;
 use ascribe::model::{Checkpoint, Normalisation, Origin};
 use candle_core::Device;
 

@@ -76,7 +76,7 @@ impl<N: FineTunedPart> Sample<N> {
             _ => 0,
         };
         let peak = network.peak_memory(options, self.counts);
-        if rank.json {
+        if rank.json.is_asked() {
             return Ok(json!({
                 "parameters": parameters, "images": images, "queries": queries, "queries_at_once": at_once,
                 "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": low_rank,

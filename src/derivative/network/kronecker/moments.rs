@@ -4,11 +4,11 @@
 use super::super::layer::Convolution;
 use super::super::planes::{Planes, Scalar, rows};
 use super::{KroneckerFactors, KroneckerLayer};
+use crate::in_parallel::for_each_row;
 use crate::model::op::channels_last::Buffer;
 use crate::model::op::channels_last::unfold;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat};
-use rayon::prelude::*;
 
 /// Patches that are unfolded at once.
 const TILE: usize = 4096;
@@ -38,15 +38,10 @@ impl MomentSums {
         for start in (0..total).step_by(TILE) {
             let count = TILE.min(total - start);
             let mut patches = Buffer::stale(count * columns);
-            let tasks = patches.par_chunks_mut(TASK * columns).enumerate();
-            tasks.for_each(|(task, patches)| {
+            for_each_row(&mut patches, TASK * columns, &|task, patches| {
                 let first = start + task * TASK;
-                unfold(
-                    g,
-                    &input.values,
-                    first..first + patches.len() / columns,
-                    patches,
-                );
+                let places = first..first + patches.len() / columns;
+                unfold(g, &input.values, places, patches);
             });
             match layer.bias {
                 Some(_) => add_moment(&with_ones(&patches, columns), columns + 1, &mut self.inputs),

@@ -12,6 +12,7 @@
 
 use crate::data::random::{Purpose, generator};
 use crate::derivative::head::HeadOutputs;
+use crate::descending::descending;
 use crate::{Error, Result};
 use candle_core::DType;
 use faer::{Mat, Side};
@@ -101,19 +102,19 @@ impl CurvatureRoots {
             .map(|(pi, top)| eigenvectors(pi, *top))
             .collect::<Result<_>>()?;
         let all = images.iter().enumerate();
-        let mut masses: Vec<(f64, usize)> = all
+        let (masses, of): (Vec<f64>, Vec<usize>) = all
             .flat_map(|(image, rows)| rows.iter().map(move |row| (square(row), image)))
-            .collect();
-        masses.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let total: f64 = masses.iter().map(|(mass, _)| mass).sum();
+            .unzip();
+        let order = descending(&masses);
+        let total: f64 = order.iter().map(|&row| masses[row]).sum();
         let mut kept = vec![0; images.len()];
         let mut held = 0.0;
-        for (mass, image) in masses {
+        for row in order {
             if share < 1.0 && held >= share * total {
                 break;
             }
-            held += mass;
-            kept[image] += 1;
+            held += masses[row];
+            kept[of[row]] += 1;
         }
         // Rows of an image are in descending order, as the masses were.
         (images.iter_mut().zip(kept)).for_each(|(rows, kept)| rows.truncate(kept));

@@ -8,6 +8,7 @@
 use super::super::pairing::{Pairing, Rows, ScaleAndShift, Way};
 use super::super::planes::{PART, Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
+use crate::in_parallel::for_each_row;
 use crate::model::op::channels_last::Buffer;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -100,8 +101,7 @@ impl<T: Scalar> Layer<T> for Affine<T> {
         let (scale, beta) = (self.scale(weights), &weights[self.beta.clone()]);
         let (x, part, width) = (inputs[0], self.part(), self.channels());
         let mut out = Planes::stale(x.images(), x.shape);
-        let tasks = out.values.par_chunks_mut(part);
-        tasks.enumerate().for_each(|(index, out)| {
+        for_each_row(&mut out.values, part, &|index, out| {
             let range = index * part..index * part + out.len();
             by_rows(width, out, &x.values[range.clone()], |(out, x)| {
                 for c in 0..width {
@@ -128,8 +128,7 @@ impl<T: Scalar> Layer<T> for Affine<T> {
         let shift = &along.direction[self.beta.clone()];
         let (x, part, width) = (site.inputs[0], self.part(), self.channels());
         let mut out = Planes::stale(x.images(), x.shape);
-        let tasks = out.values.par_chunks_mut(part);
-        tasks.enumerate().for_each(|(index, out)| {
+        for_each_row(&mut out.values, part, &|index, out| {
             let range = index * part..index * part + out.len();
             by_rows(width, out, &x.values[range.clone()], |(out, x)| {
                 for c in 0..width {
@@ -185,7 +184,7 @@ impl<T: Scalar> Layer<T> for Affine<T> {
         if slots.get(1).is_some_and(|slot| slot.wanted) {
             slots[1].add(gated.clone());
         }
-        gated.values.par_chunks_mut(part).for_each(|gated| {
+        for_each_row(&mut gated.values, part, &|_, gated| {
             for row in gated.chunks_exact_mut(width) {
                 row.iter_mut().zip(&scale).for_each(|(g, &s)| *g *= s);
             }

@@ -3,10 +3,10 @@
 use super::super::pairing::{Pairing, Rows, ScaleAndShift, Way, convolution_ways, of_convolution};
 use super::super::planes::{PART, Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
+use crate::in_parallel::for_each_row;
 use crate::model::op::channels_last::Buffer;
 use crate::model::op::channels_last::{Form, Geometry, PLACES};
 use crate::model::op::channels_last::{add_weight_gradient, input_gradient, output};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// y = W ∗ x (+ b).
@@ -46,12 +46,12 @@ impl Convolution {
         let mut y = output(&self.geometry, images, &parts, None);
         if let Some(range) = &self.bias {
             let bias = &bias[range.clone()];
-            y.par_chunks_mut((PART / bias.len()).max(1) * bias.len())
-                .for_each(|y| {
-                    for row in y.chunks_exact_mut(bias.len()) {
-                        row.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
-                    }
-                });
+            let part = (PART / bias.len()).max(1) * bias.len();
+            for_each_row(&mut y, part, &|_, y| {
+                for row in y.chunks_exact_mut(bias.len()) {
+                    row.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
+                }
+            });
         }
         self.planes(y)
     }

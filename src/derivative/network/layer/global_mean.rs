@@ -2,7 +2,7 @@
 
 use super::super::planes::{Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
-use rayon::prelude::*;
+use crate::in_parallel::for_each_row;
 
 /// y_c = (1/HW) Σ x_c.
 #[derive(Debug)]
@@ -21,15 +21,12 @@ fn mean<T: Scalar>(x: &Planes<T>) -> Planes<T> {
     };
     let share: T = share(x.shape);
     let mut out = Planes::zeros(x.images(), shape);
-    out.values
-        .par_chunks_mut(channels)
-        .zip(x.values.par_chunks(x.shape.elements()))
-        .for_each(|(out, x)| {
-            for pixel in x.chunks_exact(channels) {
-                out.iter_mut().zip(pixel).for_each(|(sum, &x)| *sum += x);
-            }
-            out.iter_mut().for_each(|sum: &mut T| *sum *= share);
-        });
+    for_each_row(&mut out.values, channels, &|image, out| {
+        for pixel in x.of_image(image).chunks_exact(channels) {
+            out.iter_mut().zip(pixel).for_each(|(sum, &x)| *sum += x);
+        }
+        out.iter_mut().for_each(|sum: &mut T| *sum *= share);
+    });
     out
 }
 
@@ -40,15 +37,12 @@ fn spread<T: Scalar>(gradient: &Planes<T>, shape: Shape, slot: &mut Slot<T>) {
     }
     let share: T = share(shape);
     let mut out = Planes::zeros(gradient.images(), shape);
-    out.values
-        .par_chunks_mut(shape.elements())
-        .zip(gradient.values.par_chunks(shape.channels))
-        .for_each(|(out, gradient)| {
-            for pixel in out.chunks_exact_mut(shape.channels) {
-                let pairs = pixel.iter_mut().zip(gradient);
-                pairs.for_each(|(out, &g)| *out = share * g);
-            }
-        });
+    for_each_row(&mut out.values, shape.elements(), &|image, out| {
+        for pixel in out.chunks_exact_mut(shape.channels) {
+            let pairs = pixel.iter_mut().zip(gradient.of_image(image));
+            pairs.for_each(|(out, &g)| *out = share * g);
+        }
+    });
     slot.add(out);
 }
 

@@ -3,8 +3,8 @@
 
 use super::super::planes::{Planes, Scalar, Shape};
 use super::{Along, Layer, Site, Slot};
+use crate::in_parallel::for_each_row;
 use crate::model::op::Window;
-use rayon::prelude::*;
 
 /// The largest value of each window.
 #[derive(Debug)]
@@ -57,15 +57,12 @@ impl MaxPool {
 
     /// The elements of `from` where `x` is largest.
     fn pick<T: Scalar>(&self, x: &Planes<T>, from: &Planes<T>) -> Planes<T> {
-        let (shape, size) = (self.out(x.shape), x.shape.elements());
+        let shape = self.out(x.shape);
         let mut y = Planes::zeros(x.images(), shape);
-        let sources = x.values.par_chunks(size).zip(from.values.par_chunks(size));
-        y.values
-            .par_chunks_mut(shape.elements())
-            .zip(sources)
-            .for_each(|(y, (values, from))| {
-                self.winners(values, x.shape, |to, winner| y[to] = from[winner]);
-            });
+        for_each_row(&mut y.values, shape.elements(), &|image, y| {
+            let (values, from) = (x.of_image(image), from.of_image(image));
+            self.winners(values, x.shape, |to, winner| y[to] = from[winner]);
+        });
         y
     }
 
@@ -74,17 +71,13 @@ impl MaxPool {
         if !slot.wanted {
             return;
         }
-        let size = x.shape.elements();
         let mut out = Planes::zeros(x.images(), x.shape);
-        let gradients = gradient.values.par_chunks(gradient.shape.elements());
-        out.values
-            .par_chunks_mut(size)
-            .zip(x.values.par_chunks(size).zip(gradients))
-            .for_each(|(out, (values, gradient))| {
-                self.winners(values, x.shape, |from, winner| {
-                    out[winner] += gradient[from]
-                });
+        for_each_row(&mut out.values, x.shape.elements(), &|image, out| {
+            let (values, gradient) = (x.of_image(image), gradient.of_image(image));
+            self.winners(values, x.shape, |from, winner| {
+                out[winner] += gradient[from]
             });
+        });
         slot.add(out);
     }
 }

@@ -7,10 +7,10 @@
 use super::super::layer::Site;
 use super::super::planes::{Planes, Scalar, dot};
 use super::Pairing;
+use crate::in_parallel::mapped;
 use crate::model::op::channels_last::Buffer;
 use crate::model::op::channels_last::{Geometry, unfolded_output};
 use faer::{Mat, MatRef, Side};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Numbers of Pᵀa and of Qᵀg that are held at once, for 64 images.
@@ -36,9 +36,9 @@ struct Block<T: Scalar> {
 impl<T: Scalar> LowRank<T> {
     /// For vectors as taps `[K, C_out]`.
     pub(super) fn new(geometry: Geometry, kernels: &[Buffer<T>], rank: usize) -> Self {
-        let factors: Vec<Factors> = (kernels.par_iter())
-            .map(|kernel| Factors::of(kernel, geometry.c_out, rank))
-            .collect();
+        let factors = mapped(kernels.len(), &|vector| {
+            Factors::of(&kernels[vector], geometry.c_out, rank)
+        });
         let step = HELD / (64 * geometry.output().positions() * rank).max(1);
         let block = |start: usize| {
             let vectors = start..kernels.len().min(start + step.max(1));
@@ -148,7 +148,7 @@ impl<T: Scalar> Pairing<T> for LowRank<T> {
                 }
                 row
             };
-            let rows: Vec<Vec<f64>> = (0..images).into_par_iter().map(products).collect();
+            let rows = mapped(images, &products);
             for (image, row) in rows.into_iter().enumerate() {
                 for (vector, product) in block.vectors.clone().zip(row) {
                     sums[vector * images + image] += product;

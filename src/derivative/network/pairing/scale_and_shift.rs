@@ -3,7 +3,7 @@
 use super::super::layer::{Layer, Site};
 use super::super::planes::{Planes, Scalar};
 use super::{Pairing, Rows};
-use rayon::prelude::*;
+use crate::in_parallel::mapped;
 
 /// The vectors' parts one after the other, and the layer whose they are.
 pub(crate) struct ScaleAndShift<'a, T: Scalar> {
@@ -39,15 +39,12 @@ impl<T: Scalar> Pairing<T> for ScaleAndShift<'_, T> {
             beside.add(site, gradient, sums);
         }
         let images = gradient.images();
-        let rows: Vec<Vec<f64>> = (0..images)
-            .into_par_iter()
-            .map(|image| {
-                let own = self.layer.channelwise_gradient(site, gradient, image);
-                let product =
-                    |vector: &Vec<f64>| vector.iter().zip(&own).map(|(a, b)| a * b).sum::<f64>();
-                self.vectors.iter().map(product).collect()
-            })
-            .collect();
+        let rows: Vec<Vec<f64>> = mapped(images, &|image| {
+            let own = self.layer.channelwise_gradient(site, gradient, image);
+            let product =
+                |vector: &Vec<f64>| vector.iter().zip(&own).map(|(a, b)| a * b).sum::<f64>();
+            self.vectors.iter().map(product).collect()
+        });
         for (image, row) in rows.into_iter().enumerate() {
             for (vector, product) in row.into_iter().enumerate() {
                 sums[vector * images + image] += product;

@@ -1,8 +1,7 @@
-//! The sets that tests evaluate on.
+//! Labelled features in f64: made up, of small tables (`fixtures/small`), and of the digits.
 
 use ascribe::data::{Dataset, Rows, digits_test, digits_train};
 use ascribe::derivative::head::{HeadInputs, SoftmaxHead};
-use ascribe::evaluate::Setting;
 use ascribe::influence::FeatureSet;
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, Array2, Axis};
@@ -19,11 +18,9 @@ pub struct Set {
 
 impl Set {
     pub fn new(features: Array2<f64>, labels: Vec<usize>) -> Self {
-        let values: Vec<f64> = features.iter().copied().collect();
-        let tensor = Tensor::from_vec(values, features.dim(), &Device::Cpu).unwrap();
         Self {
             ids: (0..labels.len()).collect(),
-            rows: tensor.into(),
+            rows: tensor(&features).into(),
             features,
             labels,
         }
@@ -51,20 +48,9 @@ impl Set {
     }
 }
 
-pub fn setting<'a>(
-    train: &'a Set,
-    queries: &'a Set,
-    head: &'a SoftmaxHead,
-    l2: f64,
-    scratch: &'a Path,
-) -> Setting<'a> {
-    Setting {
-        train: train.set(),
-        queries: queries.set(),
-        head,
-        l2,
-        scratch,
-    }
+pub fn tensor(matrix: &Array2<f64>) -> Tensor {
+    let values: Vec<f64> = matrix.iter().copied().collect();
+    Tensor::from_vec(values, matrix.dim(), &Device::Cpu).unwrap()
 }
 
 /// Smooth made-up features in overlapping classes.
@@ -80,16 +66,26 @@ pub fn made_up(count: usize, dimension: usize, classes: usize, phase: f64) -> Se
     Set::new(features, labels)
 }
 
-/// A small table, standardised over all rows: training rows and those with i % 5 = 0.
-pub fn table(name: &str) -> (Set, Set) {
+/// The file of a small table.
+pub fn archive(name: &str) -> NpzReader<File> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/small");
-    let mut file = NpzReader::new(File::open(folder.join(name)).unwrap()).unwrap();
-    let mut features: Array2<f64> = file.by_name("features").unwrap();
-    let labels: Array1<i64> = file.by_name("labels").unwrap();
+    NpzReader::new(File::open(folder.join(name)).unwrap()).unwrap()
+}
+
+/// Columns of mean 0 and deviation 1.
+pub fn standardised(mut features: Array2<f64>) -> Array2<f64> {
     for mut column in features.columns_mut() {
         let (mean, deviation) = (column.mean().unwrap(), column.std(0.0));
         column.mapv_inplace(|value| (value - mean) / deviation);
     }
+    features
+}
+
+/// A small table, standardised over all rows: training rows and those with i % 5 = 0.
+pub fn table(name: &str) -> (Set, Set) {
+    let mut file = archive(name);
+    let features = standardised(file.by_name("features").unwrap());
+    let labels: Array1<i64> = file.by_name("labels").unwrap();
     let labels = labels.iter().map(|&label| label as usize).collect();
     let whole = Set::new(features, labels);
     let rows = |wanted: bool| -> Vec<usize> {
