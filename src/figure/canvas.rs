@@ -13,7 +13,7 @@ pub(super) enum Canvas<'b> {
     Bitmap(BitMapBackend<'b>),
 }
 
-/// Why a [`Canvas`] could not be drawn on, in the words of plotters' back end.
+/// Why a canvas could not be drawn on, in the words of plotters' back end.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct CanvasError(String);
