@@ -748,39 +748,14 @@ fn a_source_is_taken_for_what_it_was_trained_to_be() {
 fn scripts_are_told_of_plans_and_of_what_was_done() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
-    let spec = r#"
-images = 100
-blocks = 0
-epochs = 1
-seeds = 2
-augmentation = "none"
-
-[source.natural]
-model = "builtin:natural"
-side = 8
-
-[source.robust]
-model = "builtin:robust"
-epsilon = 0.25
-norm = "l2"
-side = 8
-
-[target.digits]
-train = "builtin:digits-train"
-test = "builtin:digits-test"
-
-[search]
-learning-rate = [0.01, 0.05]
-"#;
+    let sources_and_target = &SPEC[SPEC.find("[source").unwrap()..];
+    let spec = format!(
+        "images = 100\nblocks = 0\nepochs = 1\nseeds = 2\naugmentation = \"none\"\n{sources_and_target}\n\
+         [search]\nlearning-rate = [0.01, 0.05]\n"
+    );
     std::fs::write(folder.join("spec.toml"), spec).unwrap();
-    let told = |words: &str| -> serde_json::Value {
-        let mut command = assert_cmd::Command::cargo_bin("ascribe").unwrap();
-        let output = (command.current_dir(folder).args(words.split_whitespace())).output();
-        let output = output.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words}: {said}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    };
+    let told =
+        |words: &str| -> serde_json::Value { serde_json::from_str(&run(folder, words)).unwrap() };
     // Two sources and two seeds, each judged for two candidates first.
     let plan = told("study spec.toml --plan --out study --json");
     for (key, count) in [

@@ -225,8 +225,12 @@ fn clear_rows(value: Vectors, marked: &[bool]) -> Result<Vectors> {
     if !marked.contains(&true) {
         return Ok(value);
     }
-    let zeros = value.zeros_like()?;
-    merged(value, zeros, marked)
+    let zero = value.narrow(0..1)?.zeros_like()?;
+    let count = value.count();
+    let places: Vec<usize> = (0..count)
+        .map(|row| if marked[row] { count } else { row })
+        .collect();
+    Vectors::concatenate(&[value, zero])?.select(&places)
 }
 
 /// The rows of `new` where they are `taken`, those of `old` elsewhere.

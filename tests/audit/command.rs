@@ -599,9 +599,7 @@ fn scripts_are_told_what_the_page_lists() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
     let told = |words: &str, code: i32| -> Value {
-        let mut command = assert_cmd::Command::cargo_bin("ascribe").unwrap();
-        let output = (command.current_dir(folder).args(words.split_whitespace())).output();
-        let output = output.unwrap();
+        let output = ascribe(folder, words);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{words}: {said}");
         serde_json::from_slice(&output.stdout).unwrap()

@@ -84,7 +84,7 @@ impl Sweep<'_> {
         if self.systems.factorised {
             match self.factorised(positions) {
                 // Not positive definite in rounded numbers at the smallest damping.
-                Err(Error::NoFactor(_) | Error::Config { .. }) => {}
+                Err(Error::NoFactor(_)) => {}
                 other => return other,
             }
         }
