@@ -121,6 +121,23 @@ fn of_gradient(record: &RunRecord, through: &Through) -> Option<Statement> {
         Through::Blocks { .. } => ("What was fine-tuned", "a minimum of its"),
     };
     let size = plain(norm);
+    if let Some((time, damping)) = stopped(record).filter(|_| norm > SMALL_GRADIENT) {
+        return Some(match damping * time >= 1.0 - 1e-9 {
+            true => statement(
+                Tone::Good,
+                format!(
+                    "{what} stopped short of {minimum} training loss (gradient norm {size}); the damping, {damping:.1e}, stands for that. Measured rises are of heads fitted to their minimum, and are no check of it."
+                ),
+            ),
+            false => statement(
+                Tone::Note,
+                format!(
+                    "{what} stopped short of {minimum} training loss (gradient norm {size}), where influence assumes it is. ascribe rank --damping trained ({:.1e}) has the scores of a training that stops there.",
+                    1.0 / time
+                ),
+            ),
+        });
+    }
     Some(match norm <= SMALL_GRADIENT {
         true => statement(
             Tone::Good,
@@ -135,6 +152,13 @@ fn of_gradient(record: &RunRecord, through: &Through) -> Option<Statement> {
             ),
         ),
     })
+}
+
+/// How long a head was trained, and λ, where that is known and matters to the scores.
+fn stopped(record: &RunRecord) -> Option<(f64, f64)> {
+    let time = record.results.get("training_time")?.as_f64()?;
+    let of = |name: &str| record.options.get(name)?.as_f64();
+    (1.0 / time > of("l2")?).then_some((time, of("damping")?))
 }
 
 /// A number as it is read most easily.
@@ -301,6 +325,25 @@ mod tests {
             statements(&rough, &Through::Head, None)[0].tone,
             Tone::Warning
         );
+    }
+
+    /// Damping 0.1 stands for a time of 10 and more; less than l2 is nothing to speak of.
+    #[test]
+    fn a_head_that_stopped_short_is_told_with_the_damping_that_stands_for_it() {
+        let of = |time: f64, l2: f64| {
+            let mut record = record(json!({ "gradient_norm": 0.02, "training_time": time }));
+            record.options.insert("l2".into(), json!(l2));
+            of_gradient(&record, &Through::Head).unwrap()
+        };
+        let (stands, early) = (of(10.0, 5e-4), of(4.0, 5e-4));
+        assert_eq!((stands.tone, early.tone), (Tone::Good, Tone::Note));
+        assert!(stands.text.contains("the damping, 1.0e-1, stands for that"));
+        assert!(
+            early.text.contains("--damping trained (2.5e-1)"),
+            "{}",
+            early.text
+        );
+        assert!(of(10.0, 1.0).text.contains("not quite at the minimum"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! [`transferred`] and [`material`] read what is scored, [`work`] scores it and fills the run folder.
 
+mod damping;
 mod examples;
 mod features_left;
 mod material;
@@ -35,11 +36,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use workplace::Workplace;
 
+use damping::Damping;
 pub(super) use examples::train_labels;
 pub(super) use material::{Material, Side};
 pub(super) use measurement::query_labels;
 use precision::Precision;
-pub(super) use recorded::{Recorded, reopen};
+pub(super) use recorded::{Recorded, check_has_rankings, reopen};
 pub(super) use transferred::Transferred;
 
 /// λ where none is given, of a head without an L2 term.
@@ -86,9 +88,10 @@ pub struct Rank {
     l2: Option<f64>,
     /// λ, added to every eigenvalue of the curvature, of the head or of the --blocks; a unit as that of --l2, but no part of the
     /// loss (default: 0 for a head that was fitted with an L2 term, which is the influence on its own loss, or else 1e-3; 1e-2 with
-    /// --blocks). identity and pinv do without
-    #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true)]
-    damping: Option<f64>,
+    /// --blocks). trained: (1 − momentum) / Σ rate over the steps of the --model's transfer, for a head that stopped short of the
+    /// minimum of its loss. identity and pinv do without
+    #[arg(long, value_name = "LAMBDA", value_parser = Damping::parse, allow_negative_numbers = true)]
+    damping: Option<Damping>,
     /// Influence through the parameters of the head and of this many fine-tuned residual blocks before it: 0 (the head
     /// alone), 1, 3, 9 … or all
     #[arg(long, value_name = "BLOCKS", default_value_t = Blocks::Last(0), requires = "model")]
@@ -172,12 +175,15 @@ pub struct Rank {
     /// Leave out an image's curvature with it, so that predicted and actual rise agree in size
     #[arg(long, value_enum, default_value_t = Correction::None)]
     correction: Correction,
-    /// Rank the training images for groups of queries too, by the mean of their losses: class, confusion (label and prediction),
-    /// or a CSV file with the columns query,group
+    /// Rank the training images for groups of queries too, by the mean of their losses: all (one group), class, confusion (label
+    /// and prediction), or a CSV file with the columns query,group
     #[arg(long, value_name = "GROUPS", value_parser = query_groups::parse)]
     query_groups: Option<Grouping>,
+    /// With --blocks: rank for the --query-groups and for no query by itself, a solve for each group in place of one for each query
+    #[arg(long, requires = "query_groups")]
+    groups_only: bool,
     /// Score groups of training images as a whole too, as those of one origin: class, or a CSV file with the columns train,group.
-    /// train_group_rankings.parquet has what each prediction rests on, train_groups.parquet the means (of --query-groups too)
+    /// train_group_rankings.parquet has what each prediction rests on, train_groups.parquet the means (of --query-groups too, with --groups-only of these alone)
     #[arg(long, value_name = "GROUPS", value_parser = TrainGrouping::parse)]
     train_groups: Option<TrainGrouping>,
     /// Compare the rankings of a sample of the queries at dampings from 1e-3 to 1e3 times --damping, draw how they change
@@ -265,13 +271,17 @@ impl Rank {
                 "needs --blocks 1 or more: the head alone has one share",
             ));
         }
+        if self.groups_only {
+            let reason = "needs --blocks 1 or more: of the head alone solves for queries take next to no time";
+            return Err(Error::config("groups-only", reason));
+        }
         if self.query_rank.is_some() {
             let reason = "needs --blocks 1 or more: scores of the head alone are exact";
             return Err(Error::config("query-rank", reason));
         }
         let double = matches!(self.precision, Precision::F64);
         let resident = resident_limit(memory, double);
-        let (workplace, (mut material, l2)) = match (self.device, &self.model) {
+        let (workplace, (mut material, training)) = match (self.device, &self.model) {
             // The network runs on the device too.
             (DeviceChoice::Cuda(_), Some(_)) => {
                 let workplace = Workplace::open(self.device, self.precision.dtype())?;
@@ -282,7 +292,8 @@ impl Rank {
                 self.open(resident, &Device::Cpu)
             })?,
         };
-        let mut options = self.rank_options(l2)?;
+        let mut options = self.rank_options(training)?;
+        self.note_stopped(training);
         if let Some(grouping) = &self.train_groups {
             options.train_groups = Some(material.train_groups(grouping)?);
         }
@@ -303,8 +314,10 @@ impl Rank {
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
         let mut run = RunFolder::open_or_create(&self.out, "rank", invocation, effective, inputs)?;
         run.set_result("plan", &plan)?;
+        let time = training.time.filter(|_| training.of_head);
+        run.set_result("training_time", time)?;
         if self.keep_features {
-            features_left::leave(&material, l2, run.path())?;
+            features_left::leave(&material, training.l2, run.path())?;
         }
         work::fill(
             run,

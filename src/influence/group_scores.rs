@@ -144,7 +144,40 @@ pub fn write_group_scores(
     let others = (AT_ONCE..count).step_by(AT_ONCE).map(part);
     let path = folder.join("train_group_rankings.parquet");
     table::write_in_parts(&path, provenance, part(0), others)?;
-    let columns = mean_columns(scores, count, query_groups);
+    let all: Vec<usize> = (0..count).collect();
+    let asked = std::iter::once((None, &*all));
+    let named = query_groups.into_iter().flat_map(Groups::iter);
+    let asked = asked.chain(named.map(|(name, at)| (Some(name), at)));
+    let means = asked.map(|(name, at)| (name, at.len(), scores.mean(at)));
+    write_means(folder, scores, &means.collect::<Vec<_>>(), provenance)
+}
+
+/// Writes `train_groups.parquet` into `folder` where every row of `scores` is that of a group of queries.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write_scores_between_groups(
+    folder: &Path,
+    scores: &GroupScores,
+    query_groups: &Groups,
+    provenance: &Provenance,
+) -> Result<()> {
+    let groups = query_groups.iter().zip(scores.sums.rows());
+    let means = groups.map(|((name, queries), sums)| (Some(name), queries.len(), sums.to_vec()));
+    write_means(folder, scores, &means.collect::<Vec<_>>(), provenance)
+}
+
+/// Scores of all groups of training images for some queries together: their group, none of all, and how many they are.
+type Mean<'a> = (Option<&'a str>, usize, Vec<f64>);
+
+/// A row for each group and each of `means`: group, images, query_group, queries, score.
+fn write_means(
+    folder: &Path,
+    scores: &GroupScores,
+    means: &[Mean],
+    provenance: &Provenance,
+) -> Result<()> {
+    let columns = mean_columns(scores, means);
     table::write(&folder.join("train_groups.parquet"), provenance, columns)
 }
 
@@ -187,19 +220,7 @@ fn ranking_columns(
     ]
 }
 
-/// A row for each group and each group of queries, first all of these: group, images, query_group, queries, score (their mean).
-fn mean_columns(
-    scores: &GroupScores,
-    queries: usize,
-    query_groups: Option<&Groups>,
-) -> Columns<'static> {
-    let all: Vec<usize> = (0..queries).collect();
-    let asked = std::iter::once((None, &*all));
-    let named = query_groups.into_iter().flat_map(Groups::iter);
-    let asked = asked.chain(named.map(|(name, at)| (Some(name), at)));
-    let means: Vec<(Option<&str>, usize, Vec<f64>)> = asked
-        .map(|(name, at)| (name, at.len(), scores.mean(at)))
-        .collect();
+fn mean_columns(scores: &GroupScores, means: &[Mean]) -> Columns<'static> {
     let groups: Vec<(&str, &[usize])> = scores.groups.iter().collect();
     let rows = || (0..groups.len()).flat_map(|place| means.iter().map(move |mean| (place, mean)));
     let names: StringArray = rows().map(|(place, _)| Some(groups[place].0)).collect();

@@ -16,6 +16,8 @@ pub struct Groups {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Grouping {
+    /// All of them in one group.
+    All,
     /// One group a label.
     Class,
     /// One group a pair of label and prediction.
@@ -31,9 +33,24 @@ impl Grouping {
     /// As [`Groups::from_file`].
     pub fn groups(&self, queries: Images, classes: &[String]) -> Result<Groups> {
         Ok(match self {
+            Self::All => Groups::of_all(queries.ids.len()),
             Self::Class => Groups::by_class(queries.labels, classes),
             Self::Confusion => Groups::by_confusion(queries.labels, queries.predictions, classes),
             Self::File(path) => Groups::from_file(path, Grouped::Queries, queries.ids)?.0,
+        })
+    }
+
+    /// How many groups there are at most among queries with these ids and labels, whatever `classes` classes they are predicted as.
+    ///
+    /// # Errors
+    /// As [`Groups::from_file`].
+    pub fn most_groups(&self, ids: &[usize], labels: &[usize], classes: usize) -> Result<usize> {
+        let distinct = || labels.iter().collect::<BTreeSet<_>>().len();
+        Ok(match self {
+            Self::All => 1,
+            Self::Class => distinct(),
+            Self::Confusion => ids.len().min(distinct() * classes),
+            Self::File(path) => Groups::from_file(path, Grouped::Queries, ids)?.0.count(),
         })
     }
 }
@@ -84,6 +101,12 @@ impl Grouped {
 }
 
 impl Groups {
+    /// One group of `count` images.
+    pub fn of_all(count: usize) -> Self {
+        let groups = BTreeMap::from([("all".to_owned(), (0..count).collect())]);
+        Self { groups }
+    }
+
     /// A group for each label.
     pub fn by_class(labels: &[usize], classes: &[String]) -> Self {
         Self::by(labels.iter().map(|&label| name(classes, label)))
@@ -187,6 +210,11 @@ impl Groups {
                 .map(|(_, (name, members))| (name.clone(), members.clone()))
                 .collect(),
         }
+    }
+
+    /// Their names, in order.
+    pub fn names(&self) -> Vec<String> {
+        self.groups.keys().cloned().collect()
     }
 
     /// How many groups.

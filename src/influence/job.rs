@@ -366,6 +366,7 @@ impl RankJob<'_> {
         let solves = Solves {
             set: "leverage",
             ids: ids.flat_map(|&id| std::iter::repeat_n(id, width)).collect(),
+            groups: Vec::new(),
             reports,
         };
         Ok(Some((left_out, solves)))

@@ -247,10 +247,10 @@ impl Pass<'_> {
             ..Provenance::default()
         };
         write_group_rankings(&path, &rankings, self.sides.train.images(), &provenance)?;
-        let ids = (0..rankings.len()).collect();
         Ok(Some(Solves {
             set: "group",
-            ids,
+            ids: (0..rankings.len()).collect(),
+            groups: groups.names(),
             reports,
         }))
     }
@@ -296,6 +296,7 @@ fn solves(set: &'static str, examples: &Examples, reports: Vec<crate::solve::Rep
     Solves {
         set,
         ids: examples.ids().to_vec(),
+        groups: Vec::new(),
         reports,
     }
 }

@@ -36,12 +36,12 @@ pub struct ScoreBlock<'a> {
 }
 
 impl<'a> ScoreBlock<'a> {
-    /// A block of scores that are all finite.
+    /// A block of scores that are all finite; queries are called by their position.
     ///
     /// # Errors
-    /// One that is not, by the ids of its query and training image.
+    /// One that is not, by its query's name and its training image's id.
     pub(super) fn of_finite(
-        header: &ScoreHeader,
+        (header, name): (&ScoreHeader, &dyn Fn(usize) -> String),
         queries: Range<usize>,
         training: Range<usize>,
         scores: ArrayView2<'a, f64>,
@@ -53,9 +53,9 @@ impl<'a> ScoreBlock<'a> {
             },
         );
         if let Some((row, column)) = bad {
-            let query = header.queries[queries.start + row];
+            let query = name(queries.start + row);
             let train = header.training[training.start + column];
-            return Err(not_finite(format!("query {query}, training image {train}")));
+            return Err(not_finite(format!("{query}, training image {train}")));
         }
         Ok(Self {
             queries,

@@ -14,8 +14,10 @@ pub struct Solves {
     /// Whose gradients were the right-hand sides: `test`, `train` or `group`; `leverage`: those of each output of the training
     /// images.
     pub set: &'static str,
-    /// The image or group of each solve.
+    /// The image of each solve, or the place of the group in the order of names.
     pub ids: Vec<usize>,
+    /// The names of groups; none where the solves are for images.
+    pub groups: Vec<String>,
     /// One report each.
     pub reports: Vec<Report>,
 }
@@ -39,6 +41,14 @@ impl Solves {
         Some((self.ids[failed], self.reports[failed]))
     }
 
+    /// What is solved for under `id`, in words.
+    pub fn name(&self, id: usize) -> String {
+        match self.groups.get(id) {
+            Some(group) => format!("the group {group}"),
+            None => format!("image {id}"),
+        }
+    }
+
     /// The largest true residual.
     pub fn largest_residual(&self) -> f64 {
         self.reports
@@ -48,7 +58,7 @@ impl Solves {
 }
 
 /// Writes the table: set, image, outcome, residual (‖b − A x‖ / ‖b‖; null where it was not
-/// measured) and iterations.
+/// measured), iterations and, where groups were solved for, group (null for images).
 ///
 /// # Errors
 /// The file cannot be written.
@@ -69,12 +79,19 @@ pub fn write_solves(path: &Path, solves: &[&Solves], provenance: &Provenance) ->
     let known = |residual: f64| (!residual.is_nan()).then_some(residual);
     let residuals: Float64Array = reports().map(|report| known(report.residual)).collect();
     let iterations: Int32Array = reports().map(|report| report.iterations as i32).collect();
-    let columns = vec![
+    let mut columns = vec![
         ("set", Arc::new(sets) as _, false),
         ("image", Arc::new(images) as _, false),
         ("outcome", Arc::new(outcomes) as _, false),
         ("residual", Arc::new(residuals) as _, true),
         ("iterations", Arc::new(iterations) as _, false),
     ];
+    if solves.iter().any(|solves| !solves.groups.is_empty()) {
+        let names = solves
+            .iter()
+            .flat_map(|solves| solves.ids.iter().map(|&id| solves.groups.get(id)));
+        let names: StringArray = names.collect();
+        columns.push(("group", Arc::new(names) as _, true));
+    }
     table::write(path, provenance, columns)
 }

@@ -1,11 +1,12 @@
 //! Influence through the fine-tuned blocks: the same scores, with the parameters of the last blocks and the head.
 //!
 //! score(q, i) = (1/n) ∇ℓ_qᵀ (C + (l2 + λ)I)⁻¹ ∇ℓ_i with gradients and the curvature C (Gauss–Newton or Hessian) of
-//! [`Network`]; Koh & Liang 2017, equation 2, with the sign of the other scores. One solve a query, whose cost is that of
-//! products over all training images; then every training image meets the solutions of a block of queries ([`scoring`]).
+//! [`Network`]; Koh & Liang 2017, equation 2, with the sign of the other scores. One solve a query, or a group of queries where
+//! nothing but groups is asked for, whose cost is that of products over all training images; then every training image meets the solutions of a block of queries ([`scoring`]).
 //!
 //! Influence of training images as queries is left out: it would take as many solves as there are training images.
 
+mod asked;
 mod memory;
 mod on_device;
 mod on_processor;
@@ -52,6 +53,8 @@ pub struct NetworkOptions {
     pub bottom: usize,
     /// Groups of queries that are ranked too, by the means of their scores.
     pub query_groups: Option<Grouping>,
+    /// Whether nothing but these groups is ranked: a solve for each group in place of one for each query.
+    pub groups_only: bool,
     /// Groups of training images that are scored as a whole too, by position.
     pub train_groups: Option<Groups>,
     /// Whether the full matrix is written too.
@@ -108,6 +111,28 @@ impl NetworkOptions {
     pub fn check<N: FineTunedPart>(&self) -> Result<()> {
         N::check(self)?;
         self.solver.check()?;
+        if self.groups_only {
+            let refused = [
+                (
+                    "query-groups",
+                    self.query_groups.is_none(),
+                    "says which groups --groups-only ranks: give all, class, confusion or a CSV file",
+                ),
+                (
+                    "scores",
+                    self.scores,
+                    "are those of queries: leave out it or --groups-only",
+                ),
+                (
+                    "shares",
+                    self.shares,
+                    "are of ranked scores of queries: leave out it or --groups-only",
+                ),
+            ];
+            if let Some((option, _, reason)) = refused.into_iter().find(|(_, wrong, _)| *wrong) {
+                return Err(Error::config(option, reason));
+            }
+        }
         if self.query_rank == Some(0) {
             let reason = "0 leaves nothing of a solution; give a number or leave it out";
             return Err(Error::config("query-rank", reason));
@@ -117,7 +142,7 @@ impl NetworkOptions {
 }
 
 impl<N: FineTunedPart> NetworkJob<'_, N> {
-    /// Scores all queries and writes `rankings.parquet`, `solves.parquet` and, as the options ask for them, `scores.npy`,
+    /// Scores all queries, or all groups of them, and writes `rankings.parquet` (not of groups alone), `solves.parquet` and, as the options ask for them, `scores.npy`,
     /// `shares.parquet`, `group_rankings.parquet`, `train_group_rankings.parquet` and `train_groups.parquet` into `folder`. A run that
     /// was killed goes on there after the last queries that it recorded.
     ///

@@ -34,6 +34,12 @@ impl Schedule {
             }
         }
     }
+
+    /// The sum of the factors of all `epochs`.
+    #[must_use]
+    pub fn total(self, epochs: usize) -> f64 {
+        (0..epochs).map(|epoch| self.factor(epoch, epochs)).sum()
+    }
 }
 
 #[cfg(test)]
@@ -57,5 +63,7 @@ mod tests {
         assert_eq!(Schedule::Cosine.factor(0, 10), 1.0);
         assert!((Schedule::Cosine.factor(5, 10) - 0.5).abs() < 1e-15);
         assert_eq!(Schedule::Constant.factor(9, 10), 1.0);
+        assert_eq!(Schedule::Constant.total(9), 9.0);
+        assert!((Schedule::Step.total(150) - 55.5).abs() < 1e-12);
     }
 }

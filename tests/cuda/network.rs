@@ -435,6 +435,7 @@ fn run_both_ways(method: Method, curvature: Curvature) {
         top: IMAGES,
         bottom: 0,
         query_groups: None,
+        groups_only: false,
         train_groups: None,
         scores: false,
         shares: true,

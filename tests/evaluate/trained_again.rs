@@ -1,7 +1,7 @@
 //! A transfer trained again without some of its images: seed 0 on all of them is the transfer itself.
 
 use crate::command::{bytes, results};
-use crate::command_line::{command, refused, run};
+use crate::command_line::{ascribe, both, command, refused, run};
 use ascribe::artefact::RunFolder;
 use ascribe::data::{Dataset, Pixels};
 use ascribe::evaluate::{Ids, Retrained};
@@ -166,4 +166,65 @@ fn a_killed_series_of_trainings_goes_on_to_the_same_bytes() {
             .starts_with(".lds")
     });
     assert_eq!(hidden.count(), 0);
+}
+
+/// A head whose transfer stopped early, from λ by hand to what training again says of both dampings.
+#[test]
+fn damping_that_stands_for_a_stopped_training_agrees_better_with_training_again() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let digits = "--train builtin:digits-train --test builtin:digits-test";
+    run(
+        folder,
+        &format!(
+            "transfer --source builtin:natural {digits} --images 200 --blocks 0 --epochs 15 --batch-size 25 \
+             --augmentation none --frozen-statistics frozen --evaluate-every 0 --out model"
+        ),
+    );
+    let rank = "rank --model model --queries 40 --skip-train --scores";
+    let (_, noted) = both(folder, &format!("{rank} --out minimum"));
+    assert!(
+        noted.contains("--damping trained (2.25e-2 here)"),
+        "{noted}"
+    );
+    let (_, noted) = both(folder, &format!("{rank} --damping trained --out stopped"));
+    assert!(!noted.contains("--damping"), "{noted}");
+    // 8 steps at 0.1, 0.01 and 0.001 in five epochs each, momentum 0.9.
+    let time = 8.0 * 5.0 * (0.1 + 0.01 + 0.001) / (1.0 - 0.9);
+    let record = RunFolder::read(folder.join("stopped")).unwrap();
+    let found: f64 = record.result("training_time").unwrap();
+    let damping: f64 = record.option("damping").unwrap();
+    assert!((found - time).abs() < 1e-9 * time && (damping * time - 1.0).abs() < 1e-9);
+
+    run(
+        folder,
+        "evaluate minimum --lds 16 --retrain 1 --draws 50 --out evidence",
+    );
+    run(
+        folder,
+        "evaluate stopped --lds 16 --retrained evidence --draws 50 --out both",
+    );
+    let [minimum, stopped] = ["evidence", "both"].map(|name| {
+        let found = results(folder, name);
+        found["lds"]["rows"][0]["agreement"]["spearman"]["value"]
+            .as_f64()
+            .unwrap()
+    });
+    assert!(stopped > minimum + 0.05, "{stopped} {minimum}");
+
+    let blocks = format!("{rank} --blocks 1 --damping trained --dry-run --out x");
+    assert!(run(folder, &blocks).contains("40 queries"));
+    let features = "rank --model model --keep-features --skip-train --damping 1e-2 --out features";
+    run(folder, features);
+    for words in [
+        "rank --train features/train_features.safetensors --test features/test_features.safetensors --l2 1e-3 --damping trained --out x",
+        &format!("{rank} --damping early --out x"),
+    ] {
+        let output = ascribe(folder, words);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && said.contains("trained"),
+            "{said}"
+        );
+    }
 }

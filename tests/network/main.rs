@@ -3,6 +3,7 @@
 #[path = "../command_line/mod.rs"]
 mod command_line;
 mod curvature;
+mod groups;
 #[path = "../killed_run/mod.rs"]
 mod killed_run;
 #[path = "../parquet_table/mod.rs"]

@@ -2,12 +2,15 @@
 
 use crate::command_line::run;
 use crate::killed_run::{goes_on_to_the_same_bytes, kill_when_recorded, rank, record, same_files};
+use ascribe::influence::read_rankings;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 6] = [
     "rankings.parquet",
     "solves.parquet",
     "shares.parquet",
     "scores.npy",
+    "group_rankings.parquet",
+    "train_groups.parquet",
 ];
 
 /// Three blocks of queries, the last one smaller.
@@ -48,6 +51,12 @@ fn a_killed_run_through_the_blocks_goes_on_to_the_same_bytes() {
         let errors = scoring(&whole)["rank_errors"].as_array().unwrap().len();
         assert_eq!(errors, if name == "low-rank" { 150 } else { 0 });
     }
+    let rankings = read_rankings(&folder.join("ranks-whole/rankings.parquet")).unwrap();
+    let each = (rankings.iter()).map(|query| format!("{0},{0}\n", query.query));
+    let groups = format!("query,group\n{}", each.collect::<String>());
+    std::fs::write(folder.join("groups.csv"), groups).unwrap();
+    let alone = "--query-groups groups.csv --groups-only --train-groups class";
+    goes_on_to_the_same_bytes(folder, &format!("{RANK} {alone}"), "groups", &FILES);
     // A damaged record is passed over.
     let common = format!("{RANK} --shares --scores");
     let words = format!("{common} --record-every 0 --out damaged");
@@ -59,5 +68,5 @@ fn a_killed_run_through_the_blocks_goes_on_to_the_same_bytes() {
     let said = rank(folder, &words);
     assert!(said.contains("is damaged; scoring begins anew"), "{said}");
     assert_eq!(record(folder, "damaged")["results"]["resumed"], 0);
-    same_files(folder, &FILES, "shares-whole", "damaged");
+    same_files(folder, &FILES[..4], "shares-whole", "damaged");
 }

@@ -2,15 +2,15 @@
 //! command on the shipped digits.
 
 use crate::command_line::{refused, run};
-use crate::parquet_table::{batches, numbers, words};
+use crate::parquet_table::{batches, numbers};
 use crate::small_network::{examples, images, labels, model, model_of};
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::derivative::network::{
     Beside, Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, Way,
 };
 use ascribe::influence::{
-    FeatureSet, FineTunedPart, Grouping, NetworkImages, NetworkJob, NetworkOptions, Progress,
-    RankError, RankJob, RankOptions, RankSummary, read_helpful_shares, read_rankings,
+    FeatureSet, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Progress, RankError,
+    RankJob, RankOptions, RankSummary, read_helpful_shares, read_rankings,
 };
 use ascribe::model::{Blocks, ResNet};
 use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Vectors};
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-const TRAIN: usize = 70;
+pub(crate) const TRAIN: usize = 70;
 const QUERIES: usize = 5;
 const L2: f64 = 1e-2;
 const DAMPING: f64 = 1e-2;
@@ -37,14 +37,14 @@ impl Progress for Silent {
     fn scores(&mut self, _: &str, _: usize, _: usize) {}
 }
 
-struct Problem {
+pub(crate) struct Problem {
     model: ResNet,
     blocks: Blocks,
     train: Examples,
     test: Examples,
 }
 
-fn problem(blocks: Blocks) -> Problem {
+pub(crate) fn problem(blocks: Blocks) -> Problem {
     problem_of(model(), blocks)
 }
 
@@ -57,7 +57,7 @@ fn problem_of(model: ResNet, blocks: Blocks) -> Problem {
     }
 }
 
-fn options(method: Method, curvature: Curvature) -> NetworkOptions {
+pub(crate) fn options(method: Method, curvature: Curvature) -> NetworkOptions {
     NetworkOptions {
         curvature,
         l2: L2,
@@ -70,6 +70,7 @@ fn options(method: Method, curvature: Curvature) -> NetworkOptions {
         top: TRAIN,
         bottom: 0,
         query_groups: None,
+        groups_only: false,
         train_groups: None,
         scores: false,
         shares: false,
@@ -90,7 +91,11 @@ impl Problem {
         (ranked(folder), summary)
     }
 
-    fn run_into(&self, options: NetworkOptions, folder: &Path) -> ascribe::Result<RankSummary> {
+    pub(crate) fn run_into(
+        &self,
+        options: NetworkOptions,
+        folder: &Path,
+    ) -> ascribe::Result<RankSummary> {
         let (train, test): (Vec<usize>, Vec<usize>) =
             ((0..TRAIN).collect(), (0..QUERIES).collect());
         let network = self.network();
@@ -112,7 +117,7 @@ impl Problem {
     }
 
     /// Written out and solved by LAPACK.
-    fn oracle(&self, curvature: Curvature) -> Array2<f64> {
+    pub(crate) fn oracle(&self, curvature: Curvature) -> Array2<f64> {
         let network = self.network();
         let operator = NetworkCurvature::new(&network, &self.train, curvature, L2, 0).unwrap();
         let mut matrix = operator.dense(DType::F64).unwrap().to_array().unwrap();
@@ -438,7 +443,7 @@ fn shares_of_head_and_blocks_add_up_to_the_scores() {
 
 impl Problem {
     /// Runs `options` by graphs of tensors, here on the processor.
-    fn run_on_device(
+    pub(crate) fn run_on_device(
         &self,
         options: NetworkOptions,
         folder: &Path,
@@ -569,84 +574,6 @@ fn one_query_alone_scores_as_it_does_among_others() {
     let found = ranked(folder.path());
     let row = |scores: &Array2<f64>| scores.row(3).to_owned().insert_axis(Axis(0));
     assert_close(&row(&found), &row(&expected), 1e-9);
-}
-
-/// By the mean of the oracle's scores, on the processor and by graphs of tensors, from all training images to the two most harmful.
-#[test]
-fn groups_of_queries_are_ranked_by_the_means_of_their_scores() {
-    let problem = problem(Blocks::Last(1));
-    let place = tempfile::tempdir().unwrap();
-    let file = place.path().join("groups.csv");
-    std::fs::write(&file, "query,group\n0,even\n2,even\n4,even\n4,last\n").unwrap();
-    let oracle = problem.oracle(Curvature::GaussNewton);
-    let named: BTreeMap<String, Vec<usize>> =
-        [("even".into(), vec![0, 2, 4]), ("last".into(), vec![4])].into();
-    let groupings = [Grouping::File(file), Grouping::Class, Grouping::Confusion];
-    for (at, grouping) in groupings.into_iter().enumerate() {
-        let mut options = options(Method::Cg, Curvature::GaussNewton);
-        (options.bottom, options.query_groups) = (2, Some(grouping.clone()));
-        let folder = place.path().join(at.to_string());
-        std::fs::create_dir(&folder).unwrap();
-        match at {
-            0 => problem.run_on_device(options, &folder).unwrap(),
-            _ => problem.run_into(options, &folder).unwrap(),
-        };
-        let mut expected = BTreeMap::<String, Vec<usize>>::new();
-        for query in read_rankings(&folder.join("rankings.parquet")).unwrap() {
-            let (label, prediction) = (query.query_label, query.query_prediction);
-            let name = match grouping {
-                Grouping::Confusion => format!("{label} → {prediction}"),
-                _ => label.to_string(),
-            };
-            expected.entry(name).or_default().push(query.query);
-        }
-        if let Grouping::File(_) = grouping {
-            expected.clone_from(&named);
-        }
-        let rows = group_rows(&folder.join("group_rankings.parquet"));
-        let mut rows = rows.iter();
-        for (name, members) in &expected {
-            let means = oracle.select(Axis(0), members).mean_axis(Axis(0)).unwrap();
-            let mut sorted = means.to_vec();
-            sorted.sort_by(|a, b| b.total_cmp(a));
-            let ranks = (1..=TRAIN as i32).chain([-1, -2]);
-            let scores = sorted.iter().chain(sorted.iter().rev());
-            for (rank, score) in ranks.zip(scores) {
-                let row = rows.next().unwrap();
-                assert_eq!((&row.group, row.queries), (name, members.len()));
-                assert_eq!(row.rank, rank);
-                let scale = sorted[0].abs().max(sorted[TRAIN - 1].abs());
-                for expected in [*score, means[row.train]] {
-                    assert!((row.score - expected).abs() <= 1e-8 * scale, "{row:?}");
-                }
-            }
-        }
-        assert!(rows.next().is_none());
-    }
-}
-
-#[derive(Debug)]
-struct GroupRow {
-    group: String,
-    queries: usize,
-    rank: i32,
-    train: usize,
-    score: f64,
-}
-
-fn group_rows(file: &Path) -> Vec<GroupRow> {
-    let numbers = |name: &str| numbers(file, name);
-    let (queries, ranks) = (numbers("queries"), numbers("rank"));
-    let (images, scores) = (numbers("train"), numbers("score"));
-    let groups = words(file, "group").into_iter().enumerate();
-    let row = |(row, group): (usize, Option<String>)| GroupRow {
-        group: group.unwrap(),
-        queries: queries[row] as usize,
-        rank: ranks[row] as i32,
-        train: images[row] as usize,
-        score: scores[row],
-    };
-    groups.map(row).collect()
 }
 
 /// In a network wide enough for it to be cheaper.

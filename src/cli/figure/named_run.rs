@@ -2,7 +2,7 @@
 
 use crate::artefact::{DIGESTS, RunFolder, RunRecord};
 use crate::audit::RecordedSolves;
-use crate::cli::rank::train_labels;
+use crate::cli::rank::{check_has_rankings, train_labels};
 use crate::influence::{Measurement, Normalise, QueryRanking, StoredScores, read_rankings};
 use crate::{Error, Result};
 use clap::ValueEnum;
@@ -27,6 +27,7 @@ impl NamedRun {
     /// Takes up a run of `ascribe rank`. The name of one whose queries have no labels says so: their classes are the predicted ones.
     pub(super) fn open(folder: &Path, name: String) -> Result<Self> {
         let record = RunFolder::read(folder)?;
+        check_has_rankings(&record)?;
         let RecordedSolves { all, failed, .. } = RecordedSolves::of(&record);
         if failed > 0 {
             note!(

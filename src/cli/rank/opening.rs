@@ -1,6 +1,7 @@
 //! From the paths that are typed to what is scored.
 
 use super::Rank;
+use super::damping::Training;
 use super::material::Material;
 use super::transferred::{self, Transferred};
 use crate::cli::output::note_same_images;
@@ -10,11 +11,15 @@ use candle_core::Device;
 use std::path::Path;
 
 impl Rank {
-    /// What is to be scored, and the L2 term; features of more than `resident` bytes are mapped, those of a
+    /// What is to be scored, and how it was trained; features of more than `resident` bytes are mapped, those of a
     /// model computed on `device`.
-    pub(super) fn open(&self, resident: Option<u64>, device: &Device) -> Result<(Material, f64)> {
-        let (material, l2, _) = self.open_with_model(resident, device)?;
-        Ok((material, l2))
+    pub(super) fn open(
+        &self,
+        resident: Option<u64>,
+        device: &Device,
+    ) -> Result<(Material, Training)> {
+        let (material, training, _) = self.open_with_model(resident, device)?;
+        Ok((material, training))
     }
 
     /// The same with the model and the images, where there are such.
@@ -22,14 +27,14 @@ impl Rank {
         &self,
         resident: Option<u64>,
         device: &Device,
-    ) -> Result<(Material, f64, Option<Transferred>)> {
+    ) -> Result<(Material, Training, Option<Transferred>)> {
         match (&self.model, &self.train, &self.test) {
             (Some(folder), ..) => {
                 let opened = self.open_transferred(folder, device)?;
                 let mut material = opened.material()?;
                 self.measure_predictions(&mut material)?;
                 note_same_images(&material.inputs);
-                Ok((material, opened.l2, Some(opened)))
+                Ok((material, opened.training, Some(opened)))
             }
             (None, Some(train), Some(test)) => {
                 let sides = (&**train, &**test, self.measurement);
@@ -39,8 +44,12 @@ impl Rank {
                 }
                 self.measure_predictions(&mut material)?;
                 note_same_images(&material.inputs);
-                let l2 = self.effective_l2()?;
-                Ok((material, l2, None))
+                let training = Training {
+                    l2: self.effective_l2()?,
+                    time: None,
+                    of_head: true,
+                };
+                Ok((material, training, None))
             }
             _ => Err(Error::config(
                 "model",

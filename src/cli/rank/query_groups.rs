@@ -1,13 +1,14 @@
-//! `--query-groups`: which queries are ranked for together.
+//! `--query-groups`: which queries are ranked for together; `--groups-only`: and not alone.
 
 use crate::Result;
 use crate::artefact::Input;
 use crate::influence::{Grouped, Grouping, Groups};
 
-/// From `class`, `confusion` or a path.
+/// From `all`, `class`, `confusion` or a path.
 pub(super) fn parse(text: &str) -> std::result::Result<Grouping, String> {
     match text {
-        "" => Err("expected class, confusion or a file".into()),
+        "" => Err("expected all, class, confusion or a file".into()),
+        "all" => Ok(Grouping::All),
         "class" => Ok(Grouping::Class),
         "confusion" => Ok(Grouping::Confusion),
         file => Ok(Grouping::File(file.into())),

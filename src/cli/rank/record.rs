@@ -44,6 +44,7 @@ impl Rank {
             ("normalise", json!(self.normalise)),
             ("correction", json!(self.correction)),
             ("query-groups", json!(self.query_groups)),
+            ("groups-only", json!(self.groups_only)),
             ("train-groups", json!(self.train_groups)),
             ("damping-path", json!(self.damping_path)),
             ("path-queries", json!(self.path_queries)),

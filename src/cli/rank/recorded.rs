@@ -18,10 +18,11 @@ use clap::Parser;
 use std::path::PathBuf;
 
 /// Options that say where and how results are kept, not what they are.
-const LEFT_ASIDE: [&str; 12] = [
+const LEFT_ASIDE: [&str; 13] = [
     "out",
     "json",
     "query-groups",
+    "groups-only",
     "train-groups",
     "damping-path",
     "path-queries",
@@ -69,6 +70,7 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
             remedy: "give a folder left by ascribe rank".into(),
         });
     }
+    check_has_rankings(record)?;
     // The L2 term of a model is found with it.
     let with_model = record
         .options
@@ -83,7 +85,7 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
     let mut rank = parsed::<Words>(record, aside)?.rank;
     rank.locate(record);
     let double = matches!(rank.precision, super::Precision::F64);
-    let (mut material, l2, mut transferred) =
+    let (mut material, training, mut transferred) =
         rank.open_with_model(resident_limit(None, double), &Device::Cpu)?;
     let labels = query_labels(record)?;
     material.test.relabel(&labels);
@@ -111,7 +113,7 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
         blocks: rank.blocks,
         scores: record.folder.join("scores.npy"),
     });
-    let mut options = rank.rank_options(l2)?;
+    let mut options = rank.rank_options(training)?;
     if options.solver.method == Method::Auto {
         // What the run took, which its plan says.
         options.solver.method = planned(record).unwrap_or(Method::Direct);
@@ -123,6 +125,21 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
         options,
         through_blocks,
     })
+}
+
+/// Refuses a run of groups of queries alone, which ranks nothing for a query.
+///
+/// # Errors
+/// It is one.
+pub(in crate::cli) fn check_has_rankings(record: &RunRecord) -> Result<()> {
+    match record.options.get("groups-only") {
+        Some(only) if *only == true => Err(Error::Conflict {
+            path: record.folder.clone(),
+            reason: "ranks for groups of queries alone, and not for each query".into(),
+            remedy: "give a run of ascribe rank without --groups-only".into(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 impl Rank {

@@ -1,12 +1,13 @@
 //! From options as typed to those of the job, and its plan.
 
+use super::damping::Training;
 use super::workplace::Workplace;
-use super::{BLOCKS_DAMPING, HEAD_DAMPING, Material, Rank};
+use super::{Material, Rank};
 use crate::device::free_memory;
 use crate::influence::{Groups, PathOptions, Plan, ProblemSize, RankOptions};
 use crate::model::Blocks;
 use crate::solve::{Method, Settings};
-use crate::{Error, Result, number_range};
+use crate::{Error, Result};
 use candle_core::DType;
 use std::time::Duration;
 
@@ -46,11 +47,8 @@ impl Rank {
         Ok(plan)
     }
 
-    pub(super) fn rank_options(&self, l2: f64) -> Result<RankOptions> {
-        let damping = match self.damping {
-            Some(damping) => number_range::at_least_zero("damping", damping)?,
-            None => self.usual_damping(l2),
-        };
+    pub(super) fn rank_options(&self, training: Training) -> Result<RankOptions> {
+        let damping = self.effective_damping(training)?;
         if self.top == 0 && self.bottom == 0 && !self.scores {
             return Err(Error::config(
                 "top",
@@ -58,7 +56,7 @@ impl Rank {
             ));
         }
         Ok(RankOptions {
-            l2,
+            l2: training.l2,
             damping,
             solver: self.solver_settings(),
             certify: self.certify,
@@ -124,16 +122,6 @@ impl Rank {
                     "ascribe: --solver {solver} takes no --{option}; this ranking does not depend on it"
                 );
             }
-        }
-    }
-
-    /// None for a head whose loss has an L2 term to bound the curvature: more takes scores further from what leaving an image out
-    /// does (`docs/solvers.md`). Through blocks no one value is best; this one is nowhere far from it.
-    fn usual_damping(&self, l2: f64) -> f64 {
-        match self.blocks {
-            Blocks::Last(0) if l2 > 0.0 => 0.0,
-            Blocks::Last(0) => HEAD_DAMPING,
-            _ => BLOCKS_DAMPING,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod sample;
 
+use super::damping::Training;
 use super::measurement::QUERY_LABELS;
 use super::transferred::Transferred;
 use super::{Curvature, Rank, examples, query_groups, work};
@@ -53,7 +54,7 @@ fn run_with<N: FineTunedPart>(
     memory: Option<f64>,
     invocation: Invocation,
 ) -> Result<ExitCode> {
-    let mut options = options(rank, opened.l2, memory)?;
+    let mut options = options(rank, opened.training, memory)?;
     options.train_groups = train_groups;
     options.check::<N>()?;
     let sample = |count| Sample::<N>::of((rank, device), opened, &options, count);
@@ -68,7 +69,7 @@ fn run_with<N: FineTunedPart>(
         None => keep_freed_memory(),
         Some(_) => limit_waiting_buffers((options.memory / 4) as usize),
     }
-    let effective = rank.effective(&rank.rank_options(opened.l2)?);
+    let effective = rank.effective(&rank.rank_options(opened.training)?);
     let inputs = opened.inputs.clone();
     let mut run = RunFolder::open_or_create(&rank.out, "rank", invocation, effective, inputs)?;
     run.set_classes(opened.model.classes().to_vec())?;
@@ -161,8 +162,8 @@ fn note_untrained(blocks: Blocks, opened: &Transferred) -> Result<()> {
     Ok(())
 }
 
-fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> {
-    let given = rank.rank_options(l2)?;
+fn options(rank: &Rank, training: Training, memory: Option<f64>) -> Result<NetworkOptions> {
+    let given = rank.rank_options(training)?;
     let memory = memory.map_or_else(
         || physical_memory_bytes().unwrap_or(8 << 30) / 5 * 2,
         |bytes| bytes as u64,
@@ -172,12 +173,13 @@ fn options(rank: &Rank, l2: f64, memory: Option<f64>) -> Result<NetworkOptions> 
             Curvature::Hessian => network::Curvature::Hessian,
             Curvature::GaussNewton => network::Curvature::GaussNewton,
         },
-        l2,
+        l2: given.l2,
         damping: given.damping,
         solver: given.solver,
         top: given.top,
         bottom: given.bottom,
         query_groups: given.query_groups,
+        groups_only: rank.groups_only,
         train_groups: None,
         scores: given.scores,
         shares: rank.shares,

@@ -1,8 +1,11 @@
 //! Material from a folder left by `ascribe transfer` or `ascribe adopt`: its model, its training images, and the queries.
 
+use super::damping::Training;
 use super::examples::files;
 use super::material::{Material, Side};
-use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_bytes, digest_file};
+use crate::artefact::{
+    Input, RunFolder, RunRecord, check_digest_as_left, digest_bytes, digest_file,
+};
 use crate::cli::counting::Counting;
 use crate::cli::recorded_data::{recorded_data, relabelled};
 use crate::cli::train_groups::{TrainGrouping, TrainImages, note_whole_classes};
@@ -10,6 +13,7 @@ use crate::data::{Dataset, NewLabels, check_same_classes, evenly_spaced};
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::{Groups, Measurement};
 use crate::model::{Blocks, ResNet, features, read_model};
+use crate::train::Schedule;
 use crate::{Error, Result};
 use candle_core::Device;
 use serde_json::json;
@@ -28,8 +32,8 @@ pub(in crate::cli) struct Transferred {
     pub(super) inputs: Vec<Input>,
     /// Labels other than those of the training file.
     pub(super) relabelled: NewLabels,
-    /// The L2 term it was trained with.
-    pub(super) l2: f64,
+    /// How it was trained.
+    pub(super) training: Training,
     /// What was fine-tuned.
     pub(super) blocks: Blocks,
 }
@@ -88,17 +92,37 @@ pub(super) fn open(
             rows: Some(train_ids.len()),
         },
     ];
+    let blocks = record.option("blocks")?;
     Ok(Transferred {
-        train_ids,
         test_ids: chosen(test.len(), queries)?,
         model,
         train,
         test,
         inputs,
+        training: Training {
+            l2,
+            time: training_time(&record, train_ids.len())?,
+            of_head: blocks == Blocks::Last(0),
+        },
         relabelled,
-        l2,
-        blocks: record.option("blocks")?,
+        blocks,
+        train_ids,
     })
+}
+
+/// Σ rate / (1 − momentum) over the steps of a transfer of `images` images; nothing of what was trained elsewhere.
+fn training_time(record: &RunRecord, images: usize) -> Result<Option<f64>> {
+    if record.command != "transfer" {
+        return Ok(None);
+    }
+    let (batch, epochs): (usize, usize) = (record.option("batch-size")?, record.option("epochs")?);
+    let (rate, momentum): (f64, f64) =
+        (record.option("learning-rate")?, record.option("momentum")?);
+    let schedule: Schedule = record.option("schedule")?;
+    let steps = images.div_ceil(batch.max(1)) as f64;
+    Ok(Some(
+        steps * rate * schedule.total(epochs) / (1.0 - momentum),
+    ))
 }
 
 /// Positions of the queries: evenly spaced where so many are asked for.

@@ -239,11 +239,12 @@ fn warn(solves: &Solves, method: Method) {
         .iter()
         .filter(|report| !report.outcome.is_success())
         .count();
-    if let Some((image, report)) = solves.first_failure() {
+    if let Some((id, report)) = solves.first_failure() {
         note!(
-            "ascribe: {} set: {count} of {} solves missed the tolerance, the first for image {image}: {} at residual {:.1e}; {}",
+            "ascribe: {} set: {count} of {} solves missed the tolerance, the first for {}: {} at residual {:.1e}; {}",
             solves.set,
             solves.reports.len(),
+            solves.name(id),
             report.outcome.name(),
             report.residual,
             report.outcome.remedy_of(method),

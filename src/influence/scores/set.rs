@@ -155,7 +155,8 @@ impl<'a, 'b> Set<'a, 'b> {
     ) -> Result<()> {
         let scores = ArrayView2::from_shape((rows.len(), columns.len()), scores)
             .map_err(ndarray_linalg::error::LinalgError::from)?;
-        let block = ScoreBlock::of_finite(&self.header, rows, columns, scores)?;
+        let name = |place: usize| format!("query {}", self.header.queries[place]);
+        let block = ScoreBlock::of_finite((&self.header, &name), rows, columns, scores)?;
         self.queries
             .sinks
             .iter_mut()

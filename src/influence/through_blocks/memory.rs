@@ -189,6 +189,7 @@ mod tests {
             top: 5,
             bottom: 0,
             query_groups: None,
+            groups_only: false,
             train_groups: None,
             scores: false,
             shares: false,

@@ -68,9 +68,8 @@ impl FineTunedPart for DeviceNetwork {
         examples.labels()
     }
 
-    fn gradient(&self, examples: &DeviceExamples) -> Result<Tensor> {
-        let gradient = self.gradient(examples, &all(examples.count()))?;
-        Ok(gradient.to_device(&Device::Cpu)?)
+    fn gradient(&self, examples: &DeviceExamples, positions: &[u32]) -> Result<Tensor> {
+        self.gradient(examples, positions)
     }
 
     fn example_gradients(&self, examples: &DeviceExamples, positions: &[u32]) -> Result<Vectors> {

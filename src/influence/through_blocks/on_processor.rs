@@ -2,7 +2,7 @@
 
 use super::NetworkOptions;
 use super::memory::{MemoryPlan, VECTORS_OF_QUERY};
-use super::part::{FineTunedPart, all, solutions_within};
+use super::part::{FineTunedPart, solutions_within};
 use super::scoring::{PairScores, ScoringPlan};
 use crate::Result;
 use crate::data::Dataset;
@@ -64,8 +64,8 @@ impl FineTunedPart for Network {
         examples.labels()
     }
 
-    fn gradient(&self, examples: &Examples) -> Result<Tensor> {
-        let (gradient, _) = self.gradient(examples, &all(examples.count()))?;
+    fn gradient(&self, examples: &Examples, positions: &[u32]) -> Result<Tensor> {
+        let (gradient, _) = self.gradient(examples, positions)?;
         Ok(gradient)
     }
 

@@ -1,27 +1,30 @@
 //! Where the scores through the blocks go, and what of it a killed run goes on from.
 
 use super::NetworkOptions;
+use super::asked::Asked;
 use super::scoring::{PairScores, RankError, segment_names};
 use super::shares::SegmentShares;
 use crate::Result;
 use crate::derivative::network::ParameterSpace;
 use crate::influence::checkpoint::Recordable;
+use crate::influence::group_scores::write_scores_between_groups;
 use crate::influence::{
-    GroupScores, Groups, Images, QueryGroupScores, QueryRanking, ScoreBlock, ScoreFile,
+    GroupRanking, GroupScores, Images, QueryGroupScores, QueryRanking, ScoreBlock, ScoreFile,
     ScoreHeader, ScoreSink, SinkState, TopRanks, write_group_rankings, write_group_scores,
     write_rankings, write_shares,
 };
 use std::ops::Range;
 use std::path::Path;
 
-/// Everything that blocks of scores are written to.
-pub(super) struct Outputs {
+/// Everything that blocks of scores are written to. Rows are those that are asked for.
+pub(super) struct Outputs<'a> {
+    asked: &'a Asked<'a>,
     header: ScoreHeader,
     top: TopRanks,
     /// Ranks of either end.
     kept: (usize, usize),
     file: Option<ScoreFile>,
-    /// Of queries.
+    /// Of queries, by the means of their scores.
     query_groups: Option<QueryGroupScores>,
     /// Of training images.
     train_groups: Option<GroupScores>,
@@ -30,17 +33,22 @@ pub(super) struct Outputs {
     errors: Vec<RankError>,
 }
 
-impl Outputs {
+impl<'a> Outputs<'a> {
     /// Begun, with nothing in them.
     pub(super) fn begin(
         options: NetworkOptions,
-        query_groups: Option<Groups>,
+        asked: &'a Asked<'a>,
         space: &ParameterSpace,
         header: ScoreHeader,
         folder: &Path,
     ) -> Result<Self> {
         let names = || segment_names(space);
+        let query_groups = match asked {
+            Asked::Queries(_, groups) => groups.clone(),
+            Asked::Groups(_) => None,
+        };
         let mut outputs = Self {
+            asked,
             header,
             top: TopRanks::new(options.top, options.bottom),
             file: (options.scores).then(|| ScoreFile::new(&folder.join("scores.npy"))),
@@ -65,8 +73,9 @@ impl Outputs {
     /// Takes the scores of the queries at `rows`, if all are finite.
     pub(super) fn write(&mut self, rows: Range<usize>, pairs: &PairScores) -> Result<()> {
         let training = 0..self.header.training.len();
-        let scores = pairs.scores.view();
-        let block = ScoreBlock::of_finite(&self.header, rows.clone(), training, scores)?;
+        let (asked, scores) = (self.asked, pairs.scores.view());
+        let name = |place: usize| asked.name(place);
+        let block = ScoreBlock::of_finite((&self.header, &name), rows.clone(), training, scores)?;
         self.sinks().try_for_each(|sink| sink.write(&block))?;
         self.errors.extend(&pairs.errors);
         if let Some(shares) = &mut self.shares {
@@ -87,6 +96,15 @@ impl Outputs {
     ) -> Result<(Vec<RankError>, Option<GroupScores>)> {
         self.sinks().try_for_each(|sink| sink.finish())?;
         let provenance = &self.header.provenance;
+        if let Asked::Groups(groups) = self.asked {
+            let path = folder.join("group_rankings.parquet");
+            let rankings = GroupRanking::each(groups, &self.top);
+            write_group_rankings(&path, &rankings, train, provenance)?;
+            if let Some(scores) = &self.train_groups {
+                write_scores_between_groups(folder, scores, groups, provenance)?;
+            }
+            return Ok((self.errors, None));
+        }
         let rankings: Vec<_> = QueryRanking::each(&self.top, None, train, test).collect();
         write_rankings(&folder.join("rankings.parquet"), &rankings, provenance)?;
         if let Some(shares) = &self.shares {
@@ -106,7 +124,7 @@ impl Outputs {
     }
 }
 
-impl Recordable for Outputs {
+impl Recordable for Outputs<'_> {
     fn save(&mut self) -> Result<Option<Vec<SinkState>>> {
         let mut states = Vec::new();
         for sink in self.sinks() {

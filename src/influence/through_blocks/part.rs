@@ -55,11 +55,11 @@ pub trait FineTunedPart: WrittenGradients + Sized {
     /// The images' labels, by position.
     fn labels(examples: &Self::Examples) -> &[usize];
 
-    /// Σ ∇ℓ over all `examples`, `[p]`, on the host.
+    /// Σ ∇ℓ over the images at `positions`, `[p]`, where it is computed.
     ///
     /// # Errors
-    /// As [`WrittenGradients::outputs`].
-    fn gradient(&self, examples: &Self::Examples) -> Result<Tensor>;
+    /// As [`WrittenGradients::outputs`], or no positions.
+    fn gradient(&self, examples: &Self::Examples, positions: &[u32]) -> Result<Tensor>;
 
     /// ∇ℓ of the images at `positions`, `[k, p]`.
     ///

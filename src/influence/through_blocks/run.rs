@@ -1,5 +1,6 @@
 //! From the fine-tuned part and its images to finished files: the order of the work, wherever it is computed.
 
+use super::asked::Asked;
 use super::outputs::Outputs;
 use super::part::{FineTunedPart, all};
 use super::scoring::ScoringRecord;
@@ -14,7 +15,7 @@ use crate::influence::{
 use crate::operator::{Damped, LinearOperator, Vectors};
 use crate::solve::{Inverse, Method, Report, Settings, Solver, smallest_eigenvalue};
 use crate::{Error, Result};
-use candle_core::DType;
+use candle_core::{DType, Device};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -58,7 +59,8 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let mut summary = self.summary(&train, &test)?;
         progress.stage("solver")?;
         let network = self.network;
-        let counts = (self.train.ids.len(), self.test.ids.len());
+        let asked = self.asked(&test)?;
+        let counts = (self.train.ids.len(), asked.count());
         let options = &self.options.resolved(network, counts);
         let (l2, damping) = (options.solver.method).shifts(options.l2, options.damping);
         let curvature = network.curvature(self.train.examples, options, l2)?;
@@ -72,7 +74,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             (&*inverse, at_once),
             &mut summary,
             (folder, progress),
-            (&train, &test),
+            (&asked, &train, &test),
         )?;
         drop(inverse);
         if options.curvature == Curvature::Hessian {
@@ -98,6 +100,17 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         }
         checkpoint::remove(folder)?;
         Ok(summary)
+    }
+
+    /// What is solved for, of the queries that the network says `seen` of.
+    fn asked(&self, seen: &Seen) -> Result<Asked<'_>> {
+        let queries = self.ranked_images(Side::Test, seen);
+        let grouping = self.options.query_groups.as_ref();
+        let groups = grouping.map(|grouping| grouping.groups(queries, self.classes));
+        Ok(match (groups.transpose()?, self.options.groups_only) {
+            (Some(groups), true) => Asked::Groups(groups),
+            (groups, _) => Asked::Queries(self.test.ids, groups),
+        })
     }
 
     /// By `method`, or by the one that goes on in its place.
@@ -151,7 +164,8 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
 
     fn summary(&self, seen: &Seen, test: &Seen) -> Result<RankSummary> {
         let NetworkJob { network, train, .. } = self;
-        let sum = (network.gradient(train.examples)?).to_dtype(DType::F64)?;
+        let sum = network.gradient(train.examples, &all(train.ids.len()))?;
+        let sum = sum.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
         let mean = (sum / train.ids.len() as f64)?;
         let parameters = network.parameters()?.to_dtype(DType::F64)?;
         let gradient = (mean + (parameters * self.options.l2)?)?;
@@ -178,10 +192,10 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         (inverse, at_once): (&dyn Inverse, usize),
         summary: &mut RankSummary,
         (folder, progress): (&Path, &mut dyn Progress),
-        (train, test): (&Seen, &Seen),
+        (asked, train, test): (&Asked, &Seen, &Seen),
     ) -> Result<()> {
         let header = ScoreHeader {
-            queries: self.test.ids.to_vec(),
+            queries: asked.ids(),
             training: self.train.ids.to_vec(),
             provenance: Provenance {
                 digests: self.digests.clone(),
@@ -196,16 +210,14 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             self.ranked_images(Side::Train, train),
             self.ranked_images(Side::Test, test),
         );
-        let grouping = self.options.query_groups.as_ref();
-        let groups = grouping.map(|grouping| grouping.groups(sides.1, self.classes));
         let mut outputs = Outputs::begin(
             self.options.clone(),
-            groups.transpose()?,
+            asked,
             self.network.space(),
             header,
             folder,
         )?;
-        let count = self.test.ids.len();
+        let count = asked.count();
         let done_of = |queries: usize| {
             let images = self.train.ids.len();
             (progress.borrow_mut()).scores("test", queries * images, count * images);
@@ -220,7 +232,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             ..
         } = self;
         for rows in ranges(count, at_once).filter(|rows| rows.start >= done) {
-            let solutions = self.solve(inverse, rows.clone(), &mut reports)?;
+            let solutions = self.solve(inverse, (asked, rows.clone()), &mut reports)?;
             let pairs = network.scores(images.examples, &solutions, rank)?;
             drop(solutions);
             outputs.write(rows.clone(), &pairs)?;
@@ -233,8 +245,9 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         summary.scoring = plan.map(|plan| ScoringRecord { plan, rank_errors });
         summary.resumed = checkpoint.resumed;
         summary.solves.push(Solves {
-            set: "test",
-            ids: self.test.ids.to_vec(),
+            set: asked.set(),
+            ids: asked.ids(),
+            groups: asked.group_names(),
             reports,
         });
         let solves: Vec<&Solves> = summary.solves.iter().collect();
@@ -257,26 +270,24 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let mut material = format!("{header:?}").into_bytes();
         material.extend(little_endian(&self.network.parameters()?)?);
         for (side, seen) in [(Side::Train, train), (Side::Test, test)] {
-            let labels = self.labels(side);
-            material.extend(format!("{labels:?} {:?}", seen.loss).into_bytes());
+            let (ids, labels) = (self.images_of(side).ids, self.labels(side));
+            material.extend(format!("{ids:?} {labels:?} {:?}", seen.loss).into_bytes());
         }
         let every = self.options.record_every;
         Ok(Checkpoint::keyed(folder, &decisive, &material, every, say))
     }
 
-    /// A⁻¹∇ℓ of the queries in `rows`.
+    /// A⁻¹ times what is asked for in `rows`.
     fn solve(
         &self,
         inverse: &dyn Inverse,
-        rows: Range<usize>,
+        (asked, rows): (&Asked, Range<usize>),
         reports: &mut Vec<Report>,
     ) -> Result<Vectors> {
-        let NetworkJob { network, test, .. } = self;
-        let positions: Vec<u32> = rows.clone().map(|position| position as u32).collect();
-        let solution = inverse.solve(&network.example_gradients(test.examples, &positions)?)?;
-        check_solved(&solution.reports, |row| {
-            format!("query {}", self.test.ids[rows.start + row])
-        })?;
+        let queries = self.test.examples;
+        let right_hand_sides = asked.right_hand_sides(self.network, queries, rows.clone())?;
+        let solution = inverse.solve(&right_hand_sides)?;
+        check_solved(&solution.reports, |row| asked.name(rows.start + row))?;
         reports.extend(solution.reports);
         Ok(solution.value)
     }

@@ -18,8 +18,9 @@ pub(super) struct Sample<N: FineTunedPart> {
     examples: N::Examples,
     sampled: usize,
     options: NetworkOptions,
-    /// All training images, and queries.
+    /// All training images, and solves, at most.
     counts: (usize, usize),
+    queries: usize,
 }
 
 impl<N: FineTunedPart> Sample<N> {
@@ -30,14 +31,15 @@ impl<N: FineTunedPart> Sample<N> {
         options: &NetworkOptions,
         count: usize,
     ) -> Result<Self> {
-        let counts = (opened.train_ids.len(), opened.test_ids.len());
+        let queries = opened.test_ids.len();
+        let counts = (opened.train_ids.len(), solves(opened, options)?);
         let sampled = counts.0.min(count);
         let of = (&opened.model, rank.blocks, device);
         let ids = &opened.train_ids[..sampled];
         let examples = N::examples(of, &opened.train, ids, &Keeping::default())?;
         let image = N::bytes(&examples) / sampled.max(1) as u64;
         let mut options = options.clone();
-        let (mut room, all) = (activation_bytes(&options), [counts.0, counts.1]);
+        let (mut room, all) = (activation_bytes(&options), [counts.0, queries]);
         for bytes in all.map(|count| image * count as u64) {
             if bytes <= room {
                 room -= bytes;
@@ -51,6 +53,7 @@ impl<N: FineTunedPart> Sample<N> {
             examples,
             sampled,
             counts,
+            queries,
         })
     }
 
@@ -62,13 +65,13 @@ impl<N: FineTunedPart> Sample<N> {
     /// What the run would take, from a gradient over the sample measured on the spot.
     pub(super) fn plan(&self, rank: &Rank) -> Result<String> {
         let (network, options) = (&self.network, &self.options);
-        let (images, queries) = self.counts;
-        network.gradient(&self.examples)?;
+        let (images, solves) = self.counts;
+        self.gradient()?;
         let started = Instant::now();
-        network.gradient(&self.examples)?;
+        self.gradient()?;
         let gradient = started.elapsed().as_secs_f64() * images as f64 / self.sampled as f64;
         let parameters = network.size();
-        let at_once = network.queries_at_once(options)?.min(queries);
+        let at_once = network.queries_at_once(options)?.min(solves);
         let scoring = network.scoring_plan(at_once, options.query_rank);
         let method = options.solver.method;
         let low_rank = match method {
@@ -78,7 +81,7 @@ impl<N: FineTunedPart> Sample<N> {
         let peak = network.peak_memory(options, self.counts);
         if rank.json.is_asked() {
             return Ok(json!({
-                "parameters": parameters, "images": images, "queries": queries, "queries_at_once": at_once,
+                "parameters": parameters, "images": images, "queries": self.queries, "solves": solves, "queries_at_once": at_once,
                 "gradient_seconds": gradient, "curvature": options.curvature, "low_rank": low_rank,
                 "method": method, "memory_bytes": peak, "scoring": scoring,
             })
@@ -95,14 +98,27 @@ impl<N: FineTunedPart> Sample<N> {
         let memory = peak.map_or_else(String::new, |bytes| self.memory_line(bytes));
         let scoring =
             scoring.map_or_else(String::new, |plan| format!("\nscoring: {}", plan.reason));
+        let queries = self.queries;
+        let asked = match options.groups_only {
+            true => format!("at most {solves} groups of {queries} queries"),
+            false => format!("{queries} queries"),
+        };
         let place = match rank.device {
             DeviceChoice::Cpu => String::new(),
             device => format!(", on {device}"),
         };
         Ok(format!(
-            "{parameters} parameters of the head and --blocks {}{place}\n{queries} queries, each a solve by {method}, {at_once} at once\na gradient over the {images} training images takes about {gradient:.2} s{products}{first}{memory}{scoring}",
+            "{parameters} parameters of the head and --blocks {}{place}\n{asked}, each a solve by {method}, {at_once} at once\na gradient over the {images} training images takes about {gradient:.2} s{products}{first}{memory}{scoring}",
             rank.blocks,
         ))
+    }
+
+    /// Over the sample; done when it returns.
+    fn gradient(&self) -> Result<()> {
+        let positions: Vec<u32> = (0..self.sampled as u32).collect();
+        let sum = self.network.gradient(&self.examples, &positions)?;
+        sum.to_device(&Device::Cpu)?;
+        Ok(())
     }
 
     /// What comes before the first query.
@@ -130,6 +146,18 @@ impl<N: FineTunedPart> Sample<N> {
             "\nabout {:.2} GiB of memory beside the program, the model and the images{besides}",
             bytes as f64 / GIB
         )
+    }
+}
+
+/// Solves that a run takes at most.
+fn solves(opened: &Transferred, options: &NetworkOptions) -> Result<usize> {
+    let ids = &opened.test_ids;
+    match &options.query_groups {
+        Some(grouping) if options.groups_only => {
+            let labels: Vec<usize> = ids.iter().map(|&id| opened.test.label(id)).collect();
+            grouping.most_groups(ids, &labels, opened.model.classes().len())
+        }
+        _ => Ok(ids.len()),
     }
 }
 

@@ -1,0 +1,48 @@
+"""The table of README.md: how scores of heads at each damping agree with training again.
+
+usage: python-with-polars-and-numpy table.py WORK DAMPING…
+"""
+
+import json
+import sys
+
+import numpy as np
+import polars as pl
+
+DRAWS = 5000
+
+
+def by_query(run):
+    """Spearman's correlation over the halves, query by query."""
+    table = pl.read_parquet(f"{run}/lds.parquet").filter(pl.col("estimator") == "run")
+    correlation = pl.corr("predicted", "actual", method="spearman").alias("spearman")
+    return table.group_by("query").agg(correlation).sort("query")["spearman"].to_numpy()
+
+
+def interval(values):
+    draws = np.random.default_rng(0).choice(values, (DRAWS, len(values))).mean(1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
+
+
+def record(run):
+    with open(f"{run}/run.json") as file:
+        return json.load(file)
+
+
+work, *dampings = sys.argv[1:]
+titles = ["target, epochs, source", "loss", "gradient norm", "λ of `trained`", *(f"λ {it}" for it in dampings)]
+titles += ["`trained` minus 0", "most to expect"]
+print("| " + " | ".join(titles) + " |\n|" + " --- |" * len(titles))
+for target in ("digits", "cifar10", "fashion-mnist"):
+    for epochs in (15, 50, 150):
+        for source in ("natural", "robust"):
+            model = f"{work}/{target}-{epochs}-{source}"
+            trained = record(f"{model}-at-trained")
+            results, damping = trained["results"], trained["options"]["damping"]
+            found = {it: by_query(f"{model}-lds-{it}") for it in dampings}
+            most = record(f"{model}-again")["results"]["lds_seeds"]["most_to_expect"]
+            cells = [f"{results['train_loss']:.2f}", f"{results['gradient_norm']:.3f}", f"{damping:.1e}"]
+            cells += [interval(found[it]) for it in dampings]
+            cells += [interval(found["trained"] - found["0"]), f"{most:.2f}"]
+            print(f"| {target}, {epochs}, {source} | " + " | ".join(cells) + " |")
