@@ -364,7 +364,8 @@ fn a_loss_that_is_not_finite_is_a_row_and_an_exit_code() {
             .all(|row| row.diverged && row.test_accuracy.is_none())
     );
     let message = refused(folder, "figure 1 study --out figures");
-    assert!(message.contains("curves"), "{message}");
+    let expected = "study/results.parquet: column test_accuracy: expected a number in";
+    assert!(message.contains(expected), "{message}");
 }
 
 #[test]
@@ -555,7 +556,11 @@ fn wrong_specs_are_refused_in_one_line() {
             "images = [5, 60]",
             &["target.digits", "found 5"],
         ),
-        ("blocks = 0", "blocks = 70", &["blocks", "has 6"]),
+        (
+            "blocks = 0",
+            "blocks = 70",
+            &["spec.toml: blocks for source.", "found 70 blocks", "has 6"],
+        ),
         (
             "images = [20, 60]",
             "images = [0]",

@@ -41,7 +41,7 @@ pub struct Adopt {
     decisions: DecisionOptions,
     /// The L2 term l2/2·‖θ‖² that it was fine-tuned with, over weights and biases alike: weight_decay of PyTorch's SGD; 0
     /// for none
-    #[arg(long, value_name = "L2", allow_negative_numbers = true)]
+    #[arg(long, value_name = "L2", allow_hyphen_values = true)]
     l2: f64,
     /// Residual blocks that were fine-tuned besides the head: 0, 1, 3, 9 … or all
     #[arg(long, value_name = "K", default_value_t = Blocks::All)]

@@ -26,7 +26,7 @@ pub(super) struct AdversaryOptions {
     #[arg(long, value_enum, requires = "epsilon")]
     adversary: Option<Norm>,
     /// Radius of the perturbation in pixel units of [0, 1]: of l2 its length, of linf the largest change of a pixel, as in 8/255
-    #[arg(long, value_name = "EPS", value_parser = radius, allow_negative_numbers = true)]
+    #[arg(long, value_name = "EPS", value_parser = radius, allow_hyphen_values = true)]
     epsilon: Option<f64>,
     /// How the adversary is used, from the dearest to the cheapest
     #[arg(long, value_enum, default_value_t = RobustTraining::Pgd)]
@@ -35,7 +35,7 @@ pub(super) struct AdversaryOptions {
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Length of a step (default: 2.5·ε/steps; fast: 1.25·ε)
-    #[arg(long, value_name = "LENGTH", allow_negative_numbers = true)]
+    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true)]
     step_size: Option<f64>,
     /// Start the adversary at a random point of the ball (fast always does)
     #[arg(long)]
@@ -176,7 +176,7 @@ pub(super) struct AttackOptions {
         value_name = "EPS",
         value_delimiter = ',',
         value_parser = radius,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     eval_epsilon: Vec<f64>,
     /// Steps of projected gradient descent, of length 2.5·ε/steps [default: 20]

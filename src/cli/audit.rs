@@ -66,7 +66,7 @@ pub struct Audit {
         long,
         value_name = "COSINE",
         default_value_t = 0.95,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     alike: f64,
     /// Leave out the pictures of loss sensitivity, which take a pass forward and back for each test image

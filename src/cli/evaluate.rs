@@ -53,7 +53,7 @@ pub struct Evaluate {
     #[arg(long, value_name = "N")]
     lds: Option<usize>,
     /// Share of the training images in a subset of --lds (default: 0.5)
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     share: Option<f64>,
     /// Fit the head again without each of these groups of training images, as those of one origin: class, or a CSV file with the
     /// columns train,group
@@ -63,7 +63,7 @@ pub struct Evaluate {
     #[arg(long, value_name = "QUERIES")]
     removal: Option<usize>,
     /// Flip this share of the training labels, fit the head, and look for them by self-influence
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
     mislabels: Option<f64>,
     /// Plant copies of so many queries among the training images and see where they are ranked
     #[arg(long, value_name = "N")]
@@ -98,10 +98,10 @@ pub struct Evaluate {
     #[arg(long, value_enum, default_value_t = At::Run)]
     at: At,
     /// The damping of all estimators (default: the run's)
-    #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true)]
+    #[arg(long, value_name = "LAMBDA", allow_hyphen_values = true)]
     damping: Option<f64>,
     /// The L2 term that heads are fitted again with (default: the run's; not beside --retrain)
-    #[arg(long, value_name = "L2", allow_negative_numbers = true)]
+    #[arg(long, value_name = "L2", allow_hyphen_values = true)]
     l2: Option<f64>,
     /// Take retrained measurements from this folder where it has them: an earlier evaluation, or one made elsewhere
     #[arg(long, value_name = "FOLDER")]
@@ -114,8 +114,8 @@ pub struct Evaluate {
     #[arg(
         long,
         value_name = "NORM",
-        default_value_t = 1e-10,
-        allow_negative_numbers = true
+        default_value = "1e-10",
+        allow_hyphen_values = true
     )]
     gradient_norm: f64,
     /// Decides which images are left out, flipped and drawn

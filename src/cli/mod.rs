@@ -170,6 +170,8 @@ impl Command {
 mod tests {
     use super::Cli;
     use clap::CommandFactory;
+    use clap::error::ErrorKind;
+    use std::any::TypeId;
 
     /// Columns that help is wrapped at where no terminal is narrower.
     const WIDTH: usize = 100;
@@ -188,6 +190,46 @@ mod tests {
             commands.extend(command.get_subcommands().cloned());
         }
         assert!(examples > 15, "{examples}");
+    }
+
+    /// What clap knows as a negative number is not -1e-3, -.5 or -8/255.
+    #[test]
+    fn every_option_that_takes_a_number_takes_a_negative_one() {
+        let numbers = [
+            TypeId::of::<f64>(),
+            TypeId::of::<f32>(),
+            TypeId::of::<[f64; 3]>(),
+        ];
+        let mut tried = 0;
+        let cli = Cli::command();
+        for command in cli.get_subcommands() {
+            for option in command.get_arguments() {
+                let kind = option.get_value_parser().type_id();
+                let Some(name) = option.get_long() else {
+                    continue;
+                };
+                if name != "damping" && !numbers.iter().any(|number| kind == *number) {
+                    continue;
+                }
+                tried += 1;
+                let option = format!("--{name}");
+                for value in ["-1", "-1e-3", "-.5", "-8/255", "-0.1,0.2"] {
+                    let words = [command.get_name(), &option, value];
+                    let refusal = command.clone().try_get_matches_from(words).err();
+                    let kind = refusal.map(|refusal| refusal.kind());
+                    assert_ne!(kind, Some(ErrorKind::UnknownArgument), "{words:?}");
+                }
+            }
+        }
+        assert!(tried > 25, "{tried}");
+    }
+
+    #[test]
+    fn help_shows_small_defaults_as_they_are_typed() {
+        let mut cli = Cli::command();
+        let evaluate = cli.find_subcommand_mut("evaluate").unwrap();
+        let help = evaluate.render_long_help().to_string();
+        assert!(help.contains("[default: 1e-10]"), "{help}");
     }
 
     #[test]

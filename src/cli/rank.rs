@@ -84,13 +84,13 @@ pub struct Rank {
     head: Option<PathBuf>,
     /// The L2 term l2/2·‖θ‖² that the head was trained with, weights and bias alike; part of the curvature (default: what the
     /// head's file says, or 0; needed, above 0, where the head is fitted; a --model brings its own)
-    #[arg(long, value_name = "L2", allow_negative_numbers = true)]
+    #[arg(long, value_name = "L2", allow_hyphen_values = true)]
     l2: Option<f64>,
     /// λ, added to every eigenvalue of the curvature, of the head or of the --blocks; a unit as that of --l2, but no part of the
     /// loss (default: 0 for a head that was fitted with an L2 term, which is the influence on its own loss, or else 1e-3; 1e-2 with
     /// --blocks). trained: (1 − momentum) / Σ rate over the steps of the --model's transfer, for a head that stopped short of the
     /// minimum of its loss. identity and pinv do without
-    #[arg(long, value_name = "LAMBDA", value_parser = Damping::parse, allow_negative_numbers = true)]
+    #[arg(long, value_name = "LAMBDA", value_parser = Damping::parse, allow_hyphen_values = true)]
     damping: Option<Damping>,
     /// Influence through the parameters of the head and of this many fine-tuned residual blocks before it: 0 (the head
     /// alone), 1, 3, 9 … or all
@@ -115,7 +115,7 @@ pub struct Rank {
     solver: Method,
     /// Relative residual at which cg, lissa and astra are content (default: 1e-5 in f32, 1e-10 in f64, and 1e-3
     /// with --blocks)
-    #[arg(long, value_name = "RESIDUAL", allow_negative_numbers = true)]
+    #[arg(long, value_name = "RESIDUAL", allow_hyphen_values = true)]
     tolerance: Option<f64>,
     /// Most iterations of cg for a right-hand side, and of the damping path
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -128,11 +128,11 @@ pub struct Rank {
         long,
         value_name = "SHARE",
         default_value_t = 5e-2,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     rcond: f64,
     /// What lissa divides the curvature by (default: a little above its largest eigenvalue)
-    #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCALE", allow_hyphen_values = true)]
     scale: Option<f64>,
     /// Iterations of lissa
     #[arg(long, value_name = "N", default_value_t = 5000)]
@@ -148,7 +148,7 @@ pub struct Rank {
     steps: usize,
     /// Step size of astra, halved after each quarter of the steps (default: one over the largest eigenvalue of the
     /// preconditioned batches)
-    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     step_size: Option<f64>,
     /// Draws the batches of lissa and astra
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -204,14 +204,14 @@ pub struct Rank {
     /// Most memory to use, in GiB: blocks are made to fit, features of a folder that would take more than an eighth of it are
     /// mapped from their file, and auto chooses by it (default: no limit, but that the machine's memory decides on mapping); with
     /// --blocks what the work takes beside program, model and images (default: two fifths of the machine's memory)
-    #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
+    #[arg(long, value_name = "GIB", allow_hyphen_values = true)]
     memory: Option<f64>,
     /// Record finished blocks in the run folder, for a killed run to go on from, so many seconds after the last ones at least
     #[arg(
         long,
         value_name = "SECONDS",
         default_value_t = 5.0,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     record_every: f64,
     /// Print what would be done (method, why, operations, seconds, bytes; with --blocks the seconds of a gradient, and what else
@@ -314,8 +314,9 @@ impl Rank {
         let (effective, inputs) = (self.effective(&options), material.inputs.clone());
         let mut run = RunFolder::open_or_create(&self.out, "rank", invocation, effective, inputs)?;
         run.set_result("plan", &plan)?;
-        let time = training.time.filter(|_| training.of_head);
-        run.set_result("training_time", time)?;
+        if let Some(time) = training.time.filter(|_| training.of_head) {
+            run.set_result("training_time", time)?;
+        }
         if self.keep_features {
             features_left::leave(&material, training.l2, run.path())?;
         }

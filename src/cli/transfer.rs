@@ -48,7 +48,7 @@ pub struct Transfer {
         long,
         value_name = "SHARE",
         default_value_t = 0.0,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     flip_labels: f64,
     #[command(flatten)]

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many images were decoded, and what is wrong with a set: in a folder of class folders whatever is no image, and images of
-/// any format that do not decode. `progress` is told how many of how many are done, from any thread.
+/// How many images were decoded, and what is wrong with a set: in a folder of class folders whatever is no image or has a name that
+/// is no text, and images of any format that do not decode. `progress` is told how many of how many are done, from any thread.
 ///
 /// # Errors
 /// A set that is not to be read at all.

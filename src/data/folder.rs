@@ -8,21 +8,25 @@
 mod tests;
 
 use super::dataset::{Images, Places, Stored, UNLABELLED};
+use super::idx;
 use super::image::FORMATS;
 use super::shards::{are_one_split, is_one_of_several};
 use crate::artefact::quoted;
 use crate::{Error, Result};
 use rayon::prelude::*;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The Parquet files directly in a folder: none, one, or all parts of one split.
 pub(super) fn parquet_files(path: &Path) -> Result<Vec<PathBuf>> {
-    let files: Vec<_> = entries(path)?
-        .into_iter()
-        .filter(|name| name.ends_with(".parquet"))
-        .collect();
+    let (mut files, unwritable) = entries(path)?;
+    files.retain(|name| name.ends_with(".parquet"));
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    // It may be one more part.
+    unwritable.into_iter().next().map_or(Ok(()), Err)?;
     let fits = match &files[..] {
-        [] => true,
         [one] => !is_one_of_several(one),
         _ => are_one_split(&files),
     };
@@ -55,31 +59,26 @@ impl Listing {
     /// # Errors
     /// A folder that cannot be read, or holds no folders.
     pub(super) fn read(path: &Path) -> Result<Self> {
+        let (names, mut faults) = entries(path)?;
         let (classes, beside): (Vec<String>, Vec<String>) =
-            (entries(path)?.into_iter()).partition(|name| path.join(name).is_dir());
+            (names.into_iter()).partition(|name| path.join(name).is_dir());
         let (mut files, mut labels) = (Vec::new(), Vec::new());
         // What leads nowhere may have been a class, and without it those behind would have other labels.
-        let mut faults: Vec<Error> = beside.iter().filter_map(|name| lost(path, name)).collect();
+        faults.extend(beside.iter().filter_map(|name| lost(path, name)));
         if classes.is_empty() && faults.is_empty() {
-            let expected = "class folders of images, or one Parquet file";
-            let refused = |found, remedy| Error::format(path, "folder", expected, found, remedy);
-            return Err(match beside.iter().any(|name| is_image(name)) {
-                true => {
-                    refused("images alone", "put them into class folders").and_remedy(UNLABELLED)
-                }
-                false => refused("neither", "check the path"),
-            });
+            return Err(no_classes(path, &beside));
         }
         for name in beside.into_iter().filter(|name| is_image(name)) {
             let remedy = "move it into a class folder, or away";
             faults.push(Error::format(path, "folder", images(), name, remedy));
         }
         for (label, class) in classes.iter().enumerate() {
-            let names = entries(&path.join(class))?;
-            if names.is_empty() {
+            let (names, unwritable) = entries(&path.join(class))?;
+            if names.is_empty() && unwritable.is_empty() {
                 let remedy = "add images or remove the folder";
                 faults.push(Error::format(path, class, images(), "none", remedy));
             }
+            faults.extend(unwritable);
             for name in names {
                 match fault(path, class, &name) {
                     Some(fault) => faults.push(fault),
@@ -96,6 +95,19 @@ impl Listing {
             labels,
             faults,
         })
+    }
+}
+
+/// Why a folder of these files alone is no data set.
+fn no_classes(path: &Path, files: &[String]) -> Error {
+    let expected = "class folders of images, or one Parquet file";
+    let refused = |found, remedy| Error::format(path, "folder", expected, found, remedy);
+    if files.iter().any(|name| is_idx(name)) {
+        return refused("IDX files", IDX_REMEDY);
+    }
+    match files.iter().any(|name| is_image(name)) {
+        true => refused("images alone", "put them into class folders").and_remedy(UNLABELLED),
+        false => refused("neither", "check the path"),
     }
 }
 
@@ -123,10 +135,12 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
 
 /// Reads a folder of images, or of class folders, whose names are of no matter then.
 pub(super) fn read_unlabelled(path: &Path) -> Result<Stored> {
-    let names = entries(path)?;
-    if names.is_empty() || names.iter().any(|name| path.join(name).is_dir()) {
+    let (names, unwritable) = entries(path)?;
+    let is_other = |name: &String| path.join(name).is_dir() || is_idx(name);
+    if names.is_empty() || names.iter().any(is_other) {
         return read(path);
     }
+    unwritable.into_iter().next().map_or(Ok(()), Err)?;
     let mut others = names.iter().filter(|name| is_perhaps_image(name));
     if let Some(name) = others.next() {
         let found = match others.count() {
@@ -165,6 +179,10 @@ fn images() -> String {
     format!("images ({FORMATS}) in each class folder")
 }
 
+/// What to give in place of a folder of IDX files.
+const IDX_REMEDY: &str =
+    "give the path of the images file itself (*images*idx3*); its labels are found beside it";
+
 /// What systems leave in folders, in lower case.
 const LEFT_BEHIND: [&str; 4] = ["thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"];
 
@@ -183,6 +201,8 @@ fn fault(path: &Path, class: &str, name: &str) -> Option<Error> {
         (format!("{name}, which is no file"), "remove it")
     } else if name.ends_with(".parquet") {
         (name.to_owned(), "give the path of that Parquet file")
+    } else if is_idx(name) {
+        (name.to_owned(), IDX_REMEDY)
     } else {
         (name.to_owned(), "convert or remove it")
     };
@@ -200,6 +220,10 @@ fn lost(path: &Path, name: &str) -> Option<Error> {
 /// Something that is there but holds no bytes to read: a folder, a pipe, a device.
 fn is_no_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| !found.is_file())
+}
+
+fn is_idx(name: &str) -> bool {
+    !is_image(name) && idx::is_images(&name.to_lowercase())
 }
 
 fn is_image(name: &str) -> bool {
@@ -227,30 +251,33 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
     endings.iter().any(is_that)
 }
 
-/// The names in a folder that are not hidden, sorted by their bytes.
-fn entries(path: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
+/// The names in a folder that are not hidden, sorted by their bytes, and what is wrong with those that cannot be written.
+fn entries(path: &Path) -> Result<(Vec<String>, Vec<Error>)> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(Error::io(path, "read"))? {
-        let name = entry.map_err(Error::io(path, "read"))?.file_name();
-        let name = name.into_string().map_err(|name| {
-            let found = name.to_string_lossy().into_owned();
-            Error::format(
-                path,
-                "folder",
-                "file names in UTF-8",
-                found,
-                "rename the file",
-            )
-        })?;
-        if name.chars().any(char::is_control) {
-            let found = name.escape_debug().to_string();
-            let expected = "names without control characters";
-            return Err(Error::format(path, "folder", expected, found, "rename it"));
-        }
-        if !name.starts_with('.') && !LEFT_BEHIND.contains(&name.to_lowercase().as_str()) {
-            names.push(name);
+        found.push(entry.map_err(Error::io(path, "read"))?.file_name());
+    }
+    found.sort_unstable();
+    let (mut names, mut unwritable) = (Vec::new(), Vec::new());
+    for name in found {
+        match written(path, name) {
+            Ok(name) => names.push(name),
+            Err(fault) => unwritable.push(fault),
         }
     }
-    names.sort_unstable();
-    Ok(names)
+    names.retain(|name| {
+        !name.starts_with('.') && !LEFT_BEHIND.contains(&name.to_lowercase().as_str())
+    });
+    Ok((names, unwritable))
+}
+
+/// A name in a folder as text of one line, which messages and tables hold.
+fn written(path: &Path, name: OsString) -> Result<String> {
+    let (expected, found) = match name.into_string() {
+        Ok(name) if !name.chars().any(char::is_control) => return Ok(name),
+        Ok(name) => ("names without control characters", name),
+        Err(name) => ("names in UTF-8", name.to_string_lossy().into_owned()),
+    };
+    let found = found.escape_debug().to_string();
+    Err(Error::format(path, "folder", expected, found, "rename it"))
 }

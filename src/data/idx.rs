@@ -111,10 +111,23 @@ fn files_beside(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// The sizes and the bytes of an IDX file with `RANK` dimensions.
 fn read_array<const RANK: usize>(path: &Path) -> Result<([usize; RANK], Vec<u8>)> {
-    let bytes = unpack(path, std::fs::read(path).map_err(Error::io(path, "read"))?)?;
+    let stored = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    // Gzip is recognised by its first bytes rather than by the file's name.
+    match stored.starts_with(&[0x1f, 0x8b]) {
+        true => read_content(path, MultiGzDecoder::new(&stored[..])),
+        false => read_content(path, &stored[..]),
+    }
+}
+
+/// The same of what a file holds, which is unpacked no further than its header promises.
+fn read_content<const RANK: usize>(
+    path: &Path,
+    mut content: impl Read,
+) -> Result<([usize; RANK], Vec<u8>)> {
     let header = 4 + 4 * RANK;
     let again = "fetch or write the file again";
     let magic = [0, 0, 8, RANK as u8];
+    let bytes = next(path, &mut content, 0, header)?;
     if bytes.len() < header || bytes[..4] != magic {
         let start = &bytes[..bytes.len().min(4)];
         let found = format!("{} bytes that start with {start:02x?}", bytes.len());
@@ -123,7 +136,7 @@ fn read_array<const RANK: usize>(path: &Path) -> Result<([usize; RANK], Vec<u8>)
         return Err(Error::format(path, "header", expected, found, again));
     }
     let mut sizes = [0; RANK];
-    for (size, raw) in sizes.iter_mut().zip(bytes[4..header].chunks_exact(4)) {
+    for (size, raw) in sizes.iter_mut().zip(bytes[4..].chunks_exact(4)) {
         *size = u32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]) as usize;
     }
     if sizes[1..].contains(&0) {
@@ -135,43 +148,39 @@ fn read_array<const RANK: usize>(path: &Path) -> Result<([usize; RANK], Vec<u8>)
             again,
         ));
     }
-    let expected = sizes
+    // What is too large for a number is too large for a file.
+    let promised = sizes
         .iter()
-        .try_fold(1usize, |product, &size| product.checked_mul(size));
-    let found = bytes.len() - header;
-    if expected != Some(found) {
+        .fold(1, |product: usize, &size| product.saturating_mul(size));
+    let mut data = next(path, &mut content, header, promised.saturating_add(1))?;
+    if data.len() != promised {
+        let found = match data.len() > promised {
+            true => "more bytes than its header promises".to_owned(),
+            false => format!("{} bytes", data.len()),
+        };
         let expected = format!("data for the sizes {sizes:?} of the header");
         let place = format!("after byte {header}");
-        return Err(Error::format(
-            path,
-            place,
-            expected,
-            format!("{found} bytes"),
-            again,
-        ));
+        return Err(Error::format(path, place, expected, found, again));
     }
-    Ok((sizes, bytes[header..].to_vec()))
+    data.shrink_to_fit();
+    Ok((sizes, data))
 }
 
-/// Unpacks gzip, recognised by its first bytes rather than by the file's name.
-fn unpack(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>> {
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Ok(bytes);
-    }
-    let mut unpacked = Vec::new();
-    MultiGzDecoder::new(&bytes[..])
-        .read_to_end(&mut unpacked)
-        .map_err(|error| {
-            let place = format!("after byte {} unpacked", unpacked.len());
-            Error::format(
-                path,
-                place,
-                "whole gzip data",
-                error.to_string(),
-                "fetch the file again",
-            )
-        })?;
-    Ok(unpacked)
+/// The bytes from `from` on, at most so many; memory grows as they come, for a header may promise what is not there.
+fn next(path: &Path, content: &mut impl Read, from: usize, most: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = content.take(most as u64).read_to_end(&mut bytes);
+    read.map_err(|error| {
+        let place = format!("after byte {} unpacked", from + bytes.len());
+        Error::format(
+            path,
+            place,
+            "whole gzip data",
+            error.to_string(),
+            "fetch the file again",
+        )
+    })?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -221,6 +230,32 @@ mod tests {
             panic!("not greyscale")
         };
         assert_eq!((height, width, pixels), (1, 3, vec![1, 2, 3, 4, 5, 6]));
+    }
+
+    #[test]
+    fn no_more_is_unpacked_than_the_header_promises() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images-idx3-ubyte.gz");
+        let refused = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            read(&path, Labels::Ignored).err().unwrap().to_string()
+        };
+        let header = [0u8, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3];
+        // What lies behind the 64 MiB is no gzip data: to have come there would be another error.
+        let zeros = gz(&vec![0; 1 << 20]).repeat(64);
+        let message = refused(&[gz(&header), zeros, b"behind".to_vec()].concat());
+        assert!(
+            message.contains("[2, 1, 3] of the header, found more bytes than its header promises"),
+            "{message}"
+        );
+        // 4 TiB, and more than a number holds.
+        for sizes in [[0u8, 16, 0, 0, 0, 16, 0, 0, 0, 0, 0, 4], [0xff; 12]] {
+            let content = [&header[..4], &sizes, &[0; 6]].concat();
+            for content in [gz(&content), content] {
+                let message = refused(&content);
+                assert!(message.contains("header, found 6 bytes"), "{message}");
+            }
+        }
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl ModelImages<'_> {
         let id = query.query;
         let first = ranking.and_then(|ranking| ranking.helpful.first());
         let (Some(ranking), Some(first)) = (ranking, first) else {
-            let what = format!("rankings of {}", self.model);
+            let what = format!("rankings.parquet of {}", self.model);
             let remedy = "give runs that ranked the same queries";
             return Err(Error::mismatch(
                 what,
@@ -199,7 +199,7 @@ impl ModelImages<'_> {
         if in_data == in_rankings {
             return Ok(());
         }
-        let what = format!("label of {image} in the rankings of {}", self.model);
+        let what = format!("label of {image} in rankings.parquet of {}", self.model);
         let remedy = "give the data the run was made from";
         Err(Error::mismatch(
             what,

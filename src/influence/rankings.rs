@@ -89,6 +89,28 @@ impl QueryRanking {
         (0..queries.ids.len()).map(ranking)
     }
 
+    /// Refuses rankings whose queries have different numbers of helpful images, or whose scores do not fall with the rank, by what
+    /// `refusal` makes of the query, what was expected and what was found.
+    pub(crate) fn check_ranks(
+        rankings: &[Self],
+        refusal: impl Fn(usize, String, String) -> Error,
+    ) -> Result<()> {
+        let ranks = rankings.first().map_or(0, |first| first.helpful.len());
+        for Self { query, helpful, .. } in rankings {
+            if helpful.len() != ranks {
+                let expected = format!("{ranks} ranks, as the first query has");
+                return Err(refusal(*query, expected, helpful.len().to_string()));
+            }
+            let rises = |pair: &[RankedImage]| pair[0].score < pair[1].score;
+            if let Some(rank) = helpful.windows(2).position(rises) {
+                let expected = "scores that fall with the rank".to_owned();
+                let found = format!("a higher one at rank {}", rank + 2);
+                return Err(refusal(*query, expected, found));
+            }
+        }
+        Ok(())
+    }
+
     /// All rows of this query: rank and image.
     pub(super) fn rows(&self) -> impl Iterator<Item = (i32, &RankedImage)> {
         let helpful = self
@@ -169,7 +191,7 @@ fn columns(rankings: &[impl Borrow<QueryRanking>]) -> Columns<'static> {
 /// Reads what [`write_rankings`] wrote, queries in the order of the file.
 ///
 /// # Errors
-/// The file cannot be read or is not such a table.
+/// The file cannot be read or is not such a table, as where queries have different numbers of helpful images.
 pub fn read_rankings(path: &Path) -> Result<Vec<QueryRanking>> {
     let batch = table::read(path)?;
     if batch.num_rows() == 0 {
@@ -222,6 +244,10 @@ pub fn read_rankings(path: &Path) -> Result<Vec<QueryRanking>> {
             }
         }
     }
+    QueryRanking::check_ranks(&rankings, |query, expected, found| {
+        let (place, remedy) = (format!("query {query}"), "run ascribe rank again");
+        Error::format(path, place, expected, found, remedy)
+    })?;
     Ok(rankings)
 }
 

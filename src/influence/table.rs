@@ -268,6 +268,32 @@ mod tests {
     }
 
     #[test]
+    fn rankings_of_other_lengths_or_with_scores_that_rise_are_refused_by_query() {
+        let one_query: ArrayRef = Arc::new(Int64Array::from(vec![7, 7]));
+        let both_ends: ArrayRef = Arc::new(Int32Array::from(vec![1, -1]));
+        let rising = real([Some(-0.25), Some(0.5)]);
+        for (changes, expected) in [
+            (
+                vec![("query", one_query), ("score", rising)],
+                "query 7: expected scores that fall with the rank, found a higher one at rank 2;",
+            ),
+            (
+                vec![("rank", both_ends)],
+                "query 9: expected 1 ranks, as the first query has, found 0;",
+            ),
+        ] {
+            let mut bad = rankings();
+            for (name, values) in changes {
+                let place = bad.iter_mut().find(|column| column.0 == name).unwrap();
+                place.1 = values;
+            }
+            let found = refusal(read_rankings, bad).unwrap();
+            let expected = format!("table.parquet: {expected}");
+            assert!(found.contains(&expected), "{found}");
+        }
+    }
+
+    #[test]
     fn rankings_of_no_images_are_refused_with_what_to_ask_for() {
         let columns = rankings().into_iter();
         let empty = columns.map(|(name, values, nullable)| (name, values.slice(0, 0), nullable));

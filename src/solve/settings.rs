@@ -81,13 +81,28 @@ impl Settings {
         idle.map(|(option, _, takers)| (option, takers)).collect()
     }
 
-    /// Refuses a tolerance that is none, whatever the method.
+    /// Refuses a value out of the range of its option, whatever the method.
     ///
     /// # Errors
-    /// It is not between 0 and 1.
+    /// Names the option.
     pub fn check(&self) -> Result<()> {
         if let Some(tolerance) = self.tolerance {
             number_range::between_zero_and_one("tolerance", tolerance)?;
+        }
+        number_range::between_zero_and_one("rcond", self.rcond)?;
+        for (option, value) in [("scale", self.scale), ("step-size", self.step_size)] {
+            value.map_or(Ok(0.0), |value| number_range::above_zero(option, value))?;
+        }
+        let batch = self.batch_size.unwrap_or(1);
+        for (option, count) in [
+            ("iterations", self.iterations),
+            ("rank", self.rank),
+            ("depth", self.depth),
+            ("repeats", self.repeats),
+            ("batch-size", batch),
+            ("steps", self.steps),
+        ] {
+            number_range::at_least_one(option, count)?;
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ pub struct RecipeOptions {
         long,
         value_name = "RATE",
         default_value_t = 0.1,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub learning_rate: f64,
     /// Momentum
@@ -62,7 +62,7 @@ pub struct RecipeOptions {
         long,
         value_name = "M",
         default_value_t = 0.9,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub momentum: f64,
     /// Weight of the L2 term l2/2·‖θ‖², over weights and biases alike
@@ -70,7 +70,7 @@ pub struct RecipeOptions {
         long,
         value_name = "L2",
         default_value_t = 5e-4,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub l2: f64,
     /// How the learning rate falls; step: times 0.1 after each third of the epochs
@@ -84,7 +84,7 @@ pub struct RecipeOptions {
     pub evaluate_every: usize,
     /// Most memory for decoded images and for what frozen blocks give, in GiB; images beyond it are decoded again in each
     /// epoch, the rest goes to a scratch file in the output folder (default: a quarter of the machine's)
-    #[arg(long, value_name = "GIB", allow_negative_numbers = true)]
+    #[arg(long, value_name = "GIB", allow_hyphen_values = true)]
     pub memory: Option<f64>,
     /// Where the model is trained: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
@@ -115,7 +115,7 @@ pub struct TransferOptions {
         long,
         value_name = "S",
         default_value_t = 1.0,
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     pub head_deviation: f32,
     /// Batch norm of the frozen blocks: statistics that follow the batches (the paper's), or the source model's; with the

@@ -229,6 +229,24 @@ fn runs_that_do_not_do_are_refused_in_one_line() {
 }
 
 #[test]
+fn a_table_with_a_label_of_no_class_is_refused_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    let path = ranked(place.path(), "natural", 2, None).join("run.json");
+    let mut record: serde_json::Value = read_json(&path).unwrap();
+    record["classes"] = serde_json::json!(["nought", "one"]);
+    write_json(&path, &record).unwrap();
+    for (figure, table) in [
+        ("5", "rankings"),
+        ("6", "train_rankings"),
+        ("matrix", "train_rankings"),
+    ] {
+        let message = refused(place.path(), &format!("figure {figure} natural --out out"));
+        let expected = format!("natural/{table}.parquet: table: expected labels below 2, found 9");
+        assert!(message.contains(&expected), "{message}");
+    }
+}
+
+#[test]
 fn data_that_changed_or_differs_is_refused() {
     let place = tempfile::tempdir().unwrap();
     let (train, test) = (

@@ -353,7 +353,21 @@ fn bad_input_is_one_line_with_file_and_remedy() {
     let path = folder.path();
     refused(path, "", &["--l2:", "1e-3"]);
     refused(path, "--l2 0", &["--l2:"]);
-    refused(path, "--l2 0.1 --damping=-1", &["--damping: -1"]);
+    refused(path, "--l2 -1e-3", &["--l2: -0.001 is not above 0"]);
+    let line = "--damping: -0.001 is not a number of 0 or more";
+    refused(path, "--l2 0.1 --damping -1e-3", &[line]);
+    for (option, line) in [
+        (
+            "pinv --rcond -1e-3",
+            "--rcond: -0.001 is not between 0 and 1",
+        ),
+        ("lissa --scale 0", "--scale: 0 is not a number above 0"),
+        ("lissa --depth 0", "--depth: at least 1 is needed"),
+    ] {
+        refused(path, &format!("--l2 0.1 --solver {option}"), &[line]);
+    }
+    let line = "--tolerance: -0.5 is not between 0 and 1";
+    refused(path, "--l2 0.1 --tolerance -.5", &[line]);
     let absent = ["absent.safetensors", "check the path"];
     refused(path, "--l2 0.1 --head absent.safetensors", &absent);
     refused(path, "--l2 0.1 --top 0", &["--top:"]);
@@ -624,6 +638,10 @@ fn certified_ranks_carry_bounds_and_the_share_is_told() {
     let place = place();
     let folder = place.path();
     let fixed = "--l2 0.01 --top 10 --certify 5";
+    let few = "--l2 0.01 --top 0 --certify 2 --skip-train --out few";
+    rank(folder, few);
+    let rankings = read_rankings(&folder.join("few/rankings.parquet")).unwrap();
+    assert!(rankings.iter().all(|query| query.helpful.len() == 2));
     for (out, extra) in [("direct", ""), ("cg", "--solver cg --skip-train")] {
         let (text, _) = rank(folder, &format!("{fixed} {extra} --out {out}"));
         assert!(

@@ -125,6 +125,19 @@ fn options_that_do_not_go_together_are_refused() {
         ("--nondeterministic".to_owned(), "--nondeterministic: "),
         ("--device cuda:77".to_owned(), "--device: cuda:77: "),
         ("--learning-rate 0".to_owned(), "--learning-rate: "),
+        (
+            "--learning-rate -1e-3".to_owned(),
+            "--learning-rate: expected a positive number, found -0.001",
+        ),
+        ("--l2 -.5".to_owned(), "--l2: "),
+        (
+            "--adversary l2 --epsilon -8/255".to_owned(),
+            "--epsilon: expected a positive number",
+        ),
+        (
+            format!("{l2} --eval-epsilon -0.1,0.2"),
+            "--eval-epsilon: expected a positive number",
+        ),
     ] {
         let message = refused(folder.path(), &format!("{TRAIN} {options} --out out"));
         assert!(message.contains(expected), "{options}: {message}");

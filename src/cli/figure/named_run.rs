@@ -78,7 +78,21 @@ impl NamedRun {
     }
 
     fn rankings(&self, file: &str, remedy: &str) -> Result<Vec<QueryRanking>> {
-        read_rankings(&self.file(file, remedy)?)
+        let path = self.file(file, remedy)?;
+        let rankings = read_rankings(&path)?;
+        self.check_labels(&path, rankings.iter().map(|ranking| ranking.query_label))?;
+        Ok(rankings)
+    }
+
+    /// Refuses a file of the run whose labels go beyond its classes.
+    fn check_labels(&self, path: &Path, labels: impl Iterator<Item = usize>) -> Result<()> {
+        let classes = self.record.classes.as_ref().map_or(usize::MAX, Vec::len);
+        let Some(label) = labels.max().filter(|label| *label >= classes) else {
+            return Ok(());
+        };
+        let (expected, found) = (format!("labels below {classes}"), label.to_string());
+        let remedy = "run ascribe rank again";
+        Err(Error::format(path, "table", expected, found, remedy))
     }
 
     /// Scores `[query, train]` of so many queries and training images.
@@ -102,7 +116,10 @@ impl NamedRun {
 
     /// The labels of its training images.
     pub(super) fn train_labels(&self) -> Result<Vec<usize>> {
-        train_labels(&self.file("examples.parquet", "run ascribe rank again")?)
+        let path = self.file("examples.parquet", "run ascribe rank again")?;
+        let labels = train_labels(&path)?;
+        self.check_labels(&path, labels.iter().copied())?;
+        Ok(labels)
     }
 
     pub(super) fn train_rankings(&self) -> Result<Vec<QueryRanking>> {

@@ -65,6 +65,11 @@ impl OfStudy {
             }),
         };
         let summary = Summary::of(&rows, variable, &selection)?;
+        if summary.accuracy.is_empty() {
+            let (place, expected) = ("column test_accuracy", "a number in a row selected");
+            let remedy = "run ascribe study again, or select other rows";
+            return Err(Error::format(&table, place, expected, "none", remedy));
+        }
         let is_natural = |row: &Row| row.epsilon == 0.0;
         if summary.natural.is_none() && summary.against.is_none() && rows.iter().any(is_natural) {
             note!(

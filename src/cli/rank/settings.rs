@@ -49,7 +49,7 @@ impl Rank {
 
     pub(super) fn rank_options(&self, training: Training) -> Result<RankOptions> {
         let damping = self.effective_damping(training)?;
-        if self.top == 0 && self.bottom == 0 && !self.scores {
+        if self.top.max(self.certify.unwrap_or(0)) == 0 && self.bottom == 0 && !self.scores {
             return Err(Error::config(
                 "top",
                 "0 keeps nothing; give a number of images, --bottom or --scores",

@@ -165,6 +165,24 @@ fn control_characters_are_shown_and_refused() {
     assert!(message.contains(r"found ca\nt; rename it"), "{message}");
 }
 
+/// macOS has no such names.
+#[cfg(all(unix, not(target_os = "macos")))]
+#[test]
+fn names_that_are_no_text_are_refused_among_images_alone_and_parquet_files() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(root.join("1.png"), "x").unwrap();
+    write(root.join(OsStr::from_bytes(b"caf\xe9.parquet")), "x").unwrap();
+    let refused = "expected names in UTF-8, found caf\u{fffd}.parquet; rename it";
+    let message = read_unlabelled(root).err().unwrap().to_string();
+    assert!(message.ends_with(refused), "{message}");
+    assert!(parquet_files(root).unwrap().is_empty());
+    write(root.join("train.parquet"), "x").unwrap();
+    let message = parquet_files(root).unwrap_err().to_string();
+    assert!(message.ends_with(refused), "{message}");
+}
+
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_is_refused_and_not_waited_for() {
@@ -191,4 +209,26 @@ fn a_folder_of_one_parquet_file_or_one_split_is_that() {
     let message = parquet_files(folder.path()).unwrap_err().to_string();
     let parts = ["found test.parquet, train-0", "'train-*.parquet'"];
     assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+}
+
+#[test]
+fn of_a_folder_of_idx_files_the_images_file_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let raw = root.join("raw");
+    create_dir(&raw).unwrap();
+    for file in ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"] {
+        write(raw.join(file), "x").unwrap();
+    }
+    // torchvision keeps them in a folder of this name, which looks like a class.
+    for found in [read(&raw), read_unlabelled(&raw), read(root)] {
+        let message = found.err().unwrap().to_string();
+        let remedy = "give the path of the images file itself (*images*idx3*)";
+        assert!(message.contains(remedy), "{message}");
+    }
+    // Pictures that were unpacked from one, named after it.
+    let pictures = root.join("pictures");
+    create_dir(&pictures).unwrap();
+    write(pictures.join("train-images-idx3-1.png"), "x").unwrap();
+    assert_eq!(read_unlabelled(&pictures).unwrap().labels, [0]);
 }

@@ -77,36 +77,26 @@ fn query_matches(query: &QueryRanking, queries: QuerySet) -> Vec<bool> {
         .collect()
 }
 
-/// Refuses rankings whose queries have different numbers of ranks, or whose scores do not fall.
+/// Refuses rankings without ranks, with scores that are not finite, or that no run would leave.
 fn check_ranks(model: &str, rankings: &[QueryRanking]) -> Result<()> {
-    let ranks = rankings[0].helpful.len();
+    let what = |query: usize| format!("ranking of query {query} by {model}");
+    let remedy = "run ascribe rank again";
     for QueryRanking { query, helpful, .. } in rankings {
-        let what = || format!("ranking of query {query} by {model}");
-        let remedy = "run ascribe rank again";
-        if helpful.len() != ranks || ranks == 0 {
-            let expected = format!("{} ranks, as the first query has", ranks.max(1));
-            return Err(Error::mismatch(what(), expected, helpful.len(), remedy));
-        }
         if let Some(rank) = helpful.iter().position(|image| !image.score.is_finite()) {
-            let place = format!("rank {}", rank + 1);
             return Err(Error::NonFinite {
-                what: what(),
-                place,
+                what: what(*query),
+                place: format!("rank {}", rank + 1),
                 remedy: remedy.into(),
             });
         }
-        if let Some(rank) = helpful
-            .windows(2)
-            .position(|pair| pair[0].score < pair[1].score)
-        {
-            let found = format!("a higher one at rank {}", rank + 2);
-            return Err(Error::mismatch(
-                what(),
-                "scores that fall with the rank",
-                found,
-                remedy,
-            ));
-        }
+    }
+    QueryRanking::check_ranks(rankings, |query, expected, found| {
+        Error::mismatch(what(query), expected, found, remedy)
+    })?;
+    if rankings[0].helpful.is_empty() {
+        let what = format!("rankings of {model}");
+        let remedy = "rank with --top 1 or more";
+        return Err(Error::mismatch(what, "at least one rank", "none", remedy));
     }
     Ok(())
 }

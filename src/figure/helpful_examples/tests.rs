@@ -88,13 +88,14 @@ fn rankings_of_other_data_are_refused() {
     };
     let missing = message(&[ranking(6, test.label(6), Some((12, 2, 0.25)))]);
     assert!(
-        missing.contains("natural") && missing.contains("query 5"),
+        missing.contains("rankings.parquet of natural: expected query 5"),
         "{missing}"
     );
     assert!(message(&[ranking(5, label, None)]).contains("query 5"));
     let other = message(&[ranking(5, (label + 1) % 10, Some((12, 2, 0.25)))]);
     assert!(
-        other.contains("label of query 5") && other.contains("the data the run was made from"),
+        other.contains("label of query 5 in rankings.parquet of natural")
+            && other.contains("the data the run was made from"),
         "{other}"
     );
     assert!(

@@ -424,6 +424,43 @@ fn pictures_in_class_folders() {
     );
 }
 
+/// macOS has no such names.
+#[cfg(all(unix, not(target_os = "macos")))]
+#[test]
+fn names_that_are_no_text_are_listed_with_what_else_cannot_be_used() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let folder = tempdir().unwrap();
+    let cat = folder.path().join("cat");
+    fs::create_dir(&cat).unwrap();
+    fs::create_dir(folder.path().join(OsStr::from_bytes(b"caf\xe9"))).unwrap();
+    for name in [&b"1.png"[..], b"2\xff.png"] {
+        let file = cat.join(OsStr::from_bytes(name));
+        fs::write(file, picture(ImageFormat::Png)).unwrap();
+    }
+    fs::write(cat.join("3.png"), "x").unwrap();
+    let name = folder.path().to_str().unwrap();
+    let class = "folder: expected names in UTF-8, found caf\u{fffd}; rename it";
+    refusal(
+        Dataset::open(folder.path()),
+        &[name, class, "1 more", "--check"],
+    );
+    let output = assert_cmd::Command::cargo_bin("ascribe")
+        .unwrap()
+        .args(["inspect", "--check", "--json"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["images"], 2);
+    let faults = found["faults"].as_array().unwrap();
+    let named = [class, "found 2\u{fffd}.png; rename it", "cat/3.png"];
+    assert_eq!(faults.len(), named.len(), "{faults:?}");
+    for (fault, part) in faults.iter().zip(named) {
+        assert!(fault.as_str().unwrap().contains(part), "{fault}");
+    }
+}
+
 fn idx(folder: &TempDir, images: &[u8], labels: &[u8]) -> PathBuf {
     fs::write(folder.path().join("train-labels-idx1-ubyte"), labels).unwrap();
     let path = folder.path().join("train-images-idx3-ubyte");
