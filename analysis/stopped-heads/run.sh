@@ -38,6 +38,9 @@ target() {
                 step "$model-at-$damping" $rank --damping "$damping"
                 step "$model-lds-$damping" evaluate "$model-at-$damping" --lds 24 --retrained "$model-again"
             done
+            for damping in 0 trained; do
+                step "$model-refit-$damping" evaluate "$model-at-$damping" --lds 24 --leave-one-out 24
+            done
         done
     done
 }

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 DRAWS = 5000
+REFITS = ("lds", "leave_one_out")
 
 
 def by_query(run):
@@ -25,6 +26,10 @@ def interval(values):
     return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 
+def refitted(run, kind):
+    return f"{record(run)['results'][kind]['rows'][0]['agreement']['spearman']['value']:.2f}"
+
+
 def record(run):
     with open(f"{run}/run.json") as file:
         return json.load(file)
@@ -33,6 +38,7 @@ def record(run):
 work, *dampings = sys.argv[1:]
 titles = ["target, epochs, source", "loss", "gradient norm", "λ of `trained`", *(f"λ {it}" for it in dampings)]
 titles += ["`trained` minus 0", "most to expect"]
+titles += ["refits, halves: λ 0, `trained`", "refits, one left out: λ 0, `trained`"]
 print("| " + " | ".join(titles) + " |\n|" + " --- |" * len(titles))
 for target in ("digits", "cifar10", "fashion-mnist"):
     for epochs in (15, 50, 150):
@@ -45,4 +51,5 @@ for target in ("digits", "cifar10", "fashion-mnist"):
             cells = [f"{results['train_loss']:.2f}", f"{results['gradient_norm']:.3f}", f"{damping:.1e}"]
             cells += [interval(found[it]) for it in dampings]
             cells += [interval(found["trained"] - found["0"]), f"{most:.2f}"]
+            cells += [", ".join(refitted(f"{model}-refit-{it}", kind) for it in ("0", "trained")) for kind in REFITS]
             print(f"| {target}, {epochs}, {source} | " + " | ".join(cells) + " |")

@@ -49,10 +49,12 @@ pub(super) fn facts(subject: &Subject) -> Vec<Fact> {
     let damped = !["identity", "pinv"]
         .map(Some)
         .contains(&method(record, through));
-    fact(
-        "damping",
-        (option("damping").filter(|_| damped)).map(|damping| format!("{damping}")),
-    );
+    // One that was typed is short; that of `trained` has all of its digits.
+    let written = |damping: f64| match damping.to_string() {
+        digits if digits.len() < 9 => digits,
+        _ => format!("{damping:.2e}"),
+    };
+    fact("damping", option("damping").filter(|_| damped).map(written));
     for role in ["train", "test"] {
         let path = record
             .input(role)

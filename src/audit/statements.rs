@@ -126,7 +126,7 @@ fn of_gradient(record: &RunRecord, through: &Through) -> Option<Statement> {
             true => statement(
                 Tone::Good,
                 format!(
-                    "{what} stopped short of {minimum} training loss (gradient norm {size}); the damping, {damping:.1e}, stands for that. Measured rises are of heads fitted to their minimum, and are no check of it."
+                    "{what} stopped short of {minimum} training loss (gradient norm {size}); the damping, {damping:.1e}, stands for that. Measured rises are of heads fitted on to their minimum, another question."
                 ),
             ),
             false => statement(

@@ -3,6 +3,7 @@
 use crate::command_line::run;
 use crate::head::{EQUAL, agree};
 use crate::killed_run::{goes_on_to_the_same_bytes, rank};
+use crate::parquet_table::{numbers, words};
 use ndarray::{Array1, Array2};
 use ndarray_npy::read_npy;
 use std::collections::BTreeSet;
@@ -74,6 +75,29 @@ fn rankings_are_those_of_the_processor() {
         let shared = overlap(&found, &expected);
         assert!(shared >= OVERLAP, "{options}: {shared}");
     }
+}
+
+/// Every training image, for each label's queries.
+#[test]
+fn groups_alone_are_ranked_as_on_the_processor() {
+    let place = transferred();
+    let options = "--top 200 --query-groups class --groups-only --solver cg --damping 1e-1";
+    let ranked = |device: &str| {
+        let words = "--model model --blocks 1 --queries 70";
+        rank(
+            place.path(),
+            &format!("{words} {options} --device {device} --out {device}"),
+        );
+        let file = place.path().join(device).join("group_rankings.parquet");
+        let [images, scores] = ["train", "score"].map(|name| numbers(&file, name));
+        let places = words(&file, "group").into_iter().zip(images);
+        let mut rows: Vec<_> = places.zip(scores).collect();
+        rows.sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap());
+        let scores = rows.into_iter().map(|(_, score)| score).collect();
+        Array2::from_shape_vec((10, 200), scores).unwrap()
+    };
+    let (found, expected) = (ranked("cuda"), ranked("cpu"));
+    agree(&found, &expected, EQUAL, options);
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod head;
 mod killed_run;
 mod network;
 mod operations;
+#[path = "../parquet_table/mod.rs"]
+mod parquet_table;
 mod steps;
 mod training;
 
