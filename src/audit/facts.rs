@@ -5,6 +5,8 @@ use super::through::Through;
 use crate::artefact::RunRecord;
 use crate::influence::Measurement;
 use crate::report::Fact;
+use crate::solve::Method;
+use clap::ValueEnum;
 use serde_json::Value;
 
 /// What a run's record says of model, data and scores.
@@ -46,15 +48,17 @@ pub(super) fn facts(subject: &Subject) -> Vec<Fact> {
         fact("curvature", curvature.map(str::to_owned));
     }
     fact("solver", method(record, through).map(str::to_owned));
-    let damped = !["identity", "pinv"]
-        .map(Some)
-        .contains(&method(record, through));
     // One that was typed is short; that of `trained` has all of its digits.
     let written = |damping: f64| match damping.to_string() {
         digits if digits.len() < 9 => digits,
         _ => format!("{damping:.2e}"),
     };
-    fact("damping", option("damping").filter(|_| damped).map(written));
+    fact(
+        "damping",
+        option("damping")
+            .filter(|_| is_damped(record, through))
+            .map(written),
+    );
     for role in ["train", "test"] {
         let path = record
             .input(role)
@@ -62,6 +66,12 @@ pub(super) fn facts(subject: &Subject) -> Vec<Fact> {
         fact(&format!("{role} images"), path);
     }
     facts
+}
+
+/// Whether the damping of the run has any effect on its scores.
+pub(super) fn is_damped(record: &RunRecord, through: &Through) -> bool {
+    method(record, through)
+        .is_none_or(|method| Method::from_str(method, true).is_ok_and(Method::is_damped))
 }
 
 /// The solver that ran: what `auto` chose.

@@ -1,6 +1,6 @@
 //! How far to trust a run, in plain words.
 
-use super::facts::method;
+use super::facts::{is_damped, method};
 use super::measured::Measured;
 use super::solves::RecordedSolves;
 use super::through::Through;
@@ -12,6 +12,8 @@ use crate::report::{Statement, Tone};
 
 /// Above this share of the size of its parts a gradient is not small: the head is not at its minimum.
 const SMALL_GRADIENT: f64 = 1e-3;
+/// Of the damping that stands for a training, the multiples that still do (`analysis/stopped-heads`).
+const STANDS_FOR: std::ops::RangeInclusive<f64> = 0.5..=3.0;
 
 /// What speaks for and against the scores.
 pub(super) fn statements(
@@ -121,19 +123,20 @@ fn of_gradient(record: &RunRecord, through: &Through) -> Option<Statement> {
         Through::Blocks { .. } => ("What was fine-tuned", "a minimum of its"),
     };
     let size = plain(norm);
-    if let Some((time, damping)) = stopped(record).filter(|_| norm > SMALL_GRADIENT) {
-        return Some(match damping * time >= 1.0 - 1e-9 {
+    if let Some((trained, damping)) = stopped(record, through).filter(|_| norm > SMALL_GRADIENT) {
+        let stopped =
+            format!("{what} stopped short of {minimum} training loss (gradient norm {size})");
+        return Some(match STANDS_FOR.contains(&(damping / trained)) {
             true => statement(
                 Tone::Good,
                 format!(
-                    "{what} stopped short of {minimum} training loss (gradient norm {size}); the damping, {damping:.1e}, stands for that. Measured rises are of heads fitted on to their minimum, another question."
+                    "{stopped}; the damping, {damping:.1e}, stands for that. Measured rises are of heads fitted on to their minimum, another question."
                 ),
             ),
             false => statement(
                 Tone::Note,
                 format!(
-                    "{what} stopped short of {minimum} training loss (gradient norm {size}), where influence assumes it is. ascribe rank --damping trained ({:.1e}) has the scores of a training that stops there.",
-                    1.0 / time
+                    "{stopped}, where influence assumes it is. ascribe rank --damping trained ({trained:.1e}) has the scores of a training that stops there."
                 ),
             ),
         });
@@ -154,11 +157,11 @@ fn of_gradient(record: &RunRecord, through: &Through) -> Option<Statement> {
     })
 }
 
-/// How long a head was trained, and λ, where that is known and matters to the scores.
-fn stopped(record: &RunRecord) -> Option<(f64, f64)> {
-    let time = record.results.get("training_time")?.as_f64()?;
+/// The damping that stands for the training of a head, and that of the run, where both are known and matter to the scores.
+fn stopped(record: &RunRecord, through: &Through) -> Option<(f64, f64)> {
+    let trained = 1.0 / record.results.get("training_time")?.as_f64()?;
     let of = |name: &str| record.options.get(name)?.as_f64();
-    (1.0 / time > of("l2")?).then_some((time, of("damping")?))
+    (trained > of("l2")? && is_damped(record, through)).then_some((trained, of("damping")?))
 }
 
 /// A number as it is read most easily.
@@ -327,7 +330,7 @@ mod tests {
         );
     }
 
-    /// Damping 0.1 stands for a time of 10 and more; less than l2 is nothing to speak of.
+    /// Damping 0.1 stands for a time of 10, not for a much shorter or longer one; less than l2 is nothing to speak of.
     #[test]
     fn a_head_that_stopped_short_is_told_with_the_damping_that_stands_for_it() {
         let of = |time: f64, l2: f64| {
@@ -344,6 +347,7 @@ mod tests {
             early.text
         );
         assert!(of(10.0, 1.0).text.contains("not quite at the minimum"));
+        assert_eq!(of(1e3, 5e-4).tone, Tone::Note);
     }
 
     #[test]

@@ -183,7 +183,8 @@ pub struct Rank {
     #[arg(long, requires = "query_groups")]
     groups_only: bool,
     /// Score groups of training images as a whole too, as those of one origin: class, or a CSV file with the columns train,group.
-    /// train_group_rankings.parquet has what each prediction rests on, train_groups.parquet the means (of --query-groups too, with --groups-only of these alone)
+    /// train_group_rankings.parquet has what each prediction rests on, train_groups.parquet the means (of --query-groups too; with
+    /// --groups-only there are these alone)
     #[arg(long, value_name = "GROUPS", value_parser = TrainGrouping::parse)]
     train_groups: Option<TrainGrouping>,
     /// Compare the rankings of a sample of the queries at dampings from 1e-3 to 1e3 times --damping, draw how they change

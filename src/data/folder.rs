@@ -257,6 +257,7 @@ fn entries(path: &Path) -> Result<(Vec<String>, Vec<Error>)> {
     for entry in std::fs::read_dir(path).map_err(Error::io(path, "read"))? {
         found.push(entry.map_err(Error::io(path, "read"))?.file_name());
     }
+    found.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
     found.sort_unstable();
     let (mut names, mut unwritable) = (Vec::new(), Vec::new());
     for name in found {
@@ -265,9 +266,7 @@ fn entries(path: &Path) -> Result<(Vec<String>, Vec<Error>)> {
             Err(fault) => unwritable.push(fault),
         }
     }
-    names.retain(|name| {
-        !name.starts_with('.') && !LEFT_BEHIND.contains(&name.to_lowercase().as_str())
-    });
+    names.retain(|name| !LEFT_BEHIND.contains(&name.to_lowercase().as_str()));
     Ok((names, unwritable))
 }
 

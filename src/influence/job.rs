@@ -197,8 +197,10 @@ pub struct RankSummary {
     pub damping_path: Option<DampingPath>,
     /// How gradients met solutions, where there was a choice.
     pub scoring: Option<ScoringRecord>,
-    /// The scores of groups of training images, where these were asked for.
+    /// The scores of groups of training images, where these were asked for, of each query.
     pub group_scores: Option<GroupScores>,
+    /// How many such groups were scored.
+    pub train_groups: Option<usize>,
 }
 
 impl RankJob<'_> {
@@ -398,6 +400,7 @@ impl RankJob<'_> {
             damping_path: None,
             scoring: None,
             group_scores: None,
+            train_groups: self.options.train_groups.as_ref().map(Groups::count),
         })
     }
 }

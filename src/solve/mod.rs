@@ -88,6 +88,11 @@ impl Method {
         matches!(self, Self::Auto | Self::Direct | Self::Cg)
     }
 
+    /// Whether a damping has any effect on it.
+    pub(crate) fn is_damped(self) -> bool {
+        !matches!(self, Self::Identity | Self::Pinv)
+    }
+
     /// L2 term and damping of the matrix that is inverted: the paper's estimator is of the data term alone.
     pub(crate) fn shifts(self, l2: f64, damping: f64) -> (f64, f64) {
         match self {

@@ -81,7 +81,7 @@ impl Settings {
         idle.map(|(option, _, takers)| (option, takers)).collect()
     }
 
-    /// Refuses a value out of the range of its option, whatever the method.
+    /// Refuses a tolerance that is none, and a value out of the range of its option where the method takes it.
     ///
     /// # Errors
     /// Names the option.
@@ -89,22 +89,24 @@ impl Settings {
         if let Some(tolerance) = self.tolerance {
             number_range::between_zero_and_one("tolerance", tolerance)?;
         }
-        number_range::between_zero_and_one("rcond", self.rcond)?;
-        for (option, value) in [("scale", self.scale), ("step-size", self.step_size)] {
-            value.map_or(Ok(0.0), |value| number_range::above_zero(option, value))?;
+        let idle = self.idle();
+        let is_taken = |option: &str| idle.iter().all(|(idle, _)| *idle != option);
+        if is_taken("rcond") {
+            number_range::between_zero_and_one("rcond", self.rcond)?;
         }
-        let batch = self.batch_size.unwrap_or(1);
-        for (option, count) in [
-            ("iterations", self.iterations),
+        let sizes = [("scale", self.scale), ("step-size", self.step_size)];
+        for (option, size) in sizes.into_iter().filter(|(option, _)| is_taken(option)) {
+            size.map_or(Ok(1.0), |size| number_range::above_zero(option, size))?;
+        }
+        let counts = [
             ("rank", self.rank),
             ("depth", self.depth),
             ("repeats", self.repeats),
-            ("batch-size", batch),
+            ("batch-size", self.batch_size.unwrap_or(1)),
             ("steps", self.steps),
-        ] {
-            number_range::at_least_one(option, count)?;
-        }
-        Ok(())
+        ];
+        let mut taken = counts.into_iter().filter(|(option, _)| is_taken(option));
+        taken.try_for_each(|(option, count)| number_range::at_least_one(option, count).map(|_| ()))
     }
 
     /// The tolerance in effect.

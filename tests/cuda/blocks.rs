@@ -83,10 +83,10 @@ fn groups_alone_are_ranked_as_on_the_processor() {
     let place = transferred();
     let options = "--top 200 --query-groups class --groups-only --solver cg --damping 1e-1";
     let ranked = |device: &str| {
-        let words = "--model model --blocks 1 --queries 70";
+        let job = "--model model --blocks 1 --queries 70";
         rank(
             place.path(),
-            &format!("{words} {options} --device {device} --out {device}"),
+            &format!("{job} {options} --device {device} --out {device}"),
         );
         let file = place.path().join(device).join("group_rankings.parquet");
         let [images, scores] = ["train", "score"].map(|name| numbers(&file, name));

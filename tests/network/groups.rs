@@ -207,6 +207,7 @@ fn the_command_ranks_for_groups_alone_and_others_refuse_such_a_run() {
         numbers(&folder.join("g/train_groups.parquet"), "score").len(),
         10
     );
+    assert_eq!(found["results"]["train_groups"], 10);
     run(folder, "rerun g --out again");
 
     let alone = "ranks for groups of queries alone, and not for each query; give a run of ascribe rank without --groups-only";

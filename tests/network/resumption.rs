@@ -51,6 +51,8 @@ fn a_killed_run_through_the_blocks_goes_on_to_the_same_bytes() {
         let errors = scoring(&whole)["rank_errors"].as_array().unwrap().len();
         assert_eq!(errors, if name == "low-rank" { 150 } else { 0 });
     }
+    // As in the records of before it was an option, which are resumed and rerun.
+    assert!(record(folder, "ranks-whole")["options"]["groups-only"].is_null());
     let rankings = read_rankings(&folder.join("ranks-whole/rankings.parquet")).unwrap();
     let each = (rankings.iter()).map(|query| format!("{0},{0}\n", query.query));
     let groups = format!("query,group\n{}", each.collect::<String>());

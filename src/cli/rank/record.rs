@@ -44,7 +44,8 @@ impl Rank {
             ("normalise", json!(self.normalise)),
             ("correction", json!(self.correction)),
             ("query-groups", json!(self.query_groups)),
-            ("groups-only", json!(self.groups_only)),
+            // Null where it is not given: runs of before did not know it.
+            ("groups-only", json!(self.groups_only.then_some(true))),
             ("train-groups", json!(self.train_groups)),
             ("damping-path", json!(self.damping_path)),
             ("path-queries", json!(self.path_queries)),

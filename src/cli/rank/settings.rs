@@ -50,10 +50,11 @@ impl Rank {
     pub(super) fn rank_options(&self, training: Training) -> Result<RankOptions> {
         let damping = self.effective_damping(training)?;
         if self.top.max(self.certify.unwrap_or(0)) == 0 && self.bottom == 0 && !self.scores {
-            return Err(Error::config(
-                "top",
-                "0 keeps nothing; give a number of images, --bottom or --scores",
-            ));
+            let reason = match self.groups_only {
+                true => "0 keeps nothing; give a number of images, or --bottom",
+                false => "0 keeps nothing; give a number of images, --bottom or --scores",
+            };
+            return Err(Error::config("top", reason));
         }
         Ok(RankOptions {
             l2: training.l2,
@@ -110,10 +111,12 @@ impl Rank {
                 "ascribe: --{option} is for --solver {takers}; this ranking does not depend on it"
             );
         }
-        let undamped = [Method::Identity, Method::Pinv].contains(&self.solver);
         let inexact = [Method::Identity, Method::Ekfac].contains(&self.solver);
         for (option, idle) in [
-            ("damping", undamped && self.damping.is_some()),
+            (
+                "damping",
+                !self.solver.is_damped() && self.damping.is_some(),
+            ),
             ("tolerance", inexact && self.tolerance.is_some()),
         ] {
             if idle {

@@ -56,6 +56,7 @@ fn run_with<N: FineTunedPart>(
 ) -> Result<ExitCode> {
     let mut options = options(rank, opened.training, memory)?;
     options.train_groups = train_groups;
+    rank.note_stopped(opened.training);
     options.check::<N>()?;
     let sample = |count| Sample::<N>::of((rank, device), opened, &options, count);
     if memory.is_some() {

@@ -220,15 +220,7 @@ fn results(summary: &RankSummary, measurement: Measurement) -> BTreeMap<&'static
         ("certified", json!(summary.certified)),
         ("damping_path", json!(summary.damping_path)),
         ("scoring", json!(summary.scoring)),
-        (
-            "train_groups",
-            json!(
-                summary
-                    .group_scores
-                    .as_ref()
-                    .map(|scores| scores.groups().count())
-            ),
-        ),
+        ("train_groups", json!(summary.train_groups)),
     ])
 }
 

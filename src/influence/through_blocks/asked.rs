@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use std::ops::Range;
 
 /// The right-hand sides of a run, and what they are called.
+#[derive(Debug)]
 pub(super) enum Asked<'a> {
     /// ∇ℓ of every query, by their ids; groups of them are ranked by the means of their scores.
     Queries(&'a [usize], Option<Groups>),

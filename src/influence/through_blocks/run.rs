@@ -10,7 +10,7 @@ use crate::derivative::network::Curvature;
 use crate::influence::checkpoint::{self, Checkpoint};
 use crate::influence::scores::{check_solved, ranges};
 use crate::influence::{
-    Images, NATS, Progress, Provenance, RankSummary, ScoreHeader, Solves, write_solves,
+    Groups, Images, NATS, Progress, Provenance, RankSummary, ScoreHeader, Solves, write_solves,
 };
 use crate::operator::{Damped, LinearOperator, Vectors};
 use crate::solve::{Inverse, Method, Report, Settings, Solver, smallest_eigenvalue};
@@ -184,6 +184,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             damping_path: None,
             scoring: None,
             group_scores: None,
+            train_groups: self.options.train_groups.as_ref().map(Groups::count),
         })
     }
 
@@ -205,7 +206,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let provenance = header.provenance.clone();
         let progress = RefCell::new(progress);
         let say = |text: &str| progress.borrow_mut().note(text);
-        let mut checkpoint = self.checkpoint(folder, &header, (train, test), &say)?;
+        let mut checkpoint = self.checkpoint(folder, (&header, asked), (train, test), &say)?;
         let sides = (
             self.ranked_images(Side::Train, train),
             self.ranked_images(Side::Test, test),
@@ -220,7 +221,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let count = asked.count();
         let done_of = |queries: usize| {
             let images = self.train.ids.len();
-            (progress.borrow_mut()).scores("test", queries * images, count * images);
+            (progress.borrow_mut()).scores(asked.set(), queries * images, count * images);
         };
         let mut reports: Vec<Report> = Vec::with_capacity(count);
         let done = checkpoint.resume(&mut outputs, &mut reports)?;
@@ -258,7 +259,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
     fn checkpoint<'a>(
         &self,
         folder: &Path,
-        header: &ScoreHeader,
+        (header, asked): (&ScoreHeader, &Asked),
         (train, test): (&Seen, &Seen),
         say: &'a dyn Fn(&str),
     ) -> Result<Checkpoint<'a>> {
@@ -267,7 +268,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             ..self.options.clone()
         };
         let decisive = format!("through blocks{} {decisive:?}", self.network.place());
-        let mut material = format!("{header:?}").into_bytes();
+        let mut material = format!("{header:?} {asked:?}").into_bytes();
         material.extend(little_endian(&self.network.parameters()?)?);
         for (side, seen) in [(Side::Train, train), (Side::Test, test)] {
             let (ids, labels) = (self.images_of(side).ids, self.labels(side));

@@ -90,7 +90,7 @@ impl<N: FineTunedPart> Sample<N> {
         let products = match method {
             Method::Direct | Method::Identity | Method::Ekfac => String::new(),
             _ => format!(
-                ": a product for each query and iteration takes {}",
+                ": a product for each solve and iteration takes {}",
                 N::PRODUCT_COST
             ),
         };
