@@ -53,21 +53,19 @@ impl Rank {
     }
 
     /// Says so where the training of a head ended before the axes that nothing else bounds were trained, and where the damping that
-    /// stands for that was not measured.
+    /// stands for that is no better than others.
     pub(super) fn note_stopped(&self, training: Training) {
-        let is_measured = training.of_head && self.is_of_head();
+        let is_alone = training.of_head && self.is_of_head();
         let bounded = training.l2 + self.usual_damping(training.l2);
         match (self.damping, training.time.map(|time| 1.0 / time)) {
-            (None, Some(trained))
-                if is_measured && self.solver.is_damped() && trained > bounded =>
-            {
+            (None, Some(trained)) if is_alone && self.solver.is_damped() && trained > bounded => {
                 note!(
                     "ascribe: the head may have stopped short of the minimum of its loss, which scores are of; --damping trained ({trained:.2e} here) makes them those of a training that stops there (docs/solvers.md)"
                 );
             }
-            (Some(Damping::Trained), _) if !is_measured => {
+            (Some(Damping::Trained), _) if !is_alone => {
                 note!(
-                    "ascribe: --damping trained was measured for heads that were trained alone (docs/solvers.md); ascribe evaluate --retrain says whether it does here"
+                    "ascribe: --damping trained is for heads that were trained alone: where blocks were trained too nothing was gained by it (docs/solvers.md)"
                 );
             }
             _ => {}
