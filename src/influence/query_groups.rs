@@ -3,7 +3,7 @@
 //! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
 //! or harms a class, or a kind of confusion, takes as many solves as there are groups.
 
-use super::scores::{against, check_solved, not_finite, ranges};
+use super::scores::{against, check_solved, ranges};
 use super::{
     BlockSizes, Examples, Groups, Images, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks,
     table,
@@ -43,32 +43,25 @@ impl Groups {
         blocks: BlockSizes,
     ) -> Result<(Vec<GroupRanking>, Vec<Report>)> {
         let groups: Vec<(&str, &[usize])> = self.iter().collect();
-        let mut ranks = TopRanks::new(top, bottom);
-        ranks.begin(&ScoreHeader {
+        let name = |place: usize| format!("the group {}", groups[place].0);
+        let header = ScoreHeader {
             queries: (0..groups.len()).collect(),
             training: training.ids().to_vec(),
             provenance: Provenance::default(),
-        })?;
+        };
+        let mut ranks = TopRanks::new(top, bottom);
+        ranks.begin(&header)?;
         let mut reports = Vec::with_capacity(groups.len());
         for rows in ranges(groups.len(), blocks.solved) {
-            let members = &groups[rows.clone()];
-            let gradients = members.iter().map(|(_, at)| queries.mean_gradient(at));
+            let members = groups[rows.clone()].iter();
+            let gradients = members.map(|(_, at)| queries.mean_gradient(at));
             let gradients = gradients.collect::<Result<Vec<_>>>()?;
             let solution = inverse.solve(&Vectors::new(Tensor::stack(&gradients, 0)?)?)?;
-            check_solved(&solution.reports, |group| {
-                format!("the group {}", members[group].0)
-            })?;
+            check_solved(&solution.reports, |row| name(rows.start + row))?;
             for columns in ranges(training.count(), blocks.gradients) {
                 let scores = against(&solution.value, training, columns.clone())?;
-                let wrong = scores.indexed_iter().find(|(_, score)| !score.is_finite());
-                if let Some(((group, _), _)) = wrong {
-                    return Err(not_finite(format!("group {}", members[group].0)));
-                }
-                ranks.write(&ScoreBlock {
-                    queries: rows.clone(),
-                    training: columns,
-                    scores: scores.view(),
-                })?;
+                let (of, scores) = ((&header, &name as _), scores.view());
+                ranks.write(&ScoreBlock::of_finite(of, rows.clone(), columns, scores)?)?;
             }
             reports.extend(solution.reports);
         }

@@ -3,6 +3,7 @@
 use crate::command_line::{refused, run};
 use crate::killed_run::record;
 use crate::parquet_table::{numbers, words};
+use crate::resumption::transferred;
 use crate::small_network::labels;
 use crate::through_blocks::{Problem, TRAIN, options, problem};
 use ascribe::derivative::network::Curvature;
@@ -164,21 +165,8 @@ fn group_rows(file: &Path) -> Vec<GroupRow> {
 
 #[test]
 fn the_command_ranks_for_groups_alone_and_others_refuse_such_a_run() {
-    let place = tempfile::tempdir().unwrap();
+    let place = transferred();
     let folder = place.path();
-    let digits = "--train builtin:digits-train --test builtin:digits-test";
-    run(
-        folder,
-        &format!(
-            "train {digits} --architecture cifar-resnet8-w4 --side 8 --images 200 --epochs 2 --out source"
-        ),
-    );
-    run(
-        folder,
-        &format!(
-            "transfer --source source {digits} --images 100 --blocks 1 --epochs 2 --out model"
-        ),
-    );
     let rank = "rank --model model --blocks 1 --queries 60 --damping 1e-1 --top 5 --bottom 1";
     let alone = "--groups-only --query-groups";
     let plan = run(folder, &format!("{rank} {alone} class --dry-run --out g"));

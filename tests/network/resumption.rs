@@ -16,7 +16,8 @@ const FILES: [&str; 6] = [
 /// Three blocks of queries, the last one smaller.
 const RANK: &str = "--model model --blocks 1 --queries 150 --damping 1e-1 --top 5 --bottom 3";
 
-fn transferred() -> tempfile::TempDir {
+/// A small model of 100 digits, its last block fine-tuned.
+pub(crate) fn transferred() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let digits = "--train builtin:digits-train --test builtin:digits-test";
     run(

@@ -65,7 +65,7 @@ impl Rank {
             }
             (Some(Damping::Trained), _) if !is_alone => {
                 note!(
-                    "ascribe: --damping trained is for heads that were trained alone: where blocks were trained too nothing was gained by it (docs/solvers.md)"
+                    "ascribe: --damping trained is for heads that were trained alone: where blocks were trained too it was no better on the whole (docs/solvers.md)"
                 );
             }
             _ => {}

@@ -397,21 +397,10 @@ fn pictures_in_class_folders() {
         Dataset::open(folder.path()),
         &["cat", "found readme.md", "2 more", "--check"],
     );
-    let output = assert_cmd::Command::cargo_bin("ascribe")
-        .unwrap()
-        .args(["inspect", "--check", "--json"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(found["images"], 2);
-    let faults = found["faults"].as_array().unwrap();
-    let named = ["readme.md", "notes.txt", "eel: expected", "dog/1.jpg"];
-    assert_eq!(faults.len(), named.len(), "{faults:?}");
-    for (fault, part) in faults.iter().zip(named) {
-        assert!(fault.as_str().unwrap().contains(part), "{fault}");
-    }
+    listed(
+        folder.path(),
+        &["readme.md", "notes.txt", "eel: expected", "dog/1.jpg"],
+    );
     let outer = tempdir().unwrap();
     fs::create_dir_all(outer.path().join("train/cat")).unwrap();
     refusal(
@@ -422,6 +411,24 @@ fn pictures_in_class_folders() {
             "directly holds the class folders",
         ],
     );
+}
+
+/// What `inspect --check` says of a folder with two images, fault by fault.
+fn listed(folder: &Path, named: &[&str]) {
+    let output = assert_cmd::Command::cargo_bin("ascribe")
+        .unwrap()
+        .args(["inspect", "--check", "--json"])
+        .arg(folder)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["images"], 2);
+    let faults = found["faults"].as_array().unwrap();
+    assert_eq!(faults.len(), named.len(), "{faults:?}");
+    for (fault, part) in faults.iter().zip(named) {
+        assert!(fault.as_str().unwrap().contains(part), "{fault}");
+    }
 }
 
 /// macOS has no such names.
@@ -444,21 +451,10 @@ fn names_that_are_no_text_are_listed_with_what_else_cannot_be_used() {
         Dataset::open(folder.path()),
         &[name, class, "1 more", "--check"],
     );
-    let output = assert_cmd::Command::cargo_bin("ascribe")
-        .unwrap()
-        .args(["inspect", "--check", "--json"])
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(found["images"], 2);
-    let faults = found["faults"].as_array().unwrap();
-    let named = [class, "found 2\u{fffd}.png; rename it", "cat/3.png"];
-    assert_eq!(faults.len(), named.len(), "{faults:?}");
-    for (fault, part) in faults.iter().zip(named) {
-        assert!(fault.as_str().unwrap().contains(part), "{fault}");
-    }
+    listed(
+        folder.path(),
+        &[class, "found 2\u{fffd}.png; rename it", "cat/3.png"],
+    );
 }
 
 fn idx(folder: &TempDir, images: &[u8], labels: &[u8]) -> PathBuf {
