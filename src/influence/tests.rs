@@ -536,7 +536,7 @@ fn a_score_of_a_group_that_is_not_finite_is_refused_by_its_name() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("not a finite number at group one"),
+        message.contains("not a finite number at the group one, training image 100"),
         "{message}"
     );
 }
