@@ -1,0 +1,163 @@
+//! What refits of the head say of the scores.
+
+use super::statement;
+use crate::artefact::RunRecord;
+use crate::audit::measured::Measured;
+use crate::report::{Statement, Tone};
+
+pub(super) fn of_measurements(record: &RunRecord, measured: Option<&Measured>) -> Statement {
+    let normalise = record
+        .options
+        .get("normalise")
+        .and_then(|value| value.as_str());
+    if let Some(name) = normalise.filter(|&name| name != "none") {
+        return statement(
+            Tone::Note,
+            format!(
+                "Nothing was measured, and no mean scores were computed: scores that were divided (--normalise {name}) rank training images, but predict no rise of the loss."
+            ),
+        );
+    }
+    let Some(measured) = measured.filter(|measured| measured.refits > 0) else {
+        return statement(
+            Tone::Note,
+            "Nothing was measured: no refit was asked for (--measure), or the head has no minimum to be fitted to (no L2 term, or too small a one).".into(),
+        );
+    };
+    let pairs: Vec<(f64, f64)> = (measured.removals.values())
+        .filter(|removal| removal.converged)
+        .map(|removal| (removal.predicted, removal.measured))
+        .collect();
+    let Some(correlation) = correlation(&pairs) else {
+        return statement(
+            Tone::Note,
+            format!(
+                "Too little was measured for a correlation of predicted and measured rises: it takes three test images with different rises whose refit converged, here {} of {}. What was measured stands with its test image.",
+                pairs.len(),
+                measured.removals.len()
+            ),
+        );
+    };
+    let ratio =
+        pairs.iter().map(|pair| pair.1).sum::<f64>() / pairs.iter().map(|pair| pair.0).sum::<f64>();
+    statement(
+        if correlation > 0.9 {
+            Tone::Good
+        } else {
+            Tone::Warning
+        },
+        format!(
+            "Held against refits of the head without the most helpful images of {} test images: predicted and measured rise correlate at {correlation:.3}, and the measured one is {ratio:.2} times the predicted.",
+            pairs.len()
+        ),
+    )
+}
+
+/// Refits for measured values that did not get to their minimum, where there are such.
+pub(super) fn of_refits(measured: &Measured) -> Option<Statement> {
+    let (missed, refits) = (measured.missed(), measured.refits);
+    (missed > 0).then(|| {
+        statement(
+            Tone::Warning,
+            format!(
+                "{missed} of {refits} refits behind measured values did not converge: their test images say so, and they count in no comparison."
+            ),
+        )
+    })
+}
+
+/// Pearson's; `None` for fewer than three pairs, or where one side does not vary.
+fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
+    if pairs.len() < 3 {
+        return None;
+    }
+    let count = pairs.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|pair| pair.0), mean(|pair| pair.1));
+    let sum = |of: &dyn Fn(f64, f64) -> f64| -> f64 {
+        pairs.iter().map(|pair| of(pair.0 - x, pair.1 - y)).sum()
+    };
+    let spread = sum(&|a, _| a * a) * sum(&|_, b| b * b);
+    (spread > 0.0).then(|| sum(&|a, b| a * b) / spread.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::statements::statements;
+    use crate::audit::statements::tests::record;
+    use crate::audit::through::Through;
+    use serde_json::json;
+
+    #[test]
+    fn measurements_speak_for_or_against() {
+        let measured = |noise: f64| {
+            let removal = |at: usize| crate::report::Removal {
+                images: 10,
+                predicted: at as f64,
+                measured: 2.0 * at as f64 + noise * [1.0, -1.0][at % 2],
+                converged: true,
+            };
+            Measured {
+                removals: (1..8).map(|at| (at, removal(at))).collect(),
+                refits: 7,
+                ..Measured::default()
+            }
+        };
+        let (good, bad) = (
+            of_measurements(&record(json!({})), Some(&measured(0.1))),
+            of_measurements(&record(json!({})), Some(&measured(30.0))),
+        );
+        assert_eq!((good.tone, bad.tone), (Tone::Good, Tone::Warning));
+        assert!(
+            good.text.contains("7 test images") && good.text.contains("1.99 times")
+                || good.text.contains("2.00 times"),
+            "{good:?}"
+        );
+    }
+
+    #[test]
+    fn refits_that_did_not_converge_are_counted_and_told() {
+        let removal = |at: usize, converged: bool| {
+            let removal = crate::report::Removal {
+                images: 10,
+                predicted: at as f64,
+                measured: 2.0 * at as f64,
+                converged,
+            };
+            (at, removal)
+        };
+        let flip = |at: usize, unsettled: Option<usize>| {
+            let flip = crate::report::Flip {
+                images: Vec::new(),
+                before: 0,
+                prediction: 0,
+                tried: 4,
+                unsettled,
+            };
+            (at, flip)
+        };
+        let some = Measured {
+            removals: [removal(1, true), removal(2, true), removal(3, false)].into(),
+            flips: [flip(1, None), flip(2, Some(6))].into(),
+            refits: 9,
+        };
+        let said = statements(&record(json!({})), &Through::Head, Some(&some));
+        let told = |part: &str| said.iter().find(|said| said.text.contains(part));
+        let missed = told("2 of 9 refits behind measured values did not converge").unwrap();
+        assert_eq!(missed.tone, Tone::Warning);
+        assert!(
+            told("Too little was measured")
+                .unwrap()
+                .text
+                .contains("here 2 of 3")
+        );
+        assert!(told("Nothing was measured").is_none(), "{said:?}");
+        let none = statements(&record(json!({})), &Through::Head, None);
+        assert!(
+            none.iter()
+                .any(|said| said.text.contains("Nothing was measured"))
+        );
+        assert!(!none.iter().any(|said| said.text.contains("refits behind")));
+    }
+}
