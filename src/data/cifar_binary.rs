@@ -6,17 +6,21 @@
 //! | `train.bin`, `test.bin` | coarse label, fine label, 3072 bytes; the fine one is read |
 //!
 //! The bytes are `[3, 32, 32]`. Class names are in `batches.meta.txt` and `fine_label_names.txt` beside them, where those
-//! files are. The folder of CIFAR-10 stands for its training batches in order.
+//! files are. The folder of CIFAR-10 stands for its five training batches in order.
 
 use super::dataset::{Images, Places, Stored};
+use super::directory::names_in;
 use crate::stand_in::found_in;
 use crate::{Error, Result};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const SIDE: usize = 32;
 const PIXELS: usize = 3 * SIDE * SIDE;
 const AGAIN: &str = "fetch the file again";
+/// Files of CIFAR-10's training images.
+const BATCHES: usize = 5;
 
 /// The two sets.
 struct Kind {
@@ -69,14 +73,15 @@ pub(super) fn read_folder(path: &Path) -> Result<Stored> {
         let remedy = "give train.bin or test.bin in it";
         return Err(Error::format(path, "folder", expected, found, remedy));
     };
-    if let Some(missing) = (1..=last).find(|number| !numbers.contains(number)) {
+    if let Some(missing) = (1..=last.max(BATCHES)).find(|number| !numbers.contains(number)) {
         let expected = format!("data_batch_{missing}.bin beside data_batch_{last}.bin");
+        let remedy = "fetch it again, or give the path of one batch";
         return Err(Error::format(
             path,
             "folder",
             expected,
             "no such file",
-            "fetch it again",
+            remedy,
         ));
     }
     let files: Vec<PathBuf> = numbers.into_iter().map(batch).collect();
@@ -85,15 +90,11 @@ pub(super) fn read_folder(path: &Path) -> Result<Stored> {
 
 /// The numbers of the batches in a folder.
 fn batch_numbers(path: &Path) -> Result<BTreeSet<usize>> {
-    let mut numbers = BTreeSet::new();
-    for entry in std::fs::read_dir(path).map_err(Error::io(path, "read"))? {
-        let name = entry.map_err(Error::io(path, "read"))?.file_name();
-        let name = name.to_string_lossy();
-        let number = name.strip_prefix("data_batch_");
-        let number = number.and_then(|name| name.strip_suffix(".bin")?.parse::<usize>().ok());
-        numbers.extend(number);
-    }
-    Ok(numbers)
+    let number = |name: OsString| {
+        let number = name.to_str()?.strip_prefix("data_batch_")?;
+        number.strip_suffix(".bin")?.parse::<usize>().ok()
+    };
+    Ok(names_in(path)?.into_iter().filter_map(number).collect())
 }
 
 /// Reads one file.
@@ -192,13 +193,13 @@ mod tests {
     #[test]
     fn a_folder_is_its_training_batches_in_order_with_their_names() {
         let folder = tempfile::tempdir().unwrap();
-        for number in 1..=3 {
+        for number in 1..=5 {
             let file = folder.path().join(format!("data_batch_{number}.bin"));
             std::fs::write(file, records(2 * number, 2, &CIFAR10)).unwrap();
         }
         assert!(is_folder(folder.path()));
         let stored = read_folder(folder.path()).unwrap();
-        assert_eq!(stored.labels, [2, 3, 4, 5, 6, 7]);
+        assert_eq!(stored.labels, [2, 3, 4, 5, 6, 7, 8, 9, 0, 1]);
         assert_eq!(stored.classes.unwrap()[9], "9");
         let Images::Planes {
             channels, pixels, ..
@@ -206,10 +207,10 @@ mod tests {
         else {
             panic!("not planes")
         };
-        assert_eq!((channels, pixels.len()), (3, 6 * PIXELS));
+        assert_eq!((channels, pixels.len()), (3, 10 * PIXELS));
         // Red, green and blue of the last image.
-        let last = &pixels[5 * PIXELS..];
-        assert_eq!([last[0], last[1024], last[2048]], [7, 8, 9]);
+        let last = &pixels[9 * PIXELS..];
+        assert_eq!([last[0], last[1024], last[2048]], [11, 12, 13]);
 
         let names: Vec<String> = (0..10).map(|class| format!("class {class}\n")).collect();
         std::fs::write(folder.path().join(CIFAR10.names), names.concat() + "\n").unwrap();
@@ -220,15 +221,22 @@ mod tests {
         assert_eq!(classes[3], "class 3");
 
         let batch = |number| folder.path().join(format!("data_batch_{number}.bin"));
-        for (from, to, missing) in [(2, 10, 2), (1, 2, 1)] {
-            std::fs::rename(batch(from), batch(to)).unwrap();
+        let refused = |missing: usize, last: usize| {
             assert!(is_folder(folder.path()));
             let message = read_folder(folder.path()).err().unwrap().to_string();
             let found = format!(
-                "expected data_batch_{missing}.bin beside data_batch_10.bin, found no such file"
+                "expected data_batch_{missing}.bin beside data_batch_{last}.bin, found no such file"
             );
             assert!(message.contains(&found), "{message}");
+        };
+        for (from, to, missing) in [(2, 10, 2), (1, 2, 1)] {
+            std::fs::rename(batch(from), batch(to)).unwrap();
+            refused(missing, 10);
         }
+        // The last of them is missing, and no gap tells.
+        std::fs::rename(batch(10), batch(1)).unwrap();
+        std::fs::remove_file(batch(5)).unwrap();
+        refused(5, 4);
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! Images stay encoded in memory; they are decoded when asked for.
 
 use super::digest::ContentDigest;
+use super::faults::{check_command, refuse};
 use super::image::FORMATS;
 use super::{Image, NewLabels, parquet, recognised};
-use crate::artefact::{Input, quoted};
+use crate::artefact::Input;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub(super) enum Labels {
     Ignored,
 }
 
-/// What a format's reader found, before it is checked.
+/// What a format's reader found, before it is checked: labels may be of no class, and images of no bytes.
 pub(super) struct Stored {
     /// The format's name, for people.
     pub(super) format: &'static str,
@@ -73,6 +74,9 @@ pub(super) enum Places {
     Rows,
     Files(Vec<String>),
 }
+
+/// Stands for a null among labels.
+pub(super) const NULL_LABEL: i64 = i64::MIN;
 
 /// Without class names, a label beyond this is taken for damage rather than for a class.
 const LARGEST_UNNAMED_LABEL: i64 = 99_999;
@@ -132,6 +136,9 @@ impl Dataset {
     }
 
     fn new(path: &Path, stored: Stored) -> Result<Self> {
+        check_not_empty(path, &stored.labels)?;
+        let faults = stored.images.absent(path, &stored.places);
+        refuse(path, faults.into_iter().chain(stored.label_faults(path)))?;
         let Stored {
             format,
             images,
@@ -140,7 +147,7 @@ impl Dataset {
             classes,
         } = stored;
         let named = classes.is_some();
-        let labels = check_labels(path, &labels, classes.as_deref(), |row| places.name(row))?;
+        let labels: Vec<usize> = labels.iter().map(|&label| label as usize).collect();
         let count = labels.iter().max().map_or(0, |largest| largest + 1);
         let classes =
             classes.unwrap_or_else(|| (0..count).map(|class| class.to_string()).collect());
@@ -217,7 +224,8 @@ impl Dataset {
             Images::Encoded(images) if id < images.len() => {
                 Image::size_of(&images[id]).map_err(|reason| {
                     let expected = format!("an image ({FORMATS})");
-                    Error::format(&self.path, self.place(id), expected, reason, REPLACE)
+                    let place = self.place(id);
+                    self.one_of(Error::format(&self.path, place, expected, reason, REPLACE))
                 })
             }
             Images::Planes { height, width, .. } => Ok((*height, *width)),
@@ -287,10 +295,15 @@ impl Dataset {
     /// # Errors
     /// When there is no such id, or its image does not decode.
     pub fn get(&self, id: usize) -> Result<Example> {
-        self.example(id).map_err(|error| {
-            let path = quoted(&self.path.to_string_lossy());
-            error.and_remedy(format!("ascribe inspect {path} --check lists all such"))
-        })
+        let label = self.label_of(id)?;
+        let image = self.images.decode(id, &self.path, &self.places);
+        let image = image.map_err(|error| self.one_of(error))?;
+        Ok(Example { image, label })
+    }
+
+    /// A fault of an image, with what lists those of the others.
+    fn one_of(&self, fault: Error) -> Error {
+        fault.and_remedy(format!("{} lists all such", check_command(&self.path)))
     }
 
     /// [`Dataset::label`] of an id that there may not be.
@@ -301,29 +314,54 @@ impl Dataset {
             Error::mismatch(what, expected, id, "ids count from 0")
         })
     }
+}
 
-    /// [`Dataset::get`], whose errors speak of this example alone.
-    pub(super) fn example(&self, id: usize) -> Result<Example> {
-        let label = self.label_of(id)?;
-        let image = match &*self.images {
-            Images::Encoded(images) => Self::decoded(&images[id], &self.path, || self.place(id))?,
-            &Images::Planes {
+impl Stored {
+    /// [`label_faults`].
+    pub(super) fn label_faults(&self, path: &Path) -> Vec<Error> {
+        let place = |row| self.places.name(row);
+        label_faults(path, &self.labels, self.classes.as_deref(), place)
+    }
+}
+
+impl Images {
+    /// Decodes one; where it lies is for messages.
+    pub(super) fn decode(&self, id: usize, path: &Path, places: &Places) -> Result<Image> {
+        match self {
+            Self::Encoded(images) => match (places, images[id].is_empty()) {
+                (Places::Rows, true) => Err(absent(path, places.name(id))),
+                _ => Dataset::decoded(&images[id], path, || places.name(id)),
+            },
+            &Self::Planes {
                 channels,
                 height,
                 width,
                 ref pixels,
             } => {
                 let size = channels * height * width;
-                Image {
+                Ok(Image {
                     channels,
                     height,
                     width,
                     pixels: pixels[id * size..(id + 1) * size].to_vec(),
-                }
+                })
             }
-        };
-        Ok(Example { image, label })
+        }
     }
+
+    /// A fault for each row without an image.
+    fn absent(&self, path: &Path, places: &Places) -> Vec<Error> {
+        let (Self::Encoded(images), Places::Rows) = (self, places) else {
+            return Vec::new();
+        };
+        let rows = (0..images.len()).filter(|&row| images[row].is_empty());
+        rows.map(|row| absent(path, places.name(row))).collect()
+    }
+}
+
+fn absent(path: &Path, place: String) -> Error {
+    let remedy = "write the file with its images embedded, or remove the row";
+    Error::format(path, place, "the bytes of an image", "none", remedy)
 }
 
 impl Places {
@@ -342,28 +380,47 @@ pub(super) fn check_labels(
     classes: Option<&[String]>,
     place: impl Fn(usize) -> String,
 ) -> Result<Vec<usize>> {
-    if labels.is_empty() {
-        return Err(Error::format(
-            path,
-            "content",
-            "at least one image",
-            "none",
-            "give a set that is not empty",
-        ));
+    check_not_empty(path, labels)?;
+    let faults = label_faults(path, labels, classes, place);
+    match faults.into_iter().next() {
+        Some(fault) => Err(fault),
+        None => Ok(labels.iter().map(|&label| label as usize).collect()),
     }
+}
+
+/// Refuses a set of no images.
+pub(super) fn check_not_empty(path: &Path, labels: &[i64]) -> Result<()> {
+    if !labels.is_empty() {
+        return Ok(());
+    }
+    let (expected, remedy) = ("at least one image", "give a set that is not empty");
+    Err(Error::format(path, "content", expected, "none", remedy))
+}
+
+/// A fault for each label without a class; where there are no labels at all, one.
+fn label_faults(
+    path: &Path,
+    labels: &[i64],
+    classes: Option<&[String]>,
+    place: impl Fn(usize) -> String,
+) -> Vec<Error> {
     let limit = classes.map_or(LARGEST_UNNAMED_LABEL, |names| names.len() as i64 - 1);
-    if let Some(row) = labels.iter().position(|label| !(0..=limit).contains(label)) {
-        let expected = format!("a label from 0 to {limit}");
-        let remedy = "correct or remove it (-1 marks images without a label)";
-        return Err(Error::format(
-            path,
-            place(row),
-            expected,
-            labels[row].to_string(),
-            remedy,
-        ));
+    let expected = format!("a label from 0 to {limit}");
+    if labels.iter().all(|label| [-1, NULL_LABEL].contains(label)) {
+        let found = "none (-1 or null of each image)";
+        return vec![Error::format(path, "labels", expected, found, UNLABELLED)];
     }
-    Ok(labels.iter().map(|&label| label as usize).collect())
+    let wrong = labels.iter().enumerate();
+    let wrong = wrong.filter(|(_, label)| !(0..=limit).contains(*label));
+    let fault = |(row, label): (usize, &i64)| {
+        let found = match *label {
+            NULL_LABEL => "null".to_owned(),
+            label => label.to_string(),
+        };
+        let remedy = "correct or remove it (-1 marks images without a label)";
+        Error::format(path, place(row), expected.clone(), found, remedy)
+    };
+    wrong.map(fault).collect()
 }
 
 fn digest(images: &Images, labels: &[usize], classes: &[String]) -> String {

@@ -2,16 +2,17 @@
 //!
 //! Classes are the folders' names, sorted; ids follow the paths sorted by class, then by file name. Hidden files and
 //! folders (a leading dot, or what Windows and macOS leave behind) are left out, and so are files beside the class folders that
-//! are no images; anything else is refused rather than skipped. Among images alone, notes of other endings may lie (`.txt`, `.json`).
+//! are no images; anything else is refused rather than skipped, also among images alone, which have no labels.
 
 #[cfg(test)]
 mod tests;
 
 use super::dataset::{Images, Places, Stored, UNLABELLED};
+use super::directory::names_in;
+use super::faults::refuse;
 use super::idx;
 use super::image::FORMATS;
 use super::shards::{are_one_split, is_one_of_several};
-use crate::artefact::quoted;
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::ffi::OsString;
@@ -43,9 +44,34 @@ pub(super) fn parquet_files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().map(|name| path.join(name)).collect())
 }
 
-/// What is in a folder of class folders.
+/// What is directly in a folder.
+struct Top {
+    folders: Vec<String>,
+    files: Vec<String>,
+    /// Names that cannot be written.
+    faults: Vec<Error>,
+}
+
+impl Top {
+    fn read(path: &Path) -> Result<Self> {
+        let (names, faults) = entries(path)?;
+        let (folders, files) = (names.into_iter()).partition(|name| path.join(name).is_dir());
+        Ok(Self {
+            folders,
+            files,
+            faults,
+        })
+    }
+
+    fn first_image(&self) -> Option<&String> {
+        self.files.iter().find(|name| is_image(name))
+    }
+}
+
+/// What is in a folder of class folders, or of images alone.
 pub(super) struct Listing {
-    classes: Vec<String>,
+    /// None of images alone.
+    classes: Option<Vec<String>>,
     /// Paths within the folder, by id.
     pub(super) files: Vec<String>,
     labels: Vec<i64>,
@@ -54,14 +80,23 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Lists a folder of class folders; no image is read.
+    /// Lists a folder of class folders; or of images alone, whose labels are missing then. No image is read.
     ///
     /// # Errors
-    /// A folder that cannot be read, or holds no folders.
+    /// A folder that cannot be read, or holds neither.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let (names, mut faults) = entries(path)?;
-        let (classes, beside): (Vec<String>, Vec<String>) =
-            (names.into_iter()).partition(|name| path.join(name).is_dir());
+        let top = Top::read(path)?;
+        if !top.folders.is_empty() || top.first_image().is_none() {
+            return Self::of_classes(path, top);
+        }
+        let unlabelled = no_classes(path, &top.files);
+        let mut listing = Self::of_images(path, top);
+        listing.faults.insert(0, unlabelled);
+        Ok(listing)
+    }
+
+    fn of_classes(path: &Path, top: Top) -> Result<Self> {
+        let (classes, beside, mut faults) = (top.folders, top.files, top.faults);
         let (mut files, mut labels) = (Vec::new(), Vec::new());
         // What leads nowhere may have been a class, and without it those behind would have other labels.
         faults.extend(beside.iter().filter_map(|name| lost(path, name)));
@@ -73,15 +108,23 @@ impl Listing {
             faults.push(Error::format(path, "folder", images(), name, remedy));
         }
         for (label, class) in classes.iter().enumerate() {
-            let (names, unwritable) = entries(&path.join(class))?;
+            let (names, unwritable) = match entries(&path.join(class)) {
+                Ok(found) => found,
+                Err(unreadable) => {
+                    faults.push(unreadable);
+                    continue;
+                }
+            };
             if names.is_empty() && unwritable.is_empty() {
                 let remedy = "add images or remove the folder";
                 faults.push(Error::format(path, class, images(), "none", remedy));
             }
             faults.extend(unwritable);
             for name in names {
-                match fault(path, class, &name) {
-                    Some(fault) => faults.push(fault),
+                match unusable(&path.join(class), &name) {
+                    Some((found, remedy)) => {
+                        faults.push(Error::format(path, class, images(), found, remedy));
+                    }
                     None => {
                         files.push(format!("{class}/{name}"));
                         labels.push(label as i64);
@@ -90,79 +133,92 @@ impl Listing {
             }
         }
         Ok(Self {
-            classes,
+            classes: Some(classes),
             files,
             labels,
             faults,
+        })
+    }
+
+    fn of_images(path: &Path, top: Top) -> Self {
+        let (mut files, mut faults) = (Vec::new(), top.faults);
+        for name in top.files {
+            match unusable(path, &name) {
+                Some((found, remedy)) => {
+                    let expected = format!("images ({FORMATS}) alone");
+                    faults.push(Error::format(path, "folder", expected, found, remedy));
+                }
+                None => files.push(name),
+            }
+        }
+        Self {
+            classes: None,
+            labels: vec![0; files.len()],
+            files,
+            faults,
+        }
+    }
+
+    /// The images themselves.
+    fn stored(self, path: &Path) -> Result<Stored> {
+        refuse(path, self.faults)?;
+        Ok(Stored {
+            format: match self.classes {
+                Some(_) => "folder of class folders",
+                None => "folder of images",
+            },
+            images: contents(path, &self.files)?,
+            places: Places::Files(self.files),
+            labels: self.labels,
+            classes: self.classes,
         })
     }
 }
 
 /// Why a folder of these files alone is no data set.
 fn no_classes(path: &Path, files: &[String]) -> Error {
-    let expected = "class folders of images, or one Parquet file";
-    let refused = |found, remedy| Error::format(path, "folder", expected, found, remedy);
+    let expected = format!("class folders of images ({FORMATS}), or one Parquet file");
+    let refused = |found: &str, remedy| Error::format(path, "folder", expected, found, remedy);
     if files.iter().any(|name| is_idx(name)) {
         return refused("IDX files", IDX_REMEDY);
     }
-    match files.iter().any(|name| is_image(name)) {
-        true => refused("images alone", "put them into class folders").and_remedy(UNLABELLED),
-        false => refused("neither", "check the path"),
+    if files.iter().any(|name| is_image(name)) {
+        return refused("images alone", "put them into class folders").and_remedy(UNLABELLED);
     }
+    if files.iter().any(|name| is_matlab(name)) {
+        return refused("MATLAB files", MATLAB_REMEDY);
+    }
+    match files.first() {
+        None => refused("neither", "check the path"),
+        Some(name) => refused(&format!("neither, but {name}"), "check the path"),
+    }
+}
+
+/// Whether a folder holds one with images in it, by their names.
+pub(crate) fn has_class_folders(path: &Path) -> bool {
+    let names = |folder: &Path| entries(folder).map(|found| found.0).unwrap_or_default();
+    let holds_images = |class: &String| names(&path.join(class)).iter().any(|name| is_image(name));
+    names(path).iter().any(holds_images)
 }
 
 /// Reads a folder of class folders.
 pub(super) fn read(path: &Path) -> Result<Stored> {
-    let listing = Listing::read(path)?;
-    let more = listing.faults.len().saturating_sub(1);
-    if let Some(first) = listing.faults.into_iter().next() {
-        let path = quoted(&path.to_string_lossy());
-        return Err(match more {
-            0 => first,
-            _ => first.and_remedy(format!(
-                "{more} more: ascribe inspect {path} --check lists all"
-            )),
-        });
-    }
-    Ok(Stored {
-        format: "folder of class folders",
-        images: contents(path, &listing.files)?,
-        places: Places::Files(listing.files),
-        labels: listing.labels,
-        classes: Some(listing.classes),
-    })
+    Listing::of_classes(path, Top::read(path)?)?.stored(path)
 }
 
 /// Reads a folder of images, or of class folders, whose names are of no matter then.
 pub(super) fn read_unlabelled(path: &Path) -> Result<Stored> {
-    let (names, unwritable) = entries(path)?;
-    let is_other = |name: &String| path.join(name).is_dir() || is_idx(name);
-    if names.is_empty() || names.iter().any(is_other) {
-        return read(path);
+    let top = Top::read(path)?;
+    match (top.folders.first(), top.first_image()) {
+        (Some(folder), Some(image)) => {
+            let expected = "images alone, or class folders alone";
+            let found = format!("the folder {folder} beside {image}");
+            let remedy = "move one of them away";
+            Err(Error::format(path, "folder", expected, found, remedy))
+        }
+        (None, Some(_)) => Listing::of_images(path, top).stored(path),
+        _ => Listing::of_classes(path, top)?.stored(path),
     }
-    unwritable.into_iter().next().map_or(Ok(()), Err)?;
-    let mut others = names.iter().filter(|name| is_perhaps_image(name));
-    if let Some(name) = others.next() {
-        let found = match others.count() {
-            0 => name.clone(),
-            more => format!("{name} and {more} more like it"),
-        };
-        let expected = format!("images ({FORMATS}) by their endings");
-        let remedy = "convert, rename or remove it";
-        return Err(Error::format(path, "folder", expected, found, remedy));
-    }
-    let files: Vec<String> = names.into_iter().filter(|name| is_image(name)).collect();
-    if let Some(name) = files.iter().find(|name| is_no_file(&path.join(name))) {
-        let found = format!("{name}, which is no file");
-        return Err(Error::format(path, "folder", images(), found, "remove it"));
-    }
-    Ok(Stored {
-        format: "folder of images",
-        images: contents(path, &files)?,
-        labels: vec![0; files.len()],
-        places: Places::Files(files),
-        classes: None,
-    })
 }
 
 /// Files of images as they are, by their paths within the folder.
@@ -183,13 +239,15 @@ fn images() -> String {
 const IDX_REMEDY: &str =
     "give the path of the images file itself (*images*idx3*); its labels are found beside it";
 
+const MATLAB_REMEDY: &str = "give the path of the file itself (*_32x32.mat)";
+
 /// What systems leave in folders, in lower case.
 const LEFT_BEHIND: [&str; 4] = ["thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"];
 
-/// Why something in a class folder is no image.
-fn fault(path: &Path, class: &str, name: &str) -> Option<Error> {
-    let file = path.join(class).join(name);
-    let (found, remedy) = if file.is_dir() {
+/// What something in a folder of images is, and what to do, where it is no image.
+fn unusable(folder: &Path, name: &str) -> Option<(String, &'static str)> {
+    let file = folder.join(name);
+    Some(if file.is_dir() {
         (
             format!("the folder {name}"),
             "give the folder that directly holds the class folders",
@@ -203,10 +261,11 @@ fn fault(path: &Path, class: &str, name: &str) -> Option<Error> {
         (name.to_owned(), "give the path of that Parquet file")
     } else if is_idx(name) {
         (name.to_owned(), IDX_REMEDY)
+    } else if is_matlab(name) {
+        (name.to_owned(), MATLAB_REMEDY)
     } else {
         (name.to_owned(), "convert or remove it")
-    };
-    Some(Error::format(path, class, images(), found, remedy))
+    })
 }
 
 /// Why something beside the class folders cannot be told from one: a link to what is not there, as a rule.
@@ -226,6 +285,10 @@ fn is_idx(name: &str) -> bool {
     !is_image(name) && idx::is_images(&name.to_lowercase())
 }
 
+fn is_matlab(name: &str) -> bool {
+    has_ending(name, &["mat"])
+}
+
 fn is_image(name: &str) -> bool {
     has_ending(
         name,
@@ -233,16 +296,6 @@ fn is_image(name: &str) -> bool {
             "jpg", "jpeg", "png", "webp", "gif", "bmp", "ppm", "pgm", "pbm", "pnm",
         ],
     )
-}
-
-/// A name of a picture of another format, or one that does not say what it is of.
-fn is_perhaps_image(name: &str) -> bool {
-    let others = [
-        "apng", "avif", "cr2", "dcm", "dds", "dng", "exr", "hdr", "heic", "heif", "ico", "j2k",
-        "jfif", "jp2", "jpe", "jxl", "nef", "pam", "pfm", "psd", "qoi", "svg", "tga", "tif",
-        "tiff",
-    ];
-    Path::new(name).extension().is_none() || has_ending(name, &others)
 }
 
 fn has_ending(name: &str, endings: &[&str]) -> bool {
@@ -253,12 +306,8 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
 
 /// The names in a folder that are not hidden, sorted by their bytes, and what is wrong with those that cannot be written.
 fn entries(path: &Path) -> Result<(Vec<String>, Vec<Error>)> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(Error::io(path, "read"))? {
-        found.push(entry.map_err(Error::io(path, "read"))?.file_name());
-    }
+    let mut found = names_in(path)?;
     found.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
-    found.sort_unstable();
     let (mut names, mut unwritable) = (Vec::new(), Vec::new());
     for name in found {
         match written(path, name) {

@@ -5,6 +5,7 @@
 //! (`train-images-idx3-ubyte.gz` → `train-labels-idx1-ubyte.gz`). The format has no class names.
 
 use super::dataset::{Images, Labels, Places, Stored};
+use super::directory::names_in;
 use crate::artefact::folder_of;
 use crate::stand_in::found_in;
 use crate::{Error, Result};
@@ -98,15 +99,9 @@ fn lower_name(path: &Path) -> String {
 
 /// The files of the folder that a file is in, in the order of their names.
 fn files_beside(path: &Path) -> Result<Vec<PathBuf>> {
-    let folder = folder_of(path);
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
-        let name = entry.map_err(Error::io(folder, "read"))?.file_name();
-        files.push(path.with_file_name(name));
-    }
-    files.retain(|file| file.is_file());
-    files.sort();
-    Ok(files)
+    let names = names_in(folder_of(path))?.into_iter();
+    let files = names.map(|name| path.with_file_name(name));
+    Ok(files.filter(|file| file.is_file()).collect())
 }
 
 /// The sizes and the bytes of an IDX file with `RANK` dimensions.

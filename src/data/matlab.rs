@@ -2,7 +2,8 @@
 //!
 //! A header of 128 bytes, then elements of a type (u32), a length (u32) and that many bytes, padded to 8; elements of at
 //! most 4 bytes may keep their length in the upper half of the type. A matrix is an element of elements: flags, sizes,
-//! name, numbers. Most files compress each matrix (zlib). Numbers of other types than bytes and doubles are not read.
+//! name, numbers. Most files compress each matrix (zlib). Arrays of something else than numbers (text, cells, structures, sparse
+//! matrices) are passed over.
 
 use flate2::read::ZlibDecoder;
 use std::io::Read;
@@ -12,11 +13,19 @@ const HEADER: usize = 128;
 // Types of elements.
 const INT8: u32 = 1;
 const UINT8: u32 = 2;
+const INT16: u32 = 3;
+const UINT16: u32 = 4;
 const INT32: u32 = 5;
 const UINT32: u32 = 6;
+const SINGLE: u32 = 7;
 const DOUBLE: u32 = 9;
+const INT64: u32 = 12;
+const UINT64: u32 = 13;
 const MATRIX: u32 = 14;
 const COMPRESSED: u32 = 15;
+
+/// Classes of arrays that hold numbers, from doubles to unsigned integers of 64 bits.
+const NUMERIC: std::ops::RangeInclusive<u8> = 6..=15;
 
 type Outcome<T> = std::result::Result<T, String>;
 
@@ -30,36 +39,66 @@ pub(super) struct Matrix {
 
 pub(super) enum Numbers {
     Bytes(Vec<u8>),
-    Doubles(Vec<f64>),
-    /// Of another type, which was not read.
-    Other(u32),
+    /// Of another type.
+    Others(Vec<f64>),
+    /// Something else, which was not read.
+    None,
+}
+
+impl Numbers {
+    /// Those of an element.
+    fn of(kind: u32, data: &[u8]) -> Self {
+        match kind {
+            UINT8 => Self::Bytes(data.to_vec()),
+            INT8 => Self::each(data, |raw| i8::from_le_bytes(raw).into()),
+            INT16 => Self::each(data, |raw| i16::from_le_bytes(raw).into()),
+            UINT16 => Self::each(data, |raw| u16::from_le_bytes(raw).into()),
+            INT32 => Self::each(data, |raw| i32::from_le_bytes(raw).into()),
+            UINT32 => Self::each(data, |raw| u32::from_le_bytes(raw).into()),
+            SINGLE => Self::each(data, |raw| f32::from_le_bytes(raw).into()),
+            DOUBLE => Self::each(data, f64::from_le_bytes),
+            INT64 => Self::each(data, |raw| i64::from_le_bytes(raw) as f64),
+            UINT64 => Self::each(data, |raw| u64::from_le_bytes(raw) as f64),
+            _ => Self::None,
+        }
+    }
+
+    fn each<const SIZE: usize>(data: &[u8], number: fn([u8; SIZE]) -> f64) -> Self {
+        let raw = data.as_chunks::<SIZE>().0.iter();
+        Self::Others(raw.map(|&raw| number(raw)).collect())
+    }
 }
 
 impl Matrix {
     pub(super) fn len(&self) -> usize {
         match &self.numbers {
             Numbers::Bytes(numbers) => numbers.len(),
-            Numbers::Doubles(numbers) => numbers.len(),
-            Numbers::Other(_) => 0,
+            Numbers::Others(numbers) => numbers.len(),
+            Numbers::None => 0,
         }
     }
 
     pub(super) fn number(&self, row: usize) -> f64 {
         match &self.numbers {
             Numbers::Bytes(numbers) => f64::from(numbers[row]),
-            Numbers::Doubles(numbers) => numbers[row],
-            Numbers::Other(_) => f64::NAN,
+            Numbers::Others(numbers) => numbers[row],
+            Numbers::None => f64::NAN,
         }
     }
 
     pub(super) fn describe(&self) -> String {
         let kind = match self.numbers {
-            Numbers::Bytes(_) => "bytes".to_owned(),
-            Numbers::Doubles(_) => "doubles".to_owned(),
-            Numbers::Other(kind) => format!("numbers of type {kind}"),
+            Numbers::Bytes(_) => "bytes",
+            Numbers::Others(_) => "other numbers",
+            Numbers::None => "no numbers",
         };
         format!("{kind} of sizes {:?}", self.sizes)
     }
+}
+
+/// Whether a file is of MATLAB 7.3, whose text stands before HDF5, or HDF5 without it.
+pub(super) fn is_hdf5(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"MATLAB 7.3") || bytes.starts_with(b"\x89HDF")
 }
 
 /// Place and what was found there.
@@ -68,12 +107,8 @@ pub(super) type Damage = (String, String);
 /// All variables of a file.
 pub(super) fn matrices(bytes: &[u8]) -> std::result::Result<Vec<Matrix>, Damage> {
     if bytes.len() < HEADER || bytes[126..128] != *b"IM" || bytes[124..126] != [0, 1] {
-        let found = if bytes.get(1..4) == Some(b"HDF") {
-            "HDF5, MATLAB's later format"
-        } else {
-            "something else"
-        };
-        return Err(("header".into(), format!("{} bytes of {found}", bytes.len())));
+        let found = format!("{} bytes of something else", bytes.len());
+        return Err(("header".into(), found));
     }
     let mut elements = Elements { bytes, at: HEADER };
     let mut found = Vec::new();
@@ -121,7 +156,7 @@ fn matrix(bytes: &[u8]) -> Outcome<Matrix> {
         Ok((kind, _)) => Err(format!("{what} of type {kind} instead of {wanted}")),
         Err(found) => Err(format!("{what}: {found}")),
     };
-    part("flags", UINT32)?;
+    let class = part("flags", UINT32)?.first().copied();
     let sizes = part("sizes", INT32)?.as_chunks::<4>().0;
     let sizes = sizes
         .iter()
@@ -137,27 +172,22 @@ fn matrix(bytes: &[u8]) -> Outcome<Matrix> {
     let (kind, data) = elements
         .next()
         .map_err(|found| format!("numbers of {name}: {found}"))?;
-    let (numbers, count) = match kind {
-        UINT8 => (Numbers::Bytes(data.to_vec()), data.len()),
-        DOUBLE => {
-            let numbers = data
-                .as_chunks::<8>()
-                .0
-                .iter()
-                .map(|&raw| f64::from_le_bytes(raw));
-            (Numbers::Doubles(numbers.collect()), data.len() / 8)
-        }
-        other => (Numbers::Other(other), 0),
+    let numbers = match class {
+        Some(class) if NUMERIC.contains(&class) => Numbers::of(kind, data),
+        _ => Numbers::None,
     };
-    let product = (sizes.iter()).try_fold(1_usize, |product, &size| product.checked_mul(size));
-    if !matches!(numbers, Numbers::Other(_)) && product != Some(count) {
-        return Err(format!("{count} numbers of {name} for the sizes {sizes:?}"));
-    }
-    Ok(Matrix {
+    let matrix = Matrix {
         name,
         sizes,
         numbers,
-    })
+    };
+    let (sizes, count) = (&matrix.sizes, matrix.len());
+    let product = (sizes.iter()).try_fold(1_usize, |product, &size| product.checked_mul(size));
+    if !matches!(matrix.numbers, Numbers::None) && product != Some(count) {
+        let name = &matrix.name;
+        return Err(format!("{count} numbers of {name} for the sizes {sizes:?}"));
+    }
+    Ok(matrix)
 }
 
 /// Elements one after the other.

@@ -2,27 +2,20 @@
 //! of either byte order; what is stored column by column is handed on row by row.
 
 use super::arrays::{Array, Values, wanted_type};
+use super::directory::names_in;
 use super::npy_header::{Fault, NpyHeader};
 use super::raw_numbers::RawNumbers;
 use crate::{Error, Result};
 use ndarray::{ArrayView, IxDyn, ShapeBuilder};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// The names of a folder's `.npy` files, without the extension.
 pub(super) fn names_in_folder(path: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(Error::io(path, "read"))? {
-        let name = entry.map_err(Error::io(path, "read"))?.file_name();
-        names.extend(
-            name.to_string_lossy()
-                .strip_suffix(".npy")
-                .map(str::to_owned),
-        );
-    }
-    names.sort_unstable();
-    Ok(names)
+    let array = |name: OsString| Some(name.to_str()?.strip_suffix(".npy")?.to_owned());
+    Ok(names_in(path)?.into_iter().filter_map(array).collect())
 }
 
 const AGAIN: &str = "write the file again with numpy.save";

@@ -5,7 +5,7 @@
 //! other, one of classes. Class names stand in the metadata key `huggingface`:
 //! `{"info": {"features": {"label": {"_type": "ClassLabel", "names": […]}}}}`.
 
-use super::dataset::{Images, Labels, Places, Stored, UNLABELLED};
+use super::dataset::{Images, Labels, NULL_LABEL, Places, Stored, UNLABELLED};
 use crate::decoder_panic::caught;
 use crate::stand_in::found_in;
 use crate::{Error, Result};
@@ -86,17 +86,18 @@ fn read(path: &Path, source: impl ChunkReader + 'static, wanted: Labels) -> Resu
     })
 }
 
+/// Of several columns of such names, the first that holds bytes.
 fn image_column(path: &Path, schema: &Schema) -> Result<usize> {
     let fields = schema.fields();
     let fits = |column: &usize| holds_images(fields[*column].data_type());
-    let mut named = IMAGE_COLUMNS.iter();
-    let named = named.find_map(|name| schema.index_of(name).ok());
+    let named = IMAGE_COLUMNS.iter();
+    let mut named = named.filter_map(|name| schema.index_of(name).ok());
     // A column of another name is taken when it is the only one that can hold images.
     let only = || {
         let mut fitting = (0..fields.len()).filter(fits);
         fitting.next().filter(|_| fitting.next().is_none())
     };
-    (named.filter(fits).or_else(only))
+    (named.find(fits).or_else(only))
         .ok_or_else(|| missing(path, schema, "a column of image bytes", &IMAGE_COLUMNS))
 }
 
@@ -146,8 +147,8 @@ fn is_binary(kind: &DataType) -> bool {
     )
 }
 
+/// A null has no bytes.
 fn append_images(path: &Path, column: &ArrayRef, images: &mut Vec<Vec<u8>>) -> Result<()> {
-    let start = images.len();
     let whole = column.as_struct_opt();
     let binary = whole
         .and_then(|it| it.column_by_name("bytes"))
@@ -163,23 +164,13 @@ fn append_images(path: &Path, column: &ArrayRef, images: &mut Vec<Vec<u8>>) -> R
     })?;
     let outer = |row| whole.is_some_and(|it| it.is_null(row));
     for (row, bytes) in binary.as_binary::<i64>().iter().enumerate() {
-        let bytes = bytes.filter(|_| !outer(row)).ok_or_else(|| {
-            let remedy = "write the file with its images embedded, or remove the row";
-            Error::format(
-                path,
-                format!("row {}", start + row),
-                "the bytes of an image",
-                "null",
-                remedy,
-            )
-        })?;
+        let bytes = bytes.filter(|_| !outer(row)).unwrap_or_default();
         images.push(bytes.to_vec());
     }
     Ok(())
 }
 
 fn append_labels(path: &Path, column: &ArrayRef, labels: &mut Vec<i64>) -> Result<()> {
-    let start = labels.len();
     // What does not fit is refused, not taken for an absent label.
     let strict = CastOptions {
         safe: false,
@@ -194,12 +185,8 @@ fn append_labels(path: &Path, column: &ArrayRef, labels: &mut Vec<i64>) -> Resul
             "write it as int64",
         )
     })?;
-    for (row, label) in wide.as_primitive::<Int64Type>().iter().enumerate() {
-        labels.push(label.ok_or_else(|| {
-            let place = format!("row {}", start + row);
-            Error::format(path, place, "a label", "null", "correct or remove the row")
-        })?);
-    }
+    let wide = wide.as_primitive::<Int64Type>().iter();
+    labels.extend(wide.map(|label| label.unwrap_or(NULL_LABEL)));
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! file, in the order of the names.
 
 use super::dataset::{Images, Labels, Stored};
+use super::directory::names_in;
 use super::parquet;
 use crate::artefact::folder_of;
 use crate::{Error, Result};
@@ -20,14 +21,9 @@ pub(super) fn matching(path: &Path) -> Result<Option<Vec<PathBuf>>> {
     let fits = |name: &str| {
         name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
     };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
-        let entry = entry.map_err(Error::io(folder, "read"))?.file_name();
-        if fits(&entry.to_string_lossy()) {
-            files.push(folder.join(entry));
-        }
-    }
-    files.sort_unstable();
+    let mut names = names_in(folder)?;
+    names.retain(|name| fits(&name.to_string_lossy()));
+    let files: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
     let is_parquet = |file: &PathBuf| file.extension().is_some_and(|it| it == "parquet");
     let found = match files.iter().find(|file| !is_parquet(file)) {
         None if !files.is_empty() => {

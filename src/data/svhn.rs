@@ -1,14 +1,15 @@
 //! SVHN's cropped digits, `train_32x32.mat` and `test_32x32.mat` (Netzer et al. 2011): a MATLAB 5 file with
 //!
 //! - `X`, uint8 `[32, 32, 3, N]`, first index fastest: rows, columns, channels, images;
-//! - `y`, `[N, 1]`, the digits, with 10 for zero.
+//! - `y`, `[N, 1]`, numbers of any type, the digits, with 10 for zero.
 
 use super::dataset::{Images, Places, Stored};
-use super::matlab::{Numbers, matrices};
+use super::matlab::{Numbers, is_hdf5, matrices};
 use crate::{Error, Result};
 use std::path::Path;
 
 const AGAIN: &str = "fetch the file again";
+const SAVE: &str = "save it with -v7 in MATLAB, or scipy.io.savemat in Python";
 
 /// Reads the images and their digits.
 pub(super) fn read(path: &Path) -> Result<Stored> {
@@ -16,8 +17,17 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
     let refuse = |place: &str, expected: &str, found: String| {
         Error::format(path, place, expected, found, AGAIN)
     };
-    let matrices = matrices(&bytes)
-        .map_err(|(place, found)| refuse(&place, "a whole MATLAB 5 file", found))?;
+    if is_hdf5(&bytes) {
+        let (expected, found) = ("a MATLAB 5 file", "HDF5, MATLAB's format 7.3");
+        return Err(Error::format(path, "header", expected, found, SAVE));
+    }
+    let matrices = matrices(&bytes).map_err(|(place, found)| {
+        let damaged = refuse(&place, "a whole MATLAB 5 file", found);
+        match place == "header" {
+            true => damaged.and_remedy(format!("or {SAVE}")),
+            false => damaged,
+        }
+    })?;
     let matrix = |name: &str| {
         let found = matrices.iter().find(|matrix| matrix.name == name);
         found.ok_or_else(|| {
@@ -26,10 +36,13 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
         })
     };
     let (x, y) = (matrix("X")?, matrix("y")?);
-    let (Numbers::Bytes(pixels), &[height, width, 3, count]) = (&x.numbers, x.sizes.as_slice())
-    else {
-        let expected = "bytes of sizes [height, width, 3, images]";
+    let expected = "bytes of sizes [height, width, 3, images]";
+    let &[height, width, 3, count] = x.sizes.as_slice() else {
         return Err(refuse("variable X", expected, x.describe()));
+    };
+    let Numbers::Bytes(pixels) = &x.numbers else {
+        let (found, remedy) = (x.describe(), "store X as uint8");
+        return Err(Error::format(path, "variable X", expected, found, remedy));
     };
     if height * width * count == 0 {
         let expected = "at least one image of one pixel";

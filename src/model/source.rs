@@ -3,7 +3,7 @@
 use super::checkpoint::{backbone_from_bytes, begins_as_weights};
 use super::{ResNet, SourceSettings, source_from_bytes};
 use crate::artefact::{Input, RunFolder, check_digest_as_left, digest_bytes};
-use crate::data::Dataset;
+use crate::data::{Dataset, names_in};
 use crate::{Error, Result};
 use candle_core::Device;
 use std::path::{Path, PathBuf};
@@ -111,11 +111,10 @@ pub(crate) fn holds_weights(path: &Path) -> bool {
 /// The weight files of a folder, in the order of their names. Checkpoints and `.bin` are looked at only where no file is surely one:
 /// beside such they are older states, or something else.
 pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io(folder, "read"))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|it| Some(it.ok()?.path())).collect();
-    files.sort_unstable();
+    let names = names_in(folder)?.into_iter();
+    let files = names.map(|name| folder.join(name));
     let (mut found, others): (Vec<PathBuf>, Vec<PathBuf>) =
-        files.into_iter().partition(|file| is_weight_file(file));
+        files.partition(|file| is_weight_file(file));
     if found.is_empty() {
         let may_be = |file: &PathBuf| {
             ends_with_one_of(file, &CHECKPOINTS) || ends_with_one_of(file, &[".bin"])

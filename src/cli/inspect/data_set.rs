@@ -63,6 +63,14 @@ pub(super) fn read(path: &Path) -> Result<DataSet> {
     })
 }
 
+/// The smallest and the largest of some numbers, in words.
+fn from_to([least, most]: [usize; 2]) -> String {
+    match least == most {
+        true => least.to_string(),
+        false => format!("{least} to {most}"),
+    }
+}
+
 /// Classes shown one a line; of more, JSON has all.
 const SHOWN: usize = 30;
 
@@ -71,7 +79,8 @@ pub(super) fn class_lines(classes: &[Class], named: bool) -> Vec<(&'static str, 
     let counts = classes.iter().map(|class| class.count);
     let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
     let names = if named { "" } else { ", without names" };
-    let summary = format!("{}{names}; {least} to {most} examples each", classes.len());
+    let each = from_to([least, most]);
+    let summary = format!("{}{names}; {each} examples each", classes.len());
     let mut lines = vec![("classes", summary)];
     for class in classes.iter().take(SHOWN) {
         lines.push(("class", format!("{}: {}", class.name, class.count)));
@@ -85,11 +94,7 @@ pub(super) fn class_lines(classes: &[Class], named: bool) -> Vec<(&'static str, 
 
 impl Report for DataSet {
     fn lines(&self) -> Vec<(&'static str, String)> {
-        let size = |[least, most]: [usize; 2]| match least == most {
-            true => least.to_string(),
-            false => format!("{least} to {most}"),
-        };
-        let (height, width) = (size(self.height), size(self.width));
+        let (height, width) = (from_to(self.height), from_to(self.width));
         let mut lines = vec![
             (
                 "data set",

@@ -1,10 +1,12 @@
 //! Whether a run's files are as it left them.
 
 use super::{Checked, Report};
+use crate::Result;
 use crate::artefact::{Condition, RecordBeside, RunFolder, Status, folder_of, left_files};
 use crate::cli::record_file::record_file;
-use crate::{Error, Result};
+use crate::data::names_in;
 use serde::Serialize;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The files of a finished run, of a study, also an unfinished one, those of its runs; what came in is not looked at.
@@ -56,15 +58,10 @@ fn parts(folder: &Path) -> Result<Vec<String>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
-        let entry = entry.map_err(Error::io(folder, "read"))?;
-        if entry.path().is_dir() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
+    let mut names = names_in(folder)?;
+    names.retain(|name| folder.join(name).is_dir());
+    let shown = |name: OsString| name.to_string_lossy().into_owned();
+    Ok(names.into_iter().map(shown).collect())
 }
 
 impl Left {

@@ -1,10 +1,10 @@
 //! How well a model predicts a test set, clean and under attack.
 
 use super::Report;
-use crate::artefact::Input;
+use crate::artefact::{Input, physical_memory_bytes};
 use crate::cli::adversary_options::AttackedPerformance;
 use crate::cli::measuring::measured;
-use crate::data::{Dataset, Pixels, subset};
+use crate::data::{Dataset, Pixels, Transform, subset};
 use crate::model::ResNet;
 use crate::train::{Attack, Performance};
 use crate::{Error, Result};
@@ -35,7 +35,9 @@ pub(super) fn read(
         Some(images) => subset(data.labels(), data.classes().len(), images, 0)?,
         None => (0..data.len()).collect(),
     };
-    let pixels = Pixels::decode(&data, &ids, model.framing())?;
+    // What `ascribe transfer --memory` is by default.
+    let most = physical_memory_bytes().unwrap_or(8 << 30) / 4;
+    let pixels = Pixels::within(&data, &ids, Transform::default(), model.framing(), most)?;
     let clean = measured(&model, &pixels, None)?;
     let attacked = |attack: Attack| {
         let performance = measured(&model, &pixels, Some(&attack))?;

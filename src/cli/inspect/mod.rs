@@ -7,6 +7,8 @@
 //! | a `.npz`, a `.safetensors` with `features`, a folder with `features.npy` | the features |
 //! | anything else that `--train` takes | the data set |
 //!
+//! Class folders make a folder a data set, whatever lies beside them.
+//!
 //! With `--check` a data set is gone through whole, and what cannot be used is listed; of a run, the files that are not as it left
 //! them. With `--test` the path is a model, or a folder with one, and what is shown is how well it predicts, clean and attacked.
 
@@ -22,7 +24,7 @@ use super::adversary_options::AttackOptions;
 use super::output::Json;
 use super::source_options::SourcePixels;
 use crate::artefact::leads_somewhere;
-use crate::data::Features;
+use crate::data::{Features, has_class_folders};
 use crate::model::{holds_weights, is_weight_file, weight_files};
 use crate::{Error, Result};
 use clap::Args;
@@ -57,8 +59,8 @@ pub struct Inspect {
     pixels: SourcePixels,
     #[command(flatten)]
     attack: AttackOptions,
-    /// Decode every image of a data set, and list all that do not decode; in a folder of class folders also all that are no images.
-    /// Of a run, list the files that are no longer what it left
+    /// Decode every image of a data set, and list all that do not decode, files in folders of images that are none, and labels
+    /// without a class. Of a run, list the files that are no longer what it left
     #[arg(long, conflicts_with = "test")]
     check: bool,
     #[command(flatten)]
@@ -180,10 +182,13 @@ fn kind(path: &Path) -> Result<Kind> {
     if path.join("run.json").is_file() {
         return Ok(Kind::Run);
     }
-    Ok(match weight_files(path)?.is_empty() {
-        true => Kind::DataSet,
-        false => Kind::Model,
-    })
+    // Weights may have been left beside class folders.
+    Ok(
+        match weight_files(path)?.is_empty() || has_class_folders(path) {
+            true => Kind::DataSet,
+            false => Kind::Model,
+        },
+    )
 }
 
 /// Whether a safetensors file holds features rather than weights; others that look like features files are.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::data::Dataset;
+use crate::data::{Dataset, faults};
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::properties::WriterProperties;
 use arrow::array::{
@@ -78,8 +78,11 @@ fn images_alone_need_no_labels_and_take_no_notice_of_wrong_ones() {
     let image = || ("image", images(vec![Some(b"x"), Some(b"y")]));
     let label = ("label", labels(vec![Some(-1), None]));
     for columns in [vec![image()], vec![image(), label]] {
-        assert!(open(columns.clone(), &[]).is_err());
         let bytes = parquet(columns, &[]);
+        let labelled = Dataset::from_parquet_bytes("set.parquet", bytes.clone());
+        let message = labelled.unwrap_err().to_string();
+        let remedy = "; test images without labels are for ascribe rank --measurement prediction";
+        assert!(message.contains(remedy), "{message}");
         let stored = read_bytes(Path::new("set.parquet"), bytes, Labels::Ignored).unwrap();
         assert_eq!((stored.labels, stored.classes), (vec![0, 0], None));
         let Images::Encoded(found) = stored.images else {
@@ -167,15 +170,16 @@ fn rows_are_the_same_in_any_row_groups() {
     };
     let path = Path::new("set.parquet");
     for size in [None, Some(18), Some(1)] {
-        let read = |gap| read_bytes(path, in_row_groups(columns(gap), &[], size), Labels::Read);
-        let stored = read(None).unwrap();
+        let bytes = |gap| in_row_groups(columns(gap), &[], size);
+        let stored = read_bytes(path, bytes(None), Labels::Read).unwrap();
         let Images::Encoded(found) = stored.images else {
             panic!("not encoded")
         };
         assert_eq!(found, rows, "{size:?}");
         let expected: Vec<i64> = (0..41).map(|row| row % 7).collect();
         assert_eq!(stored.labels, expected, "{size:?}");
-        let message = read(Some(37)).err().expect("a null").to_string();
+        let set = Dataset::from_parquet_bytes("set.parquet", bytes(Some(37)));
+        let message = set.expect_err("a null").to_string();
         assert!(message.contains("row 37: expected the bytes"), "{message}");
     }
 }
@@ -193,24 +197,72 @@ fn without_class_names_classes_are_numbers() {
 
 #[test]
 fn nulls_are_named_by_row() {
-    let good = || images(vec![Some(b"a"), Some(b"b")]);
-    let message = refusal(vec![
-        ("image", images(vec![Some(b"a"), None])),
-        ("label", labels(vec![Some(0); 2])),
-    ]);
+    let refusal = |images_of: Vec<Option<&[u8]>>, labels_of| {
+        let columns = vec![("image", images(images_of)), ("label", labels(labels_of))];
+        let set = Dataset::from_parquet_bytes("set.parquet", parquet(columns, &[]));
+        set.expect_err("must be refused").to_string()
+    };
     assert_eq!(
-        message,
-        "set.parquet: row 1: expected the bytes of an image, found null; \
-         write the file with its images embedded, or remove the row"
+        refusal(vec![Some(b"a"), None, Some(b"")], vec![Some(0); 3]),
+        "set.parquet: row 1: expected the bytes of an image, found none; write the file with its images embedded, or remove the row; \
+         1 more: ascribe inspect set.parquet --check lists all"
     );
-    let message = refusal(vec![
-        ("image", good()),
-        ("label", labels(vec![Some(0), None])),
-    ]);
     assert_eq!(
-        message,
-        "set.parquet: row 1: expected a label, found null; correct or remove the row"
+        refusal(vec![Some(b"a"), Some(b"b")], vec![Some(0), None]),
+        "set.parquet: row 1: expected a label from 0 to 99999, found null; correct or remove it (-1 marks images without a label); \
+         ascribe inspect set.parquet --check looks at every image"
     );
+}
+
+/// What is wrong with images and with labels is told apart from each other, row by row.
+#[test]
+fn all_nulls_and_wrong_labels_are_faults() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set.parquet");
+    let listed = |columns: Vec<(&str, ArrayRef)>, expected: &[&str]| {
+        std::fs::write(&path, parquet(columns, &[])).unwrap();
+        let (rows, found) = faults(&path, &|_, _| {}).unwrap();
+        assert_eq!((rows, found.len()), (4, expected.len()), "{found:?}");
+        for (fault, expected) in found.iter().zip(expected) {
+            assert!(fault.to_string().contains(expected), "{fault}");
+        }
+    };
+    let image = || ("image", images(vec![Some(b"x"), None, Some(b"y"), None]));
+    let wrong = [
+        "row 0: expected an image (",
+        "row 1: expected the bytes of an image, found none",
+        "row 2: expected an image (",
+        "row 3: expected the bytes of an image, found none",
+    ];
+    let with = |more: &[&'static str]| [&wrong[..], more].concat();
+    let label = labels(vec![Some(-1), Some(0), None, Some(1 << 40)]);
+    let each = [
+        "row 0: expected a label from 0 to 99999, found -1",
+        "row 2: expected a label from 0 to 99999, found null",
+        "row 3: expected a label from 0 to 99999, found 1099511627776",
+    ];
+    listed(vec![image(), ("label", label)], &with(&each));
+    let column = ["columns: expected a column of integer labels"];
+    listed(vec![image()], &with(&column));
+    let label = labels(vec![None, Some(-1), None, None]);
+    let none = ["labels: expected a label from 0 to 99999, found none"];
+    listed(vec![image(), ("label", label)], &with(&none));
+}
+
+#[test]
+fn of_columns_of_usual_names_the_first_that_holds_images_is_taken() {
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["x.png"]));
+    let thumbnail: ArrayRef = Arc::new(BinaryArray::from(vec![&b"small"[..]]));
+    let columns = vec![
+        ("img", names),
+        ("thumbnail", thumbnail),
+        ("image", images(vec![Some(b"large")])),
+        ("label", labels(vec![Some(0)])),
+    ];
+    let Images::Encoded(found) = open(columns, &[]).unwrap().images else {
+        panic!("not encoded")
+    };
+    assert_eq!(found, [b"large"]);
 }
 
 #[test]

@@ -72,7 +72,6 @@ fn svhn_files_with_something_else_in_them() {
                 "a digit from 1 to 10 (for 0), found 11",
             ],
         ),
-        ("single.mat", ["variable y", "numbers of type 7"]),
         (
             "none.mat",
             ["variable X", "at least one image of one pixel"],
@@ -107,8 +106,79 @@ fn svhn_files_cut_short_or_altered() {
             }
         }
     }
-    fs::write(&path, [&b"\x89HDF\r\n\x1a\n"[..], &[0; 600]].concat()).unwrap();
-    refusal(Dataset::open(&path), &["header", "HDF5"]);
+    let hdf5 = [&b"\x89HDF\r\n\x1a\n"[..], &[0; 600]].concat();
+    let mut text = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".to_vec();
+    text.resize(124, b' ');
+    text.extend(b"\x00\x02IM");
+    text.resize(512, 0);
+    for bytes in [hdf5.clone(), [text, hdf5].concat()] {
+        fs::write(&path, bytes).unwrap();
+        refusal(
+            Dataset::open(&path),
+            &["header", "HDF5", "; save it with -v7"],
+        );
+    }
+}
+
+/// An element of a MATLAB file.
+fn element(kind: u32, data: &[u8]) -> Vec<u8> {
+    let mut bytes = [kind.to_le_bytes(), (data.len() as u32).to_le_bytes()].concat();
+    bytes.extend_from_slice(data);
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes
+}
+
+/// A variable: its name, its class and the type its numbers are stored in.
+fn variable(name: &str, (class, kind): (u8, u32), sizes: &[u32], data: &[u8]) -> Vec<u8> {
+    let sizes: Vec<u8> = sizes.iter().flat_map(|size| size.to_le_bytes()).collect();
+    let parts = [
+        element(6, &[class, 0, 0, 0, 0, 0, 0, 0]),
+        element(5, &sizes),
+        element(1, name.as_bytes()),
+        element(kind, data),
+    ];
+    element(14, &parts.concat())
+}
+
+#[test]
+fn svhn_digits_of_any_type_and_pixels_of_bytes_alone() {
+    let single = Dataset::open(&svhn("single.mat")).unwrap();
+    assert_eq!(&single.labels()[..3], [0, 1, 2]);
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("own_32x32.mat");
+    let open = |variables: &[Vec<u8>]| {
+        let mut bytes = b"MATLAB 5.0 MAT-file".to_vec();
+        bytes.resize(124, b' ');
+        bytes.extend(b"\x00\x01IM");
+        fs::write(&path, [bytes, variables.concat()].concat()).unwrap();
+        Dataset::open(&path)
+    };
+    let x = variable("X", (9, 2), &[1, 1, 3, 2], &[1, 2, 3, 4, 5, 6]);
+    let [ten, three] = [10_u64, 3].map(u64::to_le_bytes);
+    // Type, bytes and class of signed and unsigned integers.
+    for (kind, size, class) in [
+        (1, 1, 8),
+        (3, 2, 10),
+        (4, 2, 11),
+        (5, 4, 12),
+        (6, 4, 13),
+        (12, 8, 14),
+        (13, 8, 15),
+    ] {
+        let digits = [&ten[..size], &three[..size]].concat();
+        let y = variable("y", (class, kind), &[2, 1], &digits);
+        assert_eq!(open(&[x.clone(), y]).unwrap().labels(), [0, 3], "{kind}");
+    }
+    // Row numbers of a sparse matrix are no numbers of its sizes.
+    let sparse = variable("s", (5, 5), &[3, 3], &[0; 4]);
+    let y = variable("y", (9, 2), &[2, 1], &[10, 3]);
+    assert_eq!(open(&[sparse, x, y.clone()]).unwrap().len(), 2);
+    let wide = variable("X", (11, 4), &[1, 1, 3, 2], &[0; 12]);
+    let parts = [
+        "variable X",
+        "found other numbers of sizes [1, 1, 3, 2]; store X as uint8",
+    ];
+    refusal(open(&[wide, y]), &parts);
 }
 
 /// Records of label and pixels.
@@ -152,7 +222,10 @@ fn cifar_files_cut_short_with_wrong_labels_or_empty() {
     ];
     refusal(Dataset::open(&path), &parts);
     // A second batch that is broken, of a folder.
-    fs::write(&path, batch(&[3], 0)).unwrap();
+    for number in [1, 3, 4, 5] {
+        let file = folder.path().join(format!("data_batch_{number}.bin"));
+        fs::write(file, batch(&[3], 0)).unwrap();
+    }
     fs::write(folder.path().join("data_batch_2.bin"), b"x").unwrap();
     refusal(
         Dataset::open(folder.path()),

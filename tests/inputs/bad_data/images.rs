@@ -413,7 +413,57 @@ fn pictures_in_class_folders() {
     );
 }
 
-/// What `inspect --check` says of a folder with two images, fault by fault.
+/// The command that is recommended where an image does not decode lists it, whether the images have labels or not.
+#[test]
+fn images_without_labels_are_gone_through_as_others_are() {
+    let place = tempdir().unwrap();
+    let folder = place.path().join("new");
+    fs::create_dir(&folder).unwrap();
+    let pictures = [picture(ImageFormat::Png), b"x".to_vec()];
+    for (name, bytes) in ["1.png", "2.png"].iter().zip(&pictures) {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    let file = place.path().join("new.parquet");
+    write_parquet(&file, &pictures, &[-1, -1], &["cat"]);
+    for (path, image) in [(&folder, "2.png"), (&file, "row 1")] {
+        let set = Dataset::open_unlabelled(path, &["cat".to_owned()]).unwrap();
+        refusal(set.get(1), &[image, "--check lists all such"]);
+    }
+    fs::write(folder.join("notes.txt"), "x").unwrap();
+    let alone = "found images alone; put them into class folders; test images without labels are";
+    listed(&folder, &[alone, "found notes.txt; convert", ": 2.png: "]);
+    let none =
+        "labels: expected a label from 0 to 0, found none (-1 or null of each image); test images";
+    listed(&file, &["row 1: expected an image", none]);
+}
+
+#[test]
+fn weights_beside_class_folders_do_not_make_a_model_of_them() {
+    let folder = tempdir().unwrap();
+    for class in ["cat", "dog"] {
+        let class = folder.path().join(class);
+        fs::create_dir(&class).unwrap();
+        for name in ["1.png", "2.png"] {
+            fs::write(class.join(name), picture(ImageFormat::Png)).unwrap();
+        }
+    }
+    fs::write(folder.path().join("x.pt"), "x").unwrap();
+    let inspect = || {
+        let mut command = assert_cmd::Command::cargo_bin("ascribe").unwrap();
+        let output = command.arg("inspect").arg(folder.path()).output().unwrap();
+        [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap())
+    };
+    let [said, error] = inspect();
+    for part in ["(folder of class folders)", "2; 2 examples each"] {
+        assert!(said.contains(part), "{said}{error}");
+    }
+    fs::write(folder.path().join("dog/2.png"), "x").unwrap();
+    let [_, error] = inspect();
+    assert!(error.contains("dog/2.png: expected"), "{error}");
+    assert!(error.contains("--check lists all such"), "{error}");
+}
+
+/// What `inspect --check` says of two images, fault by fault.
 fn listed(folder: &Path, named: &[&str]) {
     let output = assert_cmd::Command::cargo_bin("ascribe")
         .unwrap()
