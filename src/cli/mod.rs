@@ -35,6 +35,7 @@ use crate::artefact::{Invocation, Moved};
 use crate::device::VERSION;
 use crate::{Error, Result};
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
@@ -89,10 +90,11 @@ impl Cli {
     /// # Errors
     /// Whatever stopped the command; `main` prints it as one line.
     pub fn run(self) -> Result<ExitCode> {
-        let words = std::env::args_os().skip(1);
-        let words: Vec<String> = words
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
+        let words = std::env::args_os().skip(1).map(text);
+        let words: Vec<String> = words.collect::<Result<_>>()?;
+        if let Ok(folder) = std::env::current_dir() {
+            text(folder.into_os_string())?;
+        }
         self.run_as(words.into())
     }
 
@@ -126,6 +128,14 @@ impl Cli {
         output::written()?;
         Ok(code)
     }
+}
+
+/// A name as text: records and pages can hold no other.
+fn text(name: OsString) -> Result<String> {
+    name.into_string().map_err(|name| {
+        let (expected, found) = ("a name that is UTF-8", "other bytes");
+        Error::mismatch(name.to_string_lossy(), expected, found, "rename it")
+    })
 }
 
 /// A path that is not there may be a name that the program knows.

@@ -106,6 +106,10 @@ impl Transfer {
                     }
                 }
                 Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Nobody(reason)) if done == 0 => {
+                    return Err(self.unreachable(reason, done));
+                }
+                Err(Failure::Nobody(reason)) => reason.to_owned(),
                 Err(Failure::Passing(reason)) => reason,
             };
             failures = if done > before { 0 } else { failures + 1 };
@@ -175,11 +179,9 @@ impl Transfer {
 
     fn failure(&self, error: &ureq::Error) -> Failure {
         match error {
-            ureq::Error::HostNotFound => {
-                Failure::Final(self.unreachable("no such host is known", 0))
-            }
+            ureq::Error::HostNotFound => Failure::Nobody("no such host is known"),
             ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                Failure::Final(self.unreachable("the connection was refused", 0))
+                Failure::Nobody("the connection was refused")
             }
             ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
                 self.refusal(&error.to_string())
@@ -192,6 +194,8 @@ impl Transfer {
 enum Failure {
     /// Worth another try.
     Passing(String),
+    /// Nobody answers, which is worth another try where somebody did before.
+    Nobody(&'static str),
     Final(Error),
 }
 

@@ -86,10 +86,10 @@ fn fetch_all(
 /// A file from an earlier fetch, or that the user put there.
 fn check_present(target: &Path, file: &RemoteFile, lock: &mut Lock) -> Result<()> {
     let found = digest_file(target)?;
-    let recorded = lock.files.get(&file.to).map(|it| it.sha256.clone());
+    let recorded = lock.files.get(&file.to).map(|it| &it.sha256);
     for (expected, who) in [
         (file.sha256.as_ref(), "the registry"),
-        (recorded.as_ref(), "fetch.json"),
+        (recorded, "fetch.json"),
     ] {
         if let Some(expected) = expected.filter(|&expected| expected != &found) {
             let expected = format!("sha256 {expected} ({who})");
@@ -97,7 +97,11 @@ fn check_present(target: &Path, file: &RemoteFile, lock: &mut Lock) -> Result<()
             return Err(Error::format(target, "content", expected, found, remedy));
         }
     }
-    if file.sha256.is_none() && recorded.is_none() {
+    if recorded.is_some() {
+        // Where it came from and who vouched for it then stays.
+        return Ok(());
+    }
+    if file.sha256.is_none() {
         let reason = "stands where the download would, and no digest says whether it is that file";
         return Err(Error::Conflict {
             path: target.to_path_buf(),
@@ -106,12 +110,9 @@ fn check_present(target: &Path, file: &RemoteFile, lock: &mut Lock) -> Result<()
         });
     }
     let bytes = target.metadata().map_err(Error::io(target, "read"))?.len();
-    let from = lock
-        .files
-        .get(&file.to)
-        .map_or_else(|| "found there".into(), |it| it.from.clone());
-    let checked = who_checked(file.sha256.is_some(), false, recorded.is_some());
-    lock.note(&file.to, Fetched::new(from, bytes, found, checked));
+    let checked = who_checked(true, false, false);
+    let fetched = Fetched::new("found there".into(), bytes, found, checked);
+    lock.note(&file.to, fetched);
     Ok(())
 }
 

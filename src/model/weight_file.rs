@@ -324,8 +324,14 @@ pub(crate) fn tensors_from_bytes(
     Ok((tensors, header.metadata().clone().unwrap_or_default()))
 }
 
-/// Numbers are finite, variances not negative.
+/// There are numbers, and they are finite, variances not negative.
 pub(super) fn check_values(name: &str, tensor: &Tensor, path: &Path) -> Result<()> {
+    if tensor.elem_count() == 0 {
+        let found = format!("shape {:?}", tensor.dims());
+        let remedy = "give the weights of a network that was trained";
+        let place = format!("tensor {name}");
+        return Err(Error::format(path, place, "numbers", found, remedy));
+    }
     let values = tensor.to_dtype(DType::F64)?.flatten_all()?;
     if !values.abs()?.sum_all()?.to_scalar::<f64>()?.is_finite() {
         return Err(Error::NonFinite {

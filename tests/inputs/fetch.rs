@@ -122,7 +122,8 @@ fn a_data_set_arrives_whole_and_a_second_fetch_asks_for_nothing() {
     assert_eq!(mirror.ranges().len(), 2);
 
     let said = fetched(&mirror, place.path(), &["fetch", "MNIST"]);
-    assert!(said.contains("as fetch.json has it"), "{said}");
+    assert!(said.contains("as hub has it"), "{said}");
+    assert_eq!(&lock(&folder)["files"]["train.parquet"], record);
     assert_eq!(mirror.ranges().len(), 0);
 
     let said = fetched(&mirror, place.path(), &["inspect", "mnist/test.parquet"]);
@@ -347,6 +348,29 @@ fn a_fetch_that_failed_goes_on_in_another_process() {
         names(&folder),
         ["fetch.json", "test.parquet", "train.parquet"]
     );
+}
+
+/// As where the network goes in the middle of a file.
+#[test]
+fn a_server_that_went_is_asked_again_and_what_it_sent_is_kept() {
+    let place = tempfile::tempdir().unwrap();
+    // One connection for the redirect, one for the file.
+    let short = Mirror::start_for(2);
+    let served = Served {
+        cuts: vec![4000],
+        ..whole(&content(0))
+    };
+    short.serve(TRAIN, served);
+    let parts = [
+        "the connection was refused",
+        "4000 bytes are kept and the next fetch goes on from there",
+    ];
+    refused(&short.address, place.path(), &["fetch", "mnist"], &parts);
+    let mirror = Mirror::start();
+    mirror.serve(TRAIN, whole(&content(0)));
+    mirror.serve(TEST, whole(&content(1)));
+    fetched(&mirror, place.path(), &["fetch", "mnist"]);
+    assert_eq!(mirror.ranges()[0], Some("bytes=4000-".into()));
 }
 
 /// What was begun belongs to another file now, or nobody can tell: from the beginning.

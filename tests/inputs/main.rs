@@ -5,6 +5,8 @@ mod bad_models;
 mod brought_source;
 mod checkpoints;
 mod fetch;
+#[cfg(unix)]
+mod names;
 mod sources;
 
 use ascribe::{Error, Result};

@@ -5,14 +5,14 @@
 //! - Before: five things one after the other: a pickled magic number, the protocol's number, facts about the machine,
 //!   the pickle itself, the list of storage keys; then, for each key, its count (8 bytes) and its numbers.
 
+use super::naming::naming;
 use super::pickle::{Pickle, Value};
-use super::torch_values::{Laid, StateDict};
+use super::torch_values::{Laid, StateDict, Storage};
 use crate::stand_in::found_in;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
-use std::ops::Range;
+use std::io::Cursor;
 use std::path::Path;
 use zip::{CompressionMethod, ZipArchive};
 
@@ -24,23 +24,28 @@ const AGAIN: &str = "the file is damaged or cut short: copy it again";
 /// What to do with a file of another kind.
 pub(super) const CONVERT: &str =
     "write the weights alone, in Python: torch.save(model.state_dict(), \"weights.pt\")";
+/// What to do with a file of several models.
+const CHOOSE: &str = "write the one that is meant alone, in Python: torch.save(torch.load(FILE)[KEY], \"weights.pt\")";
+/// Places that a message names: a list of hundreds is not read.
+const NAMED: usize = 4;
 
 /// A file written by `torch.save`.
 pub(super) struct Archive<'a> {
     path: &'a Path,
+    /// `None` in the old format.
+    zip: Option<Zip<'a>>,
     storages: Storages<'a>,
     pub(super) state: StateDict,
 }
 
-enum Storages<'a> {
-    Zip {
-        archive: ZipArchive<Cursor<&'a [u8]>>,
-        folder: String,
-    },
-    Legacy {
-        bytes: &'a [u8],
-        ranges: BTreeMap<String, Range<usize>>,
-    },
+/// Storages where they lie in the file, by key: in the old format all, in a zip archive those that were asked for, their checksums
+/// compared.
+type Storages<'a> = BTreeMap<String, &'a [u8]>;
+
+struct Zip<'a> {
+    bytes: &'a [u8],
+    archive: ZipArchive<Cursor<&'a [u8]>>,
+    folder: String,
 }
 
 /// How many bytes [`begins_as_saved`] looks at: those of a zip archive's first name and what stands before it.
@@ -74,57 +79,98 @@ fn magic_length(bytes: &[u8]) -> Option<usize> {
 impl<'a> Archive<'a> {
     /// Reads the pickle; storages are read when a tensor is asked for.
     pub(super) fn open(bytes: &'a [u8], path: &'a Path) -> Result<Self> {
-        let (pickle, storages) = if bytes.starts_with(b"PK") {
-            open_zip(bytes, path)?
+        let (pickle, zip, storages) = if bytes.starts_with(b"PK") {
+            let (pickle, zip) = open_zip(bytes, path)?;
+            (pickle, Some(zip), Storages::new())
         } else {
-            open_legacy(bytes, path)?
+            let (pickle, storages) = open_legacy(bytes, path)?;
+            (pickle, None, storages)
         };
-        let state = pickle.state_dict().ok_or_else(|| {
-            let found = match pickle.value(pickle.root) {
-                Value::Dict(_) => "none in it".to_owned(),
-                Value::Call(..) => "a whole pickled object, which would have to be executed".into(),
-                _ => "something else".into(),
-            };
-            let expected = "a dictionary of named tensors";
-            Error::format(path, "pickle", expected, found, CONVERT)
-        })?;
+        let state = weights(&pickle, path)?;
         Ok(Self {
             path,
+            zip,
             storages,
             state,
         })
     }
 
     pub(super) fn format(&self) -> &'static str {
-        match self.storages {
-            Storages::Zip { .. } => "PyTorch",
-            Storages::Legacy { .. } => "PyTorch, before version 1.6",
+        match self.zip {
+            Some(_) => "PyTorch",
+            None => "PyTorch, before version 1.6",
         }
     }
 
     /// Reads a tensor of the state dictionary; `name` is for messages.
     pub(super) fn load(&mut self, name: &str, laid: &Laid, device: &Device) -> Result<Tensor> {
-        let (path, key) = (self.path, &laid.storage.key);
-        let shown = key.escape_debug();
-        let broken = |found: String| {
-            let expected = format!("storage {shown} of {} numbers", laid.storage.count);
-            Error::format(path, format!("tensor {name}"), expected, found, AGAIN)
-        };
-        let read = match &mut self.storages {
-            Storages::Zip { archive, folder } => {
-                let entry = format!("{folder}/data/{key}");
-                let bytes = zip_entry(archive, &entry).map_err(broken)?;
-                laid.read(&bytes, device)
-            }
-            Storages::Legacy { bytes, ranges } => {
-                let range = ranges
-                    .get(key)
-                    .ok_or_else(|| broken("no such storage".into()))?;
-                laid.read(&bytes[range.clone()], device)
-            }
-        };
-        read.map_err(broken)
+        let Storage { key, count, .. } = &laid.storage;
+        let read = self.storage(key);
+        let read = read.and_then(|bytes| laid.read(bytes, device));
+        read.map_err(|found| {
+            let expected = format!("storage {} of {count} numbers", key.escape_debug());
+            Error::format(self.path, format!("tensor {name}"), expected, found, AGAIN)
+        })
     }
+
+    fn storage(&mut self, key: &str) -> std::result::Result<&'a [u8], String> {
+        if let Some(&stored) = self.storages.get(key) {
+            return Ok(stored);
+        }
+        let zip = self.zip.as_mut().ok_or("no such storage")?;
+        let stored = zip.entry(&format!("data/{key}"))?;
+        self.storages.insert(key.to_owned(), stored);
+        Ok(stored)
+    }
+}
+
+impl<'a> Zip<'a> {
+    /// One file of the archive, its checksum compared.
+    fn entry(&mut self, name: &str) -> std::result::Result<&'a [u8], String> {
+        let (bytes, name) = (self.bytes, format!("{}/{name}", self.folder));
+        let failed = |error: String| format!("{name}: {error}").escape_debug().to_string();
+        let entry = self.archive.by_name(&name);
+        let mut entry = entry.map_err(|error| failed(error.to_string()))?;
+        // PyTorch does not compress; what is compressed could be larger than memory.
+        if entry.compression() != CompressionMethod::Stored {
+            return Err(failed("is compressed".into()));
+        }
+        let length = std::io::copy(&mut entry, &mut std::io::sink());
+        let length = length.map_err(|error| failed(error.to_string()))? as usize;
+        let start = entry.data_start().map(|start| start as usize);
+        let stored = start.and_then(|start| bytes.get(start..)?.get(..length));
+        stored.ok_or_else(|| failed("is not all there".into()))
+    }
+}
+
+/// The dictionary of the weights.
+fn weights(pickle: &Pickle, path: &Path) -> Result<StateDict> {
+    let mut states = pickle.state_dicts();
+    let is_network = |state: &StateDict| naming(&state.shapes()).is_some();
+    if states.iter().any(is_network) {
+        states.retain(is_network);
+    }
+    let (expected, found, remedy) = match <[StateDict; 1]>::try_from(states) {
+        Ok([state]) => return Ok(state),
+        Err(states) if states.is_empty() => {
+            let found = match pickle.value(pickle.root) {
+                Value::Dict(_) => "none in it",
+                Value::Call(..) => "a whole pickled object, which would have to be executed",
+                _ => "something else",
+            };
+            ("a dictionary of named tensors", found.to_owned(), CONVERT)
+        }
+        Err(states) => {
+            let places = states.iter().take(NAMED).map(|it| match it.place.as_str() {
+                "" => "the top",
+                place => place,
+            });
+            let places = places.collect::<Vec<_>>().join(", ");
+            let found = format!("{} that differ: {places}", states.len());
+            ("one dictionary of weights", found, CHOOSE)
+        }
+    };
+    Err(Error::format(path, "pickle", expected, found, remedy))
 }
 
 fn unpickle(bytes: &[u8], path: &Path, before: usize) -> Result<Pickle> {
@@ -135,10 +181,10 @@ fn unpickle(bytes: &[u8], path: &Path, before: usize) -> Result<Pickle> {
     })
 }
 
-fn open_zip<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>)> {
+fn open_zip<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Zip<'a>)> {
     let broken =
         |found: String| Error::format(path, "zip archive", "a whole PyTorch file", found, AGAIN);
-    let mut archive = ZipArchive::new(Cursor::new(bytes))
+    let archive = ZipArchive::new(Cursor::new(bytes))
         .map_err(|error| broken(format!("{} bytes ({error})", bytes.len())))?;
     let names: Vec<String> = (archive.file_names())
         .filter_map(|name| Some(name.ok()?.into_owned()))
@@ -153,34 +199,20 @@ fn open_zip<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>)> 
         let expected = "a file written by torch.save";
         return Err(Error::format(path, "zip archive", expected, found, CONVERT));
     };
-    if let Ok(order) = zip_entry(&mut archive, &format!("{folder}/byteorder"))
+    let mut zip = Zip {
+        bytes,
+        archive,
+        folder,
+    };
+    if let Ok(order) = zip.entry("byteorder")
         && order != b"little"
     {
-        let found = String::from_utf8_lossy(&order).into_owned();
+        let found = String::from_utf8_lossy(order).into_owned();
         let expected = "little-endian numbers";
         return Err(Error::format(path, "byteorder", expected, found, CONVERT));
     }
-    let pickle = zip_entry(&mut archive, &format!("{folder}/data.pkl")).map_err(broken)?;
-    let pickle = unpickle(&pickle, path, 0)?;
-    Ok((pickle, Storages::Zip { archive, folder }))
-}
-
-/// One file of the archive, its checksum compared.
-fn zip_entry(
-    archive: &mut ZipArchive<Cursor<&[u8]>>,
-    name: &str,
-) -> std::result::Result<Vec<u8>, String> {
-    let failed = |error: String| format!("{name}: {error}").escape_debug().to_string();
-    let mut entry = archive
-        .by_name(name)
-        .map_err(|error| failed(error.to_string()))?;
-    // PyTorch does not compress; what is compressed could be larger than memory.
-    if entry.compression() != CompressionMethod::Stored {
-        return Err(failed("is compressed".into()));
-    }
-    let mut bytes = Vec::new();
-    (entry.read_to_end(&mut bytes)).map_err(|error| failed(error.to_string()))?;
-    Ok(bytes)
+    let pickle = zip.entry("data.pkl").map_err(broken)?;
+    Ok((unpickle(pickle, path, 0)?, zip))
 }
 
 fn open_legacy<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>)> {
@@ -191,12 +223,12 @@ fn open_legacy<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>
         Ok::<_, Error>(pickle)
     };
     let (_protocol, _machine, pickle, keys) = (next()?, next()?, next()?, next()?);
-    let storages = pickle.storages();
-    let mut ranges = BTreeMap::new();
+    let known = pickle.storages();
+    let mut storages = Storages::new();
     for &key in keys.elements(keys.root).unwrap_or_default() {
         let key = keys.text(key).unwrap_or_default();
         let place = || format!("storage {}, byte {at}", key.escape_debug());
-        let length = match storages.get(key) {
+        let length = match known.get(key) {
             Some(storage) => {
                 let length = pickle.byte_count(storage).ok_or_else(|| {
                     let class = pickle.class(storage).escape_debug();
@@ -222,14 +254,17 @@ fn open_legacy<'a>(bytes: &'a [u8], path: &Path) -> Result<(Pickle, Storages<'a>
             return Err(Error::format(path, place(), expected, found, AGAIN));
         };
         at = range.end;
-        ranges.insert(key.to_owned(), range);
+        storages.insert(key.to_owned(), &bytes[range]);
     }
-    Ok((pickle, Storages::Legacy { bytes, ranges }))
+    Ok((pickle, storages))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
 
     /// Two numbers over the storage `key` of that class.
     fn tensor(class: &str, key: &[u8; 1]) -> Vec<u8> {
@@ -263,6 +298,90 @@ mod tests {
             &weights[1],
         ];
         parts.concat()
+    }
+
+    fn dictionary(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let mut dictionary = b"}(".to_vec();
+        for (key, value) in entries {
+            let length = u32::try_from(key.len()).unwrap().to_le_bytes();
+            dictionary.extend([&b"X"[..], &length, key.as_bytes(), value].concat());
+        }
+        dictionary.push(b'u');
+        dictionary
+    }
+
+    /// An archive around `object` with storage 0, of 1.5 and -2.
+    fn archive(object: &[u8]) -> Vec<u8> {
+        let pickle = [&b"\x80\x02"[..], object, b"."].concat();
+        let numbers = [1.5_f32, -2.0].map(f32::to_le_bytes).concat();
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+        for (name, bytes) in [("data.pkl", &pickle), ("data/0", &numbers)] {
+            writer.start_file(format!("a/{name}"), options).unwrap();
+            writer.write_all(bytes).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn a_storage_that_tensors_share_is_compared_once_and_read_where_it_lies() {
+        let path = Path::new("model.pt");
+        let one = || tensor("FloatStorage", b"0");
+        let mut file = archive(&dictionary(&[("one", one()), ("two", one())]));
+        let mut archive = Archive::open(&file, path).unwrap();
+        for name in ["one", "two"] {
+            let laid = archive.state.tensors[name].clone();
+            let tensor = archive.load(name, &laid, &Device::Cpu).unwrap();
+            assert_eq!(tensor.to_vec1::<f32>().unwrap(), [1.5, -2.0], "{name}");
+            // The second is there without it.
+            archive.zip = None;
+        }
+        let at = archive.storages["0"].as_ptr() as usize - file.as_ptr() as usize;
+        drop(archive);
+        file[at] ^= 1;
+        let mut altered = Archive::open(&file, path).unwrap();
+        let laid = altered.state.tensors["one"].clone();
+        let refused = altered.load("one", &laid, &Device::Cpu).unwrap_err();
+        let message = refused.to_string();
+        assert!(message.contains("storage 0 of 2 numbers"), "{message}");
+    }
+
+    #[test]
+    fn of_several_models_under_keys_that_are_as_usual_none_is_taken() {
+        let network = |tensor: Vec<u8>| dictionary(&[("layer1.0.conv1.weight", tensor)]);
+        let weights = |key: &[u8; 1]| network(tensor("FloatStorage", key));
+        let place = |entries: &[(&str, Vec<u8>)]| {
+            let file = archive(&dictionary(entries));
+            let opened = Archive::open(&file, Path::new("model.pt"));
+            opened.map(|archive| archive.state.place)
+        };
+        let nested = |key: &[u8; 1]| dictionary(&[("model", weights(key))]);
+        let (student, teacher) = (weights(b"0"), weights(b"1"));
+        for (entries, places) in [
+            (
+                [("student", student), ("teacher", teacher)],
+                "student, teacher",
+            ),
+            (
+                [("best", nested(b"0")), ("last", nested(b"1"))],
+                "best.model, last.model",
+            ),
+        ] {
+            let message = place(&entries).unwrap_err().to_string();
+            let expected = format!("one dictionary of weights, found 2 that differ: {places}; ");
+            assert!(message.contains(&expected), "{message}");
+        }
+        // One of them is more usual, no network, or the same.
+        let noted = network([&tensor("FloatStorage", b"0")[..], b"q\x01"].concat());
+        let up = dictionary(&[("up.weight", tensor("FloatStorage", b"0"))]);
+        let again = network(b"h\x01".to_vec());
+        for (entries, expected) in [
+            ([("ema", weights(b"0")), ("model", weights(b"1"))], "model"),
+            ([("decoder", up), ("encoder", weights(b"1"))], "encoder"),
+            ([("one", noted), ("two", again)], "one"),
+        ] {
+            assert_eq!(place(&entries).unwrap(), expected);
+        }
     }
 
     #[test]

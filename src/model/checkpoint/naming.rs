@@ -5,7 +5,7 @@
 //! | `module.`, `model.`, `module.model.` … before every name | wrappers; the shortest such prefix is taken off |
 //! | `…attacker.…` | `robustness` keeps the model a second time inside its attacker: left alone |
 //! | `…new_mean`, `…new_std` (`mean`, `std`, `mu`, `sigma`) of 3 numbers | the normalisation of the pixels |
-//! | `…num_batches_tracked` | a counter of batch norm that no evaluation needs: left alone |
+//! | `…num_batches_tracked`, `…n_averaged` | counters of batch norm and of averaged models that no evaluation needs: left alone |
 //! | `shortcut.`, `linear.` | `downsample.`, `fc.` in the CIFAR networks of `robustness` |
 //!
 //! torchvision and timm agree on the names of these networks.
@@ -27,6 +27,7 @@ pub(super) struct Naming {
 const ANCHORS: [&str; 2] = ["layer1.0.conv1.weight", "layer2.0.conv1.weight"];
 const MEANS: [&str; 3] = ["new_mean", "mean", "mu"];
 const DEVIATIONS: [&str; 3] = ["new_std", "std", "sigma"];
+const COUNTERS: [&str; 2] = ["num_batches_tracked", "n_averaged"];
 
 /// The names of a residual network of this family; `None` where the file's are of something else.
 pub(super) fn naming(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Naming> {
@@ -41,7 +42,7 @@ pub(super) fn naming(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Naming> {
     for (name, shape) in shapes {
         let last = name.rsplit('.').next().unwrap_or(name);
         let triple = shape.iter().product::<usize>() == 3;
-        if is_copy(name) || last == "num_batches_tracked" {
+        if is_copy(name) || COUNTERS.contains(&last) {
             ignored.push(name.clone());
         } else if triple && MEANS.contains(&last) && mean.is_none() {
             mean = Some(name.clone());
@@ -129,6 +130,13 @@ mod tests {
         assert_eq!(mean, "module.normalizer.new_mean");
         assert_eq!(deviation, "module.normalizer.new_std");
         assert_eq!(naming.ignored.len(), 3);
+    }
+
+    #[test]
+    fn the_counter_of_an_averaged_model_is_left_alone() {
+        let naming = of(&["n_averaged", "module.layer1.0.conv1.weight"]).unwrap();
+        assert_eq!(naming.ignored, ["n_averaged"]);
+        assert!(naming.names.keys().eq(["layer1.0.conv1.weight"]));
     }
 
     #[test]

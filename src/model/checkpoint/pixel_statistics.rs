@@ -32,7 +32,8 @@ pub(super) fn in_unit_pixels(
         ));
     }
     let all_within = |most: f64| stored.mean.iter().all(|mean| (0.0..=most).contains(mean));
-    if all_within(1.0) {
+    // Pixels in [0, 1] deviate by less; 1 leaves them as they are.
+    if all_within(1.0) && stored.deviation.iter().all(|&deviation| deviation <= 1.0) {
         return Ok((stored, Origin::File));
     }
     if !all_within(255.0) {
@@ -65,13 +66,62 @@ pub(super) fn of_unit_pixels(given: Normalisation) -> Result<Normalisation> {
         );
         return Err(Error::config("source-deviation", reason));
     }
-    match (given.mean.iter()).find(|mean| !(0.0..=1.0).contains(*mean)) {
-        None => Ok(given),
-        Some(mean) => {
+    for (option, kind, numbers, others) in [
+        ("source-mean", "means", given.mean, "deviations"),
+        ("source-deviation", "deviations", given.deviation, "means"),
+    ] {
+        if let Some(number) = (numbers.iter()).find(|number| !(0.0..=1.0).contains(*number)) {
             let reason = format!(
-                "expected means of pixels in [0, 1], found {mean}; divide what is of 255 by 255, the deviations too"
+                "expected {kind} of pixels in [0, 1], found {number}; divide what is of 255 by 255, the {others} too"
             );
-            Err(Error::config("source-mean", reason))
+            return Err(Error::config(option, reason));
+        }
+    }
+    Ok(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(mean: f64, deviation: f64) -> Normalisation {
+        Normalisation {
+            mean: [mean; 3],
+            deviation: [deviation; 3],
+        }
+    }
+
+    #[test]
+    fn a_file_has_them_of_255_where_one_is_too_large_for_1() {
+        let unit = |mean, deviation| in_unit_pixels(of(mean, deviation), Path::new("model.pt"));
+        for (mean, deviation) in [(0.485, 0.229), (0.0, 1.0), (1.0, 0.5)] {
+            let found = unit(mean, deviation).unwrap();
+            assert_eq!(found, (of(mean, deviation), Origin::File));
+        }
+        for (mean, deviation, expected) in [
+            (0.0, 255.0, of(0.0, 1.0)),
+            (127.5, 127.5, of(0.5, 0.5)),
+            (127.5, 1.0, of(0.5, 1.0 / 255.0)),
+        ] {
+            let found = unit(mean, deviation).unwrap();
+            assert_eq!(found, (expected, Origin::FileOf255));
+        }
+    }
+
+    #[test]
+    fn those_of_255_that_the_user_gives_are_refused_by_their_option() {
+        for given in [of(0.485, 0.229), of(0.0, 1.0)] {
+            assert_eq!(of_unit_pixels(given).unwrap(), given);
+        }
+        for (given, option, kind, number) in [
+            (of(127.5, 0.5), "mean", "means", 127.5),
+            (of(0.0, 255.0), "deviation", "deviations", 255.0),
+        ] {
+            let message = of_unit_pixels(given).unwrap_err().to_string();
+            let expected = format!(
+                "--source-{option}: expected {kind} of pixels in [0, 1], found {number}; divide"
+            );
+            assert!(message.starts_with(&expected), "{message}");
         }
     }
 }

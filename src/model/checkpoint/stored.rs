@@ -55,9 +55,7 @@ impl<'a> Stored<'a> {
             Self::SafeTensors(file, _) => (file.iter())
                 .map(|(name, view)| (name.to_owned(), view.shape().to_vec()))
                 .collect(),
-            Self::PyTorch(archive) => (archive.state.tensors.iter())
-                .map(|(name, laid)| (name.clone(), laid.shape.clone()))
-                .collect(),
+            Self::PyTorch(archive) => archive.state.shapes(),
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) struct Storage {
 }
 
 /// A tensor over a storage.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Laid {
     pub(super) storage: Storage,
     dtype: DType,
@@ -63,6 +63,13 @@ pub(super) struct StateDict {
     /// The keys that lead there, joined by dots; empty for the file's own dictionary.
     pub(super) place: String,
     pub(super) tensors: BTreeMap<String, Laid>,
+}
+
+impl StateDict {
+    pub(super) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let shape = |(name, laid): (&String, &Laid)| (name.clone(), laid.shape.clone());
+        self.tensors.iter().map(shape).collect()
+    }
 }
 
 /// How deep dictionaries are searched for tensors.
@@ -83,8 +90,8 @@ const USUAL_KEYS: [&str; 5] = [
 ];
 
 impl Pickle {
-    /// The dictionary of the weights: of those with the most tensors, the one under the most usual key.
-    pub(super) fn state_dict(&self) -> Option<StateDict> {
+    /// What the dictionary of the weights may be: of those with the most tensors, all under the most usual key.
+    pub(super) fn state_dicts(&self) -> Vec<StateDict> {
         let mut search = Search {
             pickle: self,
             seen: HashSet::new(),
@@ -92,15 +99,19 @@ impl Pickle {
         };
         search.visit(self.root, &mut Vec::new());
         let mut found = search.found;
-        let most = found.iter().map(|it| it.tensors.len()).max()?;
+        let most = found.iter().map(|it| it.tensors.len()).max();
         // A half: an average of the weights may lack the counters, an optimiser's state is many small dictionaries.
-        found.retain(|it| 2 * it.tensors.len() >= most);
+        found.retain(|it| Some(2 * it.tensors.len()) >= most);
         let rank = |it: &StateDict| {
             let last = it.place.rsplit('.').next().unwrap_or_default();
             let usual = USUAL_KEYS.iter().position(|&key| key == last);
             usual.unwrap_or(USUAL_KEYS.len())
         };
-        found.into_iter().min_by_key(rank)
+        let best = found.iter().map(rank).min();
+        found.retain(|it| Some(rank(it)) == best);
+        // The same numbers under two keys are no choice.
+        found.dedup_by(|one, other| one.tensors == other.tensors);
+        found
     }
 
     fn tensor(&self, id: Id) -> Option<Laid> {
@@ -236,7 +247,8 @@ impl Laid {
     /// The tensor, from the bytes of its storage: f64 stays, other floating-point numbers become f32, integers i64.
     pub(super) fn read(&self, bytes: &[u8], device: &Device) -> Result<Tensor, String> {
         let (dtype, count) = (self.dtype, self.storage.count);
-        let announced = count.saturating_mul(dtype.size_in_bytes());
+        let size = dtype.size_in_bytes();
+        let announced = count.saturating_mul(size);
         // First: the numbers that are there bound the memory of all that follows.
         let bytes = (bytes.get(..announced)).ok_or_else(|| {
             format!(
@@ -244,28 +256,25 @@ impl Laid {
                 bytes.len()
             )
         })?;
-        let places = self.places()?;
+        // Only the tensor's own: the storage may be many times as large.
+        let mut gathered = Vec::new();
+        let own = match self.places()? {
+            Places::InOrder { from, count } => &bytes[from * size..][..count * size],
+            Places::Each(places) => {
+                for place in places {
+                    gathered.extend_from_slice(&bytes[place * size..][..size]);
+                }
+                gathered.as_slice()
+            }
+        };
         let wide = match dtype {
             DType::F64 => DType::F64,
             DType::F32 | DType::F16 | DType::BF16 => DType::F32,
             _ => DType::I64,
         };
-        let read = || {
-            let numbers = Tensor::from_raw_buffer(bytes, dtype, &[count], device)?;
-            let numbers = match places {
-                Places::InOrder { from, count } => numbers.narrow(0, from, count)?,
-                Places::Each(places) => {
-                    let count = places.len();
-                    numbers.index_select(&Tensor::from_vec(places, count, device)?, 0)?
-                }
-            };
-            // A copy: the storage's memory may be many times the tensor's.
-            numbers
-                .to_dtype(wide)?
-                .reshape(self.shape.as_slice())?
-                .copy()
-        };
-        read().map_err(|error: candle_core::Error| error.to_string())
+        let tensor = Tensor::from_raw_buffer(own, dtype, &self.shape, device);
+        let tensor = tensor.and_then(|tensor| tensor.to_dtype(wide));
+        tensor.map_err(|error| error.to_string())
     }
 
     /// Where the elements stand in the storage, in row-major order.
@@ -278,8 +287,11 @@ impl Laid {
         let elements = elements
             .filter(|&elements| elements <= count.max(EXPANDED))
             .ok_or_else(outside)?;
-        if shape.len() != stride.len() || elements == 0 {
+        if shape.len() != stride.len() {
             return Err(outside());
+        }
+        if elements == 0 {
+            return Ok(Places::InOrder { from: 0, count: 0 });
         }
         let last = (shape.iter().zip(stride)).try_fold(self.offset, |last, (&size, &stride)| {
             last.checked_add((size - 1).checked_mul(stride)?)
@@ -299,10 +311,10 @@ impl Laid {
                 count: elements,
             });
         }
-        let mut places = vec![self.offset as i64];
+        let mut places = vec![self.offset];
         for (&size, &stride) in shape.iter().zip(stride) {
             places = (places.iter())
-                .flat_map(|&place| (0..size).map(move |index| place + (index * stride) as i64))
+                .flat_map(|&place| (0..size).map(move |index| place + index * stride))
                 .collect();
         }
         Ok(Places::Each(places))
@@ -311,7 +323,7 @@ impl Laid {
 
 enum Places {
     InOrder { from: usize, count: usize },
-    Each(Vec<i64>),
+    Each(Vec<usize>),
 }
 
 #[cfg(test)]
@@ -346,5 +358,34 @@ mod tests {
         assert!(outside.contains("over 4 numbers"), "{outside}");
         let repeated = read(laid(4, &[3, 2], &[0, 2])).unwrap();
         assert_eq!(repeated.dims(), [3, 2]);
+        let empty = read(laid(0, &[0, 2], &[2, 1])).unwrap();
+        assert_eq!(empty.dims(), [0, 2]);
+    }
+
+    /// Many small tensors may lie in one large storage.
+    #[test]
+    fn a_tensor_has_its_own_numbers_and_no_memory_for_others() {
+        let bytes: Vec<u8> = (0..100_u8)
+            .flat_map(|number| f32::from(number).to_le_bytes())
+            .collect();
+        for (offset, stride, expected) in [
+            (7, [3, 1], [7.0, 8.0, 9.0, 10.0, 11.0, 12.0]),
+            (94, [3, 1], [94.0, 95.0, 96.0, 97.0, 98.0, 99.0]),
+            (7, [1, 2], [7.0, 9.0, 11.0, 8.0, 10.0, 12.0]),
+            (50, [0, 20], [50.0, 70.0, 90.0, 50.0, 70.0, 90.0]),
+        ] {
+            let tensor = Laid {
+                offset,
+                ..laid(100, &[2, 3], &stride)
+            };
+            let tensor = tensor.read(&bytes, &Device::Cpu).unwrap();
+            assert_eq!(tensor.dims(), [2, 3]);
+            let (storage, layout) = tensor.storage_and_layout();
+            assert!(layout.is_contiguous());
+            let candle_core::Storage::Cpu(numbers) = &*storage else {
+                panic!("not in memory");
+            };
+            assert_eq!(numbers.as_slice::<f32>().unwrap(), expected);
+        }
     }
 }

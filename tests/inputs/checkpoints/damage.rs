@@ -269,6 +269,18 @@ fn numbers_that_no_model_has() {
     );
 }
 
+#[test]
+fn a_classifier_of_no_classes() {
+    let mut bad = tensors();
+    let none = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    bad.insert("fc.weight".into(), none(&[0, 16]));
+    bad.insert("fc.bias".into(), none(&[0]));
+    refusal(
+        read(&safetensors_of(&bad)),
+        &["model.pt: tensor fc.bias: expected numbers, found shape [0]; "],
+    );
+}
+
 /// The file or the option is named that they come from.
 #[test]
 fn pixels_that_no_model_sees() {

@@ -35,13 +35,18 @@ pub(crate) struct Mirror {
 
 impl Mirror {
     pub(crate) fn start() -> Self {
+        Self::start_for(usize::MAX)
+    }
+
+    /// One that is gone after so many connections.
+    pub(crate) fn start_for(connections: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State::default()));
         let shared = state.clone();
         // It ends with the test's process.
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for stream in listener.incoming().take(connections).flatten() {
                 let shared = shared.clone();
                 std::thread::spawn(move || {
                     // A client that hangs up is none of the mirror's business.
