@@ -357,8 +357,11 @@ fn a_loss_that_is_not_finite_is_a_row_and_an_exit_code() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{message}");
     assert!(message.contains("4 runs stopped"), "{message}");
-    let rows = rows(folder, "study");
+    assert!(!message.contains("-0.0 s"), "{message}");
+    let rows = read_results(&folder.join("study/results.parquet")).unwrap();
     assert_eq!(rows.len(), 4);
+    // That of the whole run: no epoch came to its end.
+    assert!(rows.iter().all(|row| row.seconds > 0.0));
     assert!(
         rows.iter()
             .all(|row| row.diverged && row.test_accuracy.is_none())
@@ -366,6 +369,36 @@ fn a_loss_that_is_not_finite_is_a_row_and_an_exit_code() {
     let message = refused(folder, "figure 1 study --out figures");
     let expected = "study/results.parquet: column test_accuracy: expected a number in";
     assert!(message.contains(expected), "{message}");
+}
+
+/// Of one image whose channels come down to one pixel there are no statistics.
+#[test]
+fn a_last_batch_of_one_image_is_refused_before_any_run() {
+    let small = SPEC.replace("side = 8", "side = 4");
+    let searched = format!("{small}[search]\nl2 = [0.01, 0.02]\nvalidation = 0.2375\n");
+    for (spec, found) in [
+        (small.replace("[20, 60]", "[20, 41]"), "20 for 41"),
+        // By an option of the set, and by what a search leaves of 80.
+        (format!("{small}batch-size = 59\n"), "59 for 60"),
+        (searched.replace("[20, 60]", "80"), "20 for 61"),
+    ] {
+        let folder = with_spec(&spec);
+        let message = refused(folder.path(), "study spec.toml --out study");
+        let expected = "spec.toml: batch-size for target.digits: expected a size that leaves no";
+        assert!(message.contains(expected), "{message}");
+        let found = format!("found {found} training images");
+        assert!(message.contains(&found), "{message}");
+        assert!(!folder.path().join("study").exists());
+    }
+    // Frozen blocks take none; nor does a plan time such a batch where no run has one.
+    let frozen = small.replace("[20, 60]", "21\nfrozen-statistics = \"frozen\"");
+    let many = small.replace("[20, 60]", "300");
+    for spec in [frozen, many.replace("batch-size = 20", "batch-size = 85")] {
+        run(
+            with_spec(&spec).path(),
+            "study spec.toml --plan --out study",
+        );
+    }
 }
 
 #[test]

@@ -294,7 +294,6 @@ impl Follower for Progress<'_> {
         state.cost_done += cost;
         let elapsed = state.began.elapsed().as_secs_f64();
         let left = elapsed * (state.cost - state.cost_done) / state.cost_done.max(1.0);
-        let seconds: f64 = outcome.history.iter().map(|epoch| epoch.seconds).sum();
         let found = match (&outcome.diverged, outcome.history.last()) {
             (Some(place), _) => format!("loss not finite at {place}"),
             (None, Some(last)) => {
@@ -309,10 +308,11 @@ impl Follower for Progress<'_> {
             (None, None) => String::new(),
         };
         note!(
-            "{}/{} {}: {found}; {seconds:.1} s; about {} left",
+            "{}/{} {}: {found}; {:.1} s; about {} left",
             state.done,
             state.to_do,
             self.spec.describe(&job.cell),
+            outcome.seconds,
             duration(left)
         );
     }

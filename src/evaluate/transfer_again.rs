@@ -19,11 +19,14 @@ use super::retrained::{Retrained, material};
 use crate::artefact::{read_json, write_json};
 use crate::data::{Pixels, batches};
 use crate::model::ResNet;
-use crate::train::{Crew, EVALUATION_BATCH, TransferOptions, Unobserved, transfer};
+use crate::train::{
+    Crew, EVALUATION_BATCH, TransferOptions, Unobserved, check_last_batch, judged, transfer,
+};
 use crate::{Error, Result};
-use candle_core::{DType, Device};
+use candle_core::{Device, Tensor};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -76,7 +79,8 @@ impl TransferAgain {
     /// Trains on what each of `kept` keeps, and on all images, and keeps what is done in `folder`; `done` hears of each training.
     ///
     /// # Errors
-    /// A training diverged, a subset keeps too few images, or a result cannot be recorded.
+    /// A training diverged, a subset keeps too few images or leaves a batch of one that cannot be trained on, or a result cannot be
+    /// recorded.
     pub fn table(
         &self,
         folder: &Path,
@@ -86,6 +90,7 @@ impl TransferAgain {
     ) -> Result<TrainedAgain> {
         let all = Kept::all(self.train.len());
         let subsets: Vec<&Kept> = std::iter::once(&all).chain(kept).collect();
+        self.check_batches(&subsets)?;
         let tasks: Vec<(usize, usize)> = (0..subsets.len())
             .flat_map(|subset| (0..self.seeds).map(move |seed| (subset, seed)))
             .collect();
@@ -130,6 +135,28 @@ impl TransferAgain {
                 work: Work::default(),
             },
         })
+    }
+
+    /// Refuses, before any training, subsets that leave a batch of one image where batch norm has no statistics for it.
+    fn check_batches(&self, subsets: &[&Kept]) -> Result<()> {
+        let first_segment = (self.options.blocks).first_segment(self.source.architecture())?;
+        let recipe = self.options.recipe();
+        let size = [self.train.height(), self.train.width()];
+        let counts: BTreeSet<usize> = subsets.iter().map(|kept| kept.count()).collect();
+        for images in counts {
+            match check_last_batch(&self.source, first_segment, &recipe, (images, size)) {
+                Err(Error::Config { .. }) => {
+                    let reason = format!(
+                        "{images} images at the transfer's batch size of {} leave a batch of one, which batch norm has no statistics \
+                         for; choose another --share or other groups, or a transfer of another --batch-size",
+                        recipe.batch_size
+                    );
+                    return Err(Error::config("retrain", reason));
+                }
+                other => other?,
+            }
+        }
+        Ok(())
     }
 
     fn recorded_or_trained(
@@ -177,16 +204,10 @@ impl TransferAgain {
         let (mut losses, mut hits) = (Vec::new(), Vec::new());
         for batch in batches(&positions, EVALUATION_BATCH) {
             let images = self.queries.batch(batch, &Device::Cpu)?;
-            let logits = model.logits(&images)?.to_dtype(DType::F64)?;
-            let scores = candle_nn::ops::log_softmax(&logits, 1)?.to_vec2::<f64>()?;
-            for (row, &position) in scores.iter().zip(batch) {
-                let label = self.queries.labels()[position];
-                losses.push(-row[label]);
-                // At a tie the first class is the predicted one.
-                let (before, after) = row.split_at(label);
-                let first = before.iter().all(|other| *other < row[label]);
-                hits.push(first && after.iter().all(|other| *other <= row[label]));
-            }
+            let labels = Tensor::new(self.queries.labels_of(batch), &Device::Cpu)?;
+            let judged = judged(model, &images, &labels)?;
+            losses.extend(judged.0);
+            hits.extend(judged.1);
         }
         Ok((losses, hits))
     }
@@ -241,4 +262,54 @@ impl SeedAgreement {
 
 fn part(folder: &Path, name: &str, subset: usize, seed: usize) -> PathBuf {
     folder.join(format!(".{name}-{subset:05}-{seed:03}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::digits_train;
+    use crate::model::Normalisation;
+    use crate::train::AugmentationName;
+
+    /// Of images whose channels come down to one pixel, thirty a step.
+    fn again(images: usize) -> TransferAgain {
+        let ids: Vec<usize> = (0..images).collect();
+        let train = Pixels::decode(&digits_train().unwrap(), &ids, 4).unwrap();
+        let classes: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
+        let architecture = "cifar-resnet8-w4".parse().unwrap();
+        let pixels = Normalisation {
+            mean: [0.3; 3],
+            deviation: [0.3; 3],
+        };
+        let source =
+            ResNet::initialise(architecture, classes.clone(), pixels, 4, 1, &Device::Cpu).unwrap();
+        let mut options = TransferOptions::with_defaults(1).unwrap();
+        options.recipe.batch_size = 30;
+        options.recipe.augmentation = AugmentationName::None;
+        TransferAgain {
+            source,
+            classes,
+            options,
+            queries: train.select(&[0, 1]).unwrap(),
+            train,
+            seeds: 1,
+        }
+    }
+
+    #[test]
+    fn a_subset_that_leaves_a_batch_of_one_is_refused_before_any_training() {
+        let folder = tempfile::tempdir().unwrap();
+        let trained = |images: usize| {
+            let positions: Vec<usize> = (0..images).collect();
+            let kept = [Kept::subset(62, &positions)];
+            again(62).table(folder.path(), "lds", &kept, |_, _| ())
+        };
+        let message = trained(31).err().unwrap().to_string();
+        let expected =
+            "--retrain: 31 images at the transfer's batch size of 30 leave a batch of one";
+        assert!(message.starts_with(expected), "{message}");
+        assert!(message.contains("another --share"), "{message}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(trained(32).unwrap().retrained.losses.dim(), (1, 2));
+    }
 }

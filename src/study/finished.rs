@@ -35,6 +35,7 @@ pub(super) fn finished(out: &Path, job: &Job, keep_models: bool) -> Result<Optio
     let outcome = Outcome {
         history: record.result("history")?,
         diverged: record.result("diverged")?,
+        seconds: record.seconds,
     };
     check(&folder, &outcome)?;
     let wanted = keep_models && job.candidate.is_none() && outcome.diverged.is_none();

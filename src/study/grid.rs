@@ -87,6 +87,18 @@ impl Spec {
         cells
     }
 
+    /// The options of transfers to a target set, with those of a candidate, or of none; blocks, epochs and seed are a cell's.
+    pub(super) fn options_for(
+        &self,
+        target: usize,
+        chosen: &BTreeMap<String, Value>,
+    ) -> Result<TransferOptions> {
+        let mut others = self.targets[target].recipe.iter().chain(chosen);
+        others.try_fold(self.options.clone(), |options, (name, value)| {
+            options.with(name, value)
+        })
+    }
+
     /// Epochs of any number of images: those of the axis, then others.
     fn all_epochs(&self) -> Vec<usize> {
         let others: BTreeSet<usize> = self.epochs_of_images.values().copied().collect();
@@ -108,13 +120,10 @@ impl Job {
         chosen: &BTreeMap<String, Value>,
         candidate: Option<usize>,
     ) -> Result<Self> {
-        let mut options = spec.options.clone();
+        let mut options = spec.options_for(cell.target, chosen)?;
         options.blocks = cell.blocks;
         options.recipe.epochs = cell.epochs;
         options.recipe.seed = cell.seed;
-        for (name, value) in spec.targets[cell.target].recipe.iter().chain(chosen) {
-            options = options.with(name, value)?;
-        }
         if candidate.is_some() {
             options.recipe.evaluate_every = 0;
         }
@@ -153,13 +162,9 @@ impl Job {
 
     /// Image passes, a measure of how long it takes beside others.
     pub(super) fn cost(&self, test_images: usize) -> f64 {
-        let recipe = &self.options.recipe;
-        let evaluations = match recipe.evaluate_every {
-            0 => 1,
-            every => recipe.epochs.div_ceil(every),
-        };
+        let recipe = self.options.recipe();
         // A training pass is worth about three of evaluation.
-        (3 * recipe.epochs * self.cell.images + evaluations * test_images) as f64
+        (3 * recipe.epochs * self.cell.images + recipe.measurements() * test_images) as f64
     }
 }
 

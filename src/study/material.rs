@@ -7,7 +7,7 @@ use crate::data::{
     check_same_classes, evenly_spaced, held_back, subset,
 };
 use crate::model::{Backbone, open_backbone};
-use crate::train::Norm;
+use crate::train::{Norm, check_last_batch};
 use crate::{Error, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +48,7 @@ impl Material {
     ///
     /// # Errors
     /// A model or data set that cannot be read; a source that was trained within another radius; fewer images or blocks than an axis asks
-    /// for.
+    /// for; a last batch of one image, where that cannot be trained on.
     pub fn open(spec: &Spec) -> Result<Self> {
         let open = |source: &SourceSpec| {
             let backbone = open_backbone(&source.model, source.settings)?;
@@ -66,24 +66,54 @@ impl Material {
             targets: spec.targets.iter().map(open).collect::<Result<_>>()?,
             sources,
         };
-        material.check_validation(spec)?;
+        material.check_runs(spec)?;
         Ok(material)
     }
 
-    /// Refuses a search that would hold back too many images to train on all classes, before any run.
-    fn check_validation(&self, spec: &Spec) -> Result<()> {
-        let Some(search) = &spec.search else {
-            return Ok(());
-        };
-        let mut seen = BTreeSet::new();
+    /// Refuses, before any run, a search that would hold back too many images to train on all classes, and batches of one image.
+    fn check_runs(&self, spec: &Spec) -> Result<()> {
+        let (mut seen, mut counts) = (BTreeSet::new(), BTreeSet::new());
         for cell in self.cells(spec) {
             if !seen.insert((cell.target, cell.images, cell.seed)) {
                 continue;
             }
             let target = &self.targets[cell.target];
             let training = target.training(cell.images, cell.seed)?;
-            (target.split(&training, search.validation, cell.seed))
-                .map_err(|error| located(spec, "search.validation", error))?;
+            counts.insert((cell.target, training.ids.len()));
+            if let Some(search) = &spec.search {
+                let (kept, _) = (target.split(&training, search.validation, cell.seed))
+                    .map_err(|error| located(spec, "search.validation", error))?;
+                counts.insert((cell.target, kept.len()));
+            }
+        }
+        let mut counts = counts.into_iter();
+        counts.try_for_each(|(target, images)| self.check_batches(spec, target, images))
+    }
+
+    /// Refuses to train on so many images of a target set where they leave a batch of one that batch norm has no statistics for.
+    fn check_batches(&self, spec: &Spec, target: usize, images: usize) -> Result<()> {
+        let as_written = [BTreeMap::new()];
+        let candidates = (spec.search.as_ref()).map_or(&as_written[..], |it| &it.candidates);
+        for chosen in candidates {
+            let recipe = spec.options_for(target, chosen)?.recipe();
+            let refused = |error: Error| match error {
+                Error::Config { .. } => Error::format(
+                    &spec.file,
+                    format!("batch-size for target.{}", spec.targets[target].name),
+                    "a size that leaves no batch of one image, which batch norm has no statistics for",
+                    format!("{} for {images} training images", recipe.batch_size),
+                    "choose another size or number of images, or a larger side of the source",
+                ),
+                other => other,
+            };
+            for Backbone { model, .. } in &self.sources {
+                let size = [model.framing().height, model.framing().width];
+                for blocks in &spec.blocks {
+                    let first_segment = blocks.first_segment(model.architecture())?;
+                    check_last_batch(model, first_segment, &recipe, (images, size))
+                        .map_err(refused)?;
+                }
+            }
         }
         Ok(())
     }

@@ -97,13 +97,9 @@ impl Plan {
 impl Timing {
     /// Seconds of a run.
     fn run(&self, job: &Job, test_images: usize) -> f64 {
-        let recipe = &job.options.recipe;
-        let evaluations = match recipe.evaluate_every {
-            0 => 1,
-            every => recipe.epochs.div_ceil(every),
-        };
+        let recipe = job.options.recipe();
         let (epochs, images) = (recipe.epochs as f64, job.cell.images as f64);
-        let (tests, test_images) = (evaluations as f64, test_images as f64);
+        let (tests, test_images) = (recipe.measurements() as f64, test_images as f64);
         self.run
             + epochs * images * self.training
             + tests * test_images * self.testing
@@ -116,7 +112,9 @@ fn time(study: &Study, job: &Job, crew: Crew) -> Result<Timing> {
     let target = &study.material.targets[job.cell.target];
     let source = &study.material.sources[job.cell.source].model;
     let ids = target.training(job.cell.images, job.cell.seed)?.ids;
-    let ids = &ids[..ids.len().min(TIMED)];
+    // A last batch of one image, which no run may have, is not timed either.
+    let most = TIMED - usize::from(TIMED % job.options.recipe.batch_size == 1);
+    let ids = &ids[..ids.len().min(most)];
     let framing = source.framing();
     let train = Pixels::transformed(&target.train, ids, target.transform, framing)?;
     let one = train.select(&ids[..1])?;

@@ -18,6 +18,8 @@ pub struct Outcome {
     pub history: Vec<Epoch>,
     /// Where the loss stopped being finite.
     pub diverged: Option<String>,
+    /// Of all of it, its files included.
+    pub seconds: f64,
 }
 
 /// What a run is made from, and where.
@@ -72,7 +74,7 @@ impl Bench<'_> {
         let images = (&train, test.as_ref().unwrap_or(self.test(job)));
         let mut options = job.options.clone();
         options.recipe.share_memory(self.crew.at_once);
-        let outcome = match transfer(
+        let (history, diverged) = match transfer(
             source.model.clone(),
             classes,
             &options,
@@ -85,27 +87,24 @@ impl Bench<'_> {
                     write_model(&transferred.model, &run.file("model.safetensors"))?;
                 }
                 run.note_result("test", transferred.test)?;
-                Outcome {
-                    history: transferred.history,
-                    diverged: None,
-                }
+                (transferred.history, None)
             }
-            Err(Error::Diverged { place, .. }) => Outcome {
-                history: Vec::new(),
-                diverged: Some(place),
-            },
+            Err(Error::Diverged { place, .. }) => (Vec::new(), Some(place)),
             Err(other) => return Err(other),
         };
         run.note_result("train_ids", train.ids())?;
         for (name, value) in training.changes() {
             run.note_result(name, value)?;
         }
-        run.note_result("history", &outcome.history)?;
-        run.note_result("diverged", &outcome.diverged)?;
+        run.note_result("history", &history)?;
+        run.note_result("diverged", &diverged)?;
         run.set_classes(target.train.classes().to_vec())?;
         remove_checkpoint(run.path())?;
-        run.finish()?;
-        Ok(outcome)
+        Ok(Outcome {
+            history,
+            diverged,
+            seconds: run.finish()?.seconds,
+        })
     }
 
     fn decoded(&self, job: &Job) -> &super::material::Decoded {

@@ -148,10 +148,12 @@ test = "builtin:digits-test"
             Some(_) => Outcome {
                 history: vec![epoch(1, None), epoch(2, judged)],
                 diverged: None,
+                seconds: 2.0,
             },
             None => Outcome {
                 history: Vec::new(),
                 diverged: Some("epoch 1".into()),
+                seconds: 2.0,
             },
         }
     }

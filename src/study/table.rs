@@ -2,7 +2,7 @@
 //! candidate.
 //!
 //! Accuracies are shares from 0 to 1, losses in nats, seconds those of training and of measuring up to that epoch. A run whose loss
-//! stopped being finite has one row without test results, `diverged`.
+//! stopped being finite has one row without test results, `diverged`, with the seconds of the whole run.
 
 #[cfg(test)]
 mod tests;
@@ -66,7 +66,7 @@ pub struct Row {
     pub test_loss: Option<f64>,
     /// On the test images.
     pub test_accuracy: Option<f64>,
-    /// Of training and of measuring test images, up to the end of the epoch.
+    /// Of training and of measuring test images, up to the end of the epoch; of the whole run where it diverged.
     pub seconds: f64,
     /// Whether the loss stopped being finite.
     pub diverged: bool,
@@ -112,7 +112,7 @@ impl Row {
             train_accuracy: None,
             test_loss: None,
             test_accuracy: None,
-            seconds: 0.0,
+            seconds: outcome.seconds,
             diverged: outcome.diverged.is_some(),
             run: job.digest.clone(),
         };

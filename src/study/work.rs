@@ -138,7 +138,8 @@ impl Study<'_> {
             .iter()
             .map(|job| finished(self.out, job, self.spec.keep_models));
         let outcomes = known.collect::<Result<Vec<Option<Outcome>>>>()?;
-        let cost = |at: usize| jobs[at].cost(self.test_images(&jobs[at]));
+        let costs = jobs.iter().map(|job| job.cost(self.test_images(job)));
+        let costs: Vec<f64> = costs.collect();
         let seed =
             |at: usize| (self.spec.seeds.iter()).position(|seed| *seed == jobs[at].cell.seed);
         // Cells may come to the same run, as where two names stand for one set; it is done once.
@@ -147,8 +148,8 @@ impl Study<'_> {
             .filter(|&at| outcomes[at].is_none() && seen.insert(&jobs[at].digest))
             .collect();
         // Long ones first, so that none is left alone at the end.
-        left.sort_by(|&a, &b| seed(a).cmp(&seed(b)).then(cost(b).total_cmp(&cost(a))));
-        let total = left.iter().map(|&at| cost(at)).sum();
+        left.sort_by(|&a, &b| seed(a).cmp(&seed(b)).then(costs[b].total_cmp(&costs[a])));
+        let total = left.iter().map(|&at| costs[at]).sum();
         let runs: BTreeSet<&String> = jobs.iter().map(|job| &job.digest).collect();
         follower.begin(left.len(), runs.len() - left.len(), total);
         // Half is for what frozen layers give, of all runs that are under way.
@@ -162,7 +163,7 @@ impl Study<'_> {
         crew.each(left.len(), &|turn| {
             let at = left[turn];
             let outcome = bench.run(&jobs[at])?;
-            follower.finished(&jobs[at], &outcome, cost(at));
+            follower.finished(&jobs[at], &outcome, costs[at]);
             let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
             for (job, known) in jobs.iter().zip(outcomes.iter_mut()) {
                 if job.digest == jobs[at].digest {

@@ -98,8 +98,15 @@ impl Attacked {
     }
 }
 
-/// Each image's cross-entropy, in f64 from the logits, and whether its label has the largest.
-fn judged(model: &ResNet, images: &Tensor, labels: &Tensor) -> Result<(Vec<f64>, Vec<bool>)> {
+/// Each image's cross-entropy in nats, in f64 from the logits, and whether its label has the largest.
+///
+/// # Errors
+/// As the model's forward pass.
+pub(crate) fn judged(
+    model: &ResNet,
+    images: &Tensor,
+    labels: &Tensor,
+) -> Result<(Vec<f64>, Vec<bool>)> {
     let logits = model
         .logits(images)?
         .to_dtype(DType::F64)?
@@ -111,7 +118,8 @@ fn judged(model: &ResNet, images: &Tensor, labels: &Tensor) -> Result<(Vec<f64>,
         let sum: f64 = row.iter().map(|logit| (logit - largest).exp()).sum();
         // The first of equal logits is the prediction, as everywhere.
         let first = row.iter().position(|&logit| logit == largest);
-        (largest + sum.ln() - own, first == Some(label as usize))
+        // In this order a small loss keeps its digits.
+        (largest - own + sum.ln(), first == Some(label as usize))
     };
     Ok(logits.into_iter().zip(labels).map(judge).unzip())
 }

@@ -13,9 +13,10 @@ use super::session::Session;
 use super::sgd::Sgd;
 use super::state::State;
 use crate::artefact::{keep_freed_memory, write_csv};
-use crate::data::{Pixels, batches};
+use crate::data::Pixels;
 use crate::model::{Pass, ResNet};
 use crate::{Error, Result};
+use candle_core::{DType, Tensor};
 use std::path::Path;
 
 /// Follows training from outside.
@@ -60,7 +61,8 @@ pub fn fit(
     observer: &mut dyn Observer,
 ) -> Result<Vec<Epoch>> {
     recipe.check()?;
-    check_last_batch(model, first_segment, recipe, train)?;
+    let size = [train.height(), train.width()];
+    check_last_batch(model, first_segment, recipe, (train.len(), size))?;
     keep_freed_memory();
     let path = folder.join("checkpoint.safetensors");
     let (optimiser, mut history, checks) = match Checkpoint::read(&path, model.device()?)? {
@@ -122,19 +124,22 @@ fn write_checks(checks: &[Check], folder: &Path) -> Result<()> {
     }
 }
 
-/// Refuses a batch that batch norm has no statistics for before there is work to lose: the last one of an epoch may be of one image.
-fn check_last_batch(
+/// Refuses so many training images of this height and width where batch norm has no statistics for the last batch of an epoch, before
+/// there is work to lose: it may be of one image.
+///
+/// # Errors
+/// Names the batch size.
+pub(crate) fn check_last_batch(
     model: &ResNet,
     first_segment: usize,
     recipe: &Recipe,
-    train: &Pixels,
+    (images, [height, width]): (usize, [usize; 2]),
 ) -> Result<()> {
-    let positions: Vec<usize> = (0..train.len()).collect();
-    let last = batches(&positions, recipe.batch_size).last();
-    if last.is_none_or(|last| last.len() > 1) {
+    let others = images.checked_sub(1);
+    if others.is_none_or(|others| !others.is_multiple_of(recipe.batch_size)) {
         return Ok(());
     }
-    let image = train.batch(&[0], model.device()?)?;
+    let image = Tensor::zeros((1, 3, height, width), DType::F32, model.device()?)?;
     let mut pass = Pass::training_from(recipe.first_with_batch_statistics(first_segment));
     model.detached().features_from(0, &image, &mut pass)?;
     Ok(())

@@ -25,8 +25,10 @@ mod transfer;
 
 pub use adversarial::{AdversarialTraining, Fast, Free};
 pub use adversary::{Adversary, Norm, Start};
+pub(crate) use attack::judged;
 pub use attack::{Attack, Attacked};
 pub use crew::Crew;
+pub(crate) use fit::check_last_batch;
 pub use fit::{Observer, Unobserved, fit, remove_checkpoint};
 pub use guard::Check;
 pub use history::Epoch;

@@ -100,8 +100,7 @@ impl Recipe {
 
     /// Whether what the frozen segments give for a test image is kept: where it is fixed, and asked for twice.
     pub(super) fn keeps_test(&self, first_segment: usize) -> bool {
-        let measurements = (0..self.epochs).filter(|&epoch| self.measures_after(epoch));
-        self.prefix_is_fixed(first_segment) && measurements.take(2).count() == 2
+        self.prefix_is_fixed(first_segment) && self.measurements() > 1
     }
 
     /// Bytes that decoded training and test images may take; none where each is asked for once.
@@ -125,6 +124,14 @@ impl Recipe {
     /// Whether what the frozen segments give depends on the image alone.
     fn prefix_is_fixed(&self, first_segment: usize) -> bool {
         first_segment > 0 && self.frozen_statistics == FrozenStatistics::Frozen
+    }
+
+    /// How often the test images are measured.
+    pub(crate) fn measurements(&self) -> usize {
+        match self.evaluate_every {
+            0 => 1,
+            every => self.epochs.div_ceil(every),
+        }
     }
 
     pub(super) fn measures_after(&self, epoch: usize) -> bool {

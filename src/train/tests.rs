@@ -351,6 +351,40 @@ fn a_last_batch_of_one_pixel_is_refused_before_there_is_work_to_lose() {
 }
 
 #[test]
+fn a_small_loss_keeps_its_digits_and_the_first_of_equal_logits_is_predicted() {
+    let weight = model().head_parameters().unwrap().0.zeros_like().unwrap();
+    let images = digits().0.batch(&[0, 1], &Device::Cpu).unwrap();
+    let labels = Tensor::new(&[0_u32, 1], &Device::Cpu).unwrap();
+    let of_logits = |logits: [f32; 10]| {
+        let classes = model().classes().to_vec();
+        let bias = Tensor::new(&logits, &Device::Cpu).unwrap();
+        let model = model().with_head(classes, weight.clone(), bias).unwrap();
+        judged(&model, &images, &labels).unwrap()
+    };
+    let mut logits = [0.0; 10];
+    assert_eq!(of_logits(logits).1, [true, false]);
+    logits[0] = 33.0;
+    let (losses, right) = of_logits(logits);
+    assert_eq!(right, [true, false]);
+    let expected = (9.0 * (-33.0_f64).exp()).ln_1p();
+    assert!((losses[0] / expected - 1.0).abs() < 5e-3, "{losses:?}");
+    assert!((losses[1] - 33.0).abs() < 1e-12, "{losses:?}");
+}
+
+#[test]
+fn measurements_are_counted_as_they_are_made() {
+    for (epochs, evaluate_every) in (1..8).flat_map(|epochs| (0..9).map(move |it| (epochs, it))) {
+        let recipe = Recipe {
+            epochs,
+            evaluate_every,
+            ..recipe()
+        };
+        let made = (0..epochs).filter(|&epoch| recipe.measures_after(epoch));
+        assert_eq!(recipe.measurements(), made.count(), "{recipe:?}");
+    }
+}
+
+#[test]
 fn a_loss_that_is_not_finite_names_the_batch() {
     let folder = tempfile::tempdir().unwrap();
     let (train, test) = digits();
