@@ -172,15 +172,18 @@ impl View<'_> {
         statements
     }
 
+    /// Of the test images on the page, which of two runs may be fewer than a run's.
     fn class_match(&self) -> Result<Vec<ClassMatchCurve>> {
         let (train, test) = (self.subject.train_rankings, self.subject.rankings);
+        let listed = |ranking: &&QueryRanking| self.query_places.contains_key(&ranking.query);
+        let test: Vec<QueryRanking> = test.iter().filter(listed).cloned().collect();
         if test.iter().any(|ranking| ranking.helpful.is_empty()) {
             return Ok(Vec::new());
         }
         let rankings = ModelRankings {
             model: &self.subject.name,
             train,
-            test,
+            test: &test,
             labels: self.training.labels(),
             images: None,
             predicted: false,

@@ -577,6 +577,14 @@ fn runs_that_predict_differently_stand_side_by_side_where_they_agree() {
         let cells = overview["models"][at]["cells"].as_array().unwrap();
         let count: u64 = cells.iter().map(|cell| cell[2].as_u64().unwrap()).sum();
         assert_eq!(count, alike.len() as u64);
+        let own = [&low, &high][at];
+        let first = |row: &&usize| own[**row].helpful[0].train_label == own[**row].query_label;
+        let percent = 100.0 * alike.iter().filter(first).count() as f64 / alike.len() as f64;
+        let shown = &overview["models"][at]["class_match"][0]["percent"][0];
+        assert!(
+            (shown.as_f64().unwrap() - percent).abs() < 0.01,
+            "{shown} {percent}"
+        );
         let scores: ndarray::Array2<f32> =
             ndarray_npy::read_npy(folder.join(name).join("scores.npy")).unwrap();
         let scores = scores.select(ndarray::Axis(0), &alike).mapv(f64::from);

@@ -49,7 +49,8 @@ fn every_view_shows_what_the_record_says() {
     assert!(
         said.contains("+3.00 millinats")
             && said.contains("+2.50 millinats")
-            && said.contains("2 images"),
+            && said.contains("The head fitted again without 2 images says ")
+            && said.contains("Fewer, chosen otherwise, may be enough."),
         "{said}"
     );
     browser.visit("#/query/1001", "Test image 1001");
@@ -185,7 +186,7 @@ fn test_images_without_labels_are_called_neither_right_nor_wrong() {
     }
     assert!(said.contains("Predicted") && said.contains(" %"), "{said}");
     assert_eq!(browser.run(coloured), json!(0));
-    browser.visit("#/query/1003", "Test image 1003");
+    browser.visit("#/query/1003", "Test image 1003, predicted ");
     let said = browser.text(main);
     assert!(
         said.contains("new-3.png") && !said.contains("labelled"),
@@ -205,6 +206,11 @@ fn test_images_without_labels_are_called_neither_right_nor_wrong() {
     assert!(
         said.contains("Predicted as") && !said.contains("labels") && !said.contains("rightly"),
         "{said}"
+    );
+    // A table would be its diagonal alone.
+    assert_eq!(
+        browser.run("return document.querySelector('.matrix')"),
+        json!(null)
     );
     is_clean(&browser);
 }
@@ -332,17 +338,25 @@ fn many_classes_are_listed_and_chosen_from_where_they_are_asked_for() {
         2 * count("select.decide"),
         "before one is opened"
     );
+    // One that is predicted as a class that would not be the first by itself.
     browser.run(
-        "window.chosen = document.querySelector('select.decide').dataset.decide; document.querySelector('select.decide').focus();",
+        "const said = (menu) => page.training.models[0].prediction[positionOf(Number(menu.dataset.decide))];
+         const other = (menu) => said(menu) > 1 && said(menu) !== page.training.label[positionOf(Number(menu.dataset.decide))];
+         const menu = [...document.querySelectorAll('select.decide')].find(other);
+         window.chosen = menu.dataset.decide;
+         window.predicted = className(said(menu));
+         menu.focus();",
     );
     let menu = "document.querySelector(`[data-decide='${window.chosen}']`)";
     // All classes but its own, and two choices besides.
     browser.wait(&format!("return {menu}.options.length === 501"));
+    let first = format!("return {menu}.options[2].textContent === window.predicted");
+    assert_eq!(browser.run(&first), true);
     browser.run(&format!(
         "{menu}.value = '400'; {menu}.dispatchEvent(new Event('change'));"
     ));
     browser.wait(&format!(
-        "return {menu}.selectedOptions[0].textContent === 'relabel: class 400'"
+        "return {menu}.selectedOptions[0].textContent === 'class 400' && {menu}.title === 'relabel as class 400'"
     ));
     let others = 2 * count("select.decide");
     assert!(count("select.decide option") <= 501 + others);
@@ -559,6 +573,16 @@ fn many_decisions_are_a_long_list() {
     browser.wait(&format!(
         "return Number(document.getElementById('decided').textContent) === {all} - 1"
     ));
+    // However long a class's name is, none reaches into the next row.
+    browser.run(
+        "page.overview.classes[1] = 'of the African kind '.repeat(6);\
+         decisions.decide(page.training.id[0], { decision: 'relabel', label: 1 });\
+         route.show();",
+    );
+    browser.wait("return document.querySelector('.held > strong')?.title.startsWith('relabel as of the African')");
+    let beyond = "return [...document.querySelectorAll('.long-grid > div')]
+        .filter((cell) => cell.scrollHeight > cell.clientHeight).length";
+    assert_eq!(browser.run(beyond), 0);
     is_clean(&browser);
 }
 
@@ -600,9 +624,9 @@ fn a_decision_for_the_label_that_an_image_has_is_shown_and_can_be_taken_back() {
     browser.open(&folder.path().join("index.html"), "#/decisions");
     browser.wait("return document.querySelector('[data-decide=\"3\"]') !== null");
     let shown = browser.text(
-        "const menu = document.querySelector('[data-decide=\"3\"]'); return menu.selectedOptions[0].textContent",
+        "const menu = document.querySelector('[data-decide=\"3\"]'); return menu.selectedOptions[0].parentElement.label",
     );
-    assert!(shown.starts_with("relabel: "), "{shown}");
+    assert_eq!(shown, "relabel as");
     browser.run(
         "const menu = document.querySelector('[data-decide=\"3\"]'); menu.value = ''; menu.dispatchEvent(new Event('change'));",
     );
@@ -675,6 +699,24 @@ fn each_model_s_column_has_the_labels_it_was_trained_on() {
 }
 
 #[test]
+fn a_list_shows_numbers_whole_and_names_as_far_as_there_is_room() {
+    let Some((browser, folder)) = opened(60, false) else {
+        return;
+    };
+    browser.open(&folder.path().join("index.html"), "");
+    browser.run("page.training.models[0].held.fill(0.00123456);");
+    browser.visit("#/training/mislabels", "Training images");
+    browser.wait("return document.querySelectorAll('.long-grid .card').length > 10");
+    let cut = "return [...document.querySelectorAll('.long-grid .card > span:last-child')]
+        .filter((number) => number.scrollWidth > number.clientWidth).map((number) => number.textContent)";
+    assert_eq!(browser.run(cut), json!([]));
+    browser.resize(390, 844);
+    // Two columns.
+    browser.wait("return document.querySelector('.long-grid .held').clientWidth > 150");
+    is_clean(&browser);
+}
+
+#[test]
 fn a_phone_has_two_rows_of_header_and_nothing_beyond_its_edge() {
     let Some((browser, folder)) = opened(60, false) else {
         return;
@@ -706,12 +748,23 @@ fn a_phone_has_two_rows_of_header_and_nothing_beyond_its_edge() {
             .filter((element) => element.getBoundingClientRect().right > 390).map((element) => element.outerHTML.slice(0, 60)).join()";
         assert_eq!(browser.text(beyond), "", "{hash}");
     }
-    // Nor with names that are longer than the pictures are wide.
+    browser
+        .run("for (let id = 0; id < 12; id += 1) decisions.decide(id, { decision: 'exclude' });");
+    let count = "return document.getElementById('decided').getBoundingClientRect().right <= 378";
+    assert_eq!(browser.run(count), true);
+    let whole = "return unbroken('off by 4e-11 (--certify K)').filter((part) => part.className === 'unbroken').map((part) => part.textContent)";
+    assert_eq!(browser.run(whole), json!(["4e-11", "--certify"]));
+    // Nor with names that are longer than the pictures, or the page, are wide.
     browser.run(
-        "page.overview.classes = page.overview.classes.map((name) => `${name} of the African kind`);
+        "page.overview.classes = page.overview.classes.map((name) => `${name} of the African kind_${'x'.repeat(90)}`);
          page.queries.models[0].prediction[0] = (page.queries.label[0] + 1) % 10;",
     );
-    for (hash, heading) in [("#/queries", "Test images"), ("#/confusions", "Confusions")] {
+    for (hash, heading) in [
+        ("#/queries", "Test images"),
+        ("#/query/1001", "Test image 1001"),
+        ("#/image/5", "Training image 5"),
+        ("#/confusions", "Confusions"),
+    ] {
         browser.visit(hash, heading);
         let width = "return document.documentElement.scrollWidth";
         assert_eq!(browser.run(width), 390, "{hash}");
@@ -748,6 +801,13 @@ fn paper_is_white_and_holds_no_navigation_and_whole_tables() {
             .every((element) => getComputedStyle(element).breakInside === 'avoid')";
         assert_eq!(browser.run(kept), true, "{hash}");
     }
+    // Nor is a name drawn over its neighbour's.
+    browser.run("page.overview.classes.fill('of the African kind'); route.show();");
+    browser
+        .wait("return document.querySelector('.held .name').textContent === 'of the African kind'");
+    let wider = "return [...document.querySelectorAll('.held .card')]
+        .filter((card) => card.offsetWidth > card.parentElement.offsetWidth).length";
+    assert_eq!(browser.run(wider), 0);
     is_clean(&browser);
 }
 
@@ -826,6 +886,22 @@ fn a_long_list_is_printed_whole() {
     browser.resize(687, 1000);
     browser.run("window.dispatchEvent(new Event('beforeprint'))");
     assert_eq!(browser.run(cards).as_u64(), Some(all));
+    // And what it is a list of.
+    let chosen = "return [...document.querySelectorAll('.tabs a, .field')].filter((element) => element.getClientRects().length)
+        .map((element) => element.querySelector('select')?.selectedOptions[0].textContent ?? element.textContent)";
+    let class = browser.text("return className(3)");
+    assert_eq!(
+        browser.run(chosen),
+        json!([
+            "Suspected mislabels",
+            "natural",
+            "held-out loss",
+            class,
+            "all"
+        ])
+    );
+    let title = "return getComputedStyle(document.querySelector('main'), '::before').content";
+    assert!(browser.text(title).contains("Digits, natural and robust"));
     let beyond = "return [...document.querySelectorAll('.long-grid *')]
         .filter((element) => element.getBoundingClientRect().right > 688).map((element) => element.outerHTML.slice(0, 80))";
     assert_eq!(browser.run(beyond), json!([]));

@@ -6,7 +6,7 @@ route.views.confusions = async ({ parts: [label, prediction] }) => {
     : worst ? { label: worst[0], prediction: worst[1] } : null;
   return h("article", {}, h("h1", {}, labelled() ? "Confusions" : "Predictions"),
     h("p.lead", {}, !labelled() ? "Test images by the class that is predicted. " : classesInSight().length > TABLE ? "Pairs of label and prediction. " : "Rows are labels, columns predictions. ",
-      `Choose a ${classesInSight().length > TABLE ? "pair" : "cell"}: its test images, and the training images whose scores, averaged over them, are the most harmful and most helpful.`),
+      `Choose a ${!labelled() ? "class" : classesInSight().length > TABLE ? "pair" : "cell"}: its test images, and the training images whose scores, averaged over them, are the most harmful and most helpful.`),
     sideBySide((_, at) => confusionMatrix(at, chosen)),
     chosen ? h("section", {}, h("h2", {}, !labelled() ? `Predicted as ${className(chosen.prediction)}` : chosen.label === chosen.prediction ? `${className(chosen.label)}, rightly predicted`
       : `${className(chosen.label)}, predicted as ${className(chosen.prediction)}`),
@@ -24,7 +24,7 @@ function cellOf(model, at, { label, prediction }) {
     h("p", {}, h("a", { href: `#/queries?label=${label}&prediction=${prediction}${models().length > 1 ? `&by=${at}` : ""}` }, plural(cell.queries.length, "test image"))),
     h("div.cards", {}, cell.queries.slice(0, 24).map((position) => queryCard(position, 48))),
     cell.computed ? [
-      list(label === prediction ? "Work against it" : "Most responsible: without these the label becomes more probable", cell.harmful, "None: no mean score is below 0."),
-      list(label === prediction ? "It rests on these" : "Speak for the label", cell.helpful, "None: no mean score is above 0."),
-    ] : h("p.quiet", {}, absence(model, "mean-scores") ?? "Mean scores were computed for the fullest cells alone."));
+      list(label === prediction ? "Work against it" : "Most responsible: without these the label is predicted to become more probable", cell.harmful, "None: no mean score is below 0."),
+      list(label === prediction ? "Speak for it" : "Speak for the label", cell.helpful, "None: no mean score is above 0."),
+    ] : h("p.quiet", {}, unbroken(absence(model, "mean-scores") ?? "Mean scores were computed for the fullest cells alone.")));
 }

@@ -122,8 +122,10 @@ const decisions = (() => {
     const id = page.training.id[position];
     const now = made.get(id);
     const chosen = now ? now.label === undefined ? "exclude" : String(now.label) : "";
-    const options = (labels) => [["", now ? "as it is" : "mark …"], ["exclude", "exclude"], ...labels.map((label) => [String(label), `relabel: ${className(label)}`])]
-      .map(([value, text]) => h("option", { value, selected: value === chosen }, text));
+    const option = (value, text) => h("option", { value, selected: value === chosen }, text);
+    /* A closed menu is narrow, and letters lead to a class: names stand alone. */
+    const options = (labels) => [option("", now ? "as it is" : "mark …"), option("exclude", "exclude"),
+      ...labels.length ? [h("optgroup", { label: "relabel as" }, labels.map((label) => option(String(label), className(label))))] : []];
     const change = ({ target }) => {
       const { value } = target;
       /* An image may be on the page more than once. */
@@ -137,11 +139,13 @@ const decisions = (() => {
     const fill = ({ target }) => {
       if (target.dataset.filled) return;
       target.dataset.filled = "true";
-      /* The own label is there where it was decided for, as in the audit of a run that was made with the decision. */
-      const others = page.overview.classes.map((_, label) => label).filter((label) => label !== page.training.label[position] || label === now?.label);
+      /* What is predicted comes first. The own label is there where it was decided for, as in the audit of a run that was made with the
+         decision. */
+      const predicted = page.training.models.map(({ prediction }) => prediction[position]).filter((label) => label !== null);
+      const others = [...new Set([...predicted, ...page.overview.classes.keys()])].filter((label) => label !== page.training.label[position] || label === now?.label);
       target.replaceChildren(...options(others));
     };
-    return h("select.decide", { "data-decide": id, "aria-label": `Decide on training image ${id}`, change, focus: fill, pointerdown: fill },
+    return h("select.decide", { "data-decide": id, "aria-label": `Decide on training image ${id}`, title: now ? words(now) : null, change, focus: fill, pointerdown: fill },
       options(now?.label === undefined ? [] : [now.label]));
   }
 
@@ -171,9 +175,9 @@ const decisions = (() => {
       const [id, decision] = rows[at];
       const position = positionOf(id);
       if (position < 0) return h("div.held", { title: decision.file || null }, h("span.quiet", {}, `id ${id}${decision.file ? `, ${decision.file}` : ""}: this model was not trained on it`),
-        h("strong", {}, words(decision)), h("button", { type: "button", click: () => { decide(id, null); again(); } }, "Forget"));
+        h("strong", { title: words(decision) }, words(decision)), h("button", { type: "button", click: () => { decide(id, null); again(); } }, "Forget"));
       return h("div.held", {}, trainCard(position, 64, null, h("span.quiet", {}, `id ${id}`)),
-        h("strong", {}, words(decision)), controls(position, again));
+        h("strong", { title: words(decision) }, words(decision)), controls(position, again));
     };
     const file = () => new Blob([csv()], { type: "text/csv" });
     const save = h("a.button", { download: "decisions.csv", href: URL.createObjectURL(file()), id: "export" }, "Export decisions.csv");

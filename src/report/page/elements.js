@@ -45,6 +45,9 @@ function unitOf(model) {
   return { factor, name };
 }
 
+/* Text as nodes, in which options and numbers with exponents are not broken across lines. */
+const unbroken = (text) => text.split(/(?<=^|[\s(])(--[a-z][\w-]*|[-+−]?[\d.]+e[-+−]?\d+)/).map((part, at) => at % 2 ? h("span.unbroken", {}, part) : part);
+
 function signed(value, places = 3) {
   if (value === 0) return "0";
   const size = Math.abs(value);
@@ -89,7 +92,7 @@ function queryCaption(position) {
   return label || file ? h("figcaption", {}, label, file ? h("span.file", {}, file) : null) : null;
 }
 
-const queryName = (position) => `test image ${page.queries.id[position]}, ${className(page.queries.label[position])}`;
+const queryName = (position) => `test image ${page.queries.id[position]}, ${labelled() ? "" : "predicted "}${className(page.queries.label[position])}`;
 const trainName = (position, at) => `training image ${page.training.id[position]}, ${className(trainLabel(position, at))}`;
 
 /* What a training image is labelled; by model `at`, what that was trained on: a decision may lie between two runs. */

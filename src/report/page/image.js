@@ -33,7 +33,7 @@ function standing(model, at, position) {
   if (columns.held[position] !== null) facts.push(["held-out loss", `${columns.held[position].toPrecision(3)} nats`]);
   if (columns.self[position] !== null) facts.push(["self-influence", `${score(model, columns.self[position])} ${unitOf(model).name}`]);
   if (columns.mean[position] !== null) facts.push(["mean score over test images", `${score(model, columns.mean[position])} ${unitOf(model).name}`]);
-  return h("dl.facts", {}, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  return h("dl.facts", {}, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, unbroken(value))]));
 }
 
 function rests(model, { helps, harms, ranked_by }) {

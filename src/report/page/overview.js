@@ -9,15 +9,15 @@ route.views.overview = async () => {
     h("p.quiet", {}, counts, left_out ? `; ${plural(left_out, "more test image")} left out, for which the models predict different classes` : null),
     lookFirst(),
     sideBySide((model) => h("div", {},
-      h("dl.facts", {}, model.facts.flatMap(({ name, value }) => [h("dt", {}, name), h("dd", {}, value)])),
+      h("dl.facts", {}, model.facts.flatMap(({ name, value }) => [h("dt", {}, name), h("dd", {}, unbroken(value))])),
       h("ul.statements", { "aria-label": "How far to trust it" },
-        model.statements.map(({ tone, text }) => h(`li.${tone}`, {}, h("span.tone", {}, TONES[tone]), " ", text))))),
+        model.statements.map(({ tone, text }) => h(`li.${tone}`, {}, h("span.tone", {}, TONES[tone]), " ", unbroken(text)))))),
     h("section", {}, h("h2", {}, "What a score means"), meaning()),
     h("section", {}, h("h2", {}, "Class match"),
       h("p", {}, "How often the training image at a rank has the class of the image it explains. It describes the ranking; it does not prove it right."),
       classMatch(), pairedMatch()),
     h("section", {}, h("h2", {}, labelled() ? "Confusion matrix" : "Predictions"),
-      h("p", {}, !labelled() ? "Test images by the class that is predicted; a cell leads to the training images behind it."
+      h("p", {}, !labelled() ? "Test images by the class that is predicted, which leads to the training images behind it."
         : classesInSight().length > TABLE ? "Pairs of label and prediction lead to the training images behind them."
           : "Rows are labels, columns predictions; a cell leads to the training images behind it."),
       sideBySide((_, at) => confusionMatrix(at))));
@@ -104,7 +104,7 @@ function classMatch() {
     const chance = curves[0].curve.chance;
     chart.append(svg("line", { x1: left, x2: width - 12, y1: y(chance), y2: y(chance), class: "chance" }),
       text(left + 6, y(chance) - 5, "chance", "start"));
-    return h("figure", {}, h("figcaption", {}, `Percent of ${set} whose image at the rank has their class `,
+    return h("figure", {}, h("figcaption", {}, `Percent of ${set}${set.includes(",") ? "," : ""} whose image at the rank has their class `,
       curves.map(({ model, at, curve }) => h("span.key", {}, h(`span.swatch.series-${at}`), `${model.name}: ${curve.percent[0].toFixed(1)} % at rank 1 `))), chart);
   }));
 
@@ -127,7 +127,8 @@ function pairedMatch() {
     of.shared ? `Of these both have ${share(of.shared)}; rank-biased overlap ${overlap(of.rank_biased_overlap)}.` : null));
 }
 
-/* Most classes of a table of confusions; where there are more its fullest cells are listed, so many right and so many wrong ones. */
+/* Most classes of a table of confusions; where there are more, or no labels, its fullest cells are listed, so many right and so many
+   wrong ones. */
 const TABLE = 60;
 const FULLEST = 30;
 
@@ -136,7 +137,7 @@ const classesInSight = () => [...new Set(models().flatMap((model) => model.cells
 
 function confusionMatrix(at, chosen) {
   const classes = classesInSight();
-  if (classes.length > TABLE) return fullestCells(at, chosen);
+  if (!labelled() || classes.length > TABLE) return fullestCells(at, chosen);
   const cells = new Map(models()[at].cells.map(([label, prediction, count]) => [`${label} ${prediction}`, count]));
   const sums = new Map();
   for (const [label, , count] of models()[at].cells) sums.set(label, (sums.get(label) ?? 0) + count);
@@ -171,7 +172,7 @@ function fullestCells(at, chosen) {
       listed.length ? h("table.groups.fullest", {}, h("caption.unseen", {}, `${title}, ${models()[at].name}`),
         h("thead", {}, h("tr", {}, [what, "Test images"].map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", {}, listed.slice(0, FULLEST).map(row))) : h("p.quiet", {}, "None."),
-      listed.length > FULLEST ? h("p.quiet", {}, `and ${plural(listed.length - FULLEST, "more pair")}: `, h("a", { href: "#/queries" }, "find them by class"), ".") : null);
+      listed.length > FULLEST ? h("p.quiet", {}, `and ${plural(listed.length - FULLEST, ...labelled() ? ["more pair"] : ["more class", "more classes"])}: `, h("a", { href: "#/queries" }, "find them by class"), ".") : null);
   };
   return labelled() ? h("div", {}, list("Most often confused", "Label → prediction", ([label, prediction]) => label !== prediction),
     list("Most often right", "Class", ([label, prediction]) => label === prediction))

@@ -14,7 +14,7 @@ const QUERY_ORDERS = () => {
   models().forEach((model, at) => {
     const name = models().length > 1 ? ` (${model.name})` : "";
     list.push([`loss-${at}`, `largest loss${name}`], [`sure-${at}`, `surest prediction${name}`]);
-    if (page.queries.models[at].flip.some((count) => count)) list.push([`flip-${at}`, `fewest images hold it${name}`]);
+    if (page.queries.models[at].flip.some((count) => count)) list.push([`flip-${at}`, `fewest images change it${name}`]);
   });
   return list;
 };

@@ -19,7 +19,7 @@ route.views.query = async ({ parts: [id], filter }) => {
   const again = () => route.show({ keep: true });
   return h("article", {},
     steps(route.address({ view: "queries", filter: rest }), "Test images", order, place, (at) => `#/query/${page.queries.id[at]}${tail}`),
-    h("h1", {}, `Test image ${id}: ${className(page.queries.label[position])}`),
+    h("h1", {}, `Test image ${id}${labelled() ? ": " : ", predicted "}${className(page.queries.label[position])}`),
     h("div.subject", {}, h("figure", {}, thumb("test", position, subjectSize("test"), queryName(position)), queryCaption(position)),
       sideBySide((model, at) => verdict(model, at, position, details[at]))),
     sideBySide((model, at) => behind(model, at, details[at], all, again)),
@@ -40,7 +40,7 @@ function verdict(model, at, position, { probabilities, removal, flip }) {
   const map = page.overview.layouts[`sensitivity-${at}`];
   return h("div", {},
     h("p.verdict", {}, labelled() ? h(`span.badge.${right ? "right" : "wrong"}`, {}, right ? "right" : "wrong") : null, " predicted ",
-      h("strong", {}, className(prediction)), `, loss ${page.queries.models[at].loss[position].toPrecision(3)} nats`),
+      h("strong", {}, className(prediction)), unbroken(`, loss ${page.queries.models[at].loss[position].toPrecision(3)} nats`)),
     h("div.evidence", {},
       h("table.bars", {}, h("caption.unseen", {}, `Probabilities by ${model.name}`), h("tbody", {}, listed.map((index) =>
         h(`tr${index === label ? ".label" : ""}`, {}, h("th", { scope: "row" }, className(index)),
@@ -48,10 +48,10 @@ function verdict(model, at, position, { probabilities, removal, flip }) {
       map ? h("figure", {}, thumb(`sensitivity-${at}`, position, 96, `Loss sensitivity of test image ${page.queries.id[position]} by ${model.name}`),
         h("figcaption", {}, "loss sensitivity")) : null),
     removal ? h("p", {}, `Without its ${plural(removal.images, "most helpful image")} the loss is predicted to rise by `,
-      h("strong", {}, `${score(model, removal.predicted)} ${unitOf(model).name}`), "; the head fitted again without them: ",
-      h("strong", {}, `${score(model, removal.measured)} ${unitOf(model).name}`), removal.converged ? "." : " (that fit did not converge).") : null,
+      h("strong", {}, unbroken(`${score(model, removal.predicted)} ${unitOf(model).name}`)), "; the head fitted again without them: ",
+      h("strong", {}, unbroken(`${score(model, removal.measured)} ${unitOf(model).name}`)), removal.converged ? "." : " (that fit did not converge).") : null,
     flip ? h("p", {}, flip.images.length
-      ? [before, "The prediction rests on ", h("strong", {}, plural(flip.images.length, "image")), `: fitted without ${flip.images.length === 1 ? "it" : "them"}, the head says ${className(flip.prediction)}. `,
+      ? [before, "The head fitted again without ", h("strong", {}, plural(flip.images.length, "image")), ` says ${className(flip.prediction)}.${flip.images.length > 1 ? " Fewer, chosen otherwise, may be enough." : ""} `,
         h("details", {}, h("summary", {}, "Which"), h("div.cards", {}, flip.images.slice(0, 200).map((train) => trainCard(train, 40, at))))]
       : [before, flip.tried || !flip.unsettled ? `Leaving out up to ${plural(flip.tried, "image")} did not change the prediction.` : null],
       flip.unsettled ? ` The fit without ${plural(flip.unsettled, "image")} did not converge: the search ended there.` : null) : null);
@@ -88,5 +88,5 @@ function proof(ranked, rank) {
   if (!ranked.certified) return null;
   return ranked.certified[rank]
     ? h("span.proof", { title: "This rank is proven against the solver’s and rounding’s errors" }, `#${rank + 1} proven`)
-    : h("span.quiet", { title: "Its neighbours’ scores are too near to prove this rank" }, `#${rank + 1} not proven`);
+    : h("span.quiet", { title: "Its neighbours’ scores are too near to prove this rank" }, `#${rank + 1} unproven`);
 }

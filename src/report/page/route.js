@@ -54,7 +54,10 @@ const route = (() => {
       if (current === own) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
     }
     const heading = main.querySelector("h1")?.textContent ?? "";
-    document.title = heading ? `${heading} · ${page.overview?.title ?? "audit"}` : page.overview?.title ?? "audit";
+    const title = page.overview?.title ?? "audit";
+    document.title = heading ? `${heading} · ${title}` : title;
+    /* For paper. */
+    main.dataset.title = heading === title ? "" : title;
     main.dataset.shown = location.hash;
     scroll(main, top);
     try {

@@ -53,13 +53,16 @@ function trainingList(part, filter) {
   return { at, by, available, order, wanted };
 }
 
+/* For below a picture, where there is room for so much. */
+const shortLoss = (loss) => loss > 0 && loss < 1e-3 ? loss.toExponential(1) : loss.toPrecision(loss < 0.1 ? 2 : 3);
+
 function ordered(part, filter) {
   const { at, by, available, order, wanted } = trainingList(part, filter);
   const orders = trainingLists[part];
   const choice = models().length > 1
     ? select("Model", String(at), models().map((model, at) => [String(at), model.name]), (model) => route.refine({ model })) : null;
   const absent = new Set(orders.filter((by) => !available.includes(by)).map((by) => absence(models()[at], ORDERS[by].needs)));
-  const reasons = [...absent].filter(Boolean).map((reason) => h("p.quiet", {}, reason));
+  const reasons = [...absent].filter(Boolean).map((reason) => h("p.quiet", {}, unbroken(reason)));
   if (!available.length) return h("section", {}, choice ? h("form.filters", {}, choice) : null,
     reasons.length ? reasons : h("p.quiet", {}, "This run has no numbers for these lists."));
   const columns = page.training.models[at];
@@ -70,7 +73,7 @@ function ordered(part, filter) {
     const position = order[index];
     const said = columns.prediction[position];
     const differs = said !== trainLabel(position, at);
-    const value = { held: () => `held out ${columns.held[position].toPrecision(3)}`, loss: () => `loss ${columns.loss[position].toPrecision(3)}`, self: () => `self ${score(model, columns.self[position])}`,
+    const value = { held: () => `held out ${shortLoss(columns.held[position])}`, loss: () => `loss ${shortLoss(columns.loss[position])}`, self: () => `self ${score(model, columns.self[position])}`,
       harm: () => score(model, columns.mean[position]), help: () => score(model, columns.mean[position]) }[by]();
     const card = trainCard(position, 64, at,
       h(`span.${differs ? "wrong-text" : "quiet"}`, {}, differs ? `→ ${className(said)}` : `label ${probability(columns.probability[position])}`),
