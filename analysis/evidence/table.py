@@ -77,7 +77,8 @@ def checks(source):
     removal = {row["method"]: row for row in found["removal"] if row["side"] == "removal"}
     rows = [["estimator", "same at shuffled labels", "same at a random head", "copy first", "own class first", "flips", "rise without the first 500"]]
     for name in [*found["duplicates"], "random"]:
-        sanity = [interval(found["randomise"][check].get(name)) for check in ("shuffled labels", "random head")]
+        randomised = [found["randomise"][check].get(name) for check in ("shuffled labels", "random head")]
+        sanity = ["–" if value is None else f"{value:.2f}" for value in randomised]
         curve = removal[name]
         rows.append(
             [

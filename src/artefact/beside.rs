@@ -43,6 +43,11 @@ impl RecordBeside {
         RunRecord::read(file)
     }
 
+    /// Notes a result.
+    pub fn note(&mut self, name: &str, value: serde_json::Value) {
+        self.record.results.insert(name.to_owned(), value);
+    }
+
     /// Notes the digests of `files`, and leaves `stem.json` in `folder`; returns its path.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ pub struct Evaluate {
     #[arg(value_name = "RUN")]
     run: PathBuf,
     /// Fit the head again without each of N training images in turn (default, where nothing else is asked for: 100 and --lds 50; with
-    /// --retrain --lds 50 alone)
+    /// --retrain --lds 50 alone; with --retrained what that holds of both)
     #[arg(long, value_name = "N")]
     leave_one_out: Option<usize>,
     /// Which images are left out [default: random]
@@ -150,14 +150,7 @@ impl Evaluate {
     /// A run that is missing, unfinished or of changed data; options that do not fit it; an output folder that holds something else.
     pub fn run(mut self, invocation: Invocation) -> Result<ExitCode> {
         self.check()?;
-        let asks_nothing = self.asks_nothing();
-        let subject = subject::open(&self)?;
-        if asks_nothing {
-            self.lds = Some(50);
-            // One image's part in a model that was trained anew drowns in what the seed does.
-            let images = subject.train.ids.len().min(100);
-            self.leave_one_out = self.retrain.is_none().then_some(images);
-        }
+        let subject = subject::open(&mut self)?;
         self.check_against(&subject)?;
         let mut inputs = vec![Input::of_file("run", self.run.join("run.json"))?];
         inputs.extend(subject.inputs.iter().cloned());
@@ -181,6 +174,51 @@ impl Evaluate {
             && self.duplicates.is_none()
             && !self.randomise
             && !self.classes
+    }
+
+    /// Whether such retrainings are asked for where nothing else is: those that --retrained holds, else both.
+    fn is_usual(&self, name: &str) -> bool {
+        let is_usual = match &self.retrained {
+            Some(folder) => Retrained::exists(folder, name),
+            // One image's part in a model that was trained anew drowns in what the seed does.
+            None => self.retrain.is_none() || name == "lds",
+        };
+        is_usual && self.asks_nothing()
+    }
+
+    /// Asks, where nothing is asked, what is usual of a run of so many training images.
+    fn ask_the_usual(&mut self, images: usize) {
+        let [alone, subsets] = ["leave_one_out", "lds"].map(|name| self.is_usual(name));
+        if alone {
+            self.leave_one_out = Some(images.min(100));
+        }
+        if subsets {
+            self.lds = Some(50);
+        }
+    }
+
+    /// The first question that fits heads again, if one does.
+    fn question_of_heads(&self) -> Option<&'static str> {
+        let here = |name: &str| self.retrain.is_none() && !self.has_retrained(name);
+        let alone = self.leave_one_out.is_some() && here("leave_one_out");
+        let groups = self.leave_group_out.is_some() && here(LEAVE_GROUP_OUT);
+        let questions = [
+            ("leave-one-out", alone),
+            ("lds", self.lds.is_some() && here("lds")),
+            ("leave-group-out", groups),
+            ("removal", self.removal.is_some()),
+            ("mislabels", self.mislabels.is_some()),
+            ("duplicates", self.duplicates.is_some()),
+            ("randomise", self.randomise),
+            ("classes", self.classes),
+        ];
+        let found = questions.into_iter().find(|(_, asked)| *asked);
+        found.map(|(option, _)| option)
+    }
+
+    /// Whether anything that is asked for takes a head that was fitted again.
+    fn fits_heads(&self) -> bool {
+        self.at == At::Fitted || self.question_of_heads().is_some()
     }
 
     fn check(&self) -> Result<()> {
@@ -210,7 +248,7 @@ impl Evaluate {
 
     /// Refuses options of retraining beside questions that retrain on no subsets.
     fn check_retraining(&self) -> Result<()> {
-        if self.share.is_some() && self.lds.is_none() && !self.asks_nothing() {
+        if self.share.is_some() && self.lds.is_none() && !self.is_usual("lds") {
             let reason = "is for the subsets of --lds: ask for these, or leave it out";
             return Err(Error::config("share", reason));
         }
@@ -247,17 +285,21 @@ impl Evaluate {
             );
             return Err(Error::config(option, reason));
         }
-        if !["leave_one_out", "lds", LEAVE_GROUP_OUT]
-            .iter()
-            .any(|name| self.has_retrained(name))
-        {
-            let reason = format!(
-                "{} holds no retrained measurements of leave-one-out, lds or leave-group-out: correct the path, or leave it out",
-                folder.display()
-            );
-            return Err(Error::config("retrained", reason));
+        let [alone, subsets, groups] =
+            ["leave_one_out", "lds", LEAVE_GROUP_OUT].map(|name| self.has_retrained(name));
+        if alone || subsets || groups && !self.asks_nothing() {
+            return Ok(());
         }
-        Ok(())
+        let found = match groups {
+            true => {
+                "measurements of leave-group-out alone: name their groups with --leave-group-out"
+            }
+            false => {
+                "no retrained measurements of leave-one-out, lds or leave-group-out: correct the path"
+            }
+        };
+        let reason = format!("{} holds {found}, or leave it out", folder.display());
+        Err(Error::config("retrained", reason))
     }
 
     /// Refuses what only estimators that are not asked for would take.

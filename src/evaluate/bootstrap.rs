@@ -79,8 +79,8 @@ impl Interval {
         }
     }
 
-    /// The mean of independent values, with its interval. The mean of the draws is that of the values but for chance, which
-    /// says nothing about the ends.
+    /// The mean of independent values, with its interval; of one value see [`Interval::over`]. The mean of the draws is that of the values
+    /// but for chance, which says nothing about the ends.
     pub fn of_mean(values: &[f64], bootstrap: &Bootstrap) -> Self {
         let mean = |times: &[u32]| {
             let sum: f64 = (values.iter().zip(times))
@@ -90,6 +90,12 @@ impl Interval {
         };
         let draws = bootstrap.draws(values.len(), 0, |draw| mean(&draw.rows));
         Self::percentiles(mean(&vec![1; values.len()]), draws)
+    }
+
+    /// The interval of a mean of so many values; one alone, of which every draw is the same, has none.
+    #[must_use]
+    pub fn over(self, count: usize) -> Option<Self> {
+        (count > 1).then_some(self)
     }
 }
 
@@ -134,6 +140,8 @@ mod tests {
         // Of two values a quarter of all draws are one of them twice.
         let few = Interval::of_mean(&[19.0, 21.0], &bootstrap);
         assert_eq!((few.low, few.value, few.high), (19.0, 20.0, 21.0));
+        assert_eq!(few.over(2), Some(few));
+        assert_eq!(Interval::of_mean(&[19.0], &bootstrap).over(1), None);
     }
 
     #[test]

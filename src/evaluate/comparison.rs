@@ -28,6 +28,8 @@ pub struct Comparison {
 pub struct ComparedEstimator {
     /// Its name.
     pub name: String,
+    /// The unit of its scores; of others than nats the slope says nothing of sizes.
+    pub unit: String,
     /// With what the retrainings measured.
     pub agreement: Agreement,
     /// Compared with the first estimator on the same draws; nothing for the first itself.
@@ -59,6 +61,7 @@ impl Comparison {
             let agreement = Agreement::of(&predicted, &actual, bootstrap)?;
             rows.push(ComparedEstimator {
                 name: measured.name.clone(),
+                unit: measured.unit.to_owned(),
                 minus_first: rows.first().map(|first| agreement.minus(&first.agreement)),
                 agreement,
                 seconds: measured.seconds,
@@ -74,7 +77,7 @@ impl Comparison {
         })
     }
 
-    /// Writes a table of predicted and actual rises: estimator, subset, query, predicted, actual.
+    /// Writes a table of predicted and actual rises: estimator, subset, train, query, predicted and its unit, actual.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -112,6 +115,10 @@ impl Comparison {
             .numbers(
                 "predicted",
                 rows().map(|(method, subset, query)| predicted[method][[query, subset]]),
+            )
+            .words(
+                "predicted_unit",
+                rows().map(|(method, ..)| estimators[method].unit),
             )
             .numbers(
                 "actual",

@@ -1,7 +1,7 @@
 //! The head of all training images: where every refit starts, and the curvature that steers it.
 
 use super::heads::{ClassAxes, Images};
-use super::refit::{QueryRows, Refit, RefitOptions, Refitting, Steering, hits};
+use super::refit::{QueryRows, ROUNDING, Refit, RefitOptions, Refitting, Steering, hits};
 use crate::Result;
 use crate::data::Rows;
 use crate::derivative::head::{HeadCoordinates, HeadInputs, SoftmaxHead};
@@ -45,11 +45,7 @@ impl FullFit {
             gradient_norm: options.gradient_norm.max(1e-12),
             ..Newton::new(l2)
         };
-        let fit = newton.fit(training, start.to_dtype(DType::F64)?)?;
-        let outputs = fit.head.outputs(training)?;
-        let coordinates = HeadCoordinates::of(training, &outputs)?;
-        let rows = coordinates.inputs(training)?;
-        let hessian = HeadHessian::in_coordinates(&coordinates, &rows, &outputs, l2)?;
+        let mut fit = newton.fit(training, start.to_dtype(DType::F64)?)?;
         let zero = SoftmaxHead::zeros(
             fit.head.class_count(),
             fit.head.feature_count(),
@@ -57,11 +53,19 @@ impl FullFit {
             &Device::Cpu,
         )?;
         let at_zero = zero.objective(training, l2)?.1.sqr()?.sum_all()?;
-        let at_zero = at_zero.to_scalar::<f64>()?.sqrt();
+        let scale = at_zero.to_scalar::<f64>()?.sqrt().max(1.0);
+        // What is left here is in every difference to a refit.
+        if fit.gradient_norm > ROUNDING * scale {
+            fit = newton.polished(training, fit)?;
+        }
+        let outputs = fit.head.outputs(training)?;
+        let coordinates = HeadCoordinates::of(training, &outputs)?;
+        let rows = coordinates.inputs(training)?;
+        let hessian = HeadHessian::in_coordinates(&coordinates, &rows, &outputs, l2)?;
         Ok(Self {
             head: fit.head,
             gradient_norm: fit.gradient_norm,
-            scale: at_zero.max(1.0),
+            scale,
             training: training.clone(),
             coordinates,
             rows,

@@ -19,6 +19,9 @@ use std::ops::Range;
 
 /// Images that go through one matrix product.
 const ROW_CHUNK: usize = 1024;
+/// By how much of it a probability is larger than another that it is not equal to: classes without images have the same, but for what a
+/// fit leaves.
+const TIE: f64 = 1e-6;
 
 /// What a head is fitted to again: the images that are kept, and what their losses are divided by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -265,7 +268,7 @@ impl Images<'_> {
                     // room is π − e_y.
                     room[label] += 1.0;
                     let better = |best, class| {
-                        if room[class] > room[best] {
+                        if room[class] > room[best] * (1.0 + TIE) {
                             class
                         } else {
                             best

@@ -2,7 +2,8 @@
 //!
 //! ℓᵢ(θ₋F), θ₋F = argmin (1/|T∖F|) Σ_{j∉F} ℓⱼ(θ) + l2/2·‖θ‖², for the fold F of [`FOLDS`] that image i is in; every class is dealt out
 //! over the folds evenly, in an order that a seed of its own decides. A head learns wrong labels by heart where it has few images and a
-//! small L2 term, and its own loss then hides them; this one cannot.
+//! small L2 term, and its own loss then hides them; this one cannot. Images with equal features, as copies of an image have, are in one
+//! fold: a head fitted to one of them would know the other.
 //!
 //! Features are those of the model that was fine-tuned on all images: what blocks have learned by heart stays hidden.
 
@@ -11,7 +12,11 @@ use super::heads::Kept;
 use super::refit::{RefitOptions, Work};
 use super::subsets::{Draw, shuffled};
 use crate::Result;
+use crate::data::Rows;
 use crate::derivative::head::HeadInputs;
+use candle_core::DType;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 
 /// Parts that are left out in turn.
 const FOLDS: usize = 5;
@@ -38,7 +43,7 @@ impl HeldOut {
     /// # Errors
     /// A tensor operation failed.
     pub fn of(fit: &FullFit, training: &HeadInputs) -> Result<Self> {
-        let folds = folds(training.labels());
+        let folds = folds(training.labels(), &first_equals(training.rows())?);
         let count = folds.len();
         let refitting = fit.refitting_to(training, &OPTIONS)?;
         let without = |fold: usize| -> Kept {
@@ -55,24 +60,42 @@ impl HeldOut {
     }
 }
 
-/// The fold of each image.
-fn folds(labels: &[usize]) -> Vec<usize> {
+/// The fold of each image; where `firsts` has another image than itself, that one's.
+fn folds(labels: &[usize], firsts: &[usize]) -> Vec<usize> {
     let classes = labels.iter().max().map_or(0, |most| most + 1);
     let mut dealt = vec![0; classes];
     let mut folds = vec![0; labels.len()];
     for at in shuffled(labels.len(), Draw::Folds, 0, 0) {
-        let class = labels[at];
-        // Classes begin at different folds, so that these are alike in size where classes are small.
-        folds[at] = (class + dealt[class]) % FOLDS;
-        dealt[class] += 1;
+        if firsts[at] == at {
+            let class = labels[at];
+            // Classes begin at different folds, so that these are alike in size where classes are small.
+            folds[at] = (class + dealt[class]) % FOLDS;
+            dealt[class] += 1;
+        }
     }
-    folds
+    firsts.iter().map(|&first| folds[first]).collect()
+}
+
+/// For each row the first one that is equal to it.
+fn first_equals(rows: &Rows) -> Result<Vec<usize>> {
+    let mut seen: HashMap<[u8; 32], usize> = HashMap::new();
+    let mut firsts = Vec::with_capacity(rows.count());
+    for step in rows.steps() {
+        let values = rows.chunk(step)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        for row in values {
+            let mut hasher = Sha256::new();
+            row.iter()
+                .for_each(|value| hasher.update(value.to_le_bytes()));
+            let at = firsts.len();
+            firsts.push(*seen.entry(hasher.finalize().into()).or_insert(at));
+        }
+    }
+    Ok(firsts)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Rows;
     use crate::derivative::head::SoftmaxHead;
     use crate::solve::Newton;
     use candle_core::{DType, Device, Tensor};
@@ -80,7 +103,8 @@ mod tests {
     #[test]
     fn every_class_is_dealt_out_evenly() {
         let labels: Vec<usize> = (0..230).map(|at| (at * at) % 7).collect();
-        let folds = folds(&labels);
+        let own: Vec<usize> = (0..230).collect();
+        let folds = folds(&labels, &own);
         for class in 0..7 {
             let sizes = [0, 1, 2, 3, 4].map(|fold| {
                 let of_it = |&at: &usize| labels[at] == class && folds[at] == fold;
@@ -89,6 +113,25 @@ mod tests {
             let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
             assert!(most - least <= 1, "{class}: {sizes:?}");
         }
+    }
+
+    #[test]
+    fn equal_rows_are_left_out_together() {
+        let values: Vec<f32> = [0.0, 1.0, 2.0, 1.0, 3.0, 2.0, 1.0, 4.0]
+            .iter()
+            .flat_map(|&x| [x, 0.5])
+            .collect();
+        let rows = Rows::from(Tensor::from_vec(values, (8, 2), &Device::Cpu).unwrap());
+        let firsts = first_equals(&rows).unwrap();
+        assert_eq!(firsts, [0, 1, 2, 1, 4, 2, 1, 7]);
+        // Whatever their labels.
+        let folds = folds(&[0, 1, 0, 0, 1, 1, 0, 1], &firsts);
+        assert!(
+            firsts
+                .iter()
+                .zip(&folds)
+                .all(|(&first, &fold)| folds[first] == fold)
+        );
     }
 
     /// Against heads that are fitted from zero to the other folds alone.
@@ -121,7 +164,7 @@ mod tests {
         let fit = FullFit::new(&training, zeros(), l2, RefitOptions::default()).unwrap();
         let found = HeldOut::of(&fit, &training).unwrap();
         assert_eq!((found.work.refits, found.work.not_converged), (FOLDS, 0));
-        let folds = folds(&labels);
+        let folds = folds(&labels, &all);
         for fold in 0..FOLDS {
             let [of_it, others] = [true, false].map(|wanted| -> Vec<usize> {
                 (all.iter().copied())

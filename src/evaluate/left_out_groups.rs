@@ -1,12 +1,13 @@
 //! Groups of training images left out as a whole: what the sums of their scores predict, and what happens.
 //!
-//! The others keep their weight (the divisor stays n), as a score assumes. The first order of influence grows in proportion to a
-//! group, and what happens does not: the images that are left share more and more of the curvature.
+//! Where a head is fitted again the others keep their weight (the divisor stays n), as a score assumes; a model that is trained again is
+//! trained with their own mean loss. The first order of influence grows in proportion to a group, and what happens does not: the images
+//! that are left share more and more of the curvature.
 
 use super::bootstrap::{Bootstrap, Interval};
 use super::estimator::Measured;
 use super::retrained::Retrained;
-use crate::influence::Groups;
+use crate::influence::{Groups, NATS};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -17,6 +18,8 @@ pub struct GroupsLeftOut {
     pub queries: usize,
     /// Share of them that is predicted right when nothing is left out, where that is known.
     pub correct: Option<Interval>,
+    /// Whether heads were fitted again, so that the other images kept their weight.
+    pub of_heads: bool,
     /// In the order of their names, which is that of the retrainings.
     pub groups: Vec<GroupLeftOut>,
 }
@@ -28,9 +31,9 @@ pub struct GroupLeftOut {
     pub group: String,
     /// Its training images.
     pub images: usize,
-    /// Mean rise of the queries' losses in nats that each estimator predicts, the sum of its scores.
+    /// Mean rise of the queries' losses in nats that each estimator predicts, the sum of its scores; scores in another unit predict none.
     pub predicted: BTreeMap<String, f64>,
-    /// Mean rise that was measured.
+    /// Mean rise that was measured; of one query without an interval ([`Interval::over`]).
     pub actual: Interval,
     /// Share of queries that is predicted right without the group, where that is known.
     pub correct: Option<Interval>,
@@ -48,6 +51,7 @@ impl GroupsLeftOut {
     ) -> Self {
         let rises = retrained.rises();
         let predicted: Vec<_> = (estimators.iter())
+            .filter(|found| found.unit == NATS)
             .map(|found| (&found.name, retrained.predicted(&found.estimate.scores)))
             .collect();
         let share =
@@ -77,6 +81,7 @@ impl GroupsLeftOut {
         Self {
             queries: retrained.before.len(),
             correct: retrained.hits_before.as_deref().map(share),
+            of_heads: retrained.is_of_heads(),
             groups: groups.iter().enumerate().map(group).collect(),
         }
     }
@@ -97,6 +102,7 @@ mod tests {
         let groups = Groups::by_class(&[0, 1, 0], &["a".into(), "b".into()]);
         let run = Measured {
             name: "run".into(),
+            unit: NATS,
             estimate: Estimate {
                 scores: array![[0.5, 0.25, -1.0], [1.0, 2.0, 3.0]],
                 certified: None,
@@ -104,6 +110,11 @@ mod tests {
             },
             seconds: 0.0,
             bytes: None,
+        };
+        let cosine = Measured {
+            name: "feature-cosine".into(),
+            unit: "cosine",
+            ..run.clone()
         };
         let retrained = Retrained {
             left_out: vec![vec![0, 2], vec![1]],
@@ -115,13 +126,16 @@ mod tests {
             work: Default::default(),
         };
         let bootstrap = Bootstrap { seed: 0, draws: 50 };
-        let found = GroupsLeftOut::of(&groups, &[run], &retrained, &bootstrap);
+        let found = GroupsLeftOut::of(&groups, &[run, cosine], &retrained, &bootstrap);
         assert_eq!(found.correct.unwrap().value, 0.5);
         let [a, b] = found.groups.as_slice() else {
             panic!("two groups")
         };
         assert_eq!((a.group.as_str(), a.images, b.images), ("a", 2, 1));
         assert_eq!((a.predicted["run"], b.predicted["run"]), (1.75, 1.125));
+        // A sum of cosines is no rise of a loss.
+        assert_eq!((a.predicted.len(), b.predicted.len()), (1, 1));
+        assert!(!found.of_heads);
         assert_eq!((a.actual.value, b.actual.value), (0.25, 1.0));
         assert_eq!(a.correct.unwrap().value, 0.5);
         assert_eq!(a.correct_change.unwrap().value, 0.0);

@@ -10,7 +10,8 @@
 //! | what do two models' rankings of the same queries have in common? | [`PairedRankings`] |
 //! | is another method better? | [`Estimator`] and its implementations, [`Difference`] |
 //!
-//! Every number has a 95 % interval, by bootstrap or, of shares, by Wilson, and the number of retrainings behind it. Randomness comes from a seed and an index.
+//! Every number has a 95 % interval, by bootstrap or, of shares, by Wilson, and the number of retrainings behind it; the mean of one query has
+//! none, nor has a randomisation, of one draw. Randomness comes from a seed and an index.
 
 mod agreement;
 mod bootstrap;

@@ -72,6 +72,11 @@ impl Retrained {
         }
     }
 
+    /// Whether heads were fitted again, with the other images' weight as it was where single images or groups were left out.
+    pub fn is_of_heads(&self) -> bool {
+        !self.refits.is_empty()
+    }
+
     /// The actual rise of each query's loss, `[query, subset]`.
     pub fn rises(&self) -> Array2<f64> {
         let shape = (self.before.len(), self.left_out.len());
@@ -119,13 +124,13 @@ impl<'a> Retrainer<'a> {
     }
 
     fn refitting(&self) -> Result<&Refitting<'a>> {
-        if self.refitting.get().is_none() {
-            let refitting = self.fit.refitting(self.queries)?;
-            let _ = self.refitting.set(refitting);
+        match self.refitting.get() {
+            Some(refitting) => Ok(refitting),
+            None => {
+                let refitting = self.fit.refitting(self.queries)?;
+                Ok(self.refitting.get_or_init(|| refitting))
+            }
         }
-        self.refitting
-            .get()
-            .ok_or_else(|| Error::config("leave-one-out", "the refits could not be prepared"))
     }
 
     /// Operations of the factor that all refits share; 0 where none was made here.

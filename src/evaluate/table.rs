@@ -91,6 +91,12 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, String>) -> Result<T
         batch,
         metadata: said,
     } = read_parquet(path, damaged)?;
+    let mut said: BTreeMap<String, String> = said.into_iter().collect();
+    // Evaluations of before did not say where losses were measured, and are taken for such at labels.
+    if said.contains_key("l2") {
+        let measurement = said.entry("measurement".into());
+        measurement.or_insert_with(|| "label".into());
+    }
     for (name, found) in said {
         if let Some(expected) = metadata.get(&name)
             && *expected != found
@@ -202,6 +208,30 @@ mod tests {
             let place = format!("column {name}: expected a column of {expected}, found ");
             assert!(message.contains(&place), "{message}");
         }
+    }
+
+    #[test]
+    fn what_says_nothing_of_its_measurement_was_measured_at_labels_if_an_evaluation_left_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.parquet");
+        let read_at = |said: &[(&str, &str)], measurement: &str| {
+            let metadata = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+                let pairs = pairs.iter();
+                pairs.map(|&(a, b)| (a.into(), b.into())).collect()
+            };
+            let columns = Columns::new().integers("subset", [0].into_iter());
+            write(&path, &metadata(said), columns).unwrap();
+            let read = read(&path, &metadata(&[("measurement", measurement)]));
+            read.map(|_| ()).map_err(|refused| refused.to_string())
+        };
+        let before = [("l2", "0.01")];
+        assert_eq!(read_at(&before, "label"), Ok(()));
+        let refused = read_at(&before, "prediction 1").unwrap_err();
+        let reason = "was made with measurement label, not prediction 1;";
+        assert!(refused.contains(reason), "{refused}");
+        // Made elsewhere, it is what its owner says.
+        assert_eq!(read_at(&[], "prediction 1"), Ok(()));
+        assert!(read_at(&[("measurement", "prediction 2")], "prediction 1").is_err());
     }
 
     #[test]

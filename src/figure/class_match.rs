@@ -1,9 +1,9 @@
 //! Figure 6: how often the training images behind a prediction are of the query's class.
 //!
 //! For every rank k from 1 to 100 (fewer where fewer are known): the percent of queries whose k-th most helpful training
-//! image has the query's *true* class. Per rank, not cumulative. Each curve has a band, the 95 % Wilson score interval
-//! over queries taken as independent, and a dotted level: the match expected if training images were ranked at random,
-//! Σ_c share_c(queries) · share_c(training images).
+//! image has the query's *true* class (of a test image that is ranked at its prediction, the predicted one). Per rank, not
+//! cumulative. Each curve has a band, the 95 % Wilson score interval over queries taken as independent, and a dotted level:
+//! the match expected if training images were ranked at random, Σ_c share_c(queries) · share_c(training images).
 //!
 //! | panel | queries | read from |
 //! |---|---|---|
@@ -28,15 +28,13 @@ use crate::evaluate::{Interval, PairedRankings, Pairing};
 use crate::influence::QueryRanking;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Class match by rank: panels of queries, in them one curve for each model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassMatch {
     /// From left to right.
     pub panels: Vec<Panel>,
-    /// Whether test images of some model have no labels: they count as images of the class that is predicted.
-    #[serde(default)]
-    pub predicted: bool,
 }
 
 /// The curves of one set of queries.
@@ -79,6 +77,9 @@ pub enum QuerySet {
 pub struct Curve {
     /// The model's name.
     pub model: String,
+    /// Whether the queries count as images of the class that is predicted.
+    #[serde(default)]
+    pub predicted: bool,
     /// Queries behind every percentage.
     pub query_count: usize,
     /// The match expected from a random ranking, in percent.
@@ -115,7 +116,7 @@ pub struct ModelRankings<'a> {
     pub labels: &'a [usize],
     /// What tells the training and the test images from others'; models are held against each other where these are the same.
     pub images: Option<[&'a str; 2]>,
-    /// Whether its test images have no labels, and count as images of the class that is predicted.
+    /// Whether its test images count as images of the class that is predicted.
     pub predicted: bool,
 }
 
@@ -174,7 +175,6 @@ impl ClassMatch {
             .map(panel);
         let figure = Self {
             panels: panels.collect::<Result<_>>()?,
-            predicted: models.iter().any(|model| model.predicted),
         };
         figure.check()?;
         Ok(figure)
@@ -216,6 +216,9 @@ struct Row<'a> {
     high_95_percent: f64,
     chance_percent: f64,
     three_of_top_five_percent: Option<f64>,
+    /// In figures where some are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_class_predicted: Option<bool>,
 }
 
 impl Figure for ClassMatch {
@@ -242,6 +245,15 @@ impl Figure for ClassMatch {
                 .for_each(|pair| caption.push_str(&pair_caption(pair)));
         }
         caption
+    }
+
+    fn differences(&self) -> Option<Value> {
+        let of_panel = |panel: &Panel| {
+            let of_pair = |pair: &Pair| json!({ "queries": panel.queries, "pair": pair });
+            panel.pairs.iter().map(of_pair).collect::<Vec<_>>()
+        };
+        let differences: Vec<Value> = self.panels.iter().flat_map(of_panel).collect();
+        (!differences.is_empty()).then_some(Value::Array(differences))
     }
 
     fn check(&self) -> Result<()> {
@@ -272,6 +284,8 @@ impl Figure for ClassMatch {
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        let mut curves = self.panels.iter().flat_map(|panel| &panel.curves);
+        let some_predicted = curves.any(|curve| curve.predicted);
         for Panel {
             queries, curves, ..
         } in &self.panels
@@ -289,6 +303,7 @@ impl Figure for ClassMatch {
                         high_95_percent: point.high_percent,
                         chance_percent: curve.chance_percent,
                         three_of_top_five_percent: curve.three_of_top_five_percent,
+                        query_class_predicted: some_predicted.then_some(curve.predicted),
                     })?;
                 }
             }

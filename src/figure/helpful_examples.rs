@@ -58,6 +58,9 @@ pub struct ModelExamples {
     /// The unit of its scores.
     #[serde(default = "nats")]
     pub unit: String,
+    /// Whether test images count as images of the class that it predicts.
+    #[serde(default)]
+    pub predicted: bool,
     /// One for each query, in their order.
     pub helpful: Vec<HelpfulExample>,
 }
@@ -84,6 +87,8 @@ pub struct ModelImages<'a> {
     pub model: &'a str,
     /// The unit of its scores.
     pub unit: &'a str,
+    /// Whether test images count as images of the class that it predicts.
+    pub predicted: bool,
     /// With the test images as queries.
     pub rankings: &'a [QueryRanking],
     /// Where the ranked ids are to be found.
@@ -158,6 +163,7 @@ impl ModelImages<'_> {
         Ok(ModelExamples {
             model: self.model.to_owned(),
             unit: self.unit.to_owned(),
+            predicted: self.predicted,
             helpful: helpful.collect::<Result<_>>()?,
         })
     }
@@ -227,6 +233,9 @@ struct Row<'a> {
     score_positive_helpful: f64,
     unit: &'a str,
     r#match: bool,
+    /// In figures where some are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_class_predicted: Option<bool>,
 }
 
 impl Figure for HelpfulExamples {
@@ -236,14 +245,26 @@ impl Figure for HelpfulExamples {
 
     fn caption(&self) -> String {
         let mut caption = drawing::note(self);
-        for ModelExamples { model, helpful, .. } in &self.models {
+        for ModelExamples {
+            model,
+            predicted,
+            helpful,
+            ..
+        } in &self.models
+        {
             let same = self
                 .queries
                 .iter()
                 .zip(helpful)
                 .filter(|(query, image)| query.class == image.class);
             let (same, all) = (same.count(), helpful.len());
-            caption.push_str(&format!(" {model}: {same} of {all} of the query’s class."));
+            let class = match predicted {
+                true => "predicted class",
+                false => "class",
+            };
+            caption.push_str(&format!(
+                " {model}: {same} of {all} of the query’s {class}."
+            ));
         }
         caption
     }
@@ -275,10 +296,12 @@ impl Figure for HelpfulExamples {
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        let some_predicted = self.models.iter().any(|model| model.predicted);
         for (at, query) in self.queries.iter().enumerate() {
             for ModelExamples {
                 model,
                 unit,
+                predicted,
                 helpful,
             } in &self.models
             {
@@ -293,6 +316,7 @@ impl Figure for HelpfulExamples {
                     score_positive_helpful: image.score,
                     unit,
                     r#match: query.class == image.class,
+                    query_class_predicted: some_predicted.then_some(*predicted),
                 })?;
             }
         }

@@ -1,9 +1,10 @@
 //! The influence matrix, sorted by class: which classes help and harm which.
 //!
-//! Rows are queries, columns training images, both sorted by true class and, within one, by id. Neighbours share a cell: each
-//! class is cut into equal parts, and a cell is the mean score of its queries and training images, divided by the root mean
-//! square of all scores of its panel, so that models whose scores differ in size can be compared. Blue is helpful, orange harmful,
-//! white neither; colours end at a limit that all panels share, the 98th percentile of the cells' sizes.
+//! Rows are queries, columns training images, both sorted by true class (test images that are ranked at their prediction by the
+//! predicted one) and, within one, by id. Neighbours share a cell: each class is cut into equal parts, and a cell is the mean
+//! score of its queries and training images, divided by the root mean square of all scores of its panel, so that models whose
+//! scores differ in size can be compared. Blue is helpful, orange harmful, white neither; colours end at a limit that all panels
+//! share, the 98th percentile of the cells' sizes.
 //!
 //! Utrera et al. draw single scores, divided by the Frobenius norm and clipped at ±1e-5, a thirtieth (training) and an
 //! eighteenth (test images) of their root mean square: little but the signs is left. Read are `scores.npy` and `train_scores.npy`.
@@ -42,6 +43,9 @@ pub struct MatrixPanel {
     pub model: String,
     /// Whose training images are scored.
     pub queries: MatrixQueries,
+    /// Whether the queries count as images of the class that is predicted.
+    #[serde(default)]
+    pub predicted: bool,
     /// √(mean of score²), in `unit`.
     pub root_mean_square: f64,
     /// The unit of the scores.
@@ -66,6 +70,8 @@ pub struct ModelScores<'a> {
     pub model: &'a str,
     /// The queries.
     pub queries: MatrixQueries,
+    /// Whether they count as images of the class that is predicted.
+    pub predicted: bool,
     /// `[query, train]`, in `unit`.
     pub scores: ArrayView2<'a, f32>,
     /// The unit of the scores.
@@ -256,6 +262,7 @@ fn panel(
     Ok(MatrixPanel {
         model: model.model.to_owned(),
         queries: model.queries,
+        predicted: model.predicted,
         root_mean_square,
         unit: model.unit.to_owned(),
         cells: (sums / counts / unit)
@@ -292,6 +299,9 @@ struct Row<'a> {
     train_class: &'a str,
     train_part: usize,
     mean_score_in_root_mean_squares: f64,
+    /// In figures where some are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_class_predicted: Option<bool>,
 }
 
 impl Figure for InfluenceMatrix {
@@ -346,6 +356,7 @@ impl Figure for InfluenceMatrix {
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        let some_predicted = self.panels.iter().any(|panel| panel.predicted);
         for panel in &self.panels {
             for ((query, train), mean) in panel.placed() {
                 rows.serialize(Row {
@@ -358,6 +369,7 @@ impl Figure for InfluenceMatrix {
                     train_class: &self.classes[train / self.parts],
                     train_part: train % self.parts,
                     mean_score_in_root_mean_squares: mean,
+                    query_class_predicted: some_predicted.then_some(panel.predicted),
                 })?;
             }
         }

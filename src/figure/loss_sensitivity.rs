@@ -7,6 +7,7 @@
 //! Utrera et al. (2021, figure 4) show one image of ImageNet; the recipe is that of Tsipras et al. (2019).
 
 use super::image_grid::{COLUMNS, Cells, ImageGrid, ROW_GAP, Shown};
+use super::note::of_predicted;
 use super::{Drawn, Figure, MOST_QUERIES, Picture, QueryExample, Sheet, Style};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct LossSensitivity {
 pub struct ModelSensitivity {
     /// The model's name.
     pub model: String,
+    /// Whether test images count as images of the class that it predicts.
+    #[serde(default)]
+    pub predicted: bool,
     /// One for each query, in their order.
     pub maps: Vec<SensitivityMap>,
 }
@@ -52,6 +56,9 @@ struct Row<'a> {
     model: &'a str,
     loss_nats: f64,
     three_deviations_nats_per_unit_pixel: f64,
+    /// In figures where some are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_class_predicted: Option<bool>,
 }
 
 impl Figure for LossSensitivity {
@@ -60,7 +67,7 @@ impl Figure for LossSensitivity {
     }
 
     fn caption(&self) -> String {
-        NOTE.to_owned()
+        self.note()
     }
 
     fn check(&self) -> Result<()> {
@@ -97,12 +104,13 @@ impl Figure for LossSensitivity {
     }
 
     fn size(&self, style: Style) -> (f64, f64) {
-        self.grid(style).size()
+        self.grid(style, &self.note()).size()
     }
 
     fn draw(&self, sheet: &Sheet) -> Drawn {
-        let cells = Cells::of(sheet.style());
-        self.grid(sheet.style()).draw(sheet, |index, first, top| {
+        let (cells, note) = (Cells::of(sheet.style()), self.note());
+        let grid = self.grid(sheet.style(), &note);
+        grid.draw(sheet, |index, first, top| {
             let model = &self.models[index];
             let shown = Shown {
                 name: &model.model,
@@ -120,8 +128,14 @@ impl Figure for LossSensitivity {
     }
 
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
+        let some_predicted = self.models.iter().any(|model| model.predicted);
         for (at, query) in self.queries.iter().enumerate() {
-            for ModelSensitivity { model, maps } in &self.models {
+            for ModelSensitivity {
+                model,
+                predicted,
+                maps,
+            } in &self.models
+            {
                 rows.serialize(Row {
                     class: query.class,
                     query: query.query,
@@ -129,6 +143,7 @@ impl Figure for LossSensitivity {
                     model,
                     loss_nats: maps[at].loss,
                     three_deviations_nats_per_unit_pixel: maps[at].limit,
+                    query_class_predicted: some_predicted.then_some(*predicted),
                 })?;
             }
         }
@@ -137,14 +152,24 @@ impl Figure for LossSensitivity {
 }
 
 impl LossSensitivity {
-    fn grid(&self, style: Style) -> ImageGrid<'_> {
+    fn note(&self) -> String {
+        let models = self.models.iter();
+        match of_predicted(models.map(|model| (&*model.model, model.predicted))) {
+            None => NOTE.to_owned(),
+            Some(of) => {
+                format!("{NOTE} The loss of test images{of} is that of their predicted class.")
+            }
+        }
+    }
+
+    fn grid<'a>(&'a self, style: Style, note: &'a str) -> ImageGrid<'a> {
         let cells = Cells::of(style);
         ImageGrid {
             cells,
             queries: &self.queries,
             row: cells.side + ROW_GAP,
             rows: self.models.len(),
-            note: NOTE,
+            note,
         }
     }
 }
@@ -175,6 +200,7 @@ mod tests {
         };
         let model = |model: &str| ModelSensitivity {
             model: model.into(),
+            predicted: false,
             maps: (0..queries).map(map).collect(),
         };
         LossSensitivity {
@@ -203,6 +229,17 @@ mod tests {
         for style in [Style::Paper, Style::Screen] {
             assert!(figure.size(style).1 > 1.7 * self::figure(10).size(style).1);
         }
+    }
+
+    #[test]
+    fn losses_of_predicted_classes_are_said_to_be() {
+        let mut figure = figure(2);
+        figure.models[1].predicted = true;
+        let expected = " The loss of test images of robust is that of their predicted class.";
+        assert!(figure.caption().ends_with(expected));
+        figure.models[0].predicted = true;
+        let expected = " The loss of test images is that of their predicted class.";
+        assert!(figure.caption().ends_with(expected));
     }
 
     #[test]

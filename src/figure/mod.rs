@@ -68,6 +68,11 @@ pub trait Figure {
     /// What is drawn, with sign and unit, and its main numbers: the description of the SVG.
     fn caption(&self) -> String;
 
+    /// How what is drawn differs, where that is told in words alone: for the record beside the figure.
+    fn differences(&self) -> Option<serde_json::Value> {
+        None
+    }
+
     /// Whether the record can be drawn.
     ///
     /// # Errors

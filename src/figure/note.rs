@@ -11,6 +11,18 @@ const LINE: f64 = 3.5;
 /// Size of text in points.
 const POINTS: f64 = 7.0;
 
+/// Of models by name, and whether their test images count as images of the class that is predicted: `None` where no model's do, nothing
+/// where all do, else ` of ` and the names of those whose do.
+pub(super) fn of_predicted<'a>(models: impl Iterator<Item = (&'a str, bool)>) -> Option<String> {
+    let (predicted, labelled): (Vec<_>, Vec<_>) = models.partition(|(_, predicted)| *predicted);
+    let names: Vec<&str> = predicted.into_iter().map(|(model, _)| model).collect();
+    match (names.is_empty(), labelled.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some(String::new()),
+        (false, false) => Some(format!(" of {}", names.join(", "))),
+    }
+}
+
 /// Its lines.
 pub(super) struct Note(Vec<String>);
 

@@ -84,6 +84,27 @@ impl Newton {
         ))
     }
 
+    /// One step more, taken where it lowers the gradient norm: what is left then is rounding.
+    ///
+    /// # Errors
+    /// As for [`Newton::fit`].
+    pub(crate) fn polished(&self, inputs: &HeadInputs, fit: Fit) -> Result<Fit> {
+        let (value, gradient) = fit.head.objective(inputs, self.l2)?;
+        let step = self.step(&fit.head, inputs, &gradient)?;
+        let head = self.search(&fit.head, inputs, value, &gradient, &step)?;
+        let gradient_norm = norm(&head.objective(inputs, self.l2)?.1)?;
+        let further = Fit {
+            head,
+            gradient_norm,
+            steps: fit.steps + 1,
+        };
+        Ok(if gradient_norm < fit.gradient_norm {
+            further
+        } else {
+            fit
+        })
+    }
+
     fn check(&self, inputs: &HeadInputs) -> Result<()> {
         if !(self.l2.is_finite() && self.l2 > 0.0) {
             return Err(Error::config(

@@ -1,6 +1,6 @@
 //! The command end to end: what it leaves, killed and resumed, reused, in any number of threads, and with bad input.
 
-use crate::command_line::{ascribe, command, refused, run};
+use crate::command_line::{ascribe, both, command, refused, run};
 use crate::parquet_table;
 use crate::sets::made_up;
 use ndarray::{Array1, Array2};
@@ -108,7 +108,10 @@ fn everything_at_once_leaves_numbers_with_intervals_and_the_retrainings_behind_t
             > 0.5,
         "{found}"
     );
-    let same = |check: &str, name: &str| found["randomise"][check][name]["value"].as_f64().unwrap();
+    // Of one draw each: numbers without intervals.
+    let same = |check: &str, name: &str| found["randomise"][check][name].as_f64().unwrap();
+    let line = format!("  run: {:.3}\n", same("random head", "run"));
+    assert!(said.contains(&line), "{said}");
     assert!(same("random head", "feature-cosine") > 1.0 - 1e-12);
     assert!(same("random head", "run") < 0.7 && same("shuffled labels", "run") < 0.7);
     assert!(found["classes"]["own_class"]["run"]["first"]["value"].is_number());
@@ -193,6 +196,131 @@ fn measurements_of_another_model_are_refused() {
     );
     let message = refused(folder, &format!("evaluate robust-rank {again} --out other"));
     assert!(message.contains("was made with digest.model"), "{message}");
+
+    // Nor do losses at labels say anything of what a prediction rests on.
+    let rank = "rank --model natural --queries 12 --skip-train --measurement prediction";
+    run(folder, &format!("{rank} --out predicted"));
+    let message = refused(
+        folder,
+        &format!("evaluate predicted {again} --out of-labels"),
+    );
+    let reason = "was made with measurement label, not prediction ";
+    assert!(message.contains(reason), "{message}");
+    let first = "evaluate predicted --lds 4 --draws 20 --out at-predictions";
+    run(folder, first);
+    let again = "--lds 4 --draws 20 --retrained at-predictions";
+    let message = refused(
+        folder,
+        &format!("evaluate natural-rank {again} --out of-predictions"),
+    );
+    let reason = "was made with measurement prediction ";
+    assert!(message.contains(reason), "{message}");
+    let fewer = format!("evaluate predicted {again} --queries 5 --out fewer");
+    run(folder, &fewer);
+}
+
+/// Sums of cosines are no nats, and an image's cosine with itself is that of any other.
+#[test]
+fn scores_in_another_unit_are_not_taken_for_nats() {
+    let place = place();
+    let folder = place.path();
+    let rank = "rank --train train.npz --test test.npz --l2 1e-2 --solver identity --normalise cosine --out cosine";
+    run(folder, rank);
+    let words = "evaluate cosine --leave-one-out 5 --leave-group-out class --mislabels 0.1 --compare direct,trak --draws 20 --out evidence";
+    let (said, noted) = both(folder, words);
+    assert!(said.contains("] nats, predicted –; right "), "{said}");
+    let note = "ascribe: --mislabels: run is left out, since ";
+    assert!(noted.contains(note), "{noted}");
+    let found = results(folder, "evidence");
+    let rankers = found["mislabels"].as_array().unwrap().iter();
+    let rankers: Vec<&str> = rankers.map(|row| row["ranker"].as_str().unwrap()).collect();
+    let expected = [
+        "held-out loss",
+        "loss",
+        "gradient norm",
+        "self-influence: direct",
+    ];
+    assert_eq!(rankers, expected);
+    let predicted = &found["groups_left_out"]["groups"][0]["predicted"];
+    let names: Vec<&String> = predicted.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["direct"]);
+    let groups = bytes(folder, "evidence", "leave_group_out.csv");
+    let groups = String::from_utf8(groups).unwrap();
+    assert!(groups.contains(",,"), "{groups}");
+    let alone = String::from_utf8(bytes(folder, "evidence", "leave_one_out.csv")).unwrap();
+    let rows = alone.lines().skip(1);
+    assert!(rows.clone().count() > 0 && rows.clone().all(|row| row.ends_with(",nats,cosine")));
+    let drawn = String::from_utf8(bytes(folder, "evidence", "leave_one_out.svg")).unwrap();
+    assert!(drawn.contains("another unit (cosine)") && !drawn.contains("Predicted (nats)"));
+    for name in ["leave_one_out", "leave_group_out"] {
+        let rows = found[name]["rows"].as_array().unwrap().iter();
+        let units: Vec<&str> = rows.map(|row| row["unit"].as_str().unwrap()).collect();
+        assert_eq!(units, ["cosine", "nats", "margin"]);
+        let file = folder.join(format!("evidence/{name}.parquet"));
+        let mut units = parquet_table::words(&file, "predicted_unit");
+        units.dedup();
+        assert_eq!(
+            units,
+            ["cosine", "nats", "margin"].map(|unit| Some(unit.to_owned()))
+        );
+    }
+}
+
+/// A mean of one query has no interval; and where more are asked for than there are, that is said.
+#[test]
+fn one_query_has_no_intervals_and_is_said_to_be_all() {
+    let place = place();
+    let folder = place.path();
+    let words = "evaluate run --query 3 --removal 4 --duplicates 5 --leave-group-out class --draws 20 --out one";
+    let (said, noted) = both(folder, words);
+    for check in [
+        "removal: all 1 queries, not 4",
+        "duplicates: all 1 queries, not 5",
+    ] {
+        assert!(noted.contains(&format!("ascribe: {check}\n")), "{noted}");
+    }
+    // Four groups, and removal and support by three rankings.
+    assert_eq!(said.matches(" [–] nats, ").count(), 4 + 6, "{said}");
+    for (file, columns) in [
+        ("leave_group_out", ["low", "high"]),
+        ("removal", ["rise_low", "rise_high"]),
+    ] {
+        let path = folder.join(format!("one/{file}.csv"));
+        let mut table = csv::Reader::from_path(path).unwrap();
+        let header = table.headers().unwrap().clone();
+        let places = columns.map(|name| header.iter().position(|it| it == name).unwrap());
+        for row in table.records() {
+            let row = row.unwrap();
+            assert!(places.iter().all(|&at| row[at].is_empty()), "{row:?}");
+        }
+        let drawn = String::from_utf8(bytes(folder, "one", &format!("{file}.svg"))).unwrap();
+        assert!(!drawn.contains("95 %"), "{file}");
+    }
+}
+
+/// Where measurements are given and no question is, those are the questions.
+#[test]
+fn what_is_not_asked_is_asked_of_the_measurements_that_are_there() {
+    let place = place();
+    let folder = place.path();
+    for (asked, out) in [("--lds 3", "halves"), ("--leave-group-out class", "groups")] {
+        run(
+            folder,
+            &format!("evaluate run {asked} --draws 20 --out {out}"),
+        );
+    }
+    run(
+        folder,
+        "evaluate run --retrained halves --draws 20 --out again",
+    );
+    let found = results(folder, "again");
+    assert!(found["lds"].is_object() && found["leave_one_out"].is_null());
+    // No head was fitted.
+    assert!(found["fit"]["gradient_norm"].is_null(), "{found}");
+    let message = refused(folder, "evaluate run --retrained groups --out x");
+    let reason =
+        "--retrained: groups holds measurements of leave-group-out alone: name their groups with";
+    assert!(message.contains(reason), "{message}");
 }
 
 #[test]

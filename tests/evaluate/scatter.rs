@@ -13,11 +13,19 @@ fn of_figure(path: &Path) -> Rises {
     let mut table = csv::Reader::from_path(path).unwrap();
     assert_eq!(
         table.headers().unwrap(),
-        ["query", "train", "predicted_rise", "actual_rise", "unit"].as_slice()
+        [
+            "query",
+            "train",
+            "predicted_rise",
+            "actual_rise",
+            "unit",
+            "predicted_unit"
+        ]
+        .as_slice()
     );
-    let rows = table.deserialize::<(usize, usize, f64, f64, String)>();
-    let row = |(query, train, predicted, actual, unit): (_, _, _, _, String)| {
-        assert_eq!(unit, "nats");
+    let rows = table.deserialize::<(usize, usize, f64, f64, String, String)>();
+    let row = |(query, train, predicted, actual, unit, other): (_, _, _, _, String, String)| {
+        assert_eq!((&*unit, &*other), ("nats", "nats"));
         ((query, train), (predicted, actual))
     };
     rows.map(|found| row(found.unwrap())).collect()

@@ -59,7 +59,19 @@ fn a_run_through_blocks_takes_measurements_made_elsewhere() {
     let rows = results(folder, "evidence")["lds"]["rows"].clone();
     let spearman = |at: usize| rows[at]["agreement"]["spearman"]["value"].as_f64().unwrap();
     assert!(spearman(0) > 1.0 - 1e-9 && spearman(2) < 0.9, "{rows}");
+    // Nothing is asked but of what is there.
+    run(
+        folder,
+        "evaluate run --retrained elsewhere --draws 50 --out usual",
+    );
+    let found = results(folder, "usual");
+    assert_eq!(found["lds"]["retrainings"], 20);
+    assert!(found["leave_one_out"].is_null() && found["fit"]["gradient_norm"].is_null());
     for (words, part) in [
+        (
+            "evaluate run --out x",
+            "--leave-one-out: the run goes through residual blocks",
+        ),
         (
             "evaluate run --lds 20 --out x",
             "--lds: the run goes through residual blocks",

@@ -122,6 +122,33 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
     }
 }
 
+/// Without an L2 term no head has a best value to be fitted to, and a training has its recipe.
+#[test]
+fn a_transfer_without_an_l2_term_is_trained_again() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let transfer = "transfer --source builtin:natural --train builtin:digits-train --test builtin:digits-test --images 40 --blocks 0 \
+                    --epochs 1 --l2 0 --side 8 --augmentation none --out model";
+    run(folder, transfer);
+    run(
+        folder,
+        "rank --model model --queries 6 --damping 1e-2 --skip-train --out run",
+    );
+    let words = "evaluate run --lds 3 --leave-group-out class --retrain 1 --draws 20";
+    run(folder, &format!("{words} --out trained"));
+    let found = results(folder, "trained");
+    assert!(found["fit"]["gradient_norm"].is_null(), "{found}");
+    assert_eq!(found["groups_left_out"]["of_heads"], false);
+    // The others are trained on as they are, by their own mean loss.
+    let drawn = String::from_utf8(bytes(folder, "trained", "leave_group_out.svg")).unwrap();
+    assert!(!drawn.contains("keeping their weight"));
+    for words in ["evaluate run --lds 3", &format!("{words} --removal 2")] {
+        let message = refused(folder, &format!("{words} --out x"));
+        let parts = ["--l2: 0 is not above 0", "with --retrain ask for --leave"];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+}
+
 #[test]
 fn a_killed_series_of_trainings_goes_on_to_the_same_bytes() {
     let place = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! `ascribe figure` on small finished runs.
 
 use crate::command_line::{ascribe, both, command, refused, run};
+use crate::texts;
 use ascribe::artefact::{Input, Options, RunFolder, digest_file, read_json, write_json};
 use ascribe::data::Dataset;
 use ascribe::influence::{Provenance, QueryRanking, RankedImage, write_rankings};
@@ -60,6 +61,17 @@ fn input(role: &str, set: &Dataset) -> Input {
 
 /// A finished run as `ascribe rank` leaves it.
 fn ranked(place: &Path, name: &str, period: usize, inputs: Option<Vec<Input>>) -> PathBuf {
+    let ranked = |queries: &Dataset, train: &Dataset| rankings(queries, train, period);
+    finished(place, name, inputs, ranked)
+}
+
+/// The same with rankings as `ranked` makes them of queries and training images.
+fn finished(
+    place: &Path,
+    name: &str,
+    inputs: Option<Vec<Input>>,
+    ranked: impl Fn(&Dataset, &Dataset) -> Vec<QueryRanking>,
+) -> PathBuf {
     let (train, test) = (
         Dataset::open(Path::new(TRAIN)).unwrap(),
         Dataset::open(Path::new(TEST)).unwrap(),
@@ -71,7 +83,7 @@ fn ranked(place: &Path, name: &str, period: usize, inputs: Option<Vec<Input>>) -
     let write = |file, queries| {
         write_rankings(
             &run.file(file),
-            rankings(queries, &train, period),
+            ranked(queries, &train),
             &Provenance::default(),
         )
     };
@@ -135,6 +147,86 @@ fn both_figures_come_from_finished_runs() {
     assert_eq!(ids.collect::<Vec<_>>(), ["14", "3"]);
     let svg = std::fs::read_to_string(out.join("figure5.svg")).unwrap();
     assert!(svg.contains("Top: test images. Below:"), "{svg}");
+}
+
+#[test]
+fn predicted_classes_are_called_so_and_names_stay_whole() {
+    let place = tempfile::tempdir().unwrap();
+    ranked(place.path(), "labelled", 2, None);
+    // As if each prediction were the label.
+    let path = ranked(place.path(), "unl-rank", 2, None).join("run.json");
+    let mut record: serde_json::Value = read_json(&path).unwrap();
+    record["options"]["measurement"] = "prediction".into();
+    record["results"]["query_labels"] = serde_json::json!({});
+    write_json(&path, &record).unwrap();
+    let drawn = |number: &str, runs: &str| {
+        let words = format!("figure {number} {runs} --format svg --out figures");
+        run(place.path(), &words);
+        [".svg", ".csv"].map(|ending| {
+            let path = format!("figures/figure{number}{ending}");
+            std::fs::read_to_string(place.path().join(path)).unwrap()
+        })
+    };
+    for (number, runs, said, columns) in [
+        (
+            "5",
+            "unl-rank",
+            &[
+                "one random test image of each predicted class.",
+                "Frame and tick: the test image’s predicted class;",
+                "of the query’s predicted class.",
+            ][..],
+            10,
+        ),
+        (
+            "5",
+            "labelled unl-rank",
+            &[" Test images of unl-rank count as images of their predicted class."],
+            10,
+        ),
+        (
+            "6",
+            "labelled unl-rank",
+            &["true class (test images of unl-rank: predicted class)"],
+            11,
+        ),
+        (
+            "6",
+            "unl-rank",
+            &["true class (test images: predicted class)"],
+            11,
+        ),
+        ("5", "labelled", &["same class as the test image;"], 9),
+        ("6", "labelled", &["has the query’s true class."], 10),
+    ] {
+        let [svg, table] = drawn(number, runs);
+        let missing = said.iter().find(|said| !svg.contains(**said));
+        assert_eq!(missing, None, "figure {number} {runs}");
+        assert_eq!(svg.contains("predicted class"), runs != "labelled");
+        for name in runs.split(' ') {
+            assert!(texts(&svg).contains(&name), "figure {number}: {name}");
+        }
+        let header = table.lines().next().unwrap();
+        assert_eq!(header.split(',').count(), columns, "{header}");
+    }
+}
+
+#[test]
+fn a_run_without_helpful_images_is_named_by_its_folder() {
+    let place = tempfile::tempdir().unwrap();
+    finished(place.path(), "harmful", None, |queries, train| {
+        let mut rankings = rankings(queries, train, 2);
+        for ranking in &mut rankings {
+            ranking.harmful = std::mem::take(&mut ranking.helpful);
+        }
+        rankings
+    });
+    for number in ["5", "6"] {
+        let words = format!("figure {number} harmful --names plain --out figures");
+        let message = refused(place.path(), &words);
+        let expected = "ascribe: harmful: ranks no helpful images (--top 0); give a run of ascribe rank with a larger --top";
+        assert_eq!(message.trim_end(), expected);
+    }
 }
 
 #[test]

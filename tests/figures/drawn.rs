@@ -107,6 +107,7 @@ fn helpful_examples() -> HelpfulExamples {
     let models = [("robust", &first), ("natural", &second)].map(|(model, rankings)| ModelImages {
         model,
         unit: "nats",
+        predicted: false,
         rankings,
         train: &train,
     });
@@ -441,13 +442,7 @@ fn records_that_cannot_be_drawn_leave_no_file() {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         error.to_string()
     };
-    assert!(
-        refused(&ClassMatch {
-            panels: Vec::new(),
-            predicted: false
-        })
-        .contains("at least one curve")
-    );
+    assert!(refused(&ClassMatch { panels: Vec::new() }).contains("at least one curve"));
     let mut infinite = class_match();
     infinite.panels[1].curves[0].points[6].high_percent = f64::NAN;
     let message = refused(&infinite);

@@ -4,7 +4,10 @@ mod records;
 
 use crate::{pixels, texts};
 use ascribe::figure::{Figure, Format, Style, write};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -156,6 +159,22 @@ fn both_styles_draw_the_same_record() {
         .map(|(name, svg, png)| (*name, svg.as_str(), png.as_str()))
         .collect();
     assert_eq!(found, PAPER, "{found:#?}");
+}
+
+/// Records of before do not say whose classes are predicted: nobody's were.
+#[test]
+fn records_that_do_not_say_whose_classes_are_predicted_are_read() {
+    fn read<R: Serialize + DeserializeOwned + PartialEq + Debug>(record: &R) {
+        let json = serde_json::to_string(record).unwrap();
+        let before = json.replace(",\"predicted\":false", "");
+        assert_ne!(before, json);
+        let [before, now] = [before, json].map(|it| serde_json::from_str::<R>(&it).unwrap());
+        assert_eq!(before, now);
+    }
+    read(&records::class_match());
+    read(&records::helpful_examples());
+    read(&records::influence_matrix());
+    read(&records::loss_sensitivity());
 }
 
 #[test]

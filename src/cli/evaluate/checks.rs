@@ -8,10 +8,11 @@ use crate::data::evenly_spaced;
 use crate::derivative::head::HeadInputs;
 use crate::evaluate::{
     Copies, Detection, Estimate, Estimator, FeatureCosine, FullFit, HeldOut, OwnClass, Planted,
-    RefitOptions, RemovalPlan, Retrainer, Work as RefitWork, copied, flipped, merged_classes,
-    random_scores, same_ranking, self_influence, shuffled_labels, usual_counts,
+    RefitOptions, RemovalPlan, Retrainer, copied, flipped, merged_classes, random_scores,
+    same_ranking, self_influence, shuffled_labels, usual_counts,
 };
 use crate::figure::RemovalCurves;
+use crate::influence::Normalise;
 use candle_core::DType;
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
@@ -28,12 +29,13 @@ pub(super) struct MergedClasses {
 
 impl Work<'_> {
     pub(super) fn removal(&mut self, run: &mut RunFolder) -> Result<()> {
-        let Some(number) = self.evaluate.removal else {
+        let (Some(number), Some(fit)) = (self.evaluate.removal, self.fit) else {
             return Ok(());
         };
         run.stage("removal")?;
         // Sorted test sets begin with one class.
         let chosen = evenly_spaced(self.subject.queries.ids.len(), number);
+        tell_of_all("removal", chosen.len(), number);
         let number = chosen.len();
         let asked = self.subject.queries.part(&chosen)?;
         let queries = HeadInputs::new(&asked.features, &asked.labels, DType::F64)?;
@@ -55,7 +57,7 @@ impl Work<'_> {
                 .collect(),
             counts: usual_counts(count),
         };
-        let retrainer = Retrainer::new(self.fit, &queries, &self.folder);
+        let retrainer = Retrainer::new(fit, &queries, &self.folder);
         let (refits, work) = retrainer.retrain("removal", &plan.kept(), progress("removal"))?;
         let curves = plan.curves(&refits, &retrainer.before()?, &self.bootstrap);
         self.report(work.not_converged, work.largest_gradient);
@@ -89,15 +91,14 @@ impl Work<'_> {
         let of = |ranker: &str, suspicion: &[f64]| {
             Detection::of(ranker, suspicion, &flips, &self.bootstrap)
         };
-        let mut found = vec![of("loss", &outputs.losses), of("gradient norm", &norms)];
-        let mut work = RefitWork::default();
-        if setting.l2 > 0.0 {
-            let head = planted.head().clone();
-            let fit = FullFit::new(&inputs, head, setting.l2, RefitOptions::default())?;
-            let held_out = HeldOut::of(&fit, &inputs)?;
-            work = held_out.work;
-            found.insert(0, of("held-out loss", &held_out.losses));
-        }
+        let head = planted.head().clone();
+        let fit = FullFit::new(&inputs, head, setting.l2, RefitOptions::default())?;
+        let held_out = HeldOut::of(&fit, &inputs)?;
+        let mut found = vec![
+            of("held-out loss", &held_out.losses),
+            of("loss", &outputs.losses),
+            of("gradient norm", &norms),
+        ];
         let mut methods = vec![("run".to_owned(), self.subject.options.clone())];
         for name in &self.evaluate.compare {
             let options = name.options(&self.subject.options, None);
@@ -105,10 +106,17 @@ impl Work<'_> {
         }
         let mut missed = Vec::new();
         for (name, options) in methods {
+            if options.normalise == Normalise::Cosine {
+                note!(
+                    "ascribe: --mislabels: {name} is left out, since an image's cosine with itself is 1 for all of them"
+                );
+                continue;
+            }
             let (own, failures) = self_influence(&setting, &options)?;
             found.push(of(&format!("self-influence: {name}"), &own));
             missed.push((name, failures));
         }
+        let work = held_out.work;
         self.report(work.not_converged, work.largest_gradient);
         for (name, failures) in missed {
             self.report_solves(&format!("mislabels: {name}"), failures);
@@ -141,6 +149,7 @@ impl Work<'_> {
         };
         run.stage("duplicates")?;
         let chosen = copied(self.subject.queries.ids.len(), number, self.evaluate.seed);
+        tell_of_all("duplicates", chosen.len(), number);
         let planted = Planted::with_copies(&self.setting(), &chosen)?;
         let originals = self.subject.train.ids.len();
         let found: BTreeMap<String, Copies> = self
@@ -178,12 +187,9 @@ impl Work<'_> {
             let pairs = own
                 .filter(|estimator| is_of_the_head(&estimator.name))
                 .zip(others);
-            let same: BTreeMap<String, _> = pairs
+            let same: BTreeMap<String, f64> = pairs
                 .map(|(own, (name, other))| {
-                    (
-                        name,
-                        same_ranking(&own.estimate.scores, &other.scores, &self.bootstrap),
-                    )
+                    (name, same_ranking(&own.estimate.scores, &other.scores))
                 })
                 .collect();
             found.insert(*check, same);
@@ -222,6 +228,13 @@ impl Work<'_> {
                 "ascribe: --{check}: tracin is left out, since the heads of --checkpoints stay as they are"
             );
         }
+    }
+}
+
+/// Says where fewer queries than were asked for are all that there are.
+fn tell_of_all(check: &str, all: usize, asked: usize) {
+    if all < asked {
+        note!("ascribe: {check}: all {all} queries, not {asked}");
     }
 }
 

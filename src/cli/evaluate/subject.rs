@@ -1,12 +1,11 @@
 //! What is evaluated: the run's images and head, the queries that are asked about, and the options of its scores.
 
-use super::work::LEAVE_GROUP_OUT;
 use super::{At, Evaluate};
-use crate::artefact::{Input, RunFolder, RunRecord};
-use crate::cli::rank::{Recorded, Side, reopen};
+use crate::artefact::{Input, RunFolder, RunRecord, digest_bytes};
+use crate::cli::rank::{Recorded, Side, query_labels, reopen};
 use crate::data::evenly_spaced;
 use crate::derivative::head::SoftmaxHead;
-use crate::influence::{Groups, Normalise, RankOptions, StoredScores};
+use crate::influence::{Groups, Measurement, Normalise, RankOptions, StoredScores};
 use crate::{Error, Result, number_range};
 use ndarray::Array2;
 use std::collections::BTreeMap;
@@ -23,6 +22,8 @@ pub(super) struct Subject {
     pub(super) class_count: usize,
     pub(super) classes: Option<Vec<String>>,
     pub(super) inputs: Vec<Input>,
+    /// Where the queries' losses are measured: at their labels, or at these predictions.
+    pub(super) measurement: String,
     /// Groups of training images that are left out as a whole, where that is asked for.
     pub(super) groups: Option<Groups>,
     /// Of a run through residual blocks, which cannot be fitted again here.
@@ -39,8 +40,8 @@ pub(super) struct ThroughBlocks {
     pub(super) seconds: f64,
 }
 
-/// Takes up the run, whose data must be as they were.
-pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
+/// Takes up the run, whose data must be as they were; where nothing is asked of it, what is usual is.
+pub(super) fn open(evaluate: &mut Evaluate) -> Result<Subject> {
     let record = RunFolder::read(&evaluate.run)?;
     let Recorded {
         mut material,
@@ -49,10 +50,16 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
         through_blocks,
         ..
     } = reopen(&record)?;
-    let l2 = evaluate.l2.unwrap_or(options.l2);
-    if !(l2.is_finite() && l2 > 0.0) {
+    evaluate.ask_the_usual(material.train.ids.len());
+    let evaluate = &*evaluate;
+    if through_blocks.is_some() {
+        check_through_blocks(evaluate)?;
+    }
+    let l2 = number_range::at_least_zero("l2", evaluate.l2.unwrap_or(options.l2))?;
+    if l2 == 0.0 && evaluate.fits_heads() {
         let reason = format!(
-            "{l2} is not above 0, so that no best head exists to be fitted again; give the L2 term that the head was trained with"
+            "{l2} is not above 0, so that no best head exists to be fitted again; give one above 0 without --retrain, or with --retrain \
+             ask for --leave-one-out, --lds and --leave-group-out alone"
         );
         return Err(Error::config("l2", reason));
     }
@@ -86,15 +93,13 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
     let sizes = (material.test.ids.len(), material.train.ids.len());
     let through_blocks = match through_blocks {
         None => None,
-        Some(through) => {
-            check_through_blocks(evaluate)?;
-            Some(ThroughBlocks {
-                scores: read_scores(&through.scores, sizes, &positions)?,
-                seconds: seconds_of(&record, positions.len() as f64 / sizes.0 as f64),
-            })
-        }
+        Some(through) => Some(ThroughBlocks {
+            scores: read_scores(&through.scores, sizes, &positions)?,
+            seconds: seconds_of(&record, positions.len() as f64 / sizes.0 as f64),
+        }),
     };
     Ok(Subject {
+        measurement: measurement(&record)?,
         queries: material.test.part(&positions)?,
         groups,
         through_blocks,
@@ -107,6 +112,19 @@ pub(super) fn open(evaluate: &Evaluate) -> Result<Subject> {
         l2,
         certified,
     })
+}
+
+fn measurement(record: &RunRecord) -> Result<String> {
+    if Measurement::of(record) == Measurement::Label {
+        return Ok("label".into());
+    }
+    // Of all queries of the run: those of another head may differ.
+    let predicted = query_labels(record)?;
+    let numbers = predicted.iter().flat_map(|(&id, &label)| [id, label]);
+    let bytes: Vec<u8> = numbers
+        .flat_map(|number| (number as u64).to_le_bytes())
+        .collect();
+    Ok(format!("prediction {}", digest_bytes(&bytes)))
 }
 
 /// Refuses a group without which nothing is left.
@@ -167,23 +185,6 @@ fn read_scores(
 /// Blocks are trained again only where that is asked for; what needs the head's refits or scores anew is refused, and said where it
 /// is of other estimators alone.
 fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
-    let trained = |name: &str| evaluate.retrain.is_some() || evaluate.has_retrained(name);
-    let refused = [
-        (
-            evaluate.leave_one_out.is_some() && !trained("leave_one_out"),
-            "leave-one-out",
-        ),
-        (evaluate.lds.is_some() && !trained("lds"), "lds"),
-        (
-            evaluate.leave_group_out.is_some() && !trained(LEAVE_GROUP_OUT),
-            "leave-group-out",
-        ),
-        (evaluate.removal.is_some(), "removal"),
-        (evaluate.mislabels.is_some(), "mislabels"),
-        (evaluate.duplicates.is_some(), "duplicates"),
-        (evaluate.randomise, "randomise"),
-        (evaluate.classes, "classes"),
-    ];
     if evaluate.l2.is_some() {
         let reason = "is of heads that are fitted again, and the run goes through residual blocks, which are trained again by their recipe: leave it out";
         return Err(Error::config("l2", reason));
@@ -201,9 +202,9 @@ fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
             "ascribe: --{option} is of the estimators of --compare: the scores of a run through residual blocks are those of its file"
         );
     }
-    match refused.into_iter().find(|(refused, _)| *refused) {
+    match evaluate.question_of_heads() {
         None => Ok(()),
-        Some((_, option)) => Err(Error::config(
+        Some(option) => Err(Error::config(
             option,
             "the run goes through residual blocks, which cannot be fitted like a head; train them again with --retrain SEEDS, give \
              measurements of leave-one-out, lds or leave-group-out with --retrained, or evaluate a run of the head alone",

@@ -48,11 +48,11 @@ pub(super) fn print(record: &RunRecord, as_json: bool) -> Result<()> {
             say!("  {name}: copy ranked first {}", interval(&copies.first));
         }
     }
-    let checks = found::<BTreeMap<String, BTreeMap<String, Interval>>>(record, "randomise")?;
+    let checks = found::<BTreeMap<String, BTreeMap<String, f64>>>(record, "randomise")?;
     for (check, found) in checks.iter().flatten() {
         say!("same ranking at {check} (near 1: the model plays no part):");
         for (name, same) in found {
-            say!("  {name}: {}", interval(same));
+            say!("  {name}: {same:.3}");
         }
     }
     if let Some(found) = found::<MergedClasses>(record, "classes")? {
@@ -123,7 +123,7 @@ fn groups(found: &GroupsLeftOut) {
             "  {} ({} images): loss rises by {} nats, predicted {}; right {}, change {}",
             group.group,
             group.images,
-            interval(&group.actual),
+            mean(&group.actual, found.queries),
             known(predicted.map(|rise| format!("{rise:.3}"))),
             share(group.correct),
             known(group.correct_change.as_ref().map(interval)),
@@ -153,7 +153,7 @@ fn removal(curve: &RemovalCurve) {
             "  {side} of {} by {}: loss rises by {} nats, {:.2} right",
             last.images,
             curve.method,
-            interval(&last.rise),
+            mean(&last.rise, curve.queries),
             last.correct.value,
         );
     }
@@ -162,6 +162,12 @@ fn removal(curve: &RemovalCurve) {
 /// Something that measurements made elsewhere may not say.
 fn known(found: Option<String>) -> String {
     found.unwrap_or_else(|| "–".into())
+}
+
+/// A mean of so many.
+fn mean(of: &Interval, count: usize) -> String {
+    let without = || format!("{:.3} [–]", of.value);
+    of.over(count).as_ref().map_or_else(without, interval)
 }
 
 fn interval(Interval { value, low, high }: &Interval) -> String {

@@ -12,6 +12,7 @@ use crate::evaluate::{
     left_out_alone, measured, random_subsets,
 };
 use crate::figure::{Figure, Format, GroupEffects, LeaveOneOut, QualityAndCost, write};
+use crate::influence::NATS;
 use crate::{Error, Result};
 use candle_core::DType;
 use ndarray::Array2;
@@ -30,24 +31,29 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
     }
     run.stage("head")?;
     let training = HeadInputs::new(&subject.train.features, &subject.train.labels, DType::F64)?;
-    let options = RefitOptions {
-        gradient_norm: evaluate.gradient_norm,
-        ..RefitOptions::default()
+    let fit = match evaluate.fits_heads() {
+        false => None,
+        true => {
+            let options = RefitOptions {
+                gradient_norm: evaluate.gradient_norm,
+                ..RefitOptions::default()
+            };
+            let start = subject.head.clone();
+            Some(FullFit::new(&training, start, subject.l2, options)?)
+        }
     };
-    let fit = FullFit::new(&training, subject.head.clone(), subject.l2, options)?;
-    let head = match evaluate.at {
-        At::Run => &subject.head,
-        At::Fitted => &fit.head,
-    };
+    let fitted = fit.as_ref().filter(|_| evaluate.at == At::Fitted);
+    let head = fitted.map_or(&subject.head, |fit| &fit.head);
     let at_run = subject
         .head
         .to_dtype(DType::F64)?
         .objective(&training, subject.l2)?
         .1;
     let at_run = at_run.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+    let at_minimum = fit.as_ref().map(|fit| fit.gradient_norm);
     run.set_result(
         "fit",
-        json!({ "gradient_norm_of_the_run": at_run, "gradient_norm": fit.gradient_norm }),
+        json!({ "gradient_norm_of_the_run": at_run, "gradient_norm": at_minimum }),
     )?;
     let mut work = Work {
         folder: run.path().to_path_buf(),
@@ -58,7 +64,7 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
             .map(|seeds| again::open(evaluate, subject, seeds)))
         .transpose()?,
         head,
-        fit: &fit,
+        fit: fit.as_ref(),
         bootstrap: Bootstrap {
             seed: evaluate.seed,
             draws: evaluate.draws,
@@ -92,7 +98,8 @@ pub(super) struct Work<'a> {
     again: Option<TransferAgain>,
     /// Where scores are computed.
     pub(super) head: &'a SoftmaxHead,
-    pub(super) fit: &'a FullFit,
+    /// At its minimum, where anything is fitted again.
+    pub(super) fit: Option<&'a FullFit>,
     pub(super) bootstrap: Bootstrap,
     /// The run's own first.
     pub(super) estimators: Vec<Measured>,
@@ -123,15 +130,16 @@ impl Work<'_> {
         }
     }
 
-    /// What retrained measurements were made with: those of other data, or another model's, are refused.
-    fn metadata(&self) -> BTreeMap<String, String> {
+    /// What retrained measurements were made with: those of other data, or another model's, are refused. Under `unit` that of the losses.
+    fn metadata(&self, unit: &str) -> BTreeMap<String, String> {
         let inputs = self.subject.inputs.iter();
         let mut metadata: BTreeMap<String, String> = inputs
             .filter(|input| matches!(input.role.as_str(), "train" | "test" | "model"))
             .map(|input| (format!("digest.{}", input.role), input.digest.clone()))
             .collect();
         metadata.insert("l2".into(), self.subject.l2.to_string());
-        metadata.insert("unit".into(), "nats".into());
+        metadata.insert("measurement".into(), self.subject.measurement.clone());
+        metadata.insert(unit.into(), NATS.into());
         metadata
     }
 
@@ -141,6 +149,7 @@ impl Work<'_> {
         let run: Box<dyn Estimator> = match &self.subject.through_blocks {
             Some(through) => Box::new(Fixed {
                 name,
+                unit: self.subject.options.normalise.unit(),
                 scores: through.scores.clone(),
             }),
             None => Box::new(Ranked {
@@ -197,7 +206,8 @@ impl Work<'_> {
             &self.subject.queries.labels,
             DType::F64,
         )?;
-        let retrainer = Retrainer::new(self.fit, &queries, &self.folder);
+        let retrainer = (self.fit).map(|fit| Retrainer::new(fit, &queries, &self.folder));
+        let retrainer = retrainer.as_ref();
         let count = self.subject.train.ids.len();
         let (choose, seed) = (self.evaluate.choose(), self.evaluate.seed);
         let mut compared = Vec::new();
@@ -210,13 +220,13 @@ impl Work<'_> {
                 .iter()
                 .map(|&at| Kept::without(count, &[at]))
                 .collect();
-            compared.push(self.compare(run, &retrainer, "leave_one_out", &kept)?);
+            compared.push(self.compare(run, retrainer, "leave_one_out", &kept)?);
         }
         if let Some(number) = self.evaluate.lds {
             let kept = random_subsets(count, number, self.evaluate.share(), seed)?;
-            compared.push(self.compare(run, &retrainer, "lds", &kept)?);
+            compared.push(self.compare(run, retrainer, "lds", &kept)?);
         }
-        self.groups_left_out(run, &retrainer)?;
+        self.groups_left_out(run, retrainer)?;
         if let Some(comparison) = compared.last() {
             let figure = QualityAndCost::of(comparison, self.evaluate.lds.is_some());
             self.draw(&figure, "quality_and_cost")?;
@@ -226,7 +236,7 @@ impl Work<'_> {
 
     /// Refits of a head say nothing of scores through residual blocks, which stay where they are in these.
     fn check_retrained(&self, folder: &Path, retrained: &Retrained) -> Result<()> {
-        match self.subject.through_blocks.is_some() && !retrained.refits.is_empty() {
+        match self.subject.through_blocks.is_some() && retrained.is_of_heads() {
             false => Ok(()),
             true => Err(Error::Conflict {
                 path: folder.to_path_buf(),
@@ -240,7 +250,7 @@ impl Work<'_> {
     fn compare(
         &mut self,
         run: &mut RunFolder,
-        retrainer: &Retrainer,
+        retrainer: Option<&Retrainer>,
         name: &'static str,
         kept: &[Kept],
     ) -> Result<Comparison> {
@@ -249,7 +259,11 @@ impl Work<'_> {
     }
 
     /// Each group of training images left out as a whole.
-    fn groups_left_out(&mut self, run: &mut RunFolder, retrainer: &Retrainer) -> Result<()> {
+    fn groups_left_out(
+        &mut self,
+        run: &mut RunFolder,
+        retrainer: Option<&Retrainer>,
+    ) -> Result<()> {
         let Some(groups) = &self.subject.groups else {
             return Ok(());
         };
@@ -273,29 +287,14 @@ impl Work<'_> {
     fn retrained(
         &mut self,
         run: &mut RunFolder,
-        retrainer: &Retrainer,
+        retrainer: Option<&Retrainer>,
         name: &'static str,
         kept: &[Kept],
     ) -> Result<Retrained> {
         run.stage(name)?;
-        let metadata = self.metadata();
-        let elsewhere = self.evaluate.retrained.as_deref();
-        let retrained = match (elsewhere, &self.again) {
-            (Some(folder), _) if Retrained::exists(folder, name) => {
-                let read = Retrained::read(folder, name, self.ids(), &metadata)?;
-                self.check_retrained(folder, &read)?;
-                let (asked, there) = (kept.len(), read.left_out.len());
-                if name == LEAVE_GROUP_OUT {
-                    check_groups(folder, &read, kept)?;
-                } else if asked != there {
-                    note!(
-                        "ascribe: {name}: {there} retrainings, those of {}, not {asked}",
-                        folder.display()
-                    );
-                }
-                read
-            }
-            (_, Some(again)) => {
+        let metadata = self.metadata("unit");
+        let retrained = match (&self.again, retrainer) {
+            (Some(again), _) => {
                 let pace = Pace::default();
                 let trained = again.table(&self.folder, name, kept, |done, all| {
                     let left = pace.and_left((done, all));
@@ -304,17 +303,18 @@ impl Work<'_> {
                 run.set_result(&format!("{name}_seeds"), trained.agreement)?;
                 trained.retrained
             }
-            _ => retrainer.table(name, kept, progress(name))?,
+            (None, Some(retrainer)) if !self.evaluate.has_retrained(name) => {
+                retrainer.table(name, kept, progress(name))?
+            }
+            (None, _) => self.read(name, kept, &metadata)?,
         };
         retrained.write(&self.folder, name, self.ids(), &metadata)?;
         let short = retrained.refits.iter().filter(|end| !end.converged);
         let worst = (short.clone()).fold(0.0, |most: f64, end| most.max(end.gradient_norm));
         self.report(short.count(), worst);
-        let factor = if retrained.work.refits > 0 {
-            retrainer.factor_operations()
-        } else {
-            0.0
-        };
+        let factor = retrainer.filter(|_| retrained.work.refits > 0);
+        let factor = factor.map_or(0.0, Retrainer::factor_operations);
+        let elsewhere = &self.evaluate.retrained;
         run.set_result(
             &format!("{name}_work"),
             json!({ "refits": retrained.work, "factor_operations": factor, "measurements_from": elsewhere }),
@@ -322,10 +322,32 @@ impl Work<'_> {
         Ok(retrained)
     }
 
+    /// What was retrained elsewhere, or here before.
+    fn read(
+        &self,
+        name: &str,
+        kept: &[Kept],
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Retrained> {
+        let folder = (self.evaluate.retrained.as_deref()).unwrap_or(&self.folder);
+        let read = Retrained::read(folder, name, self.ids(), metadata)?;
+        self.check_retrained(folder, &read)?;
+        let (asked, there) = (kept.len(), read.left_out.len());
+        if name == LEAVE_GROUP_OUT {
+            check_groups(folder, &read, kept)?;
+        } else if asked != there {
+            note!(
+                "ascribe: {name}: {there} retrainings, those of {}, not {asked}",
+                folder.display()
+            );
+        }
+        Ok(read)
+    }
+
     /// A table of what every estimator predicted and what was measured.
     fn write_changes(&self, name: &str, retrained: &Retrained) -> Result<()> {
         let path = self.folder.join(format!("{name}.parquet"));
-        let metadata = self.metadata();
+        let metadata = self.metadata("actual_unit");
         Comparison::write_changes(&path, &self.estimators, retrained, self.ids(), &metadata)
     }
 
@@ -345,7 +367,11 @@ impl Work<'_> {
             let left_out = retrained.left_out.iter().flat_map(|images| images.first());
             let left_out: Vec<usize> = left_out.map(|&at| ids.train[at]).collect();
             let ids = (ids.queries, &*left_out);
-            let figure = LeaveOneOut::of(&predicted, &retrained.rises(), ids, &first.agreement);
+            let figure = LeaveOneOut {
+                unit: first.unit.clone(),
+                of_heads: retrained.is_of_heads(),
+                ..LeaveOneOut::of(&predicted, &retrained.rises(), ids, &first.agreement)
+            };
             self.draw(&figure, name)?;
         }
         run.set_result(name, &comparison)?;

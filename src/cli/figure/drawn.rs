@@ -8,6 +8,9 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
+/// How what is drawn differs, in a record and in what is printed.
+const DIFFERENCES: &str = "differences";
+
 /// Options of every figure.
 #[derive(Debug, Args)]
 pub(super) struct Pictures {
@@ -57,12 +60,23 @@ impl Pictures {
         let options: Options = options
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-        let record = RecordBeside::begin("figure", invocation, options, inputs)?;
-        let mut written = write(&figure()?, &self.out, stem, &self.format, self.style)?;
+        let mut record = RecordBeside::begin("figure", invocation, options, inputs)?;
+        let figure = figure()?;
+        let differences = figure.differences();
+        if let Some(differences) = &differences {
+            record.note(DIFFERENCES, differences.clone());
+        }
+        let mut written = write(&figure, &self.out, stem, &self.format, self.style)?;
         written.push(record.finish(&self.out, stem, &written)?);
         let files: Vec<String> = written.iter().map(|path| shown(path)).collect();
         self.json.print(
-            || json!({ "out": shown(&self.out), "figure": stem, "files": files }),
+            || {
+                let mut said = json!({ "out": shown(&self.out), "figure": stem, "files": files });
+                if let Some(differences) = differences {
+                    said[DIFFERENCES] = differences;
+                }
+                said
+            },
             || files.iter().for_each(|file| say!("{file}")),
         );
         Ok(())

@@ -24,7 +24,7 @@ impl NamedRun {
         normalise.unwrap_or(Normalise::None).unit()
     }
 
-    /// Takes up a run of `ascribe rank`. The name of one whose queries have no labels says so: their classes are the predicted ones.
+    /// Takes up a run of `ascribe rank`.
     pub(super) fn open(folder: &Path, name: String) -> Result<Self> {
         let record = RunFolder::read(folder)?;
         check_has_rankings(&record)?;
@@ -35,14 +35,10 @@ impl NamedRun {
                  rank again with another --solver or more --iterations"
             );
         }
-        let mut run = Self { name, record };
-        if run.is_predicted() {
-            run.name.push_str(" (classes predicted)");
-        }
-        Ok(run)
+        Ok(Self { name, record })
     }
 
-    /// Whether its test images have no labels, and count as images of the class that is predicted.
+    /// Whether its test images count as images of the class that is predicted.
     pub(super) fn is_predicted(&self) -> bool {
         Measurement::of(&self.record) == Measurement::Prediction
     }
@@ -108,6 +104,19 @@ impl NamedRun {
 
     pub(super) fn test_rankings(&self) -> Result<Vec<QueryRanking>> {
         self.rankings("rankings.parquet", "give a folder made by ascribe rank")
+    }
+
+    /// The same where they name the most helpful images, of which a run with `--top 0` keeps none.
+    pub(super) fn helpful_rankings(&self) -> Result<Vec<QueryRanking>> {
+        let rankings = self.test_rankings()?;
+        if rankings.iter().any(|ranking| !ranking.helpful.is_empty()) {
+            return Ok(rankings);
+        }
+        Err(Error::Conflict {
+            path: self.record.folder.clone(),
+            reason: "ranks no helpful images (--top 0)".into(),
+            remedy: "give a run of ascribe rank with a larger --top".into(),
+        })
     }
 
     pub(super) fn has_train_rankings(&self) -> bool {

@@ -81,6 +81,7 @@ pub(super) fn loss_sensitivity(runs: &[NamedRun], images: &TestImages) -> Result
         same_test_images(runs, &test, run, &other)?;
         Ok(ModelSensitivity {
             model: run.name.clone(),
+            predicted: run.is_predicted(),
             maps: sensitivity(network, &other, &ids, &mut |_| {})?,
         })
     };
@@ -123,9 +124,9 @@ pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
         if run.has_train_rankings() {
             let train = run.train_rankings()?;
             let labels = train.iter().map(|query| query.query_label).collect();
-            return Ok((train, run.test_rankings()?, labels));
+            return Ok((train, run.helpful_rankings()?, labels));
         }
-        let (test, labels) = (run.test_rankings()?, run.train_labels()?);
+        let (test, labels) = (run.helpful_rankings()?, run.train_labels()?);
         note_test_images_alone(run);
         Ok((Vec::new(), test, labels))
     };
@@ -193,6 +194,7 @@ pub(super) fn influence_matrix(runs: &[NamedRun]) -> Result<InfluenceMatrix> {
             panels.map(|(queries, (scores, query_labels))| ModelScores {
                 model: &run.name,
                 queries: *queries,
+                predicted: *queries == MatrixQueries::Test && run.is_predicted(),
                 scores: scores.view(),
                 unit: run.unit(),
                 query_labels,
@@ -221,7 +223,7 @@ fn class_names(record: &RunRecord, models: &[ModelScores]) -> Vec<String> {
 pub(super) fn helpful_examples(runs: &[NamedRun], images: &TestImages) -> Result<HelpfulExamples> {
     let read = |run: &NamedRun| {
         Ok((
-            run.test_rankings()?,
+            run.helpful_rankings()?,
             recorded_data(&run.record, "train")?,
             recorded_data(&run.record, "test")?,
         ))
@@ -239,6 +241,7 @@ pub(super) fn helpful_examples(runs: &[NamedRun], images: &TestImages) -> Result
         .map(|(run, (rankings, train, _))| ModelImages {
             model: &run.name,
             unit: run.unit(),
+            predicted: run.is_predicted(),
             rankings,
             train,
         });

@@ -13,6 +13,10 @@ impl Estimator for FeatureCosine {
         "feature-cosine"
     }
 
+    fn unit(&self) -> &'static str {
+        "cosine"
+    }
+
     fn estimate(&self, setting: &Setting) -> Result<Estimate> {
         let unit = |rows: Tensor| -> Result<Tensor> {
             let rows = rows.to_dtype(DType::F64)?;

@@ -9,6 +9,8 @@ use ndarray::Array2;
 pub struct Fixed {
     /// What they are called.
     pub name: String,
+    /// What they are in.
+    pub unit: &'static str,
     /// `[query, train]`
     pub scores: Array2<f64>,
 }
@@ -16,6 +18,10 @@ pub struct Fixed {
 impl Estimator for Fixed {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn unit(&self) -> &'static str {
+        self.unit
     }
 
     fn estimate(&self, setting: &Setting) -> Result<Estimate> {

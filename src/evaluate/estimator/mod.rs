@@ -71,6 +71,9 @@ pub trait Estimator {
     /// What it is called in tables and figures.
     fn name(&self) -> &str;
 
+    /// The unit of its scores: nats where they predict a rise of the loss.
+    fn unit(&self) -> &'static str;
+
     /// Refuses a head that it has no scores at, before any work.
     ///
     /// # Errors
@@ -92,6 +95,8 @@ pub trait Estimator {
 pub struct Measured {
     /// Of the estimator.
     pub name: String,
+    /// Of the scores.
+    pub unit: &'static str,
     /// The scores.
     pub estimate: Estimate,
     /// Of the estimate alone, features and head being there.
@@ -112,6 +117,7 @@ pub fn measured(estimator: &dyn Estimator, setting: &Setting) -> Result<Measured
     let bytes = before.and_then(|before| Some(measured_peak_bytes()?.saturating_sub(before)));
     Ok(Measured {
         name: estimator.name().to_owned(),
+        unit: estimator.unit(),
         estimate,
         seconds,
         bytes,

@@ -27,6 +27,10 @@ impl Estimator for NearestNeighbours {
         "knn"
     }
 
+    fn unit(&self) -> &'static str {
+        "votes"
+    }
+
     fn estimate(&self, setting: &Setting) -> Result<Estimate> {
         let (train, queries) = (inputs(&setting.train)?, inputs(&setting.queries)?);
         let (a, b) = (queries.rows().all()?, train.rows().all()?);

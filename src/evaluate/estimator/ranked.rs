@@ -21,6 +21,10 @@ impl Estimator for Ranked {
         &self.name
     }
 
+    fn unit(&self) -> &'static str {
+        self.options.normalise.unit()
+    }
+
     fn estimate(&self, setting: &Setting) -> Result<Estimate> {
         let folder = scratch_folder(setting.scratch)?;
         let options = RankOptions {

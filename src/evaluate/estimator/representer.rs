@@ -16,6 +16,10 @@ impl Estimator for RepresenterPoints {
         "representer"
     }
 
+    fn unit(&self) -> &'static str {
+        "logit"
+    }
+
     fn estimate(&self, setting: &Setting) -> Result<Estimate> {
         if setting.l2 <= 0.0 {
             let reason = "representer needs a run with an L2 term above 0; leave it out";

@@ -384,6 +384,7 @@ fn scores_of_somebody_else_are_taken_as_they_are_if_they_fit() {
     with_setting(|setting| {
         let of = |shape: (usize, usize)| Fixed {
             name: "run".into(),
+            unit: "nats",
             scores: Array2::from_shape_fn(shape, |(query, at)| (100 * query + at) as f64),
         };
         let fixed = of((9, 40));

@@ -21,6 +21,10 @@ impl Estimator for TracIn {
         "tracin"
     }
 
+    fn unit(&self) -> &'static str {
+        "nats a step"
+    }
+
     fn check(&self, head: &SoftmaxHead) -> Result<()> {
         if self.checkpoints.is_empty() {
             let reason = "tracin sums over checkpoints of the head: give them with --checkpoints";

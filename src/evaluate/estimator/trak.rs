@@ -46,6 +46,10 @@ impl Estimator for Trak {
         "trak"
     }
 
+    fn unit(&self) -> &'static str {
+        "margin"
+    }
+
     fn estimate(&self, setting: &Setting) -> Result<Estimate> {
         let (train, queries) = (inputs(&setting.train)?, inputs(&setting.queries)?);
         let size = setting.head.parameter_count();

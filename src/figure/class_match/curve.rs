@@ -51,6 +51,7 @@ impl Curve {
             |matches: &[bool]| matches[..5].iter().filter(|matches| **matches).count() >= 3;
         Ok(Self {
             model: model.to_owned(),
+            predicted: rankings.predicted && queries == QuerySet::Test,
             query_count,
             chance_percent: chance_percent(of_queries, rankings.labels, queries),
             three_of_top_five_percent: (ranks >= 5).then(|| percent_of(&three_of_five).1),

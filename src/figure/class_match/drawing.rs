@@ -1,31 +1,31 @@
 //! The drawing of Figure 6: panels side by side, under each a table that is its legend too.
 
 use super::super::canvas::Canvas;
-use super::{ClassMatch, Curve, Panel, points};
+use super::{ClassMatch, Curve, Panel, QuerySet, points};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
-use crate::figure::note::{MARGIN, Note};
+use crate::figure::note::{MARGIN, Note, of_predicted};
 use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::text::{Align, Text, distinct, text_width, thousands, wrap};
 use plotters::prelude::*;
 use std::ops::Range;
 
-/// What is drawn, below the panels.
-const NOTE: &str = "Percent of queries whose training image at a rank (1 = most helpful; per rank, not \
-    cumulative) has the query’s true class. Band: 95 % Wilson interval over queries. Dotted: chance, the match expected \
-    if training images were ranked at random.";
-
-const PREDICTED: &str =
-    " Test images that have no labels count as images of the class that is predicted.";
-
 /// What is drawn, and how the models' first ranks differ on the same queries.
 pub(super) fn note(figure: &ClassMatch) -> String {
-    let mut note = NOTE.to_owned();
-    if figure.predicted {
-        note.push_str(PREDICTED);
-    }
+    let test = (figure.panels.iter()).filter(|panel| panel.queries == QuerySet::Test);
+    let test = test.flat_map(|panel| &panel.curves);
+    let class = match of_predicted(test.map(|curve| (&*curve.model, curve.predicted))) {
+        None => "true class".to_owned(),
+        Some(of) if of.is_empty() && figure.panels.len() == 1 => "predicted class".to_owned(),
+        Some(of) => format!("true class (test images{of}: predicted class)"),
+    };
+    let mut note = format!(
+        "Percent of queries whose training image at a rank (1 = most helpful; per rank, not cumulative) has the query’s \
+         {class}. Band: 95 % Wilson interval over queries. Dotted: chance, the match expected if training images were \
+         ranked at random."
+    );
     let mut named: Vec<(&str, &str)> = Vec::new();
     for pair in figure.panels.iter().flat_map(|panel| &panel.pairs) {
         if !named.contains(&(&pair.model, &pair.first)) {

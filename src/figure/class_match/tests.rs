@@ -209,6 +209,44 @@ fn without_training_images_as_queries_there_is_the_last_panel_alone() {
 }
 
 #[test]
+fn predicted_classes_of_test_images_are_said_to_be() {
+    let (train, test) = (train(), test());
+    let labelled = ModelRankings {
+        predicted: false,
+        model: "natural",
+        train: &train,
+        test: &test,
+        labels: &[0, 0, 1, 1, 1],
+        images: None,
+    };
+    let predicted = ModelRankings {
+        predicted: true,
+        model: "robust",
+        ..labelled
+    };
+    let alone = ModelRankings {
+        train: &[],
+        ..predicted
+    };
+    for (models, class) in [
+        (vec![labelled], "true class."),
+        (
+            vec![predicted],
+            "true class (test images: predicted class).",
+        ),
+        (
+            vec![labelled, predicted],
+            "true class (test images of robust: predicted class).",
+        ),
+        (vec![alone], "predicted class."),
+    ] {
+        let caption = ClassMatch::of(&models).unwrap().caption();
+        let expected = format!("has the query’s {class} Band:");
+        assert!(caption.contains(&expected), "{caption}");
+    }
+}
+
+#[test]
 fn a_ranking_of_itself_alone_cannot_be_drawn_without_itself() {
     let alone = vec![ranking(0, 0, &[(0, 0)]), ranking(1, 1, &[(1, 1)])];
     let models = [ModelRankings {

@@ -2,13 +2,14 @@
 
 use super::{LABELS_BELOW, MARGIN, Note, POINTS, TITLE, TITLE_POINTS, ends, finite};
 use crate::Result;
-use crate::evaluate::{GroupLeftOut, GroupsLeftOut};
+use crate::evaluate::{GroupLeftOut, GroupsLeftOut, Interval};
 use crate::figure::axis::Axis;
 use crate::figure::mesh::draw_mesh;
 use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{DOTS_PER_MM, dots};
 use crate::figure::text::{Align, Text, distinct, text_width};
 use crate::figure::{Drawn, Figure, Sheet, Style};
+use crate::influence::NATS;
 use plotters::prelude::*;
 use serde::Serialize;
 
@@ -32,20 +33,30 @@ pub struct GroupEffects {
 struct Row<'a> {
     group: &'a str,
     images: usize,
-    predicted_rise: f64,
+    predicted_rise: Option<f64>,
     actual_rise: f64,
-    low: f64,
-    high: f64,
+    low: Option<f64>,
+    high: Option<f64>,
     right: Option<f64>,
     right_change: Option<f64>,
     unit: &'static str,
 }
 
-fn predicted(group: &GroupLeftOut) -> f64 {
-    group.predicted.get(RUN).copied().unwrap_or(f64::NAN)
+/// Nothing where the run's scores are not in nats.
+fn predicted(group: &GroupLeftOut) -> Option<f64> {
+    group.predicted.get(RUN).copied()
 }
 
 impl GroupEffects {
+    fn predicts(&self) -> bool {
+        self.found.groups.iter().any(|it| predicted(it).is_some())
+    }
+
+    /// Nothing of one query.
+    fn interval(&self, group: &GroupLeftOut) -> Option<Interval> {
+        group.actual.over(self.found.queries)
+    }
+
     /// What is drawn, the group whose absence costs most first.
     fn drawn(&self) -> Vec<&GroupLeftOut> {
         let mut groups: Vec<&GroupLeftOut> = self.found.groups.iter().collect();
@@ -62,10 +73,20 @@ impl GroupEffects {
             true => format!(" The {drawn} of {all} groups that change most."),
             false => String::new(),
         };
+        let queries = self.found.queries;
+        let said = |is_so: bool, words: &'static str| if is_so { words } else { "" };
+        let weight = said(self.found.of_heads, ", the others keeping their weight");
+        let interval = said(
+            queries > 1,
+            ", with the 95 % bootstrap interval over queries",
+        );
+        let sum = said(
+            self.predicts(),
+            ", and as the sum of its images’ scores predicts",
+        );
         format!(
-            "Rise of the mean loss of {} queries when a group of training images is left out, the others keeping their weight: measured by \
-             training again, with the 95 % bootstrap interval over queries, and as the sum of its images’ scores predicts.{thinned}",
-            self.found.queries
+            "Rise of the mean loss of {queries} queries when a group of training images is left out{weight}: measured by training \
+             again{interval}{sum}.{thinned}"
         )
     }
 
@@ -76,7 +97,8 @@ impl GroupEffects {
     /// What the two marks stand for, under the title.
     fn key(&self, sheet: &Sheet) -> Drawn {
         let (mut left, y) = (MARGIN + NAMES, MARGIN + TITLE + KEY / 2.0 - 0.8);
-        for (index, words) in ["measured", "predicted"].into_iter().enumerate() {
+        let marks = ["measured", "predicted"].into_iter().enumerate();
+        for (index, words) in marks.take(1 + usize::from(self.predicts())) {
             sheet.marker(index, (dots(left + 1.0), dots(y)), 0.95)?;
             let look = Text::new(POINTS, INK, Align::Left);
             sheet.text(words, (left + 3.0, y), look)?;
@@ -93,14 +115,16 @@ impl Figure for GroupEffects {
 
     fn caption(&self) -> String {
         let rows = self.drawn().into_iter().map(|group| {
+            let ends = self.interval(group);
+            let ends = ends.map(|it| format!(" [{:.3}, {:.3}]", it.low, it.high));
+            let sum = predicted(group).map(|sum| format!(", predicted {sum:.3}"));
             format!(
-                "{} ({} images): {:.3} [{:.3}, {:.3}], predicted {:.3}",
+                "{} ({} images): {:.3}{}{}",
                 group.group,
                 group.images,
                 group.actual.value,
-                group.actual.low,
-                group.actual.high,
-                predicted(group)
+                ends.unwrap_or_default(),
+                sum.unwrap_or_default()
             )
         });
         format!("{} {}.", self.note(), rows.collect::<Vec<_>>().join("; "))
@@ -109,7 +133,8 @@ impl Figure for GroupEffects {
     fn check(&self) -> Result<()> {
         let values = self.found.groups.iter().flat_map(|group| {
             let actual = group.actual;
-            [predicted(group), actual.value, actual.low, actual.high]
+            let measured = [actual.value, actual.low, actual.high];
+            measured.into_iter().chain(predicted(group))
         });
         finite("groups left out", values)
     }
@@ -131,7 +156,8 @@ impl Figure for GroupEffects {
         let area = sheet.part(left, top, WIDTH - MARGIN - left, height);
         let values = groups.iter().flat_map(|group| {
             let actual = group.actual;
-            [0.0, predicted(group), actual.low, actual.high]
+            let measured = [0.0, actual.low, actual.high];
+            measured.into_iter().chain(predicted(group))
         });
         let (low, high) = ends(values);
         let across = Axis::numbers(low, high);
@@ -158,14 +184,13 @@ impl Figure for GroupEffects {
         let names: Vec<&str> = groups.iter().map(|group| group.group.as_str()).collect();
         let names = distinct(&names, POINTS, NAMES - 3.0);
         for (row, (group, name)) in groups.iter().zip(&names).enumerate() {
-            let actual = group.actual;
-            sheet.line(
-                vec![place(row, actual.low), place(row, actual.high)],
-                0.9,
-                colour(0),
-            )?;
-            sheet.marker(0, place(row, actual.value), 0.95)?;
-            sheet.marker(1, place(row, predicted(group)), 0.95)?;
+            if let Some(Interval { low, high, .. }) = self.interval(group) {
+                sheet.line(vec![place(row, low), place(row, high)], 0.9, colour(0))?;
+            }
+            sheet.marker(0, place(row, group.actual.value), 0.95)?;
+            if let Some(sum) = predicted(group) {
+                sheet.marker(1, place(row, sum), 0.95)?;
+            }
             let y = f64::from(place(row, 0.0).1) / DOTS_PER_MM;
             let look = Text::new(POINTS, INK, Align::Right);
             sheet.text(name, (left - 1.5, y), look)?;
@@ -180,11 +205,11 @@ impl Figure for GroupEffects {
                 images: group.images,
                 predicted_rise: predicted(group),
                 actual_rise: group.actual.value,
-                low: group.actual.low,
-                high: group.actual.high,
+                low: self.interval(group).map(|it| it.low),
+                high: self.interval(group).map(|it| it.high),
                 right: group.correct.map(|share| share.value),
                 right_change: group.correct_change.map(|change| change.value),
-                unit: "nats",
+                unit: NATS,
             })
         })
     }

@@ -8,6 +8,7 @@ use crate::figure::axis::Axis;
 use crate::figure::palette::{QUIET, colour};
 use crate::figure::sheet::dots;
 use crate::figure::{Drawn, Figure, Sheet, Style};
+use crate::influence::NATS;
 use ndarray::Array2;
 use rand::seq::index::sample;
 use serde::{Deserialize, Serialize};
@@ -30,37 +31,42 @@ pub struct LeaveOneOut {
     pub spearman: Interval,
     /// Over queries.
     pub slope: Interval,
+    /// Of the scores: of others than nats only the order is compared.
+    pub unit: String,
+    /// Whether heads were fitted again, or else models trained.
+    pub of_heads: bool,
     /// Queries.
     pub queries: usize,
     /// Images left out.
     pub images: usize,
 }
 
-/// A query and an image that was left out, in nats.
+/// A query and an image that was left out.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ScatterPoint {
     /// The query's id.
     pub query: usize,
     /// The id of the image that was left out.
     pub train: usize,
-    /// What the score says.
+    /// What the score says, in its unit.
     pub predicted: f64,
-    /// What fitting again measured.
+    /// What fitting or training again measured, in nats.
     pub actual: f64,
 }
 
 /// One row of the table.
 #[derive(Serialize)]
-struct Row {
+struct Row<'a> {
     query: usize,
     train: usize,
     predicted_rise: f64,
     actual_rise: f64,
     unit: &'static str,
+    predicted_unit: &'a str,
 }
 
 impl LeaveOneOut {
-    /// From changes `[query, image]`, and the ids of queries and images.
+    /// From changes `[query, image]`, and the ids of queries and images: of scores in nats and heads that were fitted again.
     pub fn of(
         predicted: &Array2<f64>,
         actual: &Array2<f64>,
@@ -88,9 +94,15 @@ impl LeaveOneOut {
             pearson: agreement.pearson,
             spearman: agreement.spearman,
             slope: agreement.slope,
+            unit: NATS.into(),
+            of_heads: true,
             queries,
             images,
         }
+    }
+
+    fn is_in_nats(&self) -> bool {
+        self.unit == NATS
     }
 
     fn note(&self) -> String {
@@ -104,15 +116,23 @@ impl LeaveOneOut {
             true => format!(" {} of {} pairs drawn.", self.points.len(), self.pairs),
             false => String::new(),
         };
+        let again = if self.of_heads { "fitted" } else { "trained" };
+        let slope = format!(
+            "; slope of predicted on actual, of all queries together, each about its own means, {}",
+            words(&self.slope)
+        );
+        let other = format!("Scores are in another unit ({}).", self.unit);
+        let (sizes, slope) = match self.is_in_nats() {
+            true => ("Line: equal.", &*slope),
+            false => (&*other, ""),
+        };
         format!(
-            "Rise of a query’s loss when one training image is left out, {} images fitted again without, {} queries. Line: equal. With \
-             95 % bootstrap intervals, means over queries of Pearson {} and Spearman {}; slope of predicted on \
-             actual, of all queries together, each about its own means, {}.{thinned}",
+            "Rise of a query’s loss when one training image is left out, {} images {again} again without, {} queries. {sizes} With \
+             95 % bootstrap intervals, means over queries of Pearson {} and Spearman {}{slope}.{thinned}",
             self.images,
             self.queries,
             words(&self.pearson),
             words(&self.spearman),
-            words(&self.slope),
         )
     }
 }
@@ -145,7 +165,10 @@ impl Figure for LeaveOneOut {
             height: CHART,
             title: "One image left out",
             x: "Actual rise of the loss (nats)",
-            y: "Predicted (nats)",
+            y: match self.is_in_nats() {
+                true => "Predicted (nats)",
+                false => "Score",
+            },
         };
         let across = ends(self.points.iter().map(|point| point.actual));
         let up = ends(self.points.iter().map(|point| point.predicted));
@@ -154,7 +177,7 @@ impl Figure for LeaveOneOut {
         let chart = frame.draw(sheet, (across_axis, label), Axis::numbers(up.0, up.1))?;
         let area = chart.plotting_area();
         let (low, high) = (across.0.max(up.0), across.1.min(up.1));
-        if low < high {
+        if self.is_in_nats() && low < high {
             let line = [low, high].map(|value| area.map_coordinate(&(value, value)));
             sheet.line(line.to_vec(), 0.7, QUIET)?;
         }
@@ -175,7 +198,8 @@ impl Figure for LeaveOneOut {
                 train: point.train,
                 predicted_rise: point.predicted,
                 actual_rise: point.actual,
-                unit: "nats",
+                unit: NATS,
+                predicted_unit: &self.unit,
             })
         })
     }

@@ -33,8 +33,8 @@ struct Row<'a> {
     queries: usize,
     images: usize,
     rise: f64,
-    rise_low: f64,
-    rise_high: f64,
+    rise_low: Option<f64>,
+    rise_high: Option<f64>,
     correct: f64,
     correct_low: f64,
     correct_high: f64,
@@ -56,8 +56,12 @@ impl RemovalCurves {
 
     fn note(&self) -> String {
         let queries = self.curves.first().map_or(0, |curve| curve.queries);
+        let bars = match queries > 1 {
+            true => "; bars: 95 % bootstrap intervals over queries",
+            false => "",
+        };
         format!(
-            "Means over {queries} queries, each fitted again for at every point of every curve; bars: 95 % bootstrap intervals over queries. \
+            "Means over {queries} queries, each fitted again for at every point of every curve{bars}. \
              (a) The k images that a method ranks as most helpful are taken away. (b) They are all that is left."
         )
     }
@@ -134,14 +138,15 @@ impl Figure for RemovalCurves {
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()> {
         for curve in &self.curves {
             for point in &curve.points {
+                let interval = point.rise.over(curve.queries);
                 rows.serialize(Row {
                     method: &curve.method,
                     side: curve.side,
                     queries: curve.queries,
                     images: point.images,
                     rise: point.rise.value,
-                    rise_low: point.rise.low,
-                    rise_high: point.rise.high,
+                    rise_low: interval.map(|it| it.low),
+                    rise_high: interval.map(|it| it.high),
                     correct: point.correct.value,
                     correct_low: point.correct.low,
                     correct_high: point.correct.high,
@@ -166,11 +171,10 @@ fn curves(sheet: &Sheet, frame: &Frame, curves: &[&RemovalCurve]) -> Drawn {
     for (index, curve) in curves.iter().enumerate() {
         let at = |images: usize, value: f64| area.map_coordinate(&((images as f64).log10(), value));
         for point in &curve.points {
-            let bar = vec![
-                at(point.images, point.rise.low),
-                at(point.images, point.rise.high),
-            ];
-            sheet.line(bar, 0.4, colour(index))?;
+            if let Some(rise) = point.rise.over(curve.queries) {
+                let bar = [rise.low, rise.high].map(|end| at(point.images, end));
+                sheet.line(bar.to_vec(), 0.4, colour(index))?;
+            }
         }
         let line: Vec<_> = (curve.points.iter())
             .map(|point| at(point.images, point.rise.value))

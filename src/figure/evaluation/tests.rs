@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::evaluate::{
-    Agreement, Bootstrap, ComparedEstimator, Comparison, Difference, Interval, RemovalCurve,
-    RemovalPoint, Side,
+    Agreement, Bootstrap, ComparedEstimator, Comparison, Difference, GroupLeftOut, GroupsLeftOut,
+    Interval, RemovalCurve, RemovalPoint, Side,
 };
 use crate::figure::{Figure, Format, Style, render, write};
 use ndarray::Array2;
@@ -36,6 +36,8 @@ fn scatter(predicted: f64) -> LeaveOneOut {
         pearson: interval(0.5),
         spearman: interval(0.25),
         slope: interval(0.75),
+        unit: "nats".into(),
+        of_heads: true,
         queries: 1,
         images: 7,
     }
@@ -66,6 +68,82 @@ fn the_scatter_says_its_numbers_and_draws_every_point() {
         ..scatter(1.0)
     };
     assert!(empty.check().unwrap_err().to_string().contains("nothing"));
+}
+
+fn table(figure: &impl Figure) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    write(figure, folder.path(), "figure", &[], Style::Paper).unwrap();
+    std::fs::read_to_string(folder.path().join("figure.csv")).unwrap()
+}
+
+#[test]
+fn scores_in_another_unit_are_not_drawn_on_a_line_of_equality() {
+    let nats = scatter(1e-4);
+    let cosine = LeaveOneOut {
+        unit: "cosine".into(),
+        of_heads: false,
+        ..nats.clone()
+    };
+    let [with, without] = [&nats, &cosine].map(svg);
+    for words in ["Predicted (nats)", "Line: equal", "slope of predicted"] {
+        assert!(with.contains(words) && !without.contains(words), "{words}");
+    }
+    for words in ["another unit (cosine)", "7 images trained again"] {
+        assert!(!with.contains(words) && without.contains(words), "{words}");
+    }
+    let lines = |svg: &str| svg.matches("<polyline").count();
+    assert_eq!(lines(&with), lines(&without) + 1);
+    assert!(table(&nats).ends_with(",nats,nats\n"));
+    assert!(table(&cosine).ends_with(",nats,cosine\n"));
+}
+
+/// Two groups without one another, predicted or not.
+fn groups(queries: usize, of_heads: bool, is_predicted: bool) -> GroupEffects {
+    let group = |(name, rise): (&str, f64)| GroupLeftOut {
+        group: name.into(),
+        images: 3,
+        predicted: is_predicted
+            .then(|| ("run".into(), 0.5 * rise))
+            .into_iter()
+            .collect(),
+        actual: interval(rise),
+        correct: None,
+        correct_change: None,
+    };
+    GroupEffects {
+        found: GroupsLeftOut {
+            queries,
+            correct: None,
+            of_heads,
+            groups: [("a", 0.25), ("b", -0.5)].map(group).to_vec(),
+        },
+    }
+}
+
+#[test]
+fn groups_say_what_was_done_and_only_what_is_known() {
+    let usual = groups(2, true, true);
+    let drawn = svg(&usual);
+    let (weight, predicted) = ("the others keeping their weight", "scores predicts");
+    let interval = "95 % bootstrap interval";
+    for words in [
+        weight,
+        predicted,
+        interval,
+        "a (3 images): 0.250 [0.150, 0.350], predicted 0.125",
+    ] {
+        assert!(drawn.contains(words), "{words}");
+    }
+    assert!(table(&usual).contains("\na,3,0.125,0.25,0.15,0.35,,,nats\n"));
+    let trained = svg(&groups(2, false, true));
+    assert!(!trained.contains(weight) && trained.contains(predicted));
+    let cosine = groups(2, true, false);
+    assert!(!svg(&cosine).contains("predict"), "{}", svg(&cosine));
+    assert!(table(&cosine).contains("\na,3,,0.25,0.15,0.35,,,nats\n"));
+    let single = groups(1, true, true);
+    let drawn = svg(&single);
+    assert!(!drawn.contains(interval) && drawn.contains("a (3 images): 0.250, predicted 0.125"));
+    assert!(table(&single).contains("\na,3,0.125,0.25,,,,,nats\n"));
 }
 
 #[test]
@@ -134,6 +212,7 @@ fn an_estimator_is_placed_by_its_rank_correlation_and_its_cost() {
         };
         ComparedEstimator {
             name: name.into(),
+            unit: "nats".into(),
             agreement,
             minus_first,
             seconds: 2.0 * spearman,
@@ -235,6 +314,17 @@ fn quality_and_removal_name_their_methods_and_tabulate_every_point() {
     ] {
         assert!(drawn.contains(words), "{words}");
     }
+    // The mean of one query has no interval.
+    let single = RemovalCurves {
+        curves: [Side::Removal, Side::Support]
+            .map(|side| RemovalCurve {
+                queries: 1,
+                ..curve(side)
+            })
+            .to_vec(),
+    };
+    assert!(drawn.contains("bars: 95 %") && !svg(&single).contains("bars"));
+    assert!(table(&single).contains("\nrandom,removal,1,1,1.0,,,0.5,0.4,0.6,nats\n"));
     let folder = tempfile::tempdir().unwrap();
     write(
         &removal,

@@ -3,6 +3,7 @@
 use super::{HelpfulExamples, ModelExamples};
 use crate::figure::Style;
 use crate::figure::image_grid::{COLUMNS, Cells, ImageGrid, LINE, ROW_GAP, SMALL, Shown};
+use crate::figure::note::of_predicted;
 use crate::figure::palette::{AGREES, QUIET};
 use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::text::{Align, Text, text_width};
@@ -10,9 +11,24 @@ use crate::influence::NATS;
 
 /// What is drawn, below the images.
 pub(super) fn note(figure: &HelpfulExamples) -> String {
+    let models = figure.models.iter();
+    let predicted = of_predicted(models.map(|model| (&*model.model, model.predicted)));
+    let (class, same, of_some) = match predicted.as_deref() {
+        None => ("class", "same class as the test image", String::new()),
+        Some("") => (
+            "predicted class",
+            "the test image’s predicted class",
+            String::new(),
+        ),
+        Some(of) => (
+            "class",
+            "same class as the test image",
+            format!(" Test images{of} count as images of their predicted class."),
+        ),
+    };
     let queries = match figure.named {
-        true => "test images",
-        false => "one random test image of each class",
+        true => "test images".to_owned(),
+        false => format!("one random test image of each {class}"),
     };
     let in_nats = figure.models.iter().all(|model| model.unit == NATS);
     let score = match in_nats {
@@ -21,7 +37,7 @@ pub(super) fn note(figure: &HelpfulExamples) -> String {
     };
     format!(
         "Top: {queries}. Below: the training image most helpful for it. Score: {score} (positive = helpful). Frame \
-         and tick: same class as the test image; cross: another class."
+         and tick: {same}; cross: another class.{of_some}"
     )
 }
 
@@ -198,6 +214,7 @@ mod tests {
         ModelExamples {
             model: "natural".into(),
             unit: NATS.into(),
+            predicted: false,
             helpful: vec![HelpfulExample {
                 train: 0,
                 class: 0,

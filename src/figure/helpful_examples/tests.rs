@@ -54,6 +54,7 @@ fn examples_are_looked_up_by_query_and_id() {
     let models = [ModelImages {
         model: "natural",
         unit: NATS,
+        predicted: false,
         rankings: &rankings,
         train: &train,
     }];
@@ -79,6 +80,7 @@ fn rankings_of_other_data_are_refused() {
         let models = [ModelImages {
             model: "natural",
             unit: NATS,
+            predicted: false,
             rankings,
             train: &train,
         }];

@@ -2,7 +2,7 @@
 
 use super::{InfluenceMatrix, MatrixPanel, MatrixQueries};
 use crate::figure::image_grid::without_wordnet_id;
-use crate::figure::note::{MARGIN, Note};
+use crate::figure::note::{MARGIN, Note, of_predicted};
 use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::style::PIXELS_PER_INCH;
@@ -37,9 +37,14 @@ pub(super) fn note(figure: &InfluenceMatrix) -> String {
         }
         false => "",
     };
+    let test = (figure.panels.iter()).filter(|panel| panel.queries == MatrixQueries::Test);
+    let predicted = of_predicted(test.map(|panel| (&*panel.model, panel.predicted)))
+        .map_or_else(String::new, |of| {
+            format!(" Test images{of} are sorted by predicted class.")
+        });
     format!(
         "Rows: queries, columns: training images, classes in the same order. Each cell is the mean score of a part of a class \
-         for a part of a class, in root mean squares of the panel’s scores; positive = helpful. Colours end at ±{limit:.2}.{themselves}"
+         for a part of a class, in root mean squares of the panel’s scores; positive = helpful. Colours end at ±{limit:.2}.{themselves}{predicted}"
     )
 }
 

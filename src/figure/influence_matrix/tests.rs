@@ -7,6 +7,7 @@ fn scores(model: &str) -> ModelScores<'_> {
     ModelScores {
         model,
         queries: MatrixQueries::Test,
+        predicted: false,
         scores: ArrayView2::from_shape((2, 3), &[1.0, 2.0, 3.0, -4.0, 0.0, 5.0]).unwrap(),
         unit: NATS,
         query_labels: &[1, 0],
@@ -80,6 +81,27 @@ fn it_is_drawn_for_both_sets_of_queries_and_two_models() {
         let bytes = render(&figure, format, Style::Paper, Path::new("matrix")).unwrap();
         assert!(bytes.len() > 1000);
     }
+}
+
+#[test]
+fn rows_of_predicted_classes_are_said_to_be() {
+    let predicted = |model| ModelScores {
+        predicted: true,
+        ..scores(model)
+    };
+    let one = InfluenceMatrix::of(classes(), &[predicted("robust")]).unwrap();
+    let expected = " Test images are sorted by predicted class.";
+    assert!(one.caption().ends_with(expected));
+    let both = [scores("natural"), predicted("robust")];
+    let both = InfluenceMatrix::of(classes(), &both).unwrap();
+    let expected = " Test images of robust are sorted by predicted class.";
+    assert!(both.caption().ends_with(expected));
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    both.table(&mut rows).unwrap();
+    let table = String::from_utf8(rows.into_inner().unwrap()).unwrap();
+    let count = |end: &str| table.lines().filter(|row| row.ends_with(end)).count();
+    let ends = [",query_class_predicted", ",false", ",true"];
+    assert_eq!(ends.map(count), [1, 4, 4]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::figure::mesh::draw_mesh;
 use crate::figure::note::{MARGIN, Note};
 use crate::figure::palette::INK;
 use crate::figure::sheet::{Drawn, Sheet, dots};
-use crate::figure::text::{Align, Text, distinct, fit, text_width};
+use crate::figure::text::{Align, Text, distinct, text_width, wrap};
 use crate::study::{Curve, Variable};
 use plotters::prelude::*;
 use std::collections::BTreeSet;
@@ -19,6 +19,8 @@ const WIDTH: f64 = 174.0;
 const NARROW: f64 = 90.0;
 const GAP: f64 = 5.0;
 const TITLE: f64 = 6.0;
+/// Of a title beyond its first.
+const TITLE_LINE: f64 = 3.6;
 const CHART: f64 = 62.0;
 const LABELS_LEFT: f64 = 12.0;
 const LABELS_BELOW: f64 = 9.0;
@@ -49,6 +51,7 @@ struct Lengths {
     /// Of those on paper.
     share: f64,
     width: f64,
+    title: f64,
     chart: f64,
     /// Where labels of the horizontal axis stand upright, what they take of the chart's height.
     upright: Option<f64>,
@@ -64,9 +67,14 @@ impl Lengths {
         let mut lengths = Self {
             share,
             width: share * width,
+            title: TITLE,
             chart: share * CHART,
             upright: None,
         };
+        let titles = titles(figure);
+        let panel = lengths.panel(titles.len());
+        let lines = titles.iter().map(|title| title_lines(title, panel).len());
+        lengths.title += lines.max().unwrap_or(1).saturating_sub(1) as f64 * TITLE_LINE;
         lengths.upright = lengths.upright_labels(figure);
         lengths.chart += lengths.upright.unwrap_or_default();
         lengths
@@ -96,7 +104,7 @@ impl Lengths {
     }
 
     fn legend_top(&self) -> f64 {
-        MARGIN + TITLE + self.chart + 1.5
+        MARGIN + self.title + self.chart + 1.5
     }
 
     /// Where the note begins, from the top.
@@ -131,23 +139,31 @@ fn difference(figure: &TransferAccuracy, look: &Look) -> String {
     }
 }
 
+/// One for each panel.
+fn titles(figure: &TransferAccuracy) -> Vec<String> {
+    let look = Look::of(figure);
+    let mut titles = vec![match (look.colours_sources(), look.targets.first()) {
+        (true, Some(target)) => format!("(a) Test accuracy on {target}"),
+        _ => "(a) Test accuracy".to_owned(),
+    }];
+    if !figure.summary.difference.is_empty() {
+        titles.push(format!("(b) {}, paired by seed", difference(figure, &look)));
+    }
+    titles
+}
+
+/// A title in lines of at most `width`.
+fn title_lines(title: &str, width: f64) -> Vec<String> {
+    wrap(title, TITLE_POINTS, width)
+}
+
 pub(super) fn draw(figure: &TransferAccuracy, sheet: &Sheet) -> Drawn {
     let look = Look::of(figure);
     let lengths = Lengths::of(figure, sheet.style());
-    let summary = &figure.summary;
-    let accuracy = match (look.colours_sources(), look.targets.first()) {
-        (true, Some(target)) => format!("(a) Test accuracy on {target}"),
-        _ => "(a) Test accuracy".to_owned(),
-    };
-    let mut panels = vec![(accuracy, &summary.accuracy)];
-    if !summary.difference.is_empty() {
-        panels.push((
-            format!("(b) {}, paired by seed", difference(figure, &look)),
-            &summary.difference,
-        ));
-    }
-    let panel_width = lengths.panel(panels.len());
-    for (index, (title, curves)) in panels.into_iter().enumerate() {
+    let titles = titles(figure);
+    let panel_width = lengths.panel(titles.len());
+    let curves = figure.panels().map(|(_, curves)| curves);
+    for (index, (title, curves)) in titles.iter().zip(curves).enumerate() {
         let place = Place {
             sheet,
             figure,
@@ -157,7 +173,7 @@ pub(super) fn draw(figure: &TransferAccuracy, sheet: &Sheet) -> Drawn {
             lengths,
             differences: index == 1,
         };
-        place.panel(&title, curves)?;
+        place.panel(title, curves)?;
     }
     draw_legend(sheet, &look.legend(lengths.width), lengths.legend_top())?;
     lengths.note(figure).draw(sheet, lengths.note_top(figure))
@@ -182,13 +198,15 @@ struct Place<'a, 'c> {
 
 impl<'c> Place<'_, 'c> {
     fn panel(&self, title: &str, curves: &[Curve]) -> Drawn {
-        let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
-        let title = fit(title, TITLE_POINTS, self.width);
-        self.sheet
-            .text(&title, at, Text::new(TITLE_POINTS, INK, Align::Left))?;
+        let look = Text::new(TITLE_POINTS, INK, Align::Left);
+        for (line, at) in title_lines(title, self.width).iter().zip(0..) {
+            let y = MARGIN + TITLE / 2.0 - 0.5 + f64::from(at) * TITLE_LINE;
+            self.sheet.text(line, (self.left, y), look)?;
+        }
+        let top = MARGIN + self.lengths.title;
         let area = self
             .sheet
-            .part(self.left, MARGIN + TITLE, self.width, self.lengths.chart);
+            .part(self.left, top, self.width, self.lengths.chart);
         let below = LABELS_BELOW + self.lengths.upright.unwrap_or_default();
         let up = self.up(curves);
         let numbers = up.label();

@@ -100,6 +100,49 @@ fn differences_of_fewer_seeds_say_so() {
 }
 
 #[test]
+fn coverage_is_that_of_the_fewest_seeds_with_a_band() {
+    let note = |seeds: [usize; 3]| {
+        let TransferAccuracy { mut summary, share } = figure();
+        let accuracy = summary.accuracy.iter_mut();
+        for (curve, seeds) in accuracy.chain(&mut summary.difference).zip(seeds) {
+            (curve.points.iter_mut()).for_each(|point| point.seeds = seeds);
+        }
+        TransferAccuracy { summary, share }.note()
+    };
+    for (seeds, expected) in [
+        ([2, 2, 2], "of 3 they hold the mean in 74 %, of 2 in fewer)"),
+        ([1, 3, 1], "of 3 they hold the mean in 74 %, of 5 in 84 %)"),
+        (
+            [10, 10, 4],
+            "of 3 they hold the mean in 74 %, of 5 in 84 %)",
+        ),
+        ([5, 9, 5], "of 5 they hold the mean in 84 %, of 10 in 89 %)"),
+    ] {
+        let note = note(seeds);
+        assert!(note.contains(expected), "{note}");
+    }
+    assert!(!note([11; 3]).contains("narrow") && !note([1; 3]).contains("narrow"));
+}
+
+#[test]
+fn a_title_wider_than_its_panel_is_wrapped() {
+    let mut figure = figure();
+    figure.summary.against = Some("CIFAR as it was".into());
+    for curve in &mut figure.summary.difference {
+        curve.target = "CIFAR without doubts".into();
+    }
+    let path = Path::new("figure1.svg");
+    let svg = render(&figure, Format::Svg, Style::Screen, path).unwrap();
+    let svg = String::from_utf8(svg).unwrap();
+    for line in [
+        "(b) CIFAR without doubts − CIFAR as it was,",
+        "paired by seed",
+    ] {
+        assert!(svg.lines().any(|text| text == line), "{line}");
+    }
+}
+
+#[test]
 fn nothing_and_what_is_no_number_are_refused() {
     let mut empty = figure();
     empty.summary.accuracy.clear();

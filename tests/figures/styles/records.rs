@@ -110,6 +110,7 @@ pub fn class_match() -> ClassMatch {
         };
         Curve {
             model: MODELS[model].into(),
+            predicted: false,
             query_count: queries,
             chance_percent: 10.0,
             three_of_top_five_percent: Some(88.0),
@@ -140,7 +141,6 @@ pub fn class_match() -> ClassMatch {
     };
     ClassMatch {
         panels: QuerySet::ALL.map(panel).to_vec(),
-        predicted: false,
     }
 }
 
@@ -162,6 +162,7 @@ pub fn helpful_examples() -> HelpfulExamples {
     let model = |model: usize| ModelExamples {
         model: MODELS[model].into(),
         unit: "nats".into(),
+        predicted: false,
         helpful: (0..10).map(|class| image(model, class)).collect(),
     };
     HelpfulExamples {
@@ -179,6 +180,7 @@ pub fn loss_sensitivity() -> LossSensitivity {
     };
     let model = |model: usize| ModelSensitivity {
         model: MODELS[model].into(),
+        predicted: false,
         maps: (0..10).map(|at| map(model, at)).collect(),
     };
     LossSensitivity {
@@ -197,6 +199,7 @@ pub fn influence_matrix() -> InfluenceMatrix {
     let panel = |(model, queries): (&str, MatrixQueries)| MatrixPanel {
         model: model.into(),
         queries,
+        predicted: false,
         root_mean_square: 1e-3,
         unit: "nats".into(),
         cells: (0..10 * parts).map(row).collect(),
@@ -226,6 +229,7 @@ pub fn groups_left_out() -> GroupEffects {
             queries: 200,
             correct: Some(around(0.9375, 0.03125)),
             groups: (0..12).map(group).collect(),
+            of_heads: true,
         },
     }
 }
@@ -248,6 +252,8 @@ pub fn leave_one_out() -> LeaveOneOut {
         slope: around(0.8125, 0.0625),
         queries: 10,
         images: 50,
+        unit: "nats".into(),
+        of_heads: true,
     }
 }
 
