@@ -30,11 +30,43 @@ impl RecordedSolves {
             for (name, count) in outcomes.into_iter().flatten() {
                 let count = count.as_u64().unwrap_or_default();
                 told.all += count;
-                if !["converged", "direct", "at rounding"].contains(&name.as_str()) {
+                if !["converged", "direct", "at rounding", "approximate"].contains(&name.as_str()) {
                     told.failed += count;
                 }
             }
         }
         told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::solve::Outcome;
+    use serde_json::json;
+
+    #[test]
+    fn what_succeeded_is_not_told_as_missed() {
+        for outcome in [
+            Outcome::Converged,
+            Outcome::Direct,
+            Outcome::AtRounding,
+            Outcome::Approximate,
+            Outcome::LimitReached,
+            Outcome::Stalled,
+            Outcome::NegativeCurvature,
+            Outcome::Diverged,
+        ] {
+            let record: RunRecord = serde_json::from_value(json!({
+                "ascribe": "0", "command": "rank", "arguments": [], "options": {}, "inputs": [],
+                "classes": null, "device": "cpu", "threads": 1, "stages": [], "status": "finished",
+                "started_at": "", "seconds": 1.0,
+                "results": { "solves": { "test": { "outcomes": { outcome.name(): 3 } } } },
+            }))
+            .unwrap();
+            let told = RecordedSolves::of(&record);
+            let failed = if outcome.is_success() { 0 } else { 3 };
+            assert_eq!((told.all, told.failed), (3, failed), "{outcome:?}");
+        }
     }
 }

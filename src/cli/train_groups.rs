@@ -6,7 +6,7 @@ use crate::artefact::{Input, RunRecord, digest_file};
 use crate::influence::{Aside, Grouped, Groups};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The option of `ascribe rank`, and the role of a file of groups among its inputs.
 const TRAIN_GROUPS: &str = "train-groups";
@@ -44,17 +44,7 @@ impl TrainGrouping {
         let Self::File(path) = self else {
             return Ok(groups);
         };
-        if aside.rows > 0 {
-            let groups = match aside.groups {
-                0 => String::new(),
-                groups => format!(", and with them {groups} groups that have no others"),
-            };
-            note!(
-                "ascribe: {}: {} rows name images that the model was not trained on; they are left aside{groups}",
-                path.display(),
-                aside.rows
-            );
-        }
+        note_aside(path, aside, "the model was not trained on");
         inputs.push(Input::of_file(TRAIN_GROUPS, path.clone())?);
         Ok(groups)
     }
@@ -100,6 +90,22 @@ pub(super) fn recorded_groups(
     grouping
         .resolved(images, inputs)
         .map(|(groups, _)| Some(groups))
+}
+
+/// Says how many rows of a file of groups name images of the data set that are of no concern, as they are `what`.
+pub(super) fn note_aside(path: &Path, aside: Aside, what: &str) {
+    if aside.rows == 0 {
+        return;
+    }
+    let groups = match aside.groups {
+        0 => String::new(),
+        groups => format!(", and with them {groups} groups that have no others"),
+    };
+    note!(
+        "ascribe: {}: {} rows name images that {what}; they are left aside{groups}",
+        path.display(),
+        aside.rows
+    );
 }
 
 /// Says which groups are all that there is of a class: the first order cannot say what happens without it.

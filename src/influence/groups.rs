@@ -27,7 +27,7 @@ pub enum Grouping {
 }
 
 impl Grouping {
-    /// The groups of `queries`.
+    /// The groups of `queries`. A file may name other images too: [`Groups::from_file`] says how many, and which are none.
     ///
     /// # Errors
     /// As [`Groups::from_file`].
@@ -36,7 +36,7 @@ impl Grouping {
             Self::All => Groups::of_all(queries.ids.len()),
             Self::Class => Groups::by_class(queries.labels, classes),
             Self::Confusion => Groups::by_confusion(queries.labels, queries.predictions, classes),
-            Self::File(path) => Groups::from_file(path, Grouped::Queries, queries.ids)?.0,
+            Self::File(path) => Groups::from_file(path, ANY_IMAGE, queries.ids)?.0,
         })
     }
 
@@ -50,7 +50,7 @@ impl Grouping {
             Self::All => 1,
             Self::Class => distinct(),
             Self::Confusion => ids.len().min(distinct() * classes),
-            Self::File(path) => Groups::from_file(path, Grouped::Queries, ids)?.0.count(),
+            Self::File(path) => Groups::from_file(path, ANY_IMAGE, ids)?.0.count(),
         })
     }
 }
@@ -64,22 +64,28 @@ pub struct Aside {
     pub groups: usize,
 }
 
-/// What the images of groups are; the column of their ids in a file.
+/// What the images of groups are; the column of their ids in a file. They are some of a data set, whose others may be named too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grouped {
     /// Queries: `query`.
-    Queries,
-    /// Training images, some of so many: `train`. The others may be named too.
+    Queries {
+        /// Images of the data set.
+        of: usize,
+    },
+    /// Training images: `train`.
     Training {
         /// Images of the data set.
         of: usize,
     },
 }
 
+/// Of a data set whose size is not known here.
+const ANY_IMAGE: Grouped = Grouped::Queries { of: usize::MAX };
+
 impl Grouped {
     fn column(self) -> &'static str {
         match self {
-            Self::Queries => "query",
+            Self::Queries { .. } => "query",
             Self::Training { .. } => "train",
         }
     }
@@ -87,14 +93,20 @@ impl Grouped {
     /// Ids below this are those of images, if not of these.
     fn others(self) -> usize {
         match self {
-            Self::Queries => 0,
-            Self::Training { of } => of,
+            Self::Queries { of } | Self::Training { of } => of,
+        }
+    }
+
+    fn these(self) -> &'static str {
+        match self {
+            Self::Queries { .. } => "an image that is asked about",
+            Self::Training { .. } => "an image that was trained on",
         }
     }
 
     fn one(self) -> &'static str {
         match self {
-            Self::Queries => "query",
+            Self::Queries { .. } => "query",
             Self::Training { .. } => "training image",
         }
     }
@@ -173,7 +185,7 @@ impl Groups {
         if groups.is_empty() {
             let found = match aside.rows {
                 0 => "no rows".to_owned(),
-                rows => format!("{rows} rows, none of an image that was trained on"),
+                rows => format!("{rows} rows, none of {}", grouped.these()),
             };
             return Err(malformed("table".into(), found));
         }

@@ -3,6 +3,7 @@
 use super::checkpoint;
 use super::pass::{Certified, Pass};
 use super::placement::placed;
+use super::undamped::check_determined;
 use super::{
     BlockSizes, DampingPath, Examples, FeatureSet, GroupScores, Grouping, Groups, Normalise,
     PathOptions, Provenance, ScoringRecord, Solves, corrected, write_solves,
@@ -343,7 +344,9 @@ impl RankJob<'_> {
         body: impl FnOnce(&HeadHessian, &dyn Inverse) -> Result<R>,
     ) -> Result<R> {
         let options = &self.options;
-        let (l2, damping) = (options.solver.method).shifts(options.l2, options.damping);
+        let method = options.solver.method;
+        let (l2, damping) = method.shifts(options.l2, options.damping);
+        check_determined(method, l2 + damping, &sides.train)?;
         let hessian = sides.hessian(l2)?;
         let damped = Damped::new(&hessian, damping)?;
         let inverse = options.solver.solver(options.precision).prepare(&damped)?;

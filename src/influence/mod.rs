@@ -42,6 +42,7 @@ mod table;
 mod tests;
 mod through_blocks;
 mod top;
+mod undamped;
 
 pub use certificate::{Certificate, Certified, CertifiedRanks, EqualImages};
 pub use certified::{Certification, CertifiedScores, RankedQueries};

@@ -664,6 +664,6 @@ fn groups_of_a_model_may_name_images_that_it_was_not_trained_on() {
     ];
     refused(folder, &format!("{words} unknown.csv {options}"), &parts);
     std::fs::write(folder.join("asked.csv"), "query,group\n1,some\n").unwrap();
-    let parts = ["asked.csv: line 2: ", "found 1, which is no query"];
+    let parts = ["asked.csv: table: ", "none of an image that is asked about"];
     refused(folder, &format!("{words} groups.csv {options}"), &parts);
 }

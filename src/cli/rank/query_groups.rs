@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::artefact::Input;
+use crate::cli::train_groups::note_aside;
 use crate::influence::{Grouped, Grouping, Groups};
 
 /// From `all`, `class`, `confusion` or a path.
@@ -15,7 +16,8 @@ pub(super) fn parse(text: &str) -> std::result::Result<Grouping, String> {
     }
 }
 
-/// Notes a file of groups among the inputs, if it is one for queries with these `ids`.
+/// Notes a file of groups among the inputs, if it is one for queries with these `ids`, and says how many others of the data set, which
+/// the inputs know, it names.
 pub(super) fn note_file(
     grouping: Option<&Grouping>,
     ids: &[usize],
@@ -24,7 +26,10 @@ pub(super) fn note_file(
     let Some(Grouping::File(path)) = grouping else {
         return Ok(());
     };
-    Groups::from_file(path, Grouped::Queries, ids)?;
+    let test = inputs.iter().find(|input| input.role == "test");
+    let of = test.and_then(|input| input.rows).unwrap_or_default();
+    let (_, aside) = Groups::from_file(path, Grouped::Queries { of }, ids)?;
+    note_aside(path, aside, "are not asked about");
     inputs.push(Input::of_file("query-groups", path.clone())?);
     Ok(())
 }
