@@ -113,8 +113,8 @@ pub struct Rank {
     /// How systems are solved
     #[arg(long, value_enum, default_value_t = Method::Auto)]
     solver: Method,
-    /// Relative residual at which cg, lissa and astra are content (default: 1e-5 in f32, 1e-10 in f64, and 1e-3
-    /// with --blocks)
+    /// Relative residual at which cg, lissa and astra are content (default: 1e-5 in f32, 1e-10 in f64, and 1e-3 for astra and with
+    /// --blocks), and which direct refines to where it is given
     #[arg(long, value_name = "RESIDUAL", allow_hyphen_values = true)]
     tolerance: Option<f64>,
     /// Most iterations of cg for a right-hand side, and of the damping path

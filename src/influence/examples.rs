@@ -38,7 +38,7 @@ impl Examples {
     /// Evaluates `head` on `set`, all in `dtype`.
     ///
     /// # Errors
-    /// Features, labels, ids or head that do not fit together, or a row that is not finite.
+    /// Features, labels, ids or head that do not fit together, or numbers that are not finite or too large for `dtype`.
     pub fn new(set: &FeatureSet, head: &SoftmaxHead, dtype: DType) -> Result<Self> {
         let inputs = HeadInputs::new(set.features, set.labels, dtype)?;
         if set.ids.len() != inputs.count() {
@@ -49,7 +49,7 @@ impl Examples {
                 "give one id for each row",
             ));
         }
-        let head = head.to_dtype(dtype)?.to_device(inputs.rows().device())?;
+        let head = converted(head, dtype)?.to_device(inputs.rows().device())?;
         let outputs = head.outputs(&inputs)?;
         Ok(Self {
             ids: set.ids.to_vec(),
@@ -147,11 +147,14 @@ impl Examples {
         &self.outputs
     }
 
-    /// How many rows have a loss so small that the precision has hardly a number left for its gradient, or none.
-    pub(super) fn faint(&self) -> Result<usize> {
-        let least = match self.left.dtype() {
-            DType::F32 => 1e-30,
-            _ => 1e-290,
+    /// How many rows have a loss so small that the precision has hardly a number left for its gradient, or none; a gradient that is
+    /// `divided` by its length needs no more room than its own numbers.
+    pub(super) fn faint(&self, divided: bool) -> Result<usize> {
+        let least = match (self.left.dtype(), divided) {
+            (DType::F32, false) => 1e-30,
+            (DType::F32, true) => 1e-36,
+            (_, false) => 1e-290,
+            (_, true) => 1e-306,
         };
         let largest = Vectors::new(self.outputs.residuals.clone())?.largest_elements()?;
         Ok(largest.iter().filter(|&&size| size < least).count())
@@ -226,6 +229,27 @@ impl Examples {
         }
     }
 
+    /// The same images with residuals of length 1 in the same directions; one of 0 stays.
+    pub(super) fn of_unit_residuals(&self) -> Result<Self> {
+        let residuals = Vectors::new(self.left.to_dtype(DType::F64)?)?;
+        let factors: Vec<f64> = (lengths(&residuals)?.into_iter())
+            .map(|length| length.recip().min(f64::MAX))
+            .collect();
+        let units = residuals.scaled_to(&factors, self.left.dtype())?;
+        Ok(self.with_residuals(units.tensor().clone()))
+    }
+
+    /// The same images with gradients of this length in the same directions; one of 0 stays.
+    pub(super) fn of_gradient_length(&self, length: f64) -> Result<Self> {
+        let mut factors = Vec::with_capacity(self.count());
+        for step in self.right.steps() {
+            let inputs = lengths(&Vectors::new(self.right.chunk(step)?)?)?;
+            factors.extend(inputs.into_iter().map(|input| length / input));
+        }
+        let units = Vectors::new(self.of_unit_residuals()?.left)?;
+        Ok(self.with_residuals(units.scaled(&factors)?.tensor().clone()))
+    }
+
     /// Inner products of the gradients of the rows in `range` with those of `other` in `columns`: (R Rᵀ) ∘ (A Aᵀ), 2(w + d + 1)
     /// operations each where gradients written out would take 2w(d + 1).
     pub(super) fn gradient_products(
@@ -241,6 +265,33 @@ impl Examples {
         let outputs = tensor_product(&left, &other_left.t()?)?;
         Ok((outputs * tensor_product(&right, &other_right.t()?)?)?)
     }
+}
+
+/// The head in another precision, all finite there.
+fn converted(head: &SoftmaxHead, dtype: DType) -> Result<SoftmaxHead> {
+    let head = head.to_dtype(dtype)?;
+    let largest = Vectors::new(head.parameters().clone())?.largest_elements()?;
+    match largest.iter().position(|most| most.is_infinite()) {
+        None => Ok(head),
+        Some(class) => Err(Error::mismatch(
+            format!("head: class {class}"),
+            "numbers of at most 3.4e38, as f32 has",
+            "a larger one",
+            "add --precision f64",
+        )),
+    }
+}
+
+/// The length of each row, which is one of its numbers where its square is none.
+fn lengths(rows: &Vectors) -> Result<Vec<f64>> {
+    let largest = rows.largest_elements()?;
+    let scales: Vec<f64> = (largest.iter())
+        .map(|most| most.recip().min(f64::MAX))
+        .collect();
+    let scaled = rows.scaled(&scales)?.norms()?;
+    Ok((scaled.iter().zip(&scales))
+        .map(|(length, scale)| length / scale)
+        .collect())
 }
 
 /// Of loss gradients r ⊗ a, row by row in f64, on the device of the examples.

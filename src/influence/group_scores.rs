@@ -7,6 +7,7 @@
 //!
 //! Scores are added in f64 image by image, in the order of the training images, so that sums do not depend on blocks.
 
+use super::rankings::from_both_ends;
 use super::{Groups, Images, Provenance, ScoreBlock, ScoreHeader, ScoreSink, SinkState, table};
 use crate::artefact::Columns;
 use crate::{Error, Result};
@@ -51,16 +52,17 @@ impl GroupScores {
         &self.sums
     }
 
-    /// Rank and place of the `top` most helpful and, from the other end, the `bottom` most harmful groups of a query.
+    /// Rank and place of the `top` most helpful and, from the other end, the `bottom` most harmful groups of a query; of equal ones
+    /// the first by name comes first.
     fn ranked(&self, position: usize, (top, bottom): (usize, usize)) -> Vec<(i32, usize)> {
         let sums = self.sums.row(position);
-        let mut places: Vec<usize> = (0..sums.len()).collect();
-        places.sort_by(|&a, &b| sums[b].total_cmp(&sums[a]));
-        let helpful = (1..).zip(places.iter().copied()).take(top);
-        let harmful = (1..).zip(places.iter().rev().copied()).take(bottom);
-        helpful
-            .chain(harmful.map(|(rank, place)| (-rank, place)))
-            .collect()
+        let mut helpful: Vec<usize> = (0..sums.len()).collect();
+        let mut harmful = helpful.clone();
+        helpful.sort_by(|&a, &b| sums[b].total_cmp(&sums[a]));
+        harmful.sort_by(|&a, &b| sums[a].total_cmp(&sums[b]));
+        helpful.truncate(top);
+        harmful.truncate(bottom);
+        from_both_ends(helpful, harmful).collect()
     }
 
     /// The mean over all queries, group by group.
@@ -333,9 +335,10 @@ mod tests {
     #[test]
     fn groups_are_ranked_from_both_ends_and_equal_ones_by_name() {
         let mut sink = begun();
-        sink.sums = ndarray::array![[0.5, -1.0, 0.5], [0.0, 2.0, -3.0]];
+        sink.sums = ndarray::array![[0.5, -1.0, 0.5], [0.0, 2.0, -3.0], [-3.0, 2.0, -3.0]];
         assert_eq!(sink.ranked(0, (3, 0)), [(1, 0), (2, 2), (3, 1)]);
         assert_eq!(sink.ranked(1, (1, 2)), [(1, 1), (-1, 2), (-2, 0)]);
+        assert_eq!(sink.ranked(2, (1, 2)), [(1, 1), (-1, 0), (-2, 2)]);
         assert_eq!(sink.mean(&[0, 1]), [0.25, 0.5, -1.25]);
     }
 

@@ -252,9 +252,7 @@ impl RankJob<'_> {
                 Some(_) => pass.exact,
                 None => &sides,
             };
-            summary
-                .notes
-                .extend(self.told_faint_queries(&scored.test, progress)?);
+            summary.notes.extend(self.told_faint(scored, progress)?);
             progress.stage("scores")?;
             let scored = pass.score(progress)?;
             summary.certified = scored.certified;
@@ -271,24 +269,36 @@ impl RankJob<'_> {
         })
     }
 
-    /// Says so where queries are predicted too surely for their scores, in the precision of these, to mean anything.
-    fn told_faint_queries(
+    /// Says so where images are predicted too surely for their scores, in the precision of these, to mean anything: queries, and
+    /// training images where scores are divided by the size of these.
+    fn told_faint(
         &self,
-        queries: &Examples,
+        sides: &Sides,
         progress: &mut dyn Progress,
-    ) -> Result<Option<(&'static str, f64)>> {
-        let count = queries.faint()?;
-        if count == 0 {
-            return Ok(None);
-        }
-        let remedy = match queries.residuals().dtype() {
+    ) -> Result<Vec<(&'static str, f64)>> {
+        let normalise = self.options.normalise;
+        let queries = sides.test.faint(normalise == Normalise::Cosine)?;
+        let training = match normalise {
+            Normalise::None => 0,
+            _ => sides.train.faint(true)?,
+        };
+        let remedy = match sides.test.residuals().dtype() {
             DType::F32 => "; --precision f64 has room for them",
             _ => "",
         };
-        progress.note(&format!(
-            "{count} test images have losses so near 0 that their scores are 0 or in no order{remedy}"
-        ));
-        Ok(Some(("queries_too_faint", count as f64)))
+        let mut told = Vec::new();
+        for (name, images, count) in [
+            ("queries_too_faint", "test", queries),
+            ("training_images_too_faint", "training", training),
+        ] {
+            if count > 0 {
+                progress.note(&format!(
+                    "{count} {images} images have losses so near 0 that their scores are 0 or in no order{remedy}"
+                ));
+                told.push((name, count as f64));
+            }
+        }
+        Ok(told)
     }
 
     /// Both sides in the Kronecker axes of the training images; the folder takes what memory does not hold.

@@ -7,7 +7,11 @@
 //!
 //! With the leverage correction the gradient of an image that is left out has y in the place of r ([`super::leverage`]), and both
 //! lengths are of the change that this makes: ‖A⁻¹(y ⊗ a)‖ and (yᵀKy)^½. The self-influence is then rᵀKy/n, another number.
+//!
+//! A factor of an image's gradient is no factor of such a score. Images are therefore taken with longer gradients before they are
+//! solved for: those of the surest predictions are so short that their products vanish in f32, and their squares in f64.
 
+use super::Examples;
 use crate::operator::Vectors;
 use crate::solve::Method;
 use crate::{Error, Result};
@@ -57,47 +61,41 @@ impl Normalise {
         Ok(())
     }
 
-    /// The factor of each training image, from its gradient and solution.
-    pub(super) fn training_factors(
+    /// The training images with residuals that nothing is too small for: what scores are divided by makes up for the length of their
+    /// gradients, whatever that is. `None`: as they are.
+    pub(super) fn training(self, images: &Examples) -> Result<Option<Examples>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Cosine => images.of_gradient_length(images.count() as f64).map(Some),
+            Self::ThetaRelatif | Self::LRelatif => images.of_unit_residuals().map(Some),
+        }
+    }
+
+    /// Queries whose gradients are divided by their lengths; `None`: as they are.
+    pub(super) fn queries(self, images: &Examples) -> Result<Option<Examples>> {
+        match self {
+            Self::Cosine => images.of_gradient_length(1.0).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What the solutions of training images are multiplied with, from these and the gradients of [`Normalise::training`]; `None`: 1.
+    pub(super) fn factors(
         self,
         gradients: &Vectors,
         solutions: &Vectors,
         count: usize,
-    ) -> Result<Vec<f64>> {
-        let lengths = match self {
-            Self::None => return Ok(vec![1.0; gradients.count()]),
-            Self::Cosine => gradients.norms()?,
-            Self::ThetaRelatif => solutions.norms()?,
+    ) -> Result<Option<Vec<f64>>> {
+        let (lengths, scale): (Vec<f64>, f64) = match self {
+            Self::None | Self::Cosine => return Ok(None),
+            Self::ThetaRelatif => (solutions.norms()?, count as f64),
             Self::LRelatif => {
-                let squares = gradients.dot(solutions)?;
-                squares
-                    .iter()
-                    .map(|square| square.max(0.0).sqrt())
-                    .collect()
+                let squares = gradients.dot(solutions)?.into_iter();
+                (squares.map(|square| square.max(0.0).sqrt()).collect(), 1.0)
             }
         };
-        let scale = match self {
-            Self::Cosine | Self::ThetaRelatif => count as f64,
-            _ => 1.0,
-        };
-        Ok(lengths
-            .iter()
-            .map(|&length| scale * reciprocal(length))
-            .collect())
+        // An image without a gradient has score 0 with and without division.
+        let factor = |length: f64| if length > 0.0 { scale / length } else { 0.0 };
+        Ok(Some(lengths.into_iter().map(factor).collect()))
     }
-
-    /// The factor of each query, from its gradient.
-    pub(super) fn query_factors(self, gradients: &Vectors) -> Result<Option<Vec<f64>>> {
-        match self {
-            Self::Cosine => Ok(Some(
-                gradients.norms()?.into_iter().map(reciprocal).collect(),
-            )),
-            _ => Ok(None),
-        }
-    }
-}
-
-/// An image without a gradient has score 0 with and without division.
-fn reciprocal(length: f64) -> f64 {
-    if length > 0.0 { length.recip() } else { 0.0 }
 }

@@ -3,6 +3,7 @@
 //! A score is linear in ∇m, so that the mean rise of a group's losses is the score of the mean of their gradients: what helps
 //! or harms a class, or a kind of confusion, takes as many solves as there are groups.
 
+use super::rankings::from_both_ends;
 use super::scores::{against, check_solved, ranges};
 use super::{
     BlockSizes, Examples, Groups, Images, Provenance, ScoreBlock, ScoreHeader, ScoreSink, TopRanks,
@@ -96,19 +97,8 @@ pub fn write_group_rankings(
     let rows: Vec<(&GroupRanking, i32, (usize, f64))> = rankings
         .iter()
         .flat_map(|group| {
-            let helpful = group
-                .helpful
-                .iter()
-                .zip(1..)
-                .map(|(&image, rank)| (rank, image));
-            let harmful = group
-                .harmful
-                .iter()
-                .zip(1..)
-                .map(|(&image, rank)| (-rank, image));
-            helpful
-                .chain(harmful)
-                .map(move |(rank, image)| (group, rank, image))
+            from_both_ends(&group.helpful, &group.harmful)
+                .map(move |(rank, &image)| (group, rank, image))
         })
         .collect();
     let groups: StringArray = rows.iter().map(|row| Some(row.0.name.as_str())).collect();

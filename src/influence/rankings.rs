@@ -113,18 +113,17 @@ impl QueryRanking {
 
     /// All rows of this query: rank and image.
     pub(super) fn rows(&self) -> impl Iterator<Item = (i32, &RankedImage)> {
-        let helpful = self
-            .helpful
-            .iter()
-            .zip(1..)
-            .map(|(image, rank)| (rank, image));
-        helpful.chain(
-            self.harmful
-                .iter()
-                .zip(1..)
-                .map(|(image, rank)| (-rank, image)),
-        )
+        from_both_ends(&self.helpful, &self.harmful)
     }
+}
+
+/// Ranks 1, 2 … with what is `helpful`, then −1, −2 … with what is `harmful`.
+pub(super) fn from_both_ends<T>(
+    helpful: impl IntoIterator<Item = T>,
+    harmful: impl IntoIterator<Item = T>,
+) -> impl Iterator<Item = (i32, T)> {
+    let harmful = (1..).zip(harmful).map(|(rank, it): (i32, T)| (-rank, it));
+    (1..).zip(helpful).chain(harmful)
 }
 
 /// Writes rankings as Parquet, so many queries at a time; `provenance` goes into the file's metadata.

@@ -101,8 +101,8 @@ impl Scoring<'_> {
     /// Scores all `queries` by solving for them; how each query's solve ended comes back, row by row.
     ///
     /// # Errors
-    /// A query whose solve diverged or a score that is not finite (the ids are named; nothing of it reaches a sink), or
-    /// what a sink refuses.
+    /// A query whose solve diverged or a score that is not finite (the ids are named; nothing of it reaches a sink), scores
+    /// divided by solutions for the training images, or what a sink refuses.
     pub fn by_queries(&self, queries: Queries) -> Result<Vec<Report>> {
         self.resume_by_queries(queries, &mut Checkpoint::none())
     }
@@ -113,6 +113,25 @@ impl Scoring<'_> {
         queries: Queries,
         checkpoint: &mut Checkpoint,
     ) -> Result<Vec<Report>> {
+        if self.normalise.needs_training_solves() {
+            let reason = "divides by solutions for the training images: solve for these";
+            return Err(Error::config("normalise", reason));
+        }
+        let divided = self.normalise.training(self.training)?;
+        let asked = self.normalise.queries(queries.examples)?;
+        let scoring = Scoring {
+            training: divided.as_ref().unwrap_or(self.training),
+            ..*self
+        };
+        let queries = Queries {
+            examples: asked.as_ref().unwrap_or(queries.examples),
+            sinks: queries.sinks,
+        };
+        scoring.query_blocks(queries, checkpoint)
+    }
+
+    /// Solves for the queries and scores all training images against them.
+    fn query_blocks(&self, queries: Queries, checkpoint: &mut Checkpoint) -> Result<Vec<Report>> {
         let training = self.training;
         let mut set = Set::begin(training, queries, self.provenance)?;
         let examples = set.queries.examples;
@@ -122,9 +141,7 @@ impl Scoring<'_> {
             if rows.start < done {
                 continue;
             }
-            let lengths =
-                |gradients: &Vectors, _: &Vectors| self.normalise.query_factors(gradients);
-            let solved = self.solve(examples, rows.clone(), "query", lengths)?;
+            let solved = self.solve(examples, rows.clone(), "query")?;
             reports.extend(solved.reports.iter().copied());
             let columns = ranges(training.count(), self.blocks.gradients);
             let blocks = columns.map(|columns| Block {
@@ -132,12 +149,7 @@ impl Scoring<'_> {
                 columns,
             });
             set.score(blocks.collect(), solved.device(), |block| {
-                let (products, scales) = self.products(&solved.value, examples, block)?;
-                let factors = Factors {
-                    queries: solved.factors.as_deref(),
-                    training: &scales,
-                };
-                factors.times(products)
+                self.products(&solved.value, examples, block)
             })?;
             checkpoint.block_is_done(&mut set, rows.end, &reports)?;
         }
@@ -156,6 +168,26 @@ impl Scoring<'_> {
 
     /// The same from where the checkpoint is, which records the blocks.
     pub(super) fn resume_by_training(
+        &self,
+        sets: Vec<Queries>,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Vec<Report>> {
+        let divided = self.normalise.training(self.training)?;
+        let asked = sets.iter().map(|set| self.normalise.queries(set.examples));
+        let asked = asked.collect::<Result<Vec<_>>>()?;
+        let scoring = Scoring {
+            training: divided.as_ref().unwrap_or(self.training),
+            ..*self
+        };
+        let sets = sets.into_iter().zip(&asked).map(|(set, asked)| Queries {
+            examples: asked.as_ref().unwrap_or(set.examples),
+            sinks: set.sinks,
+        });
+        scoring.training_blocks(sets.collect(), checkpoint)
+    }
+
+    /// Solves for the training images and scores every set of queries against them.
+    fn training_blocks(
         &self,
         sets: Vec<Queries>,
         checkpoint: &mut Checkpoint,
@@ -180,26 +212,22 @@ impl Scoring<'_> {
 
     /// Whether scores are gradient dot products and nothing else, so that no gradient need be written out.
     fn is_plain_product(&self) -> bool {
-        self.inverse.is_identity() && self.normalise == Normalise::None
+        self.inverse.is_identity() && !self.normalise.needs_training_solves()
     }
 
-    /// Products of solved queries with the training gradients in `columns`, and the training images' factors.
+    /// Products of solved queries with the training gradients in `columns`.
     fn products(
         &self,
         solved: &Vectors,
         queries: &Examples,
         Block { rows, columns }: &Block,
-    ) -> Result<(Tensor, Vec<f64>)> {
+    ) -> Result<Tensor> {
         let training = self.training;
         if self.is_plain_product() {
-            let products = queries.gradient_products(rows.clone(), training, columns.clone())?;
-            return Ok((products, vec![1.0; columns.len()]));
+            return queries.gradient_products(rows.clone(), training, columns.clone());
         }
-        let gradients = Vectors::new(training.gradients(columns.clone())?)?;
-        let count = training.count();
-        let scales = (self.normalise).training_factors(&gradients, &gradients, count)?;
-        let products = tensor_product(solved.tensor(), &gradients.tensor().t()?)?;
-        Ok((products, scales))
+        let gradients = training.gradients(columns.clone())?;
+        tensor_product(solved.tensor(), &gradients.t()?)
     }
 
     /// Solves for the training images in `columns` and scores every query against them.
@@ -209,12 +237,7 @@ impl Scoring<'_> {
         columns: Range<usize>,
         reports: &mut Vec<Report>,
     ) -> Result<()> {
-        let count = self.training.count();
-        let factors = |gradients: &Vectors, solved: &Vectors| {
-            let factors = self.normalise.training_factors(gradients, solved, count)?;
-            Ok(Some(factors))
-        };
-        let solved = self.solve(self.training, columns.clone(), "training image", factors)?;
+        let solved = self.solve(self.training, columns.clone(), "training image")?;
         reports.extend(solved.reports.iter().copied());
         for set in sets {
             let queries = set.queries.examples;
@@ -224,44 +247,28 @@ impl Scoring<'_> {
                 columns: columns.clone(),
             });
             set.score(blocks.collect(), solved.device(), |block| {
-                let (products, lengths) =
-                    self.products_of_queries(queries, block, &solved.value)?;
-                let factors = Factors {
-                    queries: lengths.as_deref(),
-                    training: solved.factors.as_deref().unwrap_or_default(),
-                };
-                factors.times(products)
+                self.products_of_queries(queries, block, &solved.value)
             })?;
         }
         Ok(())
     }
 
-    /// Products of the queries' gradients with solved training images, and the queries' factors.
+    /// Products of the queries' gradients with solved training images.
     fn products_of_queries(
         &self,
         queries: &Examples,
         Block { rows, columns }: &Block,
         solved: &Vectors,
-    ) -> Result<(Tensor, Option<Vec<f64>>)> {
+    ) -> Result<Tensor> {
         if self.is_plain_product() {
-            let (rows, columns) = (rows.clone(), columns.clone());
-            let products = queries.gradient_products(rows, self.training, columns)?;
-            return Ok((products, None));
+            return queries.gradient_products(rows.clone(), self.training, columns.clone());
         }
-        let gradients = Vectors::new(queries.gradients(rows.clone())?)?;
-        let lengths = self.normalise.query_factors(&gradients)?;
-        let products = tensor_product(gradients.tensor(), &solved.tensor().t()?)?;
-        Ok((products, lengths))
+        let gradients = queries.gradients(rows.clone())?;
+        tensor_product(&gradients, &solved.tensor().t()?)
     }
 
-    /// A⁻¹ times the gradients of the rows in `range`, and of each row what `factors` makes of both.
-    fn solve(
-        &self,
-        examples: &Examples,
-        range: Range<usize>,
-        what: &str,
-        factors: impl Fn(&Vectors, &Vectors) -> Result<Option<Vec<f64>>> + Sync,
-    ) -> Result<Solved> {
+    /// A⁻¹ times the gradients of the rows in `range`, divided by what scores are divided by.
+    fn solve(&self, examples: &Examples, range: Range<usize>, what: &str) -> Result<Solved> {
         let device = examples.residuals().device();
         let size = match device.is_cpu() && range.len() >= APART {
             true => range.len().div_ceil(LANES),
@@ -272,9 +279,13 @@ impl Scoring<'_> {
             let solution = self.inverse.solve(&gradients)?;
             let ids = &examples.ids()[part];
             check_solved(&solution.reports, |row| format!("{what} {}", ids[row]))?;
+            let count = self.training.count();
+            let factors = (self.normalise).factors(&gradients, &solution.value, count)?;
             Ok(Solved {
-                factors: factors(&gradients, &solution.value)?,
-                value: solution.value,
+                value: match factors {
+                    Some(factors) => solution.value.scaled(&factors)?,
+                    None => solution.value,
+                },
                 reports: solution.reports,
             })
         })?;
@@ -286,8 +297,6 @@ impl Scoring<'_> {
 struct Solved {
     /// `[k, p]`
     value: Vectors,
-    /// What scores of each row are multiplied with; none where that is 1.
-    factors: Option<Vec<f64>>,
     reports: Vec<Report>,
 }
 
@@ -301,37 +310,10 @@ impl Solved {
             return Ok(parts.remove(0));
         }
         let values: Vec<Vectors> = parts.iter().map(|part| part.value.clone()).collect();
-        let factors: Option<Vec<Vec<f64>>> =
-            parts.iter().map(|part| part.factors.clone()).collect();
         Ok(Self {
             value: Vectors::concatenate(&values)?,
-            factors: factors.map(|factors| factors.concat()),
             reports: parts.into_iter().flat_map(|part| part.reports).collect(),
         })
-    }
-}
-
-/// What a block of products is multiplied with, row by row and column by column.
-struct Factors<'a> {
-    queries: Option<&'a [f64]>,
-    training: &'a [f64],
-}
-
-impl Factors<'_> {
-    fn times(&self, products: Tensor) -> Result<Tensor> {
-        if self.queries.is_none() && self.training.iter().all(|&factor| factor == 1.0) {
-            return Ok(products);
-        }
-        let (device, dtype) = (products.device().clone(), products.dtype());
-        let row = Tensor::new(self.training, &device)?.unsqueeze(0)?;
-        let products = products.broadcast_mul(&row.to_dtype(dtype)?)?;
-        match self.queries {
-            None => Ok(products),
-            Some(factors) => {
-                let column = Tensor::new(factors, &device)?.unsqueeze(1)?;
-                Ok(products.broadcast_mul(&column.to_dtype(dtype)?)?)
-            }
-        }
     }
 }
 

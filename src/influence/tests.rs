@@ -214,7 +214,7 @@ fn images_that_are_predicted_all_but_surely_are_scored_and_told_of() {
         Rows::from(tensor(values, 3))
     };
     (problem.train, problem.test) = (surely(wave(30, 0.9), 0), surely(wave(12, 2.3), 3));
-    let run = |precision: DType, method: Method| {
+    let run = |precision: DType, method: Method, normalise: Normalise| {
         let (folder, mut seen) = (tempfile::tempdir().unwrap(), Seen::default());
         let solver = Settings {
             method,
@@ -223,33 +223,124 @@ fn images_that_are_predicted_all_but_surely_are_scored_and_told_of() {
         let options = RankOptions {
             precision,
             solver,
+            normalise,
             ..options()
         };
         let summary = problem.job(options).run(folder.path(), &mut seen).unwrap();
         let scores: Array2<f32> = read_npy(folder.path().join("scores.npy")).unwrap();
-        (
-            scores,
-            summary.notes.get("queries_too_faint").copied(),
-            seen.notes,
-        )
+        let told = ["queries_too_faint", "training_images_too_faint"];
+        let told = told.map(|name| summary.notes.get(name).copied());
+        (scores, told, seen.notes)
     };
-    let (exact, told, notes) = run(DType::F64, Method::Direct);
-    assert_eq!((told, notes.len()), (None, 0));
-    let (found, told, notes) = run(DType::F32, Method::Cg);
-    assert_eq!(told, Some(1.0));
-    assert!(
-        notes[0].contains("1 test image") && notes[0].contains("--precision f64"),
-        "{notes:?}"
-    );
-    for query in 0..3 {
-        for image in 0..10 {
-            let (found, exact) = (found[[query, image]], exact[[query, image]]);
+    for (method, normalise) in [
+        (Method::Cg, Normalise::None),
+        (Method::Direct, Normalise::LRelatif),
+        (Method::Direct, Normalise::ThetaRelatif),
+        (Method::Identity, Normalise::Cosine),
+    ] {
+        let (exact, told, notes) = run(DType::F64, method, normalise);
+        assert_eq!((told, notes.len()), ([None; 2], 0));
+        let (found, told, notes) = run(DType::F32, method, normalise);
+        let divided = normalise != Normalise::None;
+        assert_eq!(told, [Some(1.0), divided.then_some(1.0)]);
+        for (note, images) in notes.iter().zip(["1 test image", "1 training image"]) {
             assert!(
-                (found - exact).abs() < 1e-3 * exact.abs().max(1e-2),
-                "{query} {image}: {found} {exact}"
+                note.contains(images) && note.contains("--precision f64"),
+                "{note}"
             );
         }
+        let least = if divided { 1e-1 } else { 1e-2 };
+        // What f32 has left of the first image's gradient has no direction.
+        for image in usize::from(divided)..10 {
+            for query in 0..3 {
+                let (found, exact) = (found[[query, image]], exact[[query, image]]);
+                assert!(
+                    (found - exact).abs() < 1e-3 * exact.abs().max(least),
+                    "{normalise:?} {query} {image}: {found} {exact}"
+                );
+            }
+        }
     }
+}
+
+/// Of two classes and one feature x a gradient is ±(1, −1) ⊗ (x, 1) times the probability of the other class, here down to e⁻⁶⁶⁰.
+#[test]
+fn divided_scores_of_the_surest_predictions_are_those_of_their_directions() {
+    for (dtype, slope, within) in [
+        (DType::F32, 49.0, 1e-6),
+        (DType::F64, 200.0, 1e-12),
+        (DType::F64, 330.0, 1e-12),
+    ] {
+        let head = tensor(vec![slope, 0.0, -slope, 0.0], 2);
+        let head = SoftmaxHead::from_parameters(&head).unwrap();
+        let of = |features: &[f64], labels: &[usize]| {
+            let examples = examples(features.to_vec(), 1, labels, &head);
+            examples.to_dtype(dtype).unwrap()
+        };
+        let (asked, given) = ([1.0f64, 0.0], [1.0f64, 0.5, 0.0]);
+        let (queries, train) = (of(&asked, &[0, 0]), of(&given, &[0, 0, 1]));
+        let head = head.to_dtype(dtype).unwrap();
+        let hessian = HeadHessian::new(&head, train.inputs(), 1.0).unwrap();
+        let inverse = Identity.prepare(&hessian).unwrap();
+        let scores = |normalise: Normalise, by_training: bool| {
+            let mut scores = ScoreMatrix::default();
+            let queries = Queries {
+                examples: &queries,
+                sinks: &mut [&mut scores],
+            };
+            let scoring = Scoring {
+                inverse: &*inverse,
+                training: &train,
+                normalise,
+                blocks: BlockSizes {
+                    solved: 2,
+                    gradients: 1,
+                },
+                provenance: &Provenance::default(),
+            };
+            match by_training {
+                true => scoring.by_training(vec![queries])?,
+                false => scoring.by_queries(queries)?,
+            };
+            crate::Result::Ok(scores.scores)
+        };
+        let cosines = Array2::from_shape_fn((2, 3), |(query, image)| {
+            let (x, y) = (asked[query], given[image]);
+            let cosine = (x * y + 1.0) / ((x * x + 1.0) * (y * y + 1.0)).sqrt();
+            if image == 2 { -cosine } else { cosine }
+        });
+        // Of the queries' own lengths the first is next to nothing.
+        let lengths = array![[0.0], [0.5f64.sqrt()]];
+        for (normalise, by_training, expected) in [
+            (Normalise::Cosine, true, cosines.clone()),
+            (Normalise::Cosine, false, cosines.clone()),
+            (Normalise::ThetaRelatif, true, &cosines * &lengths),
+            (Normalise::LRelatif, true, &cosines * &lengths / 3.0),
+        ] {
+            let found = scores(normalise, by_training).unwrap();
+            assert!(
+                (&found - &expected).iter().all(|off| off.abs() < within),
+                "{normalise:?} {slope}: {found}"
+            );
+        }
+        let refused = scores(Normalise::ThetaRelatif, false).unwrap_err();
+        assert!(refused.to_string().starts_with("--normalise: "));
+    }
+}
+
+#[test]
+fn a_weight_that_f32_has_no_room_for_names_its_class_and_the_precision() {
+    let head = SoftmaxHead::from_parameters(&tensor(vec![1.0, 0.0, 1e39, 0.0], 2)).unwrap();
+    let features = tensor(vec![1.0], 1).into();
+    let set = FeatureSet {
+        features: &features,
+        labels: &[0],
+        ids: &[0],
+    };
+    assert!(Examples::new(&set, &head, DType::F64).is_ok());
+    let refused = Examples::new(&set, &head, DType::F32).err().unwrap();
+    let expected = "head: class 1: expected numbers of at most 3.4e38, as f32 has, found a larger one; add --precision f64";
+    assert_eq!(refused.to_string(), expected);
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// Takes a square matrix whose structure the caller vouches for.
+    /// Takes a symmetric matrix whose structure the caller vouches for.
     ///
     /// # Errors
     /// Not square.
@@ -27,11 +27,9 @@ impl Dense {
             ));
         }
         // A symmetric matrix in Fortran order is itself in C order: no copy is needed.
-        let fortran = structure != Structure::General && !matrix.is_standard_layout();
-        let matrix = if fortran {
-            matrix.reversed_axes()
-        } else {
-            matrix
+        let matrix = match matrix.is_standard_layout() {
+            true => matrix,
+            false => matrix.reversed_axes(),
         };
         let (values, _) = matrix
             .as_standard_layout()

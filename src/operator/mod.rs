@@ -42,9 +42,7 @@ use candle_core::{DType, Device};
 /// What is known of an operator's matrix, from least to most; a solver refuses what it cannot handle before any work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Structure {
-    /// Square, nothing more.
-    General,
-    /// Symmetric.
+    /// Symmetric, nothing more.
     Symmetric,
     /// Symmetric with no negative eigenvalue, possibly with zero ones.
     PositiveSemidefinite,
@@ -52,7 +50,7 @@ pub enum Structure {
     PositiveDefinite,
 }
 
-/// A square matrix A known by its products.
+/// A symmetric matrix A known by its products.
 pub trait LinearOperator: Sync {
     /// p: A is `[p, p]`.
     fn size(&self) -> usize;

@@ -1,6 +1,6 @@
 //! Inversion on the eigenvectors of the largest curvature, found by a Krylov process (Schioppa et al. 2022).
 //!
-//! x = Σ_k u_k (u_kᵀ b) / (θ_k + λ) over the `rank` Ritz pairs of largest |θ|; everything outside their span is dropped,
+//! x = Σ_k u_k (u_kᵀ b) / θ_k over the `rank` Ritz pairs of largest |θ|; everything outside their span is dropped,
 //! the directions of low curvature before all. Schioppa et al. run Arnoldi's process and symmetrise what it gives; for
 //! a symmetric operator it *is* the Lanczos process, which is what runs here. They keep whatever a fixed number of steps
 //! gives; we keep a pair only where its residual is small, and say so where too few were.
@@ -8,16 +8,14 @@
 //! An approximation by design: the outcome is [`Outcome::Approximate`], with the true residual.
 
 use super::diagonal::Approximation;
-use super::lanczos::unit;
+use super::lanczos::negligible;
 use super::spectral::Spectral;
-use super::{Inverse, Lanczos, Outcome, Ritz, Solution, Solver, check_symmetric, zero_curvature};
-use crate::operator::{Damped, LinearOperator, Vectors};
+use super::{Inverse, Lanczos, Outcome, Ritz, Solution, Solver, zero_curvature};
+use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result, number_range};
 
 /// The seed of the first vector.
 const SEED: u64 = 0;
-/// Eigenvalues below this many rounding units of the largest are zero.
-const ZERO: f64 = 16.0;
 
 /// Inverts on the `rank` eigenvectors of largest |eigenvalue|.
 #[derive(Debug, Clone, Copy)]
@@ -28,25 +26,21 @@ pub struct Arnoldi {
     pub steps: usize,
     /// A pair is kept where ‖A u − θ u‖ ≤ tolerance · |θ|.
     pub tolerance: f64,
-    /// λ, added to the operator; 0 where it already holds it.
-    pub damping: f64,
 }
 
 impl Default for Arnoldi {
-    /// 50 pairs, 500 steps, 1e-3, no further damping.
+    /// 50 pairs, 500 steps, 1e-3.
     fn default() -> Self {
         Self {
             rank: 50,
             steps: 500,
             tolerance: 1e-3,
-            damping: 0.0,
         }
     }
 }
 
 impl Solver for Arnoldi {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
-        check_symmetric(operator, "arnoldi")?;
         number_range::between_zero_and_one("tolerance", self.tolerance)?;
         number_range::at_least_one("rank", self.rank)?;
         let rank = self.rank.min(operator.size());
@@ -54,20 +48,19 @@ impl Solver for Arnoldi {
             let reason = format!("{} cannot give {rank} eigenpairs; raise it", self.steps);
             return Err(Error::config("steps", reason));
         }
-        let damped = Damped::new(operator, self.damping)?;
         let mut process = Lanczos::new(operator, SEED, None)?;
         let (ritz, _) = process.run(self.steps, |_, ritz| {
             ritz.values.len() >= rank && self.accepted(ritz, rank).eq(0..rank)
         })?;
         let kept: Vec<usize> = self.accepted(&ritz, ritz.values.len()).take(rank).collect();
         let complete = kept.iter().copied().eq(0..rank);
-        let values = self.divisors(&ritz, &kept, unit(operator.dtype()))?;
+        let values = divisors(&ritz, &kept, negligible(operator.dtype()))?;
         let pairs = match kept.is_empty() {
             true => None,
             false => Some(process.vectors(&ritz, &kept)?),
         };
         Ok(Box::new(Prepared {
-            damped,
+            operator,
             spectral: Spectral::new(pairs, &values),
             complete,
             notes: vec![
@@ -85,29 +78,28 @@ impl Arnoldi {
         let limit = move |position: usize| self.tolerance * ritz.values[position].abs();
         (0..count).filter(move |&position| ritz.residuals[position] <= limit(position))
     }
+}
 
-    /// θ + λ of the pairs kept.
-    fn divisors(&self, ritz: &Ritz, kept: &[usize], unit: f64) -> Result<Vec<f64>> {
-        if ritz.largest() == 0.0 && self.damping == 0.0 {
-            return Err(zero_curvature());
-        }
-        let zero = ZERO * unit * (ritz.largest() + self.damping);
-        let divisor = |&position: &usize| match ritz.values[position] + self.damping {
-            value if value.abs() <= zero => {
-                let reason = format!(
-                    "eigenvalue {} of the curvature is {value:e} with it, so that it cannot be divided by; raise it or lower --rank",
-                    position + 1
-                );
-                Err(Error::config("damping", reason))
-            }
-            value => Ok(value),
-        };
-        kept.iter().map(divisor).collect()
+/// θ of the pairs kept; `negligible` is the share of the largest that is rounding.
+fn divisors(ritz: &Ritz, kept: &[usize], negligible: f64) -> Result<Vec<f64>> {
+    if ritz.largest() == 0.0 {
+        return Err(zero_curvature());
     }
+    let divisor = |&position: &usize| match ritz.values[position] {
+        value if value.abs() <= negligible * ritz.largest() => {
+            let reason = format!(
+                "eigenvalue {} of the curvature is {value:e} with it, so that it cannot be divided by; raise it or lower --rank",
+                position + 1
+            );
+            Err(Error::config("damping", reason))
+        }
+        value => Ok(value),
+    };
+    kept.iter().map(divisor).collect()
 }
 
 struct Prepared<'a> {
-    damped: Damped<'a>,
+    operator: &'a dyn LinearOperator,
     spectral: Spectral,
     /// Whether the pairs asked for were found, and not others in their place.
     complete: bool,
@@ -117,7 +109,7 @@ struct Prepared<'a> {
 impl Inverse for Prepared<'_> {
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution> {
         let approximation = Approximation {
-            operator: &self.damped,
+            operator: self.operator,
             apply: |block: &Vectors| self.spectral.apply(block),
             notes: Vec::new(),
         };

@@ -14,13 +14,14 @@
 //! are measured with the whole curvature, two products for each right-hand side, which is what the outcome goes by.
 //!
 //! A batch of all images leaves nothing to chance: preconditioned Richardson iterations with momentum. Then α stays as it is, and
-//! a right-hand side stops where its residual is small enough.
+//! a right-hand side stops where its residual is small enough. It shrinks by √0.9 a step at best, however good M is: 1e-3, the tolerance
+//! where none is given, is within reach of the usual 200 steps, and 1e-5 not always.
 
 mod largest;
 
 use super::iterated::{Finished, Measured, Row, batch, split};
 use super::preconditioner::Preconditioner;
-use super::{Inverse, Solution, Solver, check_size, check_symmetric};
+use super::{Inverse, Solution, Solver, check_size};
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Result, number_range};
 
@@ -50,13 +51,13 @@ pub struct Astra {
 }
 
 impl Default for Astra {
-    /// 200 steps with batches of 256 images, tolerance 1e-5.
+    /// 200 steps with batches of 256 images, tolerance 1e-3.
     fn default() -> Self {
         Self {
             steps: 200,
             batch: 256,
             step_size: None,
-            tolerance: 1e-5,
+            tolerance: 1e-3,
             seed: 0,
         }
     }
@@ -64,7 +65,6 @@ impl Default for Astra {
 
 impl Solver for Astra {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
-        check_symmetric(operator, "astra")?;
         number_range::between_zero_and_one("tolerance", self.tolerance)?;
         number_range::at_least_one("steps", self.steps)?;
         number_range::at_least_one("batch-size", self.batch)?;

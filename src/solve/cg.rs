@@ -12,16 +12,18 @@
 //!
 //! The recurrences drift away from the true residual. Therefore, when all rows have stopped, b − A x is computed afresh,
 //! and rows that miss the tolerance are solved again for the rest (iterative refinement), as long as that helps. A start x
-//! is treated the same way: the rest is solved for, to the tolerance that b asks for.
+//! is treated the same way: the rest is solved for, to the tolerance that b asks for. What the method lessens is the error in the norm
+//! of A, not ‖b − A x‖: of the start and what the rounds came to, the solution is the one with the least.
 
 mod block;
 mod rows;
 
 use super::iterated::Finished;
+use super::outcome::acceptable;
 use super::preconditioner::Preconditioner;
 use super::{
-    Inverse, Outcome, Report, Solution, Solver, check_size, check_symmetric, clear_rows,
-    rows_not_finite, true_residual,
+    Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, merged, rows_not_finite,
+    true_residual,
 };
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Result, number_range};
@@ -50,19 +52,34 @@ pub struct Cg {
 
 impl Solver for Cg {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
+        Ok(Box::new(self.prepared(operator)?))
+    }
+}
+
+/// The same where nobody asked for the tolerance: what rounding leaves above it is accepted, as that of a factorisation is.
+pub(super) struct UpToRounding(pub(super) Cg);
+
+impl Solver for UpToRounding {
+    fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
+        Ok(Box::new(Prepared {
+            up_to_rounding: true,
+            ..self.0.prepared(operator)?
+        }))
+    }
+}
+
+impl Cg {
+    fn prepared<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Prepared<'a>> {
         let mut prepared = self.sharing(operator, SHARED)?;
         let preconditioner = prepared.system.preconditioner.as_ref();
         if preconditioner.is_some_and(Preconditioner::knows_axes) {
             prepared.shared = 1;
         }
-        Ok(Box::new(prepared))
+        Ok(prepared)
     }
-}
 
-impl Cg {
     /// At most `shared` right-hand sides in one Krylov space; with 1 each has its own.
     fn sharing<'a>(&self, operator: &'a dyn LinearOperator, shared: usize) -> Result<Prepared<'a>> {
-        check_symmetric(operator, "cg")?;
         number_range::between_zero_and_one("tolerance", self.tolerance)?;
         number_range::at_least_one("iterations", self.iterations)?;
         let preconditioner = match self.preconditioned {
@@ -76,6 +93,7 @@ impl Cg {
                 settings: *self,
             },
             shared,
+            up_to_rounding: false,
         })
     }
 }
@@ -83,6 +101,7 @@ impl Cg {
 struct Prepared<'a> {
     system: System<'a>,
     shared: usize,
+    up_to_rounding: bool,
 }
 
 /// What an iteration works on.
@@ -139,9 +158,7 @@ impl Row {
 
 impl Inverse for Prepared<'_> {
     fn solve(&self, right_hand_sides: &Vectors) -> Result<Solution> {
-        check_size(self.system.operator, right_hand_sides)?;
-        let start = right_hand_sides.zeros_like()?;
-        self.refined(right_hand_sides, start, right_hand_sides.clone(), 0)
+        self.refined(right_hand_sides, None)
     }
 
     fn notes(&self) -> Vec<(&'static str, f64)> {
@@ -150,24 +167,29 @@ impl Inverse for Prepared<'_> {
     }
 
     fn solve_from(&self, right_hand_sides: &Vectors, start: &Vectors) -> Result<Solution> {
-        check_size(self.system.operator, right_hand_sides)?;
-        let norms = right_hand_sides.norms()?;
-        let (residual, _) = true_residual(self.system.operator, start, right_hand_sides, &norms)?;
-        self.refined(right_hand_sides, start.clone(), residual, norms.len())
+        self.refined(right_hand_sides, Some(start))
     }
 }
 
 impl Prepared<'_> {
-    /// Rounds from x = `value` with b − A x = `residual`, for which `products` have been spent.
-    fn refined(
-        &self,
-        right_hand_sides: &Vectors,
-        mut value: Vectors,
-        mut residual: Vectors,
-        mut products: usize,
-    ) -> Result<Solution> {
+    /// Rounds from x = `start`, or from 0.
+    fn refined(&self, right_hand_sides: &Vectors, start: Option<&Vectors>) -> Result<Solution> {
         let operator = self.system.operator;
+        check_size(operator, right_hand_sides)?;
         let norms = right_hand_sides.norms()?;
+        let (mut value, mut residual, mut least, mut products) = match start {
+            None => {
+                let relative = |norm: &f64| f64::from(*norm > 0.0);
+                let least: Vec<f64> = norms.iter().map(relative).collect();
+                let zero = right_hand_sides.zeros_like()?;
+                (zero, right_hand_sides.clone(), least, 0)
+            }
+            Some(start) => {
+                let (residual, least) = true_residual(operator, start, right_hand_sides, &norms)?;
+                (start.clone(), residual, least, norms.len())
+            }
+        };
+        let mut best = value.clone();
         let mut rows: Vec<Row> = norms.iter().map(|&norm| Row::new(norm)).collect();
         let mut relative = vec![f64::INFINITY; rows.len()];
         let mut open: Vec<usize> = (0..rows.len()).collect();
@@ -186,12 +208,21 @@ impl Prepared<'_> {
                 let missed = after[row] > self.system.settings.tolerance;
                 leaves_block || (rows[row].outcome == Outcome::Converged && missed && worth)
             });
+            // What is no number is no solution, and is to be seen as none.
+            let nearer = |(after, least): (&f64, &f64)| !after.is_finite() || after < least;
+            let nearer: Vec<bool> = after.iter().zip(&least).map(nearer).collect();
+            best = merged(best, value.clone(), &nearer)?;
+            for (row, &nearer) in nearer.iter().enumerate() {
+                if nearer {
+                    least[row] = after[row];
+                }
+            }
             (residual, relative) = (rest, after);
             rounds += usize::from(!sent_away);
         }
-        let reports = self.reports(&rows, &relative, &rows_not_finite(&value)?);
+        let reports = self.reports(&rows, &least, &best)?;
         let diverged = |report: &Report| report.outcome == Outcome::Diverged;
-        let value = clear_rows(value, &reports.iter().map(diverged).collect::<Vec<_>>())?;
+        let value = clear_rows(best, &reports.iter().map(diverged).collect::<Vec<_>>())?;
         Ok(Solution {
             value,
             reports,
@@ -219,13 +250,18 @@ impl Prepared<'_> {
         Ok((finished.rows()?, products))
     }
 
-    fn reports(&self, rows: &[Row], residuals: &[f64], broken: &[bool]) -> Vec<Report> {
-        (rows.iter().zip(residuals).zip(broken))
-            .map(|((row, &residual), &broken)| self.report(row, residual, broken))
-            .collect()
+    fn reports(&self, rows: &[Row], residuals: &[f64], value: &Vectors) -> Result<Vec<Report>> {
+        let accepted = match self.up_to_rounding {
+            true => acceptable(value.tensor().dtype()),
+            false => 0.0,
+        };
+        let broken = rows_not_finite(value)?;
+        Ok((rows.iter().zip(residuals).zip(broken))
+            .map(|((row, &residual), broken)| self.report(row, (residual, accepted), broken))
+            .collect())
     }
 
-    fn report(&self, row: &Row, residual: f64, broken: bool) -> Report {
+    fn report(&self, row: &Row, (residual, accepted): (f64, f64), broken: bool) -> Report {
         let iterations = row.iterations;
         if broken || !residual.is_finite() || row.outcome == Outcome::Diverged {
             return Report {
@@ -237,6 +273,7 @@ impl Prepared<'_> {
             Outcome::NegativeCurvature => Outcome::NegativeCurvature,
             _ if residual <= self.system.settings.tolerance => Outcome::Converged,
             // By the recurrence, and nothing was won by going on from the true residual.
+            Outcome::Converged if residual <= accepted => Outcome::AtRounding,
             Outcome::Converged => Outcome::Stalled,
             _ => Outcome::LimitReached,
         };

@@ -10,13 +10,14 @@
 //! An approximation by design: its outcome is [`Outcome::Approximate`], with the true residual.
 
 use super::kronecker::KroneckerInverse;
+use super::lanczos::negligible;
 use super::{
     Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, rows_not_finite,
     true_residual,
 };
-use crate::operator::{LinearOperator, Vectors};
+use crate::operator::{LinearOperator, Structure, Vectors};
 use crate::{Error, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// Divides by the diagonal.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,7 +26,7 @@ pub struct Ekfac;
 impl Solver for Ekfac {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
         if let Some(form) = operator.ekfac()? {
-            let inverse = KroneckerInverse::of(form, operator.dtype())?;
+            let inverse = KroneckerInverse::of(form, operator)?;
             return Ok(Box::new(Approximation {
                 operator,
                 notes: inverse.notes().to_vec(),
@@ -76,10 +77,7 @@ pub(super) struct Reciprocal {
 impl Reciprocal {
     pub(super) fn of(operator: &dyn LinearOperator) -> Result<Self> {
         let diagonal = operator.diagonal()?;
-        if let Some(place) = diagonal
-            .iter()
-            .position(|value| value.is_nan() || *value <= 0.0)
-        {
+        if let Some(place) = first_zero(&diagonal, operator) {
             let reason = format!(
                 "element {place} of the curvature's diagonal is {:e}, so that it cannot be divided by; raise it",
                 diagonal[place]
@@ -99,6 +97,22 @@ impl Reciprocal {
         let row = self.row.to_dtype(rows.dtype())?;
         Vectors::new(rows.broadcast_mul(&row)?)
     }
+}
+
+/// What a feature of f32 is rounded by, and its coordinates in axes are off by, beside the largest.
+const ROUNDING: f64 = 100.0 * f32::EPSILON as f64;
+
+/// The first of the elements, means of squares, that is not above 0; or, where nothing says that the matrix is positive definite, not
+/// above what rounding leaves of a 0.
+pub(super) fn first_zero(elements: &[f64], operator: &dyn LinearOperator) -> Option<usize> {
+    let rounding = match (operator.structure(), operator.dtype()) {
+        (Structure::PositiveDefinite, _) => 0.0,
+        (_, DType::F64) => negligible(DType::F64),
+        _ => ROUNDING * ROUNDING,
+    };
+    let largest = elements.iter().copied().fold(0.0, f64::max);
+    let is_zero = |element: &f64| !element.is_finite() || *element <= rounding * largest;
+    elements.iter().position(is_zero)
 }
 
 /// A linear map that stands for the inverse without being it.

@@ -12,12 +12,12 @@
 //!
 //! Above [`LARGEST`] parameters, on a device above what its free memory takes, the method refuses and `cg` is the way.
 
-use super::at_rounding::acceptable;
 use super::cholesky::Factor;
+use super::outcome::acceptable;
 use super::woodbury::Woodbury;
 use super::{
-    Inverse, Outcome, Report, Solution, Solver, check_size, check_symmetric, clear_rows, merged,
-    rows_not_finite, true_residual,
+    Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, merged, rows_not_finite,
+    true_residual,
 };
 use crate::device::free_memory;
 use crate::operator::{LinearOperator, MOST_ROWS, RootForm, Vectors};
@@ -38,12 +38,24 @@ pub struct Direct;
 
 impl Solver for Direct {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
-        check_symmetric(operator, "direct")?;
+        Within(None).prepare(operator)
+    }
+}
+
+/// The same, refined towards a residual and judged by it, where one is given.
+pub(super) struct Within(pub(super) Option<f64>);
+
+impl Solver for Within {
+    fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
+        let tolerance = self.0;
         let size = operator.size();
         let few = |root: &RootForm| root.count() < size && root.shift() > 0.0;
         if let Some(root) = operator.root()?.filter(few) {
-            let factor = Exact::ByRows(Woodbury::of(root)?);
-            return Ok(Box::new(Prepared { operator, factor }));
+            return Ok(Box::new(Prepared {
+                operator,
+                factor: Exact::ByRows(Woodbury::of(root)?),
+                tolerance,
+            }));
         }
         let free = free_memory(&operator.device())?;
         if let Some(reason) = too_large(size, free.map(|free| free as f64)) {
@@ -52,8 +64,11 @@ impl Solver for Direct {
             );
             return Err(Error::config("solver", reason));
         }
-        let factor = Exact::Written(Factor::of(operator)?);
-        Ok(Box::new(Prepared { operator, factor }))
+        Ok(Box::new(Prepared {
+            operator,
+            factor: Exact::Written(Factor::of(operator)?),
+            tolerance,
+        }))
     }
 }
 
@@ -92,6 +107,8 @@ pub fn too_large(size: usize, free: Option<f64>) -> Option<String> {
 struct Prepared<'a> {
     operator: &'a dyn LinearOperator,
     factor: Exact<'a>,
+    /// ‖b − A x‖ / ‖b‖ that was asked for.
+    tolerance: Option<f64>,
 }
 
 impl Inverse for Prepared<'_> {
@@ -99,6 +116,8 @@ impl Inverse for Prepared<'_> {
         check_size(self.operator, right_hand_sides)?;
         let dtype = right_hand_sides.tensor().dtype();
         let good = good(dtype, self.operator.device().is_cpu());
+        let good = self.tolerance.map_or(good, |wanted| wanted.min(good));
+        let enough = self.tolerance.unwrap_or(acceptable(dtype));
         let norms = right_hand_sides.norms()?;
         let value = self.factor.apply(right_hand_sides)?;
         let unsolved = rows_not_finite(&value)?;
@@ -133,7 +152,7 @@ impl Inverse for Prepared<'_> {
         let report = |(&residual, &broken): (&f64, &bool)| match broken {
             true => Report::DIVERGED,
             false => Report {
-                outcome: outcome(residual, dtype),
+                outcome: outcome(residual, enough),
                 residual,
                 iterations: 0,
             },
@@ -181,8 +200,8 @@ fn good(dtype: DType, on_host: bool) -> f64 {
     }
 }
 
-fn outcome(residual: f64, dtype: DType) -> Outcome {
-    match residual <= acceptable(dtype) {
+fn outcome(residual: f64, enough: f64) -> Outcome {
+    match residual <= enough {
         true => Outcome::Direct,
         false => Outcome::Stalled,
     }
@@ -202,6 +221,7 @@ mod tests {
         let prepared = Prepared {
             operator: &operator,
             factor: Exact::Written(Factor::of(&other).unwrap()),
+            tolerance: None,
         };
         let rows: [&[f64]; 3] = [&[2.0, 0.0, 0.0], &[0.0, 3.0, 0.0], &[0.0, 0.0, 4.0]];
         let together = prepared.solve(&vectors(&rows, DType::F64)).unwrap();
@@ -216,5 +236,28 @@ mod tests {
             let near = |(found, alone): (&f64, &f64)| (found - alone).abs() < 1e-10;
             assert!(found.iter().zip(&alone).all(near), "{found:?} {alone:?}");
         }
+    }
+
+    /// With the inverse of another matrix: every round leaves a hundredth of the first row's residual, and no round helps the second.
+    #[test]
+    fn a_tolerance_is_refined_to_and_judged_by() {
+        let operator = diagonal(&[1.0, 1.0], Structure::PositiveDefinite);
+        let other = diagonal(&[1.01, 10.0], Structure::PositiveDefinite);
+        let block = vectors(&[&[2.0, 0.0], &[0.0, 2.0]], DType::F32);
+        let solved = |tolerance: Option<f64>| {
+            let prepared = Prepared {
+                operator: &operator,
+                factor: Exact::Written(Factor::of(&other).unwrap()),
+                tolerance,
+            };
+            let reports = prepared.solve(&block).unwrap().reports;
+            assert_eq!(reports[0].outcome, Outcome::Direct);
+            (reports[0].residual, reports[1].outcome)
+        };
+        let (usual, second) = solved(None);
+        assert!(usual > 5e-5 && second == Outcome::Stalled, "{usual:e}");
+        let (finer, second) = solved(Some(1e-5));
+        assert!(finer < 1e-5 && second == Outcome::Stalled, "{finer:e}");
+        assert_eq!(solved(Some(0.95)), (usual, Outcome::Direct));
     }
 }

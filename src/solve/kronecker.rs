@@ -5,7 +5,10 @@
 //! I + W Wᵀ has no eigenvalue below 1; it is summed and factorised in f64, its terms over some columns in the precision of R.
 
 use super::cholesky::Factor;
-use crate::operator::{KroneckerAxes, KroneckerForm, SquareMatrix, SymmetricMatrix, Vectors};
+use super::diagonal::first_zero;
+use crate::operator::{
+    KroneckerAxes, KroneckerForm, LinearOperator, SquareMatrix, SymmetricMatrix, Vectors,
+};
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
 
@@ -28,22 +31,24 @@ struct Strong {
 }
 
 impl KroneckerInverse {
-    /// Of a form in the precision `dtype`.
+    /// Of a form of `operator`, in its precision.
     ///
     /// # Errors
-    /// An element of d that is 0 or not finite.
-    pub(super) fn of(form: KroneckerForm, dtype: DType) -> Result<Self> {
+    /// An element of d that is 0, but for rounding, or not finite.
+    pub(super) fn of(form: KroneckerForm, operator: &dyn LinearOperator) -> Result<Self> {
         let notes = form.notes().to_vec();
         let (axes, diagonal, rows) = form.into_rows();
         let d = rows.as_ref().map_or(&diagonal, |rows| &rows.rest);
-        if let Some(bad) = d.iter().find(|d| !(d.is_finite() && **d > 0.0)) {
+        if let Some(place) = first_zero(d, operator) {
             let reason = format!(
-                "an eigenvalue of the curvature's Kronecker form is {bad:e}, so that it cannot be divided by; raise it"
+                "an eigenvalue of the curvature's Kronecker form is {:e}, so that it cannot be divided by; raise it",
+                d[place]
             );
             return Err(Error::config("damping", reason));
         }
         let roots: Vec<f64> = d.iter().map(|d| d.sqrt().recip()).collect();
-        let roots = Tensor::from_vec(roots, (1, d.len()), axes.device())?.to_dtype(dtype)?;
+        let roots = Tensor::from_vec(roots, (1, d.len()), axes.device())?;
+        let roots = roots.to_dtype(operator.dtype())?;
         let strong = match rows {
             None => None,
             Some(rows) => Strong::of(rows.rows.broadcast_mul(&roots)?)?,

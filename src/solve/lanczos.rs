@@ -20,7 +20,6 @@
 
 mod basis;
 
-use super::check_symmetric;
 use super::iterated::random_vector;
 use crate::descending::descending;
 use crate::operator::{LinearOperator, Structure, Vectors};
@@ -32,8 +31,6 @@ use std::f64::consts::PI;
 
 /// The probability that [`Lanczos::missed_at_most`] is wrong.
 const FAILURE: f64 = 1e-6;
-/// β_j below this many rounding units of the largest element of T is zero.
-const BREAKDOWN: f64 = 16.0;
 /// Most steps of [`largest_eigenvalue`].
 const LARGEST_STEPS: usize = 64;
 
@@ -92,13 +89,12 @@ impl<'a> Lanczos<'a> {
     /// rows of `locked`, where given.
     ///
     /// # Errors
-    /// An operator that is not symmetric, or a tensor operation failed.
+    /// A tensor operation failed.
     pub fn new(
         operator: &'a dyn LinearOperator,
         seed: u64,
         locked: Option<&Vectors>,
     ) -> Result<Self> {
-        check_symmetric(operator, "Lanczos")?;
         let mut process = Self {
             operator,
             seed,
@@ -174,7 +170,7 @@ impl<'a> Lanczos<'a> {
         }
         self.scale = self.scale.max(along.abs()).max(self.rest);
         self.diagonal.push(along);
-        let invariant = self.rest <= BREAKDOWN * unit(self.operator.dtype()) * self.scale;
+        let invariant = self.rest <= negligible(self.operator.dtype()) * self.scale;
         self.couplings.push(if invariant { 0.0 } else { self.rest });
         if self.basis.count < self.operator.size() {
             self.next = Some(match invariant {
@@ -289,6 +285,11 @@ pub(super) fn unit(dtype: DType) -> f64 {
     }
 }
 
+/// The share of the largest number below which another one is rounding and no more.
+pub(super) fn negligible(dtype: DType) -> f64 {
+    16.0 * unit(dtype)
+}
+
 /// The largest |eigenvalue| of an operator, as a few products show it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LargestEigenvalue {
@@ -304,7 +305,7 @@ pub struct LargestEigenvalue {
 /// A cheap estimate, as a rule to 1 %, and a bound, as a rule within 10 %: enough for the scale of a Neumann series.
 ///
 /// # Errors
-/// An operator that is not symmetric or not finite, or a computation failed.
+/// An operator that is not finite, or a computation failed.
 pub fn largest_eigenvalue(operator: &dyn LinearOperator, seed: u64) -> Result<LargestEigenvalue> {
     let mut process = Lanczos::new(operator, seed, None)?;
     let (ritz, stop) = process.run(LARGEST_STEPS, |process, ritz| {

@@ -17,9 +17,7 @@
 mod block;
 
 use super::iterated::{Finished, Measured, Row, batch, split};
-use super::{
-    Inverse, Solution, Solver, check_size, check_symmetric, largest_eigenvalue, zero_curvature,
-};
+use super::{Inverse, Solution, Solver, check_size, largest_eigenvalue, zero_curvature};
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Result, number_range};
 use block::Running;
@@ -68,7 +66,6 @@ impl Default for Lissa {
 
 impl Solver for Lissa {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
-        check_symmetric(operator, "lissa")?;
         number_range::between_zero_and_one("tolerance", self.tolerance)?;
         number_range::at_least_one("depth", self.depth)?;
         number_range::at_least_one("repeats", self.repeats)?;

@@ -6,7 +6,6 @@
 
 mod arnoldi;
 mod astra;
-mod at_rounding;
 mod blocked_cholesky;
 mod cg;
 mod cholesky;
@@ -45,7 +44,7 @@ pub use refinement::{Bounded, Refinement};
 pub use settings::Settings;
 pub use smallest::{SmallestEigenvalue, smallest_eigenvalue};
 
-use crate::operator::{LinearOperator, Structure, Vectors};
+use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result};
 
 /// The methods there are, by the names of `--solver`.
@@ -264,15 +263,6 @@ fn check_size(operator: &dyn LinearOperator, right_hand_sides: &Vectors) -> Resu
         found,
         "use vectors over the operator's own parameters",
     ))
-}
-
-/// Refuses an operator that is not symmetric, in the name of the method.
-fn check_symmetric(operator: &dyn LinearOperator, method: &str) -> Result<()> {
-    if operator.structure() != Structure::General {
-        return Ok(());
-    }
-    let reason = format!("{method} needs a symmetric curvature; choose another solver");
-    Err(Error::config("solver", reason))
 }
 
 /// The refusal of a curvature without any eigenvalue but 0.

@@ -10,11 +10,15 @@
 //! [`Lanczos::missed_at_most`] gives: a pair is missed with probability 1e-6 at most. Where an eigenvalue lies so close
 //! below the threshold that this would take very many steps, its own convergence is enough.
 //!
+//! The scores are mostly of the smallest pairs that are kept. Products are rounded to about the last digit of the largest eigenvalue:
+//! pairs not above that are dropped whatever the threshold, and the residuals of the others have to be small beside the threshold.
+//!
 //! An approximation by design: its outcome is [`super::Outcome::Approximate`], with the true residual.
 
 use super::diagonal::Approximation;
+use super::lanczos::{negligible, unit};
 use super::spectral::Spectral;
-use super::{Inverse, Lanczos, Ritz, Solver, Stop, check_symmetric, zero_curvature};
+use super::{Inverse, Lanczos, Ritz, Solver, Stop, zero_curvature};
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result, number_range};
 use candle_core::DType;
@@ -23,6 +27,8 @@ use candle_core::DType;
 const STEPS: usize = 4096;
 /// The seed of the first round; every round has its own.
 const SEED: u64 = 0;
+/// The threshold of the paper's code.
+const USUAL: f64 = 5e-2;
 
 /// Inverts all eigenvalues of at least `rcond` times the largest.
 #[derive(Debug, Clone, Copy)]
@@ -34,15 +40,22 @@ pub struct Pinv {
 impl Default for Pinv {
     /// 5e-2, as in the paper's code.
     fn default() -> Self {
-        Self { rcond: 5e-2 }
+        Self { rcond: USUAL }
+    }
+}
+
+impl Pinv {
+    /// The share of the largest |eigenvalue| below which pairs are dropped in a precision: the threshold, or what rounding takes for an
+    /// eigenvalue where that is more.
+    pub fn effective_rcond(&self, precision: DType) -> f64 {
+        self.rcond.max(negligible(precision))
     }
 }
 
 impl Solver for Pinv {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
-        check_symmetric(operator, "pinv")?;
         number_range::between_zero_and_one("rcond", self.rcond)?;
-        let mut search = Search::new(operator, self.rcond);
+        let mut search = Search::new(operator, self.effective_rcond(operator.dtype()));
         while search.round()? {}
         let (values, pairs) = search.kept()?;
         let notes = vec![
@@ -97,7 +110,7 @@ impl<'a> Search<'a> {
         self.steps += process.steps();
         if stop == Stop::Limit {
             let reason = format!(
-                "{STEPS} Lanczos steps did not find all eigenvalues above {} of the largest; raise it",
+                "{STEPS} Lanczos steps did not find all eigenvalues above {:e} of the largest; raise it",
                 self.rcond
             );
             return Err(Error::config("rcond", reason));
@@ -142,10 +155,12 @@ impl<'a> Search<'a> {
 
     /// Residuals that count as none, as a share of the largest eigenvalue.
     fn tolerance(&self) -> f64 {
-        match self.operator.dtype() {
+        let dtype = self.operator.dtype();
+        let usual = match dtype {
             DType::F64 => 1e-11,
             _ => 1e-5,
-        }
+        };
+        (usual * (self.rcond / USUAL).min(1.0)).max(unit(dtype))
     }
 
     /// The pairs above the threshold: a later round may have raised it.

@@ -89,7 +89,7 @@ impl Preconditioner {
     /// For an operator; the diagonal alone where it knows neither a low rank nor strong axes, or is not definite on them.
     pub(super) fn of(operator: &dyn LinearOperator) -> Result<Self> {
         Ok(match operator.low_rank()? {
-            Some(form) => Self::LowRank(KroneckerInverse::of(form, operator.dtype())?),
+            Some(form) => Self::LowRank(KroneckerInverse::of(form, operator)?),
             None => Self::Axes(Axes::of(operator)?),
         })
     }

@@ -12,7 +12,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::at_rounding::acceptable;
+use super::outcome::acceptable;
 use super::{Inverse, Method, Outcome, Report, Settings};
 use crate::operator::{LinearOperator, Rounding, Vectors, bands};
 use crate::{Error, Result};
@@ -54,8 +54,8 @@ impl Wanted {
     /// of the inverse, where none was asked for.
     fn of(settings: &Settings, dtype: DType) -> Self {
         let rounding = acceptable(dtype);
-        let tolerance = match settings.method {
-            Method::Direct | Method::Auto => rounding,
+        let tolerance = match (settings.method, settings.tolerance) {
+            (Method::Direct | Method::Auto, None) => rounding,
             _ => settings.effective_tolerance(dtype).max(FLOOR),
         };
         Self {
@@ -95,8 +95,6 @@ pub struct Bounded {
     scales: Vec<f64>,
     /// ‖b‖
     norms: Vec<f64>,
-    /// ‖x‖
-    pub lengths: Vec<f64>,
     /// An upper bound of ‖x − A⁻¹b‖_A, row by row.
     pub errors: Vec<f64>,
     /// How each solve stands.
@@ -111,8 +109,6 @@ struct Measured {
     residual: Vectors,
     /// ‖b − A x‖
     rest: Vec<f64>,
-    /// ‖x‖
-    lengths: Vec<f64>,
     /// Bounds of ‖x − A⁻¹b‖_A.
     errors: Vec<f64>,
     /// Whether rounding is at least half of each.
@@ -278,7 +274,6 @@ impl<'a> Refinement<'a> {
             residual: Some(self.scaled(right_hand_sides, &norms)?),
             scales: norms.clone(),
             norms,
-            lengths: Vec::new(),
             errors: Vec::new(),
             reports: Vec::new(),
             at_floor: false,
@@ -330,7 +325,7 @@ impl<'a> Refinement<'a> {
         bounded.residual = Some(self.scaled(&found.residual, &found.rest)?);
         bounded.at_floor = found.at_floor;
         bounded.scales = found.rest;
-        (bounded.lengths, bounded.errors) = (found.lengths, found.errors);
+        bounded.errors = found.errors;
         Ok(improved)
     }
 
@@ -342,14 +337,12 @@ impl<'a> Refinement<'a> {
         norms: &[f64],
     ) -> Result<Measured> {
         let residual = self.operator.residuals(value, right_hand_sides)?;
-        let lengths = value.norms()?;
         let known = self.inverse_lengths(&residual)?;
-        let unknown = self.rounding_errors(value, &lengths, norms)?;
+        let unknown = self.rounding_errors(value, norms)?;
         let mut pairs = known.iter().zip(&unknown);
         Ok(Measured {
             rest: residual.norms()?,
             residual,
-            lengths,
             at_floor: pairs.all(|(known, unknown)| known <= unknown),
             errors: known.iter().zip(&unknown).map(|(a, b)| a + b).collect(),
         })
@@ -363,11 +356,12 @@ impl<'a> Refinement<'a> {
     }
 
     /// What rounding may hide of ‖b − A x‖_{A⁻¹}, row by row.
-    fn rounding_errors(&self, value: &Vectors, lengths: &[f64], norms: &[f64]) -> Result<Vec<f64>> {
+    fn rounding_errors(&self, value: &Vectors, norms: &[f64]) -> Result<Vec<f64>> {
+        let lengths = value.norms()?;
         let weighted = self.rounding.weighted_lengths(value)?;
         let factor = self.sum(&self.rounding.errors);
         let all: f64 = self.factors.iter().sum();
-        let rows = weighted.iter().zip(lengths).zip(norms);
+        let rows = weighted.iter().zip(&lengths).zip(norms);
         Ok(rows
             .map(|((weighted, length), norm)| {
                 let plain = self.rounding.scalar * length + 2.0 * UNIT * norm;

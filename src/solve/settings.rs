@@ -1,18 +1,22 @@
 //! A method with its settings, as options give them.
 
-use super::at_rounding::AtRounding;
+use super::cg::UpToRounding;
+use super::direct::Within;
 use super::in_range::InRange;
-use super::{Arnoldi, Astra, Cg, Direct, Ekfac, Identity, Lissa, Method, Pinv, Solver};
+use super::{Arnoldi, Astra, Cg, Ekfac, Identity, Lissa, Method, Pinv, Solver};
 use crate::{Result, number_range};
 use candle_core::DType;
+
+/// Steps of `arnoldi` for each pair that it is to find, where that is more than its usual steps.
+const STEPS_PER_PAIR: usize = 4;
 
 /// Everything that decides how systems are solved; what a method does not use is left aside.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The method.
     pub method: Method,
-    /// Relative true residual at which `cg`, `lissa` and `astra` are content; 1e-5 in f32 and 1e-10 in f64 where not
-    /// given, or, for `cg`, what rounding allows.
+    /// Relative true residual at which `cg`, `lissa` and `astra` are content, and which `direct` refines to where it is given. Where it
+    /// is not, 1e-5 in f32 and 1e-10 in f64, or, for `cg`, what rounding allows; for `astra` 1e-3.
     pub tolerance: Option<f64>,
     /// Most iterations of `cg` for a right-hand side.
     pub iterations: usize,
@@ -111,7 +115,11 @@ impl Settings {
 
     /// The tolerance in effect.
     pub fn effective_tolerance(&self, precision: DType) -> f64 {
-        let usual = if precision == DType::F32 { 1e-5 } else { 1e-10 };
+        let usual = match (self.method, precision) {
+            (Method::Astra, _) => Astra::default().tolerance,
+            (_, DType::F32) => 1e-5,
+            _ => 1e-10,
+        };
         self.tolerance.unwrap_or(usual)
     }
 
@@ -120,12 +128,18 @@ impl Settings {
         let tolerance = self.effective_tolerance(precision);
         let solver: Box<dyn Solver> = match self.method {
             // A plan resolves `auto` before it comes to solving; where none did, a factor is the safe choice.
-            Method::Direct | Method::Auto => Box::new(Direct),
-            Method::Cg => Box::new(Cg {
-                tolerance,
-                iterations: self.iterations,
-                preconditioned: true,
-            }),
+            Method::Direct | Method::Auto => Box::new(Within(self.tolerance)),
+            Method::Cg => {
+                let cg = Cg {
+                    tolerance,
+                    iterations: self.iterations,
+                    preconditioned: true,
+                };
+                match self.tolerance {
+                    Some(_) => Box::new(cg),
+                    None => Box::new(UpToRounding(cg)),
+                }
+            }
             Method::Ekfac => Box::new(Ekfac),
             Method::Identity => Box::new(Identity),
             Method::Lissa => Box::new(Lissa {
@@ -143,33 +157,89 @@ impl Settings {
                 tolerance,
                 seed: self.seed,
             }),
-            Method::Arnoldi => Box::new(Arnoldi {
-                rank: self.rank,
-                ..Arnoldi::default()
-            }),
+            Method::Arnoldi => Box::new(self.arnoldi()),
             Method::Pinv => Box::new(Pinv { rcond: self.rcond }),
         };
-        let solver = Box::new(InRange(solver));
-        match self.tolerance {
-            Some(_) => solver,
-            None => Box::new(AtRounding(solver)),
+        Box::new(InRange(solver))
+    }
+
+    fn arnoldi(&self) -> Arnoldi {
+        let usual = Arnoldi::default();
+        Arnoldi {
+            rank: self.rank,
+            steps: usual.steps.max(STEPS_PER_PAIR.saturating_mul(self.rank)),
+            ..usual
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{head_hessian, waves};
     use super::*;
+    use crate::operator::Damped;
+    use crate::solve::Outcome;
+
+    fn settings(method: Method) -> Settings {
+        Settings {
+            method,
+            ..Settings::default()
+        }
+    }
+
+    /// Also where it asks for more pairs than the usual ones can give.
+    #[test]
+    fn arnoldi_takes_the_steps_that_its_rank_needs() {
+        for (rank, least) in [(50, 500), (501, 1002), (usize::MAX, usize::MAX)] {
+            let settings = Settings {
+                rank,
+                ..settings(Method::Arnoldi)
+            };
+            assert!(settings.arnoldi().steps >= least, "{rank}");
+        }
+    }
+
+    #[test]
+    fn astra_meets_its_usual_tolerance_in_its_usual_steps() {
+        for dtype in [DType::F32, DType::F64] {
+            let hessian = head_hessian(dtype);
+            let damped = Damped::new(&hessian, 0.3).unwrap();
+            let block = waves(3, 12).to_dtype(dtype).unwrap();
+            let inverse = settings(Method::Astra).solver(dtype);
+            let solution = inverse.prepare(&damped).unwrap().solve(&block).unwrap();
+            for report in solution.reports {
+                assert_eq!(report.outcome, Outcome::Converged, "{report:?}");
+            }
+        }
+    }
+
+    /// As far as f32 goes, which is not so far.
+    #[test]
+    fn a_tolerance_is_one_for_direct_too() {
+        let hessian = head_hessian(DType::F32);
+        let damped = Damped::new(&hessian, 1e-3).unwrap();
+        let block = waves(3, 12).to_dtype(DType::F32).unwrap();
+        for (tolerance, expected) in [(None, Outcome::Direct), (Some(1e-12), Outcome::Stalled)] {
+            let solver = Settings {
+                tolerance,
+                ..settings(Method::Direct)
+            };
+            let inverse = solver.solver(DType::F32);
+            let solution = inverse.prepare(&damped).unwrap().solve(&block).unwrap();
+            for report in solution.reports {
+                assert_eq!(report.outcome, expected, "{report:?}");
+            }
+        }
+    }
 
     #[test]
     fn options_of_other_methods_are_known() {
         let idle = |method: Method| {
             let settings = Settings {
-                method,
                 depth: 10,
                 steps: 3,
                 rcond: 0.1,
-                ..Settings::default()
+                ..settings(method)
             };
             settings
                 .idle()

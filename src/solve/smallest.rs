@@ -45,7 +45,7 @@ impl SmallestEigenvalue {
 /// about equal and a few are not. Only one below 0, or a bound above 0, ends the process early.
 ///
 /// # Errors
-/// An operator that is not symmetric or not finite, or a computation failed.
+/// An operator that is not finite, or a computation failed.
 pub fn smallest_eigenvalue(operator: &dyn LinearOperator, seed: u64) -> Result<SmallestEigenvalue> {
     let smallest = |ritz: &Ritz| {
         let rounding = ROUNDING * unit(operator.dtype()) * ritz.largest();

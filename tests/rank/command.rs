@@ -1,6 +1,6 @@
 //! `ascribe rank` end to end on features files.
 
-use crate::archives::{waves, write};
+use crate::archives::{overlapping, waves, write};
 use crate::command_line::{ascribe, both, run};
 use crate::killed_run::{goes_on_to_the_same_bytes, record};
 use crate::parquet_table::{numbers, table, words};
@@ -405,6 +405,44 @@ fn what_is_hardly_meant_is_told() {
 }
 
 #[test]
+fn a_tolerance_counts_for_a_factorisation_too() {
+    let folder = place();
+    let at = folder.path();
+    for solver in ["auto", "direct"] {
+        let words = format!("--l2 0.01 --solver {solver} --tolerance 1e-9 --skip-train");
+        let (code, err) = failed(at, &format!("{words} --out {solver}"));
+        assert_eq!(code, Some(3), "{err}");
+        let parts = ["stalled by rounding", "--precision f64"];
+        assert!(parts.iter().all(|part| err.contains(part)), "{err}");
+        rank(at, &format!("{words} --precision f64 --out {solver}-64"));
+    }
+    for solver in ["ekfac", "identity", "arnoldi", "pinv"] {
+        let words = format!("--l2 0.01 --solver {solver} --tolerance 1e-9 --skip-train");
+        let (_, err) = rank(at, &format!("{words} --out {solver}"));
+        let note = format!("ascribe: --solver {solver} takes no --tolerance");
+        assert!(err.contains(&note), "{err}");
+    }
+}
+
+/// Six images say something along six of the 13 axes, for two of three classes each.
+#[test]
+fn a_threshold_below_rounding_keeps_no_rounding() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write(&at.join("train.npz"), &overlapping(6, 12, 0.0));
+    write(&at.join("test.npz"), &overlapping(9, 12, 0.5));
+    for (precision, least) in [("f32", "1.9e-6"), ("f64", "3.6e-15")] {
+        let words = "--l2 0.01 --solver pinv --rcond 1e-20 --skip-train --precision";
+        let (_, err) = rank(at, &format!("{words} {precision} --out {precision}"));
+        let note = format!("ascribe: --rcond 1e-20: eigenvalues below {least} of the largest");
+        assert!(err.contains(&note), "{err}");
+        assert_eq!(err.contains("--precision f64"), precision == "f32");
+        let solver = record(at, precision)["results"]["solver"].clone();
+        assert_eq!(solver["eigenpairs kept"], 12.0);
+    }
+}
+
+#[test]
 fn a_finished_run_is_not_overwritten() {
     let folder = place();
     rank(folder.path(), "--l2 0.01 --out a");
@@ -728,6 +766,33 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     };
     let (wide, narrow) = (run("wide", ""), run("narrow", "--memory 1.03e-4"));
     assert!((&wide - &narrow).iter().all(|error| error.abs() < 1e-6));
+}
+
+#[test]
+fn training_images_of_one_class_without_a_head_are_refused_by_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (features, _) = waves(6, 2, 0.0);
+    for name in ["train.npz", "test.npz"] {
+        let set = (features.clone(), Array1::zeros(6));
+        write(&folder.path().join(name), &set);
+    }
+    let parts = ["train.npz: labels: expected at least two", "--head"];
+    refused(folder.path(), "--l2 0.01", &parts);
+}
+
+#[test]
+fn numbers_that_f32_has_no_room_for_ask_for_the_other_precision() {
+    let place = place();
+    let (mut features, labels) = waves(9, 5, 0.5);
+    features[[3, 2]] = 1e39;
+    write(&place.path().join("test.npz"), &(features, labels));
+    for solver in ["direct", "cg", "identity"] {
+        let words = format!("--l2 0.01 --solver {solver} --out {solver}");
+        let (code, said) = failed(place.path(), &words);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("features: row 3: "), "{said}");
+        assert!(said.contains("--precision f64"), "{said}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod parquet_table;
 mod scale;
 #[path = "../sets/mod.rs"]
 mod sets;
+mod singular;
 mod small_sets;
 mod train_groups;
 

@@ -169,6 +169,15 @@ fn check_pair(train: &Features, test: &Features) -> Result<()> {
 /// A head that is fitted to the training images has their classes; one that is given has its own.
 fn check_fitted_classes(train: &Features, test: &Features) -> Result<()> {
     let classes = train.class_count();
+    if classes < 2 {
+        return Err(Error::format(
+            &train.path,
+            "labels",
+            "at least two classes, from 0",
+            "0 alone",
+            "give images of two classes or more, or their head with --head",
+        ));
+    }
     let mut labels = test.labels.iter();
     let Some(row) = labels.position(|&label| label >= classes) else {
         return Ok(());

@@ -6,7 +6,7 @@ use super::{Material, Rank};
 use crate::device::free_memory;
 use crate::influence::{Groups, PathOptions, Plan, ProblemSize, RankOptions};
 use crate::model::Blocks;
-use crate::solve::{Method, Settings};
+use crate::solve::{Method, Pinv, Settings};
 use crate::{Error, Result};
 use candle_core::DType;
 use std::time::Duration;
@@ -102,7 +102,8 @@ impl Rank {
         }
     }
 
-    /// Says which of the options given are for other solvers: `ascribe evaluate --compare` takes them from the run.
+    /// Says which of the options given have no effect, as those for other solvers, which `ascribe evaluate --compare` takes from the
+    /// run.
     pub(super) fn note_idle_options(&self) {
         for (option, takers) in self.solver_settings().idle() {
             let takers: Vec<String> = takers.iter().map(ToString::to_string).collect();
@@ -111,7 +112,13 @@ impl Rank {
                 "ascribe: --{option} is for --solver {takers}; this ranking does not depend on it"
             );
         }
-        let inexact = [Method::Identity, Method::Ekfac].contains(&self.solver);
+        let approximate = [
+            Method::Identity,
+            Method::Ekfac,
+            Method::Arnoldi,
+            Method::Pinv,
+        ];
+        let inexact = approximate.contains(&self.solver);
         for (option, idle) in [
             (
                 "damping",
@@ -125,6 +132,21 @@ impl Rank {
                     "ascribe: --solver {solver} takes no --{option}; this ranking does not depend on it"
                 );
             }
+        }
+        self.note_rcond_below_rounding();
+    }
+
+    fn note_rcond_below_rounding(&self) {
+        let (rcond, precision) = (self.rcond, self.precision.dtype());
+        let least = Pinv { rcond }.effective_rcond(precision);
+        if self.solver == Method::Pinv && rcond > 0.0 && rcond < least {
+            let finer = match precision {
+                DType::F32 => "; --precision f64 tells smaller ones",
+                _ => "",
+            };
+            note!(
+                "ascribe: --rcond {rcond:e}: eigenvalues below {least:.1e} of the largest are not told from rounding and are dropped{finer}"
+            );
         }
     }
 

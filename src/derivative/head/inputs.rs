@@ -15,7 +15,7 @@ impl HeadInputs {
     /// From `[n, d]` features, a tensor or rows, and n labels, in the given precision.
     ///
     /// # Errors
-    /// No rows, another number of labels, or a row with a value that is not finite.
+    /// No rows, another number of labels, or a row with a value that is not finite or too large for the precision.
     pub fn new<T>(features: &T, labels: &[usize], dtype: DType) -> Result<Self>
     where
         Rows: for<'a> From<&'a T>,
@@ -48,18 +48,8 @@ impl HeadInputs {
                 "give one label for each row",
             ));
         }
-        for step in features.steps() {
-            let start = step.start;
-            if let Some(row) = first_row_not_finite(&features.chunk(step)?)? {
-                return Err(Error::NonFinite {
-                    what: "features".into(),
-                    place: format!("row {}", start + row),
-                    remedy: "remove that row or compute its features again".into(),
-                });
-            }
-        }
         Ok(Self {
-            rows: features.to_dtype(dtype)?.with_constant()?,
+            rows: converted(&features, dtype)?.with_constant()?,
             labels: labels.to_vec(),
         })
     }
@@ -67,10 +57,10 @@ impl HeadInputs {
     /// The same in another precision.
     ///
     /// # Errors
-    /// A tensor operation failed.
+    /// A row with a value that is too large for it, or a tensor operation failed.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
         Ok(Self {
-            rows: self.rows.to_dtype(dtype)?,
+            rows: converted(&self.rows, dtype)?,
             labels: self.labels.clone(),
         })
     }
@@ -96,6 +86,32 @@ impl HeadInputs {
     }
 }
 
+/// The rows in another precision, all finite there.
+fn converted(rows: &Rows, dtype: DType) -> Result<Rows> {
+    let converted = rows.to_dtype(dtype)?;
+    for step in rows.steps() {
+        let start = step.start;
+        let Some(place) = first_row_not_finite(&converted.chunk(step)?)? else {
+            continue;
+        };
+        let row = start + place;
+        return Err(match first_row_not_finite(&rows.chunk(row..row + 1)?)? {
+            Some(_) => Error::NonFinite {
+                what: "features".into(),
+                place: format!("row {row}"),
+                remedy: "remove that row or compute its features again".into(),
+            },
+            None => Error::mismatch(
+                format!("features: row {row}"),
+                "numbers of at most 3.4e38, as f32 has",
+                "a larger one",
+                "add --precision f64",
+            ),
+        });
+    }
+    Ok(converted)
+}
+
 /// The first row of a matrix that holds NaN or an infinity.
 pub(super) fn first_row_not_finite(matrix: &Tensor) -> Result<Option<usize>> {
     // 0·x is 0 for every finite x and NaN for all others, and NaN survives the sum.
@@ -104,4 +120,23 @@ pub(super) fn first_row_not_finite(matrix: &Tensor) -> Result<Option<usize>> {
         .to_dtype(DType::F64)?
         .to_vec1::<f64>()?;
     Ok(sums.iter().position(|sum| *sum != 0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn a_number_that_f32_has_no_room_for_names_its_row_and_the_precision() {
+        let features = Tensor::new(&[[0.0, 1.0], [1e39, 1.0]], &Device::Cpu).unwrap();
+        let double = HeadInputs::new(&features, &[0, 1], DType::F64).unwrap();
+        for refused in [
+            HeadInputs::new(&features, &[0, 1], DType::F32),
+            double.to_dtype(DType::F32),
+        ] {
+            let expected = "features: row 1: expected numbers of at most 3.4e38, as f32 has, found a larger one; add --precision f64";
+            assert_eq!(refused.unwrap_err().to_string(), expected);
+        }
+    }
 }

@@ -5,11 +5,9 @@ use crate::artefact::physical_memory_bytes;
 use crate::influence::BlockSizes;
 use crate::influence::damping_path::Systems;
 use crate::influence::side_by_side::LANES;
-use crate::solve::Method;
+use crate::solve::{Method, strong_parameters};
 use crate::{Error, Result};
 
-/// Blocks of solutions that are alive at once: right-hand sides, solutions, products, residuals and copies.
-const BLOCKS: f64 = 6.0;
 /// Rows in memory: as read, with a constant appended, and in feature axes.
 const COPIES: f64 = 3.0;
 /// Matrices of the size of the features' second moment that are alive while its eigenvectors are found.
@@ -20,6 +18,15 @@ const RESIDENT_SHARE: f64 = 1.0 / 8.0;
 const FEW_CLASSES: f64 = 1e8;
 /// Bytes in a GiB.
 pub const GIB: f64 = (1u64 << 30) as f64;
+
+/// Blocks of solutions that are alive at once: right-hand sides, solutions, products, residuals and copies; where steps are
+/// preconditioned, directions and what makes these besides.
+fn blocks_alive(method: Method) -> f64 {
+    match method {
+        Method::Cg | Method::Astra => 10.0,
+        _ => 6.0,
+    }
+}
 
 impl ProblemSize {
     fn width(&self) -> f64 {
@@ -32,6 +39,10 @@ impl ProblemSize {
             // The factor is f32 but for small f64 problems. Nearly half of it is never written, and takes memory only where the
             // system hands out large pages unasked: that is not counted on.
             Method::Direct | Method::Auto => 4.0 * self.parameters().powi(2),
+            // That of the preconditioner.
+            Method::Cg | Method::Astra => {
+                self.width() * (strong_parameters(self.parameters() as usize) as f64).powi(2)
+            }
             _ => 0.0,
         };
         self.row_bytes() + self.kept_bytes() + self.certificate_bytes() + matrix
@@ -86,11 +97,12 @@ impl ProblemSize {
         8.0 * (AXES * columns * columns + 3.0 * largest * columns)
     }
 
-    fn block_bytes(&self, blocks: BlockSizes) -> f64 {
+    fn block_bytes(&self, method: Method, blocks: BlockSizes) -> f64 {
         let solved = blocks.solved.min(self.solves().1 as usize) as f64;
         let gradients = blocks.gradients.min(self.train.max(self.test)) as f64;
         let row = self.width() * self.parameters();
-        row * (BLOCKS * solved + 2.0 * gradients) + self.score_bytes() * solved * gradients
+        let rows = blocks_alive(method) * solved + 2.0 * gradients;
+        row * rows + self.score_bytes() * solved * gradients
     }
 
     /// Products and scores of a pair of images, in the blocks that are at work side by side.
@@ -114,7 +126,7 @@ impl ProblemSize {
     }
 
     pub(super) fn peak(&self, method: Method, blocks: BlockSizes, path: f64) -> f64 {
-        let scoring = self.fixed_bytes(method) + self.block_bytes(blocks).max(path);
+        let scoring = self.fixed_bytes(method) + self.block_bytes(method, blocks).max(path);
         scoring.max(self.row_bytes() + self.axes_bytes())
     }
 
@@ -136,7 +148,7 @@ impl ProblemSize {
     }
 
     /// Blocks on a device, where these may take a quarter of what certificates leave free.
-    fn device_blocks(&self, free: f64) -> Result<BlockSizes> {
+    fn device_blocks(&self, method: Method, free: f64) -> Result<BlockSizes> {
         let held = self.certificate_bytes();
         if held > 0.75 * free {
             let (option, remedy) = match self.certified {
@@ -157,7 +169,7 @@ impl ProblemSize {
         let usual = BlockSizes::usual(self.parameters() as usize, true);
         let rows = free / 4.0 / (self.width() * self.parameters());
         Ok(BlockSizes {
-            solved: usual.solved.min((0.75 * rows / BLOCKS).max(1.0) as usize),
+            solved: (usual.solved).min((0.75 * rows / blocks_alive(method)).max(1.0) as usize),
             gradients: usual.gradients.min((0.25 * rows / 2.0).max(1.0) as usize),
         })
     }
@@ -165,7 +177,7 @@ impl ProblemSize {
     /// The usual blocks, or smaller ones that fit.
     pub(super) fn blocks(&self, method: Method, memory: Option<f64>) -> Result<BlockSizes> {
         if let Some(free) = self.device_memory {
-            return self.device_blocks(free as f64);
+            return self.device_blocks(method, free as f64);
         }
         let usual = BlockSizes::usual(self.parameters() as usize, false);
         let Some(memory) = memory else {
@@ -173,7 +185,8 @@ impl ProblemSize {
         };
         let row = self.width() * self.parameters();
         let rows = (memory - self.fixed_bytes(method)) / row;
-        let least = BLOCKS + 2.0;
+        let alive = blocks_alive(method);
+        let least = alive + 2.0;
         if rows < least {
             let needed = (self.fixed_bytes(method) + least * row) / GIB;
             let reason = format!(
@@ -184,8 +197,8 @@ impl ProblemSize {
             return Err(Error::config("memory", reason));
         }
         // Half for solutions, and the rest for gradients and the scores of both.
-        let solved = usual.solved.min((0.5 * rows / BLOCKS).max(1.0) as usize);
-        let left = (rows - BLOCKS * solved as f64) * row;
+        let solved = usual.solved.min((0.5 * rows / alive).max(1.0) as usize);
+        let left = (rows - alive * solved as f64) * row;
         let gradients = left / (2.0 * row + self.score_bytes() * solved as f64);
         Ok(BlockSizes {
             solved,

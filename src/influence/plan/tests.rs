@@ -174,6 +174,27 @@ fn little_memory_makes_smaller_blocks_then_another_method_then_an_error() {
 }
 
 #[test]
+fn methods_that_precondition_their_steps_hold_more_of_each_solve_and_a_factor() {
+    let size = ProblemSize {
+        features: 256,
+        ..PAPER
+    };
+    let planned = |method: Method, memory: Option<f64>| {
+        let planned = size.plan(method, memory, (DeviceChoice::Cpu, 1e11));
+        let (plan, blocks) = planned.unwrap();
+        (plan.bytes, blocks.solved)
+    };
+    let (few, _) = planned(Method::Lissa, None);
+    for method in [Method::Cg, Method::Astra] {
+        let more = 4.0 * (4.0 * 3200.0 * 2313.0 + 578.0 * 578.0);
+        assert_eq!(planned(method, None).0 - few, more, "{method}");
+        let memory = 0.3 * GIB;
+        let (bytes, solved) = planned(method, Some(memory));
+        assert!(bytes <= memory && solved < planned(Method::Lissa, Some(memory)).1);
+    }
+}
+
+#[test]
 fn the_size_of_cifar_10_fits_into_six_gib_and_mapped_rows_take_no_memory() {
     let large = ProblemSize {
         train: 50_000,

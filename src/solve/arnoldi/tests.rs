@@ -3,7 +3,7 @@ use super::super::tests::{
     waves,
 };
 use super::*;
-use crate::operator::Structure;
+use crate::operator::{Damped, Structure};
 use crate::solve::Method;
 use candle_core::DType;
 
@@ -11,7 +11,6 @@ const ALL: Arnoldi = Arnoldi {
     rank: 1000,
     steps: 1000,
     tolerance: 1e-10,
-    damping: 0.0,
 };
 
 fn note(inverse: &dyn Inverse, name: &str) -> f64 {
@@ -37,24 +36,6 @@ fn at_full_rank_it_is_the_inverse() {
         }
         assert_eq!(note(&*inverse, "eigenpairs kept"), operator.size() as f64);
     }
-}
-
-#[test]
-fn the_damping_of_its_own_is_that_of_the_operator() {
-    let hessian = head_hessian(DType::F64);
-    let damped = Damped::new(&hessian, 1e-2).unwrap();
-    let block = waves(2, hessian.size());
-    let own = Arnoldi {
-        damping: 1e-2,
-        rank: 4,
-        ..ALL
-    };
-    let own = own.prepare(&hessian).unwrap().solve(&block).unwrap();
-    let outer = Arnoldi { rank: 4, ..ALL };
-    let outer = outer.prepare(&damped).unwrap().solve(&block).unwrap();
-    assert!(distance(&own.value, &array(&outer.value)) < 1e-9);
-    let rest = own.reports[0].residual - outer.reports[0].residual;
-    assert!(rest.abs() < 1e-9);
 }
 
 #[test]
@@ -108,7 +89,6 @@ fn too_few_steps_are_said_with_the_pairs_there_are() {
             rank: steps,
             steps,
             tolerance: 1e-6,
-            damping: 0.0,
         };
         let inverse = hurried.prepare(&operator).unwrap();
         let mut block = waves(9, 200);
@@ -128,12 +108,12 @@ fn too_few_steps_are_said_with_the_pairs_there_are() {
 
 #[test]
 fn single_precision_keeps_the_same_pairs() {
-    let (single, double) = (head_hessian(DType::F32), head_hessian(DType::F64));
+    let hessians = [DType::F32, DType::F64].map(head_hessian);
+    let [single, double] = [0, 1].map(|at| Damped::new(&hessians[at], 0.1).unwrap());
     let solver = Arnoldi {
         rank: 5,
         steps: 100,
         tolerance: 1e-4,
-        damping: 0.1,
     };
     let block = waves(2, double.size());
     let expected = solver.prepare(&double).unwrap().solve(&block).unwrap();
@@ -156,19 +136,10 @@ fn settings_and_operators_it_cannot_use_are_refused() {
             },
             "--tolerance: 1 is not",
         ),
-        (
-            Arnoldi {
-                damping: -1.0,
-                ..ALL
-            },
-            "--damping: -1 is not",
-        ),
     ] {
         let message = refusal(&solver, &plain);
         assert!(message.starts_with(start), "{message}");
     }
-    let general = diagonal(&[1.0, 2.0], Structure::General);
-    assert!(refusal(&ALL, &general).starts_with("--solver: arnoldi needs a symmetric"));
     let zero = diagonal(&[0.0; 4], Structure::PositiveSemidefinite);
     assert!(refusal(&ALL, &zero).starts_with("--solver: the curvature is zero"));
     let singular = diagonal(&[2.0, 1.0, 0.0], Structure::PositiveSemidefinite);

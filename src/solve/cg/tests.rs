@@ -232,6 +232,30 @@ fn a_block_stops_at_the_iteration_limit_and_loses_a_row_that_is_not_finite() {
     assert_eq!(values(&solution.value)[4], [0.0; 40]);
 }
 
+/// The first step makes the error in the norm of A less and b − A x fifty times as long.
+#[test]
+fn a_solution_that_is_worse_than_none_is_not_kept() {
+    let operator = diagonal(&[1.0, 1e4], Structure::PositiveDefinite);
+    let block = vectors(&[&[1.0, 0.01]], DType::F64);
+    let hurried = Cg {
+        iterations: 1,
+        ..TIGHT
+    };
+    let inverse = hurried.sharing(&operator, 1).unwrap();
+    let solution = inverse.solve(&block).unwrap();
+    let report = solution.reports[0];
+    assert_eq!(
+        (report.outcome, report.residual, report.iterations),
+        (Outcome::LimitReached, 1.0, 1)
+    );
+    assert_eq!(values(&solution.value), [[0.0; 2]]);
+    // Nor one that is worse than the start.
+    let start = vectors(&[&[0.5, 5e-7]], DType::F64);
+    let solution = inverse.solve_from(&block, &start).unwrap();
+    assert!(solution.reports[0].residual < 0.51, "{solution:?}");
+    assert_eq!(values(&solution.value), values(&start));
+}
+
 #[test]
 fn strong_axes_written_out_save_iterations() {
     let head = head_hessian(DType::F64);

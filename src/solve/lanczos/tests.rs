@@ -192,9 +192,6 @@ fn the_bound_of_the_largest_eigenvalue_is_above_it() {
 
 #[test]
 fn what_has_no_eigenvalues_to_find_is_refused_in_one_line() {
-    let general = diagonal(&[1.0, 2.0], Structure::General);
-    let message = largest_eigenvalue(&general, 0).unwrap_err().to_string();
-    assert!(message.starts_with("--solver: Lanczos needs"), "{message}");
     let broken = diagonal(&[1.0, f64::NAN], Structure::Symmetric);
     let message = largest_eigenvalue(&broken, 0).unwrap_err().to_string();
     assert!(

@@ -90,6 +90,35 @@ fn negative_eigenvalues_count_by_their_size() {
     assert!(kept == 3.0 && error < 1e-9, "{kept} {error}");
 }
 
+/// 10^(-0.3 i), smaller and smaller: residuals small beside the largest eigenvalue are none beside the threshold.
+#[test]
+fn pairs_far_below_the_largest_are_as_good_as_the_precision_allows() {
+    let spectrum: Vec<f64> = (0..60).map(|i| 10f64.powf(-0.3 * f64::from(i))).collect();
+    let operator = rotated(&spectrum, Structure::PositiveSemidefinite);
+    let (error, kept) = error(&operator, 3.5e-12, 1.0, &waves(3, 60));
+    assert!(kept == 39.0 && error < 1e-2, "{kept} {error}");
+}
+
+/// What rounding makes of zeros is above such a threshold.
+#[test]
+fn a_threshold_below_rounding_is_raised_to_it() {
+    let mut spectrum = vec![1.0, 1e-3, 1e-6, 1e-9];
+    spectrum.resize(24, 0.0);
+    let operator = rotated(&spectrum, Structure::PositiveSemidefinite);
+    let pinv = Pinv { rcond: 1e-20 };
+    let inverse = pinv.prepare(&operator).unwrap();
+    assert_eq!(note(&*inverse, "eigenpairs kept"), 4.0);
+    let least = pinv.effective_rcond(DType::F64);
+    assert!((note(&*inverse, "eigenvalue threshold") / least - 1.0).abs() < 1e-9);
+    assert!(least < 1e-14 && pinv.effective_rcond(DType::F32) > 1e-6);
+    assert_eq!(Pinv::default().effective_rcond(DType::F32), 5e-2);
+    let block = waves(3, 24);
+    let keep = |value: f64| if value > 1e-12 { value.recip() } else { 0.0 };
+    let expected = by_eigenpairs(&operator, &block, keep);
+    let found = inverse.solve(&block).unwrap().value;
+    assert!(distance(&found, &expected) < 1e-4);
+}
+
 #[test]
 fn a_right_hand_side_that_is_not_finite_diverges_alone() {
     let operator = diagonal(&[2.0, 1.0, 1e-3], Structure::PositiveSemidefinite);
@@ -114,8 +143,6 @@ fn settings_and_operators_it_cannot_use_are_refused() {
         let message = refusal(&Pinv { rcond }, &plain);
         assert!(message.starts_with("--rcond: ") && message.contains("between 0 and 1"));
     }
-    let general = diagonal(&[1.0, 2.0], Structure::General);
-    assert!(refusal(&Pinv::default(), &general).starts_with("--solver: pinv needs a symmetric"));
     let zero = diagonal(&[0.0; 4], Structure::PositiveSemidefinite);
     assert!(refusal(&Pinv::default(), &zero).starts_with("--solver: the curvature is zero"));
     let wrong = Pinv::default().prepare(&plain).unwrap().solve(&waves(1, 5));

@@ -47,6 +47,11 @@ fn a_direct_solve_is_one_when_its_residual_in_f64_says_so() {
     assert!(refinement.improve(&block, &mut bounded).unwrap());
     assert_eq!(outcomes(&bounded), [Outcome::Direct; 3]);
     assert!(!bounded.is_stalled());
+    // A tolerance that was asked for is what counts.
+    let solved_by = (&settings(Method::Direct, Some(1e-4)), DType::F64);
+    let refinement = Refinement::new(&operator, &*inverse, solved_by, DAMPING).unwrap();
+    let bounded = refinement.solve(&block).unwrap();
+    assert_eq!(outcomes(&bounded), [Outcome::Direct; 3]);
 }
 
 /// Iterations in f32 stall above the tolerance; the sum of two solves does not.
