@@ -1,5 +1,6 @@
 //! What figures are drawn on: plotters' SVG or its bitmap, one type for both, so that each figure is compiled once.
 
+use super::letters::Letters;
 use plotters::prelude::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters_backend::{
     BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingErrorKind,
@@ -142,7 +143,10 @@ impl DrawingBackend for Canvas<'_> {
         style: &S,
         position: BackendCoord,
     ) -> Drawn {
-        each!(self, backend => backend.draw_text(text, style, position))
+        match self {
+            Self::Svg(backend) => drawn(backend.draw_text(text, style, position)),
+            Self::Bitmap(backend) => drawn(backend.draw_text(text, &Letters(style), position)),
+        }
     }
 
     fn blit_bitmap(&mut self, position: BackendCoord, size: (u32, u32), source: &[u8]) -> Drawn {

@@ -28,6 +28,7 @@ mod evaluation;
 mod helpful_examples;
 mod image_grid;
 mod influence_matrix;
+mod letters;
 mod loss_sensitivity;
 mod mesh;
 mod note;

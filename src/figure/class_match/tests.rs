@@ -1,6 +1,7 @@
 use super::*;
 use crate::influence::RankedImage;
 use proptest::prelude::*;
+use serde_json::json;
 
 /// One query; `ranked` are (id, label), most helpful first.
 fn ranking(query: usize, query_label: usize, ranked: &[(usize, usize)]) -> QueryRanking {
@@ -206,6 +207,43 @@ fn without_training_images_as_queries_there_is_the_last_panel_alone() {
     let chance = 100.0 * (3.0 * 3.0 + 2.0) / 20.0;
     assert!((panel.curves[0].chance_percent - chance).abs() < 1e-12);
     assert_eq!(ClassMatch::of(&[whole]).unwrap().panels.len(), 3);
+}
+
+#[test]
+fn models_that_rank_for_the_same_images_are_held_against_the_first() {
+    let (train, test) = (train(), test());
+    let first = ModelRankings {
+        predicted: false,
+        model: "natural",
+        train: &[],
+        test: &test,
+        labels: &[0, 0, 1, 1, 1],
+        images: Some(["training", "test"]),
+    };
+    let mut other = test.clone();
+    // Right where the first model's is wrong.
+    other.iter_mut().for_each(|ranking| {
+        ranking.helpful[0].train_label = ranking.query_label;
+    });
+    let second = ModelRankings {
+        model: "robust",
+        test: &other,
+        ..first
+    };
+    let curve = curve(&train, &test, QuerySet::Test).unwrap();
+    let figure = ClassMatch::of(&[first, second]).unwrap();
+    let differences = figure.differences().unwrap();
+    assert_eq!(differences.as_array().unwrap().len(), 1);
+    assert_eq!(differences[0]["queries"], "test");
+    let pair = &differences[0]["pair"];
+    assert_eq!(
+        (&pair["model"], &pair["first"]),
+        (&json!("robust"), &json!("natural"))
+    );
+    let rise = pair["difference"]["first_match"]["value"].as_f64().unwrap();
+    let expected = 1.0 - curve.points[0].match_percent / 100.0;
+    assert!(expected > 0.0 && (rise - expected).abs() < 1e-12, "{rise}");
+    assert_eq!(ClassMatch::of(&[first]).unwrap().differences(), None);
 }
 
 #[test]
