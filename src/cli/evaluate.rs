@@ -216,6 +216,13 @@ impl Evaluate {
         found.map(|(option, _)| option)
     }
 
+    /// Whether scores are held against heads that are fitted again here; questions of planted sets fit a head of their own.
+    fn refits(&self) -> bool {
+        let held_against = ["leave-one-out", "lds", "leave-group-out", "removal"];
+        let question = self.question_of_heads();
+        question.is_some_and(|question| held_against.contains(&question))
+    }
+
     /// Whether anything that is asked for takes a head that was fitted again.
     fn fits_heads(&self) -> bool {
         self.at == At::Fitted || self.question_of_heads().is_some()

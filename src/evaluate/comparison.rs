@@ -77,14 +77,15 @@ impl Comparison {
         })
     }
 
-    /// Writes a table of predicted and actual rises: estimator, subset, train, query, predicted and its unit, actual.
+    /// Writes a table of predicted and actual rises: estimator, subset, train, group (where `groups` names the subsets), query, predicted
+    /// and its unit, actual.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn write_changes(
         path: &Path,
         estimators: &[Measured],
-        retrained: &Retrained,
+        (retrained, groups): (&Retrained, Option<&[String]>),
         ids: Ids,
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
@@ -110,7 +111,15 @@ impl Comparison {
                 rows().map(|(method, ..)| estimators[method].name.as_str()),
             )
             .integers("subset", rows().map(|(_, subset, _)| subset as i64))
-            .optional_integers("train", rows().map(|(_, subset, _)| alone(subset)))
+            .optional_integers("train", rows().map(|(_, subset, _)| alone(subset)));
+        let columns = match groups {
+            None => columns,
+            Some(names) => {
+                let names = rows().map(|(_, subset, _)| names[subset].as_str());
+                columns.words("group", names)
+            }
+        };
+        let columns = columns
             .integers("query", rows().map(|(.., query)| ids.queries[query] as i64))
             .numbers(
                 "predicted",

@@ -1,7 +1,11 @@
 //! How well suspicion finds what was planted: area under the ROC curve and recall at a budget.
 
 use super::bootstrap::{Bootstrap, Interval};
+use super::table::{self, Columns};
+use crate::Result;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Shares of the training images that somebody would look at.
 pub const BUDGETS: [f64; 2] = [0.1, 0.2];
@@ -44,6 +48,36 @@ impl Detection {
             planted: count,
             images: planted.len(),
         }
+    }
+
+    /// Writes a table of every ranker's suspicion of every image, by id: train, the label given and the one planted instead (null where
+    /// that is the same), ranker, suspicion.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_suspicions(
+        path: &Path,
+        ids: &[usize],
+        (given, planted): (&[usize], &[usize]),
+        rankers: &[(String, Vec<f64>)],
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let (images, count) = (ids.len(), rankers.len());
+        let rows =
+            || (0..count).flat_map(move |ranker| (0..images).map(move |image| (ranker, image)));
+        let other = |image: usize| match planted[image] == given[image] {
+            true => None,
+            false => Some(planted[image] as i64),
+        };
+        let names = rows().map(|(ranker, _)| rankers[ranker].0.as_str());
+        let suspicions = rows().map(|(ranker, image)| rankers[ranker].1[image]);
+        let columns = Columns::new()
+            .integers("train", rows().map(|(_, image)| ids[image] as i64))
+            .integers("label", rows().map(|(_, image)| given[image] as i64))
+            .optional_integers("planted", rows().map(|(_, image)| other(image)))
+            .words("ranker", names)
+            .numbers("suspicion", suspicions);
+        table::write(path, metadata, columns)
     }
 }
 

@@ -58,3 +58,6 @@ pub use sanity::{Copies, OwnClass, same_ranking};
 pub(crate) use share::wilson;
 pub use subsets::{Choose, left_out_alone, random_subsets};
 pub use transfer_again::{SeedAgreement, TrainedAgain, TransferAgain};
+
+/// Above this the norm of a loss's gradient is not small: what was trained is not at its minimum.
+pub(crate) const SMALL_GRADIENT: f64 = 1e-3;

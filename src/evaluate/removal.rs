@@ -188,7 +188,7 @@ mod tests {
         };
         let kept = plan.kept();
         assert_eq!(kept.len(), 8);
-        assert_eq!(kept[1].left_out(), [0, 2]);
+        assert_eq!((kept[1].left_out(), kept[1].divisor), (vec![0, 2], 5));
         assert_eq!(kept[3].left_out(), [3, 4]);
         assert_eq!((kept[5].left_out(), kept[5].divisor), (vec![1, 3, 4], 2));
         let refit = |losses: [f64; 2], hits: [bool; 2]| Refit {

@@ -3,7 +3,7 @@
 //! Two Parquet files make one: `NAME_subsets.parquet` (`subset`, `left_out`: one row for each training image, by id, that a
 //! subset leaves out) and `NAME_measurements.parquet` (`subset`, `query`, `loss` in nats, `correct`, `gradient_norm`, `converged`, `steps`). The
 //! subset −1 leaves nothing out: the model that all others are compared with. Measurements made elsewhere, as by training
-//! a network again with several seeds, need `subset`, `query` and `loss` alone; where a pair occurs more than once, losses are
+//! a network again with several seeds, need `subset` (−1 too), `query` and `loss` alone; where a pair occurs more than once, losses are
 //! averaged.
 //!
 //! While the refits run, each finished block is a hidden file of its own, whole or absent: a killed evaluation goes on after

@@ -124,7 +124,11 @@ impl Retrained {
         }
         if let Some(((line, column), _)) = counts.indexed_iter().find(|(_, count)| **count == 0) {
             let place = format!("subset {}, query {}", line as i64 - 1, ids.queries[column]);
-            return Err(malformed(&measurements, place, "no row".into()));
+            let found = match line {
+                0 => "no row of the model of all images, from which every rise is counted",
+                _ => "no row",
+            };
+            return Err(malformed(&measurements, place, found.into()));
         }
         // Several trainings of one pair may differ.
         let single = counts.iter().all(|&count| count == 1);
@@ -315,7 +319,14 @@ mod tests {
             (4, (2, 7, 1.0), ["row 4: ", "found subset 2, loss 1;"]),
             (5, (-2, 5, 2.0), ["row 5: ", "found subset -2, loss 2;"]),
             (4, (1, 5, 1.0), ["subset 1, query 7: ", "found no row;"]),
-            (0, (0, 7, 0.5), ["subset -1, query 7: ", "found no row;"]),
+            (
+                0,
+                (0, 7, 0.5),
+                [
+                    "subset -1, query 7: ",
+                    "found no row of the model of all images, ",
+                ],
+            ),
         ] {
             let refused = read(&SUBSETS, &with(&MEASUREMENTS, at, row)).unwrap_err();
             let message = refused.to_string();

@@ -3,9 +3,13 @@
 use crate::command_line::{ascribe, both, command, refused, run};
 use crate::parquet_table;
 use crate::sets::made_up;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use ascribe::evaluate::copied;
 use ndarray::{Array1, Array2};
 use ndarray_npy::NpzWriter;
 use serde_json::Value;
+use std::cmp::Ordering;
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
@@ -181,10 +185,10 @@ fn measurements_of_another_model_are_refused() {
         run(folder, &rank);
     }
     // Sorted or not, queries are taken from all over them.
-    run(
-        folder,
-        "evaluate natural-rank --lds 4 --removal 4 --draws 20 --out measured",
-    );
+    let words = "evaluate natural-rank --lds 4 --removal 4 --draws 20 --out measured";
+    let (_, noted) = both(folder, words);
+    let trained = "at that minimum; ascribe rank --damping trained (";
+    assert!(noted.contains(trained), "{noted}");
     let ids = results(folder, "measured")["removal_queries"].clone();
     let ids: Vec<u64> = serde_json::from_value(ids).unwrap();
     let count = ascribe::data::digits_test().unwrap().len() as u64;
@@ -263,6 +267,94 @@ fn scores_in_another_unit_are_not_taken_for_nats() {
             units,
             ["cosine", "nats", "margin"].map(|unit| Some(unit.to_owned()))
         );
+    }
+}
+
+/// From the table and `run.json` what was found can be worked out again.
+#[test]
+fn what_was_planted_is_left_image_by_image() {
+    let place = place();
+    let folder = place.path();
+    let words = "evaluate run --mislabels 0.1 --duplicates 3 --query 3,5,8,13 --compare identity --draws 20 --out planted";
+    run(folder, words);
+    let found = results(folder, "planted");
+    let copies = copied(4, 3, 0).into_iter().map(|at| [3, 5, 8, 13][at]);
+    let copies: Vec<u64> = copies.collect();
+    assert_eq!(found["duplicate_queries"], serde_json::json!(copies));
+
+    let file = folder.join("planted/mislabels.parquet");
+    let [train, label, suspicion] =
+        ["train", "label", "suspicion"].map(|name| parquet_table::numbers(&file, name));
+    let rankers = parquet_table::words(&file, "ranker");
+    let mut planted: Vec<Option<i64>> = Vec::new();
+    for batch in parquet_table::batches(&file) {
+        let column = batch.column_by_name("planted").unwrap();
+        planted.extend(column.as_primitive::<Int64Type>());
+    }
+    let labels = made_up(60, 12, 4, 0.0).labels;
+    let rows = found["mislabels"].as_array().unwrap();
+    assert_eq!((rows.len(), planted.len()), (5, 5 * 60));
+    for (place, row) in rows.iter().enumerate() {
+        let images = place * 60..(place + 1) * 60;
+        for at in images.clone() {
+            let image = at - images.start;
+            assert_eq!((train[at], label[at]), (image as f64, labels[image] as f64));
+            assert_eq!(rankers[at].as_deref(), row["ranker"].as_str());
+            assert_ne!(planted[at], Some(labels[image] as i64));
+        }
+        let (flipped, others): (Vec<usize>, Vec<usize>) =
+            images.partition(|&at| planted[at].is_some());
+        assert_eq!(flipped.len(), 6);
+        let above = |one: usize, other: usize| match suspicion[one].total_cmp(&suspicion[other]) {
+            Ordering::Greater => 1.0,
+            Ordering::Equal => 0.5,
+            Ordering::Less => 0.0,
+        };
+        let of = |&one: &usize| others.iter().map(|&other| above(one, other)).sum::<f64>();
+        let area = flipped.iter().map(of).sum::<f64>() / (6.0 * 54.0);
+        let apart = area - row["auc"]["value"].as_f64().unwrap();
+        assert!(apart.abs() < 1e-12, "{row}: {area}");
+    }
+}
+
+#[test]
+fn groups_that_are_left_out_are_named_in_the_table() {
+    let place = place();
+    let folder = place.path();
+    let words = "evaluate run --leave-group-out class --draws 20";
+    run(folder, &format!("{words} --out first"));
+    run(folder, &format!("{words} --retrained first --out again"));
+    for out in ["first", "again"] {
+        let found = &results(folder, out)["groups_left_out"]["groups"];
+        let file = folder.join(out).join("leave_group_out.parquet");
+        let groups = parquet_table::words(&file, "group");
+        assert_eq!(groups.len(), 4 * 20);
+        for (subset, group) in parquet_table::numbers(&file, "subset").iter().zip(groups) {
+            assert_eq!(group.as_deref(), found[*subset as usize]["group"].as_str());
+        }
+    }
+}
+
+/// Refits are of heads at their minimum, which those of planted sets are whatever the run's.
+#[test]
+fn scores_at_a_head_that_is_not_at_its_minimum_are_noted() {
+    let place = place();
+    let folder = place.path();
+    for (at, (options, is_noted)) in [
+        ("--lds 3", false),
+        ("--lds 3 --l2 1", true),
+        ("--removal 1 --l2 1", true),
+        ("--lds 3 --l2 1 --at fitted", false),
+        ("--duplicates 2 --l2 1", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let words = format!("evaluate run {options} --draws 20 --out at-{at}");
+        let (_, noted) = both(folder, &words);
+        let note = noted.contains("refits go on to (gradient norm ")
+            && noted.contains("): --at fitted has them at that minimum\n");
+        assert_eq!(note, is_noted, "{options}: {noted}");
     }
 }
 

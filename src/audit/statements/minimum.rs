@@ -4,10 +4,9 @@ use super::{plain, statement};
 use crate::artefact::RunRecord;
 use crate::audit::facts::is_damped;
 use crate::audit::through::Through;
+use crate::evaluate::SMALL_GRADIENT;
 use crate::report::{Statement, Tone};
 
-/// Above this share of the size of its parts a gradient is not small: the head is not at its minimum.
-const SMALL_GRADIENT: f64 = 1e-3;
 /// Of the damping that stands for a training, the multiples that still do (`analysis/stopped-heads`).
 const STANDS_FOR: std::ops::RangeInclusive<f64> = 0.5..=3.0;
 

@@ -88,16 +88,13 @@ impl Work<'_> {
         let norms = (outputs.residuals.sqr()?.sum(1)? * lengths)?
             .sqrt()?
             .to_vec1::<f64>()?;
-        let of = |ranker: &str, suspicion: &[f64]| {
-            Detection::of(ranker, suspicion, &flips, &self.bootstrap)
-        };
         let head = planted.head().clone();
         let fit = FullFit::new(&inputs, head, setting.l2, RefitOptions::default())?;
         let held_out = HeldOut::of(&fit, &inputs)?;
-        let mut found = vec![
-            of("held-out loss", &held_out.losses),
-            of("loss", &outputs.losses),
-            of("gradient norm", &norms),
+        let mut rankers = vec![
+            ("held-out loss".to_owned(), held_out.losses),
+            ("loss".to_owned(), outputs.losses),
+            ("gradient norm".to_owned(), norms),
         ];
         let mut methods = vec![("run".to_owned(), self.subject.options.clone())];
         for name in &self.evaluate.compare {
@@ -113,7 +110,7 @@ impl Work<'_> {
                 continue;
             }
             let (own, failures) = self_influence(&setting, &options)?;
-            found.push(of(&format!("self-influence: {name}"), &own));
+            rankers.push((format!("self-influence: {name}"), own));
             missed.push((name, failures));
         }
         let work = held_out.work;
@@ -121,6 +118,14 @@ impl Work<'_> {
         for (name, failures) in missed {
             self.report_solves(&format!("mislabels: {name}"), failures);
         }
+        let train = &self.subject.train;
+        let path = self.folder.join("mislabels.parquet");
+        let labels = (&*train.labels, planted.labels());
+        Detection::write_suspicions(&path, &train.ids, labels, &rankers, &self.provenance())?;
+        let of = |(ranker, suspicion): &(String, Vec<f64>)| {
+            Detection::of(ranker, suspicion, &flips, &self.bootstrap)
+        };
+        let found: Vec<Detection> = rankers.iter().map(of).collect();
         run.set_result("mislabels", found)
     }
 
@@ -151,6 +156,8 @@ impl Work<'_> {
         let chosen = copied(self.subject.queries.ids.len(), number, self.evaluate.seed);
         tell_of_all("duplicates", chosen.len(), number);
         let planted = Planted::with_copies(&self.setting(), &chosen)?;
+        let ids = chosen.iter().map(|&at| self.subject.queries.ids[at]);
+        run.set_result("duplicate_queries", ids.collect::<Vec<_>>())?;
         let originals = self.subject.train.ids.len();
         let found: BTreeMap<String, Copies> = self
             .on("duplicates", &planted, |_| true)?

@@ -19,6 +19,8 @@ pub(super) struct Subject {
     pub(super) head: SoftmaxHead,
     pub(super) options: RankOptions,
     pub(super) l2: f64,
+    /// The damping that stands for the training of the head, where that is known, matters, and is not that of the scores.
+    pub(super) trained: Option<f64>,
     pub(super) class_count: usize,
     pub(super) classes: Option<Vec<String>>,
     pub(super) inputs: Vec<Input>,
@@ -66,6 +68,10 @@ pub(super) fn open(evaluate: &mut Evaluate) -> Result<Subject> {
     if let Some(damping) = evaluate.damping {
         options.damping = number_range::at_least_zero("damping", damping)?;
     }
+    let trained = (record.results.get("training_time"))
+        .and_then(|time| Some(1.0 / time.as_f64()?))
+        .filter(|trained| *trained > l2 && (options.damping / trained - 1.0).abs() > 1e-6)
+        .filter(|_| options.solver.method.is_damped());
     options.certify = None;
     if options.normalise != Normalise::None {
         note!(
@@ -110,6 +116,7 @@ pub(super) fn open(evaluate: &mut Evaluate) -> Result<Subject> {
         head,
         options,
         l2,
+        trained,
         certified,
     })
 }

@@ -8,11 +8,11 @@ use crate::cli::progress::Pace;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::evaluate::{
     Bootstrap, Comparison, Estimator, Fixed, FullFit, GroupsLeftOut, Ids, Kept, Measured, OwnClass,
-    Ranked, RefitOptions, Retrained, Retrainer, Setting, TransferAgain, forget_recorded,
-    left_out_alone, measured, random_subsets,
+    Ranked, RefitOptions, Retrained, Retrainer, SMALL_GRADIENT, Setting, TransferAgain,
+    forget_recorded, left_out_alone, measured, random_subsets,
 };
 use crate::figure::{Figure, Format, GroupEffects, LeaveOneOut, QualityAndCost, write};
-use crate::influence::NATS;
+use crate::influence::{Groups, NATS};
 use crate::{Error, Result};
 use candle_core::DType;
 use ndarray::Array2;
@@ -50,6 +50,7 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
         .objective(&training, subject.l2)?
         .1;
     let at_run = at_run.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+    note_stopped(evaluate, subject, at_run);
     let at_minimum = fit.as_ref().map(|fit| fit.gradient_norm);
     run.set_result(
         "fit",
@@ -85,6 +86,22 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
     let record = run.finish()?;
     summary::print(&record, evaluate.json.is_asked())?;
     Ok(ExitCode::from(if shortfalls > 0 { 3 } else { 0 }))
+}
+
+/// Says so where refits, which go on to the minimum, are held against scores at a head that is not there.
+fn note_stopped(evaluate: &Evaluate, subject: &Subject, gradient_norm: f64) {
+    if evaluate.at == At::Fitted || !evaluate.refits() || gradient_norm <= SMALL_GRADIENT {
+        return;
+    }
+    let trained = subject.trained.map(|trained| {
+        format!(
+            "; ascribe rank --damping trained ({trained:.2e}) has those of a training that stops there, for --retrain"
+        )
+    });
+    note!(
+        "ascribe: scores are at the run's head, which is short of the minimum that refits go on to (gradient norm {gradient_norm:.1e}): --at fitted has them at that minimum{}",
+        trained.unwrap_or_default()
+    );
 }
 
 /// The name of what is measured without whole groups.
@@ -130,14 +147,20 @@ impl Work<'_> {
         }
     }
 
-    /// What retrained measurements were made with: those of other data, or another model's, are refused. Under `unit` that of the losses.
-    fn metadata(&self, unit: &str) -> BTreeMap<String, String> {
+    /// The data, the model and the L2 term that numbers are of.
+    pub(super) fn provenance(&self) -> BTreeMap<String, String> {
         let inputs = self.subject.inputs.iter();
         let mut metadata: BTreeMap<String, String> = inputs
             .filter(|input| matches!(input.role.as_str(), "train" | "test" | "model"))
             .map(|input| (format!("digest.{}", input.role), input.digest.clone()))
             .collect();
         metadata.insert("l2".into(), self.subject.l2.to_string());
+        metadata
+    }
+
+    /// What retrained measurements were made with: those of other data, or another model's, are refused. Under `unit` that of the losses.
+    fn metadata(&self, unit: &str) -> BTreeMap<String, String> {
+        let mut metadata = self.provenance();
         metadata.insert("measurement".into(), self.subject.measurement.clone());
         metadata.insert(unit.into(), NATS.into());
         metadata
@@ -348,7 +371,15 @@ impl Work<'_> {
     fn write_changes(&self, name: &str, retrained: &Retrained) -> Result<()> {
         let path = self.folder.join(format!("{name}.parquet"));
         let metadata = self.metadata("actual_unit");
-        Comparison::write_changes(&path, &self.estimators, retrained, self.ids(), &metadata)
+        let groups = (self.subject.groups.as_ref()).filter(|_| name == LEAVE_GROUP_OUT);
+        let groups = groups.map(Groups::names);
+        Comparison::write_changes(
+            &path,
+            &self.estimators,
+            (retrained, groups.as_deref()),
+            self.ids(),
+            &metadata,
+        )
     }
 
     /// Holds every estimator against what was measured.
