@@ -292,8 +292,13 @@ impl RankJob<'_> {
             ("training_images_too_faint", "training", training),
         ] {
             if count > 0 {
+                let have = if count == 1 {
+                    "image has a loss"
+                } else {
+                    "images have losses"
+                };
                 progress.note(&format!(
-                    "{count} {images} images have losses so near 0 that their scores are 0 or in no order{remedy}"
+                    "{count} {images} {have} so near 0 that scores are 0 or in no order{remedy}"
                 ));
                 told.push((name, count as f64));
             }
