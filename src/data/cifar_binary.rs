@@ -8,8 +8,8 @@
 //! The bytes are `[3, 32, 32]`. Class names are in `batches.meta.txt` and `fine_label_names.txt` beside them, where those
 //! files are. The folder of CIFAR-10 stands for its five training batches in order.
 
-use super::dataset::{Images, Places, Stored};
 use super::directory::names_in;
+use super::stored::{Images, Places, Stored};
 use crate::stand_in::found_in;
 use crate::{Error, Result};
 use std::collections::BTreeSet;

@@ -1,9 +1,8 @@
 //! Everything in a data set that cannot be used, not the first of it alone.
 
-use super::Dataset;
-use super::dataset::{Labels, check_not_empty};
 use super::folder::Listing;
 use super::recognised::{self, Format};
+use super::stored::{Labels, check_not_empty, decoded};
 use crate::artefact::quoted;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -27,7 +26,7 @@ pub fn faults(
         let found = listing.files.par_iter().filter_map(|file| {
             let whole = path.join(file);
             let bytes = std::fs::read(&whole).map_err(Error::io(&whole, "read"));
-            let image = bytes.and_then(|bytes| Dataset::decoded(&bytes, path, || file.clone()));
+            let image = bytes.and_then(|bytes| decoded(&bytes, path, || file.clone()));
             count(listing.files.len());
             image.err()
         });

@@ -5,9 +5,9 @@
 //! a safetensors file as a JSON list under `classes`.
 
 use super::arrays::{self, Arrays};
-use super::dataset::{Labels, UNLABELLED, check_labels};
 use super::digest::ContentDigest;
 use super::rows::{Rows, little_endian};
+use super::stored::{Labels, UNLABELLED, check_labels};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 

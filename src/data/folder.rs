@@ -7,12 +7,12 @@
 #[cfg(test)]
 mod tests;
 
-use super::dataset::{Images, Places, Stored, UNLABELLED};
 use super::directory::names_in;
 use super::faults::refuse;
 use super::idx;
 use super::image::FORMATS;
 use super::shards::{are_one_split, is_one_of_several};
+use super::stored::{Images, Places, Stored, UNLABELLED};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::ffi::OsString;

@@ -4,8 +4,8 @@
 //! Labels: magic `00 00 08 01`, then count, then N bytes; found beside the images by name
 //! (`train-images-idx3-ubyte.gz` → `train-labels-idx1-ubyte.gz`). The format has no class names.
 
-use super::dataset::{Images, Labels, Places, Stored};
 use super::directory::names_in;
+use super::stored::{Images, Labels, Places, Stored};
 use crate::artefact::folder_of;
 use crate::stand_in::found_in;
 use crate::{Error, Result};

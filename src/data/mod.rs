@@ -61,6 +61,7 @@ mod row_writer;
 mod rows;
 mod safetensors;
 mod shards;
+mod stored;
 mod subset;
 mod svhn;
 #[cfg(test)]

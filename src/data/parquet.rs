@@ -5,7 +5,7 @@
 //! other, one of classes. Class names stand in the metadata key `huggingface`:
 //! `{"info": {"features": {"label": {"_type": "ClassLabel", "names": […]}}}}`.
 
-use super::dataset::{Images, Labels, NULL_LABEL, Places, Stored, UNLABELLED};
+use super::stored::{Images, Labels, NULL_LABEL, Places, Stored, UNLABELLED};
 use crate::decoder_panic::caught;
 use crate::stand_in::found_in;
 use crate::{Error, Result};

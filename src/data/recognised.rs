@@ -1,6 +1,6 @@
 //! Which format a path is of: its reader, with labels or without.
 
-use super::dataset::{Labels, Stored};
+use super::stored::{Labels, Stored};
 use super::{cifar_binary, digits, folder, idx, parquet, shards, svhn};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};

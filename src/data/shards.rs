@@ -3,9 +3,9 @@
 //! They are given by a pattern, `data/train-*.parquet`, or by their folder where it holds nothing else; rows count on from file to
 //! file, in the order of the names.
 
-use super::dataset::{Images, Labels, Stored};
 use super::directory::names_in;
 use super::parquet;
+use super::stored::{Images, Labels, Stored};
 use crate::artefact::folder_of;
 use crate::{Error, Result};
 use std::collections::BTreeSet;

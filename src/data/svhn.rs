@@ -3,8 +3,8 @@
 //! - `X`, uint8 `[32, 32, 3, N]`, first index fastest: rows, columns, channels, images;
 //! - `y`, `[N, 1]`, numbers of any type, the digits, with 10 for zero.
 
-use super::dataset::{Images, Places, Stored};
 use super::matlab::{Numbers, is_hdf5, matrices};
+use super::stored::{Images, Places, Stored};
 use crate::{Error, Result};
 use std::path::Path;
 
