@@ -1,6 +1,7 @@
 //! How the solves of a run ended, from its record.
 
 use crate::artefact::RunRecord;
+use crate::solve::Outcome;
 use serde_json::Value;
 
 /// Counts over all sets of right-hand sides.
@@ -22,6 +23,9 @@ impl RecordedSolves {
             failed: 0,
             largest: 0.0,
         };
+        let succeeded = |name: &str| {
+            (Outcome::ALL.iter()).any(|outcome| outcome.is_success() && outcome.name() == name)
+        };
         let sets = record.results.get("solves").and_then(Value::as_object);
         for set in sets.into_iter().flat_map(|sets| sets.values()) {
             let residual = set.get("largest_residual").and_then(Value::as_f64);
@@ -30,7 +34,7 @@ impl RecordedSolves {
             for (name, count) in outcomes.into_iter().flatten() {
                 let count = count.as_u64().unwrap_or_default();
                 told.all += count;
-                if !["converged", "direct", "at rounding", "approximate"].contains(&name.as_str()) {
+                if !succeeded(name) {
                     told.failed += count;
                 }
             }
@@ -42,21 +46,11 @@ impl RecordedSolves {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::solve::Outcome;
     use serde_json::json;
 
     #[test]
     fn what_succeeded_is_not_told_as_missed() {
-        for outcome in [
-            Outcome::Converged,
-            Outcome::Direct,
-            Outcome::AtRounding,
-            Outcome::Approximate,
-            Outcome::LimitReached,
-            Outcome::Stalled,
-            Outcome::NegativeCurvature,
-            Outcome::Diverged,
-        ] {
+        for outcome in Outcome::ALL {
             let record: RunRecord = serde_json::from_value(json!({
                 "ascribe": "0", "command": "rank", "arguments": [], "options": {}, "inputs": [],
                 "classes": null, "device": "cpu", "threads": 1, "stages": [], "status": "finished",

@@ -2,11 +2,12 @@
 //!
 //! Classes are the folders' names, sorted; ids follow the paths sorted by class, then by file name. Hidden files and
 //! folders (a leading dot, or what Windows and macOS leave behind) are left out, and so are files beside the class folders that
-//! are no images; anything else is refused rather than skipped, also among images alone, which have no labels.
+//! are no images, and notes among images alone, which have no labels; anything else is refused rather than skipped.
 
 #[cfg(test)]
 mod tests;
 
+use super::cifar_binary;
 use super::directory::names_in;
 use super::faults::refuse;
 use super::idx;
@@ -17,6 +18,9 @@ use crate::{Error, Result};
 use rayon::prelude::*;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// Endings of notes, which may lie among images alone.
+const NOTES: [&str; 8] = ["txt", "md", "csv", "tsv", "json", "yaml", "yml", "xml"];
 
 /// The Parquet files directly in a folder: none, one, or all parts of one split.
 pub(super) fn parquet_files(path: &Path) -> Result<Vec<PathBuf>> {
@@ -142,7 +146,11 @@ impl Listing {
 
     fn of_images(path: &Path, top: Top) -> Self {
         let (mut files, mut faults) = (Vec::new(), top.faults);
-        for name in top.files {
+        for name in top
+            .files
+            .into_iter()
+            .filter(|name| !has_ending(name, &NOTES))
+        {
             match unusable(path, &name) {
                 Some((found, remedy)) => {
                     let expected = format!("images ({FORMATS}) alone");
@@ -188,17 +196,24 @@ fn no_classes(path: &Path, files: &[String]) -> Error {
     if files.iter().any(|name| is_matlab(name)) {
         return refused("MATLAB files", MATLAB_REMEDY);
     }
+    if files
+        .iter()
+        .any(|name| cifar_binary::is_file(&name.to_lowercase()))
+    {
+        return refused("CIFAR files", "give the path of the file itself");
+    }
     match files.first() {
         None => refused("neither", "check the path"),
         Some(name) => refused(&format!("neither, but {name}"), "check the path"),
     }
 }
 
-/// Whether a folder holds one with images in it, by their names.
+/// Whether a folder holds several folders, each with images in it, by their names: beside weights one is a folder of pictures.
 pub(crate) fn has_class_folders(path: &Path) -> bool {
-    let names = |folder: &Path| entries(folder).map(|found| found.0).unwrap_or_default();
-    let holds_images = |class: &String| names(&path.join(class)).iter().any(|name| is_image(name));
-    names(path).iter().any(holds_images)
+    let holds_images = |class: &String| {
+        entries(&path.join(class)).is_ok_and(|(names, _)| names.iter().any(|name| is_image(name)))
+    };
+    Top::read(path).is_ok_and(|top| top.folders.len() > 1 && top.folders.iter().all(holds_images))
 }
 
 /// Reads a folder of class folders.

@@ -67,7 +67,10 @@ impl<S: BackendTextStyle> BackendTextStyle for Letters<'_, S> {
             };
             let corner = outline.px_bounds().min;
             // The baseline lies half a line below the top, as plotters has it.
-            let (x, y) = (left + corner.x as i32, top + (size / 2.0 + corner.y) as i32);
+            let (x, y) = (
+                left + corner.x as i32,
+                top + (size / 2.0) as i32 + corner.y as i32,
+            );
             let mut inked = Vec::new();
             outline.draw(|column, row, ink| inked.push((column as i32, row as i32, ink)));
             for (column, row, ink) in inked {

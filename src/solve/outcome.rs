@@ -25,6 +25,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every one.
+    pub const ALL: [Self; 8] = [
+        Self::Converged,
+        Self::Direct,
+        Self::AtRounding,
+        Self::Approximate,
+        Self::LimitReached,
+        Self::Stalled,
+        Self::NegativeCurvature,
+        Self::Diverged,
+    ];
+
     /// Whether the solution is as good as was asked for.
     pub fn is_success(self) -> bool {
         matches!(

@@ -269,7 +269,7 @@ impl RecipeOptions {
     pub(crate) fn memory_bytes(&self) -> u64 {
         match self.memory {
             Some(gib) => (gib * GIB) as u64,
-            None => physical_memory_bytes().unwrap_or(8 << 30) / 4,
+            None => usual_memory_bytes(),
         }
     }
 
@@ -278,6 +278,11 @@ impl RecipeOptions {
         let bytes = self.memory_bytes() / runs as u64;
         self.memory = Some(bytes.max(1) as f64 / GIB);
     }
+}
+
+/// The most bytes of images where nothing is said of it: a quarter of the machine's memory.
+pub(crate) fn usual_memory_bytes() -> u64 {
+    physical_memory_bytes().unwrap_or(8 << 30) / 4
 }
 
 /// Every option with its effective value, under its name on the command line.

@@ -110,8 +110,8 @@ mod tests {
         );
         assert_eq!((good.tone, bad.tone), (Tone::Good, Tone::Warning));
         assert!(
-            good.text.contains("7 test images") && good.text.contains("1.99 times")
-                || good.text.contains("2.00 times"),
+            good.text.contains("7 test images")
+                && (good.text.contains("1.99 times") || good.text.contains("2.00 times")),
             "{good:?}"
         );
     }

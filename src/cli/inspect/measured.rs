@@ -1,12 +1,12 @@
 //! How well a model predicts a test set, clean and under attack.
 
 use super::Report;
-use crate::artefact::{Input, physical_memory_bytes};
+use crate::artefact::Input;
 use crate::cli::adversary_options::AttackedPerformance;
 use crate::cli::measuring::measured;
 use crate::data::{Dataset, Pixels, Transform, subset};
 use crate::model::ResNet;
-use crate::train::{Attack, Performance};
+use crate::train::{Attack, Performance, usual_memory_bytes};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -35,9 +35,8 @@ pub(super) fn read(
         Some(images) => subset(data.labels(), data.classes().len(), images, 0)?,
         None => (0..data.len()).collect(),
     };
-    // What `ascribe transfer --memory` is by default.
-    let most = physical_memory_bytes().unwrap_or(8 << 30) / 4;
-    let pixels = Pixels::within(&data, &ids, Transform::default(), model.framing(), most)?;
+    let (transform, most) = (Transform::default(), usual_memory_bytes());
+    let pixels = Pixels::within(&data, &ids, transform, model.framing(), most)?;
     let clean = measured(&model, &pixels, None)?;
     let attacked = |attack: Attack| {
         let performance = measured(&model, &pixels, Some(&attack))?;

@@ -59,8 +59,8 @@ pub struct Inspect {
     pixels: SourcePixels,
     #[command(flatten)]
     attack: AttackOptions,
-    /// Decode every image of a data set, and list all that do not decode, files in folders of images that are none, and labels
-    /// without a class. Of a run, list the files that are no longer what it left
+    /// Decode every image of a data set, and list all that do not decode, files in class folders or among images alone that are none, and
+    /// labels without a class. Of a run, list the files that are no longer what it left
     #[arg(long, conflicts_with = "test")]
     check: bool,
     #[command(flatten)]

@@ -89,14 +89,14 @@ fn what_is_no_image_is_refused_among_images_alone_as_in_class_folders() {
     let alone = root.join("cat");
     create_dir(&alone).unwrap();
     write(alone.join("1.jpg"), "x").unwrap();
-    for files in ["2.TIF", "0004", "notes.txt", "a.csv b.json"] {
+    for files in ["2.TIF", "0004", "a.pdf", "a.pdf b.zip"] {
         let files: Vec<&str> = files.split(' ').collect();
         for file in &files {
             write(alone.join(file), "x").unwrap();
         }
         let said = match &files[..] {
             [file] => format!("found {file}; convert or remove it; ascribe inspect "),
-            _ => "found a.csv; convert or remove it; 1 more: ascribe inspect ".to_owned(),
+            _ => "found a.pdf; convert or remove it; 1 more: ascribe inspect ".to_owned(),
         };
         for found in [read_unlabelled(&alone), read(root)] {
             let message = found.err().unwrap().to_string();
@@ -106,7 +106,10 @@ fn what_is_no_image_is_refused_among_images_alone_as_in_class_folders() {
             std::fs::remove_file(alone.join(file)).unwrap();
         }
     }
+    write(alone.join("README.txt"), "x").unwrap();
     assert_eq!(read_unlabelled(&alone).unwrap().labels, [0]);
+    let refused = read(root).err().unwrap().to_string();
+    assert!(refused.contains("found README.txt"), "{refused}");
 }
 
 /// Whoever may read everything, as the superuser, finds nothing wrong here.
@@ -143,6 +146,11 @@ fn weights_beside_class_folders_make_no_model_of_them() {
     }
     assert!(!has_class_folders(root));
     write(root.join("cat/1.png"), "x").unwrap();
+    // One folder of pictures is that of a model's curves.
+    assert!(!has_class_folders(root));
+    create_dir(root.join("dog")).unwrap();
+    assert!(!has_class_folders(root));
+    write(root.join("dog/1.png"), "x").unwrap();
     assert!(has_class_folders(root));
 }
 

@@ -89,6 +89,12 @@ const USUAL_KEYS: [&str; 5] = [
     "model_state",
 ];
 
+/// Smaller for a more usual key; of others one that says so holds an average.
+fn rank_of(key: &str) -> usize {
+    let usual = USUAL_KEYS.iter().position(|&usual| usual == key);
+    usual.unwrap_or(USUAL_KEYS.len() + usize::from(key.to_lowercase().contains("ema")))
+}
+
 impl Pickle {
     /// What the dictionary of the weights may be: of those with the most tensors, all under the most usual key.
     pub(super) fn state_dicts(&self) -> Vec<StateDict> {
@@ -102,11 +108,8 @@ impl Pickle {
         let most = found.iter().map(|it| it.tensors.len()).max();
         // A half: an average of the weights may lack the counters, an optimiser's state is many small dictionaries.
         found.retain(|it| Some(2 * it.tensors.len()) >= most);
-        let rank = |it: &StateDict| {
-            let last = it.place.rsplit('.').next().unwrap_or_default();
-            let usual = USUAL_KEYS.iter().position(|&key| key == last);
-            usual.unwrap_or(USUAL_KEYS.len())
-        };
+        // The last key decides, then the one around it: an average of the weights is often nested as they are.
+        let rank = |it: &StateDict| it.place.rsplit('.').map(rank_of).collect::<Vec<_>>();
         let best = found.iter().map(rank).min();
         found.retain(|it| Some(rank(it)) == best);
         // The same numbers under two keys are no choice.

@@ -429,9 +429,9 @@ fn images_without_labels_are_gone_through_as_others_are() {
         let set = Dataset::open_unlabelled(path, &["cat".to_owned()]).unwrap();
         refusal(set.get(1), &[image, "--check lists all such"]);
     }
-    fs::write(folder.join("notes.txt"), "x").unwrap();
+    fs::write(folder.join("notes.pdf"), "x").unwrap();
     let alone = "found images alone; put them into class folders; test images without labels are";
-    listed(&folder, &[alone, "found notes.txt; convert", ": 2.png: "]);
+    listed(&folder, &[alone, "found notes.pdf; convert", ": 2.png: "]);
     let none =
         "labels: expected a label from 0 to 0, found none (-1 or null of each image); test images";
     listed(&file, &["row 1: expected an image", none]);
