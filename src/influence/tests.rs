@@ -243,6 +243,7 @@ fn images_that_are_predicted_all_but_surely_are_scored_and_told_of() {
         let (found, told, notes) = run(DType::F32, method, normalise);
         let divided = normalise != Normalise::None;
         assert_eq!(told, [Some(1.0), divided.then_some(1.0)]);
+        assert_eq!(notes.len(), 1 + usize::from(divided), "{notes:?}");
         for (note, images) in notes.iter().zip(["1 test image", "1 training image"]) {
             assert!(
                 note.contains(images) && note.contains("--precision f64"),

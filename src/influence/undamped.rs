@@ -33,8 +33,12 @@ pub(super) fn check_determined(method: Method, shift: f64, training: &Examples) 
     if empty == 0 {
         return Ok(());
     }
+    let finer = match training.axes_inputs().dtype() {
+        DType::F64 => "",
+        _ => ", or use --precision f64 where features differ much in size",
+    };
     let reason = format!(
-        "0 without an L2 term leaves a singular curvature: {images} training images say nothing along {empty} of the {columns} axes of features and bias; raise it"
+        "0 without an L2 term leaves a singular curvature: {images} training images say nothing along {empty} of the {columns} axes of features and bias, but for rounding; raise it{finer}"
     );
     Err(Error::config("damping", reason))
 }

@@ -94,8 +94,14 @@ impl Material {
     fn check_batches(&self, spec: &Spec, target: usize, images: usize) -> Result<()> {
         let as_written = [BTreeMap::new()];
         let candidates = (spec.search.as_ref()).map_or(&as_written[..], |it| &it.candidates);
+        let mut seen = Vec::new();
         for chosen in candidates {
             let recipe = spec.options_for(target, chosen)?.recipe();
+            let decides = (recipe.batch_size, recipe.frozen_statistics);
+            if seen.contains(&decides) {
+                continue;
+            }
+            seen.push(decides);
             let refused = |error: Error| match error {
                 Error::Config { .. } => Error::format(
                     &spec.file,

@@ -733,6 +733,28 @@ fn tracin_sums_over_checkpoints() {
 }
 
 /// A refit that does not converge is counted, said, and makes exit code 3.
+/// A run records the tolerance that took effect; it is a demand where someone typed it.
+#[test]
+fn a_recorded_tolerance_that_nobody_asked_for_is_none() {
+    let place = place();
+    let folder = place.path();
+    run(
+        folder,
+        "rank --train train.npz --test test.npz --l2 1e-2 --solver direct --out single",
+    );
+    let path = folder.join("single/run.json");
+    let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(record["options"]["tolerance"], 1e-5);
+    record["options"]["tolerance"] = 1e-14.into();
+    std::fs::write(&path, record.to_string()).unwrap();
+    run(folder, "evaluate single --leave-one-out 2 --out usual");
+    let words = record["arguments"].as_array_mut().unwrap();
+    words.extend(["--tolerance".into(), "1e-14".into()]);
+    std::fs::write(&path, record.to_string()).unwrap();
+    let output = ascribe(folder, "evaluate single --leave-one-out 2 --out strict");
+    assert_eq!(output.status.code(), Some(3));
+}
+
 #[test]
 fn a_gradient_norm_out_of_reach_is_exit_code_3() {
     let place = place();

@@ -20,17 +20,17 @@ const PAPER: [(&str, &str, &str); 10] = [
     (
         "class_match",
         "09d1383ec2d11d0c55b451c3dbeb7fc324971114dc64170c2290dc823cd3e30c",
-        "0d2076dd1ec1c44a884f720db01870f19cc98570ffeb1fefaa47a23fe937cca9",
+        "28d6eacbbc3923534621562e3023fa53b04079b043903e12d957841f22210574",
     ),
     (
         "damping_path",
         "0cd3e79e2423678e054db1d43f25e3f63a759982d5a7dac409c34d5663edb7f4",
-        "c459d173f19328feeebc01a13adb676be4dbab7a761022db1720f9d29dd4cc42",
+        "5e1a1eede4aeec2c6d8985888d7fa0cc30747aed6fc45ed813c51f0f81f2d71b",
     ),
     (
         "groups_left_out",
         "7eed56ad83ac32a8dad6b06ddf76dff54eaf7aeaad1f4a77bcfdb31c0ea29c6b",
-        "9791c76f722b5ea2ff66b8b63978628e7ee7f3148eeb7085ddeeb5357a7e09bb",
+        "716ec70a0a920bc20656e551e2152ae3a6c3d652e49abd56df6eb345294a648e",
     ),
     (
         "helpful_examples",
@@ -40,12 +40,12 @@ const PAPER: [(&str, &str, &str); 10] = [
     (
         "influence_matrix",
         "22a5285c91723fa5808f5c959c2fee53005f760eb07c8c7a1ed1764cb512a3cf",
-        "767752aefd4a6bb30ae377d13ed2de04742b9441b13845a0ba7fbad4d9707794",
+        "44651a498844032e7d2d736344823fcd8e2c038c4b15eab3401f1d97c87e365c",
     ),
     (
         "leave_one_out",
         "1eb01a254944aa83182e775eeb59a803fc841a7e9b460ec639fa8dfca2b14fe4",
-        "75feca25eb9a9823259c71b379eb62a108ab34f80685ae30a272c4a5d3bec330",
+        "4c0c73863c67fb9aa943dad2493502c6abdc21222d061c3d089c744906137650",
     ),
     (
         "loss_sensitivity",
@@ -55,17 +55,17 @@ const PAPER: [(&str, &str, &str); 10] = [
     (
         "quality_and_cost",
         "506ea7c0b8a74cc54d4983a0fda9e055b4388d4141a2abd56b0549b72fcdf756",
-        "2cc0c39c84d84456703602e6cff5e4512e301343f223f4a4fe699b6e3fa4d148",
+        "b7e08dda06ac9515a68f2126698f9bde0e037e120aed380be399ae12a56524e5",
     ),
     (
         "removal_curves",
         "77fc81eeb7e4ecd19b30c6a03f82133c5817ae25cec95bec5b18dcd17dde71ba",
-        "fdada06425c6b4f2b5dce3bcd64c64f81706a5c7653af783d59f09ff8986eaa9",
+        "3b85cb4a8a279faefbc66ad3ee4dab8eb47ed096f9b6a4dc2dc1743a218dd8e9",
     ),
     (
         "transfer_accuracy",
         "7f932bbbe6a96c562dfdb9f3c1e3e17d28ee61c10aa924169862b5c6c0da714d",
-        "1d2a7d0b05e1161e4e77fb638643541c5268ab050b80f0b4470c799c34160257",
+        "1e48a1fd189589bcc4e5085895ffbdf42f5e515ff7024ccc9d8b943084c14687",
     ),
 ];
 

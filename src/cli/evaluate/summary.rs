@@ -7,6 +7,7 @@ use crate::artefact::RunRecord;
 use crate::evaluate::{
     Comparison, Copies, Detection, GroupsLeftOut, Interval, RemovalCurve, SeedAgreement, Side,
 };
+use crate::influence::NATS;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -88,12 +89,16 @@ fn agreements(title: &str, comparison: &Comparison) {
                 found.p
             ),
         };
+        // Of scores in another unit nothing but the order can be read.
+        let slope = match row.unit == NATS {
+            true => format!(", slope {}", interval(&row.agreement.slope)),
+            false => String::new(),
+        };
         say!(
-            "  {}: Spearman {}, Pearson {}, slope {}; {:.2} s{difference}",
+            "  {}: Spearman {}, Pearson {}{slope}; {:.2} s{difference}",
             row.name,
             interval(&row.agreement.spearman),
             interval(&row.agreement.pearson),
-            interval(&row.agreement.slope),
             row.seconds,
         );
     }

@@ -3,7 +3,6 @@
 use super::Rank;
 use crate::artefact::Options;
 use crate::influence::RankOptions;
-use crate::solve::Method;
 use serde_json::json;
 
 impl Rank {
@@ -25,11 +24,7 @@ impl Rank {
             ("solver", json!(self.solver)),
             (
                 "tolerance",
-                // Null where direct takes what rounding leaves: read again, a number would be one that was asked for.
-                match (options.solver.method, options.solver.tolerance) {
-                    (Method::Direct | Method::Auto, None) => json!(null),
-                    _ => json!(options.solver.effective_tolerance(options.precision)),
-                },
+                json!(options.solver.effective_tolerance(options.precision)),
             ),
             ("iterations", json!(self.iterations)),
             ("rank", json!(self.rank)),

@@ -78,8 +78,13 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
         .is_some_and(|model| !model.is_null());
     // A run that only keeps scores has nothing to refuse here.
     let keeps_none = record.options.get("top").is_some_and(|top| *top == 0);
+    // The tolerance that took effect is recorded; one that nobody typed is no demand, on the run's method or another.
+    let typed = |word: &String| word == "--tolerance" || word.starts_with("--tolerance=");
+    let asks_tolerance = record.arguments.iter().any(typed);
     let aside = |name: &str| {
-        let given = name == "l2" && with_model || name == "top" && keeps_none;
+        let given = name == "l2" && with_model
+            || name == "top" && keeps_none
+            || name == "tolerance" && !asks_tolerance;
         given || LEFT_ASIDE.contains(&name)
     };
     let mut rank = parsed::<Words>(record, aside)?.rank;

@@ -59,8 +59,13 @@ impl HeadInputs {
     /// # Errors
     /// A row with a value that is too large for it, or a tensor operation failed.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        let has_room = dtype == DType::F64 || dtype == self.rows.dtype();
+        let rows = match has_room {
+            true => self.rows.to_dtype(dtype)?,
+            false => converted(&self.rows, dtype)?,
+        };
         Ok(Self {
-            rows: converted(&self.rows, dtype)?,
+            rows,
             labels: self.labels.clone(),
         })
     }
