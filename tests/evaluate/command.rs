@@ -747,11 +747,11 @@ fn a_recorded_tolerance_that_nobody_asked_for_is_none() {
     assert_eq!(record["options"]["tolerance"], 1e-5);
     record["options"]["tolerance"] = 1e-14.into();
     std::fs::write(&path, record.to_string()).unwrap();
-    run(folder, "evaluate single --leave-one-out 2 --out usual");
+    run(folder, "evaluate single --leave-one-out 3 --out usual");
     let words = record["arguments"].as_array_mut().unwrap();
     words.extend(["--tolerance".into(), "1e-14".into()]);
     std::fs::write(&path, record.to_string()).unwrap();
-    let output = ascribe(folder, "evaluate single --leave-one-out 2 --out strict");
+    let output = ascribe(folder, "evaluate single --leave-one-out 3 --out strict");
     assert_eq!(output.status.code(), Some(3));
 }
 
