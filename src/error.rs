@@ -177,6 +177,15 @@ impl Error {
         }
     }
 
+    /// A finite number, of `what`, that is none in f32.
+    pub(crate) fn beyond_f32(what: impl Into<String>) -> Self {
+        let (expected, remedy) = (
+            "numbers of at most 3.4e38, as f32 has",
+            "add --precision f64",
+        );
+        Self::mismatch(what, expected, "a larger one", remedy)
+    }
+
     /// Two things that must fit together do not.
     pub fn mismatch(
         what: impl Into<String>,

@@ -273,12 +273,7 @@ fn converted(head: &SoftmaxHead, dtype: DType) -> Result<SoftmaxHead> {
     let largest = Vectors::new(head.parameters().clone())?.largest_elements()?;
     match largest.iter().position(|most| most.is_infinite()) {
         None => Ok(head),
-        Some(class) => Err(Error::mismatch(
-            format!("head: class {class}"),
-            "numbers of at most 3.4e38, as f32 has",
-            "a larger one",
-            "add --precision f64",
-        )),
+        Some(class) => Err(Error::beyond_f32(format!("head: class {class}"))),
     }
 }
 

@@ -38,14 +38,14 @@ pub struct Direct;
 
 impl Solver for Direct {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
-        Within(None).prepare(operator)
+        ToTolerance(None).prepare(operator)
     }
 }
 
 /// The same, refined towards a residual and judged by it, where one is given.
-pub(super) struct Within(pub(super) Option<f64>);
+pub(super) struct ToTolerance(pub(super) Option<f64>);
 
-impl Solver for Within {
+impl Solver for ToTolerance {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
         let tolerance = self.0;
         let size = operator.size();

@@ -106,12 +106,7 @@ fn converted(rows: &Rows, dtype: DType) -> Result<Rows> {
                 place: format!("row {row}"),
                 remedy: "remove that row or compute its features again".into(),
             },
-            None => Error::mismatch(
-                format!("features: row {row}"),
-                "numbers of at most 3.4e38, as f32 has",
-                "a larger one",
-                "add --precision f64",
-            ),
+            None => Error::beyond_f32(format!("features: row {row}")),
         });
     }
     Ok(converted)

@@ -182,18 +182,23 @@ fn rankings_that_do_not_fit_are_refused() {
     assert!(ClassMatch::of(&[]).is_err());
 }
 
+/// A model with these rankings of five training images.
+fn natural<'a>(train: &'a [QueryRanking], test: &'a [QueryRanking]) -> ModelRankings<'a> {
+    ModelRankings {
+        predicted: false,
+        model: "natural",
+        train,
+        test,
+        labels: &[0, 0, 1, 1, 1],
+        images: None,
+    }
+}
+
 /// Three of the five training images are of class 1, as are three of the four queries.
 #[test]
 fn without_training_images_as_queries_there_is_the_last_panel_alone() {
     let (train, test) = (train(), test());
-    let whole = ModelRankings {
-        predicted: false,
-        model: "natural",
-        train: &train,
-        test: &test,
-        labels: &[0, 0, 1, 1, 1],
-        images: None,
-    };
+    let whole = natural(&train, &test);
     let half = ModelRankings {
         train: &[],
         ..whole
@@ -213,12 +218,8 @@ fn without_training_images_as_queries_there_is_the_last_panel_alone() {
 fn models_that_rank_for_the_same_images_are_held_against_the_first() {
     let (train, test) = (train(), test());
     let first = ModelRankings {
-        predicted: false,
-        model: "natural",
-        train: &[],
-        test: &test,
-        labels: &[0, 0, 1, 1, 1],
         images: Some(["training", "test"]),
+        ..natural(&[], &test)
     };
     let mut other = test.clone();
     // Right where the first model's is wrong.
@@ -249,14 +250,7 @@ fn models_that_rank_for_the_same_images_are_held_against_the_first() {
 #[test]
 fn predicted_classes_of_test_images_are_said_to_be() {
     let (train, test) = (train(), test());
-    let labelled = ModelRankings {
-        predicted: false,
-        model: "natural",
-        train: &train,
-        test: &test,
-        labels: &[0, 0, 1, 1, 1],
-        images: None,
-    };
+    let labelled = natural(&train, &test);
     let predicted = ModelRankings {
         predicted: true,
         model: "robust",

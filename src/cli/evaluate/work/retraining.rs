@@ -139,7 +139,7 @@ impl Work<'_> {
         Ok(retrained)
     }
 
-    /// What was retrained elsewhere, or here before.
+    /// What was retrained elsewhere.
     fn read(
         &self,
         name: &str,
