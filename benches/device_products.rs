@@ -10,6 +10,7 @@ use ascribe::derivative::network::{Curvature, DeviceExamples, DeviceNetwork, Kee
 use ascribe::device::{DeviceChoice, allow_tf32};
 use ascribe::model::{Blocks, Normalisation, ResNet};
 use candle_core::{DType, Device, Tensor};
+use clap::Parser;
 use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -20,51 +21,28 @@ const BLOCK: usize = 8;
 const QUERIES: usize = 64;
 const CLASSES: usize = 10;
 
+#[derive(Parser)]
 struct Options {
+    #[arg(long, default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
+    #[arg(long, default_value = "cifar-resnet18")]
     architecture: String,
+    #[arg(long, default_value_t = Blocks::Last(3))]
     blocks: Blocks,
+    #[arg(long, default_value_t = 128)]
     batch: usize,
+    #[arg(long = "precision", default_value = "f32")]
     dtype: DType,
+    #[arg(long, default_value_t = 20)]
     rounds: usize,
+    #[arg(long)]
     tf32: bool,
+    /// What cargo adds.
+    #[arg(long = "bench")]
+    _of_cargo: bool,
 }
 
 impl Options {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
-        let mut options = Self {
-            device: DeviceChoice::Cpu,
-            architecture: "cifar-resnet18".into(),
-            blocks: Blocks::Last(3),
-            batch: 128,
-            dtype: DType::F32,
-            rounds: 20,
-            tf32: false,
-        };
-        while let Some(name) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("{name} needs a value"));
-            match name.as_str() {
-                // What cargo adds.
-                "--bench" => {}
-                "--tf32" => options.tf32 = true,
-                "--device" => options.device = value()?.parse()?,
-                "--architecture" => options.architecture = value()?,
-                "--blocks" => options.blocks = value()?.parse()?,
-                "--batch" => options.batch = value()?.parse()?,
-                "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
-                "--precision" => {
-                    options.dtype = match value()?.as_str() {
-                        "f32" => DType::F32,
-                        "f64" => DType::F64,
-                        other => return Err(format!("--precision f32 or f64, not {other}").into()),
-                    }
-                }
-                other => return Err(format!("{other} is not an option").into()),
-            }
-        }
-        Ok(options)
-    }
-
     fn side(&self) -> usize {
         if self.architecture.starts_with("cifar") {
             32
@@ -136,7 +114,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 fn main() -> Result<()> {
     ascribe::start_with_best_kernels();
-    let options = Options::parse(std::env::args().skip(1))?;
+    let options = Options::parse();
     if options.tf32 {
         allow_tf32();
     }
@@ -170,7 +148,7 @@ fn main() -> Result<()> {
         side = options.side(),
     );
     let mut times = vec![Vec::new(); work.len()];
-    for round in 0..=options.rounds {
+    for round in 0..=options.rounds.max(1) {
         for ((_, work), times) in work.iter().zip(&mut times) {
             device.synchronize()?;
             let started = Instant::now();

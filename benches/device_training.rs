@@ -9,12 +9,32 @@ use ascribe::device::{DeviceChoice, allow_tf32, allow_unordered_sums};
 use ascribe::model::{Normalisation, Pass, ResNet};
 use ascribe::train::{Adversary, Norm, Sgd};
 use candle_core::{DType, Device, Tensor};
+use clap::Parser;
 use std::time::Instant;
 
 const NORMALISATION: Normalisation = Normalisation {
     mean: [0.45; 3],
     deviation: [0.25; 3],
 };
+
+#[derive(Parser)]
+struct Options {
+    /// Without it a run of all benches only shows that this one works.
+    #[arg(long, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+    #[arg(long, default_value_t = 30)]
+    repeats: usize,
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Words that are said of what is measured.
+    #[arg(long, default_value = "")]
+    only: String,
+    #[arg(long)]
+    nondeterministic: bool,
+    /// What cargo adds.
+    #[arg(long = "bench")]
+    _of_cargo: bool,
+}
 
 struct Training {
     model: ResNet,
@@ -73,11 +93,13 @@ struct Network {
 fn measure(
     network: &Network,
     device: &Device,
-    repeats: usize,
+    options: &Options,
     precision: &str,
 ) -> ascribe::Result<()> {
-    let [natural, attacked] =
-        ["natural", "PGD-7"].map(|kind| is_wanted(network.name, precision, kind));
+    let [natural, attacked] = ["natural", "PGD-7"].map(|kind| {
+        let said = format!("{} {precision} {kind}", network.name);
+        options.only.split(' ').all(|word| said.contains(word))
+    });
     let attacked = attacked && network.side == 32;
     if !natural && !attacked {
         return Ok(());
@@ -110,76 +132,51 @@ fn measure(
         labels: Tensor::new(labels, device)?,
         adversary: None,
     };
-    if natural {
-        println!(
-            "ascribe  {:34} {:9.3} ms",
-            format!("{} {precision} step", network.name),
-            training.median(repeats)?
-        );
-    }
-    if attacked {
-        training.adversary = Some(Adversary::new(Norm::L2, 0.5, 7)?);
-        println!(
-            "ascribe  {:34} {:9.3} ms",
-            format!("{} {precision} PGD-7 step", network.name),
-            training.median(repeats)?
-        );
+    let pgd = Some(Adversary::new(Norm::L2, 0.5, 7)?);
+    for (wanted, kind, adversary) in [(natural, "step", None), (attacked, "PGD-7 step", pgd)] {
+        if wanted {
+            training.adversary = adversary;
+            let name = format!("{} {precision} {kind}", network.name);
+            let median = training.median(options.repeats)?;
+            println!("ascribe  {name:34} {median:9.3} ms");
+        }
     }
     Ok(())
 }
 
-/// Whether every word of `--only` is said of a measurement.
-fn is_wanted(name: &str, precision: &str, kind: &str) -> bool {
-    let words: Vec<String> = std::env::args().collect();
-    let place = words.iter().position(|word| word == "--only");
-    let only = place.and_then(|place| words.get(place + 1));
-    let said = format!("{name} {precision} {kind}");
-    only.is_none_or(|only| only.split(' ').all(|word| said.contains(word)))
-}
-
 fn main() -> ascribe::Result<()> {
     ascribe::start_with_best_kernels();
-    let words: Vec<String> = std::env::args().collect();
-    let option = |name: &str| {
-        let place = words.iter().position(|word| word == name)?;
-        words.get(place + 1).cloned()
-    };
-    // Without an option a run of all benches only shows that this one works.
-    let choice = option("--device").map_or(Ok(DeviceChoice::Cpu), |text| text.parse());
-    let choice = choice.map_err(|reason| ascribe::Error::config("device", reason))?;
-    let repeats = option("--repeats")
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(30);
-    if words.iter().any(|word| word == "--nondeterministic") {
+    let mut options = Options::parse();
+    if options.nondeterministic {
         allow_unordered_sums();
     }
-    let device = choice.open()?;
-    let batch: Option<usize> = option("--batch").and_then(|text| text.parse().ok());
+    let device = options.device.open()?;
     let small = Network {
         name: "resnet18 cifar 128x32",
         architecture: "cifar-resnet18",
         classes: 100,
-        batch: batch.unwrap_or(128),
+        batch: options.batch.unwrap_or(128),
         side: 32,
     };
     if device.is_cpu() {
-        return measure(&Network { batch: 8, ..small }, &device, 1, "f32");
+        options.repeats = 1;
+        return measure(&Network { batch: 8, ..small }, &device, &options, "f32");
     }
     let large = Network {
         name: "resnet50 64x224",
         architecture: "resnet50",
         classes: 1000,
-        batch: batch.unwrap_or(64),
+        batch: options.batch.unwrap_or(64),
         side: 224,
     };
     for network in [&small, &large] {
         for precision in ["f32", "bf16"] {
-            measure(network, &device, repeats, precision)?;
+            measure(network, &device, &options, precision)?;
         }
     }
     allow_tf32();
     for network in [&small, &large] {
-        measure(network, &device, repeats, "tf32")?;
+        measure(network, &device, &options, "tf32")?;
     }
     Ok(())
 }

@@ -8,19 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=${1:-target/evidence}
 models=${MODELS:-target/figure6}
-ascribe=${ASCRIBE:-target/release/ascribe}
-python=${PYTHON:-python3}
-[ -x "$ascribe" ] || cargo build --release
-mkdir -p "$work"
-
-# Runs a step unless its folder holds a finished run already.
-step() {
-    local out=$1
-    shift
-    if [ -f "$out/run.json" ] && grep -q '"status": *"finished"' "$out/run.json"; then return; fi
-    # 3: finished, but some solver (lissa, here) missed its tolerance, which run.json says.
-    "$ascribe" "$@" --out "$out" || [ $? = 3 ]
-}
+tolerated=3 # lissa misses its tolerance, which run.json says
+source analysis/steps.sh
 
 estimators=direct,leverage,cg,ekfac,arnoldi,lissa,pinv,identity,gradient-cosine,l-relatif,feature-cosine,knn,representer,trak
 for source in natural robust; do

@@ -3,21 +3,23 @@
 Means over seeds with 95 % intervals (Student's t), for each target set, and for the mean of those unlike the source's images.
 """
 
+import pathlib
 import sys
 
 import numpy
 import polars
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+from intervals import half_width
+
 NEAR = "cifar10"
-STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 
 
 def interval(values):
     values = numpy.asarray(values, dtype=numpy.float64)
     if len(values) < 2:
         return f"{values.mean():+.1f}"
-    half = STUDENT[len(values)] * values.std(ddof=1) / numpy.sqrt(len(values))
-    return f"{values.mean():+.1f} ± {half:.1f}"
+    return f"{values.mean():+.1f} ± {half_width(values):.1f}"
 
 
 results = polars.read_parquet(sys.argv[1])

@@ -5,18 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=${1:-target/figure6}
-ascribe=${ASCRIBE:-target/release/ascribe}
 data=${DATA:-../shared/data/cifar10}
-[ -x "$ascribe" ] || cargo build --release
-mkdir -p "$work"
-
-# Runs a step unless its folder holds a finished run already.
-step() {
-    local out=$1
-    shift
-    if [ -f "$out/run.json" ] && grep -q '"status": *"finished"' "$out/run.json"; then return; fi
-    "$ascribe" "$@" --out "$out"
-}
+source analysis/steps.sh
 
 for blocks in 3 0; do
     for source in natural robust; do

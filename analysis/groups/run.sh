@@ -7,19 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=${1:-target/groups}
-ascribe=${ASCRIBE:-target/release/ascribe}
-python=${PYTHON:-python3}
 cifar=${DATA:-../shared/data/cifar10}
-[ -x "$ascribe" ] || cargo build --release
-mkdir -p "$work"
-
-# Runs a step unless its folder holds a finished run already.
-step() {
-    local out=$1
-    shift
-    if [ -f "$out/run.json" ] && grep -q '"status": *"finished"' "$out/run.json"; then return; fi
-    "$ascribe" "$@" --out "$out" >"$out.log" 2>&1 || { tail -3 "$out.log" >&2; exit 1; }
-}
+source analysis/steps.sh
 
 # target NAME TRAIN TEST IMAGES BATCH EPOCHS
 target() {

@@ -14,6 +14,9 @@ import polars
 import pyarrow
 import pyarrow.parquet
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+from intervals import half_width
+
 SHARE = 0.05
 BUDGETS = (0.05, 0.1, 0.2)
 
@@ -74,10 +77,9 @@ def decide(work, seed):
 
 
 def interval(values, digits, scale=100.0):
-    """Mean and 95 % interval over seeds, by Student's t with four degrees of freedom for five."""
+    """Mean and 95 % interval over seeds."""
     values = scale * numpy.asarray(values, dtype=numpy.float64)
-    student = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(values), 2.0)
-    half = student * values.std(ddof=1) / numpy.sqrt(len(values)) if len(values) > 1 else float("nan")
+    half = half_width(values) if len(values) > 1 else float("nan")
     return f"{values.mean():.{digits}f} ± {half:.{digits}f}"
 
 

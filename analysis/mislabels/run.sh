@@ -1,27 +1,16 @@
 #!/usr/bin/env bash
 # Five percent of the labels of a CIFAR-10 fine-tuning set flipped: who finds them, and what is gained by acting on that? Five seeds.
-# README.md says what is known so far.
+# README.md says what was seen.
 #
-# usage: PYTHON=python-with-polars-and-pyarrow analysis/mislabels/run.sh [WORK] > analysis/mislabels/table.md
-#        results go to WORK (default: target/mislabels); finished steps are kept; IMAGES, EPOCHS and SEEDS for a smaller try;
-#        BLOCKS=3 fine-tunes blocks too
+# usage: PYTHON=python-with-numpy-polars-and-pyarrow analysis/mislabels/run.sh [WORK]
+#        the tables go to standard output, results to WORK (default: target/mislabels); finished steps are kept;
+#        IMAGES, EPOCHS and SEEDS for a smaller try, SOURCE for another source model; BLOCKS=3 fine-tunes blocks too
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=${1:-target/mislabels}
-ascribe=${ASCRIBE:-target/release/ascribe}
-python=${PYTHON:-python3}
 data=${DATA:-../shared/data/cifar10}
 seeds=${SEEDS:-0 1 2 3 4}
-[ -x "$ascribe" ] || cargo build --release
-mkdir -p "$work"
-
-# Runs a step unless its folder holds a finished run already.
-step() {
-    local out=$1
-    shift
-    if [ -f "$out/run.json" ] && grep -q '"status": *"finished"' "$out/run.json"; then return; fi
-    "$ascribe" "$@" --out "$out" >/dev/null 2>"$out.log" || { tail -3 "$out.log" >&2; exit 1; }
-}
+source analysis/steps.sh
 
 # Half of the test images say which training images do harm, the other half what was gained.
 [ -f "$work/held-out.parquet" ] || "$python" analysis/mislabels/decide.py split "$data/test.parquet" "$work"

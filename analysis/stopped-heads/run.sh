@@ -7,20 +7,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=${1:-target/stopped-heads}
-ascribe=${ASCRIBE:-target/release/ascribe}
-python=${PYTHON:-python3}
 data=${DATA:-../shared/data}
 dampings="0 1e-3 1e-2 1e-1 trained"
-[ -x "$ascribe" ] || cargo build --release
-mkdir -p "$work"
-
-# Runs a step unless its folder holds a finished run already; 3: a solver missed its tolerance, which run.json says.
-step() {
-    local out=$1
-    shift
-    if [ -f "$out/run.json" ] && grep -q '"status": *"finished"' "$out/run.json"; then return; fi
-    "$ascribe" "$@" --out "$out" >"$out.log" 2>&1 || [ $? = 3 ] || { tail -3 "$out.log" >&2; exit 1; }
-}
+tolerated=3 # a solver may miss its tolerance, which run.json says
+source analysis/steps.sh
 
 # target NAME TRAIN TEST IMAGES BATCH: 24 random halves, two seeds each, after 15, 50 and 150 epochs.
 target() {

@@ -4,26 +4,13 @@ usage: python-with-polars-and-numpy table.py WORK DAMPING…
 """
 
 import json
+import pathlib
 import sys
 
-import numpy as np
-import polars as pl
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+from intervals import by_query, interval
 
-DRAWS = 5000
 REFITS = ("lds", "leave_one_out")
-
-
-def by_query(run):
-    """Spearman's correlation over the halves, query by query."""
-    table = pl.read_parquet(f"{run}/lds.parquet").filter(pl.col("estimator") == "run")
-    correlation = pl.corr("predicted", "actual", method="spearman").alias("spearman")
-    return table.group_by("query").agg(correlation).sort("query")["spearman"].to_numpy()
-
-
-def interval(values):
-    draws = np.random.default_rng(0).choice(values, (DRAWS, len(values))).mean(1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 
 def refitted(run, kind):

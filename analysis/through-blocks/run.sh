@@ -9,19 +9,9 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=${1:-target/through-blocks}
 models=${MODELS:-target/figure6}
-ascribe=${ASCRIBE:-target/release/ascribe}
-python=${PYTHON:-python3}
 data=${DATA:-../shared/data/cifar10}
-[ -x "$ascribe" ] || cargo build --release
-mkdir -p "$work"
-
-# Runs a step unless its folder holds a finished run already; 3: a solver missed its tolerance, which run.json says.
-step() {
-    local out=$1
-    shift
-    if [ -f "$out/run.json" ] && grep -q '"status": *"finished"' "$out/run.json"; then return; fi
-    "$ascribe" "$@" --out "$out" >"$out.log" 2>&1 || [ $? = 3 ] || { tail -3 "$out.log" >&2; exit 1; }
-}
+tolerated=3 # a solver may miss its tolerance, which run.json says
+source analysis/steps.sh
 
 # The whole fine-tuning set, the same damping on both sides.
 for source in natural robust; do

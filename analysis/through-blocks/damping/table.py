@@ -3,26 +3,11 @@
 usage: python-with-polars-and-numpy table.py WORK DAMPING…
 """
 
+import pathlib
 import sys
 
-import numpy as np
-import polars as pl
-
-DRAWS = 5000
-
-
-def by_query(run):
-    """Spearman's correlation over the halves, query by query."""
-    table = pl.read_parquet(f"{run}/lds.parquet").filter(pl.col("estimator") == "run")
-    correlation = pl.corr("predicted", "actual", method="spearman").alias("spearman")
-    return table.group_by("query").agg(correlation).sort("query")["spearman"].to_numpy()
-
-
-def interval(values):
-    draws = np.random.default_rng(0).choice(values, (DRAWS, len(values))).mean(1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
-
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+from intervals import by_query, interval
 
 work, *dampings = sys.argv[1:]
 targets = [f"{target}-{source}" for target in ("digits", "cifar10") for source in ("natural", "robust")]
