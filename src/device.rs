@@ -243,6 +243,18 @@ pub fn tf32_is_allowed() -> bool {
     false
 }
 
+/// Refuses to solve on a device whose products are not in full precision.
+///
+/// # Errors
+/// The device is a CUDA device, and [`allow_tf32`] was called.
+pub(crate) fn check_full_precision(device: &Device) -> Result<()> {
+    if device.is_cuda() && tf32_is_allowed() {
+        let reason = "solves are in full precision, and TF32 is allowed in this process: solve in one that does not train in it, or on the processor";
+        return Err(Error::config("device", reason));
+    }
+    Ok(())
+}
+
 static UNORDERED_SUMS: AtomicBool = AtomicBool::new(false);
 
 /// Lets cuDNN sum in any order, from now on: faster in places, but what is computed twice may differ in its last digits.

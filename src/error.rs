@@ -125,11 +125,15 @@ pub enum Error {
 
 fn io_remedy(source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::{
-        FileTooLarge, NotFound, PermissionDenied, QuotaExceeded, StorageFull,
+        AlreadyExists, FileTooLarge, InvalidFilename, NotADirectory, NotFound, PermissionDenied,
+        QuotaExceeded, StorageFull,
     };
     match source.kind() {
         NotFound => "; check the path",
         PermissionDenied => "; check who owns it",
+        AlreadyExists => "; what stands there is no folder: choose another place",
+        NotADirectory => "; a part of the path is a file: check the path",
+        InvalidFilename => "; shorten the name",
         StorageFull | QuotaExceeded | FileTooLarge => "; free some space or choose another --out",
         _ => "",
     }
@@ -247,5 +251,27 @@ mod tests {
         let error = Error::mismatch("class\none", "a\tname", found, "rename it");
         let expected = r"class\none: expected a\tname, found \u{1b}[31mred\u{7}; rename it";
         assert_eq!(error.line(), expected);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_cannot_be_made_comes_with_a_remedy() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        std::fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere/at/all", at("dangling")).unwrap();
+        std::os::unix::fs::symlink("loop", at("loop")).unwrap();
+        for (name, remedy) in [
+            ("file".to_owned(), "; what stands there is no folder: "),
+            ("dangling".into(), "; what stands there is no folder: "),
+            ("loop".into(), "; what stands there is no folder: "),
+            ("file/run".into(), "; a part of the path is a file: "),
+            ("x".repeat(300), "; shorten the name"),
+        ] {
+            let path = at(&name);
+            let made = std::fs::create_dir_all(&path).map_err(Error::io(&path, "create"));
+            let message = made.unwrap_err().to_string();
+            assert!(message.contains(remedy), "{message}");
+        }
     }
 }

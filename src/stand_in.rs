@@ -23,11 +23,16 @@ pub(crate) fn stand_in(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// What was found in a file that is no good: a stand-in where it is one, else `otherwise`.
-pub(crate) fn found_in(path: &Path, otherwise: impl Into<String>) -> String {
+/// The same of a file; nothing of one that cannot be read.
+pub(crate) fn stand_in_at(path: &Path) -> Option<&'static str> {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(START).read_to_end(&mut start));
-    match read.ok().and_then(|_| stand_in(&start)) {
+    read.ok().and_then(|_| stand_in(&start))
+}
+
+/// What was found in a file that is no good: a stand-in where it is one, else `otherwise`.
+pub(crate) fn found_in(path: &Path, otherwise: impl Into<String>) -> String {
+    match stand_in_at(path) {
         Some(known) => known.to_owned(),
         None => otherwise.into(),
     }

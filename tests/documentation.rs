@@ -1,5 +1,6 @@
 //! Every `ascribe` command in a `sh` block of README.md and docs, typed in order in an empty folder, does its work.
 
+mod digit_archives;
 #[allow(
     dead_code,
     reason = "what was asked for matters to the tests of fetch alone"
@@ -8,6 +9,7 @@
 mod mirror;
 
 use assert_cmd::Command;
+use digit_archives::write_features;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::path::Path;
 
@@ -26,27 +28,6 @@ fn commands(text: &str) -> Vec<Vec<String>> {
         }
     }
     found
-}
-
-/// Pixels of the embedded digits as features, the `train.npz` and `test.npz` of the README.
-fn write_features(folder: &Path) {
-    use ascribe::data::{digits_test, digits_train};
-    for (name, set) in [
-        ("train.npz", digits_train().unwrap()),
-        ("test.npz", digits_test().unwrap()),
-    ] {
-        let images: Vec<_> = (0..200).map(|id| set.get(id).unwrap()).collect();
-        let features = ndarray::Array2::from_shape_fn((200, 64), |(row, column)| {
-            f32::from(images[row].image.pixels[column]) / 255.0
-        });
-        let labels: ndarray::Array1<i64> =
-            images.iter().map(|example| example.label as i64).collect();
-        let mut file =
-            ndarray_npy::NpzWriter::new(std::fs::File::create(folder.join(name)).unwrap());
-        file.add_array("features", &features).unwrap();
-        file.add_array("labels", &labels).unwrap();
-        file.finish().unwrap();
-    }
 }
 
 /// The `origins.csv` of the docs: where each training image is from.
@@ -106,7 +87,7 @@ fn the_commands_of_the_solvers_page_run() {
     let commands = commands(&std::fs::read_to_string(root.join("docs/solvers.md")).unwrap());
     assert!(commands.len() >= 7, "{commands:?}");
     let folder = tempfile::tempdir().unwrap();
-    write_features(folder.path());
+    write_features(folder.path(), 200);
     write_origins(folder.path());
     run_all(&commands, folder.path());
 }
@@ -191,7 +172,6 @@ fn the_readme_does_what_it_says() {
     let commands = commands(&std::fs::read_to_string(root.join("README.md")).unwrap());
     assert!(commands.len() >= 7, "{commands:?}");
     let folder = tempfile::tempdir().unwrap();
-    write_features(folder.path());
     let page = std::fs::read_to_string(root.join("docs/study.md")).unwrap();
     std::fs::write(folder.path().join("study.toml"), spec(&page)).unwrap();
     // With what it tells scripts, in the same run.
@@ -258,7 +238,8 @@ fn the_readme_does_what_it_says() {
         assert!(message.contains("which no demo left there"), "{message}");
         assert!(file.exists());
     }
-    std::fs::write(demo.join("notes.txt"), "mine").unwrap();
+    // In the last folder that is looked at: all before is taken for what a demo left.
+    std::fs::write(demo.join("models/robust/notes.txt"), "mine").unwrap();
     let output = Command::cargo_bin("ascribe")
         .unwrap()
         .arg("demo")
@@ -267,7 +248,9 @@ fn the_readme_does_what_it_says() {
         .unwrap();
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        !output.status.success() && message.contains("notes.txt") && message.lines().count() == 1,
+        !output.status.success() && message.lines().count() == 1,
         "{message}"
     );
+    let expected = "holds models/robust/notes.txt, which no demo left there";
+    assert!(message.contains(expected), "{message}");
 }

@@ -35,7 +35,8 @@ const TRANSFER: &str = "transfer --source builtin:robust --train builtin:digits-
 #[test]
 fn every_kind_of_run_comes_out_the_same_from_another_folder() {
     let place = tempfile::tempdir().unwrap();
-    let [made, elsewhere] = ["made", "elsewhere"].map(|name| place.path().join(name));
+    let there = place.path().canonicalize().unwrap();
+    let [made, elsewhere] = ["made", "elsewhere"].map(|name| there.join(name));
     fs::create_dir(&made).unwrap();
     fs::create_dir(&elsewhere).unwrap();
     let study = "images = [40]\nblocks = [1]\nepochs = 1\nseeds = 2\nbatch-size = 20\naugmentation = \"none\"\n\
@@ -74,8 +75,12 @@ fn every_kind_of_run_comes_out_the_same_from_another_folder() {
             "{printed}"
         );
         let last = printed.lines().last().unwrap();
-        let same = format!("{again}: the same as {folder}, in all ");
+        // What is said leads there from where it was typed.
+        let [was, is] = [folder, &again].map(|name| made.join(name).display().to_string());
+        let same = format!("{is}: the same as {was}, in all ");
         assert!(last.starts_with(&same), "{printed}");
+        let out = format!(" --out={is}");
+        assert!(first.contains(&out), "{printed}");
         assert!(made.join(again).join("run.json").exists());
     }
     // Runs are taken up from elsewhere by other commands too.
@@ -87,6 +92,15 @@ fn every_kind_of_run_comes_out_the_same_from_another_folder() {
         &elsewhere,
         "audit ../made/rank --measure 0 --skip-sensitivity --out audit",
     );
+    // What a study would take for its own work, and itself.
+    let (line, _) = fails(&made, "rerun study");
+    let taken = "study-again: already holds a finished run; choose another --out, or remove it";
+    assert!(line.ends_with(taken), "{line}");
+    let record = fs::read(made.join("study/run.json")).unwrap();
+    let (line, _) = fails(&made, "rerun study --out study");
+    let itself = "study: holds what is repeated; choose another --out";
+    assert!(line.ends_with(itself), "{line}");
+    assert_eq!(fs::read(made.join("study/run.json")).unwrap(), record);
     let (part, _) = fails(
         &made,
         &format!("rerun study/runs/{}", first_name(&made.join("study/runs"))),
@@ -232,18 +246,20 @@ fn what_has_changed_is_refused_and_what_comes_out_otherwise_is_told() {
         line.contains("that leaves a run, found ascribe rerun model"),
         "{line}"
     );
-    let older = record.replace("--epochs", "--eons");
     let version = format!("\"ascribe\": \"{}\"", env!("CARGO_PKG_VERSION"));
-    let older = older.replace(&version, "\"ascribe\": \"0.0.7\"");
-    fs::write(&file, older).unwrap();
-    let (line, _) = fails(place, "rerun model --out third");
-    assert!(line.ends_with("; repeat it with version 0.0.7"), "{line}");
+    let older = record.replace(&version, "\"ascribe\": \"0.0.7\"");
+    for older in [older.replace("--epochs", "--eons"), older] {
+        fs::write(&file, older).unwrap();
+        let (line, _) = fails(place, "rerun model --out third");
+        assert!(line.ends_with("; repeat it with version 0.0.7"), "{line}");
+    }
 }
 
 #[test]
 fn a_figure_says_how_it_came_about_and_is_drawn_again_from_that() {
     let place = tempfile::tempdir().unwrap();
-    let [made, elsewhere] = ["made", "elsewhere"].map(|name| place.path().join(name));
+    let there = place.path().canonicalize().unwrap();
+    let [made, elsewhere] = ["made", "elsewhere"].map(|name| there.join(name));
     fs::create_dir(&made).unwrap();
     fs::create_dir(&elsewhere).unwrap();
     succeeds(&made, TRANSFER);
@@ -267,14 +283,30 @@ fn a_figure_says_how_it_came_about_and_is_drawn_again_from_that() {
     for stem in ["figure5", "figure6", "influence_matrix"] {
         let printed = succeeds(&elsewhere, &format!("rerun ../made/figures/{stem}.json"));
         let last = printed.lines().last().unwrap();
-        assert_eq!(last, "figures-again: the same as figures, in all 4 files");
+        let [was, is] = ["figures", "figures-again"].map(|name| made.join(name));
+        let same = format!(
+            "{}: the same as {}, in all 4 files",
+            is.display(),
+            was.display()
+        );
+        assert_eq!(last, same);
     }
+    for (out, reason) in [
+        ("figures", "figures: holds what is repeated"),
+        ("figures-again", "figures-again: already holds figure6.json"),
+    ] {
+        let (line, _) = fails(&made, &format!("rerun figures/figure6.json --out {out}"));
+        assert!(line.contains(reason), "{line}");
+    }
+    // Found where it is said to lie, from where that is said.
+    fs::rename(made.join("rank"), there.join("moved")).unwrap();
+    let moved = "rerun ../made/figures/figure6.json --out moved --moved rank=../moved";
+    let printed = succeeds(&elsewhere, moved);
+    assert!(printed.contains("\nmoved: the same as "), "{printed}");
+    fs::rename(there.join("moved"), made.join("rank")).unwrap();
     // A run's record may be named itself, too.
     let printed = succeeds(&elsewhere, "rerun ../made/rank/run.json");
-    assert!(
-        printed.contains("rank-again: the same as rank, in all "),
-        "{printed}"
-    );
+    assert!(printed.contains("rank-again: the same as "), "{printed}");
 
     // An option that there is no more, and the record that has it.
     let file = made.join("figures/figure5.json");
@@ -418,6 +450,10 @@ fn scripts_are_told_what_came_out_the_same_and_what_did_not() {
     });
     assert_eq!(same, expected);
 
+    // Or, where that is not asked for, nowhere.
+    let said = succeeds(place, "rerun model --out third");
+    assert!(!said.contains("--json") && !said.contains('{'), "{said}");
+
     let table = place.join("model/training.csv");
     let history = fs::read_to_string(&table).unwrap();
     fs::write(&table, history.replace("\n1,", "\n2,")).unwrap();
@@ -430,4 +466,27 @@ fn scripts_are_told_what_came_out_the_same_and_what_did_not() {
     assert_eq!(file["found"]["kind"], "values");
     assert_eq!(file["found"]["differing"], 1);
     assert_eq!(file["found"]["largest"], 1.0);
+}
+
+#[test]
+fn a_run_is_repeated_whatever_its_folder_is_called_and_wherever_its_model_lies() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    succeeds(place, TRANSFER);
+    succeeds(place, "rank --model=model --skip-train --top 3 --out=-rank");
+    let printed = succeeds(place, "rerun ./-rank");
+    assert!(
+        printed.contains("-rank-again: the same as -rank, "),
+        "{printed}"
+    );
+    fs::create_dir(place.join("elsewhere")).unwrap();
+    fs::rename(place.join("model"), place.join("elsewhere/model")).unwrap();
+    let (line, _) = fails(place, "rerun ./-rank --out second");
+    assert!(line.contains("model"), "{line}");
+    // Said in a folder below, from where the new place leads there.
+    let below = place.join("elsewhere");
+    let words = "rerun ../-rank --moved model=model --out ../second";
+    let printed = succeeds(&below, words);
+    assert!(printed.contains("elsewhere/model"), "{printed}");
+    assert!(printed.contains("the same as "), "{printed}");
 }

@@ -1,15 +1,15 @@
 //! `ascribe study` and the figures of its table as a user meets them: killed, resumed, extended, mistyped.
 
 mod command_line;
+mod killed;
 mod parquet_table;
 
 use ascribe::artefact::RunFolder;
 use ascribe::study::{Row, read_results};
 use command_line::{ascribe, both, command, refused, run};
+use killed::killed_at;
 use parquet_table::{numbers, words};
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 /// Two sources, two numbers of images, two seeds.
 const SPEC: &str = r#"
@@ -78,26 +78,12 @@ fn a_killed_study_goes_on_to_the_same_table_and_can_be_extended() {
     );
 
     let words = "--threads 2 study spec.toml --out killed";
-    let mut child = command(folder, words)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let finished = || {
-        let Ok(runs) = std::fs::read_dir(folder.join("killed/runs")) else {
-            return 0;
-        };
-        let finished = |file: &Path| RunFolder::read(file).is_ok();
-        runs.filter(|run| finished(&run.as_ref().unwrap().path()))
-            .count()
-    };
-    let began = Instant::now();
     let table = folder.join("killed/results.parquet");
-    while !table.exists() && began.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap(); // SIGKILL
-    assert!(!child.wait().unwrap().success(), "it ended before the kill");
-    let before = finished();
+    killed_at(command(folder, words), &table);
+    let runs = std::fs::read_dir(folder.join("killed/runs")).unwrap();
+    let before = runs
+        .filter(|run| RunFolder::read(run.as_ref().unwrap().path()).is_ok())
+        .count();
     assert!((1..8).contains(&before), "{before}");
     // What is finished can be looked at.
     let part = rows(folder, "killed");

@@ -202,7 +202,7 @@ pub(crate) fn scratch_folder(folder: &Path) -> Result<TempDir> {
 }
 
 /// Removes what a killed process left unfinished in `folder`; only safe for its sole user.
-pub(super) fn remove_unfinished(folder: &Path) -> Result<()> {
+pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
         let entry = entry.map_err(Error::io(folder, "read"))?;
         let name = entry.file_name();

@@ -33,7 +33,10 @@ impl Invocation {
             Some(difference) => Err(Error::Conflict {
                 path: repeated.folder.clone(),
                 reason: format!("cannot be repeated: {difference}"),
-                remedy: "put back what it was made from, or run the command that `ascribe inspect` shows as another run".into(),
+                remedy: match repeated.ascribe == run.ascribe {
+                    true => "put back what it was made from, or run the command that `ascribe inspect` shows as another run".into(),
+                    false => format!("repeat it with version {}", repeated.ascribe),
+                },
             }),
         }
     }

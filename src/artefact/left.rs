@@ -87,7 +87,10 @@ pub fn left_files(record: &Path) -> Result<Vec<LeftFile>> {
         let file = record.with_file_name(name);
         Ok(match file.exists() {
             false => Condition::Gone,
-            true if digest.as_str() == Some(&digest_file(&file)?) => Condition::AsLeft,
+            // A folder may have taken its place.
+            true if file.is_file() && digest.as_str() == Some(&digest_file(&file)?) => {
+                Condition::AsLeft
+            }
             true => Condition::Changed,
         })
     };
@@ -113,7 +116,10 @@ impl Noted {
         if !record.exists() {
             return Ok(None);
         }
-        let record: Value = read_json(&record)?;
+        // Other programs have files of that name too.
+        let Ok(record) = read_json::<Value>(&record) else {
+            return Ok(None);
+        };
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let digest = record["results"][DIGESTS][&*name].as_str();
         Ok(digest.map(|digest| Self {
@@ -131,5 +137,44 @@ impl Noted {
             reason: format!("is not what ascribe {} left here", self.command),
             remedy: "put the original back, or run the command again".into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artefact::write_json;
+    use serde_json::json;
+
+    #[test]
+    fn a_record_of_another_program_says_nothing_of_a_file() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("features.npy");
+        std::fs::write(&file, "numbers").unwrap();
+        for text in ["{\"loss\": NaN}", "[1]", "{}"] {
+            std::fs::write(place.path().join("run.json"), text).unwrap();
+            check_as_left(&file).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_a_file_is_something_else() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let digest = |name: &str| {
+            std::fs::write(at(name), name).unwrap();
+            digest_file(at(name)).unwrap()
+        };
+        let noted = ["a", "b", "c"].map(|name| (name.to_owned(), digest(name)));
+        let digests: BTreeMap<String, String> = noted.into();
+        let record = at("run.json");
+        write_json(&record, &json!({ "results": { DIGESTS: digests } })).unwrap();
+        std::fs::remove_file(at("a")).unwrap();
+        std::fs::create_dir(at("a")).unwrap();
+        std::fs::remove_file(at("b")).unwrap();
+        let found = left_files(&record).unwrap();
+        let conditions: Vec<Condition> = found.iter().map(|file| file.condition).collect();
+        let expected = [Condition::Changed, Condition::Gone, Condition::AsLeft];
+        assert_eq!(conditions, expected);
     }
 }

@@ -1,5 +1,8 @@
 //! Peak memory of this process, and the machine's.
 
+/// Bytes in a GiB.
+pub(crate) const GIB: f64 = (1u64 << 30) as f64;
+
 /// The largest resident memory of this process so far, in bytes; `None` where the system does not say
 /// (anywhere but on Linux).
 pub(super) fn peak_memory_bytes() -> Option<u64> {
@@ -50,6 +53,11 @@ pub fn keep_freed_memory() {
 /// The machine's memory in bytes; `None` where the system does not say (anywhere but on Linux).
 pub fn physical_memory_bytes() -> Option<u64> {
     kilobytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
+/// The machine's memory in bytes, taken as 8 GiB where the system does not say.
+pub(crate) fn machine_memory_bytes() -> u64 {
+    physical_memory_bytes().unwrap_or(8 << 30)
 }
 
 /// The high-water mark (`VmHWM`, in kB of 1024 bytes) in the text of `/proc/self/status`.

@@ -34,6 +34,21 @@ impl FromStr for Moved {
 }
 
 impl Moved {
+    /// Refuses a new place that is not there.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn check(&self) -> Result<()> {
+        if leads_somewhere(&self.to) {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} is not there; give as NEW where the files lie now",
+            self.to.display()
+        );
+        Err(Error::config("moved", reason))
+    }
+
     /// From now on recorded paths are looked for by these too, the first that fits and leads somewhere.
     pub fn look_there(moves: Vec<Self>) {
         all().extend(moves);
@@ -41,7 +56,7 @@ impl Moved {
 
     /// Where a path leads now, if it moved.
     fn of(&self, path: &Path) -> Option<PathBuf> {
-        let rest = path.strip_prefix(&self.from).ok()?;
+        let rest = plain(path).strip_prefix(plain(&self.from)).ok()?;
         // Joining nothing would leave a separator at the end.
         let found = match rest.as_os_str().is_empty() {
             true => self.to.clone(),
@@ -49,6 +64,11 @@ impl Moved {
         };
         leads_somewhere(&found).then_some(found)
     }
+}
+
+/// A path without the `./` that it may begin with.
+fn plain(path: &Path) -> &Path {
+    path.strip_prefix(".").unwrap_or(path)
 }
 
 /// Whether a path is there; of a pattern of several files its folder.
@@ -67,6 +87,17 @@ pub(super) fn moved(path: &Path, there: &Path) -> Option<PathBuf> {
 
 fn all() -> MutexGuard<'static, Vec<Moved>> {
     MOVES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on new places stay those that they are from here, wherever this process goes.
+///
+/// # Errors
+/// The working directory is not there.
+pub(crate) fn hold_moves() -> Result<()> {
+    for moved in all().iter_mut() {
+        moved.to = std::path::absolute(&moved.to).map_err(Error::io(&moved.to, "find"))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -95,5 +126,35 @@ mod tests {
             let message = wrong.parse::<Moved>().unwrap_err().to_string();
             assert!(message.contains("--moved"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_path_that_begins_here_is_the_same_however_that_is_typed() {
+        let new = tempfile::tempdir().unwrap();
+        for from in ["data", "./data", "data/."] {
+            let moved = format!("{from}={}", new.path().display());
+            let moved: Moved = moved.parse().unwrap();
+            for path in ["data", "./data", "././data/"] {
+                let found = moved.of(Path::new(path));
+                assert_eq!(found.as_deref(), Some(new.path()), "{from} {path}");
+            }
+            assert_eq!(moved.of(Path::new("../data")), None);
+        }
+    }
+
+    #[test]
+    fn a_new_place_that_is_not_there_is_refused_by_its_option() {
+        let new = tempfile::tempdir().unwrap();
+        let check = |name: &str| {
+            let moved = format!("old={}", new.path().join(name).display());
+            moved.parse::<Moved>().unwrap().check()
+        };
+        check("").unwrap();
+        check("train-*.parquet").unwrap();
+        let message = check("absent").unwrap_err().to_string();
+        assert!(
+            message.starts_with("--moved: ") && message.contains("absent is not there"),
+            "{message}"
+        );
     }
 }

@@ -14,6 +14,22 @@ use std::path::{Path, PathBuf};
 /// Effective value by option name, as on the command line but without the dashes (`"epochs"`, `"l2"`).
 pub type Options = BTreeMap<String, Value>;
 
+/// Every option with its effective value, under its name on the command line.
+///
+/// # Errors
+/// None that a user could cause.
+pub fn effective(options: &impl Serialize) -> Result<Options> {
+    match serde_json::to_value(options) {
+        Ok(Value::Object(map)) => Ok(map.into_iter().collect()),
+        other => Err(Error::mismatch(
+            "options",
+            "a table",
+            format!("{other:?}"),
+            "this is a bug",
+        )),
+    }
+}
+
 /// Everything a reader needs to judge or repeat a run; the content of `run.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -92,6 +108,12 @@ impl Input {
         };
         folders.enumerate().map(input).collect()
     }
+
+    /// The digests of inputs by role.
+    pub(crate) fn digests(inputs: &[Self]) -> BTreeMap<String, String> {
+        let digest = |input: &Self| (input.role.clone(), input.digest.clone());
+        inputs.iter().map(digest).collect()
+    }
 }
 
 /// Time and memory of one stage of a run.
@@ -161,14 +183,26 @@ impl RunRecord {
     /// Where a path of this run leads: where it is said to have moved ([`Moved`](super::Moved)); relative ones from where it was typed,
     /// or else, as in a folder that was moved with its data, from here.
     pub fn located(&self, path: &Path) -> PathBuf {
-        let elsewhere = std::env::current_dir().is_ok_and(|here| here != self.directory);
         let there = self.directory.join(path);
         if let Some(found) = moved(path, &there) {
             return found;
         }
-        match elsewhere && leads_somewhere(&there) {
+        match self.is_elsewhere() && leads_somewhere(&there) {
             true => there,
             false => path.to_path_buf(),
+        }
+    }
+
+    /// Whether it was typed in another folder than this.
+    fn is_elsewhere(&self) -> bool {
+        std::env::current_dir().is_ok_and(|here| here != self.directory)
+    }
+
+    /// In which folder its command line has its meaning, where that is known and not this one.
+    pub(super) fn elsewhere(&self) -> String {
+        match self.is_elsewhere() && !self.directory.as_os_str().is_empty() {
+            true => format!(" in {}", quoted(&self.directory.to_string_lossy())),
+            false => String::new(),
         }
     }
 
@@ -191,6 +225,15 @@ impl RunRecord {
     /// The run left no such result, or it is of another type.
     pub fn result<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         self.typed("result", key, self.results.get(key))
+    }
+
+    /// A result of that run, where it left one.
+    ///
+    /// # Errors
+    /// It is of another type.
+    pub(crate) fn result_if_any<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        let left = self.results.contains_key(key);
+        left.then(|| self.result(key)).transpose()
     }
 
     fn typed<T: DeserializeOwned>(
@@ -270,6 +313,7 @@ mod tests {
         record.folder = "run".into();
         assert_eq!(record.option::<f64>("l2").unwrap(), 1e-3);
         assert_eq!(record.option::<String>("solver").unwrap(), "cg");
+        assert_eq!(record.result_if_any::<f64>("accuracy").unwrap(), None);
         let absent = record.result::<f64>("accuracy").unwrap_err().to_string();
         let remedy = "give a folder made by `ascribe rank` of this version";
         assert_eq!(

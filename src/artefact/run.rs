@@ -7,6 +7,7 @@
 //! | the same run, finished | refused: nothing to do |
 //! | a run that differs in command, version, options, data or weights | refused: the first difference |
 //! | other files | refused |
+//! | nothing, but it lies among images that the run reads | refused: it would be one more class of theirs |
 //! | any run at which another process works | refused |
 //!
 //! A run that fails before it has left anything worth going on from takes its `run.json` away again, so that the same `--out` can be
@@ -18,7 +19,9 @@
 //! content counts, by its digest. Hidden files (names starting with a dot) do not make a folder full.
 
 pub(crate) use self::admission::{LOCK, lock};
-use self::admission::{holds_only_the_record, run_to_extend, unfinished_run};
+use self::admission::{
+    check_outside_images, check_place, holds_only_the_record, run_to_extend, unfinished_run,
+};
 pub(super) use self::difference::difference;
 use super::atomic::remove_unfinished;
 use super::invocation::Invocation;
@@ -38,7 +41,6 @@ mod difference;
 mod tests;
 
 const RECORD: &str = "run.json";
-const ANOTHER_FOLDER: &str = "choose another --out, or remove the folder";
 
 /// An output folder at work; every change is in `run.json` before the call returns.
 ///
@@ -72,6 +74,14 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
+    /// Refuses a place where no folder can be made, for a command that has work to do before it opens its run.
+    ///
+    /// # Errors
+    /// A file lies at the path, or at one that it begins with.
+    pub fn check_place(path: &Path) -> Result<()> {
+        check_place(path)
+    }
+
     /// Begins a run in a new or empty folder, or resumes the same unfinished run.
     ///
     /// `invocation` holds the words typed after `ascribe`; `options` hold every option with its effective value.
@@ -127,6 +137,7 @@ impl RunFolder {
         invocation.check(&record)?;
         // Once before locking, so that a refused folder is left untouched; once after, when nobody else writes.
         admitted(path, &record)?;
+        check_outside_images(path, &record.inputs)?;
         let is_new = !path.exists();
         std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
         let lock = lock(path)?;
@@ -167,7 +178,11 @@ impl RunFolder {
         match record.status {
             Status::Finished => Ok(record),
             Status::Running => {
-                let remedy = format!("wait for it, or resume it with: {}", record.command_line());
+                let remedy = format!(
+                    "wait for it, or resume it{} with: {}",
+                    record.elsewhere(),
+                    record.command_line()
+                );
                 Err(conflict(path, "holds an unfinished run", remedy))
             }
         }

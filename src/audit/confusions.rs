@@ -1,6 +1,7 @@
 //! The queries by label and prediction, and the training images behind each such cell: those whose scores, averaged over its
 //! queries, are the highest and the lowest.
 
+use crate::descending::descending;
 use crate::influence::Examples;
 use crate::report::Ranked;
 use ndarray::ArrayView1;
@@ -49,8 +50,7 @@ pub(super) fn ends(
     mean: ArrayView1<f64>,
     place: impl Fn(usize) -> usize,
 ) -> (Vec<Ranked>, Vec<Ranked>) {
-    let mut order: Vec<usize> = (0..mean.len()).collect();
-    order.sort_by(|&a, &b| mean[b].total_cmp(&mean[a]));
+    let order = descending(&mean.to_vec());
     let ranked = |image: &usize| Ranked {
         train: place(*image),
         score: mean[*image],

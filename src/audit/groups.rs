@@ -3,7 +3,7 @@
 //! The others keep their weight. Where a group is all that there is of a class, or most of it, what happens is far from the first
 //! order: that is what the refits are for.
 
-use super::measured::Fitted;
+use super::fitted::Fitted;
 use crate::derivative::head::HeadInputs;
 use crate::evaluate::{Bootstrap, GroupsLeftOut, Kept, Retrained};
 use crate::influence::{Groups, RankJob, StoredGroups};
@@ -90,9 +90,10 @@ impl RunGroups<'_> {
             .map(|(_, members)| Kept::without(count, members))
             .collect();
         let queries = HeadInputs::new(job.test.features, job.test.labels, DType::F64)?;
-        let (refits, work) = fitted.without(&queries, &kept)?;
-        let converged: Vec<bool> = refits.iter().map(|refit| refit.converged).collect();
-        let retrained = Retrained::of_refits(&kept, refits, fitted.full(&queries)?, work);
+        let refits = fitted.refits(&queries)?;
+        let (found, work) = refits.of(&kept)?;
+        let converged: Vec<bool> = found.iter().map(|refit| refit.converged).collect();
+        let retrained = Retrained::of_refits(&kept, found, refits.full, work);
         let found = GroupsLeftOut::of(&groups, &[], &retrained, &BOOTSTRAP);
         let measured = found.groups.into_iter().zip(converged);
         Ok(measured

@@ -2,7 +2,8 @@
 
 use super::confusions::{Cell, cells, ends, groups};
 use super::facts::facts;
-use super::measured::{Fitted, MeasureOptions, Measured, measure};
+use super::fitted::Fitted;
+use super::measured::{MeasureOptions, Measured, measure};
 use super::statements::{of_held_out, of_missed, of_overfitting, statements};
 use super::subject::{Lists, Subject, places};
 use super::through::Through;

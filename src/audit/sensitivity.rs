@@ -1,7 +1,7 @@
 //! Pictures of loss sensitivity: to which pixels, and in which direction, the loss of an image responds.
 //!
 //! The gradient ∂ℓ/∂x, batch norm in evaluation mode, clipped at ±3 standard deviations of its own values and scaled to
-//! [0, 255], so that 128 is no response (Tsipras et al. 2019; Utrera et al. 2021, figure 4). Each image has its own scale:
+//! [0, 255], so that 128 is no response (Tsipras et al. 2019; Utrera et al. 2020, figure 4). Each image has its own scale:
 //! pictures show where, not how much.
 
 use crate::Result;

@@ -5,13 +5,14 @@ mod refits;
 
 use super::facts::method;
 use super::measured::Measured;
-use super::solves::RecordedSolves;
 use super::through::Through;
 use super::through_blocks;
 use crate::artefact::RunRecord;
 use crate::evaluate::Work;
-use crate::influence::{Measurement, Normalise};
+use crate::influence::{Measurement, Normalise, RecordedSolves};
 use crate::report::{Statement, Tone};
+use crate::solve::Method;
+use clap::ValueEnum;
 use minimum::of_gradient;
 use refits::{of_measurements, of_refits};
 
@@ -63,7 +64,7 @@ pub(super) fn of_missed(missed: usize) -> Option<Statement> {
 
 fn of_solves(record: &RunRecord, through: &Through) -> Statement {
     let method = method(record, through).unwrap_or("unknown");
-    if ["ekfac", "identity", "arnoldi", "pinv"].contains(&method) {
+    if Method::from_str(method, false).is_ok_and(Method::is_approximation) {
         let exact = match through {
             Through::Head => "direct or cg give",
             Through::Blocks { .. } => "cg gives",
@@ -78,17 +79,18 @@ fn of_solves(record: &RunRecord, through: &Through) -> Statement {
         failed,
         largest,
     } = RecordedSolves::of(record);
+    let largest = largest.map_or_else(|| "not known".into(), |largest| format!("{largest:.0e}"));
     match failed {
         0 => statement(
             Tone::Good,
             format!(
-                "All {all} systems were solved ({method}); the largest relative residual is {largest:.0e}."
+                "All {all} systems were solved ({method}); the largest relative residual is {largest}."
             ),
         ),
         failed => statement(
             Tone::Warning,
             format!(
-                "{failed} of {all} solves ({method}) missed their tolerance; the largest relative residual is {largest:.0e}."
+                "{failed} of {all} solves ({method}) missed their tolerance; the largest relative residual is {largest}."
             ),
         ),
     }
@@ -199,6 +201,10 @@ mod tests {
         let said = statements(&missed, &Through::Head, None);
         assert_eq!((said[0].tone, said[2].tone), (Tone::Warning, Tone::Note));
         assert!(said[0].text.contains("2 of 7"), "{said:?}");
+        let unknown = record(json!({ "plan": { "method": "cg" },
+            "solves": { "test": { "outcomes": { "diverged": 1 }, "largest_residual": null } } }));
+        let said = statements(&unknown, &Through::Head, None);
+        assert!(said[0].text.ends_with("residual is not known."), "{said:?}");
         let rough = record(json!({ "plan": { "method": "ekfac" } }));
         assert_eq!(
             statements(&rough, &Through::Head, None)[0].tone,

@@ -5,10 +5,12 @@ use super::decision_options::DecisionOptions;
 use super::measuring::measured;
 use super::output::{Json, note_same_images, note_taken, shown};
 use super::source_options::SourceOptions;
-use crate::artefact::{Invocation, RunFolder};
-use crate::data::{Dataset, Pixels, TrainingImages, check_same_classes, evenly_spaced};
+use crate::artefact::{Invocation, RunFolder, effective};
+use crate::data::{
+    Dataset, Pixels, TrainingImages, are_numbers, check_same_classes, evenly_spaced,
+};
 use crate::model::{Blocks, ResNet, write_model};
-use crate::train::{Performance, effective};
+use crate::train::Performance;
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
@@ -86,10 +88,10 @@ impl Adopt {
         let measured = Measured::of(&model, &test, (&train, &taken.ids))?;
         let file = run.file("model.safetensors");
         write_model(&model, &file)?;
-        run.set_result("test", measured.test)?;
-        run.set_result("train_ids", &taken.ids)?;
+        run.note_result("test", measured.test)?;
+        run.note_result("train_ids", &taken.ids)?;
         for (name, value) in taken.changes() {
-            run.set_result(name, value)?;
+            run.note_result(name, value)?;
         }
         let seconds = run.finish()?.seconds;
         let result = || {
@@ -170,13 +172,12 @@ fn of_these_classes(model: ResNet, file: &Path, train: &Dataset) -> Result<ResNe
         let remedy = "give a model that was fine-tuned on these classes; ascribe transfer gives a source model a new head for them";
         return Err(Error::format(file, "head", expected, found, remedy));
     }
-    let is_numbered = (own.iter().enumerate()).all(|(class, name)| *name == class.to_string());
     let different = own
         .iter()
         .zip(wanted)
         .position(|(own, wanted)| own != wanted);
     match different {
-        Some(class) if !is_numbered && train.has_class_names() => Err(Error::format(
+        Some(class) if !are_numbers(own) && train.has_class_names() => Err(Error::format(
             file,
             format!("class {class}"),
             format!("{}, as {} has", wanted[class], train.path().display()),

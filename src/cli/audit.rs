@@ -1,23 +1,26 @@
 //! `ascribe audit`: one finished run, or two side by side, as a page that a person reads.
 //!
-//! [`open`] takes a run up with its images, [`crate::audit`] finds what the page says, [`crate::report`] writes it.
+//! [`open`] takes a run up with its images, [`pictures`] gives these, [`crate::audit`] finds what the page says, [`crate::report`] writes it.
 
 mod open;
+mod pictures;
 
 use super::counting::Counting;
 use super::output::{Json, shown};
 use super::rank::Transferred;
 use super::run_names::{check_same_class_names, run_names};
-use crate::artefact::{Input, Invocation, Options, RunFolder};
+use crate::artefact::{Input, Invocation, RunFolder, effective};
 use crate::audit::{
-    Lists, MeasureOptions, RecordedSolves, Side, Subject, audited, duplicates, paired, sensitivity,
-    worth_measuring,
+    Lists, MeasureOptions, Side, Subject, audited, duplicates, paired, sensitivity, worth_measuring,
 };
-use crate::data::{Dataset, Image, evenly_spaced};
-use crate::report::{self, LabelledImage, Layout, Pictures};
+use crate::data::{Dataset, numbered};
+use crate::influence::RecordedSolves;
+use crate::report::{self, LabelledImage};
 use crate::{Error, Result};
 use clap::Args;
 use open::Opened;
+use pictures::{GetImage, all_pictures, images};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,11 +38,9 @@ there are exported as a file that ascribe transfer and ascribe adopt take: --exc
 Exit code 3: finished, but a solve or a refit made for the page missed its tolerance;
 the page says which.";
 
-/// Images that are looked at to see how large they are.
-const LOOKED_AT: usize = 64;
-
 /// Options of `ascribe audit`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[command(after_help = EXAMPLE)]
 pub struct Audit {
     /// One or two folders left by ascribe rank, through the head or through blocks too, with the same test images
@@ -52,9 +53,9 @@ pub struct Audit {
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
     /// Test images that scores through the head are held against refits for: the loss without the most helpful images, and the
-    /// fewest images that hold the prediction; half of them such as a model gets wrong. Unless this is 0, up to 20 groups of
-    /// training images that the run scored are left out as a whole too. Scores through blocks are measured by ascribe evaluate
-    /// --retrain instead
+    /// fewest images that hold the prediction; half of them, if there are so many, are images that a model gets wrong. Unless this is 0,
+    /// up to 20 groups of training images that the run scored are left out as a whole too. Scores through blocks are measured by
+    /// ascribe evaluate --retrain instead
     #[arg(long, value_name = "N", default_value_t = 50)]
     measure: usize,
     /// Most helpful images that are taken away at once
@@ -74,6 +75,8 @@ pub struct Audit {
     skip_sensitivity: bool,
     /// Leave out the losses of training images by heads fitted without them
     #[arg(long)]
+    // Not recorded where it is not given, as in runs from before there was such an option.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     skip_held_out: bool,
     /// Put everything into index.html, pictures and data too
     #[arg(long)]
@@ -82,6 +85,7 @@ pub struct Audit {
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     #[command(flatten)]
+    #[serde(skip)]
     json: Json,
 }
 
@@ -118,12 +122,14 @@ impl Audit {
     /// # Errors
     /// A run that is missing, unfinished or of changed data; a score matrix that is not the run's; runs of different test images;
     /// an output folder that holds something else.
-    pub fn run(self, invocation: Invocation) -> Result<ExitCode> {
+    pub fn run(mut self, invocation: Invocation) -> Result<ExitCode> {
         if !(0.0..=1.0).contains(&self.alike) {
             let reason = format!("{} is not between 0 and 1", self.alike);
             return Err(Error::config("alike", reason));
         }
+        RunFolder::check_place(&self.out)?;
         let names = run_names(&self.runs, self.names.as_deref())?;
+        self.names = Some(names.clone());
         let opened = (self.runs.iter())
             .map(|run| Opened::open(run))
             .collect::<Result<Vec<_>>>()?;
@@ -132,7 +138,7 @@ impl Audit {
             &self.out,
             "audit",
             invocation,
-            self.effective(&names),
+            effective(&self)?,
             Input::of_runs(opened.iter().map(|run| run.record.folder.as_path()))?,
         )?;
         let subjects: Vec<Subject> = (opened.iter().zip(&names))
@@ -141,15 +147,7 @@ impl Audit {
         let lists = Lists::of(&subjects)?;
         let classes = classes(&opened);
         run.stage("models")?;
-        let options = MeasureOptions {
-            queries: worth_measuring(&subjects, &lists, self.measure),
-            removed: self.removed,
-            held_out: !self.skip_held_out,
-            groups: match subjects.iter().any(|subject| subject.groups.is_some()) {
-                true if self.measure > 0 => GROUPS_MEASURED,
-                _ => 0,
-            },
-        };
+        let options = self.measure_options(&subjects, &lists);
         let models = (subjects.iter())
             .map(|subject| {
                 let mut counting = Counting::new("measured", "test images");
@@ -206,24 +204,17 @@ impl Audit {
 }
 
 impl Audit {
-    fn effective(&self, names: &[String]) -> Options {
-        let values = [
-            ("runs", json!(self.runs)),
-            ("names", json!(names)),
-            ("title", json!(self.title)),
-            ("measure", json!(self.measure)),
-            ("removed", json!(self.removed)),
-            ("alike", json!(self.alike)),
-            ("skip-sensitivity", json!(self.skip_sensitivity)),
-            // Null where it is not given, as in audits from before there was such an option.
-            ("skip-held-out", json!(self.skip_held_out.then_some(true))),
-            ("embed", json!(self.embed)),
-            ("out", json!(self.out)),
-        ];
-        values
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+    /// What is held against refits: nothing of groups where no run scored any.
+    fn measure_options(&self, subjects: &[Subject], lists: &Lists) -> MeasureOptions {
+        MeasureOptions {
+            queries: worth_measuring(subjects, lists, self.measure),
+            removed: self.removed,
+            held_out: !self.skip_held_out,
+            groups: match subjects.iter().any(|subject| subject.groups.is_some()) {
+                true if self.measure > 0 => GROUPS_MEASURED,
+                _ => 0,
+            },
+        }
     }
 
     /// What the page lists, in numbers.
@@ -319,24 +310,6 @@ fn trained_on_most(opened: &[Opened]) -> usize {
     places.max_by_key(images).unwrap_or_default()
 }
 
-/// Gives the image at a position of a list.
-type GetImage<'a> = Box<dyn Fn(usize) -> Result<Image> + Sync + 'a>;
-
-/// Training and test images, where the runs are of images, and all of the same ones.
-fn images<'a>(opened: &'a [Opened], lists: &'a Lists) -> Option<[GetImage<'a>; 2]> {
-    let seen = opened.first()?.seen()?;
-    let same = |other: &Opened| {
-        other.seen().is_some_and(|other| {
-            other.train.digest() == seen.train.digest() && other.test.digest() == seen.test.digest()
-        })
-    };
-    opened.iter().all(same).then(|| {
-        let train = |at: usize| Ok(seen.train.get(lists.training[at].id)?.image);
-        let test = |at: usize| Ok(seen.test.get(lists.queries[at].id)?.image);
-        [Box::new(train) as GetImage, Box::new(test) as GetImage]
-    })
-}
-
 /// The first run's training file.
 fn training_data(opened: &[Opened], lists: &Lists) -> report::TrainingData {
     let first = &opened[0];
@@ -362,47 +335,9 @@ fn places(ids: &[usize], list: &[LabelledImage]) -> Vec<usize> {
     ids.iter().map(place).collect()
 }
 
-/// Of the test images, the training images and the maps of every model, as far as there are any.
-fn all_pictures<'a>(
-    audit: &report::Audit,
-    images: Option<&'a [GetImage<'a>; 2]>,
-    maps: &'a [GetImage<'a>],
-) -> Result<Vec<Pictures<'a>>> {
-    let mut lists = Vec::new();
-    if let Some([train, test]) = images {
-        lists.push(("test".to_owned(), audit.queries.len(), test));
-        lists.push(("train".to_owned(), audit.training.len(), train));
-    }
-    for (at, map) in maps.iter().enumerate() {
-        lists.push((format!("sensitivity-{at}"), audit.queries.len(), map));
-    }
-    (lists.into_iter())
-        .map(|(name, count, get)| pictures(&name, count, get))
-        .collect()
-}
-
-/// Tiles as large as most of some images are, evenly spaced.
-fn pictures<'a>(name: &str, count: usize, get: &'a GetImage<'a>) -> Result<Pictures<'a>> {
-    let mut longer = Vec::with_capacity(LOOKED_AT);
-    for at in evenly_spaced(count, LOOKED_AT) {
-        let image = get(at)?;
-        longer.push(image.height.max(image.width));
-    }
-    longer.sort_unstable();
-    let most = longer.get(longer.len() / 2).copied().unwrap_or(1);
-    Ok(Pictures {
-        layout: Layout::new(name, count, most),
-        get,
-    })
-}
-
 /// The classes' names, or their numbers.
 fn classes(opened: &[Opened]) -> Vec<String> {
     let material = &opened[0].recorded.material;
-    let numbers = || {
-        (0..material.class_count)
-            .map(|class| class.to_string())
-            .collect()
-    };
+    let numbers = || numbered(material.class_count);
     material.classes.clone().unwrap_or_else(numbers)
 }

@@ -10,9 +10,14 @@ use std::time::{Duration, Instant};
 /// Work that is shorter needs no bar.
 const SHORT: Duration = Duration::from_secs(2);
 /// The least time between two lines.
-pub(super) const LEAST: Duration = Duration::from_secs(30);
+const LEAST: Duration = Duration::from_secs(30);
 /// The share of the time so far that passes between two lines, so that long work does not fill a log.
-pub(super) const SHARE: u32 = 20;
+const SHARE: u32 = 20;
+
+/// Whether it is time for another line of work that began and last spoke then.
+pub(super) fn is_due((began, said): (Instant, Instant), now: Instant) -> bool {
+    now - said >= LEAST.max((now - began) / SHARE)
+}
 
 /// Some work under way.
 pub(super) struct Counting {
@@ -70,12 +75,11 @@ impl Counting {
 
     /// What to say, if it is time to.
     fn line(&mut self, (done, total): (usize, usize), now: Instant) -> Option<String> {
-        let so_far = now - self.began;
-        if done == 0 || done >= total || now - self.said < LEAST.max(so_far / SHARE) {
+        if done == 0 || done >= total || !is_due((self.began, self.said), now) {
             return None;
         }
         self.said = now;
-        let left = and_left(so_far, (done, total));
+        let left = and_left(now - self.began, (done, total));
         let (what, unit) = (&self.what, self.unit);
         Some(format!("{what}: {done} of {total} {unit}{left}"))
     }

@@ -3,16 +3,18 @@
 //! It runs the commands a user would type, and prints them: two transfers to handwritten digits, two rankings,
 //! Figures 5 and 6, an audit of both; then a table read from what they left.
 
+mod earlier;
+
 use super::Cli;
 use super::output::{Json, shown};
-use crate::artefact::{RunFolder, RunRecord, read_json, shell_line};
+use crate::artefact::{RunFolder, shell_line};
 use crate::figure::{Curve, ModelRankings, QuerySet, Style};
 use crate::influence::read_rankings;
 use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -59,10 +61,10 @@ impl Demo {
     /// Runs the command.
     ///
     /// # Errors
-    /// An output folder that holds something else, or cannot be written.
+    /// An output folder that holds something else, is in use, or cannot be written.
     pub fn run(self) -> Result<ExitCode> {
         let started = Instant::now();
-        clear(&self.out)?;
+        let _lock = self.take()?;
         let rows = self.json.beside(|| self.work())?;
         let seconds = started.elapsed().as_secs_f64();
         let result = || {
@@ -84,20 +86,20 @@ impl Demo {
     fn work(&self) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         for name in MODELS {
-            self.transfer(name)?;
-            self.rank(name)?;
+            type_and_run(self.transfer(name))?;
+            type_and_run(self.rank(name))?;
             rows.push(self.row(name)?);
         }
         for number in ["5", "6"] {
-            self.draw(number)?;
+            type_and_run(self.draw(number, self.style))?;
         }
-        self.audit()?;
+        type_and_run(self.audit())?;
         Ok(rows)
     }
 
-    fn transfer(&self, name: &str) -> Result<()> {
+    fn transfer(&self, name: &str) -> Vec<String> {
         let source = format!("builtin:{name}");
-        type_and_run(&[
+        owned(&[
             "transfer",
             "--source",
             &source,
@@ -124,24 +126,24 @@ impl Demo {
         ])
     }
 
-    fn rank(&self, name: &str) -> Result<()> {
+    fn rank(&self, name: &str) -> Vec<String> {
         let (model, out) = (self.model(name), self.path(name));
-        type_and_run(&["rank", "--model", &model, "--bottom", "20", "--out", &out])
+        owned(&["rank", "--model", &model, "--bottom", "20", "--out", &out])
     }
 
-    fn draw(&self, number: &str) -> Result<()> {
+    fn draw(&self, number: &str, style: Style) -> Vec<String> {
         let [natural, robust] = MODELS.map(|name| self.path(name));
         let out = self.out.display().to_string();
         let mut words = vec!["figure", number, &natural, &robust, "--out", &out];
-        if self.style == Style::Screen {
+        if style == Style::Screen {
             words.extend(["--style", "screen"]);
         }
-        type_and_run(&words)
+        owned(&words)
     }
 
-    fn audit(&self) -> Result<()> {
+    fn audit(&self) -> Vec<String> {
         let [natural, robust] = MODELS.map(|name| self.path(name));
-        type_and_run(&[
+        owned(&[
             "audit",
             &natural,
             &robust,
@@ -218,61 +220,15 @@ impl Demo {
     }
 }
 
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
 /// Prints a command and runs it in this process.
-fn type_and_run(words: &[&str]) -> Result<()> {
-    let typed: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+fn type_and_run(typed: Vec<String>) -> Result<()> {
     say!("\n$ {}", shell_line(&typed));
     let command = Cli::typed(&typed).map_err(|error| {
         Error::mismatch("demo", "a command of this version", error, "this is a bug")
     })?;
     command.run_as(typed.into()).map(|_| ())
-}
-
-/// Removes what an earlier demo left; refuses a folder that holds anything else.
-fn clear(out: &Path) -> Result<()> {
-    let Ok(entries) = std::fs::read_dir(out) else {
-        return Ok(());
-    };
-    let entries = entries
-        .collect::<std::io::Result<Vec<_>>>()
-        .map_err(Error::io(out, "read"))?;
-    if let Some(other) = entries.iter().find(|entry| !is_of_a_demo(&entry.path())) {
-        let reason = format!(
-            "holds {}, which no demo left there",
-            other.file_name().display()
-        );
-        return Err(Error::Conflict {
-            path: out.to_path_buf(),
-            reason,
-            remedy: "choose another --out".into(),
-        });
-    }
-    for entry in entries {
-        let path = entry.path();
-        let removed = if path.is_dir() {
-            std::fs::remove_dir_all(&path)
-        } else {
-            std::fs::remove_file(&path)
-        };
-        removed.map_err(Error::io(&path, "remove"))?;
-    }
-    Ok(())
-}
-
-/// Whether it is what a demo leaves under that name; names alone would take what is a user's own for it.
-fn is_of_a_demo(path: &Path) -> bool {
-    let name = path.file_name().and_then(std::ffi::OsStr::to_str);
-    match name {
-        Some("models") => std::fs::read_dir(path).is_ok_and(|mut models| {
-            models.all(|model| model.is_ok_and(|model| is_run(&model.path(), "transfer")))
-        }),
-        Some("audit") => is_run(path, "audit"),
-        Some(model) if MODELS.contains(&model) => is_run(path, "rank"),
-        Some(figure) => FIGURES.contains(&figure) && path.is_file(),
-        None => false,
-    }
-}
-
-fn is_run(folder: &Path, command: &str) -> bool {
-    read_json::<RunRecord>(folder.join("run.json")).is_ok_and(|record| record.command == command)
 }

@@ -1,4 +1,5 @@
-//! `ascribe fetch`: a named data set or source model from its hub, checked by digest.
+//! `ascribe fetch`: a named data set or source model from its hub, checked by the SHA-256 of the registry, the hub or
+//! the first fetch.
 
 use super::output::{Json, shown};
 use crate::fetch::{Entry, Fetched, endpoint, entries, fetch, find};
@@ -14,7 +15,8 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: a robust ImageNet model, then what it is\n  \
     ascribe fetch resnet50-l2-eps3\n  ascribe inspect resnet50-l2-eps3\n\n\
-    The hub is https://huggingface.co, or what HF_ENDPOINT says.")]
+    The hub is https://huggingface.co, or what HF_ENDPOINT says. Files are checked by the SHA-256 of the\n\
+    registry or the hub; where neither has one, a later fetch by that of the first, in fetch.json.")]
 pub struct Fetch {
     /// A data set or model, as in cifar10 or resnet50-l2-eps3
     #[arg(required_unless_present = "list")]

@@ -32,7 +32,9 @@ mod train_groups;
 mod transfer;
 
 use crate::artefact::{Invocation, Moved};
+use crate::data::is_built_in;
 use crate::device::VERSION;
+use crate::fetch::RemoteFile;
 use crate::{Error, Result};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -78,7 +80,7 @@ enum Command {
     Audit(audit::Audit),
     /// What is in this model, data set or run
     Inspect(inspect::Inspect),
-    /// A named data set or source model from its hub, checked by digest
+    /// A named data set or source model from its hub, checked by the SHA-256 of the registry, the hub or the first fetch
     Fetch(fetch::Fetch),
     /// Repeat a finished run from its run.json, and say whether the same comes out
     Rerun(rerun::Rerun),
@@ -95,6 +97,7 @@ impl Cli {
         if let Ok(folder) = std::env::current_dir() {
             text(folder.into_os_string())?;
         }
+        self.moved.iter().try_for_each(Moved::check)?;
         self.run_as(words.into())
     }
 
@@ -144,17 +147,37 @@ fn by_name(error: Error) -> Error {
         return error;
     };
     let name = path.to_string_lossy();
-    let (expected, remedy) = match source.kind() {
-        ErrorKind::NotFound if name.starts_with("builtin:") => (
+    if source.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    let (expected, found, remedy) = match &*name {
+        "builtin:natural" | "builtin:robust" => (
+            "a file or folder",
+            "a model that is built in",
+            "it is for --source; data that are built in are builtin:digits-train and builtin:digits-test".into(),
+        ),
+        "builtin:digits-train" | "builtin:digits-test" => (
+            "a file or folder",
+            "data that are built in",
+            "they are for --train and --test; models that are built in are builtin:natural and builtin:robust".into(),
+        ),
+        _ if is_built_in(path) => (
             "a name of what is built in",
+            "none of that name",
             "data are builtin:digits-train and builtin:digits-test, models builtin:natural and builtin:robust".into(),
         ),
-        ErrorKind::NotFound if crate::fetch::find(&name).is_ok() => {
-            ("a file or folder", format!("ascribe fetch {name} brings it"))
-        }
-        _ => return error,
+        _ => match crate::fetch::find(&name) {
+            Ok(entry) => {
+                let file = |file: &RemoteFile| format!("{}/{}", entry.name, file.to);
+                let files: Vec<String> = entry.files.iter().map(file).collect();
+                let files = files.join(" or ");
+                let remedy = format!("ascribe fetch {name} brings it: then give {files}");
+                ("a file or folder", "none of that name", remedy)
+            }
+            Err(_) => return error,
+        },
     };
-    Error::mismatch(name.clone(), expected, "none of that name", remedy)
+    Error::mismatch(name.clone(), expected, found, remedy)
 }
 
 impl Command {
@@ -178,13 +201,52 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use super::Cli;
+    use super::{Cli, by_name};
+    use crate::Error;
     use clap::CommandFactory;
     use clap::error::ErrorKind;
     use std::any::TypeId;
+    use std::path::Path;
 
     /// Columns that help is wrapped at where no terminal is narrower.
     const WIDTH: usize = 100;
+
+    #[test]
+    fn a_name_that_is_no_path_is_told_where_it_goes() {
+        let said = |name: &str| {
+            let absent = std::io::Error::from(std::io::ErrorKind::NotFound);
+            by_name(Error::io(Path::new(name), "read")(absent)).to_string()
+        };
+        for (name, found, remedy) in [
+            (
+                "builtin:robust",
+                "found a model that is built in",
+                "it is for --source; ",
+            ),
+            (
+                "builtin:digits-train",
+                "found data that are built in",
+                "models that are built in are builtin:natural and builtin:robust",
+            ),
+            (
+                "builtin:digits",
+                "found none of that name",
+                "data are builtin:digits-train and builtin:digits-test, ",
+            ),
+            (
+                "Fashion_MNIST",
+                "found none of that name",
+                "ascribe fetch Fashion_MNIST brings it: then give fashion-mnist/",
+            ),
+        ] {
+            let message = said(name);
+            assert!(
+                message.contains(found) && message.contains(remedy),
+                "{message}"
+            );
+        }
+        assert!(said("pets").ends_with("; check the path"));
+    }
 
     #[test]
     fn examples_are_not_wrapped() {

@@ -20,24 +20,26 @@ mod transferred;
 mod work;
 mod workplace;
 
-use crate::artefact::{Invocation, RunFolder, keep_freed_memory};
+use crate::artefact::{GIB, Invocation, RunFolder, keep_freed_memory};
 use crate::cli::output::Json;
 use crate::cli::train_groups::{TrainGrouping, note_whole_classes};
 use crate::data::HeadFile;
+use crate::derivative::network::Curvature;
 use crate::device::DeviceChoice;
 use crate::figure::Style;
-use crate::influence::{Correction, GIB, Grouping, Measurement, Normalise, resident_limit};
+use crate::influence::{Correction, Grouping, Measurement, Normalise, resident_limit};
 use crate::model::Blocks;
 use crate::solve::Method;
 use crate::{Error, Result};
 use candle_core::Device;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use workplace::Workplace;
 
 use damping::Damping;
-pub(super) use examples::train_labels;
+pub(super) use examples::labels_of;
 pub(super) use material::{Material, Side};
 pub(super) use measurement::query_labels;
 use precision::Precision;
@@ -62,7 +64,8 @@ Exit code 3: finished, but the solver missed its tolerance for some query;
 solves.parquet says which.";
 
 /// Options of `ascribe rank`.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[command(after_help = EXAMPLE)]
 pub struct Rank {
     /// A folder left by ascribe transfer or ascribe adopt: training images, head, L2 term and classes are taken from there
@@ -78,6 +81,7 @@ pub struct Rank {
     /// Where a query's loss is measured. At the prediction, queries need no labels (a folder of images, features alone; any that
     /// are there are not looked at), scores say what that prediction rests on, and each counts as an image of that class
     #[arg(long, value_enum, default_value_t)]
+    #[serde(skip)]
     measurement: Measurement,
     /// Weight [C, d] and bias [C] of the classifier (.npz or .safetensors); fitted with --l2 where not given
     #[arg(long, value_name = "HEAD")]
@@ -91,6 +95,7 @@ pub struct Rank {
     /// --blocks). trained: (1 − momentum) / Σ rate over the steps of the --model's transfer, for a head that stopped short of the
     /// minimum of its loss. identity and pinv do without
     #[arg(long, value_name = "LAMBDA", value_parser = Damping::parse, allow_hyphen_values = true)]
+    #[serde(skip)]
     damping: Option<Damping>,
     /// Influence through the parameters of the head and of this many fine-tuned residual blocks before it: 0 (the head
     /// alone), 1, 3, 9 … or all
@@ -150,7 +155,8 @@ pub struct Rank {
     /// preconditioned batches)
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     step_size: Option<f64>,
-    /// Draws the batches of lissa and astra
+    /// Draws the batches of lissa and astra; with --blocks also the signs that stand for labels of more than 32 classes, and where the
+    /// search for the smallest eigenvalue of a hessian begins
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Where it is computed: cpu, cuda or cuda:N
@@ -172,7 +178,7 @@ pub struct Rank {
     /// Divide scores by the size of what they measure
     #[arg(long, value_enum, default_value_t = Normalise::None)]
     normalise: Normalise,
-    /// Leave out an image's curvature with it, so that predicted and actual rise agree in size
+    /// Leave out an image's curvature with it, which brings predicted rises nearer to actual ones in size
     #[arg(long, value_enum, default_value_t = Correction::None)]
     correction: Correction,
     /// Rank the training images for groups of queries too, by the mean of their losses: all (one group), class, confusion (label
@@ -181,8 +187,10 @@ pub struct Rank {
     query_groups: Option<Grouping>,
     /// With --blocks: rank for the --query-groups and for no query by itself, a solve for each group in place of one for each query
     #[arg(long, requires = "query_groups")]
+    // Not recorded where it is not given, as in runs from before there was such an option.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     groups_only: bool,
-    /// Score groups of training images as a whole too, as those of one origin: class, or a CSV file with the columns train,group.
+    /// Score groups of training images as a whole too, such as those of one origin: class, or a CSV file with the columns train,group.
     /// train_group_rankings.parquet has what each prediction rests on, train_groups.parquet the means (of --query-groups too; with
     /// --groups-only there are these alone)
     #[arg(long, value_name = "GROUPS", value_parser = TrainGrouping::parse)]
@@ -218,6 +226,7 @@ pub struct Rank {
     /// Print what would be done (method, why, operations, seconds, bytes; with --blocks the seconds of a gradient, and what else
     /// takes how many of these) and stop
     #[arg(long)]
+    #[serde(skip)]
     dry_run: bool,
     /// Write the full matrices too: scores.npy and, unless --skip-train, train_scores.npy, f32 [query, train];
     /// examples.parquet says which images their rows and columns are
@@ -226,6 +235,8 @@ pub struct Rank {
     /// Write what the head sees of the images of a --model too, for other programs: train_features.safetensors,
     /// test_features.safetensors (features and labels) and head.safetensors
     #[arg(long, requires = "model")]
+    // Not recorded where it is not given, as in runs from before there was such an option.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     keep_features: bool,
     /// Leave out self-influence and the rankings of the training images as queries
     #[arg(long)]
@@ -234,16 +245,8 @@ pub struct Rank {
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
     #[command(flatten)]
+    #[serde(skip)]
     json: Json,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Curvature {
-    /// Second derivatives of the mean loss
-    Hessian,
-    /// Its Gauss–Newton form
-    GaussNewton,
 }
 
 impl Rank {
@@ -258,6 +261,7 @@ impl Rank {
             return Err(Error::config("model", reason));
         }
         let memory = self.memory_limit()?;
+        RunFolder::check_place(&self.out)?;
         self.note_idle_options();
         if self.blocks != Blocks::Last(0) {
             if self.keep_features {
@@ -306,13 +310,14 @@ impl Rank {
         }
         let plan = self.plan(&material, &mut options, memory, &workplace)?;
         if self.dry_run {
-            say!("{}", work::describe(&plan, self.json.is_asked()));
+            let fits_head = material.head.is_none();
+            say!("{}", work::describe(&plan, fits_head, self.json.is_asked()));
             return Ok(ExitCode::SUCCESS);
         }
         if memory.is_none() {
             keep_freed_memory();
         }
-        let (effective, inputs) = (self.effective(&options), material.inputs.clone());
+        let (effective, inputs) = (self.effective(&options)?, material.inputs.clone());
         let mut run = RunFolder::open_or_create(&self.out, "rank", invocation, effective, inputs)?;
         run.set_result("plan", &plan)?;
         if let Some(time) = training.time.filter(|_| training.of_head) {

@@ -2,16 +2,17 @@
 
 use super::rank::query_labels;
 use crate::artefact::{Input, RunRecord, digest_file, leads_somewhere};
-use crate::data::{Dataset, Features, NewLabels, RELABELLED};
+use crate::data::{Dataset, Features, NewLabels, RELABELLED, is_built_in};
 use crate::influence::Measurement;
 use crate::model::{ResNet, read_model};
 use crate::{Error, Result};
 use candle_core::Device;
+use std::path::Path;
 
 /// The data set of that role, `train` or `test`.
 pub(super) fn recorded_data(record: &RunRecord, role: &str) -> Result<Dataset> {
     let input = recorded(record, role)?;
-    check_there(record, input)?;
+    check_there(record, &input.path)?;
     if Features::recognises(&input.path) {
         return Err(Error::Conflict {
             path: record.folder.clone(),
@@ -41,16 +42,13 @@ pub(super) fn recorded_data(record: &RunRecord, role: &str) -> Result<Dataset> {
 
 /// Labels other than those of the training file, by id; none where the run gave no others.
 pub(super) fn relabelled(record: &RunRecord) -> Result<NewLabels> {
-    match record.results.contains_key(RELABELLED) {
-        true => record.result(RELABELLED),
-        false => Ok(NewLabels::new()),
-    }
+    Ok(record.result_if_any(RELABELLED)?.unwrap_or_default())
 }
 
 /// The model of a ranking, as it was.
 pub(super) fn recorded_model(record: &RunRecord) -> Result<ResNet> {
     let input = recorded(record, "model")?;
-    check_there(record, input)?;
+    check_there(record, &input.path)?;
     if digest_file(&input.path)? != input.digest {
         return Err(changed(record, input));
     }
@@ -67,14 +65,13 @@ pub(super) fn recorded<'a>(record: &'a RunRecord, role: &str) -> Result<&'a Inpu
     })
 }
 
-/// Refuses an input that is not where it was; built-in ones are everywhere.
-fn check_there(record: &RunRecord, input: &Input) -> Result<()> {
-    let is_built_in = (input.path.to_str()).is_some_and(|path| path.starts_with("builtin:"));
-    if is_built_in || leads_somewhere(&input.path) {
+/// Refuses what the run was made from, by the path that leads there from here, where it is not there; what is built in is everywhere.
+pub(super) fn check_there(record: &RunRecord, path: &Path) -> Result<()> {
+    if is_built_in(path) || leads_somewhere(path) {
         return Ok(());
     }
     Err(Error::Conflict {
-        path: input.path.clone(),
+        path: path.to_path_buf(),
         reason: format!(
             "is not there any more: {} was made from it, in {}",
             record.folder.display(),

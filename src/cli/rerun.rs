@@ -1,19 +1,19 @@
 //! `ascribe rerun`: a finished run once more, from what its `run.json` says, and whether the same came out.
 //!
-//! The words that were typed are run again where they were typed, with another `--out`; options and inputs that are not those of the
-//! run are refused before any work.
+//! The words that were typed are run again where they were typed, with another `--out` and with what moved (`--moved`) where it lies
+//! now; options and inputs that are not those of the run are refused before any work.
 
 use super::Cli;
 use super::output::{Json, shown};
 use super::record_file::record_file;
 use crate::artefact::{
-    Condition, Invocation, RecordBeside, RunFolder, RunRecord, check_as_left, folder_of,
-    left_files, processor, shell_line,
+    Condition, Invocation, RecordBeside, RunFolder, RunRecord, Status, check_as_left, folder_of,
+    hold_moves, left_files, processor, shell_line,
 };
 use crate::repetition::compare;
 use crate::{Error, Result};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -40,23 +40,32 @@ impl Rerun {
     /// # Errors
     /// A folder without a finished run; options or inputs that are no longer those of the run; a run that comes out differently.
     pub fn run(self) -> Result<ExitCode> {
-        let (record, stem) = self.read()?;
+        let here = std::env::current_dir().map_err(Error::io(Path::new("."), "find"))?;
+        // Before this process goes elsewhere.
+        hold_moves()?;
+        let (mut record, stem) = self.read()?;
+        let stem = stem.as_deref();
         let folder = &record.folder;
-        let file = record_in(folder, stem.as_deref());
+        let file = record_in(folder, stem);
         let run = std::fs::canonicalize(folder).map_err(Error::io(folder, "read"))?;
         let out = match &self.out {
             Some(out) => std::path::absolute(out).map_err(Error::io(out, "find"))?,
             None => beside(&run),
         };
         let there = go_to(&record.directory)?;
-        let [run, out] = [&run, &out].map(|path| path.strip_prefix(&there).unwrap_or(path));
-        let words = with_out(&record.arguments, out);
+        // What the command says of its files is to lead there from here.
+        let words = match here == there {
+            true => self.words(&record, seen_from(&here, &out)),
+            false => self.words(&record, &out),
+        };
         let command =
             Cli::typed(&words).map_err(|reason| not_ours((&record, &file), reason.to_string()))?;
         if !command.leaves_a_run() {
             return Err(not_ours((&record, &file), shell_line(&words)));
         }
         refuse_part_of_study(&record, &command)?;
+        refuse_taken([&run, &out], &here, stem, command.is_study())?;
+        move_runs(&mut record);
         let made_on = record.processor.clone();
         let code = self.json.beside(|| {
             say!("$ {}", shell_line(&words));
@@ -65,8 +74,16 @@ impl Rerun {
                 repeated: Some(Box::new(record)),
             })
         })?;
-        report((run, &made_on), out, (stem.as_deref(), self.json))?;
+        report([&run, &out], &here, (stem, &made_on), self.json)?;
         Ok(code)
+    }
+
+    /// The words that are typed this time.
+    fn words(&self, record: &RunRecord, out: &Path) -> Vec<String> {
+        let mut words = with_out(&with_moved(record), out);
+        // What it prints would stand between the lines here.
+        words.retain(|word| self.json.is_asked() || word != "--json");
+        words
     }
 
     /// What is to be repeated; the name of its files where these are not the whole folder.
@@ -85,15 +102,24 @@ fn record_in(folder: &Path, stem: Option<&str>) -> PathBuf {
     folder.join(format!("{}.json", stem.unwrap_or("run")))
 }
 
+/// A path as it leads there from a folder.
+fn seen_from<'a>(folder: &Path, path: &'a Path) -> &'a Path {
+    match path.strip_prefix(folder) {
+        Ok(below) if !below.as_os_str().is_empty() => below,
+        _ => path,
+    }
+}
+
 /// Says what came out the same as on that processor and what did not, of all files or those of a name.
 fn report(
-    (before, made_on): (&Path, &str),
-    after: &Path,
-    (stem, json): (Option<&str>, Json),
+    [before, after]: [&Path; 2],
+    from: &Path,
+    (stem, made_on): (Option<&str>, &str),
+    json: Json,
 ) -> Result<()> {
     let compared = compare(before, after, stem)?;
     let count = compared.len();
-    let [was, is] = [before, after].map(shown);
+    let [was, is] = [before, after].map(|path| shown(seen_from(from, path)));
     if compared.iter().all(|file| file.found.is_same()) {
         json.print(
             || json!({ "run": was, "out": is, "same": true, "files": count, "differing": [] }),
@@ -154,6 +180,31 @@ fn refuse_part_of_study(record: &RunRecord, command: &Cli) -> Result<()> {
     })
 }
 
+/// Refuses an output folder that is the run's own, and one with what a study would take for its own work and a figure replace; other
+/// commands refuse that themselves.
+fn refuse_taken(
+    [run, out]: [&Path; 2],
+    here: &Path,
+    stem: Option<&str>,
+    is_study: bool,
+) -> Result<()> {
+    let is_itself = std::fs::canonicalize(out).is_ok_and(|out| out == run);
+    let is_finished = RecordBeside::read(&record_in(out, stem))
+        .is_ok_and(|earlier| earlier.status == Status::Finished);
+    let another = "choose another --out, or remove it";
+    let (reason, remedy) = match stem {
+        _ if is_itself => ("holds what is repeated".into(), "choose another --out"),
+        Some(stem) if is_finished => (format!("already holds {stem}.json"), another),
+        None if is_finished && is_study => ("already holds a finished run".into(), another),
+        _ => return Ok(()),
+    };
+    Err(Error::Conflict {
+        path: seen_from(here, out).to_path_buf(),
+        reason,
+        remedy: remedy.into(),
+    })
+}
+
 /// Goes to where the run was typed and its paths begin, if that place is still there; gives where that is.
 fn go_to(directory: &Path) -> Result<PathBuf> {
     if directory.is_dir() {
@@ -168,17 +219,59 @@ fn beside(run: &Path) -> PathBuf {
     run.with_file_name(name)
 }
 
-/// The words with another `--out`.
+/// The recorded words, with inputs that moved where they lie now.
+fn with_moved(record: &RunRecord) -> Vec<String> {
+    let words = &record.arguments;
+    let command = words.iter().position(|word| *word == record.command);
+    let (before, after) = words.split_at(command.map_or(0, |at| at + 1));
+    let moved = |word: &String| match word.split_once('=') {
+        Some((option, path)) if option.starts_with("--") => {
+            format!("{option}={}", now(record, path))
+        }
+        _ => now(record, word),
+    };
+    let after = after.iter().map(moved);
+    before.iter().cloned().chain(after).collect()
+}
+
+/// Where a path lies now that leads to an input of the run, be it a folder that the input is in; another word stays as it is.
+fn now(record: &RunRecord, word: &str) -> String {
+    let there = record.located(Path::new(word));
+    let is_spec = record.options.get("spec").and_then(Value::as_str) == Some(word);
+    let mut inputs = record.inputs.iter();
+    let is_input = is_spec || inputs.any(|input| input.path.starts_with(&there));
+    match is_input && !word.is_empty() {
+        true => there.to_string_lossy().into_owned(),
+        false => word.to_owned(),
+    }
+}
+
+/// Notes where the runs that a figure or page is of lie now; what they are is known by their digests.
+fn move_runs(record: &mut RunRecord) {
+    for name in ["runs", "study"] {
+        let moved: Value = match record.options.get(name) {
+            Some(Value::String(path)) => now(record, path).into(),
+            Some(Value::Array(paths)) => {
+                let paths = paths.iter().filter_map(Value::as_str);
+                paths.map(|path| now(record, path)).collect()
+            }
+            _ => continue,
+        };
+        record.options.insert(name.to_owned(), moved);
+    }
+}
+
+/// The words with another `--out`, in one word with it, as its name may begin with a dash.
 fn with_out(words: &[String], out: &Path) -> Vec<String> {
-    let out = out.to_string_lossy().into_owned();
+    let out = format!("--out={}", out.display());
     let mut changed = Vec::with_capacity(words.len());
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if word == "--out" {
-            changed.extend([word.clone(), out.clone()]);
+            changed.push(out.clone());
             words.next();
         } else if word.starts_with("--out=") {
-            changed.push(format!("--out={out}"));
+            changed.push(out.clone());
         } else {
             changed.push(word.clone());
         }
@@ -236,7 +329,7 @@ mod tests {
             part.finish().unwrap();
             run.finish().unwrap();
         }
-        let again = || report((&before, ""), &after, (None, Json::default()));
+        let again = || report([&before, &after], place.path(), (None, ""), Json::default());
         again().unwrap();
         for name in ["data/overview.js", "runs/a/training.csv"] {
             let file = before.join(name);
@@ -259,7 +352,7 @@ mod tests {
     fn the_output_folder_alone_is_replaced() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let again = |text: &str| with_out(&words(text), Path::new("/there"));
-        let expected = words("--threads 2 rank --out /there --top 3");
+        let expected = words("--threads 2 rank --out=/there --top 3");
         assert_eq!(again("--threads 2 rank --out here --top 3"), expected);
         assert_eq!(again("audit run --out=x"), words("audit run --out=/there"));
         assert_eq!(beside(Path::new("/a/b.c")), Path::new("/a/b.c-again"));

@@ -54,7 +54,7 @@ impl SourcePixels {
 #[derive(Debug, Args, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct SourceOptions {
-    /// Source model: a folder left by ascribe train, transfer, adopt or fetch, or a file of weights, known by its content whatever
+    /// Model: a folder left by ascribe train, transfer, adopt or fetch, or a file of weights, known by its content whatever
     /// its name: safetensors, or what PyTorch's torch.save writes (also .pth.tar, .bin), with the names of torchvision, timm or
     /// robustness; builtin:natural and builtin:robust are the small ones that the demo uses
     #[arg(long, value_name = "MODEL")]

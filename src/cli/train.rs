@@ -5,14 +5,14 @@ use super::measuring::measured;
 use super::output::{Json, note_same_images, shown};
 use super::progress::TrainingProgress;
 use crate::Result;
-use crate::artefact::{Invocation, RunFolder};
+use crate::artefact::{Invocation, RunFolder, effective};
 use crate::data::{
     Dataset, NewLabels, Pixels, Transform, check_same_classes, classes_without, subset,
 };
 use crate::model::{
     Architecture, Normalisation, ResNet, StoredWeights, check_side, write_model_with,
 };
-use crate::train::{Attack, FrozenStatistics, RecipeOptions, effective, fit, remove_checkpoint};
+use crate::train::{Attack, FrozenStatistics, RecipeOptions, fit, remove_checkpoint};
 use candle_core::Device;
 use clap::Args;
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! `--train-groups`, `--leave-group-out`: which groups of training images are asked about as a whole.
 
-use super::recorded_data::changed;
+use super::recorded_data::{changed, check_there};
 use crate::Result;
 use crate::artefact::{Input, RunRecord, digest_file};
 use crate::influence::{Aside, Grouped, Groups};
@@ -80,6 +80,7 @@ pub(super) fn recorded_groups(
     };
     if let TrainGrouping::File(path) = &mut grouping {
         *path = record.located(path);
+        check_there(record, path)?;
         let digest = digest_file(path)?;
         if let Some(known) = record.input(TRAIN_GROUPS)
             && known.digest != digest

@@ -7,12 +7,12 @@ use super::output::{Json, note_same_images, note_taken, shown};
 use super::progress::TrainingProgress;
 use super::source_options::SourceOptions;
 use crate::Result;
-use crate::artefact::{Invocation, RunFolder};
+use crate::artefact::{Invocation, RunFolder, effective};
 use crate::data::{
     Dataset, Decisions, Pixels, TrainingImages, Transform, check_same_classes, subset,
 };
 use crate::model::write_model;
-use crate::train::{Performance, TransferOptions, effective, remove_checkpoint, transfer};
+use crate::train::{Performance, TransferOptions, remove_checkpoint, transfer};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -138,10 +138,10 @@ impl Transfer {
         drop(progress);
         write_model(&transferred.model, &run.file("model.safetensors"))?;
         let test = transferred.test;
-        run.set_result("test", test)?;
-        run.set_result("train_ids", ids)?;
+        run.note_result("test", test)?;
+        run.note_result("train_ids", ids)?;
         for (name, value) in changes {
-            run.set_result(name, value)?;
+            run.note_result(name, value)?;
         }
         remove_checkpoint(run.path())?;
         Ok((test, run.finish()?.seconds))

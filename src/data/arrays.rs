@@ -7,6 +7,7 @@ use super::mapped::MappedMatrix;
 use super::npz::Npz;
 use super::rows::Rows;
 use super::{npy, safetensors};
+use crate::artefact::check_as_left;
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -77,7 +78,8 @@ pub(super) fn recognises(path: &Path) -> bool {
 }
 
 impl Arrays {
-    /// Opens a container without reading its values yet; `wanted` is what to give where it is none.
+    /// Opens a container without reading its values yet; `wanted` is what to give where it is none. One that a run left, as with
+    /// `--keep-features`, must be as it left it.
     pub(super) fn open(path: &Path, wanted: &str) -> Result<Self> {
         std::fs::metadata(path).map_err(Error::io(path, "read"))?;
         let container = Container::of(path).ok_or_else(|| {
@@ -85,6 +87,7 @@ impl Arrays {
             let instead = format!("give {wanted}");
             Error::Unsupported { what, instead }
         })?;
+        check_as_left(path)?;
         let (names, source) = match container {
             Container::Npz => {
                 let npz = Npz::open(path)?;

@@ -8,6 +8,7 @@
 //! The bytes are `[3, 32, 32]`. Class names are in `batches.meta.txt` and `fine_label_names.txt` beside them, where those
 //! files are. The folder of CIFAR-10 stands for its five training batches in order.
 
+use super::classes::numbered;
 use super::directory::names_in;
 use super::stored::{Images, Places, Stored};
 use crate::stand_in::found_in;
@@ -160,7 +161,7 @@ fn read_all(files: &[PathBuf], folder: &Path, kind: &Kind) -> Result<Stored> {
 fn class_names(folder: &Path, kind: &Kind) -> Result<Vec<String>> {
     let path = folder.join(kind.names);
     if !path.is_file() {
-        return Ok((0..kind.classes).map(|class| class.to_string()).collect());
+        return Ok(numbered(kind.classes));
     }
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -1,7 +1,31 @@
-//! Whether two sets speak of the same classes.
+//! Names of classes, and whether two sets speak of the same ones.
 
 use super::Dataset;
 use crate::{Error, Result};
+use std::borrow::Borrow;
+
+/// Names of classes that are listed in a line.
+pub(super) const LISTED: usize = 5;
+
+/// Names of classes that have none: their numbers.
+pub(crate) fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|class| class.to_string()).collect()
+}
+
+/// Whether the names are numbers, as [`numbered`] gives them.
+pub(crate) fn are_numbers(names: &[String]) -> bool {
+    let mut names = names.iter().enumerate();
+    names.all(|(class, name)| *name == class.to_string())
+}
+
+/// The first `most` names, and how many more there are.
+pub(crate) fn listed(names: &[impl Borrow<str>], most: usize) -> String {
+    let first = names[..names.len().min(most)].join(", ");
+    match names.len().saturating_sub(most) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
 
 /// Checks that a test set has the classes of the training set, in the same order: labels are compared by number.
 ///
@@ -43,10 +67,10 @@ fn difference(wanted: &[String], given: &[String]) -> String {
     let (missing, added) = (only(wanted, given), only(given, wanted));
     let mut parts = Vec::new();
     if !missing.is_empty() {
-        parts.push(format!("without {}", listed(&missing)));
+        parts.push(format!("without {}", listed(&missing, LISTED)));
     }
     if !added.is_empty() {
-        parts.push(format!("with {}", listed(&added)));
+        parts.push(format!("with {}", listed(&added, LISTED)));
     }
     if parts.is_empty() {
         let class = wanted
@@ -60,17 +84,6 @@ fn difference(wanted: &[String], given: &[String]) -> String {
         ));
     }
     parts.join(" and ")
-}
-
-fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let rest = names.len().saturating_sub(SHOWN);
-    let more = if rest > 0 {
-        format!(" and {rest} more")
-    } else {
-        String::new()
-    };
-    format!("{}{more}", names[..names.len() - rest].join(", "))
 }
 
 #[cfg(test)]
@@ -90,6 +103,9 @@ mod tests {
         assert_eq!(difference(&names("cat dog"), &names("cat")), "without dog");
         let order = difference(&names("cat dog"), &names("dog cat"));
         assert_eq!(order, "in another order (class 0 is dog instead of cat)");
-        assert_eq!(listed(&names("a b c d e f g")), "a, b, c, d, e and 2 more");
+        let seven = listed(&names("a b c d e f g"), LISTED);
+        assert_eq!(seven, "a, b, c, d, e and 2 more");
+        assert_eq!(listed(&["a", "b"], 2), "a, b");
+        assert!(are_numbers(&numbered(12)) && !are_numbers(&names("1 2")));
     }
 }

@@ -3,10 +3,11 @@
 //! An example's id is its row in the file as stored (folder data: sorted paths), whatever the subset or batch size.
 //! Images stay encoded in memory; they are decoded when asked for.
 
+use super::classes::numbered;
 use super::faults::{check_command, refuse};
 use super::image::FORMATS;
 use super::stored::{Images, Labels, Places, REPLACE, Stored, check_not_empty, digest};
-use super::{Image, NewLabels, parquet, recognised};
+use super::{Image, NewLabels, recognised};
 use crate::artefact::Input;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -69,9 +70,11 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`Dataset::open`].
-    pub fn from_parquet_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
+    #[cfg(test)]
+    pub(crate) fn from_parquet_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let path = Path::new(name);
-        Self::new(path, parquet::read_bytes(path, bytes, Labels::Read)?)
+        let stored = super::parquet::read_bytes(path, bytes, Labels::Read)?;
+        Self::new(path, stored)
     }
 
     fn new(path: &Path, stored: Stored) -> Result<Self> {
@@ -88,8 +91,7 @@ impl Dataset {
         let named = classes.is_some();
         let labels: Vec<usize> = labels.iter().map(|&label| label as usize).collect();
         let count = labels.iter().max().map_or(0, |largest| largest + 1);
-        let classes =
-            classes.unwrap_or_else(|| (0..count).map(|class| class.to_string()).collect());
+        let classes = classes.unwrap_or_else(|| numbered(count));
         let digest = digest(&images, &labels, &classes);
         Ok(Self {
             path: path.to_path_buf(),

@@ -1,7 +1,7 @@
 //! Decisions from up to two files, which may be one: the images that `exclude` leaves out, and the labels that `relabel` gives.
 
 use super::{Dataset, Decisions};
-use crate::artefact::{Input, digest_file};
+use crate::artefact::Input;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -55,12 +55,7 @@ impl DecisionFiles {
 
     fn add(&mut self, role: &str, path: &Path, set: &Dataset) -> Result<Decisions> {
         let read = Decisions::read(path, set)?;
-        self.inputs.push(Input {
-            role: role.into(),
-            digest: digest_file(path)?,
-            path: path.to_path_buf(),
-            rows: None,
-        });
+        self.inputs.push(Input::of_file(role, path.to_path_buf())?);
         Ok(read)
     }
 

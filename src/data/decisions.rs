@@ -10,12 +10,15 @@
 //! | `file` | the image's file, where the set is a folder of files; beside an id it must be that image's |
 //! | `data` | the digest of the set whose rows the ids are: it must be that of the set that the decisions are used on |
 
+mod target;
+
 use super::Dataset;
 use super::label_changes::NewLabels;
 use crate::{Error, Result};
 use csv::StringRecord;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
+use target::Target;
 
 const COLUMNS: &str = "train (or file), decision and label";
 const REMEDY: &str = "write it as docs/audit.md says, or export it from an audit's page";
@@ -31,15 +34,6 @@ pub struct Decisions {
     pub relabelled: NewLabels,
 }
 
-/// What decisions are on.
-struct Target<'a> {
-    count: usize,
-    classes: &'a [String],
-    digest: &'a str,
-    /// Ids by file, where the set is a folder of files.
-    files: BTreeMap<&'a str, usize>,
-}
-
 /// What is wrong in a row: what was expected, and what was found.
 type Wrong = (String, String);
 
@@ -50,21 +44,12 @@ impl Decisions {
     /// A file that cannot be read or is not such a table; an id, file or label that there is not; two decisions on one image; decisions
     /// on another set, or on this one before it changed.
     pub fn read(path: &Path, set: &Dataset) -> Result<Self> {
-        let file = |id: usize| Some((set.file(id)?, id));
-        let target = Target {
-            count: set.len(),
-            classes: set.classes(),
-            digest: set.digest(),
-            files: (0..set.len()).filter_map(file).collect(),
-        };
-        Self::on(path, &target)
+        Self::on(path, &Target::of(set))
     }
 
     fn on(path: &Path, target: &Target) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-        // What some programs put before the text.
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-        let mut reader = csv::Reader::from_reader(bytes);
+        let mut reader = csv::Reader::from_reader(&bytes[..]);
         let header = reader.headers().cloned();
         let columns = header
             .map_err(|reason| reason.to_string())
@@ -174,83 +159,6 @@ impl Columns {
     }
 }
 
-impl Target<'_> {
-    /// Refuses a row that is on another set, where it says on which.
-    fn check_digest(&self, data: Option<&str>) -> std::result::Result<(), Wrong> {
-        match data.filter(|data| !data.is_empty() && *data != self.digest) {
-            None => Ok(()),
-            Some(other) => Err((
-                format!("decisions on the data set with the digest {}", self.digest),
-                other.to_owned(),
-            )),
-        }
-    }
-
-    /// The id of the image that a row is on.
-    fn image(&self, train: Option<&str>, file: Option<&str>) -> std::result::Result<usize, Wrong> {
-        let given = file.filter(|file| !file.trim().is_empty());
-        let file = given.filter(|_| !self.files.is_empty());
-        let of_file = match file {
-            None => None,
-            Some(file) => {
-                let id = [file, file.trim()]
-                    .iter()
-                    .find_map(|name| self.files.get(name));
-                let id = id.copied();
-                Some(id.ok_or_else(|| ("a file of the training set".to_owned(), file.to_owned()))?)
-            }
-        };
-        let Some(train) = train.filter(|train| !train.is_empty()) else {
-            return of_file.ok_or_else(|| match given {
-                None => ("an image's id or file".into(), "none".into()),
-                Some(file) => {
-                    let found = format!("the file {file}, where the images are no files");
-                    ("an image's id".into(), found)
-                }
-            });
-        };
-        let id = whole(train).filter(|id| *id < self.count);
-        let id = id.ok_or_else(|| (format!("an id below {}", self.count), named(train)))?;
-        match of_file {
-            Some(other) if other != id => Err((
-                format!("the file of image {id}"),
-                format!("{}, that of image {other}", file.unwrap_or_default()),
-            )),
-            _ => Ok(id),
-        }
-    }
-
-    /// A class by its name or number; names go first, as those of digits may be numbers in another order.
-    fn label(&self, text: &str) -> std::result::Result<usize, Wrong> {
-        let named_so = |text| self.classes.iter().position(|class| class == text);
-        let class = named_so(text).or_else(|| named_so(text.trim()));
-        if let Some(class) = class
-            && let Some(other) = (class + 1..self.classes.len())
-                .find(|&other| self.classes[other] == self.classes[class])
-        {
-            let found = format!("{text}, as classes {class} and {other} are both called");
-            return Err(("the name of one class alone".into(), found));
-        }
-        let text = text.trim();
-        let number = || whole(text).filter(|label| *label < self.classes.len());
-        class.or_else(number).ok_or_else(|| {
-            let expected = format!("a class's name, or a label below {}", self.classes.len());
-            (expected, named(text))
-        })
-    }
-}
-
-/// A whole number, also as programs write it where a column has gaps: `9.0`.
-fn whole(text: &str) -> Option<usize> {
-    let digits = text.split_once('.').map_or(text, |(digits, rest)| {
-        match rest.bytes().all(|digit| digit == b'0') {
-            true => digits,
-            false => text,
-        }
-    });
-    digits.parse().ok()
-}
-
 fn named(text: &str) -> String {
     match text.is_empty() {
         true => "none".into(),
@@ -286,6 +194,7 @@ fn damaged(reason: &csv::Error) -> Wrong {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn read(text: &str) -> Result<Decisions> {
         let folder = tempfile::tempdir().unwrap();

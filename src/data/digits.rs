@@ -12,6 +12,11 @@ const TRAIN: &str = "builtin:digits-train";
 /// The name under which [`Dataset::open`] gives the test digits.
 const TEST: &str = "builtin:digits-test";
 
+/// Whether a path is a name of data or of a model that the program carries along, or begins as one.
+pub(crate) fn is_built_in(path: &Path) -> bool {
+    (path.to_str()).is_some_and(|name| name.starts_with("builtin:"))
+}
+
 /// The Parquet file that a name stands for.
 pub(super) fn embedded(path: &Path) -> Option<&'static [u8]> {
     match path.to_str()? {

@@ -38,8 +38,8 @@ impl Features {
     /// Opens a features file or folder.
     ///
     /// # Errors
-    /// When it does not exist, is damaged or empty, lacks an array, or holds a value that is not finite, a label
-    /// without a class, or not as many labels as rows.
+    /// When it does not exist, is damaged or empty, or not what its run left, lacks an array, or holds a value that is not
+    /// finite, a label without a class, or not as many labels as rows.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_within(path, None)
     }

@@ -38,7 +38,7 @@ impl HeadFile {
     /// Opens a head file. Where weight and bias differ in precision, both take the higher one.
     ///
     /// # Errors
-    /// When it does not exist, is damaged, lacks an array, or holds a wrong shape or a value that is not finite.
+    /// When it does not exist, is damaged or not what its run left, lacks an array, or holds a wrong shape or a value that is not finite.
     pub fn open(path: &Path) -> Result<Self> {
         let mut arrays = Arrays::open(path, WANTED)?;
         let weight = arrays.floats("weight", "[classes, d]", 2)?;

@@ -1,5 +1,6 @@
 //! Labels that are not those of the file: flipped for an experiment, or corrected after an audit; and images left out.
 
+use super::classes::{LISTED, listed};
 use super::random::{Purpose, generator};
 use super::{Dataset, Decisions};
 use crate::{Error, Result};
@@ -99,7 +100,6 @@ impl TrainingImages {
 /// The classes of `set` that none of the images `ids` has, with their new `labels`, in words; nothing where every class is there.
 #[must_use]
 pub fn classes_without(set: &Dataset, ids: &[usize], labels: &NewLabels) -> Option<String> {
-    const NAMED: usize = 5;
     let label = |id: &usize| labels.get(id).copied().unwrap_or(set.label(*id));
     let there: BTreeSet<usize> = ids.iter().map(label).collect();
     let missing = set.classes().iter().enumerate();
@@ -107,13 +107,9 @@ pub fn classes_without(set: &Dataset, ids: &[usize], labels: &NewLabels) -> Opti
         .filter(|(class, _)| !there.contains(class))
         .map(|(_, name)| name.as_str())
         .collect();
-    let named = missing[..missing.len().min(NAMED)].join(", ");
-    let more = match missing.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let named = listed(&missing, LISTED);
     (!missing.is_empty())
-        .then(|| format!("no training image is of class {named}{more}: none is learned of it"))
+        .then(|| format!("no training image is of class {named}: none is learned of it"))
 }
 
 /// Each of a `share` of `ids`, drawn from `seed`, with a label other than its own, each other class as likely.

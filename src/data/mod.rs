@@ -70,10 +70,12 @@ mod transform;
 
 pub use augmentation::Augmentation;
 pub use classes::check_same_classes;
+pub(crate) use classes::{are_numbers, listed, numbered};
 pub use dataset::{Dataset, Example};
 pub use decision_files::DecisionFiles;
 pub use decisions::Decisions;
 pub(crate) use decisions::line_of;
+pub(crate) use digits::is_built_in;
 pub use digits::{digits_test, digits_train};
 pub(crate) use directory::names_in;
 pub use faults::faults;

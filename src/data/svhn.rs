@@ -3,6 +3,7 @@
 //! - `X`, uint8 `[32, 32, 3, N]`, first index fastest: rows, columns, channels, images;
 //! - `y`, `[N, 1]`, numbers of any type, the digits, with 10 for zero.
 
+use super::classes::numbered;
 use super::matlab::{Numbers, is_hdf5, matrices};
 use super::stored::{Images, Places, Stored};
 use crate::{Error, Result};
@@ -75,7 +76,7 @@ pub(super) fn read(path: &Path) -> Result<Stored> {
         },
         places: Places::Rows,
         labels: labels.iter().map(|label| label % 10).collect(),
-        classes: Some((0..10).map(|digit| digit.to_string()).collect()),
+        classes: Some(numbered(10)),
     })
 }
 

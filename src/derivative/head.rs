@@ -237,6 +237,21 @@ pub struct HeadOutputs {
 }
 
 impl HeadOutputs {
+    /// Those of the images at `positions`.
+    ///
+    /// # Errors
+    /// A position beyond the images.
+    pub(crate) fn at(&self, positions: &[usize]) -> Result<Self> {
+        let places: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
+        let index = Tensor::new(places, self.residuals.device())?;
+        Ok(Self {
+            probabilities: self.probabilities.index_select(&index, 0)?,
+            residuals: self.residuals.index_select(&index, 0)?,
+            losses: positions.iter().map(|&at| self.losses[at]).collect(),
+            predictions: positions.iter().map(|&at| self.predictions[at]).collect(),
+        })
+    }
+
     /// The same in another precision.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 /// ∂ℓ/∂x of every image, `[B, 3, H, W]` in nats for a pixel going from 0 to 1, at the given B labels, batch norm in evaluation
 /// mode; and the losses. `images` hold pixels in [0, 1]: the model's own normalisation is inside.
 ///
-/// Tsipras et al. (2019, section 3) and Utrera et al. (2021, figure 4) show it as a picture.
+/// Tsipras et al. (2019, section 3) and Utrera et al. (2020, figure 4) show it as a picture.
 ///
 /// # Errors
 /// Images or labels that do not fit the model.

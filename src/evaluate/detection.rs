@@ -3,6 +3,7 @@
 use super::bootstrap::{Bootstrap, Interval};
 use super::table::{self, Columns};
 use crate::Result;
+use crate::descending::descending;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,8 +29,7 @@ pub struct Detection {
 impl Detection {
     /// By `suspicion`, higher for more suspicious; intervals over images.
     pub fn of(ranker: &str, suspicion: &[f64], planted: &[bool], bootstrap: &Bootstrap) -> Self {
-        let mut order: Vec<usize> = (0..suspicion.len()).collect();
-        order.sort_by(|&a, &b| suspicion[b].total_cmp(&suspicion[a]));
+        let order = descending(suspicion);
         let once = vec![1; suspicion.len()];
         let images = Sorted {
             order: &order,

@@ -1,9 +1,9 @@
 //! Fitting the head again to some of its training images, from where all of them left it and with their factorised curvature.
 //!
-//! Operations, p = (C − 1)(d + 1) parameters: once n·(d + 1)²·C(C − 1)/2 for the matrix and p³/3 for its Cholesky factor (in
-//! f32, which only steers), then for each step of a refit 4np for the gradient in f64 and 2p² for the two triangular
-//! solves. The floor is one step a refit; leaving out one image takes five or so to a gradient of 1e-10, half of the images
-//! ten to twenty ([`Work`] counts them). Newton's method from scratch would take p³/3 at every step of every refit.
+//! Operations, p′ = (C − 1)(d + 1) parameters: once n·(d + 1)²·C(C − 1)/2 for the matrix and p′³/3 for its Cholesky factor (in
+//! f32, which only steers), then for each step of a refit 4np′ for the gradient in f64 and 2p′² for the two triangular
+//! solves. The floor is one step a refit; leaving out one image takes five to seven to a gradient of 1e-10, half of the images
+//! ten to thirty ([`Work`] counts them). Newton's method from scratch would take p′³/3 at every step of every refit.
 //!
 //! Where so few images are kept that their own curvature is cheaper, that is factorised at every step ([`OwnCurvature`]); so it is
 //! where the steps above do not reach the gradient norm and it is small enough.

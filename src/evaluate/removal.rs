@@ -8,6 +8,7 @@ use super::bootstrap::{Bootstrap, Interval};
 use super::heads::Kept;
 use super::refit::Refit;
 use super::subsets::{Draw, shuffled};
+use crate::descending::descending;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
@@ -85,14 +86,8 @@ impl RemovalPlan<'_> {
         let mut kept = Vec::new();
         for (_, scores) in &self.methods {
             let train = scores.ncols();
-            let orders: Vec<Vec<usize>> = scores
-                .rows()
-                .into_iter()
-                .map(|row| {
-                    let mut order: Vec<usize> = (0..train).collect();
-                    order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-                    order
-                })
+            let orders: Vec<Vec<usize>> = (scores.rows().into_iter())
+                .map(|row| descending(&row.to_vec()))
                 .collect();
             for side in SIDES {
                 for order in &orders {

@@ -28,6 +28,16 @@ impl Retrained {
         measurements.exists()
     }
 
+    /// How many retrainings there are in measurements of that name.
+    ///
+    /// # Errors
+    /// The file of the subsets is missing or malformed.
+    pub fn count(folder: &Path, name: &str) -> Result<usize> {
+        let [subsets, _] = Self::files(folder, name);
+        let numbers = table::read(&subsets, &BTreeMap::new())?.integers("subset")?;
+        Ok(numbers.into_iter().collect::<BTreeSet<_>>().len())
+    }
+
     /// Writes both files; `metadata` says what was retrained.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 
 use super::agreement::Pairs;
 use super::bootstrap::Interval;
+use crate::descending::descending;
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -78,8 +79,7 @@ impl OwnClass {
     pub fn of(scores: &Array2<f64>, queries: &[usize], train: &[usize]) -> Self {
         let matches: Vec<Vec<f64>> = (scores.rows().into_iter().zip(queries))
             .map(|(row, class)| {
-                let mut order: Vec<usize> = (0..row.len()).collect();
-                order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+                let order = descending(&row.to_vec());
                 let own = |&at: &usize| f64::from(u8::from(train[at] == *class));
                 order.iter().take(100).map(own).collect()
             })

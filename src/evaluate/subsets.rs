@@ -2,6 +2,7 @@
 
 use super::heads::Kept;
 use crate::data::random::{Purpose, generator};
+use crate::descending::descending;
 use crate::{Error, Result};
 use ndarray::{Array2, Axis};
 use rand::seq::SliceRandom;
@@ -68,9 +69,7 @@ pub fn left_out_alone(
             let sizes: Vec<f64> = (scores.axis_iter(Axis(1)))
                 .map(|column| column.iter().map(|score| score.abs()).sum())
                 .collect();
-            let mut order: Vec<usize> = (0..count).collect();
-            order.sort_by(|&a, &b| sizes[b].total_cmp(&sizes[a]).then(a.cmp(&b)));
-            order
+            descending(&sizes)
         }
     };
     positions.truncate(number);

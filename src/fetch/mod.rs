@@ -19,6 +19,7 @@ pub use lock::{Fetched, Lock};
 pub use registry::{Entry, RemoteFile, entries, find};
 
 use crate::artefact::{AtomicFile, LOCK, digest_file, lock_folder};
+use crate::stand_in::stand_in_at;
 use crate::{Error, Result};
 use download::Transfer;
 use std::io::Write;
@@ -26,6 +27,8 @@ use std::path::Path;
 
 /// The hub, unless `HF_ENDPOINT` says otherwise.
 pub const HUB: &str = "https://huggingface.co";
+/// What says the digest of a file that nobody published one of.
+const FIRST_FETCH: &str = "fetch.json, recorded at the first fetch";
 
 /// The hub or mirror to use.
 #[must_use]
@@ -43,14 +46,22 @@ pub fn endpoint() -> String {
 /// that are there are compared with their digests.
 ///
 /// # Errors
-/// No network, a cut connection, a path the hub does not know; a file that differs from its digest; another process at work in the
-/// folder.
+/// No network, a cut connection, an endpoint that is no address, a path the hub does not know; a file that differs from its digest,
+/// or a web page in its place; another process at work in the folder.
 pub fn fetch(
     entry: &Entry,
     endpoint: &str,
     folder: &Path,
     progress: &mut dyn FnMut(&str, u64, Option<u64>),
 ) -> Result<Lock> {
+    let schemes = ["http://", "https://"];
+    if !schemes.iter().any(|scheme| endpoint.starts_with(scheme)) {
+        return Err(Error::Network {
+            url: endpoint.to_owned(),
+            reason: "HF_ENDPOINT is no address".into(),
+            remedy: "begin it with https://".into(),
+        });
+    }
     let is_new = !folder.exists();
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let taken = lock_folder(folder)?;
@@ -171,20 +182,14 @@ fn fetch_file(
     let recorded = lock.files.get(&file.to).map(|it| it.sha256.clone());
     let expectations = [
         (file.sha256.clone(), "the registry"),
-        (recorded.clone(), "fetch.json, recorded at the first fetch"),
+        (recorded.clone(), FIRST_FETCH),
         (transfer.digest(), "the hub"),
     ];
-    for (expected, who) in &expectations {
-        if let Some(expected) = expected.as_ref().filter(|&expected| expected != &found) {
-            remove()?;
-            lock.pending.remove(&file.to);
-            lock.save(folder)?;
-            let expected = format!("sha256 {expected} ({who})");
-            let remedy = format!(
-                "the download from {url} was thrown away; fetch again, or use another HF_ENDPOINT"
-            );
-            return Err(Error::format(target, "content", expected, found, remedy));
-        }
+    if let Some(fault) = fault((target, &partial_path), &url, &found, &expectations) {
+        remove()?;
+        lock.pending.remove(&file.to);
+        lock.save(folder)?;
+        return Err(fault);
     }
     let checked = who_checked(
         file.sha256.is_some(),
@@ -197,4 +202,34 @@ fn fetch_file(
     partial.commit()?;
     lock.pending.remove(&file.to);
     Ok(())
+}
+
+/// Why what was `downloaded` from `url`, of the digest `found`, is not the file of `target`, if it is not.
+fn fault(
+    (target, downloaded): (&Path, &Path),
+    url: &str,
+    found: &str,
+    expectations: &[(Option<String>, &str)],
+) -> Option<Error> {
+    let fault = |expected: String, found: &str, remedy: &str| {
+        let remedy = format!("the download from {url} was thrown away; {remedy}");
+        Some(Error::format(target, "content", expected, found, remedy))
+    };
+    if let Some(other) = stand_in_at(downloaded) {
+        let remedy = "look for the file there with a browser, or use another HF_ENDPOINT";
+        return fault("the file itself".into(), other, remedy);
+    }
+    let mut differing = expectations.iter().filter_map(|(expected, who)| {
+        let expected = expected.as_deref().filter(|expected| *expected != found)?;
+        Some((expected, *who))
+    });
+    let (expected, who) = differing.next()?;
+    let remedy = match who == FIRST_FETCH && differing.next().is_none() {
+        true => {
+            let folder = target.parent().unwrap_or(target).display();
+            format!("choose another --out to take the new file, or remove {folder}")
+        }
+        false => "fetch again, or use another HF_ENDPOINT".into(),
+    };
+    fault(format!("sha256 {expected} ({who})"), found, &remedy)
 }

@@ -15,7 +15,7 @@
 //!
 //! Read are the columns `query`, `query_label`, `rank`, `train`, `train_label` and the order of `score`.
 //!
-//! Utrera et al. (2021, figure 6) draw (a) and (b) for two models, without band or level. In (a) an image is nearly always
+//! Utrera et al. (2020, figure 6) draw (a) and (b) for two models, without band or level. In (a) an image is nearly always
 //! among the most helpful for itself, so its own class matches at a low rank for free; (a’) is the same without that gift.
 
 mod curve;

@@ -6,7 +6,7 @@
 //! tick mark training images of the query's class, a cross the others. Scores are in nats, positive = helpful, shown with
 //! the unit that suits the models (millinats …), in the CSV always in nats.
 //!
-//! Utrera et al. (2021, figure 5) show the same for one unseeded draw, the robust model above the natural one, without
+//! Utrera et al. (2020, figure 5) show the same for one unseeded draw, the robust model above the natural one, without
 //! labels' agreement or scores; our rows stand in the order the models are given.
 
 mod drawing;
@@ -14,7 +14,7 @@ mod drawing;
 mod tests;
 
 use super::{Drawn, Figure, Picture, Sheet, Style};
-use crate::data::Dataset;
+use crate::data::{Dataset, listed};
 use crate::influence::{NATS, QueryRanking};
 use crate::{Error, Result};
 use rand::{RngExt, SeedableRng};
@@ -24,6 +24,8 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Queries that one figure can hold.
 pub const MOST_QUERIES: usize = 200;
+/// Queries that are listed in a line.
+const LISTED: usize = 10;
 
 /// Test images with the most helpful training image of each by each model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,7 +141,11 @@ impl HelpfulExamples {
         let query_example = |&query: &usize| QueryExample::of(test, query);
         let queries: Vec<QueryExample> =
             queries.iter().map(query_example).collect::<Result<_>>()?;
-        let models = models.iter().map(|model| model.examples(&queries));
+        // Each has its own class for a query that counts as one of the class that is predicted.
+        let may_differ = models.len() > 1 && models.iter().any(|model| model.predicted);
+        let models = models
+            .iter()
+            .map(|model| model.examples(&queries, may_differ));
         let figure = Self {
             models: models.collect::<Result<_>>()?,
             queries,
@@ -151,7 +157,7 @@ impl HelpfulExamples {
 }
 
 impl ModelImages<'_> {
-    fn examples(&self, queries: &[QueryExample]) -> Result<ModelExamples> {
+    fn examples(&self, queries: &[QueryExample], may_differ: bool) -> Result<ModelExamples> {
         let by_query: HashMap<usize, &QueryRanking> = self
             .rankings
             .iter()
@@ -159,7 +165,7 @@ impl ModelImages<'_> {
             .collect();
         let helpful = queries
             .iter()
-            .map(|query| self.most_helpful(query, by_query.get(&query.query).copied()));
+            .map(|query| self.most_helpful(query, by_query.get(&query.query).copied(), may_differ));
         Ok(ModelExamples {
             model: self.model.to_owned(),
             unit: self.unit.to_owned(),
@@ -172,12 +178,16 @@ impl ModelImages<'_> {
         &self,
         query: &QueryExample,
         ranking: Option<&QueryRanking>,
+        may_differ: bool,
     ) -> Result<HelpfulExample> {
         let id = query.query;
         let first = ranking.and_then(|ranking| ranking.helpful.first());
         let (Some(ranking), Some(first)) = (ranking, first) else {
             let what = format!("rankings.parquet of {}", self.model);
-            let remedy = "give runs that ranked the same queries";
+            let queries = self.rankings.iter().map(|ranking| ranking.query);
+            let queries: Vec<String> = queries.map(|query| query.to_string()).collect();
+            let queries = listed(&queries, LISTED);
+            let remedy = format!("choose --images among its queries: {queries}");
             return Err(Error::mismatch(
                 what,
                 format!("query {id} with its most helpful image"),
@@ -185,6 +195,12 @@ impl ModelImages<'_> {
                 remedy,
             ));
         };
+        if may_differ && ranking.query_label != query.class {
+            let what = format!("class of query {id} in {}", self.model);
+            let expected = format!("{}, as in the first run", query.class);
+            let remedy = "choose other --images, or draw each run alone";
+            return Err(Error::mismatch(what, expected, ranking.query_label, remedy));
+        }
         self.check_label(&format!("query {id}"), query.class, ranking.query_label)?;
         let example = self.train.get(first.train)?;
         self.check_label(

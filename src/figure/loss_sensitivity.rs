@@ -4,7 +4,7 @@
 //! of its own values and scaled so that grey is no response ([`sensitivity`](crate::audit::sensitivity)). Each picture has its
 //! own scale, which the CSV gives: the pictures show where, not how much.
 //!
-//! Utrera et al. (2021, figure 4) show one image of ImageNet; the recipe is that of Tsipras et al. (2019).
+//! Utrera et al. (2020, figure 4) show one image of ImageNet; the recipe is that of Tsipras et al. (2019).
 
 use super::image_grid::{COLUMNS, Cells, ImageGrid, ROW_GAP, Shown};
 use super::note::of_predicted;

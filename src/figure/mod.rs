@@ -1,4 +1,5 @@
-//! The figures of the paper, one file each, drawn from plain records.
+//! The figures of the paper, by the article's numbers (`docs/paper.md` has those of its first version), one file each, drawn from plain
+//! records.
 //!
 //! A figure is a record: a serialisable struct without tensors that holds exactly the numbers that are drawn.
 //! [`write()`] leaves up to three files of one name: `.svg` and `.png`, made by the same drawing code, and `.csv` with the

@@ -11,6 +11,7 @@
 //! system, not the page it stands on.
 
 use crate::{Error, Result};
+use serde::Serialize;
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
@@ -24,7 +25,8 @@ const SCREEN_WIDTH: f64 = 1600.0 / PIXELS_PER_INCH * 25.4;
 const SCREEN_SCALE: f64 = 0.8;
 
 /// What a figure is drawn for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Style {
     /// Print: thin lines on a sheet of at most 180 mm, for a page's width or a column's.
     #[default]

@@ -1,7 +1,7 @@
 //! Figures 1 and 2: test accuracy of transferred models against the number of training images or the epoch, and the
 //! difference to the natural source, paired by seed; the same against fine-tuned blocks or ε.
 //!
-//! Utrera et al., Figures 1 (few images) and 2 (few epochs). One colour for each target set; one marker for each source,
+//! Utrera et al. (2020), figures 1 (few images) and 2 (few epochs). One colour for each target set; one marker for each source,
 //! the natural one dashed. Bands are 95 % bootstrap intervals of the mean over seeds.
 
 mod drawing;

@@ -3,8 +3,9 @@
 //! |ŝ − s| ≤ (1/n)(‖∇q‖_{A⁻¹} ‖x̂ − A⁻¹∇t‖_A + rounding) for the solution x̂ of training image t (or, solved for the queries, the
 //! same with the sides exchanged); [`Refinement`] bounds both norms. Rounding is that of products, and of the logits before them.
 //!
-//! - Refinement goes on while a sample of the queries (solved for the queries: any query of the block) has ranks that are not
+//! - Refinement goes on while a sample of each set of queries (solved for the queries: any query of the block) has ranks that are not
 //!   certified, or rounding of the solver leaves a residual above the tolerance, and bounds still fall.
+//! - Where the samples are proven, queries beyond it that are not are solved for themselves, in as many rounds as those take.
 //! - All scores are then computed roughly, in the precision of the solver, and again in f64 for those images that may be among
 //!   the wanted ranks.
 
@@ -66,6 +67,15 @@ pub struct RankedQueries<'a, 'b> {
     pub kept: usize,
 }
 
+/// Queries of a block that were solved for.
+struct Proven {
+    /// Of all training images.
+    rough: Rough,
+    /// Query by query.
+    ranks: Vec<Vec<Certified>>,
+    reports: Vec<Report>,
+}
+
 /// What came of it.
 pub struct CertifiedScores {
     /// How the solves ended, row by row.
@@ -104,12 +114,13 @@ impl Certification<'_> {
         let mut sets = (sets.into_iter().map(begin)).collect::<Result<Vec<_>>>()?;
         let inputs = self.input_error(training)?;
         let mut solved = self.solve(training, 0..training.count(), inputs, "training image")?;
+        let mut only_sampled = false;
         for _ in 1..ROUNDS {
-            let queries = sets[0].0.queries.examples;
-            let settled = solved.at_floor()
-                || !solved.is_stalled()
-                    && self.sample_is_certified(training, &solved, inputs, queries)?;
-            if settled || !self.improve(training, &mut solved)? {
+            let queries = sets.iter().map(|(set, _)| set.queries.examples);
+            only_sampled = !solved.at_floor()
+                && !solved.is_stalled()
+                && self.samples_are_certified(training, &solved, inputs, queries)?;
+            if only_sampled || solved.at_floor() || !self.improve(training, &mut solved)? {
                 break;
             }
         }
@@ -137,9 +148,17 @@ impl Certification<'_> {
             }
             before += examples.count();
         }
-        (sets.iter_mut()).try_for_each(|(set, _)| set.finish())?;
+        drop(scorer);
+        let reports = solved.reports();
+        drop(solved);
+        for (set, ranks) in &mut sets {
+            if only_sampled {
+                self.prove_the_rest(training, set.queries.examples, inputs, ranks)?;
+            }
+            set.finish()?;
+        }
         Ok(CertifiedScores {
-            reports: solved.reports(),
+            reports,
             ranks: sets.into_iter().map(|(_, ranks)| ranks).collect(),
         })
     }
@@ -172,32 +191,16 @@ impl Certification<'_> {
         let mut reports = Vec::with_capacity(examples.count());
         let done = checkpoint.resume(&mut ranked, &mut reports)?;
         let inputs = self.input_error(training)?;
-        let size = self
-            .blocks
-            .solved
-            .min(self.rows_of_scores(training.count()));
-        for rows in ranges(examples.count(), size) {
+        for rows in ranges(examples.count(), self.queries_at_once(training)) {
             if rows.start < done {
                 continue;
             }
             let (set, ranks) = &mut ranked;
-            let mut solved = self.solve(examples, rows.clone(), inputs, "query")?;
-            let mut round = 1;
-            let (scores, found) = loop {
-                let scorer = Scorer::new(&self.refinement, &solved, inputs, training.count())?;
-                let rough = self.rough_by_queries(&scorer, training, rows.len())?;
-                let found = rank_solutions(&scorer, training, &rough, ranks)?;
-                drop(scorer);
-                round += 1;
-                let proven = (found.iter()).all(|found| certified(found, self.ranks));
-                let settled = proven && !solved.is_stalled();
-                if settled || round > ROUNDS || !self.improve(examples, &mut solved)? {
-                    break (rough.scores, found);
-                }
-            };
-            set.write_scores(rows.clone(), 0..training.count(), &scores)?;
-            (rows.clone().zip(found)).for_each(|(row, found)| ranks.keep(row, found));
-            reports.extend(solved.reports());
+            let proven = self.prove(training, examples, rows.clone(), inputs, ranks)?;
+            let scores = &proven.rough.scores;
+            set.write_scores(rows.clone(), 0..training.count(), scores)?;
+            (rows.clone().zip(proven.ranks)).for_each(|(row, found)| ranks.keep(row, found));
+            reports.extend(proven.reports);
             checkpoint.block_is_done(&mut ranked, rows.end, &reports)?;
         }
         let (mut set, ranks) = ranked;
@@ -206,6 +209,63 @@ impl Certification<'_> {
             reports,
             ranks: vec![ranks],
         })
+    }
+
+    /// Solves for the queries in `rows` until their own ranks are certified.
+    fn prove(
+        &self,
+        training: &Examples,
+        queries: &Examples,
+        rows: Range<usize>,
+        inputs: InputError,
+        ranks: &CertifiedRanks,
+    ) -> Result<Proven> {
+        let mut solved = self.solve(queries, rows.clone(), inputs, "query")?;
+        let mut round = 1;
+        loop {
+            let scorer = Scorer::new(&self.refinement, &solved, inputs, training.count())?;
+            let rough = self.rough_by_queries(&scorer, training, rows.len())?;
+            let found = rank_solutions(&scorer, training, &rough, ranks)?;
+            drop(scorer);
+            round += 1;
+            let proven = (found.iter()).all(|found| certified(found, self.ranks));
+            let settled = proven && !solved.is_stalled();
+            if settled || round > ROUNDS || !self.improve(queries, &mut solved)? {
+                return Ok(Proven {
+                    rough,
+                    ranks: found,
+                    reports: solved.reports(),
+                });
+            }
+        }
+    }
+
+    /// Solved for the training images: proves what ranks of the queries are not yet, by solving for those queries too.
+    fn prove_the_rest(
+        &self,
+        training: &Examples,
+        queries: &Examples,
+        inputs: InputError,
+        ranks: &mut CertifiedRanks,
+    ) -> Result<()> {
+        let is_open = |&query: &usize| !ranks.is_certified(query, self.ranks);
+        let open: Vec<usize> = (0..queries.count()).filter(is_open).collect();
+        for open in open.chunks(self.queries_at_once(training)) {
+            let queries = queries.at(open)?;
+            let proven = self.prove(training, &queries, 0..open.len(), inputs, ranks)?;
+            for (&query, found) in open.iter().zip(proven.ranks) {
+                if certified(&found, self.ranks) {
+                    ranks.keep(query, found);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many queries are solved for at once.
+    fn queries_at_once(&self, training: &Examples) -> usize {
+        let scores = self.rows_of_scores(training.count());
+        self.blocks.solved.min(scores)
     }
 
     fn ranks(&self, training: &Examples, queries: usize, kept: usize) -> CertifiedRanks {
@@ -284,24 +344,30 @@ impl Certification<'_> {
         Ok((rough.scores, found))
     }
 
-    fn sample_is_certified(
+    /// Whether the ranks of a few queries of each set are.
+    fn samples_are_certified<'a>(
         &self,
         training: &Examples,
         solved: &Solved,
         inputs: InputError,
-        queries: &Examples,
+        sets: impl Iterator<Item = &'a Examples>,
     ) -> Result<bool> {
-        let positions = evenly_spaced(queries.count(), SAMPLE);
-        let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
         let scorer = Scorer::new(&self.refinement, solved, inputs, training.count())?;
-        let rough = scorer.rough(
-            &self.refinement,
-            queries.factors_at(&positions)?,
-            Side::Training,
-        )?;
-        let ranks = self.ranks(training, positions.len(), self.ranks);
-        let found = rank_gradients(&scorer, queries, &positions, &rough, &ranks)?;
-        Ok((found.iter()).all(|found| certified(found, self.ranks)))
+        for queries in sets {
+            let positions = evenly_spaced(queries.count(), SAMPLE);
+            let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
+            let rough = scorer.rough(
+                &self.refinement,
+                queries.factors_at(&positions)?,
+                Side::Training,
+            )?;
+            let ranks = self.ranks(training, positions.len(), self.ranks);
+            let found = rank_gradients(&scorer, queries, &positions, &rough, &ranks)?;
+            if !(found.iter()).all(|found| certified(found, self.ranks)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// `[rows, n]`

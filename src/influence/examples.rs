@@ -218,6 +218,19 @@ impl Examples {
         outer_product(&units, &inputs.reshape((range.len() * width, columns))?)
     }
 
+    /// The images at `positions`.
+    pub(super) fn at(&self, positions: &[usize]) -> Result<Self> {
+        let places: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
+        let index = Tensor::new(&places[..], self.left.device())?;
+        Ok(Self {
+            ids: positions.iter().map(|&at| self.ids[at]).collect(),
+            inputs: self.inputs.at(positions)?,
+            outputs: self.outputs.at(positions)?,
+            left: self.left.index_select(&index, 0)?,
+            right: self.right.select(&places)?.into(),
+        })
+    }
+
     /// The same images with other derivatives in their outputs, `[n, w]`.
     pub(super) fn with_residuals(&self, residuals: Tensor) -> Self {
         Self {

@@ -10,6 +10,7 @@
 use super::rankings::from_both_ends;
 use super::{Groups, Images, Provenance, ScoreBlock, ScoreHeader, ScoreSink, SinkState, table};
 use crate::artefact::Columns;
+use crate::descending::descending;
 use crate::{Error, Result};
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
 use ndarray::parallel::prelude::*;
@@ -56,10 +57,8 @@ impl GroupScores {
     /// the first by name comes first.
     fn ranked(&self, position: usize, (top, bottom): (usize, usize)) -> Vec<(i32, usize)> {
         let sums = self.sums.row(position);
-        let mut helpful: Vec<usize> = (0..sums.len()).collect();
-        let mut harmful = helpful.clone();
-        helpful.sort_by(|&a, &b| sums[b].total_cmp(&sums[a]));
-        harmful.sort_by(|&a, &b| sums[a].total_cmp(&sums[b]));
+        let mut helpful = descending(&sums.to_vec());
+        let mut harmful = descending(&sums.mapv(|sum| -sum).to_vec());
         helpful.truncate(top);
         harmful.truncate(bottom);
         from_both_ends(helpful, harmful).collect()

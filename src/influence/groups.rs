@@ -125,7 +125,7 @@ impl Groups {
     }
 
     /// A group for each pair of label and prediction, `label → prediction`.
-    pub fn by_confusion(labels: &[usize], predictions: &[usize], classes: &[String]) -> Self {
+    fn by_confusion(labels: &[usize], predictions: &[usize], classes: &[String]) -> Self {
         let cells = labels.iter().zip(predictions).map(|(&label, &prediction)| {
             format!("{} → {}", name(classes, label), name(classes, prediction))
         });

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::Result;
 use crate::derivative::head::{HeadCoordinates, SoftmaxHead};
+use crate::device::check_full_precision;
 use crate::operator::{Damped, HeadHessian};
 use crate::solve::{Inverse, Method};
 use candle_core::{DType, Device};
@@ -244,6 +245,7 @@ impl RankJob<'_> {
         sides: &Sides,
         body: impl FnOnce(&HeadHessian, &dyn Inverse) -> Result<R>,
     ) -> Result<R> {
+        check_full_precision(&self.device)?;
         let options = &self.options;
         let method = options.solver.method;
         let (l2, damping) = method.shifts(options.l2, options.damping);

@@ -3,7 +3,8 @@
 //! Leaving out image i takes away its own curvature too: θ₋ᵢ − θ ≈ (1/n)(A − (1/n) W_i ⊗ a_i a_iᵀ)⁻¹ ∇ℓ_i. With the leverage block
 //! K_i = (I ⊗ a_i)ᵀA⁻¹(I ⊗ a_i), w × w, Woodbury's identity makes that A⁻¹(y_i ⊗ a_i)/n with y_i = (I − W_i K_i/n)⁻¹ r_i: the
 //! scores are as before, with y in the place of r for the image that is left out. For one output it is the classical
-//! division by 1 − h. Influence without it under-predicts by about that factor (METHODS C, RIF; Pregibon 1981).
+//! division by 1 − h. Influence without it under-predicts by about that factor (Pregibon 1981; rescaled influence
+//! functions, arXiv 2506.06656).
 //!
 //! W_i ⊗ a_i a_iᵀ/n is a part of A, so that the eigenvalues of W_i K_i/n are below 1 for A⁻¹, and for what leaves some of A⁻¹ out
 //! (`pinv`, `arnoldi`). Those of another matrix may be above, and the image's scores then have the wrong sign: `ekfac` and `identity`

@@ -1,7 +1,6 @@
 //! What decides a run's numbers, besides data and head.
 
 use super::{BlockSizes, Grouping, Groups, Normalise, PathOptions};
-use crate::device::tf32_is_allowed;
 use crate::solve::{Method, Settings};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -14,7 +13,7 @@ pub enum Correction {
     /// Nothing: influence, to first order in the image's weight
     #[default]
     None,
-    /// One exact Newton step without the image: predicted and actual rise agree in size
+    /// One exact Newton step without the image: its own curvature leaves with it
     Leverage,
 }
 
@@ -108,8 +107,6 @@ impl RankOptions {
             "proves ranks of exact scores: choose --solver direct or cg"
         } else if self.normalise != Normalise::None || self.correction != Correction::None {
             "is of plain scores: leave --normalise and --correction out"
-        } else if tf32_is_allowed() {
-            "bounds products in full precision, and TF32 is allowed in this process"
         } else if self.l2 + self.damping <= 0.0 {
             "needs --damping or --l2 above 0: without them nothing bounds the inverse"
         } else {

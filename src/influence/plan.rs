@@ -18,6 +18,9 @@
 //!
 //! Operations in f64 count twice where the rate is of f32.
 //!
+//! Fitting a head, where none is given, comes before and is not counted: how many steps of Newton's
+//! method it takes is not known.
+//!
 //! Seconds are operations over the rate of a matrix product measured on the spot, times 1.2: the kernels reach about 0.85
 //! of it (`benches/head.rs`). Bytes are those of the features as read, with a constant, and in feature axes (unless they are
 //! mapped); of the ranks kept, and what their certificates need; and of what is larger, finding the axes, or factor and blocks, or
@@ -28,7 +31,7 @@ mod rate;
 #[cfg(test)]
 mod tests;
 
-pub use bytes::{GIB, resident_limit};
+pub use bytes::resident_limit;
 pub use rate::product_rate;
 
 use super::{BlockSizes, Correction, Normalise};
@@ -100,7 +103,7 @@ pub struct Plan {
     pub rate: f64,
     /// What does the work: `cpu`, or as it was named.
     pub device: DeviceChoice,
-    /// Predicted.
+    /// Predicted, of all but fitting a head where none is given.
     pub seconds: f64,
     /// Predicted peak.
     pub bytes: f64,

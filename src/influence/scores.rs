@@ -64,7 +64,7 @@ impl BlockSizes {
 
     /// Blocks of about 128 and 64 MiB for `parameter_count` parameters, and fewer gradients where there would be more than 4 million
     /// scores.
-    pub fn for_parameters(parameter_count: usize) -> Self {
+    fn for_parameters(parameter_count: usize) -> Self {
         let rows = |elements: usize| (elements / parameter_count.max(1)).clamp(16, 4096);
         let solved = rows(SOLVED_ELEMENTS);
         Self {

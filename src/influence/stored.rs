@@ -59,16 +59,10 @@ impl StoredScores {
     /// # Errors
     /// As for [`StoredScores::at`].
     pub fn whole(&self) -> Result<Array2<f32>> {
-        let (queries, columns) = (self.rows.count(), self.rows.columns());
-        let mut whole = Array2::zeros((queries, columns));
-        for step in self.rows.steps() {
-            let values = (self.rows.chunk(step.clone())?.flatten_all()?).to_vec1::<f64>()?;
-            for (row, scores) in step.zip(values.chunks_exact(columns)) {
-                self.check(row, scores)?;
-                (whole.row_mut(row).iter_mut().zip(scores))
-                    .for_each(|(to, &from)| *to = from as f32);
-            }
-        }
+        let mut whole = Array2::zeros((self.rows.count(), self.rows.columns()));
+        self.each_row(|row, scores| {
+            (whole.row_mut(row).iter_mut().zip(scores)).for_each(|(to, &from)| *to = from as f32);
+        })?;
         Ok(whole)
     }
 
@@ -81,22 +75,29 @@ impl StoredScores {
         for (group, members) in groups.iter().enumerate() {
             members.iter().for_each(|&row| groups_of[row].push(group));
         }
-        let columns = self.rows.columns();
-        let mut means = Array2::zeros((groups.len(), columns));
-        for step in self.rows.steps() {
-            let values = (self.rows.chunk(step.clone())?.flatten_all()?).to_vec1::<f64>()?;
-            for (row, scores) in step.zip(values.chunks_exact(columns)) {
-                self.check(row, scores)?;
-                let scores = ArrayView1::from(scores);
-                for &group in &groups_of[row] {
-                    means.row_mut(group).scaled_add(1.0, &scores);
-                }
+        let mut means = Array2::zeros((groups.len(), self.rows.columns()));
+        self.each_row(|row, scores| {
+            let scores = ArrayView1::from(scores);
+            for &group in &groups_of[row] {
+                means.row_mut(group).scaled_add(1.0, &scores);
             }
-        }
+        })?;
         for (mut mean, members) in means.rows_mut().into_iter().zip(groups) {
             mean /= members.len().max(1) as f64;
         }
         Ok(means)
+    }
+
+    /// Hands on every row, in order, once its scores are known to be finite.
+    fn each_row(&self, mut take: impl FnMut(usize, &[f64])) -> Result<()> {
+        for step in self.rows.steps() {
+            let values = (self.rows.chunk(step.clone())?.flatten_all()?).to_vec1::<f64>()?;
+            for (row, scores) in step.zip(values.chunks_exact(self.rows.columns())) {
+                self.check(row, scores)?;
+                take(row, scores);
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, row: usize, scores: &[f64]) -> Result<()> {

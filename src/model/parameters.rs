@@ -243,7 +243,7 @@ impl ResNet {
     }
 
     /// The model with a new head for other classes: weight normal with the given standard deviation, bias 0.
-    /// The paper's code has deviation 1 (METHODS A2).
+    /// The code of Utrera et al. (2020) has deviation 1.
     ///
     /// # Errors
     /// Where the deviation is not a positive number.

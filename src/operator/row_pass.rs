@@ -6,6 +6,8 @@
 
 use crate::derivative::network::dot as inner_product;
 use crate::in_parallel::{for_each_row, mapped};
+#[cfg(feature = "cuda")]
+use crate::model::op::cuda::row_products;
 use crate::{Error, Result};
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, Tensor, WithDType, bail};
 use std::ops::{Add, Mul, Sub};
@@ -87,9 +89,9 @@ fn scaled_elsewhere(rows: &Tensor, coefficients: &[f64]) -> Result<Tensor> {
 
 /// The inner product of each row of `left` with the same row of `right`.
 pub(super) fn dot(left: &Tensor, right: &Tensor) -> Result<Vec<f64>> {
-    if !left.device().is_cpu() {
-        let products = (left * right)?.to_dtype(DType::F64)?;
-        return Ok(products.sum(1)?.to_vec1()?);
+    #[cfg(feature = "cuda")]
+    if left.device().is_cuda() {
+        return Ok(row_products(left, right)?.to_vec1()?);
     }
     check(left, right, left.dims()[0])?;
     if left.dtype() != right.dtype() {

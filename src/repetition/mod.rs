@@ -2,7 +2,8 @@
 //!
 //! Files are the same if their bytes are. Tables (`.csv`, `.parquet`), arrays (`.npy`) and weights (`.safetensors`) that are not are
 //! compared value by value, so that a difference has a size; of a `run.json` the results are. What the speed of the machine decides
-//! does not count: columns and results called `seconds`, `bytes` or `rate`, and pictures of a table that has such columns.
+//! does not count: columns and results called `seconds`, `bytes` or `rate`, and pictures of a table that has such columns. Nor do the
+//! results that say what of the work a resumed run did last: `resumed` and `factor_operations`.
 
 mod contents;
 
@@ -15,8 +16,8 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-/// Columns and results that the speed of the machine decides.
-const COSTS: [&str; 3] = ["seconds", "bytes", "rate"];
+/// Columns and results that the speed of the machine decides, or where the run was resumed.
+const COSTS: [&str; 5] = ["seconds", "bytes", "rate", "resumed", "factor_operations"];
 
 /// A file of both folders, or of one.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +86,7 @@ impl std::fmt::Display for Found {
 /// Compares all files of two folders but hidden ones, in the order of their names; where `stem` is given those of that name, whatever
 /// its ending, whose record is `stem.json`. Runs of a study that the second lacks are left out:
 /// they are of an earlier spec or of data that changed since, and a run of the table that was missing would show there. So are
-/// files beside the first record that it does not name, if it names any: somebody put them there.
+/// files with the first record that it does not name, if it names any, and that are of no run of its study: somebody put them there.
 ///
 /// # Errors
 /// A file cannot be read, or a record is malformed.
@@ -98,13 +99,15 @@ pub fn compare(first: &Path, second: &Path, stem: Option<&str>) -> Result<Vec<Co
     };
     let [mut before, after] = [names(first)?, names(second)?];
     let record = format!("{}.json", stem.unwrap_or("run"));
-    let left = match before.contains(&record) {
-        true => left_files(&first.join(&record))?,
-        false => Vec::new(),
-    };
+    let (mut left, mut is_study) = (Vec::new(), false);
+    if before.contains(&record) {
+        let file = first.join(&record);
+        left = left_files(&file)?;
+        is_study = read_json::<RunRecord>(&file)?.command == "study";
+    }
     let is_left = |name: &String| {
         let is_named = *name == record || left.iter().any(|file| file.name == *name);
-        left.is_empty() || name.contains('/') || is_named
+        left.is_empty() || is_named || is_study && name.starts_with("runs/")
     };
     before.retain(is_left);
     let names: BTreeSet<&String> = before.iter().chain(&after).collect();

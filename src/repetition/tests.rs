@@ -1,4 +1,6 @@
 use super::*;
+use crate::artefact::{Options, RunFolder};
+use serde_json::json;
 use std::fs;
 
 /// What is found in a file of that name and those contents.
@@ -166,4 +168,58 @@ fn runs_that_an_earlier_spec_left_in_a_study_do_not_count() {
     // One that was not there before is told.
     let found = compare(folders[1].path(), folders[0].path(), None).unwrap();
     assert_eq!(found[1].found, Found::Added);
+}
+
+fn begun(folder: &Path, command: &str) -> RunFolder {
+    let (words, options) = (Vec::<String>::new(), Options::new());
+    RunFolder::open_or_create(folder, command, words, options, Vec::new()).unwrap()
+}
+
+#[test]
+fn a_run_that_was_resumed_is_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    let folders = ["before", "after", "other"].map(|name| place.path().join(name));
+    let [before, after, other] = &folders;
+    let runs = [(before, 3, 0.0, 5), (after, 0, 7.0, 5), (other, 3, 0.0, 6)];
+    for (folder, resumed, operations, refits) in runs {
+        let mut run = begun(folder, "evaluate");
+        run.set_result("resumed", resumed).unwrap();
+        let work = json!({ "refits": refits, "factor_operations": operations });
+        run.set_result("leave_one_out_work", work).unwrap();
+        run.finish().unwrap();
+    }
+    let found = |after: &Path| compare(before, after, None).unwrap()[0].found.clone();
+    assert_eq!(found(after), Found::SameButCosts);
+    assert!(!found(other).is_same());
+}
+
+/// But for those of the runs of a study, which note their own.
+#[test]
+fn what_was_put_in_a_folder_of_a_run_does_not_count() {
+    for (command, name, counts) in [
+        ("audit", "mine/notes.txt", false),
+        ("audit", "data/notes.txt", false),
+        ("audit", "runs/a/notes.txt", false),
+        ("study", "mine/notes.txt", false),
+        ("study", "runs/a/training.csv", true),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let [before, after] = ["before", "after"].map(|name| place.path().join(name));
+        for folder in [&before, &after] {
+            let run = begun(folder, command);
+            for made in ["data", "runs/a"] {
+                fs::create_dir_all(run.file(made)).unwrap();
+            }
+            fs::write(run.file("data/overview.js"), "page").unwrap();
+            run.finish().unwrap();
+        }
+        let file = before.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "more").unwrap();
+        let compared = compare(&before, &after, None).unwrap();
+        let found = compared.iter().find(|it| it.file == name);
+        let expected = counts.then_some(&Found::Missing);
+        assert_eq!(found.map(|it| &it.found), expected, "{command} {name}");
+        assert!(compared.iter().any(|it| it.file == "data/overview.js"));
+    }
 }

@@ -241,7 +241,7 @@ pub struct ModelTrainingImage {
     pub mean_score: Option<f64>,
 }
 
-/// A group of training images, as those of one origin.
+/// A group of training images, such as those of one origin.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrainingGroup {
     /// What it is called.

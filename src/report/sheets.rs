@@ -43,7 +43,7 @@ impl Layout {
     }
 
     /// Images on a sheet.
-    pub fn per_sheet(&self) -> usize {
+    fn per_sheet(&self) -> usize {
         self.columns * self.columns
     }
 

@@ -5,7 +5,7 @@
 //! inverses instead of substituting: y_j = X_j (b_j − …).
 //!
 //! X_j comes from halves, X = [[X₁₁, 0], [−X₂₂ L₂₁ X₁₁, X₂₂]] with L₂₁ = A₂₁ X₁₁ᵀ, down to blocks of [`LEAF`] that the processor
-//! factorises in f64: a few hundred kilobytes each go there and back, all else stays on the device.
+//! factorises in f64: some hundred kilobytes each go there and back, all else stays on the device.
 
 use super::pivots::Pivots;
 use crate::Result;
@@ -16,7 +16,7 @@ use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Mat, Par, Side};
 
 /// Blocks of at most so many rows are factorised by the processor.
-const LEAF: usize = 320;
+const LEAF: usize = 160;
 
 /// L by the inverses of its diagonal blocks and what is below them.
 pub(super) struct BlockedCholesky {

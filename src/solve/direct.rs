@@ -16,9 +16,10 @@ use super::cholesky::Factor;
 use super::outcome::acceptable;
 use super::woodbury::Woodbury;
 use super::{
-    Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, merged, rows_not_finite,
+    Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, rows_not_finite,
     true_residual,
 };
+use crate::artefact::GIB;
 use crate::device::free_memory;
 use crate::operator::{LinearOperator, MOST_ROWS, RootForm, Vectors};
 use crate::{Error, Result};
@@ -28,7 +29,6 @@ use candle_core::DType;
 pub const LARGEST: usize = 32_768;
 /// The share of a device's free memory that a factor may take.
 const FREE_SHARE: f64 = 0.6;
-const GIB: f64 = (1u64 << 30) as f64;
 /// Rounds of refinement, each of which has to halve the residual.
 const REFINEMENTS: usize = 12;
 
@@ -126,26 +126,33 @@ impl Inverse for Prepared<'_> {
             true_residual(self.operator, &value, right_hand_sides, &norms)?;
         let mut products = norms.len();
         // Rows that are worth another round: each is decided on by itself, in whatever block it comes.
-        let mut open: Vec<bool> = residuals.iter().map(|residual| *residual > good).collect();
+        let worth = |row: &usize| residuals[*row] > good && !unsolved[*row];
+        let mut open: Vec<usize> = (0..norms.len()).filter(worth).collect();
+        // Where these are among the rows of `error`.
+        let mut places = open.clone();
         for _ in 0..REFINEMENTS {
-            if !open.contains(&true) {
+            if open.is_empty() {
                 break;
             }
-            let correction = clear_rows(self.factor.apply(&error)?, &unsolved)?;
-            let better = value.add_scaled(&vec![1.0; norms.len()], &correction)?;
+            let correction = self.factor.apply(&rows_at(error, &places)?)?;
+            let better = rows_at(value.clone(), &open)?;
+            let better = better.add_scaled(&vec![1.0; open.len()], &correction)?;
             drop(correction);
-            let (next, after) = true_residual(self.operator, &better, right_hand_sides, &norms)?;
-            products += norms.len();
-            let improved = |row: usize| open[row] && after[row] < 0.5 * residuals[row];
-            let improved: Vec<bool> = (0..norms.len()).map(improved).collect();
-            value = merged(value, better, &improved)?;
-            error = merged(error, next, &improved)?;
-            for (row, &improved) in improved.iter().enumerate() {
-                if improved {
-                    residuals[row] = after[row];
-                }
-                open[row] = improved && residuals[row] > good;
+            let wanted = rows_at(right_hand_sides.clone(), &open)?;
+            let norms: Vec<f64> = open.iter().map(|&row| norms[row]).collect();
+            let (next, after) = true_residual(self.operator, &better, &wanted, &norms)?;
+            products += open.len();
+            let improved: Vec<(usize, usize)> = (open.iter().copied().zip(0..))
+                .filter(|&(row, place)| after[place] < 0.5 * residuals[row])
+                .collect();
+            value = replaced(value, better, &improved)?;
+            for &(row, place) in &improved {
+                residuals[row] = after[place];
             }
+            error = next;
+            (open, places) = (improved.into_iter())
+                .filter(|&(row, _)| residuals[row] > good)
+                .unzip();
         }
         let broken = |(&unsolved, residual): (&bool, &f64)| unsolved || !residual.is_finite();
         let broken: Vec<bool> = unsolved.iter().zip(&residuals).map(broken).collect();
@@ -191,11 +198,33 @@ impl Inverse for Prepared<'_> {
     }
 }
 
-/// Residuals above this are worth a round of refinement, which on a device costs next to nothing.
+/// The rows at `places`, which ascend.
+fn rows_at(vectors: Vectors, places: &[usize]) -> Result<Vectors> {
+    match places.len() == vectors.count() {
+        true => Ok(vectors),
+        false => vectors.select(places),
+    }
+}
+
+/// `old`, but for each row and place of `taken` the row of `new` at that place.
+fn replaced(old: Vectors, new: Vectors, taken: &[(usize, usize)]) -> Result<Vectors> {
+    let count = old.count();
+    if taken.is_empty() {
+        return Ok(old);
+    }
+    if taken.len() == count {
+        return Ok(new);
+    }
+    let mut from: Vec<usize> = (0..count).collect();
+    (taken.iter()).for_each(|&(row, place)| from[row] = count + place);
+    Vectors::concatenate(&[old, new])?.select(&from)
+}
+
+/// Residuals above this are worth a round of refinement, of which a device does more in the same time.
 fn good(dtype: DType, on_host: bool) -> f64 {
     match dtype {
         DType::F32 if on_host => 1e-4,
-        DType::F32 => 1e-6,
+        DType::F32 => 1e-5,
         _ => 1e-12,
     }
 }
@@ -228,6 +257,8 @@ mod tests {
         let outcomes = together.reports.iter().map(|report| report.outcome);
         let expected = [Outcome::Stalled, Outcome::Direct, Outcome::Direct];
         assert_eq!(outcomes.collect::<Vec<_>>(), expected);
+        // Both that are off once, and the one that a round helps, to a hundredth, four times more.
+        assert_eq!(together.products, 3 + 2 + 4);
         // Left as the factor gave it.
         assert!((together.reports[0].residual - 0.9).abs() < 1e-12);
         for (row, found) in rows.into_iter().zip(values(&together.value)) {

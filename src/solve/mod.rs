@@ -87,6 +87,14 @@ impl Method {
         matches!(self, Self::Auto | Self::Direct | Self::Cg)
     }
 
+    /// Whether scores are those of another matrix than the inverse curvature, however long it works.
+    pub(crate) fn is_approximation(self) -> bool {
+        matches!(
+            self,
+            Self::Ekfac | Self::Identity | Self::Arnoldi | Self::Pinv
+        )
+    }
+
     /// Whether a damping has any effect on it.
     pub(crate) fn is_damped(self) -> bool {
         !matches!(self, Self::Identity | Self::Pinv)

@@ -3,7 +3,7 @@
 //! x = Σ_k u_k (u_kᵀ b) / λ_k over the eigenpairs with |λ_k| ≥ rcond · max |λ|, of the *data* Hessian: the operator is to
 //! be given without damping. Utrera et al. decompose the whole matrix (20,490 × 20,490) at rcond 5e-2, which keeps a few
 //! dozen pairs; we run the Lanczos process until all pairs above the threshold have converged and the next Ritz value
-//! lies below it. They sum over images where we take the mean: that scales the scores and leaves every ranking.
+//! lies below it. Their Hessian is a sum over images and ours a mean; the 1/n in front of our scores makes them the same numbers.
 //!
 //! One Krylov space holds one vector of a multiple eigenvalue. Hence the process is repeated from a fresh random vector
 //! in the complement of what is kept, until that finds nothing more above the threshold, with the certainty that

@@ -2,9 +2,9 @@
 
 use super::{ImageCount, Material, Spec};
 use crate::Result;
-use crate::artefact::digest_bytes;
+use crate::artefact::{digest_bytes, effective};
 use crate::model::Blocks;
-use crate::train::{TransferOptions, effective};
+use crate::train::TransferOptions;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 

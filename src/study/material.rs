@@ -1,15 +1,13 @@
 //! What all runs share: source models and target sets, opened once; images decoded once.
 
+use super::radius::check_radius;
+use super::target::Target;
 use super::{Cell, SourceSpec, Spec, TargetSpec};
-use crate::artefact::{DIGESTS, Input, RunFolder, RunRecord, folder_of};
-use crate::data::{
-    Dataset, DecisionFiles, Decisions, Framing, Pixels, TrainingImages, Transform,
-    check_same_classes, evenly_spaced, held_back, subset,
-};
+use crate::artefact::Input;
+use crate::data::{Dataset, Framing, Pixels};
 use crate::model::{Backbone, open_backbone};
-use crate::train::{Norm, check_last_batch};
+use crate::train::check_last_batch;
 use crate::{Error, Result};
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Opened sources and target sets, in the order of the spec.
@@ -17,20 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Material {
     pub(super) sources: Vec<Backbone>,
     pub(super) targets: Vec<Target>,
-}
-
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) train: Dataset,
-    pub(super) test: Dataset,
-    /// The test images that are measured.
-    pub(super) test_ids: Vec<usize>,
-    pub(super) transform: Transform,
-    /// What was decided on the training images, and the files that say so.
-    decisions: Decisions,
-    pub(super) decision_inputs: Vec<Input>,
-    idle: Vec<String>,
-    flip_labels: f64,
 }
 
 /// The images of one target set as one source sees them.
@@ -192,164 +176,6 @@ impl Material {
         };
         wanted.into_iter().map(decode).collect()
     }
-}
-
-impl Target {
-    fn open(spec: &Spec, target: &TargetSpec, least_side: usize) -> Result<Self> {
-        let train = Dataset::open(&target.train)?;
-        let test = Dataset::open(&target.test)?;
-        check_same_classes(&train, &test)?;
-        let place = format!("target.{}", target.name);
-        let wrong = |key: &str, expected: String, found: usize| {
-            let remedy = "correct the spec";
-            let place = format!("{place}.{key}");
-            Err(Error::format(
-                &spec.file,
-                place,
-                expected,
-                found.to_string(),
-                remedy,
-            ))
-        };
-        let count = target.test_images.unwrap_or(test.len());
-        if count > test.len() {
-            let expected = format!("at most {}, the test images there are", test.len());
-            return wrong("test-images", expected, count);
-        }
-        if let Some(small) = target.transform.downscale
-            && small >= least_side
-        {
-            let expected = format!("a downscale below {least_side}, the side that a source takes");
-            return wrong("transform", expected, small);
-        }
-        let (exclude, relabel) = (target.exclude.as_deref(), target.relabel.as_deref());
-        let files = DecisionFiles::read(exclude, relabel, &train)?;
-        let mut opened = Self {
-            test_ids: evenly_spaced(test.len(), count),
-            train,
-            test,
-            transform: target.transform,
-            decisions: files.decisions,
-            decision_inputs: files.inputs,
-            idle: (files.idle.into_iter())
-                .map(|idle| format!("{place}: {idle}"))
-                .collect(),
-            flip_labels: target.flip_labels,
-        };
-        for &images in &spec.images {
-            let taken = (opened.training(images.of(opened.train.len()), 0))
-                .map_err(|error| located(spec, &place, error))?;
-            if let Some(classes) = taken.without(&opened.train) {
-                let idle = format!("{place}, {images} images: {classes}");
-                opened.idle.push(idle);
-            }
-        }
-        if opened.train.digest() == opened.test.digest() {
-            opened
-                .idle
-                .push(format!("{place}: train and test are the same images"));
-        }
-        let (outside, all) = opened.decisions.outside(&opened.taken(spec)?);
-        if outside > 0 {
-            opened.idle.push(format!(
-                "{place}: {outside} of {all} decisions are on images that no run takes, and change nothing"
-            ));
-        }
-        Ok(opened)
-    }
-
-    /// The training images that some run takes, before any is decided to be left out.
-    fn taken(&self, spec: &Spec) -> Result<BTreeSet<usize>> {
-        let (labels, classes) = (self.train.labels(), self.train.classes().len());
-        let of_runs: BTreeSet<(usize, u64)> = (spec.images.iter())
-            .flat_map(|&images| {
-                let count = images.of(labels.len());
-                spec.seeds_of(images).iter().map(move |&seed| (count, seed))
-            })
-            .collect();
-        let mut taken = BTreeSet::new();
-        for (images, seed) in of_runs {
-            taken.extend(subset(labels, classes, images, seed)?);
-        }
-        Ok(taken)
-    }
-
-    /// The training images of a run, as `ascribe transfer --images N --seed S` takes them: `N` by the labels of the file, then less those
-    /// that were decided to be left out.
-    pub(super) fn training(&self, images: usize, seed: u64) -> Result<TrainingImages> {
-        let (labels, classes) = (self.train.labels(), self.train.classes().len());
-        let ids = subset(labels, classes, images, seed)?;
-        let flips = (self.flip_labels, seed);
-        TrainingImages::of(&self.train, ids, self.decisions.clone(), flips)
-    }
-
-    /// Training images apart from those that judge, a share of `validation` of every class.
-    pub(super) fn split(
-        &self,
-        training: &TrainingImages,
-        validation: f64,
-        seed: u64,
-    ) -> Result<(Vec<usize>, Vec<usize>)> {
-        let TrainingImages {
-            ids,
-            labels: changed,
-            ..
-        } = training;
-        let held = ((ids.len() as f64 * validation).round() as usize).max(1);
-        let label = |id: &usize| changed.get(id).copied().unwrap_or(self.train.label(*id));
-        let labels: Vec<usize> = ids.iter().map(label).collect();
-        let classes = self.train.classes().len();
-        let held: BTreeSet<usize> = (held_back(&labels, classes, held, seed)?)
-            .into_iter()
-            .map(|position| ids[position])
-            .collect();
-        Ok(ids.iter().copied().partition(|id| !held.contains(id)))
-    }
-}
-
-/// Holds the ε of a source to that which `ascribe train` made it robust within, where its folder says so.
-fn check_radius(spec: &Spec, source: &SourceSpec, input: &Input) -> Result<()> {
-    let folder = folder_of(&input.path);
-    // What lies beside weights from elsewhere may be anything.
-    let record = RunFolder::read(folder).ok();
-    let name = input.path.file_name().unwrap_or_default().to_string_lossy();
-    let left_it = |record: &RunRecord| {
-        let left = record
-            .results
-            .get(DIGESTS)
-            .and_then(|files| files.get(&*name));
-        record.command == "train" && left.and_then(Value::as_str) == Some(&input.digest)
-    };
-    let Some(record) = record.filter(left_it) else {
-        return Ok(());
-    };
-    let norm = record.options.get("adversary").cloned();
-    let norm: Option<Norm> = norm.and_then(|norm| serde_json::from_value(norm).ok());
-    let epsilon = record.options.get("epsilon").and_then(Value::as_f64);
-    let trained = norm.zip(epsilon);
-    let given = source.norm.map(|norm| (norm, source.epsilon));
-    let same = match (trained, given) {
-        (Some((norm, epsilon)), Some((other, radius))) => {
-            norm == other && (epsilon - radius).abs() <= 0.01 * epsilon
-        }
-        (trained, given) => trained.is_none() && given.is_none(),
-    };
-    if same {
-        return Ok(());
-    }
-    let words = |radius: Option<(Norm, f64)>| match radius {
-        None => "epsilon 0, natural".to_owned(),
-        Some((norm, epsilon)) => format!("epsilon {epsilon} in {norm}"),
-    };
-    let place = format!("source.{}.epsilon", source.name);
-    let expected = format!("{}, as in {}", words(trained), folder.display());
-    Err(Error::format(
-        &spec.file,
-        place,
-        expected,
-        words(given),
-        "correct the spec",
-    ))
 }
 
 /// The largest of `sizes` up to which all of them are within `memory` together; 0 where none is.

@@ -19,11 +19,13 @@ mod grid;
 mod image_count;
 mod material;
 mod plan;
+mod radius;
 mod run;
 mod search;
 mod spec;
 mod summary;
 mod table;
+mod target;
 mod work;
 
 pub use axes::Axes;

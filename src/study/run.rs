@@ -2,10 +2,12 @@
 
 use super::material::Images;
 use super::{Job, Material, Spec, material::located};
-use crate::artefact::{Options, RunFolder, RunRecord, Status, read_json, scratch_folder};
+use crate::artefact::{
+    Options, RunFolder, RunRecord, Status, effective, read_json, scratch_folder,
+};
 use crate::data::{Pixels, TrainingImages};
 use crate::model::write_model;
-use crate::train::{Crew, Epoch, Observer, effective, remove_checkpoint, transfer};
+use crate::train::{Crew, Epoch, Observer, remove_checkpoint, transfer};
 use crate::{Error, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! What the frozen segments give, computed once for each image and kept: in memory, or beyond a budget in a scratch file.
+//! What the frozen segments give, computed once for each image and kept: on the device where it has room, else in memory, or beyond a
+//! budget in a scratch file.
 //!
 //! Exact where an image always gives the same: the frozen batch norm keeps the source's statistics (evaluation mode), so
 //! that no image depends on the others of its batch, and the augmentation leaves few variants of an image: one, or two
@@ -7,7 +8,7 @@
 
 use crate::Result;
 use crate::data::{Pixels, batches};
-use crate::derivative::network::{Keeping, Storage};
+use crate::derivative::network::{Keeping, KeptRows, Storage};
 use crate::model::{Pass, ResNet};
 use candle_core::{DType, Device, Tensor};
 
@@ -22,7 +23,7 @@ pub(super) struct FrozenPrefix {
     /// Shape of one activation.
     shape: Vec<usize>,
     bytes: u64,
-    storage: Storage,
+    rows: KeptRows,
 }
 
 impl FrozenPrefix {
@@ -50,18 +51,18 @@ impl FrozenPrefix {
                     segment,
                     (variants, images.len()),
                     shape,
-                    keeping,
+                    (keeping, model.device()?),
                 )?),
             };
-            let size = variants * shape.iter().product::<usize>();
-            let place = |index: usize| images.ids()[batch[0] + index / size.max(1)];
-            let rows = Tensor::stack(&seen, 1)?.flatten_all()?;
-            let rows = rows.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
-            kept.storage.push(&rows, place)?;
+            let rows = Tensor::stack(&seen, 1)?
+                .flatten(0, 1)?
+                .to_dtype(DType::F32)?;
+            let image = |row: usize| images.ids()[batch[0] + row / variants];
+            kept.rows.push(&rows, variants * batch[0], image)?;
         }
         match kept {
             Some(kept) => Ok(kept),
-            None => Self::empty(segment, (variants, 0), &[], keeping),
+            None => Self::empty(segment, (variants, 0), &[], (keeping, &Device::Cpu)),
         }
     }
 
@@ -69,16 +70,21 @@ impl FrozenPrefix {
         segment: usize,
         (variants, count): (usize, usize),
         shape: &[usize],
-        keeping: &Keeping,
+        (keeping, device): (&Keeping, &Device),
     ) -> Result<Self> {
         let numbers = variants * count * shape.iter().product::<usize>();
         let bytes = (numbers * DType::F32.size_in_bytes()) as u64;
+        // Runs side by side share what --memory says, but not what they see free on a device.
+        let rows = match device.is_cpu() || bytes > keeping.memory {
+            true => KeptRows::Host(Storage::new(DType::F32, bytes, keeping)?),
+            false => KeptRows::new((shape, variants * count), DType::F32, device, keeping)?,
+        };
         Ok(Self {
             segment,
             variants,
             shape: shape.to_vec(),
             bytes,
-            storage: Storage::new(DType::F32, bytes, keeping)?,
+            rows,
         })
     }
 
@@ -87,11 +93,11 @@ impl FrozenPrefix {
         self.segment
     }
 
-    /// Bytes of memory that are taken.
+    /// Bytes of the machine's memory that are taken.
     pub(super) fn memory(&self) -> u64 {
-        match self.storage.is_on_disk() {
-            true => 0,
-            false => self.bytes,
+        match &self.rows {
+            KeptRows::Host(storage) if !storage.is_on_disk() => self.bytes,
+            _ => 0,
         }
     }
 
@@ -107,10 +113,7 @@ impl FrozenPrefix {
             (self.variants * position + variant) as u32
         };
         let rows: Vec<u32> = positions.iter().map(row).collect();
-        let size = self.shape.iter().product();
-        let values = self.storage.read::<f32>(&rows, size)?;
-        let shape = [&[positions.len()], &self.shape[..]].concat();
-        Ok(Tensor::from_vec(values, shape, device)?)
+        self.rows.read(&rows, &self.shape, (DType::F32, device))
     }
 }
 

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Images at once where no gradient is kept.
 pub const EVALUATION_BATCH: usize = 250;
+/// Batches whose numbers may stay on a device, where to read one is to wait for all the work before it.
+pub(super) const LATE: usize = 16;
 /// Images at once under attack, where the activations of a batch are kept for the gradient.
 const ATTACK_BATCH: usize = 64;
 
@@ -64,7 +66,7 @@ impl Performance {
             }
             progress(tally.count);
         }
-        Ok(tally.performance())
+        tally.performance()
     }
 
     /// The same from what the frozen segments gave for all images, computed earlier.
@@ -88,7 +90,7 @@ impl Performance {
                 &Tensor::new(labels, features.device())?,
             )?;
         }
-        Ok(tally.performance())
+        tally.performance()
     }
 }
 
@@ -98,21 +100,37 @@ pub(super) struct Tally {
     loss: f64,
     right: usize,
     count: usize,
+    /// Mean losses and how many are right, f64 `[2]`, still on a device; and the number of images.
+    late: Vec<(Tensor, usize)>,
 }
 
 impl Tally {
     /// Adds one batch: logits `[B, C]`, labels `[B]`.
     pub(super) fn add(&mut self, logits: &Tensor, labels: &Tensor) -> Result<()> {
-        let loss = candle_nn::loss::cross_entropy(logits, labels)?
-            .to_dtype(DType::F64)?
-            .to_scalar::<f64>()?;
-        let right = logits
-            .argmax(D::Minus1)?
-            .eq(labels)?
-            .to_dtype(DType::U32)?
-            .sum_all()?
-            .to_scalar::<u32>()?;
-        self.add_sums(loss, right as usize, labels.elem_count());
+        let loss = candle_nn::loss::cross_entropy(logits, labels)?.to_dtype(DType::F64)?;
+        let right = logits.argmax(D::Minus1)?.eq(labels)?;
+        let right = right.to_dtype(DType::F64)?.sum_all()?;
+        let images = labels.elem_count();
+        let numbers = Tensor::stack(&[loss, right], 0)?.detach();
+        self.late.push((numbers, images));
+        self.count += images;
+        match logits.device().is_cpu() || self.late.len() > LATE {
+            true => self.settle(),
+            false => Ok(()),
+        }
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let late = std::mem::take(&mut self.late);
+        if late.is_empty() {
+            return Ok(());
+        }
+        let numbers: Vec<&Tensor> = late.iter().map(|(numbers, _)| numbers).collect();
+        let numbers = Tensor::stack(&numbers, 0)?.to_vec2::<f64>()?;
+        for ((_, images), numbers) in late.iter().zip(numbers) {
+            self.loss += numbers[0] * *images as f64;
+            self.right += numbers[1] as usize;
+        }
         Ok(())
     }
 
@@ -130,11 +148,12 @@ impl Tally {
         self.count += attacked.losses.len();
     }
 
-    pub(super) fn performance(&self) -> Performance {
+    pub(super) fn performance(&mut self) -> Result<Performance> {
+        self.settle()?;
         let count = self.count.max(1) as f64;
-        Performance {
+        Ok(Performance {
             loss: self.loss / count,
             accuracy: self.right as f64 / count,
-        }
+        })
     }
 }

@@ -34,7 +34,7 @@ pub use guard::Check;
 pub use history::Epoch;
 pub use measure::{EVALUATION_BATCH, Performance};
 pub(crate) use options::usual_memory_bytes;
-pub use options::{AugmentationName, RecipeOptions, TrainingPrecision, TransferOptions, effective};
+pub use options::{AugmentationName, RecipeOptions, TrainingPrecision, TransferOptions};
 pub use recipe::{FrozenStatistics, Recipe};
 pub use schedule::Schedule;
 pub use sgd::Sgd;

@@ -2,7 +2,7 @@
 //! and one check in all three.
 
 use super::{AdversarialTraining, FrozenStatistics, Recipe, Schedule};
-use crate::artefact::{Options, physical_memory_bytes};
+use crate::artefact::{GIB, effective, machine_memory_bytes};
 use crate::data::Augmentation;
 use crate::device::{DeviceChoice, allow_tf32, allow_unordered_sums};
 use crate::model::{Blocks, ResNet};
@@ -11,8 +11,6 @@ use candle_core::DType;
 use clap::{Args, Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-const GIB: f64 = (1_u64 << 30) as f64;
 
 /// A named augmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -144,7 +142,12 @@ impl TransferOptions {
         let words = ["transfer".to_owned(), format!("--epochs={epochs}")];
         match Typed::try_parse_from(words) {
             Ok(typed) => Ok(typed.options),
-            Err(reason) => Err(bug(reason)),
+            Err(reason) => Err(Error::mismatch(
+                "options",
+                "a table",
+                reason,
+                "this is a bug",
+            )),
         }
     }
 
@@ -282,22 +285,7 @@ impl RecipeOptions {
 
 /// The most bytes of images where nothing is said of it: a quarter of the machine's memory.
 pub(crate) fn usual_memory_bytes() -> u64 {
-    physical_memory_bytes().unwrap_or(8 << 30) / 4
-}
-
-/// Every option with its effective value, under its name on the command line.
-///
-/// # Errors
-/// None that a user could cause.
-pub fn effective(options: &impl Serialize) -> Result<Options> {
-    match serde_json::to_value(options) {
-        Ok(Value::Object(map)) => Ok(map.into_iter().collect()),
-        other => Err(bug(format!("{other:?}"))),
-    }
-}
-
-fn bug(found: impl ToString) -> Error {
-    Error::mismatch("options", "a table", found, "this is a bug")
+    machine_memory_bytes() / 4
 }
 
 #[cfg(test)]

@@ -4,12 +4,9 @@
 //! the numbers of some batches are read at once, later; a loss that is not finite is noticed so much later, before anything is
 //! kept of what came of it.
 
-use super::measure::{Performance, Tally};
+use super::measure::{LATE, Performance, Tally};
 use crate::{Error, Result};
 use candle_core::Tensor;
-
-/// Batches whose numbers may stay on a device.
-const LATE: usize = 16;
 
 /// A sum over the batches of an epoch.
 #[derive(Debug)]
@@ -90,6 +87,6 @@ impl RunningTally {
     /// A batch's loss is not finite.
     pub(super) fn performance(&mut self) -> Result<Performance> {
         self.settle()?;
-        Ok(self.tally.performance())
+        self.tally.performance()
     }
 }

@@ -202,6 +202,6 @@ impl<'a> Session<'a> {
             adversary.perturb(&model, &images, &labels, [self.recipe.seed, u64::MAX, 0])?;
         let mut tally = Tally::default();
         tally.add(&model.logits(&images)?, &labels)?;
-        Ok(tally.performance().accuracy)
+        Ok(tally.performance()?.accuracy)
     }
 }

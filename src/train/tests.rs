@@ -386,22 +386,17 @@ fn measurements_are_counted_as_they_are_made() {
 
 #[test]
 fn a_loss_that_is_not_finite_names_the_batch() {
-    let folder = tempfile::tempdir().unwrap();
     let (train, test) = digits();
+    let refused = |recipe: &Recipe| {
+        let (folder, images) = (tempfile::tempdir().unwrap(), (&train, &test));
+        let fitted = fit(&mut model(), 0, recipe, images, folder.path(), &mut Silent);
+        fitted.unwrap_err().to_string()
+    };
     let recipe = Recipe {
         learning_rate: 1e30,
         ..recipe()
     };
-    let message = fit(
-        &mut model(),
-        0,
-        &recipe,
-        (&train, &test),
-        folder.path(),
-        &mut Silent,
-    )
-    .unwrap_err()
-    .to_string();
+    let message = refused(&recipe);
     assert!(
         message.contains("epoch 1, batch") && message.contains("--learning-rate"),
         "{message}"
@@ -412,16 +407,7 @@ fn a_loss_that_is_not_finite_names_the_batch() {
         batch_size: train.len(),
         ..recipe.clone()
     };
-    let elsewhere = tempfile::tempdir().unwrap();
-    let message = fit(
-        &mut model(),
-        0,
-        &once,
-        (&train, &test),
-        elsewhere.path(),
-        &mut Silent,
-    );
-    let message = message.unwrap_err().to_string();
+    let message = refused(&once);
     assert!(
         message.contains("the test images after epoch 1"),
         "{message}"
@@ -456,16 +442,7 @@ fn a_loss_that_is_not_finite_names_the_batch() {
             "--learning-rate",
         ),
     ] {
-        let message = fit(
-            &mut model(),
-            0,
-            &recipe,
-            (&train, &test),
-            folder.path(),
-            &mut Silent,
-        )
-        .unwrap_err()
-        .to_string();
+        let message = refused(&recipe);
         assert!(message.starts_with(option), "{message}");
     }
 }

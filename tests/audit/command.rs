@@ -1,7 +1,9 @@
 //! `ascribe audit` from the command line: what the page says agrees with the runs, and decisions go back into a transfer.
 
 use crate::command_line::{ascribe, both, refused, run};
+use crate::digit_archives::write_features;
 use crate::piece;
+use crate::run_record::record;
 use ascribe::data::Features;
 use ascribe::derivative::head::{HeadInputs, HeadOutputs, SoftmaxHead};
 use ascribe::influence::{QueryRanking, read_rankings};
@@ -13,10 +15,6 @@ use std::path::Path;
 
 const TRANSFER: &str = "transfer --source builtin:natural --train builtin:digits-train --test builtin:digits-test \
     --images 100 --blocks 0 --epochs 4 --batch-size 25 --augmentation none --frozen-statistics frozen";
-
-fn record(folder: &Path, run: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(folder.join(run).join("run.json")).unwrap()).unwrap()
-}
 
 #[test]
 fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
@@ -197,7 +195,7 @@ fn runs_of_features_are_audited_without_pictures() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
     let audit = folder.join("audit");
-    write_features(folder);
+    write_features(folder, 60);
     run(
         folder,
         "rank --train train.npz --test test.npz --l2 1e-2 --skip-train --out rank",
@@ -241,7 +239,7 @@ fn runs_of_features_are_audited_without_pictures() {
 fn a_file_that_a_run_left_and_that_is_gone_is_not_taken_for_one_that_never_was() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
-    write_features(folder);
+    write_features(folder, 60);
     run(
         folder,
         "rank --train train.npz --test test.npz --l2 1e-2 --scores --out rank",
@@ -259,6 +257,25 @@ fn a_file_that_a_run_left_and_that_is_gone_is_not_taken_for_one_that_never_was()
         std::fs::rename(&kept, &own).unwrap();
     }
     assert!(!folder.join("audit").exists());
+}
+
+#[test]
+fn a_file_of_groups_that_moved_is_refused_by_what_to_say() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    write_features(folder, 60);
+    std::fs::write(folder.join("groups.csv"), "train,group\n0,a\n1,b\n2,b\n").unwrap();
+    run(
+        folder,
+        "rank --train train.npz --test test.npz --l2 1e-2 --skip-train --train-groups groups.csv --out rank",
+    );
+    std::fs::rename(folder.join("groups.csv"), folder.join("moved.csv")).unwrap();
+    let said = refused(folder, "audit rank --out audit");
+    assert!(
+        said.starts_with("ascribe: groups.csv: is not there any more")
+            && said.contains("--moved OLD=NEW"),
+        "{said}"
+    );
 }
 
 /// Features whose head is fitted here once more, by the exact Newton's method from zero.
@@ -338,7 +355,7 @@ fn what_the_page_measured_is_what_heads_fitted_without_the_images_say() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
     let audit = folder.join("audit");
-    write_features(folder);
+    write_features(folder, 60);
     run(
         folder,
         "rank --train train.npz --test test.npz --l2 1e-2 --skip-train --out rank",
@@ -369,7 +386,7 @@ fn a_run_with_leverage_has_means_with_leverage() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
     let audit = folder.join("audit");
-    write_features(folder);
+    write_features(folder, 60);
     let rank = "rank --train train.npz --test test.npz --l2 1e-2 --scores --skip-train";
     run(folder, &format!("{rank} --out plain"));
     run(
@@ -406,7 +423,7 @@ fn a_run_with_leverage_has_means_with_leverage() {
 fn what_cannot_be_audited_is_refused() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
-    write_features(folder);
+    write_features(folder, 60);
     run(
         folder,
         "rank --train train.npz --test test.npz --l2 1e-2 --skip-train --out rank",
@@ -513,32 +530,11 @@ fn runs_of_other_images_or_other_classes_are_not_shown_side_by_side() {
     }
 }
 
-/// Pixels of the embedded digits as features.
-fn write_features(folder: &Path) {
-    use ascribe::data::{digits_test, digits_train};
-    for (name, set) in [
-        ("train.npz", digits_train().unwrap()),
-        ("test.npz", digits_test().unwrap()),
-    ] {
-        let images: Vec<_> = (0..60).map(|id| set.get(id).unwrap()).collect();
-        let pixel =
-            |(row, column): (usize, usize)| f32::from(images[row].image.pixels[column]) / 255.0;
-        let features = ndarray::Array2::from_shape_fn((60, 64), pixel);
-        let labels: ndarray::Array1<i64> =
-            images.iter().map(|example| example.label as i64).collect();
-        let mut file =
-            ndarray_npy::NpzWriter::new(std::fs::File::create(folder.join(name)).unwrap());
-        file.add_array("features", &features).unwrap();
-        file.add_array("labels", &labels).unwrap();
-        file.finish().unwrap();
-    }
-}
-
 #[test]
 fn that_two_runs_ask_about_the_images_trained_on_is_said_once() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
-    write_features(folder);
+    write_features(folder, 60);
     std::fs::copy(folder.join("train.npz"), folder.join("test.npz")).unwrap();
     let rank = "rank --train train.npz --test test.npz --l2 1e-2 --skip-train";
     run(folder, &format!("{rank} --out one"));
@@ -554,7 +550,7 @@ fn runs_that_predict_differently_stand_side_by_side_where_they_agree() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();
     let audit = folder.join("audit");
-    write_features(folder);
+    write_features(folder, 60);
     let rank = "rank --train train.npz --test test.npz --scores --skip-train";
     run(folder, &format!("{rank} --l2 1 --out labelled"));
     let rank = format!("{rank} --measurement prediction");

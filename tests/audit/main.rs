@@ -3,7 +3,11 @@
 mod command;
 #[path = "../command_line/mod.rs"]
 mod command_line;
+#[path = "../digit_archives/mod.rs"]
+mod digit_archives;
 mod page;
+#[path = "../run_record/mod.rs"]
+mod run_record;
 mod through_blocks;
 
 use serde_json::Value;

@@ -548,6 +548,88 @@ fn a_solve_that_stops_short_is_an_outcome() {
     );
 }
 
+/// Of numbers whose squares are no f32.
+#[test]
+fn small_right_hand_sides_are_solved_as_others() {
+    let problem = Problem::new();
+    let small = |device: &Device| {
+        let vectors = right_hand_sides(3 * 401, device, DType::F32);
+        vectors.scaled(&[1e-24; 5]).unwrap()
+    };
+    let oracle = Sides::new(&problem, &Device::Cpu, DType::F64, Way::Moved);
+    let damped = oracle.damped();
+    let vectors = small(&Device::Cpu).to_dtype(DType::F64).unwrap();
+    let expected = Direct.prepare(&damped).unwrap().solve(&vectors).unwrap();
+    let expected = array(expected.value.tensor());
+    for device in [Device::Cpu, device()] {
+        let sides = Sides::new(&problem, &device, DType::F32, Way::Moved);
+        let damped = sides.damped();
+        for preconditioned in [true, false] {
+            let cg = Cg {
+                tolerance: 1e-5,
+                iterations: 500,
+                preconditioned,
+            };
+            let inverse = cg.prepare(&damped).unwrap();
+            let solution = inverse.solve(&small(&device)).unwrap();
+            for report in &solution.reports {
+                assert!(report.outcome.is_success(), "{device:?}: {report:?}");
+            }
+            let apart = distance(&array(solution.value.tensor()), &expected);
+            assert!(
+                apart < 1e-2,
+                "{device:?}, preconditioned {preconditioned}: {apart:e}"
+            );
+        }
+    }
+}
+
+#[test]
+fn gradients_are_the_outer_products_of_their_factors() {
+    let problem = Problem::new();
+    for (dtype, way, _) in cases() {
+        let examples = problem.examples(false, &device(), dtype, way);
+        let range = 7..130;
+        let inputs = examples.inputs().rows().chunk(range.clone()).unwrap();
+        let residuals = &examples.outputs().residuals;
+        let residuals = residuals.narrow(0, range.start, range.len()).unwrap();
+        let gradients = (examples.outputs())
+            .gradients(examples.inputs(), range)
+            .unwrap();
+        assert!(gradients.device().is_cuda());
+        let (inputs, residuals) = (array(&inputs), array(&residuals));
+        let width = inputs.ncols();
+        for ((row, column), &found) in array(&gradients).indexed_iter() {
+            let product = residuals[(row, column / width)] * inputs[(row, column % width)];
+            let expected = match dtype {
+                DType::F32 => f64::from(product as f32),
+                _ => product,
+            };
+            assert_eq!(found, expected, "{dtype:?}, {row}, {column}");
+        }
+    }
+}
+
+#[test]
+fn long_rows_are_summed_in_f64() {
+    let (rows, columns) = (3, 2 * 65_536 + 5);
+    let numbers = |seed: u64| Array2::from_shape_vec((rows, columns), noise(rows * columns, seed));
+    let sides = [1, 2].map(|seed| numbers(seed).unwrap().mapv(|x| f64::from(x as f32 * 1e-24)));
+    for dtype in [DType::F32, DType::F64] {
+        let place = |rows: &Array2<f64>| {
+            let rows = tensor(rows).to_dtype(dtype).unwrap();
+            Vectors::new(rows.to_device(&device()).unwrap()).unwrap()
+        };
+        let [left, right] = sides.each_ref().map(place);
+        let found = left.dot(&right).unwrap();
+        for (row, found) in found.into_iter().enumerate() {
+            let expected = sides[0].row(row).dot(&sides[1].row(row));
+            let scale = 1e-48 * (columns as f64).sqrt();
+            assert!((found - expected).abs() < 1e-12 * scale, "{dtype:?} {row}");
+        }
+    }
+}
+
 /// Without `--scores` a device sends no more of a block than the best ranks, unless sums are wanted.
 #[test]
 fn groups_of_training_images_score_as_on_the_processor() {

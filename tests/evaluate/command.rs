@@ -1,7 +1,10 @@
 //! The command end to end: what it leaves, killed and resumed, reused, in any number of threads, and with bad input.
 
 use crate::command_line::{ascribe, both, command, refused, run};
+use crate::feature_archive;
+use crate::killed::killed_at;
 use crate::parquet_table;
+use crate::run_record::record;
 use crate::sets::made_up;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -12,8 +15,6 @@ use serde_json::Value;
 use std::cmp::Ordering;
 use std::fs::File;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 fn write(folder: &Path, name: &str, count: usize, phase: f64) {
     write_of_classes(folder, name, (count, 4), phase);
@@ -21,11 +22,8 @@ fn write(folder: &Path, name: &str, count: usize, phase: f64) {
 
 fn write_of_classes(folder: &Path, name: &str, (count, classes): (usize, usize), phase: f64) {
     let set = made_up(count, 12, classes, phase);
-    let mut file = NpzWriter::new(File::create(folder.join(name)).unwrap());
-    file.add_array("features", &set.features).unwrap();
-    let labels: Array1<i64> = set.labels.iter().map(|&label| label as i64).collect();
-    file.add_array("labels", &labels).unwrap();
-    file.finish().unwrap();
+    let labels = set.labels.iter().map(|&label| label as i64).collect();
+    feature_archive::write(&folder.join(name), &(set.features, labels));
 }
 
 /// A folder with a finished run `run` of 60 training images and 20 queries.
@@ -40,8 +38,7 @@ pub fn place() -> tempfile::TempDir {
 }
 
 pub fn results(folder: &Path, out: &str) -> Value {
-    let text = std::fs::read_to_string(folder.join(out).join("run.json")).unwrap();
-    serde_json::from_str::<Value>(&text).unwrap()["results"].clone()
+    record(folder, out)["results"].clone()
 }
 
 pub fn bytes(folder: &Path, out: &str, file: &str) -> Vec<u8> {
@@ -407,6 +404,8 @@ fn what_is_not_asked_is_asked_of_the_measurements_that_are_there() {
     );
     let found = results(folder, "again");
     assert!(found["lds"].is_object() && found["leave_one_out"].is_null());
+    // As many as there are, not as many as are usual.
+    assert_eq!(record(folder, "again")["options"]["lds"], 3);
     // No head was fitted.
     assert!(found["fit"]["gradient_norm"].is_null(), "{found}");
     let message = refused(folder, "evaluate run --retrained groups --out x");
@@ -524,18 +523,8 @@ fn a_killed_evaluation_goes_on_to_the_same_bytes() {
     let common = "evaluate run --leave-one-out 60 --choose all --lds 2000 --draws 20";
     run(folder, &format!("{common} --out whole"));
     let words = format!("{common} --out killed");
-    let mut child = command(folder, &words)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
     let part = folder.join("killed/.lds-00001.json");
-    let began = Instant::now();
-    while !part.exists() && began.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap(); // SIGKILL
-    assert!(!child.wait().unwrap().success(), "it ended before the kill");
+    killed_at(command(folder, &words), &part);
     let kept = std::fs::metadata(&part).unwrap().modified().unwrap();
     let message = refused(folder, &format!("{common} --seed 4 --out killed"));
     assert!(message.contains("seed"), "{message}");
@@ -693,8 +682,17 @@ fn files_that_moved_are_looked_for_where_they_are_said_to_be() {
     std::fs::rename(folder.join("train.npz"), elsewhere.join("train.npz")).unwrap();
     let words = "evaluate run --leave-one-out 3 --out moved";
     let message = refused(folder, words);
-    assert!(message.contains("train.npz"), "{message}");
-    let there = "--moved train.npz=elsewhere/train.npz";
+    let expected = "ascribe: train.npz: is not there any more: run was made from it";
+    assert!(
+        message.starts_with(expected) && message.contains("--moved OLD=NEW"),
+        "{message}"
+    );
+    let message = refused(folder, &format!("{words} --moved train.npz=nowhere"));
+    assert!(
+        message.starts_with("ascribe: --moved: nowhere is not there"),
+        "{message}"
+    );
+    let there = "--moved ./train.npz=elsewhere/train.npz";
     run(folder, &format!("{words} {there}"));
     write(&elsewhere, "train.npz", 40, 0.5);
     let message = refused(
@@ -732,7 +730,6 @@ fn tracin_sums_over_checkpoints() {
     }
 }
 
-/// A refit that does not converge is counted, said, and makes exit code 3.
 /// A run records the tolerance that took effect; it is a demand where someone typed it.
 #[test]
 fn a_recorded_tolerance_that_nobody_asked_for_is_none() {
@@ -743,7 +740,7 @@ fn a_recorded_tolerance_that_nobody_asked_for_is_none() {
         "rank --train train.npz --test test.npz --l2 1e-2 --solver direct --out single",
     );
     let path = folder.join("single/run.json");
-    let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let mut record = record(folder, "single");
     assert_eq!(record["options"]["tolerance"], 1e-5);
     record["options"]["tolerance"] = 1e-14.into();
     std::fs::write(&path, record.to_string()).unwrap();
@@ -755,6 +752,7 @@ fn a_recorded_tolerance_that_nobody_asked_for_is_none() {
     assert_eq!(output.status.code(), Some(3));
 }
 
+/// A refit that does not converge is counted, said, and makes exit code 3.
 #[test]
 fn a_gradient_norm_out_of_reach_is_exit_code_3() {
     let place = place();

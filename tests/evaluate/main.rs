@@ -3,11 +3,17 @@
 mod command;
 #[path = "../command_line/mod.rs"]
 mod command_line;
+#[path = "../feature_archive/mod.rs"]
+mod feature_archive;
+#[path = "../killed/mod.rs"]
+mod killed;
 mod mnist;
 #[path = "../parquet_table/mod.rs"]
 mod parquet_table;
 mod published;
 mod refits;
+#[path = "../run_record/mod.rs"]
+mod run_record;
 mod scatter;
 #[path = "../sets/mod.rs"]
 mod sets;

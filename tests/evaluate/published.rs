@@ -1,5 +1,5 @@
-//! METHODS D.3 and D.7 to D.9: numbers of an independent computation with NumPy and scikit-learn. Its random subsets and flips
-//! are not ours, so that LDS and AUC agree within their noise; rankings and losses to the digits given.
+//! Numbers of an independent computation with NumPy and scikit-learn. Its random subsets and flips are not ours, so that LDS and AUC agree
+//! within their noise; rankings and losses to the digits given.
 
 use crate::sets::{Set, digits, table};
 use crate::setting;

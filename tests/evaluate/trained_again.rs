@@ -2,6 +2,7 @@
 
 use crate::command::{bytes, results};
 use crate::command_line::{ascribe, both, command, refused, run};
+use crate::killed::killed_at;
 use ascribe::artefact::RunFolder;
 use ascribe::data::{Dataset, Pixels};
 use ascribe::evaluate::{Ids, Retrained};
@@ -9,8 +10,6 @@ use ascribe::model::read_model;
 use candle_core::{DType, Device};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 /// A transferred model and its rankings through a block (`run`) and through the head (`head`).
 fn ranked(folder: &Path) {
@@ -104,6 +103,17 @@ fn the_transfer_is_had_again_and_scores_are_held_against_it() {
     let most = seeds["most_to_expect"].as_f64().unwrap();
     assert!((most - mean.max(0.0).sqrt()).abs() < 1e-12, "{seeds}");
 
+    for name in ["source", "model"] {
+        std::fs::rename(folder.join(name), folder.join("moved")).unwrap();
+        let message = refused(folder, "evaluate run --lds 8 --retrain 1 --out x");
+        assert!(
+            message.starts_with(&format!("ascribe: {name}"))
+                && message.contains("is not there any more")
+                && message.contains("--moved OLD=NEW"),
+            "{message}"
+        );
+        std::fs::rename(folder.join("moved"), folder.join(name)).unwrap();
+    }
     let features = "evaluate head --lds 8 --retrain 0 --out x";
     let message = refused(folder, features);
     assert!(message.contains("--retrain"), "{message}");
@@ -157,21 +167,8 @@ fn a_killed_series_of_trainings_goes_on_to_the_same_bytes() {
     let words = "evaluate run --lds 12 --retrain 2 --draws 50";
     run(folder, &format!("{words} --out whole"));
     let killed = format!("{words} --out killed");
-    let mut child = command(folder, &killed)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let began = Instant::now();
-    while !folder.join("killed/.lds-00004-001.json").exists() {
-        assert!(
-            began.elapsed() < Duration::from_secs(300),
-            "no training was recorded"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap(); // SIGKILL
-    assert!(!child.wait().unwrap().success(), "it ended before the kill");
+    let part = folder.join("killed/.lds-00004-001.json");
+    killed_at(command(folder, &killed), &part);
     run(folder, &format!("{killed} --threads 1"));
     for file in [
         "lds_measurements.parquet",

@@ -1,11 +1,11 @@
 //! `ascribe figure` on small finished runs.
 
 use crate::command_line::{ascribe, both, command, refused, run};
-use crate::texts;
+use crate::{feature_archive, texts};
 use ascribe::artefact::{Input, Options, RunFolder, digest_file, read_json, write_json};
 use ascribe::data::Dataset;
 use ascribe::influence::{Provenance, QueryRanking, RankedImage, write_rankings};
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 use ndarray_npy::write_npy;
 use std::path::{Path, PathBuf};
 
@@ -445,6 +445,43 @@ fn the_influence_matrix_comes_from_full_scores() {
     std::fs::write(own.join("scores.npy"), &whole[..whole.len() / 2]).unwrap();
     let message = refused(place.path(), "figure matrix natural --out out");
     assert!(message.contains("scores.npy"), "{message}");
+}
+
+/// Such a run has labels in its list of images alone.
+#[test]
+fn a_run_that_kept_scores_and_no_ranks_has_an_influence_matrix() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    for (name, count) in [("train.npz", 12), ("test.npz", 6)] {
+        let features = Array2::from_shape_fn((count, 3), |(row, column)| {
+            ((7 * row + 5 * column) % 11) as f32
+        });
+        let labels = Array1::from_shape_fn(count, |row| (row % 3) as i64);
+        feature_archive::write(&folder.join(name), &(features, labels));
+    }
+    let table = |out: &str, options: &str| {
+        let rank = "rank --train train.npz --test test.npz --l2 1e-2 --scores";
+        run(folder, &format!("{rank} {options} --out {out}"));
+        let words = format!("figure matrix {out} --names run --format svg --out {out}-figure");
+        run(folder, &words);
+        std::fs::read(folder.join(format!("{out}-figure/influence_matrix.csv"))).unwrap()
+    };
+    assert!(table("ranked", "") == table("scored", "--top 0"));
+}
+
+#[test]
+fn a_picture_that_is_not_drawn_again_is_told() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    ranked(folder, "natural", 2, None);
+    ranked(folder, "robust", 5, None);
+    run(folder, "figure 5 natural --format png --out out");
+    run(folder, "figure 6 natural --out out");
+    assert!(folder.join("out/figure6.png").exists());
+    let (_, told) = both(folder, "figure 6 robust --format svg --out out");
+    let expected = "out/figure6.png is from before, and was not drawn again";
+    assert!(told.contains(expected), "{told}");
+    assert!(folder.join("out/figure6.png").exists());
 }
 
 /// A model by which images of any size have a loss.

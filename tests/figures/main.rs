@@ -4,6 +4,8 @@ mod command;
 #[path = "../command_line/mod.rs"]
 mod command_line;
 mod drawn;
+#[path = "../feature_archive/mod.rs"]
+mod feature_archive;
 mod styles;
 
 use image::codecs::png::PngDecoder;

@@ -206,7 +206,10 @@ fn a_recorded_digest_is_checked_ever_after() {
 
     fs::remove_file(folder.join("train.parquet")).unwrap();
     mirror.serve(TRAIN, plain(&content(7)));
-    let parts = ["recorded at the first fetch", "thrown away"];
+    let parts = [
+        "recorded at the first fetch",
+        "thrown away; choose another --out to take the new file, or remove mnist",
+    ];
     refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
     mirror.serve(TRAIN, plain(&content(0)));
     fetched(&mirror, place.path(), &["fetch", "mnist"]);
@@ -232,6 +235,28 @@ fn a_recorded_digest_is_checked_ever_after() {
         &["fetch", "mnist", "--out", "mine"],
         &parts,
     );
+}
+
+/// As where a mirror asks to log in; nobody published a digest that it would differ from.
+#[test]
+fn a_page_in_the_place_of_a_file_is_thrown_away() {
+    let (mirror, place) = mnist();
+    let page = b"<!DOCTYPE html><html><body>Log in</body></html>";
+    let served = Served {
+        linked: None,
+        ..whole(page)
+    };
+    mirror.serve(TRAIN, served);
+    let parts = [
+        "train.parquet: content: expected the file itself, found a web page",
+        "thrown away; look for the file there with a browser",
+    ];
+    refused(&mirror.address, place.path(), &["fetch", "mnist"], &parts);
+    assert_eq!(names(&place.path().join("mnist")), ["fetch.json"]);
+    let record = lock(&place.path().join("mnist"));
+    assert_eq!(record["files"], serde_json::json!({}));
+    mirror.serve(TRAIN, whole(&content(0)));
+    fetched(&mirror, place.path(), &["fetch", "mnist"]);
 }
 
 /// It may be an older one, or half of it: nothing that was not fetched is taken for the file, or written over.
@@ -469,6 +494,11 @@ fn no_network_no_such_file_no_such_name_are_one_line_each() {
         &["fetch", "mnist"],
         &parts,
     );
+    let parts = [
+        "mirror.example: HF_ENDPOINT is no address",
+        "begin it with https://",
+    ];
+    refused("mirror.example", place.path(), &["fetch", "mnist"], &parts);
     let mirror = Mirror::start();
     let parts = [
         "mnist/train-00000-of-00001.parquet",

@@ -1,10 +1,15 @@
 //! `ascribe rank` as a process that can be killed, and what its folders hold.
 
+#[path = "../killed/mod.rs"]
+mod killed;
+#[path = "../run_record/mod.rs"]
+mod run_record;
+
+pub use run_record::record;
+
 use crate::command_line::{both, command};
-use serde_json::Value;
+use killed::killed_at;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 /// What a run says on standard error.
 pub fn rank(folder: &Path, words: &str) -> String {
@@ -18,25 +23,10 @@ pub fn same_files(folder: &Path, files: &[&str], one: &str, other: &str) {
     }
 }
 
-pub fn record(folder: &Path, run: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(folder.join(run).join("run.json")).unwrap()).unwrap()
-}
-
 /// Starts a run and kills it as soon as it has recorded a block.
 pub fn kill_when_recorded(folder: &Path, words: &str, run: &str) {
-    let mut child = command(folder, &format!("rank {words}"))
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let record = folder.join(run).join(".scored");
-    let began = Instant::now();
-    while !record.exists() && began.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap(); // SIGKILL
-    assert!(!child.wait().unwrap().success(), "it ended before the kill");
-    assert!(record.exists(), "nothing was recorded");
+    let scored = folder.join(run).join(".scored");
+    killed_at(command(folder, &format!("rank {words}")), &scored);
 }
 
 /// Kills a run, lets it go on, and compares the files with those of a run that was left alone.

@@ -1,9 +1,8 @@
 //! Archives of features of three made-up classes.
 
+pub(crate) use crate::feature_archive::write;
+
 use ndarray::{Array1, Array2};
-use ndarray_npy::{NpzWriter, WritableElement};
-use std::fs::File;
-use std::path::Path;
 
 fn labels(count: usize) -> Array1<i64> {
     Array1::from_shape_fn(count, |row| ((row * row + row / 3) % 3) as i64)
@@ -33,14 +32,4 @@ pub(crate) fn waves(count: usize, dimension: usize, phase: f64) -> (Array2<f64>,
             + (12.9898 * (row as f64 + phase) + 78.233 * column as f64).sin()
     });
     (features, labels)
-}
-
-pub(crate) fn write<A: WritableElement>(
-    file: &Path,
-    (features, labels): &(Array2<A>, Array1<i64>),
-) {
-    let mut archive = NpzWriter::new(File::create(file).unwrap());
-    archive.add_array("features", features).unwrap();
-    archive.add_array("labels", labels).unwrap();
-    archive.finish().unwrap();
 }

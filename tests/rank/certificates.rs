@@ -330,6 +330,26 @@ fn an_accurate_solver_certifies_nearly_everything_and_ties_are_reported() {
     );
 }
 
+/// A sample of the queries says when the training images are solved for well enough; the others may need more.
+#[test]
+fn queries_beyond_the_sample_are_proven_too() {
+    let mut problem = problem(5, 60, 3, 4, 0.5);
+    let count = 4000;
+    problem.queries = self::problem(6, count, 3, 4, 0.5).train;
+    let found = certified(&problem, 1e-2, 0.0, Inner::LooseCg, true);
+    let open: Vec<usize> = (0..count)
+        .filter(|&query| !found.ranks.is_certified(query, 6))
+        .collect();
+    assert!(open.is_empty(), "{open:?}");
+    let exact = oracle(&problem, 1e-2);
+    for query in 0..count {
+        for (image, score, certificate) in found.ranks.ranks(query) {
+            let error = (score - exact[[query, *image]]).abs();
+            assert!(error <= certificate.bound + 1e-11, "{query}: {error:e}");
+        }
+    }
+}
+
 #[test]
 fn a_poor_solver_certifies_less_but_says_so() {
     let problem = problem(5, 16, 3, 3, 1e-3);

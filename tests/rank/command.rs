@@ -1,7 +1,7 @@
 //! `ascribe rank` end to end on features files.
 
 use crate::archives::{overlapping, waves, write};
-use crate::command_line::{ascribe, both, run};
+use crate::command_line::{self, ascribe, both, run};
 use crate::killed_run::{goes_on_to_the_same_bytes, record};
 use crate::parquet_table::{numbers, table, words};
 use crate::scores;
@@ -744,6 +744,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
         "solver direct: for 40 solves",
         "solves for the train images",
         "GFLOP/s",
+        " s besides fitting the head\n",
         "GiB",
     ] {
         assert!(out.contains(part), "{out}");
@@ -754,6 +755,19 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     assert_eq!(
         (&plan["method"], &plan["reason"]),
         (&"cg".into(), &"as asked for".into())
+    );
+    assert_eq!(plan["fits_head"], true);
+    rank(folder, "--l2 0.01 --out fitted");
+    let with_head = format!("{words} --head fitted/head.safetensors");
+    assert!(!rank(folder, &with_head).0.contains("besides"));
+    let plan = rank(folder, &format!("{with_head} --json")).0;
+    assert!(plan.contains(r#""fits_head":false"#), "{plan}");
+    // The place is looked at before anything is read.
+    let file = "rank --train absent.npz --test absent.npz --l2 1 --out train.npz/run";
+    let said = command_line::refused(folder, file);
+    assert!(
+        said.contains("train.npz: is no folder; choose another --out"),
+        "{said}"
     );
     let parts = ["--memory: ", "too little"];
     refused(folder, "--l2 0.01 --memory 1e-7", &parts);
@@ -926,6 +940,18 @@ fn features_that_are_kept_give_the_same_scores() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{words}: {said}");
         assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    }
+    // No check of the numbers themselves would tell.
+    for file in ["head.safetensors", "test_features.safetensors"] {
+        let path = folder.join("own").join(file);
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let words = "rank --train own/train_features.safetensors --test own/test_features.safetensors \
+                     --head own/head.safetensors --out other";
+        let said = command_line::refused(folder, words);
+        let expected = format!("ascribe: own/{file}: is not what ascribe rank left here");
+        assert!(said.starts_with(&expected), "{said}");
     }
 }
 

@@ -6,6 +6,8 @@ mod certificates;
 mod command;
 #[path = "../command_line/mod.rs"]
 mod command_line;
+#[path = "../feature_archive/mod.rs"]
+mod feature_archive;
 mod head_scores;
 mod influence_oracle;
 #[path = "../killed_run/mod.rs"]

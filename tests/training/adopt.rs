@@ -3,6 +3,7 @@
 
 use crate::DIGITS;
 use crate::command_line::{ascribe, both, run};
+use crate::run_record::record;
 use candle_core::{Device, Tensor, safetensors};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -37,11 +38,6 @@ fn trained_elsewhere(folder: &Path) -> String {
         three(pixels.deviation),
         ours.side()
     )
-}
-
-fn record(folder: &Path, run: &str) -> Value {
-    let file = folder.join(run).join("run.json");
-    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use crate::DIGITS;
 use crate::command_line::{command, refused, run};
+use crate::killed::killed_at;
+use crate::run_record::record;
 use candle_core::{Tensor, safetensors};
 use image::codecs::png::PngEncoder;
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 fn train(out: &str, options: &str) -> String {
     let small = "--architecture cifar-resnet8-w4 --side 8 --images 200";
@@ -24,21 +25,8 @@ fn a_killed_training_resumes_to_the_same_model() {
     let folder = folder.path();
     let recipe = "--epochs 6 --adversary l2 --epsilon 0.2 --steps 2 --evaluate-every 0";
     run(folder, &train("whole", recipe));
-    let mut killed = command(folder, &train("killed", recipe))
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
     let checkpoint = folder.join("killed/checkpoint.safetensors");
-    let started = Instant::now();
-    while !checkpoint.exists() && started.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    killed.kill().unwrap();
-    let interrupted = !killed.wait().unwrap().success();
-    assert!(
-        interrupted,
-        "the run ended before it could be killed: give it more epochs"
-    );
+    killed_at(command(folder, &train("killed", recipe)), &checkpoint);
     assert!(!folder.join("killed/model.safetensors").exists());
     // Another recipe may not go on with these weights.
     let other = recipe.replace("--epochs 6", "--epochs 7");
@@ -231,14 +219,8 @@ fn a_source_without_its_classifier_transfers_as_the_whole_one_does_and_predicts_
 
 /// What a command prints with `--json`, and what the `run.json` of its folder says.
 fn told(folder: &Path, words: &str, out: &str) -> [serde_json::Value; 2] {
-    let mut command = assert_cmd::Command::cargo_bin("ascribe").unwrap();
-    let words = format!("{words} --out {out} --json");
-    let output = (command.current_dir(folder).args(words.split_whitespace())).output();
-    let output = output.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words}: {said}");
-    let record = std::fs::read(folder.join(out).join("run.json")).unwrap();
-    [&output.stdout, &record].map(|text| serde_json::from_slice(text).unwrap())
+    let told = run(folder, &format!("{words} --out {out} --json"));
+    [serde_json::from_str(&told).unwrap(), record(folder, out)]
 }
 
 #[test]

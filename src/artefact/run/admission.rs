@@ -1,15 +1,65 @@
 //! Who may work in a folder: what stands there, and whether another process is at it.
 
 use super::difference::difference;
-use super::{ANOTHER_FOLDER, RECORD, conflict};
+use super::{RECORD, conflict};
 use crate::artefact::json::read_json;
-use crate::artefact::record::{RunRecord, Status};
+use crate::artefact::record::{Input, RunRecord, Status};
 use crate::{Error, Result};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
 /// The name of the lock file.
 pub(crate) const LOCK: &str = ".lock";
+const ANOTHER_OUT: &str = "choose another --out";
+/// Endings of files that are data whole: a folder beside one changes nothing.
+const WHOLE: [&str; 3] = ["bin", "npy", "parquet"];
+
+/// Refuses a place where no folder can be made: for before the work that comes before a run is opened.
+pub(super) fn check_place(path: &Path) -> Result<()> {
+    let absolute = std::path::absolute(path).map_err(Error::io(path, "find"))?;
+    let mut above = absolute.ancestors();
+    match above.find(|place| place.symlink_metadata().is_ok()) {
+        Some(place) if !place.is_dir() => Err(conflict(place, "is no folder", ANOTHER_OUT)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a folder within images that the run reads: from then on it would be a class of theirs.
+pub(super) fn check_outside_images(path: &Path, inputs: &[Input]) -> Result<()> {
+    let absolute = std::path::absolute(path).map_err(Error::io(path, "find"))?;
+    let place = absolute.ancestors().find_map(|place| {
+        let there = place.canonicalize().ok()?;
+        Some(there.join(absolute.strip_prefix(place).ok()?))
+    });
+    // Hidden folders are no classes.
+    let is_seen = |within: &Path| {
+        let mut parts = within.components();
+        !parts.any(|part| part.as_os_str().to_string_lossy().starts_with('.'))
+    };
+    let holds_it = |folder: &Path| {
+        let whole = folder.canonicalize().ok().zip(place.as_ref());
+        whole.is_some_and(|(folder, place)| place.strip_prefix(folder).is_ok_and(is_seen))
+    };
+    let mut sets = inputs.iter().filter(|input| input.rows.is_some());
+    match sets.find(|input| holds_it(&input.path) && is_of_images(&input.path)) {
+        None => Ok(()),
+        Some(Input { path: images, .. }) => Err(conflict(
+            path,
+            format!("lies among the images of {}", images.display()),
+            "choose an --out outside the images",
+        )),
+    }
+}
+
+/// Whether a data set is a folder of images, and not one of files that hold many.
+fn is_of_images(set: &Path) -> bool {
+    let is_whole = |name: &Path| {
+        let ending = name.extension().unwrap_or_default();
+        WHOLE.iter().any(|whole| ending == *whole)
+    };
+    let entries = std::fs::read_dir(set);
+    entries.is_ok_and(|mut entries| !entries.any(|it| it.is_ok_and(|it| is_whole(&it.path()))))
+}
 
 /// The unfinished run in `path` that `new` may continue; `None` where the folder is free.
 pub(super) fn unfinished_run(path: &Path, new: &RunRecord) -> Result<Option<RunRecord>> {
@@ -17,11 +67,7 @@ pub(super) fn unfinished_run(path: &Path, new: &RunRecord) -> Result<Option<RunR
         return Ok(None);
     }
     if !path.is_dir() {
-        return Err(conflict(
-            path,
-            "is a file, not a folder",
-            "choose another --out",
-        ));
+        return Err(conflict(path, "is a file, not a folder", ANOTHER_OUT));
     }
     let file = path.join(RECORD);
     if !file.exists() {
@@ -42,7 +88,7 @@ pub(super) fn unfinished_run(path: &Path, new: &RunRecord) -> Result<Option<RunR
         return Err(conflict(
             path,
             format!("holds another run: {difference}"),
-            ANOTHER_FOLDER,
+            another_folder(path, &old, new),
         ));
     }
     match old.status {
@@ -50,8 +96,20 @@ pub(super) fn unfinished_run(path: &Path, new: &RunRecord) -> Result<Option<RunR
         Status::Finished => Err(conflict(
             path,
             "already holds this finished run",
-            ANOTHER_FOLDER,
+            another_folder(path, &old, new),
         )),
+    }
+}
+
+/// What to do about the `old` run in a folder: one that `new` reads, or that another command left, is not offered for removal.
+fn another_folder(path: &Path, old: &RunRecord, new: &RunRecord) -> &'static str {
+    let lies_here = |input: &Input| {
+        let whole = input.path.canonicalize().ok().zip(path.canonicalize().ok());
+        whole.is_some_and(|(file, folder)| file.starts_with(folder))
+    };
+    match old.command == new.command && !new.inputs.iter().any(lies_here) {
+        true => "choose another --out, or remove the folder",
+        false => ANOTHER_OUT,
     }
 }
 
@@ -64,7 +122,11 @@ pub(super) fn run_to_extend(path: &Path, new: &RunRecord) -> Result<Option<RunRe
     let old: RunRecord = read_json(&file)?;
     if old.command != new.command {
         let reason = format!("holds a run of ascribe {}", old.command);
-        return Err(conflict(path, reason, ANOTHER_FOLDER));
+        return Err(conflict(path, reason, ANOTHER_OUT));
+    }
+    // A study's runs are its own, which have no spec.
+    if new.options.contains_key("spec") && !old.options.contains_key("spec") {
+        return Err(conflict(path, "is one run of a study", ANOTHER_OUT));
     }
     Ok(Some(RunRecord {
         seconds: old.seconds,

@@ -35,19 +35,33 @@ pub(in crate::artefact) fn difference(old: &RunRecord, new: &RunRecord) -> Optio
     let is_input = |name: &str| {
         [old, new].iter().all(|record| {
             let mut inputs = record.inputs.iter();
-            inputs.any(|input| input.role == name)
+            inputs.any(|input| option_of(&input.role) == name)
         })
+    };
+    // Of measurements that are given, the file says how many there are.
+    let of_measurements = |name: &str| {
+        let given = |record: &RunRecord| {
+            record
+                .options
+                .get("retrained")
+                .is_some_and(|it| !it.is_null())
+        };
+        ["leave-one-out", "lds"].contains(&name) && given(old) && given(new)
     };
     let trains = ["train", "transfer", "study"].contains(&new.command.as_str());
     let names = old.options.keys().chain(new.options.keys());
     let effective = names.filter(|name| {
         let of_memory = trains && *name == "memory";
-        !(WITHOUT_EFFECT.contains(&name.as_str()) || is_input(name) || of_memory)
+        let without_effect = WITHOUT_EFFECT.contains(&name.as_str());
+        !(without_effect || is_input(name) || of_measurements(name) || of_memory)
     });
     for name in effective.collect::<BTreeSet<_>>() {
         // An option that is not set may be one that was not there yet.
         let of = |options: &Options| options.get(name).filter(|it| !it.is_null()).cloned();
         let (old, new) = (of(&old.options), of(&new.options));
+        if old != new && name == "spec-digest" {
+            return Some("the spec has changed".into());
+        }
         if old != new {
             let shown = |value: Option<Value>| {
                 value.map_or("not set".to_owned(), |value| value.to_string())
@@ -61,6 +75,15 @@ pub(in crate::artefact) fn difference(old: &RunRecord, new: &RunRecord) -> Optio
     }
     let count = old.inputs.len().max(new.inputs.len());
     (0..count).find_map(|at| input_difference(old.inputs.get(at), new.inputs.get(at)))
+}
+
+/// The option that names the input of a role: of several the roles are other words.
+fn option_of(role: &str) -> &str {
+    match role {
+        "checkpoint" => "checkpoints",
+        role if role.starts_with("run-") => "runs",
+        role => role,
+    }
 }
 
 /// Says in what two inputs differ; the path may change as long as the content is the same.
@@ -108,6 +131,19 @@ mod tests {
     }
 
     #[test]
+    fn of_measurements_that_are_given_their_number_says_nothing() {
+        let with = |count: u64, folder: Option<&str>| {
+            let options = [("lds", count.into()), ("retrained", folder.into())];
+            record("evaluate", &options)
+        };
+        let given = [50, 12].map(|count| with(count, Some("there")));
+        assert_eq!(difference(&given[0], &given[1]), None);
+        let expected = "--lds was 50, is now 12".to_owned();
+        let asked = [50, 12].map(|count| with(count, None));
+        assert_eq!(difference(&asked[0], &asked[1]), Some(expected));
+    }
+
+    #[test]
     fn where_how_fast_and_in_which_style_make_no_other_run() {
         let names = [
             "out",
@@ -149,6 +185,31 @@ mod tests {
         let set = record("rank", &[("device", "cuda:0".into())]);
         let expected = "--device was not set, is now \"cuda:0\"".to_owned();
         assert_eq!(difference(&missing, &set), Some(expected));
+    }
+
+    #[test]
+    fn a_changed_spec_is_called_so() {
+        let expected = "the spec has changed".to_owned();
+        assert_eq!(between("study", "spec-digest"), Some(expected));
+    }
+
+    #[test]
+    fn of_several_inputs_the_digests_count_and_their_paths_do_not() {
+        for (option, role) in [("runs", "run-1"), ("checkpoints", "checkpoint")] {
+            let of = |path: &str, digest: &str| {
+                let mut record = record("audit", &[(option, serde_json::json!([path]))]);
+                record.inputs.push(Input {
+                    role: role.into(),
+                    path: path.into(),
+                    digest: digest.into(),
+                    rows: None,
+                });
+                record
+            };
+            assert_eq!(difference(&of("hr", "abc"), &of("./hr", "abc")), None);
+            let found = difference(&of("hr", "abc"), &of("hr", "def")).unwrap();
+            assert!(found.starts_with("input was hr ("), "{found}");
+        }
     }
 
     #[test]

@@ -191,10 +191,83 @@ fn another_run_is_refused_with_the_first_difference() {
         path,
         RunFolder::open_or_create(path, "rank", vec![], Options::new(), vec![]),
     );
-    assert_eq!(
-        message,
-        format!("holds another run: command was train, is now rank{end}")
-    );
+    let expected = "holds another run: command was train, is now rank; choose another --out";
+    assert_eq!(message, expected);
+}
+
+/// As `rank --model m --out m`.
+#[test]
+fn a_folder_that_the_run_reads_is_not_offered_for_removal() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("run");
+    killed(&path);
+    let weights = path.join("checkpoint").display().to_string();
+    let message = refusal(&path, open(&path, options(10, 2), input(&weights, "0", 1)));
+    assert!(message.ends_with("; choose another --out"), "{message}");
+}
+
+#[test]
+fn a_run_among_the_images_that_it_reads_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let images = place.path().join("pets");
+    std::fs::create_dir_all(images.join("cat")).unwrap();
+    let at = |out: &str, input: Input| open(&place.path().join(out), options(10, 2), input);
+    let pets = || input(&images.display().to_string(), "0", 4);
+    for out in ["pets/run", "pets/cat/runs/run", "pets/../pets/run"] {
+        let message = refusal(&place.path().join(out), at(out, pets()));
+        let expected = format!(
+            "lies among the images of {}; choose an --out outside the images",
+            images.display()
+        );
+        assert_eq!(message, expected);
+    }
+    assert_eq!(std::fs::read_dir(&images).unwrap().count(), 1);
+    drop(at("pets-run", pets()).unwrap());
+    drop(at("pets/../run", pets()).unwrap());
+    // Hidden folders are no classes.
+    drop(at("pets/.runs/new/run", pets()).unwrap());
+    // Weights, as those of the model that is ranked, and files of many images.
+    let weights = Input {
+        rows: None,
+        ..pets()
+    };
+    drop(at("pets/run", weights).unwrap());
+    for name in ["features.npy", "train.parquet", "data_batch_1.bin"] {
+        let file = images.join(name);
+        std::fs::write(&file, "").unwrap();
+        drop(at("pets/run", pets()).unwrap());
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn one_run_of_a_study_is_not_taken_for_a_study() {
+    let place = tempfile::tempdir().unwrap();
+    let begin = |options: Options| {
+        RunFolder::open_or_extend(place.path(), "study", vec![], options, vec![])
+    };
+    begin(options(10, 2)).unwrap().finish().unwrap();
+    let spec = || Options::from([("spec".into(), "spec.toml".into())]);
+    let message = refusal(place.path(), begin(spec()));
+    assert_eq!(message, "is one run of a study; choose another --out");
+    std::fs::remove_file(place.path().join(RECORD)).unwrap();
+    begin(spec()).unwrap().finish().unwrap();
+    begin(spec()).unwrap();
+}
+
+#[test]
+fn a_place_where_no_folder_can_be_made_is_refused_before_any_work() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().canonicalize().unwrap();
+    let file = place.join("file");
+    std::fs::write(&file, "").unwrap();
+    for out in [file.clone(), file.join("runs/run")] {
+        let message = refusal(&file, RunFolder::check_place(&out));
+        assert_eq!(message, "is no folder; choose another --out");
+    }
+    for out in [place.clone(), place.join("runs/run")] {
+        RunFolder::check_place(&out).unwrap();
+    }
 }
 
 #[test]
@@ -334,6 +407,14 @@ fn consumers_get_finished_runs_only() {
     let expected =
         "holds an unfinished run; wait for it, or resume it with: ascribe train --data 'a b'";
     assert_eq!(message, expected);
+    // Relative paths of the command begin where it was typed.
+    let file = path.join(RECORD);
+    let mut record: RunRecord = read_json(&file).unwrap();
+    record.directory = "/old place".into();
+    write_json(&file, &record).unwrap();
+    let message = refusal(&path, RunFolder::read(&path));
+    let expected = "or resume it in '/old place' with: ascribe train --data 'a b'";
+    assert!(message.ends_with(expected), "{message}");
     run.finish().unwrap();
     RunFolder::read(&path).unwrap();
 }

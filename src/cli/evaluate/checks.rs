@@ -29,7 +29,7 @@ pub(super) struct MergedClasses {
 
 impl Work<'_> {
     pub(super) fn removal(&mut self, run: &mut RunFolder) -> Result<()> {
-        let (Some(number), Some(fit)) = (self.evaluate.removal, self.fit) else {
+        let (Some(number), Some(fit)) = (self.evaluate.asked.removal, self.fit) else {
             return Ok(());
         };
         run.stage("removal")?;
@@ -61,14 +61,14 @@ impl Work<'_> {
         let (refits, work) = retrainer.retrain("removal", &plan.kept(), progress("removal"))?;
         let curves = plan.curves(&refits, &retrainer.before()?, &self.bootstrap);
         self.report(work.not_converged, work.largest_gradient);
-        run.set_result("removal", &curves)?;
-        run.set_result("removal_queries", &asked.ids)?;
+        run.note_result("removal", &curves)?;
+        run.note_result("removal_queries", &asked.ids)?;
         run.set_result("removal_work", work)?;
         self.draw(&RemovalCurves { curves }, "removal")
     }
 
     pub(super) fn mislabels(&mut self, run: &mut RunFolder) -> Result<()> {
-        let Some(share) = self.evaluate.mislabels else {
+        let Some(share) = self.evaluate.asked.mislabels else {
             return Ok(());
         };
         run.stage("mislabels")?;
@@ -149,7 +149,7 @@ impl Work<'_> {
     }
 
     pub(super) fn duplicates(&mut self, run: &mut RunFolder) -> Result<()> {
-        let Some(number) = self.evaluate.duplicates else {
+        let Some(number) = self.evaluate.asked.duplicates else {
             return Ok(());
         };
         run.stage("duplicates")?;
@@ -168,7 +168,7 @@ impl Work<'_> {
     }
 
     pub(super) fn randomise(&mut self, run: &mut RunFolder) -> Result<()> {
-        if !self.evaluate.randomise {
+        if !self.evaluate.asked.randomise {
             return Ok(());
         }
         run.stage("randomise")?;
@@ -205,7 +205,7 @@ impl Work<'_> {
     }
 
     pub(super) fn classes(&mut self, run: &mut RunFolder) -> Result<()> {
-        if !self.evaluate.classes {
+        if !self.evaluate.asked.classes {
             return Ok(());
         }
         run.stage("classes")?;

@@ -52,7 +52,7 @@ pub(super) fn open(evaluate: &mut Evaluate) -> Result<Subject> {
         through_blocks,
         ..
     } = reopen(&record)?;
-    evaluate.ask_the_usual(material.train.ids.len());
+    evaluate.asked.ask_the_usual(material.train.ids.len())?;
     let evaluate = &*evaluate;
     if through_blocks.is_some() {
         check_through_blocks(evaluate)?;
@@ -82,14 +82,14 @@ pub(super) fn open(evaluate: &mut Evaluate) -> Result<Subject> {
     let certified = (record.results.get("certified"))
         .filter(|_| as_ranked)
         .and_then(|value| value.get("share_of_ranks")?.as_f64());
-    if evaluate.classes && material.class_count < 4 {
+    if evaluate.asked.classes && material.class_count < 4 {
         let found = material.class_count;
         let reason = format!(
             "puts classes together two by two: needs 4 or more, found {found}; leave it out"
         );
         return Err(Error::config("classes", reason));
     }
-    let groups = (evaluate.leave_group_out.as_ref())
+    let groups = (evaluate.asked.leave_group_out.as_ref())
         .map(|grouping| material.train_groups(grouping))
         .transpose()?;
     if let Some(groups) = &groups {
@@ -209,7 +209,7 @@ fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
             "ascribe: --{option} is of the estimators of --compare: the scores of a run through residual blocks are those of its file"
         );
     }
-    match evaluate.question_of_heads() {
+    match evaluate.asked.question_of_heads() {
         None => Ok(()),
         Some(option) => Err(Error::config(
             option,

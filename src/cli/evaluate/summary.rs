@@ -1,14 +1,13 @@
 //! What came out, in a few lines or as JSON.
 
+use super::asked::LEAVE_GROUP_OUT;
 use super::checks::MergedClasses;
-use super::work::LEAVE_GROUP_OUT;
 use crate::Result;
 use crate::artefact::RunRecord;
 use crate::evaluate::{
     Comparison, Copies, Detection, GroupsLeftOut, Interval, RemovalCurve, SeedAgreement, Side,
 };
 use crate::influence::NATS;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -26,37 +25,37 @@ pub(super) fn print(record: &RunRecord, as_json: bool) -> Result<()> {
         ("lds", "LDS"),
         (LEAVE_GROUP_OUT, "leave-group-out"),
     ] {
-        if let Some(comparison) = found::<Comparison>(record, name)? {
+        if let Some(comparison) = record.result_if_any::<Comparison>(name)? {
             agreements(title, &comparison);
         }
         // One seed agrees with none.
-        let agreement = found::<Option<SeedAgreement>>(record, &format!("{name}_seeds"))?;
+        let agreement = record.result_if_any::<Option<SeedAgreement>>(&format!("{name}_seeds"))?;
         agreement.flatten().iter().for_each(seeds);
     }
-    let left_out = found::<GroupsLeftOut>(record, "groups_left_out")?;
+    let left_out = record.result_if_any::<GroupsLeftOut>("groups_left_out")?;
     left_out.iter().for_each(groups);
-    if let Some(found) = found::<Vec<Detection>>(record, "mislabels")? {
+    if let Some(found) = record.result_if_any::<Vec<Detection>>("mislabels")? {
         say!("mislabels:");
         found.iter().for_each(detection);
     }
-    if let Some(curves) = found::<Vec<RemovalCurve>>(record, "removal")? {
+    if let Some(curves) = record.result_if_any::<Vec<RemovalCurve>>("removal")? {
         say!("removal:");
         curves.iter().for_each(removal);
     }
-    if let Some(found) = found::<BTreeMap<String, Copies>>(record, "duplicates")? {
+    if let Some(found) = record.result_if_any::<BTreeMap<String, Copies>>("duplicates")? {
         say!("duplicates:");
         for (name, copies) in &found {
             say!("  {name}: copy ranked first {}", interval(&copies.first));
         }
     }
-    let checks = found::<BTreeMap<String, BTreeMap<String, f64>>>(record, "randomise")?;
+    let checks = record.result_if_any::<BTreeMap<String, BTreeMap<String, f64>>>("randomise")?;
     for (check, found) in checks.iter().flatten() {
         say!("same ranking at {check} (near 1: the model plays no part):");
         for (name, same) in found {
             say!("  {name}: {same:.3}");
         }
     }
-    if let Some(found) = found::<MergedClasses>(record, "classes")? {
+    if let Some(found) = record.result_if_any::<MergedClasses>("classes")? {
         say!("own class, of which the head was not told:");
         for (name, own) in &found.own_class {
             say!("  {name}: most helpful image {}", interval(&own.first));
@@ -64,14 +63,6 @@ pub(super) fn print(record: &RunRecord, as_json: bool) -> Result<()> {
     }
     say!("results in {}", record.folder.display());
     Ok(())
-}
-
-/// A result, where the evaluation was asked for it.
-fn found<T: DeserializeOwned>(record: &RunRecord, name: &str) -> Result<Option<T>> {
-    match record.results.contains_key(name) {
-        true => record.result(name).map(Some),
-        false => Ok(None),
-    }
 }
 
 fn agreements(title: &str, comparison: &Comparison) {

@@ -62,6 +62,7 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
         evaluate,
         subject,
         again: (evaluate
+            .asked
             .retrain
             .map(|seeds| again::open(evaluate, subject, seeds)))
         .transpose()?,
@@ -82,7 +83,7 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
     work.randomise(&mut run)?;
     work.classes(&mut run)?;
     let shortfalls = work.shortfalls;
-    run.set_result("shortfalls", shortfalls)?;
+    run.note_result("shortfalls", shortfalls)?;
     forget_recorded(run.path())?;
     let record = run.finish()?;
     summary::print(&record, evaluate.json.is_asked())?;
@@ -91,7 +92,7 @@ pub(super) fn fill(mut run: RunFolder, evaluate: &Evaluate, subject: &Subject) -
 
 /// Says so where refits, which go on to the minimum, are held against scores at a head that is not there.
 fn note_stopped(evaluate: &Evaluate, subject: &Subject, gradient_norm: f64) {
-    if evaluate.at == At::Fitted || !evaluate.refits() || gradient_norm <= SMALL_GRADIENT {
+    if evaluate.at == At::Fitted || !evaluate.asked.refits() || gradient_norm <= SMALL_GRADIENT {
         return;
     }
     let trained = subject.trained.map(|trained| {
@@ -104,9 +105,6 @@ fn note_stopped(evaluate: &Evaluate, subject: &Subject, gradient_norm: f64) {
         trained.unwrap_or_default()
     );
 }
-
-/// The name of what is measured without whole groups.
-pub(super) const LEAVE_GROUP_OUT: &str = "leave_group_out";
 
 pub(super) struct Work<'a> {
     pub(super) folder: PathBuf,

@@ -25,7 +25,7 @@ pub(super) struct Pictures {
     /// Look of the pictures: paper (for print), or screen (larger type, heavier lines: slides, web pages)
     #[arg(long, value_name = "STYLE", default_value_t)]
     style: Style,
-    /// Folder for the figure; files of the same name are replaced
+    /// Folder for the figure; files of the same name are replaced, pictures of it that are not drawn this time removed
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     #[command(flatten)]
@@ -68,6 +68,7 @@ impl Pictures {
         }
         let mut written = write(&figure, &self.out, stem, &self.format, self.style)?;
         written.push(record.finish(&self.out, stem, &written)?);
+        self.note_others(stem);
         let files: Vec<String> = written.iter().map(|path| shown(path)).collect();
         self.json.print(
             || {
@@ -80,5 +81,17 @@ impl Pictures {
             || files.iter().for_each(|file| say!("{file}")),
         );
         Ok(())
+    }
+
+    /// Tells of pictures in formats that were not drawn: the record speaks of them no more.
+    fn note_others(&self, stem: &str) {
+        let others = [Format::Svg, Format::Png].into_iter();
+        for format in others.filter(|format| !self.format.contains(format)) {
+            let picture = self.out.join(format!("{stem}.{format}"));
+            if picture.exists() {
+                let picture = shown(&picture);
+                note!("ascribe: {picture} is from before, and was not drawn again");
+            }
+        }
     }
 }

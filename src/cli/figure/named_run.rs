@@ -1,9 +1,10 @@
 //! A finished run of `ascribe rank`, as figures take it up.
 
 use crate::artefact::{DIGESTS, RunFolder, RunRecord};
-use crate::audit::RecordedSolves;
-use crate::cli::rank::{check_has_rankings, train_labels};
-use crate::influence::{Measurement, Normalise, QueryRanking, StoredScores, read_rankings};
+use crate::cli::rank::{check_has_rankings, labels_of};
+use crate::influence::{
+    Measurement, Normalise, QueryRanking, RecordedSolves, StoredScores, read_rankings,
+};
 use crate::{Error, Result};
 use clap::ValueEnum;
 use ndarray::Array2;
@@ -123,10 +124,21 @@ impl NamedRun {
         self.record.folder.join("train_rankings.parquet").exists()
     }
 
-    /// The labels of its training images.
-    pub(super) fn train_labels(&self) -> Result<Vec<usize>> {
+    /// The labels of its images of `set`, `test` or `train`, in the order of the scores.
+    pub(super) fn labels(&self, set: &str) -> Result<Vec<usize>> {
+        let labels = |rankings: Vec<QueryRanking>| {
+            rankings.iter().map(|ranking| ranking.query_label).collect()
+        };
+        // Runs of before have no such list; a run that kept no ranks has no rankings.
+        if !self.record.folder.join("examples.parquet").exists() {
+            match set {
+                "test" => return self.test_rankings().map(labels),
+                _ if self.has_train_rankings() => return self.train_rankings().map(labels),
+                _ => {}
+            }
+        }
         let path = self.file("examples.parquet", "run ascribe rank again")?;
-        let labels = train_labels(&path)?;
+        let labels = labels_of(&path, set)?;
         self.check_labels(&path, labels.iter().copied())?;
         Ok(labels)
     }

@@ -7,12 +7,11 @@ use crate::artefact::RunRecord;
 use crate::audit::sensitivity;
 use crate::cli::recorded_data::{recorded_data, recorded_model};
 use crate::cli::run_names::{check_same_class_names, run_names};
-use crate::data::Dataset;
+use crate::data::{Dataset, numbered};
 use crate::figure::{
     ClassMatch, Figure, HelpfulExamples, InfluenceMatrix, LossSensitivity, MatrixQueries,
     ModelImages, ModelRankings, ModelScores, ModelSensitivity, QueryExample,
 };
-use crate::influence::QueryRanking;
 use crate::model::ResNet;
 use crate::{Error, Result};
 use clap::Args;
@@ -126,7 +125,7 @@ pub(super) fn class_match(runs: &[NamedRun]) -> Result<ClassMatch> {
             let labels = train.iter().map(|query| query.query_label).collect();
             return Ok((train, run.helpful_rankings()?, labels));
         }
-        let (test, labels) = (run.helpful_rankings()?, run.train_labels()?);
+        let (test, labels) = (run.helpful_rankings()?, run.labels("train")?);
         note_test_images_alone(run);
         Ok((Vec::new(), test, labels))
     };
@@ -165,23 +164,20 @@ pub(super) fn influence_matrix(runs: &[NamedRun]) -> Result<InfluenceMatrix> {
         check_same_class_names(classes, [&first.name, &run.name])?;
     }
     let read = |run: &NamedRun| {
-        let train = match run.has_train_rankings() {
-            true => Some(labels(&run.train_rankings()?)),
-            false => None,
-        };
-        let train_labels = train.clone().map_or_else(|| run.train_labels(), Ok)?;
+        let train_labels = run.labels("train")?;
         let scores = |file, labels: Vec<usize>| -> Result<_> {
             let remedy = "run ascribe rank with --scores";
             let shape = [labels.len(), train_labels.len()];
             Ok((run.scores(file, remedy, shape)?, labels))
         };
-        let of_test = scores("scores.npy", labels(&run.test_rankings()?))?;
+        let of_test = scores("scores.npy", run.labels("test")?)?;
         let mut panels = vec![(MatrixQueries::Test, of_test)];
-        match train {
-            Some(labels) => {
-                panels.push((MatrixQueries::Train, scores("train_scores.npy", labels)?));
+        match run.has_train_rankings() {
+            true => {
+                let of_training = scores("train_scores.npy", train_labels.clone())?;
+                panels.push((MatrixQueries::Train, of_training));
             }
-            None => note_test_images_alone(run),
+            false => note_test_images_alone(run),
         }
         Ok((panels, train_labels))
     };
@@ -205,18 +201,14 @@ pub(super) fn influence_matrix(runs: &[NamedRun]) -> Result<InfluenceMatrix> {
     InfluenceMatrix::of(class_names(&first.record, &models), &models)
 }
 
-fn labels(rankings: &[QueryRanking]) -> Vec<usize> {
-    rankings.iter().map(|ranking| ranking.query_label).collect()
-}
-
 /// The run's class names, or numbers where it has none.
 fn class_names(record: &RunRecord, models: &[ModelScores]) -> Vec<String> {
-    let numbered = || {
+    let numbers = || {
         let labels = models.iter().flat_map(|model| model.train_labels);
         let most = labels.max().map_or(0, |most| most + 1);
-        (0..most).map(|class| class.to_string()).collect()
+        numbered(most)
     };
-    record.classes.clone().unwrap_or_else(numbered)
+    record.classes.clone().unwrap_or_else(numbers)
 }
 
 /// Figure 5, with queries drawn from those of the first run.

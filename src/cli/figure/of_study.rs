@@ -5,7 +5,7 @@ use crate::artefact::{RunFolder, RunRecord, Status};
 use crate::figure::{Share, TransferAccuracy};
 use crate::model::Blocks;
 use crate::study::{
-    Axes, ImageCount, RESULTS, Row, Selection, Summary, Variable, read_results, run_count,
+    ImageCount, RESULTS, Row, Selection, Summary, Variable, read_results, run_count,
 };
 use crate::{Error, Result};
 use clap::Args;
@@ -54,7 +54,8 @@ impl OfStudy {
             sources: self.sources.clone(),
             targets: self.targets.clone(),
             against: self.against.clone(),
-            axes: axes(&record)?,
+            // As if there were nothing to say of them where it was made before they were recorded.
+            axes: record.result_if_any("axes")?.unwrap_or_default(),
         };
         let rows = read_results(&table)?;
         let share = match record.status {
@@ -133,13 +134,5 @@ impl OfStudy {
             options.insert(name, json!(fixed.map(|(_, value)| value)));
         }
         options
-    }
-}
-
-/// The study's axes; as if there were nothing to say of them where it was made before that was recorded.
-fn axes(record: &RunRecord) -> Result<Axes> {
-    match record.results.contains_key("axes") {
-        true => record.result("axes"),
-        false => Ok(Axes::default()),
     }
 }

@@ -3,7 +3,7 @@
 use super::Report;
 use super::data_set::{Class, class_lines};
 use crate::Result;
-use crate::data::Features;
+use crate::data::{Features, numbered};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -22,11 +22,7 @@ pub(super) struct FeatureSet {
 
 pub(super) fn read(path: &Path) -> Result<FeatureSet> {
     let features = Features::open_within(path, Some(0))?;
-    let numbers = || {
-        (0..features.class_count())
-            .map(|class| class.to_string())
-            .collect()
-    };
+    let numbers = || numbered(features.class_count());
     Ok(FeatureSet {
         kind: "features",
         rows: features.len(),

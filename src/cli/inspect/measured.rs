@@ -4,7 +4,7 @@ use super::Report;
 use crate::artefact::Input;
 use crate::cli::adversary_options::AttackedPerformance;
 use crate::cli::measuring::measured;
-use crate::data::{Dataset, Pixels, Transform, subset};
+use crate::data::{Dataset, Pixels, Transform, are_numbers, subset};
 use crate::model::ResNet;
 use crate::train::{Attack, Performance, usual_memory_bytes};
 use crate::{Error, Result};
@@ -55,9 +55,8 @@ pub(super) fn read(
 /// Classes must be the same where the set names them, and as many as the model's at most where it does not.
 fn check_classes(model: &ResNet, path: &Path, data: &Dataset) -> Result<()> {
     let (own, theirs) = (model.classes(), data.classes());
-    let numbered = (own.iter().enumerate()).all(|(label, name)| *name == label.to_string());
     let agree = match data.has_class_names() {
-        true => own.len() == theirs.len() && (numbered || own == theirs),
+        true => own.len() == theirs.len() && (are_numbers(own) || own == theirs),
         false => theirs.len() <= own.len(),
     };
     if !agree {

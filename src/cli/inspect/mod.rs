@@ -24,7 +24,7 @@ use super::adversary_options::AttackOptions;
 use super::output::Json;
 use super::source_options::SourcePixels;
 use crate::artefact::leads_somewhere;
-use crate::data::{Features, has_class_folders};
+use crate::data::{Features, has_class_folders, is_built_in};
 use crate::model::{holds_weights, is_weight_file, weight_files};
 use crate::{Error, Result};
 use clap::Args;
@@ -154,10 +154,7 @@ enum Kind {
 }
 
 fn kind(path: &Path) -> Result<Kind> {
-    if path
-        .to_str()
-        .is_some_and(|name| name.starts_with("builtin:"))
-    {
+    if is_built_in(path) {
         let data = path
             .to_str()
             .is_some_and(|name| name.starts_with("builtin:digits"));

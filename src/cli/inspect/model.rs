@@ -3,6 +3,7 @@
 use super::Report;
 use crate::Result;
 use crate::artefact::digest_bytes;
+use crate::data::listed;
 use crate::model::source_bytes;
 use crate::model::{Checkpoint, Misfit, Normalisation, Origin};
 use candle_core::Device;
@@ -98,14 +99,8 @@ impl Report for Model {
             ("parameters", self.parameters.to_string()),
             ("sha256", self.digest.clone()),
         ];
-        if let Some(first) = self.ignored.first() {
-            let rest = self.ignored.len() - 1;
-            let more = if rest > 0 {
-                format!(" and {rest} more")
-            } else {
-                String::new()
-            };
-            lines.push(("not needed", format!("{first}{more}")));
+        if !self.ignored.is_empty() {
+            lines.push(("not needed", listed(&self.ignored, 1)));
         }
         if self.fits {
             let there = match self.class_count {

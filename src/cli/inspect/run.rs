@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::Result;
-use crate::artefact::{DIGESTS, RunRecord, Status, read_json};
+use crate::artefact::{DIGESTS, GIB, RunRecord, Status, read_json};
 use crate::cli::record_file::record_file;
 use serde::Serialize;
 use serde_json::Value;
@@ -63,11 +63,8 @@ impl Report for Run {
         let options = record.options.iter().filter(|(_, value)| !value.is_null());
         lines.extend(options.map(|(name, value)| ("option", format!("{name}: {}", short(value)))));
         for stage in &record.stages {
-            let memory = stage
-                .peak_memory_bytes
-                .map(|bytes| bytes as f64 / f64::from(1 << 30));
-            let memory = memory.map_or_else(String::new, |gib| {
-                format!(", {gib:.2} GiB at most until then")
+            let memory = stage.peak_memory_bytes.map_or_else(String::new, |bytes| {
+                format!(", {:.2} GiB at most until then", bytes as f64 / GIB)
             });
             lines.push((
                 "stage",

@@ -90,8 +90,8 @@ fn write(sets: &[Listed], classes: Option<&[String]>, folder: &Path) -> Result<(
     )
 }
 
-/// The labels of the training images, from the table at `path`.
-pub(in crate::cli) fn train_labels(path: &Path) -> Result<Vec<usize>> {
+/// The labels of a set, `test` or `train`, from the table at `path`.
+pub(in crate::cli) fn labels_of(path: &Path, set: &str) -> Result<Vec<usize>> {
     let damaged = |reason: String| {
         let (expected, remedy) = ("a table written by ascribe rank", "run ascribe rank again");
         Error::format(path, "table", expected, reason, remedy)
@@ -107,9 +107,9 @@ pub(in crate::cli) fn train_labels(path: &Path) -> Result<Vec<usize>> {
     let (Some(sets), Some(labels)) = (sets, labels) else {
         return Err(damaged("columns of other types".into()));
     };
-    let train = sets.iter().zip(labels.iter());
-    let train = train.filter(|(set, _)| *set == Some("train"));
-    (train
+    let rows = sets.iter().zip(labels.iter());
+    let rows = rows.filter(|(of, _)| *of == Some(set));
+    (rows
         .map(|(_, label)| usize::try_from(label?).ok())
         .collect::<Option<_>>())
     .ok_or_else(|| damaged("a label that is none".into()))
@@ -142,11 +142,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("examples.parquet");
         write_parquet(&path, std::iter::empty(), columns).unwrap();
-        train_labels(&path).map_err(|error| error.to_string())
+        labels_of(&path, "train").map_err(|error| error.to_string())
     }
 
     #[test]
-    fn labels_are_those_of_training_images_in_their_order() {
+    fn labels_are_those_of_a_sets_images_in_their_order() {
         let folder = tempfile::tempdir().unwrap();
         let listed = |set, labels: &[usize]| Listed {
             set,
@@ -156,8 +156,9 @@ mod tests {
         };
         let sets = [listed("test", &[2, 2, 1]), listed("train", &[1, 0, 2])];
         write(&sets, None, folder.path()).unwrap();
-        let labels = train_labels(&folder.path().join("examples.parquet")).unwrap();
-        assert_eq!(labels, [1, 0, 2]);
+        let labels = |set| labels_of(&folder.path().join("examples.parquet"), set).unwrap();
+        assert_eq!(labels("train"), [1, 0, 2]);
+        assert_eq!(labels("test"), [2, 2, 1]);
         assert_eq!(read_all(table()), Ok(vec![1, 0]));
     }
 

@@ -120,10 +120,7 @@ impl Material {
 
     /// Digests of the inputs by role.
     pub(in crate::cli) fn digests(&self) -> BTreeMap<String, String> {
-        self.inputs
-            .iter()
-            .map(|input| (input.role.clone(), input.digest.clone()))
-            .collect()
+        Input::digests(&self.inputs)
     }
 }
 

@@ -4,8 +4,8 @@ use super::Rank;
 use super::material::Material;
 use super::measurement::query_labels;
 use super::transferred::{TRAINED_ON, Transferred};
-use crate::artefact::{RunRecord, check_as_left};
-use crate::cli::recorded_data::changed;
+use crate::artefact::RunRecord;
+use crate::cli::recorded_data::{changed, check_there};
 use crate::cli::recorded_options::parsed;
 use crate::data::HeadFile;
 use crate::derivative::head::SoftmaxHead;
@@ -88,7 +88,7 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
         given || LEFT_ASIDE.contains(&name)
     };
     let mut rank = parsed::<Words>(record, aside)?.rank;
-    rank.locate(record);
+    rank.locate(record)?;
     let double = matches!(rank.precision, super::Precision::F64);
     let (mut material, training, mut transferred) =
         rank.open_with_model(resident_limit(None, double), &Device::Cpu)?;
@@ -108,9 +108,7 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
     let head = match &material.head {
         Some(head) => head.clone(),
         None => {
-            let path = record.folder.join("head.safetensors");
-            check_as_left(&path)?;
-            let file = HeadFile::open(&path)?;
+            let file = HeadFile::open(&record.folder.join("head.safetensors"))?;
             SoftmaxHead::new(&file.weight, &file.bias)?
         }
     };
@@ -148,8 +146,8 @@ pub(in crate::cli) fn check_has_rankings(record: &RunRecord) -> Result<()> {
 }
 
 impl Rank {
-    /// Names what is read by paths that lead there from here.
-    fn locate(&mut self, record: &RunRecord) {
+    /// Names what is read by paths that lead there from here, if it is still there.
+    fn locate(&mut self, record: &RunRecord) -> Result<()> {
         let paths = [
             &mut self.model,
             &mut self.train,
@@ -158,7 +156,9 @@ impl Rank {
         ];
         for path in paths.into_iter().flatten() {
             *path = record.located(path);
+            check_there(record, path)?;
         }
+        Ok(())
     }
 }
 

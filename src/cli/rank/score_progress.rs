@@ -1,6 +1,6 @@
 //! How far scoring is: a bar for each set of queries on a terminal, a line now and then elsewhere.
 
-use crate::cli::counting::{LEAST, SHARE};
+use crate::cli::counting::is_due;
 use indicatif::{HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -95,13 +95,12 @@ impl Set {
         if done == total {
             return Some(format!("{name}: {total} scores"));
         }
-        let so_far = now - self.began;
         let new = done.saturating_sub(self.from);
-        if new == 0 || now - self.said < LEAST.max(so_far / SHARE) {
+        if new == 0 || !is_due((self.began, self.said), now) {
             return None;
         }
         self.said = now;
-        let left = so_far.mul_f64((total - done) as f64 / new as f64);
+        let left = (now - self.began).mul_f64((total - done) as f64 / new as f64);
         let [done, total] = [done, total].map(|scores| HumanCount(scores as u64));
         let left = HumanDuration(left);
         Some(format!("{name}: {done} of {total} scores, {left} left"))

@@ -115,19 +115,15 @@ impl Rank {
                 "ascribe: --{option} is for --solver {takers}; this ranking does not depend on it"
             );
         }
-        let approximate = [
-            Method::Identity,
-            Method::Ekfac,
-            Method::Arnoldi,
-            Method::Pinv,
-        ];
-        let inexact = approximate.contains(&self.solver);
         for (option, idle) in [
             (
                 "damping",
                 !self.solver.is_damped() && self.damping.is_some(),
             ),
-            ("tolerance", inexact && self.tolerance.is_some()),
+            (
+                "tolerance",
+                self.solver.is_approximation() && self.tolerance.is_some(),
+            ),
         ] {
             if idle {
                 let solver = self.solver;

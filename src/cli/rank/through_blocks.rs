@@ -5,10 +5,10 @@ mod sample;
 use super::damping::Training;
 use super::measurement::QUERY_LABELS;
 use super::transferred::Transferred;
-use super::{Curvature, Rank, examples, query_groups, work};
-use crate::artefact::{Invocation, RunFolder, keep_freed_memory, physical_memory_bytes};
+use super::{Rank, examples, query_groups, work};
+use crate::artefact::{Input, Invocation, RunFolder, keep_freed_memory, machine_memory_bytes};
 use crate::data::RELABELLED;
-use crate::derivative::network::{self, DeviceNetwork, Keeping, Network, limit_waiting_buffers};
+use crate::derivative::network::{DeviceNetwork, Keeping, Network, limit_waiting_buffers};
 use crate::influence::{
     Correction, FineTunedPart, Groups, Measurement, NetworkImages, NetworkJob, NetworkOptions,
     Normalise, Progress, RankSummary,
@@ -18,7 +18,6 @@ use crate::{Error, Result};
 use candle_core::Device;
 use sample::{Sample, activation_bytes};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -70,7 +69,7 @@ fn run_with<N: FineTunedPart>(
         None => keep_freed_memory(),
         Some(_) => limit_waiting_buffers((options.memory / 4) as usize),
     }
-    let effective = rank.effective(&rank.rank_options(opened.training)?);
+    let effective = rank.effective(&rank.rank_options(opened.training)?)?;
     let inputs = opened.inputs.clone();
     let mut run = RunFolder::open_or_create(&rank.out, "rank", invocation, effective, inputs)?;
     run.set_classes(opened.model.classes().to_vec())?;
@@ -85,8 +84,8 @@ fn run_with<N: FineTunedPart>(
     let place = (&*folder, &mut follower as &mut dyn Progress);
     let (summary, parameters) = score::<N>((rank, device), opened, options, place)?;
     examples::leave_of_model(opened, &folder)?;
-    run.set_result("parameters", json!(parameters))?;
-    run.set_result("plan", json!({ "method": summary.method }))?;
+    run.note_result("parameters", json!(parameters))?;
+    run.note_result("plan", json!({ "method": summary.method }))?;
     if let Some(&missing) = summary
         .notes
         .get("missing_damping")
@@ -129,7 +128,7 @@ fn score<N: FineTunedPart>(
         },
         options,
         classes: opened.model.classes(),
-        digests: digests(opened),
+        digests: Input::digests(&opened.inputs),
     };
     Ok((job.run(folder, progress)?, network.size()))
 }
@@ -165,15 +164,9 @@ fn note_untrained(blocks: Blocks, opened: &Transferred) -> Result<()> {
 
 fn options(rank: &Rank, training: Training, memory: Option<f64>) -> Result<NetworkOptions> {
     let given = rank.rank_options(training)?;
-    let memory = memory.map_or_else(
-        || physical_memory_bytes().unwrap_or(8 << 30) / 5 * 2,
-        |bytes| bytes as u64,
-    );
+    let memory = memory.map_or_else(|| machine_memory_bytes() / 5 * 2, |bytes| bytes as u64);
     Ok(NetworkOptions {
-        curvature: match rank.effective_curvature() {
-            Curvature::Hessian => network::Curvature::Hessian,
-            Curvature::GaussNewton => network::Curvature::GaussNewton,
-        },
+        curvature: rank.effective_curvature(),
         l2: given.l2,
         damping: given.damping,
         solver: given.solver,
@@ -188,11 +181,4 @@ fn options(rank: &Rank, training: Training, memory: Option<f64>) -> Result<Netwo
         record_every: given.record_every,
         memory,
     })
-}
-
-fn digests(opened: &Transferred) -> BTreeMap<String, String> {
-    let inputs = opened.inputs.iter();
-    inputs
-        .map(|input| (input.role.clone(), input.digest.clone()))
-        .collect()
 }

@@ -6,12 +6,12 @@ use super::measurement::QUERY_LABELS;
 use super::score_progress::ScoreProgress;
 use super::{examples, path};
 use crate::Result;
-use crate::artefact::RunFolder;
+use crate::artefact::{GIB, RunFolder};
 use crate::data::RELABELLED;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::figure::Style;
 use crate::influence::{
-    GIB, GroupScores, Measurement, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves,
+    GroupScores, Measurement, Plan, Progress, RankJob, RankOptions, RankSummary, SIGN, Solves,
     placed,
 };
 use crate::solve::{Method, Newton};
@@ -84,7 +84,7 @@ pub(super) fn finish(
     path::leave(summary.damping_path.as_ref(), &folder, presentation.style)?;
     let results = results(summary, presentation.measurement);
     for (key, value) in &results {
-        run.set_result(key, value)?;
+        run.note_result(key, value)?;
     }
     run.finish()?;
     if presentation.as_json {
@@ -99,17 +99,23 @@ pub(super) fn finish(
     Ok(ExitCode::from(if failed { 3 } else { 0 }))
 }
 
-/// A plan in words, or as JSON.
-pub(super) fn describe(plan: &Plan, as_json: bool) -> String {
+/// A plan in words, or as JSON; fitting the head before, where there is none, is no part of it.
+pub(super) fn describe(plan: &Plan, fits_head: bool, as_json: bool) -> String {
     if as_json {
-        return json!(plan).to_string();
+        let mut said = json!(plan);
+        said["fits_head"] = fits_head.into();
+        return said.to_string();
     }
+    let besides = match fits_head {
+        true => " besides fitting the head",
+        false => "",
+    };
     let mapped = plan
         .mapped
         .iter()
         .map(|side| format!("{side} features too large for the memory: mapped from their file\n"));
     format!(
-        "solver {}: {}\nsolves for the {} images\n{}{:.3} TFLOP at {:.0} GFLOP/s on {}: about {:.1} s\nabout {:.2} GiB of memory",
+        "solver {}: {}\nsolves for the {} images\n{}{:.3} TFLOP at {:.0} GFLOP/s on {}: about {:.1} s{besides}\nabout {:.2} GiB of memory",
         json!(plan.method).as_str().unwrap_or_default(),
         plan.reason,
         plan.solves_for,

@@ -58,6 +58,11 @@ fn load_kernels(device: &Device, precision: DType) -> Result<()> {
     let double = (mixed + Tensor::eye(3, precision, device)?.narrow(0, 0, 2)?)?;
     let double = double.to_dtype(DType::F64)?;
     double.matmul(&double.t()?)?;
+    // Ours, which NVRTC compiles.
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        crate::model::op::cuda::extremes(&row, 1, false)?;
+    }
     Ok(device.synchronize()?)
 }
 

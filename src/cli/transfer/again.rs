@@ -3,7 +3,7 @@
 use super::Transfer;
 use crate::Result;
 use crate::artefact::RunRecord;
-use crate::cli::recorded_data::{changed, recorded, recorded_data};
+use crate::cli::recorded_data::{changed, check_there, recorded, recorded_data};
 use crate::cli::recorded_options::parsed;
 use crate::data::{Dataset, Pixels, Transform};
 use crate::evaluate::TransferAgain;
@@ -27,8 +27,9 @@ pub(in crate::cli) fn transfer_again(
 ) -> Result<TransferAgain> {
     let mut transfer = parsed::<Words>(record, |name| LEFT_ASIDE.contains(&name))?.transfer;
     transfer.source.locate(record);
-    let source = transfer.source.backbone()?;
     let known = recorded(record, "source")?;
+    check_there(record, &known.path)?;
+    let source = transfer.source.backbone()?;
     if known.digest != source.input.digest {
         return Err(changed(record, known));
     }

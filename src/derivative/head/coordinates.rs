@@ -15,6 +15,7 @@
 use super::strong_axes::strong_axes;
 use super::{HeadInputs, HeadOutputs};
 use crate::data::{Rows, moved};
+use crate::in_parallel::for_each_row;
 use crate::product::{AccurateFactor, product, self_product, tensor_product};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -26,7 +27,7 @@ const HELD: usize = 8192;
 /// Images whose inputs are.
 const ROTATED: usize = 1024;
 
-/// The axes; f64 on the host.
+/// The axes, f64; those of classes on the host, those of features where the inputs that they were made of are used.
 #[derive(Debug, Clone)]
 pub struct HeadCoordinates {
     classes: Tensor,
@@ -61,7 +62,7 @@ impl HeadCoordinates {
     /// An eigenvalue computation that fails, or a tensor operation.
     pub fn of(inputs: &HeadInputs, outputs: &HeadOutputs) -> Result<Self> {
         let features = eigenvectors(&second_moment(inputs.rows())?, "the features' moment")?;
-        Self::along(&features, outputs)
+        Self::along(&features, (inputs, outputs))
     }
 
     /// Axes of which the strongest are about the Kronecker ones, made without a whole eigenproblem: for what is as right in
@@ -70,16 +71,17 @@ impl HeadCoordinates {
     /// # Errors
     /// As for [`HeadCoordinates::of`].
     pub fn of_strong_axes(inputs: &HeadInputs, outputs: &HeadOutputs) -> Result<Self> {
-        Self::along(&strong_axes(inputs.rows())?, outputs)
+        Self::along(&strong_axes(inputs.rows())?, (inputs, outputs))
     }
 
-    fn along(features: &Mat<f64>, outputs: &HeadOutputs) -> Result<Self> {
+    fn along(features: &Mat<f64>, (inputs, outputs): (&HeadInputs, &HeadOutputs)) -> Result<Self> {
         let contrasts = contrasts(outputs.class_count());
         let curvature = mean_curvature(&contrasts, &outputs.probabilities)?;
         let classes = &contrasts * eigenvectors(&curvature, "the mean softmax curvature")?;
         Ok(Self {
             classes: tensor(classes.as_ref())?,
-            features: tensor(features.as_ref())?,
+            // Once for all sides.
+            features: tensor(features.as_ref())?.to_device(inputs.rows().device())?,
             accurate: false,
         })
     }
@@ -264,8 +266,9 @@ pub(super) fn on_host(tensor: &Tensor) -> Result<Tensor> {
 
 pub(super) fn tensor(matrix: MatRef<f64>) -> Result<Tensor> {
     let (rows, columns) = matrix.shape();
-    let values: Vec<f64> = (0..rows)
-        .flat_map(|row| (0..columns).map(move |column| matrix[(row, column)]))
-        .collect();
+    let mut values = vec![0.0; rows * columns];
+    for_each_row(&mut values, columns, &|row, values| {
+        (values.iter_mut().enumerate()).for_each(|(column, value)| *value = matrix[(row, column)]);
+    });
     Ok(Tensor::from_vec(values, (rows, columns), &Device::Cpu)?)
 }

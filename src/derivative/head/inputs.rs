@@ -54,6 +54,18 @@ impl HeadInputs {
         })
     }
 
+    /// The rows at `positions`, in memory.
+    ///
+    /// # Errors
+    /// A position beyond the rows; a file that cannot be read.
+    pub(crate) fn at(&self, positions: &[usize]) -> Result<Self> {
+        let places: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
+        Ok(Self {
+            rows: self.rows.select(&places)?.into(),
+            labels: positions.iter().map(|&at| self.labels[at]).collect(),
+        })
+    }
+
     /// The same in another precision.
     ///
     /// # Errors

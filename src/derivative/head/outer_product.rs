@@ -4,6 +4,8 @@
 
 use crate::Result;
 use crate::in_parallel::for_each_row;
+#[cfg(feature = "cuda")]
+use crate::model::op::cuda::row_outer;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, bail};
 use std::ops::Mul;
 
@@ -13,11 +15,11 @@ use std::ops::Mul;
 /// Precisions or row counts differ, or a tensor operation failed.
 pub(crate) fn outer_product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     let (left, right) = (left.contiguous()?, right.contiguous()?);
-    if left.device().is_cpu() {
-        return Ok(left.apply_op2_no_bwd(&right, &OuterProduct)?);
+    #[cfg(feature = "cuda")]
+    if left.device().is_cuda() {
+        return Ok(row_outer(&left, &right)?);
     }
-    let product = left.unsqueeze(2)?.broadcast_mul(&right.unsqueeze(1)?)?;
-    Ok(product.flatten_from(1)?)
+    Ok(left.apply_op2_no_bwd(&right, &OuterProduct)?)
 }
 
 struct OuterProduct;

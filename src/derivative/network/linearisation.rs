@@ -1,6 +1,7 @@
 //! What a pass over fixed images at fixed parameters leaves: everything of a product that no vector changes.
 
 use super::planes::{Planes, Scalar};
+use super::products::Precision;
 use super::rooted::RootGradients;
 use crate::Result;
 use crate::derivative::head::HeadOutputs;
@@ -49,6 +50,34 @@ impl<T: Scalar> Kit<T> {
         let planes = planes.map(|planes| planes.values.len()).sum::<usize>();
         let roots = self.roots.as_ref().map_or(0, RootGradients::bytes);
         planes * T::DTYPE.size_in_bytes() + roots
+    }
+}
+
+impl Precision for f32 {
+    fn kit(linearisation: &Linearisation) -> Option<&Kit<f32>> {
+        match &linearisation.kept {
+            Kept::F32(kit) => Some(kit),
+            Kept::F64(_) => None,
+        }
+    }
+
+    fn keep(kit: Kit<f32>, outputs: HeadOutputs) -> Linearisation {
+        let kept = Kept::F32(kit);
+        Linearisation { kept, outputs }
+    }
+}
+
+impl Precision for f64 {
+    fn kit(linearisation: &Linearisation) -> Option<&Kit<f64>> {
+        match &linearisation.kept {
+            Kept::F64(kit) => Some(kit),
+            Kept::F32(_) => None,
+        }
+    }
+
+    fn keep(kit: Kit<f64>, outputs: HeadOutputs) -> Linearisation {
+        let kept = Kept::F64(kit);
+        Linearisation { kept, outputs }
     }
 }
 

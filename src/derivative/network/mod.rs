@@ -60,6 +60,7 @@ pub use example_products::ExampleProducts;
 pub use examples::{Examples, Keeping};
 pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind, WrittenGradients};
 pub use linearisation::{Beside, Linearisation, Linearisations};
+pub(crate) use on_device::KeptRows;
 pub use on_device::{DeviceExamples, DeviceNetwork};
 pub use pairing::{LayerWay, Way};
 pub(crate) use planes::dot;
@@ -72,19 +73,21 @@ use crate::model::op::channels_last::Buffer;
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
-use linearisation::{Kept, Kit};
 use planes::{Planes, Shape};
-use products::Precision;
 use program::Program;
 
 /// Which matrix stands for the curvature of the loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Curvature {
+    /// Second derivatives of the mean loss
+    ///
+    /// It has negative eigenvalues as a rule.
+    Hessian,
+    /// Its Gauss–Newton form
+    ///
     /// Jᵀ (diag π − ππᵀ) J, positive semi-definite.
     GaussNewton,
-    /// All second derivatives; it has negative eigenvalues as a rule.
-    Hessian,
 }
 
 /// Bytes that the activations of the images in one pass may take.
@@ -106,34 +109,6 @@ pub struct Network {
 enum Inner {
     F32(Program<f32>),
     F64(Program<f64>),
-}
-
-impl Precision for f32 {
-    fn kit(linearisation: &Linearisation) -> Option<&Kit<f32>> {
-        match &linearisation.kept {
-            Kept::F32(kit) => Some(kit),
-            Kept::F64(_) => None,
-        }
-    }
-
-    fn keep(kit: Kit<f32>, outputs: HeadOutputs) -> Linearisation {
-        let kept = Kept::F32(kit);
-        Linearisation { kept, outputs }
-    }
-}
-
-impl Precision for f64 {
-    fn kit(linearisation: &Linearisation) -> Option<&Kit<f64>> {
-        match &linearisation.kept {
-            Kept::F64(kit) => Some(kit),
-            Kept::F32(_) => None,
-        }
-    }
-
-    fn keep(kit: Kit<f64>, outputs: HeadOutputs) -> Linearisation {
-        let kept = Kept::F64(kit);
-        Linearisation { kept, outputs }
-    }
 }
 
 impl Network {
@@ -204,8 +179,12 @@ impl Network {
     ///
     /// # Errors
     /// Another size or precision.
-    pub fn set_parameters(&mut self, parameters: &Tensor) -> Result<()> {
-        fn set<T: Precision>(program: &mut Program<T>, parameters: &Tensor) -> Result<()> {
+    #[cfg(test)]
+    pub(crate) fn set_parameters(&mut self, parameters: &Tensor) -> Result<()> {
+        fn set<T: products::Precision>(
+            program: &mut Program<T>,
+            parameters: &Tensor,
+        ) -> Result<()> {
             let rows = parameters.unsqueeze(0)?;
             program.weights = program.directions(&rows)?.remove(0);
             program.parameters = rows.flatten_all()?.to_vec1()?;

@@ -96,10 +96,12 @@ fn on_device(
         parameters.insert("fc.weight".to_owned(), weight_gradient);
         parameters.insert("fc.bias".to_owned(), bias_gradient);
     }
+    let of_gradient = wanted.input != OfInput::Direction;
+    let input = of_gradient.then(|| gradient.matmul(weight));
     Ok(LossGradients {
         loss_and_right,
         logits,
         parameters,
-        input: Some(gradient.matmul(weight)?),
+        input: input.transpose()?,
     })
 }

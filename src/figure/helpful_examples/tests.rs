@@ -90,7 +90,8 @@ fn rankings_of_other_data_are_refused() {
     };
     let missing = message(&[ranking(6, test.label(6), Some((12, 2, 0.25)))]);
     assert!(
-        missing.contains("rankings.parquet of natural: expected query 5"),
+        missing.contains("rankings.parquet of natural: expected query 5")
+            && missing.ends_with("; choose --images among its queries: 6"),
         "{missing}"
     );
     assert!(message(&[ranking(5, label, None)]).contains("query 5"));
@@ -109,6 +110,31 @@ fn rankings_of_other_data_are_refused() {
         infinite.contains("not a finite number at training image 12"),
         "{infinite}"
     );
+}
+
+#[test]
+fn a_query_of_which_two_models_predict_different_classes_is_refused_as_such() {
+    let (train, test) = (digits_train().unwrap(), digits_test().unwrap());
+    let class = test.label(5);
+    let [first, second] =
+        [class, (class + 1) % 10].map(|class| [ranking(5, class, Some((12, 2, 0.25)))]);
+    let model = |model, rankings| ModelImages {
+        model,
+        unit: NATS,
+        predicted: true,
+        rankings,
+        train: &train,
+    };
+    let models = [model("natural", &first), model("robust", &second)];
+    HelpfulExamples::of(&[5], &models[..1], &test).unwrap();
+    let message = HelpfulExamples::of(&[5], &models, &test)
+        .unwrap_err()
+        .to_string();
+    let expected = format!(
+        "class of query 5 in robust: expected {class}, as in the first run, found {}; choose other --images, or draw each run alone",
+        (class + 1) % 10
+    );
+    assert_eq!(message, expected);
 }
 
 #[test]

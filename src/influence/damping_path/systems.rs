@@ -16,7 +16,7 @@
 //! job they take 378 iterations for damping 1e-3 and more than 1,000 below 1e-4.
 
 use super::DAMPINGS;
-use crate::influence::GIB;
+use crate::artefact::GIB;
 use crate::solve::Method;
 use crate::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! Bytes of a run, and the blocks that fit into those there are.
 
 use super::ProblemSize;
-use crate::artefact::physical_memory_bytes;
+use crate::artefact::{GIB, physical_memory_bytes};
 use crate::influence::BlockSizes;
 use crate::influence::damping_path::Systems;
 use crate::influence::side_by_side::LANES;
@@ -16,8 +16,6 @@ const AXES: f64 = 6.0;
 const RESIDENT_SHARE: f64 = 1.0 / 8.0;
 /// Bytes of axes of so few classes that the least memory for anything else is asked for by name.
 const FEW_CLASSES: f64 = 1e8;
-/// Bytes in a GiB.
-pub const GIB: f64 = (1u64 << 30) as f64;
 
 /// Blocks of solutions that are alive at once: right-hand sides, solutions, products, residuals and copies; where steps are
 /// preconditioned, directions and what makes these besides.
@@ -147,8 +145,12 @@ impl ProblemSize {
         Ok((systems.bytes, self.in_double(operations)))
     }
 
-    /// Blocks on a device, where these may take a quarter of what certificates leave free.
-    fn device_blocks(&self, method: Method, free: f64) -> Result<BlockSizes> {
+    /// Blocks on a device, where these may take a quarter of what certificates leave free, and of a limit.
+    fn device_blocks(
+        &self,
+        method: Method,
+        (free, memory): (f64, Option<f64>),
+    ) -> Result<BlockSizes> {
         let held = self.certificate_bytes();
         if held > 0.75 * free {
             let (option, remedy) = match self.certified {
@@ -165,7 +167,7 @@ impl ProblemSize {
             );
             return Err(Error::config(option, reason));
         }
-        let free = free - held;
+        let free = memory.unwrap_or(f64::INFINITY).min(free - held);
         let usual = BlockSizes::usual(self.parameters() as usize, true);
         let rows = free / 4.0 / (self.width() * self.parameters());
         Ok(BlockSizes {
@@ -177,7 +179,7 @@ impl ProblemSize {
     /// The usual blocks, or smaller ones that fit.
     pub(super) fn blocks(&self, method: Method, memory: Option<f64>) -> Result<BlockSizes> {
         if let Some(free) = self.device_memory {
-            return self.device_blocks(method, free as f64);
+            return self.device_blocks(method, (free as f64, memory));
         }
         let usual = BlockSizes::usual(self.parameters() as usize, false);
         let Some(memory) = memory else {

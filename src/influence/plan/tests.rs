@@ -1,6 +1,7 @@
 //! Plans of jobs whose cost is known.
 
 use super::*;
+use crate::artefact::GIB;
 
 const PAPER: ProblemSize = ProblemSize {
     train: 3200,
@@ -260,6 +261,9 @@ fn on_a_device_its_free_memory_decides() {
     let refused = certified.plan(Method::Cg, None, rate).unwrap_err();
     let start = "--certify: keeps 1.502 GiB on the device, where 1.000 are free; add --skip-train";
     assert!(refused.to_string().starts_with(start), "{refused}");
+    // A limit that the user gives counts besides.
+    let few = on(80.0).plan(Method::Cg, Some(1.5 * GIB), rate).unwrap().1;
+    assert_eq!(few.solved, on(1.5).blocks(Method::Cg, None).unwrap().solved);
     // More than the processor would take.
     let large = ProblemSize {
         classes: 21,

@@ -15,6 +15,7 @@
 
 use super::NetworkOptions;
 use super::part::FineTunedPart;
+use crate::artefact::GIB;
 use crate::derivative::network::{Beside, Curvature, Network};
 use crate::operator::{NetworkCurvature, RootPasses, SquareMatrix, root_rows};
 use crate::solve::Method;
@@ -24,7 +25,6 @@ use crate::{Error, Result};
 pub(super) const VECTORS_OF_QUERY: u64 = 10;
 /// Copies of a low rank's rows while it is made.
 const COPIES_OF_ROWS: u64 = 4;
-const GIB: f64 = (1u64 << 30) as f64;
 
 /// Bytes of each part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use super::scoring::ScoringRecord;
 use super::{NetworkImages, NetworkJob, NetworkOptions};
 use crate::data::little_endian;
 use crate::derivative::network::Curvature;
+use crate::device::check_full_precision;
 use crate::influence::checkpoint::{self, Checkpoint};
 use crate::influence::scores::{check_solved, ranges};
 use crate::influence::{
@@ -54,6 +55,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         folder: &Path,
         progress: &mut dyn Progress,
     ) -> Result<RankSummary> {
+        check_full_precision(&self.network.device())?;
         progress.stage("outputs")?;
         let (train, test) = (self.seen(Side::Train)?, self.seen(Side::Test)?);
         let mut summary = self.summary(&train, &test)?;

@@ -86,7 +86,7 @@ fn blocks_are_counted_from_the_head_as_in_the_paper() {
         let segment = Blocks::Last(blocks).first_segment(&resnet50).unwrap();
         resnet50.blocks()[segment - 1].name.clone()
     };
-    // METHODS A2: 1 = layer4.2, 3 = all of layer4, 9 = layer3.0 onwards.
+    // In the code of Utrera et al. (2020) 1 = layer4.2, 3 = all of layer4, 9 = layer3.0 onwards.
     assert_eq!(first_trained(1), "layer4.2");
     assert_eq!(first_trained(3), "layer4.0");
     assert_eq!(first_trained(9), "layer3.0");

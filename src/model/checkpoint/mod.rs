@@ -21,7 +21,7 @@ pub use settings::SourceSettings;
 
 use super::weight_file::{self, check_values};
 use super::{Architecture, Normalisation, ResNet, Stem};
-use crate::data::Framing;
+use crate::data::{Framing, numbered};
 use crate::{Error, Result};
 use archive::{CONVERT, START, begins_as_saved};
 use candle_core::{DType, Device, Tensor};
@@ -201,7 +201,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`source_from_bytes`].
-    pub fn into_model(self, settings: SourceSettings) -> Result<ResNet> {
+    fn into_model(self, settings: SourceSettings) -> Result<ResNet> {
         if let Some(misfit) = self.misfits.first() {
             return Err(self.refusal(misfit));
         }
@@ -223,8 +223,7 @@ impl Checkpoint {
                 return Err(Error::config("source", reason));
             }
         };
-        let numbers = || (0..class_count).map(|class| class.to_string()).collect();
-        let classes = self.classes.unwrap_or_else(numbers);
+        let classes = self.classes.unwrap_or_else(|| numbered(class_count));
         let tensors = uniform(self.tensors)?;
         ResNet::new(
             self.architecture,

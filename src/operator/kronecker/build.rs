@@ -279,14 +279,11 @@ impl<'a, N: WrittenGradients> Build<'a, N> {
 
 /// d = the diagonal without the squares of R; below 0 only by rounding.
 fn strong_rows(rows: Tensor, diagonal: &[f64]) -> Result<StrongRows> {
-    let mut squares = vec![0.0; diagonal.len()];
+    let mut squares = Tensor::zeros(diagonal.len(), DType::F64, rows.device())?;
     for row in 0..rows.dims()[0] {
-        let row = rows.get(row)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        squares
-            .iter_mut()
-            .zip(row)
-            .for_each(|(sum, value)| *sum += value * value);
+        squares = (squares + rows.get(row)?.to_dtype(DType::F64)?.sqr()?)?;
     }
+    let squares = squares.to_vec1::<f64>()?;
     let rest = diagonal
         .iter()
         .zip(squares)

@@ -62,7 +62,8 @@ impl KroneckerForm {
     }
 
     /// Rows of R.
-    pub fn row_count(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn row_count(&self) -> usize {
         self.rows.as_ref().map_or(0, |rows| rows.rows.dims()[0])
     }
 

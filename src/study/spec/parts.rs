@@ -2,10 +2,11 @@
 
 use super::keys::Keys;
 use super::{AXES, Search, SourceSpec, TargetSpec, differ, positive};
-use crate::data::Transform;
+use crate::artefact::effective;
+use crate::data::{Transform, is_built_in};
 use crate::model::{Blocks, Normalisation, SourceSettings};
 use crate::study::ImageCount;
-use crate::train::{Norm, TransferOptions, effective};
+use crate::train::{Norm, TransferOptions};
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -334,7 +335,7 @@ fn transform(keys: &mut Keys) -> Result<Transform> {
 
 /// A path of the spec; built-in names stay as they are.
 fn located(path: PathBuf, folder: &Path) -> PathBuf {
-    match path.to_string_lossy().starts_with("builtin:") {
+    match is_built_in(&path) {
         true => path,
         false => folder.join(path),
     }

@@ -1,14 +1,15 @@
 //! Leave-one-out, random subsets and whole groups: what was predicted, held against retraining.
 
-use super::{LEAVE_GROUP_OUT, Work, progress};
+use super::{Work, progress};
 use crate::artefact::RunFolder;
+use crate::cli::evaluate::asked::LEAVE_GROUP_OUT;
 use crate::cli::progress::Pace;
 use crate::derivative::head::HeadInputs;
 use crate::evaluate::{
     Comparison, GroupsLeftOut, Kept, Retrained, Retrainer, left_out_alone, random_subsets,
 };
 use crate::figure::{GroupEffects, LeaveOneOut, QualityAndCost};
-use crate::influence::Groups;
+use crate::influence::{Groups, SIGN};
 use crate::{Error, Result};
 use candle_core::DType;
 use serde_json::json;
@@ -26,9 +27,9 @@ impl Work<'_> {
         let retrainer = (self.fit).map(|fit| Retrainer::new(fit, &queries, &self.folder));
         let retrainer = retrainer.as_ref();
         let count = self.subject.train.ids.len();
-        let (choose, seed) = (self.evaluate.choose(), self.evaluate.seed);
+        let (choose, seed) = (self.evaluate.asked.choose(), self.evaluate.seed);
         let mut compared = Vec::new();
-        if let Some(number) = self.evaluate.leave_one_out {
+        if let Some(number) = self.evaluate.asked.leave_one_out {
             let chosen = left_out_alone(self.scores(), number, choose, seed)?;
             if chosen.len() != number {
                 note!("ascribe: leave-one-out: all {count} training images, not {number}");
@@ -39,13 +40,13 @@ impl Work<'_> {
                 .collect();
             compared.push(self.compare(run, retrainer, "leave_one_out", &kept)?);
         }
-        if let Some(number) = self.evaluate.lds {
-            let kept = random_subsets(count, number, self.evaluate.share(), seed)?;
+        if let Some(number) = self.evaluate.asked.lds {
+            let kept = random_subsets(count, number, self.evaluate.asked.share(), seed)?;
             compared.push(self.compare(run, retrainer, "lds", &kept)?);
         }
         self.groups_left_out(run, retrainer)?;
         if let Some(comparison) = compared.last() {
-            let figure = QualityAndCost::of(comparison, self.evaluate.lds.is_some());
+            let figure = QualityAndCost::of(comparison, self.evaluate.asked.lds.is_some());
             self.draw(&figure, "quality_and_cost")?;
         }
         Ok(())
@@ -120,7 +121,7 @@ impl Work<'_> {
                 run.set_result(&format!("{name}_seeds"), trained.agreement)?;
                 trained.retrained
             }
-            (None, Some(retrainer)) if !self.evaluate.has_retrained(name) => {
+            (None, Some(retrainer)) if !self.evaluate.asked.has_retrained(name) => {
                 retrainer.table(name, kept, progress(name))?
             }
             (None, _) => self.read(name, kept, &metadata)?,
@@ -131,7 +132,7 @@ impl Work<'_> {
         self.report(short.count(), worst);
         let factor = retrainer.filter(|_| retrained.work.refits > 0);
         let factor = factor.map_or(0.0, Retrainer::factor_operations);
-        let elsewhere = &self.evaluate.retrained;
+        let elsewhere = &self.evaluate.asked.retrained;
         run.set_result(
             &format!("{name}_work"),
             json!({ "refits": retrained.work, "factor_operations": factor, "measurements_from": elsewhere }),
@@ -146,7 +147,7 @@ impl Work<'_> {
         kept: &[Kept],
         metadata: &BTreeMap<String, String>,
     ) -> Result<Retrained> {
-        let folder = (self.evaluate.retrained.as_deref()).unwrap_or(&self.folder);
+        let folder = (self.evaluate.asked.retrained.as_deref()).unwrap_or(&self.folder);
         let read = Retrained::read(folder, name, self.ids(), metadata)?;
         self.check_retrained(folder, &read)?;
         let (asked, there) = (kept.len(), read.left_out.len());
@@ -164,7 +165,8 @@ impl Work<'_> {
     /// A table of what every estimator predicted and what was measured.
     fn write_changes(&self, name: &str, retrained: &Retrained) -> Result<()> {
         let path = self.folder.join(format!("{name}.parquet"));
-        let metadata = self.metadata("actual_unit");
+        let mut metadata = self.metadata("actual_unit");
+        metadata.insert("sign".into(), SIGN.into());
         let groups = (self.subject.groups.as_ref()).filter(|_| name == LEAVE_GROUP_OUT);
         let groups = groups.map(Groups::names);
         Comparison::write_changes(

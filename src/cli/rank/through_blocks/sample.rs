@@ -1,8 +1,9 @@
 //! A run through blocks before it is begun: its network over a few of its images, what it would take, and whether it has room.
 
+use super::super::Rank;
 use super::super::transferred::Transferred;
-use super::super::{GIB, Rank};
 use crate::Result;
+use crate::artefact::GIB;
 use crate::derivative::network::{Curvature, Keeping};
 use crate::device::DeviceChoice;
 use crate::influence::{FineTunedPart, NetworkOptions};

@@ -1,21 +1,17 @@
 //! Images as the fine-tuned part sees them, on a device: the frozen prefix runs there once, and what it gives stays there.
 //!
-//! One tensor `[n, C, H, W]` (or `[n, d]` before the head) where it takes no more than a share of the free memory; else rows
-//! in the host's memory or in a scratch file, as [`Examples`](crate::derivative::network::Examples) keeps them, which are
-//! uploaded for every pass.
+//! [`KeptRows`] `[C, H, W]` (or `[d]` before the head), or else on the host, as [`Examples`](crate::derivative::network::Examples) keeps
+//! them, which are uploaded for every pass.
 
-use crate::data::{Dataset, Pixels, batches};
+use super::kept_rows::KeptRows;
+use crate::data::{Dataset, Pixels, batches, moved};
 use crate::derivative::network::Keeping;
-use crate::derivative::network::storage::Storage;
-use crate::device::free_memory;
 use crate::model::{Blocks, Pass, ResNet};
 use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 
 /// Images that go through the prefix at once.
 const BATCH: usize = 250;
-/// The share of a device's free memory that the activations of one side may take.
-const SHARE: usize = 3;
 
 /// What enters the fine-tuned part for n labelled images, position i being the i-th image given.
 #[derive(Debug)]
@@ -25,15 +21,7 @@ pub struct DeviceExamples {
     dtype: DType,
     device: Device,
     labels: Vec<usize>,
-    place: Place,
-}
-
-#[derive(Debug)]
-enum Place {
-    /// `[n, …]`
-    Device(Tensor),
-    /// Rows on the host.
-    Host(Storage),
+    rows: KeptRows,
 }
 
 impl DeviceExamples {
@@ -83,7 +71,7 @@ impl DeviceExamples {
         for start in (0..count).step_by(BATCH) {
             let size = BATCH.min(count - start);
             collected.push(
-                &images.narrow(0, start, size)?.to_device(device)?,
+                &moved(&images.narrow(0, start, size)?, device)?,
                 &labels[start..start + size],
             )?;
         }
@@ -117,7 +105,7 @@ impl DeviceExamples {
 
     /// Whether the activations lie on the device.
     pub fn is_on_device(&self) -> bool {
-        matches!(self.place, Place::Device(_))
+        matches!(self.rows, KeptRows::Device(_))
     }
 
     /// The activations `[m, …]` at `positions`, on the device, and their labels.
@@ -131,29 +119,8 @@ impl DeviceExamples {
                 "positions count the images given, from 0",
             ));
         }
-        let rows = match &self.place {
-            Place::Device(rows) => rows.index_select(&Tensor::new(positions, &self.device)?, 0)?,
-            Place::Host(storage) => {
-                let size = self.dims.iter().product();
-                let shape: Vec<usize> = [positions.len()]
-                    .iter()
-                    .chain(&self.dims)
-                    .copied()
-                    .collect();
-                match self.dtype {
-                    DType::F64 => Tensor::from_vec(
-                        storage.read::<f64>(positions, size)?,
-                        shape,
-                        &self.device,
-                    )?,
-                    _ => Tensor::from_vec(
-                        storage.read::<f32>(positions, size)?,
-                        shape,
-                        &self.device,
-                    )?,
-                }
-            }
-        };
+        let of = (self.dtype, &self.device);
+        let rows = self.rows.read(positions, &self.dims, of)?;
         let labels = positions.iter().map(|&p| self.labels[p as usize]);
         Ok((rows, labels.collect()))
     }
@@ -167,7 +134,7 @@ struct Collected<'a> {
     keeping: &'a Keeping,
     device: Device,
     labels: Vec<usize>,
-    place: Option<(Vec<usize>, Place)>,
+    kept: Option<(Vec<usize>, KeptRows)>,
 }
 
 impl<'a> Collected<'a> {
@@ -186,7 +153,7 @@ impl<'a> Collected<'a> {
             keeping,
             device: device.clone(),
             labels: Vec::new(),
-            place: None,
+            kept: None,
         })
     }
 
@@ -200,12 +167,12 @@ impl<'a> Collected<'a> {
         };
         let rows = rows.detach().contiguous()?;
         let start = self.labels.len();
-        let (dims, place) = match &mut self.place {
-            Some(place) => place,
+        let (dims, kept) = match &mut self.kept {
+            Some(kept) => kept,
             None => {
                 let dims = rows.dims()[1..].to_vec();
-                let place = place((&dims, self.count), dtype, &self.device, self.keeping)?;
-                self.place.insert((dims, place))
+                let kept = KeptRows::new((&dims, self.count), dtype, &self.device, self.keeping)?;
+                self.kept.insert((dims, kept))
             }
         };
         if rows.dims()[1..] != dims[..] {
@@ -216,67 +183,20 @@ impl<'a> Collected<'a> {
                 "resize them",
             ));
         }
-        match place {
-            Place::Device(all) => {
-                check_finite(&rows, start)?;
-                all.slice_set(&rows, 0, start)?;
-            }
-            Place::Host(storage) => {
-                let size: usize = dims.iter().product();
-                storage.push(&rows.flatten_all()?, |index| start + index / size.max(1))?;
-            }
-        }
+        kept.push(&rows, start, |row| start + row)?;
         self.labels.extend(labels);
         Ok(())
     }
 
     fn finish(self) -> Result<DeviceExamples> {
-        let (dims, place) = self.place.ok_or_else(none)?;
+        let (dims, rows) = self.kept.ok_or_else(none)?;
         Ok(DeviceExamples {
             dims,
             dtype: crate::derivative::network::assembly::precision(&self.model),
             device: self.device,
             labels: self.labels,
-            place,
+            rows,
         })
-    }
-}
-
-/// Room for `count` images.
-fn place(
-    (dims, count): (&[usize], usize),
-    dtype: DType,
-    device: &Device,
-    keeping: &Keeping,
-) -> Result<Place> {
-    let elements = count * dims.iter().product::<usize>();
-    let bytes = elements * dtype.size_in_bytes();
-    let room = match free_memory(device)? {
-        Some(free) => (free / SHARE) as u64,
-        None => keeping.memory,
-    };
-    // Candle's kernels count elements in 32 bits.
-    if bytes as u64 > room || u32::try_from(elements).is_err() {
-        return Ok(Place::Host(Storage::new(dtype, bytes as u64, keeping)?));
-    }
-    let shape: Vec<usize> = [count].iter().chain(dims).copied().collect();
-    Ok(Place::Device(Tensor::zeros(shape, dtype, device)?))
-}
-
-/// 0·x is 0 but for values that are not finite, of which it makes NaN; the sums say which image has some.
-fn check_finite(rows: &Tensor, start: usize) -> Result<()> {
-    let rows = rows.flatten_from(1)?;
-    let sums = (rows * 0.0)?
-        .sum(1)?
-        .to_dtype(DType::F64)?
-        .to_vec1::<f64>()?;
-    match sums.iter().position(|sum| !sum.is_finite()) {
-        None => Ok(()),
-        Some(index) => Err(Error::NonFinite {
-            what: "activations of the frozen layers".into(),
-            place: format!("image {}", start + index),
-            remedy: "look at that image and at the model's weights".into(),
-        }),
     }
 }
 

@@ -24,6 +24,7 @@ mod assembly;
 mod coordinates;
 mod dual;
 mod examples;
+mod kept_rows;
 mod kronecker;
 mod layer;
 mod products;
@@ -34,6 +35,7 @@ mod winners;
 mod written_out;
 
 pub use examples::DeviceExamples;
+pub(crate) use kept_rows::KeptRows;
 
 use super::ParameterSpace;
 use crate::device::room;

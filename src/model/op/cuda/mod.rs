@@ -18,6 +18,7 @@ mod optimiser;
 mod patches;
 mod pointwise;
 mod pooling;
+mod rows;
 mod running_statistics;
 #[cfg(not(feature = "cudnn"))]
 mod unfolded;
@@ -35,6 +36,7 @@ pub(crate) use optimiser::{Descending, Descent, descend};
 pub(super) use patches::patches;
 pub(super) use pointwise::{add_rectify, gate, gate_sum, rectify};
 pub(super) use pooling::{max_pool, max_pool_gradient};
+pub(crate) use rows::{row_outer, row_products};
 pub(super) use running_statistics::{Moving, moved_statistics};
 #[cfg(not(feature = "cudnn"))]
 pub(super) use unfolded::convolve;

@@ -11,8 +11,8 @@ pub(crate) struct RecordedSolves {
     pub(crate) all: u64,
     /// Those that missed their tolerance.
     pub(crate) failed: u64,
-    /// The largest relative residual; NaN where one is not known.
-    pub(crate) largest: f64,
+    /// The largest relative residual; nothing where one is not known.
+    pub(crate) largest: Option<f64>,
 }
 
 impl RecordedSolves {
@@ -21,7 +21,7 @@ impl RecordedSolves {
         let mut told = Self {
             all: 0,
             failed: 0,
-            largest: 0.0,
+            largest: Some(0.0),
         };
         let succeeded = |name: &str| {
             (Outcome::ALL.iter()).any(|outcome| outcome.is_success() && outcome.name() == name)
@@ -29,7 +29,7 @@ impl RecordedSolves {
         let sets = record.results.get("solves").and_then(Value::as_object);
         for set in sets.into_iter().flat_map(|sets| sets.values()) {
             let residual = set.get("largest_residual").and_then(Value::as_f64);
-            told.largest = told.largest.max(residual.unwrap_or(f64::NAN));
+            told.largest = (told.largest.zip(residual)).map(|(largest, found)| largest.max(found));
             let outcomes = set.get("outcomes").and_then(Value::as_object);
             for (name, count) in outcomes.into_iter().flatten() {
                 let count = count.as_u64().unwrap_or_default();
@@ -48,17 +48,29 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn of(solves: Value) -> RecordedSolves {
+        let record: RunRecord = serde_json::from_value(json!({
+            "ascribe": "0", "command": "rank", "arguments": [], "options": {}, "inputs": [],
+            "classes": null, "device": "cpu", "threads": 1, "stages": [], "status": "finished",
+            "started_at": "", "seconds": 1.0, "results": { "solves": solves },
+        }))
+        .unwrap();
+        RecordedSolves::of(&record)
+    }
+
+    #[test]
+    fn a_residual_that_is_not_known_is_not_told_as_none() {
+        let set = |residual: Value| json!({ "outcomes": {}, "largest_residual": residual });
+        let largest = |train, test| of(json!({ "train": set(train), "test": set(test) })).largest;
+        assert_eq!(largest(json!(0.1), json!(0.3)), Some(0.3));
+        assert_eq!(largest(json!(0.1), Value::Null), None);
+        assert_eq!(largest(Value::Null, json!(0.1)), None);
+    }
+
     #[test]
     fn what_succeeded_is_not_told_as_missed() {
         for outcome in Outcome::ALL {
-            let record: RunRecord = serde_json::from_value(json!({
-                "ascribe": "0", "command": "rank", "arguments": [], "options": {}, "inputs": [],
-                "classes": null, "device": "cpu", "threads": 1, "stages": [], "status": "finished",
-                "started_at": "", "seconds": 1.0,
-                "results": { "solves": { "test": { "outcomes": { outcome.name(): 3 } } } },
-            }))
-            .unwrap();
-            let told = RecordedSolves::of(&record);
+            let told = of(json!({ "test": { "outcomes": { outcome.name(): 3 } } }));
             let failed = if outcome.is_success() { 0 } else { 3 };
             assert_eq!((told.all, told.failed), (3, failed), "{outcome:?}");
         }
