@@ -153,6 +153,12 @@ fn finished_runs_that_were_altered_are_refused() {
     );
     std::fs::write(&record, &kept_record).unwrap();
 
+    // What is refused leaves the table.
+    std::fs::write(&table, "epoch\n1\n").unwrap();
+    altered("training.csv is not what its run left");
+    std::fs::write(&table, &kept_table).unwrap();
+    self::run(folder, "figure 1 whole --out drawn");
+
     std::fs::remove_file(folder.join("whole/results.parquet")).unwrap();
     let message = refused(folder, "figure 1 whole --out figures");
     assert!(
@@ -355,6 +361,10 @@ fn a_loss_that_is_not_finite_is_a_row_and_an_exit_code() {
     let message = refused(folder, "figure 1 study --out figures");
     let expected = "study/results.parquet: column test_accuracy: expected a number in";
     assert!(message.contains(expected), "{message}");
+    assert!(
+        message.contains("the loss of all runs stopped being finite"),
+        "{message}"
+    );
 }
 
 /// Of one image whose channels come down to one pixel there are no statistics.

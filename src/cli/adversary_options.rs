@@ -154,9 +154,10 @@ impl AdversaryOptions {
     fn step_size(&self, usual: f64) -> Result<f64> {
         match self.step_size {
             None => Ok(usual),
-            Some(length) if length > 0.0 && length.is_finite() => Ok(length),
+            Some(length) if length > 0.0 && (length as f32).is_finite() => Ok(length),
             Some(length) => {
-                let reason = format!("expected a positive number, found {length}");
+                let reason =
+                    format!("expected a positive number of at most 3.4e38, found {length:e}");
                 Err(Error::config("step-size", reason))
             }
         }

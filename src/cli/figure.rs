@@ -49,7 +49,7 @@ enum Number {
     /// Test images above how their loss responds to their pixels, by every run's model
     #[command(
         name = "4",
-        after_help = "Example:\n  ascribe figure 4 natural robust --images 3,14,15 --out figures"
+        after_help = "Example:\n  ascribe figure 4 natural-rank robust-rank --images 3,14,15 --out figures"
     )]
     Sensitivity {
         #[command(flatten)]
@@ -60,7 +60,7 @@ enum Number {
     /// Test images above the most helpful training image of each, by every run
     #[command(
         name = "5",
-        after_help = "Example:\n  ascribe figure 5 robust natural --seed 1 --out figures"
+        after_help = "Example:\n  ascribe figure 5 robust-rank natural-rank --seed 1 --out figures"
     )]
     Examples {
         #[command(flatten)]
@@ -71,7 +71,7 @@ enum Number {
     /// How often the training image at each rank is of the query's class, by every run
     #[command(
         name = "6",
-        after_help = "Example:\n  ascribe figure 6 natural robust --out figures"
+        after_help = "Example:\n  ascribe figure 6 natural-rank robust-rank --out figures"
     )]
     ClassMatch {
         #[command(flatten)]
@@ -80,7 +80,7 @@ enum Number {
     /// Mean scores between classes, of test and training images as queries, by every run (made with --scores)
     #[command(
         name = "matrix",
-        after_help = "Example:\n  ascribe figure matrix natural robust --out figures"
+        after_help = "Example:\n  ascribe figure matrix natural-rank robust-rank --out figures"
     )]
     Matrix {
         #[command(flatten)]

@@ -67,6 +67,9 @@ impl Study {
             );
             return Ok(ExitCode::SUCCESS);
         }
+        // Before the table of an earlier call gives way.
+        device.open()?;
+        study.check_finished()?;
         let options = self.effective(crew)?;
         let arguments = invocation.arguments.clone();
         let inputs = material.inputs();

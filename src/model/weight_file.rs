@@ -18,6 +18,12 @@ use std::path::Path;
 
 const FORMAT: &str = "ascribe-model-1";
 const FORMAT_START: &str = "ascribe-model-";
+/// What is given in the place of weights, and how it begins.
+const OTHERS: [(&[u8], &str); 3] = [
+    (b"PAR1", "a Parquet file"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+];
 const REMEDY: &str = "use a model.safetensors written by ascribe train, transfer or adopt";
 
 /// How a model's kernels and matrices are kept in its file; vectors are kept as they are.
@@ -286,17 +292,22 @@ pub(super) fn begins_as_safetensors(start: &[u8], length: u64) -> bool {
 
 /// The tensors of a safetensors file, not read yet.
 pub(super) fn parse<'data>(bytes: &'data [u8], path: &Path) -> Result<SafeTensors<'data>> {
-    SafeTensors::deserialize(bytes).map_err(|error| malformed(error, path))
+    SafeTensors::deserialize(bytes).map_err(|error| malformed(error, bytes, path))
 }
 
-fn malformed(error: safetensors::SafeTensorError, path: &Path) -> Error {
-    Error::format(
-        path,
-        "header",
-        "a whole safetensors file",
-        found_in(path, error.to_string()),
-        "the file is damaged or cut short: copy it again",
-    )
+fn malformed(error: safetensors::SafeTensorError, bytes: &[u8], path: &Path) -> Error {
+    let other = OTHERS.iter().find(|(start, _)| bytes.starts_with(start));
+    let (found, remedy) = match other {
+        Some((_, other)) => (
+            (*other).to_owned(),
+            "give a file of weights: .safetensors, or PyTorch's",
+        ),
+        None => (
+            found_in(path, error.to_string()),
+            "the file is damaged or cut short: copy it again",
+        ),
+    };
+    Error::format(path, "header", "a whole safetensors file", found, remedy)
 }
 
 /// Named tensors and the metadata of a safetensors file.
@@ -306,7 +317,7 @@ pub(crate) fn tensors_from_bytes(
     device: &Device,
 ) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
     let header = SafeTensors::read_metadata(bytes);
-    let (_, header) = header.map_err(|error| malformed(error, path))?;
+    let (_, header) = header.map_err(|error| malformed(error, bytes, path))?;
     let file = parse(bytes, path)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {

@@ -98,6 +98,15 @@ impl Study<'_> {
         Ok(left)
     }
 
+    /// Refuses finished runs that are not as they were left, before anything is done.
+    ///
+    /// # Errors
+    /// As for [`Study::to_do`].
+    pub fn check_finished(&self) -> Result<()> {
+        let written = [self.judging()?, self.measured_as_written()?];
+        self.to_do(written.concat()).map(drop)
+    }
+
     /// Does what is not done, and returns the tables. `arguments` are what was typed.
     ///
     /// # Errors

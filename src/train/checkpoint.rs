@@ -55,15 +55,17 @@ impl Checkpoint {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(path, "read")(error)),
         };
-        let (all, metadata) = tensors_from_bytes(&bytes, path, device)?;
+        let altered = || Error::Conflict {
+            path: path.to_path_buf(),
+            reason: "is not what the training left here".into(),
+            remedy: "remove the file to train from the start".into(),
+        };
+        let read = tensors_from_bytes(&bytes, path, device);
+        let (all, metadata) = read.map_err(|_| altered())?;
         let entry = |name: &str| metadata.get(name).map_or("", String::as_str);
         let (history, checks) = (entry("history"), entry("checks"));
         if digest(&all, history, checks)? != entry("digest") {
-            return Err(Error::Conflict {
-                path: path.to_path_buf(),
-                reason: "is not what the training left here".into(),
-                remedy: "remove the file to train from the start".into(),
-            });
+            return Err(altered());
         }
         let part = |prefix: &str| {
             all.iter()

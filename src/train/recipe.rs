@@ -81,10 +81,13 @@ impl Recipe {
         if let Some(AdversarialTraining::Fast(fast)) = &self.adversary {
             positive("guard-every", fast.guard_every as f64)?;
         }
-        if !(self.l2 >= 0.0 && self.l2.is_finite()) {
+        if !(self.l2 >= 0.0 && (self.l2 as f32).is_finite()) {
             return Err(Error::config(
                 "l2",
-                format!("expected 0 or a positive number, found {}", self.l2),
+                format!(
+                    "expected 0 or a positive number of at most 3.4e38, found {}",
+                    self.l2
+                ),
             ));
         }
         Ok(())

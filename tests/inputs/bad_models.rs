@@ -114,6 +114,8 @@ fn not_safetensors_at_all() {
     let model = Model::new();
     fs::write(model.path(), "PK\u{3}\u{4} this is something else entirely").unwrap();
     model.file_is_refused(&["header: expected a whole safetensors file"]);
+    fs::write(model.path(), "PAR1 as of a data set").unwrap();
+    model.file_is_refused(&["found a Parquet file; give a file of weights"]);
 }
 
 #[test]

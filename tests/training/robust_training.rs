@@ -135,6 +135,18 @@ fn options_that_do_not_go_together_are_refused() {
             "--epsilon: expected a positive number",
         ),
         (
+            "--adversary l2 --epsilon 1e-39".to_owned(),
+            "--epsilon: expected a number from 1e-15 to 1e15, found 1e-39",
+        ),
+        (
+            format!("{l2} --step-size 1e39"),
+            "--step-size: expected a positive number of at most 3.4e38, found 1e39",
+        ),
+        (
+            "--l2 1e39".to_owned(),
+            "--l2: expected 0 or a positive number of at most",
+        ),
+        (
             format!("{l2} --eval-epsilon -0.1,0.2"),
             "--eval-epsilon: expected a positive number",
         ),

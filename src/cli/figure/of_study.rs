@@ -68,7 +68,12 @@ impl OfStudy {
         let summary = Summary::of(&rows, variable, &selection)?;
         if summary.accuracy.is_empty() {
             let (place, expected) = ("column test_accuracy", "a number in a row selected");
-            let remedy = "run ascribe study again, or select other rows";
+            let remedy = match rows.iter().all(|row| row.diverged) {
+                true => {
+                    "the loss of all runs stopped being finite: lower learning-rate or head-deviation in the spec"
+                }
+                false => "run ascribe study again, or select other rows",
+            };
             return Err(Error::format(&table, place, expected, "none", remedy));
         }
         let is_natural = |row: &Row| row.epsilon == 0.0;
