@@ -5,7 +5,7 @@
 //!
 //! - Refinement goes on while a sample of each set of queries (solved for the queries: any query of the block) has ranks that are not
 //!   certified, or rounding of the solver leaves a residual above the tolerance, and bounds still fall.
-//! - Where the samples are proven, queries beyond it that are not are solved for themselves, in as many rounds as those take.
+//! - Where the samples are proven, queries beyond them that are not are solved for themselves, in as many rounds as those take.
 //! - All scores are then computed roughly, in the precision of the solver, and again in f64 for those images that may be among
 //!   the wanted ranks.
 
