@@ -126,7 +126,7 @@ impl Adversary {
 }
 
 /// Radii whose squares f32 has room for.
-const SIZES: RangeInclusive<f64> = 1e-15..=1e15;
+const RADII: RangeInclusive<f64> = 1e-15..=1e15;
 
 /// Refuses a radius that is none, and one in 255ths: no pixel changes by more than 1.
 pub(super) fn check_epsilon(norm: Norm, epsilon: f64) -> Result<()> {
@@ -135,7 +135,7 @@ pub(super) fn check_epsilon(norm: Norm, epsilon: f64) -> Result<()> {
             format!("expected a positive number in pixel units of [0, 1], found {epsilon}");
         return Err(Error::config("epsilon", reason));
     }
-    if !SIZES.contains(&epsilon) {
+    if !RADII.contains(&epsilon) {
         let reason = format!("expected a number from 1e-15 to 1e15, found {epsilon:e}");
         return Err(Error::config("epsilon", reason));
     }

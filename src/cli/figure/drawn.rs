@@ -25,7 +25,7 @@ pub(super) struct Pictures {
     /// Look of the pictures: paper (for print), or screen (larger type, heavier lines: slides, web pages)
     #[arg(long, value_name = "STYLE", default_value_t)]
     style: Style,
-    /// Folder for the figure; files of the same name are replaced, pictures of it that are not drawn this time removed
+    /// Folder for the figure; files of the same name are replaced
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     #[command(flatten)]
