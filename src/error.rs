@@ -232,6 +232,49 @@ impl Error {
         }
     }
 
+    /// NaN or infinity where a number is needed.
+    pub fn non_finite(
+        what: impl Into<String>,
+        place: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::NonFinite {
+            what: what.into(),
+            place: place.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A loss that stopped being finite in training.
+    pub fn diverged(
+        what: impl Into<String>,
+        place: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Diverged {
+            what: what.into(),
+            place: place.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A folder or file that must not be overwritten, continued or taken for what it is not.
+    pub fn conflict(path: &Path, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Conflict {
+            path: path.to_path_buf(),
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A thing that exists but that this version cannot do.
+    pub fn unsupported(what: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self::Unsupported {
+            what: what.into(),
+            instead: instead.into(),
+        }
+    }
+
     /// An option's value cannot be used.
     pub fn config(option: &'static str, reason: impl Into<String>) -> Self {
         Self::Config {

@@ -166,11 +166,9 @@ fn check_ranked<'a>(images: impl Iterator<Item = &'a Ranked>, training: usize) -
             ));
         }
         if !image.score.is_finite() {
-            return Err(Error::NonFinite {
-                what: "audit: score".into(),
-                place: format!("training image {}", image.train),
-                remedy: "run ascribe rank again".into(),
-            });
+            let place = format!("training image {}", image.train);
+            let remedy = "run ascribe rank again";
+            return Err(Error::non_finite("audit: score", place, remedy));
         }
     }
     Ok(())

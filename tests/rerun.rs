@@ -280,6 +280,21 @@ fn a_figure_says_how_it_came_about_and_is_drawn_again_from_that() {
         "{shown}"
     );
 
+    // Their folder is no run.
+    for command in ["rerun", "inspect"] {
+        let (line, _) = fails(&made, &format!("{command} figures"));
+        let expected = "ascribe: figures: holds no run.json; give one of its figures: \
+                        figures/figure5.json, figures/figure6.json, figures/influence_matrix.json";
+        assert_eq!(line, expected);
+    }
+    // A data set beside them is shown.
+    let digits = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/digits/test.parquet");
+    let beside = made.join("figures/test.parquet");
+    fs::copy(digits, &beside).unwrap();
+    let shown = succeeds(&made, "inspect figures");
+    assert!(shown.starts_with("data set "), "{shown}");
+    fs::remove_file(beside).unwrap();
+
     for stem in ["figure5", "figure6", "influence_matrix"] {
         let printed = succeeds(&elsewhere, &format!("rerun ../made/figures/{stem}.json"));
         let last = printed.lines().last().unwrap();

@@ -93,11 +93,12 @@ fn a_killed_study_goes_on_to_the_same_table_and_can_be_extended() {
     let found = picture.contains("is not finished") && picture.contains("of 8 runs");
     assert!(found, "{picture}");
     let (_, said) = both(folder, words);
+    let left = match 8 - before {
+        1 => "1 run".to_owned(),
+        left => format!("{left} runs"),
+    };
     assert!(
-        said.contains(&format!(
-            "{} runs to do, {before} finished before",
-            8 - before
-        )),
+        said.contains(&format!("{left} to do, {before} finished before")),
         "{said}"
     );
     assert_eq!(rows(folder, "killed"), whole);
@@ -189,7 +190,7 @@ fn finished_runs_that_were_altered_are_refused() {
 
     std::fs::remove_dir_all(&run).unwrap();
     let (_, said) = both(folder, "study spec.toml --out whole");
-    assert!(said.contains("1 runs to do, 3 finished before"), "{said}");
+    assert!(said.contains("1 run to do, 3 finished before"), "{said}");
 }
 
 #[test]
@@ -263,7 +264,11 @@ fn a_search_chooses_on_images_held_back() {
         plan.contains("4 runs") && plan.contains("8 more that judge 2 candidates"),
         "{plan}"
     );
-    run(folder, "study spec.toml --out study");
+    let (_, noted) = both(folder, "study spec.toml --out study");
+    for judged in ["learning-rate 1e-9", "learning-rate 0.05"] {
+        let told = format!("seed 0, {judged}: validation accuracy ");
+        assert_eq!(noted.matches(&told).count(), 2, "{noted}");
+    }
     // A rate at which nothing is learnt is never taken.
     assert!(
         rows(folder, "study")
@@ -641,6 +646,25 @@ fn wrong_specs_are_refused_in_one_line() {
     assert!(message.contains("notes.txt"), "{message}");
 }
 
+#[test]
+fn what_changes_nothing_in_a_spec_is_noted() {
+    let folder = with_spec(&format!("{SPEC}flip-labels = 0.01\n"));
+    let (_, noted) = both(folder.path(), "study spec.toml --plan --out study");
+    let idle = |images: usize| format!("flip-labels 0.01 of {images} training images is none");
+    let expected = format!("ascribe: target.digits.{}: no label is flipped\n", idle(20));
+    // Of 60 images it is one.
+    assert!(
+        noted.contains(&expected) && !noted.contains(&idle(60)),
+        "{noted}"
+    );
+    // Once of a number that is all there are.
+    let all = ascribe::data::digits_train().unwrap().len();
+    let spec = SPEC.replace("[20, 60]", &format!("[{all}, \"all\"]"));
+    let folder = with_spec(&format!("{spec}flip-labels = 0.0001\n"));
+    let (_, noted) = both(folder.path(), "study spec.toml --plan --out study");
+    assert_eq!(noted.matches("no label is flipped").count(), 1, "{noted}");
+}
+
 /// A set with flipped labels, and the same after decisions, beside each other.
 #[test]
 fn a_cleaned_set_is_held_against_the_set_as_it_was() {
@@ -808,8 +832,15 @@ fn scripts_are_told_of_plans_and_of_what_was_done() {
     }
     assert!(plan["seconds"].as_f64().unwrap() > 0.0);
 
+    let mut seconds = 0.0;
     for (done, before) in [(12, 0), (0, 12)] {
         let study = told("study spec.toml --out study --json");
+        // What the calls took adds up, but for the opening of the record.
+        let [all, here] = ["seconds", "seconds_of_this_call"].map(|it| study[it].as_f64().unwrap());
+        assert!(here > 0.0 && seconds + here <= all + 1e-9, "{study}");
+        seconds = all;
+        let record = RunFolder::read(folder.join("study")).unwrap();
+        assert_eq!(record.seconds, all);
         assert_eq!(study["out"], "study");
         assert_eq!(
             (&study["done"], &study["finished_before"]),

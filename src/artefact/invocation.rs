@@ -30,14 +30,14 @@ impl Invocation {
         };
         match difference(repeated, run) {
             None => Ok(()),
-            Some(difference) => Err(Error::Conflict {
-                path: repeated.folder.clone(),
-                reason: format!("cannot be repeated: {difference}"),
-                remedy: match repeated.ascribe == run.ascribe {
-                    true => "put back what it was made from, or run the command that `ascribe inspect` shows as another run".into(),
+            Some(difference) => Err(Error::conflict(
+                &repeated.folder,
+                format!("cannot be repeated: {difference}"),
+                match repeated.ascribe == run.ascribe {
+                    true => "put back what it was made from, or run the command that `ascribe inspect` shows as another run".to_owned(),
                     false => format!("repeat it with version {}", repeated.ascribe),
                 },
-            }),
+            )),
         }
     }
 }

@@ -132,11 +132,9 @@ impl Noted {
         if self.digest == digest {
             return Ok(());
         }
-        Err(Error::Conflict {
-            path: file.to_path_buf(),
-            reason: format!("is not what ascribe {} left here", self.command),
-            remedy: "put the original back, or run the command again".into(),
-        })
+        let reason = format!("is not what ascribe {} left here", self.command);
+        let remedy = "put the original back, or run the command again";
+        Err(Error::conflict(file, reason, remedy))
     }
 }
 

@@ -3,6 +3,14 @@
 /// Bytes in a GiB.
 pub(crate) const GIB: f64 = (1u64 << 30) as f64;
 
+/// So many bytes as a number of GiB, to three places, or to three figures where that says nothing.
+pub(crate) fn gib(bytes: f64) -> String {
+    match bytes / GIB {
+        small if small > 0.0 && small < 0.01 => format!("{small:.2e}"),
+        gib => format!("{gib:.3}"),
+    }
+}
+
 /// The largest resident memory of this process so far, in bytes; `None` where the system does not say
 /// (anywhere but on Linux).
 pub(super) fn peak_memory_bytes() -> Option<u64> {

@@ -1,9 +1,9 @@
 //! Parquet tables with metadata of ours, written whole or not at all.
 
-use super::AtomicFile;
+use super::{AtomicFile, Column};
 use crate::decoder_panic::caught;
 use crate::{Error, Result};
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
@@ -17,14 +17,11 @@ use std::sync::Arc;
 /// What the names of our metadata begin with in the file.
 const PREFIX: &str = "ascribe.";
 
-/// Columns as `(name, values, nullable)`.
-pub(crate) type Columns<'a> = Vec<(&'a str, ArrayRef, bool)>;
-
 /// Writes a table: its columns, and metadata by names without the prefix `ascribe.`.
 pub(crate) fn write_parquet(
     path: &Path,
     metadata: impl Iterator<Item = (String, String)>,
-    columns: Columns,
+    columns: Vec<Column>,
 ) -> Result<()> {
     write_parquet_in_parts(path, metadata, columns, std::iter::empty())
 }
@@ -34,8 +31,8 @@ pub(crate) fn write_parquet(
 pub(crate) fn write_parquet_in_parts<'a>(
     path: &Path,
     metadata: impl Iterator<Item = (String, String)>,
-    first: Columns,
-    others: impl Iterator<Item = Columns<'a>>,
+    first: Vec<Column>,
+    others: impl Iterator<Item = Vec<Column<'a>>>,
 ) -> Result<()> {
     let failed = |reason: String| Error::io(path, "write")(std::io::Error::other(reason));
     let first = RecordBatch::try_from_iter_with_nullable(first)

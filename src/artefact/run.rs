@@ -183,7 +183,7 @@ impl RunFolder {
                     record.elsewhere(),
                     record.command_line()
                 );
-                Err(conflict(path, "holds an unfinished run", remedy))
+                Err(Error::conflict(path, "holds an unfinished run", remedy))
             }
         }
     }
@@ -196,11 +196,8 @@ impl RunFolder {
         std::fs::metadata(path).map_err(Error::io(path, "read"))?;
         let file = path.join(RECORD);
         if !file.exists() {
-            return Err(conflict(
-                path,
-                "holds no run.json",
-                "give the output folder of an ascribe command",
-            ));
+            let remedy = "give the output folder of an ascribe command";
+            return Err(Error::conflict(path, "holds no run.json", remedy));
         }
         RunRecord::read(&file)
     }
@@ -327,13 +324,5 @@ fn in_turn(before: &str, here: String) -> String {
         "" => String::new(),
         _ if known => before.to_owned(),
         _ => format!("{before}; {here}"),
-    }
-}
-
-fn conflict(path: &Path, reason: impl Into<String>, remedy: impl Into<String>) -> Error {
-    Error::Conflict {
-        path: path.to_path_buf(),
-        reason: reason.into(),
-        remedy: remedy.into(),
     }
 }

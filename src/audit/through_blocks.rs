@@ -3,6 +3,8 @@
 use super::statements::{plain, statement};
 use crate::artefact::RunRecord;
 use crate::report::{Statement, Tone};
+use crate::solve::Method;
+use clap::ValueEnum;
 use serde_json::Value;
 
 /// Errors of approximated scores, as a share of the largest score, up to which they are small.
@@ -17,12 +19,18 @@ pub(super) fn of_curvature(record: &RunRecord) -> Option<Statement> {
     let number = |key: &str| notes.get(key).and_then(Value::as_f64);
     let smallest = number("smallest_eigenvalue")?;
     let missing = number("missing_damping").unwrap_or_default();
-    let (near, more) = (plain(smallest), plain(missing));
+    let near = plain(smallest);
+    let solver = record.options.get("solver").and_then(Value::as_str);
+    let is_damped = |name| Method::from_str(name, false).is_ok_and(Method::is_damped);
+    let raise = match solver.is_some_and(is_damped) {
+        true => format!("raise --damping by {}, or ", plain(missing)),
+        false => String::new(),
+    };
     let mut said = match (missing > 0.0, smallest > 0.0) {
         (true, _) => statement(
             Tone::Warning,
             format!(
-                "The damped Hessian has negative eigenvalues (the smallest near {near}), so that scores are not those of a minimum: raise --damping by {more}, or choose --curvature gauss-newton."
+                "The damped Hessian has negative eigenvalues (the smallest near {near}), so that scores are not those of a minimum: {raise}choose --curvature gauss-newton."
             ),
         ),
         (false, true) => statement(
@@ -143,6 +151,14 @@ mod tests {
             assert_eq!(bounded.tone, Tone::Good);
             assert_eq!(bounded.text, format!("{} {expected}", good.text));
         }
+        let notes = json!({ "smallest_eigenvalue": -0.02, "missing_damping": 0.03 });
+        let mut undamped = record("hessian", Value::Null, json!({ "solver": notes }));
+        undamped.options.insert("solver".into(), json!("pinv"));
+        let text = of_curvature(&undamped).unwrap().text;
+        assert!(
+            text.ends_with("a minimum: choose --curvature gauss-newton."),
+            "{text}"
+        );
         let other = record("gauss-newton", Value::Null, json!({ "solver": {} }));
         assert_eq!(of_curvature(&other), None);
     }

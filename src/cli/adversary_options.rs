@@ -1,6 +1,8 @@
 //! The options of adversaries: the one a source is trained against, and the attacks under which a model is measured.
 
-use crate::train::{AdversarialTraining, Adversary, Attack, Fast, Free, Norm, Performance, Start};
+use crate::train::{
+    AdversarialTraining, Adversary, Attack, Fast, Free, Norm, Performance, Start, read_radius,
+};
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -26,7 +28,7 @@ pub(super) struct AdversaryOptions {
     #[arg(long, value_enum, requires = "epsilon")]
     adversary: Option<Norm>,
     /// Radius of the perturbation in pixel units of [0, 1]: of l2 its length, of linf the largest change of a pixel, as in 8/255
-    #[arg(long, value_name = "EPS", value_parser = radius, allow_hyphen_values = true)]
+    #[arg(long, value_name = "EPS", value_parser = read_radius, allow_hyphen_values = true)]
     epsilon: Option<f64>,
     /// How the adversary is used, from the dearest to the cheapest
     #[arg(long, value_enum, default_value_t = RobustTraining::Pgd)]
@@ -176,7 +178,7 @@ pub(super) struct AttackOptions {
         long,
         value_name = "EPS",
         value_delimiter = ',',
-        value_parser = radius,
+        value_parser = read_radius,
         allow_hyphen_values = true
     )]
     eval_epsilon: Vec<f64>,
@@ -242,16 +244,6 @@ fn of_evaluation(error: Error) -> Error {
     }
 }
 
-/// A number, or a fraction of two.
-fn radius(text: &str) -> std::result::Result<f64, String> {
-    let number = |text: &str| text.trim().parse::<f64>().ok();
-    let found = match text.split_once('/') {
-        None => number(text),
-        Some((above, below)) => (number(above).zip(number(below))).map(|(a, b)| a / b),
-    };
-    found.ok_or_else(|| "expected a number, as in 0.25 or 8/255".to_owned())
-}
-
 /// A model's performance under one attack, as it is recorded and printed.
 #[derive(Debug, Serialize)]
 pub(super) struct AttackedPerformance {
@@ -305,14 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn radii_are_numbers_or_fractions_and_those_in_255ths_are_refused() {
-        let expected = [("0.25", 0.25), ("8/255", 8.0 / 255.0), (" 1 / 4", 0.25)];
-        for (text, value) in expected {
-            assert_eq!(radius(text), Ok(value));
-        }
-        for text in ["", "/", "8/", "a", "1/2/3"] {
-            assert!(radius(text).is_err(), "{text}");
-        }
+    fn radii_of_attacks_are_those_of_training_and_none_in_255ths() {
         let options = |eval_epsilon| AttackOptions {
             eval_adversary: Some(Norm::Linf),
             eval_epsilon,

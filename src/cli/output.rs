@@ -4,7 +4,8 @@
 //! another reason, as on a full disk, the command does its work, says so, and fails.
 
 use crate::artefact::Input;
-use crate::data::{Dataset, TrainingImages};
+use crate::data::{Dataset, TrainingImages, listed};
+use crate::figure::Written;
 use crate::{Error, Result};
 use clap::Args;
 use serde_json::Value;
@@ -13,6 +14,9 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once};
+
+/// Words that a note names.
+const LISTED: usize = 10;
 
 /// Why standard output could not be written, the first time.
 static FAILED: Mutex<Option<std::io::Error>> = Mutex::new(None);
@@ -109,6 +113,25 @@ pub(super) fn note_taken(taken: &TrainingImages, set: &Dataset) {
     for words in [taken.changed(), taken.without(set)].into_iter().flatten() {
         note!("ascribe: {words}");
     }
+}
+
+/// Says so where a figure's PNG has boxes in the place of letters.
+pub(super) fn note_boxes(Written { files, boxed }: &Written) {
+    let file = |ending: &str| {
+        let mut files = files.iter();
+        files.find(|file| file.extension().is_some_and(|it| it == ending))
+    };
+    let (Some(picture), false) = (file("png"), boxed.is_empty()) else {
+        return;
+    };
+    // A name may hold anything.
+    let words = boxed.iter().map(|word| word.escape_debug().to_string());
+    let words = listed(&words.collect::<Vec<_>>(), LISTED);
+    let text = file("svg").map_or("an SVG (--format svg)".to_owned(), |file| shown(file));
+    note!(
+        "ascribe: {}: its font lacks letters of {words}, and has boxes for them; {text} has them as text",
+        shown(picture)
+    );
 }
 
 /// Whether all that was said has been written.

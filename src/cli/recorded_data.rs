@@ -14,14 +14,10 @@ pub(super) fn recorded_data(record: &RunRecord, role: &str) -> Result<Dataset> {
     let input = recorded(record, role)?;
     check_there(record, &input.path)?;
     if Features::recognises(&input.path) {
-        return Err(Error::Conflict {
-            path: record.folder.clone(),
-            reason: format!(
-                "was made from features, {}, and has no pictures",
-                input.path.display()
-            ),
-            remedy: "give a run that was made from images".into(),
-        });
+        let features = input.path.display();
+        let reason = format!("was made from features, {features}, and has no pictures");
+        let remedy = "give a run that was made from images";
+        return Err(Error::conflict(&record.folder, reason, remedy));
     }
     let given = (record.options.get("test")).is_some_and(|path| !path.is_null());
     let images = match Measurement::of(record) {
@@ -70,25 +66,16 @@ pub(super) fn check_there(record: &RunRecord, path: &Path) -> Result<()> {
     if is_built_in(path) || leads_somewhere(path) {
         return Ok(());
     }
-    Err(Error::Conflict {
-        path: path.to_path_buf(),
-        reason: format!(
-            "is not there any more: {} was made from it, in {}",
-            record.folder.display(),
-            record.directory.display()
-        ),
-        remedy: "put it back there, or say where it lies now: --moved OLD=NEW".into(),
-    })
+    let (folder, directory) = (record.folder.display(), record.directory.display());
+    let reason = format!("is not there any more: {folder} was made from it, in {directory}");
+    let remedy = "put it back there, or say where it lies now: --moved OLD=NEW";
+    Err(Error::conflict(path, reason, remedy))
 }
 
 /// The refusal of an input that is not what it was.
 pub(super) fn changed(record: &RunRecord, input: &Input) -> Error {
-    Error::Conflict {
-        path: input.path.clone(),
-        reason: format!("has changed since {} was made", record.folder.display()),
-        remedy: format!(
-            "put the original back, or run ascribe {} again",
-            record.command
-        ),
-    }
+    let (folder, command) = (record.folder.display(), &record.command);
+    let reason = format!("has changed since {folder} was made");
+    let remedy = format!("put the original back, or run ascribe {command} again");
+    Error::conflict(&input.path, reason, remedy)
 }

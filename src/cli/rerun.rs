@@ -5,7 +5,7 @@
 
 use super::Cli;
 use super::output::{Json, shown};
-use super::record_file::record_file;
+use super::record_file::{record_file, refuse_figures};
 use crate::artefact::{
     Condition, Invocation, RecordBeside, RunFolder, RunRecord, Status, check_as_left, folder_of,
     hold_moves, left_files, processor, shell_line,
@@ -88,6 +88,7 @@ impl Rerun {
 
     /// What is to be repeated; the name of its files where these are not the whole folder.
     fn read(&self) -> Result<(RunRecord, Option<String>)> {
+        refuse_figures(&self.run)?;
         let file = record_file(&self.run);
         if file.ends_with("run.json") {
             return Ok((RunFolder::read(folder_of(&file))?, None));
@@ -173,11 +174,8 @@ fn refuse_part_of_study(record: &RunRecord, command: &Cli) -> Result<()> {
     if !command.is_study() || record.options.contains_key("spec") {
         return Ok(());
     }
-    Err(Error::Conflict {
-        path: record.folder.clone(),
-        reason: "is one run of a study".into(),
-        remedy: "rerun the study's folder".into(),
-    })
+    let (reason, remedy) = ("is one run of a study", "rerun the study's folder");
+    Err(Error::conflict(&record.folder, reason, remedy))
 }
 
 /// Refuses an output folder that is the run's own, and one with what a study would take for its own work and a figure replace; other
@@ -198,11 +196,7 @@ fn refuse_taken(
         None if is_finished && is_study => ("already holds a finished run".into(), another),
         _ => return Ok(()),
     };
-    Err(Error::Conflict {
-        path: seen_from(here, out).to_path_buf(),
-        reason,
-        remedy: remedy.into(),
-    })
+    Err(Error::conflict(seen_from(here, out), reason, remedy))
 }
 
 /// Goes to where the run was typed and its paths begin, if that place is still there; gives where that is.

@@ -10,7 +10,7 @@ use crate::study::{Axes, Material, Plan, RESULTS, SEARCH, Spec, write_results, w
 use crate::train::Crew;
 use crate::{Error, Result};
 use clap::Args;
-use plan::{plan_object, print_plan};
+use plan::{counted, plan_object, print_plan};
 use progress::Progress;
 use serde_json::json;
 use std::io::ErrorKind;
@@ -74,6 +74,7 @@ impl Study {
         let arguments = invocation.arguments.clone();
         let inputs = material.inputs();
         let mut run = RunFolder::open_or_extend(&self.out, "study", invocation, options, inputs)?;
+        let earlier = run.record().seconds;
         let runs = material.cells(&spec).len();
         run.note_result("runs", runs)?;
         run.set_result("axes", Axes::of(&spec, &material.totals()))?;
@@ -108,6 +109,7 @@ impl Study {
                 "done": done,
                 "finished_before": found,
                 "seconds": seconds,
+                "seconds_of_this_call": seconds - earlier,
             })
         };
         (self.json).print(result, || say!("{}: {} rows", table.display(), rows.len()));
@@ -115,7 +117,8 @@ impl Study {
             return Ok(ExitCode::SUCCESS);
         }
         note!(
-            "{diverged} runs stopped because their loss was not finite: lower learning-rate or head-deviation"
+            "{} stopped because the loss was not finite: lower learning-rate or head-deviation",
+            counted(diverged)
         );
         Ok(ExitCode::from(3))
     }

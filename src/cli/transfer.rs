@@ -9,7 +9,7 @@ use super::source_options::SourceOptions;
 use crate::Result;
 use crate::artefact::{Invocation, RunFolder, effective};
 use crate::data::{
-    Dataset, Decisions, Pixels, TrainingImages, Transform, check_same_classes, subset,
+    Dataset, Decisions, Pixels, TrainingImages, Transform, check_same_classes, flips_none, subset,
 };
 use crate::model::write_model;
 use crate::train::{Performance, TransferOptions, remove_checkpoint, transfer};
@@ -103,11 +103,15 @@ impl Transfer {
         };
         let decisions = self.decisions.read(&train)?;
         note_outside(&decisions.decisions, &ids);
+        let idle_flips = flips_none(self.flip_labels, ids.len());
         let flips = (self.flip_labels, seed);
         let taken = TrainingImages::of(&train, ids, decisions.decisions, flips)?;
         let source_input = source.input.clone();
         let mut inputs = vec![train.input("train"), test.input("test"), source_input];
         inputs.extend(decisions.inputs);
+        if let Some(idle) = idle_flips {
+            note!("ascribe: --{idle}");
+        }
         note_taken(&taken, &train);
         let changes = taken.changes();
         let (ids, train) = (taken.ids, train.relabelled(&taken.labels)?);

@@ -85,7 +85,7 @@ impl Arrays {
         let container = Container::of(path).ok_or_else(|| {
             let what = format!("{}: this file format", path.display());
             let instead = format!("give {wanted}");
-            Error::Unsupported { what, instead }
+            Error::unsupported(what, instead)
         })?;
         check_as_left(path)?;
         let (names, source) = match container {
@@ -189,11 +189,8 @@ impl Arrays {
             _ => format!("row {index}"),
         };
         let what = format!("{}: array {name}", self.path.display());
-        Err(Error::NonFinite {
-            what,
-            place,
-            remedy: "remove the row or compute it again".into(),
-        })
+        let remedy = "remove the row or compute it again";
+        Err(Error::non_finite(what, place, remedy))
     }
 
     /// Whether there is an array of that name.

@@ -112,6 +112,18 @@ pub fn classes_without(set: &Dataset, ids: &[usize], labels: &NewLabels) -> Opti
         .then(|| format!("no training image is of class {named}: none is learned of it"))
 }
 
+/// How many labels a share of so many is.
+fn flip_count(share: f64, labels: usize) -> usize {
+    (share * labels as f64).round() as usize
+}
+
+/// That a share to flip of so many images is none of them, in words; nothing where it is some, or none is asked for.
+pub(crate) fn flips_none(share: f64, images: usize) -> Option<String> {
+    (share > 0.0 && flip_count(share, images) == 0).then(|| {
+        format!("flip-labels {share} of {images} training images is none: no label is flipped")
+    })
+}
+
 /// Each of a `share` of `ids`, drawn from `seed`, with a label other than its own, each other class as likely.
 ///
 /// # Errors
@@ -132,7 +144,7 @@ pub fn flipped(
     }
     let mut order = ids.to_vec();
     order.shuffle(&mut generator(Purpose::Flips, seed, 0, 0));
-    order.truncate((share * ids.len() as f64).round() as usize);
+    order.truncate(flip_count(share, ids.len()));
     let flip = |id: usize| {
         let step = generator(Purpose::Flips, seed, 1, id as u64).random_range(1..classes);
         (id, (labels[id] + step) % classes)
@@ -196,5 +208,12 @@ mod tests {
         assert!(flipped(&ids, &labels, 4, 0.0, 3).unwrap().is_empty());
         assert!(flipped(&ids, &labels, 4, f64::NAN, 3).is_err());
         assert!(flipped(&ids, &labels, 1, 0.1, 3).is_err());
+    }
+
+    #[test]
+    fn a_share_that_flips_nothing_is_told() {
+        let expected = "flip-labels 0.009 of 50 training images is none: no label is flipped";
+        assert_eq!(flips_none(0.009, 50).as_deref(), Some(expected));
+        assert_eq!((flips_none(0.01, 50), flips_none(0.0, 50)), (None, None));
     }
 }

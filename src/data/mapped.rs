@@ -127,15 +127,10 @@ impl MappedMatrix {
             then.len() != now.len() || then.modified().ok() != now.modified().ok()
         };
         if changed(opened, &now) {
-            return Err(Error::Conflict {
-                path: self.path.clone(),
-                reason: format!(
-                    "has changed while it was in use ({} bytes then, {} now)",
-                    opened.len(),
-                    now.len()
-                ),
-                remedy: "put the original back and run the command again".into(),
-            });
+            let (then, now) = (opened.len(), now.len());
+            let reason = format!("has changed while it was in use ({then} bytes then, {now} now)");
+            let remedy = "put the original back and run the command again";
+            return Err(Error::conflict(&self.path, reason, remedy));
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ impl Format {
             return Self::of_name(path).ok_or_else(|| {
                 let what = format!("{}: this file format", path.display());
                 let instead = format!("give {RECOGNISED}");
-                Error::Unsupported { what, instead }
+                Error::unsupported(what, instead)
             });
         }
         if cifar_binary::is_folder(path) {
@@ -65,6 +65,11 @@ impl Format {
             _ => return None,
         })
     }
+}
+
+/// Whether the files in a folder make it a set, as those of CIFAR and Parquet files do; what is wrong with them is for its reader to say.
+pub(crate) fn has_files_of_a_set(folder: &Path) -> bool {
+    !matches!(Format::of(folder), Ok(Format::ClassFolders))
 }
 
 /// Reads a set of any recognised format; the path is that of the file, where a folder stands for one. Formats that hold labels

@@ -70,11 +70,8 @@ impl SoftmaxHead {
             ));
         }
         if let Some(class) = inputs::first_row_not_finite(parameters)? {
-            return Err(Error::NonFinite {
-                what: "head".into(),
-                place: format!("class {class}"),
-                remedy: "train it again with a smaller learning rate".into(),
-            });
+            let remedy = "train it again with a smaller learning rate";
+            return Err(Error::non_finite("head", format!("class {class}"), remedy));
         }
         Ok(Self {
             parameters: parameters.contiguous()?,

@@ -232,10 +232,9 @@ impl WayBack<'_> {
                 found.input.ok_or_else(|| missing(&layer.norm))?
             }
             NormTrace::Running { .. } if parameters => {
-                return Err(Error::Unsupported {
-                    what: format!("training {} by running statistics", layer.norm),
-                    instead: "pass forward with the batch's own from that segment on".into(),
-                });
+                let what = format!("training {} by running statistics", layer.norm);
+                let instead = "pass forward with the batch's own from that segment on";
+                return Err(Error::unsupported(what, instead));
             }
             NormTrace::Running { scale, shift } => {
                 let wanted = Wanted {

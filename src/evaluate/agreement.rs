@@ -127,11 +127,11 @@ fn check(predicted: &Array2<f64>, actual: &Array2<f64>) -> Result<()> {
         .all(|value| value.is_finite())
     {
         true => Ok(()),
-        false => Err(Error::NonFinite {
-            what: "predicted or measured changes".into(),
-            place: "some query".into(),
-            remedy: "look for a retraining that did not converge".into(),
-        }),
+        false => Err(Error::non_finite(
+            "predicted or measured changes",
+            "some query",
+            "look for a retraining that did not converge",
+        )),
     }
 }
 

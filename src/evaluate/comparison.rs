@@ -5,8 +5,9 @@ use super::bootstrap::Bootstrap;
 use super::estimator::Measured;
 use super::retrained::Retrained;
 use super::retrained_file::Ids;
-use super::table::{self, Columns};
+use super::table;
 use crate::Result;
+use crate::artefact::Columns;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -94,45 +95,30 @@ impl Comparison {
             .map(|measured| retrained.predicted(&measured.estimate.scores))
             .collect();
         let (queries, subsets) = actual.dim();
-        let rows = || {
-            let pairs = move || {
-                (0..subsets).flat_map(move |subset| (0..queries).map(move |query| (subset, query)))
-            };
-            (0..estimators.len())
-                .flat_map(move |method| pairs().map(move |(subset, query)| (method, subset, query)))
+        let pairs = move || {
+            (0..subsets).flat_map(move |subset| (0..queries).map(move |query| (subset, query)))
         };
+        let rows = (0..estimators.len())
+            .flat_map(move |method| pairs().map(move |(subset, query)| (method, subset, query)));
         let alone = |subset: usize| match retrained.left_out[subset].as_slice() {
             [at] => Some(ids.train[*at] as i64),
             _ => None,
         };
-        let columns = Columns::new()
-            .words(
-                "estimator",
-                rows().map(|(method, ..)| estimators[method].name.as_str()),
-            )
-            .integers("subset", rows().map(|(_, subset, _)| subset as i64))
-            .optional_integers("train", rows().map(|(_, subset, _)| alone(subset)));
+        let columns = Columns::of(rows)
+            .words("estimator", |(method, ..)| &estimators[method].name)
+            .integers("subset", |(_, subset, _)| subset as i64)
+            .optional_integers("train", |(_, subset, _)| alone(subset));
         let columns = match groups {
             None => columns,
-            Some(names) => {
-                let names = rows().map(|(_, subset, _)| names[subset].as_str());
-                columns.words("group", names)
-            }
+            Some(names) => columns.words("group", |(_, subset, _)| &names[subset]),
         };
         let columns = columns
-            .integers("query", rows().map(|(.., query)| ids.queries[query] as i64))
-            .numbers(
-                "predicted",
-                rows().map(|(method, subset, query)| predicted[method][[query, subset]]),
-            )
-            .words(
-                "predicted_unit",
-                rows().map(|(method, ..)| estimators[method].unit),
-            )
-            .numbers(
-                "actual",
-                rows().map(|(_, subset, query)| actual[[query, subset]]),
-            );
-        table::write(path, metadata, columns)
+            .integers("query", |(.., query)| ids.queries[query] as i64)
+            .numbers("predicted", |(method, subset, query)| {
+                predicted[method][[query, subset]]
+            })
+            .words("predicted_unit", |(method, ..)| estimators[method].unit)
+            .numbers("actual", |(_, subset, query)| actual[[query, subset]]);
+        table::write(path, metadata, columns.done())
     }
 }

@@ -1,8 +1,9 @@
 //! How well suspicion finds what was planted: area under the ROC curve and recall at a budget.
 
 use super::bootstrap::{Bootstrap, Interval};
-use super::table::{self, Columns};
+use super::table;
 use crate::Result;
+use crate::artefact::Columns;
 use crate::descending::descending;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -63,21 +64,18 @@ impl Detection {
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
         let (images, count) = (ids.len(), rankers.len());
-        let rows =
-            || (0..count).flat_map(move |ranker| (0..images).map(move |image| (ranker, image)));
+        let rows = (0..count).flat_map(move |ranker| (0..images).map(move |image| (ranker, image)));
         let other = |image: usize| match planted[image] == given[image] {
             true => None,
             false => Some(planted[image] as i64),
         };
-        let names = rows().map(|(ranker, _)| rankers[ranker].0.as_str());
-        let suspicions = rows().map(|(ranker, image)| rankers[ranker].1[image]);
-        let columns = Columns::new()
-            .integers("train", rows().map(|(_, image)| ids[image] as i64))
-            .integers("label", rows().map(|(_, image)| given[image] as i64))
-            .optional_integers("planted", rows().map(|(_, image)| other(image)))
-            .words("ranker", names)
-            .numbers("suspicion", suspicions);
-        table::write(path, metadata, columns)
+        let columns = Columns::of(rows)
+            .integers("train", |(_, image)| ids[image] as i64)
+            .integers("label", |(_, image)| given[image] as i64)
+            .optional_integers("planted", |(_, image)| other(image))
+            .words("ranker", |(ranker, _)| &rankers[ranker].0)
+            .numbers("suspicion", |(ranker, image)| rankers[ranker].1[image]);
+        table::write(path, metadata, columns.done())
     }
 }
 

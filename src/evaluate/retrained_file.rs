@@ -1,7 +1,8 @@
 //! The two Parquet files of retrained measurements.
 
 use super::retrained::{RefitEnd, Retrained};
-use super::table::{self, Columns};
+use super::table;
+use crate::artefact::Columns;
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView2, Axis};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,47 +51,33 @@ impl Retrained {
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
         let [subsets, measurements] = Self::files(folder, name);
-        let left_out = || {
-            let numbered = self.left_out.iter().enumerate();
-            numbered.flat_map(|(subset, left_out)| left_out.iter().map(move |&at| (subset, at)))
-        };
-        let columns = Columns::new()
-            .integers("subset", left_out().map(|(subset, _)| subset as i64))
-            .integers("left_out", left_out().map(|(_, at)| ids.train[at] as i64));
-        table::write(&subsets, metadata, columns)?;
+        let left_out = self.left_out.iter().enumerate();
+        let left_out =
+            left_out.flat_map(|(subset, left_out)| left_out.iter().map(move |&at| (subset, at)));
+        let columns = Columns::of(left_out)
+            .integers("subset", |(subset, _)| subset as i64)
+            .integers("left_out", |(_, at)| ids.train[at] as i64);
+        table::write(&subsets, metadata, columns.done())?;
         let queries = ids.queries.len();
-        let rows = || {
-            (0..=self.left_out.len()).flat_map(|row| (0..queries).map(move |query| (row, query)))
-        };
+        let rows =
+            (0..=self.left_out.len()).flat_map(|row| (0..queries).map(move |query| (row, query)));
         let subset = |row: usize| row.checked_sub(1);
         let end = |row: usize| subset(row).and_then(|subset| self.refits.get(subset));
-        let columns = Columns::new()
-            .integers("subset", rows().map(|(row, _)| row as i64 - 1))
-            .integers("query", rows().map(|(_, query)| ids.queries[query] as i64))
-            .numbers(
-                "loss",
-                rows().map(|(row, query)| match subset(row) {
-                    None => self.before[query],
-                    Some(subset) => self.losses[[subset, query]],
-                }),
-            )
-            .flags(
-                "correct",
-                rows().map(|(row, query)| match subset(row) {
-                    None => Some(self.hits_before.as_ref()?[query]),
-                    Some(subset) => Some(self.hits.as_ref()?[[subset, query]]),
-                }),
-            )
-            .optional_numbers(
-                "gradient_norm",
-                rows().map(|(row, _)| Some(end(row)?.gradient_norm)),
-            )
-            .flags(
-                "converged",
-                rows().map(|(row, _)| Some(end(row)?.converged)),
-            )
-            .optional_numbers("steps", rows().map(|(row, _)| Some(end(row)?.steps as f64)));
-        table::write(&measurements, metadata, columns)
+        let columns = Columns::of(rows)
+            .integers("subset", |(row, _)| row as i64 - 1)
+            .integers("query", |(_, query)| ids.queries[query] as i64)
+            .numbers("loss", |(row, query)| match subset(row) {
+                None => self.before[query],
+                Some(subset) => self.losses[[subset, query]],
+            })
+            .optional_flags("correct", |(row, query)| match subset(row) {
+                None => Some(self.hits_before.as_ref()?[query]),
+                Some(subset) => Some(self.hits.as_ref()?[[subset, query]]),
+            })
+            .optional_numbers("gradient_norm", |(row, _)| Some(end(row)?.gradient_norm))
+            .optional_flags("converged", |(row, _)| Some(end(row)?.converged))
+            .optional_numbers("steps", |(row, _)| Some(end(row)?.steps as f64));
+        table::write(&measurements, metadata, columns.done())
     }
 
     /// Reads both files, made by us or elsewhere, for the images with these ids.
@@ -257,15 +244,15 @@ mod tests {
     fn read(subsets: &[(i64, i64)], measurements: &[(i64, i64, f64)]) -> Result<Retrained> {
         let folder = tempfile::tempdir().unwrap();
         let [of_subsets, of_measurements] = Retrained::files(folder.path(), "lds");
-        let columns = Columns::new()
-            .integers("subset", subsets.iter().map(|row| row.0))
-            .integers("left_out", subsets.iter().map(|row| row.1));
-        table::write(&of_subsets, &BTreeMap::new(), columns).unwrap();
-        let columns = Columns::new()
-            .integers("subset", measurements.iter().map(|row| row.0))
-            .integers("query", measurements.iter().map(|row| row.1))
-            .numbers("loss", measurements.iter().map(|row| row.2));
-        table::write(&of_measurements, &BTreeMap::new(), columns).unwrap();
+        let columns = Columns::of(subsets.iter())
+            .integers("subset", |row| row.0)
+            .integers("left_out", |row| row.1);
+        table::write(&of_subsets, &BTreeMap::new(), columns.done()).unwrap();
+        let columns = Columns::of(measurements.iter())
+            .integers("subset", |row| row.0)
+            .integers("query", |row| row.1)
+            .numbers("loss", |row| row.2);
+        table::write(&of_measurements, &BTreeMap::new(), columns.done()).unwrap();
         Retrained::read(folder.path(), "lds", IDS, &BTreeMap::new())
     }
 

@@ -1,80 +1,21 @@
 //! Plain Parquet tables: named columns of integers, numbers, words and flags, with metadata.
 
-use crate::artefact::{ParquetTable, check_as_left, read_parquet, write_parquet};
+use crate::artefact::{Column, ParquetTable, check_as_left, read_parquet, write_parquet};
 use crate::{Error, Result};
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-/// Columns of a table to be written.
-#[derive(Default)]
-pub(super) struct Columns(Vec<(&'static str, ArrayRef, bool)>);
-
-impl Columns {
-    pub(super) fn new() -> Self {
-        Self::default()
-    }
-
-    fn with(mut self, name: &'static str, array: ArrayRef, nullable: bool) -> Self {
-        self.0.push((name, array, nullable));
-        self
-    }
-
-    pub(super) fn integers(self, name: &'static str, values: impl Iterator<Item = i64>) -> Self {
-        self.with(name, Arc::new(values.collect::<Int64Array>()), false)
-    }
-
-    pub(super) fn optional_integers(
-        self,
-        name: &'static str,
-        values: impl Iterator<Item = Option<i64>>,
-    ) -> Self {
-        self.with(name, Arc::new(values.collect::<Int64Array>()), true)
-    }
-
-    pub(super) fn numbers(self, name: &'static str, values: impl Iterator<Item = f64>) -> Self {
-        self.with(name, Arc::new(values.collect::<Float64Array>()), false)
-    }
-
-    pub(super) fn optional_numbers(
-        self,
-        name: &'static str,
-        values: impl Iterator<Item = Option<f64>>,
-    ) -> Self {
-        self.with(name, Arc::new(values.collect::<Float64Array>()), true)
-    }
-
-    pub(super) fn flags(
-        self,
-        name: &'static str,
-        values: impl Iterator<Item = Option<bool>>,
-    ) -> Self {
-        self.with(name, Arc::new(values.collect::<BooleanArray>()), true)
-    }
-
-    pub(super) fn words<'a>(
-        self,
-        name: &'static str,
-        values: impl Iterator<Item = &'a str>,
-    ) -> Self {
-        let values: StringArray = values.map(Some).collect();
-        self.with(name, Arc::new(values), false)
-    }
-}
 
 /// Writes a table whole or not at all.
 pub(super) fn write(
     path: &Path,
     metadata: &BTreeMap<String, String>,
-    columns: Columns,
+    columns: Vec<Column>,
 ) -> Result<()> {
     let pairs = metadata.iter();
     let pairs = pairs.map(|(name, value)| (name.clone(), value.clone()));
-    write_parquet(path, pairs, columns.0)
+    write_parquet(path, pairs, columns)
 }
 
 /// A table that was read.
@@ -101,11 +42,9 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, String>) -> Result<T
         if let Some(expected) = metadata.get(&name)
             && *expected != found
         {
-            return Err(Error::Conflict {
-                path: path.to_path_buf(),
-                reason: format!("was made with {name} {found}, not {expected}"),
-                remedy: "give the retrained measurements of the same run and settings".into(),
-            });
+            let reason = format!("was made with {name} {found}, not {expected}");
+            let remedy = "give the retrained measurements of the same run and settings";
+            return Err(Error::conflict(path, reason, remedy));
         }
     }
     Ok(Table {
@@ -179,6 +118,7 @@ fn damaged(path: &Path, place: String, expected: &str, reason: String) -> Error 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artefact::Columns;
 
     const NAMES: [&str; 6] = ["whole", "gaps", "real", "holes", "flags", "words"];
 
@@ -186,14 +126,14 @@ mod tests {
     fn table() -> Table {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.parquet");
-        let columns = Columns::new()
-            .integers("whole", [1, -2].into_iter())
-            .optional_integers("gaps", [Some(1), None].into_iter())
-            .numbers("real", [0.5, -1.5].into_iter())
-            .optional_numbers("holes", [Some(0.5), None].into_iter())
-            .flags("flags", [Some(true), None].into_iter())
-            .words("words", ["a", "b"].into_iter());
-        write(&path, &BTreeMap::new(), columns).unwrap();
+        let columns = Columns::of(0..2_usize)
+            .integers("whole", |row| [1, -2][row])
+            .optional_integers("gaps", |row| [Some(1), None][row])
+            .numbers("real", |row| [0.5, -1.5][row])
+            .optional_numbers("holes", |row| [Some(0.5), None][row])
+            .optional_flags("flags", |row| [Some(true), None][row])
+            .words("words", |row| ["a", "b"][row]);
+        write(&path, &BTreeMap::new(), columns.done()).unwrap();
         read(&path, &BTreeMap::new()).unwrap()
     }
 
@@ -219,7 +159,7 @@ mod tests {
                 let pairs = pairs.iter();
                 pairs.map(|&(a, b)| (a.into(), b.into())).collect()
             };
-            let columns = Columns::new().integers("subset", [0].into_iter());
+            let columns = Columns::of(0..1_i64).integers("subset", |row| row).done();
             write(&path, &metadata(said), columns).unwrap();
             let read = read(&path, &metadata(&[("measurement", measurement)]));
             read.map(|_| ()).map_err(|refused| refused.to_string())

@@ -195,7 +195,8 @@ impl TransferAgain {
             (&self.train.select(&ids)?, &few),
             room.path(),
             &mut Unobserved,
-        )?;
+        )
+        .map_err(with_own_remedy)?;
         self.measured(&transferred.model)
     }
 
@@ -260,6 +261,18 @@ impl SeedAgreement {
     }
 }
 
+/// The recipe is the transfer's: its options are not those of an evaluation.
+fn with_own_remedy(error: Error) -> Error {
+    match error {
+        Error::Diverged { what, place, .. } => {
+            let remedy =
+                "give --retrain fewer seeds, or evaluate a transfer of a lower --learning-rate";
+            Error::diverged(what, place, remedy)
+        }
+        other => other,
+    }
+}
+
 fn part(folder: &Path, name: &str, subset: usize, seed: usize) -> PathBuf {
     folder.join(format!(".{name}-{subset:05}-{seed:03}.json"))
 }
@@ -311,5 +324,21 @@ mod tests {
         assert!(message.contains("another --share"), "{message}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         assert_eq!(trained(32).unwrap().retrained.losses.dim(), (1, 2));
+    }
+
+    #[test]
+    fn a_training_that_diverges_names_what_an_evaluation_can_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut again = again(62);
+        again.options.recipe.learning_rate = 1e30;
+        let kept = [Kept::all(62)];
+        let message = again.table(folder.path(), "lds", &kept, |_, _| ());
+        let message = message.err().unwrap().to_string();
+        let remedy =
+            "; give --retrain fewer seeds, or evaluate a transfer of a lower --learning-rate";
+        assert!(
+            message.starts_with("training loss: ") && message.ends_with(remedy),
+            "{message}"
+        );
     }
 }

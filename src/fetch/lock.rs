@@ -67,11 +67,8 @@ impl Lock {
         if lock.name == entry.name {
             return Ok(lock);
         }
-        Err(Error::Conflict {
-            path: folder.to_path_buf(),
-            reason: format!("holds {}", lock.name),
-            remedy: "choose another --out".into(),
-        })
+        let reason = format!("holds {}", lock.name);
+        Err(Error::conflict(folder, reason, "choose another --out"))
     }
 
     pub(super) fn note(&mut self, name: &str, fetched: Fetched) {

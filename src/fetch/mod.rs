@@ -114,11 +114,8 @@ fn check_present(target: &Path, file: &RemoteFile, lock: &mut Lock) -> Result<()
     }
     if file.sha256.is_none() {
         let reason = "stands where the download would, and no digest says whether it is that file";
-        return Err(Error::Conflict {
-            path: target.to_path_buf(),
-            reason: reason.into(),
-            remedy: "choose another --out, or move it away".into(),
-        });
+        let remedy = "choose another --out, or move it away";
+        return Err(Error::conflict(target, reason, remedy));
     }
     let bytes = target.metadata().map_err(Error::io(target, "read"))?.len();
     let checked = who_checked(true, false, false);

@@ -120,10 +120,8 @@ pub fn find(name: &str) -> Result<Entry> {
         .iter()
         .max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
     let nearest = nearest.map_or("", |entry| &entry.name);
-    Err(Error::Unsupported {
-        what: format!("fetching {name}"),
-        instead: format!("did you mean {nearest}? all names: ascribe fetch --list"),
-    })
+    let instead = format!("did you mean {nearest}? all names: ascribe fetch --list");
+    Err(Error::unsupported(format!("fetching {name}"), instead))
 }
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
 //! What figures are drawn on: plotters' SVG or its bitmap, one type for both, so that each figure is compiled once.
 
-use super::letters::Letters;
+use super::letters::{Letters, boxed};
 use plotters::prelude::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters_backend::{
     BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingErrorKind,
 };
+use std::collections::BTreeSet;
 
 /// A picture in the making, in the memory of whoever asked for it.
 pub(super) enum Canvas<'b> {
     /// Text.
     Svg(SVGBackend<'b>),
-    /// Pixels.
-    Bitmap(BitMapBackend<'b>),
+    /// Pixels, and what is noted of them: words with boxes for letters.
+    Bitmap(BitMapBackend<'b>, &'b mut BTreeSet<String>),
 }
 
 /// Why a canvas could not be drawn on, in the words of plotters' back end.
@@ -60,7 +61,7 @@ macro_rules! each {
     ($canvas:expr, $backend:ident => $call:expr) => {
         match $canvas {
             Canvas::Svg($backend) => drawn($call),
-            Canvas::Bitmap($backend) => drawn($call),
+            Canvas::Bitmap($backend, _) => drawn($call),
         }
     };
 }
@@ -71,7 +72,7 @@ impl DrawingBackend for Canvas<'_> {
     fn get_size(&self) -> (u32, u32) {
         match self {
             Self::Svg(backend) => backend.get_size(),
-            Self::Bitmap(backend) => backend.get_size(),
+            Self::Bitmap(backend, _) => backend.get_size(),
         }
     }
 
@@ -145,7 +146,10 @@ impl DrawingBackend for Canvas<'_> {
     ) -> Drawn {
         match self {
             Self::Svg(backend) => drawn(backend.draw_text(text, style, position)),
-            Self::Bitmap(backend) => drawn(backend.draw_text(text, &Letters(style), position)),
+            Self::Bitmap(backend, words) => {
+                words.extend(boxed(text).into_iter().map(str::to_owned));
+                drawn(backend.draw_text(text, &Letters(style), position))
+            }
         }
     }
 

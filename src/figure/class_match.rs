@@ -300,12 +300,8 @@ fn check_curve(queries: QuerySet, curve: &Curve) -> Result<()> {
             curve.chance_percent,
         ];
         if values.iter().any(|value| !value.is_finite()) {
-            let (place, remedy) = (format!("rank {rank}"), "make the record again".into());
-            return Err(Error::NonFinite {
-                what: what(),
-                place,
-                remedy,
-            });
+            let place = format!("rank {rank}");
+            return Err(Error::non_finite(what(), place, "make the record again"));
         }
     }
     Ok(())

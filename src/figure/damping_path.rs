@@ -49,11 +49,11 @@ impl Figure for DampingPath {
         }
         match self.points.iter().find(|point| !is_sound(point)) {
             None => Ok(()),
-            Some(point) => Err(Error::NonFinite {
-                what: "damping path".into(),
-                place: format!("damping {}", point.damping),
-                remedy: "make the record again".into(),
-            }),
+            Some(point) => Err(Error::non_finite(
+                "damping path",
+                format!("damping {}", point.damping),
+                "make the record again",
+            )),
         }
     }
 

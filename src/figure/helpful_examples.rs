@@ -355,15 +355,8 @@ impl ModelExamples {
                 .picture
                 .check(&format!("training image {}", image.train))?;
             if !image.score.is_finite() {
-                let (place, remedy) = (
-                    format!("training image {}", image.train),
-                    "run ascribe rank again".into(),
-                );
-                return Err(Error::NonFinite {
-                    what,
-                    place,
-                    remedy,
-                });
+                let place = format!("training image {}", image.train);
+                return Err(Error::non_finite(what, place, "run ascribe rank again"));
             }
         }
         Ok(())

@@ -231,11 +231,9 @@ fn panel(
         .indexed_iter()
         .find(|(_, score)| !score.is_finite())
     {
-        return Err(Error::NonFinite {
-            what: format!("score of {}, {}", model.model, model.queries.description()),
-            place: format!("row {query}, column {train}"),
-            remedy: "run ascribe rank again".into(),
-        });
+        let what = format!("score of {}, {}", model.model, model.queries.description());
+        let place = format!("row {query}, column {train}");
+        return Err(Error::non_finite(what, place, "run ascribe rank again"));
     }
     let rows = cells(queries, classes, parts);
     let columns = cells(train, classes, parts);
@@ -333,15 +331,13 @@ impl Figure for InfluenceMatrix {
                 return Err(Error::mismatch(what, expected, found, remedy));
             }
             if let Some(((query, train), _)) = panel.placed().find(|(_, cell)| !cell.is_finite()) {
-                return Err(Error::NonFinite {
-                    what: format!("score of {}, {}", panel.model, panel.queries.description()),
-                    place: format!(
-                        "queries of class {}, training images of class {}",
-                        self.classes[query / self.parts],
-                        self.classes[train / self.parts]
-                    ),
-                    remedy: "run ascribe rank again".into(),
-                });
+                let what = format!("score of {}, {}", panel.model, panel.queries.description());
+                let place = format!(
+                    "queries of class {}, training images of class {}",
+                    self.classes[query / self.parts],
+                    self.classes[train / self.parts]
+                );
+                return Err(Error::non_finite(what, place, "run ascribe rank again"));
             }
         }
         Ok(())

@@ -84,6 +84,18 @@ impl<S: BackendTextStyle> BackendTextStyle for Letters<'_, S> {
     }
 }
 
+/// The words of a text of which our font lacks a letter, in whose place it has a box.
+pub(super) fn boxed(text: &str) -> Vec<&str> {
+    let Ok(font) = FontRef::try_from_slice(UBUNTU_LIGHT) else {
+        return Vec::new();
+    };
+    let is_boxed = |word: &&str| word.chars().any(|letter| font.glyph_id(letter).0 == 0);
+    // Other spaces may be letters that the font lacks.
+    let words = text.split([' ', '\t', '\n']).filter(is_boxed);
+    let punctuation = |letter: char| letter.is_ascii_punctuation();
+    words.map(|word| word.trim_matches(punctuation)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +135,19 @@ mod tests {
         assert!(3 * after_y > 2 * after_n, "{after_y} {after_n}");
         let bearing = inked("h").iter().position(|&ink| ink).unwrap();
         assert!(bearing > 0, "h begins at the pen");
+    }
+
+    #[test]
+    fn words_with_letters_that_the_font_lacks_are_named() {
+        let note =
+            "Images of 柴犬, (猫) and naïve Žižek; −3 ≤ λ, ε ≥ 2 · L∞ in %… a’ ±0.1 × 10 – Собака";
+        assert_eq!(boxed(note), ["柴犬", "猫"]);
+        let spaces = "shiba\u{3000}inu, 3\u{2009}200\tor\n9\u{202f}%";
+        assert_eq!(
+            boxed(spaces),
+            ["shiba\u{3000}inu", "3\u{2009}200", "9\u{202f}"]
+        );
+        let shown = inked("柴犬").into_iter().filter(|ink| *ink);
+        assert!(shown.count() > 0, "boxes have ink");
     }
 }

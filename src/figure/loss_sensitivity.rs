@@ -92,11 +92,10 @@ impl Figure for LossSensitivity {
                 map.picture
                     .check(&format!("query {} by {}", query.query, model.model))?;
                 if !(map.loss.is_finite() && map.limit.is_finite()) {
-                    return Err(Error::NonFinite {
-                        what: format!("loss sensitivity by {}", model.model),
-                        place: format!("query {}", query.query),
-                        remedy: "look at the model with ascribe inspect".into(),
-                    });
+                    let what = format!("loss sensitivity by {}", model.model);
+                    let place = format!("query {}", query.query);
+                    let remedy = "look at the model with ascribe inspect";
+                    return Err(Error::non_finite(what, place, remedy));
                 }
             }
         }

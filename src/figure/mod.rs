@@ -23,6 +23,7 @@
 
 mod axis;
 mod canvas;
+mod chart;
 mod class_match;
 mod damping_path;
 mod evaluation;
@@ -31,7 +32,6 @@ mod image_grid;
 mod influence_matrix;
 mod letters;
 mod loss_sensitivity;
-mod mesh;
 mod note;
 mod palette;
 mod picture;
@@ -58,8 +58,10 @@ pub use sheet::{Drawn, Sheet};
 pub use style::Style;
 pub use transfer_accuracy::{Share, TransferAccuracy};
 
+use self::render::render_noting;
 use crate::artefact::write_atomically;
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A record that can be drawn.
@@ -97,8 +99,17 @@ pub trait Figure {
     fn table(&self, rows: &mut csv::Writer<Vec<u8>>) -> csv::Result<()>;
 }
 
+/// What [`write()`] left.
+#[derive(Debug)]
+pub struct Written {
+    /// The pictures, in the order of their formats, and the table.
+    pub files: Vec<PathBuf>,
+    /// Words with letters that the font of a PNG lacks, which has boxes for them; an SVG has them as text.
+    pub boxed: BTreeSet<String>,
+}
+
 /// Writes `stem.csv` and the figure in a style as `stem.svg`, `stem.png` into `folder`, which is made where it is missing;
-/// each file whole or not at all. Returns their paths. The CSV is the same in every style.
+/// each file whole or not at all. The CSV is the same in every style.
 ///
 /// # Errors
 /// As [`Figure::check`]; or the folder cannot be written.
@@ -108,19 +119,20 @@ pub fn write(
     stem: &str,
     formats: &[Format],
     style: Style,
-) -> Result<Vec<PathBuf>> {
+) -> Result<Written> {
     figure.check()?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let table = folder.join(format!("{stem}.csv"));
     write_atomically(&table, &csv_bytes(figure, &table)?)?;
-    let mut written = Vec::new();
+    let (mut files, mut boxed) = (Vec::new(), BTreeSet::new());
     for format in formats {
         let path = folder.join(format!("{stem}.{format}"));
-        write_atomically(&path, &render(figure, *format, style, &path)?)?;
-        written.push(path);
+        let picture = render_noting(figure, *format, style, &path, &mut boxed)?;
+        write_atomically(&path, &picture)?;
+        files.push(path);
     }
-    written.push(table);
-    Ok(written)
+    files.push(table);
+    Ok(Written { files, boxed })
 }
 
 fn csv_bytes(figure: &dyn Figure, path: &Path) -> Result<Vec<u8>> {

@@ -14,7 +14,7 @@ pub(super) const AGREES: RGBColor = RGBColor(0, 158, 115);
 
 /// Blue, vermillion, bluish green, reddish purple, orange, sky blue, black (Okabe and Ito, 2008); then indigo, olive, wine, sand,
 /// grey and brown, which differ from those before in lightness too.
-const COLOURS: [RGBColor; 13] = [
+pub(super) const COLOURS: [RGBColor; 13] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -40,7 +40,7 @@ const BAR: (f64, f64) = (0.4, 1.25);
 const STAR: (f64, f64) = (1.45, 0.6);
 const CIRCLE_SIDES: usize = 24;
 /// Markers there are.
-const SHAPES: usize = 9;
+pub(super) const SHAPES: usize = 9;
 
 /// The colour of the model at `index`; 117 models differ in colour or marker.
 pub(super) fn colour(index: usize) -> RGBColor {

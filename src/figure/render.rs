@@ -8,6 +8,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, RgbImage, imageops};
 use plotters::prelude::*;
+use std::collections::BTreeSet;
 use std::fmt::{Display, Formatter, Write};
 use std::path::Path;
 use std::str::FromStr;
@@ -55,6 +56,17 @@ const PNG_TEXT_DROP: f64 = 0.14;
 /// # Errors
 /// As [`Figure::check`]; or the drawing library's.
 pub fn render(figure: &dyn Figure, format: Format, style: Style, path: &Path) -> Result<Vec<u8>> {
+    render_noting(figure, format, style, path, &mut BTreeSet::new())
+}
+
+/// The same; adds to `boxed` the words that have boxes for letters.
+pub(super) fn render_noting(
+    figure: &dyn Figure,
+    format: Format,
+    style: Style,
+    path: &Path,
+    boxed: &mut BTreeSet<String>,
+) -> Result<Vec<u8>> {
     figure.check()?;
     let (width, height) = figure.size(style);
     // Even, so that a PNG has whole pixels.
@@ -62,7 +74,7 @@ pub fn render(figure: &dyn Figure, format: Format, style: Style, path: &Path) ->
     let size = (even(width), even(height));
     let drawn = match format {
         Format::Svg => svg(figure, style, size),
-        Format::Png => png(figure, style, size),
+        Format::Png => png(figure, style, size, boxed),
     };
     drawn.map_err(|reason| Error::Drawing {
         path: path.to_path_buf(),
@@ -98,7 +110,12 @@ fn svg(
         whole.push_str(&image_element(&picture)?);
     }
     whole.push_str("</svg>\n");
-    Ok(whole.into_bytes())
+    // A name may hold control characters and what is no character at all: XML bars most of the first, and both of the others.
+    let is_barred = |letter: char| {
+        let is_control = letter.is_control() && !matches!(letter, '\t' | '\n' | '\r');
+        is_control || matches!(letter, '\u{fffe}' | '\u{ffff}')
+    };
+    Ok(whole.replace(is_barred, "\u{fffd}").into_bytes())
 }
 
 /// A picture inside an SVG. Our own, for plotters would draw each pixel as a rectangle.
@@ -124,10 +141,14 @@ fn png(
     figure: &dyn Figure,
     style: Style,
     (width, height): (u32, u32),
+    boxed: &mut BTreeSet<String>,
 ) -> std::result::Result<Vec<u8>, String> {
     let mut bytes = vec![0; width as usize * height as usize * 3];
     let pictures = on(
-        Canvas::Bitmap(BitMapBackend::with_buffer(&mut bytes, (width, height))),
+        Canvas::Bitmap(
+            BitMapBackend::with_buffer(&mut bytes, (width, height)),
+            boxed,
+        ),
         (style, PNG_TEXT_DROP),
         figure,
     )?;

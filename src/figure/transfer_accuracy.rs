@@ -1,14 +1,17 @@
 //! Figures 1 and 2: test accuracy of transferred models against the number of training images or the epoch, and the
 //! difference to the natural source, paired by seed; the same against fine-tuned blocks or ε.
 //!
-//! Utrera et al. (2020), figures 1 (few images) and 2 (few epochs). One colour for each target set; one marker for each source,
-//! the natural one dashed. Bands are 95 % bootstrap intervals of the mean over seeds.
+//! Utrera et al. (2020), figures 1 (few images) and 2 (few epochs). One colour for each target set and one marker for each
+//! source, hollow lines for target sets after all colours and hollow markers for sources after all shapes; of a single target set and more
+//! than two sources a colour and a marker for each source. The natural source is dashed. Bands are 95 % bootstrap intervals of the mean
+//! over seeds.
 
 mod drawing;
 mod legend;
 #[cfg(test)]
 mod tests;
 
+use self::legend::Look;
 use super::{Drawn, Figure, Sheet, Style};
 use crate::study::{Curve, Summary, Variable};
 use crate::{Error, Result};
@@ -149,7 +152,8 @@ impl TransferAccuracy {
         let share = (self.share).map_or_else(String::new, |Share { finished, runs }| {
             format!(" The study is not finished: {finished} of {runs} runs.")
         });
-        format!("{seeds} Fine-tuned: {fixed}.{difference}{apart}{diverged}{share}")
+        let repeats = Look::of(self).repeats();
+        format!("{seeds} Fine-tuned: {fixed}.{difference}{apart}{diverged}{share}{repeats}")
     }
 }
 
@@ -161,6 +165,12 @@ fn seeds_of(curves: &[Curve]) -> (usize, usize) {
     seeds.fold((usize::MAX, 0), |(least, most), seeds| {
         (least.min(seeds), most.max(seeds))
     })
+}
+
+/// A percentage without what rounding added on the way, as to 0.29 times 100, which comes to 28.999999999999996.
+fn clean(percent: f64) -> f64 {
+    // Not −0, which would be written so.
+    (1e10 * percent).round() / 1e10 + 0.0
 }
 
 impl Figure for TransferAccuracy {
@@ -223,11 +233,10 @@ impl Figure for TransferAccuracy {
             points().all(|it| sound(it.value.value) && sound(it.value.low) && sound(it.value.high));
         match all_sound {
             true => Ok(()),
-            false => Err(Error::NonFinite {
-                what: "curves".into(),
-                place: "some point".into(),
-                remedy: "run ascribe study again".into(),
-            }),
+            false => {
+                let remedy = "run ascribe study again";
+                Err(Error::non_finite("curves", "some point", remedy))
+            }
         }
     }
 
@@ -252,9 +261,9 @@ impl Figure for TransferAccuracy {
                         variable: self.summary.variable,
                         at: &point.label,
                         seeds: point.seeds,
-                        value: point.value.value,
-                        low: point.interval().map(|interval| interval.low),
-                        high: point.interval().map(|interval| interval.high),
+                        value: clean(point.value.value),
+                        low: point.interval().map(|interval| clean(interval.low)),
+                        high: point.interval().map(|interval| clean(interval.high)),
                     })?;
                 }
             }

@@ -8,9 +8,8 @@ use super::{
     SinkState, table,
 };
 use crate::Result;
-use arrow::array::{Float64Array, Int32Array, Int64Array};
+use crate::artefact::Columns;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Keeps the diagonal where the queries are the training images themselves.
 #[derive(Debug, Default)]
@@ -83,27 +82,12 @@ pub fn write_self_influence(
     diagonal: &Diagonal,
     provenance: &Provenance,
 ) -> Result<()> {
-    let ids: Int64Array = training.ids().iter().map(|&id| id as i64).collect();
-    let labels: Int32Array = training
-        .labels()
-        .iter()
-        .map(|&label| label as i32)
-        .collect();
-    let columns = vec![
-        ("train", Arc::new(ids) as _, false),
-        ("label", Arc::new(labels) as _, false),
-        (
-            "self_influence",
-            Arc::new(Float64Array::from(diagonal.values.clone())) as _,
-            false,
-        ),
-        (
-            "loss",
-            Arc::new(Float64Array::from(training.outputs().losses.clone())) as _,
-            false,
-        ),
-    ];
-    table::write(path, provenance, columns)
+    let columns = Columns::of(0..training.count())
+        .integers("train", |at| training.ids()[at] as i64)
+        .narrow_integers("label", |at| training.labels()[at] as i32)
+        .numbers("self_influence", |at| diagonal.values[at])
+        .numbers("loss", |at| training.outputs().losses[at]);
+    table::write(path, provenance, columns.done())
 }
 
 /// Reads what [`write_self_influence`] wrote: each training image's id and its self-influence in nats.

@@ -147,19 +147,6 @@ impl Examples {
         &self.outputs
     }
 
-    /// How many rows have a loss so small that the precision has hardly a number left for its gradient, or none; a gradient that is
-    /// `divided` by its length needs no more room than its own numbers.
-    pub(super) fn faint(&self, divided: bool) -> Result<usize> {
-        let least = match (self.left.dtype(), divided) {
-            (DType::F32, false) => 1e-30,
-            (DType::F32, true) => 1e-36,
-            (_, false) => 1e-290,
-            (_, true) => 1e-306,
-        };
-        let largest = Vectors::new(self.outputs.residuals.clone())?.largest_elements()?;
-        Ok(largest.iter().filter(|&&size| size < least).count())
-    }
-
     /// Loss gradients of the rows in `range`, `[range.len(), p]`.
     pub(super) fn gradients(&self, range: Range<usize>) -> Result<Tensor> {
         outer_product(

@@ -9,14 +9,12 @@
 
 use super::rankings::from_both_ends;
 use super::{Groups, Images, Provenance, ScoreBlock, ScoreHeader, ScoreSink, SinkState, table};
-use crate::artefact::Columns;
+use crate::artefact::{Column, Columns};
 use crate::descending::descending;
 use crate::{Error, Result};
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
 use ndarray::parallel::prelude::*;
 use ndarray::{Array2, Axis};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Most sums that are held: 512 MiB.
 pub(super) const MOST_SUMS: usize = 1 << 26;
@@ -187,7 +185,7 @@ fn ranking_columns(
     queries: Images,
     positions: std::ops::Range<usize>,
     kept: (usize, usize),
-) -> Columns<'static> {
+) -> Vec<Column<'static>> {
     let rows: Vec<(usize, i32, usize)> = positions
         .flat_map(|query| {
             let ranked = scores.ranked(query, kept).into_iter();
@@ -195,49 +193,27 @@ fn ranking_columns(
         })
         .collect();
     let groups: Vec<(&str, &[usize])> = scores.groups.iter().collect();
-    let small = |value: &dyn Fn(&(usize, i32, usize)) -> i32| -> ArrayRef {
-        Arc::new(rows.iter().map(value).collect::<Int32Array>())
-    };
-    let ids: Int64Array = (rows.iter().map(|row| queries.ids[row.0] as i64)).collect();
-    let names: StringArray = (rows.iter().map(|row| Some(groups[row.2].0))).collect();
-    let images: Int64Array = (rows.iter().map(|row| groups[row.2].1.len() as i64)).collect();
-    let sums: Float64Array = (rows.iter().map(|row| scores.sums[[row.0, row.2]])).collect();
-    vec![
-        ("query", Arc::new(ids) as _, false),
-        (
-            "query_label",
-            small(&|row| queries.labels[row.0] as i32),
-            false,
-        ),
-        (
-            "query_prediction",
-            small(&|row| queries.predictions[row.0] as i32),
-            false,
-        ),
-        ("rank", small(&|row| row.1), false),
-        ("group", Arc::new(names) as _, false),
-        ("images", Arc::new(images) as _, false),
-        ("score", Arc::new(sums) as _, false),
-    ]
+    Columns::of(rows.iter())
+        .integers("query", |row| queries.ids[row.0] as i64)
+        .narrow_integers("query_label", |row| queries.labels[row.0] as i32)
+        .narrow_integers("query_prediction", |row| queries.predictions[row.0] as i32)
+        .narrow_integers("rank", |row| row.1)
+        .words("group", |row| groups[row.2].0)
+        .integers("images", |row| groups[row.2].1.len() as i64)
+        .numbers("score", |row| scores.sums[[row.0, row.2]])
+        .done()
 }
 
-fn mean_columns(scores: &GroupScores, means: &[Mean]) -> Columns<'static> {
+fn mean_columns(scores: &GroupScores, means: &[Mean]) -> Vec<Column<'static>> {
     let groups: Vec<(&str, &[usize])> = scores.groups.iter().collect();
-    let rows = || (0..groups.len()).flat_map(|place| means.iter().map(move |mean| (place, mean)));
-    let names: StringArray = rows().map(|(place, _)| Some(groups[place].0)).collect();
-    let images: Int64Array = rows()
-        .map(|(place, _)| groups[place].1.len() as i64)
-        .collect();
-    let asked: StringArray = rows().map(|(_, mean)| mean.0).collect();
-    let queries: Int64Array = rows().map(|(_, mean)| mean.1 as i64).collect();
-    let means: Float64Array = rows().map(|(place, mean)| mean.2[place]).collect();
-    vec![
-        ("group", Arc::new(names) as _, false),
-        ("images", Arc::new(images) as _, false),
-        ("query_group", Arc::new(asked) as _, true),
-        ("queries", Arc::new(queries) as _, false),
-        ("score", Arc::new(means) as _, false),
-    ]
+    let rows = (0..groups.len()).flat_map(|place| means.iter().map(move |mean| (place, mean)));
+    Columns::of(rows)
+        .words("group", |(place, _)| groups[place].0)
+        .integers("images", |(place, _)| groups[place].1.len() as i64)
+        .optional_words("query_group", |(_, mean)| mean.0)
+        .integers("queries", |(_, mean)| mean.1 as i64)
+        .numbers("score", |(place, mean)| mean.2[place])
+        .done()
 }
 
 #[cfg(test)]

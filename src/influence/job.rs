@@ -1,6 +1,7 @@
 //! A whole run for the head: every test image and every training image as a query, and the files that a run leaves.
 
 use super::checkpoint;
+use super::faint::{FaintCount, faint};
 use super::pass::{Certified, Pass};
 use super::placement::placed;
 use super::undamped::check_determined;
@@ -164,33 +165,26 @@ impl RankJob<'_> {
         progress: &mut dyn Progress,
     ) -> Result<Vec<(&'static str, f64)>> {
         let normalise = self.options.normalise;
-        let queries = sides.test.faint(normalise == Normalise::Cosine)?;
-        let training = match normalise {
-            Normalise::None => 0,
-            _ => sides.train.faint(true)?,
+        let count = |side: &Examples, divided| -> Result<usize> {
+            let faint = faint(&side.outputs().residuals, divided)?;
+            Ok(faint.into_iter().filter(|&faint| faint).count())
         };
-        let remedy = match sides.test.residuals().dtype() {
-            DType::F32 => "; --precision f64 has room for them",
-            _ => "",
+        let queries = FaintCount {
+            name: "queries_too_faint",
+            one: "test image",
+            count: count(&sides.test, normalise == Normalise::Cosine)?,
         };
-        let mut told = Vec::new();
-        for (name, images, count) in [
-            ("queries_too_faint", "test", queries),
-            ("training_images_too_faint", "training", training),
-        ] {
-            if count > 0 {
-                let have = if count == 1 {
-                    "image has a loss"
-                } else {
-                    "images have losses"
-                };
-                progress.note(&format!(
-                    "{count} {images} {have} so near 0 that scores are 0 or in no order{remedy}"
-                ));
-                told.push((name, count as f64));
-            }
-        }
-        Ok(told)
+        let training = FaintCount {
+            name: "training_images_too_faint",
+            one: "training image",
+            count: match normalise {
+                Normalise::None => 0,
+                _ => count(&sides.train, true)?,
+            },
+        };
+        let precision = sides.test.residuals().dtype();
+        let told = [queries, training].map(|faint| faint.told(precision, progress));
+        Ok(told.into_iter().flatten().collect())
     }
 
     /// Both sides in the Kronecker axes of the training images; the folder takes what memory does not hold.

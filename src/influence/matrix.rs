@@ -86,15 +86,11 @@ impl ScoreSink for ScoreFile {
         let beyond = |score: &f64| !(*score as f32).is_finite();
         if let Some(at) = block.scores.iter().position(beyond) {
             let (row, column) = (at / block.training.len(), at % block.training.len());
-            return Err(Error::NonFinite {
-                what: format!("{}: a score in f32", self.path.display()),
-                place: format!(
-                    "row {}, column {}",
-                    block.queries.start + row,
-                    block.training.start + column
-                ),
-                remedy: "leave out --scores: rankings.parquet holds f64".into(),
-            });
+            let (row, column) = (block.queries.start + row, block.training.start + column);
+            let what = format!("{}: a score in f32", self.path.display());
+            let place = format!("row {row}, column {column}");
+            let remedy = "leave out --scores: rankings.parquet holds f64";
+            return Err(Error::non_finite(what, place, remedy));
         }
         let bytes: Vec<u8> = (block.scores.iter())
             .flat_map(|&score| (score as f32).to_le_bytes())

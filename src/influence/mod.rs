@@ -16,6 +16,7 @@ mod checkpoint;
 mod damping_path;
 mod diagonal;
 mod examples;
+mod faint;
 mod group_scores;
 mod groups;
 mod job;

@@ -10,12 +10,11 @@ use super::{
     table,
 };
 use crate::Result;
+use crate::artefact::Columns;
 use crate::operator::Vectors;
 use crate::solve::{Inverse, Report};
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, StringArray};
 use candle_core::Tensor;
 use std::path::Path;
-use std::sync::Arc;
 
 /// One group's training images.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,25 +100,12 @@ pub fn write_group_rankings(
                 .map(move |(rank, &image)| (group, rank, image))
         })
         .collect();
-    let groups: StringArray = rows.iter().map(|row| Some(row.0.name.as_str())).collect();
-    let counts: Int64Array = rows.iter().map(|row| row.0.query_count as i64).collect();
-    let ranks: Int32Array = rows.iter().map(|row| row.1).collect();
-    let ids: Int64Array = rows
-        .iter()
-        .map(|row| training.ids[row.2.0] as i64)
-        .collect();
-    let labels: Int32Array = rows
-        .iter()
-        .map(|row| training.labels[row.2.0] as i32)
-        .collect();
-    let scores: Float64Array = rows.iter().map(|row| row.2.1).collect();
-    let columns: Vec<(&str, ArrayRef, bool)> = vec![
-        ("group", Arc::new(groups), false),
-        ("queries", Arc::new(counts), false),
-        ("rank", Arc::new(ranks), false),
-        ("train", Arc::new(ids), false),
-        ("train_label", Arc::new(labels), false),
-        ("score", Arc::new(scores), false),
-    ];
-    table::write(path, provenance, columns)
+    let columns = Columns::of(rows.iter())
+        .words("group", |row| &row.0.name)
+        .integers("queries", |row| row.0.query_count as i64)
+        .narrow_integers("rank", |row| row.1)
+        .integers("train", |row| training.ids[row.2.0] as i64)
+        .narrow_integers("train_label", |row| training.labels[row.2.0] as i32)
+        .numbers("score", |row| row.2.1);
+    table::write(path, provenance, columns.done())
 }

@@ -4,15 +4,12 @@
 //! most harmful, −2 the next. `bound`, `certified` and `tied` are those of a [`Certificate`], null where none was asked for.
 
 use super::{Certificate, CertifiedRanks, Provenance, TopRanks, table};
-use crate::artefact::Columns;
+use crate::artefact::{Column, Columns};
 use crate::{Error, Result};
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch,
-};
+use arrow::array::{Array, AsArray, BooleanArray, Float64Array, RecordBatch};
 use arrow::datatypes::Float64Type;
 use std::borrow::Borrow;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Queries whose rows are in memory at once while they are written.
 const AT_ONCE: usize = 512;
@@ -146,45 +143,25 @@ pub fn write_rankings<R: Borrow<QueryRanking>>(
 /// A row of the table: its query, rank and image.
 type Row<'a> = (&'a QueryRanking, i32, &'a RankedImage);
 
-fn columns(rankings: &[impl Borrow<QueryRanking>]) -> Columns<'static> {
+fn columns(rankings: &[impl Borrow<QueryRanking>]) -> Vec<Column<'static>> {
     let rows: Vec<Row> = (rankings.iter())
         .map(|query| query.borrow())
         .flat_map(|query: &QueryRanking| {
             query.rows().map(move |(rank, image)| (query, rank, image))
         })
         .collect();
-    let id = |value: fn(&Row) -> usize| -> ArrayRef {
-        let ids = rows.iter().map(|row| value(row) as i64);
-        Arc::new(ids.collect::<Int64Array>())
-    };
-    let label = |value: fn(&Row) -> usize| -> ArrayRef {
-        let labels = rows.iter().map(|row| value(row) as i32);
-        Arc::new(labels.collect::<Int32Array>())
-    };
-    let ranks: ArrayRef = Arc::new(rows.iter().map(|row| row.1).collect::<Int32Array>());
-    let scores: ArrayRef = Arc::new(rows.iter().map(|row| row.2.score).collect::<Float64Array>());
-    let certificates = || rows.iter().map(|row| row.2.certificate);
-    let bounds: Float64Array = certificates().map(|known| known.map(|c| c.bound)).collect();
-    let certified: BooleanArray = certificates()
-        .map(|known| known.map(|c| c.certified))
-        .collect();
-    let tied: BooleanArray = certificates().map(|known| known.map(|c| c.tied)).collect();
-    vec![
-        ("query", id(|row| row.0.query), false),
-        ("query_label", label(|row| row.0.query_label), false),
-        (
-            "query_prediction",
-            label(|row| row.0.query_prediction),
-            false,
-        ),
-        ("rank", ranks, false),
-        ("train", id(|row| row.2.train), false),
-        ("train_label", label(|row| row.2.train_label), false),
-        ("score", scores, false),
-        ("bound", Arc::new(bounds) as _, true),
-        ("certified", Arc::new(certified) as _, true),
-        ("tied", Arc::new(tied) as _, true),
-    ]
+    Columns::of(rows.iter())
+        .integers("query", |row| row.0.query as i64)
+        .narrow_integers("query_label", |row| row.0.query_label as i32)
+        .narrow_integers("query_prediction", |row| row.0.query_prediction as i32)
+        .narrow_integers("rank", |row| row.1)
+        .integers("train", |row| row.2.train as i64)
+        .narrow_integers("train_label", |row| row.2.train_label as i32)
+        .numbers("score", |row| row.2.score)
+        .optional_numbers("bound", |row| Some(row.2.certificate?.bound))
+        .optional_flags("certified", |row| Some(row.2.certificate?.certified))
+        .optional_flags("tied", |row| Some(row.2.certificate?.tied))
+        .done()
 }
 
 /// Reads what [`write_rankings`] wrote, queries in the order of the file.

@@ -11,7 +11,7 @@ pub(crate) struct RecordedSolves {
     pub(crate) all: u64,
     /// Those that missed their tolerance.
     pub(crate) failed: u64,
-    /// The largest relative residual; nothing where one is not known.
+    /// The largest relative residual of those that were measured; nothing where none of a set is known.
     pub(crate) largest: Option<f64>,
 }
 

@@ -346,11 +346,7 @@ pub(super) fn check_solved(reports: &[Report], of: impl Fn(usize) -> String) -> 
 }
 
 pub(super) fn not_finite(place: String) -> Error {
-    Error::NonFinite {
-        what: "influence".into(),
-        place,
-        remedy: Outcome::Diverged.remedy().into(),
-    }
+    Error::non_finite("influence", place, Outcome::Diverged.remedy())
 }
 
 /// Of `count` rows as few ranges of at most `size` as there can be, of about the same size: a small last one would cost as much

@@ -2,11 +2,10 @@
 
 use super::{Provenance, table};
 use crate::Result;
+use crate::artefact::Columns;
 use crate::solve::Report;
-use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 /// How the solves of one side ended.
 #[derive(Debug, Clone)]
@@ -49,11 +48,16 @@ impl Solves {
         }
     }
 
-    /// The largest true residual.
-    pub fn largest_residual(&self) -> f64 {
-        self.reports
-            .iter()
-            .fold(0.0, |largest, report| largest.max(report.residual))
+    /// The largest true residual of those that were measured; none where none was.
+    pub fn largest_residual(&self) -> Option<f64> {
+        let residuals = self.reports.iter().map(|report| report.residual);
+        residuals.filter(|it| !it.is_nan()).reduce(f64::max)
+    }
+
+    /// How many residuals were not measured.
+    pub fn unmeasured(&self) -> usize {
+        let residuals = self.reports.iter().map(|report| report.residual);
+        residuals.filter(|it| it.is_nan()).count()
     }
 }
 
@@ -63,35 +67,52 @@ impl Solves {
 /// # Errors
 /// The file cannot be written.
 pub fn write_solves(path: &Path, solves: &[&Solves], provenance: &Provenance) -> Result<()> {
-    let reports = || solves.iter().flat_map(|solves| &solves.reports);
-    let sets: StringArray = solves
-        .iter()
-        .flat_map(|solves| solves.ids.iter().map(|_| Some(solves.set)))
-        .collect();
-    let images: Int64Array = solves
-        .iter()
-        .flat_map(|solves| &solves.ids)
-        .map(|&id| id as i64)
-        .collect();
-    let outcomes: StringArray = reports()
-        .map(|report| Some(report.outcome.name()))
-        .collect();
+    let rows = solves.iter().flat_map(|&solves| {
+        let solved = solves.ids.iter().zip(&solves.reports);
+        solved.map(move |(&id, report)| (solves, id, report))
+    });
     let known = |residual: f64| (!residual.is_nan()).then_some(residual);
-    let residuals: Float64Array = reports().map(|report| known(report.residual)).collect();
-    let iterations: Int32Array = reports().map(|report| report.iterations as i32).collect();
-    let mut columns = vec![
-        ("set", Arc::new(sets) as _, false),
-        ("image", Arc::new(images) as _, false),
-        ("outcome", Arc::new(outcomes) as _, false),
-        ("residual", Arc::new(residuals) as _, true),
-        ("iterations", Arc::new(iterations) as _, false),
-    ];
-    if solves.iter().any(|solves| !solves.groups.is_empty()) {
-        let names = solves
-            .iter()
-            .flat_map(|solves| solves.ids.iter().map(|&id| solves.groups.get(id)));
-        let names: StringArray = names.collect();
-        columns.push(("group", Arc::new(names) as _, true));
+    let columns = Columns::of(rows)
+        .words("set", |(solves, ..)| solves.set)
+        .integers("image", |(_, id, _)| id as i64)
+        .words("outcome", |(.., report)| report.outcome.name())
+        .optional_numbers("residual", |(.., report)| known(report.residual))
+        .narrow_integers("iterations", |(.., report)| report.iterations as i32);
+    let columns = match solves.iter().any(|solves| !solves.groups.is_empty()) {
+        true => columns.optional_words("group", |(solves, id, _)| solves.groups.get(id)),
+        false => columns,
+    };
+    table::write(path, provenance, columns.done())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::solve::Outcome;
+
+    fn of(residuals: &[f64]) -> Solves {
+        let report = |&residual: &f64| Report {
+            outcome: Outcome::Approximate,
+            residual,
+            iterations: 0,
+        };
+        Solves {
+            set: "test",
+            ids: (0..residuals.len()).collect(),
+            groups: Vec::new(),
+            reports: residuals.iter().map(report).collect(),
+        }
     }
-    table::write(path, provenance, columns)
+
+    #[test]
+    fn a_residual_that_was_not_measured_is_not_told_as_none() {
+        let told = |residuals: &[f64]| {
+            let solves = of(residuals);
+            (solves.largest_residual(), solves.unmeasured())
+        };
+        assert_eq!(told(&[0.25, 0.5, 0.0]), (Some(0.5), 0));
+        assert_eq!(told(&[f64::NAN, 0.25, f64::NAN]), (Some(0.25), 2));
+        assert_eq!(told(&[f64::NAN]), (None, 1));
+        assert_eq!(told(&[]), (None, 0));
+    }
 }

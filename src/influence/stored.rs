@@ -103,11 +103,11 @@ impl StoredScores {
     fn check(&self, row: usize, scores: &[f64]) -> Result<()> {
         match scores.iter().position(|score| !score.is_finite()) {
             None => Ok(()),
-            Some(column) => Err(Error::NonFinite {
-                what: self.path.display().to_string(),
-                place: format!("row {row}, column {column}"),
-                remedy: REMEDY.into(),
-            }),
+            Some(column) => Err(Error::non_finite(
+                self.path.display().to_string(),
+                format!("row {row}, column {column}"),
+                REMEDY,
+            )),
         }
     }
 }

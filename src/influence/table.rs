@@ -1,7 +1,7 @@
 //! Parquet tables of scores: columns, and key-value metadata that says what the scores are.
 
 use super::{ORIENTATION, Provenance, SIGN};
-use crate::artefact::{Columns, check_as_left, read_parquet, write_parquet_in_parts};
+use crate::artefact::{Column, check_as_left, read_parquet, write_parquet_in_parts};
 use crate::{Error, Result};
 use arrow::array::{
     ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
@@ -10,7 +10,7 @@ use arrow::datatypes::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type};
 use std::path::Path;
 
 /// Writes a table whole or not at all.
-pub(super) fn write(path: &Path, provenance: &Provenance, columns: Columns) -> Result<()> {
+pub(super) fn write(path: &Path, provenance: &Provenance, columns: Vec<Column>) -> Result<()> {
     write_in_parts(path, provenance, columns, std::iter::empty())
 }
 
@@ -18,8 +18,8 @@ pub(super) fn write(path: &Path, provenance: &Provenance, columns: Columns) -> R
 pub(super) fn write_in_parts<'a>(
     path: &Path,
     provenance: &Provenance,
-    first: Columns,
-    others: impl Iterator<Item = Columns<'a>>,
+    first: Vec<Column>,
+    others: impl Iterator<Item = Vec<Column<'a>>>,
 ) -> Result<()> {
     let fixed = [
         ("sign", SIGN),
@@ -101,11 +101,11 @@ pub(super) fn numbers<'a>(
         .position(|value| !value.is_some_and(f64::is_finite))
     {
         None => Ok(column),
-        Some(row) => Err(Error::NonFinite {
-            what: format!("{}: column {name}", path.display()),
-            place: format!("row {row}"),
-            remedy: "run ascribe rank again".into(),
-        }),
+        Some(row) => Err(Error::non_finite(
+            format!("{}: column {name}", path.display()),
+            format!("row {row}"),
+            "run ascribe rank again",
+        )),
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use arrow::array::{BooleanArray, StringArray};
     use std::sync::Arc;
 
-    type Columns = super::Columns<'static>;
+    type Columns = Vec<Column<'static>>;
 
     fn wide() -> ArrayRef {
         Arc::new(Int64Array::from(vec![7, 9]))

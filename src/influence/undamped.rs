@@ -2,7 +2,7 @@
 //!
 //! The null space of a head's curvature holds every axis of the features along which no training image has anything. What an
 //! iteration makes there of a query is rounding divided by rounding: a residual in the same rounded numbers is small, and so it ends
-//! as converged.
+//! as converged. Through blocks it is the space that the gradients of all rows of a Gauss–Newton matrix's root leave out.
 
 use super::Examples;
 use crate::solve::Method;
@@ -17,11 +17,7 @@ const NOTHING: f64 = 100.0;
 /// # Errors
 /// Without either, training images that do not determine the parameters, for a method that divides by all of the curvature.
 pub(super) fn check_determined(method: Method, shift: f64, training: &Examples) -> Result<()> {
-    let divides = matches!(
-        method,
-        Method::Cg | Method::Ekfac | Method::Lissa | Method::Astra
-    );
-    if shift > 0.0 || !divides {
+    if shift > 0.0 || !divides_by_all(method) {
         return Ok(());
     }
     let (images, columns) = (training.count(), training.axes_inputs().columns());
@@ -41,6 +37,33 @@ pub(super) fn check_determined(method: Method, shift: f64, training: &Examples) 
         "0 without an L2 term leaves a singular curvature: {images} training images say nothing along {empty} of the {columns} axes of features and bias, but for rounding; raise it{finer}"
     );
     Err(Error::config("damping", reason))
+}
+
+/// The same of a Gauss–Newton matrix with so many `rows` in its root, for so many `parameters`.
+///
+/// # Errors
+/// Fewer rows than parameters, for such a method; but for `ekfac`, whose diagonal in the layers' axes may have no zero.
+pub(super) fn check_spanned(
+    method: Method,
+    shift: f64,
+    rows: usize,
+    parameters: usize,
+) -> Result<()> {
+    let divides = divides_by_all(method) && method != Method::Ekfac;
+    if shift > 0.0 || !divides || rows >= parameters {
+        return Ok(());
+    }
+    let reason = format!(
+        "0 without an L2 term leaves a singular curvature: its {rows} gradients (training images × (classes − 1)) do not span {parameters} parameters; raise it"
+    );
+    Err(Error::config("damping", reason))
+}
+
+fn divides_by_all(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Cg | Method::Ekfac | Method::Lissa | Method::Astra
+    )
 }
 
 /// How many axes no image has anything along.

@@ -11,7 +11,7 @@ fn batch_size(side: usize) -> usize {
     (MOST * 64 * 64 / (side * side)).clamp(8, MOST)
 }
 
-/// Features `[n, d]` of the examples `ids`, in evaluation mode, without augmentation, on the model's device; row `i` belongs to `ids[i]`.
+/// Features `[n, d]` of the examples `ids`, in evaluation mode, without augmentation, in the model's precision on its device; row `i` belongs to `ids[i]`.
 /// `progress` is told how many are done.
 ///
 /// # Errors
@@ -29,6 +29,7 @@ pub fn features(
         let images = Pixels::decode(dataset, batch, model.framing())?;
         let positions: Vec<usize> = (0..images.len()).collect();
         let images = images.batch(&positions, model.device()?)?;
+        let images = images.to_dtype(model.dtype()?)?;
         parts.push(model.features_from(0, &images, &mut Pass::evaluation())?);
         done += batch.len();
         progress(done);

@@ -2,23 +2,15 @@
 //!
 //! Where a [`Pass`] asks for it each layer leaves what the way back needs ([`super::trace`]).
 
-use super::architecture::{BlockKind, Stem};
+use super::layers::{NormedConvolution, Segment};
 use super::op::{
-    Convolution, Window, add_rectify, batch_moments, channel_affine, convolve, folded_norm,
-    max_pool,
+    Window, add_rectify, batch_moments, channel_affine, convolve, folded_norm, max_pool,
 };
 use super::pass::Pass;
 use super::resnet::{EPSILON, ResNet};
 use super::trace::{LayerTrace, NormTrace, Traced};
 use crate::{Error, Result};
 use candle_core::Tensor;
-
-/// Of torchvision's ResNets.
-const STEM_POOL: Window = Window {
-    size: 3,
-    stride: 2,
-    padding: 1,
-};
 
 impl ResNet {
     /// Logits `[B, C]` of images `[B, 3, H, W]`.
@@ -81,10 +73,12 @@ impl ResNet {
             false => activation.to_dtype(self.activations())?,
         };
         for segment in first..last {
-            activation = if segment == 0 {
-                self.stem(&activation, pass)?
-            } else {
-                self.block(segment, &activation, pass)?
+            activation = match &self.segments()[segment] {
+                Segment::Stem { layer, pool } => self.stem((layer, *pool), &activation, pass)?,
+                Segment::Block { way, projection } => {
+                    let layers = (&way[..], projection.as_ref());
+                    self.block(layers, &activation, (segment, pass))?
+                }
             };
             if segment + 1 == self.head_segment() {
                 if let Some(trace) = pass.trace_of(segment) {
@@ -109,7 +103,12 @@ impl ResNet {
         Ok(channel_affine(images, &scale, &shift)?)
     }
 
-    fn stem(&self, images: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+    fn stem(
+        &self,
+        (layer, pool): (&NormedConvolution, Option<Window>),
+        images: &Tensor,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
         let x = self.normalise(images)?.to_dtype(self.activations())?;
         if let Some(trace) = pass.trace_of(0) {
             trace.push(Traced::Normalised {
@@ -117,56 +116,36 @@ impl ResNet {
                 dtype: images.dtype(),
             });
         }
-        let (stride, padding) = match self.architecture().stem() {
-            Stem::Cifar => (1, 1),
-            Stem::ImageNet => (2, 3),
+        let x = self.layer(layer, &x, (0, pass), true)?;
+        let Some(window) = pool else {
+            return Ok(x);
         };
-        let step = Convolution { stride, padding };
-        let x = self.layer(("conv1", "bn1"), &x, step, (0, pass), true)?;
-        match self.architecture().stem() {
-            Stem::Cifar => Ok(x),
-            Stem::ImageNet => {
-                let pooled = max_pool(&x, STEM_POOL)?;
-                if let Some(trace) = pass.trace_of(0) {
-                    trace.push(Traced::Pooled {
-                        input: x,
-                        window: STEM_POOL,
-                    });
-                }
-                Ok(pooled)
-            }
+        let pooled = max_pool(&x, window)?;
+        if let Some(trace) = pass.trace_of(0) {
+            trace.push(Traced::Pooled { input: x, window });
         }
+        Ok(pooled)
     }
 
-    fn block(&self, segment: usize, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let block = &self.blocks()[segment - 1];
-        let stride = block.stride;
-        // (stride, padding) of the block's convolutions in turn
-        let steps: &[(usize, usize)] = match self.architecture().kind() {
-            BlockKind::Basic => &[(stride, 1), (1, 1)],
-            BlockKind::Bottleneck => &[(1, 0), (stride, 1), (1, 0)],
-        };
+    fn block(
+        &self,
+        (way, projection): (&[NormedConvolution], Option<&NormedConvolution>),
+        x: &Tensor,
+        (segment, pass): (usize, &mut Pass),
+    ) -> Result<Tensor> {
         let mut h = x.clone();
-        for (index, &(stride, padding)) in steps.iter().enumerate() {
-            let [convolution, norm] =
-                ["conv", "bn"].map(|kind| format!("{}.{kind}{}", block.name, index + 1));
-            let (names, rectified) = ((&*convolution, &*norm), index + 1 < steps.len());
-            let step = Convolution { stride, padding };
-            h = self.layer(names, &h, step, (segment, pass), rectified)?;
+        for (number, layer) in (1..).zip(way) {
+            h = self.layer(layer, &h, (segment, pass), number < way.len())?;
         }
-        let mut shortcut = x.clone();
-        if block.projects() {
-            let [convolution, norm] =
-                [0, 1].map(|part| format!("{}.downsample.{part}", block.name));
-            let step = Convolution { stride, padding: 0 };
-            let names = (&*convolution, &*norm);
-            shortcut = self.layer(names, x, step, (segment, pass), false)?;
-        }
+        let shortcut = match projection {
+            Some(layer) => self.layer(layer, x, (segment, pass), false)?,
+            None => x.clone(),
+        };
         let output = add_rectify(&h, &shortcut)?;
         if let Some(trace) = pass.trace_of(segment) {
             trace.push(Traced::Block {
-                projects: block.projects(),
-                layers: steps.len(),
+                projects: projection.is_some(),
+                layers: way.len(),
                 output: output.clone(),
             });
         }
@@ -176,26 +155,25 @@ impl ResNet {
     /// A convolution, its batch norm, and the rectifier where there is one.
     fn layer(
         &self,
-        (convolution, norm): (&str, &str),
+        layer: &NormedConvolution,
         x: &Tensor,
-        step: Convolution,
         (segment, pass): (usize, &mut Pass),
         rectified: bool,
     ) -> Result<Tensor> {
         let as_activations = |tensor: &Tensor| tensor.to_dtype(self.activations());
-        let weight = as_activations(self.tensor(&format!("{convolution}.weight"))?)?;
-        let convolved = convolve(x, &weight, step)?;
-        let applied = self.norm(norm, &convolved, (segment, &*pass))?;
+        let weight = as_activations(self.tensor(&format!("{}.weight", layer.name))?)?;
+        let convolved = convolve(x, &weight, layer.step)?;
+        let applied = self.norm(&layer.norm, &convolved, (segment, &*pass))?;
         let output = applied.apply(&convolved, rectified)?;
         if let NormTrace::Batch { moments, .. } = &applied {
-            pass.observed.push((norm.to_owned(), moments.clone()));
+            pass.observed.push((layer.norm.clone(), moments.clone()));
         }
         if let Some(trace) = pass.trace_of(segment) {
             trace.push(Traced::Layer(LayerTrace {
-                convolution: convolution.to_owned(),
-                norm: norm.to_owned(),
+                convolution: layer.name.clone(),
+                norm: layer.norm.clone(),
                 segment,
-                step,
+                step: layer.step,
                 input: x.clone(),
                 weight,
                 convolved,

@@ -1,6 +1,7 @@
 //! The names and shapes a model consists of, and their first values.
 
-use super::architecture::{Architecture, BlockKind, Stem};
+use super::architecture::Architecture;
+use super::layers::Segment;
 use super::normalisation::Normalisation;
 use super::resnet::{ResNet, is_statistic};
 use crate::data::Framing;
@@ -17,45 +18,11 @@ pub fn expected_shapes(
     class_count: usize,
 ) -> BTreeMap<String, Vec<usize>> {
     let mut shapes = BTreeMap::new();
-    let mut layer = |convolution: String, norm: String, shape: [usize; 4]| {
-        shapes.insert(format!("{convolution}.weight"), shape.to_vec());
+    for layer in architecture.segments().iter().flat_map(Segment::layers) {
+        let kernel = vec![layer.c_out, layer.c_in, layer.kernel, layer.kernel];
+        shapes.insert(format!("{}.weight", layer.name), kernel);
         for part in ["weight", "bias", "running_mean", "running_var"] {
-            shapes.insert(format!("{norm}.{part}"), vec![shape[0]]);
-        }
-    };
-    let stem = if architecture.stem() == Stem::Cifar {
-        3
-    } else {
-        7
-    };
-    layer(
-        "conv1".into(),
-        "bn1".into(),
-        [architecture.width(), 3, stem, stem],
-    );
-    for block in architecture.blocks() {
-        let kernels: &[(usize, usize, usize)] = match architecture.kind() {
-            BlockKind::Basic => &[(block.width, block.c_in, 3), (block.c_out, block.width, 3)],
-            BlockKind::Bottleneck => &[
-                (block.width, block.c_in, 1),
-                (block.width, block.width, 3),
-                (block.c_out, block.width, 1),
-            ],
-        };
-        for (index, &(c_out, c_in, k)) in (1..).zip(kernels) {
-            layer(
-                format!("{}.conv{index}", block.name),
-                format!("{}.bn{index}", block.name),
-                [c_out, c_in, k, k],
-            );
-        }
-        if block.projects() {
-            let name = format!("{}.downsample", block.name);
-            layer(
-                format!("{name}.0"),
-                format!("{name}.1"),
-                [block.c_out, block.c_in, 1, 1],
-            );
+            shapes.insert(format!("{}.{part}", layer.norm), vec![layer.c_out]);
         }
     }
     shapes.insert(

@@ -4,7 +4,8 @@
 //! adversary's ε is in pixel units. Parameter names are torchvision's. Layers hold no state of their own: a model is
 //! its map of tensors, and what is trained is decided by which of them are variables.
 
-use super::architecture::{Architecture, Block};
+use super::architecture::Architecture;
+use super::layers::Segment;
 use super::normalisation::Normalisation;
 #[cfg(feature = "cuda")]
 use super::op::cuda::in_bf16;
@@ -24,7 +25,7 @@ const MOMENTUM: f64 = 0.1;
 #[derive(Debug, Clone)]
 pub struct ResNet {
     architecture: Architecture,
-    blocks: Vec<Block>,
+    segments: Vec<Segment>,
     classes: Vec<String>,
     normalisation: Normalisation,
     framing: Framing,
@@ -53,12 +54,12 @@ impl ResNet {
         let framing = framing.into();
         super::parameters::check_description(&classes, normalisation, framing)?;
         super::parameters::check(&architecture, classes.len(), &tensors)?;
-        let blocks = architecture.blocks();
+        let segments = architecture.segments();
         let head = &tensors["fc.weight"];
         let pixel_scale = normalisation.scale_and_shift(head.dtype(), head.device())?;
         Ok(Self {
             architecture,
-            blocks,
+            segments,
             classes,
             normalisation,
             framing,
@@ -105,15 +106,15 @@ impl ResNet {
         &self.tensors
     }
 
-    /// The residual blocks, in segments 1 to B.
-    pub(crate) fn blocks(&self) -> &[Block] {
-        &self.blocks
+    /// The segments before the head's, 0 to B.
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     /// Number of the head's segment, B + 1.
     #[must_use]
     pub fn head_segment(&self) -> usize {
-        self.blocks.len() + 1
+        self.segments.len()
     }
 
     /// The same model for images of another height and width, or another part of them.
@@ -205,7 +206,7 @@ impl ResNet {
     /// Where memory runs out.
     pub(crate) fn for_pass(&self, first: usize, pass: &Pass) -> Result<Self> {
         let mut model = self.detached();
-        let (architecture, head) = (&model.architecture, model.blocks.len() + 1);
+        let (architecture, head) = (&model.architecture, model.segments.len());
         let taken = |name: &str, tensor: &Tensor| {
             let segment = architecture.segment_of(name);
             let part_of_norm = !is_statistic(name) && pass.has_batch_statistics(segment);
@@ -366,6 +367,14 @@ impl ResNet {
     /// Never for an assembled model.
     pub fn device(&self) -> Result<&Device> {
         Ok(self.tensor("fc.weight")?.device())
+    }
+
+    /// The precision of the weights.
+    ///
+    /// # Errors
+    /// Never for an assembled model.
+    pub fn dtype(&self) -> Result<DType> {
+        Ok(self.tensor("fc.weight")?.dtype())
     }
 }
 

@@ -345,20 +345,21 @@ pub(super) fn check_values(name: &str, tensor: &Tensor, path: &Path) -> Result<(
     }
     let values = tensor.to_dtype(DType::F64)?.flatten_all()?;
     if !values.abs()?.sum_all()?.to_scalar::<f64>()?.is_finite() {
-        return Err(Error::NonFinite {
-            what: path.display().to_string(),
-            place: format!("tensor {name}"),
-            remedy: "the model diverged in training: train it again".into(),
-        });
+        let (what, place) = (path.display().to_string(), format!("tensor {name}"));
+        let remedy = "the model diverged in training: train it again";
+        return Err(Error::non_finite(what, place, remedy));
     }
     let least = values.min_all()?.to_scalar::<f64>()?;
     if name.ends_with("running_var") && least < 0.0 {
+        let (place, expected) = (format!("tensor {name}"), "no negative variance");
+        let remedy = "no training leaves one: copy the file again, or, where it was put together from other models, measure the \
+                      statistics of its batch norms anew";
         return Err(Error::format(
             path,
-            format!("tensor {name}"),
-            "no negative variance",
+            place,
+            expected,
             least.to_string(),
-            REMEDY,
+            remedy,
         ));
     }
     Ok(())

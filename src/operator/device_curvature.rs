@@ -129,10 +129,9 @@ impl LinearOperator for DeviceCurvature<'_> {
     }
 
     fn diagonal(&self) -> Result<Vec<f64>> {
-        Err(Error::Unsupported {
-            what: "the diagonal of a network's curvature on a device".into(),
-            instead: "choose a solver without it, or --device cpu".into(),
-        })
+        let what = "the diagonal of a network's curvature on a device";
+        let instead = "choose a solver without it, or --device cpu";
+        Err(Error::unsupported(what, instead))
     }
 
     /// Of the Gauss–Newton matrix, whichever the curvature is, with the L2 term.

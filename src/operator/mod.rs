@@ -26,6 +26,7 @@ pub use damped::Damped;
 pub use dense::Dense;
 pub use device_curvature::DeviceCurvature;
 pub use head_hessian::HeadHessian;
+pub(crate) use kronecker::COPIES_OF_GRADIENTS;
 pub use kronecker::{Eigenvalues, KroneckerAxes, KroneckerForm, KroneckerSettings};
 pub use network_curvature::NetworkCurvature;
 pub use principal_block::PrincipalBlock;
@@ -134,10 +135,8 @@ pub trait LinearOperator: Sync {
     /// # Errors
     /// No such bound is known for this operator, or a tensor operation failed.
     fn rounding(&self) -> Result<Rounding> {
-        Err(Error::Unsupported {
-            what: "a certificate for this operator".into(),
-            instead: "leave --certify out".into(),
-        })
+        let what = "a certificate for this operator";
+        Err(Error::unsupported(what, "leave --certify out"))
     }
 
     /// The images that A is a mean over; 0 where it is not such a mean.
@@ -151,9 +150,7 @@ pub trait LinearOperator: Sync {
     /// The operator is not a mean over images, or a position is out of range.
     fn on_images(&self, positions: &[u32]) -> Result<Box<dyn LinearOperator + '_>> {
         let _ = positions;
-        Err(Error::Unsupported {
-            what: "a batch of a curvature that is not a mean over images".into(),
-            instead: "leave --batch-size out".into(),
-        })
+        let what = "a batch of a curvature that is not a mean over images";
+        Err(Error::unsupported(what, "leave --batch-size out"))
     }
 }

@@ -322,10 +322,9 @@ impl LinearOperator for NetworkCurvature<'_> {
     /// C backward passes for each image.
     fn diagonal(&self) -> Result<Vec<f64>> {
         if self.curvature == Curvature::Hessian {
-            return Err(Error::Unsupported {
-                what: "the diagonal of a network's Hessian".into(),
-                instead: "choose --curvature gauss-newton, or a solver without it".into(),
-            });
+            let what = "the diagonal of a network's Hessian";
+            let instead = "choose --curvature gauss-newton, or a solver without it";
+            return Err(Error::unsupported(what, instead));
         }
         let mut sums = vec![0.0; self.size()];
         self.network

@@ -154,8 +154,13 @@ impl Inverse for Prepared<'_> {
                 .filter(|&(row, _)| residuals[row] > good)
                 .unzip();
         }
-        let broken = |(&unsolved, residual): (&bool, &f64)| unsolved || !residual.is_finite();
-        let broken: Vec<bool> = unsolved.iter().zip(&residuals).map(broken).collect();
+        let faint = faint_below(dtype);
+        let broken = |row: usize| {
+            let (residual, norm) = (residuals[row], norms[row]);
+            // Zero is a better solution than one that leaves more than there was.
+            unsolved[row] || !residual.is_finite() || (residual >= 1.0 && norm >= faint)
+        };
+        let broken: Vec<bool> = (0..norms.len()).map(broken).collect();
         let report = |(&residual, &broken): (&f64, &bool)| match broken {
             true => Report::DIVERGED,
             false => Report {
@@ -229,6 +234,14 @@ fn good(dtype: DType, on_host: bool) -> f64 {
     }
 }
 
+/// Vectors shorter than this are rounded themselves, as the smallest numbers of a precision are.
+fn faint_below(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => f64::from(f32::MIN_POSITIVE / f32::EPSILON),
+        _ => f64::MIN_POSITIVE / f64::EPSILON,
+    }
+}
+
 fn outcome(residual: f64, enough: f64) -> Outcome {
     match residual <= enough {
         true => Outcome::Direct,
@@ -267,6 +280,25 @@ mod tests {
             let near = |(found, alone): (&f64, &f64)| (found - alone).abs() < 1e-10;
             assert!(found.iter().zip(&alone).all(near), "{found:?} {alone:?}");
         }
+    }
+
+    /// With the inverse of another matrix, after which the residual is 1.5 times what there was.
+    #[test]
+    fn a_solution_that_is_worse_than_none_diverged() {
+        let operator = diagonal(&[1.0, 1.0], Structure::PositiveDefinite);
+        let other = diagonal(&[0.4, 1.0], Structure::PositiveDefinite);
+        let prepared = Prepared {
+            operator: &operator,
+            factor: Exact::Written(Factor::of(&other).unwrap()),
+            tolerance: None,
+        };
+        // Of the last one the right-hand side is rounded already.
+        let block = vectors(&[&[2.0, 0.0], &[0.0, 3.0], &[1e-36, 0.0]], DType::F32);
+        let solution = prepared.solve(&block).unwrap();
+        let outcomes = solution.reports.iter().map(|report| report.outcome);
+        let expected = [Outcome::Diverged, Outcome::Direct, Outcome::Stalled];
+        assert_eq!(outcomes.collect::<Vec<_>>(), expected);
+        assert_eq!(values(&solution.value)[0], [0.0, 0.0]);
     }
 
     /// With the inverse of another matrix: every round leaves a hundredth of the first row's residual, and no round helps the second.

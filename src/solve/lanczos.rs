@@ -162,11 +162,9 @@ impl<'a> Lanczos<'a> {
         let product = self.basis.orthogonalise(product)?;
         self.rest = product.norms()?[0];
         if !(along.is_finite() && self.rest.is_finite()) {
-            return Err(Error::NonFinite {
-                what: "the curvature".into(),
-                place: format!("product {} of a Lanczos process", self.steps() + 1),
-                remedy: "look for extreme features".into(),
-            });
+            let place = format!("product {} of a Lanczos process", self.steps() + 1);
+            let remedy = "look for extreme features";
+            return Err(Error::non_finite("the curvature", place, remedy));
         }
         self.scale = self.scale.max(along.abs()).max(self.rest);
         self.diagonal.push(along);
@@ -200,10 +198,9 @@ impl<'a> Lanczos<'a> {
         };
         let eigen = Mat::from_fn(count, count, element)
             .self_adjoint_eigen(Side::Lower)
-            .map_err(|reason| Error::NonFinite {
-                what: "the Lanczos matrix".into(),
-                place: format!("its eigenvalues ({reason:?})"),
-                remedy: "look for extreme features".into(),
+            .map_err(|reason| {
+                let place = format!("its eigenvalues ({reason:?})");
+                Error::non_finite("the Lanczos matrix", place, "look for extreme features")
             })?;
         let (values, vectors) = (eigen.S().column_vector(), eigen.U());
         let order = descending(&values.iter().map(|value| value.abs()).collect::<Vec<_>>());

@@ -81,7 +81,7 @@ impl Outcome {
     pub fn remedy_of(self, method: Method) -> &'static str {
         match (self, method) {
             (Self::LimitReached, Method::Arnoldi) => {
-                "lower --rank: fewer eigenpairs than that converged"
+                "lower --rank: fewer eigenpairs than that are known to be the largest"
             }
             (Self::LimitReached, Method::Lissa) => {
                 "raise --depth or --damping, or loosen --tolerance"

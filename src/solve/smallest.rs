@@ -107,10 +107,8 @@ mod tests {
         }
 
         fn dense(&self, _: DType) -> Result<SymmetricMatrix> {
-            Err(Error::Unsupported {
-                what: "a matrix as large as that".into(),
-                instead: "use products".into(),
-            })
+            let what = "a matrix as large as that";
+            Err(Error::unsupported(what, "use products"))
         }
 
         fn diagonal(&self) -> Result<Vec<f64>> {

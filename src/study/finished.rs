@@ -66,9 +66,5 @@ fn check(folder: &Path, outcome: &Outcome) -> Result<()> {
 }
 
 fn altered(folder: &Path, reason: impl Into<String>) -> Error {
-    Error::Conflict {
-        path: folder.to_path_buf(),
-        reason: reason.into(),
-        remedy: AGAIN.into(),
-    }
+    Error::conflict(folder, reason, AGAIN)
 }

@@ -39,10 +39,11 @@ pub struct Job {
 }
 
 impl Spec {
-    /// A cell in words.
+    /// A run in words: where in the grid, and the options of the candidate that it judges.
     #[must_use]
-    pub fn describe(&self, cell: &Cell) -> String {
-        format!(
+    pub fn describe(&self, job: &Job) -> String {
+        let cell = &job.cell;
+        let mut words = format!(
             "{} to {}, {} images, blocks {}, {} epochs, seed {}",
             self.sources[cell.source].name,
             self.targets[cell.target].name,
@@ -50,7 +51,18 @@ impl Spec {
             cell.blocks,
             cell.epochs,
             cell.seed
-        )
+        );
+        let candidates = self.search.as_ref().map(|search| &search.candidates);
+        let judged = candidates
+            .zip(job.candidate)
+            .and_then(|(all, at)| all.get(at));
+        for (name, value) in judged.into_iter().flatten() {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            words.push_str(&format!(", {name} {value}"));
+        }
+        words
     }
 
     /// All cells, first seeds first: a study that is cut short is whole for some of them. `totals` are the training images of every
@@ -285,10 +297,13 @@ test = "builtin:digits-test"
             });
         }
 
-        fn digest(&self) -> String {
+        fn job(&self) -> Job {
             let pair = (&self.spec, &self.material);
-            let job = Job::new(pair, &self.cell, &self.chosen, self.candidate);
-            job.unwrap().digest
+            Job::new(pair, &self.cell, &self.chosen, self.candidate).unwrap()
+        }
+
+        fn digest(&self) -> String {
+            self.job().digest
         }
 
         fn with(mut self, change: Change) -> String {
@@ -336,6 +351,23 @@ test = "builtin:digits-test"
             it.spec.search.as_mut().unwrap().validation = 0.5;
         });
         assert_eq!(other_share, Given::read().digest());
+    }
+
+    #[test]
+    fn a_run_that_judges_is_told_with_its_candidate() {
+        let mut given = Given::judging();
+        let other = BTreeMap::from([
+            ("augmentation".to_owned(), "none".into()),
+            ("learning-rate".to_owned(), 0.05.into()),
+        ]);
+        given.spec.search.as_mut().unwrap().candidates.push(other);
+        given.candidate = Some(1);
+        let cell = "natural to digits, 20 images, blocks 0, 4 epochs, seed 0";
+        let candidate = "augmentation none, learning-rate 0.05";
+        let told = |given: &Given| given.spec.describe(&given.job());
+        assert_eq!(told(&given), format!("{cell}, {candidate}"));
+        given.candidate = None;
+        assert_eq!(told(&given), cell);
     }
 
     /// What is finished is not done again for a new name or more memory.

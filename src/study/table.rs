@@ -8,17 +8,15 @@
 mod tests;
 
 use super::{Job, Material, Outcome, SearchRow, Spec};
-use crate::artefact::{check_as_left, read_parquet, write_parquet};
+use crate::artefact::{Columns, check_as_left, read_parquet, write_parquet};
 use crate::model::Blocks;
 use crate::train::Norm;
 use crate::{Error, Result};
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 /// The name of the table of results.
 pub const RESULTS: &str = "results.parquet";
@@ -151,26 +149,10 @@ pub fn run_count(rows: &[Row]) -> usize {
     rows.iter().map(cell).collect::<BTreeSet<_>>().len()
 }
 
-fn words(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
-    Arc::new(values.collect::<StringArray>())
-}
-
-fn counts(values: impl Iterator<Item = u64>) -> ArrayRef {
-    Arc::new(values.map(|value| value as i64).collect::<Int64Array>())
-}
-
-fn numbers(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
-    Arc::new(values.collect::<Float64Array>())
-}
-
-fn flags(values: impl Iterator<Item = bool>) -> ArrayRef {
-    Arc::new(values.map(Some).collect::<BooleanArray>())
-}
-
-fn norm_name(norm: Norm) -> String {
+fn norm_name(norm: Norm) -> &'static str {
     match norm {
-        Norm::L2 => "l2".into(),
-        Norm::Linf => "linf".into(),
+        Norm::L2 => "l2",
+        Norm::Linf => "linf",
     }
 }
 
@@ -179,40 +161,30 @@ fn norm_name(norm: Norm) -> String {
 /// # Errors
 /// The file cannot be written.
 pub fn write_results(path: &Path, rows: &[Row]) -> Result<()> {
-    let text = |value: fn(&Row) -> String| words(rows.iter().map(|row| Some(value(row))));
-    let count = |value: fn(&Row) -> u64| counts(rows.iter().map(value));
-    let number = |value: fn(&Row) -> f64| numbers(rows.iter().map(|row| Some(value(row))));
-    let maybe = |value: fn(&Row) -> Option<f64>| numbers(rows.iter().map(value));
-    let norms = words(rows.iter().map(|row| row.norm.map(norm_name)));
-    let columns = vec![
-        ("source", text(|row| row.source.clone()), false),
-        ("norm", norms, true),
-        ("epsilon", number(|row| row.epsilon), false),
-        ("target", text(|row| row.target.clone()), false),
-        ("test", text(|row| row.test.clone()), false),
-        ("test_images", count(|row| row.test_images as u64), false),
-        ("transform", text(|row| row.transform.clone()), false),
-        ("images", count(|row| row.images as u64), false),
-        ("blocks", text(|row| row.blocks.to_string()), false),
-        ("epochs", count(|row| row.epochs as u64), false),
-        ("seed", count(|row| row.seed), false),
-        ("learning_rate", number(|row| row.learning_rate), false),
-        ("l2", number(|row| row.l2), false),
-        ("head_deviation", number(|row| row.head_deviation), false),
-        ("epoch", count(|row| row.epoch as u64), false),
-        ("train_loss", maybe(|row| row.train_loss), true),
-        ("train_accuracy", maybe(|row| row.train_accuracy), true),
-        ("test_loss", maybe(|row| row.test_loss), true),
-        ("test_accuracy", maybe(|row| row.test_accuracy), true),
-        ("seconds", number(|row| row.seconds), false),
-        (
-            "diverged",
-            flags(rows.iter().map(|row| row.diverged)),
-            false,
-        ),
-        ("run", text(|row| row.run.clone()), false),
-    ];
-    write_parquet(path, metadata(), columns)
+    let columns = Columns::of(rows.iter())
+        .words("source", |row| &row.source)
+        .optional_words("norm", |row| row.norm.map(norm_name))
+        .numbers("epsilon", |row| row.epsilon)
+        .words("target", |row| &row.target)
+        .words("test", |row| &row.test)
+        .integers("test_images", |row| row.test_images as i64)
+        .words("transform", |row| &row.transform)
+        .integers("images", |row| row.images as i64)
+        .words("blocks", |row| row.blocks.to_string())
+        .integers("epochs", |row| row.epochs as i64)
+        .integers("seed", |row| row.seed as i64)
+        .numbers("learning_rate", |row| row.learning_rate)
+        .numbers("l2", |row| row.l2)
+        .numbers("head_deviation", |row| row.head_deviation)
+        .integers("epoch", |row| row.epoch as i64)
+        .optional_numbers("train_loss", |row| row.train_loss)
+        .optional_numbers("train_accuracy", |row| row.train_accuracy)
+        .optional_numbers("test_loss", |row| row.test_loss)
+        .optional_numbers("test_accuracy", |row| row.test_accuracy)
+        .numbers("seconds", |row| row.seconds)
+        .flags("diverged", |row| row.diverged)
+        .words("run", |row| &row.run);
+    write_parquet(path, metadata(), columns.done())
 }
 
 /// Writes the table of the search, whole or not at all.
@@ -220,50 +192,21 @@ pub fn write_results(path: &Path, rows: &[Row]) -> Result<()> {
 /// # Errors
 /// The file cannot be written.
 pub fn write_search(path: &Path, spec: &Spec, rows: &[SearchRow]) -> Result<()> {
-    let cells = || rows.iter().map(|row| &row.job.cell);
-    let sources = cells().map(|cell| Some(spec.sources[cell.source].name.clone()));
-    let targets = cells().map(|cell| Some(spec.targets[cell.target].name.clone()));
-    let options = rows
-        .iter()
-        .map(|row| serde_json::to_string(&row.options).ok());
-    let columns = vec![
-        ("source", words(sources), false),
-        ("target", words(targets), false),
-        (
-            "images",
-            counts(cells().map(|cell| cell.images as u64)),
-            false,
-        ),
-        (
-            "blocks",
-            words(cells().map(|cell| Some(cell.blocks.to_string()))),
-            false,
-        ),
-        (
-            "epochs",
-            counts(cells().map(|cell| cell.epochs as u64)),
-            false,
-        ),
-        ("seed", counts(cells().map(|cell| cell.seed)), false),
-        ("options", words(options), false),
-        (
-            "validation_loss",
-            numbers(rows.iter().map(|row| row.loss)),
-            true,
-        ),
-        (
-            "validation_accuracy",
-            numbers(rows.iter().map(|row| row.accuracy)),
-            true,
-        ),
-        ("chosen", flags(rows.iter().map(|row| row.chosen)), false),
-        (
-            "run",
-            words(rows.iter().map(|row| Some(row.job.digest.clone()))),
-            false,
-        ),
-    ];
-    write_parquet(path, metadata(), columns)
+    let columns = Columns::of(rows.iter().map(|row| (row, &row.job.cell)))
+        .words("source", |(_, cell)| &spec.sources[cell.source].name)
+        .words("target", |(_, cell)| &spec.targets[cell.target].name)
+        .integers("images", |(_, cell)| cell.images as i64)
+        .words("blocks", |(_, cell)| cell.blocks.to_string())
+        .integers("epochs", |(_, cell)| cell.epochs as i64)
+        .integers("seed", |(_, cell)| cell.seed as i64)
+        .words("options", |(row, _)| {
+            Value::from_iter(row.options.clone()).to_string()
+        })
+        .optional_numbers("validation_loss", |(row, _)| row.loss)
+        .optional_numbers("validation_accuracy", |(row, _)| row.accuracy)
+        .flags("chosen", |(row, _)| row.chosen)
+        .words("run", |(row, _)| &row.job.digest);
+    write_parquet(path, metadata(), columns.done())
 }
 
 fn metadata() -> impl Iterator<Item = (String, String)> {
@@ -280,11 +223,11 @@ fn metadata() -> impl Iterator<Item = (String, String)> {
 pub fn read_results(path: &Path) -> Result<Vec<Row>> {
     check_as_left(path)?;
     let batch = read_parquet(path, |reason| damaged(path, &reason))?.batch;
-    let columns = Columns {
+    let table = Table {
         path,
         batch: &batch,
     };
-    (0..batch.num_rows()).map(|at| columns.row(at)).collect()
+    (0..batch.num_rows()).map(|at| table.row(at)).collect()
 }
 
 fn damaged(path: &Path, reason: &str) -> Error {
@@ -295,12 +238,13 @@ fn damaged(path: &Path, reason: &str) -> Error {
     Error::format(path, "table", expected, reason, remedy)
 }
 
-struct Columns<'a> {
+/// What is read.
+struct Table<'a> {
     path: &'a Path,
     batch: &'a RecordBatch,
 }
 
-impl Columns<'_> {
+impl Table<'_> {
     fn row(&self, at: usize) -> Result<Row> {
         let need = |name: &str| {
             let value = self.number(name, at)?;

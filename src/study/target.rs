@@ -1,11 +1,11 @@
 //! A target set of a study: which of its images every run takes, and with which labels.
 
 use super::material::located;
-use super::{Spec, TargetSpec};
+use super::{ImageCount, Spec, TargetSpec};
 use crate::artefact::Input;
 use crate::data::{
     Dataset, DecisionFiles, Decisions, TrainingImages, Transform, check_same_classes,
-    evenly_spaced, held_back, subset,
+    evenly_spaced, flips_none, held_back, subset,
 };
 use crate::{Error, Result};
 use std::collections::BTreeSet;
@@ -69,9 +69,15 @@ impl Target {
                 .collect(),
             flip_labels: target.flip_labels,
         };
-        for &images in &spec.images {
-            let taken = (opened.training(images.of(opened.train.len()), 0))
-                .map_err(|error| located(spec, &place, error))?;
+        let total = opened.train.len();
+        let is_own = |images: &&ImageCount| !spec.is_listed(**images, total);
+        for &images in spec.images.iter().filter(is_own) {
+            let count = images.of(total);
+            let taken =
+                (opened.training(count, 0)).map_err(|error| located(spec, &place, error))?;
+            if let Some(idle) = flips_none(opened.flip_labels, count) {
+                opened.idle.push(format!("{place}.{idle}"));
+            }
             if let Some(classes) = taken.without(&opened.train) {
                 let idle = format!("{place}, {images} images: {classes}");
                 opened.idle.push(idle);

@@ -12,8 +12,9 @@
 //! perturbation goes from batch to batch within an epoch and begins at 0 in each, so that a killed run goes on exactly;
 //! the paper carries it over epochs too.
 
-use super::adversary::{Adversary, Norm, Start, check_epsilon};
+use super::adversary::{Adversary, Norm, Start};
 use super::guard;
+use super::radius::check_epsilon;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 

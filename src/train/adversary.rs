@@ -16,12 +16,12 @@ mod tests;
 
 pub(super) use ball::Ball;
 
+use super::radius::check_epsilon;
 use crate::derivative::{LossGradientsOf, OfInput, loss_gradients};
 use crate::model::{Pass, ResNet};
 use crate::{Error, Result};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
-use std::ops::RangeInclusive;
 
 /// The norm that bounds a perturbation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -123,27 +123,4 @@ impl Adversary {
             epsilon: self.epsilon,
         }
     }
-}
-
-/// Radii whose squares f32 has room for.
-const RADII: RangeInclusive<f64> = 1e-15..=1e15;
-
-/// Refuses a radius that is none, and one in 255ths: no pixel changes by more than 1.
-pub(super) fn check_epsilon(norm: Norm, epsilon: f64) -> Result<()> {
-    if !(epsilon > 0.0 && epsilon.is_finite()) {
-        let reason =
-            format!("expected a positive number in pixel units of [0, 1], found {epsilon}");
-        return Err(Error::config("epsilon", reason));
-    }
-    if !RADII.contains(&epsilon) {
-        let reason = format!("expected a number from 1e-15 to 1e15, found {epsilon:e}");
-        return Err(Error::config("epsilon", reason));
-    }
-    if norm == Norm::Linf && epsilon > 1.0 {
-        let reason = format!(
-            "expected at most 1, since pixels are in [0, 1], found {epsilon}; {epsilon} of 255 is {epsilon}/255"
-        );
-        return Err(Error::config("epsilon", reason));
-    }
-    Ok(())
 }

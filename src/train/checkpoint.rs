@@ -55,11 +55,8 @@ impl Checkpoint {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(path, "read")(error)),
         };
-        let altered = || Error::Conflict {
-            path: path.to_path_buf(),
-            reason: "is not what the training left here".into(),
-            remedy: "remove the file to train from the start".into(),
-        };
+        let remedy = "remove the file to train from the start";
+        let altered = || Error::conflict(path, "is not what the training left here", remedy);
         let read = tensors_from_bytes(&bytes, path, device);
         let (all, metadata) = read.map_err(|_| altered())?;
         let entry = |name: &str| metadata.get(name).map_or("", String::as_str);
@@ -80,7 +77,7 @@ impl Checkpoint {
                 format!("metadata entry {name}"),
                 expected,
                 error.to_string(),
-                "remove the file to train from the start",
+                remedy,
             )
         };
         Ok(Some(Self {

@@ -12,6 +12,12 @@ use clap::{Args, Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Standard deviation of a new head's weights where nothing is said of it: the paper's.
+pub(super) const USUAL_HEAD_DEVIATION: f32 = 1.0;
+
+/// Beyond this every output is a number that no training comes back from.
+const MOST_HEAD_DEVIATION: f32 = 1000.0;
+
 /// A named augmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -108,11 +114,11 @@ pub struct TransferOptions {
     /// Residual blocks fine-tuned besides the head: 0, 1, 3, 9 … or all
     #[arg(long, value_name = "K", default_value = "3")]
     pub blocks: Blocks,
-    /// Standard deviation of the new head's weights (the paper's: 1)
+    /// Standard deviation of the new head's weights (above 0, at most 1000; the paper's: 1)
     #[arg(
         long,
         value_name = "S",
-        default_value_t = 1.0,
+        default_value_t = USUAL_HEAD_DEVIATION,
         allow_hyphen_values = true
     )]
     pub head_deviation: f32,
@@ -177,9 +183,11 @@ impl TransferOptions {
     /// # Errors
     /// Names the option that does not.
     pub fn check(&self) -> Result<()> {
-        if !(self.head_deviation > 0.0 && self.head_deviation.is_finite()) {
-            let found = self.head_deviation;
-            let reason = format!("expected a positive number, found {found}");
+        let found = self.head_deviation;
+        if !(found > 0.0 && found <= MOST_HEAD_DEVIATION) {
+            let reason = format!(
+                "expected a positive number of at most {MOST_HEAD_DEVIATION}, found {found}"
+            );
             return Err(Error::config("head-deviation", reason));
         }
         self.recipe.check_device()?;
@@ -342,6 +350,11 @@ mod tests {
             ("learning-rate", (-1).into(), "--learning-rate"),
             ("momentum", "much".into(), "momentum"),
             ("head-deviation", 0.into(), "--head-deviation"),
+            (
+                "head-deviation",
+                1e16.into(),
+                "at most 1000, found 10000000000000000",
+            ),
             ("augmentation", "flop".into(), "standard"),
         ] {
             let message = options.with(name, &value).unwrap_err().to_string();

@@ -69,11 +69,12 @@ impl RunningTally {
         let numbers = Tensor::stack(&numbers, 0)?.to_vec2::<f64>()?;
         for (batch, numbers) in late.iter().zip(numbers) {
             if !numbers[0].is_finite() {
-                return Err(Error::Diverged {
-                    what: "training loss".into(),
-                    place: format!("epoch {}, batch {}", self.epoch + 1, batch.batch + 1),
-                    remedy: "lower --learning-rate".into(),
-                });
+                let place = format!("epoch {}, batch {}", self.epoch + 1, batch.batch + 1);
+                return Err(Error::diverged(
+                    "training loss",
+                    place,
+                    "lower --learning-rate",
+                ));
             }
             self.tally
                 .add_sums(numbers[0], numbers[1] as usize, batch.images);

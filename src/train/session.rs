@@ -42,6 +42,7 @@ impl<'a> Session<'a> {
         let mut keeping = Keeping {
             memory: recipe.memory / 2,
             folder: folder.to_path_buf(),
+            ..Keeping::default()
         };
         let train_prefix = (recipe.kept_variants(first_segment))
             .map(|variants| FrozenPrefix::compute(model, first_segment, train, variants, &keeping))
@@ -123,11 +124,10 @@ impl<'a> Session<'a> {
         }?;
         match measured.loss.is_finite() {
             true => Ok(measured),
-            false => Err(Error::Diverged {
-                what: "test loss".into(),
-                place: format!("the test images after epoch {}", epoch + 1),
-                remedy: "lower --learning-rate".into(),
-            }),
+            false => {
+                let place = format!("the test images after epoch {}", epoch + 1);
+                Err(Error::diverged("test loss", place, "lower --learning-rate"))
+            }
         }
     }
 

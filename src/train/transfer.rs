@@ -4,10 +4,11 @@
 
 use super::history::Epoch;
 use super::measure::Performance;
+use super::options::USUAL_HEAD_DEVIATION;
 use super::{Observer, TransferOptions, fit};
-use crate::Result;
 use crate::data::Pixels;
 use crate::model::ResNet;
+use crate::{Error, Result};
 use candle_core::Device;
 use std::path::Path;
 
@@ -45,7 +46,8 @@ pub fn transfer(
         (train, test),
         folder,
         observer,
-    )?;
+    )
+    .map_err(|error| with_head_remedy(error, options.head_deviation))?;
     let last = history.last().and_then(|row| {
         Some(Performance {
             loss: row.test_loss?,
@@ -63,4 +65,17 @@ pub fn transfer(
         history,
         test,
     })
+}
+
+/// A head that began with larger weights than usual may be why a loss stopped being finite.
+fn with_head_remedy(error: Error, deviation: f32) -> Error {
+    match error {
+        Error::Diverged { what, place, .. } if deviation > USUAL_HEAD_DEVIATION => {
+            let remedy = format!(
+                "lower --head-deviation ({USUAL_HEAD_DEVIATION} is usual) or --learning-rate"
+            );
+            Error::diverged(what, place, remedy)
+        }
+        other => other,
+    }
 }

@@ -484,6 +484,26 @@ fn a_picture_that_is_not_drawn_again_is_told() {
     assert!(folder.join("out/figure6.png").exists());
 }
 
+#[test]
+fn letters_that_a_png_has_boxes_for_are_told() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    ranked(folder, "natural", 2, None);
+    let told = |name: &str, format: &str| {
+        let words = format!("figure 6 natural --names {name} --format {format} --out {format}");
+        both(folder, &words).1
+    };
+    let lacking = |out: &str, text: &str| {
+        format!(
+            "ascribe: {out}/figure6.png: its font lacks letters of 柴犬, and has boxes for them; {text} has them as text\n"
+        )
+    };
+    let both = told("柴犬", "svg,png");
+    assert_eq!(both, lacking("svg,png", "svg,png/figure6.svg"));
+    assert_eq!(told("柴犬", "png"), lacking("png", "an SVG (--format svg)"));
+    assert_eq!(told("柴犬", "svg") + &told("naïve", "svg,png"), "");
+}
+
 /// A model by which images of any size have a loss.
 fn natural() -> Input {
     let path = concat!(

@@ -238,7 +238,7 @@ fn few_and_many_parts_fit_the_sheet_of_a_screen() {
         let (folder, name) = (stem.parent().unwrap(), stem.file_name().unwrap());
         let name = name.to_str().unwrap();
         let written = write(figure, folder, name, &[Format::Png], Style::Screen);
-        written.unwrap().swap_remove(0)
+        written.unwrap().files.swap_remove(0)
     }
     for panels in [1, 2] {
         let mut figure = records::class_match();

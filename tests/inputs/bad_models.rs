@@ -237,7 +237,7 @@ fn negative_variance() {
         .must_be_refused(&[
             "tensor layer2.0.bn1.running_var",
             "no negative variance",
-            "found -1",
+            "found -1; no training leaves one: copy the file again",
         ]);
 }
 

@@ -9,13 +9,13 @@ use ascribe::derivative::network::{
     Beside, Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, Way,
 };
 use ascribe::influence::{
-    FeatureSet, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Progress, RankError,
-    RankJob, RankOptions, RankSummary, read_helpful_shares, read_rankings,
+    FeatureSet, FineTunedPart, Grouping, NetworkImages, NetworkJob, NetworkOptions, Progress,
+    RankError, RankJob, RankOptions, RankSummary, read_helpful_shares, read_rankings,
 };
 use ascribe::model::{Blocks, ResNet};
 use ascribe::operator::{Damped, LinearOperator, NetworkCurvature, Vectors};
 use ascribe::solve::{Cg, Method, Outcome, Report, Settings, Solver};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use ndarray::{Array2, Axis};
 use ndarray_linalg::SolveH;
 use std::collections::BTreeMap;
@@ -327,7 +327,7 @@ fn a_damped_hessian_is_solved_through_the_same_preconditioner() {
 #[test]
 fn no_damping_at_all_is_refused() {
     let problem = problem(Blocks::Last(1));
-    for method in [Method::Cg, Method::Ekfac] {
+    for method in [Method::Cg, Method::Lissa, Method::Astra, Method::Ekfac] {
         let mut options = options(method, Curvature::GaussNewton);
         (options.l2, options.damping) = (0.0, 0.0);
         let network = problem.network();
@@ -348,7 +348,11 @@ fn no_damping_at_all_is_refused() {
             .err()
             .unwrap()
             .to_string();
-        assert!(error.starts_with("--damping"), "{error}");
+        let expected = match method {
+            Method::Ekfac => "--damping: an eigenvalue of the curvature's Kronecker form is ",
+            _ => "--damping: 0 without an L2 term leaves a singular curvature: its 140 gradients",
+        };
+        assert!(error.starts_with(expected), "{error}");
     }
 }
 
@@ -543,6 +547,30 @@ fn what_is_for_the_processor_alone_is_refused_on_a_device() {
     }
 }
 
+/// A head that gives its first class e¹⁰⁰ times the odds: f32 has hardly a number for the gradients of the two queries of that class.
+#[test]
+fn queries_that_are_predicted_all_but_surely_are_told_of() {
+    let model = model();
+    let (weight, _) = model.head_parameters().unwrap();
+    let bias = Tensor::new(&[100.0, 0.0, 0.0], &Device::Cpu).unwrap();
+    let classes = model.classes().to_vec();
+    let model = model.with_head(classes, weight, bias).unwrap();
+    for (precision, groups_only, expected) in [
+        (DType::F32, false, Some(("queries_too_faint", 2.0))),
+        (DType::F32, true, Some(("groups_too_faint", 1.0))),
+        (DType::F64, false, None),
+    ] {
+        let problem = problem_of(model.to_dtype(precision).unwrap(), Blocks::Last(1));
+        let mut options = options(Method::Cg, Curvature::GaussNewton);
+        options.solver.tolerance = None;
+        (options.query_groups, options.groups_only) = (Some(Grouping::Class), groups_only);
+        let folder = tempfile::tempdir().unwrap();
+        let notes = problem.run_into(options, folder.path()).unwrap().notes;
+        let told = notes.into_iter().find(|(name, _)| name.ends_with("faint"));
+        assert_eq!(told, expected);
+    }
+}
+
 /// A single query meets the images in other ways than several do.
 #[test]
 fn one_query_alone_scores_as_it_does_among_others() {
@@ -570,7 +598,15 @@ fn one_query_alone_scores_as_it_does_among_others() {
         digests: BTreeMap::new(),
     };
     let folder = tempfile::tempdir().unwrap();
-    job.run(folder.path(), &mut Silent).unwrap();
+    let summary = job.run(folder.path(), &mut Silent).unwrap();
+    let layers = summary.scoring.unwrap().plan.layers;
+    assert!(!layers.is_empty());
+    let has_a_choice =
+        |name: &str| name.contains("conv") || name.contains("downsample.0") || name == "fc";
+    assert!(
+        layers.iter().all(|layer| has_a_choice(&layer.layer)),
+        "{layers:?}"
+    );
     let found = ranked(folder.path());
     let row = |scores: &Array2<f64>| scores.row(3).to_owned().insert_axis(Axis(0));
     assert_close(&row(&found), &row(&expected), 1e-9);
@@ -699,6 +735,20 @@ fn the_command_ranks_through_the_blocks_of_a_transfer() {
     assert!(plan.contains("each a solve by direct"), "{plan}");
     assert!(plan.contains("of up to 900 gradients"), "{plan}");
     assert!(!plan.contains("iteration"), "{plan}");
+    // 250 images on their way through the frozen layers are 1,664 numbers each.
+    let memory = |words: &str| {
+        let all = "--query-groups all --groups-only --solver identity --damping 1e-1";
+        let rank = format!("rank --model model --blocks 1 {all} {words}");
+        let plan = run(folder, &format!("{rank} --dry-run --json --out run"));
+        let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+        plan["memory_bytes"].as_u64().unwrap()
+    };
+    let usual = memory("");
+    assert!(usual >= 250 * 1664 * 4);
+    for gib in [0.0008, 0.003] {
+        let planned = memory(&format!("--memory {gib}")) as f64;
+        assert!(planned < gib * f64::from(1 << 30), "{gib}: {planned}");
+    }
     run(
         folder,
         &format!("{rank} --top 7 --shares --scores --out run"),

@@ -8,6 +8,7 @@ use crate::scores;
 use ascribe::influence::read_rankings;
 use ndarray::{Array1, Array2, Axis};
 use ndarray_npy::NpzWriter;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -421,6 +422,10 @@ fn a_tolerance_counts_for_a_factorisation_too() {
         let (_, err) = rank(at, &format!("{words} --out {solver}"));
         let note = format!("ascribe: --solver {solver} takes no --tolerance");
         assert!(err.contains(&note), "{err}");
+        // Of the nine solves the first eight are measured.
+        let solves = &record(at, solver)["results"]["solves"]["test"];
+        assert_eq!(solves["unmeasured"], 1, "{solver}: {solves}");
+        assert!(solves["largest_residual"].as_f64().unwrap() > 0.0);
     }
 }
 
@@ -911,6 +916,17 @@ fn features_that_are_kept_give_the_same_scores() {
             ["own", "again"].map(|run| std::fs::read(folder.join(run).join(file)).unwrap());
         assert!(own == again, "{file}");
     }
+    run(
+        folder,
+        "rank --model model --queries 40 --precision f64 --keep-features --out double",
+    );
+    let kept = std::fs::read(folder.join("double/train_features.safetensors")).unwrap();
+    let kept = SafeTensors::deserialize(&kept).unwrap();
+    let kept = kept.tensor("features").unwrap();
+    assert_eq!(kept.dtype(), Dtype::F64);
+    let number = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().unwrap());
+    let mut numbers = kept.data().chunks_exact(8).map(number);
+    assert!(numbers.any(|number| f64::from(number as f32) != number));
     let features = folder.join("own/train_features.safetensors");
     let classes = ascribe::data::Features::open(&features).unwrap().classes;
     assert_eq!(classes.unwrap().len(), 10);

@@ -1,6 +1,6 @@
 //! `ascribe train --robust-training` and `ascribe inspect --test` as a user meets them.
 
-use crate::command_line::{refused, run};
+use crate::command_line::{both, refused, run};
 
 const TRAIN: &str = "train --train builtin:digits-train --test builtin:digits-test --architecture cifar-resnet8-w4 --side 8 \
                      --images 200 --batch-size 32 --epochs 4 --augmentation none --evaluate-every 0";
@@ -45,6 +45,19 @@ fn fast_and_free_models_are_measured_alike_by_train_and_inspect() {
     );
     assert!(text.contains("PGD-20, L∞ ε = 0.05: accuracy"), "{text}");
     assert!(text.contains("50 of builtin:digits-test"), "{text}");
+    // Ten classes as the model has, but of other names than its numbers.
+    for class in 'a'..='j' {
+        let place = folder.join("letters").join(class.to_string());
+        std::fs::create_dir_all(&place).unwrap();
+        image::GrayImage::new(8, 8)
+            .save(place.join("1.png"))
+            .unwrap();
+    }
+    for (test, notes) in [("builtin:digits-test", 0), ("letters", 1)] {
+        let (_, noted) = both(folder, &format!("inspect fast --test {test} --images 10"));
+        let by_position = "matched by their position: a of the test set with 0 of the model";
+        assert_eq!(noted.matches(by_position).count(), notes, "{noted}");
+    }
     let message = refused(folder, "inspect builtin:robust --test builtin:digits-test");
     assert!(
         message.contains("100 classes") && message.contains("10 classes"),

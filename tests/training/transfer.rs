@@ -1,7 +1,7 @@
 //! `ascribe train`, `transfer` and `rank --model` as a user meets them: a killed run, changed data, wrong input.
 
 use crate::DIGITS;
-use crate::command_line::{command, refused, run};
+use crate::command_line::{both, command, refused, run};
 use crate::killed::killed_at;
 use crate::run_record::record;
 use candle_core::{Tensor, safetensors};
@@ -138,6 +138,19 @@ fn wrong_input_is_refused_in_one_line() {
     assert!(message.contains("--learning-rate"), "{message}");
     let message = refused(folder, &transfer("source", "other", "--head-deviation 0"));
     assert!(message.contains("--head-deviation"), "{message}");
+    let diverging = "--blocks 0 --batch-size 10 --augmentation none --learning-rate 1e30";
+    for (options, remedy) in [
+        ("", "; lower --learning-rate\n"),
+        ("--head-deviation 0.5", "; lower --learning-rate\n"),
+        (
+            "--head-deviation 2",
+            "; lower --head-deviation (1 is usual) or --learning-rate\n",
+        ),
+    ] {
+        let words = transfer("source", "diverged", &format!("{diverging} {options}"));
+        let message = refused(folder, &words);
+        assert!(message.ends_with(remedy), "{options}: {message}");
+    }
     let options = "--epochs 1 --adversary linf --epsilon -0.1";
     let message = refused(folder, &train("out2", options));
     assert!(message.contains("--epsilon"), "{message}");
@@ -152,6 +165,19 @@ fn wrong_input_is_refused_in_one_line() {
         "transfer --source source --train builtin:digits-train --test letters --epochs 1 --out x",
     );
     assert!(message.contains("letters"), "{message}");
+}
+
+#[test]
+fn a_share_of_flips_that_is_no_image_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let quick = "--blocks 0 --augmentation none --flip-labels";
+    let noted = |share: &str| {
+        let words = transfer("builtin:natural", share, &format!("{quick} {share}"));
+        both(folder.path(), &words).1
+    };
+    let none = "ascribe: --flip-labels 0.009 of 50 training images is none: no label is flipped\n";
+    assert!(noted("0.009").contains(none));
+    assert!(!noted("0.01").contains("no label is flipped"));
 }
 
 /// A folder of two class folders with one grey image each.

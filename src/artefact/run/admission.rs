@@ -1,7 +1,7 @@
 //! Who may work in a folder: what stands there, and whether another process is at it.
 
+use super::RECORD;
 use super::difference::difference;
-use super::{RECORD, conflict};
 use crate::artefact::json::read_json;
 use crate::artefact::record::{Input, RunRecord, Status};
 use crate::{Error, Result};
@@ -19,7 +19,7 @@ pub(super) fn check_place(path: &Path) -> Result<()> {
     let absolute = std::path::absolute(path).map_err(Error::io(path, "find"))?;
     let mut above = absolute.ancestors();
     match above.find(|place| place.symlink_metadata().is_ok()) {
-        Some(place) if !place.is_dir() => Err(conflict(place, "is no folder", ANOTHER_OUT)),
+        Some(place) if !place.is_dir() => Err(Error::conflict(place, "is no folder", ANOTHER_OUT)),
         _ => Ok(()),
     }
 }
@@ -43,7 +43,7 @@ pub(super) fn check_outside_images(path: &Path, inputs: &[Input]) -> Result<()> 
     let mut sets = inputs.iter().filter(|input| input.rows.is_some());
     match sets.find(|input| holds_it(&input.path) && is_of_images(&input.path)) {
         None => Ok(()),
-        Some(Input { path: images, .. }) => Err(conflict(
+        Some(Input { path: images, .. }) => Err(Error::conflict(
             path,
             format!("lies among the images of {}", images.display()),
             "choose an --out outside the images",
@@ -67,7 +67,8 @@ pub(super) fn unfinished_run(path: &Path, new: &RunRecord) -> Result<Option<RunR
         return Ok(None);
     }
     if !path.is_dir() {
-        return Err(conflict(path, "is a file, not a folder", ANOTHER_OUT));
+        let reason = "is a file, not a folder";
+        return Err(Error::conflict(path, reason, ANOTHER_OUT));
     }
     let file = path.join(RECORD);
     if !file.exists() {
@@ -75,17 +76,14 @@ pub(super) fn unfinished_run(path: &Path, new: &RunRecord) -> Result<Option<RunR
             None => Ok(None),
             Some(name) => {
                 let reason = format!("holds other files ({name}) and no run.json");
-                Err(conflict(
-                    path,
-                    reason,
-                    "choose a new or empty folder as --out",
-                ))
+                let remedy = "choose a new or empty folder as --out";
+                Err(Error::conflict(path, reason, remedy))
             }
         };
     }
     let old: RunRecord = read_json(&file)?;
     if let Some(difference) = difference(&old, new) {
-        return Err(conflict(
+        return Err(Error::conflict(
             path,
             format!("holds another run: {difference}"),
             another_folder(path, &old, new),
@@ -93,7 +91,7 @@ pub(super) fn unfinished_run(path: &Path, new: &RunRecord) -> Result<Option<RunR
     }
     match old.status {
         Status::Running => Ok(Some(old)),
-        Status::Finished => Err(conflict(
+        Status::Finished => Err(Error::conflict(
             path,
             "already holds this finished run",
             another_folder(path, &old, new),
@@ -122,11 +120,11 @@ pub(super) fn run_to_extend(path: &Path, new: &RunRecord) -> Result<Option<RunRe
     let old: RunRecord = read_json(&file)?;
     if old.command != new.command {
         let reason = format!("holds a run of ascribe {}", old.command);
-        return Err(conflict(path, reason, ANOTHER_OUT));
+        return Err(Error::conflict(path, reason, ANOTHER_OUT));
     }
     // A study's runs are its own, which have no spec.
     if new.options.contains_key("spec") && !old.options.contains_key("spec") {
-        return Err(conflict(path, "is one run of a study", ANOTHER_OUT));
+        return Err(Error::conflict(path, "is one run of a study", ANOTHER_OUT));
     }
     Ok(Some(RunRecord {
         seconds: old.seconds,
@@ -168,12 +166,9 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
     let file = File::create(&path).map_err(Error::io(&path, "create"))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
+            let reason = "another process is at work in this folder";
             let remedy = "wait for it to end, or choose another --out";
-            Err(conflict(
-                folder,
-                "another process is at work in this folder",
-                remedy,
-            ))
+            Err(Error::conflict(folder, reason, remedy))
         }
         // Some network file systems have no locks; the work goes on there without this guard.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),

@@ -180,11 +180,11 @@ fn is_there(record: &RunRecord, name: &str) -> Result<bool> {
     let noted = record.results.get(DIGESTS);
     match noted.and_then(|files| files.get(name)) {
         None => Ok(false),
-        Some(_) => Err(Error::Conflict {
-            path,
-            reason: format!("is gone, which ascribe {} left here", record.command),
-            remedy: "put it back, or run the command again with another --out".into(),
-        }),
+        Some(_) => Err(Error::conflict(
+            &path,
+            format!("is gone, which ascribe {} left here", record.command),
+            "put it back, or run the command again with another --out",
+        )),
     }
 }
 

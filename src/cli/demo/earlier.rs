@@ -52,11 +52,8 @@ impl Demo {
         for path in &left {
             if let Some(other) = self.other_in(path)? {
                 let other = other.strip_prefix(&self.out).unwrap_or(&other);
-                return Err(Error::Conflict {
-                    path: self.out.clone(),
-                    reason: format!("holds {}, which no demo left there", other.display()),
-                    remedy: "choose another --out".into(),
-                });
+                let reason = format!("holds {}, which no demo left there", other.display());
+                return Err(Error::conflict(&self.out, reason, "choose another --out"));
             }
         }
         Ok(left)

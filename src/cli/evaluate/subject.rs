@@ -180,11 +180,8 @@ fn read_scores(
     positions: &[usize],
 ) -> Result<Array2<f64>> {
     if !path.exists() {
-        return Err(Error::Conflict {
-            path: path.to_path_buf(),
-            reason: "is not there, and a run through residual blocks is evaluated by it".into(),
-            remedy: "rank again with --scores".into(),
-        });
+        let reason = "is not there, and a run through residual blocks is evaluated by it";
+        return Err(Error::conflict(path, reason, "rank again with --scores"));
     }
     StoredScores::open(path, queries, training)?.at(positions)
 }

@@ -7,6 +7,7 @@ use super::subject::Subject;
 use super::{At, Evaluate, again, summary};
 use crate::Result;
 use crate::artefact::RunFolder;
+use crate::cli::output::note_boxes;
 use crate::cli::progress::Pace;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::evaluate::{
@@ -136,7 +137,9 @@ impl Work<'_> {
 
     /// Leaves a figure in the folder.
     pub(super) fn draw(&self, figure: &dyn Figure, name: &str) -> Result<()> {
-        write(figure, &self.folder, name, &FORMATS, self.evaluate.style).map(|_| ())
+        let written = write(figure, &self.folder, name, &FORMATS, self.evaluate.style)?;
+        note_boxes(&written);
+        Ok(())
     }
 
     fn ids(&self) -> Ids<'_> {

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::artefact::{Input, Invocation, Options, RecordBeside};
-use crate::cli::output::{Json, shown};
+use crate::cli::output::{Json, note_boxes, shown};
 use crate::figure::{Figure, Format, Style, write};
 use clap::Args;
 use serde_json::{Value, json};
@@ -66,10 +66,12 @@ impl Pictures {
         if let Some(differences) = &differences {
             record.note(DIFFERENCES, differences.clone());
         }
-        let mut written = write(&figure, &self.out, stem, &self.format, self.style)?;
-        written.push(record.finish(&self.out, stem, &written)?);
+        let written = write(&figure, &self.out, stem, &self.format, self.style)?;
+        let record = record.finish(&self.out, stem, &written.files)?;
+        note_boxes(&written);
         self.note_others(stem);
-        let files: Vec<String> = written.iter().map(|path| shown(path)).collect();
+        let files = written.files.iter().chain([&record]);
+        let files: Vec<String> = files.map(|path| shown(path)).collect();
         self.json.print(
             || {
                 let mut said = json!({ "out": shown(&self.out), "figure": stem, "files": files });

@@ -50,11 +50,8 @@ impl NamedRun {
         if path.exists() {
             return Ok(path);
         }
-        Err(Error::Conflict {
-            path: self.record.folder.clone(),
-            reason: format!("holds no {name}"),
-            remedy: remedy.into(),
-        })
+        let reason = format!("holds no {name}");
+        Err(Error::conflict(&self.record.folder, reason, remedy))
     }
 
     /// What tells its training and its test images from others': the list of both, and the data that it is of. Features are of their own
@@ -113,11 +110,9 @@ impl NamedRun {
         if rankings.iter().any(|ranking| !ranking.helpful.is_empty()) {
             return Ok(rankings);
         }
-        Err(Error::Conflict {
-            path: self.record.folder.clone(),
-            reason: "ranks no helpful images (--top 0)".into(),
-            remedy: "give a run of ascribe rank with a larger --top".into(),
-        })
+        let reason = "ranks no helpful images (--top 0)";
+        let remedy = "give a run of ascribe rank with a larger --top";
+        Err(Error::conflict(&self.record.folder, reason, remedy))
     }
 
     pub(super) fn has_train_rankings(&self) -> bool {

@@ -107,11 +107,7 @@ impl OfStudy {
                 "give a folder made by ascribe study",
             ),
         };
-        Err(Error::Conflict {
-            path: self.study.clone(),
-            reason,
-            remedy: remedy.into(),
-        })
+        Err(Error::conflict(&self.study, reason, remedy))
     }
 
     /// Says so where an option is to fix what lies along the axis.

@@ -80,7 +80,11 @@ pub(super) fn class_lines(classes: &[Class], named: bool) -> Vec<(&'static str, 
     let (least, most) = (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0));
     let names = if named { "" } else { ", without names" };
     let each = from_to([least, most]);
-    let summary = format!("{}{names}; {each} examples each", classes.len());
+    let examples = match (least, most) {
+        (1, 1) => "example",
+        _ => "examples",
+    };
+    let summary = format!("{}{names}; {each} {examples} each", classes.len());
     let mut lines = vec![("classes", summary)];
     for class in classes.iter().take(SHOWN) {
         lines.push(("class", format!("{}: {}", class.name, class.count)));
@@ -106,5 +110,21 @@ impl Report for DataSet {
         lines.extend(class_lines(&self.classes, self.named));
         lines.push(("sha256", self.digest.clone()));
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_example_is_told_as_one() {
+        let summary = |labels: &[usize]| {
+            let classes = Class::counted(vec!["cat".into(), "dog".into()], labels);
+            class_lines(&classes, true)[0].1.clone()
+        };
+        assert_eq!(summary(&[0, 1]), "2; 1 example each");
+        assert_eq!(summary(&[0, 1, 0, 1]), "2; 2 examples each");
+        assert_eq!(summary(&[0]), "2; 0 to 1 examples each");
     }
 }

@@ -22,9 +22,10 @@ mod run;
 
 use super::adversary_options::AttackOptions;
 use super::output::Json;
+use super::record_file::refuse_figures;
 use super::source_options::SourcePixels;
 use crate::artefact::leads_somewhere;
-use crate::data::{Features, has_class_folders, is_built_in};
+use crate::data::{Features, has_class_folders, has_files_of_a_set, is_built_in};
 use crate::model::{holds_weights, is_weight_file, weight_files};
 use crate::{Error, Result};
 use clap::Args;
@@ -180,12 +181,17 @@ fn kind(path: &Path) -> Result<Kind> {
         return Ok(Kind::Run);
     }
     // Weights may have been left beside class folders.
-    Ok(
-        match weight_files(path)?.is_empty() || has_class_folders(path) {
-            true => Kind::DataSet,
-            false => Kind::Model,
-        },
-    )
+    if has_class_folders(path) {
+        return Ok(Kind::DataSet);
+    }
+    if !weight_files(path)?.is_empty() {
+        return Ok(Kind::Model);
+    }
+    // Figures may have been drawn beside the files of a set.
+    if !has_files_of_a_set(path) {
+        refuse_figures(path)?;
+    }
+    Ok(Kind::DataSet)
 }
 
 /// Whether a safetensors file holds features rather than weights; others that look like features files are.

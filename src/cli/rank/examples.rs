@@ -5,13 +5,12 @@
 //! the folder of a data set that is one; otherwise null).
 
 use super::{Material, Transferred};
-use crate::artefact::{check_as_left, read_parquet, write_parquet};
+use crate::artefact::{Columns, check_as_left, read_parquet, write_parquet};
 use crate::data::Dataset;
 use crate::{Error, Result};
-use arrow::array::{AsArray, Int32Array, Int64Array, StringArray};
+use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
 use std::path::Path;
-use std::sync::Arc;
 
 /// One set, in the order of its rows or columns.
 struct Listed<'a> {
@@ -55,39 +54,18 @@ pub(super) fn files(dataset: &Dataset, ids: &[usize]) -> Option<Vec<String>> {
 }
 
 fn write(sets: &[Listed], classes: Option<&[String]>, folder: &Path) -> Result<()> {
-    let names: StringArray = (sets.iter())
-        .flat_map(|listed| listed.ids.iter().map(|_| Some(listed.set)))
-        .collect();
-    let positions: Int64Array = (sets.iter())
-        .flat_map(|listed| 0..listed.ids.len() as i64)
-        .collect();
-    let images: Int64Array = (sets.iter())
-        .flat_map(|listed| listed.ids)
-        .map(|&id| id as i64)
-        .collect();
-    let all_labels = || sets.iter().flat_map(|listed| &listed.labels);
-    let labels: Int32Array = all_labels().map(|&label| label as i32).collect();
-    let class = |label: &usize| classes?.get(*label).map(String::as_str);
-    let class_names: StringArray = all_labels().map(class).collect();
-    let files: StringArray = (sets.iter())
-        .flat_map(|listed| {
-            let file = |at: usize| listed.files.as_ref().map(|files| files[at].as_str());
-            (0..listed.ids.len()).map(file)
-        })
-        .collect();
-    let columns = vec![
-        ("set", Arc::new(names) as _, false),
-        ("position", Arc::new(positions) as _, false),
-        ("image", Arc::new(images) as _, false),
-        ("label", Arc::new(labels) as _, false),
-        ("class", Arc::new(class_names) as _, true),
-        ("file", Arc::new(files) as _, true),
-    ];
-    write_parquet(
-        &folder.join("examples.parquet"),
-        std::iter::empty(),
-        columns,
-    )
+    let rows = sets
+        .iter()
+        .flat_map(|listed| (0..listed.ids.len()).map(move |at| (listed, at)));
+    let columns = Columns::of(rows)
+        .words("set", |(listed, _)| listed.set)
+        .integers("position", |(_, at)| at as i64)
+        .integers("image", |(listed, at)| listed.ids[at] as i64)
+        .narrow_integers("label", |(listed, at)| listed.labels[at] as i32)
+        .optional_words("class", |(listed, at)| classes?.get(listed.labels[at]))
+        .optional_words("file", |(listed, at)| Some(&listed.files.as_ref()?[at]));
+    let path = folder.join("examples.parquet");
+    write_parquet(&path, std::iter::empty(), columns.done())
 }
 
 /// The labels of a set, `test` or `train`, from the table at `path`.
@@ -118,11 +96,11 @@ pub(in crate::cli) fn labels_of(path: &Path, set: &str) -> Result<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::ArrayRef;
+    use crate::artefact::Column;
+    use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray};
+    use std::sync::Arc;
 
-    type Columns = Vec<(&'static str, ArrayRef, bool)>;
-
-    fn table() -> Columns {
+    fn table() -> Vec<Column<'static>> {
         let sets = StringArray::from(vec!["test", "train", "train"]);
         let labels = Int32Array::from(vec![4, 1, 0]);
         vec![
@@ -138,7 +116,7 @@ mod tests {
         read_all(columns)
     }
 
-    fn read_all(columns: Columns) -> std::result::Result<Vec<usize>, String> {
+    fn read_all(columns: Vec<Column>) -> std::result::Result<Vec<usize>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("examples.parquet");
         write_parquet(&path, std::iter::empty(), columns).unwrap();

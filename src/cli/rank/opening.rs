@@ -31,7 +31,7 @@ impl Rank {
         match (&self.model, &self.train, &self.test) {
             (Some(folder), ..) => {
                 let opened = self.open_transferred(folder, device)?;
-                let mut material = opened.material()?;
+                let mut material = opened.material(self.precision.dtype())?;
                 self.measure_predictions(&mut material)?;
                 note_same_images(&material.inputs);
                 Ok((material, opened.training, Some(opened)))

@@ -64,11 +64,8 @@ pub(in crate::cli) struct ThroughBlocks {
 pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
     if record.command != "rank" {
         let reason = format!("holds a run of ascribe {}", record.command);
-        return Err(Error::Conflict {
-            path: record.folder.clone(),
-            reason,
-            remedy: "give a folder left by ascribe rank".into(),
-        });
+        let remedy = "give a folder left by ascribe rank";
+        return Err(Error::conflict(&record.folder, reason, remedy));
     }
     check_has_rankings(record)?;
     // The L2 term of a model is found with it.
@@ -136,11 +133,11 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
 /// It is one.
 pub(in crate::cli) fn check_has_rankings(record: &RunRecord) -> Result<()> {
     match record.options.get("groups-only") {
-        Some(only) if *only == true => Err(Error::Conflict {
-            path: record.folder.clone(),
-            reason: "ranks for groups of queries alone, and not for each query".into(),
-            remedy: "give a run of ascribe rank without --groups-only".into(),
-        }),
+        Some(only) if *only == true => Err(Error::conflict(
+            &record.folder,
+            "ranks for groups of queries alone, and not for each query",
+            "give a run of ascribe rank without --groups-only",
+        )),
         _ => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ use super::measurement::QUERY_LABELS;
 use super::transferred::Transferred;
 use super::{Rank, examples, query_groups, work};
 use crate::artefact::{Input, Invocation, RunFolder, keep_freed_memory, machine_memory_bytes};
+use crate::cli::output::note_same_images;
 use crate::data::RELABELLED;
 use crate::derivative::network::{DeviceNetwork, Keeping, Network, limit_waiting_buffers};
 use crate::influence::{
@@ -16,7 +17,7 @@ use crate::influence::{
 use crate::model::Blocks;
 use crate::{Error, Result};
 use candle_core::Device;
-use sample::{Sample, activation_bytes};
+use sample::{Sample, activation_bytes, batch_bytes};
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     }
     let grouping = rank.query_groups.as_ref();
     query_groups::note_file(grouping, &opened.test_ids, &mut opened.inputs)?;
+    note_same_images(&opened.inputs);
     let train_groups = (rank.train_groups.as_ref())
         .map(|grouping| opened.train_groups(grouping))
         .transpose()?;
@@ -91,8 +93,12 @@ fn run_with<N: FineTunedPart>(
         .get("missing_damping")
         .filter(|&&missing| missing > 0.0)
     {
+        let raise = match summary.method.is_damped() {
+            true => format!("raise --damping by {missing:.2e}, or "),
+            false => String::new(),
+        };
         note!(
-            "ascribe: the damped Hessian has negative eigenvalues, so that scores are not those of a minimum; raise --damping by {missing:.2e}, or choose --curvature gauss-newton"
+            "ascribe: the damped Hessian has negative eigenvalues, so that scores are not those of a minimum; {raise}choose --curvature gauss-newton"
         );
     }
     work::finish(run, &summary, rank.presentation())
@@ -109,6 +115,7 @@ fn score<N: FineTunedPart>(
     let mut keeping = Keeping {
         memory: activation_bytes(&options),
         folder: folder.to_path_buf(),
+        batch: batch_bytes(rank, &options),
     };
     let of = (&opened.model, rank.blocks, device);
     let train = N::examples(of, &opened.train, &opened.train_ids, &keeping)?;

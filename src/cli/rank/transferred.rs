@@ -15,7 +15,7 @@ use crate::influence::{Groups, Measurement};
 use crate::model::{Blocks, ResNet, features, read_model};
 use crate::train::Schedule;
 use crate::{Error, Result};
-use candle_core::Device;
+use candle_core::{DType, Device};
 use serde_json::json;
 use std::path::Path;
 
@@ -49,12 +49,8 @@ pub(super) fn open(
     let record = RunFolder::read(folder)?;
     if !["transfer", "adopt"].contains(&record.command.as_str()) {
         let reason = format!("holds a run of ascribe {}", record.command);
-        let remedy = "give a folder left by ascribe transfer or ascribe adopt".into();
-        return Err(Error::Conflict {
-            path: folder.to_path_buf(),
-            reason,
-            remedy,
-        });
+        let remedy = "give a folder left by ascribe transfer or ascribe adopt";
+        return Err(Error::conflict(folder, reason, remedy));
     }
     let train = recorded_data(&record, "train")?;
     let test = match (test, measurement) {
@@ -177,14 +173,18 @@ impl Transferred {
         SoftmaxHead::new(&weight, &bias)
     }
 
-    /// The features of both sides, and the head.
-    pub(super) fn material(&self) -> Result<Material> {
+    /// The features of both sides, and the head, computed in `precision`.
+    pub(super) fn material(&self, precision: DType) -> Result<Material> {
+        let model = match self.model.dtype()? == precision {
+            true => self.model.clone(),
+            false => self.model.to_dtype(precision)?,
+        };
         Ok(Material {
             class_count: self.model.classes().len(),
             classes: Some(self.model.classes().to_vec()),
             head: Some(self.head()?),
-            train: side(&self.model, &self.train, &self.train_ids)?,
-            test: side(&self.model, &self.test, &self.test_ids)?,
+            train: side(&model, &self.train, &self.train_ids)?,
+            test: side(&model, &self.test, &self.test_ids)?,
             inputs: self.inputs.clone(),
             relabelled: self.relabelled.clone(),
         })

@@ -207,8 +207,11 @@ fn results(summary: &RankSummary, measurement: Measurement) -> BTreeMap<&'static
     // Of no labels there is none.
     let test_accuracy = (measurement == Measurement::Label).then_some(summary.test_accuracy);
     let solves = |solves: &Solves| {
-        let value =
-            json!({ "outcomes": solves.outcomes(), "largest_residual": solves.largest_residual() });
+        let value = json!({
+            "outcomes": solves.outcomes(),
+            "largest_residual": solves.largest_residual(),
+            "unmeasured": solves.unmeasured(),
+        });
         (solves.set.to_owned(), value)
     };
     let solves: BTreeMap<String, Value> = summary.solves.iter().map(solves).collect();

@@ -28,8 +28,8 @@ pub(super) fn plan_object(spec: &Spec, plan: &Plan, crew: Crew) -> Value {
 /// The plan in lines.
 pub(super) fn print_plan(spec: &Spec, plan: &Plan, crew: Crew) {
     say!(
-        "{} runs: sources {}, target sets {}, numbers of images {}, of blocks {}, of epochs {}, seeds up to {}",
-        plan.measured,
+        "{}: sources {}, target sets {}, numbers of images {}, of blocks {}, of epochs {}, seeds up to {}",
+        counted(plan.measured),
         spec.sources.len(),
         spec.targets.len(),
         spec.images.len(),
@@ -55,10 +55,18 @@ pub(super) fn print_plan(spec: &Spec, plan: &Plan, crew: Crew) {
     }
     if plan.left() > 0 {
         say!(
-            "about {} with {} runs at a time",
+            "about {} with {} at a time",
             duration(plan.seconds),
-            crew.at_once
+            counted(crew.at_once)
         );
+    }
+}
+
+/// So many runs, in words.
+pub(super) fn counted(runs: usize) -> String {
+    match runs {
+        1 => "1 run".to_owned(),
+        _ => format!("{runs} runs"),
     }
 }
 

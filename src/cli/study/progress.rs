@@ -1,6 +1,6 @@
 //! What a study says while it is at work, and the table that it leaves meanwhile.
 
-use super::plan::duration;
+use super::plan::{counted, duration};
 use crate::Result;
 use crate::study::{Follower, Job, Outcome, Row, Spec, write_results};
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ impl Follower for Progress<'_> {
             ..State::default()
         };
         if to_do + found > 0 {
-            note!("{to_do} runs to do, {found} finished before");
+            note!("{} to do, {found} finished before", counted(to_do));
         }
     }
 
@@ -100,7 +100,7 @@ impl Follower for Progress<'_> {
             "{}/{} {}: {found}; {:.1} s; about {} left",
             state.done,
             state.to_do,
-            self.spec.describe(&job.cell),
+            self.spec.describe(job),
             outcome.seconds,
             duration(left)
         );

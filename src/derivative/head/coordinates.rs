@@ -249,14 +249,10 @@ fn second_moment_on_device(rows: &Rows) -> Result<Mat<f64>> {
 
 /// Eigenvectors of a symmetric matrix given by its lower triangle, those of the largest eigenvalues first.
 pub(super) fn eigenvectors(matrix: &Mat<f64>, what: &str) -> Result<Mat<f64>> {
-    let failed = |reason: String| Error::NonFinite {
-        what: what.to_owned(),
-        place: reason,
-        remedy: "look for extreme features".into(),
-    };
-    let eigen = matrix
-        .self_adjoint_eigen(Side::Lower)
-        .map_err(|reason| failed(format!("its eigenvalues ({reason:?})")))?;
+    let eigen = matrix.self_adjoint_eigen(Side::Lower).map_err(|reason| {
+        let place = format!("its eigenvalues ({reason:?})");
+        Error::non_finite(what, place, "look for extreme features")
+    })?;
     Ok(eigen.U().reverse_cols().to_owned())
 }
 

@@ -113,11 +113,10 @@ fn converted(rows: &Rows, dtype: DType) -> Result<Rows> {
         };
         let row = start + place;
         return Err(match first_row_not_finite(&rows.chunk(row..row + 1)?)? {
-            Some(_) => Error::NonFinite {
-                what: "features".into(),
-                place: format!("row {row}"),
-                remedy: "remove that row or compute its features again".into(),
-            },
+            Some(_) => {
+                let remedy = "remove that row or compute its features again";
+                Error::non_finite("features", format!("row {row}"), remedy)
+            }
             None => Error::beyond_f32(format!("features: row {row}")),
         });
     }

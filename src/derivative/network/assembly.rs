@@ -4,59 +4,24 @@ use super::layer::{Affine, Convolution, GlobalMean, Layer, MaxPool};
 use super::planes::{Scalar, Shape};
 use super::program::{Node, Program};
 use super::space::ParameterSpace;
-use crate::model::op::Window;
 use crate::model::op::channels_last::{Form, Geometry};
-use crate::model::{BlockKind, EPSILON, ResNet, Stem, is_statistic};
+use crate::model::{EPSILON, NormedConvolution, ResNet, Segment, is_statistic};
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::Device;
+use std::collections::BTreeMap;
 
 /// The trainable tensors of the segments from `first` on, sorted by name.
 pub(super) fn space(model: &ResNet, first: usize) -> ParameterSpace {
     let architecture = model.architecture();
+    let layers = model.segments().iter().flat_map(Segment::layers);
+    let kernels = layers.map(|layer| (format!("{}.weight", layer.name), layer.form()));
+    let forms: BTreeMap<String, Form> = kernels.collect();
     ParameterSpace::new(model.tensors().iter().filter_map(|(name, tensor)| {
         let segment = architecture.segment_of(name);
         let trained = segment >= first && !is_statistic(name);
-        let form = match name.strip_suffix(".weight") {
-            Some(convolution) => form(model, convolution, tensor.dims()),
-            None => Form::Taps,
-        };
+        let form = forms.get(name).copied().unwrap_or(Form::Taps);
         trained.then(|| (name.clone(), tensor.dims().to_vec(), segment, form))
     }))
-}
-
-/// (stride, padding) of a convolution by its name: torchvision's blocks carry their stride in the 3×3 convolution (the first
-/// of a basic block) and in the shortcut.
-pub(super) fn step(model: &ResNet, name: &str) -> (usize, usize) {
-    let architecture = model.architecture();
-    if name == "conv1" {
-        return match architecture.stem() {
-            Stem::ImageNet => (2, 3),
-            Stem::Cifar => (1, 1),
-        };
-    }
-    let blocks = architecture.blocks();
-    let (block, part) = match architecture.segment_of(name) {
-        segment if (1..=blocks.len()).contains(&segment) => {
-            let block = &blocks[segment - 1];
-            (block, name.strip_prefix(block.name.as_str()).unwrap_or(""))
-        }
-        _ => return (1, 0),
-    };
-    match (architecture.kind(), part) {
-        (BlockKind::Basic, ".conv1") => (block.stride, 1),
-        (BlockKind::Basic, ".conv2") => (1, 1),
-        (BlockKind::Bottleneck, ".conv2") => (block.stride, 1),
-        (_, ".downsample.0") => (block.stride, 0),
-        _ => (1, 0),
-    }
-}
-
-fn form(model: &ResNet, convolution: &str, shape: &[usize]) -> Form {
-    let (stride, padding) = step(model, convolution);
-    match *shape {
-        [_, _, kernel, _] => Form::of(kernel, stride, padding),
-        _ => Form::Taps,
-    }
 }
 
 /// The program of the segments from `first` on, for inputs of the shape `input`.
@@ -77,11 +42,8 @@ pub(super) fn assemble<T: Scalar>(
         shapes: vec![input],
     };
     let mut last = 0;
-    for segment in first..model.head_segment() {
-        last = match segment {
-            0 => assembly.stem()?,
-            _ => assembly.block(segment, last)?,
-        };
+    for segment in &model.segments()[first..] {
+        last = assembly.segment(segment, last)?;
     }
     if first < model.head_segment() {
         last = assembly.push(Box::new(GlobalMean), vec![last]);
@@ -136,33 +98,31 @@ impl<T: Scalar> Assembly<'_, T> {
         self.space.inner_range(name).ok_or_else(|| missing(name))
     }
 
-    /// A convolution of value `input`.
-    fn convolution(&mut self, name: &str, input: usize) -> Result<usize> {
-        let (stride, padding) = step(self.model, name);
-        let weight = format!("{name}.weight");
-        let tensor = self.model.tensors().get(&weight);
-        let (c_out, _, kernel, _) = tensor.ok_or_else(|| missing(&weight))?.dims4()?;
+    /// A layer of value `input`, and what follows it.
+    fn layer(
+        &mut self,
+        layer: &NormedConvolution,
+        input: usize,
+        shortcut: Option<usize>,
+        rectified: bool,
+    ) -> Result<usize> {
         let shape = self.shapes[input];
+        let (kernel, padding) = (layer.kernel, layer.step.padding);
         if kernel > shape.height.min(shape.width) + 2 * padding {
             return Err(Error::mismatch(
-                format!("images for {name}"),
+                format!("images for {}", layer.name),
                 format!("at least {} pixels a side there", kernel - 2 * padding),
                 format!("{} × {}", shape.height, shape.width),
                 "use larger images",
             ));
         }
-        let layer = Convolution {
-            geometry: Geometry {
-                input: shape,
-                c_out,
-                kernel,
-                stride,
-                padding,
-            },
-            weight: self.range(&weight)?,
+        let convolution = Convolution {
+            geometry: layer.geometry(shape),
+            weight: self.range(&format!("{}.weight", layer.name))?,
             bias: None,
         };
-        Ok(self.push(Box::new(layer), vec![input]))
+        let x = self.push(Box::new(convolution), vec![input]);
+        self.affine(&layer.norm, x, shortcut, rectified)
     }
 
     /// Batch norm of value `input`, and what follows it.
@@ -187,46 +147,28 @@ impl<T: Scalar> Assembly<'_, T> {
         Ok(self.push(Box::new(layer), inputs))
     }
 
-    fn stem(&mut self) -> Result<usize> {
-        let imagenet = self.model.architecture().stem() == Stem::ImageNet;
-        let x = self.convolution("conv1", 0)?;
-        let x = self.affine("bn1", x, None, true)?;
-        let window = Window {
-            size: 3,
-            stride: 2,
-            padding: 1,
-        };
-        Ok(match imagenet {
-            true => self.push(Box::new(MaxPool(window)), vec![x]),
-            false => x,
-        })
-    }
-
-    fn block(&mut self, segment: usize, input: usize) -> Result<usize> {
-        let block = &self.model.architecture().blocks()[segment - 1];
-        let name = &block.name;
-        let shortcut = if block.projects() {
-            let x = self.convolution(&format!("{name}.downsample.0"), input)?;
-            self.affine(&format!("{name}.downsample.1"), x, None, false)?
-        } else {
-            input
-        };
-        let count = match self.model.architecture().kind() {
-            BlockKind::Basic => 2,
-            BlockKind::Bottleneck => 3,
-        };
-        let mut h = input;
-        for index in 1..=count {
-            h = self.convolution(&format!("{name}.conv{index}"), h)?;
-            let last = index == count;
-            h = self.affine(
-                &format!("{name}.bn{index}"),
-                h,
-                last.then_some(shortcut),
-                true,
-            )?;
+    fn segment(&mut self, segment: &Segment, input: usize) -> Result<usize> {
+        match segment {
+            Segment::Stem { layer, pool } => {
+                let x = self.layer(layer, input, None, true)?;
+                Ok(match pool {
+                    Some(window) => self.push(Box::new(MaxPool(*window)), vec![x]),
+                    None => x,
+                })
+            }
+            Segment::Block { way, projection } => {
+                let shortcut = match projection {
+                    Some(layer) => self.layer(layer, input, None, false)?,
+                    None => input,
+                };
+                let mut h = input;
+                for (number, layer) in (1..).zip(way) {
+                    let last = number == way.len();
+                    h = self.layer(layer, h, last.then_some(shortcut), true)?;
+                }
+                Ok(h)
+            }
         }
-        Ok(h)
     }
 
     fn head(&mut self, input: usize) -> Result<usize> {
@@ -245,12 +187,4 @@ impl<T: Scalar> Assembly<'_, T> {
         };
         Ok(self.push(Box::new(layer), vec![input]))
     }
-}
-
-/// The precision of a model's weights.
-pub(super) fn precision(model: &ResNet) -> DType {
-    model
-        .tensors()
-        .get("fc.weight")
-        .map_or(DType::F32, Tensor::dtype)
 }

@@ -39,12 +39,14 @@ macro_rules! in_precision {
 mod assembly;
 mod example_products;
 mod examples;
+mod keeping;
 mod kronecker;
 mod layer;
 mod linearisation;
 mod on_device;
 mod pairing;
 mod planes;
+mod prefix;
 mod products;
 mod program;
 mod rooted;
@@ -57,7 +59,8 @@ mod tests;
 
 pub(crate) use crate::model::op::channels_last::limit_waiting as limit_waiting_buffers;
 pub use example_products::ExampleProducts;
-pub use examples::{Examples, Keeping};
+pub use examples::Examples;
+pub use keeping::Keeping;
 pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind, WrittenGradients};
 pub use linearisation::{Beside, Linearisation, Linearisations};
 pub(crate) use on_device::KeptRows;
@@ -124,7 +127,7 @@ impl Network {
             width,
             channels,
         };
-        let program = match assembly::precision(model) {
+        let program = match model.dtype()? {
             DType::F64 => Inner::F64(assembly::assemble(model, first, input)?),
             _ => Inner::F32(assembly::assemble(model, first, input)?),
         };
@@ -372,15 +375,6 @@ impl Network {
                 "compute them with the same model and blocks",
             ));
         }
-        let (input, labels) = examples.read(positions)?;
-        match labels.iter().position(|&label| label >= self.classes) {
-            None => Ok((input, labels)),
-            Some(index) => Err(Error::mismatch(
-                format!("label of image {}", positions[index]),
-                format!("a class below {}", self.classes),
-                labels[index],
-                "use the labels that this model was trained on",
-            )),
-        }
+        examples.read(positions, self.classes)
     }
 }

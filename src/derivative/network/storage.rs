@@ -1,6 +1,6 @@
 //! Rows of numbers in memory, or in a scratch file where they are too many.
 
-use super::examples::Keeping;
+use super::keeping::Keeping;
 use crate::model::op::channels_last::Scalar;
 use crate::{Error, Result};
 use candle_core::{DType, Tensor};
@@ -81,9 +81,10 @@ impl Storage {
                 folder: keeping.folder.clone(),
             });
         }
+        let numbers = bytes as usize / dtype.size_in_bytes();
         Ok(match dtype {
-            DType::F64 => Self::F64(Vec::new()),
-            _ => Self::F32(Vec::new()),
+            DType::F64 => Self::F64(Vec::with_capacity(numbers)),
+            _ => Self::F32(Vec::with_capacity(numbers)),
         })
     }
 
@@ -95,11 +96,11 @@ impl Storage {
     pub(crate) fn push(&mut self, values: &Tensor, place: impl Fn(usize) -> usize) -> Result<()> {
         let finite = |not: Option<usize>| match not {
             None => Ok(()),
-            Some(index) => Err(Error::NonFinite {
-                what: "activations of the frozen layers".into(),
-                place: format!("image {}", place(index)),
-                remedy: "look at that image and at the model's weights".into(),
-            }),
+            Some(index) => Err(Error::non_finite(
+                "activations of the frozen layers",
+                format!("image {}", place(index)),
+                "look at that image and at the model's weights",
+            )),
         };
         match values.dtype() {
             DType::F64 => {

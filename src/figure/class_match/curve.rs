@@ -84,11 +84,8 @@ fn check_ranks(model: &str, rankings: &[QueryRanking]) -> Result<()> {
     let remedy = "run ascribe rank again";
     for QueryRanking { query, helpful, .. } in rankings {
         if let Some(rank) = helpful.iter().position(|image| !image.score.is_finite()) {
-            return Err(Error::NonFinite {
-                what: what(*query),
-                place: format!("rank {}", rank + 1),
-                remedy: remedy.into(),
-            });
+            let place = format!("rank {}", rank + 1);
+            return Err(Error::non_finite(what(*query), place, remedy));
         }
     }
     QueryRanking::check_ranks(rankings, |query, expected, found| {

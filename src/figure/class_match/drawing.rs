@@ -1,16 +1,16 @@
 //! The drawing of Figure 6: panels side by side, under each a table that is its legend too.
 
-use super::super::canvas::Canvas;
 use super::{ClassMatch, Curve, Panel, QuerySet, points};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
-use crate::figure::mesh::draw_mesh;
+use crate::figure::chart::{
+    Chart, POINTS, TITLE, TITLE_LINE, TITLE_POINTS, draw_dotted, draw_mesh, draw_title, empty_chart,
+};
 use crate::figure::note::{MARGIN, Note, of_predicted};
 use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
 use crate::figure::text::{Align, Text, distinct, text_width, thousands, wrap};
 use plotters::prelude::*;
-use std::ops::Range;
 
 /// What is drawn, and how the models' first ranks differ on the same queries.
 pub(super) fn note(figure: &ClassMatch) -> String {
@@ -54,9 +54,6 @@ const UP: [&str; 2] = ["Queries matched by class (%)", "Matched by class (%)"];
 
 /// Lengths in millimetres.
 const GAP: f64 = 4.5;
-const TITLE: f64 = 6.0;
-/// Of a title beyond its first.
-const TITLE_LINE: f64 = 3.6;
 /// A panel with less room than this has two lines for each row of its table.
 const NARROW: f64 = 50.0;
 const CHART: f64 = 50.0;
@@ -70,10 +67,6 @@ const SWATCH: f64 = 6.0;
 const COLUMNS: [f64; 3] = [24.8, 12.0, 0.0];
 /// A number in them, and the space before it.
 const NUMBER: f64 = 10.5;
-
-/// Sizes of text in points.
-const TITLE_POINTS: f64 = 8.0;
-const POINTS: f64 = 7.5;
 
 /// The lengths that depend on style and number of panels.
 #[derive(Clone, Copy)]
@@ -154,7 +147,7 @@ pub(super) fn draw(figure: &ClassMatch, sheet: &Sheet) -> Drawn {
             left,
             width: lengths.panel,
         };
-        place.title(panel)?;
+        draw_title(sheet, left, &title(panel, lengths.panel))?;
         place.chart(panel, index == 0)?;
         place.table(panel)?;
     }
@@ -169,18 +162,7 @@ struct Place<'a, 'c> {
     width: f64,
 }
 
-type Chart<'a, 'c> = ChartContext<'a, Canvas<'c>, Cartesian2d<Axis, Axis>>;
-
 impl<'c> Place<'_, 'c> {
-    fn title(&self, panel: &Panel) -> Drawn {
-        let look = Text::new(TITLE_POINTS, INK, Align::Left);
-        for (line, at) in title(panel, self.width).iter().zip(0..) {
-            let y = MARGIN + TITLE / 2.0 - 0.5 + f64::from(at) * TITLE_LINE;
-            self.sheet.text(line, (self.left, y), look)?;
-        }
-        Ok(())
-    }
-
     fn chart(&self, panel: &Panel, first: bool) -> Drawn {
         let ranks = panel
             .curves
@@ -192,15 +174,11 @@ impl<'c> Place<'_, 'c> {
         let area = self
             .sheet
             .part(self.left, top, self.width, self.lengths.chart);
-        let mut chart = ChartBuilder::on(&area)
-            .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
-            .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
-            .margin_right(dots(1.5))
-            .margin_top(dots(1.0))
-            .build_cartesian_2d(Axis::ranks(ranks), Axis::percent())?;
+        let labels = (LABELS_LEFT, LABELS_BELOW);
+        let mut chart = empty_chart(&area, labels, Axis::ranks(ranks), Axis::percent())?;
         self.axes(&mut chart, first)?;
         for curve in &panel.curves {
-            self.chance(&chart, curve)?;
+            draw_dotted(self.sheet, &chart, curve.chance_percent)?;
         }
         for (index, curve) in panel.curves.iter().enumerate() {
             self.band(&chart, index, curve)?;
@@ -218,7 +196,7 @@ impl<'c> Place<'_, 'c> {
         };
         let across = described(ACROSS, self.width - LABELS_LEFT);
         let whole = |number: &f64| format!("{number:.0}");
-        draw_mesh(self.sheet, chart, POINTS, (across, &whole), (up, &whole))
+        draw_mesh(self.sheet, chart, (across, &whole), (up, &whole))
     }
 
     fn band(&self, chart: &Chart, index: usize, curve: &Curve) -> Drawn {
@@ -252,19 +230,6 @@ impl<'c> Place<'_, 'c> {
             if is_marked(rank, index, line.len(), step) {
                 self.sheet.marker(index, dot, 0.62)?;
             }
-        }
-        Ok(())
-    }
-
-    /// A dotted line across the chart.
-    fn chance(&self, chart: &Chart, curve: &Curve) -> Drawn {
-        let area = chart.plotting_area();
-        let Range { start, end } = area.get_x_range();
-        let (start, y) = area.map_coordinate(&(start, curve.chance_percent));
-        let (end, _) = area.map_coordinate(&(end, curve.chance_percent));
-        for left in (start..end).step_by(dots(1.2) as usize) {
-            self.sheet
-                .line(vec![(left, y), (end.min(left + dots(0.45)), y)], 0.8, QUIET)?;
         }
         Ok(())
     }

@@ -1,10 +1,9 @@
 //! The drawing: two panels over one axis of dampings, a legend, a note.
 
-use super::super::canvas::Canvas;
 use super::{in_use, note};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
-use crate::figure::mesh::draw_mesh;
+use crate::figure::chart::{Chart, POINTS, TITLE, draw_dotted, draw_mesh, draw_title, empty_chart};
 use crate::figure::note::{MARGIN, Note};
 use crate::figure::palette::{AGREES, INK, QUIET, colour};
 use crate::figure::sheet::{Drawn, Sheet, dots};
@@ -15,7 +14,6 @@ use plotters::prelude::*;
 /// Lengths in millimetres.
 const WIDTH: f64 = 174.0;
 const GAP: f64 = 5.0;
-const TITLE: f64 = 6.0;
 /// Above each chart: the names of the marked dampings, one row each.
 const MARKS: f64 = 9.0;
 const CHART: f64 = 54.0;
@@ -26,10 +24,6 @@ const LEGEND_ROW: f64 = 4.2;
 const SWATCH: f64 = 9.0;
 /// From an entry of the legend to the next.
 const LEGEND_COLUMN: f64 = SWATCH + 62.0;
-
-/// Sizes of text in points.
-const TITLE_POINTS: f64 = 8.0;
-const POINTS: f64 = 7.5;
 
 /// What the curves with markers show, and those without.
 const MAIN: &str = "rank-biased overlap";
@@ -83,14 +77,14 @@ pub(super) fn draw(path: &DampingPath, sheet: &Sheet) -> Drawn {
         left: MARGIN,
         width: lengths.first,
     };
-    overlaps.title("(a) overlap of the top ranks")?;
+    draw_title(sheet, overlaps.left, &["(a) overlap of the top ranks"])?;
     overlaps.overlaps()?;
     let scores = Panel {
         left: second,
         width: lengths.width - MARGIN - second,
         ..overlaps
     };
-    scores.title("(b) size of the top score")?;
+    draw_title(sheet, scores.left, &["(b) size of the top score"])?;
     scores.scores()?;
     legend(sheet, lengths)?;
     lengths.note(path).draw(sheet, lengths.note_top())
@@ -136,8 +130,6 @@ fn legend(sheet: &Sheet, lengths: Lengths) -> Drawn {
     Ok(())
 }
 
-type Chart<'a, 'c> = ChartContext<'a, Canvas<'c>, Cartesian2d<Axis, Axis>>;
-
 /// A panel's column of the sheet, in millimetres.
 #[derive(Clone, Copy)]
 struct Panel<'a, 'c> {
@@ -149,12 +141,6 @@ struct Panel<'a, 'c> {
 }
 
 impl<'c> Panel<'_, 'c> {
-    fn title(&self, title: &str) -> Drawn {
-        let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
-        self.sheet
-            .text(title, at, Text::new(TITLE_POINTS, INK, Align::Left))
-    }
-
     fn chart(&self, values: Axis) -> Drawn<Chart<'_, 'c>> {
         let top = MARGIN + TITLE + MARKS;
         let area = self
@@ -164,19 +150,15 @@ impl<'c> Panel<'_, 'c> {
         let most = (self.width / 10.0) as i32;
         let damped = damped(self.path);
         let ends = (damped[0].damping, damped[damped.len() - 1].damping);
-        ChartBuilder::on(&area)
-            .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
-            .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
-            .margin_right(dots(1.5))
-            .margin_top(dots(1.0))
-            .build_cartesian_2d(Axis::decades(ends.0, ends.1, most), values)
+        let dampings = Axis::decades(ends.0, ends.1, most);
+        empty_chart(&area, (LABELS_LEFT, LABELS_BELOW), dampings, values)
     }
 
     fn overlaps(&self) -> Drawn {
         let mut chart = self.chart(Axis::shares())?;
         self.stretch(&chart)?;
         self.axes(&mut chart, "Overlap", |share| format!("{share:.1}"))?;
-        self.agreement(&chart)?;
+        draw_dotted(self.sheet, &chart, AGREEMENT)?;
         self.marks(&chart)?;
         let next = |value: fn(&DampingPoint) -> Option<f64>| self.between(value);
         let with = |value: fn(&DampingPoint) -> f64| self.at(value);
@@ -207,7 +189,7 @@ impl<'c> Panel<'_, 'c> {
         values: impl Fn(&f64) -> String,
     ) -> Drawn {
         let across = ("Damping λ", &power as _);
-        draw_mesh(self.sheet, chart, POINTS, across, (description, &values))
+        draw_mesh(self.sheet, chart, across, (description, &values))
     }
 
     /// A value at every damping, (log₁₀ λ, value).
@@ -257,19 +239,6 @@ impl<'c> Panel<'_, 'c> {
             corner(first, rows.end),
         ];
         self.sheet.shape(corners, AGREES.mix(0.1))
-    }
-
-    /// A dotted line at the overlap from which neighbours agree.
-    fn agreement(&self, chart: &Chart) -> Drawn {
-        let area = chart.plotting_area();
-        let columns = area.get_x_range();
-        let (start, y) = area.map_coordinate(&(columns.start, AGREEMENT));
-        let (end, _) = area.map_coordinate(&(columns.end, AGREEMENT));
-        for left in (start..end).step_by(dots(1.2) as usize) {
-            let right = end.min(left + dots(0.45));
-            self.sheet.line(vec![(left, y), (right, y)], 0.8, QUIET)?;
-        }
-        Ok(())
     }
 
     /// The damping in use and the suggested one: lines through the chart, named above it in a row each.

@@ -103,7 +103,7 @@ fn the_table_has_a_row_for_each_damping() {
         Style::Paper,
     )
     .unwrap();
-    assert_eq!(written.len(), 2);
+    assert_eq!(written.files.len(), 2);
     let table = std::fs::read_to_string(folder.path().join("damping_path.csv")).unwrap();
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 6);

@@ -1,10 +1,9 @@
 //! What happens to the mean loss without each group of training images, and what the scores predicted.
 
-use super::{LABELS_BELOW, MARGIN, Note, POINTS, TITLE, TITLE_POINTS, ends, finite};
+use super::{LABELS_BELOW, MARGIN, Note, POINTS, TITLE, draw_mesh, draw_title, ends, finite};
 use crate::Result;
 use crate::evaluate::{GroupLeftOut, GroupsLeftOut, Interval};
 use crate::figure::axis::Axis;
-use crate::figure::mesh::draw_mesh;
 use crate::figure::palette::{INK, QUIET, colour};
 use crate::figure::sheet::{DOTS_PER_MM, dots};
 use crate::figure::text::{Align, Text, distinct, text_width};
@@ -147,9 +146,7 @@ impl Figure for GroupEffects {
 
     fn draw(&self, sheet: &Sheet) -> Drawn {
         let groups = self.drawn();
-        let title = Text::new(TITLE_POINTS, INK, Align::Left);
-        let at = (MARGIN, MARGIN + TITLE / 2.0 - 0.5);
-        sheet.text("Without a group of training images", at, title)?;
+        draw_title(sheet, MARGIN, &["Without a group of training images"])?;
         self.key(sheet)?;
         let top = MARGIN + TITLE + KEY;
         let (height, left) = (self.rows_height() + LABELS_BELOW, MARGIN + NAMES);
@@ -169,13 +166,7 @@ impl Figure for GroupEffects {
             .build_cartesian_2d(across, Axis::categories(&places))?;
         let nothing = |_: &f64| String::new();
         let described = "Rise of the mean loss without it (nats)";
-        draw_mesh(
-            sheet,
-            &mut chart,
-            POINTS,
-            (described, &label),
-            ("", &nothing),
-        )?;
+        draw_mesh(sheet, &mut chart, (described, &label), ("", &nothing))?;
         let area = chart.plotting_area();
         let last = groups.len().saturating_sub(1);
         let place = |row: usize, value: f64| area.map_coordinate(&(value, (last - row) as f64));

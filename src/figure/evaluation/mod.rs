@@ -13,24 +13,19 @@ pub use quality_and_cost::{PlacedEstimator, QualityAndCost};
 pub use removal::RemovalCurves;
 
 use super::axis::Axis;
-use super::canvas::Canvas;
-use super::mesh::draw_mesh;
+use super::chart::{Chart, POINTS, TITLE, draw_mesh, draw_title, empty_chart};
 use super::note::{MARGIN, Note};
 use super::palette::INK;
 use super::sheet::{Drawn, Sheet, dots};
 use super::text::{Align, Text};
 use crate::{Error, Result};
-use plotters::prelude::*;
 
 /// Lengths in millimetres.
-const TITLE: f64 = 6.0;
 const LABELS_LEFT: f64 = 15.0;
 const LABELS_BELOW: f64 = 8.5;
-/// Sizes of text in points.
-const TITLE_POINTS: f64 = 8.0;
-const POINTS: f64 = 7.5;
-
-type Chart<'a, 'c> = ChartContext<'a, Canvas<'c>, Cartesian2d<Axis, Axis>>;
+/// Of names beside a chart, the first of which is so far below the title.
+const NAME_ROW: f64 = 4.4;
+const NAMES_TOP: f64 = 2.0;
 
 /// A chart with its title, in millimetres.
 struct Frame<'a> {
@@ -49,25 +44,30 @@ impl Frame<'_> {
         (across, across_label): (Axis, impl Fn(&f64) -> String),
         up: Axis,
     ) -> Drawn<Chart<'s, 'c>> {
-        let at = (self.left, MARGIN + TITLE / 2.0 - 0.5);
-        sheet.text(self.title, at, Text::new(TITLE_POINTS, INK, Align::Left))?;
+        draw_title(sheet, self.left, &[self.title])?;
         let area = sheet.part(self.left, MARGIN + TITLE, self.width, self.height);
         let up_label = up.label();
-        let mut chart = ChartBuilder::on(&area)
-            .set_label_area_size(LabelAreaPosition::Left, dots(LABELS_LEFT))
-            .set_label_area_size(LabelAreaPosition::Bottom, dots(LABELS_BELOW))
-            .margin_right(dots(1.5))
-            .margin_top(dots(1.0))
-            .build_cartesian_2d(across, up)?;
-        draw_mesh(
-            sheet,
-            &mut chart,
-            POINTS,
-            (self.x, &across_label),
-            (self.y, &up_label),
-        )?;
+        let mut chart = empty_chart(&area, (LABELS_LEFT, LABELS_BELOW), across, up)?;
+        let (across, up) = ((self.x, &across_label as _), (self.y, &up_label as _));
+        draw_mesh(sheet, &mut chart, across, up)?;
         Ok(chart)
     }
+}
+
+/// Names below each other from `left` on, each after its marker.
+fn draw_names<'n>(sheet: &Sheet, left: f64, names: impl Iterator<Item = &'n str>) -> Drawn {
+    for (index, name) in names.enumerate() {
+        let y = MARGIN + TITLE + NAMES_TOP + (index as f64 + 0.5) * NAME_ROW;
+        sheet.marker(index, (dots(left), dots(y)), 0.95)?;
+        let look = Text::new(POINTS, INK, Align::Left);
+        sheet.text(name, (left + 2.5, y), look)?;
+    }
+    Ok(())
+}
+
+/// What so many names take, from the title on.
+fn names_height(count: usize) -> f64 {
+    NAMES_TOP + count as f64 * NAME_ROW
 }
 
 /// A power of ten whose logarithm is drawn.
@@ -92,11 +92,7 @@ fn finite(what: &str, values: impl IntoIterator<Item = f64>) -> Result<()> {
             "evaluate again",
         )),
         (_, true) => Ok(()),
-        (_, false) => Err(Error::NonFinite {
-            what: what.into(),
-            place: "some value".into(),
-            remedy: "evaluate again".into(),
-        }),
+        (_, false) => Err(Error::non_finite(what, "some value", "evaluate again")),
     }
 }
 

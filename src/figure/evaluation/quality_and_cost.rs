@@ -1,12 +1,10 @@
 //! How well estimators predict retraining against the seconds they take.
 
-use super::{Frame, MARGIN, Note, POINTS, TITLE, ends, finite, power};
+use super::{Frame, MARGIN, Note, TITLE, draw_names, ends, finite, names_height, power};
 use crate::Result;
 use crate::evaluate::Comparison;
 use crate::figure::axis::Axis;
-use crate::figure::palette::{INK, colour};
-use crate::figure::sheet::dots;
-use crate::figure::text::{Align, Text, text_width};
+use crate::figure::palette::colour;
 use crate::figure::{Drawn, Figure, Sheet, Style};
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +12,6 @@ const WIDTH: f64 = 150.0;
 const CHART: f64 = 76.0;
 /// Beside the chart: the names.
 const NAMES: f64 = 36.0;
-const NAME_ROW: f64 = 4.4;
-/// The first of them is so far below the title.
-const NAMES_TOP: f64 = 2.0;
 
 /// Every estimator's place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,7 +116,7 @@ impl Figure for QualityAndCost {
         let share = style.shrink(WIDTH);
         let width = share * WIDTH;
         let note = Note::of(&self.note(), width).height();
-        let names = NAMES_TOP + self.estimators.len() as f64 * NAME_ROW;
+        let names = names_height(self.estimators.len());
         (
             width,
             2.0 * MARGIN + TITLE + (share * CHART).max(names) + note + 1.0,
@@ -153,14 +148,8 @@ impl Figure for QualityAndCost {
             sheet.marker(index, at(row.spearman), 0.95)?;
         }
         let left = width - MARGIN - NAMES + 3.0;
-        for (index, row) in self.estimators.iter().enumerate() {
-            let y = MARGIN + TITLE + NAMES_TOP + (index as f64 + 0.5) * NAME_ROW;
-            sheet.marker(index, (dots(left), dots(y)), 0.95)?;
-            let look = Text::new(POINTS, INK, Align::Left);
-            debug_assert!(text_width(&row.name, POINTS) < NAMES);
-            sheet.text(&row.name, (left + 2.5, y), look)?;
-        }
-        let names = NAMES_TOP + self.estimators.len() as f64 * NAME_ROW;
+        draw_names(sheet, left, self.estimators.iter().map(|row| &*row.name))?;
+        let names = names_height(self.estimators.len());
         let top = MARGIN + TITLE + (share * CHART).max(names) + 0.8;
         Note::of(&self.note(), width).draw(sheet, top)
     }

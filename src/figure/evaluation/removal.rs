@@ -1,12 +1,10 @@
 //! The query's loss when its most helpful images are taken away, and when they are all that is left.
 
-use super::{Frame, MARGIN, Note, POINTS, TITLE, ends, finite, power};
+use super::{Frame, MARGIN, Note, TITLE, draw_names, ends, finite, names_height, power};
 use crate::Result;
 use crate::evaluate::{RemovalCurve, Side};
 use crate::figure::axis::Axis;
-use crate::figure::palette::{INK, colour};
-use crate::figure::sheet::dots;
-use crate::figure::text::{Align, Text};
+use crate::figure::palette::colour;
 use crate::figure::{Drawn, Figure, Sheet, Style};
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +12,6 @@ const WIDTH: f64 = 174.0;
 const CHART: f64 = 60.0;
 const GAP: f64 = 4.0;
 const NAMES: f64 = 34.0;
-const NAME_ROW: f64 = 4.4;
-/// The first of them is so far below the title.
-const NAMES_TOP: f64 = 2.0;
 
 /// All methods' curves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,7 +46,7 @@ impl RemovalCurves {
     }
 
     fn names_height(&self) -> f64 {
-        NAMES_TOP + self.side(Side::Removal).len() as f64 * NAME_ROW
+        names_height(self.side(Side::Removal).len())
     }
 
     fn note(&self) -> String {
@@ -122,15 +117,8 @@ impl Figure for RemovalCurves {
             curves(sheet, &frame, &self.side(side))?;
         }
         let left = width - MARGIN - NAMES + 3.0;
-        for (index, curve) in self.side(Side::Removal).iter().enumerate() {
-            let y = MARGIN + TITLE + NAMES_TOP + (index as f64 + 0.5) * NAME_ROW;
-            sheet.marker(index, (dots(left), dots(y)), 0.95)?;
-            sheet.text(
-                &curve.method,
-                (left + 2.5, y),
-                Text::new(POINTS, INK, Align::Left),
-            )?;
-        }
+        let curves = self.side(Side::Removal).into_iter();
+        draw_names(sheet, left, curves.map(|curve| &*curve.method))?;
         let top = MARGIN + TITLE + (share * CHART).max(self.names_height()) + 0.8;
         Note::of(&self.note(), width).draw(sheet, top)
     }

@@ -1,11 +1,12 @@
 //! The drawing: two charts side by side, under them the legend of target sets and sources, and the note.
 
-use super::super::canvas::Canvas;
 use super::TransferAccuracy;
-use super::legend::{LEGEND_ROW, Look, draw_legend};
+use super::legend::{LEGEND_ROW, Look, draw_legend, mark, stroke};
 use crate::figure::Style;
 use crate::figure::axis::Axis;
-use crate::figure::mesh::draw_mesh;
+use crate::figure::chart::{
+    Chart, POINTS, TITLE, TITLE_LINE, TITLE_POINTS, draw_mesh, draw_title, empty_chart,
+};
 use crate::figure::note::{MARGIN, Note};
 use crate::figure::palette::INK;
 use crate::figure::sheet::{Drawn, Sheet, dots};
@@ -18,18 +19,11 @@ use std::collections::BTreeSet;
 const WIDTH: f64 = 174.0;
 const NARROW: f64 = 90.0;
 const GAP: f64 = 5.0;
-const TITLE: f64 = 6.0;
-/// Of a title beyond its first.
-const TITLE_LINE: f64 = 3.6;
 const CHART: f64 = 62.0;
 const LABELS_LEFT: f64 = 12.0;
 const LABELS_BELOW: f64 = 9.0;
 /// What the name of the vertical axis takes beside its numbers.
 const BESIDE_NUMBERS: f64 = 6.5;
-const DASH: (f64, f64) = (1.5, 0.9);
-/// Sizes of text in points.
-const TITLE_POINTS: f64 = 8.0;
-pub(super) const POINTS: f64 = 7.5;
 /// The share of the horizontal axis that a label takes on paper.
 const CROWDED: f64 = 0.07;
 /// Curves of more points carry no markers, or so many where there are more than two sources to tell apart.
@@ -42,8 +36,6 @@ const LABEL: f64 = 26.0;
 /// How opaque a band is; where there are more than so many curves less, so that bands upon bands stay pale.
 const BAND: f64 = 0.16;
 const FEW_CURVES: f64 = 6.0;
-
-type Chart<'a, 'c> = ChartContext<'a, Canvas<'c>, Cartesian2d<Axis, Axis>>;
 
 /// The lengths that depend on style and number of panels.
 #[derive(Clone, Copy)]
@@ -179,13 +171,6 @@ pub(super) fn draw(figure: &TransferAccuracy, sheet: &Sheet) -> Drawn {
     lengths.note(figure).draw(sheet, lengths.note_top(figure))
 }
 
-pub(super) fn stroke(sheet: &Sheet, line: &[(i32, i32)], colour: RGBColor, dashed: bool) -> Drawn {
-    match dashed {
-        true => sheet.dashes(line, 1.1, colour, DASH),
-        false => sheet.line(line.to_vec(), 1.1, colour),
-    }
-}
-
 struct Place<'a, 'c> {
     sheet: &'a Sheet<'c>,
     figure: &'a TransferAccuracy,
@@ -198,11 +183,7 @@ struct Place<'a, 'c> {
 
 impl<'c> Place<'_, 'c> {
     fn panel(&self, title: &str, curves: &[Curve]) -> Drawn {
-        let look = Text::new(TITLE_POINTS, INK, Align::Left);
-        for (line, at) in title_lines(title, self.width).iter().zip(0..) {
-            let y = MARGIN + TITLE / 2.0 - 0.5 + f64::from(at) * TITLE_LINE;
-            self.sheet.text(line, (self.left, y), look)?;
-        }
+        draw_title(self.sheet, self.left, &title_lines(title, self.width))?;
         let top = MARGIN + self.lengths.title;
         let area = self
             .sheet
@@ -215,12 +196,7 @@ impl<'c> Place<'_, 'c> {
             .into_iter()
             .map(|label| text_width(&label, POINTS));
         let labels_left = LABELS_LEFT.max(widths.fold(0.0, f64::max) + BESIDE_NUMBERS);
-        let mut chart = ChartBuilder::on(&area)
-            .set_label_area_size(LabelAreaPosition::Left, dots(labels_left))
-            .set_label_area_size(LabelAreaPosition::Bottom, dots(below))
-            .margin_right(dots(1.5))
-            .margin_top(dots(1.0))
-            .build_cartesian_2d(self.across(), up)?;
+        let mut chart = empty_chart(&area, (labels_left, below), self.across(), up)?;
         self.axes(&mut chart, &numbers)?;
         if self.differences {
             self.zero(&chart)?;
@@ -281,7 +257,7 @@ impl<'c> Place<'_, 'c> {
             false => "Test accuracy (%)",
         };
         let across = (self.figure.axis_name(), across);
-        draw_mesh(self.sheet, chart, POINTS, across, (name, numbers))?;
+        draw_mesh(self.sheet, chart, across, (name, numbers))?;
         match self.lengths.upright {
             None => Ok(()),
             Some(height) => self.upright_labels(chart, &places, height),
@@ -317,16 +293,15 @@ impl<'c> Place<'_, 'c> {
         if curve.points.len() > 1 {
             return (x, y);
         }
-        let targets = &self.look.targets;
-        let at = targets.iter().position(|name| *name == curve.target);
-        let from_middle = at.unwrap_or(0) as f64 - 0.5 * (targets.len() as f64 - 1.0);
+        let (at, count) = (self.look.target(&curve.target), self.look.targets.len());
+        let from_middle = at as f64 - 0.5 * (count as f64 - 1.0);
         (x + dots(2.0 * from_middle), y)
     }
 
     /// Over each stretch of points that have an interval.
     fn band(&self, chart: &Chart, curve: &Curve, opacity: f64) -> Drawn {
         let at = |place: f64, value: f64| self.spot(chart, curve, (place, value));
-        let colour = self.look.colour(curve);
+        let colour = self.look.line(curve).colour;
         let stretches = (curve.points).chunk_by(|a, b| a.seeds > 1 && b.seeds > 1);
         for points in stretches.filter(|points| points[0].seeds > 1) {
             let upper = points.iter().map(|point| at(point.place, point.value.high));
@@ -345,8 +320,8 @@ impl<'c> Place<'_, 'c> {
         let line: Vec<_> = (curve.points.iter())
             .map(|point| self.spot(chart, curve, (point.place, point.value.value)))
             .collect();
-        let colour = self.look.colour(curve);
-        stroke(self.sheet, &line, colour, self.look.dashed(&curve.source))?;
+        let look = self.look.line(curve);
+        stroke(self.sheet, &line, look)?;
         let every = match line.len() {
             0..=MARKED => 1,
             _ if is_categorical(self.figure) => 1,
@@ -355,9 +330,9 @@ impl<'c> Place<'_, 'c> {
         };
         let marker = self.look.marker(&curve.source);
         // Those of the curves that go together stand beside each other.
-        let first = marker % every;
+        let first = self.look.source(&curve.source) % every;
         (line.into_iter().skip(first).step_by(every))
-            .try_for_each(|dot| self.sheet.mark(marker, colour, dot, 0.8))
+            .try_for_each(|dot| mark(self.sheet, marker, look.colour, dot))
     }
 }
 

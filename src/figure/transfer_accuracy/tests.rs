@@ -59,16 +59,117 @@ fn the_table_holds_what_is_drawn() {
     assert_eq!(table, expected);
 }
 
+/// A share of 0.29 in percent, and the difference of two sums.
+#[test]
+fn the_table_has_no_digits_of_rounding() {
+    let mut figure = figure();
+    figure.summary.difference[0].points[0].value = Interval {
+        value: 100.0 * 0.29,
+        low: 0.3 - (0.1 + 0.2),
+        high: 100.0 / 3.0,
+    };
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    figure.table(&mut rows).unwrap();
+    let table = String::from_utf8(rows.into_inner().unwrap()).unwrap();
+    let expected = "\nb,cifar10,robust,natural,images,100,5,29.0,0.0,33.3333333333\n";
+    assert!(table.contains(expected), "{table}");
+}
+
+fn svg(figure: &TransferAccuracy) -> String {
+    let path = Path::new("figure1.svg");
+    String::from_utf8(render(figure, Format::Svg, Style::Paper, path).unwrap()).unwrap()
+}
+
+/// Of so many target sets and sources.
+fn many(targets: usize, sources: usize) -> TransferAccuracy {
+    let mut figure = figure();
+    figure.summary.natural = None;
+    figure.summary.difference.clear();
+    figure.summary.accuracy = (0..targets * sources)
+        .map(|at| {
+            let (target, source) = (at / sources, at % sources);
+            let values = [(100.0, 30.0), (400.0, 41.0)];
+            curve(
+                &format!("set {target}"),
+                &format!("model {source}"),
+                &values,
+            )
+        })
+        .collect();
+    figure
+}
+
+#[test]
+fn the_second_use_of_a_colour_or_marker_is_told_from_the_first() {
+    let figure = many(26, 18);
+    let look = Look::of(&figure);
+    let curves = figure.summary.accuracy.iter();
+    let looks: Vec<_> = curves
+        .map(|curve| (look.line(curve), look.marker(&curve.source)))
+        .collect();
+    let mut again = looks.iter().enumerate();
+    let again = again.find(|(at, it)| looks[..*at].contains(it));
+    assert_eq!(again, None);
+
+    let white = |figure: &TransferAccuracy, tag: &str| {
+        let svg = svg(figure);
+        let tags = svg.lines().filter(|line| line.starts_with(tag));
+        tags.filter(|line| line.contains("\"#FFFFFF\"")).count()
+    };
+    // The cores of two lines.
+    let lines = [many(13, 2), many(14, 2)].map(|figure| white(&figure, "<polyline"));
+    assert_eq!(lines, [0, 2]);
+    // One around each marker, and two more for the core of each of the tenth source's: two curves of two points, and the legend.
+    let markers = [many(2, 9), many(2, 10)].map(|figure| white(&figure, "<polygon"));
+    assert_eq!(markers, [2 * 9 * 2 + 9, 2 * 10 * 2 + 10 + 2 * 5]);
+}
+
+#[test]
+fn curves_that_look_like_others_are_told() {
+    for said in [
+        " Looks begin again after 26 target sets: set 26 is drawn as set 0 is.",
+        " Looks begin again after 18 sources: model 18 is drawn as model 0 is.",
+    ] {
+        assert!(!many(26, 18).caption().contains(said));
+        assert!(many(27, 19).caption().contains(said), "{said}");
+    }
+}
+
+/// Markers of a target set are never hollow.
+#[test]
+fn target_sets_without_lines_look_alike_after_every_colour() {
+    let of_one_point = |targets: usize| {
+        let mut figure = many(targets, 2);
+        for curve in &mut figure.summary.accuracy {
+            curve.points.truncate(1);
+        }
+        figure
+    };
+    let told = " Looks begin again after 13 target sets: set 13 is drawn as set 0 is.";
+    assert!(!of_one_point(13).caption().contains("Looks begin"));
+    let figure = of_one_point(14);
+    assert!(figure.caption().contains(told), "{}", figure.caption());
+    // Nor is its swatch in the legend.
+    let entries = Look::of(&figure).legend(150.0);
+    assert_eq!(entries[0].line, entries[13].line);
+}
+
+#[test]
+fn the_natural_source_is_dashed_and_so_like_no_other() {
+    let natural = |sources: usize| {
+        let mut figure = many(2, sources);
+        figure.summary.natural = Some("model 0".into());
+        figure
+    };
+    assert!(!natural(19).caption().contains("Looks begin"));
+    let told = " Looks begin again after 18 sources: model 19 is drawn as model 1 is.";
+    let caption = natural(20).caption();
+    assert!(caption.contains(told), "{caption}");
+}
+
 #[test]
 fn the_svg_says_what_it_shows() {
-    let svg = render(
-        &figure(),
-        Format::Svg,
-        Style::Paper,
-        Path::new("figure1.svg"),
-    )
-    .unwrap();
-    let svg = String::from_utf8(svg).unwrap();
+    let svg = svg(&figure());
     for part in [
         "(a) Test accuracy",
         "(b) robust − natural, paired by seed",

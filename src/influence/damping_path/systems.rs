@@ -16,7 +16,7 @@
 //! job they take 378 iterations for damping 1e-3 and more than 1,000 below 1e-4.
 
 use super::DAMPINGS;
-use crate::artefact::GIB;
+use crate::artefact::gib;
 use crate::solve::Method;
 use crate::{Error, Result};
 
@@ -70,9 +70,9 @@ impl Systems {
         let room = room.map(|room| room - matrices);
         if let Some(room) = room.filter(|&room| room < least) {
             let reason = format!(
-                "leaves {:.3} GiB for --damping-path, which needs {:.3}; give more",
-                room.max(0.0) / GIB,
-                least / GIB
+                "leaves {} GiB for --damping-path, which needs {}; give more",
+                gib(room.max(0.0)),
+                gib(least)
             );
             return Err(Error::config("memory", reason));
         }
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!((usual.solved, usual.gradients), (181, 909));
         let refused = Systems::plan(Method::Cg, 500, 3200, 18_441.0, Some(1e6)).unwrap_err();
         let expected =
-            "--memory: leaves 0.001 GiB for --damping-path, which needs 0.002; give more";
+            "--memory: leaves 9.31e-4 GiB for --damping-path, which needs 1.65e-3; give more";
         assert_eq!(refused.to_string(), expected);
     }
 }

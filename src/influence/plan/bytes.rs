@@ -1,7 +1,7 @@
 //! Bytes of a run, and the blocks that fit into those there are.
 
 use super::ProblemSize;
-use crate::artefact::{GIB, physical_memory_bytes};
+use crate::artefact::{gib, physical_memory_bytes};
 use crate::influence::BlockSizes;
 use crate::influence::damping_path::Systems;
 use crate::influence::side_by_side::LANES;
@@ -115,8 +115,8 @@ impl ProblemSize {
         match room {
             Some(room) if bytes > room.max(FEW_CLASSES) => Err(Error::mismatch(
                 "classes",
-                format!("few enough for {:.3} GiB of memory", room / GIB),
-                format!("{}, which take {:.3}", self.classes, bytes / GIB),
+                format!("few enough for {} GiB of memory", gib(room)),
+                format!("{}, which take {}", self.classes, gib(bytes)),
                 "look for a label that is far above the others: classes are counted from 0 to the largest",
             )),
             _ => Ok(()),
@@ -161,9 +161,9 @@ impl ProblemSize {
                 false => ("damping-path", ""),
             };
             let reason = format!(
-                "keeps {:.3} GiB on the device, where {:.3} are free; {remedy}choose --device cpu",
-                held / GIB,
-                free / GIB
+                "keeps {} GiB on the device, where {} are free; {remedy}choose --device cpu",
+                gib(held),
+                gib(free)
             );
             return Err(Error::config(option, reason));
         }
@@ -190,11 +190,11 @@ impl ProblemSize {
         let alive = blocks_alive(method);
         let least = alive + 2.0;
         if rows < least {
-            let needed = (self.fixed_bytes(method) + least * row) / GIB;
+            let needed = self.fixed_bytes(method) + least * row;
             let reason = format!(
                 "{} GiB are too little for {method}, which needs {}; give more, or choose another --solver",
-                figures(memory / GIB),
-                figures(needed)
+                gib(memory),
+                gib(needed)
             );
             return Err(Error::config("memory", reason));
         }
@@ -206,14 +206,6 @@ impl ProblemSize {
             solved,
             gradients: usual.gradients.min(gradients.max(1.0) as usize),
         })
-    }
-}
-
-/// A number of GiB to three places, or to three figures where that says nothing.
-fn figures(gib: f64) -> String {
-    match gib < 0.01 {
-        true => format!("{gib:.2e}"),
-        false => format!("{gib:.3}"),
     }
 }
 

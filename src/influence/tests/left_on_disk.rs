@@ -30,7 +30,10 @@ fn a_run_leaves_rankings_scores_and_self_influence_that_agree() {
         BTreeMap::from([("direct", 10)])
     );
     assert!(
-        summary.solves[0].first_failure().is_none() && summary.solves[0].largest_residual() < 1e-12
+        summary.solves[0].first_failure().is_none()
+            && summary.solves[0]
+                .largest_residual()
+                .is_some_and(|it| it < 1e-12)
     );
 
     let scores: Array2<f32> = read_npy(folder.path().join("scores.npy")).unwrap();

@@ -3,6 +3,7 @@
 use super::part::FineTunedPart;
 use crate::Result;
 use crate::influence::Groups;
+use crate::influence::faint::FaintCount;
 use crate::operator::Vectors;
 use candle_core::Tensor;
 use std::ops::Range;
@@ -58,6 +59,25 @@ impl Asked<'_> {
                 format!("the group {}", name.unwrap_or_default())
             }
         }
+    }
+
+    /// How many have right-hand sides too small for the precision, from whether the queries' are.
+    pub(super) fn faint(&self, queries: &[bool]) -> FaintCount {
+        let (name, one, count) = match self {
+            Self::Queries(..) => {
+                let count = queries.iter().filter(|&&faint| faint).count();
+                ("queries_too_faint", "test image", count)
+            }
+            Self::Groups(groups) => {
+                let all = |(_, members): &(&str, &[usize])| members.iter().all(|&at| queries[at]);
+                (
+                    "groups_too_faint",
+                    "group",
+                    groups.iter().filter(all).count(),
+                )
+            }
+        };
+        FaintCount { name, one, count }
     }
 
     /// Those at `places`, `[k, p]`, from the queries' images.

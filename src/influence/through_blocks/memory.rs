@@ -1,25 +1,27 @@
 //! What `--memory` is spent on in a run through blocks on the processor: cut up once, so that all parts are there at the same time.
 //!
 //! Beside it stand the program, the model and the images as they were read. Every part has at least what it cannot do without (a
-//! vector, an image, a query); what is left goes to
+//! vector, an image, a query, and the layers' factors for `ekfac`); what is left goes to
 //!
 //! | part | share | |
 //! |---|---|---|
 //! | `kept` | 3/8 | passes that stay between products, or root gradients with the matrix between their rows |
 //! | `solutions` | 1/4 | a block of queries with all that a solver and scoring make of it |
-//! | `pass` | 1/8 | a pass on its way, and gradients that are written out |
+//! | `pass` | 1/8 | a pass on its way, or gradients that are written out with all that is made of them |
 //! | `vectors` | 1/8 | the vectors of a product in the kernels' form |
-//! | `low_rank` | 1/8 | rows that `cg` and `astra` divide by; to `kept` for `direct` |
+//! | `low_rank` | 1/8 | rows that `cg` and `astra` divide by; to `kept` for `direct`, to `pass` for `ekfac` |
 //!
-//! The vectors of Krylov spaces (`arnoldi`, `pinv`) and the factors of `ekfac` do not come in blocks, and are not counted.
+//! The vectors of Krylov spaces (`arnoldi`, `pinv`) do not come in blocks, and are not counted; nor are the gradients of a single
+//! image, a row for each class but one at the most, where they are more than their share.
 
 use super::NetworkOptions;
 use super::part::FineTunedPart;
-use crate::artefact::GIB;
-use crate::derivative::network::{Beside, Curvature, Network};
-use crate::operator::{NetworkCurvature, RootPasses, SquareMatrix, root_rows};
+use crate::artefact::gib;
+use crate::derivative::network::{Beside, Curvature, KroneckerLayer, Network, WrittenGradients};
+use crate::operator::{COPIES_OF_GRADIENTS, NetworkCurvature, RootPasses, SquareMatrix, root_rows};
 use crate::solve::Method;
 use crate::{Error, Result};
+use std::num::NonZero;
 
 /// Vectors as long as θ that are alive for each query while it is solved and scored.
 pub(super) const VECTORS_OF_QUERY: u64 = 10;
@@ -30,6 +32,8 @@ const COPIES_OF_ROWS: u64 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemoryPlan {
     pub(super) kept: u64,
+    /// Of the layers, for `ekfac`.
+    factors: u64,
     pub(super) solutions: u64,
     pub(super) pass: u64,
     pub(super) vectors: u64,
@@ -39,25 +43,37 @@ pub(super) struct MemoryPlan {
 impl MemoryPlan {
     /// Of `options.memory`, for the method that they name.
     pub(super) fn of(network: &Network, options: &NetworkOptions) -> Self {
-        let least = Self::least(network);
+        let method = options.solver.method;
+        let least = Self::least(network, method);
         let free = options.memory.saturating_sub(least.sum());
         Self {
-            kept: match options.solver.method {
+            kept: match method {
                 Method::Direct => free / 2,
                 _ => free / 8 * 3,
             },
             // Where `direct` finds no factor, `cg` in its place has the room of the matrix.
-            low_rank: free / 8,
+            low_rank: match method {
+                Method::Ekfac => 0,
+                _ => free / 8,
+            },
             solutions: least.solutions + free / 4,
-            pass: least.pass + free / 8,
+            pass: match method {
+                Method::Ekfac => least.pass + free / 4,
+                _ => least.pass + free / 8,
+            },
             vectors: least.vectors + free / 8,
+            factors: least.factors,
         }
     }
 
-    /// What no method can do without: a query, an image and a vector.
-    fn least(network: &Network) -> Self {
+    /// What there is no doing without: a query, an image and a vector, and factors where these are the method.
+    fn least(network: &Network, method: Method) -> Self {
         Self {
             kept: 0,
+            factors: match method {
+                Method::Ekfac => factor_bytes(network),
+                _ => 0,
+            },
             solutions: of_queries(network, 1),
             pass: network.image_bytes_beside(Beside::Gradients) as u64,
             vectors: network.product_bytes() as u64,
@@ -67,12 +83,16 @@ impl MemoryPlan {
 
     /// Without the low rank.
     fn sum(&self) -> u64 {
-        self.kept + self.solutions + self.pass + self.vectors
+        self.kept + self.factors + self.solutions + self.pass + self.vectors
     }
 
     /// The least memory for the method of `options` with so many training images, and what takes it.
     fn needed(network: &Network, options: &NetworkOptions, images: usize) -> (u64, String) {
-        let least = Self::least(network).sum();
+        let least = Self::least(network, options.solver.method);
+        if least.factors > 0 {
+            return (least.sum(), " with its layers' factors".to_owned());
+        }
+        let least = least.sum();
         match kept_by_rows(network, options, images) {
             0 => (least, String::new()),
             // Half of what is left is kept.
@@ -98,10 +118,10 @@ impl MemoryPlan {
             false => "--solver cg",
         };
         let reason = format!(
-            "{}{what} takes at least {:.3} GiB, and {:.3} are left for it; raise it, or choose {other}",
+            "{}{what} takes at least {} GiB, and {} are left for it; raise it, or choose {other}",
             options.solver.method,
-            needed as f64 / GIB,
-            options.memory as f64 / GIB
+            gib(needed as f64),
+            gib(options.memory as f64)
         );
         Err(Error::config("memory", reason))
     }
@@ -121,28 +141,35 @@ impl MemoryPlan {
             Curvature::GaussNewton => Beside::RootGradients,
         };
         let kept = match method {
-            Method::Ekfac | Method::Identity => 0,
             Method::Direct => {
                 let rows = root_rows(images, network.class_count());
                 root_gradients + SquareMatrix::<f64>::bytes(rows)
             }
             _ => images as u64 * network.linearisation_bytes(beside) as u64,
         };
-        let rows = match method {
+        let low_rank = match method {
             Method::Cg | Method::Astra => {
                 NetworkCurvature::low_rank_rows(network, plan.low_rank).min(images)
             }
             _ => 0,
         };
-        let rows = rows as u64 * bytes_of_vector(network);
+        let low_rank = low_rank as u64 * bytes_of_vector(network);
         let at_once = network.queries_at_once(options).unwrap_or(1).min(queries);
         let pass = network.pass_images().min(images);
         let pass = plan
             .pass
             .min((pass * network.image_bytes_beside(Beside::Gradients)) as u64);
+        let copies = match method {
+            Method::Cg | Method::Astra => 1,
+            Method::Ekfac => COPIES_OF_GRADIENTS,
+            _ => 0,
+        };
+        let written = network.gradient_bytes(copies).unwrap_or(0) as u64;
+        let rows = root_rows(images, network.class_count()) as u64;
+        let written = copies as u64 * written.min(rows * bytes_of_vector(network));
         let vectors = plan.vectors.min((at_once * network.product_bytes()) as u64);
-        let solving = kept.min(plan.kept) + rows + of_queries(network, at_once) + vectors;
-        pass + solving.max(COPIES_OF_ROWS * rows)
+        let solving = kept.min(plan.kept) + low_rank + of_queries(network, at_once) + vectors;
+        pass.max(written.min(plan.pass)) + plan.factors + solving.max(COPIES_OF_ROWS * low_rank)
     }
 }
 
@@ -157,6 +184,18 @@ fn kept_by_rows(network: &Network, options: &NetworkOptions, images: usize) -> u
         true => SquareMatrix::<f64>::bytes(root_rows(images, network.class_count())),
         false => 0,
     }
+}
+
+/// The layers' factors, their eigenvectors, and twice those of the largest, a layer for each core, while these are found.
+fn factor_bytes(network: &Network) -> u64 {
+    let of_layer = |layer: &KroneckerLayer| {
+        SquareMatrix::<f64>::bytes(layer.outputs) + SquareMatrix::<f64>::bytes(layer.inputs)
+    };
+    let mut layers: Vec<u64> = network.kronecker_layers().iter().map(of_layer).collect();
+    layers.sort_unstable_by(|a, b| b.cmp(a));
+    let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
+    let at_work = layers.iter().take(cores);
+    2 * (layers.iter().sum::<u64>() + at_work.sum::<u64>())
 }
 
 fn of_queries(network: &Network, queries: usize) -> u64 {
@@ -202,7 +241,13 @@ mod tests {
     #[test]
     fn parts_are_no_more_than_there_is_and_no_less_than_is_needed() {
         let (network, _) = small_problem(Blocks::Last(1), IMAGES);
-        for method in [Method::Cg, Method::Direct, Method::Identity, Method::Astra] {
+        for method in [
+            Method::Cg,
+            Method::Direct,
+            Method::Identity,
+            Method::Astra,
+            Method::Ekfac,
+        ] {
             let (needed, _) = MemoryPlan::needed(&network, &options(method, 0), IMAGES);
             for memory in [needed, 2 * needed, 1 << 30] {
                 let options = options(method, memory);

@@ -42,13 +42,17 @@ impl FineTunedPart for DeviceNetwork {
         DeviceExamples::compute(of, dataset, ids, keeping, &mut |_| {})
     }
 
+    fn batch_bytes(_: (&ResNet, Blocks), _: usize, _: &Keeping) -> Result<u64> {
+        Ok(0)
+    }
+
     fn check(options: &NetworkOptions) -> Result<()> {
         match options.query_rank {
             None => Ok(()),
-            Some(_) => Err(Error::Unsupported {
-                what: "--query-rank through blocks on a CUDA device".into(),
-                instead: "leave it out, or use --device cpu".into(),
-            }),
+            Some(_) => Err(Error::unsupported(
+                "--query-rank through blocks on a CUDA device",
+                "leave it out, or use --device cpu",
+            )),
         }
     }
 

@@ -44,6 +44,10 @@ impl FineTunedPart for Network {
         Examples::compute((model, blocks), dataset, ids, keeping, &mut |_| {})
     }
 
+    fn batch_bytes(of: (&ResNet, Blocks), images: usize, keeping: &Keeping) -> Result<u64> {
+        Examples::batch_bytes(of, images, keeping)
+    }
+
     fn check(_: &NetworkOptions) -> Result<()> {
         Ok(())
     }

@@ -34,6 +34,12 @@ pub trait FineTunedPart: WrittenGradients + Sized {
         keeping: &Keeping,
     ) -> Result<Self::Examples>;
 
+    /// What a batch of so many images takes of the machine's memory at most on its way to [`FineTunedPart::examples`].
+    ///
+    /// # Errors
+    /// More blocks than the model has.
+    fn batch_bytes(of: (&ResNet, Blocks), images: usize, keeping: &Keeping) -> Result<u64>;
+
     /// Refuses options that it has nothing for.
     ///
     /// # Errors

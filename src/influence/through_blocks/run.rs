@@ -9,11 +9,13 @@ use crate::data::little_endian;
 use crate::derivative::network::Curvature;
 use crate::device::check_full_precision;
 use crate::influence::checkpoint::{self, Checkpoint};
+use crate::influence::faint::faint;
 use crate::influence::scores::{check_solved, ranges};
+use crate::influence::undamped::check_spanned;
 use crate::influence::{
     Groups, Images, NATS, Progress, Provenance, RankSummary, ScoreHeader, Solves, write_solves,
 };
-use crate::operator::{Damped, LinearOperator, Vectors};
+use crate::operator::{Damped, LinearOperator, Vectors, root_rows};
 use crate::solve::{Inverse, Method, Report, Settings, Solver, smallest_eigenvalue};
 use crate::{Error, Result};
 use candle_core::{DType, Device};
@@ -35,6 +37,8 @@ struct Seen {
     loss: f64,
     accuracy: f64,
     predictions: Vec<usize>,
+    /// Whose gradients are too small for the precision.
+    faint: Vec<bool>,
 }
 
 impl<N: FineTunedPart> NetworkJob<'_, N> {
@@ -65,11 +69,17 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let counts = (self.train.ids.len(), asked.count());
         let options = &self.options.resolved(network, counts);
         let (l2, damping) = (options.solver.method).shifts(options.l2, options.damping);
+        if options.curvature == Curvature::GaussNewton {
+            let rows = root_rows(counts.0, network.class_count());
+            check_spanned(options.solver.method, l2 + damping, rows, network.size())?;
+        }
         let curvature = network.curvature(self.train.examples, options, l2)?;
         let damped = Damped::new(&*curvature, damping)?;
         let (inverse, method) = self.prepared(options.solver.method, &damped, progress)?;
         summary.method = method;
         summary.notes = inverse.notes().into_iter().collect();
+        let told = asked.faint(&test.faint).told(network.dtype(), progress);
+        summary.notes.extend(told);
         progress.stage("scores")?;
         let at_once = network.queries_at_once(options)?;
         self.score(
@@ -151,6 +161,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             loss: 0.0,
             accuracy: 0.0,
             predictions: Vec::with_capacity(labels.len()),
+            faint: Vec::with_capacity(labels.len()),
         };
         let count = labels.len() as f64;
         let positions = all(labels.len());
@@ -158,6 +169,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         for outputs in outputs {
             seen.loss += outputs.losses.iter().sum::<f64>() / count;
             seen.predictions.extend(outputs.predictions);
+            seen.faint.extend(faint(&outputs.residuals, false)?);
         }
         let right = (seen.predictions.iter().zip(labels)).filter(|(found, label)| found == label);
         seen.accuracy = right.count() as f64 / count;

@@ -44,10 +44,7 @@ impl ScoringPlan {
             (total(|way| way.by_products), total(|way| way.by_gradients));
         // Scales and shifts have one way only.
         let alone = |way: &LayerWay| way.by_products == way.by_gradients;
-        let layers: Vec<LayerWay> = ways
-            .into_iter()
-            .filter(|way| queries == 1 || !alone(way))
-            .collect();
+        let layers: Vec<LayerWay> = ways.into_iter().filter(|way| !alone(way)).collect();
         let count = |wanted: fn(Way) -> bool| layers.iter().filter(|l| wanted(l.way)).count();
         let reason = format!(
             "for {queries} queries at once {} layers go by a product for each, {} by gradients written out, {} at low rank: {:.2} of the multiplications of products alone, {:.2} of gradients alone",

@@ -6,11 +6,10 @@
 
 use super::scoring::PairScores;
 use crate::Result;
+use crate::artefact::Columns;
 use crate::influence::{Images, Provenance, QueryRanking, SinkState, table};
-use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
 
 /// Shares of the ranked images, by positions of query and image.
 pub struct SegmentShares {
@@ -98,28 +97,17 @@ pub fn write_shares(
                 .map(|(rank, image)| (query.query, rank, image.train))
         })
         .collect();
-    let ids = |of: fn(&(usize, i32, usize)) -> usize| -> ArrayRef {
-        Arc::new(
-            rows.iter()
-                .map(|row| of(row) as i64)
-                .collect::<Int64Array>(),
-        )
-    };
-    let ranks: ArrayRef = Arc::new(rows.iter().map(|row| row.1).collect::<Int32Array>());
-    let mut columns = vec![
-        ("query", ids(|row| row.0), false),
-        ("rank", ranks, false),
-        ("train", ids(|row| row.2), false),
-    ];
+    let mut columns = Columns::of(rows.iter())
+        .integers("query", |row| row.0 as i64)
+        .narrow_integers("rank", |row| row.1)
+        .integers("train", |row| row.2 as i64);
     for (index, name) in shares.names().iter().enumerate() {
-        let share = |&(query, _, train): &(usize, i32, usize)| {
+        columns = columns.optional_numbers(name, |&(query, _, train)| {
             let found = shares.shares.get(&(queries[&query], images[&train]));
             found.map(|shares| shares[index])
-        };
-        let column: Float64Array = rows.iter().map(share).collect();
-        columns.push((name.as_str(), Arc::new(column), true));
+        });
     }
-    table::write(path, provenance, columns)
+    table::write(path, provenance, columns.done())
 }
 
 /// From a file of [`write_shares`] the sum of each segment's shares in the helpful ranked scores, in nats, by name.

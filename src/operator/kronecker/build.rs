@@ -15,6 +15,9 @@ use std::ops::Range;
 /// Most rows of R: what they cost grows with their number, and what they gain with the decay of the curvature's eigenvalues.
 const ROWS: usize = 512;
 
+/// Gradients that are turned into the axes: themselves, their parts, these together, and their squares in place of the parts.
+pub(crate) const COPIES_OF_GRADIENTS: usize = 4;
+
 /// The share of the softmax's curvature whose gradients go into a low rank: the rest is spread thin.
 const LOW_RANK_SHARE: f64 = 0.98;
 
@@ -113,7 +116,9 @@ impl KroneckerForm {
             layers?
                 .into_iter()
                 .try_for_each(|layer| build.add_layer(layer))?;
-            gradients.visit(&roots, |gradients, _| build.add_gradients(gradients))?;
+            gradients.visit((&roots, COPIES_OF_GRADIENTS), |gradients, _| {
+                build.add_gradients(gradients)
+            })?;
         }
         build.finish(positions.len(), rows)
     }
@@ -314,13 +319,11 @@ fn uncovered(size: usize, layers: &[KroneckerLayer]) -> Vec<Range<usize>> {
 
 /// Eigenvalues and eigenvectors, the latter as columns.
 pub(super) fn eigen(matrix: &Mat<f64>) -> Result<(Vec<f64>, Mat<f64>)> {
-    let eigen = matrix
-        .self_adjoint_eigen(Side::Lower)
-        .map_err(|reason| Error::NonFinite {
-            what: "a Kronecker factor of the curvature".into(),
-            place: format!("its eigenvalues ({reason:?})"),
-            remedy: "look at the model's weights and at extreme images".into(),
-        })?;
+    let eigen = matrix.self_adjoint_eigen(Side::Lower).map_err(|reason| {
+        let place = format!("its eigenvalues ({reason:?})");
+        let remedy = "look at the model's weights and at extreme images";
+        Error::non_finite("a Kronecker factor of the curvature", place, remedy)
+    })?;
     let values = eigen.S().column_vector().iter().copied().collect();
     Ok((values, eigen.U().to_owned()))
 }

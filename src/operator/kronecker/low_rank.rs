@@ -31,14 +31,15 @@ pub(super) struct Gradients<'a, N: WrittenGradients> {
 }
 
 impl<N: WrittenGradients> Gradients<'_, N> {
-    /// Calls `visit` with the gradients of the rows of some images at a time, and these images.
+    /// Calls `visit` with the gradients of the rows of some images at a time, and these images; there are `copies` of them while it
+    /// is at work.
     pub(super) fn visit(
         &self,
-        roots: &CurvatureRoots,
+        (roots, copies): (&CurvatureRoots, usize),
         mut visit: impl FnMut(&Tensor, Range<usize>) -> Result<()>,
     ) -> Result<()> {
         let row = self.network.size() * self.network.dtype().size_in_bytes();
-        let most = (self.network.gradient_bytes()? / row.max(1)).max(1);
+        let most = (self.network.gradient_bytes(copies)? / row.max(1)).max(1);
         for images in roots.groups(most) {
             let gradients = (self.network).root_gradients(
                 self.examples,
@@ -61,7 +62,7 @@ impl<N: WrittenGradients> Gradients<'_, N> {
         };
         drop(sums);
         let mut product = omega.zeros_like()?;
-        self.visit(roots, |gradients, _| {
+        self.visit((roots, 1), |gradients, _| {
             let along = omega.matmul(&gradients.t()?)?;
             product = (&product + along.matmul(gradients)?)?;
             Ok(())
@@ -80,7 +81,7 @@ impl<N: WrittenGradients> Gradients<'_, N> {
         let dtype = self.network.dtype();
         let device = self.network.device();
         let mut sums = Tensor::zeros((rank, self.network.size()), dtype, &device)?;
-        self.visit(&roots, |gradients, images| {
+        self.visit((&roots, 1), |gradients, images| {
             let places: Vec<u32> = images.map(|image| (image % rank) as u32).collect();
             sums = sums.index_add(&Tensor::new(places, &device)?, gradients, 0)?;
             Ok(())

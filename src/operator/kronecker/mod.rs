@@ -18,6 +18,7 @@ mod low_rank;
 mod tests;
 
 pub use axes::KroneckerAxes;
+pub(crate) use build::COPIES_OF_GRADIENTS;
 pub(super) use build::rows_within;
 pub use build::{Eigenvalues, KroneckerSettings};
 

@@ -80,6 +80,39 @@ fn pairs_are_found_beside_one_that_is_much_larger() {
     assert_eq!(note(&*inverse, "eigenpairs kept"), 6.0);
 }
 
+/// A single Krylov space holds one vector of each.
+#[test]
+fn equal_eigenvalues_are_all_found() {
+    let equal = [9.0, 9.0, 9.0, -5.0, -5.0, 4.0 + 1e-9, 4.0];
+    let spectrum: Vec<f64> = (equal.into_iter())
+        .chain((0..60).map(|i| 3.0 * 0.9f64.powi(i)))
+        .collect();
+    let operator = rotated(&spectrum, Structure::Symmetric);
+    let solver = Arnoldi {
+        rank: equal.len(),
+        ..Arnoldi::default()
+    };
+    let block = waves(4, spectrum.len());
+    let inverse = solver.prepare(&operator).unwrap();
+    let solution = inverse.solve(&block).unwrap();
+    let keep = |value: f64| {
+        if value.abs() > 3.5 {
+            value.recip()
+        } else {
+            0.0
+        }
+    };
+    let apart = distance(&solution.value, &by_eigenpairs(&operator, &block, keep));
+    assert!(apart < 1e-3, "{apart:e}");
+    assert_eq!(note(&*inverse, "eigenpairs kept"), equal.len() as f64);
+    let outcomes = solution.reports.iter().map(|report| report.outcome);
+    assert!(
+        outcomes
+            .into_iter()
+            .all(|outcome| outcome == Outcome::Approximate)
+    );
+}
+
 #[test]
 fn too_few_steps_are_said_with_the_pairs_there_are() {
     let spectrum: Vec<f64> = (1..=200).map(|i| 1.0 / f64::from(i)).collect();

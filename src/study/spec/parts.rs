@@ -6,7 +6,7 @@ use crate::artefact::effective;
 use crate::data::{Transform, is_built_in};
 use crate::model::{Blocks, Normalisation, SourceSettings};
 use crate::study::ImageCount;
-use crate::train::{Norm, TransferOptions};
+use crate::train::{Norm, TransferOptions, check_epsilon, read_radius};
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
@@ -193,11 +193,7 @@ pub(super) fn sources(keys: &mut Keys, folder: &Path) -> Result<Vec<SourceSpec>>
 
 fn source(name: String, mut keys: Keys, folder: &Path) -> Result<SourceSpec> {
     let model: PathBuf = keys.need("model", "a path or built-in name, as --source takes it")?;
-    let expected = "0 (natural) or a positive number, in pixel units of [0, 1]";
-    let epsilon: f64 = keys.take("epsilon", expected)?.unwrap_or(0.0);
-    if !(epsilon >= 0.0 && epsilon.is_finite()) {
-        return Err(keys.wrong("epsilon", expected, epsilon.to_string()));
-    }
+    let epsilon = epsilon(&mut keys)?;
     let norm: Option<Norm> = keys.take("norm", "l2 or linf")?;
     if epsilon > 0.0 && norm.is_none() {
         return Err(keys.wrong("norm", "l2 or linf, the norm of epsilon", "nothing"));
@@ -205,6 +201,9 @@ fn source(name: String, mut keys: Keys, folder: &Path) -> Result<SourceSpec> {
     if epsilon == 0.0 && norm.is_some() {
         let expected = "a number above 0, as there is a norm";
         return Err(keys.wrong("epsilon", expected, epsilon.to_string()));
+    }
+    if let Some(norm) = norm {
+        check_epsilon(norm, epsilon).map_err(|error| as_of_key(&keys, epsilon, error))?;
     }
     let three = "three numbers, as in [0.485, 0.456, 0.406]";
     let mean: Option<[f64; 3]> = keys.take("source-mean", three)?;
@@ -227,6 +226,38 @@ fn source(name: String, mut keys: Keys, folder: &Path) -> Result<SourceSpec> {
             resize,
         },
     })
+}
+
+/// A radius as `--epsilon` takes it, or 0.
+fn epsilon(keys: &mut Keys) -> Result<f64> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Fraction(String),
+    }
+    let expected =
+        "0 (natural) or a positive number in pixel units of [0, 1], as in 0.25 or \"8/255\"";
+    let (epsilon, found) = match keys.take("epsilon", expected)? {
+        None => return Ok(0.0),
+        Some(Written::Number(number)) => (Some(number), number.to_string()),
+        Some(Written::Fraction(text)) => (read_radius(&text).ok(), text),
+    };
+    epsilon
+        .filter(|&epsilon| epsilon >= 0.0 && epsilon.is_finite())
+        .ok_or_else(|| keys.wrong("epsilon", expected, found))
+}
+
+/// What the check of `--epsilon` says, said of the key, where a fraction stands in quotes.
+fn as_of_key(keys: &Keys, epsilon: f64, error: Error) -> Error {
+    let Error::Config { reason, .. } = error else {
+        return error;
+    };
+    let reason = reason.strip_prefix("expected ").unwrap_or(&reason);
+    let (expected, found) = reason.split_once(", found ").unwrap_or((reason, "another"));
+    let fraction = format!("{epsilon}/255");
+    let found = found.replace(&fraction, &format!("\"{fraction}\""));
+    keys.wrong("epsilon", expected, found)
 }
 
 fn pixels(keys: &mut Keys, name: &str) -> Result<Option<usize>> {

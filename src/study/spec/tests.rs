@@ -108,6 +108,28 @@ fn a_spec_says_what_it_says() {
     assert_eq!(spec.search, None);
 }
 
+/// As `ascribe train --epsilon` takes it.
+#[test]
+fn a_radius_is_a_number_or_a_fraction() {
+    for (written, radius) in [
+        ("8", 8.0),
+        ("0.25", 0.25),
+        ("\"0.25\"", 0.25),
+        ("\"8/255\"", 8.0 / 255.0),
+    ] {
+        let spec = read(&SPEC.replace("epsilon = 0.25", &format!("epsilon = {written}")));
+        assert_eq!(spec.unwrap().sources[1].epsilon, radius, "{written}");
+    }
+    let natural = SPEC.replace("epsilon = 0.25\nnorm = \"l2\"", "epsilon = 0");
+    assert!(
+        read(&natural)
+            .unwrap()
+            .sources
+            .iter()
+            .all(|it| it.epsilon == 0.0)
+    );
+}
+
 #[test]
 fn a_search_is_all_combinations() {
     let search = "[search]\nlearning-rate = [0.1, 0.01]\nl2 = [0, 5e-4, 1e-3]\nvalidation = 0.25\n";
@@ -166,6 +188,28 @@ fn what_is_wrong_is_named_with_its_place() {
             "epsilon = 0.25",
             "epsilon = -1",
             &["source.robust.epsilon", "-1"],
+        ),
+        (
+            "epsilon = 0.25",
+            "epsilon = \"8 of 255\"",
+            &["source.robust.epsilon", "\"8/255\", found 8 of 255;"],
+        ),
+        (
+            "epsilon = 0.25",
+            "epsilon = \"1/0\"",
+            &["source.robust.epsilon", "found 1/0;"],
+        ),
+        (
+            "epsilon = 0.25\nnorm = \"l2\"",
+            "epsilon = 8\nnorm = \"linf\"",
+            &[
+                "source.robust.epsilon: expected at most 1, since pixels are in [0, 1], found 8; 8 of 255 is \"8/255\";",
+            ],
+        ),
+        (
+            "epsilon = 0.25",
+            "epsilon = 1e-39",
+            &["source.robust.epsilon: expected a number from 1e-15 to 1e15, found 1e-39;"],
         ),
         ("norm = \"l2\"", "", &["source.robust.norm"]),
         (

@@ -1,6 +1,8 @@
 //! Tables of results as they are written, and as something else wrote them.
 
 use super::*;
+use arrow::array::{BooleanArray, Float64Array, Int64Array, StringArray};
+use std::sync::Arc;
 
 fn row() -> Row {
     Row {
@@ -67,8 +69,20 @@ fn names() -> Vec<String> {
     schema.fields().iter().map(|it| it.name().clone()).collect()
 }
 
-fn one<T>(value: T) -> impl Iterator<Item = T> {
-    std::iter::once(value)
+fn words(value: Option<&str>) -> ArrayRef {
+    Arc::new(StringArray::from(vec![value]))
+}
+
+fn integers(value: Option<i64>) -> ArrayRef {
+    Arc::new(Int64Array::from(vec![value]))
+}
+
+fn numbers(value: Option<f64>) -> ArrayRef {
+    Arc::new(Float64Array::from(vec![value]))
+}
+
+fn flags(value: Option<bool>) -> ArrayRef {
+    Arc::new(BooleanArray::from(vec![value]))
 }
 
 #[test]
@@ -128,9 +142,9 @@ fn a_table_without_one_of_its_columns_is_refused() {
 fn a_column_of_another_type_is_refused() {
     for name in names() {
         let (values, expected) = match &*name {
-            "diverged" => (counts(one(1)), "another diverged in row 0".to_owned()),
+            "diverged" => (integers(Some(1)), "another diverged in row 0".to_owned()),
             _ => (
-                flags(one(true)),
+                flags(Some(true)),
                 format!("a column {name} of another type;"),
             ),
         };
@@ -138,9 +152,9 @@ fn a_column_of_another_type_is_refused() {
         assert!(message.contains(&expected), "{message}");
     }
     // One kind of number is not taken for the other.
-    let message = refusal("images", Some(numbers(one(Some(20.0)))));
+    let message = refusal("images", Some(numbers(Some(20.0))));
     assert!(message.contains("a column images of"), "{message}");
-    let message = refusal("epsilon", Some(counts(one(1))));
+    let message = refusal("epsilon", Some(integers(Some(1))));
     assert!(message.contains("a column epsilon of"), "{message}");
 }
 
@@ -153,7 +167,7 @@ fn only_measurements_and_the_norm_may_be_empty() {
         "head_deviation",
         "seconds",
     ] {
-        let message = refusal(name, Some(numbers(one(None))));
+        let message = refusal(name, Some(numbers(None)));
         let expected = format!("found no {name} in row 0;");
         assert!(message.contains(&expected), "{message}");
     }
@@ -161,20 +175,20 @@ fn only_measurements_and_the_norm_may_be_empty() {
         test_accuracy: None,
         ..row()
     };
-    let found = read_with("test_accuracy", Some(numbers(one(None))));
+    let found = read_with("test_accuracy", Some(numbers(None)));
     assert_eq!(found.unwrap(), [expected]);
     let expected = Row {
         norm: None,
         ..row()
     };
-    let found = read_with("norm", Some(words(one(None))));
+    let found = read_with("norm", Some(words(None)));
     assert_eq!(found.unwrap(), [expected]);
 }
 
 #[test]
 fn a_norm_or_number_of_blocks_that_there_is_none_of_is_refused() {
     for (name, value) in [("norm", "l3"), ("norm", "L2"), ("blocks", "most")] {
-        let message = refusal(name, Some(words(one(Some(value.to_owned())))));
+        let message = refusal(name, Some(words(Some(value))));
         let expected = format!("found another {name} in row 0;");
         assert!(message.contains(&expected), "{message}");
     }
@@ -184,12 +198,11 @@ fn a_norm_or_number_of_blocks_that_there_is_none_of_is_refused() {
 fn numbers_that_are_none_are_refused_by_their_row() {
     for value in [f64::NAN, f64::INFINITY] {
         for name in ["epsilon", "test_accuracy", "test_loss"] {
-            let message = refusal(name, Some(numbers(one(Some(value)))));
+            let message = refusal(name, Some(numbers(Some(value))));
             let expected = format!("found {name} {value} in row 0;");
             assert!(message.contains(&expected), "{message}");
         }
     }
-    let integers = |value: Option<i64>| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
     for name in ["images", "epochs", "epoch", "test_images"] {
         let message = refusal(name, Some(integers(Some(-1))));
         assert!(
@@ -204,6 +217,5 @@ fn numbers_that_are_none_are_refused_by_their_row() {
     }
     let seed = read_with("seed", Some(integers(Some(-1)))).unwrap()[0].seed;
     assert_eq!(seed, u64::MAX);
-    let flags = Arc::new(BooleanArray::from(vec![None])) as ArrayRef;
-    assert!(refusal("diverged", Some(flags)).contains("another diverged in row 0"));
+    assert!(refusal("diverged", Some(flags(None))).contains("another diverged in row 0"));
 }

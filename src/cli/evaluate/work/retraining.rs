@@ -26,22 +26,16 @@ impl Work<'_> {
         )?;
         let retrainer = (self.fit).map(|fit| Retrainer::new(fit, &queries, &self.folder));
         let retrainer = retrainer.as_ref();
-        let count = self.subject.train.ids.len();
-        let (choose, seed) = (self.evaluate.asked.choose(), self.evaluate.seed);
+        let asked = &self.evaluate.asked;
         let mut compared = Vec::new();
-        if let Some(number) = self.evaluate.asked.leave_one_out {
-            let chosen = left_out_alone(self.scores(), number, choose, seed)?;
-            if chosen.len() != number {
-                note!("ascribe: leave-one-out: all {count} training images, not {number}");
-            }
-            let kept: Vec<Kept> = chosen
-                .iter()
-                .map(|&at| Kept::without(count, &[at]))
-                .collect();
+        if let Some(number) = asked.leave_one_out {
+            let kept = self.unless_retrained("leave_one_out", || self.each_alone(number))?;
             compared.push(self.compare(run, retrainer, "leave_one_out", &kept)?);
         }
-        if let Some(number) = self.evaluate.asked.lds {
-            let kept = random_subsets(count, number, self.evaluate.asked.share(), seed)?;
+        if let Some(number) = asked.lds {
+            let count = self.subject.train.ids.len();
+            let subsets = || random_subsets(count, number, asked.share(), self.evaluate.seed);
+            let kept = self.unless_retrained("lds", subsets)?;
             compared.push(self.compare(run, retrainer, "lds", &kept)?);
         }
         self.groups_left_out(run, retrainer)?;
@@ -52,15 +46,39 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// What is to be retrained on; nothing where --retrained decides that.
+    fn unless_retrained(
+        &self,
+        name: &str,
+        kept: impl FnOnce() -> Result<Vec<Kept>>,
+    ) -> Result<Vec<Kept>> {
+        match self.evaluate.asked.has_retrained(name) {
+            true => Ok(Vec::new()),
+            false => kept(),
+        }
+    }
+
+    /// So many training images, each left out alone.
+    fn each_alone(&self, number: usize) -> Result<Vec<Kept>> {
+        let count = self.subject.train.ids.len();
+        let (choose, seed) = (self.evaluate.asked.choose(), self.evaluate.seed);
+        let chosen = left_out_alone(self.scores(), number, choose, seed)?;
+        if chosen.len() != number {
+            note!("ascribe: leave-one-out: all {count} training images, not {number}");
+        }
+        let kept = chosen.iter().map(|&at| Kept::without(count, &[at]));
+        Ok(kept.collect())
+    }
+
     /// Refits of a head say nothing of scores through residual blocks, which stay where they are in these.
     fn check_retrained(&self, folder: &Path, retrained: &Retrained) -> Result<()> {
         match self.subject.through_blocks.is_some() && retrained.is_of_heads() {
             false => Ok(()),
-            true => Err(Error::Conflict {
-                path: folder.to_path_buf(),
-                reason: "holds heads that were fitted again, and the run's scores go through residual blocks".into(),
-                remedy: "give measurements of a whole training, or train again with --retrain SEEDS".into(),
-            }),
+            true => Err(Error::conflict(
+                folder,
+                "holds heads that were fitted again, and the run's scores go through residual blocks",
+                "give measurements of a whole training, or train again with --retrain SEEDS",
+            )),
         }
     }
 
@@ -150,10 +168,13 @@ impl Work<'_> {
         let folder = (self.evaluate.asked.retrained.as_deref()).unwrap_or(&self.folder);
         let read = Retrained::read(folder, name, self.ids(), metadata)?;
         self.check_retrained(folder, &read)?;
-        let (asked, there) = (kept.len(), read.left_out.len());
-        if name == LEAVE_GROUP_OUT {
-            check_groups(folder, &read, kept)?;
-        } else if asked != there {
+        let asked = match name {
+            LEAVE_GROUP_OUT => return check_groups(folder, &read, kept).map(|()| read),
+            "lds" => self.evaluate.asked.lds,
+            _ => self.evaluate.asked.leave_one_out,
+        };
+        let there = read.left_out.len();
+        if let Some(asked) = asked.filter(|&asked| asked != there) {
             note!(
                 "ascribe: {name}: {there} retrainings, those of {}, not {asked}",
                 folder.display()
@@ -212,10 +233,10 @@ fn check_groups(folder: &Path, read: &Retrained, kept: &[Kept]) -> Result<()> {
     let there = read.left_out.iter().map(in_order);
     match there.eq(kept.iter().map(|kept| in_order(&kept.left_out()))) {
         true => Ok(()),
-        false => Err(Error::Conflict {
-            path: folder.to_path_buf(),
-            reason: "holds measurements of other groups than those of --leave-group-out".into(),
-            remedy: "give the groups that it was made with, or leave --retrained out".into(),
-        }),
+        false => Err(Error::conflict(
+            folder,
+            "holds measurements of other groups than those of --leave-group-out",
+            "give the groups that it was made with, or leave --retrained out",
+        )),
     }
 }

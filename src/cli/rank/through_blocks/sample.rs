@@ -22,6 +22,10 @@ pub(super) struct Sample<N: FineTunedPart> {
     /// All training images, and solves, at most.
     counts: (usize, usize),
     queries: usize,
+    /// Bytes of a batch of images on its way through the frozen layers, which comes before all else.
+    batch: u64,
+    /// Bytes of what enters the network that memory keeps.
+    kept: u64,
 }
 
 impl<N: FineTunedPart> Sample<N> {
@@ -37,16 +41,25 @@ impl<N: FineTunedPart> Sample<N> {
         let sampled = counts.0.min(count);
         let of = (&opened.model, rank.blocks, device);
         let ids = &opened.train_ids[..sampled];
-        let examples = N::examples(of, &opened.train, ids, &Keeping::default())?;
+        let keeping = Keeping {
+            batch: batch_bytes(rank, options),
+            ..Keeping::default()
+        };
+        let examples = N::examples(of, &opened.train, ids, &keeping)?;
+        let batch = N::batch_bytes(
+            (&opened.model, rank.blocks),
+            counts.0.max(queries),
+            &keeping,
+        )?;
         let image = N::bytes(&examples) / sampled.max(1) as u64;
         let mut options = options.clone();
-        let (mut room, all) = (activation_bytes(&options), [counts.0, queries]);
-        for bytes in all.map(|count| image * count as u64) {
-            if bytes <= room {
-                room -= bytes;
-                options.memory -= bytes;
+        let (mut kept, room) = (0, activation_bytes(&options));
+        for bytes in [counts.0, queries].map(|count| image * count as u64) {
+            if kept + bytes <= room {
+                kept += bytes;
             }
         }
+        options.memory -= kept;
         let network = N::new(&opened.model, rank.blocks, &examples)?.within(&options);
         Ok(Self {
             options: options.resolved(&network, counts),
@@ -55,6 +68,8 @@ impl<N: FineTunedPart> Sample<N> {
             sampled,
             counts,
             queries,
+            batch,
+            kept,
         })
     }
 
@@ -80,6 +95,7 @@ impl<N: FineTunedPart> Sample<N> {
             _ => 0,
         };
         let peak = network.peak_memory(options, self.counts);
+        let peak = peak.map(|bytes| self.kept + bytes.max(self.batch));
         if rank.json.is_asked() {
             return Ok(json!({
                 "parameters": parameters, "images": images, "queries": self.queries, "solves": solves, "queries_at_once": at_once,
@@ -140,7 +156,6 @@ impl<N: FineTunedPart> Sample<N> {
     fn memory_line(&self, bytes: u64) -> String {
         let besides = match self.options.solver.method {
             Method::Arnoldi | Method::Pinv => ", and a vector of all parameters for each step",
-            Method::Ekfac => ", and the layers' factors",
             _ => "",
         };
         format!(
@@ -165,4 +180,12 @@ fn solves(opened: &Transferred, options: &NetworkOptions) -> Result<usize> {
 /// What of `options.memory` activations of the frozen layers may take.
 pub(super) fn activation_bytes(options: &NetworkOptions) -> u64 {
     options.memory / 4
+}
+
+/// What images on their way through the frozen layers may take of a memory that was given; no limit where none was.
+pub(super) fn batch_bytes(rank: &Rank, options: &NetworkOptions) -> u64 {
+    match rank.memory {
+        Some(_) => options.memory / 8,
+        None => u64::MAX,
+    }
 }

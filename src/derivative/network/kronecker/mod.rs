@@ -80,11 +80,11 @@ pub trait WrittenGradients: Sync {
     /// Where gradients are.
     fn device(&self) -> Device;
 
-    /// Bytes of gradients that are held at once.
+    /// Bytes of gradients that are held at once, with `copies` as large in all while something is made of them.
     ///
     /// # Errors
     /// A device does not say how much is free.
-    fn gradient_bytes(&self) -> Result<usize>;
+    fn gradient_bytes(&self, copies: usize) -> Result<usize>;
 
     /// What the network says of the images at `positions`, on the host.
     ///
@@ -139,8 +139,8 @@ impl WrittenGradients for Network {
         Device::Cpu
     }
 
-    fn gradient_bytes(&self) -> Result<usize> {
-        Ok(GRADIENT_BYTES.min(self.pass_bytes))
+    fn gradient_bytes(&self, copies: usize) -> Result<usize> {
+        Ok(GRADIENT_BYTES.min(self.pass_bytes / copies.max(1)))
     }
 
     fn outputs(&self, examples: &Examples, positions: &[u32]) -> Result<Vec<HeadOutputs>> {

@@ -201,11 +201,8 @@ fn square(row: &[f64]) -> f64 {
 fn eigenvectors(pi: &[f64], top: usize) -> Result<Vec<Vec<f64>>> {
     let classes = pi.len();
     if pi.iter().any(|p| !p.is_finite()) {
-        return Err(Error::NonFinite {
-            what: "the softmax's probabilities".into(),
-            place: "an image".into(),
-            remedy: "look at the model's weights".into(),
-        });
+        let (what, remedy) = ("the softmax's probabilities", "look at the model's weights");
+        return Err(Error::non_finite(what, "an image", remedy));
     }
     let others: f64 = (0..classes).filter(|&c| c != top).map(|c| pi[c]).sum();
     let matrix = Mat::from_fn(classes, classes, |i, j| match i == j {

@@ -166,7 +166,9 @@ fn factors_are_moments_of_patches_and_output_gradients() {
         let (mut a, mut s) = (vec![0.0; k * k], vec![0.0; c * c]);
         let mut row = 0;
         for image in 0..IMAGES {
-            let (input, _) = examples.read::<f64>(&[image as u32]).unwrap();
+            let (input, _) = examples
+                .read::<f64>(&[image as u32], network.class_count())
+                .unwrap();
             let values = program.values(input);
             let x = &values[program.nodes[index].inputs[0]].values;
             let bias = layer.bias.is_some();

@@ -11,7 +11,7 @@ use crate::model::op::Window;
 pub(crate) struct MaxPool(pub(crate) Window);
 
 impl MaxPool {
-    fn out(&self, shape: Shape) -> Shape {
+    pub(crate) fn out(&self, shape: Shape) -> Shape {
         let side = |side: usize| (side + 2 * self.0.padding - self.0.size) / self.0.stride + 1;
         Shape {
             height: side(shape.height),

@@ -3,24 +3,19 @@
 use super::layer::Layer;
 use super::program::{Node, Program};
 use crate::Result;
-use crate::derivative::network::assembly::{missing, step};
+use crate::derivative::network::assembly::missing;
 use crate::derivative::network::space::ParameterSpace;
-use crate::model::op::{Convolution, Window};
-use crate::model::{BlockKind, ResNet, Stem};
+use crate::model::{NormedConvolution, ResNet, Segment};
 
 /// The layers of the segments from `first` on.
 pub(super) fn assemble(model: &ResNet, space: &ParameterSpace, first: usize) -> Result<Program> {
     let mut assembly = Assembly {
-        model,
         space,
         nodes: Vec::new(),
     };
     let mut last = 0;
-    for segment in first..model.head_segment() {
-        last = match segment {
-            0 => assembly.stem()?,
-            _ => assembly.block(segment, last)?,
-        };
+    for segment in &model.segments()[first..] {
+        last = assembly.segment(segment, last)?;
     }
     if first < model.head_segment() {
         last = assembly.push(Layer::Mean, &[last]);
@@ -35,7 +30,6 @@ pub(super) fn assemble(model: &ResNet, space: &ParameterSpace, first: usize) -> 
 }
 
 struct Assembly<'a> {
-    model: &'a ResNet,
     space: &'a ParameterSpace,
     nodes: Vec<Node>,
 }
@@ -53,61 +47,41 @@ impl Assembly<'_> {
         place.ok_or_else(|| missing(name))
     }
 
-    /// A convolution of value `input` and the batch norm after it, with a rectifier where it is `rectified`.
-    fn convolution(
-        &mut self,
-        (name, norm): (&str, &str),
-        rectified: bool,
-        input: usize,
-    ) -> Result<usize> {
-        let (stride, padding) = step(self.model, name);
+    /// A layer of value `input`, with a rectifier where it is `rectified`.
+    fn layer(&mut self, layer: &NormedConvolution, rectified: bool, input: usize) -> Result<usize> {
         let convolution = Layer::Convolution {
-            weight: self.place(&format!("{name}.weight"))?,
-            step: Convolution { stride, padding },
+            weight: self.place(&format!("{}.weight", layer.name))?,
+            step: layer.step,
         };
         let affine = Layer::Affine {
-            scale: self.place(&format!("{norm}.weight"))?,
-            shift: self.place(&format!("{norm}.bias"))?,
+            scale: self.place(&format!("{}.weight", layer.norm))?,
+            shift: self.place(&format!("{}.bias", layer.norm))?,
             rectified,
         };
         let x = self.push(convolution, &[input]);
         Ok(self.push(affine, &[x]))
     }
 
-    fn stem(&mut self) -> Result<usize> {
-        let x = self.convolution(("conv1", "bn1"), true, 0)?;
-        let window = Window {
-            size: 3,
-            stride: 2,
-            padding: 1,
-        };
-        Ok(match self.model.architecture().stem() {
-            Stem::ImageNet => self.push(Layer::MaxPool(window), &[x]),
-            Stem::Cifar => x,
-        })
-    }
-
-    fn block(&mut self, segment: usize, input: usize) -> Result<usize> {
-        let block = &self.model.architecture().blocks()[segment - 1];
-        let name = &block.name;
-        let count = match self.model.architecture().kind() {
-            BlockKind::Basic => 2,
-            BlockKind::Bottleneck => 3,
-        };
-        let mut h = input;
-        for index in 1..=count {
-            let (convolution, norm) = (format!("{name}.conv{index}"), format!("{name}.bn{index}"));
-            h = self.convolution((&convolution, &norm), index < count, h)?;
+    fn segment(&mut self, segment: &Segment, input: usize) -> Result<usize> {
+        match segment {
+            Segment::Stem { layer, pool } => {
+                let x = self.layer(layer, true, input)?;
+                Ok(match pool {
+                    Some(window) => self.push(Layer::MaxPool(*window), &[x]),
+                    None => x,
+                })
+            }
+            Segment::Block { way, projection } => {
+                let mut h = input;
+                for (number, layer) in (1..).zip(way) {
+                    h = self.layer(layer, number < way.len(), h)?;
+                }
+                let shortcut = match projection {
+                    Some(layer) => self.layer(layer, false, input)?,
+                    None => input,
+                };
+                Ok(self.push(Layer::AddRectifier, &[h, shortcut]))
+            }
         }
-        let shortcut = if block.projects() {
-            let (convolution, norm) = (
-                format!("{name}.downsample.0"),
-                format!("{name}.downsample.1"),
-            );
-            self.convolution((&convolution, &norm), false, input)?
-        } else {
-            input
-        };
-        Ok(self.push(Layer::AddRectifier, &[h, shortcut]))
     }
 }

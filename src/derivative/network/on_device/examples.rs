@@ -4,24 +4,18 @@
 //! them, which are uploaded for every pass.
 
 use super::kept_rows::KeptRows;
-use crate::data::{Dataset, Pixels, batches, moved};
+use crate::Result;
+use crate::data::Dataset;
 use crate::derivative::network::Keeping;
-use crate::model::{Blocks, Pass, ResNet};
-use crate::{Error, Result};
+use crate::derivative::network::prefix::{BATCH, Entered, Kept, Prefix};
+use crate::model::{Blocks, ResNet};
 use candle_core::{DType, Device, Tensor};
-
-/// Images that go through the prefix at once.
-const BATCH: usize = 250;
 
 /// What enters the fine-tuned part for n labelled images, position i being the i-th image given.
 #[derive(Debug)]
 pub struct DeviceExamples {
-    /// Of one image.
-    dims: Vec<usize>,
-    dtype: DType,
     device: Device,
-    labels: Vec<usize>,
-    rows: KeptRows,
+    entered: Entered<KeptRows>,
 }
 
 impl DeviceExamples {
@@ -32,20 +26,16 @@ impl DeviceExamples {
     /// No ids, an image that does not decode, more blocks than the model has, an activation that is not finite, or no space
     /// for the scratch file.
     pub fn compute(
-        (model, blocks, device): (&ResNet, Blocks, &Device),
+        of: (&ResNet, Blocks, &Device),
         dataset: &Dataset,
         ids: &[usize],
         keeping: &Keeping,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self> {
-        let mut collected = Collected::new((model, blocks, device), ids.len(), keeping)?;
-        for batch in batches(ids, BATCH) {
-            let images = Pixels::decode(dataset, batch, model.framing())?;
-            let positions: Vec<usize> = (0..images.len()).collect();
-            collected.push(&images.batch(&positions, device)?, images.labels())?;
-            progress(collected.labels.len());
-        }
-        collected.finish()
+        Ok(Self {
+            device: of.2.clone(),
+            entered: Prefix::new(of, keeping)?.of_dataset(dataset, ids, progress)?,
+        })
     }
 
     /// The same for images `[n, 3, H, W]` with pixels in [0, 1] that are at hand.
@@ -53,49 +43,35 @@ impl DeviceExamples {
     /// # Errors
     /// As [`DeviceExamples::compute`], or another number of labels.
     pub fn of_images(
-        (model, blocks, device): (&ResNet, Blocks, &Device),
+        of: (&ResNet, Blocks, &Device),
         images: &Tensor,
         labels: &[usize],
         keeping: &Keeping,
     ) -> Result<Self> {
-        let count = images.dims4()?.0;
-        if labels.len() != count {
-            return Err(Error::mismatch(
-                "images: labels",
-                count,
-                labels.len(),
-                "give one label for each image",
-            ));
-        }
-        let mut collected = Collected::new((model, blocks, device), count, keeping)?;
-        for start in (0..count).step_by(BATCH) {
-            let size = BATCH.min(count - start);
-            collected.push(
-                &moved(&images.narrow(0, start, size)?, device)?,
-                &labels[start..start + size],
-            )?;
-        }
-        collected.finish()
+        Ok(Self {
+            device: of.2.clone(),
+            entered: Prefix::new(of, keeping)?.of_images(images, labels)?,
+        })
     }
 
     /// n.
     pub fn count(&self) -> usize {
-        self.labels.len()
+        self.entered.labels.len()
     }
 
     /// The labels, by position.
     pub fn labels(&self) -> &[usize] {
-        &self.labels
+        &self.entered.labels
     }
 
     /// The shape of what enters the fine-tuned part, for one image.
     pub fn dims(&self) -> &[usize] {
-        &self.dims
+        &self.entered.dims
     }
 
     /// The precision of the activations, the model's.
     pub fn dtype(&self) -> DType {
-        self.dtype
+        self.entered.dtype
     }
 
     /// The device that passes run on.
@@ -105,106 +81,33 @@ impl DeviceExamples {
 
     /// Whether the activations lie on the device.
     pub fn is_on_device(&self) -> bool {
-        matches!(self.rows, KeptRows::Device(_))
+        matches!(self.entered.kept, KeptRows::Device(_))
     }
 
-    /// The activations `[m, …]` at `positions`, on the device, and their labels.
-    pub(super) fn read(&self, positions: &[u32]) -> Result<(Tensor, Vec<usize>)> {
-        let count = self.count();
-        if let Some(position) = positions.iter().find(|&&p| p as usize >= count) {
-            return Err(Error::mismatch(
-                "position of an image",
-                format!("below {count}"),
-                position,
-                "positions count the images given, from 0",
-            ));
-        }
-        let of = (self.dtype, &self.device);
-        let rows = self.rows.read(positions, &self.dims, of)?;
-        let labels = positions.iter().map(|&p| self.labels[p as usize]);
-        Ok((rows, labels.collect()))
+    /// The activations `[m, …]` at `positions`, on the device, and their labels, checked: they are classes below `classes`.
+    pub(super) fn read(&self, positions: &[u32], classes: usize) -> Result<(Tensor, Vec<usize>)> {
+        let labels = self.entered.labels_at(positions, classes)?;
+        let of = (self.dtype(), &self.device);
+        let rows = self.entered.kept.read(positions, self.dims(), of)?;
+        Ok((rows, labels))
     }
 }
 
-/// Examples on their way.
-struct Collected<'a> {
-    model: ResNet,
-    segment: usize,
-    count: usize,
-    keeping: &'a Keeping,
-    device: Device,
-    labels: Vec<usize>,
-    kept: Option<(Vec<usize>, KeptRows)>,
-}
+impl Kept for KeptRows {
+    fn at_once(_: (usize, usize), _: u64, _: &Keeping) -> usize {
+        BATCH
+    }
 
-impl<'a> Collected<'a> {
-    fn new(
-        (model, blocks, device): (&ResNet, Blocks, &Device),
-        count: usize,
-        keeping: &'a Keeping,
+    fn with_room(
+        of: (&[usize], usize),
+        dtype: DType,
+        device: &Device,
+        keeping: &Keeping,
     ) -> Result<Self> {
-        if count == 0 {
-            return Err(none());
-        }
-        Ok(Self {
-            segment: blocks.first_segment(model.architecture())?,
-            model: model.to_device(device)?,
-            count,
-            keeping,
-            device: device.clone(),
-            labels: Vec::new(),
-            kept: None,
-        })
+        Self::new(of, dtype, device, keeping)
     }
 
-    /// Images with pixels in [0, 1].
-    fn push(&mut self, images: &Tensor, labels: &[usize]) -> Result<()> {
-        let dtype = crate::derivative::network::assembly::precision(&self.model);
-        let images = images.to_dtype(dtype)?;
-        let rows = match self.segment {
-            0 => self.model.normalise(&images)?,
-            segment => (self.model).prefix(segment, &images, &mut Pass::evaluation())?,
-        };
-        let rows = rows.detach().contiguous()?;
-        let start = self.labels.len();
-        let (dims, kept) = match &mut self.kept {
-            Some(kept) => kept,
-            None => {
-                let dims = rows.dims()[1..].to_vec();
-                let kept = KeptRows::new((&dims, self.count), dtype, &self.device, self.keeping)?;
-                self.kept.insert((dims, kept))
-            }
-        };
-        if rows.dims()[1..] != dims[..] {
-            return Err(Error::mismatch(
-                "images",
-                "one size",
-                format!("another one from image {start} on"),
-                "resize them",
-            ));
-        }
-        kept.push(&rows, start, |row| start + row)?;
-        self.labels.extend(labels);
-        Ok(())
+    fn extend(&mut self, rows: &Tensor, start: usize) -> Result<()> {
+        self.push(&rows.contiguous()?, start, |row| start + row)
     }
-
-    fn finish(self) -> Result<DeviceExamples> {
-        let (dims, rows) = self.kept.ok_or_else(none)?;
-        Ok(DeviceExamples {
-            dims,
-            dtype: crate::derivative::network::assembly::precision(&self.model),
-            device: self.device,
-            labels: self.labels,
-            rows,
-        })
-    }
-}
-
-fn none() -> Error {
-    Error::mismatch(
-        "images",
-        "at least one",
-        "none",
-        "give a set that is not empty",
-    )
 }

@@ -90,11 +90,11 @@ fn check_finite(rows: &Tensor, image: impl Fn(usize) -> usize) -> Result<()> {
         .to_vec1::<f64>()?;
     match sums.iter().position(|sum| !sum.is_finite()) {
         None => Ok(()),
-        Some(row) => Err(Error::NonFinite {
-            what: "activations of the frozen layers".into(),
-            place: format!("image {}", image(row)),
-            remedy: "look at that image and at the model's weights".into(),
-        }),
+        Some(row) => Err(Error::non_finite(
+            "activations of the frozen layers",
+            format!("image {}", image(row)),
+            "look at that image and at the model's weights",
+        )),
     }
 }
 

@@ -19,7 +19,7 @@ use std::ops::Range;
 
 /// Places whose moment is taken by one product.
 const TILE: usize = 4096;
-/// Bytes of gradients that are held at once, if an eighth of a device's free memory allows it.
+/// Bytes of gradients that are held at once, if an eighth of a device's free memory allows it: it has room for a few copies.
 const GRADIENT_BYTES: usize = 2 << 30;
 
 /// A row of a root and the place of its image among the images asked for.
@@ -44,7 +44,7 @@ impl WrittenGradients for DeviceNetwork {
         self.device().clone()
     }
 
-    fn gradient_bytes(&self) -> Result<usize> {
+    fn gradient_bytes(&self, _: usize) -> Result<usize> {
         room(self.device(), GRADIENT_BYTES, 8)
     }
 

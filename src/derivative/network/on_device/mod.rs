@@ -115,7 +115,7 @@ impl DeviceNetwork {
             parameters,
             classes: model.classes().len(),
             dims: examples.dims().to_vec(),
-            dtype: super::assembly::precision(model),
+            dtype: model.dtype()?,
             device,
             bytes: PassBytes::default(),
             pass_images: PASS_IMAGES,
@@ -243,15 +243,6 @@ impl DeviceNetwork {
                 "compute them with the same model and blocks, on the same device",
             ));
         }
-        let (input, labels) = examples.read(positions)?;
-        match labels.iter().position(|&label| label >= self.classes) {
-            None => Ok((input, labels)),
-            Some(index) => Err(Error::mismatch(
-                format!("label of image {}", positions[index]),
-                format!("a class below {}", self.classes),
-                labels[index],
-                "use the labels that this model was trained on",
-            )),
-        }
+        examples.read(positions, self.classes)
     }
 }

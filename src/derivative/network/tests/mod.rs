@@ -403,6 +403,7 @@ fn activations_on_disk_are_those_in_memory() {
             let keeping = Keeping {
                 memory,
                 folder: folder.path().to_path_buf(),
+                ..Keeping::default()
             };
             Examples::of_images((&model, blocks), &images(SIDE), &LABELS, &keeping).unwrap()
         });
@@ -417,11 +418,40 @@ fn activations_on_disk_are_those_in_memory() {
     let keeping = Keeping {
         memory: 0,
         folder: "no/such/folder".into(),
+        ..Keeping::default()
     };
     let message = Examples::of_images((&model, Blocks::All), &images(SIDE), &LABELS, &keeping)
         .unwrap_err()
         .to_string();
     assert!(message.contains("no/such/folder"), "{message}");
+}
+
+/// To rounding: where matrix products end depends on how many images they are made of.
+#[test]
+fn images_enter_one_by_one_as_they_do_together() {
+    let digits = crate::data::digits_train().unwrap();
+    let ids = [3, 141, 59, 26, 5];
+    for (architecture, blocks) in CHOICES {
+        let model = model(architecture, SIDE);
+        let entered = |batch: u64| {
+            let keeping = Keeping {
+                batch,
+                ..Keeping::default()
+            };
+            let mut done = Vec::new();
+            let mut progress = |images: usize| done.push(images);
+            let of = (&model, blocks);
+            let examples = Examples::compute(of, &digits, &ids, &keeping, &mut progress).unwrap();
+            let (planes, labels) = examples.read::<f64>(&[0, 1, 2, 3, 4], 10).unwrap();
+            assert_eq!(labels, ids.map(|id| digits.label(id)));
+            (planes.values.to_vec(), done)
+        };
+        let ((alone, one_by_one), (together, all_at_once)) = (entered(1), entered(u64::MAX));
+        assert_eq!(one_by_one, [1, 2, 3, 4, 5]);
+        assert_eq!(all_at_once, [5]);
+        let what = format!("{architecture} {blocks}");
+        assert_close(&what, &alone, &together, 1e-12);
+    }
 }
 
 #[test]
