@@ -1,6 +1,6 @@
 //! A symmetric matrix written out in f32 or f64, on the host or on a device: what factorisations work on.
 //!
-//! On the host column-major; only the lower triangle means anything, so that no time goes into the other half.
+//! On the host column-major; only the lower triangle means anything, so that no time goes into the other half, which is free for other use.
 
 use super::{BlockColumns, SquareMatrix};
 use crate::Result;

@@ -7,6 +7,11 @@
 //! products then wins back the digits of each row, as long as a round halves its residual (Higham 2002, section 12.2). Where f32
 //! finds no factor, or A is not vouched for as positive definite, the factor is f64 and its pivots are looked at.
 //!
+//! Where the operator is a mean over many images beside its size, A x takes fewer operations with the matrix than through these, and
+//! residuals of a large block are by the matrix, which keeps its place beside the factor. It is rounded, as its sums are, by an E of
+//! which the operator's products show E x for some rows of each block: twice the largest that they say of a row, by ‖x‖ and by ‖b‖, is
+//! added to its residual. An estimate, no bound; where it is not small the operator has all rows.
+//!
 //! Where the operator is RᵀR/n + σI with few rows in R ([`RootForm`]), as a Gauss–Newton matrix through blocks is, the matrix is that
 //! between the rows instead ([`super::woodbury`]), and the number of parameters does not count.
 //!
@@ -16,7 +21,7 @@ use super::cholesky::Factor;
 use super::outcome::acceptable;
 use super::woodbury::Woodbury;
 use super::{
-    Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, rows_not_finite,
+    Inverse, Outcome, Report, Solution, Solver, check_size, clear_rows, relative, rows_not_finite,
     true_residual,
 };
 use crate::artefact::GIB;
@@ -31,6 +36,12 @@ pub const LARGEST: usize = 32_768;
 const FREE_SHARE: f64 = 0.6;
 /// Rounds of refinement, each of which has to halve the residual.
 const REFINEMENTS: usize = 12;
+/// Rows from which on residuals may be by the matrix.
+const MANY: usize = 4 * CHECKED;
+/// Of a block whose residuals are by the matrix, the rows that have them by the operator too.
+const CHECKED: usize = 8;
+/// The share of a good residual that the matrix's rounding may come to.
+const SMALL_SHARE: f64 = 0.25;
 
 /// Solves by a Cholesky factorisation of the matrix written out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,16 +49,25 @@ pub struct Direct;
 
 impl Solver for Direct {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
-        ToTolerance(None).prepare(operator)
+        let settings = DirectSettings {
+            tolerance: None,
+            many: false,
+        };
+        settings.prepare(operator)
     }
 }
 
-/// The same, refined towards a residual and judged by it, where one is given.
-pub(super) struct ToTolerance(pub(super) Option<f64>);
+/// The same with settings.
+pub(super) struct DirectSettings {
+    /// Refined towards this residual and judged by it, where one is given.
+    pub(super) tolerance: Option<f64>,
+    /// Whether there are many right-hand sides, for whose residuals the matrix is worth keeping.
+    pub(super) many: bool,
+}
 
-impl Solver for ToTolerance {
+impl Solver for DirectSettings {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
-        let tolerance = self.0;
+        let tolerance = self.tolerance;
         let size = operator.size();
         let few = |root: &RootForm| root.count() < size && root.shift() > 0.0;
         if let Some(root) = operator.root()?.filter(few) {
@@ -66,7 +86,7 @@ impl Solver for ToTolerance {
         }
         Ok(Box::new(Prepared {
             operator,
-            factor: Exact::Written(Factor::of(operator)?),
+            factor: Exact::Written(Factor::of(operator, self.many)?),
             tolerance,
         }))
     }
@@ -85,6 +105,14 @@ impl Exact<'_> {
         match self {
             Self::Written(factor) => factor.apply(vectors),
             Self::ByRows(rows) => rows.apply(vectors),
+        }
+    }
+
+    /// b − A x by the matrix; none where it is not kept.
+    fn residuals(&self, values: &Vectors, right_hand_sides: &Vectors) -> Result<Option<Vectors>> {
+        match self {
+            Self::Written(factor) => factor.residuals(values, right_hand_sides),
+            Self::ByRows(_) => Ok(None),
         }
     }
 }
@@ -122,10 +150,12 @@ impl Inverse for Prepared<'_> {
         let value = self.factor.apply(right_hand_sides)?;
         let unsolved = rows_not_finite(&value)?;
         let mut value = clear_rows(value, &unsolved)?;
-        let (mut error, mut residuals) =
-            true_residual(self.operator, &value, right_hand_sides, &norms)?;
-        let mut products = norms.len();
-        // Rows that are worth another round: each is decided on by itself, in whatever block it comes.
+        let Residuals {
+            mut error,
+            relative: mut residuals,
+            mut products,
+        } = self.residuals(&value, right_hand_sides, (&norms, good))?;
+        // Rows that are worth another round: each is decided on by itself.
         let worth = |row: &usize| residuals[*row] > good && !unsolved[*row];
         let mut open: Vec<usize> = (0..norms.len()).filter(worth).collect();
         // Where these are among the rows of `error`.
@@ -140,8 +170,9 @@ impl Inverse for Prepared<'_> {
             drop(correction);
             let wanted = rows_at(right_hand_sides.clone(), &open)?;
             let norms: Vec<f64> = open.iter().map(|&row| norms[row]).collect();
-            let (next, after) = true_residual(self.operator, &better, &wanted, &norms)?;
-            products += open.len();
+            let next = self.residuals(&better, &wanted, (&norms, good))?;
+            products += next.products;
+            let after = next.relative;
             let improved: Vec<(usize, usize)> = (open.iter().copied().zip(0..))
                 .filter(|&(row, place)| after[place] < 0.5 * residuals[row])
                 .collect();
@@ -149,7 +180,7 @@ impl Inverse for Prepared<'_> {
             for &(row, place) in &improved {
                 residuals[row] = after[place];
             }
-            error = next;
+            error = next.error;
             (open, places) = (improved.into_iter())
                 .filter(|&(row, _)| residuals[row] > good)
                 .unzip();
@@ -203,6 +234,85 @@ impl Inverse for Prepared<'_> {
     }
 }
 
+/// b − A x of a block.
+struct Residuals {
+    error: Vectors,
+    /// ‖b − A x‖ / ‖b‖, with what the matrix's rounding may add.
+    relative: Vec<f64>,
+    /// Products with the operator.
+    products: usize,
+}
+
+impl Prepared<'_> {
+    /// By the matrix where it is kept and near enough the operator: within a share of what is `good`.
+    fn residuals(
+        &self,
+        values: &Vectors,
+        right_hand_sides: &Vectors,
+        (norms, good): (&[f64], f64),
+    ) -> Result<Residuals> {
+        let sample = match norms.len() {
+            MANY.. => checked_rows(norms, faint_below(values.tensor().dtype())),
+            _ => Vec::new(),
+        };
+        let doubts = self.doubts((values, right_hand_sides), (norms, &sample))?;
+        if let Some(doubts) = &doubts
+            && doubts.iter().all(|&doubt| doubt <= SMALL_SHARE * good)
+            && let Some(error) = self.factor.residuals(values, right_hand_sides)?
+        {
+            let of_rows = error.norms()?.into_iter().zip(norms).zip(doubts);
+            return Ok(Residuals {
+                relative: of_rows.map(|(of, doubt)| relative(of) + doubt).collect(),
+                error,
+                products: sample.len(),
+            });
+        }
+        let (error, relative) = true_residual(self.operator, values, right_hand_sides, norms)?;
+        let checked = doubts.map_or(0, |_| sample.len());
+        Ok(Residuals {
+            error,
+            relative,
+            products: checked + norms.len(),
+        })
+    }
+
+    /// What the matrix's rounding may add to each residual, from what it does to those of the rows `sample`; none without matrix or
+    /// rows.
+    fn doubts(
+        &self,
+        (values, right_hand_sides): (&Vectors, &Vectors),
+        (norms, sample): (&[f64], &[usize]),
+    ) -> Result<Option<Vec<f64>>> {
+        if sample.is_empty() {
+            return Ok(None);
+        }
+        let (x, b) = (values.select(sample)?, right_hand_sides.select(sample)?);
+        let Some(by_matrix) = self.factor.residuals(&x, &b)? else {
+            return Ok(None);
+        };
+        let by_operator = self.operator.residuals(&x, &b)?;
+        let apart = by_operator.add_scaled(&vec![-1.0; sample.len()], &by_matrix)?;
+        let (apart, lengths) = (apart.norms()?, values.norms()?);
+        let twice_largest = |of: &[f64]| {
+            let of_rows = apart.iter().zip(sample);
+            let of_rows = of_rows.map(|(&off, &row)| relative((off, &of[row])));
+            // What is not a number is no small distance.
+            let of_rows = of_rows.map(|off| if off.is_nan() { f64::INFINITY } else { off });
+            2.0 * of_rows.fold(0.0, f64::max)
+        };
+        let (by_value, by_norm) = (twice_largest(&lengths), twice_largest(norms));
+        let doubt = |of| by_norm.max(by_value * relative(of));
+        Ok(Some(lengths.into_iter().zip(norms).map(doubt).collect()))
+    }
+}
+
+/// Rows spread over a block, but at no even distance: rows may come in turns of a few kinds. None of length below `faint`.
+fn checked_rows(norms: &[f64], faint: f64) -> Vec<usize> {
+    let rows = (0..CHECKED).map(|place| place * norms.len() / CHECKED + place);
+    let rows = rows.map(|row| row.min(norms.len() - 1));
+    rows.filter(|&row| norms[row] >= faint).collect()
+}
+
 /// The rows at `places`, which ascend.
 fn rows_at(vectors: Vectors, places: &[usize]) -> Result<Vectors> {
     match places.len() == vectors.count() {
@@ -253,7 +363,7 @@ fn outcome(residual: f64, enough: f64) -> Outcome {
 mod tests {
     use super::super::tests::{diagonal, values, vectors};
     use super::*;
-    use crate::operator::Structure;
+    use crate::operator::{Dense, Structure, SymmetricMatrix};
 
     /// With the factor of another matrix, whose inverse is nine tenths off along one axis and a hundredth along another.
     #[test]
@@ -262,7 +372,7 @@ mod tests {
         let other = diagonal(&[10.0, 1.01, 1.0], Structure::PositiveDefinite);
         let prepared = Prepared {
             operator: &operator,
-            factor: Exact::Written(Factor::of(&other).unwrap()),
+            factor: Exact::Written(Factor::of(&other, true).unwrap()),
             tolerance: None,
         };
         let rows: [&[f64]; 3] = [&[2.0, 0.0, 0.0], &[0.0, 3.0, 0.0], &[0.0, 0.0, 4.0]];
@@ -282,6 +392,86 @@ mod tests {
         }
     }
 
+    /// A mean over many images as far as it says itself, whose matrix is off by `off` along the first axis.
+    struct OffInWriting {
+        exact: Dense,
+        written: Dense,
+    }
+
+    impl OffInWriting {
+        fn new(off: f64) -> Self {
+            let of = |first: f64| diagonal(&[first, 3.0, 4.0], Structure::PositiveDefinite);
+            Self {
+                exact: of(2.0),
+                written: of(2.0 * (1.0 + off)),
+            }
+        }
+    }
+
+    impl LinearOperator for OffInWriting {
+        fn size(&self) -> usize {
+            self.exact.size()
+        }
+
+        fn structure(&self) -> Structure {
+            self.exact.structure()
+        }
+
+        fn apply(&self, vectors: &Vectors) -> Result<Vectors> {
+            self.exact.apply(vectors)
+        }
+
+        fn dtype(&self) -> DType {
+            DType::F32
+        }
+
+        fn dense(&self, dtype: DType) -> Result<SymmetricMatrix> {
+            self.written.dense(dtype)
+        }
+
+        fn diagonal(&self) -> Result<Vec<f64>> {
+            self.exact.diagonal()
+        }
+
+        fn image_count(&self) -> usize {
+            1000
+        }
+    }
+
+    #[test]
+    fn residuals_by_the_matrix_hold_what_it_is_off() {
+        let rows: Vec<Vec<f64>> = (0..40)
+            .map(|row| vec![1.0, 0.1 * f64::from(row), 2.0])
+            .collect();
+        let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+        for (off, tolerance, by_matrix) in [
+            (1e-5, None, true),
+            (1e-2, None, false),
+            // What the matrix is off by is too much beside what is asked for.
+            (1e-5, Some(2e-5), false),
+        ] {
+            let operator = OffInWriting::new(off);
+            let settings = DirectSettings {
+                tolerance,
+                many: true,
+            };
+            let inverse = settings.prepare(&operator).unwrap();
+            let block = vectors(&rows, DType::F32);
+            let solution = inverse.solve(&block).unwrap();
+            let norms = block.norms().unwrap();
+            let (_, exact) = true_residual(&operator, &solution.value, &block, &norms).unwrap();
+            for (report, exact) in solution.reports.iter().zip(exact) {
+                assert_eq!(report.outcome, Outcome::Direct);
+                assert!(report.residual > exact - 1e-7, "{report:?} {exact:e}");
+                assert!(report.residual < exact + 2e-5, "{report:?} {exact:e}");
+            }
+            assert_eq!(solution.products == CHECKED, by_matrix, "{off}");
+            // A few rows are the operator's.
+            let few = inverse.solve(&block.narrow(0..5).unwrap()).unwrap();
+            assert_eq!(few.products == 5, off < 1e-3, "{off}");
+        }
+    }
+
     /// With the inverse of another matrix, after which the residual is 1.5 times what there was.
     #[test]
     fn a_solution_that_is_worse_than_none_diverged() {
@@ -289,7 +479,7 @@ mod tests {
         let other = diagonal(&[0.4, 1.0], Structure::PositiveDefinite);
         let prepared = Prepared {
             operator: &operator,
-            factor: Exact::Written(Factor::of(&other).unwrap()),
+            factor: Exact::Written(Factor::of(&other, true).unwrap()),
             tolerance: None,
         };
         // Of the last one the right-hand side is rounded already.
@@ -310,7 +500,7 @@ mod tests {
         let solved = |tolerance: Option<f64>| {
             let prepared = Prepared {
                 operator: &operator,
-                factor: Exact::Written(Factor::of(&other).unwrap()),
+                factor: Exact::Written(Factor::of(&other, true).unwrap()),
                 tolerance,
             };
             let reports = prepared.solve(&block).unwrap().reports;

@@ -6,6 +6,7 @@
 
 mod arnoldi;
 mod astra;
+mod beside_factor;
 mod blocked_cholesky;
 mod cg;
 mod cholesky;
@@ -31,7 +32,9 @@ mod woodbury;
 
 pub use arnoldi::Arnoldi;
 pub use astra::Astra;
+pub(crate) use beside_factor::TILE;
 pub use cg::Cg;
+pub(crate) use cholesky::{MIXED_ABOVE, are_residuals_by_matrix};
 pub use diagonal::{Ekfac, Identity};
 pub use direct::{Direct, LARGEST, too_large};
 pub use lanczos::{Lanczos, LargestEigenvalue, Ritz, Stop, largest_eigenvalue};
@@ -213,7 +216,6 @@ fn true_residual(
     norms: &[f64],
 ) -> Result<(Vectors, Vec<f64>)> {
     let residual = operator.residuals(value, right_hand_sides)?;
-    let relative = |(residual, norm): (f64, &f64)| if *norm == 0.0 { 0.0 } else { residual / norm };
     let relative = residual
         .norms()?
         .into_iter()
@@ -221,6 +223,11 @@ fn true_residual(
         .map(relative)
         .collect();
     Ok((residual, relative))
+}
+
+/// A norm over another.
+fn relative((residual, norm): (f64, &f64)) -> f64 {
+    if *norm == 0.0 { 0.0 } else { residual / norm }
 }
 
 /// Which rows hold a value that is not finite.

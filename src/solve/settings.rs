@@ -1,7 +1,7 @@
 //! A method with its settings, as options give them.
 
 use super::cg::UpToRounding;
-use super::direct::ToTolerance;
+use super::direct::DirectSettings;
 use super::in_range::InRange;
 use super::{Arnoldi, Astra, Cg, Ekfac, Identity, Lissa, Method, Pinv, Solver};
 use crate::{Result, number_range};
@@ -128,7 +128,10 @@ impl Settings {
         let tolerance = self.effective_tolerance(precision);
         let solver: Box<dyn Solver> = match self.method {
             // A plan resolves `auto` before it comes to solving; where none did, a factor is the safe choice.
-            Method::Direct | Method::Auto => Box::new(ToTolerance(self.tolerance)),
+            Method::Direct | Method::Auto => Box::new(DirectSettings {
+                tolerance: self.tolerance,
+                many: true,
+            }),
             Method::Cg => {
                 let cg = Cg {
                     tolerance,

@@ -5,7 +5,7 @@ use crate::artefact::{gib, physical_memory_bytes};
 use crate::influence::BlockSizes;
 use crate::influence::damping_path::Systems;
 use crate::influence::side_by_side::LANES;
-use crate::solve::{Method, strong_parameters};
+use crate::solve::{MIXED_ABOVE, Method, TILE, are_residuals_by_matrix, strong_parameters};
 use crate::{Error, Result};
 
 /// Rows in memory: as read, with a constant appended, and in feature axes.
@@ -34,9 +34,7 @@ impl ProblemSize {
     /// Bytes that are needed whatever the blocks.
     pub(super) fn fixed_bytes(&self, method: Method) -> f64 {
         let matrix = match method {
-            // The factor is f32 but for small f64 problems. Nearly half of it is never written, and takes memory only where the
-            // system hands out large pages unasked: that is not counted on.
-            Method::Direct | Method::Auto => 4.0 * self.parameters().powi(2),
+            Method::Direct | Method::Auto => self.factor_bytes(),
             // That of the preconditioner.
             Method::Cg | Method::Astra => {
                 self.width() * (strong_parameters(self.parameters() as usize) as f64).powi(2)
@@ -44,6 +42,23 @@ impl ProblemSize {
             _ => 0.0,
         };
         self.row_bytes() + self.kept_bytes() + self.certificate_bytes() + matrix
+    }
+
+    /// The factor is f32 but for small f64 problems. Half of it holds the matrix where residuals are by that, with its diagonal's tiles
+    /// besides. Else nearly half is never written, and takes memory only where the system hands out large pages unasked: that is not
+    /// counted on.
+    fn factor_bytes(&self) -> f64 {
+        let parameters = self.parameters();
+        let size = parameters as usize;
+        let number = match self.double && size <= MIXED_ABOVE {
+            true => 8.0,
+            false => 4.0,
+        };
+        let tiles = match are_residuals_by_matrix(self.train, size, self.precision()) {
+            true => (TILE.min(size)) as f64,
+            false => 0.0,
+        };
+        number * parameters * (parameters + tiles)
     }
 
     /// Resident rows in their three forms, and the axes.

@@ -220,6 +220,32 @@ fn the_size_of_cifar_10_fits_into_six_gib_and_mapped_rows_take_no_memory() {
     assert_eq!(resident.bytes - mapped.bytes, rows);
 }
 
+/// 4np operations for each of m queries are none any more; 2p² take their place.
+#[test]
+fn residuals_of_many_images_are_by_the_matrix_on_the_processor() {
+    let many = ProblemSize {
+        train: 50_000,
+        features: 512,
+        ..PAPER
+    };
+    let on_device = ProblemSize {
+        device_memory: Some(100 << 30),
+        ..many
+    };
+    let operations = |double: bool| {
+        let in_precision = |size| ProblemSize { double, ..size };
+        [many, on_device].map(|size| in_precision(size).operations(Method::Direct))
+    };
+    // More parameters than a factor in f64 is made of.
+    let [here, there] = operations(true);
+    assert_eq!(here, there);
+    let [here, there] = operations(false);
+    let (m, n, p) = (many.test as f64, 50_000.0, many.parameters());
+    let saved = m * (4.0 * n * p - 2.0 * p * p);
+    assert!(((there - here) / saved - 1.0).abs() < 1e-9);
+    assert!(here < 0.5 * there, "{here:e} {there:e}");
+}
+
 #[test]
 fn a_file_is_mapped_where_its_rows_would_take_an_eighth() {
     assert_eq!(resident_limit(Some(24.0 * 1000.0), false), Some(1000));
