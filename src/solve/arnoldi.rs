@@ -12,6 +12,7 @@
 //!
 //! An approximation by design: the outcome is [`Outcome::Approximate`], with the true residual.
 
+use super::deflation::Deflation;
 use super::diagonal::Approximation;
 use super::lanczos::negligible;
 use super::spectral::Spectral;
@@ -19,9 +20,6 @@ use super::{Inverse, Lanczos, Outcome, Ritz, Solution, Solver, Stop, zero_curvat
 use crate::descending::descending;
 use crate::operator::{LinearOperator, Vectors};
 use crate::{Error, Result, number_range};
-
-/// The seed of the first round; every round has its own.
-const SEED: u64 = 0;
 
 /// Inverts on the `rank` eigenvectors of largest |eigenvalue|.
 #[derive(Debug, Clone, Copy)]
@@ -54,9 +52,12 @@ impl Solver for Arnoldi {
             let reason = format!("{} cannot give {rank} eigenpairs; raise it", self.steps);
             return Err(Error::config("steps", reason));
         }
-        let mut search = Search::new(operator, Self { rank, ..*self });
+        let mut search = Search {
+            asked: Self { rank, ..*self },
+            pairs: Deflation::new(operator),
+        };
         let mut complete = search.first()?;
-        while complete && search.kept.len() < operator.size() {
+        while complete && search.pairs.values.len() < operator.size() {
             match search.beyond()? {
                 Beyond::Nothing => break,
                 Beyond::Found => (),
@@ -66,11 +67,11 @@ impl Solver for Arnoldi {
         let values = search.divisors(negligible(operator.dtype()))?;
         Ok(Box::new(Prepared {
             operator,
-            spectral: Spectral::new(search.vectors, &values),
+            spectral: Spectral::new(search.pairs.vectors, &values),
             complete,
             notes: vec![
                 ("eigenpairs kept", values.len() as f64),
-                ("Lanczos steps", search.steps as f64),
+                ("Lanczos steps", search.pairs.steps as f64),
             ],
         }))
     }
@@ -85,141 +86,101 @@ enum Beyond {
     Unknown,
 }
 
-/// The pairs of largest |θ| as far as they are known.
+/// The pairs of largest |θ| as far as they are known, largest first.
 struct Search<'a> {
-    operator: &'a dyn LinearOperator,
     asked: Arnoldi,
-    /// θ, largest |θ| first.
-    kept: Vec<f64>,
-    vectors: Option<Vectors>,
-    /// The largest |θ| seen, kept or not.
-    largest: f64,
-    rounds: u64,
-    steps: usize,
+    pairs: Deflation<'a>,
 }
 
-impl<'a> Search<'a> {
-    fn new(operator: &'a dyn LinearOperator, asked: Arnoldi) -> Self {
-        Self {
-            operator,
-            asked,
-            kept: Vec::new(),
-            vectors: None,
-            largest: 0.0,
-            rounds: 0,
-            steps: 0,
-        }
-    }
-
+impl Search<'_> {
     /// The pairs of one Krylov space; whether these are as many as were asked for, and the first ones.
     fn first(&mut self) -> Result<bool> {
-        let Arnoldi { rank, .. } = self.asked;
-        let (process, ritz, _) = self.round(|search, _, ritz| {
-            ritz.values.len() >= rank && search.accepted(ritz, rank).eq(0..rank)
+        let asked = self.asked;
+        let (process, ritz, _) = self.pairs.round(asked.steps, |_, _, ritz| {
+            ritz.values.len() >= asked.rank && asked.accepted(ritz, asked.rank).eq(0..asked.rank)
         })?;
-        let accepted = self.accepted(&ritz, ritz.values.len());
-        let found: Vec<usize> = accepted.take(rank).collect();
-        self.keep(&process, &ritz, &found)?;
-        Ok(found.into_iter().eq(0..rank))
+        let accepted = asked.accepted(&ritz, ritz.values.len());
+        let found: Vec<usize> = accepted.take(asked.rank).collect();
+        self.pairs.keep(&process, &ritz, &found)?;
+        Ok(found.into_iter().eq(0..asked.rank))
     }
 
     /// Pairs that it left out, from the complement of what is kept.
     fn beyond(&mut self) -> Result<Beyond> {
-        let (process, ritz, stop) =
-            self.round(|search, process, ritz| search.above(process, ritz).is_some())?;
+        let asked = self.asked;
+        let (process, ritz, stop) = self.pairs.round(asked.steps, |pairs, process, ritz| {
+            asked.above(pairs, process, ritz).is_some()
+        })?;
         let above = match stop {
-            Stop::Exhausted => Some(self.count_above(&ritz)),
-            _ => self.above(&process, &ritz),
+            Stop::Exhausted => Some(asked.count_above(&self.pairs, &ritz)),
+            _ => asked.above(&self.pairs, &process, &ritz),
         };
         match above {
             None => Ok(Beyond::Unknown),
             Some(0) => Ok(Beyond::Nothing),
             Some(above) => {
-                self.keep(&process, &ritz, &(0..above).collect::<Vec<_>>())?;
+                let found: Vec<usize> = (0..above).collect();
+                self.pairs.keep(&process, &ritz, &found)?;
+                let sizes = self.pairs.values.iter().map(|value| value.abs());
+                let mut order = descending(&sizes.collect::<Vec<_>>());
+                order.truncate(asked.rank);
+                self.pairs.select(&order)?;
                 Ok(Beyond::Found)
             }
         }
     }
 
-    /// A Lanczos process in the complement of what is kept, until `content`.
-    fn round(
-        &mut self,
-        content: impl Fn(&Self, &Lanczos, &Ritz) -> bool,
-    ) -> Result<(Lanczos<'a>, Ritz, Stop)> {
-        let seed = SEED + self.rounds;
-        let mut process = Lanczos::new(self.operator, seed, self.vectors.as_ref())?;
-        let (ritz, stop) = process.run(self.asked.steps, |process, ritz| {
-            content(self, process, ritz)
-        })?;
-        self.rounds += 1;
-        self.steps += process.steps();
-        self.largest = self.largest.max(ritz.largest());
-        Ok((process, ritz, stop))
+    /// θ of the pairs kept; `negligible` is the share of the largest that is rounding.
+    fn divisors(&self, negligible: f64) -> Result<Vec<f64>> {
+        let Deflation {
+            values, largest, ..
+        } = &self.pairs;
+        if *largest == 0.0 {
+            return Err(zero_curvature());
+        }
+        let small = |value: &f64| value.abs() <= negligible * largest;
+        if let Some(position) = values.iter().position(small) {
+            let reason = format!(
+                "eigenvalue {} of the curvature is {:e} with it, so that it cannot be divided by; raise it or lower --rank",
+                position + 1,
+                values[position]
+            );
+            return Err(Error::config("damping", reason));
+        }
+        Ok(values.clone())
     }
+}
 
+impl Arnoldi {
     /// Positions of the pairs whose residual is small enough, among the first `count`. Small beside its own θ: next to the mean of
     /// features, the strongest axis by far, the residual of any vector is small.
     fn accepted<'r>(&'r self, ritz: &'r Ritz, count: usize) -> impl Iterator<Item = usize> + 'r {
-        let limit = move |position: usize| self.asked.tolerance * ritz.values[position].abs();
+        let limit = move |position: usize| self.tolerance * ritz.values[position].abs();
         (0..count).filter(move |&position| ritz.residuals[position] <= limit(position))
     }
 
     /// What |θ| has to be above for its pair to belong among those kept, and to be more than rounding.
-    fn bar(&self) -> f64 {
-        let least = self.kept.last().map_or(0.0, |value| value.abs());
-        let rounding = negligible(self.operator.dtype()) * self.largest;
-        rounding.max(least * (1.0 + self.asked.tolerance))
+    fn bar(&self, pairs: &Deflation) -> f64 {
+        let least = pairs.values.last().map_or(0.0, |value| value.abs());
+        let rounding = negligible(pairs.operator.dtype()) * pairs.largest;
+        rounding.max(least * (1.0 + self.tolerance))
     }
 
-    fn count_above(&self, ritz: &Ritz) -> usize {
-        let above = ritz.values.iter().filter(|value| value.abs() > self.bar());
-        above.count()
+    fn count_above(&self, pairs: &Deflation, ritz: &Ritz) -> usize {
+        let bar = self.bar(pairs);
+        ritz.values.iter().filter(|value| value.abs() > bar).count()
     }
 
     /// How many pairs of a round are above, once it is known: when they have converged, or when none can have been missed.
-    fn above(&self, process: &Lanczos, ritz: &Ritz) -> Option<usize> {
-        let above = self.count_above(ritz);
+    fn above(&self, pairs: &Deflation, process: &Lanczos, ritz: &Ritz) -> Option<usize> {
+        let above = self.count_above(pairs, ritz);
         if above > 0 {
             return self.accepted(ritz, above).eq(0..above).then_some(above);
         }
         let missed = process.missed_at_most(ritz);
         let converged = self.accepted(ritz, 1).eq(0..1);
-        let none = missed <= self.bar() || (converged && missed <= 2.0 * ritz.largest());
+        let none = missed <= self.bar(pairs) || (converged && missed <= 2.0 * ritz.largest());
         none.then_some(0)
-    }
-
-    /// Keeps the pairs at `found` too, and of all those the first `rank`.
-    fn keep(&mut self, process: &Lanczos, ritz: &Ritz, found: &[usize]) -> Result<()> {
-        if found.is_empty() {
-            return Ok(());
-        }
-        let mut blocks: Vec<Vectors> = self.vectors.take().into_iter().collect();
-        blocks.push(process.vectors(ritz, found)?);
-        let mut values = std::mem::take(&mut self.kept);
-        values.extend(found.iter().map(|&position| ritz.values[position]));
-        let sizes: Vec<f64> = values.iter().map(|value| value.abs()).collect();
-        let mut order = descending(&sizes);
-        order.truncate(self.asked.rank);
-        self.kept = order.iter().map(|&place| values[place]).collect();
-        self.vectors = Some(Vectors::concatenate(&blocks)?.select(&order)?);
-        Ok(())
-    }
-
-    /// θ of the pairs kept; `negligible` is the share of the largest that is rounding.
-    fn divisors(&self, negligible: f64) -> Result<Vec<f64>> {
-        if self.largest == 0.0 {
-            return Err(zero_curvature());
-        }
-        let small = |value: &f64| value.abs() <= negligible * self.largest;
-        if let Some(position) = self.kept.iter().position(small) {
-            let reason = format!(
-                "eigenvalue {} of the curvature is {:e} with it, so that it cannot be divided by; raise it or lower --rank",
-                position + 1,
-                self.kept[position]
-            );
-            return Err(Error::config("damping", reason));
-        }
-        Ok(self.kept.clone())
     }
 }
 

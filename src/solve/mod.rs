@@ -10,6 +10,7 @@ mod beside_factor;
 mod blocked_cholesky;
 mod cg;
 mod cholesky;
+mod deflation;
 mod diagonal;
 mod direct;
 mod in_range;

@@ -15,6 +15,7 @@
 //!
 //! An approximation by design: its outcome is [`super::Outcome::Approximate`], with the true residual.
 
+use super::deflation::Deflation;
 use super::diagonal::Approximation;
 use super::lanczos::{negligible, unit};
 use super::spectral::Spectral;
@@ -25,8 +26,6 @@ use candle_core::DType;
 
 /// Most Lanczos steps of one round.
 const STEPS: usize = 4096;
-/// The seed of the first round; every round has its own.
-const SEED: u64 = 0;
 /// The threshold of the paper's code.
 const USUAL: f64 = 5e-2;
 
@@ -55,16 +54,20 @@ impl Pinv {
 impl Solver for Pinv {
     fn prepare<'a>(&self, operator: &'a dyn LinearOperator) -> Result<Box<dyn Inverse + 'a>> {
         number_range::between_zero_and_one("rcond", self.rcond)?;
-        let mut search = Search::new(operator, self.effective_rcond(operator.dtype()));
+        let mut search = Search {
+            rcond: self.effective_rcond(operator.dtype()),
+            pairs: Deflation::new(operator),
+        };
         while search.round()? {}
-        let (values, pairs) = search.kept()?;
+        search.drop_small()?;
+        let values = &search.pairs.values;
         let notes = vec![
             ("eigenpairs kept", values.len() as f64),
-            ("Lanczos steps", search.steps as f64),
-            ("largest eigenvalue", search.largest),
+            ("Lanczos steps", search.pairs.steps as f64),
+            ("largest eigenvalue", search.pairs.largest),
             ("eigenvalue threshold", search.threshold()),
         ];
-        let spectral = Spectral::new(Some(pairs), &values);
+        let spectral = Spectral::new(search.pairs.vectors, values);
         Ok(Box::new(Approximation {
             operator,
             apply: move |block: &Vectors| spectral.apply(block),
@@ -75,104 +78,78 @@ impl Solver for Pinv {
 
 /// Eigenpairs above the threshold, as far as they are known.
 struct Search<'a> {
-    operator: &'a dyn LinearOperator,
     rcond: f64,
-    values: Vec<f64>,
-    vectors: Option<Vectors>,
-    /// The largest |eigenvalue|.
-    largest: f64,
-    rounds: u64,
-    steps: usize,
+    pairs: Deflation<'a>,
 }
 
-impl<'a> Search<'a> {
-    fn new(operator: &'a dyn LinearOperator, rcond: f64) -> Self {
-        Self {
-            operator,
-            rcond,
-            values: Vec::new(),
-            vectors: None,
-            largest: 0.0,
-            rounds: 0,
-            steps: 0,
-        }
-    }
-
+impl Search<'_> {
     fn threshold(&self) -> f64 {
-        self.rcond * self.largest
+        self.rcond * self.pairs.largest
     }
 
     /// A Lanczos process in the complement of what is known; whether it found anything more.
     fn round(&mut self) -> Result<bool> {
-        let mut process = Lanczos::new(self.operator, SEED + self.rounds, self.vectors.as_ref())?;
-        let (ritz, stop) = process.run(STEPS, |process, ritz| self.is_settled(process, ritz))?;
-        self.rounds += 1;
-        self.steps += process.steps();
+        let rcond = self.rcond;
+        let (process, ritz, stop) = (self.pairs).round(STEPS, |pairs, process, ritz| {
+            is_settled((pairs, rcond), process, ritz)
+        })?;
         if stop == Stop::Limit {
             let reason = format!(
-                "{STEPS} Lanczos steps did not find all eigenvalues above {:e} of the largest; raise it",
-                self.rcond
+                "{STEPS} Lanczos steps did not find all eigenvalues above {rcond:e} of the largest; raise it"
             );
             return Err(Error::config("rcond", reason));
         }
-        self.largest = self.largest.max(ritz.largest());
-        if self.largest == 0.0 {
+        if self.pairs.largest == 0.0 {
             return Err(zero_curvature());
         }
         let found: Vec<usize> = (0..above(&ritz, self.threshold())).collect();
-        if found.is_empty() {
-            return Ok(false);
-        }
-        self.values.extend(&ritz.values[..found.len()]);
-        let mut blocks: Vec<Vectors> = self.vectors.take().into_iter().collect();
-        blocks.push(process.vectors(&ritz, &found)?);
-        self.vectors = Some(Vectors::concatenate(&blocks)?);
-        Ok(true)
+        self.pairs.keep(&process, &ritz, &found)?;
+        Ok(!found.is_empty())
     }
 
-    /// Whether a round can end: every pair above the threshold has converged and the next one is below it; where none is
-    /// above, whether none was missed.
-    fn is_settled(&self, process: &Lanczos, ritz: &Ritz) -> bool {
-        let largest = self.largest.max(ritz.largest());
-        let (threshold, small) = (self.rcond * largest, self.tolerance() * largest);
-        if largest == 0.0 {
-            return true;
-        }
-        let above = above(ritz, threshold);
-        if ritz.residuals[..above].iter().any(|rest| *rest > small) {
-            return false;
-        }
-        let Some(&rest) = ritz.residuals.get(above) else {
-            return false;
-        };
-        let next = magnitude(ritz, above);
-        if above > 0 {
-            return rest <= small || next + rest < threshold;
-        }
-        let missed = process.missed_at_most(ritz);
-        missed < threshold || (rest <= small && missed <= 2.0 * next)
-    }
-
-    /// Residuals that count as none, as a share of the largest eigenvalue.
-    fn tolerance(&self) -> f64 {
-        let dtype = self.operator.dtype();
-        let usual = match dtype {
-            DType::F64 => 1e-11,
-            _ => 1e-5,
-        };
-        (usual * (self.rcond / USUAL).min(1.0)).max(unit(dtype))
-    }
-
-    /// The pairs above the threshold: a later round may have raised it.
-    fn kept(&self) -> Result<(Vec<f64>, Vectors)> {
+    /// A later round may have raised the threshold.
+    fn drop_small(&mut self) -> Result<()> {
         let threshold = self.threshold();
-        let places: Vec<usize> = (0..self.values.len())
-            .filter(|&place| self.values[place].abs() >= threshold)
-            .collect();
-        let vectors = self.vectors.as_ref().ok_or_else(zero_curvature)?;
-        let values = places.iter().map(|&place| self.values[place]).collect();
-        Ok((values, vectors.select(&places)?))
+        let values = self.pairs.values.iter().enumerate();
+        let large = values.filter(|(_, value)| value.abs() >= threshold);
+        let places: Vec<usize> = large.map(|(place, _)| place).collect();
+        self.pairs.select(&places)
     }
+}
+
+/// Whether a round can end: every pair above the threshold has converged and the next one is below it; where none is
+/// above, whether none was missed.
+fn is_settled((pairs, rcond): (&Deflation, f64), process: &Lanczos, ritz: &Ritz) -> bool {
+    let largest = pairs.largest.max(ritz.largest());
+    let (threshold, small) = (
+        rcond * largest,
+        tolerance(pairs.operator.dtype(), rcond) * largest,
+    );
+    if largest == 0.0 {
+        return true;
+    }
+    let above = above(ritz, threshold);
+    if ritz.residuals[..above].iter().any(|rest| *rest > small) {
+        return false;
+    }
+    let Some(&rest) = ritz.residuals.get(above) else {
+        return false;
+    };
+    let next = magnitude(ritz, above);
+    if above > 0 {
+        return rest <= small || next + rest < threshold;
+    }
+    let missed = process.missed_at_most(ritz);
+    missed < threshold || (rest <= small && missed <= 2.0 * next)
+}
+
+/// Residuals that count as none, as a share of the largest eigenvalue.
+fn tolerance(dtype: DType, rcond: f64) -> f64 {
+    let usual = match dtype {
+        DType::F64 => 1e-11,
+        _ => 1e-5,
+    };
+    (usual * (rcond / USUAL).min(1.0)).max(unit(dtype))
 }
 
 /// |θ| at a position, 0 behind the last.
