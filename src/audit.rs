@@ -8,7 +8,7 @@
 //! | how two models rank for the same queries | class match and overlap, query by query | [`paired`] |
 //! | which images are the same | pixels by digest, features by cosine | [`duplicates`] |
 //! | to which pixels a loss is sensitive | its gradient, clipped | [`sensitivity`] |
-//! | how far to trust all that | sentences from what the run recorded | `statements`, `through_blocks` |
+//! | how far to trust all that | sentences from what the run recorded | `statements`, `through_blocks`, `unrolled` |
 
 mod confusions;
 mod duplicates;
@@ -24,6 +24,7 @@ mod statements;
 mod subject;
 mod through;
 mod through_blocks;
+mod unrolled;
 
 pub use duplicates::{Side, duplicates};
 pub use groups::RunGroups;

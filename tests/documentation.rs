@@ -186,7 +186,7 @@ fn the_readme_does_what_it_says() {
         "train,decision,label\n0,exclude,\n1,relabel,0\n",
     )
     .unwrap();
-    for page in ["through-blocks", "evaluate", "audit"] {
+    for page in ["through-blocks", "unrolled", "evaluate", "audit"] {
         let page = std::fs::read_to_string(root.join(format!("docs/{page}.md"))).unwrap();
         run_all(&self::commands(&page), folder.path());
     }

@@ -2,6 +2,7 @@
 
 use super::subject::Subject;
 use super::through::Through;
+use super::unrolled::UNROLLED;
 use crate::artefact::RunRecord;
 use crate::influence::Measurement;
 use crate::report::Fact;
@@ -47,7 +48,7 @@ pub(super) fn facts(subject: &Subject) -> Vec<Fact> {
         fact("parameters", count("parameters"));
         fact("curvature", curvature.map(str::to_owned));
     }
-    fact("solver", method(record, through).map(str::to_owned));
+    fact("solver", method(record, through).map(in_words));
     // One that was typed is short; that of `trained` has all of its digits.
     let written = |damping: f64| match damping.to_string() {
         digits if digits.len() < 9 => digits,
@@ -66,6 +67,14 @@ pub(super) fn facts(subject: &Subject) -> Vec<Fact> {
         fact(&format!("{role} images"), path);
     }
     facts
+}
+
+/// What stands for a method in the table.
+fn in_words(method: &str) -> String {
+    match method {
+        UNROLLED => "none: training was differentiated".into(),
+        solver => solver.into(),
+    }
 }
 
 /// Whether the damping of the run has any effect on its scores.

@@ -7,6 +7,7 @@ use super::facts::method;
 use super::measured::Measured;
 use super::through::Through;
 use super::through_blocks;
+use super::unrolled;
 use crate::artefact::RunRecord;
 use crate::evaluate::Work;
 use crate::influence::{Measurement, Normalise, RecordedSolves};
@@ -22,9 +23,12 @@ pub(super) fn statements(
     through: &Through,
     measured: Option<&Measured>,
 ) -> Vec<Statement> {
-    let mut said = vec![of_solves(record, through)];
+    let unrolled = unrolled::statements(record);
+    let is_unrolled = unrolled.is_some();
+    let mut said = unrolled.unwrap_or_else(|| vec![of_solves(record, through)]);
     said.extend(of_predictions(record));
     match through {
+        Through::Blocks { .. } if is_unrolled => said.extend(through_blocks::of_what_is_left_out()),
         Through::Head => {
             said.push(of_certificates(record));
             said.extend(of_gradient(record, through));

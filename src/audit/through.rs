@@ -9,7 +9,7 @@ use crate::report::{Absence, Quantity};
 pub enum Through<'a> {
     /// The head: its system can be solved for other measurements, and it can be fitted again.
     Head,
-    /// Residual blocks too: what is known is what the run left.
+    /// Residual blocks too, or training itself: what is known is what the run left.
     Blocks {
         /// Those before the head.
         blocks: Blocks,
@@ -28,6 +28,7 @@ impl Through<'_> {
         match self {
             Self::Head => "the head alone".into(),
             Self::Blocks { blocks, .. } => match blocks {
+                Blocks::Last(0) => "the head alone".into(),
                 Blocks::Last(1) => "the last block and the head".into(),
                 Blocks::Last(count) => format!("the last {count} blocks and the head"),
                 Blocks::All => "the whole network".into(),
@@ -52,7 +53,7 @@ impl Through<'_> {
         match self {
             Self::Blocks { scores: None, .. } => absent(
                 Quantity::MeanScores,
-                "This run goes through residual blocks and kept no score matrix, so that mean scores (what is behind a confusion, what helps and harms on the whole) are not known: rank again with --scores.",
+                "This run goes through residual blocks or training itself and kept no score matrix, so that mean scores (what is behind a confusion, what helps and harms on the whole) are not known: rank again with --scores.",
             ),
             Self::Head if normalise != Normalise::None => absent(
                 Quantity::MeanScores,
@@ -66,7 +67,7 @@ impl Through<'_> {
                     "Self-influence is not known: this run left out training images as queries; rank again without --skip-train."
                 }
                 Self::Blocks { .. } => {
-                    "Self-influence is not known: through residual blocks it would take a solve for each training image."
+                    "Self-influence is not known: through residual blocks or training itself each training image would take as much work as a test image."
                 }
             };
             absent(Quantity::SelfInfluence, reason);
@@ -91,6 +92,7 @@ mod tests {
             blocks: Blocks::Last(count),
             scores: None,
         };
+        assert_eq!(blocks(0).part(), "the head alone");
         assert_eq!(blocks(1).part(), "the last block and the head");
         assert_eq!(blocks(3).part(), "the last 3 blocks and the head");
         let plain = Normalise::None;

@@ -1,6 +1,7 @@
 //! `ascribe adopt`: a model that was fine-tuned elsewhere, with the images that it was fine-tuned on, as a folder that
 //! `ascribe rank` takes as it takes one of `ascribe transfer`. Nothing is trained, and the head stays as it is.
 
+use super::class_positions::note_matched_by_position;
 use super::decision_options::DecisionOptions;
 use super::measuring::measured;
 use super::output::{Json, note_same_images, note_taken, shown};
@@ -159,7 +160,8 @@ impl fmt::Display for Measured {
     }
 }
 
-/// The model with the set's class names, where the set has some; its own, where its file has some, must be the same.
+/// The model with the set's class names, where the set has some; its own, where its file has some, must be the same. Where one of
+/// both has none, says so.
 fn of_these_classes(model: ResNet, file: &Path, train: &Dataset) -> Result<ResNet> {
     let (own, wanted) = (model.classes(), train.classes());
     if own.len() != wanted.len() {
@@ -184,10 +186,12 @@ fn of_these_classes(model: ResNet, file: &Path, train: &Dataset) -> Result<ResNe
             own[class].clone(),
             "give the images that the model was fine-tuned on",
         )),
-        _ if !train.has_class_names() => Ok(model),
         _ => {
-            let classes = wanted.to_vec();
-            model.with_classes(classes)
+            note_matched_by_position(&model, train, "training set");
+            match train.has_class_names() {
+                true => model.with_classes(train.classes().to_vec()),
+                false => Ok(model),
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod output;
 mod adopt;
 mod adversary_options;
 mod audit;
+mod class_positions;
 mod counting;
 mod decision_options;
 mod demo;

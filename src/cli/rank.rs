@@ -17,6 +17,7 @@ mod score_progress;
 mod settings;
 mod through_blocks;
 mod transferred;
+mod unrolled;
 mod work;
 mod workplace;
 
@@ -118,6 +119,13 @@ pub struct Rank {
     /// How systems are solved
     #[arg(long, value_enum, default_value_t = Method::Auto)]
     solver: Method,
+    /// Differentiate the transfer's own training, step by step backwards, in place of solving with a curvature: what leaving an image's
+    /// loss out of every batch does to a query's loss, without damping or a minimum being assumed. The transfer is repeated on the
+    /// processor for that. With --blocks as the transfer's; about as many times the cost of its training as there are queries, twice
+    #[arg(long, requires = "model")]
+    // Not recorded where it is not given, as in runs from before there was such an option.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unrolled: bool,
     /// Relative residual at which cg, lissa and astra are content (default: 1e-5 in f32, 1e-10 in f64, and 1e-3 for astra and with
     /// --blocks), and which direct refines to where it is given
     #[arg(long, value_name = "RESIDUAL", allow_hyphen_values = true)]
@@ -262,6 +270,9 @@ impl Rank {
         }
         let memory = self.memory_limit()?;
         RunFolder::check_place(&self.out)?;
+        if self.unrolled {
+            return unrolled::run(&self, memory, invocation);
+        }
         self.note_idle_options();
         if self.blocks != Blocks::Last(0) {
             if self.keep_features {

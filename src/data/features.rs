@@ -62,7 +62,7 @@ impl Features {
 
     fn read(path: &Path, resident: Option<u64>, labels: Labels) -> Result<Self> {
         let mut arrays = Arrays::open(path, WANTED)?;
-        let values = arrays.rows("features", "[n, d]", resident)?;
+        let values = arrays.rows("features", "[n, d]", resident)?.of_file(path);
         let rows = values.count();
         let labels = match labels {
             Labels::Read => labels_of(path, &mut arrays, rows)?,

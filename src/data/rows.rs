@@ -30,6 +30,8 @@ pub struct Rows {
     source: Source,
     /// Where chunks are moved to, if not where the source lies.
     target: Option<Device>,
+    /// The file that they were read from, where that is known.
+    file: Option<Arc<Path>>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,8 +76,11 @@ impl From<MappedMatrix> for Rows {
 
 impl From<Source> for Rows {
     fn from(source: Source) -> Self {
-        let target = None;
-        Self { source, target }
+        Self {
+            source,
+            target: None,
+            file: None,
+        }
     }
 }
 
@@ -90,6 +95,17 @@ impl Rows {
             Error::format(path, "array", expected, "something else", remedy)
         })?;
         Ok(matrix.into())
+    }
+
+    /// The same rows, read from a file.
+    pub(crate) fn of_file(self, file: &Path) -> Self {
+        let file = Some(file.into());
+        Self { file, ..self }
+    }
+
+    /// The file that they were read from, for messages.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// `[count, columns]`; what a resident tensor has where that is no matrix.
@@ -138,10 +154,8 @@ impl Rows {
     /// # Errors
     /// They do not fit, or a mapped file has changed since it was opened.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
-        if self.home().same_device(device) {
-            return Ok(self.source.clone().into());
-        }
-        Ok(match &self.source {
+        let rows: Self = match &self.source {
+            source if self.home().same_device(device) => source.clone().into(),
             Source::Resident(tensor) => moved(tensor, device)?.into(),
             Source::Mapped { .. } => {
                 let mut writer = RowWriter::new(self.shape(), self.dtype(), device, None)?;
@@ -150,14 +164,16 @@ impl Rows {
                 }
                 writer.finish()?
             }
-        })
+        };
+        let file = self.file.clone();
+        Ok(Self { file, ..rows })
     }
 
     /// The same rows where they are; chunks are moved to `device`.
     pub fn streamed_to(&self, device: &Device) -> Self {
         Self {
-            source: self.source.clone(),
             target: (!self.home().same_device(device)).then(|| device.clone()),
+            ..self.clone()
         }
     }
 
@@ -197,8 +213,10 @@ impl Rows {
                 constant: *constant,
             },
         };
-        let target = self.target.clone();
-        Ok(Self { source, target })
+        Ok(Self {
+            source,
+            ..self.clone()
+        })
     }
 
     /// The same rows, each with a 1 appended.
@@ -222,8 +240,10 @@ impl Rows {
                 Source::Resident(Tensor::cat(&[&rows, &ones], 1)?)
             }
         };
-        let target = self.target.clone();
-        Ok(Self { source, target })
+        Ok(Self {
+            source,
+            ..self.clone()
+        })
     }
 
     /// The rows in `range`, `[range.len(), columns]`.

@@ -107,7 +107,7 @@ impl InfluenceMatrix {
     /// The figure of these scores, whose labels count `classes`; those that no image has are left out.
     ///
     /// # Errors
-    /// No scores, labels that do not fit them, a class that one side lacks, more than 150 classes, a score that is not finite.
+    /// No scores, no images, labels that do not fit them, a class that one side lacks, more than 150 classes, a score that is not finite.
     pub fn of(classes: Vec<String>, models: &[ModelScores]) -> Result<Self> {
         let places = places(&classes, models)?;
         let labels: Vec<[Vec<usize>; 2]> = models
@@ -161,7 +161,7 @@ impl InfluenceMatrix {
             .flat_map(|panel| panel.cells.iter().flatten());
         let mut sizes: Vec<f64> = cells.map(|cell| cell.abs()).collect();
         sizes.sort_unstable_by(f64::total_cmp);
-        let at = (WITHIN * (sizes.len() - 1) as f64).round() as usize;
+        let at = (WITHIN * sizes.len().saturating_sub(1) as f64).round() as usize;
         sizes
             .get(at)
             .copied()
@@ -322,6 +322,16 @@ impl Figure for InfluenceMatrix {
             ));
         }
         let side = self.classes.len() * self.parts;
+        if side == 0 {
+            let expected = "cells of at least one class";
+            let remedy = "give runs that ranked training images for queries";
+            return Err(Error::mismatch(
+                "influence matrix",
+                expected,
+                "none",
+                remedy,
+            ));
+        }
         for panel in &self.panels {
             if panel.cells.len() != side || panel.cells.iter().any(|row| row.len() != side) {
                 let expected = format!("{side} rows of {side} cells");

@@ -81,6 +81,6 @@ pub use stored::StoredScores;
 pub use stored_groups::{StoredGroup, StoredGroups};
 pub use through_blocks::{
     FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, RankError, ScoringPlan,
-    ScoringRecord, SegmentShares, read_helpful_shares, write_shares,
+    ScoringRecord, SegmentShares, Unrolled, read_helpful_shares, write_shares,
 };
 pub use top::TopRanks;

@@ -13,15 +13,18 @@ mod on_processor;
 mod outputs;
 mod part;
 mod run;
+mod scorer;
 mod scoring;
 mod shares;
+mod unrolled;
 
 pub use part::FineTunedPart;
 pub use scoring::{RankError, ScoringPlan, ScoringRecord};
 pub use shares::{SegmentShares, read_helpful_shares, write_shares};
+pub use unrolled::Unrolled;
 
 use super::{Grouping, Groups, Progress, RankSummary};
-use crate::derivative::network::Curvature;
+use crate::derivative::network::{Curvature, Network};
 use crate::solve::{Method, Settings};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -152,5 +155,22 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
     pub fn run(&self, folder: &Path, progress: &mut dyn Progress) -> Result<RankSummary> {
         self.options.check::<N>()?;
         self.run_checked(folder, progress)
+    }
+}
+
+impl NetworkJob<'_, Network> {
+    /// The same scores by the way back through training in place of a curvature, its inverse and the options for them; there is no
+    /// `solves.parquet`.
+    ///
+    /// # Errors
+    /// As [`NetworkJob::run`]; a way back that grows beyond all numbers.
+    pub fn run_unrolled(
+        &self,
+        unrolled: &mut Unrolled,
+        folder: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<RankSummary> {
+        self.options.check::<Network>()?;
+        self.run_unrolled_checked(unrolled, folder, progress)
     }
 }

@@ -5,10 +5,14 @@ use crate::Result;
 use crate::data::{Dataset, Pixels, batches};
 use candle_core::Tensor;
 
-/// Images decoded and computed at once; fewer of large ones, so that memory does not grow with their size.
-fn batch_size(side: usize) -> usize {
-    const MOST: usize = 250;
-    (MOST * 64 * 64 / (side * side)).clamp(8, MOST)
+/// Most images that are computed at once.
+const MOST: usize = 250;
+/// Most of their pixels.
+const PIXELS: usize = MOST * 64 * 64;
+
+/// Images of this side that are computed at once in evaluation mode: fewer of large ones, so that memory does not grow with their size.
+pub(crate) fn images_at_once(side: usize) -> usize {
+    (PIXELS / (side * side).max(1)).clamp(1, MOST)
 }
 
 /// Features `[n, d]` of the examples `ids`, in evaluation mode, without augmentation, in the model's precision on its device; row `i` belongs to `ids[i]`.
@@ -25,7 +29,7 @@ pub fn features(
     let model = model.detached();
     let mut parts = Vec::new();
     let mut done = 0;
-    for batch in batches(ids, batch_size(model.side())) {
+    for batch in batches(ids, images_at_once(model.side())) {
         let images = Pixels::decode(dataset, batch, model.framing())?;
         let positions: Vec<usize> = (0..images.len()).collect();
         let images = images.batch(&positions, model.device()?)?;
@@ -35,4 +39,15 @@ pub fn features(
         progress(done);
     }
     Ok(Tensor::cat(&parts, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_no_more_pixels_of_large_images() {
+        let sides = [8, 64, 65, 224, 512, 4096];
+        assert_eq!(sides.map(images_at_once), [250, 250, 242, 20, 3, 1]);
+    }
 }

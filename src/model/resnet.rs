@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 /// Added to a variance before its root, as in PyTorch.
 pub(crate) const EPSILON: f64 = 1e-5;
 /// Weight of the newest batch in the running statistics, as in PyTorch.
-const MOMENTUM: f64 = 0.1;
+pub(crate) const MOMENTUM: f64 = 0.1;
 
 /// A ResNet with its weights, running statistics, classes and normalisation.
 #[derive(Debug, Clone)]

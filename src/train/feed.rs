@@ -61,7 +61,8 @@ impl Feed<'_> {
         })
     }
 
-    fn batch(&self, positions: &[usize]) -> Result<Batch> {
+    /// The batch of the images at `positions`.
+    pub(super) fn batch(&self, positions: &[usize]) -> Result<Batch> {
         let (device, seed, epoch) = (self.device, self.recipe.seed, self.epoch as u64);
         let augmentation = &self.recipe.augmentation;
         let input = match self.prefix {

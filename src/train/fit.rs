@@ -21,6 +21,13 @@ use std::path::Path;
 
 /// Follows training from outside.
 pub trait Observer {
+    /// Before each step: the model as it is.
+    ///
+    /// # Errors
+    /// What keeps training from going on.
+    fn step(&mut self, _model: &ResNet) -> Result<()> {
+        Ok(())
+    }
     /// After each batch: images seen in this epoch, of how many.
     fn batch(&mut self, epoch: usize, done: usize, total: usize);
     /// After each epoch.

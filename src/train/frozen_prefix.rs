@@ -9,11 +9,14 @@
 use crate::Result;
 use crate::data::{Pixels, batches};
 use crate::derivative::network::{Keeping, KeptRows, Storage};
-use crate::model::{Pass, ResNet};
+use crate::model::{Pass, ResNet, images_at_once};
 use candle_core::{DType, Device, Tensor};
 
-/// Images that go through the prefix at once.
-const BATCH: usize = 128;
+/// Images of this side that go through the prefix at once.
+fn at_once(side: usize) -> usize {
+    const MOST: usize = 128;
+    images_at_once(side).min(MOST)
+}
 
 /// Activations of n images in one or two variants, row `variants·position + mirrored`.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl FrozenPrefix {
         let model = model.detached();
         let positions: Vec<usize> = (0..images.len()).collect();
         let mut kept: Option<Self> = None;
-        for batch in batches(&positions, BATCH) {
+        for batch in batches(&positions, at_once(model.side())) {
             let plain = images.batch(batch, model.device()?)?;
             let mut seen = vec![prefix(&model, segment, &plain)?];
             if variants == 2 {
@@ -125,4 +128,14 @@ fn mirrored(images: &Tensor) -> Result<Tensor> {
     let width = images.dim(3)? as u32;
     let columns = Tensor::from_iter((0..width).rev(), images.device())?;
     Ok(images.index_select(&columns, 3)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_large_images_fewer_go_through_at_once() {
+        assert_eq!([8, 89, 90, 224].map(at_once), [128, 128, 126, 20]);
+    }
 }

@@ -22,6 +22,7 @@ mod sgd;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trajectory;
 mod transfer;
 
 pub use adversarial::{AdversarialTraining, Fast, Free};
@@ -40,4 +41,5 @@ pub(crate) use radius::{check_epsilon, read_radius};
 pub use recipe::{FrozenStatistics, Recipe};
 pub use schedule::Schedule;
 pub use sgd::Sgd;
+pub use trajectory::{TrainingStep, Trajectory};
 pub use transfer::{Transferred, transfer};

@@ -199,6 +199,22 @@ impl TransferOptions {
     pub fn recipe(&self) -> Recipe {
         self.recipe.recipe(None, self.frozen_statistics)
     }
+
+    /// The same on the processor in f32, with test images measured at the end alone.
+    #[must_use]
+    pub(super) fn on_processor(&self) -> Self {
+        let recipe = RecipeOptions {
+            device: DeviceChoice::Cpu,
+            precision: TrainingPrecision::F32,
+            nondeterministic: false,
+            evaluate_every: 0,
+            ..self.recipe.clone()
+        };
+        Self {
+            recipe,
+            ..self.clone()
+        }
+    }
 }
 
 /// What activations are computed in while a model is trained; weights and optimiser are f32 in any case.

@@ -150,6 +150,23 @@ fn both_figures_come_from_finished_runs() {
 }
 
 #[test]
+fn a_format_that_is_asked_for_twice_is_drawn_once() {
+    let place = tempfile::tempdir().unwrap();
+    ranked(place.path(), "natural", 2, None);
+    let words = "figure 6 natural --format svg,png,svg --out figures";
+    assert_eq!(
+        run(place.path(), words),
+        "figures/figure6.svg\nfigures/figure6.png\nfigures/figure6.csv\nfigures/figure6.json\n"
+    );
+    let record = place.path().join("figures/figure6.json");
+    let record: serde_json::Value = read_json(record).unwrap();
+    assert_eq!(
+        record["options"]["format"],
+        serde_json::json!(["svg", "png"])
+    );
+}
+
+#[test]
 fn predicted_classes_are_called_so_and_names_stay_whole() {
     let place = tempfile::tempdir().unwrap();
     ranked(place.path(), "labelled", 2, None);

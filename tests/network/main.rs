@@ -14,3 +14,4 @@ mod pytorch_fixture;
 mod resumption;
 mod small_network;
 mod through_blocks;
+mod unrolled;

@@ -809,7 +809,7 @@ fn numbers_that_f32_has_no_room_for_ask_for_the_other_precision() {
         let words = format!("--l2 0.01 --solver {solver} --out {solver}");
         let (code, said) = failed(place.path(), &words);
         assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains("features: row 3: "), "{said}");
+        assert!(said.contains("test.npz: features: row 3: "), "{said}");
         assert!(said.contains("--precision f64"), "{said}");
     }
 }

@@ -199,6 +199,28 @@ fn what_does_not_belong_together_is_told() {
         record(folder, "unnamed")["classes"],
         record(folder, "ours")["classes"]
     );
+    // Letters are no numbers, and a model without class names has nothing else.
+    for class in 'a'..='j' {
+        let place = folder.join("letters").join(class.to_string());
+        std::fs::create_dir_all(&place).unwrap();
+        let image = image::GrayImage::new(8, 8);
+        image.save(place.join("1.png")).unwrap();
+    }
+    let letters = "--train letters --test letters";
+    let bare = format!("bare.safetensors {pixels}");
+    for (model, data, out, first) in [
+        (&*bare, letters, "lettered", ["a", "0"]),
+        ("lettered", unnamed, "numbered", ["0", "a"]),
+    ] {
+        let line = format!("adopt --source {model} {data} --l2 0 --out {out}");
+        let (_, noted) = both(folder, &line);
+        let [of_set, of_model] = first;
+        let by_position = format!(
+            "matched by their position: {of_set} of the training set with {of_model} of the model"
+        );
+        assert_eq!(noted.matches(&by_position).count(), 1, "{noted}");
+        assert_eq!(record(folder, out)["classes"][0], "a");
+    }
     let line = format!("adopt --source turned.safetensors {pixels} {DIGITS} --l2 0 --out turned");
     let (_, noted) = both(folder, &line);
     assert!(noted.contains("order of the data's classes"), "{noted}");

@@ -1,6 +1,6 @@
 //! What an earlier demo left in the folder, which gives way; nothing else does.
 
-use super::{Demo, MODELS};
+use super::{Demo, FIGURES, MODELS};
 use crate::artefact::{
     Condition, LOCK, RunRecord, Status, file_names, left_files, lock_folder, read_json,
     remove_unfinished,
@@ -49,7 +49,7 @@ impl Demo {
         }
         // As a run leaves its folder that was killed before it began.
         left.retain(|path| !visible(path).is_ok_and(|names| names.is_empty()));
-        for path in &left {
+        for path in left.iter().filter(|path| !self.is_half_drawn(path)) {
             if let Some(other) = self.other_in(path)? {
                 let other = other.strip_prefix(&self.out).unwrap_or(&other);
                 let reason = format!("holds {}, which no demo left there", other.display());
@@ -57,6 +57,22 @@ impl Demo {
             }
         }
         Ok(left)
+    }
+
+    /// Whether a file is of a figure without a record, as a demo leaves it that is killed while it draws: the rankings are finished, and
+    /// there is no audit.
+    fn is_half_drawn(&self, path: &Path) -> bool {
+        let is_ranked = |name: &str| {
+            let file = self.out.join(name).join("run.json");
+            let record = read_json::<RunRecord>(&file);
+            record.is_ok_and(|it| it.status == Status::Finished && self.types(&file, &it))
+        };
+        let is_of_figure = FIGURES.iter().any(|name| *path == self.out.join(name));
+        is_of_figure
+            && path.is_file()
+            && !path.with_extension("json").exists()
+            && !self.out.join("audit/run.json").exists()
+            && MODELS.into_iter().all(is_ranked)
     }
 
     /// The first file of a run folder, or the file itself, that no demo left as it is.
@@ -216,10 +232,24 @@ mod tests {
     }
 
     #[test]
+    fn a_figure_that_was_half_drawn_goes() {
+        let place = tempfile::tempdir().unwrap();
+        let demo = left(place.path());
+        fs::remove_dir_all(demo.out.join("audit")).unwrap();
+        for name in ["figure6.svg", "figure6.json"] {
+            fs::remove_file(demo.out.join(name)).unwrap();
+        }
+        fs::write(demo.out.join("figure6.csv"), "rank,share").unwrap();
+        demo.take().unwrap();
+        let names = visible(&demo.out).unwrap();
+        assert_eq!(names, [demo.out.join("models")]);
+    }
+
+    #[test]
     fn a_users_own_stays_whatever_it_is_called() {
         type Add<'a> = &'a dyn Fn(&Demo);
         let own = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let others: [(&str, Add); 9] = [
+        let others: [(&str, Add); 10] = [
             ("natural", &|demo| {
                 fs::remove_dir_all(demo.out.join("natural")).unwrap();
                 let words = own("rank --model mine --out natural");
@@ -247,6 +277,13 @@ mod tests {
             }),
             ("figure5.svg", &|demo| {
                 fs::remove_file(demo.out.join("figure5.json")).unwrap();
+            }),
+            // Before a demo draws.
+            ("figure5.svg", &|demo| {
+                fs::remove_file(demo.out.join("figure5.json")).unwrap();
+                for run in ["audit", "robust"] {
+                    fs::remove_dir_all(demo.out.join(run)).unwrap();
+                }
             }),
             ("robust/notes.txt", &|demo| {
                 fs::remove_dir_all(demo.out.join("robust")).unwrap();

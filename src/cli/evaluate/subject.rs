@@ -28,13 +28,13 @@ pub(super) struct Subject {
     pub(super) measurement: String,
     /// Groups of training images that are left out as a whole, where that is asked for.
     pub(super) groups: Option<Groups>,
-    /// Of a run through residual blocks, which cannot be fitted again here.
+    /// Of a run through residual blocks or training itself, which cannot be fitted again here.
     pub(super) through_blocks: Option<ThroughBlocks>,
     /// What the run's own ranks are proven to be, where that was asked for and they are scored as they were.
     pub(super) certified: Option<f64>,
 }
 
-/// What a run through residual blocks left of its scores.
+/// What a run through residual blocks or training itself left of its scores.
 pub(super) struct ThroughBlocks {
     /// `[query, train]`
     pub(super) scores: Array2<f64>,
@@ -165,13 +165,13 @@ fn chosen(side: &Side, evaluate: &Evaluate) -> Result<Vec<usize>> {
     }
 }
 
-/// Of a run's solver, and of a `share` of its scores.
+/// Of a run's solver or repeated training, and of a `share` of its scores.
 fn seconds_of(record: &RunRecord, share: f64) -> f64 {
     let seconds = |name: &str| -> f64 {
         let stages = record.stages.iter().filter(|stage| stage.name == name);
         stages.map(|stage| stage.seconds).sum()
     };
-    seconds("solver") + share * seconds("scores")
+    seconds("solver") + seconds("training again") + share * seconds("scores")
 }
 
 fn read_scores(
@@ -180,7 +180,8 @@ fn read_scores(
     positions: &[usize],
 ) -> Result<Array2<f64>> {
     if !path.exists() {
-        let reason = "is not there, and a run through residual blocks is evaluated by it";
+        let reason =
+            "is not there, and a run through residual blocks or --unrolled is evaluated by it";
         return Err(Error::conflict(path, reason, "rank again with --scores"));
     }
     StoredScores::open(path, queries, training)?.at(positions)
@@ -190,7 +191,7 @@ fn read_scores(
 /// is of other estimators alone.
 fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
     if evaluate.l2.is_some() {
-        let reason = "is of heads that are fitted again, and the run goes through residual blocks, which are trained again by their recipe: leave it out";
+        let reason = "is of heads that are fitted again, and the run goes through residual blocks or training itself, which is had again by its recipe: leave it out";
         return Err(Error::config("l2", reason));
     }
     let of_others = [
@@ -199,18 +200,18 @@ fn check_through_blocks(evaluate: &Evaluate) -> Result<()> {
     ];
     for (_, option) in of_others.into_iter().filter(|(given, _)| *given) {
         if evaluate.compare.is_empty() {
-            let reason = "is of estimators that are computed here, and the scores of a run through residual blocks are those of its file: add --compare, or leave it out";
+            let reason = "is of estimators that are computed here, and the scores of a run through residual blocks or --unrolled are those of its file: add --compare, or leave it out";
             return Err(Error::config(option, reason));
         }
         note!(
-            "ascribe: --{option} is of the estimators of --compare: the scores of a run through residual blocks are those of its file"
+            "ascribe: --{option} is of the estimators of --compare: the scores of a run through residual blocks or --unrolled are those of its file"
         );
     }
     match evaluate.asked.question_of_heads() {
         None => Ok(()),
         Some(option) => Err(Error::config(
             option,
-            "the run goes through residual blocks, which cannot be fitted like a head; train them again with --retrain SEEDS, give \
+            "the run goes through residual blocks or training itself, which cannot be fitted like a head; train again with --retrain SEEDS, give \
              measurements of leave-one-out, lds or leave-group-out with --retrained, or evaluate a run of the head alone",
         )),
     }

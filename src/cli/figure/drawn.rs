@@ -49,10 +49,11 @@ impl Pictures {
         figure: impl FnOnce() -> Result<F>,
     ) -> Result<()> {
         let inputs = Input::of_runs(runs.iter().copied())?;
-        let formats: Vec<String> = self.format.iter().map(Format::to_string).collect();
+        let formats = self.formats();
+        let names: Vec<String> = formats.iter().map(Format::to_string).collect();
         let shared = [
             ("figure", json!(stem)),
-            ("format", json!(formats)),
+            ("format", json!(names)),
             ("style", json!(self.style.to_string())),
             ("out", json!(self.out)),
         ];
@@ -66,7 +67,7 @@ impl Pictures {
         if let Some(differences) = &differences {
             record.note(DIFFERENCES, differences.clone());
         }
-        let written = write(&figure, &self.out, stem, &self.format, self.style)?;
+        let written = write(&figure, &self.out, stem, &formats, self.style)?;
         let record = record.finish(&self.out, stem, &written.files)?;
         note_boxes(&written);
         self.note_others(stem);
@@ -83,6 +84,17 @@ impl Pictures {
             || files.iter().for_each(|file| say!("{file}")),
         );
         Ok(())
+    }
+
+    /// The formats asked for, each once.
+    fn formats(&self) -> Vec<Format> {
+        let mut formats = Vec::new();
+        for &format in &self.format {
+            if !formats.contains(&format) {
+                formats.push(format);
+            }
+        }
+        formats
     }
 
     /// Tells of pictures in formats that were not drawn: the record speaks of them no more.

@@ -3,6 +3,7 @@
 use super::Report;
 use crate::artefact::Input;
 use crate::cli::adversary_options::AttackedPerformance;
+use crate::cli::class_positions::note_matched_by_position;
 use crate::cli::measuring::measured;
 use crate::data::{Dataset, Pixels, Transform, are_numbers, subset};
 use crate::model::ResNet;
@@ -31,10 +32,7 @@ pub(super) fn read(
     let path = file.path;
     let data = Dataset::open(test)?;
     check_classes(&model, &path, &data)?;
-    let named = data.has_class_names();
-    if let Some(words) = by_position(model.classes(), (data.classes(), named)) {
-        note!("ascribe: {words}");
-    }
+    note_matched_by_position(&model, &data, "test set");
     let ids = match images {
         Some(images) => subset(data.labels(), data.classes().len(), images, 0)?,
         None => (0..data.len()).collect(),
@@ -78,15 +76,6 @@ fn check_classes(model: &ResNet, path: &Path, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// That classes which agree are matched by their position, in words; nothing where their names are the same.
-fn by_position(own: &[String], (theirs, named): (&[String], bool)) -> Option<String> {
-    let (one, other) = own.iter().zip(theirs).find(|(one, other)| one != other)?;
-    let numbered = if named { "model" } else { "test set" };
-    Some(format!(
-        "the classes of the {numbered} are numbers, so that they are matched by their position: {other} of the test set with {one} of the model"
-    ))
-}
-
 impl Report for Measured {
     fn lines(&self) -> Vec<(&'static str, String)> {
         let row = |Performance { accuracy, loss }: Performance| {
@@ -104,44 +93,5 @@ impl Report for Measured {
             ("attacked", format!("{}: {row}", it.name()))
         }));
         lines
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::numbered;
-
-    #[test]
-    fn classes_that_no_name_tells_apart_are_said_to_be_matched_by_position() {
-        let names = ["cat", "dog", "eel"].map(str::to_owned);
-        assert_eq!(by_position(&names, (&names, true)), None);
-        // Numbers are compared as numbers, of however many classes.
-        assert_eq!(by_position(&numbered(3), (&numbered(2), false)), None);
-        let told = by_position(&numbered(3), (&names, true)).unwrap();
-        assert!(
-            told.starts_with("the classes of the model are numbers"),
-            "{told}"
-        );
-        assert!(
-            told.ends_with(": cat of the test set with 0 of the model"),
-            "{told}"
-        );
-        let told = by_position(&names, (&numbered(2), false)).unwrap();
-        assert!(
-            told.starts_with("the classes of the test set are numbers"),
-            "{told}"
-        );
-        assert!(
-            told.ends_with(": 0 of the test set with cat of the model"),
-            "{told}"
-        );
-        // Folders by their names, as text.
-        let folders = ["0", "10", "2"].map(str::to_owned);
-        let told = by_position(&numbered(3), (&folders, true)).unwrap();
-        assert!(
-            told.ends_with(": 10 of the test set with 1 of the model"),
-            "{told}"
-        );
     }
 }

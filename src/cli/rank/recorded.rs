@@ -47,7 +47,7 @@ pub(in crate::cli) struct Recorded {
     pub(in crate::cli) transferred: Option<Transferred>,
     pub(in crate::cli) head: SoftmaxHead,
     pub(in crate::cli) options: RankOptions,
-    /// Of a run through residual blocks, whose scores cannot be computed from features.
+    /// Of a run through residual blocks or unrolled training, whose scores cannot be computed from features.
     pub(in crate::cli) through_blocks: Option<ThroughBlocks>,
 }
 
@@ -109,7 +109,7 @@ pub(in crate::cli) fn reopen(record: &RunRecord) -> Result<Recorded> {
             SoftmaxHead::new(&file.weight, &file.bias)?
         }
     };
-    let through_blocks = (rank.blocks != Blocks::Last(0)).then(|| ThroughBlocks {
+    let through_blocks = (rank.unrolled || rank.blocks != Blocks::Last(0)).then(|| ThroughBlocks {
         blocks: rank.blocks,
         scores: record.folder.join("scores.npy"),
     });

@@ -17,7 +17,8 @@ use crate::influence::{
 use crate::model::Blocks;
 use crate::{Error, Result};
 use candle_core::Device;
-use sample::{Sample, activation_bytes, batch_bytes};
+use sample::Sample;
+pub(super) use sample::{activation_bytes, batch_bytes};
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,13 +27,23 @@ use std::process::ExitCode;
 pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> Result<ExitCode> {
     check(rank)?;
     let device = rank.device.open()?;
+    let (opened, train_groups) = open(rank)?;
+    note_untrained(rank.blocks, &opened)?;
+    let opened = (&opened, train_groups);
+    match device {
+        Device::Cpu => run_with::<Network>((rank, &device), opened, memory, invocation),
+        _ => run_with::<DeviceNetwork>((rank, &device), opened, memory, invocation),
+    }
+}
+
+/// The model with its images, and the groups of them that are asked for.
+pub(super) fn open(rank: &Rank) -> Result<(Transferred, Option<Groups>)> {
     let folder = rank
         .model
         .as_deref()
         .ok_or_else(|| Error::config("model", "is needed with --blocks"))?;
     let mut opened = rank.open_transferred(folder, &Device::Cpu)?;
     opened.model = opened.model.to_dtype(rank.precision.dtype())?;
-    note_untrained(rank.blocks, &opened)?;
     if rank.measurement == Measurement::Prediction {
         opened.label_by_prediction()?;
     }
@@ -42,11 +53,7 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     let train_groups = (rank.train_groups.as_ref())
         .map(|grouping| opened.train_groups(grouping))
         .transpose()?;
-    let opened = (&opened, train_groups);
-    match device {
-        Device::Cpu => run_with::<Network>((rank, &device), opened, memory, invocation),
-        _ => run_with::<DeviceNetwork>((rank, &device), opened, memory, invocation),
-    }
+    Ok((opened, train_groups))
 }
 
 fn run_with<N: FineTunedPart>(
@@ -71,16 +78,7 @@ fn run_with<N: FineTunedPart>(
         None => keep_freed_memory(),
         Some(_) => limit_waiting_buffers((options.memory / 4) as usize),
     }
-    let effective = rank.effective(&rank.rank_options(opened.training)?)?;
-    let inputs = opened.inputs.clone();
-    let mut run = RunFolder::open_or_create(&rank.out, "rank", invocation, effective, inputs)?;
-    run.set_classes(opened.model.classes().to_vec())?;
-    if !opened.relabelled.is_empty() {
-        run.set_result(RELABELLED, &opened.relabelled)?;
-    }
-    if rank.measurement == Measurement::Prediction {
-        run.set_result(QUERY_LABELS, opened.query_labels())?;
-    }
+    let mut run = begin(rank, opened, invocation)?;
     let folder = run.path().to_path_buf();
     let mut follower = work::Follower::new(&mut run);
     let place = (&*folder, &mut follower as &mut dyn Progress);
@@ -102,6 +100,25 @@ fn run_with<N: FineTunedPart>(
         );
     }
     work::finish(run, &summary, rank.presentation())
+}
+
+/// The run's folder, with what is known before any score.
+pub(super) fn begin(
+    rank: &Rank,
+    opened: &Transferred,
+    invocation: Invocation,
+) -> Result<RunFolder> {
+    let effective = rank.effective(&rank.rank_options(opened.training)?)?;
+    let inputs = opened.inputs.clone();
+    let mut run = RunFolder::open_or_create(&rank.out, "rank", invocation, effective, inputs)?;
+    run.set_classes(opened.model.classes().to_vec())?;
+    if !opened.relabelled.is_empty() {
+        run.set_result(RELABELLED, &opened.relabelled)?;
+    }
+    if rank.measurement == Measurement::Prediction {
+        run.set_result(QUERY_LABELS, opened.query_labels())?;
+    }
+    Ok(run)
 }
 
 /// Scores everything into `folder`; the summary and the number of parameters.
@@ -141,7 +158,7 @@ fn score<N: FineTunedPart>(
 }
 
 /// Refuses what is for the head alone.
-fn check(rank: &Rank) -> Result<()> {
+pub(super) fn check(rank: &Rank) -> Result<()> {
     let refused = [
         ("certify", rank.certify.is_some()),
         ("normalise", rank.normalise != Normalise::None),
@@ -169,7 +186,11 @@ fn note_untrained(blocks: Blocks, opened: &Transferred) -> Result<()> {
     Ok(())
 }
 
-fn options(rank: &Rank, training: Training, memory: Option<f64>) -> Result<NetworkOptions> {
+pub(super) fn options(
+    rank: &Rank,
+    training: Training,
+    memory: Option<f64>,
+) -> Result<NetworkOptions> {
     let given = rank.rank_options(training)?;
     let memory = memory.map_or_else(|| machine_memory_bytes() / 5 * 2, |bytes| bytes as u64);
     Ok(NetworkOptions {

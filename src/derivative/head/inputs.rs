@@ -112,12 +112,16 @@ fn converted(rows: &Rows, dtype: DType) -> Result<Rows> {
             continue;
         };
         let row = start + place;
+        let features = match rows.file() {
+            Some(file) => format!("{}: features", file.display()),
+            None => "features".to_owned(),
+        };
         return Err(match first_row_not_finite(&rows.chunk(row..row + 1)?)? {
             Some(_) => {
                 let remedy = "remove that row or compute its features again";
-                Error::non_finite("features", format!("row {row}"), remedy)
+                Error::non_finite(features, format!("row {row}"), remedy)
             }
-            None => Error::beyond_f32(format!("features: row {row}")),
+            None => Error::beyond_f32(format!("{features}: row {row}")),
         });
     }
     Ok(converted)
@@ -137,17 +141,28 @@ pub(super) fn first_row_not_finite(matrix: &Tensor) -> Result<Option<usize>> {
 mod tests {
     use super::*;
     use candle_core::Device;
+    use std::path::Path;
 
     #[test]
     fn a_number_that_f32_has_no_room_for_names_its_row_and_the_precision() {
         let features = Tensor::new(&[[0.0, 1.0], [1e39, 1.0]], &Device::Cpu).unwrap();
         let double = HeadInputs::new(&features, &[0, 1], DType::F64).unwrap();
-        for refused in [
-            HeadInputs::new(&features, &[0, 1], DType::F32),
-            double.to_dtype(DType::F32),
+        let of_file = Rows::from(&features).of_file(Path::new("train.npz"));
+        let double_of_file = HeadInputs::new(&of_file, &[0, 1], DType::F64).unwrap();
+        for (refused, file) in [
+            (HeadInputs::new(&features, &[0, 1], DType::F32), ""),
+            (double.to_dtype(DType::F32), ""),
+            (
+                HeadInputs::new(&of_file, &[0, 1], DType::F32),
+                "train.npz: ",
+            ),
+            (double_of_file.to_dtype(DType::F32), "train.npz: "),
         ] {
             let expected = "features: row 1: expected numbers of at most 3.4e38, as f32 has, found a larger one; add --precision f64";
-            assert_eq!(refused.unwrap_err().to_string(), expected);
+            assert_eq!(
+                refused.unwrap_err().to_string(),
+                format!("{file}{expected}")
+            );
         }
     }
 }

@@ -1,14 +1,23 @@
 //! The fine-tuned part of a ResNet as a program of layers.
 
-use super::layer::{Affine, Convolution, GlobalMean, Layer, MaxPool};
+use super::layer::{Affine, BatchNorm, Convolution, GlobalMean, Layer, MaxPool, Moments};
 use super::planes::{Scalar, Shape};
-use super::program::{Node, Program};
+use super::program::{Node, Norm, Program};
 use super::space::ParameterSpace;
 use crate::model::op::channels_last::{Form, Geometry};
 use crate::model::{EPSILON, NormedConvolution, ResNet, Segment, is_statistic};
 use crate::{Error, Result};
 use candle_core::Device;
 use std::collections::BTreeMap;
+
+/// What batch norm divides by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The running statistics, as they are: an image's logits are its own.
+    Evaluation,
+    /// The moments of the batch.
+    Training,
+}
 
 /// The trainable tensors of the segments from `first` on, sorted by name.
 pub(super) fn space(model: &ResNet, first: usize) -> ParameterSpace {
@@ -27,7 +36,7 @@ pub(super) fn space(model: &ResNet, first: usize) -> ParameterSpace {
 /// The program of the segments from `first` on, for inputs of the shape `input`.
 pub(super) fn assemble<T: Scalar>(
     model: &ResNet,
-    first: usize,
+    (first, mode): (usize, Mode),
     input: Shape,
 ) -> Result<Program<T>> {
     let space = space(model, first);
@@ -37,8 +46,10 @@ pub(super) fn assemble<T: Scalar>(
     }
     let mut assembly = Assembly {
         model,
+        mode,
         space: &space,
         nodes: Vec::new(),
+        norms: Vec::new(),
         shapes: vec![input],
     };
     let mut last = 0;
@@ -49,11 +60,12 @@ pub(super) fn assemble<T: Scalar>(
         last = assembly.push(Box::new(GlobalMean), vec![last]);
     }
     assembly.head(last)?;
-    let nodes = assembly.nodes;
+    let (nodes, norms) = (assembly.nodes, assembly.norms);
     let weights = space.inward(&outer);
     Ok(Program {
         input,
         nodes,
+        norms,
         space,
         parameters: outer,
         weights,
@@ -80,8 +92,11 @@ pub(super) fn missing(name: &str) -> Error {
 
 struct Assembly<'a, T: Scalar> {
     model: &'a ResNet,
+    mode: Mode,
     space: &'a ParameterSpace,
     nodes: Vec<Node<T>>,
+    /// Of training mode.
+    norms: Vec<Norm>,
     /// Of every value.
     shapes: Vec<Shape>,
 }
@@ -133,12 +148,28 @@ impl<T: Scalar> Assembly<'_, T> {
         shortcut: Option<usize>,
         rectified: bool,
     ) -> Result<usize> {
+        let [gamma, beta] = ["weight", "bias"].map(|part| self.range(&format!("{name}.{part}")));
+        let (gamma, beta) = (gamma?, beta?);
+        if self.mode == Mode::Training {
+            let moments = self.push(Box::new(Moments), vec![input]);
+            self.norms.push(Norm {
+                name: name.to_owned(),
+                moments,
+            });
+            let layer = BatchNorm {
+                gamma,
+                beta,
+                rectified,
+            };
+            let inputs = [input, moments].into_iter().chain(shortcut).collect();
+            return Ok(self.push(Box::new(layer), inputs));
+        }
         let statistic = |part: &str| values::<f64>(self.model, &format!("{name}.{part}"));
         let number = <T as candle_core::WithDType>::from_f64;
         let inverse = |variance: f64| number(1.0 / (variance + EPSILON).sqrt());
         let layer = Affine {
-            gamma: self.range(&format!("{name}.weight"))?,
-            beta: self.range(&format!("{name}.bias"))?,
+            gamma,
+            beta,
             mean: statistic("running_mean")?.into_iter().map(number).collect(),
             inverse_deviation: statistic("running_var")?.into_iter().map(inverse).collect(),
             rectified,

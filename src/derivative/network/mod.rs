@@ -13,6 +13,7 @@
 //! | [`Network::root_products`], [`Network::root_sums`], [`Network::add_root_gram`] | R v, Rᵀ t and RRᵀ with RᵀR = Σ J_iᵀ (diag π − ππᵀ) J_i |
 //! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image and vector |
 //! | [`Network::pair`] | the same, prepared once for all images, by segment |
+//! | [`TrainingNetwork`] | the same of a step of training, batch norm in training mode |
 //! | [`WrittenGradients::kronecker_factors`] | second moments of patches and output gradients, layer by layer |
 //!
 //! # Why not a graph of tensors
@@ -56,6 +57,7 @@ mod space;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod training;
 
 pub(crate) use crate::model::op::channels_last::limit_waiting as limit_waiting_buffers;
 pub use example_products::ExampleProducts;
@@ -69,12 +71,14 @@ pub use pairing::{LayerWay, Way};
 pub(crate) use planes::dot;
 pub use space::{ParameterBlock, ParameterSpace};
 pub(crate) use storage::Storage;
+pub use training::TrainingNetwork;
 
 use crate::derivative::head::HeadOutputs;
 use crate::in_parallel::mapped;
 use crate::model::op::channels_last::Buffer;
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
+use assembly::Mode;
 use candle_core::{DType, Device, Tensor};
 use planes::{Planes, Shape};
 use program::Program;
@@ -128,8 +132,8 @@ impl Network {
             channels,
         };
         let program = match model.dtype()? {
-            DType::F64 => Inner::F64(assembly::assemble(model, first, input)?),
-            _ => Inner::F32(assembly::assemble(model, first, input)?),
+            DType::F64 => Inner::F64(assembly::assemble(model, (first, Mode::Evaluation), input)?),
+            _ => Inner::F32(assembly::assemble(model, (first, Mode::Evaluation), input)?),
         };
         Ok(Self {
             program,
@@ -148,6 +152,16 @@ impl Network {
     /// The trained tensors in the order of a parameter vector.
     pub fn space(&self) -> &ParameterSpace {
         in_precision!(self, program => &program.space)
+    }
+
+    /// Height, width and channels of what enters.
+    pub(crate) fn input(&self) -> [usize; 3] {
+        let Shape {
+            height,
+            width,
+            channels,
+        } = in_precision!(self, program => program.input);
+        [height, width, channels]
     }
 
     /// p.
@@ -184,18 +198,9 @@ impl Network {
     /// Another size or precision.
     #[cfg(test)]
     pub(crate) fn set_parameters(&mut self, parameters: &Tensor) -> Result<()> {
-        fn set<T: products::Precision>(
-            program: &mut Program<T>,
-            parameters: &Tensor,
-        ) -> Result<()> {
-            let rows = parameters.unsqueeze(0)?;
-            program.weights = program.directions(&rows)?.remove(0);
-            program.parameters = rows.flatten_all()?.to_vec1()?;
-            Ok(())
-        }
         match &mut self.program {
-            Inner::F32(program) => set(program, parameters),
-            Inner::F64(program) => set(program, parameters),
+            Inner::F32(program) => program.move_to(parameters),
+            Inner::F64(program) => program.move_to(parameters),
         }
     }
 

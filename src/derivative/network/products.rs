@@ -98,6 +98,14 @@ impl<T: Precision> Program<T> {
         Ok(outputs)
     }
 
+    /// Moves θ to `parameters` `[p]`.
+    pub(super) fn move_to(&mut self, parameters: &Tensor) -> Result<()> {
+        let rows = parameters.unsqueeze(0)?;
+        self.weights = self.directions(&rows)?.remove(0);
+        self.parameters = rows.flatten_all()?.to_vec1()?;
+        Ok(())
+    }
+
     /// The rows of `vectors` `[k, p]` as directions.
     pub(super) fn directions(&self, vectors: &Tensor) -> Result<Vec<Buffer<T>>> {
         self.check(vectors)?;
@@ -169,7 +177,7 @@ impl<T: Precision> Program<T> {
             Curvature::GaussNewton => self.pull_back(&kit.values, seed, into),
             Curvature::Hessian => {
                 let state = (&kit.values[..], gradients_of(kit)?);
-                self.pull_back_tangent(state, (&tangents, direction), seed, into);
+                self.pull_back_tangent(state, (&tangents, direction), (seed, Vec::new()), into);
             }
         }
         Ok(())
@@ -207,7 +215,7 @@ impl<T: Precision> Program<T> {
     }
 }
 
-fn gradients_of<T: Scalar>(kit: &Kit<T>) -> Result<&[Planes<T>]> {
+pub(super) fn gradients_of<T: Scalar>(kit: &Kit<T>) -> Result<&[Planes<T>]> {
     if kit.gradients.is_empty() {
         return Err(Error::mismatch(
             "linearisation",
@@ -221,7 +229,7 @@ fn gradients_of<T: Scalar>(kit: &Kit<T>) -> Result<&[Planes<T>]> {
 
 /// (diag π − ππᵀ) ż for every image, in f64. ż is shifted to 0 at the most probable class, which the matrix does not see, so
 /// that no difference of nearly equal numbers is left where one π is close to 1.
-fn softmax_curvature<T: Scalar>(
+pub(super) fn softmax_curvature<T: Scalar>(
     outputs: &HeadOutputs,
     mut directions: Planes<T>,
 ) -> Result<Planes<T>> {

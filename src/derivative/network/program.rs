@@ -11,11 +11,22 @@ pub(super) struct Node<T: Scalar> {
     pub(super) inputs: Vec<usize>,
 }
 
+/// A batch norm of a program in training mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Norm {
+    /// torchvision's name.
+    pub(super) name: String,
+    /// Which value the batch's moments are.
+    pub(super) moments: usize,
+}
+
 /// The fine-tuned part at fixed parameters. Every layer lies behind one with parameters, so that only what enters the
 /// program has neither tangent nor gradient.
 pub(super) struct Program<T: Scalar> {
     pub(super) input: Shape,
     pub(super) nodes: Vec<Node<T>>,
+    /// In training mode; none in evaluation mode.
+    pub(super) norms: Vec<Norm>,
     pub(super) space: ParameterSpace,
     /// θ as stored.
     pub(super) parameters: Vec<T>,
@@ -78,9 +89,18 @@ impl<T: Scalar> Program<T> {
         tangents
     }
 
-    /// Runs `step(node, its incoming gradient, the slots of its inputs)` from the logits backwards.
-    fn reversed(&self, seed: Planes<T>, mut step: impl FnMut(usize, Planes<T>, &mut [Slot<T>])) {
+    /// Runs `step(node, its incoming gradient, the slots of its inputs)` from the logits backwards, `seed` the gradient of these and
+    /// `seeds` those of other values.
+    fn reversed(
+        &self,
+        seed: Planes<T>,
+        seeds: Vec<(usize, Planes<T>)>,
+        mut step: impl FnMut(usize, Planes<T>, &mut [Slot<T>]),
+    ) {
         let mut sums: Vec<Option<Planes<T>>> = (0..=self.nodes.len()).map(|_| None).collect();
+        for (value, seed) in seeds {
+            sums[value] = Some(seed);
+        }
         sums[self.nodes.len()] = Some(seed);
         for (index, node) in self.nodes.iter().enumerate().rev() {
             let Some(gradient) = sums[index + 1].take() else {
@@ -101,7 +121,7 @@ impl<T: Scalar> Program<T> {
 
     /// Pulls the logits' gradient `seed` back; adds the parameters' to `into`, the sum over images.
     pub(super) fn pull_back(&self, values: &[Planes<T>], seed: Planes<T>, into: &mut [T]) {
-        self.reversed(seed, |index, gradient, slots| {
+        self.reversed(seed, Vec::new(), |index, gradient, slots| {
             let site = self.site(values, index);
             let layer = &self.nodes[index].layer;
             layer.backward(&site, &gradient, Some(into), slots);
@@ -111,7 +131,7 @@ impl<T: Scalar> Program<T> {
     /// The gradient of every node's value, without the parameters'.
     pub(super) fn gradients(&self, values: &[Planes<T>], seed: Planes<T>) -> Vec<Planes<T>> {
         let mut kept = Vec::with_capacity(self.nodes.len());
-        self.reversed(seed, |index, gradient, slots| {
+        self.reversed(seed, Vec::new(), |index, gradient, slots| {
             let site = self.site(values, index);
             let layer = &self.nodes[index].layer;
             layer.backward(&site, &gradient, None, slots);
@@ -122,15 +142,15 @@ impl<T: Scalar> Program<T> {
     }
 
     /// The derivative of [`Program::pull_back`] along a direction, `seed` that of the logits' gradient; adds the parameters' to
-    /// `into`.
+    /// `into`, with what pulls back from the other values of `seeds`.
     pub(super) fn pull_back_tangent(
         &self,
         (values, gradients): (&[Planes<T>], &[Planes<T>]),
         (tangents, direction): (&[Option<Planes<T>>], &[T]),
-        seed: Planes<T>,
+        (seed, seeds): (Planes<T>, Vec<(usize, Planes<T>)>),
         into: &mut [T],
     ) {
-        self.reversed(seed, |index, tangent, slots| {
+        self.reversed(seed, seeds, |index, tangent, slots| {
             let site = self.site(values, index);
             let along = self.along(tangents, direction, index);
             let pair = (&gradients[index], &tangent);

@@ -170,4 +170,21 @@ fn what_cannot_be_drawn_is_refused_by_name() {
     assert!(refused(names, of_many).contains("151"));
     let message = InfluenceMatrix::of(classes(), &[]).unwrap_err().to_string();
     assert!(message.contains("at least one run"), "{message}");
+    let of_none = ModelScores {
+        scores: ArrayView2::from_shape((0, 0), &[]).unwrap(),
+        query_labels: &[],
+        train_labels: &[],
+        ..scores("natural")
+    };
+    let message = refused(classes(), of_none);
+    assert!(
+        message.contains("at least one class, found none"),
+        "{message}"
+    );
+    let empty = InfluenceMatrix {
+        classes: Vec::new(),
+        parts: 1,
+        panels: Vec::new(),
+    };
+    assert_eq!(empty.limit(), 1.0);
 }

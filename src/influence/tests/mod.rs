@@ -3,6 +3,7 @@
 use super::*;
 use crate::data::Rows;
 use crate::derivative::head::SoftmaxHead;
+use crate::solve::Inverse;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 
@@ -29,6 +30,34 @@ fn examples(features: Vec<f64>, columns: usize, labels: &[usize], head: &Softmax
         DType::F64,
     )
     .unwrap()
+}
+
+/// Scores queries against training images in small blocks, solving for either.
+fn score(
+    inverse: &dyn Inverse,
+    (training, queries): (&Examples, &Examples),
+    (normalise, by_training): (Normalise, bool),
+    scores: &mut ScoreMatrix,
+) -> crate::Result<()> {
+    let queries = Queries {
+        examples: queries,
+        sinks: &mut [scores],
+    };
+    let scoring = Scoring {
+        inverse,
+        training,
+        normalise,
+        blocks: BlockSizes {
+            solved: 2,
+            gradients: 1,
+        },
+        provenance: &Provenance::default(),
+    };
+    match by_training {
+        true => scoring.by_training(vec![queries])?,
+        false => scoring.by_queries(queries)?,
+    };
+    Ok(())
 }
 
 fn wave(length: usize, frequency: f64) -> Vec<f64> {

@@ -132,25 +132,8 @@ fn divided_scores_of_the_surest_predictions_are_those_of_their_directions() {
         let hessian = HeadHessian::new(&head, train.inputs(), 1.0).unwrap();
         let inverse = Identity.prepare(&hessian).unwrap();
         let scores = |normalise: Normalise, by_training: bool| {
-            let mut scores = ScoreMatrix::default();
-            let queries = Queries {
-                examples: &queries,
-                sinks: &mut [&mut scores],
-            };
-            let scoring = Scoring {
-                inverse: &*inverse,
-                training: &train,
-                normalise,
-                blocks: BlockSizes {
-                    solved: 2,
-                    gradients: 1,
-                },
-                provenance: &Provenance::default(),
-            };
-            match by_training {
-                true => scoring.by_training(vec![queries])?,
-                false => scoring.by_queries(queries)?,
-            };
+            let (sides, mut scores) = ((&train, &queries), ScoreMatrix::default());
+            score(&*inverse, sides, (normalise, by_training), &mut scores)?;
             crate::Result::Ok(scores.scores)
         };
         let cosines = Array2::from_shape_fn((2, 3), |(query, image)| {

@@ -38,22 +38,9 @@ fn a_solve_that_diverges_is_refused_by_the_id_of_its_query() {
     };
     let inverse = inverse.prepare(&huge).unwrap();
     let mut scores = ScoreMatrix::default();
-    let blocks = BlockSizes {
-        solved: 2,
-        gradients: 2,
-    };
-    let queries = Queries {
-        examples: &queries,
-        sinks: &mut [&mut scores],
-    };
-    let scoring = Scoring {
-        inverse: &*inverse,
-        training: &train,
-        normalise: Normalise::None,
-        blocks,
-        provenance: &Provenance::default(),
-    };
-    let message = scoring.by_queries(queries).unwrap_err().to_string();
+    let by_queries = (Normalise::None, false);
+    let refused = score(&*inverse, (&train, &queries), by_queries, &mut scores);
+    let message = refused.unwrap_err().to_string();
     assert!(
         message.contains("query 101") && message.contains("--damping"),
         "{message}"

@@ -3,25 +3,26 @@
 use super::asked::Asked;
 use super::outputs::Outputs;
 use super::part::{FineTunedPart, all};
+use super::scorer::{BySolves, Scorer};
 use super::scoring::ScoringRecord;
+use super::unrolled::Unrolled;
 use super::{NetworkImages, NetworkJob, NetworkOptions};
 use crate::data::little_endian;
 use crate::derivative::network::Curvature;
 use crate::device::check_full_precision;
 use crate::influence::checkpoint::{self, Checkpoint};
 use crate::influence::faint::faint;
-use crate::influence::scores::{check_solved, ranges};
+use crate::influence::scores::ranges;
 use crate::influence::undamped::check_spanned;
 use crate::influence::{
     Groups, Images, NATS, Progress, Provenance, RankSummary, ScoreHeader, Solves, write_solves,
 };
-use crate::operator::{Damped, LinearOperator, Vectors, root_rows};
+use crate::operator::{Damped, LinearOperator, root_rows};
 use crate::solve::{Inverse, Method, Report, Settings, Solver, smallest_eigenvalue};
 use crate::{Error, Result};
 use candle_core::{DType, Device};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -81,9 +82,15 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let told = asked.faint(&test.faint).told(network.dtype(), progress);
         summary.notes.extend(told);
         progress.stage("scores")?;
-        let at_once = network.queries_at_once(options)?;
+        let mut scorer = BySolves {
+            inverse: &*inverse,
+            network,
+            training: self.train.examples,
+            query_rank: options.query_rank,
+            at_once: network.queries_at_once(options)?,
+        };
         self.score(
-            (&*inverse, at_once),
+            &mut scorer,
             &mut summary,
             (folder, progress),
             (&asked, &train, &test),
@@ -110,6 +117,28 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
                 summary.notes.extend([bound]);
             }
         }
+        checkpoint::remove(folder)?;
+        Ok(summary)
+    }
+
+    /// [`NetworkJob::run_unrolled`] with options that have been checked.
+    pub(super) fn run_unrolled_checked(
+        &self,
+        scorer: &mut Unrolled,
+        folder: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<RankSummary> {
+        progress.stage("outputs")?;
+        let (train, test) = (self.seen(Side::Train)?, self.seen(Side::Test)?);
+        let mut summary = self.summary(&train, &test)?;
+        let asked = self.asked(&test)?;
+        let told = asked
+            .faint(&test.faint)
+            .told(self.network.dtype(), progress);
+        summary.notes.extend(told);
+        progress.stage("scores")?;
+        let seen = (&asked, &train, &test);
+        self.score(scorer, &mut summary, (folder, progress), seen)?;
         checkpoint::remove(folder)?;
         Ok(summary)
     }
@@ -204,7 +233,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
 
     fn score(
         &self,
-        (inverse, at_once): (&dyn Inverse, usize),
+        scorer: &mut dyn Scorer,
         summary: &mut RankSummary,
         (folder, progress): (&Path, &mut dyn Progress),
         (asked, train, test): (&Asked, &Seen, &Seen),
@@ -220,7 +249,8 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let provenance = header.provenance.clone();
         let progress = RefCell::new(progress);
         let say = |text: &str| progress.borrow_mut().note(text);
-        let mut checkpoint = self.checkpoint(folder, (&header, asked), (train, test), &say)?;
+        let of = (&header, asked, scorer.place());
+        let mut checkpoint = self.checkpoint(folder, of, (train, test), &say)?;
         let sides = (
             self.ranked_images(Side::Train, train),
             self.ranked_images(Side::Test, test),
@@ -240,25 +270,31 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let mut reports: Vec<Report> = Vec::with_capacity(count);
         let done = checkpoint.resume(&mut outputs, &mut reports)?;
         done_of(done);
-        let rank = self.options.query_rank;
-        let NetworkJob {
-            network,
-            train: images,
-            ..
-        } = self;
+        let at_once = scorer.at_once();
+        let images = self.train.ids.len();
         for rows in ranges(count, at_once).filter(|rows| rows.start >= done) {
-            let solutions = self.solve(inverse, (asked, rows.clone()), &mut reports)?;
-            let pairs = network.scores(images.examples, &solutions, rank)?;
-            drop(solutions);
+            let right_hand_sides =
+                asked.right_hand_sides(self.network, self.test.examples, rows.clone())?;
+            let part_done = |share: f64| {
+                let scored = (rows.len() as f64 * share * images as f64) as usize;
+                let pairs = rows.start * images + scored;
+                (progress.borrow_mut()).scores(asked.set(), pairs, count * images);
+            };
+            let name = |row| asked.name(rows.start + row);
+            let (pairs, ends) = scorer.scores(right_hand_sides, &name, &part_done)?;
+            reports.extend(ends);
             outputs.write(rows.clone(), &pairs)?;
             done_of(rows.end);
             checkpoint.block_is_done(&mut outputs, rows.end, &reports)?;
         }
         let rank_errors;
         (rank_errors, summary.group_scores) = outputs.finish(folder, sides)?;
-        let plan = network.scoring_plan(at_once.min(count), rank);
+        let plan = scorer.plan(at_once.min(count));
         summary.scoring = plan.map(|plan| ScoringRecord { plan, rank_errors });
         summary.resumed = checkpoint.resumed;
+        if !scorer.solves() {
+            return Ok(());
+        }
         summary.solves.push(Solves {
             set: asked.set(),
             ids: asked.ids(),
@@ -273,7 +309,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
     fn checkpoint<'a>(
         &self,
         folder: &Path,
-        (header, asked): (&ScoreHeader, &Asked),
+        (header, asked, place): (&ScoreHeader, &Asked, String),
         (train, test): (&Seen, &Seen),
         say: &'a dyn Fn(&str),
     ) -> Result<Checkpoint<'a>> {
@@ -281,7 +317,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             record_every: Duration::ZERO,
             ..self.options.clone()
         };
-        let decisive = format!("through blocks{} {decisive:?}", self.network.place());
+        let decisive = format!("through blocks{place} {decisive:?}");
         let mut material = format!("{header:?} {asked:?}").into_bytes();
         material.extend(little_endian(&self.network.parameters()?)?);
         for (side, seen) in [(Side::Train, train), (Side::Test, test)] {
@@ -290,21 +326,6 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         }
         let every = self.options.record_every;
         Ok(Checkpoint::keyed(folder, &decisive, &material, every, say))
-    }
-
-    /// A⁻¹ times what is asked for in `rows`.
-    fn solve(
-        &self,
-        inverse: &dyn Inverse,
-        (asked, rows): (&Asked, Range<usize>),
-        reports: &mut Vec<Report>,
-    ) -> Result<Vectors> {
-        let queries = self.test.examples;
-        let right_hand_sides = asked.right_hand_sides(self.network, queries, rows.clone())?;
-        let solution = inverse.solve(&right_hand_sides)?;
-        check_solved(&solution.reports, |row| asked.name(rows.start + row))?;
-        reports.extend(solution.reports);
-        Ok(solution.value)
     }
 
     fn ranked_images<'a>(&'a self, side: Side, seen: &'a Seen) -> Images<'a> {

@@ -160,6 +160,15 @@ impl PairScores {
         })
     }
 
+    /// Of scores that are not split by segment.
+    pub(super) fn of_whole(scores: Array2<f64>) -> Self {
+        Self {
+            parts: scores.clone().insert_axis(Axis(0)),
+            scores,
+            errors: Vec::new(),
+        }
+    }
+
     /// The shares of all segments in the score of a query and a training image, in nats.
     pub(super) fn shares(&self, row: usize, image: usize) -> Vec<f64> {
         self.parts.slice(s![.., row, image]).to_vec()

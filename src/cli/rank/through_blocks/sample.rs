@@ -178,12 +178,12 @@ fn solves(opened: &Transferred, options: &NetworkOptions) -> Result<usize> {
 }
 
 /// What of `options.memory` activations of the frozen layers may take.
-pub(super) fn activation_bytes(options: &NetworkOptions) -> u64 {
+pub(in crate::cli::rank) fn activation_bytes(options: &NetworkOptions) -> u64 {
     options.memory / 4
 }
 
 /// What images on their way through the frozen layers may take of a memory that was given; no limit where none was.
-pub(super) fn batch_bytes(rank: &Rank, options: &NetworkOptions) -> u64 {
+pub(in crate::cli::rank) fn batch_bytes(rank: &Rank, options: &NetworkOptions) -> u64 {
     match rank.memory {
         Some(_) => options.memory / 8,
         None => u64::MAX,

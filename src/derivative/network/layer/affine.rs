@@ -60,6 +60,35 @@ impl<T: Scalar> Affine<T> {
         }
     }
 
+    /// g, and its sums where they are wanted.
+    fn gated(&self, site: &Site<T>, gradient: &Planes<T>, sums: bool) -> (Planes<T>, Vec<Sums<T>>) {
+        let (x, part, width) = (site.inputs[0], self.part(), self.channels());
+        let mut gated = gradient.clone();
+        let tasks = gated.values.par_chunks_mut(part).enumerate();
+        let of_part = |(index, gated): (usize, &mut [T])| {
+            let range = index * part..index * part + gated.len();
+            self.gate(gated, &site.output.values[range.clone()]);
+            let mut found = (vec![T::default(); width], vec![T::default(); width]);
+            if sums {
+                by_rows(width, gated, &x.values[range], |(g, x)| {
+                    for c in 0..width {
+                        found.0[c] += g[c];
+                        found.1[c] += g[c] * (x[c] - self.mean[c]);
+                    }
+                });
+            }
+            found
+        };
+        let found = tasks.map(of_part).collect();
+        (gated, found)
+    }
+
+    /// Adds γ̄ and β̄ of ȳ to `into`, without x̄.
+    pub(super) fn add_parameters_of(&self, site: &Site<T>, gradient: &Planes<T>, into: &mut [T]) {
+        let (_, sums) = self.gated(site, gradient, true);
+        self.add_parameters(sums, into);
+    }
+
     fn add_parameters(&self, sums: Vec<Sums<T>>, into: &mut [T]) {
         let mut totals = [vec![0.0; self.channels()], vec![0.0; self.channels()]];
         for (plain, weighted) in &sums {
@@ -158,26 +187,8 @@ impl<T: Scalar> Layer<T> for Affine<T> {
         into: Option<&mut [T]>,
         slots: &mut [Slot<T>],
     ) {
-        let scale = self.scale(site.weights);
-        let (x, part, width) = (site.inputs[0], self.part(), self.channels());
-        let mut gated = gradient.clone();
-        let tasks = gated.values.par_chunks_mut(part).enumerate();
-        let sums: Vec<Sums<T>> = tasks
-            .map(|(index, gated)| {
-                let range = index * part..index * part + gated.len();
-                self.gate(gated, &site.output.values[range.clone()]);
-                let mut sums = (vec![T::default(); width], vec![T::default(); width]);
-                if into.is_some() {
-                    by_rows(width, gated, &x.values[range], |(g, x)| {
-                        for c in 0..width {
-                            sums.0[c] += g[c];
-                            sums.1[c] += g[c] * (x[c] - self.mean[c]);
-                        }
-                    });
-                }
-                sums
-            })
-            .collect();
+        let (scale, part, width) = (self.scale(site.weights), self.part(), self.channels());
+        let (mut gated, sums) = self.gated(site, gradient, into.is_some());
         if let Some(into) = into {
             self.add_parameters(sums, into);
         }

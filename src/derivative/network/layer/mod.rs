@@ -6,14 +6,18 @@
 //! computation's order ([`ParameterSpace`](super::ParameterSpace)).
 
 mod affine;
+mod batch_norm;
 mod convolution;
 mod global_mean;
 mod max_pool;
+mod moments;
 
 pub(crate) use affine::Affine;
+pub(crate) use batch_norm::BatchNorm;
 pub(crate) use convolution::Convolution;
 pub(crate) use global_mean::GlobalMean;
 pub(crate) use max_pool::MaxPool;
+pub(crate) use moments::Moments;
 
 use super::pairing::{Pairing, Rows, Way};
 use super::planes::{Planes, Scalar, Shape};

@@ -3,6 +3,7 @@
 mod dual;
 mod on_device;
 mod roots;
+mod training;
 
 use super::*;
 use crate::model::Normalisation;

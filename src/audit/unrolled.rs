@@ -1,0 +1,84 @@
+//! What is said of scores by the way back through training.
+
+use super::statements::statement;
+use crate::artefact::RunRecord;
+use crate::report::{Statement, Tone};
+
+/// What such a run calls its method.
+pub(super) const UNROLLED: &str = "unrolled";
+/// How far from the model, as a share of its size, a repeated training may end up and be taken for the same.
+const SAME: f64 = 1e-3;
+
+/// What the scores are, and whether the training that was differentiated is the model's; nothing of other runs.
+pub(super) fn statements(record: &RunRecord) -> Option<Vec<Statement>> {
+    let method = record.results.get("plan")?.get("method")?.as_str()?;
+    if method != UNROLLED {
+        return None;
+    }
+    let what = statement(
+        Tone::Good,
+        "Scores are derivatives of the training itself, step by step: nothing was damped, and no minimum is assumed. They are first-order: of one image, in the batches that it was in.".into(),
+    );
+    let off_by = record.results.get("repeated_off_by")?.as_f64()?;
+    let same = match off_by {
+        0.0 => statement(
+            Tone::Good,
+            "The training was repeated for that and ended at the very same model.".into(),
+        ),
+        off_by if off_by <= SAME => statement(
+            Tone::Note,
+            format!(
+                "The training was repeated for that and ended {off_by:.1e} of its parameters’ size away from the model."
+            ),
+        ),
+        off_by => statement(
+            Tone::Warning,
+            format!(
+                "The training was repeated for that and ended {off_by:.1e} of its parameters’ size away from the model, as on another machine or device: scores are those of a model that is not quite this one."
+            ),
+        ),
+    };
+    Some(vec![what, same])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::Through;
+    use crate::audit::statements::statements as all_statements;
+    use crate::model::Blocks;
+    use serde_json::json;
+
+    fn record(off_by: f64) -> RunRecord {
+        serde_json::from_value(json!({
+            "ascribe": "0", "command": "rank", "arguments": [], "options": { "solver": "auto", "unrolled": true },
+            "inputs": [], "classes": null, "device": "cpu", "threads": 1, "stages": [],
+            "results": { "plan": { "method": "unrolled" }, "repeated_off_by": off_by, "gradient_norm": 0.4, "solves": {} },
+            "status": "finished", "started_at": "", "seconds": 1.0,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_training_that_came_out_otherwise_is_told_and_solves_are_not() {
+        let through = Through::Blocks {
+            blocks: Blocks::Last(0),
+            scores: None,
+        };
+        for (off_by, tone, part) in [
+            (0.0, Tone::Good, "the very same model"),
+            (2e-6, Tone::Note, "2.0e-6 of its parameters’ size"),
+            (0.02, Tone::Warning, "not quite this one"),
+        ] {
+            let said = all_statements(&record(off_by), &through, None);
+            assert_eq!((said[0].tone, said[1].tone), (Tone::Good, tone));
+            assert!(said[1].text.contains(part), "{}", said[1].text);
+            // Nothing of systems that were solved, or of a minimum that is far.
+            let wrong = |text: &str| text.contains("solved") || text.contains("gradient norm");
+            assert!(
+                !said.iter().any(|statement| wrong(&statement.text)),
+                "{said:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `ascribe rank --unrolled`: scores by the way back through the transfer's own training.
+
+use super::transferred::Transferred;
+use super::{Rank, examples, through_blocks, work};
+use crate::artefact::{GIB, Input, Invocation, RunFolder, RunRecord, keep_freed_memory};
+use crate::cli::progress::TrainingProgress;
+use crate::cli::transfer::transfer_again;
+use crate::derivative::network::{Examples, Keeping, Network, limit_waiting_buffers};
+use crate::evaluate::TransferAgain;
+use crate::influence::{
+    NetworkImages, NetworkJob, NetworkOptions, Progress, RankSummary, Unrolled,
+};
+use crate::model::{ResNet, is_statistic};
+use crate::solve::Method;
+use crate::train::Trajectory;
+use crate::{Error, Result};
+use candle_core::{DType, Device};
+use serde_json::json;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs the command; `memory` is `--memory` in bytes.
+pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> Result<ExitCode> {
+    through_blocks::check(rank)?;
+    check(rank)?;
+    let (opened, train_groups) = through_blocks::open(rank)?;
+    let folder = rank.model.as_deref().unwrap_or(Path::new("."));
+    let transfer = RunFolder::read(folder)?;
+    check_transfer(rank, &transfer, &opened)?;
+    let few = &opened.test_ids[..1];
+    let again = transfer_again(&transfer, (&opened.test, few), 1)?;
+    let options = NetworkOptions {
+        train_groups,
+        ..through_blocks::options(rank, opened.training, memory)?
+    };
+    if rank.dry_run {
+        say!("{}", plan(rank, &opened, (&again, &options))?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    match memory {
+        None => keep_freed_memory(),
+        Some(_) => limit_waiting_buffers((options.memory / 4) as usize),
+    }
+    let mut run = through_blocks::begin(rank, &opened, invocation)?;
+    let folder = run.path().to_path_buf();
+    let mut follower = work::Follower::new(&mut run);
+    let done = score(rank, &opened, (again, options), (&folder, &mut follower))?;
+    examples::leave_of_model(&opened, &folder)?;
+    run.note_result("parameters", json!(done.parameters))?;
+    run.note_result("repeated_off_by", json!(done.off_by))?;
+    run.note_result("plan", json!({ "method": "unrolled" }))?;
+    work::finish(run, &done.summary, rank.presentation())
+}
+
+struct Done {
+    summary: RankSummary,
+    parameters: usize,
+    /// ‖θ − θ'‖ / ‖θ‖ of the model and of its repeated transfer, over the trained parameters.
+    off_by: f64,
+}
+
+/// Trains again and scores everything into `folder`.
+fn score(
+    rank: &Rank,
+    opened: &Transferred,
+    (again, mut options): (TransferAgain, NetworkOptions),
+    (folder, progress): (&Path, &mut dyn Progress),
+) -> Result<Done> {
+    progress.stage("training again")?;
+    let mut keeping = Keeping {
+        memory: through_blocks::activation_bytes(&options),
+        folder: folder.to_path_buf(),
+        batch: through_blocks::batch_bytes(rank, &options),
+    };
+    let mut shown = TrainingProgress::new(again.options.recipe.epochs);
+    let how = (again.classes, &again.options);
+    let trajectory = Trajectory::record(again.source, how, &again.train, &keeping, &mut shown)?;
+    drop(shown);
+    let off_by = distance(&opened.model, trajectory.model())?;
+    note_off_by(off_by);
+    progress.stage("activations")?;
+    let model = trajectory.model().to_dtype(rank.precision.dtype())?;
+    keeping.memory /= 2;
+    let examples = |dataset, ids| {
+        Examples::compute((&model, rank.blocks), dataset, ids, &keeping, &mut |_| {})
+    };
+    let train = examples(&opened.train, &opened.train_ids)?;
+    let test = examples(&opened.test, &opened.test_ids)?;
+    options.memory -= (train.bytes() + test.bytes()).min(options.memory / 2);
+    let network = Network::new(&model, rank.blocks, &train)?;
+    let mut unrolled = Unrolled::new(&trajectory, (&network, rank.blocks), &options)?;
+    let job = NetworkJob {
+        network: &network,
+        train: NetworkImages {
+            examples: &train,
+            ids: &opened.train_ids,
+        },
+        test: NetworkImages {
+            examples: &test,
+            ids: &opened.test_ids,
+        },
+        options,
+        classes: opened.model.classes(),
+        digests: Input::digests(&opened.inputs),
+    };
+    Ok(Done {
+        summary: job.run_unrolled(&mut unrolled, folder, progress)?,
+        parameters: network.size(),
+        off_by,
+    })
+}
+
+/// Refuses what belongs to a curvature, and what is not there.
+fn check(rank: &Rank) -> Result<()> {
+    let refused = [
+        ("solver", rank.solver != Method::Auto),
+        ("curvature", rank.curvature.is_some()),
+        ("damping", rank.damping.is_some()),
+        ("tolerance", rank.tolerance.is_some()),
+        ("query-rank", rank.query_rank.is_some()),
+    ];
+    if let Some((option, _)) = refused.iter().find(|(_, given)| *given) {
+        let reason = "is for scores by a curvature: leave it out, or --unrolled";
+        return Err(Error::config(option, reason));
+    }
+    for (option, given) in [
+        ("shares", rank.shares),
+        ("keep-features", rank.keep_features),
+    ] {
+        if given {
+            let reason = "is not there for scores by the way back through training: leave it out, or --unrolled";
+            return Err(Error::config(option, reason));
+        }
+    }
+    match rank.device.open()? {
+        Device::Cpu => Ok(()),
+        _ => Err(Error::config(
+            "device",
+            "--unrolled is computed on the processor: leave it out",
+        )),
+    }
+}
+
+/// Refuses a model whose training is not known, and scores through other parts than were trained.
+fn check_transfer(rank: &Rank, transfer: &RunRecord, opened: &Transferred) -> Result<()> {
+    if transfer.command != "transfer" {
+        let reason = "needs a --model that ascribe transfer left: training elsewhere cannot be repeated here";
+        return Err(Error::config("unrolled", reason));
+    }
+    if rank.blocks == opened.blocks {
+        return Ok(());
+    }
+    let reason = format!(
+        "--unrolled goes through all that was trained: give --blocks {}, as the transfer, found {}",
+        opened.blocks, rank.blocks
+    );
+    Err(Error::config("blocks", reason))
+}
+
+/// ‖θ − θ'‖ / ‖θ‖ over all parameters of two models of the same kind.
+fn distance(model: &ResNet, other: &ResNet) -> Result<f64> {
+    let (mut apart, mut whole) = (0.0, 0.0);
+    for (name, tensor) in model
+        .tensors()
+        .iter()
+        .filter(|(name, _)| !is_statistic(name))
+    {
+        let Some(other) = other.tensors().get(name) else {
+            continue;
+        };
+        let [tensor, other] = [tensor.to_dtype(DType::F64)?, other.to_dtype(DType::F64)?];
+        apart += (&tensor - other)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
+        whole += tensor.sqr()?.sum_all()?.to_scalar::<f64>()?;
+    }
+    Ok(if apart == 0.0 {
+        0.0
+    } else {
+        (apart / whole).sqrt()
+    })
+}
+
+fn note_off_by(off_by: f64) {
+    if off_by > 0.0 {
+        note!(
+            "ascribe: training again did not end at the same numbers but {off_by:.1e} of their size away, as on another machine or device; scores are those of the repeated training"
+        );
+    }
+}
+
+/// What the run would take, in words or as JSON.
+fn plan(
+    rank: &Rank,
+    opened: &Transferred,
+    (again, options): (&TransferAgain, &NetworkOptions),
+) -> Result<String> {
+    let recipe = &again.options.recipe;
+    let (images, queries) = (opened.train_ids.len(), opened.test_ids.len());
+    let steps = images.div_ceil(recipe.batch_size) * recipe.epochs;
+    let few = Examples::compute(
+        (&opened.model, rank.blocks),
+        &opened.train,
+        &opened.train_ids[..1],
+        &Keeping::default(),
+        &mut |_| {},
+    )?;
+    let parameters = Network::new(&opened.model, rank.blocks, &few)?.size();
+    let kept = (steps * parameters * DType::F32.size_in_bytes()) as u64;
+    let place = match kept > through_blocks::activation_bytes(options) {
+        true => "in a scratch file",
+        false => "in memory",
+    };
+    if rank.json.is_asked() {
+        return Ok(json!({
+            "parameters": parameters, "images": images, "queries": queries, "steps": steps, "method": "unrolled",
+            "trajectory_bytes": kept,
+        })
+        .to_string());
+    }
+    Ok(format!(
+        "{parameters} parameters of the head and --blocks {}\n{steps} steps are repeated and their parameters kept, {:.2} GiB {place}\nthen {queries} queries go back through them, each at about twice the cost of the steps",
+        rank.blocks,
+        kept as f64 / GIB
+    ))
+}

@@ -1,0 +1,283 @@
+//! A step of training as a function of its parameters: batch norm in training mode, so that the images of a batch meet in its
+//! moments.
+//!
+//! With ℓ_i the loss of image i of a batch of B, L = Σ ℓ_i / B, and r the means and unbiased variances that the running statistics of
+//! the batch norms move towards, the way back through a step needs for a vector v over the parameters and c over the statistics
+//!
+//! - ∇ ⟨∇L, v⟩ + ∇ ⟨r, c⟩: the product with the Hessian of L, and what pulls back from the statistics, in one pass back;
+//! - ⟨∇ℓ_i, v⟩ of every image, which the same pass forward gives: its residual π − e_y times the tangent of its logits.
+//!
+//! Costs are those of a Hessian product of [`super::Network`]: 6 passes forward a vector, and 3 that all vectors share.
+
+use super::assembly::{Mode, assemble};
+use super::layer::Moments;
+use super::planes::{Planes, Shape, dot};
+use super::products::{Precision, gradients_of, kit_of, softmax_curvature};
+use super::program::Program;
+use super::{Beside, Inner, Linearisation, ParameterSpace};
+use crate::model::op::channels_last::Buffer;
+use crate::model::{Blocks, EPSILON, ResNet};
+use crate::{Error, Result};
+use candle_core::{DType, Device, Tensor};
+use std::ops::Range;
+
+/// The fine-tuned part of a model in training mode. A vector over its statistics holds mean and variance of one batch norm after the
+/// other.
+pub struct TrainingNetwork {
+    program: Inner,
+    statistics: Vec<Statistics>,
+}
+
+/// The running statistics of a batch norm.
+struct Statistics {
+    /// The mean's place in a vector over all statistics; the variance's comes after it.
+    start: usize,
+    /// γ and β in a parameter vector.
+    gamma: Range<usize>,
+    beta: Range<usize>,
+    /// γ/√(σ² + ε) and 1/(σ² + ε), by channel, of the model.
+    scale: Vec<f64>,
+    inverse_variance: Vec<f64>,
+}
+
+/// What a step does to vectors.
+pub struct StepProducts {
+    /// ∇ ⟨∇L, v⟩ + ∇ ⟨r, c⟩, `[k, p]`.
+    pub pulled_back: Tensor,
+    /// ⟨∇ℓ_i, v⟩ of each vector, by image.
+    pub of_images: Vec<Vec<f64>>,
+}
+
+impl TrainingNetwork {
+    /// The last `blocks` blocks and the head of `model`, for inputs of this height, width and number of channels, in the model's
+    /// precision.
+    ///
+    /// # Errors
+    /// More blocks than the model has, or inputs too small for a kernel.
+    pub fn new(
+        model: &ResNet,
+        blocks: Blocks,
+        [height, width, channels]: [usize; 3],
+    ) -> Result<Self> {
+        let input = Shape {
+            height,
+            width,
+            channels,
+        };
+        let of = (blocks.first_segment(model.architecture())?, Mode::Training);
+        let program = match model.dtype()? {
+            DType::F64 => Inner::F64(assemble(model, of, input)?),
+            _ => Inner::F32(assemble(model, of, input)?),
+        };
+        let mut network = Self {
+            program,
+            statistics: Vec::new(),
+        };
+        network.statistics = network.statistics_of(model)?;
+        Ok(network)
+    }
+
+    /// The trained tensors in the order of a parameter vector.
+    pub fn space(&self) -> &ParameterSpace {
+        in_precision!(self, program => &program.space)
+    }
+
+    /// Numbers of a vector over the statistics.
+    pub fn statistics_size(&self) -> usize {
+        let last = self.statistics.last();
+        last.map_or(0, |norm| norm.start + 2 * norm.scale.len())
+    }
+
+    fn statistics_of(&self, model: &ResNet) -> Result<Vec<Statistics>> {
+        let norms = in_precision!(self, program => &program.norms);
+        let mut start = 0;
+        let each = norms.iter().map(|norm| {
+            let name = |part: &str| format!("{}.{part}", norm.name);
+            let values = |part: &str| -> Result<Vec<f64>> {
+                let tensor = model.tensors().get(&name(part));
+                let tensor = tensor.ok_or_else(|| super::assembly::missing(&name(part)))?;
+                Ok(tensor.to_dtype(DType::F64)?.to_vec1()?)
+            };
+            let range = |part: &str| {
+                let range = self.space().range(&name(part));
+                range.ok_or_else(|| super::assembly::missing(&name(part)))
+            };
+            let variances = values("running_var")?.into_iter();
+            let inverse_variance: Vec<f64> = variances.map(|v| 1.0 / (v + EPSILON)).collect();
+            let gamma = values("weight")?.into_iter().zip(&inverse_variance);
+            let norm = Statistics {
+                start,
+                gamma: range("weight")?,
+                beta: range("bias")?,
+                scale: gamma
+                    .map(|(gamma, inverse)| gamma * inverse.sqrt())
+                    .collect(),
+                inverse_variance,
+            };
+            start += 2 * norm.scale.len();
+            Ok(norm)
+        });
+        each.collect()
+    }
+
+    /// The gradients with respect to the model's running statistics, `[k, s]`, of what has `gradients` `[k, p]` with respect to its
+    /// parameters in evaluation mode: both are sums of the same numbers, since with g and x̂ of [`super::layer::Affine`]
+    /// μ̄ = −γ s Σ g = −γ s β̄ and σ̄² = −γ s² Σ g x̂ / 2 = −γ s² γ̄ / 2.
+    ///
+    /// # Errors
+    /// Vectors of another size.
+    pub fn statistics_gradients(&self, gradients: &Tensor) -> Result<Tensor> {
+        let rows = gradients.to_dtype(DType::F64)?.to_vec2::<f64>()?;
+        let mut found = Vec::with_capacity(rows.len() * self.statistics_size());
+        for row in &rows {
+            for norm in &self.statistics {
+                let (of_gamma, of_beta) = (&row[norm.gamma.clone()], &row[norm.beta.clone()]);
+                let pairs = norm.scale.iter().zip(of_beta);
+                found.extend(pairs.map(|(scale, beta)| -scale * beta));
+                let pairs = (norm.scale.iter().zip(&norm.inverse_variance)).zip(of_gamma);
+                found.extend(
+                    pairs.map(|((scale, inverse), gamma)| -0.5 * scale * inverse.sqrt() * gamma),
+                );
+            }
+        }
+        let shape = (rows.len(), self.statistics_size());
+        let found = Tensor::from_vec(found, shape, &Device::Cpu)?;
+        Ok(found.to_dtype(gradients.dtype())?)
+    }
+
+    /// Moves θ to `parameters` `[p]`, of any precision.
+    ///
+    /// # Errors
+    /// Another size.
+    pub fn move_to(&mut self, parameters: &Tensor) -> Result<()> {
+        match &mut self.program {
+            Inner::F32(program) => program.move_to(&parameters.to_dtype(DType::F32)?),
+            Inner::F64(program) => program.move_to(&parameters.to_dtype(DType::F64)?),
+        }
+    }
+
+    /// What products of a step share: a batch of `input` `[B, C, H, W]` (`[B, d]` before the head) with its labels.
+    ///
+    /// # Errors
+    /// Another shape, or a label that is no class.
+    pub fn linearise(&self, input: &Tensor, labels: &[usize]) -> Result<Linearisation> {
+        in_precision!(self, program => {
+            program.linearise((program.entering(input)?, labels), Beside::Gradients)
+        })
+    }
+
+    /// Products of a step with the rows of `vectors` `[k, p]` and `statistics` `[k, s]`.
+    ///
+    /// # Errors
+    /// Vectors of another size or precision.
+    pub fn products(
+        &self,
+        step: &Linearisation,
+        vectors: &Tensor,
+        statistics: &Tensor,
+    ) -> Result<StepProducts> {
+        let starts: Vec<usize> = self.statistics.iter().map(|norm| norm.start).collect();
+        in_precision!(self, program => program.step_products(step, vectors, (statistics, &starts)))
+    }
+}
+
+impl<T: Precision> Program<T> {
+    /// A batch as it enters the program.
+    fn entering(&self, input: &Tensor) -> Result<Planes<T>> {
+        let input = input.to_dtype(T::DTYPE)?;
+        let input = match input.rank() {
+            4 => input.permute((0, 2, 3, 1))?,
+            _ => input,
+        };
+        let values: Vec<T> = input.flatten_all()?.to_vec1()?;
+        let Shape {
+            height,
+            width,
+            channels,
+        } = self.input;
+        let expected = match input.rank() {
+            4 => vec![height, width, channels],
+            _ => vec![channels],
+        };
+        if input.dims()[1..] != expected {
+            return Err(Error::mismatch(
+                "a batch's activations",
+                format!("{height} × {width} × {channels}"),
+                format!("{:?}", &input.dims()[1..]),
+                "compute them with the same model and blocks",
+            ));
+        }
+        Ok(Planes {
+            shape: self.input,
+            values: values.into(),
+        })
+    }
+
+    fn step_products(
+        &self,
+        step: &Linearisation,
+        vectors: &Tensor,
+        (statistics, starts): (&Tensor, &[usize]),
+    ) -> Result<StepProducts> {
+        let kit = kit_of::<T>(step)?;
+        let directions = self.directions(vectors)?;
+        let images = step.outputs().losses.len();
+        let residuals: Vec<T> = step.outputs().residuals.flatten_all()?.to_vec1()?;
+        let classes = residuals.len() / images.max(1);
+        let mut pulled_back = Vec::with_capacity(directions.len());
+        let mut of_images = Vec::with_capacity(directions.len());
+        for (row, direction) in directions.iter().enumerate() {
+            let mut tangents = self.tangents(&kit.values, direction);
+            let Some(logits) = tangents.pop().flatten() else {
+                continue;
+            };
+            let rows = residuals
+                .chunks_exact(classes)
+                .zip(logits.values.chunks_exact(classes));
+            of_images.push(
+                rows.map(|(residual, tangent)| dot(residual, tangent))
+                    .collect(),
+            );
+            let seed = softmax_curvature(step.outputs(), logits)?;
+            let state = (&kit.values[..], gradients_of(kit)?);
+            let along = (&tangents[..], &direction[..]);
+            let pulls = self.pulls(&kit.values, &statistics.get(row)?, starts)?;
+            let mut into = Buffer::zeros(self.space.inner_size());
+            self.pull_back_tangent(state, along, (seed, pulls), &mut into);
+            pulled_back.push(into);
+        }
+        // The passes were of Σ ℓ_i.
+        Ok(StepProducts {
+            pulled_back: (self.outward(pulled_back)? / images as f64)?,
+            of_images,
+        })
+    }
+
+    /// What pulls at the moments of every batch norm, times the images, for the row `statistics` `[s]`.
+    fn pulls(
+        &self,
+        values: &[Planes<T>],
+        statistics: &Tensor,
+        starts: &[usize],
+    ) -> Result<Vec<(usize, Planes<T>)>> {
+        let statistics = statistics.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        let number = <T as candle_core::WithDType>::from_f64;
+        let pull = |(norm, &start): (&super::program::Norm, &usize)| {
+            let moments = &values[norm.moments];
+            let x = &values[self.nodes[norm.moments - 1].inputs[0]];
+            let (channels, count) = (moments.shape.channels, Moments::count(x) as f64);
+            let images = x.images() as f64;
+            let of_mean = statistics[start..start + channels].iter();
+            let of_variance = statistics[start + channels..start + 2 * channels].iter();
+            let unbiased = count / (count - 1.0).max(1.0);
+            let pulls = (of_mean.map(|pull| images * pull))
+                .chain(of_variance.map(|pull| images * unbiased * pull));
+            let planes = Planes {
+                shape: moments.shape,
+                values: pulls.map(number).collect::<Vec<T>>().into(),
+            };
+            (norm.moments, planes)
+        };
+        Ok(self.norms.iter().zip(starts).map(pull).collect())
+    }
+}

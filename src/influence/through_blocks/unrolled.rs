@@ -1,0 +1,147 @@
+//! Influence by the way back through training: the derivative of a query's loss with respect to the weight of every training image,
+//! through every step that the transfer took.
+//!
+//! With w_i the weight of image i in the loss of its batches, L_t = Σ w_i ℓ_i / B over batch t, training is
+//! v ← momentum·v + ∇L_t + l2·θ, θ ← θ − rate·v (as [`crate::train::Sgd`]), and r ← (1 − ρ) r + ρ·moments for the running statistics,
+//! with ρ = 0.1. At its end m(θ, r) is measured. Back from ā_θ = ∂m/∂θ, ā_r = ∂m/∂r and ā_v = 0, step by step from the last to the
+//! first:
+//!
+//! - b = ā_v − rate·ā_θ, which is what ∇L_t meets, and ∂m/∂w_i gains ⟨b, ∇ℓ_i⟩ / B;
+//! - ā_θ ← ā_θ + (∇²L_t + l2) b + ρ (∂moments/∂θ)ᵀ ā_r, ā_v ← momentum·b, ā_r ← (1 − ρ) ā_r.
+//!
+//! score(q, i) = −∂m/∂w_i: what leaving the image's loss out of every batch adds to the query's loss, to first order; in nats,
+//! positive = helpful. Nothing is inverted or damped, no minimum is assumed, and order, augmentation, schedule and batch norm's moments
+//! are those of the run itself. This is reverse-mode differentiation of training (Maclaurin, Duvenaud & Adams 2015), which
+//! Ilyas & Engstrom 2025 (MAGIC) use for attribution; with ∇²L_t by written-out layers, for a block of queries at once.
+//!
+//! An image's share in the moments of its batches stays, as does its place in the order: what is differentiated is its loss's weight.
+
+use super::NetworkOptions;
+use super::part::solutions_within;
+use super::scorer::Scorer;
+use super::scoring::{PairScores, ScoringPlan};
+use crate::derivative::network::{Network, TrainingNetwork};
+use crate::model::{Blocks, MOMENTUM};
+use crate::operator::Vectors;
+use crate::solve::Report;
+use crate::train::Trajectory;
+use crate::{Error, Result};
+use candle_core::{DType, Tensor};
+use ndarray::Array2;
+
+#[cfg(test)]
+mod tests;
+
+/// Vectors as long as θ that are alive for each query on the way back.
+const VECTORS_OF_QUERY: usize = 8;
+/// Most queries in a block: enough that what a step's queries share is little, few enough that a killed run loses little.
+const QUERIES: usize = 16;
+
+/// The way back through a transfer.
+pub struct Unrolled<'a> {
+    network: TrainingNetwork,
+    trajectory: &'a Trajectory<'a>,
+    at_once: usize,
+}
+
+impl<'a> Unrolled<'a> {
+    /// Back through `trajectory`, of which `blocks` were trained; `network` is its model in evaluation mode, whose precision is taken.
+    ///
+    /// # Errors
+    /// More blocks than the model has.
+    pub fn new(
+        trajectory: &'a Trajectory<'a>,
+        (network, blocks): (&Network, Blocks),
+        options: &NetworkOptions,
+    ) -> Result<Self> {
+        let model = trajectory.model().to_dtype(network.dtype())?;
+        let bytes = options.memory / 2 / VECTORS_OF_QUERY as u64;
+        Ok(Self {
+            network: TrainingNetwork::new(&model, blocks, network.input())?,
+            trajectory,
+            at_once: solutions_within(network, bytes as usize, QUERIES),
+        })
+    }
+
+    /// One step back; adds to `scores` `[k, n]`.
+    fn step_back(&mut self, index: usize, way: &mut Way, scores: &mut Array2<f64>) -> Result<()> {
+        let step = self.trajectory.step(index)?;
+        let recipe = self.trajectory.recipe();
+        self.network.move_to(&step.parameters)?;
+        let at = self.network.linearise(&step.input, &step.labels)?;
+        let b = (&way.velocity - (&way.parameters * step.rate)?)?;
+        let statistics = (&way.statistics * MOMENTUM)?;
+        let products = self.network.products(&at, &b, &statistics)?;
+        let share = 1.0 / step.positions.len() as f64;
+        for (row, of_images) in products.of_images.iter().enumerate() {
+            for (&position, product) in step.positions.iter().zip(of_images) {
+                scores[[row, position]] -= share * product;
+            }
+        }
+        way.parameters = ((&way.parameters + products.pulled_back)? + (&b * recipe.l2)?)?;
+        way.velocity = (b * recipe.momentum)?;
+        way.statistics = (&way.statistics * (1.0 - MOMENTUM))?;
+        Ok(())
+    }
+}
+
+/// What the measurement's derivatives are with respect to the state of training at one moment, a row a query.
+struct Way {
+    parameters: Tensor,
+    velocity: Tensor,
+    statistics: Tensor,
+}
+
+impl Way {
+    fn is_finite(&self) -> Result<bool> {
+        let sizes = self.parameters.abs()?.sum_all()?.to_dtype(DType::F64)?;
+        Ok(sizes.to_scalar::<f64>()?.is_finite())
+    }
+}
+
+impl Scorer for Unrolled<'_> {
+    fn at_once(&self) -> usize {
+        self.at_once
+    }
+
+    fn place(&self) -> String {
+        format!(", unrolled: {:?}", self.trajectory.recipe())
+    }
+
+    fn solves(&self) -> bool {
+        false
+    }
+
+    fn plan(&self, _: usize) -> Option<ScoringPlan> {
+        None
+    }
+
+    fn scores(
+        &mut self,
+        gradients: Vectors,
+        _: &dyn Fn(usize) -> String,
+        done: &dyn Fn(f64),
+    ) -> Result<(PairScores, Vec<Report>)> {
+        let parameters = gradients.tensor().clone();
+        let mut way = Way {
+            velocity: parameters.zeros_like()?,
+            statistics: self.network.statistics_gradients(&parameters)?,
+            parameters,
+        };
+        let steps = self.trajectory.step_count();
+        let images = self.trajectory.image_count();
+        let mut scores = Array2::zeros((gradients.count(), images));
+        for index in (0..steps).rev() {
+            self.step_back(index, &mut way, &mut scores)?;
+            if !way.is_finite()? {
+                return Err(Error::diverged(
+                    "the way back through training",
+                    format!("step {} of {steps}", index + 1),
+                    "train with a lower --learning-rate or --head-deviation, or rank by the curvature, without --unrolled",
+                ));
+            }
+            done((steps - index) as f64 / steps as f64);
+        }
+        Ok((PairScores::of_whole(scores), Vec::new()))
+    }
+}

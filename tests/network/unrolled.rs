@@ -1,0 +1,161 @@
+//! `ascribe rank --unrolled` as it is typed: scores by the way back through the transfer's own training.
+
+use crate::command_line::{both, refused, run};
+use crate::killed_run::{goes_on_to_the_same_bytes, record};
+use ascribe::influence::read_rankings;
+use ndarray::Array2;
+use std::path::Path;
+
+const DIGITS: &str = "--train builtin:digits-train --test builtin:digits-test";
+const FILES: [&str; 4] = [
+    "rankings.parquet",
+    "scores.npy",
+    "group_rankings.parquet",
+    "train_groups.parquet",
+];
+
+/// A small source, transferred to 40 digits: the last block, or the head alone.
+fn transferred() -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    let train = "--architecture cifar-resnet8-w4 --side 8 --images 200 --epochs 2 --out source";
+    run(folder, &format!("train {DIGITS} {train}"));
+    let transfer =
+        "--images 40 --batch-size 16 --epochs 6 --learning-rate 0.05 --head-deviation 0.3";
+    for (blocks, model) in [(1, "model"), (0, "head")] {
+        let words = format!("{DIGITS} {transfer} --blocks {blocks} --source source --out {model}");
+        run(folder, &format!("transfer {words}"));
+    }
+    place
+}
+
+fn scores(folder: &Path, run: &str) -> Array2<f32> {
+    ndarray_npy::read_npy(folder.join(run).join("scores.npy")).unwrap()
+}
+
+#[test]
+fn a_transfer_is_repeated_and_differentiated() {
+    let place = transferred();
+    let folder = place.path();
+    let rank = "rank --model model --blocks 1 --unrolled --queries 20 --scores --bottom 2";
+    let (_, noted) = both(folder, &format!("{rank} --out run"));
+    assert!(
+        !noted.contains("did not end at the same numbers"),
+        "{noted}"
+    );
+    let left = record(folder, "run");
+    assert_eq!(left["results"]["repeated_off_by"], 0.0);
+    assert_eq!(left["results"]["plan"]["method"], "unrolled");
+    for curvature in ["damping", "curvature", "tolerance"] {
+        assert!(left["options"][curvature].is_null(), "{curvature}");
+    }
+    assert!(!folder.join("run/solves.parquet").exists());
+
+    let found = scores(folder, "run");
+    assert_eq!(found.dim(), (20, 40));
+    let rankings = read_rankings(&folder.join("run/rankings.parquet")).unwrap();
+    assert!(rankings.iter().all(|ranking| ranking.helpful.len() == 40));
+    // In f64 the same but for rounding, which twelve steps do not blow up.
+    run(folder, &format!("{rank} --precision f64 --out double"));
+    let double = scores(folder, "double");
+    let largest = double
+        .iter()
+        .fold(0.0f32, |most, score| most.max(score.abs()));
+    let apart = (&found - &double).fold(0.0f32, |most, apart| most.max(apart.abs()));
+    assert!(apart < 1e-3 * largest, "{apart} of {largest}");
+
+    // What comes of it is taken up by what reads runs.
+    run(folder, "inspect run --check");
+    let (said, _) = both(folder, "rerun run");
+    assert!(said.contains("the same"), "{said}");
+    run(folder, "audit run --out page");
+    let page = std::fs::read_to_string(folder.join("page/data/overview.js")).unwrap();
+    assert!(
+        page.contains("derivatives of the training itself"),
+        "{page}"
+    );
+    assert!(!page.contains("systems were solved"), "{page}");
+    run(folder, "figure 6 run --out figures");
+    let evaluate = "evaluate run --lds 8 --retrain 1 --draws 50 --compare knn --out evidence";
+    run(folder, evaluate);
+    let rows = record(folder, "evidence")["results"]["lds"]["rows"].clone();
+    assert_eq!(rows.as_array().unwrap().len(), 2, "{rows}");
+}
+
+#[test]
+fn a_killed_way_back_goes_on_to_the_same_bytes() {
+    let place = transferred();
+    let folder = place.path();
+    for (name, model, groups) in [
+        ("queries", "model --blocks 1", "--query-groups class"),
+        (
+            "groups",
+            "head",
+            "--query-groups class --groups-only --memory 0.0001",
+        ),
+    ] {
+        let common =
+            format!("--model {model} --unrolled --queries 60 --train-groups class {groups}");
+        let scores = if name == "queries" { "--scores" } else { "" };
+        goes_on_to_the_same_bytes(folder, &format!("{common} {scores}"), name, &FILES);
+    }
+    assert!(folder.join("groups-whole/group_rankings.parquet").exists());
+}
+
+#[test]
+fn what_does_not_go_with_it_is_refused_in_a_line() {
+    let place = transferred();
+    let folder = place.path();
+    let adopt = "adopt --source model/model.safetensors --l2 5e-4 --blocks 1 --out adopted";
+    run(folder, &format!("{adopt} {DIGITS}"));
+    for (words, part) in [
+        ("--model model", "give --blocks 1, as the transfer, found 0"),
+        (
+            "--model head --blocks 1",
+            "give --blocks 0, as the transfer, found 1",
+        ),
+        (
+            "--model adopted --blocks 1",
+            "--unrolled: needs a --model that ascribe transfer left",
+        ),
+        (
+            "--model model --blocks 1 --damping 0.1",
+            "--damping: is for scores by a curvature",
+        ),
+        (
+            "--model model --blocks 1 --solver cg",
+            "--solver: is for scores by a curvature",
+        ),
+        (
+            "--model model --blocks 1 --curvature hessian",
+            "--curvature",
+        ),
+        (
+            "--model model --blocks 1 --shares",
+            "--shares: is not there",
+        ),
+        (
+            "--model model --blocks 1 --certify 5",
+            "--certify: is for the head alone",
+        ),
+    ] {
+        let message = refused(folder, &format!("rank {words} --unrolled --out refused"));
+        assert!(message.contains(part), "{message}");
+        assert!(!folder.join("refused").exists());
+    }
+    let plan = run(
+        folder,
+        "rank --model model --blocks 1 --unrolled --dry-run --out refused",
+    );
+    assert!(plan.contains("18 steps are repeated"), "{plan}");
+    // A source that has changed since is no longer what was trained.
+    let source = folder.join("source/model.safetensors");
+    let mut bytes = std::fs::read(&source).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&source, bytes).unwrap();
+    let message = refused(
+        folder,
+        "rank --model model --blocks 1 --unrolled --out refused",
+    );
+    assert!(message.contains("source"), "{message}");
+}
