@@ -13,7 +13,10 @@ const REMEDY: &str = "; free some space or choose another --out";
 /// Runs `script` with `$TEST` calling this very test with the environment variable set to `folder`.
 fn in_child(test: &str, folder: &Path, launcher: &[&str], script: &str) -> Output {
     let binary = std::env::current_exe().unwrap();
-    let run = format!("'{}' --exact {test} --nocapture", binary.display());
+    let run = format!(
+        "'{}' --exact artefacts::{test} --nocapture",
+        binary.display()
+    );
     let mut words = launcher.to_vec();
     let script = script.replace("$TEST", &run);
     words.extend(["sh", "-c", &script]);

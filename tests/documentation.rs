@@ -1,15 +1,8 @@
 //! Every `ascribe` command in a `sh` block of README.md and docs, typed in order in an empty folder, does its work.
 
-mod digit_archives;
-#[allow(
-    dead_code,
-    reason = "what was asked for matters to the tests of fetch alone"
-)]
-#[path = "inputs/fetch/mirror.rs"]
-mod mirror;
-
+use crate::digit_archives::write_features;
+use crate::inputs::fetch::mirror;
 use assert_cmd::Command;
-use digit_archives::write_features;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::path::Path;
 

@@ -1,14 +1,10 @@
 //! `ascribe study` and the figures of its table as a user meets them: killed, resumed, extended, mistyped.
 
-mod command_line;
-mod killed;
-mod parquet_table;
-
+use crate::command_line::{ascribe, both, command, refused, run};
+use crate::killed::killed_at;
+use crate::parquet_table::{numbers, words};
 use ascribe::artefact::RunFolder;
 use ascribe::study::{Row, read_results};
-use command_line::{ascribe, both, command, refused, run};
-use killed::killed_at;
-use parquet_table::{numbers, words};
 use std::path::Path;
 
 /// Two sources, two numbers of images, two seeds.

@@ -1,8 +1,8 @@
 //! `ascribe audit` from the command line: what the page says agrees with the runs, and decisions go back into a transfer.
 
+use crate::audit::piece;
 use crate::command_line::{ascribe, both, refused, run};
 use crate::digit_archives::write_features;
-use crate::piece;
 use crate::run_record::record;
 use ascribe::data::Features;
 use ascribe::derivative::head::{HeadInputs, HeadOutputs, SoftmaxHead};

@@ -1,8 +1,8 @@
 //! `ascribe audit` of runs through residual blocks: mean scores are those of the run's own matrix, and what the run does not
 //! hold is said, not guessed.
 
+use crate::audit::piece;
 use crate::command_line::{ascribe, refused};
-use crate::piece;
 use ascribe::artefact::RunFolder;
 use ascribe::influence::{read_helpful_shares, read_rankings};
 use ndarray::{Array2, Axis};

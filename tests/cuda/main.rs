@@ -4,12 +4,16 @@ mod blocks;
 #[path = "../command_line/mod.rs"]
 mod command_line;
 mod head;
+#[path = "../killed/mod.rs"]
+mod killed;
 #[path = "../killed_run/mod.rs"]
 mod killed_run;
 mod network;
 mod operations;
 #[path = "../parquet_table/mod.rs"]
 mod parquet_table;
+#[path = "../run_record/mod.rs"]
+mod run_record;
 mod steps;
 mod training;
 

@@ -1,8 +1,5 @@
 //! Pixels of the embedded digits as features.
 
-#[path = "../feature_archive/mod.rs"]
-mod feature_archive;
-
 use ascribe::data::{digits_test, digits_train};
 use ndarray::Array2;
 use std::path::Path;
@@ -18,6 +15,6 @@ pub fn write_features(folder: &Path, count: usize) {
             f32::from(images[row].image.pixels[column]) / 255.0
         });
         let labels = images.iter().map(|image| image.label as i64).collect();
-        feature_archive::write(&folder.join(name), &(features, labels));
+        crate::feature_archive::write(&folder.join(name), &(features, labels));
     }
 }

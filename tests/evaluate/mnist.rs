@@ -4,8 +4,8 @@
 //! retraining by SGD; ours converge, so that the agreement must be at least that. Koh and Liang leave out the 500 most influential of
 //! 60,000 images for one test image with L2 0.01: `analysis/evidence` does; here 60 of 5,000.
 
+use crate::evaluate::setting;
 use crate::sets::Set;
-use crate::setting;
 use ascribe::data::Dataset;
 use ascribe::evaluate::{
     Agreement, Bootstrap, Choose, Estimator, FullFit, Kept, Ranked, RefitOptions, Retrainer,

@@ -1,8 +1,8 @@
 //! Numbers of an independent computation with NumPy and scikit-learn. Its random subsets and flips are not ours, so that LDS and AUC agree
 //! within their noise; rankings and losses to the digits given.
 
+use crate::evaluate::setting;
 use crate::sets::{Set, digits, table};
-use crate::setting;
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::evaluate::{
     Agreement, Bootstrap, Detection, Estimator, FullFit, Kept, Planted, Ranked, RefitOptions,

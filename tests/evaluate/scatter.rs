@@ -1,7 +1,7 @@
 //! The scatter of leave-one-out, and the table of all changes: the same numbers under the same names.
 
-use crate::command::place;
 use crate::command_line::run;
+use crate::evaluate::command::place;
 use crate::parquet_table::{numbers, words};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! A run through residual blocks, held against measurements that were made elsewhere.
 
-use crate::command::results;
 use crate::command_line::{refused, run};
+use crate::evaluate::command::results;
 use ascribe::artefact::RunFolder;
 use ascribe::evaluate::{Ids, RefitEnd, Retrained, Work};
 use ascribe::influence::read_rankings;

@@ -1,7 +1,7 @@
 //! A transfer trained again without some of its images: seed 0 on all of them is the transfer itself.
 
-use crate::command::{bytes, results};
 use crate::command_line::{ascribe, both, command, refused, run};
+use crate::evaluate::command::{bytes, results};
 use crate::killed::killed_at;
 use ascribe::artefact::RunFolder;
 use ascribe::data::{Dataset, Pixels};

@@ -1,7 +1,8 @@
 //! `ascribe figure` on small finished runs.
 
 use crate::command_line::{ascribe, both, command, refused, run};
-use crate::{feature_archive, texts};
+use crate::feature_archive;
+use crate::figures::texts;
 use ascribe::artefact::{Input, Options, RunFolder, digest_file, read_json, write_json};
 use ascribe::data::Dataset;
 use ascribe::influence::{Provenance, QueryRanking, RankedImage, write_rankings};

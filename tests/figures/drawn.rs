@@ -1,6 +1,6 @@
 //! What the files of a figure say.
 
-use crate::{pixels, texts};
+use crate::figures::{pixels, texts};
 use ascribe::Error;
 use ascribe::data::{Dataset, digits_test, digits_train};
 use ascribe::figure::{

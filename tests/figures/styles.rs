@@ -2,7 +2,7 @@
 
 mod records;
 
-use crate::{pixels, texts};
+use crate::figures::{pixels, texts};
 use ascribe::figure::{Figure, Format, Style, write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

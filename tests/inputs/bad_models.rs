@@ -1,7 +1,7 @@
 //! Malformed weight files: every refusal is one line that says which file, which place, what was expected, what was
 //! found and what to do.
 
-use crate::refusal;
+use crate::inputs::refusal;
 use ascribe::model::{Normalisation, ResNet, read_model, write_model};
 use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;

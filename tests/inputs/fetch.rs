@@ -1,6 +1,6 @@
 //! `ascribe fetch` against a mirror on loopback.
 
-mod mirror;
+pub(crate) mod mirror;
 
 use ascribe::artefact::digest_bytes;
 use mirror::{Mirror, Served};

@@ -1,14 +1,9 @@
 //! `ascribe rank` as a process that can be killed, and what its folders hold.
 
-#[path = "../killed/mod.rs"]
-mod killed;
-#[path = "../run_record/mod.rs"]
-mod run_record;
-
-pub use run_record::record;
+pub use crate::run_record::record;
 
 use crate::command_line::{both, command};
-use killed::killed_at;
+use crate::killed::killed_at;
 use std::path::Path;
 
 /// What a run says on standard error.

@@ -1,6 +1,6 @@
 //! Batch norm against its plain formula and finite differences.
 
-use crate::{assert_close, assert_values_close, check_gradients, normal, values};
+use crate::model::{assert_close, assert_values_close, check_gradients, normal, values};
 use ascribe::model::op::{batch_moments, batch_norm, rectified_batch_norm, rectify};
 use candle_core::{DType, Tensor};
 
@@ -77,8 +77,8 @@ fn a_rectified_norm_is_two_operations_in_one() {
             rectified_batch_norm(&x[0], &x[1], &x[2], batch_moments(&x[0])?, EPSILON)
         };
         let [(y, _, gradients), (expected, _, expected_gradients)] = [
-            crate::output_and_gradients(&inputs, rectified),
-            crate::output_and_gradients(&inputs, |x| rectify(&ours(x)?)),
+            crate::model::output_and_gradients(&inputs, rectified),
+            crate::model::output_and_gradients(&inputs, |x| rectify(&ours(x)?)),
         ];
         assert_eq!(values(&y), values(&expected));
         for (found, expected) in gradients.iter().zip(&expected_gradients) {
@@ -96,7 +96,7 @@ fn a_large_mean_costs_no_digits() {
     let x = (((x * 4.0).unwrap().round().unwrap() / 4.0).unwrap() + 1000.0).unwrap();
     let [double, single] = [DType::F64, DType::F32].map(|dtype| {
         let inputs = [&x, &gamma, &beta].map(|x| x.to_dtype(dtype).unwrap());
-        let (y, _, gradients) = crate::output_and_gradients(&inputs, ours);
+        let (y, _, gradients) = crate::model::output_and_gradients(&inputs, ours);
         [vec![y], gradients].concat()
     });
     for (what, (single, double)) in ["y", "x", "gamma", "beta"]

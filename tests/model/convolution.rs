@@ -1,6 +1,6 @@
 //! Convolution against nested loops, candle's own and finite differences.
 
-use crate::{assert_close, check_gradients, normal, output_and_gradients, values};
+use crate::model::{assert_close, check_gradients, normal, output_and_gradients, values};
 use ascribe::model::op::{Convolution, convolve};
 use candle_core::{DType, Tensor};
 use proptest::prelude::*;
@@ -86,7 +86,7 @@ impl Case {
             .iter()
             .zip([&y, &gradients[0], &gradients[1]].into_iter().zip(&twin))
         {
-            crate::assert_values_close(
+            crate::model::assert_values_close(
                 &format!("{what} of {self:?}"),
                 &values(ours),
                 twin,

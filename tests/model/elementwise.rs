@@ -1,6 +1,6 @@
 //! Rectifiers, the channel-wise scale and shift, and their gradients.
 
-use crate::{
+use crate::model::{
     assert_values_close, away_from_zero, check_gradients, normal, output_and_gradients, values,
 };
 use ascribe::model::op::{add_rectify, channel_affine, rectified_channel_affine, rectify};

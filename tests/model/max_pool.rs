@@ -1,6 +1,6 @@
 //! Max pooling against nested loops and finite differences.
 
-use crate::{assert_values_close, check_gradients, normal, output_and_gradients, values};
+use crate::model::{assert_values_close, check_gradients, normal, output_and_gradients, values};
 use ascribe::model::op::{Window, max_pool};
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! Shapes and dtypes that do not fit are refused with a line that says so.
 
-use crate::normal;
+use crate::model::normal;
 use ascribe::model::op::{
     Convolution, Window, add_rectify, batch_moments, batch_norm, channel_affine, convolve,
     max_pool, rectify,

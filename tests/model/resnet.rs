@@ -1,6 +1,6 @@
 //! Whole networks against finite differences along random directions.
 
-use crate::{normal, scalar, variables};
+use crate::model::{normal, scalar, variables};
 use ascribe::derivative::gradient;
 use ascribe::model::{Normalisation, Pass, ResNet};
 use candle_core::{DType, Device, Tensor};
@@ -191,5 +191,5 @@ fn normalisation_is_part_of_the_model() {
     )
     .unwrap();
     let expected = plain.logits(&normalised).unwrap();
-    crate::assert_close("logits", &model.logits(&images).unwrap(), &expected, 1e-12);
+    crate::model::assert_close("logits", &model.logits(&images).unwrap(), &expected, 1e-12);
 }

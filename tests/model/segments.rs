@@ -1,7 +1,7 @@
 //! Segments: running a network in two parts, training its last part, moving statistics; parameter counts.
 
-use crate::resnet::{classes, network};
-use crate::{assert_close, normal};
+use crate::model::resnet::{classes, network};
+use crate::model::{assert_close, normal};
 use ascribe::model::{Blocks, Pass, ResNet, expected_shapes};
 use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;

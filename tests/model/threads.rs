@@ -1,6 +1,6 @@
 //! Results do not depend on the number of threads, bit by bit.
 
-use crate::{normal, output_and_gradients, variables};
+use crate::model::{normal, output_and_gradients, variables};
 use ascribe::derivative::gradient;
 use ascribe::model::op::{
     Convolution, Window, add_rectify, batch_moments, batch_norm, channel_affine, convolve,
@@ -73,7 +73,7 @@ fn every_layer() {
 
 #[test]
 fn a_training_pass_of_a_network() {
-    let model = crate::resnet::network("cifar-resnet8-w8", 10);
+    let model = crate::model::resnet::network("cifar-resnet8-w8", 10);
     let images = normal(1, &[21, 3, 16, 16]).to_dtype(DType::F32).unwrap();
     same_on_any_pool("network", || {
         let mut model: ResNet = model.clone();

@@ -1,6 +1,6 @@
 //! What is written is what is read.
 
-use crate::normal;
+use crate::model::normal;
 use ascribe::model::{
     Normalisation, ResNet, StoredWeights, expected_shapes, read_model, write_model,
     write_model_with,
@@ -68,7 +68,7 @@ proptest! {
         prop_assert!(read.tensors().keys().eq(model.tensors().keys()));
         for (name, tensor) in model.tensors() {
             prop_assert_eq!(read.tensors()[name].dtype(), tensor.dtype());
-            crate::assert_close(name, &read.tensors()[name], tensor, 0.0);
+            crate::model::assert_close(name, &read.tensors()[name], tensor, 0.0);
         }
     }
 }
@@ -78,18 +78,18 @@ proptest! {
 fn a_model_in_training_can_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    let mut model = crate::resnet::network("cifar-resnet8-w4", 4);
+    let mut model = crate::model::resnet::network("cifar-resnet8-w4", 4);
     let variables = model.make_trainable(0).unwrap();
     let bias = &variables["fc.bias"];
     bias.set(&(bias.as_tensor() + 5.0).unwrap()).unwrap();
     write_model(&model, &path).unwrap();
     let read = read_model(&path, &Device::Cpu).unwrap();
-    crate::assert_close("bias", &read.tensors()["fc.bias"], bias.as_tensor(), 0.0);
+    crate::model::assert_close("bias", &read.tensors()["fc.bias"], bias.as_tensor(), 0.0);
 }
 
 #[test]
 fn halved_weights_are_those_of_the_model_that_was_measured() {
-    let model = crate::resnet::network("cifar-resnet8-w4", 3);
+    let model = crate::model::resnet::network("cifar-resnet8-w4", 3);
     let halved = StoredWeights::F16.of(&model).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -97,11 +97,14 @@ fn halved_weights_are_those_of_the_model_that_was_measured() {
     write_model(&halved, &path("whole")).unwrap();
     let read = read_model(&path("half"), &Device::Cpu).unwrap();
     for (name, tensor) in halved.tensors() {
-        let values = |tensor: &candle_core::Tensor| crate::values(tensor);
+        let values = |tensor: &candle_core::Tensor| crate::model::values(tensor);
         assert_eq!(values(&read.tensors()[name]), values(tensor), "{name}");
     }
-    let moved = crate::values(&model.tensors()["conv1.weight"]);
-    assert_ne!(crate::values(&halved.tensors()["conv1.weight"]), moved);
+    let moved = crate::model::values(&model.tensors()["conv1.weight"]);
+    assert_ne!(
+        crate::model::values(&halved.tensors()["conv1.weight"]),
+        moved
+    );
     let size = |name: &str| std::fs::metadata(path(name)).unwrap().len() as f64;
     assert!(size("half") < 0.7 * size("whole"));
 

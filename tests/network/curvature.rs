@@ -1,6 +1,6 @@
 //! The curvature through the fine-tuned blocks as an operator: mean, L2 term, batches, kept passes, indefiniteness.
 
-use crate::small_network::{examples, images, labels, model, numbers};
+use crate::network::small_network::{examples, images, labels, model, numbers};
 use ascribe::derivative::network::{
     Beside, Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network,
 };

@@ -2,10 +2,10 @@
 
 use crate::command_line::{refused, run};
 use crate::killed_run::record;
+use crate::network::resumption::transferred;
+use crate::network::small_network::labels;
+use crate::network::through_blocks::{Problem, TRAIN, options, problem};
 use crate::parquet_table::{numbers, words};
-use crate::resumption::transferred;
-use crate::small_network::labels;
-use crate::through_blocks::{Problem, TRAIN, options, problem};
 use ascribe::derivative::network::Curvature;
 use ascribe::influence::{Grouping, Groups, NetworkOptions, RankSummary, read_rankings};
 use ascribe::model::Blocks;

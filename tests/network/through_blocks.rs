@@ -2,8 +2,8 @@
 //! command on the shipped digits.
 
 use crate::command_line::{refused, run};
+use crate::network::small_network::{examples, images, labels, model, model_of};
 use crate::parquet_table::{batches, numbers};
-use crate::small_network::{examples, images, labels, model, model_of};
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::derivative::network::{
     Beside, Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network, Way,

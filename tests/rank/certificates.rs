@@ -1,7 +1,7 @@
 //! Certificates the hard way: over thousands of random problems, with duplicated images, tiny gaps and loosened solvers, a
 //! certified rank is the rank that an independent f64 oracle gives, and every score is within its bound.
 
-use crate::head_scores::examples;
+use crate::rank::head_scores::examples;
 use crate::sets::{Set, tensor};
 use ascribe::derivative::head::{HeadCoordinates, SoftmaxHead};
 use ascribe::influence::{

@@ -1,10 +1,10 @@
 //! `ascribe rank` end to end on features files.
 
-use crate::archives::{overlapping, waves, write};
 use crate::command_line::{self, ascribe, both, run};
 use crate::killed_run::{goes_on_to_the_same_bytes, record};
 use crate::parquet_table::{numbers, table, words};
-use crate::scores;
+use crate::rank::archives::{overlapping, waves, write};
+use crate::rank::scores;
 use ascribe::influence::read_rankings;
 use ndarray::{Array1, Array2, Axis};
 use ndarray_npy::NpzWriter;

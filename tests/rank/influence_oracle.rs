@@ -1,8 +1,8 @@
 //! Influence of the head against a dense f64 oracle that shares no code with it, on real digits and on made-up data;
 //! the numbers of leave-one-out retraining; and what must not change a score.
 
-use crate::agreement::{pearson, ranks, relative_error, slope, spearman};
-use crate::head_scores::{BLOCKS, Settings};
+use crate::rank::agreement::{pearson, ranks, relative_error, slope, spearman};
+use crate::rank::head_scores::{BLOCKS, Settings};
 use crate::sets::{Set, digits, made_up};
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::influence::{BlockSizes, Correction, Normalise, RankJob, RankOptions};

@@ -1,9 +1,9 @@
 //! `ascribe rank --measurement prediction`: queries without labels, each measured at the class that the model predicts.
 
-use crate::archives::{overlapping, write};
 use crate::command_line::{refused, run};
 use crate::killed_run::record;
-use crate::scores;
+use crate::rank::archives::{overlapping, write};
+use crate::rank::scores;
 use ascribe::data::{Dataset, digits_test};
 use ascribe::influence::{QueryRanking, read_rankings};
 use image::codecs::png::PngEncoder;

@@ -1,8 +1,8 @@
 //! Large runs: mapped features give the bytes that resident ones give, and a killed run goes on where it was.
 
-use crate::archives::{self, waves};
 use crate::command_line::run;
 use crate::killed_run::{goes_on_to_the_same_bytes, kill_when_recorded, rank, record, same_files};
+use crate::rank::archives::{self, waves};
 use ascribe::data::Features;
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::influence::{Correction, FeatureSet, Grouping, Progress, RankJob, RankOptions};

@@ -1,8 +1,8 @@
 //! Curvatures that features which say the same twice, or images that are too few, leave singular but for the L2 term.
 
-use crate::archives::{overlapping, write};
 use crate::command_line::{refused, run};
-use crate::scores;
+use crate::rank::archives::{overlapping, write};
+use crate::rank::scores;
 use ndarray::{Array1, Array2};
 use std::path::Path;
 

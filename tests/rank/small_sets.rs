@@ -2,8 +2,8 @@
 //! of an independent computation with NumPy and scikit-learn; rows with i % 5 = 0 are the test set, features standardised
 //! over all rows, mean cross-entropy + l2/2·‖θ‖² over weights and bias.
 
-use crate::agreement::{pearson, relative_error, slope, spearman};
-use crate::head_scores::{Settings, examples};
+use crate::rank::agreement::{pearson, relative_error, slope, spearman};
+use crate::rank::head_scores::{Settings, examples};
 use crate::sets::{Set, archive, standardised, table, tensor};
 use ascribe::derivative::head::SoftmaxHead;
 use ascribe::influence::Correction;

@@ -1,10 +1,10 @@
 //! Groups of training images: their scores as sums, what happens without them, and files of groups that are none.
 
-use crate::archives::{overlapping, write};
 use crate::command_line::{self, ascribe, both, run};
 use crate::killed_run::{goes_on_to_the_same_bytes, record, same_files};
 use crate::parquet_table::{batches, numbers, words};
-use crate::scores;
+use crate::rank::archives::{overlapping, write};
+use crate::rank::scores;
 use arrow::record_batch::RecordBatch;
 use ascribe::influence::read_rankings;
 use ndarray::{Array2, Axis};

@@ -1,9 +1,9 @@
 //! `ascribe adopt`: a model that was fine-tuned elsewhere is ranked, explained and audited as one of our own transfers is; and what is
 //! refused or said of models that do not belong to the images.
 
-use crate::DIGITS;
 use crate::command_line::{ascribe, both, run};
 use crate::run_record::record;
+use crate::training::DIGITS;
 use candle_core::{Device, Tensor, safetensors};
 use serde_json::Value;
 use std::collections::HashMap;

@@ -1,9 +1,9 @@
 //! `ascribe train`, `transfer` and `rank --model` as a user meets them: a killed run, changed data, wrong input.
 
-use crate::DIGITS;
 use crate::command_line::{both, command, refused, run};
 use crate::killed::killed_at;
 use crate::run_record::record;
+use crate::training::DIGITS;
 use candle_core::{Tensor, safetensors};
 use image::codecs::png::PngEncoder;
 use std::collections::HashMap;

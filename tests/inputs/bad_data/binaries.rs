@@ -1,7 +1,7 @@
 //! CIFAR binary and SVHN: what they hold, and every way in which they can be broken.
 
 use super::{cut, half};
-use crate::refusal;
+use crate::inputs::refusal;
 use ascribe::data::Dataset;
 use std::fs;
 use std::path::{Path, PathBuf};

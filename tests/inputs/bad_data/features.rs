@@ -1,7 +1,7 @@
 //! Features and head files.
 
 use super::{cut, half};
-use crate::refusal;
+use crate::inputs::refusal;
 use ascribe::data::{Features, HeadFile};
 use ndarray::{Array1, Array2, array};
 use ndarray_npy::{NpzWriter, WritableElement};

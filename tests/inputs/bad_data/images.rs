@@ -1,7 +1,7 @@
 //! Sets of images: Parquet, class folders, IDX.
 
 use super::{cut, half};
-use crate::refusal;
+use crate::inputs::refusal;
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use ascribe::data::{Dataset, Pixels, check_same_classes, digits_train};

@@ -1,7 +1,7 @@
 //! Small files as PyTorch writes them.
 
 use super::{PLAIN, assert_logits, fixture, source};
-use crate::refusal;
+use crate::inputs::refusal;
 use ascribe::model::{Checkpoint, Normalisation, Origin};
 use candle_core::Device;
 

@@ -1,7 +1,7 @@
 //! Weight files that are cut short, altered, or of something else: one line each, and nothing is allocated or run.
 
 use super::{PLAIN, fixture, source};
-use crate::refusal;
+use crate::inputs::refusal;
 use ascribe::Result;
 use ascribe::model::{Checkpoint, Normalisation, ResNet, SourceSettings, source_from_bytes};
 use candle_core::{DType, Device, Tensor};

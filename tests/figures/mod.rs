@@ -1,11 +1,7 @@
 //! Figures: drawn from records, in both styles, and by `ascribe figure`.
 
 mod command;
-#[path = "../command_line/mod.rs"]
-mod command_line;
 mod drawn;
-#[path = "../feature_archive/mod.rs"]
-mod feature_archive;
 mod styles;
 
 use image::codecs::png::PngDecoder;

@@ -4,7 +4,7 @@ mod bad_data;
 mod bad_models;
 mod brought_source;
 mod checkpoints;
-mod fetch;
+pub(crate) mod fetch;
 #[cfg(unix)]
 mod names;
 mod sources;

@@ -4,20 +4,10 @@ mod agreement;
 mod archives;
 mod certificates;
 mod command;
-#[path = "../command_line/mod.rs"]
-mod command_line;
-#[path = "../feature_archive/mod.rs"]
-mod feature_archive;
 mod head_scores;
 mod influence_oracle;
-#[path = "../killed_run/mod.rs"]
-mod killed_run;
 mod measurement;
-#[path = "../parquet_table/mod.rs"]
-mod parquet_table;
 mod scale;
-#[path = "../sets/mod.rs"]
-mod sets;
 mod singular;
 mod small_sets;
 mod train_groups;

@@ -1,13 +1,7 @@
 //! Audits: by `ascribe audit`, of runs through blocks too, and their page in a browser.
 
 mod command;
-#[path = "../command_line/mod.rs"]
-mod command_line;
-#[path = "../digit_archives/mod.rs"]
-mod digit_archives;
 mod page;
-#[path = "../run_record/mod.rs"]
-mod run_record;
 mod through_blocks;
 
 use serde_json::Value;
