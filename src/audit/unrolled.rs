@@ -1,7 +1,8 @@
 //! What is said of scores by the way back through training.
 
-use super::statements::statement;
+use super::statements::{plain, statement};
 use crate::artefact::RunRecord;
+use crate::influence::{ROUGH, WAY_BACK_GROWTH};
 use crate::report::{Statement, Tone};
 
 /// What such a run calls its method.
@@ -38,7 +39,30 @@ pub(super) fn statements(record: &RunRecord) -> Option<Vec<Statement>> {
             ),
         ),
     };
-    Some(vec![what, same])
+    let mut said = vec![what, same];
+    said.extend(of_growth(record));
+    Some(said)
+}
+
+/// Whether training amplified small changes; nothing of runs that did not note it.
+fn of_growth(record: &RunRecord) -> Option<Statement> {
+    let notes = record.results.get("solver")?;
+    let growth = notes.get(WAY_BACK_GROWTH)?.as_f64()?;
+    let times = plain(growth);
+    Some(match growth < ROUGH {
+        true => statement(
+            Tone::Good,
+            format!(
+                "On the way back derivatives grew to no more than {times} times their length: training does not amplify small changes."
+            ),
+        ),
+        false => statement(
+            Tone::Warning,
+            format!(
+                "On the way back derivatives grew to {times} times their length: training amplifies small changes, other seeds may say otherwise, and for more than a few images left out the scores say little. A transfer with a lower --learning-rate or --head-deviation is smoother."
+            ),
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -49,11 +73,12 @@ mod tests {
     use crate::model::Blocks;
     use serde_json::json;
 
-    fn record(off_by: f64) -> RunRecord {
+    fn record(off_by: f64, growth: f64) -> RunRecord {
         serde_json::from_value(json!({
             "ascribe": "0", "command": "rank", "arguments": [], "options": { "solver": "auto", "unrolled": true },
             "inputs": [], "classes": null, "device": "cpu", "threads": 1, "stages": [],
-            "results": { "plan": { "method": "unrolled" }, "repeated_off_by": off_by, "gradient_norm": 0.4, "solves": {} },
+            "results": { "plan": { "method": "unrolled" }, "repeated_off_by": off_by, "gradient_norm": 0.4, "solves": {},
+                "solver": { "way_back_growth": growth } },
             "status": "finished", "started_at": "", "seconds": 1.0,
         }))
         .unwrap()
@@ -70,9 +95,10 @@ mod tests {
             (2e-6, Tone::Note, "2.0e-6 of its parameters’ size"),
             (0.02, Tone::Warning, "not quite this one"),
         ] {
-            let said = all_statements(&record(off_by), &through, None);
+            let said = all_statements(&record(off_by, 1.0), &through, None);
             assert_eq!((said[0].tone, said[1].tone), (Tone::Good, tone));
             assert!(said[1].text.contains(part), "{}", said[1].text);
+            assert_eq!(said[2].tone, Tone::Good);
             // Nothing of systems that were solved, or of a minimum that is far.
             let wrong = |text: &str| text.contains("solved") || text.contains("gradient norm");
             assert!(
@@ -80,5 +106,12 @@ mod tests {
                 "{said:?}"
             );
         }
+        let said = all_statements(&record(0.0, 6.1), &through, None);
+        assert_eq!(said[2].tone, Tone::Warning);
+        assert!(
+            said[2].text.contains("grew to 6.10 times"),
+            "{}",
+            said[2].text
+        );
     }
 }

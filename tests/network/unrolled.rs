@@ -98,6 +98,10 @@ fn a_killed_way_back_goes_on_to_the_same_bytes() {
             format!("--model {model} --unrolled --queries 60 --train-groups class {groups}");
         let scores = if name == "queries" { "--scores" } else { "" };
         goes_on_to_the_same_bytes(folder, &format!("{common} {scores}"), name, &FILES);
+        let noted =
+            |run: &str| record(folder, &format!("{name}-{run}"))["results"]["solver"].clone();
+        assert!(noted("whole")["way_back_growth"].as_f64().unwrap() >= 1.0);
+        assert_eq!(noted("whole"), noted("killed"));
     }
     assert!(folder.join("groups-whole/group_rankings.parquet").exists());
 }

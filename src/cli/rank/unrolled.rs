@@ -8,7 +8,8 @@ use crate::cli::transfer::transfer_again;
 use crate::derivative::network::{Examples, Keeping, Network, limit_waiting_buffers};
 use crate::evaluate::TransferAgain;
 use crate::influence::{
-    NetworkImages, NetworkJob, NetworkOptions, Progress, RankSummary, Unrolled,
+    NetworkImages, NetworkJob, NetworkOptions, Progress, ROUGH, RankSummary, Unrolled,
+    WAY_BACK_GROWTH,
 };
 use crate::model::{ResNet, is_statistic};
 use crate::solve::Method;
@@ -46,6 +47,7 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     let mut follower = work::Follower::new(&mut run);
     let done = score(rank, &opened, (again, options), (&folder, &mut follower))?;
     examples::leave_of_model(&opened, &folder)?;
+    note_rough(&done.summary);
     run.note_result("parameters", json!(done.parameters))?;
     run.note_result("repeated_off_by", json!(done.off_by))?;
     run.note_result("plan", json!({ "method": "unrolled" }))?;
@@ -183,6 +185,15 @@ fn note_off_by(off_by: f64) {
     if off_by > 0.0 {
         note!(
             "ascribe: training again did not end at the same numbers but {off_by:.1e} of their size away, as on another machine or device; scores are those of the repeated training"
+        );
+    }
+}
+
+fn note_rough(summary: &RankSummary) {
+    let growth = summary.notes.get(WAY_BACK_GROWTH);
+    if let Some(growth) = growth.filter(|growth| **growth >= ROUGH) {
+        note!(
+            "ascribe: on the way back derivatives grew to {growth:.1} times their length: training amplifies small changes, and other seeds may say otherwise; a transfer with a lower --learning-rate or --head-deviation is smoother (docs/unrolled.md)"
         );
     }
 }

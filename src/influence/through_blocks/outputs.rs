@@ -31,6 +31,18 @@ pub(super) struct Outputs<'a> {
     shares: Option<SegmentShares>,
     /// Of each query so far, where a rank is given.
     errors: Vec<RankError>,
+    /// Of each so far, by the way back through training.
+    growth: Vec<f64>,
+}
+
+/// What there is beside the files.
+pub(super) struct Finished {
+    /// What approximating did to each query.
+    pub(super) rank_errors: Vec<RankError>,
+    /// How the way back through training grew for each.
+    pub(super) growth: Vec<f64>,
+    /// The scores of groups of training images.
+    pub(super) train_groups: Option<GroupScores>,
 }
 
 impl<'a> Outputs<'a> {
@@ -57,6 +69,7 @@ impl<'a> Outputs<'a> {
             kept: (options.top, options.bottom),
             shares: (options.shares).then(|| SegmentShares::new(names())),
             errors: Vec::new(),
+            growth: Vec::new(),
         };
         outputs.begin_anew()?;
         Ok(outputs)
@@ -78,6 +91,7 @@ impl<'a> Outputs<'a> {
         let block = ScoreBlock::of_finite((&self.header, &name), rows.clone(), training, scores)?;
         self.sinks().try_for_each(|sink| sink.write(&block))?;
         self.errors.extend(&pairs.errors);
+        self.growth.extend(&pairs.growth);
         if let Some(shares) = &mut self.shares {
             for (row, query) in rows.enumerate() {
                 let (helpful, harmful) = (self.top.helpful(query), self.top.harmful(query));
@@ -88,12 +102,12 @@ impl<'a> Outputs<'a> {
         Ok(())
     }
 
-    /// Completes the files; what approximating did to each query comes back, and the scores of groups of training images.
+    /// Completes the files.
     pub(super) fn finish(
         mut self,
         folder: &Path,
         (train, test): (Images, Images),
-    ) -> Result<(Vec<RankError>, Option<GroupScores>)> {
+    ) -> Result<Finished> {
         self.sinks().try_for_each(|sink| sink.finish())?;
         let provenance = &self.header.provenance;
         if let Asked::Groups(groups) = self.asked {
@@ -103,7 +117,7 @@ impl<'a> Outputs<'a> {
             if let Some(scores) = &self.train_groups {
                 write_scores_between_groups(folder, scores, groups, provenance)?;
             }
-            return Ok((self.errors, None));
+            return Ok(self.left(false));
         }
         let rankings: Vec<_> = QueryRanking::each(&self.top, None, train, test).collect();
         write_rankings(&folder.join("rankings.parquet"), &rankings, provenance)?;
@@ -120,7 +134,15 @@ impl<'a> Outputs<'a> {
             let queries = (test, query_groups.map(QueryGroupScores::groups));
             write_group_scores(folder, scores, queries, self.kept, provenance)?;
         }
-        Ok((self.errors, self.train_groups))
+        Ok(self.left(true))
+    }
+
+    fn left(self, train_groups: bool) -> Finished {
+        Finished {
+            rank_errors: self.errors,
+            growth: self.growth,
+            train_groups: self.train_groups.filter(|_| train_groups),
+        }
     }
 }
 
@@ -138,6 +160,10 @@ impl Recordable for Outputs<'_> {
         states.push(SinkState {
             integers: Vec::new(),
             numbers: errors.flat_map(|e| [e.solution, e.scores]).collect(),
+        });
+        states.push(SinkState {
+            integers: Vec::new(),
+            numbers: self.growth.clone(),
         });
         Ok(Some(states))
     }
@@ -157,7 +183,7 @@ impl Recordable for Outputs<'_> {
         {
             return Ok(false);
         }
-        let Some(errors) = states.next() else {
+        let (Some(errors), Some(growth)) = (states.next(), states.next()) else {
             return Ok(false);
         };
         let (pairs, rest) = errors.numbers.as_chunks::<2>();
@@ -165,12 +191,14 @@ impl Recordable for Outputs<'_> {
             .iter()
             .map(|&[solution, scores]| RankError { solution, scores })
             .collect();
-        Ok(rest.is_empty() && errors.integers.is_empty())
+        self.growth.clone_from(&growth.numbers);
+        Ok(rest.is_empty() && errors.integers.is_empty() && growth.integers.is_empty())
     }
 
     fn begin_anew(&mut self) -> Result<()> {
         let header = self.header.clone();
         self.errors.clear();
+        self.growth.clear();
         if let Some(shares) = &mut self.shares {
             shares.clear();
         }

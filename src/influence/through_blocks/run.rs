@@ -1,11 +1,11 @@
 //! From the fine-tuned part and its images to finished files: the order of the work, wherever it is computed.
 
 use super::asked::Asked;
-use super::outputs::Outputs;
+use super::outputs::{Finished, Outputs};
 use super::part::{FineTunedPart, all};
 use super::scorer::{BySolves, Scorer};
 use super::scoring::ScoringRecord;
-use super::unrolled::Unrolled;
+use super::unrolled::{Unrolled, told_of_growth};
 use super::{NetworkImages, NetworkJob, NetworkOptions};
 use crate::data::little_endian;
 use crate::derivative::network::Curvature;
@@ -287,8 +287,13 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
             done_of(rows.end);
             checkpoint.block_is_done(&mut outputs, rows.end, &reports)?;
         }
-        let rank_errors;
-        (rank_errors, summary.group_scores) = outputs.finish(folder, sides)?;
+        let Finished {
+            rank_errors,
+            growth,
+            train_groups,
+        } = outputs.finish(folder, sides)?;
+        summary.group_scores = train_groups;
+        summary.notes.extend(told_of_growth(growth));
         let plan = scorer.plan(at_once.min(count));
         summary.scoring = plan.map(|plan| ScoringRecord { plan, rank_errors });
         summary.resumed = checkpoint.resumed;

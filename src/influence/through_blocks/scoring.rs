@@ -101,6 +101,8 @@ pub struct PairScores {
     pub(super) scores: Array2<f64>,
     /// One for each query, where a rank is given.
     pub(super) errors: Vec<RankError>,
+    /// By the way back through training: how many times its length at the end it had at its longest, for each query.
+    pub(super) growth: Vec<f64>,
 }
 
 /// The trained segments' names, the first one first: `stem`, `layer3.1`, …, `head`.
@@ -157,15 +159,17 @@ impl PairScores {
             scores: parts.sum_axis(Axis(0)),
             parts,
             errors: Vec::new(),
+            growth: Vec::new(),
         })
     }
 
-    /// Of scores that are not split by segment.
-    pub(super) fn of_whole(scores: Array2<f64>) -> Self {
+    /// By the way back through training, which are not split by segment.
+    pub(super) fn of_way_back(scores: Array2<f64>, growth: Vec<f64>) -> Self {
         Self {
             parts: scores.clone().insert_axis(Axis(0)),
             scores,
             errors: Vec::new(),
+            growth,
         }
     }
 

@@ -93,10 +93,29 @@ struct Way {
 }
 
 impl Way {
-    fn is_finite(&self) -> Result<bool> {
-        let sizes = self.parameters.abs()?.sum_all()?.to_dtype(DType::F64)?;
-        Ok(sizes.to_scalar::<f64>()?.is_finite())
+    /// ‖ā_θ‖ of each query.
+    fn lengths(&self) -> Result<Vec<f64>> {
+        let squares = self.parameters.to_dtype(DType::F64)?.sqr()?.sum(1)?;
+        Ok(squares.sqrt()?.to_vec1()?)
     }
+}
+
+/// What a run calls the median of its queries' growth.
+pub const WAY_BACK_GROWTH: &str = "way_back_growth";
+/// Growth of the way back from which on training is rough: it amplifies small changes, so that seeds disagree about what an image does
+/// (`analysis/unrolled`).
+pub const ROUGH: f64 = 2.0;
+
+/// What a run notes of how the way back grew, over its queries; nothing where there was none.
+pub(super) fn told_of_growth(mut growth: Vec<f64>) -> Vec<(&'static str, f64)> {
+    growth.sort_by(f64::total_cmp);
+    let Some(&largest) = growth.last() else {
+        return Vec::new();
+    };
+    vec![
+        (WAY_BACK_GROWTH, growth[growth.len() / 2]),
+        ("largest_way_back_growth", largest),
+    ]
 }
 
 impl Scorer for Unrolled<'_> {
@@ -131,17 +150,26 @@ impl Scorer for Unrolled<'_> {
         let steps = self.trajectory.step_count();
         let images = self.trajectory.image_count();
         let mut scores = Array2::zeros((gradients.count(), images));
+        let first = way.lengths()?;
+        let mut longest = first.clone();
         for index in (0..steps).rev() {
             self.step_back(index, &mut way, &mut scores)?;
-            if !way.is_finite()? {
+            let lengths = way.lengths()?;
+            if !lengths.iter().all(|length| length.is_finite()) {
                 return Err(Error::diverged(
                     "the way back through training",
                     format!("step {} of {steps}", index + 1),
                     "train with a lower --learning-rate or --head-deviation, or rank by the curvature, without --unrolled",
                 ));
             }
+            let pairs = longest.iter_mut().zip(lengths);
+            pairs.for_each(|(longest, length)| *longest = longest.max(length));
             done((steps - index) as f64 / steps as f64);
         }
-        Ok((PairScores::of_whole(scores), Vec::new()))
+        // A query without a gradient goes no way.
+        let growth = (longest.iter().zip(first))
+            .map(|(longest, first)| if first > 0.0 { longest / first } else { 1.0 })
+            .collect();
+        Ok((PairScores::of_way_back(scores, growth), Vec::new()))
     }
 }

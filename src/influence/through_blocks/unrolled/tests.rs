@@ -290,6 +290,11 @@ fn a_query_has_the_same_scores_whatever_is_scored_beside_it() {
         .scores(Vectors::new(alone).unwrap(), &name, &done)
         .unwrap();
     assert_eq!(pairs.scores.row(0), both.row(1));
+    assert!(
+        pairs.growth.len() == 1 && pairs.growth[0] >= 1.0,
+        "{:?}",
+        pairs.growth
+    );
     let heard = heard.into_inner();
     assert!(
         heard.len() == 12 && heard.is_sorted() && heard[11] == 1.0,
@@ -315,4 +320,12 @@ fn a_way_back_that_grows_beyond_all_numbers_says_where() {
         message.contains("step 12 of 12") && message.contains("--unrolled"),
         "{message}"
     );
+}
+
+#[test]
+fn growth_is_told_by_its_median_and_its_largest() {
+    assert_eq!(told_of_growth(Vec::new()), []);
+    let told = told_of_growth(vec![5.0, 1.0, 2.0]);
+    let expected = [("way_back_growth", 2.0), ("largest_way_back_growth", 5.0)];
+    assert_eq!(told, expected);
 }
