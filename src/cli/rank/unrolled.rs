@@ -28,7 +28,7 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     let folder = rank.model.as_deref().unwrap_or(Path::new("."));
     let transfer = RunFolder::read(folder)?;
     check_transfer(rank, &transfer, &opened)?;
-    let few = &opened.test_ids[..1];
+    let few = opened.test_ids.get(..1).unwrap_or_default();
     let again = transfer_again(&transfer, (&opened.test, few), 1)?;
     let options = NetworkOptions {
         train_groups,
@@ -78,7 +78,8 @@ fn score(
     let how = (again.classes, &again.options);
     let trajectory = Trajectory::record(again.source, how, &again.train, &keeping, &mut shown)?;
     drop(shown);
-    let off_by = distance(&opened.model, trajectory.model())?;
+    let first = rank.blocks.first_segment(opened.model.architecture())?;
+    let off_by = distance(&opened.model, trajectory.model(), first)?;
     note_off_by(off_by);
     progress.stage("activations")?;
     let model = trajectory.model().to_dtype(rank.precision.dtype())?;
@@ -159,17 +160,13 @@ fn check_transfer(rank: &Rank, transfer: &RunRecord, opened: &Transferred) -> Re
     Err(Error::config("blocks", reason))
 }
 
-/// ‖θ − θ'‖ / ‖θ‖ over all parameters of two models of the same kind.
-fn distance(model: &ResNet, other: &ResNet) -> Result<f64> {
+/// ‖θ − θ'‖ / ‖θ‖ of two models of the same kind, over the parameters of the segments from `first` on.
+fn distance(model: &ResNet, other: &ResNet, first: usize) -> Result<f64> {
     let (mut apart, mut whole) = (0.0, 0.0);
-    for (name, tensor) in model
-        .tensors()
-        .iter()
-        .filter(|(name, _)| !is_statistic(name))
-    {
-        let Some(other) = other.tensors().get(name) else {
-            continue;
-        };
+    let architecture = model.architecture();
+    let trained = |name: &str| !is_statistic(name) && architecture.segment_of(name) >= first;
+    let pairs = model.tensors().iter().zip(other.tensors().values());
+    for ((_, tensor), other) in pairs.filter(|((name, _), _)| trained(name)) {
         let [tensor, other] = [tensor.to_dtype(DType::F64)?, other.to_dtype(DType::F64)?];
         apart += (&tensor - other)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
         whole += tensor.sqr()?.sum_all()?.to_scalar::<f64>()?;

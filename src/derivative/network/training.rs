@@ -13,7 +13,7 @@ use super::assembly::{Mode, assemble};
 use super::layer::Moments;
 use super::planes::{Planes, Shape, dot};
 use super::products::{Precision, gradients_of, kit_of, softmax_curvature};
-use super::program::Program;
+use super::program::{Norm, Program};
 use super::{Beside, Inner, Linearisation, ParameterSpace};
 use crate::model::op::channels_last::Buffer;
 use crate::model::{Blocks, EPSILON, ResNet};
@@ -30,8 +30,6 @@ pub struct TrainingNetwork {
 
 /// The running statistics of a batch norm.
 struct Statistics {
-    /// The mean's place in a vector over all statistics; the variance's comes after it.
-    start: usize,
     /// γ and β in a parameter vector.
     gamma: Range<usize>,
     beta: Range<usize>,
@@ -84,13 +82,13 @@ impl TrainingNetwork {
 
     /// Numbers of a vector over the statistics.
     pub fn statistics_size(&self) -> usize {
-        let last = self.statistics.last();
-        last.map_or(0, |norm| norm.start + 2 * norm.scale.len())
+        (self.statistics.iter())
+            .map(|norm| 2 * norm.scale.len())
+            .sum()
     }
 
     fn statistics_of(&self, model: &ResNet) -> Result<Vec<Statistics>> {
         let norms = in_precision!(self, program => &program.norms);
-        let mut start = 0;
         let each = norms.iter().map(|norm| {
             let name = |part: &str| format!("{}.{part}", norm.name);
             let values = |part: &str| -> Result<Vec<f64>> {
@@ -105,23 +103,20 @@ impl TrainingNetwork {
             let variances = values("running_var")?.into_iter();
             let inverse_variance: Vec<f64> = variances.map(|v| 1.0 / (v + EPSILON)).collect();
             let gamma = values("weight")?.into_iter().zip(&inverse_variance);
-            let norm = Statistics {
-                start,
+            Ok(Statistics {
                 gamma: range("weight")?,
                 beta: range("bias")?,
                 scale: gamma
                     .map(|(gamma, inverse)| gamma * inverse.sqrt())
                     .collect(),
                 inverse_variance,
-            };
-            start += 2 * norm.scale.len();
-            Ok(norm)
+            })
         });
         each.collect()
     }
 
     /// The gradients with respect to the model's running statistics, `[k, s]`, of what has `gradients` `[k, p]` with respect to its
-    /// parameters in evaluation mode: both are sums of the same numbers, since with g and x̂ of [`super::layer::Affine`]
+    /// parameters in evaluation mode: both are sums of the same numbers, since with g the gradient at the output and x̂ the normalised input
     /// μ̄ = −γ s Σ g = −γ s β̄ and σ̄² = −γ s² Σ g x̂ / 2 = −γ s² γ̄ / 2.
     ///
     /// # Errors
@@ -176,8 +171,7 @@ impl TrainingNetwork {
         vectors: &Tensor,
         statistics: &Tensor,
     ) -> Result<StepProducts> {
-        let starts: Vec<usize> = self.statistics.iter().map(|norm| norm.start).collect();
-        in_precision!(self, program => program.step_products(step, vectors, (statistics, &starts)))
+        in_precision!(self, program => program.step_products(step, vectors, statistics))
     }
 }
 
@@ -217,7 +211,7 @@ impl<T: Precision> Program<T> {
         &self,
         step: &Linearisation,
         vectors: &Tensor,
-        (statistics, starts): (&Tensor, &[usize]),
+        statistics: &Tensor,
     ) -> Result<StepProducts> {
         let kit = kit_of::<T>(step)?;
         let directions = self.directions(vectors)?;
@@ -241,7 +235,7 @@ impl<T: Precision> Program<T> {
             let seed = softmax_curvature(step.outputs(), logits)?;
             let state = (&kit.values[..], gradients_of(kit)?);
             let along = (&tangents[..], &direction[..]);
-            let pulls = self.pulls(&kit.values, &statistics.get(row)?, starts)?;
+            let pulls = self.pulls(&kit.values, &statistics.get(row)?)?;
             let mut into = Buffer::zeros(self.space.inner_size());
             self.pull_back_tangent(state, along, (seed, pulls), &mut into);
             pulled_back.push(into);
@@ -254,30 +248,26 @@ impl<T: Precision> Program<T> {
     }
 
     /// What pulls at the moments of every batch norm, times the images, for the row `statistics` `[s]`.
-    fn pulls(
-        &self,
-        values: &[Planes<T>],
-        statistics: &Tensor,
-        starts: &[usize],
-    ) -> Result<Vec<(usize, Planes<T>)>> {
+    fn pulls(&self, values: &[Planes<T>], statistics: &Tensor) -> Result<Vec<(usize, Planes<T>)>> {
         let statistics = statistics.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         let number = <T as candle_core::WithDType>::from_f64;
-        let pull = |(norm, &start): (&super::program::Norm, &usize)| {
+        let mut rest = &statistics[..];
+        let pull = |norm: &Norm| {
             let moments = &values[norm.moments];
             let x = &values[self.nodes[norm.moments - 1].inputs[0]];
-            let (channels, count) = (moments.shape.channels, Moments::count(x) as f64);
-            let images = x.images() as f64;
-            let of_mean = statistics[start..start + channels].iter();
-            let of_variance = statistics[start + channels..start + 2 * channels].iter();
+            let (images, count) = (x.images() as f64, Moments::count(x) as f64);
             let unbiased = count / (count - 1.0).max(1.0);
-            let pulls = (of_mean.map(|pull| images * pull))
-                .chain(of_variance.map(|pull| images * unbiased * pull));
+            let (of_mean, others) = rest.split_at(moments.shape.channels);
+            let (of_variance, others) = others.split_at(moments.shape.channels);
+            rest = others;
+            let pulls = (of_mean.iter().map(|pull| images * pull))
+                .chain(of_variance.iter().map(|pull| images * unbiased * pull));
             let planes = Planes {
                 shape: moments.shape,
                 values: pulls.map(number).collect::<Vec<T>>().into(),
             };
             (norm.moments, planes)
         };
-        Ok(self.norms.iter().zip(starts).map(pull).collect())
+        Ok(self.norms.iter().map(pull).collect())
     }
 }
