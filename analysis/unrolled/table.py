@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from intervals import by_query, interval
 
 work = pathlib.Path(sys.argv[1])
-recipes = ["paper", "mid", "smooth", "cifar"]
+recipes = ["paper", "mid", "smooth"]
 
 
 def results(run):

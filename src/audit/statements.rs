@@ -28,7 +28,7 @@ pub(super) fn statements(
     let mut said = unrolled.unwrap_or_else(|| vec![of_solves(record, through)]);
     said.extend(of_predictions(record));
     match through {
-        Through::Blocks { .. } if is_unrolled => said.extend(through_blocks::of_what_is_left_out()),
+        Through::Blocks { .. } if is_unrolled => said.extend(unrolled::of_what_is_left_out()),
         Through::Head => {
             said.push(of_certificates(record));
             said.extend(of_gradient(record, through));

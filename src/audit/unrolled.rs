@@ -2,7 +2,7 @@
 
 use super::statements::{plain, statement};
 use crate::artefact::RunRecord;
-use crate::influence::{ROUGH, WAY_BACK_GROWTH};
+use crate::influence::{LARGEST_WAY_BACK_GROWTH, ROUGH, WAY_BACK_GROWTH};
 use crate::report::{Statement, Tone};
 
 /// What such a run calls its method.
@@ -44,22 +44,36 @@ pub(super) fn statements(record: &RunRecord) -> Option<Vec<Statement>> {
     Some(said)
 }
 
+/// Proofs and refits, which there are none of.
+pub(super) fn of_what_is_left_out() -> [Statement; 2] {
+    [
+        "No rank was proven: certificates are for scores by the curvature of a head.",
+        "Nothing was measured here: a head fitted again would not be what these scores predict. ascribe evaluate RUN --lds N --retrain SEEDS trains again and holds the scores against that.",
+    ]
+    .map(|text| statement(Tone::Note, text.into()))
+}
+
 /// Whether training amplified small changes; nothing of runs that did not note it.
 fn of_growth(record: &RunRecord) -> Option<Statement> {
     let notes = record.results.get("solver")?;
-    let growth = notes.get(WAY_BACK_GROWTH)?.as_f64()?;
-    let times = plain(growth);
+    let number = |name: &str| notes.get(name)?.as_f64();
+    let (growth, most) = (number(WAY_BACK_GROWTH)?, number(LARGEST_WAY_BACK_GROWTH)?);
+    let times = format!(
+        "{} times their length in the median, {} at most",
+        plain(growth),
+        plain(most)
+    );
     Some(match growth < ROUGH {
         true => statement(
             Tone::Good,
             format!(
-                "On the way back derivatives grew to no more than {times} times their length: training does not amplify small changes."
+                "On the way back derivatives grew to {times}: training does not amplify small changes."
             ),
         ),
         false => statement(
             Tone::Warning,
             format!(
-                "On the way back derivatives grew to {times} times their length: training amplifies small changes, other seeds may say otherwise, and for more than a few images left out the scores say little. A transfer with a lower --learning-rate or --head-deviation is smoother."
+                "On the way back derivatives grew to {times}: training amplifies small changes, other seeds may say otherwise, and for more than a few images left out the scores say little. A transfer with a lower --learning-rate or --head-deviation is smoother."
             ),
         ),
     })
@@ -78,7 +92,7 @@ mod tests {
             "ascribe": "0", "command": "rank", "arguments": [], "options": { "solver": "auto", "unrolled": true },
             "inputs": [], "classes": null, "device": "cpu", "threads": 1, "stages": [],
             "results": { "plan": { "method": "unrolled" }, "repeated_off_by": off_by, "gradient_norm": 0.4, "solves": {},
-                "solver": { "way_back_growth": growth } },
+                "solver": { "way_back_growth": growth, "largest_way_back_growth": 9.5 } },
             "status": "finished", "started_at": "", "seconds": 1.0,
         }))
         .unwrap()
@@ -109,7 +123,9 @@ mod tests {
         let said = all_statements(&record(0.0, 6.1), &through, None);
         assert_eq!(said[2].tone, Tone::Warning);
         assert!(
-            said[2].text.contains("grew to 6.10 times"),
+            said[2]
+                .text
+                .contains("6.10 times their length in the median, 9.50 at most"),
             "{}",
             said[2].text
         );

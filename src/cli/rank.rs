@@ -121,7 +121,7 @@ pub struct Rank {
     solver: Method,
     /// Differentiate the transfer's own training, step by step backwards, in place of solving with a curvature: what leaving an image's
     /// loss out of every batch does to a query's loss, without damping or a minimum being assumed. The transfer is repeated on the
-    /// processor for that. With --blocks as the transfer's; about as many times the cost of its training as there are queries, twice
+    /// processor for that. With --blocks as the transfer's; about two trainings' cost for each query, or for each group with --groups-only
     #[arg(long, requires = "model")]
     // Not recorded where it is not given, as in runs from before there was such an option.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -80,7 +80,8 @@ pub use solves::{Solves, write_solves};
 pub use stored::StoredScores;
 pub use stored_groups::{StoredGroup, StoredGroups};
 pub use through_blocks::{
-    FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, ROUGH, RankError, ScoringPlan,
-    ScoringRecord, SegmentShares, Unrolled, WAY_BACK_GROWTH, read_helpful_shares, write_shares,
+    FineTunedPart, LARGEST_WAY_BACK_GROWTH, NetworkImages, NetworkJob, NetworkOptions, ROUGH,
+    RankError, ScoringPlan, ScoringRecord, SegmentShares, Unrolled, WAY_BACK_GROWTH,
+    read_helpful_shares, write_shares,
 };
 pub use top::TopRanks;

@@ -21,7 +21,7 @@ mod unrolled;
 pub use part::FineTunedPart;
 pub use scoring::{RankError, ScoringPlan, ScoringRecord};
 pub use shares::{SegmentShares, read_helpful_shares, write_shares};
-pub use unrolled::{ROUGH, Unrolled, WAY_BACK_GROWTH};
+pub use unrolled::{LARGEST_WAY_BACK_GROWTH, ROUGH, Unrolled, WAY_BACK_GROWTH};
 
 use super::{Grouping, Groups, Progress, RankSummary};
 use crate::derivative::network::{Curvature, Network};

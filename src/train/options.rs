@@ -337,6 +337,19 @@ mod tests {
     }
 
     #[test]
+    fn a_repeated_transfer_is_on_the_processor_and_measures_nothing_on_its_way() {
+        let mut options = TransferOptions::with_defaults(7).unwrap();
+        options.recipe.device = DeviceChoice::Cuda(0);
+        options.recipe.precision = TrainingPrecision::Bf16;
+        options.recipe.nondeterministic = true;
+        options.recipe.evaluate_every = 2;
+        let mut expected = TransferOptions::with_defaults(7).unwrap();
+        expected.recipe.evaluate_every = 0;
+        assert_eq!(options.on_processor(), expected);
+        assert!(expected.recipe.check_device().is_ok());
+    }
+
+    #[test]
     fn defaults_are_recorded_as_they_would_be_typed() {
         let recorded = effective(&TransferOptions::with_defaults(150).unwrap()).unwrap();
         for (name, value) in [

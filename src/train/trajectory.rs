@@ -62,10 +62,12 @@ impl<'a> Trajectory<'a> {
         let bytes = (steps * size * DType::F32.size_in_bytes()) as u64;
         let mut recorder = Recorder {
             first_segment,
+            steps: 0,
             parameters: Storage::new(DType::F32, bytes, keeping)?,
             observer,
         };
-        let room = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir(), "write"))?;
+        let room = tempfile::tempdir_in(&keeping.folder)
+            .map_err(Error::io(&keeping.folder, "write a scratch folder in"))?;
         // The test images are not asked for.
         let few = images.select(&images.ids()[..1])?;
         let transferred = transfer(
@@ -177,6 +179,8 @@ fn trained(model: &ResNet, first_segment: usize) -> impl Iterator<Item = &Tensor
 /// Keeps the parameters before each step, and passes on what it sees.
 struct Recorder<'a> {
     first_segment: usize,
+    /// So far.
+    steps: usize,
     parameters: Storage,
     observer: &'a mut dyn Observer,
 }
@@ -184,9 +188,15 @@ struct Recorder<'a> {
 impl Observer for Recorder<'_> {
     fn step(&mut self, model: &ResNet) -> Result<()> {
         for tensor in trained(model, self.first_segment) {
-            self.parameters
-                .push(&tensor.detach().flatten_all()?, |_| 0)?;
+            let values = tensor.detach().flatten_all()?;
+            if !values.abs()?.max_all()?.to_scalar::<f32>()?.is_finite() {
+                let place = format!("step {}", self.steps + 1);
+                let remedy = "the transfer went well elsewhere: repeat it on the processor, by ascribe transfer without --device and --precision";
+                return Err(Error::diverged("the repeated training", place, remedy));
+            }
+            self.parameters.push(&values, |_| 0)?;
         }
+        self.steps += 1;
         self.observer.step(model)
     }
 
@@ -194,8 +204,13 @@ impl Observer for Recorder<'_> {
         self.observer.batch(epoch, done, total);
     }
 
+    /// Nothing is measured that anybody asked for.
     fn epoch(&mut self, row: &Epoch) {
-        self.observer.epoch(row);
+        self.observer.epoch(&Epoch {
+            test_loss: None,
+            test_accuracy: None,
+            ..row.clone()
+        });
     }
 
     fn wants_checkpoint(&mut self) -> bool {

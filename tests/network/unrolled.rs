@@ -1,7 +1,7 @@
 //! `ascribe rank --unrolled` as it is typed: scores by the way back through the transfer's own training.
 
 use crate::command_line::{both, refused, run};
-use crate::killed_run::{goes_on_to_the_same_bytes, record};
+use crate::killed_run::{goes_on_to_the_same_bytes, record, same_files};
 use ascribe::influence::read_rankings;
 use ndarray::Array2;
 use std::path::Path;
@@ -106,6 +106,30 @@ fn a_killed_way_back_goes_on_to_the_same_bytes() {
     assert!(folder.join("groups-whole/group_rankings.parquet").exists());
 }
 
+/// Flipped labels are those that were trained on; queries need none; what is kept in a file is what is kept in memory.
+#[test]
+fn labels_are_those_of_the_training_and_memory_changes_nothing() {
+    let place = transferred();
+    let folder = place.path();
+    let transfer = "--images 40 --batch-size 16 --epochs 3 --learning-rate 0.05 --flip-labels 0.3";
+    run(
+        folder,
+        &format!("transfer {DIGITS} {transfer} --blocks 1 --source source --out flipped"),
+    );
+    let rank = "rank --model flipped --blocks 1 --unrolled --queries 3 --measurement prediction";
+    let rank = format!("{rank} --test builtin:digits-test --scores");
+    run(folder, &format!("{rank} --out wide"));
+    run(folder, &format!("{rank} --memory 0.001 --out narrow"));
+    same_files(
+        folder,
+        &["scores.npy", "rankings.parquet"],
+        "wide",
+        "narrow",
+    );
+    assert_eq!(record(folder, "wide")["results"]["repeated_off_by"], 0.0);
+    assert!(record(folder, "wide")["results"]["test_accuracy"].is_null());
+}
+
 #[test]
 fn what_does_not_go_with_it_is_refused_in_a_line() {
     let place = transferred();
@@ -139,8 +163,16 @@ fn what_does_not_go_with_it_is_refused_in_a_line() {
             "--shares: is not there",
         ),
         (
+            "--model model --blocks 1 --seed 1",
+            "--seed: is not drawn from here",
+        ),
+        (
+            "--model model --blocks 1 --query-groups class --groups-only --scores",
+            "--scores: are those of queries",
+        ),
+        (
             "--model model --blocks 1 --certify 5",
-            "--certify: is for the head alone",
+            "--certify: is for scores by a curvature",
         ),
     ] {
         let message = refused(folder, &format!("rank {words} --unrolled --out refused"));

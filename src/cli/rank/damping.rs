@@ -72,8 +72,9 @@ impl Rank {
         }
     }
 
-    fn is_of_head(&self) -> bool {
-        self.blocks == Blocks::Last(0)
+    /// Whether a curvature is the head's; where training was unrolled, that of the estimators that are held beside it.
+    pub(super) fn is_of_head(&self) -> bool {
+        self.unrolled || self.blocks == Blocks::Last(0)
     }
 
     /// None for a head whose loss has an L2 term to bound the curvature: more takes scores further from what leaving an image out

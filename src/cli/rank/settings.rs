@@ -5,7 +5,6 @@ use super::workplace::Workplace;
 use super::{Material, Rank};
 use crate::device::free_memory;
 use crate::influence::{Groups, PathOptions, Plan, ProblemSize, RankOptions};
-use crate::model::Blocks;
 use crate::solve::{Method, Pinv, Settings};
 use crate::{Error, Result};
 use candle_core::DType;
@@ -157,6 +156,6 @@ impl Rank {
 
     /// Where it is not that of the solver: products through blocks are dear, and 1e-3 changes no ranking to speak of.
     fn usual_tolerance(&self) -> Option<f64> {
-        (self.blocks != Blocks::Last(0)).then_some(1e-3)
+        (!self.is_of_head()).then_some(1e-3)
     }
 }

@@ -18,7 +18,7 @@ use crate::model::Blocks;
 use crate::{Error, Result};
 use candle_core::Device;
 use sample::Sample;
-pub(super) use sample::{activation_bytes, batch_bytes};
+pub(super) use sample::{activation_bytes, batch_bytes, solves};
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
@@ -158,7 +158,7 @@ fn score<N: FineTunedPart>(
 }
 
 /// Refuses what is for the head alone.
-pub(super) fn check(rank: &Rank) -> Result<()> {
+fn check(rank: &Rank) -> Result<()> {
     let refused = [
         ("certify", rank.certify.is_some()),
         ("normalise", rank.normalise != Normalise::None),

@@ -8,11 +8,11 @@ use crate::cli::transfer::transfer_again;
 use crate::derivative::network::{Examples, Keeping, Network, limit_waiting_buffers};
 use crate::evaluate::TransferAgain;
 use crate::influence::{
-    NetworkImages, NetworkJob, NetworkOptions, Progress, ROUGH, RankSummary, Unrolled,
-    WAY_BACK_GROWTH,
+    Correction, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress, ROUGH, RankSummary,
+    Unrolled, WAY_BACK_GROWTH,
 };
 use crate::model::{ResNet, is_statistic};
-use crate::solve::Method;
+use crate::solve::{Method, Settings};
 use crate::train::Trajectory;
 use crate::{Error, Result};
 use candle_core::{DType, Device};
@@ -22,18 +22,22 @@ use std::process::ExitCode;
 
 /// Runs the command; `memory` is `--memory` in bytes.
 pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> Result<ExitCode> {
-    through_blocks::check(rank)?;
     check(rank)?;
+    rank.note_idle_options();
     let (opened, train_groups) = through_blocks::open(rank)?;
     let folder = rank.model.as_deref().unwrap_or(Path::new("."));
     let transfer = RunFolder::read(folder)?;
     check_transfer(rank, &transfer, &opened)?;
     let few = opened.test_ids.get(..1).unwrap_or_default();
-    let again = transfer_again(&transfer, (&opened.test, few), 1)?;
+    let mut again = transfer_again(&transfer, (&opened.test, few), 1)?;
     let options = NetworkOptions {
         train_groups,
         ..through_blocks::options(rank, opened.training, memory)?
     };
+    options.check::<Network>()?;
+    // Half of what is for activations: the parameters of every step are kept beside.
+    let bytes = through_blocks::activation_bytes(&options) / 2;
+    again.options.recipe.memory = Some(bytes.max(1) as f64 / GIB);
     if rank.dry_run {
         say!("{}", plan(rank, &opened, (&again, &options))?);
         return Ok(ExitCode::SUCCESS);
@@ -69,8 +73,8 @@ fn score(
     (folder, progress): (&Path, &mut dyn Progress),
 ) -> Result<Done> {
     progress.stage("training again")?;
-    let mut keeping = Keeping {
-        memory: through_blocks::activation_bytes(&options),
+    let keeping = Keeping {
+        memory: through_blocks::activation_bytes(&options) / 2,
         folder: folder.to_path_buf(),
         batch: through_blocks::batch_bytes(rank, &options),
     };
@@ -83,7 +87,6 @@ fn score(
     note_off_by(off_by);
     progress.stage("activations")?;
     let model = trajectory.model().to_dtype(rank.precision.dtype())?;
-    keeping.memory /= 2;
     let examples = |dataset, ids| {
         Examples::compute((&model, rank.blocks), dataset, ids, &keeping, &mut |_| {})
     };
@@ -115,16 +118,26 @@ fn score(
 
 /// Refuses what belongs to a curvature, and what is not there.
 fn check(rank: &Rank) -> Result<()> {
+    let usual = Settings::default();
     let refused = [
         ("solver", rank.solver != Method::Auto),
         ("curvature", rank.curvature.is_some()),
         ("damping", rank.damping.is_some()),
         ("tolerance", rank.tolerance.is_some()),
         ("query-rank", rank.query_rank.is_some()),
+        ("certify", rank.certify.is_some()),
+        ("normalise", rank.normalise != Normalise::None),
+        ("correction", rank.correction != Correction::None),
+        ("damping-path", rank.damping_path),
+        ("iterations", rank.iterations != usual.iterations),
     ];
     if let Some((option, _)) = refused.iter().find(|(_, given)| *given) {
         let reason = "is for scores by a curvature: leave it out, or --unrolled";
         return Err(Error::config(option, reason));
+    }
+    if rank.seed != usual.seed {
+        let reason = "is not drawn from here: the transfer's own seed is; leave it out, or transfer with another";
+        return Err(Error::config("seed", reason));
     }
     for (option, given) in [
         ("shares", rank.shares),
@@ -187,10 +200,11 @@ fn note_off_by(off_by: f64) {
 }
 
 fn note_rough(summary: &RankSummary) {
+    // The median of the queries, or groups of them.
     let growth = summary.notes.get(WAY_BACK_GROWTH);
     if let Some(growth) = growth.filter(|growth| **growth >= ROUGH) {
         note!(
-            "ascribe: on the way back derivatives grew to {growth:.1} times their length: training amplifies small changes, and other seeds may say otherwise; a transfer with a lower --learning-rate or --head-deviation is smoother (docs/unrolled.md)"
+            "ascribe: on the way back derivatives grew to {growth:.1} times their length (median): training amplifies small changes, and other seeds may say otherwise; a transfer with a lower --learning-rate or --head-deviation is smoother (docs/unrolled.md)"
         );
     }
 }
@@ -203,6 +217,7 @@ fn plan(
 ) -> Result<String> {
     let recipe = &again.options.recipe;
     let (images, queries) = (opened.train_ids.len(), opened.test_ids.len());
+    let ways = through_blocks::solves(opened, options)?;
     let steps = images.div_ceil(recipe.batch_size) * recipe.epochs;
     let few = Examples::compute(
         (&opened.model, rank.blocks),
@@ -213,19 +228,23 @@ fn plan(
     )?;
     let parameters = Network::new(&opened.model, rank.blocks, &few)?.size();
     let kept = (steps * parameters * DType::F32.size_in_bytes()) as u64;
-    let place = match kept > through_blocks::activation_bytes(options) {
+    let place = match kept > through_blocks::activation_bytes(options) / 2 {
         true => "in a scratch file",
         false => "in memory",
     };
     if rank.json.is_asked() {
         return Ok(json!({
-            "parameters": parameters, "images": images, "queries": queries, "steps": steps, "method": "unrolled",
+            "parameters": parameters, "images": images, "queries": queries, "ways_back": ways, "steps": steps, "method": "unrolled",
             "trajectory_bytes": kept,
         })
         .to_string());
     }
+    let asked = match options.groups_only {
+        true => format!("at most {ways} groups of {queries} queries"),
+        false => format!("{queries} queries"),
+    };
     Ok(format!(
-        "{parameters} parameters of the head and --blocks {}\n{steps} steps are repeated and their parameters kept, {:.2} GiB {place}\nthen {queries} queries go back through them, each at about twice the cost of the steps",
+        "{parameters} parameters of the head and --blocks {}\n{steps} steps are repeated and their parameters kept, {:.2} GiB {place}\nthen {asked} go back through them, each at about twice the cost of the steps",
         rank.blocks,
         kept as f64 / GIB
     ))

@@ -116,8 +116,8 @@ impl TrainingNetwork {
     }
 
     /// The gradients with respect to the model's running statistics, `[k, s]`, of what has `gradients` `[k, p]` with respect to its
-    /// parameters in evaluation mode: both are sums of the same numbers, since with g the gradient at the output and x̂ the normalised input
-    /// μ̄ = −γ s Σ g = −γ s β̄ and σ̄² = −γ s² Σ g x̂ / 2 = −γ s² γ̄ / 2.
+    /// parameters in evaluation mode. Both are sums of the same numbers: with g the gradient of what batch norm gives, x̂ its normalised
+    /// input and s = 1/√(σ² + ε), μ̄ = −γ s Σ g = −γ s β̄ and σ̄² = −γ s² Σ g x̂ / 2 = −γ s² γ̄ / 2.
     ///
     /// # Errors
     /// Vectors of another size.

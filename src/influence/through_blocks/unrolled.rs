@@ -102,6 +102,8 @@ impl Way {
 
 /// What a run calls the median of its queries' growth.
 pub const WAY_BACK_GROWTH: &str = "way_back_growth";
+/// What it calls the largest.
+pub const LARGEST_WAY_BACK_GROWTH: &str = "largest_way_back_growth";
 /// Growth of the way back from which on training is rough: it amplifies small changes, so that seeds disagree about what an image does
 /// (`analysis/unrolled`).
 pub const ROUGH: f64 = 2.0;
@@ -114,7 +116,7 @@ pub(super) fn told_of_growth(mut growth: Vec<f64>) -> Vec<(&'static str, f64)> {
     };
     vec![
         (WAY_BACK_GROWTH, growth[growth.len() / 2]),
-        ("largest_way_back_growth", largest),
+        (LARGEST_WAY_BACK_GROWTH, largest),
     ]
 }
 

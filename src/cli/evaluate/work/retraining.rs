@@ -76,7 +76,7 @@ impl Work<'_> {
             false => Ok(()),
             true => Err(Error::conflict(
                 folder,
-                "holds heads that were fitted again, and the run's scores go through residual blocks",
+                "holds heads that were fitted again, and the run's scores go through residual blocks or training itself",
                 "give measurements of a whole training, or train again with --retrain SEEDS",
             )),
         }

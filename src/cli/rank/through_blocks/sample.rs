@@ -166,7 +166,10 @@ impl<N: FineTunedPart> Sample<N> {
 }
 
 /// Solves that a run takes at most.
-fn solves(opened: &Transferred, options: &NetworkOptions) -> Result<usize> {
+pub(in crate::cli::rank) fn solves(
+    opened: &Transferred,
+    options: &NetworkOptions,
+) -> Result<usize> {
     let ids = &opened.test_ids;
     match &options.query_groups {
         Some(grouping) if options.groups_only => {
