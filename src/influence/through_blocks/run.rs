@@ -275,10 +275,13 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         for rows in ranges(count, at_once).filter(|rows| rows.start >= done) {
             let right_hand_sides =
                 asked.right_hand_sides(self.network, self.test.examples, rows.clone())?;
+            // The whole of it is told of once its scores are written.
             let part_done = |share: f64| {
-                let scored = (rows.len() as f64 * share * images as f64) as usize;
-                let pairs = rows.start * images + scored;
-                (progress.borrow_mut()).scores(asked.set(), pairs, count * images);
+                if share < 1.0 {
+                    let scored = (rows.len() as f64 * share * images as f64) as usize;
+                    let pairs = rows.start * images + scored;
+                    (progress.borrow_mut()).scores(asked.set(), pairs, count * images);
+                }
             };
             let name = |row| asked.name(rows.start + row);
             let (pairs, ends) = scorer.scores(right_hand_sides, &name, &part_done)?;
