@@ -27,3 +27,5 @@ for name, part in rows + [("head, λ = 0", "head-lds")]:
 seeds = [results(f"{recipe}-trained")["results"]["lds_seeds"] for recipe in recipes]
 print("| *one seed with another* | " + " | ".join(f"{seed['one_with_another']:.2f}" for seed in seeds) + " |")
 print("| *the true effects, at most* | " + " | ".join(f"{seed['most_to_expect']:.2f}" for seed in seeds) + " |")
+growth = [results(f"{recipe}-unrolled")["results"]["solver"]["way_back_growth"] for recipe in recipes]
+print("| *`way_back_growth`* | " + " | ".join(f"{value:.1f}" for value in growth) + " |")

@@ -22,8 +22,6 @@ target() {
         local rank="rank --model $model --queries 40 --skip-train --scores"
         step "$model-head" $rank
         step "$model-trained" evaluate "$model-head" --lds 24 --retrain 2
-        step "$model-unrolled" $rank --blocks 3 --unrolled
-        step "$model-unrolled-lds" evaluate "$model-unrolled" --lds 24 --retrained "$model-trained"
         for damping in $dampings; do
             step "$model-head-at-$damping" $rank --damping "$damping"
             step "$model-head-lds-$damping" evaluate "$model-head-at-$damping" --lds 24 --retrained "$model-trained"
