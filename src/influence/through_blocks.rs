@@ -24,7 +24,7 @@ pub use shares::{SegmentShares, read_helpful_shares, write_shares};
 pub use unrolled::{LARGEST_WAY_BACK_GROWTH, ROUGH, Unrolled, WAY_BACK_GROWTH};
 
 use super::{Grouping, Groups, Progress, RankSummary};
-use crate::derivative::network::{Curvature, Network};
+use crate::derivative::network::Curvature;
 use crate::solve::{Method, Settings};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -156,9 +156,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         self.options.check::<N>()?;
         self.run_checked(folder, progress)
     }
-}
 
-impl NetworkJob<'_, Network> {
     /// The same scores by the way back through training in place of a curvature, its inverse and the options for them; there is no
     /// `solves.parquet`.
     ///
@@ -166,11 +164,11 @@ impl NetworkJob<'_, Network> {
     /// As [`NetworkJob::run`]; a way back that grows beyond all numbers.
     pub fn run_unrolled(
         &self,
-        unrolled: &mut Unrolled,
+        unrolled: &mut Unrolled<N>,
         folder: &Path,
         progress: &mut dyn Progress,
     ) -> Result<RankSummary> {
-        self.options.check::<Network>()?;
+        self.options.check::<N>()?;
         self.run_unrolled_checked(unrolled, folder, progress)
     }
 }

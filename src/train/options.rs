@@ -200,11 +200,10 @@ impl TransferOptions {
         self.recipe.recipe(None, self.frozen_statistics)
     }
 
-    /// The same on the processor in f32, with test images measured at the end alone.
+    /// The same in f32 with sums in a fixed order, and test images measured at the end alone.
     #[must_use]
-    pub(super) fn on_processor(&self) -> Self {
+    pub(super) fn repeatable(&self) -> Self {
         let recipe = RecipeOptions {
-            device: DeviceChoice::Cpu,
             precision: TrainingPrecision::F32,
             nondeterministic: false,
             evaluate_every: 0,
@@ -337,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_transfer_is_on_the_processor_and_measures_nothing_on_its_way() {
+    fn a_repeated_transfer_is_in_full_precision_and_measures_nothing_on_its_way() {
         let mut options = TransferOptions::with_defaults(7).unwrap();
         options.recipe.device = DeviceChoice::Cuda(0);
         options.recipe.precision = TrainingPrecision::Bf16;
@@ -345,8 +344,10 @@ mod tests {
         options.recipe.evaluate_every = 2;
         let mut expected = TransferOptions::with_defaults(7).unwrap();
         expected.recipe.evaluate_every = 0;
-        assert_eq!(options.on_processor(), expected);
-        assert!(expected.recipe.check_device().is_ok());
+        expected.recipe.device = DeviceChoice::Cuda(0);
+        assert_eq!(options.repeatable(), expected);
+        options.recipe.device = DeviceChoice::Cpu;
+        assert!(options.repeatable().recipe.check_device().is_ok());
     }
 
     #[test]

@@ -16,6 +16,9 @@ use candle_core::{DType, Device, Tensor};
 /// Every step of a transfer's training.
 pub struct Trajectory<'a> {
     model: ResNet,
+    /// The same where it was trained.
+    placed: ResNet,
+    device: Device,
     first_segment: usize,
     recipe: Recipe,
     images: &'a Pixels,
@@ -40,8 +43,8 @@ pub struct TrainingStep {
 }
 
 impl<'a> Trajectory<'a> {
-    /// Transfers `source` to the training images as `options` say, on the processor and in f32 whatever they say of that; parameters are
-    /// kept as `keeping` says. The trained model is [`Trajectory::model`].
+    /// Transfers `source` to the training images as `options` say, but in f32 and with sums in a fixed order; parameters are kept as
+    /// `keeping` says. The trained model is [`Trajectory::model`], on the processor.
     ///
     /// # Errors
     /// As [`transfer()`].
@@ -52,7 +55,8 @@ impl<'a> Trajectory<'a> {
         keeping: &Keeping,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
-        let options = options.on_processor();
+        let options = options.repeatable();
+        let device = options.recipe.device.open()?;
         let recipe = options.recipe();
         let first_segment = options.blocks.first_segment(source.architecture())?;
         let steps = images.len().div_ceil(recipe.batch_size) * recipe.epochs;
@@ -79,12 +83,15 @@ impl<'a> Trajectory<'a> {
             &mut recorder,
         )?;
         let model = transferred.model;
-        let prefix = (recipe.kept_variants(first_segment))
-            .map(|variants| FrozenPrefix::compute(&model, first_segment, images, variants, keeping))
-            .transpose()?;
+        let placed = model.to_device(&device)?;
+        let kept =
+            |variants| FrozenPrefix::compute(&placed, first_segment, images, variants, keeping);
+        let prefix = recipe.kept_variants(first_segment).map(kept).transpose()?;
         Ok(Self {
             parameters: recorder.parameters,
             model,
+            placed,
+            device,
             first_segment,
             recipe,
             images,
@@ -132,14 +139,14 @@ impl<'a> Trajectory<'a> {
             images: self.images,
             prefix: self.prefix.as_ref(),
             epoch,
-            device: &Device::Cpu,
+            device: &self.device,
         };
         let Batch { input, .. } = feed.batch(positions)?;
         let labels = self.images.labels_of(positions);
         Ok(TrainingStep {
             parameters: Tensor::new(
                 self.parameters.read::<f32>(&[index as u32], self.size)?,
-                &Device::Cpu,
+                &self.device,
             )?,
             input: self.entering(input)?,
             labels: labels.into_iter().map(|label| label as usize).collect(),
@@ -156,12 +163,12 @@ impl<'a> Trajectory<'a> {
             Input::Images(images) => images,
         };
         if self.first_segment == 0 {
-            return self.model.normalise(&images);
+            return self.placed.normalise(&images);
         }
         let first = (self.recipe).first_with_batch_statistics(self.first_segment);
         let mut pass = Pass::training_from(first);
         Ok(self
-            .model
+            .placed
             .prefix(self.first_segment, &images, &mut pass)?
             .detach())
     }
@@ -187,15 +194,19 @@ struct Recorder<'a> {
 
 impl Observer for Recorder<'_> {
     fn step(&mut self, model: &ResNet) -> Result<()> {
-        for tensor in trained(model, self.first_segment) {
-            let values = tensor.detach().flatten_all()?;
-            if !values.abs()?.max_all()?.to_scalar::<f32>()?.is_finite() {
-                let place = format!("step {}", self.steps + 1);
-                let remedy = "the transfer went well elsewhere: repeat it on the processor, by ascribe transfer without --device and --precision";
-                return Err(Error::diverged("the repeated training", place, remedy));
-            }
-            self.parameters.push(&values, |_| 0)?;
+        let values = trained(model, self.first_segment).map(|tensor| tensor.detach().flatten_all());
+        let values = Tensor::cat(&values.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+        let values = values.to_device(&Device::Cpu)?;
+        if !values
+            .to_vec1::<f32>()?
+            .iter()
+            .all(|value| value.is_finite())
+        {
+            let place = format!("step {}", self.steps + 1);
+            let remedy = "the transfer went well elsewhere: repeat it here, by ascribe transfer in f32 with the --device of --unrolled";
+            return Err(Error::diverged("the repeated training", place, remedy));
         }
+        self.parameters.push(&values, |_| 0)?;
         self.steps += 1;
         self.observer.step(model)
     }

@@ -16,6 +16,7 @@ mod parquet_table;
 mod run_record;
 mod steps;
 mod training;
+mod unrolled;
 
 use ascribe::device::DeviceChoice;
 use ascribe::model::{Normalisation, ResNet};

@@ -5,11 +5,13 @@ use super::{Rank, examples, through_blocks, work};
 use crate::artefact::{GIB, Input, Invocation, RunFolder, RunRecord, keep_freed_memory};
 use crate::cli::progress::TrainingProgress;
 use crate::cli::transfer::transfer_again;
-use crate::derivative::network::{Examples, Keeping, Network, limit_waiting_buffers};
+use crate::derivative::network::{
+    DeviceNetwork, Examples, Keeping, Network, limit_waiting_buffers,
+};
 use crate::evaluate::TransferAgain;
 use crate::influence::{
-    Correction, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress, ROUGH, RankSummary,
-    Unrolled, WAY_BACK_GROWTH,
+    Correction, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
+    ROUGH, RankSummary, Unrolled, WAY_BACK_GROWTH,
 };
 use crate::model::{ResNet, is_statistic};
 use crate::solve::{Method, Settings};
@@ -23,6 +25,17 @@ use std::process::ExitCode;
 /// Runs the command; `memory` is `--memory` in bytes.
 pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> Result<ExitCode> {
     check(rank)?;
+    match rank.device.open()? {
+        Device::Cpu => run_with::<Network>((rank, Device::Cpu), memory, invocation),
+        device => run_with::<DeviceNetwork>((rank, device), memory, invocation),
+    }
+}
+
+fn run_with<N: FineTunedPart>(
+    (rank, device): (&Rank, Device),
+    memory: Option<f64>,
+    invocation: Invocation,
+) -> Result<ExitCode> {
     rank.note_idle_options();
     let (opened, train_groups) = through_blocks::open(rank)?;
     let folder = rank.model.as_deref().unwrap_or(Path::new("."));
@@ -34,9 +47,10 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
         train_groups,
         ..through_blocks::options(rank, opened.training, memory)?
     };
-    options.check::<Network>()?;
+    options.check::<N>()?;
     // Half of what is for activations: the parameters of every step are kept beside.
     let bytes = through_blocks::activation_bytes(&options) / 2;
+    again.options.recipe.device = rank.device;
     again.options.recipe.memory = Some(bytes.max(1) as f64 / GIB);
     if rank.dry_run {
         say!("{}", plan(rank, &opened, (&again, &options))?);
@@ -49,7 +63,8 @@ pub(super) fn run(rank: &Rank, memory: Option<f64>, invocation: Invocation) -> R
     let mut run = through_blocks::begin(rank, &opened, invocation)?;
     let folder = run.path().to_path_buf();
     let mut follower = work::Follower::new(&mut run);
-    let done = score(rank, &opened, (again, options), (&folder, &mut follower))?;
+    let work = (again, options);
+    let done = score::<N>((rank, &device), &opened, work, (&folder, &mut follower))?;
     examples::leave_of_model(&opened, &folder)?;
     note_rough(&done.summary);
     run.note_result("parameters", json!(done.parameters))?;
@@ -66,8 +81,8 @@ struct Done {
 }
 
 /// Trains again and scores everything into `folder`.
-fn score(
-    rank: &Rank,
+fn score<N: FineTunedPart>(
+    (rank, device): (&Rank, &Device),
     opened: &Transferred,
     (again, mut options): (TransferAgain, NetworkOptions),
     (folder, progress): (&Path, &mut dyn Progress),
@@ -87,13 +102,11 @@ fn score(
     note_off_by(off_by);
     progress.stage("activations")?;
     let model = trajectory.model().to_dtype(rank.precision.dtype())?;
-    let examples = |dataset, ids| {
-        Examples::compute((&model, rank.blocks), dataset, ids, &keeping, &mut |_| {})
-    };
-    let train = examples(&opened.train, &opened.train_ids)?;
-    let test = examples(&opened.test, &opened.test_ids)?;
-    options.memory -= (train.bytes() + test.bytes()).min(options.memory / 2);
-    let network = Network::new(&model, rank.blocks, &train)?;
+    let of = (&model, rank.blocks, device);
+    let train = N::examples(of, &opened.train, &opened.train_ids, &keeping)?;
+    let test = N::examples(of, &opened.test, &opened.test_ids, &keeping)?;
+    options.memory -= (N::bytes(&train) + N::bytes(&test)).min(options.memory / 2);
+    let network = N::new(&model, rank.blocks, &train)?;
     let mut unrolled = Unrolled::new(&trajectory, (&network, rank.blocks), &options)?;
     let job = NetworkJob {
         network: &network,
@@ -148,13 +161,7 @@ fn check(rank: &Rank) -> Result<()> {
             return Err(Error::config(option, reason));
         }
     }
-    match rank.device.open()? {
-        Device::Cpu => Ok(()),
-        _ => Err(Error::config(
-            "device",
-            "--unrolled is computed on the processor: leave it out",
-        )),
-    }
+    Ok(())
 }
 
 /// Refuses a model whose training is not known, and scores through other parts than were trained.

@@ -13,7 +13,7 @@
 //! | [`Network::root_products`], [`Network::root_sums`], [`Network::add_root_gram`] | R v, Rᵀ t and RRᵀ with RᵀR = Σ J_iᵀ (diag π − ππᵀ) J_i |
 //! | [`Network::example_products`] | ⟨∇ℓ_i, v⟩ of each image and vector |
 //! | [`Network::pair`] | the same, prepared once for all images, by segment |
-//! | [`TrainingNetwork`] | the same of a step of training, batch norm in training mode |
+//! | [`TrainingNetwork`], [`DeviceTrainingNetwork`] | the same of a step of training, batch norm in training mode |
 //! | [`WrittenGradients::kronecker_factors`] | second moments of patches and output gradients, layer by layer |
 //!
 //! # Why not a graph of tensors
@@ -51,6 +51,7 @@ mod prefix;
 mod products;
 mod program;
 mod rooted;
+mod running_statistics;
 #[cfg(test)]
 pub(crate) mod small_problem;
 mod space;
@@ -66,12 +67,12 @@ pub use keeping::Keeping;
 pub use kronecker::{CurvatureRoots, KroneckerFactors, KroneckerLayer, RootKind, WrittenGradients};
 pub use linearisation::{Beside, Linearisation, Linearisations};
 pub(crate) use on_device::KeptRows;
-pub use on_device::{DeviceExamples, DeviceNetwork};
+pub use on_device::{DeviceExamples, DeviceNetwork, DeviceTrainingNetwork};
 pub use pairing::{LayerWay, Way};
 pub(crate) use planes::dot;
 pub use space::{ParameterBlock, ParameterSpace};
 pub(crate) use storage::Storage;
-pub use training::TrainingNetwork;
+pub use training::{StepProducts, TrainingDerivatives, TrainingNetwork};
 
 use crate::derivative::head::HeadOutputs;
 use crate::in_parallel::mapped;

@@ -14,28 +14,46 @@ use super::layer::Moments;
 use super::planes::{Planes, Shape, dot};
 use super::products::{Precision, gradients_of, kit_of, softmax_curvature};
 use super::program::{Norm, Program};
+use super::running_statistics::RunningStatistics;
 use super::{Beside, Inner, Linearisation, ParameterSpace};
 use crate::model::op::channels_last::Buffer;
-use crate::model::{Blocks, EPSILON, ResNet};
+use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
-use std::ops::Range;
+use candle_core::{DType, Tensor};
 
 /// The fine-tuned part of a model in training mode. A vector over its statistics holds mean and variance of one batch norm after the
 /// other.
 pub struct TrainingNetwork {
     program: Inner,
-    statistics: Vec<Statistics>,
+    statistics: RunningStatistics,
 }
 
-/// The running statistics of a batch norm.
-struct Statistics {
-    /// γ and β in a parameter vector.
-    gamma: Range<usize>,
-    beta: Range<usize>,
-    /// γ/√(σ² + ε) and 1/(σ² + ε), by channel, of the model.
-    scale: Vec<f64>,
-    inverse_variance: Vec<f64>,
+/// What the way back through training asks of a step, wherever that is computed.
+pub trait TrainingDerivatives {
+    /// The gradients with respect to the model's running statistics, `[k, s]`, of what has `gradients` `[k, p]` with respect to its
+    /// parameters in evaluation mode.
+    ///
+    /// # Errors
+    /// Vectors of another size.
+    fn statistics_gradients(&self, gradients: &Tensor) -> Result<Tensor>;
+
+    /// Moves θ to `parameters` `[p]`, of any precision.
+    ///
+    /// # Errors
+    /// Another size.
+    fn move_to(&mut self, parameters: &Tensor) -> Result<()>;
+
+    /// Products of a step with the rows of `vectors` `[k, p]` and `statistics` `[k, s]`: of a batch of `input` `[B, C, H, W]` (`[B, d]`
+    /// before the head) with its labels.
+    ///
+    /// # Errors
+    /// Tensors of another size or precision, or a label that is no class.
+    fn step_products(
+        &self,
+        batch: (&Tensor, &[usize]),
+        vectors: &Tensor,
+        statistics: &Tensor,
+    ) -> Result<StepProducts>;
 }
 
 /// What a step does to vectors.
@@ -67,12 +85,14 @@ impl TrainingNetwork {
             DType::F64 => Inner::F64(assemble(model, of, input)?),
             _ => Inner::F32(assemble(model, of, input)?),
         };
-        let mut network = Self {
-            program,
-            statistics: Vec::new(),
+        let statistics = match &program {
+            Inner::F32(program) => program.running_statistics(model),
+            Inner::F64(program) => program.running_statistics(model),
         };
-        network.statistics = network.statistics_of(model)?;
-        Ok(network)
+        Ok(Self {
+            program,
+            statistics: statistics?,
+        })
     }
 
     /// The trained tensors in the order of a parameter vector.
@@ -82,73 +102,7 @@ impl TrainingNetwork {
 
     /// Numbers of a vector over the statistics.
     pub fn statistics_size(&self) -> usize {
-        (self.statistics.iter())
-            .map(|norm| 2 * norm.scale.len())
-            .sum()
-    }
-
-    fn statistics_of(&self, model: &ResNet) -> Result<Vec<Statistics>> {
-        let norms = in_precision!(self, program => &program.norms);
-        let each = norms.iter().map(|norm| {
-            let name = |part: &str| format!("{}.{part}", norm.name);
-            let values = |part: &str| -> Result<Vec<f64>> {
-                let tensor = model.tensors().get(&name(part));
-                let tensor = tensor.ok_or_else(|| super::assembly::missing(&name(part)))?;
-                Ok(tensor.to_dtype(DType::F64)?.to_vec1()?)
-            };
-            let range = |part: &str| {
-                let range = self.space().range(&name(part));
-                range.ok_or_else(|| super::assembly::missing(&name(part)))
-            };
-            let variances = values("running_var")?.into_iter();
-            let inverse_variance: Vec<f64> = variances.map(|v| 1.0 / (v + EPSILON)).collect();
-            let gamma = values("weight")?.into_iter().zip(&inverse_variance);
-            Ok(Statistics {
-                gamma: range("weight")?,
-                beta: range("bias")?,
-                scale: gamma
-                    .map(|(gamma, inverse)| gamma * inverse.sqrt())
-                    .collect(),
-                inverse_variance,
-            })
-        });
-        each.collect()
-    }
-
-    /// The gradients with respect to the model's running statistics, `[k, s]`, of what has `gradients` `[k, p]` with respect to its
-    /// parameters in evaluation mode. Both are sums of the same numbers: with g the gradient of what batch norm gives, x̂ its normalised
-    /// input and s = 1/√(σ² + ε), μ̄ = −γ s Σ g = −γ s β̄ and σ̄² = −γ s² Σ g x̂ / 2 = −γ s² γ̄ / 2.
-    ///
-    /// # Errors
-    /// Vectors of another size.
-    pub fn statistics_gradients(&self, gradients: &Tensor) -> Result<Tensor> {
-        let rows = gradients.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-        let mut found = Vec::with_capacity(rows.len() * self.statistics_size());
-        for row in &rows {
-            for norm in &self.statistics {
-                let (of_gamma, of_beta) = (&row[norm.gamma.clone()], &row[norm.beta.clone()]);
-                let pairs = norm.scale.iter().zip(of_beta);
-                found.extend(pairs.map(|(scale, beta)| -scale * beta));
-                let pairs = (norm.scale.iter().zip(&norm.inverse_variance)).zip(of_gamma);
-                found.extend(
-                    pairs.map(|((scale, inverse), gamma)| -0.5 * scale * inverse.sqrt() * gamma),
-                );
-            }
-        }
-        let shape = (rows.len(), self.statistics_size());
-        let found = Tensor::from_vec(found, shape, &Device::Cpu)?;
-        Ok(found.to_dtype(gradients.dtype())?)
-    }
-
-    /// Moves θ to `parameters` `[p]`, of any precision.
-    ///
-    /// # Errors
-    /// Another size.
-    pub fn move_to(&mut self, parameters: &Tensor) -> Result<()> {
-        match &mut self.program {
-            Inner::F32(program) => program.move_to(&parameters.to_dtype(DType::F32)?),
-            Inner::F64(program) => program.move_to(&parameters.to_dtype(DType::F64)?),
-        }
+        self.statistics.size()
     }
 
     /// What products of a step share: a batch of `input` `[B, C, H, W]` (`[B, d]` before the head) with its labels.
@@ -175,7 +129,35 @@ impl TrainingNetwork {
     }
 }
 
+impl TrainingDerivatives for TrainingNetwork {
+    fn statistics_gradients(&self, gradients: &Tensor) -> Result<Tensor> {
+        self.statistics.gradients(gradients)
+    }
+
+    fn move_to(&mut self, parameters: &Tensor) -> Result<()> {
+        match &mut self.program {
+            Inner::F32(program) => program.move_to(&parameters.to_dtype(DType::F32)?),
+            Inner::F64(program) => program.move_to(&parameters.to_dtype(DType::F64)?),
+        }
+    }
+
+    fn step_products(
+        &self,
+        (input, labels): (&Tensor, &[usize]),
+        vectors: &Tensor,
+        statistics: &Tensor,
+    ) -> Result<StepProducts> {
+        let step = self.linearise(input, labels)?;
+        self.products(&step, vectors, statistics)
+    }
+}
+
 impl<T: Precision> Program<T> {
+    fn running_statistics(&self, model: &ResNet) -> Result<RunningStatistics> {
+        let names = self.norms.iter().map(|norm| &*norm.name);
+        RunningStatistics::of(model, &self.space, names)
+    }
+
     /// A batch as it enters the program.
     fn entering(&self, input: &Tensor) -> Result<Planes<T>> {
         let input = input.to_dtype(T::DTYPE)?;

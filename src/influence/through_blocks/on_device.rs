@@ -5,10 +5,12 @@
 //! is for the processor.
 
 use super::NetworkOptions;
-use super::part::{FineTunedPart, all, solutions_within};
+use super::part::{FineTunedPart, VECTORS_OF_WAY, WAYS, all, solutions_within};
 use super::scoring::{PairScores, ScoringPlan};
 use crate::data::Dataset;
-use crate::derivative::network::{DeviceExamples, DeviceNetwork, Keeping, ParameterSpace};
+use crate::derivative::network::{
+    DeviceExamples, DeviceNetwork, DeviceTrainingNetwork, Keeping, ParameterSpace,
+};
 use crate::device::total_memory;
 use crate::model::{Blocks, ResNet};
 use crate::operator::{DeviceCurvature, LinearOperator, Vectors};
@@ -26,6 +28,8 @@ const QUERIES: usize = 64;
 const QUERIES_WITHOUT_ITERATIONS: usize = 512;
 
 impl FineTunedPart for DeviceNetwork {
+    type InTraining = DeviceTrainingNetwork;
+
     const MEASURED: usize = 256;
     const PRODUCT_COST: &str = "1.3 times that (Gauss–Newton) to 2.3 times (Hessian)";
 
@@ -120,6 +124,17 @@ impl FineTunedPart for DeviceNetwork {
         let total = total_memory(self.device())?;
         let bytes = total.map_or(SOLUTION_BYTES, |total| SOLUTION_BYTES.min(total / SHARE));
         Ok(solutions_within(self, bytes, most))
+    }
+
+    fn in_training(&self, model: &ResNet, blocks: Blocks) -> Result<DeviceTrainingNetwork> {
+        DeviceTrainingNetwork::new(model, blocks, self.device())
+    }
+
+    fn ways_at_once(&self, options: &NetworkOptions) -> Result<usize> {
+        // Beside a quarter for passes.
+        let total = total_memory(self.device())?;
+        let bytes = total.map_or(options.memory as usize / 2, |total| total / 4);
+        Ok(solutions_within(self, bytes / VECTORS_OF_WAY, WAYS))
     }
 
     fn within(self, _: &NetworkOptions) -> Self {

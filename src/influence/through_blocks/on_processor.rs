@@ -2,11 +2,13 @@
 
 use super::NetworkOptions;
 use super::memory::{MemoryPlan, VECTORS_OF_QUERY};
-use super::part::{FineTunedPart, solutions_within};
+use super::part::{FineTunedPart, VECTORS_OF_WAY, WAYS, solutions_within};
 use super::scoring::{PairScores, ScoringPlan};
 use crate::Result;
 use crate::data::Dataset;
-use crate::derivative::network::{Beside, Curvature, Examples, Keeping, Network, ParameterSpace};
+use crate::derivative::network::{
+    Beside, Curvature, Examples, Keeping, Network, ParameterSpace, TrainingNetwork,
+};
 use crate::model::{Blocks, ResNet};
 use crate::operator::{LinearOperator, NetworkCurvature, RootPasses, Vectors, root_rows};
 use crate::solve::Method;
@@ -28,6 +30,8 @@ const PREPARATION: f64 = 100.0;
 const OF_PRODUCT: f64 = 2.5;
 
 impl FineTunedPart for Network {
+    type InTraining = TrainingNetwork;
+
     const MEASURED: usize = 64;
     const PRODUCT_COST: &str = "up to twice that";
 
@@ -137,6 +141,15 @@ impl FineTunedPart for Network {
         let planned = MemoryPlan::of(self, options).solutions / VECTORS_OF_QUERY;
         let bytes = planned.min((times * SOLUTION_BYTES) as u64);
         Ok(solutions_within(self, bytes as usize, times * QUERIES))
+    }
+
+    fn in_training(&self, model: &ResNet, blocks: Blocks) -> Result<TrainingNetwork> {
+        TrainingNetwork::new(model, blocks, self.input())
+    }
+
+    fn ways_at_once(&self, options: &NetworkOptions) -> Result<usize> {
+        let bytes = options.memory as usize / 2 / VECTORS_OF_WAY;
+        Ok(solutions_within(self, bytes, WAYS))
     }
 
     fn within(self, options: &NetworkOptions) -> Self {

@@ -4,7 +4,7 @@ use super::NetworkOptions;
 use super::scoring::{PairScores, ScoringPlan};
 use crate::Result;
 use crate::data::Dataset;
-use crate::derivative::network::{Keeping, ParameterSpace, WrittenGradients};
+use crate::derivative::network::{Keeping, ParameterSpace, TrainingDerivatives, WrittenGradients};
 use crate::model::{Blocks, ResNet};
 use crate::operator::{LinearOperator, Vectors};
 use crate::solve::Method;
@@ -12,6 +12,9 @@ use candle_core::{Device, Tensor};
 
 /// The fine-tuned part of a model, with its derivatives.
 pub trait FineTunedPart: WrittenGradients + Sized {
+    /// The same in training mode, for the way back through training.
+    type InTraining: TrainingDerivatives;
+
     /// Images on which a plan is measured.
     const MEASURED: usize;
     /// What a product costs for each query and iteration of a solve, in words, of a gradient over the same images.
@@ -114,6 +117,18 @@ pub trait FineTunedPart: WrittenGradients + Sized {
     /// A device does not say how large it is.
     fn queries_at_once(&self, options: &NetworkOptions) -> Result<usize>;
 
+    /// The last `blocks` blocks and the head of `model` in training mode, where it is computed.
+    ///
+    /// # Errors
+    /// More blocks than the model has.
+    fn in_training(&self, model: &ResNet, blocks: Blocks) -> Result<Self::InTraining>;
+
+    /// Queries that go the way back through training together; of options and machine alone.
+    ///
+    /// # Errors
+    /// A device does not say how large it is.
+    fn ways_at_once(&self, options: &NetworkOptions) -> Result<usize>;
+
     /// With passes that fit into the options' memory.
     #[must_use]
     fn within(self, options: &NetworkOptions) -> Self;
@@ -131,6 +146,12 @@ pub trait FineTunedPart: WrittenGradients + Sized {
     /// leave out of account; none where that is the device's matter.
     fn peak_memory(&self, options: &NetworkOptions, counts: (usize, usize)) -> Option<u64>;
 }
+
+/// Most queries that go the way back through training together: enough that what a step's queries share is little, few enough that a
+/// killed run loses little.
+pub(super) const WAYS: usize = 16;
+/// Vectors as long as θ that are alive for each of them.
+pub(super) const VECTORS_OF_WAY: usize = 8;
 
 /// The positions of `count` images.
 pub(super) fn all(count: usize) -> Vec<u32> {

@@ -124,10 +124,11 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
     /// [`NetworkJob::run_unrolled`] with options that have been checked.
     pub(super) fn run_unrolled_checked(
         &self,
-        scorer: &mut Unrolled,
+        scorer: &mut Unrolled<N>,
         folder: &Path,
         progress: &mut dyn Progress,
     ) -> Result<RankSummary> {
+        check_full_precision(&self.network.device())?;
         progress.stage("outputs")?;
         let (train, test) = (self.seen(Side::Train)?, self.seen(Side::Test)?);
         let mut summary = self.summary(&train, &test)?;

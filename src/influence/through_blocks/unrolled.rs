@@ -17,10 +17,10 @@
 //! An image's share in the moments of its batches stays, as does its place in the order: what is differentiated is its loss's weight.
 
 use super::NetworkOptions;
-use super::part::solutions_within;
+use super::part::FineTunedPart;
 use super::scorer::Scorer;
 use super::scoring::{PairScores, ScoringPlan};
-use crate::derivative::network::{Network, TrainingNetwork};
+use crate::derivative::network::TrainingDerivatives;
 use crate::model::{Blocks, MOMENTUM};
 use crate::operator::Vectors;
 use crate::solve::Report;
@@ -32,34 +32,30 @@ use ndarray::Array2;
 #[cfg(test)]
 mod tests;
 
-/// Vectors as long as θ that are alive for each query on the way back.
-const VECTORS_OF_QUERY: usize = 8;
-/// Most queries in a block: enough that what a step's queries share is little, few enough that a killed run loses little.
-const QUERIES: usize = 16;
-
-/// The way back through a transfer.
-pub struct Unrolled<'a> {
-    network: TrainingNetwork,
+/// The way back through a transfer, computed where `N` is.
+pub struct Unrolled<'a, N: FineTunedPart> {
+    network: N::InTraining,
     trajectory: &'a Trajectory<'a>,
     at_once: usize,
+    place: String,
 }
 
-impl<'a> Unrolled<'a> {
+impl<'a, N: FineTunedPart> Unrolled<'a, N> {
     /// Back through `trajectory`, of which `blocks` were trained; `network` is its model in evaluation mode, whose precision is taken.
     ///
     /// # Errors
     /// More blocks than the model has.
     pub fn new(
         trajectory: &'a Trajectory<'a>,
-        (network, blocks): (&Network, Blocks),
+        (network, blocks): (&N, Blocks),
         options: &NetworkOptions,
     ) -> Result<Self> {
         let model = trajectory.model().to_dtype(network.dtype())?;
-        let bytes = options.memory / 2 / VECTORS_OF_QUERY as u64;
         Ok(Self {
-            network: TrainingNetwork::new(&model, blocks, network.input())?,
+            network: network.in_training(&model, blocks)?,
             trajectory,
-            at_once: solutions_within(network, bytes as usize, QUERIES),
+            at_once: network.ways_at_once(options)?,
+            place: format!("{}, unrolled: {:?}", network.place(), trajectory.recipe()),
         })
     }
 
@@ -68,10 +64,10 @@ impl<'a> Unrolled<'a> {
         let step = self.trajectory.step(index)?;
         let recipe = self.trajectory.recipe();
         self.network.move_to(&step.parameters)?;
-        let at = self.network.linearise(&step.input, &step.labels)?;
         let b = (&way.velocity - (&way.parameters * step.rate)?)?;
         let statistics = (&way.statistics * MOMENTUM)?;
-        let products = self.network.products(&at, &b, &statistics)?;
+        let batch = (&step.input, &step.labels[..]);
+        let products = self.network.step_products(batch, &b, &statistics)?;
         let share = 1.0 / step.positions.len() as f64;
         for (row, of_images) in products.of_images.iter().enumerate() {
             for (&position, product) in step.positions.iter().zip(of_images) {
@@ -120,13 +116,13 @@ pub(super) fn told_of_growth(mut growth: Vec<f64>) -> Vec<(&'static str, f64)> {
     ]
 }
 
-impl Scorer for Unrolled<'_> {
+impl<N: FineTunedPart> Scorer for Unrolled<'_, N> {
     fn at_once(&self) -> usize {
         self.at_once
     }
 
     fn place(&self) -> String {
-        format!(", unrolled: {:?}", self.trajectory.recipe())
+        self.place.clone()
     }
 
     fn solves(&self) -> bool {

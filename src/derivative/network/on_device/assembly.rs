@@ -1,17 +1,23 @@
 //! The fine-tuned part of a ResNet as layers.
 
 use super::layer::Layer;
-use super::program::{Node, Program};
+use super::program::{Node, Norm, Program};
 use crate::Result;
-use crate::derivative::network::assembly::missing;
+use crate::derivative::network::assembly::{Mode, missing};
 use crate::derivative::network::space::ParameterSpace;
 use crate::model::{NormedConvolution, ResNet, Segment};
 
 /// The layers of the segments from `first` on.
-pub(super) fn assemble(model: &ResNet, space: &ParameterSpace, first: usize) -> Result<Program> {
+pub(super) fn assemble(
+    model: &ResNet,
+    space: &ParameterSpace,
+    (first, mode): (usize, Mode),
+) -> Result<Program> {
     let mut assembly = Assembly {
         space,
+        mode,
         nodes: Vec::new(),
+        norms: Vec::new(),
     };
     let mut last = 0;
     for segment in &model.segments()[first..] {
@@ -25,13 +31,16 @@ pub(super) fn assemble(model: &ResNet, space: &ParameterSpace, first: usize) -> 
         bias: assembly.place("fc.bias")?,
     };
     assembly.push(head, &[last]);
-    let nodes = assembly.nodes;
-    Ok(Program { nodes })
+    let Assembly { nodes, norms, .. } = assembly;
+    Ok(Program { nodes, norms })
 }
 
 struct Assembly<'a> {
     space: &'a ParameterSpace,
+    mode: Mode,
     nodes: Vec<Node>,
+    /// Of training mode.
+    norms: Vec<Norm>,
 }
 
 impl Assembly<'_> {
@@ -58,7 +67,14 @@ impl Assembly<'_> {
             shift: self.place(&format!("{}.bias", layer.norm))?,
             rectified,
         };
-        let x = self.push(convolution, &[input]);
+        let mut x = self.push(convolution, &[input]);
+        if self.mode == Mode::Training {
+            self.norms.push(Norm {
+                name: layer.norm.clone(),
+                node: self.nodes.len(),
+            });
+            x = self.push(Layer::Normalise, &[x]);
+        }
         Ok(self.push(affine, &[x]))
     }
 

@@ -1,6 +1,6 @@
 //! Parameters of the program: batch norm as a scale and a shift for each channel.
 //!
-//! In evaluation mode γ (x − μ)/σ + β = s x + t with s = γ/σ and t = β − μ s. This is linear in (γ, β): directions go inward
+//! In training mode these are γ and β. In evaluation mode γ (x − μ)/σ + β = s x + t with s = γ/σ and t = β − μ s. This is linear in (γ, β): directions go inward
 //! by the same map, gradients outward by its adjoint γ̄ = (s̄ − μ t̄)/σ, β̄ = t̄, once for each product instead of once for each
 //! batch and layer. All other tensors are as they are stored.
 
@@ -10,7 +10,8 @@ use crate::derivative::network::space::ParameterSpace;
 use crate::model::{EPSILON, ResNet};
 use candle_core::{DType, Device, Tensor};
 
-/// The maps between stored parameters and those of the program.
+/// The maps between stored parameters and those of the program; by default those of training mode.
+#[derive(Default)]
 pub(super) struct Coordinates {
     norms: Vec<Norm>,
 }
@@ -69,6 +70,17 @@ impl Coordinates {
             parts[norm.gamma] = scale;
         }
         Ok(parts)
+    }
+
+    /// The same of one vector `[p]`, without the rows.
+    pub(super) fn inward_one(
+        &self,
+        space: &ParameterSpace,
+        vector: &Tensor,
+    ) -> Result<Vec<Tensor>> {
+        let parts = self.inward(space, &vector.unsqueeze(0)?)?;
+        let parts = parts.iter().map(|part| part.squeeze(0));
+        Ok(parts.collect::<candle_core::Result<_>>()?)
     }
 
     /// Gradients `[k, …]` in the program's tensors as those in the stored parameters, `[k, p]`: the adjoint.

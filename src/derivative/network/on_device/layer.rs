@@ -9,9 +9,11 @@
 //! | rectifier | max(x, 0) | ẋ where the value is above 0 (as in PyTorch not at 0) |
 //! | max pool | x at the winners | ẋ at the winners |
 //! | mean over pixels | x̄ | mean of ẋ |
+//! | normalised by the batch's moments | x̂ | [`normalise`](super::normalise) |
 //! | head | x Wᵀ + b | ẋ Wᵀ + x Ẇᵀ + ḃ |
 
 use super::dual::{Directions, Dual, beside, sum};
+use super::normalise;
 use super::winners::{at_winners, winners};
 use crate::model::op::{
     Convolution, ScaleAlong, Window, add_rectify, affine_along, channel_affine, convolve,
@@ -32,6 +34,8 @@ pub(super) enum Layer {
         shift: usize,
         rectified: bool,
     },
+    /// Each channel normalised by its moments over the batch, in training mode; an [`Layer::Affine`] follows.
+    Normalise,
     /// The rectified sum of two inputs.
     AddRectifier,
     MaxPool(Window),
@@ -41,6 +45,30 @@ pub(super) enum Layer {
         weight: usize,
         bias: usize,
     },
+}
+
+/// What does not depend on directions, beside a layer's value.
+#[derive(Debug)]
+pub(super) enum Constant {
+    /// Which pixel a pool took, `[B, C, H'·W']`.
+    Winners(Tensor),
+    /// 1/√(τ + ε) of each channel of a batch, `[C]`.
+    InverseDeviation(Tensor),
+}
+
+impl Constant {
+    pub(super) fn tensor(&self) -> &Tensor {
+        match self {
+            Self::Winners(tensor) | Self::InverseDeviation(tensor) => tensor,
+        }
+    }
+}
+
+/// What a layer took and gave.
+pub(super) struct Seen<'a> {
+    pub(super) inputs: Vec<Dual<'a>>,
+    pub(super) output: Dual<'a>,
+    pub(super) constant: Option<&'a Constant>,
 }
 
 impl Layer {
@@ -73,27 +101,38 @@ impl Layer {
             (Self::Head { weight, bias }, [x]) => {
                 product(x, &parameters[weight])?.broadcast_add(&parameters[bias])
             }
+            (Self::Normalise, [x]) => Ok(normalise::value(x)?.0),
             _ => bail!("{self:?} of {} inputs", x.len()),
         }
     }
 
-    /// Who won a pool: the constant that its tangents need, the same for every direction.
-    pub(super) fn winners(self, x: &[&Tensor], value: &Tensor) -> Result<Option<Tensor>> {
-        match (self, x) {
-            (Self::MaxPool(window), [x]) => winners(x, value, window).map(Some),
-            _ => Ok(None),
+    /// The same with the constant that its tangents need.
+    pub(super) fn value_with_constant(
+        self,
+        x: &[&Tensor],
+        parameters: &[Tensor],
+    ) -> Result<(Tensor, Option<Constant>)> {
+        if let (Self::Normalise, [x]) = (self, x) {
+            let (value, inverse) = normalise::value(x)?;
+            return Ok((value, Some(Constant::InverseDeviation(inverse))));
         }
+        let value = self.value(x, parameters)?;
+        let constant = match (self, x) {
+            (Self::MaxPool(window), [x]) => Some(Constant::Winners(winners(x, &value, window)?)),
+            _ => None,
+        };
+        Ok((value, constant))
     }
 
     /// Along all directions; none where neither inputs nor parameters change.
     pub(super) fn tangent(
         self,
-        x: &[Dual],
+        seen: &Seen,
         (parameters, along): (&[Tensor], &Directions),
-        (value, winners): (&Tensor, Option<&Tensor>),
     ) -> Result<Option<Tensor>> {
+        let value = seen.output.value;
         let as_value = |tangents: Tensor| beside(&tangents, value.dims(), along.count());
-        match (self, x, winners) {
+        match (self, &seen.inputs[..], seen.constant) {
             (Self::Convolution { weight, step }, [x], _) => {
                 let through = |tangent: &Tensor| {
                     as_value(convolve(
@@ -129,7 +168,7 @@ impl Layer {
                 let gated = |tangent: Tensor| gate_along(value, &tangent);
                 tangent.map(gated).transpose()
             }
-            (Self::MaxPool(_), [x], Some(winners)) => {
+            (Self::MaxPool(_), [x], Some(Constant::Winners(winners))) => {
                 let through = |tangent| as_value(at_winners(tangent, winners)?);
                 x.tangent.map(through).transpose()
             }
@@ -145,7 +184,11 @@ impl Layer {
                 let own = own.broadcast_add(along.of(bias))?;
                 sum(x.tangent.map(through).transpose()?, Some(own))
             }
-            _ => bail!("the tangent of {self:?} of {} inputs", x.len()),
+            (Self::Normalise, [x], Some(Constant::InverseDeviation(inverse))) => {
+                let through = |tangent| normalise::projected((value, inverse), tangent);
+                x.tangent.map(through).transpose()
+            }
+            (_, x, _) => bail!("the tangent of {self:?} of {} inputs", x.len()),
         }
     }
 }

@@ -13,6 +13,8 @@
 //!
 //! Gradients of images by themselves, and with them products with many vectors, are written out layer by layer ([`written_out`]).
 //!
+//! A step of training is a pass over one batch, with batch norm in training mode ([`normalise`], [`training`]).
+//!
 //! Vectors go side by side ([`dual`]), 8 of them, so that a device is given few large convolutions instead of many small ones.
 //!
 //! Cost in forward passes, convolutions counted: 4 a vector for Gauss–Newton, 6 for the Hessian, as in the program of the processor;
@@ -27,17 +29,21 @@ mod examples;
 mod kept_rows;
 mod kronecker;
 mod layer;
+mod normalise;
 mod products;
 mod program;
 mod softmax;
+mod training;
 mod way_back;
 mod winners;
 mod written_out;
 
 pub use examples::DeviceExamples;
 pub(crate) use kept_rows::KeptRows;
+pub use training::DeviceTrainingNetwork;
 
 use super::ParameterSpace;
+use super::assembly::Mode;
 use crate::device::room;
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
@@ -94,21 +100,11 @@ impl DeviceNetwork {
         let first = blocks.first_segment(model.architecture())?;
         let device = examples.device().clone();
         let space = super::assembly::space(model, first);
-        let program = assembly::assemble(model, &space, first)?;
+        let program = assembly::assemble(model, &space, (first, Mode::Evaluation))?;
         let coordinates = Coordinates::new(model, &space, &device)?;
-        let stored = |block: &super::ParameterBlock| -> Result<Tensor> {
-            let tensor = model.tensors().get(&block.name);
-            let tensor = tensor.ok_or_else(|| super::assembly::missing(&block.name))?;
-            Ok(tensor.detach().to_device(&device)?.flatten_all()?)
-        };
-        let stored = (space.blocks().iter()).map(stored);
-        let parameters = Tensor::cat(&stored.collect::<Result<Vec<_>>>()?, 0)?;
+        let parameters = stored(model, &space, &device)?;
         let mut network = Self {
-            inner: (coordinates
-                .inward(&space, &parameters.unsqueeze(0)?)?
-                .iter())
-            .map(|tensor| tensor.squeeze(0))
-            .collect::<candle_core::Result<_>>()?,
+            inner: coordinates.inward_one(&space, &parameters)?,
             program,
             space,
             coordinates,
@@ -200,16 +196,7 @@ impl DeviceNetwork {
 
     /// The rows of `vectors`, if they are over the network's parameters.
     fn check_vectors(&self, vectors: &Tensor) -> Result<usize> {
-        let (count, size) = vectors.dims2()?;
-        if size == self.size() && vectors.dtype() == self.dtype {
-            return Ok(count);
-        }
-        Err(Error::mismatch(
-            "vectors",
-            format!("{} numbers of {:?}", self.size(), self.dtype),
-            format!("{size} of {:?}", vectors.dtype()),
-            "use vectors over the network's own parameters",
-        ))
+        check_vectors(vectors, (self.size(), self.dtype))
     }
 
     /// Images in a pass with tangents along these directions.
@@ -226,8 +213,7 @@ impl DeviceNetwork {
 
     /// The labels of a pass, on the device.
     fn labels(&self, labels: &[usize]) -> Result<Tensor> {
-        let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
-        Ok(Tensor::new(labels.as_slice(), &self.device)?)
+        labels_on(&self.device, labels)
     }
 
     /// The activations at `positions`, if they fit the program.
@@ -245,4 +231,34 @@ impl DeviceNetwork {
         }
         examples.read(positions, self.classes)
     }
+}
+
+/// θ of `model` on `device`, `[p]`.
+fn stored(model: &ResNet, space: &ParameterSpace, device: &Device) -> Result<Tensor> {
+    let stored = |block: &super::ParameterBlock| -> Result<Tensor> {
+        let tensor = model.tensors().get(&block.name);
+        let tensor = tensor.ok_or_else(|| super::assembly::missing(&block.name))?;
+        Ok(tensor.detach().to_device(device)?.flatten_all()?)
+    };
+    let stored = space.blocks().iter().map(stored);
+    Ok(Tensor::cat(&stored.collect::<Result<Vec<_>>>()?, 0)?)
+}
+
+fn labels_on(device: &Device, labels: &[usize]) -> Result<Tensor> {
+    let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+    Ok(Tensor::new(labels, device)?)
+}
+
+/// The rows of `vectors`, if they have so many numbers of a precision.
+fn check_vectors(vectors: &Tensor, (expected, dtype): (usize, DType)) -> Result<usize> {
+    let (count, size) = vectors.dims2()?;
+    if size == expected && vectors.dtype() == dtype {
+        return Ok(count);
+    }
+    Err(Error::mismatch(
+        "vectors",
+        format!("{expected} numbers of {dtype:?}"),
+        format!("{size} of {:?}", vectors.dtype()),
+        "use vectors over the network's own parameters",
+    ))
 }

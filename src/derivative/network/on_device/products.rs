@@ -8,6 +8,7 @@ use crate::derivative::head::HeadOutputs;
 use crate::derivative::network::Curvature;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
 
 impl DeviceNetwork {
     /// Losses, probabilities and predictions of the images at `positions`, on the host.
@@ -73,6 +74,7 @@ impl DeviceNetwork {
                     gradients,
                     tangents,
                     directions,
+                    pulls: BTreeMap::new(),
                 });
                 let found = (self.program).pulled_back(&trace, &self.inner, of.as_ref(), slopes)?;
                 add(sum, found)?;

@@ -1,10 +1,11 @@
 //! Layers in the order in which they run, and what passes through them leave.
 
 use super::dual::{Directions, Dual};
-use super::layer::Layer;
-use super::way_back::Returning;
+use super::layer::{Constant, Layer, Seen};
+use super::way_back::{Pull, Returning};
 use crate::model::op::Wanted;
 use candle_core::{Result, Tensor, bail};
+use std::collections::BTreeMap;
 
 /// A layer and the values it takes: 0 is the input, `i` the result of the i-th layer, counted from 1.
 pub(super) struct Node {
@@ -12,17 +13,27 @@ pub(super) struct Node {
     pub(super) inputs: Vec<usize>,
 }
 
+/// A batch norm of a program in training mode.
+pub(super) struct Norm {
+    /// torchvision's name.
+    pub(super) name: String,
+    /// The number of the layer that normalises.
+    pub(super) node: usize,
+}
+
 /// The layers of the trained part; the last one gives the logits.
 pub(super) struct Program {
     pub(super) nodes: Vec<Node>,
+    /// In training mode; none in evaluation mode.
+    pub(super) norms: Vec<Norm>,
 }
 
 /// The values of a batch of images at the parameters, and what tangents at them need; all directions share it.
 pub(super) struct Trace {
     /// The input, and every layer's result.
     values: Vec<Tensor>,
-    /// Who won a pool, by layer.
-    winners: Vec<Option<Tensor>>,
+    /// By layer.
+    constants: Vec<Option<Constant>>,
 }
 
 impl Trace {
@@ -34,21 +45,39 @@ impl Trace {
     /// The values of the images at `places` of the batch, which may be there several times.
     pub(super) fn at(&self, places: &Tensor) -> Result<Self> {
         let of_images = |tensor: &Tensor| tensor.index_select(places, 0);
-        let winners = |winners: &Option<Tensor>| winners.as_ref().map(of_images).transpose();
+        let constant = |constant: &Option<Constant>| match constant {
+            None => Ok(None),
+            Some(Constant::Winners(winners)) => Ok(Some(Constant::Winners(of_images(winners)?))),
+            Some(Constant::InverseDeviation(_)) => {
+                bail!(
+                    "images of a batch that is normalised by its own moments are none by themselves"
+                )
+            }
+        };
         Ok(Self {
             values: self.values.iter().map(of_images).collect::<Result<_>>()?,
-            winners: self.winners.iter().map(winners).collect::<Result<_>>()?,
+            constants: self.constants.iter().map(constant).collect::<Result<_>>()?,
         })
+    }
+
+    /// Numbers of a channel in the result of the layer numbered `index`, and its channels.
+    pub(super) fn of_channel(&self, index: usize) -> Result<(usize, usize)> {
+        let value = &self.values[index + 1];
+        let channels = value.dim(1)?;
+        Ok((value.elem_count() / channels.max(1), channels))
     }
 
     /// Numbers held.
     pub(super) fn elements(&self) -> usize {
-        let winners = self.winners.iter().flatten();
-        self.values
-            .iter()
-            .chain(winners)
+        let constants = self.constants.iter().flatten().map(Constant::tensor);
+        (self.values.iter().chain(constants))
             .map(Tensor::elem_count)
             .sum()
+    }
+
+    /// Images.
+    pub(super) fn images(&self) -> Result<usize> {
+        self.values[0].dim(0)
     }
 
     /// Numbers in the result of the layer numbered `index`.
@@ -63,12 +92,21 @@ impl Trace {
             .collect()
     }
 
-    fn duals<'a>(&'a self, node: &Node, tangents: Option<&'a Tangents>) -> Vec<Dual<'a>> {
-        let dual = |&input: &usize| Dual {
-            value: &self.values[input],
-            tangent: tangents.and_then(|tangents| tangents.0[input].as_ref()),
+    /// What the layer numbered `index` took and gave, as far as there are tangents of it.
+    fn seen<'a>(
+        &'a self,
+        (index, node): (usize, &Node),
+        tangents: Option<&'a Tangents>,
+    ) -> Seen<'a> {
+        let dual = |value: usize| Dual {
+            value: &self.values[value],
+            tangent: tangents.and_then(|tangents| tangents.0.get(value)?.as_ref()),
         };
-        node.inputs.iter().map(dual).collect()
+        Seen {
+            inputs: node.inputs.iter().map(|&input| dual(input)).collect(),
+            output: dual(index + 1),
+            constant: self.constants[index].as_ref(),
+        }
     }
 }
 
@@ -108,6 +146,8 @@ pub(super) struct TangentsOf<'a> {
     pub(super) gradients: &'a Gradients,
     pub(super) tangents: Tangents,
     pub(super) directions: &'a Directions,
+    /// What pulls at the moments of layers that normalise a batch, by their numbers.
+    pub(super) pulls: BTreeMap<usize, Pull>,
 }
 
 impl Program {
@@ -125,14 +165,14 @@ impl Program {
     pub(super) fn trace(&self, input: &Tensor, parameters: &[Tensor]) -> Result<Trace> {
         let mut trace = Trace {
             values: vec![input.clone()],
-            winners: Vec::new(),
+            constants: Vec::new(),
         };
         for node in &self.nodes {
-            let x = trace.of(node);
-            let value = node.layer.value(&x, parameters)?;
-            let winners = node.layer.winners(&x, &value)?;
+            let (value, constant) = node
+                .layer
+                .value_with_constant(&trace.of(node), parameters)?;
             trace.values.push(value);
-            trace.winners.push(winners);
+            trace.constants.push(constant);
         }
         Ok(trace)
     }
@@ -155,9 +195,8 @@ impl Program {
     ) -> Result<Tangents> {
         let mut tangents = Tangents(vec![None]);
         for (index, node) in self.nodes.iter().enumerate() {
-            let x = trace.duals(node, Some(&tangents));
-            let at = (&trace.values[index + 1], trace.winners[index].as_ref());
-            let tangent = node.layer.tangent(&x, (parameters, directions), at)?;
+            let seen = trace.seen((index, node), Some(&tangents));
+            let tangent = node.layer.tangent(&seen, (parameters, directions))?;
             tangents.0.push(tangent);
         }
         Ok(tangents)
@@ -182,9 +221,10 @@ impl Program {
             let returning = Returning {
                 gradients,
                 of: of.map(|of| (&of.gradients.0[index], of.directions)),
+                pull: of.and_then(|of| of.pulls.get(&index)),
             };
-            let x = trace.duals(node, of.map(|of| &of.tangents));
-            let back = node.layer.back(&x, parameters, returning, wanted)?;
+            let seen = trace.seen((index, node), of.map(|of| &of.tangents));
+            let back = node.layer.back(&seen, parameters, returning, wanted)?;
             for (place, part) in back.parameters {
                 found[place] = Some(part);
             }
@@ -214,10 +254,10 @@ impl Program {
             let returning = Returning {
                 gradients,
                 of: None,
+                pull: None,
             };
-            let back =
-                (node.layer).back(&trace.duals(node, None), parameters, returning, wanted)?;
-            Ok(back.inputs)
+            let seen = trace.seen((index, node), None);
+            Ok((node.layer.back(&seen, parameters, returning, wanted)?).inputs)
         })?;
         found.reverse();
         Ok(Gradients(found))

@@ -11,12 +11,14 @@
 //! | max pool | ḡ to the winners | ġ to the winners |
 //! | mean over pixels | ḡ/N to each | ġ/N to each |
 //! | head | x̄ = ḡ W, W̄ = ḡᵀ x, b̄ = Σ ḡ | ġ W + ḡ Ẇ, ġᵀ x + ḡᵀ ẋ, Σ ġ |
+//! | normalised by the batch's moments | [`normalise`](super::normalise) | |
 //!
 //! The first terms on the right are those on the left of another gradient. So there is one way back: of k gradients side by side,
 //! with the second terms where these are the tangents of a gradient that all directions share.
 
 use super::dual::{Directions, Dual, beside, sum};
-use super::layer::Layer;
+use super::layer::{Constant, Layer, Seen};
+use super::normalise;
 use crate::derivative::reverse::spread;
 use crate::model::op::{
     Convolution, ScaleAlong, Wanted, affine_along, affine_along_gradients, channel_affine,
@@ -31,6 +33,14 @@ pub(super) struct Returning<'a> {
     pub(super) gradients: &'a Tensor,
     /// Where they are tangents: the gradient `[B, …]` that they are tangents of, and the directions.
     pub(super) of: Option<(&'a Tensor, &'a Directions)>,
+    /// What pulls at the layer's moments beside them.
+    pub(super) pull: Option<&'a Pull>,
+}
+
+/// Gradients of a normalised batch's mean μ and variance τ, `[k, C]`, divided by the numbers of a channel.
+pub(super) struct Pull {
+    pub(super) mean: Tensor,
+    pub(super) variance: Tensor,
 }
 
 impl Returning<'_> {
@@ -61,15 +71,15 @@ impl Layer {
         }
     }
 
-    /// Through the operation, whose inputs are `x`, with tangents where `gradients` are tangents.
+    /// Through the operation, which has `seen` tangents too where `gradients` are tangents.
     pub(super) fn back(
         self,
-        x: &[Dual],
+        seen: &Seen,
         parameters: &[Tensor],
         gradients: Returning,
         wanted: Wanted,
     ) -> Result<Back> {
-        match (self, x) {
+        match (self, &seen.inputs[..]) {
             (Self::Convolution { weight, step }, [x]) => {
                 convolution((*x, step), (weight, &parameters[weight]), gradients, wanted)
             }
@@ -79,18 +89,21 @@ impl Layer {
             (Self::Head { weight, bias }, [x]) => {
                 head(*x, (weight, bias, &parameters[weight]), gradients, wanted)
             }
-            _ if wanted.input => self.along(x, gradients),
+            _ if wanted.input => self.along(seen, gradients),
             _ => Ok(Back::default()),
         }
     }
 
     /// Through an operation without parameters.
-    fn along(self, x: &[Dual], gradients: Returning) -> Result<Back> {
-        let count = gradients.count()?;
-        let gradients = gradients.gradients;
-        let inputs = match (self, x) {
-            (Self::AddRectifier, [_, _]) => vec![gradients.clone(), gradients.clone()],
-            (Self::MaxPool(window), [x]) => {
+    fn along(self, seen: &Seen, returning: Returning) -> Result<Back> {
+        let count = returning.count()?;
+        let gradients = returning.gradients;
+        let inputs = match (self, &seen.inputs[..], seen.constant) {
+            (Self::AddRectifier, [_, _], _) => vec![gradients.clone(), gradients.clone()],
+            (Self::Normalise, [x], Some(Constant::InverseDeviation(inverse))) => {
+                vec![normalise::back((*x, seen.output), inverse, returning)?]
+            }
+            (Self::MaxPool(window), [x], _) => {
                 let (batch, channels, height, width) = x.value.dims4()?;
                 let x = x.value.unsqueeze(1)?;
                 let x = x.broadcast_as((batch, count, channels, height, width))?;
@@ -98,13 +111,13 @@ impl Layer {
                 let found = max_pool_gradient(&x, window, &gradients.flatten(0, 1)?)?;
                 vec![beside(&found, &[batch, channels, height, width], count)?]
             }
-            (Self::Mean, [x]) => {
+            (Self::Mean, [x], _) => {
                 let (batch, channels, height, width) = x.value.dims4()?;
                 let dims = [batch * count, channels, height, width];
                 let found = spread(&gradients.flatten(0, 1)?, dims, gradients.dtype())?;
                 vec![beside(&found, x.value.dims(), count)?]
             }
-            _ => bail!("the way back of {self:?} of {} inputs", x.len()),
+            (_, x, _) => bail!("the way back of {self:?} of {} inputs", x.len()),
         };
         Ok(Back {
             inputs,
@@ -118,7 +131,7 @@ impl Layer {
 fn bilinear(
     x: Dual,
     (place, weight): (usize, &Tensor),
-    Returning { gradients, of }: Returning,
+    Returning { gradients, of, .. }: Returning,
     wanted: Wanted,
     (to_input, to_weight): (impl Adjoint, impl Adjoint),
 ) -> Result<Back> {
@@ -170,7 +183,7 @@ fn convolution(
 fn affine(
     x: Dual,
     (scale, shift, values): (usize, usize, &Tensor),
-    Returning { gradients, of }: Returning,
+    Returning { gradients, of, .. }: Returning,
     wanted: Wanted,
 ) -> Result<Back> {
     let mut back = Back::default();

@@ -6,7 +6,7 @@ use super::*;
 const ALL: [u32; 5] = [0, 1, 2, 3, 4];
 const KINDS: [Curvature; 2] = [Curvature::GaussNewton, Curvature::Hessian];
 /// With the stem of ImageNet models and its pool.
-const POOLED: (&str, Blocks, usize) = ("resnet18", Blocks::All, 20);
+pub(super) const POOLED: (&str, Blocks, usize) = ("resnet18", Blocks::All, 20);
 
 struct Both {
     examples: Examples,

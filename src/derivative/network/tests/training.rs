@@ -1,5 +1,6 @@
 //! A step of training, held against differences of candle's own passes in training mode, f64.
 
+use super::on_device::POOLED;
 use super::*;
 use crate::derivative::head::HeadOutputs;
 use crate::derivative::{LossGradientsOf, OfInput, loss_gradients};
@@ -217,4 +218,93 @@ fn statistics_gradients_are_differences_of_losses_in_evaluation_mode() {
         let what = format!("{architecture} {blocks}");
         assert_close(&what, &found, &slopes(&plus, &minus), 1e-6);
     }
+}
+
+/// Three vectors and what pulls at the statistics, in the order of each network's own.
+fn compare_with_device(
+    (model, blocks, side): (&ResNet, Blocks, usize),
+    what: &str,
+    tolerance: f64,
+) {
+    let first = blocks.first_segment(model.architecture()).unwrap();
+    let dtype = model.dtype().unwrap();
+    let double = model.to_dtype(DType::F64).unwrap();
+    let input = input(&double, first, side);
+    let evaluation = Network::new(&double, blocks, &examples(&double, blocks, side)).unwrap();
+    let network = TrainingNetwork::new(&double, blocks, evaluation.input()).unwrap();
+    let device = DeviceTrainingNetwork::new(model, blocks, &Device::Cpu).unwrap();
+    assert_eq!(device.space(), network.space());
+    assert_eq!(device.statistics_size(), network.statistics_size());
+
+    let vectors = numbers(0.9, &[3, evaluation.size()]);
+    let there = |tensor: &Tensor| tensor.to_dtype(dtype).unwrap();
+    // Both orders of the batch norms are those of these gradients.
+    let pulls = network.statistics_gradients(&vectors).unwrap();
+    let pulls_there = device.statistics_gradients(&vectors).unwrap();
+    let batch = (&input, &LABELS[..]);
+    let expected = network.step_products(batch, &vectors, &pulls).unwrap();
+    for (device, bytes) in [(&device, "all"), (&tight(model, blocks), "one at a time")] {
+        let what = format!("{what}, {bytes}");
+        let found = device
+            .step_products(batch, &there(&vectors), &there(&pulls_there))
+            .unwrap();
+        for (found, expected) in found.of_images.iter().zip(&expected.of_images) {
+            assert_close(&what, found, expected, tolerance);
+        }
+        assert_eq!(found.of_images.len(), 3);
+        assert_eq!(found.pulled_back.dims(), expected.pulled_back.dims());
+        let expected = row(&expected.pulled_back);
+        assert_close(&what, &row(&found.pulled_back), &expected, tolerance);
+    }
+}
+
+fn tight(model: &ResNet, blocks: Blocks) -> DeviceTrainingNetwork {
+    let network = DeviceTrainingNetwork::new(model, blocks, &Device::Cpu).unwrap();
+    network.with_pass_bytes(1)
+}
+
+#[test]
+fn products_of_a_training_step_are_the_same_on_a_device() {
+    for (architecture, blocks) in CHOICES {
+        let model = model(architecture, SIDE);
+        let what = format!("{architecture} {blocks}");
+        compare_with_device((&model, blocks, SIDE), &what, 1e-10);
+        let single = model.to_dtype(DType::F32).unwrap();
+        compare_with_device((&single, blocks, SIDE), &what, 1e-4);
+    }
+    let (architecture, blocks, side) = POOLED;
+    compare_with_device(
+        (&model(architecture, side), blocks, side),
+        architecture,
+        1e-10,
+    );
+}
+
+#[test]
+fn a_training_step_on_a_device_is_at_the_parameters_it_moved_to_and_refuses_others() {
+    let (model, blocks) = (model("cifar-resnet8-w2", SIDE), Blocks::Last(2));
+    let first = blocks.first_segment(model.architecture()).unwrap();
+    let evaluation = Network::new(&model, blocks, &examples(&model, blocks, SIDE)).unwrap();
+    let vector = numbers(0.9, &[evaluation.size()]);
+    let there = shifted(&model, &along(&evaluation, &vector), 0.1);
+    let new = |model: &ResNet| DeviceTrainingNetwork::new(model, blocks, &Device::Cpu).unwrap();
+    let mut moved = new(&model);
+    let parameters = (evaluation.parameters().unwrap() + (&vector * 0.1).unwrap()).unwrap();
+    moved.move_to(&parameters).unwrap();
+    let input = input(&model, first, SIDE);
+    let vectors = vector.unsqueeze(0).unwrap();
+    let none = Tensor::zeros((1, moved.statistics_size()), DType::F64, &Device::Cpu).unwrap();
+    let products = |network: &DeviceTrainingNetwork, vectors: &Tensor, labels: &[usize]| {
+        network.step_products((&input, labels), vectors, &none)
+    };
+    let found = |network: &_| row(&products(network, &vectors, &LABELS).unwrap().pulled_back);
+    assert_close("moved", &found(&moved), &found(&new(&there)), 1e-10);
+    assert!(found(&moved) != found(&new(&model)));
+
+    assert!(moved.move_to(&vector.narrow(0, 1, 3).unwrap()).is_err());
+    let short = vectors.narrow(1, 1, 3).unwrap();
+    assert!(products(&moved, &short, &LABELS).is_err());
+    let message = products(&moved, &vectors, &[1, 3, 0, 2, 4]).err().unwrap();
+    assert!(message.to_string().contains("below 4"), "{message}");
+    assert!(products(&moved, &vectors, &LABELS[1..]).is_err());
 }

@@ -3,7 +3,9 @@
 use super::*;
 use crate::data::{Pixels, digits_test, digits_train};
 use crate::derivative::head::HeadOutputs;
-use crate::derivative::network::{Curvature, Examples, Keeping};
+use crate::derivative::network::{
+    Curvature, DeviceExamples, DeviceNetwork, Examples, Keeping, Network,
+};
 use crate::derivative::{LossGradientsOf, OfInput, loss_gradients};
 use crate::model::{Normalisation, Pass, ResNet};
 use crate::solve::Settings;
@@ -267,6 +269,41 @@ fn scores_are_what_less_of_an_images_loss_does_to_the_trained_models_losses() {
                     "{what}: query {query}, image {image}: {score:e}, {slope:e} of {largest:e}"
                 );
             }
+        }
+    }
+}
+
+/// By the graphs of tensors that a device runs.
+#[test]
+fn scores_are_the_same_by_either_program() {
+    for (blocks, statistics) in [
+        (Blocks::Last(0), FrozenStatistics::Moving),
+        (Blocks::Last(2), FrozenStatistics::Frozen),
+        (Blocks::All, FrozenStatistics::Moving),
+    ] {
+        let (train, test) = digits();
+        let trajectory = recorded(&options(blocks, statistics), &train);
+        let expected = scores(&trajectory, blocks);
+        let model = trajectory.model().to_dtype(DType::F64).unwrap();
+        let images = test.batch(&[0, 1], &Device::Cpu).unwrap();
+        let images = images.to_dtype(DType::F64).unwrap();
+        let of = (&model, blocks, &Device::Cpu);
+        let keeping = Keeping::default();
+        let examples = DeviceExamples::of_images(of, &images, test.labels(), &keeping).unwrap();
+        let network = DeviceNetwork::new(&model, blocks, &examples).unwrap();
+        let options = network_options();
+        let mut unrolled = Unrolled::new(&trajectory, (&network, blocks), &options).unwrap();
+        let gradients = network.example_gradients(&examples, &[0, 1]).unwrap();
+        let gradients = Vectors::new(gradients).unwrap();
+        let (found, _) = unrolled
+            .scores(gradients, &|row| row.to_string(), &|_| ())
+            .unwrap();
+        let largest = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+        for (found, expected) in found.scores.iter().zip(&expected) {
+            assert!(
+                (found - expected).abs() < 1e-10 * largest,
+                "{blocks} blocks: {found:e}, {expected:e} of {largest:e}"
+            );
         }
     }
 }

@@ -1,0 +1,58 @@
+//! The way back through training on a device, as a user types it: as the processor's, of the very training that took place there, and
+//! after a kill to the same bytes.
+
+use crate::command_line::run;
+use crate::head::{EQUAL, agree};
+use crate::killed_run::{goes_on_to_the_same_bytes, rank, record};
+use ndarray::Array2;
+use ndarray_npy::read_npy;
+
+const DIGITS: &str = "--train builtin:digits-train --test builtin:digits-test";
+const RANK: &str = "--unrolled --queries 20 --scores";
+
+/// A small source, transferred to 40 digits on the device in few smooth steps: its last blocks, and its head.
+fn transferred() -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    let train = "--architecture cifar-resnet8-w4 --side 8 --images 200 --epochs 2 --out source";
+    run(place.path(), &format!("train {DIGITS} {train}"));
+    let transfer = "--images 40 --batch-size 16 --epochs 4 --learning-rate 0.01";
+    for (blocks, statistics, model) in [("2", "moving", "blocks"), ("0", "frozen", "head")] {
+        let part = format!("--blocks {blocks} --frozen-statistics {statistics} --out {model}");
+        let place_of = "--head-deviation 0.05 --device cuda --source source";
+        let words = format!("transfer {DIGITS} {transfer} {place_of} {part}");
+        run(place.path(), &words);
+    }
+    place
+}
+
+#[test]
+fn the_way_back_is_that_of_the_processor() {
+    let place = transferred();
+    let folder = place.path();
+    for (model, blocks) in [("blocks", 2), ("head", 0)] {
+        let scores = |device: &str| -> Array2<f64> {
+            let out = format!("{model}-{device}");
+            let part = format!("--model {model} --blocks {blocks} --device {device}");
+            rank(folder, &format!("{part} {RANK} --out {out}"));
+            let found: Array2<f32> = read_npy(folder.join(out).join("scores.npy")).unwrap();
+            found.mapv(f64::from)
+        };
+        let (found, expected) = (scores("cuda"), scores("cpu"));
+        assert_eq!(found.dim(), (20, 40));
+        agree(&found, &expected, EQUAL, model);
+        let off_by = |device: &str| {
+            let left = record(folder, &format!("{model}-{device}"));
+            left["results"]["repeated_off_by"].as_f64().unwrap()
+        };
+        assert_eq!(off_by("cuda"), 0.0, "{model}");
+        assert!(off_by("cpu") < 1e-4, "{model}: {}", off_by("cpu"));
+    }
+}
+
+#[test]
+fn a_killed_way_back_goes_on_to_the_same_bytes() {
+    let place = transferred();
+    let common = "--model head --device cuda --unrolled --queries 40 --scores";
+    let files = ["rankings.parquet", "scores.npy"];
+    goes_on_to_the_same_bytes(place.path(), common, "way", &files);
+}
