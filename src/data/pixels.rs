@@ -19,6 +19,8 @@ pub struct Pixels {
     labels: Vec<usize>,
     framing: Framing,
     store: Store,
+    /// Whose losses are left out of a training, by position; none of any where it is empty.
+    losses_left_out: Vec<bool>,
 }
 
 /// Where the bytes come from.
@@ -102,6 +104,7 @@ impl Pixels {
             labels: labels.collect::<Result<_>>()?,
             framing,
             store: Store::OnDemand(dataset.clone(), Transform::default()),
+            losses_left_out: Vec::new(),
         })
     }
 
@@ -162,8 +165,33 @@ impl Pixels {
             ids: ids.to_vec(),
             labels: positions.iter().map(|&at| self.labels[at]).collect(),
             store,
+            losses_left_out: (positions.iter())
+                .filter_map(|&at| self.losses_left_out.get(at).copied())
+                .collect(),
             ..*self
         })
+    }
+
+    /// The same images, of which those at the positions that `left_out` marks keep their places in the batches of a training but have no
+    /// part in its loss.
+    #[must_use]
+    pub fn without_losses_of(self, left_out: Vec<bool>) -> Self {
+        debug_assert_eq!(left_out.len(), self.len());
+        Self {
+            losses_left_out: left_out,
+            ..self
+        }
+    }
+
+    /// The weights of the losses at these positions, 0 or 1; none where all are 1.
+    #[must_use]
+    pub fn loss_weights_of(&self, positions: &[usize]) -> Option<Vec<f32>> {
+        let weight = |&position: &usize| match self.losses_left_out.get(position) {
+            Some(true) => 0.0,
+            _ => 1.0,
+        };
+        let weights: Vec<f32> = positions.iter().map(weight).collect();
+        weights.contains(&0.0).then_some(weights)
     }
 
     /// The examples' ids in the data set, by position.

@@ -8,4 +8,6 @@ mod reverse;
 
 pub use gradient::gradient;
 pub use pixels::pixel_gradients;
-pub use reverse::{LossGradients, LossGradientsOf, OfInput, loss_gradients};
+pub use reverse::{
+    LossGradients, LossGradientsOf, OfInput, loss_gradients, weighted_loss_gradients,
+};

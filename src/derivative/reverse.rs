@@ -68,14 +68,29 @@ impl LossGradients {
     }
 }
 
-/// Passes forward from what enters `segment` (0: images `[B, 3, H, W]`) as `pass` says, and back. Labels are `[B]`.
+/// [`weighted_loss_gradients`] with equal weights.
+///
+/// # Errors
+/// As [`weighted_loss_gradients`].
+pub fn loss_gradients(
+    model: &ResNet,
+    entered: (usize, &Tensor),
+    labels: &Tensor,
+    pass: &mut Pass,
+    wanted: LossGradientsOf,
+) -> Result<LossGradients> {
+    weighted_loss_gradients(model, entered, (labels, None), pass, wanted)
+}
+
+/// Passes forward from what enters `segment` (0: images `[B, 3, H, W]`) as `pass` says, and back. Labels are `[B]`;
+/// where there are weights `[B]` the loss is Σ w_i ℓ_i / B, and the images still meet in the batch's moments.
 ///
 /// # Errors
 /// As the model's pass forward; parameters are wanted of a segment whose batch norm uses running statistics.
-pub fn loss_gradients(
+pub fn weighted_loss_gradients(
     model: &ResNet,
     (segment, input): (usize, &Tensor),
-    labels: &Tensor,
+    labels: (&Tensor, Option<&Tensor>),
     pass: &mut Pass,
     wanted: LossGradientsOf,
 ) -> Result<LossGradients> {

@@ -8,6 +8,11 @@
 //! subsets'. With reliability r of the seeds' mean (how well it would agree with the mean of as many others), even the true effect of
 //! each subset agrees with the measured one no better than √r.
 //!
+//! With [`TransferAgain::keep_batches`] an image that is left out keeps its place: it is in its batches, and in their moments, and its loss
+//! alone is not there; the divisor of a batch stays. Order, augmentation and head are then those of the transfer, so that what an image
+//! does is not hidden by what another order does, and one seed will do: it is what the way back through training differentiates
+//! ([`crate::influence::Unrolled`]).
+//!
 //! Trainings run side by side, one thread each, and each is recorded when it ends: a killed evaluation goes on after those that
 //! ended, and the result does not depend on the number of threads.
 
@@ -44,6 +49,8 @@ pub struct TransferAgain {
     pub queries: Pixels,
     /// Trainings of each subset.
     pub seeds: usize,
+    /// Whether nothing but the losses of images is left out.
+    pub keep_batches: bool,
 }
 
 /// How far seeds agree on what a subset does, means over queries.
@@ -142,7 +149,11 @@ impl TransferAgain {
         let first_segment = (self.options.blocks).first_segment(self.source.architecture())?;
         let recipe = self.options.recipe();
         let size = [self.train.height(), self.train.width()];
-        let counts: BTreeSet<usize> = subsets.iter().map(|kept| kept.count()).collect();
+        let count = |kept: &&Kept| match self.keep_batches {
+            true => self.train.len(),
+            false => kept.count(),
+        };
+        let counts: BTreeSet<usize> = subsets.iter().map(count).collect();
         for images in counts {
             match check_last_batch(&self.source, first_segment, &recipe, (images, size)) {
                 Err(Error::Config { .. }) => {
@@ -184,20 +195,28 @@ impl TransferAgain {
 
     /// Losses in nats and hits at the queries, after training on what is kept.
     fn train_on(&self, kept: &Kept, options: &TransferOptions) -> Result<(Vec<f64>, Vec<bool>)> {
-        let ids = self.train.ids().iter().zip(&kept.images);
-        let ids: Vec<usize> = ids.filter(|(_, kept)| **kept).map(|(&id, _)| id).collect();
         let few = self.queries.select(&self.queries.ids()[..1])?;
         let room = tempfile::tempdir().map_err(Error::io(&std::env::temp_dir(), "write"))?;
         let transferred = transfer(
             self.source.clone(),
             self.classes.clone(),
             options,
-            (&self.train.select(&ids)?, &few),
+            (&self.training_on(kept)?, &few),
             room.path(),
             &mut Unobserved,
         )
         .map_err(with_own_remedy)?;
         self.measured(&transferred.model)
+    }
+
+    fn training_on(&self, kept: &Kept) -> Result<Pixels> {
+        if self.keep_batches {
+            let left_out = kept.images.iter().map(|kept| !kept).collect();
+            return Ok(self.train.clone().without_losses_of(left_out));
+        }
+        let ids = self.train.ids().iter().zip(&kept.images);
+        let ids: Vec<usize> = ids.filter(|(_, kept)| **kept).map(|(&id, _)| id).collect();
+        self.train.select(&ids)
     }
 
     fn measured(&self, model: &ResNet) -> Result<(Vec<f64>, Vec<bool>)> {
@@ -306,6 +325,7 @@ mod tests {
             queries: train.select(&[0, 1]).unwrap(),
             train,
             seeds: 1,
+            keep_batches: false,
         }
     }
 
@@ -324,6 +344,31 @@ mod tests {
         assert!(message.contains("another --share"), "{message}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         assert_eq!(trained(32).unwrap().retrained.losses.dim(), (1, 2));
+    }
+
+    #[test]
+    fn an_image_that_keeps_its_place_is_left_out_of_the_loss_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut again = again(62);
+        again.options.recipe.learning_rate = 0.01;
+        let options = again.options.clone();
+        let trained = |again: &TransferAgain, kept: &Kept| again.train_on(kept, &options).unwrap();
+        let all = Kept::all(62);
+        let usual = trained(&again, &all);
+        // 31 images would leave a batch of one.
+        let some = Kept::subset(62, &(0..31).collect::<Vec<_>>());
+        again.keep_batches = true;
+        let kept = std::slice::from_ref(&some);
+        let table = again.table(folder.path(), "lds", kept, |_, _| ()).unwrap();
+        assert_eq!(trained(&again, &all), usual);
+        assert_eq!(table.retrained.before, usual.0);
+        assert!(table.retrained.losses.row(0).to_vec() != usual.0);
+        // Other labels of images that have no loss change nothing: their pixels alone are there.
+        let labels = (31..62).map(|image| (image, 0)).collect();
+        again.train = again.train.relabelled(&labels);
+        let relabelled = trained(&again, &some).0;
+        assert_eq!(table.retrained.losses.row(0).to_vec(), relabelled);
+        assert!(trained(&again, &all).0 != usual.0);
     }
 
     #[test]

@@ -15,6 +15,8 @@ const AHEAD: usize = 1;
 pub(super) struct Batch {
     /// Labels, `[B]`.
     pub labels: Tensor,
+    /// Weights of the losses, `[B]`, where they are not all 1.
+    pub weights: Option<Tensor>,
     pub input: Input,
 }
 
@@ -79,8 +81,10 @@ impl Feed<'_> {
                 device,
             )?),
         };
+        let weights = self.images.loss_weights_of(positions);
         Ok(Batch {
             labels: Tensor::new(self.images.labels_of(positions), device)?,
+            weights: (weights.map(|weights| Tensor::new(weights, device))).transpose()?,
             input,
         })
     }

@@ -9,7 +9,7 @@ use super::running_tally::RunningTally;
 use super::sgd::Sgd;
 use super::state::State;
 use crate::Result;
-use crate::derivative::{LossGradientsOf, OfInput, loss_gradients};
+use crate::derivative::{LossGradientsOf, OfInput, weighted_loss_gradients};
 use crate::model::{Pass, ResNet};
 use candle_core::Tensor;
 
@@ -38,11 +38,16 @@ pub(super) struct Place<'a> {
 impl Learner<'_> {
     /// Trains on one batch.
     pub(super) fn step(&mut self, batch: Batch, place: &mut Place) -> Result<()> {
-        let Batch { mut input, labels } = batch;
+        let Batch {
+            mut input,
+            labels,
+            weights,
+        } = batch;
+        let weighted = (&labels, weights.as_ref());
         if let (Some(training), Input::Images(images)) = (&self.recipe.adversary, &mut input) {
             match training {
                 AdversarialTraining::Free(free) => {
-                    return self.replay(free, images, &labels, place);
+                    return self.replay(free, images, weighted, place);
                 }
                 AdversarialTraining::Projected(adversary) => {
                     *images = self.perturb(adversary, images, &labels, place)?;
@@ -55,7 +60,7 @@ impl Learner<'_> {
                 }
             }
         }
-        self.descend(&input, &labels, OfInput::Nothing, place)?;
+        self.descend(&input, weighted, OfInput::Nothing, place)?;
         Ok(())
     }
 
@@ -81,7 +86,7 @@ impl Learner<'_> {
         &mut self,
         free: &Free,
         images: &Tensor,
-        labels: &Tensor,
+        labels: (&Tensor, Option<&Tensor>),
         place: &mut Place,
     ) -> Result<()> {
         let ball = Ball {
@@ -108,7 +113,7 @@ impl Learner<'_> {
     fn descend(
         &mut self,
         input: &Input,
-        labels: &Tensor,
+        labels: (&Tensor, Option<&Tensor>),
         of_input: OfInput,
         place: &mut Place,
     ) -> Result<Option<Tensor>> {
@@ -117,10 +122,10 @@ impl Learner<'_> {
             input: of_input,
         };
         let (entered, mut pass) = self.pass(input);
-        let found = loss_gradients(self.model, entered, labels, &mut pass, wanted)?;
+        let found = weighted_loss_gradients(self.model, entered, labels, &mut pass, wanted)?;
         self.optimiser.step(&found.parameters, place.rate)?;
         self.model.absorb(pass)?;
-        (place.tally).add(found.loss_and_right, labels.elem_count(), place.number)?;
+        (place.tally).add(found.loss_and_right, labels.0.elem_count(), place.number)?;
         Ok(found.input)
     }
 

@@ -1,6 +1,7 @@
 //! `ascribe evaluate`: refits against independent ones, the published numbers, and the command end to end.
 
 mod command;
+mod kept_batches;
 mod mnist;
 mod published;
 mod refits;

@@ -27,7 +27,8 @@ pub(super) fn open(evaluate: &Evaluate, subject: &Subject, seeds: usize) -> Resu
     }
     // The queries may be others than the transfer's test images.
     let test = recorded_data(&record, "test")?;
-    let again = transfer_again(&transfer, (&test, &subject.queries.ids), seeds)?;
+    let mut again = transfer_again(&transfer, (&test, &subject.queries.ids), seeds)?;
+    again.keep_batches = evaluate.asked.keep_batches;
     if again.train.ids() != subject.train.ids {
         return Err(changed(&record, model));
     }

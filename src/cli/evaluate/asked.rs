@@ -53,6 +53,10 @@ pub(super) struct Asked {
     /// so many seeds
     #[arg(long, value_name = "SEEDS", conflicts_with = "retrained")]
     pub(super) retrain: Option<usize>,
+    /// Leave nothing but the losses of images out of these trainings: they keep their places in their batches, so that order and noise
+    /// stay; what --unrolled predicts
+    #[arg(long, requires = "retrain")]
+    pub(super) keep_batches: bool,
 }
 
 impl Asked {

@@ -47,5 +47,6 @@ pub(in crate::cli) fn transfer_again(
         queries: pixels(test, queries)?,
         source: source.model,
         seeds,
+        keep_batches: false,
     })
 }

@@ -14,15 +14,15 @@ use crate::model::op::cuda::{CrossEntropy, cross_entropy};
 use candle_core::{D, DType, Tensor, Var};
 use std::collections::BTreeMap;
 
-/// The loss of `features` `[B, d]` with labels `[B]`. The input of the result is the features.
+/// The loss of `features` `[B, d]` with labels `[B]` and, where they are not all 1, weights `[B]`. The input of the result is the features.
 pub(super) fn at_the_head(
     model: &ResNet,
     features: &Tensor,
-    labels: &Tensor,
+    (labels, weights): (&Tensor, Option<&Tensor>),
     wanted: LossGradientsOf,
 ) -> Result<LossGradients> {
     let head = model.head_parameters()?;
-    let mut found = of_cross_entropy(features, &head, labels, wanted)?;
+    let mut found = of_cross_entropy(features, &head, (labels, weights), wanted)?;
     if wanted.input == OfInput::Direction {
         let ascent = ascent(&found.logits, labels)?.to_dtype(head.0.dtype())?;
         found.input = Some(ascent.matmul(&head.0)?);
@@ -46,17 +46,20 @@ fn ascent(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
 fn of_cross_entropy(
     features: &Tensor,
     head: &(Tensor, Tensor),
-    labels: &Tensor,
+    (labels, weights): (&Tensor, Option<&Tensor>),
     wanted: LossGradientsOf,
 ) -> Result<LossGradients> {
     #[cfg(feature = "cuda")]
-    if features.device().is_cuda() {
+    if features.device().is_cuda() && weights.is_none() {
         return on_device(features, head, labels, wanted);
     }
     let (weight, bias) = (Var::from_tensor(&head.0)?, Var::from_tensor(&head.1)?);
     let features = Var::from_tensor(features)?;
     let logits = features.matmul(&weight.t()?)?.broadcast_add(&bias)?;
-    let loss = candle_nn::loss::cross_entropy(&logits, labels)?;
+    let loss = match weights {
+        None => candle_nn::loss::cross_entropy(&logits, labels)?,
+        Some(weights) => weighted_cross_entropy(&logits, labels, weights)?,
+    };
     let mut gradients = loss.backward()?;
     let mut parameters = BTreeMap::new();
     if wanted.parameters_from.is_some() {
@@ -75,6 +78,14 @@ fn of_cross_entropy(
         parameters,
         input: gradients.remove(&features),
     })
+}
+
+/// Σ w_i ℓ_i / B.
+fn weighted_cross_entropy(logits: &Tensor, labels: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let likelihoods = candle_nn::ops::log_softmax(logits, D::Minus1)?;
+    let own = likelihoods.gather(&labels.unsqueeze(1)?, 1)?.squeeze(1)?;
+    let weights = weights.to_dtype(logits.dtype())?;
+    Ok((own * weights)?.mean_all()?.neg()?)
 }
 
 #[cfg(feature = "cuda")]

@@ -109,6 +109,60 @@ fn the_way_back_is_candles() {
     agrees("resnet18", 0, 0, 48);
 }
 
+/// Where images do not meet, a weight is that of an image's own gradient; where they do, gradients are linear in the weights still.
+#[test]
+fn weights_are_those_of_the_images_losses() {
+    let model = network("cifar-resnet8-w4");
+    let images = normal(2, &[3, 3, 16, 16]).abs().unwrap();
+    let labels = Tensor::new(&[2u32, 4, 0], &Device::Cpu).unwrap();
+    let head = model.head_segment();
+    let found =
+        |(first, from): (usize, usize), places: (usize, usize), weights: Option<[f32; 3]>| {
+            let of = LossGradientsOf {
+                parameters_from: Some(first),
+                input: OfInput::Gradient,
+            };
+            let weights = weights.map(|weights| Tensor::new(&weights, &Device::Cpu).unwrap());
+            let images = images.narrow(0, places.0, places.1).unwrap();
+            let labels = labels.narrow(0, places.0, places.1).unwrap();
+            let mut pass = Pass::training_from(from);
+            let labels = (&labels, weights.as_ref());
+            weighted_loss_gradients(&model, (0, &images), labels, &mut pass, of).unwrap()
+        };
+    let mut alone = found((head, head), (1, 1), None);
+    let counted = found((head, head), (0, 3), Some([0.0, 1.0, 0.0]));
+    alone
+        .parameters
+        .insert("loss".into(), alone.loss_and_right.get(0).unwrap());
+    for (name, alone) in &alone.parameters {
+        let counted = match &**name {
+            "loss" => counted.loss_and_right.get(0).unwrap(),
+            name => counted.parameters[name].clone(),
+        };
+        assert_close(name, &counted, &(alone / 3.0).unwrap());
+    }
+    let [some, others, all] = [Some([1.0, 0.0, 0.25]), Some([0.0, 1.0, 0.75]), None]
+        .map(|weights| found((1, 0), (0, 3), weights));
+    for (name, all) in &all.parameters {
+        let sum = (&some.parameters[name] + &others.parameters[name]).unwrap();
+        assert_close(name, &sum, all);
+        assert!(
+            some.parameters[name]
+                .sub(all)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .max_all()
+                .unwrap()
+                .to_scalar::<f64>()
+                .unwrap()
+                > 1e-6
+        );
+    }
+    let sum = (some.input.unwrap() + others.input.unwrap()).unwrap();
+    assert_close("images", &sum, &all.input.unwrap());
+}
+
 #[test]
 fn from_an_activation_on() {
     let model = network("cifar-resnet14-w3");

@@ -55,6 +55,7 @@ fn stepped(recipe: &Recipe, batches: &[(Tensor, Tensor)]) -> ResNet {
     let mut tally = RunningTally::new(0, true);
     for (number, (images, labels)) in batches.iter().enumerate() {
         let batch = Batch {
+            weights: None,
             labels: labels.clone(),
             input: Input::Images(images.clone()),
         };
