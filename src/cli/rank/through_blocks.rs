@@ -140,21 +140,31 @@ fn score<N: FineTunedPart>(
     let test = N::examples(of, &opened.test, &opened.test_ids, &keeping)?;
     options.memory -= N::bytes(&train) + N::bytes(&test);
     let network = N::new(&opened.model, rank.blocks, &train)?.within(&options);
-    let job = NetworkJob {
-        network: &network,
+    let job = job(&network, opened, (&train, &test), options);
+    Ok((job.run(folder, progress)?, network.size()))
+}
+
+/// The run over the training and test images of `opened`, whose activations are given.
+pub(super) fn job<'a, N: FineTunedPart>(
+    network: &'a N,
+    opened: &'a Transferred,
+    (train, test): (&'a N::Examples, &'a N::Examples),
+    options: NetworkOptions,
+) -> NetworkJob<'a, N> {
+    NetworkJob {
+        network,
         train: NetworkImages {
-            examples: &train,
+            examples: train,
             ids: &opened.train_ids,
         },
         test: NetworkImages {
-            examples: &test,
+            examples: test,
             ids: &opened.test_ids,
         },
         options,
         classes: opened.model.classes(),
         digests: Input::digests(&opened.inputs),
-    };
-    Ok((job.run(folder, progress)?, network.size()))
+    }
 }
 
 /// Refuses what is for the head alone.

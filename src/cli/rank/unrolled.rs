@@ -2,7 +2,7 @@
 
 use super::transferred::Transferred;
 use super::{Rank, examples, through_blocks, work};
-use crate::artefact::{GIB, Input, Invocation, RunFolder, RunRecord, keep_freed_memory};
+use crate::artefact::{GIB, Invocation, RunFolder, RunRecord, keep_freed_memory};
 use crate::cli::progress::TrainingProgress;
 use crate::cli::transfer::transfer_again;
 use crate::derivative::network::{
@@ -10,8 +10,8 @@ use crate::derivative::network::{
 };
 use crate::evaluate::TransferAgain;
 use crate::influence::{
-    Correction, FineTunedPart, NetworkImages, NetworkJob, NetworkOptions, Normalise, Progress,
-    ROUGH, RankSummary, Unrolled, WAY_BACK_GROWTH,
+    Correction, FineTunedPart, NetworkOptions, Normalise, Progress, ROUGH, RankSummary, Unrolled,
+    WAY_BACK_GROWTH,
 };
 use crate::model::{ResNet, is_statistic};
 use crate::solve::{Method, Settings};
@@ -108,20 +108,7 @@ fn score<N: FineTunedPart>(
     options.memory -= (N::bytes(&train) + N::bytes(&test)).min(options.memory / 2);
     let network = N::new(&model, rank.blocks, &train)?;
     let mut unrolled = Unrolled::new(&trajectory, (&network, rank.blocks), &options)?;
-    let job = NetworkJob {
-        network: &network,
-        train: NetworkImages {
-            examples: &train,
-            ids: &opened.train_ids,
-        },
-        test: NetworkImages {
-            examples: &test,
-            ids: &opened.test_ids,
-        },
-        options,
-        classes: opened.model.classes(),
-        digests: Input::digests(&opened.inputs),
-    };
+    let job = through_blocks::job(&network, opened, (&train, &test), options);
     Ok(Done {
         summary: job.run_unrolled(&mut unrolled, folder, progress)?,
         parameters: network.size(),
