@@ -120,8 +120,8 @@ pub struct Rank {
     #[arg(long, value_enum, default_value_t = Method::Auto)]
     solver: Method,
     /// Differentiate the transfer's own training, step by step backwards, in place of solving with a curvature: what leaving an image's
-    /// loss out of every batch does to a query's loss, without damping or a minimum being assumed. The transfer is repeated on the
-    /// processor for that. With --blocks as the transfer's; about two trainings' cost for each query, or for each group with --groups-only
+    /// loss out of every batch does to a query's loss, without damping or a minimum being assumed. The transfer is repeated for that,
+    /// on --device. With --blocks as the transfer's; about two trainings' cost for each query, or for each group with --groups-only
     #[arg(long, requires = "model")]
     // Not recorded where it is not given, as in runs from before there was such an option.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

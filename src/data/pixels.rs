@@ -174,9 +174,12 @@ impl Pixels {
 
     /// The same images, of which those at the positions that `left_out` marks keep their places in the batches of a training but have no
     /// part in its loss.
+    ///
+    /// # Panics
+    /// Other than one mark for each image.
     #[must_use]
     pub fn without_losses_of(self, left_out: Vec<bool>) -> Self {
-        debug_assert_eq!(left_out.len(), self.len());
+        assert_eq!(left_out.len(), self.len(), "marks of images");
         Self {
             losses_left_out: left_out,
             ..self

@@ -44,10 +44,10 @@ impl OfInput {
     }
 }
 
-/// The mean cross-entropy of a batch and its gradients.
+/// The mean cross-entropy of a batch, or where there are weights Σ w_i ℓ_i / B, and its gradients.
 #[derive(Debug)]
 pub struct LossGradients {
-    /// The mean cross-entropy in nats and how many are predicted rightly, in f64 `[2]`, where the model is.
+    /// That loss in nats and how many are predicted rightly, whatever their weights, in f64 `[2]`, where the model is.
     pub loss_and_right: Tensor,
     /// `[B, C]`
     pub logits: Tensor,

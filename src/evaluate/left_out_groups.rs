@@ -1,7 +1,7 @@
 //! Groups of training images left out as a whole: what the sums of their scores predict, and what happens.
 //!
-//! Where a head is fitted again the others keep their weight (the divisor stays n), as a score assumes; a model that is trained again is
-//! trained with their own mean loss. The first order of influence grows in proportion to a group, and what happens does not: the images
+//! Where a head is fitted again the others keep their weight (the divisor stays n), as a score assumes, and so they do where a group's losses
+//! alone are left out of a training; otherwise a model that is trained again is trained with their own mean loss. The first order of influence grows in proportion to a group, and what happens does not: the images
 //! that are left share more and more of the curvature.
 
 use super::bootstrap::{Bootstrap, Interval};
@@ -20,6 +20,9 @@ pub struct GroupsLeftOut {
     pub correct: Option<Interval>,
     /// Whether heads were fitted again, so that the other images kept their weight.
     pub of_heads: bool,
+    /// Whether the groups' losses alone were left out of trainings, so that the other images kept their weight there too.
+    #[serde(default)]
+    pub losses_alone: bool,
     /// In the order of their names, which is that of the retrainings.
     pub groups: Vec<GroupLeftOut>,
 }
@@ -82,6 +85,7 @@ impl GroupsLeftOut {
             queries: retrained.before.len(),
             correct: retrained.hits_before.as_deref().map(share),
             of_heads: retrained.is_of_heads(),
+            losses_alone: retrained.losses_alone,
             groups: groups.iter().enumerate().map(group).collect(),
         }
     }
@@ -124,6 +128,7 @@ mod tests {
             hits_before: Some(vec![true, false]),
             refits: Vec::new(),
             work: Default::default(),
+            losses_alone: false,
         };
         let bootstrap = Bootstrap { seed: 0, draws: 50 };
         let found = GroupsLeftOut::of(&groups, &[run, cosine], &retrained, &bootstrap);

@@ -37,6 +37,8 @@ pub struct Retrained {
     pub refits: Vec<RefitEnd>,
     /// What the refits took, where they are ours.
     pub work: Work,
+    /// Whether the losses of images alone were left out, and the images kept their places in the batches of a training.
+    pub losses_alone: bool,
 }
 
 /// How a refit ended.
@@ -69,6 +71,7 @@ impl Retrained {
             hits_before: Some(before.hits),
             refits: refits.iter().map(end).collect(),
             work,
+            losses_alone: false,
         }
     }
 

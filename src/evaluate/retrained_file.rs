@@ -17,6 +17,9 @@ pub struct Ids<'a> {
     pub queries: &'a [usize],
 }
 
+/// What metadata say of trainings that left out losses alone.
+const LOSSES_ALONE: (&str, &str) = ("left_out", "losses");
+
 impl Retrained {
     /// The two files of measurements of that name in `folder`: subsets and measurements.
     pub fn files(folder: &Path, name: &str) -> [PathBuf; 2] {
@@ -51,13 +54,17 @@ impl Retrained {
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
         let [subsets, measurements] = Self::files(folder, name);
+        let mut metadata = metadata.clone();
+        if self.losses_alone {
+            metadata.insert(LOSSES_ALONE.0.into(), LOSSES_ALONE.1.into());
+        }
         let left_out = self.left_out.iter().enumerate();
         let left_out =
             left_out.flat_map(|(subset, left_out)| left_out.iter().map(move |&at| (subset, at)));
         let columns = Columns::of(left_out)
             .integers("subset", |(subset, _)| subset as i64)
             .integers("left_out", |(_, at)| ids.train[at] as i64);
-        table::write(&subsets, metadata, columns.done())?;
+        table::write(&subsets, &metadata, columns.done())?;
         let queries = ids.queries.len();
         let rows =
             (0..=self.left_out.len()).flat_map(|row| (0..queries).map(move |query| (row, query)));
@@ -77,7 +84,7 @@ impl Retrained {
             .optional_numbers("gradient_norm", |(row, _)| Some(end(row)?.gradient_norm))
             .optional_flags("converged", |(row, _)| Some(end(row)?.converged))
             .optional_numbers("steps", |(row, _)| Some(end(row)?.steps as f64));
-        table::write(&measurements, metadata, columns.done())
+        table::write(&measurements, &metadata, columns.done())
     }
 
     /// Reads both files, made by us or elsewhere, for the images with these ids.
@@ -143,6 +150,7 @@ impl Retrained {
                 .map(|row| row.row(0).to_vec()),
             refits: ends(&table, &subset, rows - 1)?,
             work: Default::default(),
+            losses_alone: table.says(LOSSES_ALONE.0) == Some(LOSSES_ALONE.1),
             left_out,
         })
     }
@@ -279,13 +287,20 @@ mod tests {
             before: vec![0.5, 0.25],
             refits: vec![end(2), end(3)],
             work: Default::default(),
+            losses_alone: false,
         };
         let place = tempfile::tempdir().unwrap();
         let (folder, name) = (place.path(), "lds");
         let metadata = BTreeMap::from([("l2".to_owned(), "0.01".to_owned())]);
         written.write(folder, name, IDS, &metadata).unwrap();
-        let read = Retrained::read(folder, name, IDS, &metadata).unwrap();
-        assert_eq!(read, written);
+        let read = |name: &str| Retrained::read(folder, name, IDS, &metadata).unwrap();
+        assert_eq!(read(name), written);
+        let kept_batches = Retrained {
+            losses_alone: true,
+            ..written
+        };
+        kept_batches.write(folder, "kept", IDS, &metadata).unwrap();
+        assert_eq!(read("kept"), kept_batches);
     }
 
     #[test]

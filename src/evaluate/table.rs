@@ -22,6 +22,7 @@ pub(super) fn write(
 pub(super) struct Table {
     path: PathBuf,
     batch: RecordBatch,
+    metadata: BTreeMap<String, String>,
 }
 
 /// Reads a table, which may lack metadata but must not contradict `metadata`.
@@ -38,9 +39,9 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, String>) -> Result<T
         let measurement = said.entry("measurement".into());
         measurement.or_insert_with(|| "label".into());
     }
-    for (name, found) in said {
-        if let Some(expected) = metadata.get(&name)
-            && *expected != found
+    for (name, found) in &said {
+        if let Some(expected) = metadata.get(name)
+            && expected != found
         {
             let reason = format!("was made with {name} {found}, not {expected}");
             let remedy = "give the retrained measurements of the same run and settings";
@@ -50,10 +51,16 @@ pub(super) fn read(path: &Path, metadata: &BTreeMap<String, String>) -> Result<T
     Ok(Table {
         path: path.to_path_buf(),
         batch,
+        metadata: said,
     })
 }
 
 impl Table {
+    /// What its metadata say under a name.
+    pub(super) fn says(&self, name: &str) -> Option<&str> {
+        self.metadata.get(name).map(String::as_str)
+    }
+
     pub(super) fn integers(&self, name: &str) -> Result<Vec<i64>> {
         let column = self.column(name, "a column of 64-bit integers")?;
         match column.as_primitive_opt::<Int64Type>() {

@@ -11,7 +11,7 @@
 //! With [`TransferAgain::keep_batches`] an image that is left out keeps its place: it is in its batches, and in their moments, and its loss
 //! alone is not there; the divisor of a batch stays. Order, augmentation and head are then those of the transfer, so that what an image
 //! does is not hidden by what another order does, and one seed will do: it is what the way back through training differentiates
-//! ([`crate::influence::Unrolled`]).
+//! ([`crate::influence::Unrolled`]). Like that it is in f32 with sums in a fixed order, whatever the transfer's own precision was.
 //!
 //! Trainings run side by side, one thread each, and each is recorded when it ends: a killed evaluation goes on after those that
 //! ended, and the result does not depend on the number of threads.
@@ -110,6 +110,9 @@ impl TransferAgain {
         );
         let mut usual = self.options.clone();
         usual.recipe.share_memory(crew.at_once);
+        if self.keep_batches {
+            usual = usual.repeatable();
+        }
         // The queries are measured below, image by image.
         usual.recipe.evaluate_every = 0;
         let parts = crew.each(tasks.len(), &|turn| {
@@ -140,20 +143,20 @@ impl TransferAgain {
                 hits_before: (self.seeds == 1).then(|| parts[0].hits.clone()),
                 refits: Vec::new(),
                 work: Work::default(),
+                losses_alone: self.keep_batches,
             },
         })
     }
 
     /// Refuses, before any training, subsets that leave a batch of one image where batch norm has no statistics for it.
     fn check_batches(&self, subsets: &[&Kept]) -> Result<()> {
+        if self.keep_batches {
+            return Ok(());
+        }
         let first_segment = (self.options.blocks).first_segment(self.source.architecture())?;
         let recipe = self.options.recipe();
         let size = [self.train.height(), self.train.width()];
-        let count = |kept: &&Kept| match self.keep_batches {
-            true => self.train.len(),
-            false => kept.count(),
-        };
-        let counts: BTreeSet<usize> = subsets.iter().map(count).collect();
+        let counts: BTreeSet<usize> = subsets.iter().map(|kept| kept.count()).collect();
         for images in counts {
             match check_last_batch(&self.source, first_segment, &recipe, (images, size)) {
                 Err(Error::Config { .. }) => {
@@ -361,6 +364,7 @@ mod tests {
         let kept = std::slice::from_ref(&some);
         let table = again.table(folder.path(), "lds", kept, |_, _| ()).unwrap();
         assert_eq!(trained(&again, &all), usual);
+        assert!(table.retrained.losses_alone);
         assert_eq!(table.retrained.before, usual.0);
         assert!(table.retrained.losses.row(0).to_vec() != usual.0);
         // Other labels of images that have no loss change nothing: their pixels alone are there.

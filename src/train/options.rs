@@ -202,7 +202,7 @@ impl TransferOptions {
 
     /// The same in f32 with sums in a fixed order, and test images measured at the end alone.
     #[must_use]
-    pub(super) fn repeatable(&self) -> Self {
+    pub(crate) fn repeatable(&self) -> Self {
         let recipe = RecipeOptions {
             precision: TrainingPrecision::F32,
             nondeterministic: false,

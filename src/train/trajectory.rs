@@ -7,6 +7,7 @@ use super::feed::{Batch, Feed, Input};
 use super::frozen_prefix::FrozenPrefix;
 use super::history::Epoch;
 use super::{Observer, Recipe, TransferOptions, transfer};
+use crate::artefact::scratch_folder;
 use crate::data::{Pixels, batches, order};
 use crate::derivative::network::{Keeping, Storage};
 use crate::model::{Pass, ResNet, is_statistic};
@@ -70,8 +71,7 @@ impl<'a> Trajectory<'a> {
             parameters: Storage::new(DType::F32, bytes, keeping)?,
             observer,
         };
-        let room = tempfile::tempdir_in(&keeping.folder)
-            .map_err(Error::io(&keeping.folder, "write a scratch folder in"))?;
+        let room = scratch_folder(&keeping.folder)?;
         // The test images are not asked for.
         let few = images.select(&images.ids()[..1])?;
         let transferred = transfer(

@@ -1,7 +1,9 @@
 //! What a step of training is made of: the loss and its gradients, an adversary's ascent, the optimiser.
 
 use crate::{device, distance, normal};
-use ascribe::derivative::{LossGradients, LossGradientsOf, OfInput, gradient, loss_gradients};
+use ascribe::derivative::{
+    LossGradients, LossGradientsOf, OfInput, gradient, loss_gradients, weighted_loss_gradients,
+};
 use ascribe::model::{Pass, ResNet};
 use ascribe::train::{Adversary, Norm, Sgd, Start};
 use candle_core::{DType, Device, Tensor, Var};
@@ -98,6 +100,37 @@ fn losses_and_their_gradients_in_bf16() {
         assert_eq!(found.dtype() == DType::BF16, !is_head, "{name}");
         let apart = distance(found, expected);
         assert!(apart < 0.05, "{name}: {apart:e}");
+    }
+}
+
+/// Some images have no part in the loss, as in trainings that leave losses out.
+#[test]
+fn weighted_losses_and_their_gradients() {
+    let model = network();
+    let there = model.to_device(&device()).unwrap();
+    let (images, labels) = (images(6, 16), labels(6));
+    let weights = Tensor::new(&[1f32, 0.0, 1.0, 1.0, 0.0, 1.0], &Device::Cpu).unwrap();
+    let gradients = |model: &ResNet, dtype: DType| {
+        let placed = |x: &Tensor| x.to_device(model.device().unwrap()).unwrap();
+        let wanted = LossGradientsOf {
+            parameters_from: Some(0),
+            input: OfInput::Nothing,
+        };
+        let model = model.to_dtype(dtype).unwrap();
+        let entered = (0, &placed(&images.to_dtype(dtype).unwrap()));
+        let labels = (&placed(&labels), Some(&placed(&weights)));
+        let mut pass = Pass::training_from(0);
+        weighted_loss_gradients(&model, entered, labels, &mut pass, wanted).unwrap()
+    };
+    let expected = gradients(&model, DType::F64);
+    for (dtype, tolerance) in [(DType::F64, 1e-10), (DType::F32, 1e-3)] {
+        let found = gradients(&there, dtype);
+        for (name, expected) in &expected.parameters {
+            let apart = distance(&found.parameters[name], expected);
+            assert!(apart < tolerance, "{name}, {dtype:?}: {apart:e}");
+        }
+        let apart = distance(&found.loss_and_right, &expected.loss_and_right);
+        assert!(apart < tolerance, "{dtype:?}: {apart:e}");
     }
 }
 

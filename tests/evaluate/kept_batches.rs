@@ -40,6 +40,20 @@ fn the_way_back_predicts_what_a_training_does_without_an_images_loss() {
         "{halves}"
     );
 
-    let message = refused(folder, "evaluate run --lds 8 --keep-batches --out refused");
-    assert!(message.contains("--retrain"), "{message}");
+    assert_eq!(found["lds_work"]["losses_alone"], true);
+    let note = std::fs::read_to_string(folder.join("kept/leave_one_out.svg")).unwrap();
+    assert!(note.contains("image’s loss is left out"), "{note}");
+
+    // What it left says so itself, where it is taken up.
+    run(folder, "evaluate run --retrained kept --out taken");
+    let taken = results(folder, "taken");
+    assert_eq!(taken["leave_one_out_work"]["losses_alone"], true);
+    for words in ["", "--retrained kept"] {
+        let words = format!("evaluate run --lds 8 --keep-batches {words} --out refused");
+        let message = refused(folder, &words);
+        assert!(
+            message.contains("--keep-batches: is for trainings"),
+            "{message}"
+        );
+    }
 }

@@ -43,6 +43,7 @@ fn a_run_through_blocks_takes_measurements_made_elsewhere() {
         before: vec![1.0; 3],
         refits: Vec::new(),
         work: Work::default(),
+        losses_alone: false,
     };
     let ids = Ids {
         train: &ids,

@@ -15,7 +15,7 @@ pub(super) const LEAVE_GROUP_OUT: &str = "leave_group_out";
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Asked {
     /// Fit the head again without each of N training images in turn (default, where nothing else is asked for: 100 and --lds 50; with
-    /// --retrain --lds 50 alone; with --retrained what that holds of both)
+    /// --retrain --lds 50 alone, unless with --keep-batches; with --retrained what that holds of both)
     #[arg(long, value_name = "N")]
     pub(super) leave_one_out: Option<usize>,
     /// Which images are left out [default: random]
@@ -55,7 +55,9 @@ pub(super) struct Asked {
     pub(super) retrain: Option<usize>,
     /// Leave nothing but the losses of images out of these trainings: they keep their places in their batches, so that order and noise
     /// stay; what --unrolled predicts
-    #[arg(long, requires = "retrain")]
+    #[arg(long)]
+    // Not recorded where it is not given, as in evaluations from before there was such an option.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) keep_batches: bool,
 }
 
@@ -75,8 +77,8 @@ impl Asked {
     fn is_usual(&self, name: &str) -> bool {
         let is_usual = match &self.retrained {
             Some(folder) => Retrained::exists(folder, name),
-            // One image's part in a model that was trained anew drowns in what the seed does.
-            None => self.retrain.is_none() || name == "lds",
+            // One image's part in a model that was trained in another order drowns in what that does.
+            None => self.retrain.is_none() || self.keep_batches || name == "lds",
         };
         is_usual && self.asks_nothing()
     }
@@ -135,6 +137,10 @@ impl Asked {
         if self.share.is_some() && self.lds.is_none() && !self.is_usual("lds") {
             let reason = "is for the subsets of --lds: ask for these, or leave it out";
             return Err(Error::config("share", reason));
+        }
+        if self.keep_batches && self.retrain.is_none() {
+            let reason = "is for trainings that --retrain makes: give --retrain 1, or leave it out";
+            return Err(Error::config("keep-batches", reason));
         }
         let retrains = self.leave_one_out.is_some()
             || self.lds.is_some()

@@ -74,7 +74,8 @@ impl GroupEffects {
         };
         let queries = self.found.queries;
         let said = |is_so: bool, words: &'static str| if is_so { words } else { "" };
-        let weight = said(self.found.of_heads, ", the others keeping their weight");
+        let keep_weight = self.found.of_heads || self.found.losses_alone;
+        let weight = said(keep_weight, ", the others keeping their weight");
         let interval = said(
             queries > 1,
             ", with the 95 % bootstrap interval over queries",

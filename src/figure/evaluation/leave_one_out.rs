@@ -35,6 +35,8 @@ pub struct LeaveOneOut {
     pub unit: String,
     /// Whether heads were fitted again, or else models trained.
     pub of_heads: bool,
+    /// Whether an image's loss alone was left out of a training.
+    pub losses_alone: bool,
     /// Queries.
     pub queries: usize,
     /// Images left out.
@@ -96,6 +98,7 @@ impl LeaveOneOut {
             slope: agreement.slope,
             unit: NATS.into(),
             of_heads: true,
+            losses_alone: false,
             queries,
             images,
         }
@@ -116,7 +119,11 @@ impl LeaveOneOut {
             true => format!(" {} of {} pairs drawn.", self.points.len(), self.pairs),
             false => String::new(),
         };
-        let again = if self.of_heads { "fitted" } else { "trained" };
+        let (what, again) = match (self.losses_alone, self.of_heads) {
+            (true, _) => ("image’s loss", "trained again without, in the same batches"),
+            (false, true) => ("image", "fitted again without"),
+            (false, false) => ("image", "trained again without"),
+        };
         let slope = format!(
             "; slope of predicted on actual, of all queries together, each about its own means, {}",
             words(&self.slope)
@@ -127,7 +134,7 @@ impl LeaveOneOut {
             false => (&*other, ""),
         };
         format!(
-            "Rise of a query’s loss when one training image is left out, {} images {again} again without, {} queries. {sizes} With \
+            "Rise of a query’s loss when one training {what} is left out, {} images {again}, {} queries. {sizes} With \
              95 % bootstrap intervals, means over queries of Pearson {} and Spearman {}{slope}.{thinned}",
             self.images,
             self.queries,

@@ -38,6 +38,7 @@ fn scatter(predicted: f64) -> LeaveOneOut {
         slope: interval(0.75),
         unit: "nats".into(),
         of_heads: true,
+        losses_alone: false,
         queries: 1,
         images: 7,
     }
@@ -88,6 +89,11 @@ fn scores_in_another_unit_are_not_drawn_on_a_line_of_equality() {
     for words in ["Predicted (nats)", "Line: equal", "slope of predicted"] {
         assert!(with.contains(words) && !without.contains(words), "{words}");
     }
+    let alone = svg(&LeaveOneOut {
+        losses_alone: true,
+        ..cosine.clone()
+    });
+    assert!(alone.contains("loss is left out"), "{alone}");
     for words in ["another unit (cosine)", "7 images trained again"] {
         assert!(!with.contains(words) && without.contains(words), "{words}");
     }
@@ -115,6 +121,7 @@ fn groups(queries: usize, of_heads: bool, is_predicted: bool) -> GroupEffects {
             queries,
             correct: None,
             of_heads,
+            losses_alone: false,
             groups: [("a", 0.25), ("b", -0.5)].map(group).to_vec(),
         },
     }

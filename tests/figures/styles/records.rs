@@ -230,6 +230,7 @@ pub fn groups_left_out() -> GroupEffects {
             correct: Some(around(0.9375, 0.03125)),
             groups: (0..12).map(group).collect(),
             of_heads: true,
+            losses_alone: false,
         },
     }
 }
@@ -254,6 +255,7 @@ pub fn leave_one_out() -> LeaveOneOut {
         images: 50,
         unit: "nats".into(),
         of_heads: true,
+        losses_alone: false,
     }
 }
 

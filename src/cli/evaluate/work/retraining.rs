@@ -153,7 +153,10 @@ impl Work<'_> {
         let elsewhere = &self.evaluate.asked.retrained;
         run.set_result(
             &format!("{name}_work"),
-            json!({ "refits": retrained.work, "factor_operations": factor, "measurements_from": elsewhere }),
+            json!({
+                "refits": retrained.work, "factor_operations": factor, "measurements_from": elsewhere,
+                "losses_alone": retrained.losses_alone,
+            }),
         )?;
         Ok(retrained)
     }
@@ -218,6 +221,7 @@ impl Work<'_> {
             let figure = LeaveOneOut {
                 unit: first.unit.clone(),
                 of_heads: retrained.is_of_heads(),
+                losses_alone: retrained.losses_alone,
                 ..LeaveOneOut::of(&predicted, &retrained.rises(), ids, &first.agreement)
             };
             self.draw(&figure, name)?;

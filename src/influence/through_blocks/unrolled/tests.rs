@@ -1,6 +1,7 @@
 //! Scores against the same training run twice, by candle in f64, with a little more and a little less of one image's loss.
 
 use super::*;
+use crate::artefact::remove_unfinished;
 use crate::data::{Pixels, digits_test, digits_train};
 use crate::derivative::head::HeadOutputs;
 use crate::derivative::network::{
@@ -10,7 +11,8 @@ use crate::derivative::{LossGradientsOf, OfInput, loss_gradients};
 use crate::model::{Normalisation, Pass, ResNet};
 use crate::solve::Settings;
 use crate::train::{
-    AugmentationName, FrozenStatistics, Schedule, TrainingStep, TransferOptions, Unobserved,
+    AugmentationName, Epoch, FrozenStatistics, Observer, Schedule, TrainingStep, TransferOptions,
+    Unobserved,
 };
 use candle_core::Device;
 use std::collections::BTreeMap;
@@ -357,6 +359,41 @@ fn a_way_back_that_grows_beyond_all_numbers_says_where() {
         message.contains("step 12 of 12") && message.contains("--unrolled"),
         "{message}"
     );
+}
+
+/// Repeats the names that it sees in the first folder in the second, as a killed process would leave them.
+struct Killed([std::path::PathBuf; 2]);
+
+impl Observer for Killed {
+    fn step(&mut self, _: &ResNet) -> crate::Result<()> {
+        for entry in std::fs::read_dir(&self.0[0]).unwrap() {
+            let left = self.0[1].join(entry.unwrap().file_name());
+            std::fs::create_dir_all(left).unwrap();
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, _: usize, _: usize, _: usize) {}
+    fn epoch(&mut self, _: &Epoch) {}
+}
+
+#[test]
+fn what_is_left_where_the_repeated_training_is_killed_goes_with_the_next_run() {
+    let places = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let paths = places.each_ref().map(|place| place.path().to_path_buf());
+    let count = |path: &std::path::Path| std::fs::read_dir(path).unwrap().count();
+    let (train, _) = digits();
+    let options = options(Blocks::Last(0), FrozenStatistics::Frozen);
+    let keeping = Keeping {
+        folder: paths[0].clone(),
+        ..Keeping::default()
+    };
+    let mut killed = Killed(paths.clone());
+    let how = (classes(), &options);
+    Trajectory::record(source(), how, &train, &keeping, &mut killed).unwrap();
+    assert_eq!(paths.each_ref().map(|path| count(path)), [0, 1]);
+    remove_unfinished(&paths[1]).unwrap();
+    assert_eq!(count(&paths[1]), 0);
 }
 
 #[test]
