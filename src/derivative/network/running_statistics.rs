@@ -61,8 +61,8 @@ impl RunningStatistics {
         self.0.iter().map(|norm| 2 * norm.scale.len()).sum()
     }
 
-    /// The gradients with respect to them, `[k, s]`, of what has `gradients` `[k, p]` with respect to the parameters in evaluation mode;
-    /// where these are.
+    /// The gradients with respect to them, `[k, s]` on the processor, of what has `gradients` `[k, p]` with respect to the parameters in
+    /// evaluation mode.
     pub(super) fn gradients(&self, gradients: &Tensor) -> Result<Tensor> {
         let here = gradients.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
         let rows = here.to_vec2::<f64>()?;
@@ -79,7 +79,6 @@ impl RunningStatistics {
             }
         }
         let found = Tensor::from_vec(found, (rows.len(), self.size()), &Device::Cpu)?;
-        let found = found.to_dtype(gradients.dtype())?;
-        Ok(found.to_device(gradients.device())?)
+        Ok(found.to_dtype(gradients.dtype())?)
     }
 }

@@ -30,8 +30,8 @@ pub struct TrainingNetwork {
 
 /// What the way back through training asks of a step, wherever that is computed.
 pub trait TrainingDerivatives {
-    /// The gradients with respect to the model's running statistics, `[k, s]`, of what has `gradients` `[k, p]` with respect to its
-    /// parameters in evaluation mode.
+    /// The gradients with respect to the model's running statistics, `[k, s]` on the processor, of what has `gradients` `[k, p]` with
+    /// respect to its parameters in evaluation mode.
     ///
     /// # Errors
     /// Vectors of another size.
@@ -43,7 +43,7 @@ pub trait TrainingDerivatives {
     /// Another size.
     fn move_to(&mut self, parameters: &Tensor) -> Result<()>;
 
-    /// Products of a step with the rows of `vectors` `[k, p]` and `statistics` `[k, s]`: of a batch of `input` `[B, C, H, W]` (`[B, d]`
+    /// Products of a step with the rows of `vectors` `[k, p]` and `statistics` `[k, s]` (on the processor): of a batch of `input` `[B, C, H, W]` (`[B, d]`
     /// before the head) with its labels.
     ///
     /// # Errors

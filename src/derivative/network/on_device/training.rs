@@ -80,6 +80,11 @@ impl DeviceTrainingNetwork {
 
     /// What pulls at the moments of every batch norm for the rows of `statistics` `[k, s]`, times the images.
     fn pulls(&self, trace: &Trace, statistics: &Tensor) -> Result<BTreeMap<usize, Pull>> {
+        // A head alone has none, and a device no tensors of nothing.
+        if self.program.norms.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let statistics = statistics.to_device(&self.device)?;
         let images = trace.images()? as f64;
         let mut start = 0;
         let pull = |norm: &Norm| {
@@ -147,8 +152,8 @@ impl TrainingDerivatives for DeviceTrainingNetwork {
         let trace = program.trace(&input, inner)?;
         check_labels(labels, trace.logits())?;
         let softmax = Softmax::of(trace.logits(), &labels_on(&self.device, labels)?)?;
-        let residuals = softmax.residuals(self.dtype)?;
-        let gradients = program.gradients(&trace, inner, &residuals)?;
+        let residuals = softmax.residuals(DType::F64)?;
+        let gradients = program.gradients(&trace, inner, &residuals.to_dtype(self.dtype)?)?;
         let (mut pulled_back, mut of_images) = (Vec::new(), Vec::with_capacity(count));
         let at_once = self.side_by_side(&trace);
         for start in (0..count).step_by(at_once) {
@@ -157,8 +162,10 @@ impl TrainingDerivatives for DeviceTrainingNetwork {
             let directions =
                 Directions::new(self.coordinates.inward(&self.space, &vectors)?, true)?;
             let tangents = program.tangents(&trace, inner, &directions)?;
-            let slopes = residuals.unsqueeze(1)?.broadcast_mul(tangents.logits()?)?;
-            let slopes = slopes.to_dtype(DType::F64)?.sum(D::Minus1)?.t()?;
+            let slopes = tangents.logits()?.to_dtype(DType::F64)?;
+            let slopes = (residuals.unsqueeze(1)?.broadcast_mul(&slopes)?)
+                .sum(D::Minus1)?
+                .t()?;
             of_images.extend(slopes.to_vec2::<f64>()?);
             let seeds = softmax.curvature(tangents.logits()?)?;
             let of = TangentsOf {
