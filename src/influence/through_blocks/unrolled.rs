@@ -100,8 +100,8 @@ impl Way {
 pub const WAY_BACK_GROWTH: &str = "way_back_growth";
 /// What it calls the largest.
 pub const LARGEST_WAY_BACK_GROWTH: &str = "largest_way_back_growth";
-/// Growth of the way back from which on training is rough: it amplifies small changes, so that seeds disagree about what an image does
-/// (`analysis/unrolled`).
+/// Growth of the way back from which on training is surely rough: it amplifies small changes, so that seeds disagree about what an image
+/// does. Below it training may be rough too: what a first order misses is no matter of length (`analysis/unrolled`).
 pub const ROUGH: f64 = 2.0;
 
 /// What a run notes of how the way back grew, over its queries; nothing where there was none.
