@@ -8,9 +8,9 @@ DRAWS = 5000
 STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 
 
-def by_query(run):
-    """Spearman's correlation over the halves, query by query."""
-    table = polars.read_parquet(f"{run}/lds.parquet").filter(polars.col("estimator") == "run")
+def by_query(run, name="lds"):
+    """Spearman's correlation over the halves, or over what else the evaluation left out, query by query."""
+    table = polars.read_parquet(f"{run}/{name}.parquet").filter(polars.col("estimator") == "run")
     correlation = polars.corr("predicted", "actual", method="spearman").alias("spearman")
     return table.group_by("query").agg(correlation).sort("query")["spearman"].to_numpy()
 

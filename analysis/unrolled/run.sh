@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Scores by the way back through training beside those by a curvature, for rough and smooth trainings: all are held against one set of
-# trainings on random halves. README.md says what was seen.
+# Scores by the way back through training beside those by a curvature, for rough and smooth trainings: all are held against trainings on
+# random halves, and against trainings in the same batches without the losses of halves and of single images. README.md says what was seen.
 #
 # usage: PYTHON=python-with-polars-and-numpy analysis/unrolled/run.sh [WORK]
 #        QUERIES=20: test images that are scored
@@ -12,7 +12,7 @@ queries=${QUERIES:-20}
 tolerated=3 # a solver may miss its tolerance, which run.json says
 source analysis/steps.sh
 
-# recipe NAME RATE DEVIATION: 24 random halves, two seeds each.
+# recipe NAME RATE DEVIATION: 24 random halves, two seeds each; the same halves and 24 single images without their losses alone.
 recipe() {
     local model=$work/$1
     step "$model" transfer --source builtin:natural --train builtin:digits-train --test builtin:digits-test --images 200 \
@@ -23,13 +23,17 @@ recipe() {
     step "$model-head-lds" evaluate "$model-head" --lds 24 --retrained "$model-trained"
     step "$model-unrolled" $rank --blocks 3 --unrolled
     step "$model-unrolled-lds" evaluate "$model-unrolled" --lds 24 --retrained "$model-trained"
+    step "$model-kept" evaluate "$model-unrolled" --lds 24 --leave-one-out 24 --retrain 1 --keep-batches --queries "$queries"
     for damping in 0 1e-2 1e-1; do
         step "$model-at-$damping" $rank --blocks 3 --solver direct --damping "$damping"
         step "$model-lds-$damping" evaluate "$model-at-$damping" --lds 24 --retrained "$model-trained"
+        step "$model-kept-$damping" evaluate "$model-at-$damping" --lds 24 --leave-one-out 24 --retrained "$model-kept"
     done
 }
 
 recipe paper 0.1 1
+recipe large-head 0.03 1
+recipe fast 0.1 0.05
 recipe mid 0.03 0.05
 recipe smooth 0.01 0.05
 "$python" analysis/unrolled/table.py "$work"

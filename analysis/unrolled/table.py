@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from intervals import by_query, interval
 
 work = pathlib.Path(sys.argv[1])
-recipes = ["paper", "mid", "smooth"]
+recipes = ["paper", "large-head", "fast", "mid", "smooth"]
 
 
 def results(run):
@@ -21,11 +21,27 @@ def results(run):
 print("| | " + " | ".join(recipes) + " |\n|" + " --- |" * (len(recipes) + 1))
 accuracy = [100 * results(recipe)["results"]["test"]["accuracy"] for recipe in recipes]
 print("| test accuracy, % | " + " | ".join(f"{value:.1f}" for value in accuracy) + " |")
-rows = [("**unrolled**", "unrolled-lds")] + [(f"blocks, λ = {damping}", f"lds-{damping}") for damping in ("0", "1e-2", "1e-1")]
-for name, part in rows + [("head, λ = 0", "head-lds")]:
-    print(f"| {name} | " + " | ".join(interval(by_query(f"{work}/{recipe}-{part}")) for recipe in recipes) + " |")
+dampings = ("0", "1e-2", "1e-1")
+
+
+def row(name, part, left_out="lds"):
+    print(f"| {name} | " + " | ".join(interval(by_query(f"{work}/{recipe}-{part}", left_out)) for recipe in recipes) + " |")
+
+
+row("**unrolled**", "unrolled-lds")
+for damping in dampings:
+    row(f"blocks, λ = {damping}", f"lds-{damping}")
+row("head, λ = 0", "head-lds")
 seeds = [results(f"{recipe}-trained")["results"]["lds_seeds"] for recipe in recipes]
 print("| *one seed with another* | " + " | ".join(f"{seed['one_with_another']:.2f}" for seed in seeds) + " |")
 print("| *the true effects, at most* | " + " | ".join(f"{seed['most_to_expect']:.2f}" for seed in seeds) + " |")
 growth = [results(f"{recipe}-unrolled")["results"]["solver"]["way_back_growth"] for recipe in recipes]
 print("| *`way_back_growth`* | " + " | ".join(f"{value:.1f}" for value in growth) + " |")
+for what, left_out in (("one image's loss left out", "leave_one_out"), ("losses of halves left out", "lds")):
+    print(f"| *{what}* |" + " |" * len(recipes))
+    row("**unrolled**", "kept", left_out)
+    kept = [results(f"{recipe}-kept")["results"][left_out]["rows"][0]["agreement"] for recipe in recipes]
+    for name in ("pearson", "slope"):
+        print(f"| unrolled, {name} | " + " | ".join(f"{agreement[name]['value']:.2f}" for agreement in kept) + " |")
+    for damping in dampings:
+        row(f"blocks, λ = {damping}", f"kept-{damping}", left_out)
