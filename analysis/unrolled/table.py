@@ -21,6 +21,9 @@ def results(run):
 print("| | " + " | ".join(recipes) + " |\n|" + " --- |" * (len(recipes) + 1))
 accuracy = [100 * results(recipe)["results"]["test"]["accuracy"] for recipe in recipes]
 print("| test accuracy, % | " + " | ".join(f"{value:.1f}" for value in accuracy) + " |")
+growth = [results(f"{recipe}-unrolled")["results"]["solver"]["way_back_growth"] for recipe in recipes]
+print("| *`way_back_growth`* | " + " | ".join(f"{value:.1f}" for value in growth) + " |")
+print("| *trained on halves, in another order* |" + " |" * len(recipes))
 dampings = ("0", "1e-2", "1e-1")
 
 
@@ -35,13 +38,11 @@ row("head, λ = 0", "head-lds")
 seeds = [results(f"{recipe}-trained")["results"]["lds_seeds"] for recipe in recipes]
 print("| *one seed with another* | " + " | ".join(f"{seed['one_with_another']:.2f}" for seed in seeds) + " |")
 print("| *the true effects, at most* | " + " | ".join(f"{seed['most_to_expect']:.2f}" for seed in seeds) + " |")
-growth = [results(f"{recipe}-unrolled")["results"]["solver"]["way_back_growth"] for recipe in recipes]
-print("| *`way_back_growth`* | " + " | ".join(f"{value:.1f}" for value in growth) + " |")
-for what, left_out in (("one image's loss left out", "leave_one_out"), ("losses of halves left out", "lds")):
+for what, left_out in (("same batches, one image's loss left out", "leave_one_out"), ("same batches, losses of halves left out", "lds")):
     print(f"| *{what}* |" + " |" * len(recipes))
     row("**unrolled**", "kept", left_out)
     kept = [results(f"{recipe}-kept")["results"][left_out]["rows"][0]["agreement"] for recipe in recipes]
-    for name in ("pearson", "slope"):
-        print(f"| unrolled, {name} | " + " | ".join(f"{agreement[name]['value']:.2f}" for agreement in kept) + " |")
+    for name in ("Pearson", "slope"):
+        print(f"| unrolled, {name} | " + " | ".join(f"{agreement[name.lower()]['value']:.2f}" for agreement in kept) + " |")
     for damping in dampings:
         row(f"blocks, λ = {damping}", f"kept-{damping}", left_out)

@@ -35,7 +35,7 @@ pub(super) fn statements(record: &RunRecord) -> Option<Vec<Statement>> {
         off_by => statement(
             Tone::Warning,
             format!(
-                "The training was repeated for that and ended {off_by:.1e} of its parameters’ size away from the model, as on another machine or device: scores are those of a model that is not quite this one."
+                "The training was repeated for that and ended {off_by:.1e} of its parameters’ size away from the model, as on another machine or device, or in another precision: scores are those of a model that is not quite this one."
             ),
         ),
     };

@@ -203,7 +203,7 @@ impl Observer for Recorder<'_> {
             .all(|value| value.is_finite())
         {
             let place = format!("step {}", self.steps + 1);
-            let remedy = "the transfer went well elsewhere: repeat it here, by ascribe transfer in f32 with the --device of --unrolled";
+            let remedy = "the transfer went well otherwise: give --unrolled its --device, or transfer in f32 with a lower --learning-rate or --head-deviation";
             return Err(Error::diverged("the repeated training", place, remedy));
         }
         self.parameters.push(&values, |_| 0)?;

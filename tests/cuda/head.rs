@@ -57,7 +57,7 @@ fn array(tensor: &Tensor) -> Array2<f64> {
     Array2::from_shape_vec(shape, values.to_vec1::<f64>().unwrap()).unwrap()
 }
 
-fn distance(found: &Array2<f64>, expected: &Array2<f64>) -> f64 {
+pub(crate) fn distance(found: &Array2<f64>, expected: &Array2<f64>) -> f64 {
     let norm = |a: &Array2<f64>| a.mapv(|x| x * x).sum().sqrt();
     norm(&(found - expected)) / norm(expected)
 }

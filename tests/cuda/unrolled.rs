@@ -2,7 +2,7 @@
 //! after a kill to the same bytes.
 
 use crate::command_line::run;
-use crate::head::{EQUAL, agree};
+use crate::head::{EQUAL, agree, distance};
 use crate::killed_run::{goes_on_to_the_same_bytes, rank, record};
 use ndarray::Array2;
 use ndarray_npy::read_npy;
@@ -16,8 +16,11 @@ fn transferred() -> tempfile::TempDir {
     let train = "--architecture cifar-resnet8-w4 --side 8 --images 200 --epochs 2 --out source";
     run(place.path(), &format!("train {DIGITS} {train}"));
     let transfer = "--images 40 --batch-size 16 --epochs 4 --learning-rate 0.01";
-    for (blocks, statistics, model) in [("2", "moving", "blocks"), ("0", "frozen", "head")] {
-        let part = format!("--blocks {blocks} --frozen-statistics {statistics} --out {model}");
+    for part in [
+        "--blocks 2 --frozen-statistics moving --out blocks",
+        // What frozen segments give is kept, twice of each image.
+        "--blocks 0 --frozen-statistics frozen --augmentation flip --out head",
+    ] {
         let place_of = "--head-deviation 0.05 --device cuda --source source";
         let words = format!("transfer {DIGITS} {transfer} {place_of} {part}");
         run(place.path(), &words);
@@ -29,10 +32,12 @@ fn transferred() -> tempfile::TempDir {
 fn the_way_back_is_that_of_the_processor() {
     let place = transferred();
     let folder = place.path();
-    for (model, blocks) in [("blocks", 2), ("head", 0)] {
+    for (model, blocks, precision) in [("blocks", 2, "f32"), ("head", 0, "f64")] {
         let scores = |device: &str| -> Array2<f64> {
             let out = format!("{model}-{device}");
-            let part = format!("--model {model} --blocks {blocks} --device {device}");
+            let part = format!(
+                "--model {model} --blocks {blocks} --precision {precision} --device {device}"
+            );
             rank(folder, &format!("{part} {RANK} --out {out}"));
             let found: Array2<f32> = read_npy(folder.join(out).join("scores.npy")).unwrap();
             found.mapv(f64::from)
@@ -40,6 +45,8 @@ fn the_way_back_is_that_of_the_processor() {
         let (found, expected) = (scores("cuda"), scores("cpu"));
         assert_eq!(found.dim(), (20, 40));
         agree(&found, &expected, EQUAL, model);
+        let apart = distance(&found, &expected);
+        assert!(apart < 1e-2, "{model}: {apart:e}");
         let off_by = |device: &str| {
             let left = record(folder, &format!("{model}-{device}"));
             left["results"]["repeated_off_by"].as_f64().unwrap()
@@ -52,7 +59,7 @@ fn the_way_back_is_that_of_the_processor() {
 #[test]
 fn a_killed_way_back_goes_on_to_the_same_bytes() {
     let place = transferred();
-    let common = "--model head --device cuda --unrolled --queries 40 --scores";
+    let common = "--model blocks --blocks 2 --device cuda --unrolled --queries 40 --scores";
     let files = ["rankings.parquet", "scores.npy"];
     goes_on_to_the_same_bytes(place.path(), common, "way", &files);
 }

@@ -8,6 +8,7 @@ use crate::cli::transfer::transfer_again;
 use crate::derivative::network::{
     DeviceNetwork, Examples, Keeping, Network, limit_waiting_buffers,
 };
+use crate::device::DeviceChoice;
 use crate::evaluate::TransferAgain;
 use crate::influence::{
     Correction, FineTunedPart, NetworkOptions, Normalise, Progress, ROUGH, RankSummary, Unrolled,
@@ -188,7 +189,7 @@ fn distance(model: &ResNet, other: &ResNet, first: usize) -> Result<f64> {
 fn note_off_by(off_by: f64) {
     if off_by > 0.0 {
         note!(
-            "ascribe: training again did not end at the same numbers but {off_by:.1e} of their size away, as on another machine or device; scores are those of the repeated training"
+            "ascribe: training again did not end at the same numbers but {off_by:.1e} of their size away, as on another machine or device, or where the transfer was in tf32 or bf16 or --nondeterministic; scores are those of the repeated training, which is in f32"
         );
     }
 }
@@ -233,12 +234,16 @@ fn plan(
         })
         .to_string());
     }
+    let device = match rank.device {
+        DeviceChoice::Cpu => String::new(),
+        device => format!(", on {device}"),
+    };
     let asked = match options.groups_only {
         true => format!("at most {ways} groups of {queries} queries"),
         false => format!("{queries} queries"),
     };
     Ok(format!(
-        "{parameters} parameters of the head and --blocks {}\n{steps} steps are repeated and their parameters kept, {:.2} GiB {place}\nthen {asked} go back through them, each at about twice the cost of the steps",
+        "{parameters} parameters of the head and --blocks {}{device}\n{steps} steps are repeated and their parameters kept, {:.2} GiB {place}\nthen {asked} go back through them, each at about twice the cost of the steps",
         rank.blocks,
         kept as f64 / GIB
     ))

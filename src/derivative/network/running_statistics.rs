@@ -5,13 +5,17 @@
 
 use super::ParameterSpace;
 use super::assembly::missing;
-use crate::Result;
 use crate::model::{EPSILON, ResNet};
+use crate::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use std::ops::Range;
 
 /// Those of a model. A vector over them holds mean and variance of one batch norm after the other.
-pub(super) struct RunningStatistics(Vec<Norm>);
+pub(super) struct RunningStatistics {
+    norms: Vec<Norm>,
+    /// Numbers of a parameter vector.
+    parameters: usize,
+}
 
 /// A batch norm.
 struct Norm {
@@ -53,22 +57,36 @@ impl RunningStatistics {
                 inverse_variance,
             })
         };
-        Ok(Self(norms.map(norm).collect::<Result<_>>()?))
+        Ok(Self {
+            norms: norms.map(norm).collect::<Result<_>>()?,
+            parameters: space.size(),
+        })
     }
 
     /// Numbers of a vector over them.
     pub(super) fn size(&self) -> usize {
-        self.0.iter().map(|norm| 2 * norm.scale.len()).sum()
+        self.norms.iter().map(|norm| 2 * norm.scale.len()).sum()
+    }
+
+    /// Refuses vectors over them that are not so many, or of another size.
+    pub(super) fn check(&self, vectors: &Tensor, count: usize) -> Result<()> {
+        check_shape(
+            "vectors over running statistics",
+            vectors,
+            [count, self.size()],
+        )
     }
 
     /// The gradients with respect to them, `[k, s]` on the processor, of what has `gradients` `[k, p]` with respect to the parameters in
     /// evaluation mode.
     pub(super) fn gradients(&self, gradients: &Tensor) -> Result<Tensor> {
+        let expected = [gradients.dims2()?.0, self.parameters];
+        check_shape("gradients of parameters", gradients, expected)?;
         let here = gradients.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
         let rows = here.to_vec2::<f64>()?;
         let mut found = Vec::with_capacity(rows.len() * self.size());
         for row in &rows {
-            for norm in &self.0 {
+            for norm in &self.norms {
                 let (of_gamma, of_beta) = (&row[norm.gamma.clone()], &row[norm.beta.clone()]);
                 let pairs = norm.scale.iter().zip(of_beta);
                 found.extend(pairs.map(|(scale, beta)| -scale * beta));
@@ -80,5 +98,17 @@ impl RunningStatistics {
         }
         let found = Tensor::from_vec(found, (rows.len(), self.size()), &Device::Cpu)?;
         Ok(found.to_dtype(gradients.dtype())?)
+    }
+}
+
+fn check_shape(what: &str, vectors: &Tensor, expected: [usize; 2]) -> Result<()> {
+    match vectors.dims() == expected {
+        true => Ok(()),
+        false => Err(Error::mismatch(
+            what,
+            format!("{expected:?}"),
+            format!("{:?}", vectors.dims()),
+            "use vectors over the network's own parameters and statistics",
+        )),
     }
 }

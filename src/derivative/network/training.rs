@@ -125,6 +125,7 @@ impl TrainingNetwork {
         vectors: &Tensor,
         statistics: &Tensor,
     ) -> Result<StepProducts> {
+        self.statistics.check(statistics, vectors.dims2()?.0)?;
         in_precision!(self, program => program.step_products(step, vectors, statistics))
     }
 }

@@ -131,9 +131,9 @@ impl FineTunedPart for DeviceNetwork {
     }
 
     fn ways_at_once(&self, options: &NetworkOptions) -> Result<usize> {
-        // Beside a quarter for passes.
+        // As much as a pass may take, beside what is kept of the images.
         let total = total_memory(self.device())?;
-        let bytes = total.map_or(options.memory as usize / 2, |total| total / 4);
+        let bytes = total.map_or(options.memory as usize / 2, |total| total / 8);
         Ok(solutions_within(self, bytes / VECTORS_OF_WAY, WAYS))
     }
 

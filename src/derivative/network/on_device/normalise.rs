@@ -10,7 +10,7 @@
 //! P ġ − s q P ḡ − s (x̂˙ m(x̂ ḡ) + x̂ m(x̂˙ ḡ)),
 //!
 //! to which what pulls at the moments adds (μ̄ + 2 τ̄ (x − μ)) / N. All of it is linear in ẋ, ġ, ḡ, x̂˙, x̂ and 1 with numbers for each
-//! channel and direction, so that two passes over memory make it and two find its means.
+//! channel and direction, which are means over the same tensors.
 
 use super::dual::Dual;
 use super::way_back::Returning;

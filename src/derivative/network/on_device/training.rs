@@ -9,10 +9,11 @@ use super::program::{Norm, Program, TangentsOf, Trace};
 use super::softmax::Softmax;
 use super::way_back::Pull;
 use super::{ALONG, PASS_BYTES, SHARED, SIDE_BY_SIDE, check_vectors, labels_on, stored};
+use crate::artefact::GIB;
 use crate::derivative::network::assembly::{Mode, space};
 use crate::derivative::network::running_statistics::RunningStatistics;
 use crate::derivative::network::{ParameterSpace, StepProducts, TrainingDerivatives};
-use crate::device::room;
+use crate::device::{free_memory, room};
 use crate::model::{Blocks, ResNet};
 use crate::{Error, Result};
 use candle_core::{D, DType, Device, Tensor};
@@ -69,6 +70,23 @@ impl DeviceTrainingNetwork {
     /// Numbers of a vector over the statistics.
     pub fn statistics_size(&self) -> usize {
         self.statistics.size()
+    }
+
+    /// Refuses a batch whose tangents and gradients have no room beside its values, even along one vector.
+    fn check_room(&self, trace: &Trace) -> Result<()> {
+        let needed = ALONG * trace.elements() * self.dtype.size_in_bytes();
+        match free_memory(&self.device)? {
+            Some(free) if free < needed => {
+                let [needed, free] = [needed, free].map(|bytes| bytes as f64 / GIB);
+                let reason = format!(
+                    "the way back through a batch of {} images takes {needed:.1} GiB beside its values, found {free:.1} GiB free; use --device cpu, or \
+                     transfer with a smaller --batch-size",
+                    trace.images()?
+                );
+                Err(Error::config("device", reason))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// So many vectors that their tangents and gradients lie beside what a pass over `trace` holds.
@@ -147,9 +165,11 @@ impl TrainingDerivatives for DeviceTrainingNetwork {
         statistics: &Tensor,
     ) -> Result<StepProducts> {
         let count = check_vectors(vectors, (self.space.size(), self.dtype))?;
+        self.statistics.check(statistics, count)?;
         let input = input.to_dtype(self.dtype)?.to_device(&self.device)?;
         let (program, inner) = (&self.program, &self.inner);
         let trace = program.trace(&input, inner)?;
+        self.check_room(&trace)?;
         check_labels(labels, trace.logits())?;
         let softmax = Softmax::of(trace.logits(), &labels_on(&self.device, labels)?)?;
         let residuals = softmax.residuals(DType::F64)?;

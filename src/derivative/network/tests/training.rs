@@ -307,4 +307,11 @@ fn a_training_step_on_a_device_is_at_the_parameters_it_moved_to_and_refuses_othe
     let message = products(&moved, &vectors, &[1, 3, 0, 2, 4]).err().unwrap();
     assert!(message.to_string().contains("below 4"), "{message}");
     assert!(products(&moved, &vectors, &LABELS[1..]).is_err());
+    assert!(moved.statistics_gradients(&short).is_err());
+    let batch = (&input, &LABELS[..]);
+    let few = none.narrow(1, 0, 3).unwrap();
+    assert!(moved.step_products(batch, &vectors, &few).is_err());
+    let program = TrainingNetwork::new(&model, blocks, evaluation.input()).unwrap();
+    assert!(program.step_products(batch, &vectors, &few).is_err());
+    assert!(program.statistics_gradients(&short).is_err());
 }
