@@ -43,8 +43,8 @@ pub trait TrainingDerivatives {
     /// Another size.
     fn move_to(&mut self, parameters: &Tensor) -> Result<()>;
 
-    /// Products of a step with the rows of `vectors` `[k, p]` and `statistics` `[k, s]` (on the processor): of a batch of `input` `[B, C, H, W]` (`[B, d]`
-    /// before the head) with its labels.
+    /// Products of a step with the rows of `vectors` `[k, p]` and `statistics` `[k, s]` (on the processor): of a batch of `input`
+    /// `[B, C, H, W]` (`[B, d]` before the head) with its labels.
     ///
     /// # Errors
     /// Tensors of another size or precision, or a label that is no class.

@@ -1,8 +1,8 @@
 //! Parameters of the program: batch norm as a scale and a shift for each channel.
 //!
-//! In training mode these are γ and β. In evaluation mode γ (x − μ)/σ + β = s x + t with s = γ/σ and t = β − μ s. This is linear in (γ, β): directions go inward
-//! by the same map, gradients outward by its adjoint γ̄ = (s̄ − μ t̄)/σ, β̄ = t̄, once for each product instead of once for each
-//! batch and layer. All other tensors are as they are stored.
+//! In training mode these are γ and β. In evaluation mode γ (x − μ)/σ + β = s x + t with s = γ/σ and t = β − μ s. This is linear
+//! in (γ, β): directions go inward by the same map, gradients outward by its adjoint γ̄ = (s̄ − μ t̄)/σ, β̄ = t̄, once for each product
+//! instead of once for each batch and layer. All other tensors are as they are stored.
 
 use crate::Result;
 use crate::derivative::network::assembly::missing;
