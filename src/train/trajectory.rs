@@ -19,7 +19,6 @@ pub struct Trajectory<'a> {
     model: ResNet,
     /// The same where it was trained.
     placed: ResNet,
-    device: Device,
     first_segment: usize,
     recipe: Recipe,
     images: &'a Pixels,
@@ -57,7 +56,6 @@ impl<'a> Trajectory<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Self> {
         let options = options.repeatable();
-        let device = options.recipe.device.open()?;
         let recipe = options.recipe();
         let first_segment = options.blocks.first_segment(source.architecture())?;
         let steps = images.len().div_ceil(recipe.batch_size) * recipe.epochs;
@@ -83,7 +81,7 @@ impl<'a> Trajectory<'a> {
             &mut recorder,
         )?;
         let model = transferred.model;
-        let placed = model.to_device(&device)?;
+        let placed = model.to_device(&options.recipe.device.open()?)?;
         let kept =
             |variants| FrozenPrefix::compute(&placed, first_segment, images, variants, keeping);
         let prefix = recipe.kept_variants(first_segment).map(kept).transpose()?;
@@ -91,7 +89,6 @@ impl<'a> Trajectory<'a> {
             parameters: recorder.parameters,
             model,
             placed,
-            device,
             first_segment,
             recipe,
             images,
@@ -130,7 +127,7 @@ impl<'a> Trajectory<'a> {
     /// # Errors
     /// An image that cannot be read again, or parameters that cannot.
     pub fn step(&self, index: usize) -> Result<TrainingStep> {
-        let recipe = &self.recipe;
+        let (recipe, device) = (&self.recipe, self.placed.device()?);
         let (epoch, number) = (index / self.steps_of_epoch(), index % self.steps_of_epoch());
         let all = order(self.images.len(), recipe.seed, epoch as u64);
         let positions = batches(&all, recipe.batch_size).nth(number).unwrap_or(&[]);
@@ -139,14 +136,14 @@ impl<'a> Trajectory<'a> {
             images: self.images,
             prefix: self.prefix.as_ref(),
             epoch,
-            device: &self.device,
+            device,
         };
         let Batch { input, .. } = feed.batch(positions)?;
         let labels = self.images.labels_of(positions);
         Ok(TrainingStep {
             parameters: Tensor::new(
                 self.parameters.read::<f32>(&[index as u32], self.size)?,
-                &self.device,
+                device,
             )?,
             input: self.entering(input)?,
             labels: labels.into_iter().map(|label| label as usize).collect(),
