@@ -3,7 +3,7 @@
 //! | what | how | where |
 //! |---|---|---|
 //! | which training images a confusion rests on | mean scores over its queries: a solve a cell, or through residual blocks rows of the run's score matrix | [`audited`] |
-//! | what the loss does without the most helpful images | the head fitted again without them | [`Measured`] |
+//! | what the loss does without the most helpful images | the head fitted again without them, or the transfer trained again | [`Measured`], `trained_again` |
 //! | how few images hold a prediction | a margin's scores give the order, refits the answer | [`Measured`] |
 //! | how two models rank for the same queries | class match and overlap, query by query | [`paired`] |
 //! | which images are the same | pixels by digest, features by cosine | [`duplicates`] |
@@ -24,6 +24,7 @@ mod statements;
 mod subject;
 mod through;
 mod through_blocks;
+mod trained_again;
 mod unrolled;
 
 pub use duplicates::{Side, duplicates};
@@ -34,3 +35,5 @@ pub use paired::paired;
 pub use sensitivity::sensitivity;
 pub use subject::{Lists, Subject, worth_measuring};
 pub use through::Through;
+pub use trained_again::Trainings;
+pub use unrolled::is_unrolled;

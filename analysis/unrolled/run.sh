@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Scores by the way back through training beside those by a curvature, for rough and smooth trainings: all are held against trainings on
-# random halves, and against trainings in the same batches without the losses of halves and of single images. README.md says what was seen.
+# random halves, and against trainings in the same batches without the losses of halves, of single images and, as audits do it, of those most
+# helpful. README.md says what was seen.
 #
 # usage: PYTHON=python-with-polars-and-numpy analysis/unrolled/run.sh [WORK]
 #        QUERIES=20: test images that are scored
@@ -28,6 +29,11 @@ recipe() {
         step "$model-at-$damping" $rank --blocks 3 --solver direct --damping "$damping"
         step "$model-lds-$damping" evaluate "$model-at-$damping" --lds 24 --retrained "$model-trained"
         step "$model-kept-$damping" evaluate "$model-at-$damping" --lds 24 --leave-one-out 24 --retrained "$model-kept"
+    done
+    for removed in 1 10; do
+        local audit="--measure 8 --removed $removed --skip-sensitivity --skip-held-out"
+        step "$model-audit-$removed" audit "$model-unrolled" $audit
+        step "$model-audit-at-1e-1-$removed" audit "$model-at-1e-1" $audit
     done
 }
 

@@ -3,7 +3,9 @@
 usage: python-with-polars-and-numpy table.py WORK
 """
 
+import csv
 import json
+import statistics
 import pathlib
 import sys
 
@@ -46,3 +48,17 @@ for what, left_out in (("same batches, one image's loss left out", "leave_one_ou
         print(f"| unrolled, {name} | " + " | ".join(f"{agreement[name.lower()]['value']:.2f}" for agreement in kept) + " |")
     for damping in dampings:
         row(f"blocks, λ = {damping}", f"kept-{damping}", left_out)
+
+
+def audited(run):
+    """For how many of the test images the rise is within a factor of two of the predicted, and how many times that in the median."""
+    rows = csv.DictReader(open(work / run / "measured.csv"))
+    times = [float(row["measured_rise"]) / float(row["predicted_rise"]) for row in rows]
+    held = sum(0.5 <= value <= 2 for value in times)
+    return f"{held} of {len(times)}, {statistics.median(times):.2g}"
+
+
+for removed, what in ((1, "the most helpful image's loss left out"), (10, "losses of the ten most helpful left out")):
+    print(f"| *same batches, {what}* |" + " |" * len(recipes))
+    for name, part in (("**unrolled**", "audit"), ("blocks, λ = 1e-1", "audit-at-1e-1")):
+        print(f"| {name} | " + " | ".join(audited(f"{recipe}-{part}-{removed}") for recipe in recipes) + " |")

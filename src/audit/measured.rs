@@ -12,16 +12,16 @@ use super::fewest_images::Search;
 use super::fitted::{Fitted, Refits};
 use crate::derivative::head::{HeadInputs, HeadOutputs};
 use crate::evaluate::Refit;
-use crate::influence::{Prepared, QueryRanking, RankJob};
+use crate::influence::{Prepared, QueryRanking, RankJob, RankedImage};
 use crate::report::{Flip, Removal};
 use crate::{Error, Result};
 use candle_core::DType;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What is measured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MeasureOptions {
-    /// Ids of the queries; none: nothing is measured.
+    /// Ids of the queries that heads are fitted again for; none: nothing is measured.
     pub queries: BTreeSet<usize>,
     /// Most helpful images that are taken away.
     pub removed: usize,
@@ -38,7 +38,7 @@ pub struct Measured {
     pub removals: BTreeMap<usize, Removal>,
     /// The fewest images that hold the prediction; training images by position.
     pub flips: BTreeMap<usize, Flip>,
-    /// Refits behind both.
+    /// Refits, or trainings, behind both.
     pub refits: usize,
 }
 
@@ -93,52 +93,72 @@ fn removals(
     refits: &Refits,
 ) -> Result<BTreeMap<usize, Removal>> {
     let ids = prepared.queries().ids();
-    let places: BTreeMap<usize, usize> =
-        (prepared.training().ids().iter().copied().zip(0..)).collect();
-    let ranked: BTreeMap<usize, &QueryRanking> = rankings
+    let ids: Vec<usize> = positions.iter().map(|&at| ids[at]).collect();
+    let taken = most_helpful(rankings, (&ids, prepared.training().ids()), options.removed)?;
+    let sets: Vec<Vec<usize>> = taken.iter().map(|taken| taken.images.clone()).collect();
+    let found = refits.without(&sets)?;
+    let removal = |(taken, refit): (&Taken, Refit)| {
+        let row = taken.query;
+        let removal = Removal {
+            images: taken.images.len(),
+            predicted: taken.predicted,
+            measured: refit.losses[row] - refits.full.losses[row],
+            converged: refit.converged,
+            trained: false,
+        };
+        (positions[row], removal)
+    };
+    Ok(taken.iter().zip(found).map(removal).collect())
+}
+
+/// The most helpful images of a query, which are taken away.
+pub(super) struct Taken {
+    /// The query's place among those that were asked for.
+    pub(super) query: usize,
+    /// Positions among the training images.
+    pub(super) images: Vec<usize>,
+    /// The sum of their scores.
+    pub(super) predicted: f64,
+}
+
+/// Up to `count` of the most helpful images, of positive scores, of each query that has such; ids of the queries and of the training
+/// images.
+pub(super) fn most_helpful(
+    rankings: &[QueryRanking],
+    (queries, training): (&[usize], &[usize]),
+    count: usize,
+) -> Result<Vec<Taken>> {
+    let places: HashMap<usize, usize> = training.iter().copied().zip(0..).collect();
+    let ranked: HashMap<usize, &QueryRanking> = rankings
         .iter()
         .map(|ranking| (ranking.query, ranking))
         .collect();
-    let mut asked = Vec::new();
-    for (row, &position) in positions.iter().enumerate() {
-        let Some(ranking) = ranked.get(&ids[position]) else {
-            continue;
-        };
-        let helpful = ranking.helpful.iter().filter(|image| image.score > 0.0);
-        let taken: Vec<_> = helpful.take(options.removed).collect();
-        let predicted = taken.iter().map(|image| image.score).sum::<f64>();
-        let place = |image: usize| {
-            let found = places.get(&image).copied();
-            found.ok_or_else(|| {
-                Error::mismatch(
-                    "rankings",
-                    "images of the training set",
-                    image,
-                    "run ascribe rank again",
-                )
-            })
-        };
-        let set = taken
-            .iter()
-            .map(|image| place(image.train))
-            .collect::<Result<Vec<_>>>()?;
-        if !set.is_empty() {
-            asked.push((row, position, predicted, set));
+    let place = |image: &RankedImage| {
+        let found = places.get(&image.train).copied();
+        found.ok_or_else(|| {
+            Error::mismatch(
+                "rankings",
+                "images of the training set",
+                image.train,
+                "run ascribe rank again",
+            )
+        })
+    };
+    let mut taken = Vec::new();
+    for (query, id) in queries.iter().enumerate() {
+        let helpful = ranked.get(id).into_iter().flat_map(|query| &query.helpful);
+        let helpful = helpful.filter(|image| image.score > 0.0).take(count);
+        let predicted = helpful.clone().map(|image| image.score).sum();
+        let images = helpful.map(place).collect::<Result<Vec<_>>>()?;
+        if !images.is_empty() {
+            taken.push(Taken {
+                query,
+                images,
+                predicted,
+            });
         }
     }
-    let sets: Vec<Vec<usize>> = asked.iter().map(|(_, _, _, set)| set.clone()).collect();
-    let found = refits.without(&sets)?;
-    let removal =
-        |((row, position, predicted, set), refit): ((usize, usize, f64, Vec<usize>), Refit)| {
-            let removal = Removal {
-                images: set.len(),
-                predicted,
-                measured: refit.losses[row] - refits.full.losses[row],
-                converged: refit.converged,
-            };
-            (position, removal)
-        };
-    Ok(asked.into_iter().zip(found).map(removal).collect())
+    Ok(taken)
 }
 
 /// What holds each prediction, and how many refits it took.

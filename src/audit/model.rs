@@ -7,6 +7,7 @@ use super::measured::{MeasureOptions, Measured, measure};
 use super::statements::{of_held_out, of_missed, of_overfitting, statements};
 use super::subject::{Lists, Subject, places};
 use super::through::Through;
+use super::trained_again::{self, Trainings};
 use crate::evaluate::HeldOut;
 use crate::figure::{Curve, ModelRankings, QuerySet};
 use crate::influence::{Examples, Normalise, QueryRanking, RankedImage};
@@ -23,15 +24,16 @@ use std::path::Path;
 /// Between probabilities that rounding may put in either order.
 const TIE: f64 = 1e-3;
 
-/// The run as the page shows it, and how many of the solves and refits made for it missed their tolerance, which it says too;
-/// `folder` takes what memory does not hold, `progress` is told how many queries, of how many, were measured.
+/// The run as the page shows it, and how many of the solves and refits made for it missed their tolerance, which it says too; scores
+/// that do not end at the head are held against `trainings`, if there are any. `folder` takes what memory does not hold, `progress` is
+/// told how many queries, of how many, were measured.
 ///
 /// # Errors
 /// Files of the run that do not fit its data, or whatever stops a solve or a refit; one that does not converge says so.
 pub fn audited(
     subject: &Subject,
     lists: &Lists,
-    options: &MeasureOptions,
+    (options, trainings): (&MeasureOptions, Option<&Trainings>),
     (folder, progress): (&Path, &mut dyn FnMut(usize, usize)),
 ) -> Result<(AuditedModel, usize)> {
     let fitted = Fitted::of(&subject.job, options)?;
@@ -65,10 +67,14 @@ pub fn audited(
         Through::Head => None,
         Through::Blocks { scores, .. } => scores,
     };
+    let measured = match trainings.filter(|_| subject.normalise == Normalise::None) {
+        Some(trainings) => trained_again::measure(subject, trainings, options.removed, folder)?,
+        None => None,
+    };
     let (training, queries) = subject.job.outputs()?;
     let view = View::new(subject, lists, (&training, &queries), held_out);
     let means = scores.map(|scores| scores.means(&view.groups()));
-    let mut model = view.model(means.transpose()?.as_ref(), None)?;
+    let mut model = view.model(means.transpose()?.as_ref(), measured)?;
     // Heads fitted again say nothing of what goes through blocks, nor of divided scores.
     model.groups = view.training_groups(None, 0)?;
     Ok((model, missed_fits))

@@ -2,6 +2,7 @@
 
 mod minimum;
 mod refits;
+mod trainings;
 
 use super::facts::method;
 use super::measured::Measured;
@@ -16,6 +17,7 @@ use crate::solve::Method;
 use clap::ValueEnum;
 use minimum::of_gradient;
 use refits::{of_measurements, of_refits};
+use trainings::of_trainings;
 
 /// What speaks for and against the scores.
 pub(super) fn statements(
@@ -28,7 +30,11 @@ pub(super) fn statements(
     let mut said = unrolled.unwrap_or_else(|| vec![of_solves(record, through)]);
     said.extend(of_predictions(record));
     match through {
-        Through::Blocks { .. } if is_unrolled => said.extend(unrolled::of_what_is_left_out()),
+        Through::Blocks { .. } if is_unrolled => {
+            said.push(unrolled::of_certificates());
+            said.extend(unrolled::of_growth(record, measured.is_some()));
+            said.push(of_trainings(measured).unwrap_or_else(unrolled::of_nothing_measured));
+        }
         Through::Head => {
             said.push(of_certificates(record));
             said.extend(of_gradient(record, through));
@@ -39,7 +45,8 @@ pub(super) fn statements(
             said.extend(through_blocks::of_curvature(record));
             said.extend(through_blocks::of_query_rank(record));
             said.extend(of_gradient(record, through));
-            said.extend(through_blocks::of_what_is_left_out());
+            said.push(through_blocks::of_certificates());
+            said.push(of_trainings(measured).unwrap_or_else(through_blocks::of_nothing_measured));
         }
     }
     // Self-influence that is absent is no matter of trust; of scores that were divided the measurements speak.

@@ -91,18 +91,21 @@ impl Lists {
     }
 }
 
-/// Ids of `count` queries that are worth a measurement: half of them such as a model gets wrong, the others among the rest; both
-/// evenly spaced, and the same for all models.
-pub fn worth_measuring(subjects: &[Subject], lists: &Lists, count: usize) -> BTreeSet<usize> {
+/// Ids of `count` of the queries `among` these that are worth a measurement: half of them such as a model gets wrong, the others among
+/// the rest; both evenly spaced, and the same for all models.
+pub fn worth_measuring(
+    subjects: &[Subject],
+    among: &BTreeSet<usize>,
+    count: usize,
+) -> BTreeSet<usize> {
     let rankings = subjects.iter().flat_map(|subject| subject.rankings);
     let wrong: BTreeSet<usize> = rankings
         .filter(|ranking| ranking.query_prediction != ranking.query_label)
         .map(|ranking| ranking.query)
         .collect();
-    let wrong: Vec<usize> = wrong.into_iter().collect();
+    let wrong: Vec<usize> = wrong.intersection(among).copied().collect();
     let mut chosen: BTreeSet<usize> = spaced(&wrong, count / 2).collect();
-    let ids = lists.queries.iter().map(|image| image.id);
-    let rest: Vec<usize> = ids.filter(|id| !chosen.contains(id)).collect();
+    let rest: Vec<usize> = among.difference(&chosen).copied().collect();
     chosen.extend(spaced(&rest, count - chosen.len()));
     chosen
 }

@@ -90,13 +90,16 @@ pub(super) fn of_query_rank(record: &RunRecord) -> Option<Statement> {
     ))
 }
 
-/// Proofs and refits, which are for the head.
-pub(super) fn of_what_is_left_out() -> [Statement; 2] {
-    [
-        "No rank was proven: certificates are for the head alone.",
-        "Nothing was measured here: the head fitted again would not be what these scores predict. ascribe evaluate RUN --lds N --retrain SEEDS trains the blocks again and holds the scores against that.",
-    ]
-    .map(|text| statement(Tone::Note, text.into()))
+/// Proofs, which are for the head.
+pub(super) fn of_certificates() -> Statement {
+    let text = "No rank was proven: certificates are for the head alone.";
+    statement(Tone::Note, text.into())
+}
+
+/// Of scores that nothing was held against.
+pub(super) fn of_nothing_measured() -> Statement {
+    let text = "Nothing was measured here: the head fitted again would not be what these scores predict. ascribe audit --measure N trains the blocks again for N test images, and ascribe evaluate RUN --lds N --retrain SEEDS on subsets and with other seeds, for a run with --scores.";
+    statement(Tone::Note, text.into())
 }
 
 #[cfg(test)]

@@ -10,10 +10,16 @@ pub(super) const UNROLLED: &str = "unrolled";
 /// How far from the model, as a share of its size, a repeated training may end up and be taken for the same.
 const SAME: f64 = 1e-3;
 
+/// Whether a run's scores are those of the way back through training.
+pub fn is_unrolled(record: &RunRecord) -> bool {
+    let plan = record.results.get("plan");
+    let method = plan.and_then(|plan| plan.get("method")?.as_str());
+    method == Some(UNROLLED)
+}
+
 /// What the scores are, and whether the training that was differentiated is the model's; nothing of other runs.
 pub(super) fn statements(record: &RunRecord) -> Option<Vec<Statement>> {
-    let method = record.results.get("plan")?.get("method")?.as_str()?;
-    if method != UNROLLED {
+    if !is_unrolled(record) {
         return None;
     }
     let what = statement(
@@ -39,22 +45,24 @@ pub(super) fn statements(record: &RunRecord) -> Option<Vec<Statement>> {
             ),
         ),
     };
-    let mut said = vec![what, same];
-    said.extend(of_growth(record));
-    Some(said)
+    Some(vec![what, same])
 }
 
-/// Proofs and refits, which there are none of.
-pub(super) fn of_what_is_left_out() -> [Statement; 2] {
-    [
-        "No rank was proven: certificates are for scores by the curvature of a head.",
-        "Nothing was measured here: a head fitted again would not be what these scores predict. ascribe evaluate RUN --lds N --retrain SEEDS trains again and holds the scores against that.",
-    ]
-    .map(|text| statement(Tone::Note, text.into()))
+/// Proofs, which there are none of.
+pub(super) fn of_certificates() -> Statement {
+    let text = "No rank was proven: certificates are for scores by the curvature of a head.";
+    statement(Tone::Note, text.into())
 }
 
-/// Whether training amplified small changes; nothing of runs that did not note it.
-fn of_growth(record: &RunRecord) -> Option<Statement> {
+/// Of scores that nothing was held against.
+pub(super) fn of_nothing_measured() -> Statement {
+    let text = "Nothing was measured here, so that it is not known how far a first order carries in this training. ascribe audit --measure N trains again for N test images, and ascribe evaluate RUN --lds N --retrain SEEDS on subsets and with other seeds, for a run with --scores.";
+    statement(Tone::Note, text.into())
+}
+
+/// Whether training amplified small changes; nothing of runs that did not note it, nor of little growth where it `is_measured` how far a
+/// first order carries.
+pub(super) fn of_growth(record: &RunRecord, is_measured: bool) -> Option<Statement> {
     let notes = record.results.get("solver")?;
     let number = |name: &str| notes.get(name)?.as_f64();
     let (growth, most) = (number(WAY_BACK_GROWTH)?, number(LARGEST_WAY_BACK_GROWTH)?);
@@ -63,28 +71,31 @@ fn of_growth(record: &RunRecord) -> Option<Statement> {
         plain(growth),
         plain(most)
     );
-    Some(match growth < ROUGH {
-        true => statement(
+    match growth < ROUGH {
+        true if is_measured => None,
+        true => Some(statement(
             Tone::Note,
             format!(
-                "On the way back derivatives grew to {times}, which shows nothing rough and proves nothing smooth. How far a first order carries in this training is measured by ascribe evaluate RUN --leave-one-out N --retrain 1 --keep-batches."
+                "On the way back derivatives grew to {times}, which shows nothing rough and proves nothing smooth."
             ),
-        ),
-        false => statement(
+        )),
+        false => Some(statement(
             Tone::Warning,
             format!(
-                "On the way back derivatives grew to {times}: training amplifies small changes, other seeds may say otherwise, and for more than a few images left out the scores say little. A transfer with a lower --learning-rate or --head-deviation is smoother."
+                "On the way back derivatives grew to {times}: training amplifies small changes, other seeds may say otherwise, and of many images left out at once the scores say little. A transfer with a lower --learning-rate or --head-deviation is smoother."
             ),
-        ),
-    })
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::audit::Through;
+    use crate::audit::measured::Measured;
     use crate::audit::statements::statements as all_statements;
     use crate::model::Blocks;
+    use crate::report::Removal;
     use serde_json::json;
 
     fn record(off_by: f64, growth: f64) -> RunRecord {
@@ -112,8 +123,11 @@ mod tests {
             let said = all_statements(&record(off_by, 1.0), &through, None);
             assert_eq!((said[0].tone, said[1].tone), (Tone::Good, tone));
             assert!(said[1].text.contains(part), "{}", said[1].text);
-            assert_eq!(said[2].tone, Tone::Note);
-            assert!(said[2].text.contains("--keep-batches"), "{}", said[2].text);
+            let text: Vec<&str> = said.iter().map(|said| said.text.as_str()).collect();
+            let text = text.join(" ");
+            for part in ["proves nothing smooth", "audit --measure N"] {
+                assert!(text.contains(part), "{text}");
+            }
             // Nothing of systems that were solved, or of a minimum that is far.
             let wrong = |text: &str| text.contains("solved") || text.contains("gradient norm");
             assert!(
@@ -122,13 +136,38 @@ mod tests {
             );
         }
         let said = all_statements(&record(0.0, 6.1), &through, None);
-        assert_eq!(said[2].tone, Tone::Warning);
-        assert!(
-            said[2]
-                .text
-                .contains("6.10 times their length in the median, 9.50 at most"),
-            "{}",
-            said[2].text
-        );
+        let growth = "6.10 times their length in the median, 9.50 at most";
+        let told = said.iter().find(|said| said.text.contains(growth));
+        assert_eq!(told.map(|told| told.tone), Some(Tone::Warning), "{said:?}");
+    }
+
+    /// Measured values take the place of the advice to measure, and of a growth that proves nothing.
+    #[test]
+    fn trainings_speak_for_or_against() {
+        let through = Through::Blocks {
+            blocks: Blocks::Last(1),
+            scores: None,
+        };
+        let said = |times: f64, growth: f64| {
+            let removal = Removal {
+                images: 10,
+                predicted: 0.02,
+                measured: 0.02 * times,
+                converged: true,
+                trained: true,
+            };
+            let measured = Measured {
+                removals: (1..6).map(|at| (at, removal)).collect(),
+                refits: 5,
+                ..Measured::default()
+            };
+            let said = all_statements(&record(0.0, growth), &through, Some(&measured));
+            let told = |part: &str| said.iter().find(|said| said.text.contains(part)).cloned();
+            assert_eq!(told("Nothing was measured"), None);
+            assert_eq!(told("derivatives grew").is_some(), growth > ROUGH);
+            told("The transfer was trained again, in the same batches, without").unwrap()
+        };
+        let (good, bad) = (said(0.9, 1.0), said(30.0, 6.1));
+        assert_eq!((good.tone, bad.tone), (Tone::Good, Tone::Warning));
     }
 }

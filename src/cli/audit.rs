@@ -1,7 +1,8 @@
 //! `ascribe audit`: one finished run, or two side by side, as a page that a person reads.
 //!
-//! [`open`] takes a run up with its images, [`pictures`] gives these, [`crate::audit`] finds what the page says, [`crate::report`] writes it.
+//! [`open`] takes a run up with its images, [`measuring`] says what is measured, [`pictures`] gives the images, [`crate::audit`] finds what the page says, [`crate::report`] writes it.
 
+mod measuring;
 mod open;
 mod pictures;
 
@@ -10,10 +11,9 @@ use super::output::{Json, shown};
 use super::rank::Transferred;
 use super::run_names::{check_same_class_names, run_names};
 use crate::artefact::{Input, Invocation, RunFolder, effective};
-use crate::audit::{
-    Lists, MeasureOptions, Side, Subject, audited, duplicates, paired, sensitivity, worth_measuring,
-};
+use crate::audit::{Lists, Side, Subject, audited, duplicates, paired, sensitivity};
 use crate::data::{Dataset, numbered};
+use crate::evaluate::forget_recorded;
 use crate::influence::RecordedSolves;
 use crate::report::{self, LabelledImage};
 use crate::{Error, Result};
@@ -52,12 +52,13 @@ pub struct Audit {
     /// The page's heading (default: the runs' names)
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
-    /// Test images that scores through the head are held against refits for: the loss without the most helpful images, and the
-    /// fewest images that hold the prediction; half of them, if there are so many, are images that a model gets wrong. Unless this is 0,
-    /// up to 20 groups of training images that the run scored are left out as a whole too. Scores through blocks are measured by
-    /// ascribe evaluate --retrain instead
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    measure: usize,
+    /// Test images that scores are held against measured rises for: half of them, if there are so many, are images that a model gets
+    /// wrong. Through the head it is fitted again: without the most helpful images, and for the fewest images that hold the prediction;
+    /// unless this is 0, up to 20 groups of training images that the run scored are left out as a whole too. Through blocks, and
+    /// --unrolled, the transfer is trained again for each, without the losses of the most helpful images [default: 50 through the head,
+    /// 8 of --unrolled, none through blocks by a curvature]
+    #[arg(long, value_name = "N")]
+    measure: Option<usize>,
     /// Most helpful images that are taken away at once
     #[arg(long, value_name = "K", default_value_t = 10)]
     removed: usize,
@@ -113,9 +114,6 @@ fn check_same_images(opened: &[Opened], names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Groups of training images that heads are fitted without at most.
-const GROUPS_MEASURED: usize = 20;
-
 impl Audit {
     /// Runs the command, which was asked for by `invocation`.
     ///
@@ -147,12 +145,16 @@ impl Audit {
         let lists = Lists::of(&subjects)?;
         let classes = classes(&opened);
         run.stage("models")?;
-        let options = self.measure_options(&subjects, &lists);
-        let models = (subjects.iter())
-            .map(|subject| {
+        let asked = (self.measure, self.removed, self.skip_held_out);
+        let options = measuring::options(asked, &subjects, &lists);
+        let models = (subjects.iter().enumerate())
+            .map(|(at, subject)| {
+                let asked = (self.measure, &options.queries);
+                let trainings = measuring::trainings(&subjects, at, asked);
                 let mut counting = Counting::new("measured", "test images");
                 let mut show = |done, total| counting.show(done, total);
-                audited(subject, &lists, &options, (run.path(), &mut show))
+                let measuring = (&options, trainings.as_ref());
+                audited(subject, &lists, measuring, (run.path(), &mut show))
             })
             .collect::<Result<Vec<_>>>()?;
         let (models, missed): (Vec<_>, Vec<_>) = models.into_iter().unzip();
@@ -180,6 +182,7 @@ impl Audit {
         let pictures = all_pictures(&audit, images.as_ref(), &maps)?;
         report::write(&audit, &pictures, self.embed, run.path())?;
         report::write_tables(&audit, run.path())?;
+        forget_recorded(run.path())?;
         let seconds = run.finish()?.seconds;
         let page = shown(&self.out.join("index.html"));
         let missed: usize = missed.into_iter().sum();
@@ -204,19 +207,6 @@ impl Audit {
 }
 
 impl Audit {
-    /// What is held against refits: nothing of groups where no run scored any.
-    fn measure_options(&self, subjects: &[Subject], lists: &Lists) -> MeasureOptions {
-        MeasureOptions {
-            queries: worth_measuring(subjects, lists, self.measure),
-            removed: self.removed,
-            held_out: !self.skip_held_out,
-            groups: match subjects.iter().any(|subject| subject.groups.is_some()) {
-                true if self.measure > 0 => GROUPS_MEASURED,
-                _ => 0,
-            },
-        }
-    }
-
     /// What the page lists, in numbers.
     fn found(&self, audit: &report::Audit, opened: &[Opened]) -> Value {
         let leaks = audit.alike().filter(|group| !group.queries.is_empty());

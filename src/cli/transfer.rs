@@ -62,7 +62,7 @@ pub struct Transfer {
     json: Json,
 }
 
-pub(super) use again::transfer_again;
+pub(super) use again::{transfer_again, transfer_behind};
 
 impl Transfer {
     /// Runs the command, which was asked for by `invocation`.

@@ -200,10 +200,12 @@ pub struct Removal {
     pub images: usize,
     /// The sum of their scores, in nats.
     pub predicted: f64,
-    /// After the head was fitted again without them, in nats.
+    /// After the head was fitted again without them, or the model trained again without their losses, in nats.
     pub measured: f64,
     /// Whether that fit converged.
     pub converged: bool,
+    /// Whether it was a training.
+    pub trained: bool,
 }
 
 /// The fewest training images found without which the prediction is another.

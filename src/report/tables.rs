@@ -1,9 +1,10 @@
-//! What the page lists of training images, as tables for programs.
+//! What the page lists of training images and of what was measured, as tables for programs.
 //!
 //! | file | a row |
 //! |---|---|
 //! | `training_images.csv` | a training image at a model: label, prediction, losses in nats, self-influence and mean score over all queries in `unit`, positive = helpful |
 //! | `duplicates.csv` | an image of a group of images that are the same, or nearly so |
+//! | `measured.csv` | a test image at a model that was held against measured values: rises of its loss in nats without its most helpful images, and the fewest images that hold the prediction |
 
 use super::record::{Audit, LabelledImage, Likeness};
 use crate::Result;
@@ -55,12 +56,45 @@ struct DuplicateRow<'a> {
     class: &'a str,
 }
 
-/// Writes both tables of a record that [`write()`](super::write()) has taken.
+/// The columns of `measured.csv`, which has no row where nothing was measured.
+const MEASURED: [&str; 11] = [
+    "model",
+    "query",
+    "file",
+    "label",
+    "class",
+    "by",
+    "removed",
+    "predicted_rise",
+    "measured_rise",
+    "converged",
+    "fewest",
+];
+
+#[derive(Serialize)]
+struct MeasuredRow<'a> {
+    model: &'a str,
+    query: usize,
+    file: &'a str,
+    /// Its own: of a test image without labels there is none.
+    label: Option<usize>,
+    class: &'a str,
+    by: &'static str,
+    removed: Option<usize>,
+    predicted_rise: Option<f64>,
+    measured_rise: Option<f64>,
+    converged: Option<bool>,
+    fewest: Option<usize>,
+}
+
+/// Writes the tables of a record that [`write()`](super::write()) has taken.
 ///
 /// # Errors
 /// A file cannot be written.
 pub fn write_tables(audit: &Audit, folder: &Path) -> Result<()> {
     write_csv(&training_rows(audit), &folder.join("training_images.csv"))?;
+    let (rows, path) = (measured_rows(audit), folder.join("measured.csv"));
+    write_csv_below(Some(&MEASURED), &rows, &path)?;
     let (rows, path) = (duplicate_rows(audit), folder.join("duplicates.csv"));
     write_csv_below(Some(&DUPLICATES), &rows, &path)
 }
@@ -85,6 +119,35 @@ fn training_rows(audit: &Audit) -> Vec<TrainingRow<'_>> {
                 mean_score: own.mean_score,
                 unit: &model.unit,
                 positive: "helpful",
+            });
+        }
+    }
+    rows
+}
+
+fn measured_rows(audit: &Audit) -> Vec<MeasuredRow<'_>> {
+    let mut rows = Vec::new();
+    for model in &audit.models {
+        for (at, (image, query)) in audit.queries.iter().zip(&model.queries).enumerate() {
+            let (removal, flip) = (query.removal, query.flip.as_ref());
+            if removal.is_none() && flip.is_none() {
+                continue;
+            }
+            let label = audit.labelled.then_some(image.label);
+            let trained = removal.is_some_and(|removal| removal.trained);
+            let fewest = flip.map(|flip| flip.images.len());
+            rows.push(MeasuredRow {
+                model: &model.name,
+                query: image.id,
+                file: file(&audit.training_data.query_files, at),
+                label,
+                class: label.map_or("", |label| audit.classes[label].as_str()),
+                by: if trained { "training" } else { "refit" },
+                removed: removal.map(|removal| removal.images),
+                predicted_rise: removal.map(|removal| removal.predicted),
+                measured_rise: removal.map(|removal| removal.measured),
+                converged: removal.map(|removal| removal.converged),
+                fewest: fewest.filter(|&images| images > 0),
             });
         }
     }

@@ -208,6 +208,33 @@ fn tables_hold_what_the_page_lists() {
                 "class"
             ])
     );
+    let (header, rows) = read("measured.csv");
+    assert!(rows.is_empty() && header.len() == 11);
+    audit.models[0].queries[1].removal = Some(Removal {
+        images: 2,
+        predicted: 0.5,
+        measured: 0.25,
+        converged: true,
+        trained: true,
+    });
+    audit.models[0].queries[0].flip = Some(Flip {
+        images: vec![2, 0],
+        before: 0,
+        prediction: 1,
+        tried: 3,
+        unsettled: None,
+    });
+    write_tables(&audit, folder.path()).unwrap();
+    let (_, rows) = read("measured.csv");
+    let expected = [
+        ["10", "refit", "", "", "", "", "2"],
+        ["11", "training", "2", "0.5", "0.25", "true", ""],
+    ];
+    let columns = [1, 5, 6, 7, 8, 9, 10];
+    for (row, expected) in rows.iter().zip(expected) {
+        assert_eq!(columns.map(|at| &row[at]), expected);
+    }
+    assert_eq!(rows.len(), 2);
     let group = Duplicates {
         kind: Likeness::Pixels,
         similarity: 1.0,

@@ -258,7 +258,7 @@ fn without_a_matrix_the_page_says_so_and_runs_stand_side_by_side() {
         assert_eq!(cell["harmful"]["train"].as_array().unwrap().len(), 0);
     }
 
-    // The head beside the blocks of the same model: only the first is measured, and has means.
+    // The head beside the blocks of the same model: one is fitted again, the other trained again, and the first alone has means.
     let (models, page) = audit("head blocks", "both");
     assert_eq!(models[0]["absences"].as_array().unwrap().len(), 0);
     assert_eq!(models[1]["absences"].as_array().unwrap().len(), 2);
@@ -269,7 +269,11 @@ fn without_a_matrix_the_page_says_so_and_runs_stand_side_by_side() {
             .filter(|query| !query[model]["removal"].is_null())
             .count()
     };
-    assert_eq!((measured(0), measured(1)), (4, 0));
+    assert_eq!((measured(0), measured(1)), (4, 4));
+    for query in queries.as_array().unwrap() {
+        let trained = |model: usize| query[model]["removal"]["trained"].as_bool();
+        assert_eq!(trained(0), trained(1).map(|trained| !trained));
+    }
     let columns = piece(&page, "queries")["models"].clone();
     assert_eq!(columns[0]["prediction"], columns[1]["prediction"]);
     assert_ne!(

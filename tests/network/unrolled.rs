@@ -1,7 +1,9 @@
 //! `ascribe rank --unrolled` as it is typed: scores by the way back through the transfer's own training.
 
+use crate::audit::piece;
 use crate::command_line::{both, refused, run};
 use crate::killed_run::{goes_on_to_the_same_bytes, record, same_files};
+use crate::parquet_table::numbers;
 use ascribe::influence::read_rankings;
 use ndarray::Array2;
 use std::path::Path;
@@ -68,18 +70,79 @@ fn a_transfer_is_repeated_and_differentiated() {
     run(folder, "inspect run --check");
     let (said, _) = both(folder, "rerun run");
     assert!(said.contains("the same"), "{said}");
-    run(folder, "audit run --out page");
+    run(folder, "audit run --measure 0 --out page");
     let page = std::fs::read_to_string(folder.join("page/data/overview.js")).unwrap();
     assert!(
         page.contains("derivatives of the training itself"),
         "{page}"
     );
+    assert!(page.contains("Nothing was measured here"), "{page}");
     assert!(!page.contains("systems were solved"), "{page}");
     run(folder, "figure 6 run --out figures");
     let evaluate = "evaluate run --lds 8 --retrain 1 --draws 50 --compare knn --out evidence";
     run(folder, evaluate);
     let rows = record(folder, "evidence")["results"]["lds"]["rows"].clone();
     assert_eq!(rows.as_array().unwrap().len(), 2, "{rows}");
+}
+
+/// What the page says a query's loss rises by without its most helpful image is what an evaluation that leaves out every image says.
+#[test]
+fn an_audit_trains_again_without_the_most_helpful_images() {
+    let place = transferred();
+    let folder = place.path();
+    run(
+        folder,
+        "rank --model head --unrolled --queries 12 --scores --out run",
+    );
+    let audit = "audit run --removed 1 --skip-sensitivity";
+    run(folder, &format!("{audit} --out page"));
+    let overview = piece(&folder.join("page"), "overview").to_string();
+    assert!(
+        overview.contains("images of 8 test images: for "),
+        "{overview}"
+    );
+    let all = "--leave-one-out 40 --choose all --retrain 1 --keep-batches --queries 12";
+    run(
+        folder,
+        &format!("evaluate run {all} --draws 20 --out every"),
+    );
+    let table = folder.join("every/leave_one_out.parquet");
+    let [trains, asked, actual] = ["train", "query", "actual"].map(|name| numbers(&table, name));
+    let rise = |train: usize, query: usize| {
+        let pair = (train as f64, query as f64);
+        let row = (0..actual.len()).find(|&row| (trains[row], asked[row]) == pair);
+        actual[row.unwrap()]
+    };
+    let rankings = read_rankings(&folder.join("run/rankings.parquet")).unwrap();
+    let queries = piece(&folder.join("page"), "query-0");
+    let mut measured = 0;
+    for (row, ranking) in rankings.iter().enumerate() {
+        let removal = &queries[row][0]["removal"];
+        if removal.is_null() {
+            continue;
+        }
+        measured += 1;
+        let first = &ranking.helpful[0];
+        let near = |name: &str, expected: f64| {
+            let found = removal[name].as_f64().unwrap();
+            assert!(
+                (found - expected).abs() <= 1e-4 * expected.abs() + 1e-9,
+                "{name} {found} {expected}"
+            );
+        };
+        near("predicted", first.score);
+        near("measured", rise(first.train, ranking.query));
+    }
+    assert_eq!(measured, 8);
+    // Where the source is gone nothing can be trained again, which is no reason to have no page.
+    std::fs::rename(folder.join("source"), folder.join("elsewhere")).unwrap();
+    let (_, noted) = both(folder, &format!("{audit} --out without"));
+    assert!(
+        noted.contains("nothing is measured of run") && noted.contains("is not there any more"),
+        "{noted}"
+    );
+    let overview = piece(&folder.join("without"), "overview").to_string();
+    assert!(overview.contains("Nothing was measured here"), "{overview}");
 }
 
 #[test]

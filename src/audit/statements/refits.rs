@@ -97,6 +97,7 @@ mod tests {
                 predicted: at as f64,
                 measured: 2.0 * at as f64 + noise * [1.0, -1.0][at % 2],
                 converged: true,
+                trained: false,
             };
             Measured {
                 removals: (1..8).map(|at| (at, removal(at))).collect(),
@@ -124,6 +125,7 @@ mod tests {
                 predicted: at as f64,
                 measured: 2.0 * at as f64,
                 converged,
+                trained: false,
             };
             (at, removal)
         };

@@ -199,7 +199,7 @@ fn note_rough(summary: &RankSummary) {
     let growth = summary.notes.get(WAY_BACK_GROWTH);
     if let Some(growth) = growth.filter(|growth| **growth >= ROUGH) {
         note!(
-            "ascribe: on the way back derivatives grew to {growth:.1} times their length (median): training amplifies small changes, and other seeds may say otherwise; a transfer with a lower --learning-rate or --head-deviation is smoother, and ascribe evaluate --retrain 1 --keep-batches measures it (docs/unrolled.md)"
+            "ascribe: on the way back derivatives grew to {growth:.1} times their length (median): training amplifies small changes, and other seeds may say otherwise; a transfer with a lower --learning-rate or --head-deviation is smoother, and ascribe audit measures how far the scores hold (docs/unrolled.md)"
         );
     }
 }

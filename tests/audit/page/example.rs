@@ -258,6 +258,7 @@ fn query(at: usize, label: usize) -> ModelQuery {
             predicted: 3e-3,
             measured: 2.5e-3,
             converged: true,
+            trained: false,
         }),
         flip: Some(Flip {
             images: if at == 1 { Vec::new() } else { vec![1, 2] },

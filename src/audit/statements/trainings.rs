@@ -1,0 +1,80 @@
+//! What trainings of the transfer without the losses of some images say of the scores.
+//!
+//! A handful of test images, whose losses may be decades apart: a correlation would be that of the largest. So each is asked whether its
+//! measured rise is of the size that was predicted.
+
+use super::{plain, statement};
+use crate::audit::measured::Measured;
+use crate::report::{Removal, Statement, Tone};
+
+/// Measured rises in predicted ones where these are of the right size.
+const OF_SIZE: std::ops::RangeInclusive<f64> = 0.5..=2.0;
+/// The share of test images with rises of the right size from which on scores hold.
+const HOLDS: f64 = 0.8;
+/// The share below which they do not.
+const FAILS: f64 = 0.5;
+
+/// How many predicted rises hold; nothing where none was measured.
+pub(super) fn of_trainings(measured: Option<&Measured>) -> Option<Statement> {
+    let removals = measured?.removals.values();
+    let times = |removal: &Removal| removal.measured / removal.predicted;
+    let mut times: Vec<f64> = removals.map(times).collect();
+    times.sort_by(f64::total_cmp);
+    let all = times.len();
+    let upper = *times.get(all / 2)?;
+    let median = (times[(all - 1) / 2] + upper) / 2.0;
+    let held = times.iter().filter(|times| OF_SIZE.contains(times)).count();
+    let tone = match held as f64 / all as f64 {
+        share if share >= HOLDS => Tone::Good,
+        share if share < FAILS => Tone::Warning,
+        _ => Tone::Note,
+    };
+    Some(statement(
+        tone,
+        format!(
+            "The transfer was trained again, in the same batches, without the losses of the most helpful images of {all} {}: for {held} of {all} the loss rises by half to twice as much as predicted, in the median by {} times as much.",
+            if all == 1 {
+                "test image"
+            } else {
+                "test images"
+            },
+            plain(median)
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_test_image_is_asked_whether_its_rise_has_the_predicted_size() {
+        let said = |measured: &[f64]| {
+            let removal = |&measured| Removal {
+                images: 10,
+                predicted: 1e-3,
+                measured: 1e-3 * measured,
+                converged: true,
+                trained: true,
+            };
+            let measured = Measured {
+                removals: measured.iter().map(removal).enumerate().collect(),
+                refits: measured.len(),
+                ..Measured::default()
+            };
+            of_trainings(Some(&measured))
+        };
+        for (measured, tone, part) in [
+            (&[0.6, 1.0, 1.9, 1.1, 7.0][..], Tone::Good, "for 4 of 5 "),
+            (&[0.6, 1.0, -3.0, 9.0], Tone::Note, "by 1.00 times"),
+            (&[0.6, 0.1, -3.0], Tone::Warning, "for 1 of 3 "),
+            (&[f64::NAN], Tone::Warning, "of 1 test image:"),
+        ] {
+            let found = said(measured).unwrap();
+            assert_eq!(found.tone, tone, "{found:?}");
+            assert!(found.text.contains(part), "{found:?}");
+        }
+        assert_eq!(said(&[]), None);
+        assert_eq!(of_trainings(None), None);
+    }
+}
