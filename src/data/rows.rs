@@ -32,6 +32,8 @@ pub struct Rows {
     target: Option<Device>,
     /// The file that they were read from, where that is known.
     file: Option<Arc<Path>>,
+    /// The numbers of the rows there, where these are not all of them in their order.
+    numbers: Option<Arc<[usize]>>,
 }
 
 #[derive(Debug, Clone)]
@@ -80,6 +82,7 @@ impl From<Source> for Rows {
             source,
             target: None,
             file: None,
+            numbers: None,
         }
     }
 }
@@ -106,6 +109,13 @@ impl Rows {
     /// The file that they were read from, for messages.
     pub(crate) fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// What a row is called in messages: by its number in the file that it was read from.
+    pub(crate) fn name(&self, row: usize) -> String {
+        let numbers = self.numbers.as_ref();
+        let number = numbers.and_then(|numbers| numbers.get(row).copied());
+        format!("row {}", number.unwrap_or(row))
     }
 
     /// `[count, columns]`; what a resident tensor has where that is no matrix.
@@ -165,8 +175,11 @@ impl Rows {
                 writer.finish()?
             }
         };
-        let file = self.file.clone();
-        Ok(Self { file, ..rows })
+        Ok(Self {
+            file: self.file.clone(),
+            numbers: self.numbers.clone(),
+            ..rows
+        })
     }
 
     /// The same rows where they are; chunks are moved to `device`.
@@ -298,6 +311,20 @@ impl Rows {
             }
         };
         self.delivered(rows)
+    }
+
+    /// The rows at `positions`, in that order and in memory, which remember where they were.
+    ///
+    /// # Errors
+    /// As for [`Rows::chunk`].
+    pub(crate) fn part(&self, positions: &[usize]) -> Result<Self> {
+        let places: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
+        let number = |&at: &usize| (self.numbers.as_ref()).map_or(at, |numbers| numbers[at]);
+        Ok(Self {
+            file: self.file.clone(),
+            numbers: Some(positions.iter().map(number).collect()),
+            ..self.select(&places)?.into()
+        })
     }
 
     /// Ranges that together cover all rows, in order, of about 32 MiB in f32.

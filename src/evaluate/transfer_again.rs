@@ -287,8 +287,7 @@ impl SeedAgreement {
 fn with_own_remedy(error: Error) -> Error {
     match error {
         Error::Diverged { what, place, .. } => {
-            let remedy =
-                "give --retrain fewer seeds, or evaluate a transfer of a lower --learning-rate";
+            let remedy = "leave out fewer images, give --retrain fewer seeds, or take a transfer of a lower --learning-rate";
             Error::diverged(what, place, remedy)
         }
         other => other,
@@ -383,8 +382,7 @@ mod tests {
         let kept = [Kept::all(62)];
         let message = again.table(folder.path(), "lds", &kept, |_, _| ());
         let message = message.err().unwrap().to_string();
-        let remedy =
-            "; give --retrain fewer seeds, or evaluate a transfer of a lower --learning-rate";
+        let remedy = "give --retrain fewer seeds, or take a transfer of a lower --learning-rate";
         assert!(
             message.starts_with("training loss: ") && message.ends_with(remedy),
             "{message}"

@@ -812,6 +812,10 @@ fn numbers_that_f32_has_no_room_for_ask_for_the_other_precision() {
         assert!(said.contains("test.npz: features: row 3: "), "{said}");
         assert!(said.contains("--precision f64"), "{said}");
     }
+    // Of the rows 0, 3 and 6 that are kept it is the second.
+    let (code, said) = failed(place.path(), "--l2 0.01 --queries 3 --out few");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("test.npz: features: row 3: "), "{said}");
 }
 
 #[test]

@@ -24,9 +24,8 @@ pub(in crate::cli) struct Side {
 impl Side {
     /// The rows at these positions.
     pub(in crate::cli) fn part(&self, positions: &[usize]) -> Result<Self> {
-        let rows: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
         Ok(Self {
-            features: self.features.select(&rows)?.into(),
+            features: self.features.part(positions)?,
             labels: positions.iter().map(|&at| self.labels[at]).collect(),
             ids: positions.iter().map(|&at| self.ids[at]).collect(),
             files: (self.files.as_ref())

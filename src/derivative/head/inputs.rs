@@ -59,9 +59,8 @@ impl HeadInputs {
     /// # Errors
     /// A position beyond the rows; a file that cannot be read.
     pub(crate) fn at(&self, positions: &[usize]) -> Result<Self> {
-        let places: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
         Ok(Self {
-            rows: self.rows.select(&places)?.into(),
+            rows: self.rows.part(positions)?,
             labels: positions.iter().map(|&at| self.labels[at]).collect(),
         })
     }
@@ -112,6 +111,7 @@ fn converted(rows: &Rows, dtype: DType) -> Result<Rows> {
             continue;
         };
         let row = start + place;
+        let name = rows.name(row);
         let features = match rows.file() {
             Some(file) => format!("{}: features", file.display()),
             None => "features".to_owned(),
@@ -119,9 +119,9 @@ fn converted(rows: &Rows, dtype: DType) -> Result<Rows> {
         return Err(match first_row_not_finite(&rows.chunk(row..row + 1)?)? {
             Some(_) => {
                 let remedy = "remove that row or compute its features again";
-                Error::non_finite(features, format!("row {row}"), remedy)
+                Error::non_finite(features, name, remedy)
             }
-            None => Error::beyond_f32(format!("{features}: row {row}")),
+            None => Error::beyond_f32(format!("{features}: {name}")),
         });
     }
     Ok(converted)
@@ -149,7 +149,10 @@ mod tests {
         let double = HeadInputs::new(&features, &[0, 1], DType::F64).unwrap();
         let of_file = Rows::from(&features).of_file(Path::new("train.npz"));
         let double_of_file = HeadInputs::new(&of_file, &[0, 1], DType::F64).unwrap();
+        let part = of_file.part(&[0, 1]).unwrap().part(&[1]).unwrap();
+        let part = HeadInputs::new(&part, &[0], DType::F64).unwrap();
         for (refused, file) in [
+            (part.to_dtype(DType::F32), "train.npz: "),
             (HeadInputs::new(&features, &[0, 1], DType::F32), ""),
             (double.to_dtype(DType::F32), ""),
             (
