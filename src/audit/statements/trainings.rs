@@ -66,7 +66,7 @@ mod tests {
         };
         for (measured, tone, part) in [
             (&[0.6, 1.0, 1.9, 1.1, 7.0][..], Tone::Good, "for 4 of 5 "),
-            (&[0.6, 1.0, -3.0, 9.0], Tone::Note, "by 1.00 times"),
+            (&[0.6, 1.0, -3.0, 9.0], Tone::Note, "by 0.80 times"),
             (&[0.6, 0.1, -3.0], Tone::Warning, "for 1 of 3 "),
             (&[f64::NAN], Tone::Warning, "of 1 test image:"),
         ] {
