@@ -35,5 +35,5 @@ pub use paired::paired;
 pub use sensitivity::sensitivity;
 pub use subject::{Lists, Subject, worth_measuring};
 pub use through::Through;
-pub use trained_again::Trainings;
+pub use trained_again::{Retraining, Trainings};
 pub use unrolled::is_unrolled;

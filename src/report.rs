@@ -5,7 +5,7 @@
 //! | the page with its style and its program | `index.html` |
 //! | data in pieces, each loaded when it is needed | `data/NAME.js` |
 //! | thumbnails in sheets | `images/NAME-N.png` |
-//! | what it lists of training images, for programs | `training_images.csv`, `duplicates.csv` |
+//! | what it lists of training images and of what was measured, for programs | `training_images.csv`, `duplicates.csv`, `measured.csv` |
 //!
 //! The folder works from a disk, without a server and offline, and nothing in it asks for anything outside it. Embedded, all
 //! of that is in `index.html` alone. Text of data sets is set as text by the program and by the template engine, never as

@@ -40,6 +40,8 @@ pub struct Measured {
     pub flips: BTreeMap<usize, Flip>,
     /// Refits, or trainings, behind both.
     pub refits: usize,
+    /// Why nothing was measured by training again, which was asked for.
+    pub failed: Option<String>,
 }
 
 impl Measured {
@@ -82,6 +84,7 @@ pub(super) fn measure(
         refits: removals.len() + searched,
         removals,
         flips,
+        failed: None,
     }))
 }
 

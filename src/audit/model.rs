@@ -7,7 +7,7 @@ use super::measured::{MeasureOptions, Measured, measure};
 use super::statements::{of_held_out, of_missed, of_overfitting, statements};
 use super::subject::{Lists, Subject, places};
 use super::through::Through;
-use super::trained_again::{self, Trainings};
+use super::trained_again::{self, Retraining};
 use crate::evaluate::HeldOut;
 use crate::figure::{Curve, ModelRankings, QuerySet};
 use crate::influence::{Examples, Normalise, QueryRanking, RankedImage};
@@ -25,7 +25,7 @@ use std::path::Path;
 const TIE: f64 = 1e-3;
 
 /// The run as the page shows it, and how many of the solves and refits made for it missed their tolerance, which it says too; scores
-/// that do not end at the head are held against `trainings`, if there are any. `folder` takes what memory does not hold, `progress` is
+/// that do not end at the head are held against the `retraining` of the transfer. `folder` takes what memory does not hold, `progress` is
 /// told how many queries, of how many, were measured.
 ///
 /// # Errors
@@ -33,10 +33,19 @@ const TIE: f64 = 1e-3;
 pub fn audited(
     subject: &Subject,
     lists: &Lists,
-    (options, trainings): (&MeasureOptions, Option<&Trainings>),
+    (options, retraining): (&MeasureOptions, &Retraining),
     (folder, progress): (&Path, &mut dyn FnMut(usize, usize)),
 ) -> Result<(AuditedModel, usize)> {
-    let fitted = Fitted::of(&subject.job, options)?;
+    let of_blocks = MeasureOptions {
+        held_out: options.held_out,
+        ..MeasureOptions::default()
+    };
+    let fits = if subject.through.is_head() {
+        options
+    } else {
+        &of_blocks
+    };
+    let fitted = Fitted::of(&subject.job, fits)?;
     let held_out = fitted.as_ref().filter(|_| options.held_out);
     let held_out = held_out.map(Fitted::held_out).transpose()?;
     let held_out = held_out.as_ref();
@@ -67,10 +76,7 @@ pub fn audited(
         Through::Head => None,
         Through::Blocks { scores, .. } => scores,
     };
-    let measured = match trainings.filter(|_| subject.normalise == Normalise::None) {
-        Some(trainings) => trained_again::measure(subject, trainings, options.removed, folder)?,
-        None => None,
-    };
+    let measured = trained_again::measure(subject, retraining, options.removed, folder)?;
     let (training, queries) = subject.job.outputs()?;
     let view = View::new(subject, lists, (&training, &queries), held_out);
     let means = scores.map(|scores| scores.means(&view.groups()));

@@ -32,7 +32,10 @@ pub(super) fn statements(
     match through {
         Through::Blocks { .. } if is_unrolled => {
             said.push(unrolled::of_certificates());
-            said.extend(unrolled::of_growth(record, measured.is_some()));
+            said.extend(unrolled::of_growth(
+                record,
+                measured.is_some_and(|it| it.refits > 0),
+            ));
             said.push(of_trainings(measured).unwrap_or_else(unrolled::of_nothing_measured));
         }
         Through::Head => {

@@ -7,11 +7,21 @@
 
 use super::measured::{Measured, Taken, most_helpful};
 use super::subject::Subject;
-use crate::Result;
 use crate::evaluate::{Kept, TransferAgain};
 use crate::report::Removal;
+use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
+
+/// Whether the transfer behind a run is trained again.
+pub enum Retraining {
+    /// It is not asked for.
+    NotAskedFor,
+    /// It cannot be had, for this reason.
+    Impossible(String),
+    /// It is.
+    Of(Box<Trainings>),
+}
 
 /// The transfer behind a run, to be trained again.
 pub struct Trainings {
@@ -23,42 +33,71 @@ pub struct Trainings {
     pub done: Box<dyn Fn(usize, usize) + Sync>,
 }
 
-/// Trains once on all images, and once for each query without the losses of its `removed` most helpful images; nothing where no query has
-/// helpful images.
+/// Trains once on all images, and once for each query without the losses of its `removed` most helpful images; nothing where that is not
+/// asked for. What stands in the way, a training that diverges too, is a finding: such runs have a page as well.
 pub(super) fn measure(
     subject: &Subject,
-    trainings: &Trainings,
+    retraining: &Retraining,
     removed: usize,
     folder: &Path,
 ) -> Result<Option<Measured>> {
+    let failed = |reason| Measured {
+        failed: Some(reason),
+        ..Measured::default()
+    };
+    let trainings = match retraining {
+        Retraining::NotAskedFor => return Ok(None),
+        Retraining::Impossible(reason) => return Ok(Some(failed(reason.clone()))),
+        Retraining::Of(trainings) => trainings,
+    };
     let (queries, training) = (trainings.transfer.queries.ids(), subject.job.train.ids);
     let taken = most_helpful(subject.rankings, (queries, training), removed)?;
     if taken.is_empty() {
-        return Ok(None);
+        let reason =
+            "there are no helpful images to leave out (--removed, --top, or no positive score)";
+        return Ok(Some(failed(reason.into())));
     }
-    let without = |taken: &Taken| Kept::without(training.len(), &taken.images);
-    let kept: Vec<Kept> = taken.iter().map(without).collect();
-    let Trainings {
-        transfer,
-        name,
-        done,
-    } = trainings;
-    let table = transfer.table(folder, name, &kept, done)?.retrained;
+    match trained(&taken, trainings, training.len(), folder) {
+        Ok(rises) => Ok(Some(of_rises(subject, queries, &taken, &rises))),
+        Err(diverged @ Error::Diverged { .. }) => Ok(Some(failed(diverged.to_string()))),
+        Err(other) => Err(other),
+    }
+}
+
+/// The rise of each query's loss, in nats.
+fn trained(
+    taken: &[Taken],
+    trainings: &Trainings,
+    images: usize,
+    folder: &Path,
+) -> Result<Vec<f64>> {
+    let kept = taken
+        .iter()
+        .map(|taken| Kept::without(images, &taken.images));
+    let kept: Vec<Kept> = kept.collect();
+    let (name, done) = (&trainings.name, &trainings.done);
+    let table = (trainings.transfer.table(folder, name, &kept, done)?).retrained;
+    let rise = |(index, taken): (usize, &Taken)| {
+        table.losses[[index, taken.query]] - table.before[taken.query]
+    };
+    Ok(taken.iter().enumerate().map(rise).collect())
+}
+
+fn of_rises(subject: &Subject, queries: &[usize], taken: &[Taken], rises: &[f64]) -> Measured {
     let positions: HashMap<usize, usize> = subject.job.test.ids.iter().copied().zip(0..).collect();
-    let removal = |(index, taken): (usize, &Taken)| {
-        let row = taken.query;
+    let removal = |(taken, &measured): (&Taken, &f64)| {
         let removal = Removal {
             images: taken.images.len(),
             predicted: taken.predicted,
-            measured: table.losses[[index, row]] - table.before[row],
+            measured,
             converged: true,
             trained: true,
         };
-        (positions[&queries[row]], removal)
+        (positions[&queries[taken.query]], removal)
     };
-    Ok(Some(Measured {
-        removals: taken.iter().enumerate().map(removal).collect(),
-        refits: kept.len(),
+    Measured {
+        removals: taken.iter().zip(rises).map(removal).collect(),
+        refits: taken.len(),
         ..Measured::default()
-    }))
+    }
 }

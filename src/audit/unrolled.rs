@@ -165,7 +165,7 @@ mod tests {
             let told = |part: &str| said.iter().find(|said| said.text.contains(part)).cloned();
             assert_eq!(told("Nothing was measured"), None);
             assert_eq!(told("derivatives grew").is_some(), growth > ROUGH);
-            told("The transfer was trained again, in the same batches, without").unwrap()
+            told("The transfer was trained again, in the same batches, once for each").unwrap()
         };
         let (good, bad) = (said(0.9, 1.0), said(30.0, 6.1));
         assert_eq!((good.tone, bad.tone), (Tone::Good, Tone::Warning));

@@ -132,6 +132,7 @@ impl Audit {
             .map(|run| Opened::open(run))
             .collect::<Result<Vec<_>>>()?;
         check_same_images(&opened, &names)?;
+        self.measure = measuring::recorded(self.measure, &opened);
         let mut run = RunFolder::open_or_create(
             &self.out,
             "audit",
@@ -139,6 +140,9 @@ impl Audit {
             effective(&self)?,
             Input::of_runs(opened.iter().map(|run| run.record.folder.as_path()))?,
         )?;
+        if !run.is_resuming() {
+            forget_recorded(run.path())?;
+        }
         let subjects: Vec<Subject> = (opened.iter().zip(&names))
             .map(|(opened, name)| opened.subject(name))
             .collect();
@@ -150,10 +154,10 @@ impl Audit {
         let models = (subjects.iter().enumerate())
             .map(|(at, subject)| {
                 let asked = (self.measure, &options.queries);
-                let trainings = measuring::trainings(&subjects, at, asked);
+                let retraining = measuring::retraining(&subjects, at, asked);
                 let mut counting = Counting::new("measured", "test images");
                 let mut show = |done, total| counting.show(done, total);
-                let measuring = (&options, trainings.as_ref());
+                let measuring = (&options, &retraining);
                 audited(subject, &lists, measuring, (run.path(), &mut show))
             })
             .collect::<Result<Vec<_>>>()?;

@@ -13,7 +13,7 @@ mod work;
 
 use crate::artefact::{Input, Invocation, Options, RunFolder, effective};
 use crate::cli::output::Json;
-use crate::evaluate::{Choose, flipped, random_subsets};
+use crate::evaluate::{Choose, flipped, forget_recorded, random_subsets};
 use crate::figure::Style;
 use crate::{Error, Result, number_range};
 use asked::Asked;
@@ -130,6 +130,9 @@ impl Evaluate {
         }
         let options = self.effective(&subject)?;
         let run = RunFolder::open_or_create(&self.out, "evaluate", invocation, options, inputs)?;
+        if !run.is_resuming() {
+            forget_recorded(run.path())?;
+        }
         work::fill(run, &self, &subject)
     }
 

@@ -319,11 +319,12 @@ impl Rows {
     /// As for [`Rows::chunk`].
     pub(crate) fn part(&self, positions: &[usize]) -> Result<Self> {
         let places: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
+        let rows = self.select(&places)?;
         let number = |&at: &usize| (self.numbers.as_ref()).map_or(at, |numbers| numbers[at]);
         Ok(Self {
             file: self.file.clone(),
             numbers: Some(positions.iter().map(number).collect()),
-            ..self.select(&places)?.into()
+            ..rows.into()
         })
     }
 

@@ -209,7 +209,7 @@ impl<'a> Retrainer<'a> {
     }
 }
 
-/// Removes what was recorded in a folder all of whose tables stand now: blocks of refits, and trainings.
+/// Removes what was recorded in a folder, blocks of refits and trainings: all tables stand now, or another run left it.
 ///
 /// # Errors
 /// A file cannot be removed.

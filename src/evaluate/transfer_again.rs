@@ -35,6 +35,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+/// Of a training that diverges: what helps whoever trains again.
+const REMEDY: &str = "leave out fewer images or train with fewer seeds, or take a transfer of a lower --learning-rate";
+
 /// A transfer that can be had again on fewer images.
 pub struct TransferAgain {
     /// The model it starts from.
@@ -187,6 +190,10 @@ impl TransferAgain {
             }
         }
         let (losses, hits) = self.train_on(kept, options)?;
+        if !losses.iter().all(|loss| loss.is_finite()) {
+            let place = "after the last step".to_owned();
+            return Err(Error::diverged("loss at the queries", place, REMEDY));
+        }
         let part = Part {
             material,
             losses,
@@ -286,10 +293,7 @@ impl SeedAgreement {
 /// The recipe is the transfer's: its options are not those of an evaluation.
 fn with_own_remedy(error: Error) -> Error {
     match error {
-        Error::Diverged { what, place, .. } => {
-            let remedy = "leave out fewer images, give --retrain fewer seeds, or take a transfer of a lower --learning-rate";
-            Error::diverged(what, place, remedy)
-        }
+        Error::Diverged { what, place, .. } => Error::diverged(what, place, REMEDY),
         other => other,
     }
 }
@@ -382,7 +386,7 @@ mod tests {
         let kept = [Kept::all(62)];
         let message = again.table(folder.path(), "lds", &kept, |_, _| ());
         let message = message.err().unwrap().to_string();
-        let remedy = "give --retrain fewer seeds, or take a transfer of a lower --learning-rate";
+        let remedy = "train with fewer seeds, or take a transfer of a lower --learning-rate";
         assert!(
             message.starts_with("training loss: ") && message.ends_with(remedy),
             "{message}"

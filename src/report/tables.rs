@@ -146,7 +146,8 @@ fn measured_rows(audit: &Audit) -> Vec<MeasuredRow<'_>> {
                 removed: removal.map(|removal| removal.images),
                 predicted_rise: removal.map(|removal| removal.predicted),
                 measured_rise: removal.map(|removal| removal.measured),
-                converged: removal.map(|removal| removal.converged),
+                converged: removal
+                    .and_then(|removal| (!removal.trained).then_some(removal.converged)),
                 fewest: fewest.filter(|&images| images > 0),
             });
         }

@@ -1,11 +1,13 @@
 //! `ascribe rank --unrolled` as it is typed: scores by the way back through the transfer's own training.
 
 use crate::audit::piece;
-use crate::command_line::{both, refused, run};
+use crate::command_line::{both, command, refused, run};
+use crate::killed::killed_at;
 use crate::killed_run::{goes_on_to_the_same_bytes, record, same_files};
 use crate::parquet_table::numbers;
 use ascribe::influence::read_rankings;
 use ndarray::Array2;
+use serde_json::Value;
 use std::path::Path;
 
 const DIGITS: &str = "--train builtin:digits-train --test builtin:digits-test";
@@ -98,7 +100,9 @@ fn an_audit_trains_again_without_the_most_helpful_images() {
     run(folder, &format!("{audit} --out page"));
     let overview = piece(&folder.join("page"), "overview").to_string();
     assert!(
-        overview.contains("images of 8 test images: for "),
+        overview.contains(
+            "once for each of 8 test images without the losses of its most helpful image: "
+        ),
         "{overview}"
     );
     let all = "--leave-one-out 40 --choose all --retrain 1 --keep-batches --queries 12";
@@ -142,7 +146,36 @@ fn an_audit_trains_again_without_the_most_helpful_images() {
         "{noted}"
     );
     let overview = piece(&folder.join("without"), "overview").to_string();
-    assert!(overview.contains("Nothing was measured here"), "{overview}");
+    let reason = "Nothing was measured by training again: ";
+    assert!(overview.contains(reason), "{overview}");
+}
+
+#[test]
+fn a_killed_audit_goes_on_and_another_one_s_trainings_are_not_taken() {
+    let place = transferred();
+    let folder = place.path();
+    run(
+        folder,
+        "rank --model model --blocks 1 --unrolled --queries 12 --out run",
+    );
+    let audit = |out: &str| format!("audit run --skip-sensitivity --out {out}");
+    run(folder, &audit("whole"));
+    let part = folder.join("killed/.trained-0-00003-000.json");
+    killed_at(command(folder, &audit("killed")), &part);
+    let mut other: Value = serde_json::from_slice(&std::fs::read(&part).unwrap()).unwrap();
+    run(folder, &format!("{} --threads 1", audit("killed")));
+    // What a killed audit of another run would leave where only visible files were removed.
+    other["losses"] = vec![9.0; 8].into();
+    let stale = folder.join("stale").join(part.file_name().unwrap());
+    std::fs::create_dir(folder.join("stale")).unwrap();
+    std::fs::write(stale, other.to_string()).unwrap();
+    run(folder, &audit("stale"));
+    for run in ["killed", "stale"] {
+        same_files(folder, &["measured.csv", "data/query-0.js"], "whole", run);
+        let left = std::fs::read_dir(folder.join(run)).unwrap();
+        let mut names = left.map(|entry| entry.unwrap().file_name());
+        assert!(!names.any(|name| name.to_string_lossy().starts_with(".trained")));
+    }
 }
 
 #[test]

@@ -143,6 +143,7 @@ mod tests {
             removals: [removal(1, true), removal(2, true), removal(3, false)].into(),
             flips: [flip(1, None), flip(2, Some(6))].into(),
             refits: 9,
+            failed: None,
         };
         let said = statements(&record(json!({})), &Through::Head, Some(&some));
         let told = |part: &str| said.iter().find(|said| said.text.contains(part));

@@ -1,7 +1,8 @@
 //! How much of an audit is measured, and the transfers that are trained again for it.
 
+use super::open::Opened;
 use crate::audit::{
-    Lists, MeasureOptions, Subject, Through, Trainings, is_unrolled, worth_measuring,
+    Lists, MeasureOptions, Retraining, Subject, Through, Trainings, is_unrolled, worth_measuring,
 };
 use crate::cli::counting::Counting;
 use crate::cli::transfer::transfer_behind;
@@ -15,6 +16,12 @@ const BY_REFITS: usize = 50;
 const BY_TRAINING: usize = 8;
 /// Groups of training images that heads are fitted without at most.
 const GROUPS: usize = 20;
+
+/// The number of test images that takes effect, to be recorded: none where runs have different ones.
+pub(super) fn recorded(asked: Option<usize>, runs: &[Opened]) -> Option<usize> {
+    let all_heads = runs.iter().all(|run| run.recorded.through_blocks.is_none());
+    asked.or(all_heads.then_some(BY_REFITS))
+}
 
 /// What `--measure`, `--removed` and `--skip-held-out` ask for; nothing of groups where no run scored any.
 pub(super) fn options(
@@ -33,13 +40,13 @@ pub(super) fn options(
     }
 }
 
-/// The transfer behind the run `at` this place, to be trained again for some of `queries`, in the batches that it had; nothing of a run
-/// whose head is fitted again, where none is asked for, or where it cannot be had, which is told.
-pub(super) fn trainings(
+/// The transfer behind the run `at` this place, to be trained again for some of `queries`, in the batches that it had, where that is asked
+/// for; where it cannot be had, that is told. Heads are fitted again.
+pub(super) fn retraining(
     subjects: &[Subject],
     at: usize,
     (asked, queries): (Option<usize>, &BTreeSet<usize>),
-) -> Option<Trainings> {
+) -> Retraining {
     let subject = &subjects[at];
     let usual = match subject.through {
         Through::Blocks { .. } if is_unrolled(subject.record) => BY_TRAINING,
@@ -47,7 +54,7 @@ pub(super) fn trainings(
     };
     let count = asked.unwrap_or(usual);
     if count == 0 || matches!(subject.through, Through::Head) {
-        return None;
+        return Retraining::NotAskedFor;
     }
     let queries = worth_measuring(subjects, queries, count);
     let queries: Vec<usize> = queries.into_iter().collect();
@@ -55,7 +62,7 @@ pub(super) fn trainings(
     match transfer_behind(subject.record, images, 1, "measure") {
         Ok(transfer) => {
             let counting = Mutex::new(Counting::new("trained again", "times"));
-            Some(Trainings {
+            Retraining::Of(Box::new(Trainings {
                 transfer: TransferAgain {
                     keep_batches: true,
                     ..transfer
@@ -66,14 +73,14 @@ pub(super) fn trainings(
                     let mut counting = counting.unwrap_or_else(|broken| broken.into_inner());
                     counting.show(done, total);
                 }),
-            })
+            }))
         }
         Err(reason) => {
             note!(
                 "ascribe: nothing is measured of {}, whose transfer cannot be trained again: {reason}",
                 subject.name
             );
-            None
+            Retraining::Impossible(reason.to_string())
         }
     }
 }

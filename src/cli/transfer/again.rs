@@ -23,7 +23,8 @@ struct Words {
 /// it.
 ///
 /// # Errors
-/// A run of features, a model that was trained elsewhere, or a source or data that have changed or gone.
+/// A run of features, a model that was trained elsewhere, a source or data that have changed or gone, or a
+/// device that is not there.
 pub(in crate::cli) fn transfer_behind(
     record: &RunRecord,
     (train, queries): (&[usize], &[usize]),
@@ -47,6 +48,7 @@ pub(in crate::cli) fn transfer_behind(
     // The queries may be others than the transfer's test images.
     let test = recorded_data(record, "test")?;
     let again = transfer_again(&transfer, (&test, queries), seeds)?;
+    again.options.recipe.device.open()?;
     match again.train.ids() == train {
         true => Ok(again),
         false => Err(changed(record, model)),
