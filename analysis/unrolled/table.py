@@ -5,8 +5,8 @@ usage: python-with-polars-and-numpy table.py WORK
 
 import csv
 import json
-import statistics
 import pathlib
+import statistics
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))

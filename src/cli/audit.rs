@@ -1,6 +1,7 @@
 //! `ascribe audit`: one finished run, or two side by side, as a page that a person reads.
 //!
-//! [`open`] takes a run up with its images, [`measuring`] says what is measured, [`pictures`] gives the images, [`crate::audit`] finds what the page says, [`crate::report`] writes it.
+//! [`open`] takes a run up with its images, [`measuring`] says what is measured, [`pictures`] gives the images, [`crate::audit`] finds what
+//! the page says, [`crate::report`] writes it.
 
 mod measuring;
 mod open;
