@@ -1,6 +1,5 @@
 //! The head at its minimum, and heads fitted again from there without some training images.
 
-use super::measured::MeasureOptions;
 use crate::derivative::head::{HeadInputs, HeadOutputs};
 use crate::evaluate::{FullFit, HeldOut, Kept, Refit, RefitOptions, Refitting, Work};
 use crate::influence::RankJob;
@@ -14,10 +13,9 @@ pub(super) struct Fitted {
 }
 
 impl Fitted {
-    /// `None` where nothing is asked for, for a head without an L2 term, which has no minimum, or with one so small that it is not reached.
-    pub(super) fn of(job: &RankJob, options: &MeasureOptions) -> Result<Option<Self>> {
-        let is_asked_for = options.held_out || options.groups > 0 || !options.queries.is_empty();
-        if !is_asked_for || job.options.l2 <= 0.0 {
+    /// `None` where it is not `needed`, for a head without an L2 term, which has no minimum, or with one so small that it is not reached.
+    pub(super) fn of(job: &RankJob, needed: bool) -> Result<Option<Self>> {
+        if !needed || job.options.l2 <= 0.0 {
             return Ok(None);
         }
         let training = HeadInputs::new(job.train.features, job.train.labels, DType::F64)?;

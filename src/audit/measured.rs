@@ -47,7 +47,10 @@ pub struct Measured {
 impl Measured {
     /// How many of the refits did not converge; a search ends with the first that does not.
     pub(super) fn missed(&self) -> usize {
-        let removals = self.removals.values().filter(|removal| !removal.converged);
+        let removals = self
+            .removals
+            .values()
+            .filter(|removal| removal.converged == Some(false));
         let flips = self.flips.values().filter(|flip| flip.unsettled.is_some());
         removals.count() + flips.count()
     }
@@ -106,8 +109,7 @@ fn removals(
             images: taken.images.len(),
             predicted: taken.predicted,
             measured: refit.losses[row] - refits.full.losses[row],
-            converged: refit.converged,
-            trained: false,
+            converged: Some(refit.converged),
         };
         (positions[row], removal)
     };

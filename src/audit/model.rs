@@ -36,16 +36,9 @@ pub fn audited(
     (options, retraining): (&MeasureOptions, &Retraining),
     (folder, progress): (&Path, &mut dyn FnMut(usize, usize)),
 ) -> Result<(AuditedModel, usize)> {
-    let of_blocks = MeasureOptions {
-        held_out: options.held_out,
-        ..MeasureOptions::default()
-    };
-    let fits = if subject.through.is_head() {
-        options
-    } else {
-        &of_blocks
-    };
-    let fitted = Fitted::of(&subject.job, fits)?;
+    let is_measured = options.groups > 0 || !options.queries.is_empty();
+    let needed = options.held_out || subject.through.is_head() && is_measured;
+    let fitted = Fitted::of(&subject.job, needed)?;
     let held_out = fitted.as_ref().filter(|_| options.held_out);
     let held_out = held_out.map(Fitted::held_out).transpose()?;
     let held_out = held_out.as_ref();

@@ -90,8 +90,7 @@ fn of_rises(subject: &Subject, queries: &[usize], taken: &[Taken], rises: &[f64]
             images: taken.images.len(),
             predicted: taken.predicted,
             measured,
-            converged: true,
-            trained: true,
+            converged: None,
         };
         (positions[&queries[taken.query]], removal)
     };

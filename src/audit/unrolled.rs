@@ -153,8 +153,7 @@ mod tests {
                 images: 10,
                 predicted: 0.02,
                 measured: 0.02 * times,
-                converged: true,
-                trained: true,
+                converged: None,
             };
             let measured = Measured {
                 removals: (1..6).map(|at| (at, removal)).collect(),

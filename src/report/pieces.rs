@@ -198,7 +198,6 @@ fn query_details(audit: &Audit, first: usize) -> Piece {
                 "predicted": digits(removal.predicted),
                 "measured": digits(removal.measured),
                 "converged": removal.converged,
-                "trained": removal.trained,
             })),
             "flip": query.flip,
         })

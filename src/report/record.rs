@@ -202,10 +202,8 @@ pub struct Removal {
     pub predicted: f64,
     /// After the head was fitted again without them, or the model trained again without their losses, in nats.
     pub measured: f64,
-    /// Whether that fit converged.
-    pub converged: bool,
-    /// Whether it was a training.
-    pub trained: bool,
+    /// Whether that fit converged; `None` of a training.
+    pub converged: Option<bool>,
 }
 
 /// The fewest training images found without which the prediction is another.

@@ -134,7 +134,7 @@ fn measured_rows(audit: &Audit) -> Vec<MeasuredRow<'_>> {
                 continue;
             }
             let label = audit.labelled.then_some(image.label);
-            let trained = removal.is_some_and(|removal| removal.trained);
+            let trained = removal.is_some_and(|removal| removal.converged.is_none());
             let fewest = flip.map(|flip| flip.images.len());
             rows.push(MeasuredRow {
                 model: &model.name,
@@ -146,8 +146,7 @@ fn measured_rows(audit: &Audit) -> Vec<MeasuredRow<'_>> {
                 removed: removal.map(|removal| removal.images),
                 predicted_rise: removal.map(|removal| removal.predicted),
                 measured_rise: removal.map(|removal| removal.measured),
-                converged: removal
-                    .and_then(|removal| (!removal.trained).then_some(removal.converged)),
+                converged: removal.and_then(|removal| removal.converged),
                 fewest: fewest.filter(|&images| images > 0),
             });
         }

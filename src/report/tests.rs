@@ -214,8 +214,7 @@ fn tables_hold_what_the_page_lists() {
         images: 2,
         predicted: 0.5,
         measured: 0.25,
-        converged: true,
-        trained: true,
+        converged: None,
     });
     audit.models[0].queries[0].flip = Some(Flip {
         images: vec![2, 0],

@@ -25,7 +25,7 @@ pub(super) fn of_measurements(record: &RunRecord, measured: Option<&Measured>) -
         );
     };
     let pairs: Vec<(f64, f64)> = (measured.removals.values())
-        .filter(|removal| removal.converged)
+        .filter(|removal| removal.converged == Some(true))
         .map(|removal| (removal.predicted, removal.measured))
         .collect();
     let Some(correlation) = correlation(&pairs) else {
@@ -96,8 +96,7 @@ mod tests {
                 images: 10,
                 predicted: at as f64,
                 measured: 2.0 * at as f64 + noise * [1.0, -1.0][at % 2],
-                converged: true,
-                trained: false,
+                converged: Some(true),
             };
             Measured {
                 removals: (1..8).map(|at| (at, removal(at))).collect(),
@@ -124,8 +123,7 @@ mod tests {
                 images: 10,
                 predicted: at as f64,
                 measured: 2.0 * at as f64,
-                converged,
-                trained: false,
+                converged: Some(converged),
             };
             (at, removal)
         };

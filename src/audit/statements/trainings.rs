@@ -66,8 +66,7 @@ mod tests {
                 images: 10,
                 predicted: 1e-3,
                 measured: 1e-3 * measured,
-                converged: true,
-                trained: true,
+                converged: None,
             };
             let measured = Measured {
                 removals: measured.iter().map(removal).enumerate().collect(),

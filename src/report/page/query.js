@@ -48,8 +48,8 @@ function verdict(model, at, position, { probabilities, removal, flip }) {
       map ? h("figure", {}, thumb(`sensitivity-${at}`, position, 96, `Loss sensitivity of test image ${page.queries.id[position]} by ${model.name}`),
         h("figcaption", {}, "loss sensitivity")) : null),
     removal ? h("p", {}, `Without its ${plural(removal.images, "most helpful image")} the loss is predicted to rise by `,
-      h("strong", {}, unbroken(`${score(model, removal.predicted)} ${unitOf(model).name}`)), removal.trained ? "; trained again without their losses: " : "; the head fitted again without them: ",
-      h("strong", {}, unbroken(`${score(model, removal.measured)} ${unitOf(model).name}`)), removal.converged ? "." : " (that fit did not converge).") : null,
+      h("strong", {}, unbroken(`${score(model, removal.predicted)} ${unitOf(model).name}`)), removal.converged === null ? "; trained again without their losses: " : "; the head fitted again without them: ",
+      h("strong", {}, unbroken(`${score(model, removal.measured)} ${unitOf(model).name}`)), removal.converged === false ? " (that fit did not converge)." : ".") : null,
     flip ? h("p", {}, flip.images.length
       ? [before, "The head fitted again without ", h("strong", {}, plural(flip.images.length, "image")), ` says ${className(flip.prediction)}.${flip.images.length > 1 ? " Fewer, chosen otherwise, may be enough." : ""} `,
         h("details", {}, h("summary", {}, "Which"), h("div.cards", {}, flip.images.slice(0, 200).map((train) => trainCard(train, 40, at))))]

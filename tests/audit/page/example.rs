@@ -257,8 +257,7 @@ fn query(at: usize, label: usize) -> ModelQuery {
             images: 10,
             predicted: 3e-3,
             measured: 2.5e-3,
-            converged: true,
-            trained: false,
+            converged: Some(true),
         }),
         flip: Some(Flip {
             images: if at == 1 { Vec::new() } else { vec![1, 2] },
