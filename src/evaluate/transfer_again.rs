@@ -23,10 +23,8 @@ use super::refit::Work;
 use super::retrained::{Retrained, material};
 use crate::artefact::{read_json, write_json};
 use crate::data::{Pixels, batches};
-use crate::model::ResNet;
-use crate::train::{
-    Crew, EVALUATION_BATCH, TransferOptions, Unobserved, check_last_batch, judged, transfer,
-};
+use crate::model::{ResNet, images_at_once};
+use crate::train::{Crew, TransferOptions, Unobserved, check_last_batch, judged, transfer};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use ndarray::Array2;
@@ -232,7 +230,7 @@ impl TransferAgain {
     fn measured(&self, model: &ResNet) -> Result<(Vec<f64>, Vec<bool>)> {
         let positions: Vec<usize> = (0..self.queries.len()).collect();
         let (mut losses, mut hits) = (Vec::new(), Vec::new());
-        for batch in batches(&positions, EVALUATION_BATCH) {
+        for batch in batches(&positions, images_at_once(model.side())) {
             let images = self.queries.batch(batch, &Device::Cpu)?;
             let labels = Tensor::new(self.queries.labels_of(batch), &Device::Cpu)?;
             let judged = judged(model, &images, &labels)?;

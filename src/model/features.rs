@@ -5,14 +5,19 @@ use crate::Result;
 use crate::data::{Dataset, Pixels, batches};
 use candle_core::Tensor;
 
-/// Most images that are computed at once.
+/// Most images that are computed at once where no gradient is kept.
 const MOST: usize = 250;
-/// Most of their pixels.
-const PIXELS: usize = MOST * 64 * 64;
+/// The side up to which that many are.
+const SIDE: usize = 64;
 
 /// Images of this side that are computed at once in evaluation mode: fewer of large ones, so that memory does not grow with their size.
 pub(crate) fn images_at_once(side: usize) -> usize {
-    (PIXELS / (side * side).max(1)).clamp(1, MOST)
+    fewer_if_large(MOST, side)
+}
+
+/// So many images, or as many of this side as have their pixels.
+pub(crate) fn fewer_if_large(images: usize, side: usize) -> usize {
+    (images * SIDE * SIDE / (side * side).max(1)).clamp(1, images)
 }
 
 /// Features `[n, d]` of the examples `ids`, in evaluation mode, without augmentation, in the model's precision on its device; row `i` belongs to `ids[i]`.
@@ -49,5 +54,7 @@ mod tests {
     fn batches_hold_no_more_pixels_of_large_images() {
         let sides = [8, 64, 65, 224, 512, 4096];
         assert_eq!(sides.map(images_at_once), [250, 250, 242, 20, 3, 1]);
+        let of_64 = |side| fewer_if_large(64, side);
+        assert_eq!(sides.map(of_64), [64, 64, 62, 5, 1, 1]);
     }
 }

@@ -19,7 +19,7 @@ pub use architecture::{Architecture, Block, BlockKind, Stem};
 pub use blocks::Blocks;
 pub use checkpoint::{Checkpoint, Misfit, Origin, SourceSettings, source_from_bytes};
 pub use features::features;
-pub(crate) use features::images_at_once;
+pub(crate) use features::{fewer_if_large, images_at_once};
 pub(crate) use layers::{NormedConvolution, Segment};
 pub use normalisation::Normalisation;
 pub(crate) use parameters::check_side;

@@ -4,15 +4,13 @@ use super::attack::{Attack, Attacked};
 use super::frozen_prefix::FrozenPrefix;
 use crate::Result;
 use crate::data::{Pixels, batches};
-use crate::model::{Pass, ResNet};
+use crate::model::{Pass, ResNet, fewer_if_large, images_at_once};
 use candle_core::{D, DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Images at once where no gradient is kept.
-pub const EVALUATION_BATCH: usize = 250;
 /// Batches whose numbers may stay on a device, where to read one is to wait for all the work before it.
 pub(super) const LATE: usize = 16;
-/// Images at once under attack, where the activations of a batch are kept for the gradient.
+/// Images at once under attack, where the activations of a batch are kept for the gradient; fewer of large ones.
 const ATTACK_BATCH: usize = 64;
 
 /// Mean cross-entropy in nats and share of right predictions.
@@ -52,8 +50,8 @@ impl Performance {
         let positions: Vec<usize> = (0..images.len()).collect();
         let mut tally = Tally::default();
         let size = match attack {
-            Some(_) => ATTACK_BATCH,
-            None => EVALUATION_BATCH,
+            Some(_) => fewer_if_large(ATTACK_BATCH, model.side()),
+            None => images_at_once(model.side()),
         };
         for (number, batch) in batches(&positions, size).enumerate() {
             let labels = Tensor::new(images.labels_of(batch), device)?;
@@ -78,7 +76,7 @@ impl Performance {
         let model = model.detached();
         let mut tally = Tally::default();
         let positions: Vec<usize> = (0..labels.len()).collect();
-        for batch in batches(&positions, EVALUATION_BATCH) {
+        for batch in batches(&positions, images_at_once(model.side())) {
             let features = model.features_from(
                 activations.segment(),
                 &activations.batch(batch, |_| false, model.device()?)?,

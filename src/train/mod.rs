@@ -34,7 +34,7 @@ pub(crate) use fit::check_last_batch;
 pub use fit::{Observer, Unobserved, fit, remove_checkpoint};
 pub use guard::Check;
 pub use history::Epoch;
-pub use measure::{EVALUATION_BATCH, Performance};
+pub use measure::Performance;
 pub(crate) use options::usual_memory_bytes;
 pub use options::{AugmentationName, RecipeOptions, TrainingPrecision, TransferOptions};
 pub(crate) use radius::{check_epsilon, read_radius};

@@ -270,6 +270,10 @@ fn what_does_not_go_with_it_is_refused_in_a_line() {
             "--model model --blocks 1 --certify 5",
             "--certify: is for scores by a curvature",
         ),
+        (
+            "--model model --blocks 1 --memory 0.0002",
+            "--memory: the way back through batches of 16 images takes at least",
+        ),
     ] {
         let message = refused(folder, &format!("rank {words} --unrolled --out refused"));
         assert!(message.contains(part), "{message}");
@@ -280,6 +284,19 @@ fn what_does_not_go_with_it_is_refused_in_a_line() {
         "rank --model model --blocks 1 --unrolled --dry-run --out refused",
     );
     assert!(plan.contains("18 steps are repeated"), "{plan}");
+    assert!(plan.contains(" GiB of memory beside the program"), "{plan}");
+    let memory = |words: &str| {
+        let rank = "rank --model model --blocks 1 --unrolled --dry-run --json --out refused";
+        let plan = run(folder, &format!("{rank} {words}"));
+        let plan: Value = serde_json::from_str(&plan).unwrap();
+        plan["memory_bytes"].as_f64().unwrap()
+    };
+    // Sixteen ways back, and as little as one.
+    assert!(memory("") > 2.0 * memory("--queries 1"));
+    for gib in [0.001, 0.002] {
+        let planned = memory(&format!("--memory {gib}"));
+        assert!(planned < gib * f64::from(1 << 30), "{gib}: {planned}");
+    }
     // A source that has changed since is no longer what was trained.
     let source = folder.join("source/model.safetensors");
     let mut bytes = std::fs::read(&source).unwrap();

@@ -1,14 +1,13 @@
 //! `ascribe rank --unrolled`: scores by the way back through the transfer's own training.
 
+mod plan;
+
 use super::transferred::Transferred;
 use super::{Rank, examples, through_blocks, work};
 use crate::artefact::{GIB, Invocation, RunFolder, RunRecord, keep_freed_memory};
 use crate::cli::progress::TrainingProgress;
 use crate::cli::transfer::transfer_again;
-use crate::derivative::network::{
-    DeviceNetwork, Examples, Keeping, Network, limit_waiting_buffers,
-};
-use crate::device::DeviceChoice;
+use crate::derivative::network::{DeviceNetwork, Keeping, Network, limit_waiting_buffers};
 use crate::evaluate::TransferAgain;
 use crate::influence::{
     Correction, FineTunedPart, NetworkOptions, Normalise, Progress, ROUGH, RankSummary, Unrolled,
@@ -19,6 +18,7 @@ use crate::solve::{Method, Settings};
 use crate::train::Trajectory;
 use crate::{Error, Result};
 use candle_core::{DType, Device};
+use plan::{Plan, kept_bytes};
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
@@ -49,14 +49,17 @@ fn run_with<N: FineTunedPart>(
         ..through_blocks::options(rank, opened.training, memory)?
     };
     options.check::<N>()?;
-    // Half of what is for activations: the parameters of every step are kept beside.
-    let bytes = through_blocks::activation_bytes(&options) / 2;
-    again.options.recipe.device = rank.device;
-    again.options.recipe.memory = Some(bytes.max(1) as f64 / GIB);
+    let plan = Plan::<N>::of((rank, &device), &opened, &again, options)?;
+    if memory.is_some() || !device.is_cpu() {
+        plan.check()?;
+    }
     if rank.dry_run {
-        say!("{}", plan(rank, &opened, (&again, &options))?);
+        say!("{}", plan.told(rank)?);
         return Ok(ExitCode::SUCCESS);
     }
+    let options = plan.options();
+    again.options.recipe.device = rank.device;
+    again.options.recipe.memory = Some(kept_bytes(&options).max(1) as f64 / GIB);
     match memory {
         None => keep_freed_memory(),
         Some(_) => limit_waiting_buffers((options.memory / 4) as usize),
@@ -90,7 +93,7 @@ fn score<N: FineTunedPart>(
 ) -> Result<Done> {
     progress.stage("training again")?;
     let keeping = Keeping {
-        memory: through_blocks::activation_bytes(&options) / 2,
+        memory: kept_bytes(&options),
         folder: folder.to_path_buf(),
         batch: through_blocks::batch_bytes(rank, &options),
     };
@@ -202,49 +205,4 @@ fn note_rough(summary: &RankSummary) {
             "ascribe: on the way back derivatives grew to {growth:.1} times their length (median): training amplifies small changes, and other seeds may say otherwise; a transfer with a lower --learning-rate or --head-deviation is smoother, and ascribe audit measures how far the scores hold (docs/unrolled.md)"
         );
     }
-}
-
-/// What the run would take, in words or as JSON.
-fn plan(
-    rank: &Rank,
-    opened: &Transferred,
-    (again, options): (&TransferAgain, &NetworkOptions),
-) -> Result<String> {
-    let recipe = &again.options.recipe;
-    let (images, queries) = (opened.train_ids.len(), opened.test_ids.len());
-    let ways = through_blocks::solves(opened, options)?;
-    let steps = images.div_ceil(recipe.batch_size) * recipe.epochs;
-    let few = Examples::compute(
-        (&opened.model, rank.blocks),
-        &opened.train,
-        &opened.train_ids[..1],
-        &Keeping::default(),
-        &mut |_| {},
-    )?;
-    let parameters = Network::new(&opened.model, rank.blocks, &few)?.size();
-    let kept = (steps * parameters * DType::F32.size_in_bytes()) as u64;
-    let place = match kept > through_blocks::activation_bytes(options) / 2 {
-        true => "in a scratch file",
-        false => "in memory",
-    };
-    if rank.json.is_asked() {
-        return Ok(json!({
-            "parameters": parameters, "images": images, "queries": queries, "ways_back": ways, "steps": steps, "method": "unrolled",
-            "trajectory_bytes": kept,
-        })
-        .to_string());
-    }
-    let device = match rank.device {
-        DeviceChoice::Cpu => String::new(),
-        device => format!(", on {device}"),
-    };
-    let asked = match options.groups_only {
-        true => format!("at most {ways} groups of {queries} queries"),
-        false => format!("{queries} queries"),
-    };
-    Ok(format!(
-        "{parameters} parameters of the head and --blocks {}{device}\n{steps} steps are repeated and their parameters kept, {:.2} GiB {place}\nthen {asked} go back through them, each at about twice the cost of the steps",
-        rank.blocks,
-        kept as f64 / GIB
-    ))
 }

@@ -137,6 +137,14 @@ impl FineTunedPart for DeviceNetwork {
         Ok(solutions_within(self, bytes / VECTORS_OF_WAY, WAYS))
     }
 
+    fn way_back_bytes(&self, _: usize, _: usize) -> u64 {
+        0
+    }
+
+    fn check_way_back(&self, _: &NetworkOptions, images: usize) -> Result<()> {
+        self.check_training_room(images)
+    }
+
     fn within(self, _: &NetworkOptions) -> Self {
         self
     }

@@ -4,7 +4,7 @@ use super::NetworkOptions;
 use super::memory::{MemoryPlan, VECTORS_OF_QUERY};
 use super::part::{FineTunedPart, VECTORS_OF_WAY, WAYS, solutions_within};
 use super::scoring::{PairScores, ScoringPlan};
-use crate::Result;
+use crate::artefact::gib;
 use crate::data::Dataset;
 use crate::derivative::network::{
     Beside, Curvature, Examples, Keeping, Network, ParameterSpace, TrainingNetwork,
@@ -12,6 +12,7 @@ use crate::derivative::network::{
 use crate::model::{Blocks, ResNet};
 use crate::operator::{LinearOperator, NetworkCurvature, RootPasses, Vectors, root_rows};
 use crate::solve::Method;
+use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 
 /// Bytes that the solutions of a block of queries take at most, each counted once.
@@ -150,6 +151,25 @@ impl FineTunedPart for Network {
     fn ways_at_once(&self, options: &NetworkOptions) -> Result<usize> {
         let bytes = options.memory as usize / 2 / VECTORS_OF_WAY;
         Ok(solutions_within(self, bytes, WAYS))
+    }
+
+    fn way_back_bytes(&self, images: usize, queries: usize) -> u64 {
+        let vectors = queries * VECTORS_OF_WAY * self.size() * self.dtype().size_in_bytes();
+        (images * self.image_bytes_beside(Beside::Gradients) + vectors) as u64
+    }
+
+    fn check_way_back(&self, options: &NetworkOptions, images: usize) -> Result<()> {
+        let needed = self.way_back_bytes(images, 1);
+        if options.memory >= needed {
+            return Ok(());
+        }
+        let reason = format!(
+            "the way back through batches of {images} images takes at least {} GiB, and {} are left for it; raise it, or transfer with a smaller \
+             --batch-size or fewer --blocks",
+            gib(needed as f64),
+            gib(options.memory as f64)
+        );
+        Err(Error::config("memory", reason))
     }
 
     fn within(self, options: &NetworkOptions) -> Self {

@@ -129,6 +129,15 @@ pub trait FineTunedPart: WrittenGradients + Sized {
     /// A device does not say how large it is.
     fn ways_at_once(&self, options: &NetworkOptions) -> Result<usize>;
 
+    /// What the way back of `queries` at once through batches of `images` takes of the machine's memory.
+    fn way_back_bytes(&self, images: usize, queries: usize) -> u64;
+
+    /// Refuses a way back through batches of so many images that has no room even for a single query.
+    ///
+    /// # Errors
+    /// Says how much is needed, or a device does not say how much is free.
+    fn check_way_back(&self, options: &NetworkOptions, images: usize) -> Result<()>;
+
     /// With passes that fit into the options' memory.
     #[must_use]
     fn within(self, options: &NetworkOptions) -> Self;

@@ -169,6 +169,19 @@ impl DeviceNetwork {
         &self.parameters
     }
 
+    /// Refuses batches of so many images whose values, tangents and gradients in a step of training have no room, even along one
+    /// vector.
+    ///
+    /// # Errors
+    /// Says how much is needed, or the device does not say how much is free.
+    pub(crate) fn check_training_room(&self, images: usize) -> Result<()> {
+        training::check_room(
+            &self.device,
+            images,
+            (1 + ALONG) * images * self.bytes.trace,
+        )
+    }
+
     /// Images that go through one pass together, with tangents along one direction; fewer with more.
     pub fn pass_images(&self) -> usize {
         self.pass_images

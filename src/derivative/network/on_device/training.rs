@@ -9,7 +9,7 @@ use super::program::{Norm, Program, TangentsOf, Trace};
 use super::softmax::Softmax;
 use super::way_back::Pull;
 use super::{ALONG, PASS_BYTES, SHARED, SIDE_BY_SIDE, check_vectors, labels_on, stored};
-use crate::artefact::GIB;
+use crate::artefact::gib;
 use crate::derivative::network::assembly::{Mode, space};
 use crate::derivative::network::running_statistics::RunningStatistics;
 use crate::derivative::network::{ParameterSpace, StepProducts, TrainingDerivatives};
@@ -75,18 +75,7 @@ impl DeviceTrainingNetwork {
     /// Refuses a batch whose tangents and gradients have no room beside its values, even along one vector.
     fn check_room(&self, trace: &Trace) -> Result<()> {
         let needed = ALONG * trace.elements() * self.dtype.size_in_bytes();
-        match free_memory(&self.device)? {
-            Some(free) if free < needed => {
-                let [needed, free] = [needed, free].map(|bytes| bytes as f64 / GIB);
-                let reason = format!(
-                    "the way back through a batch of {} images takes {needed:.1} GiB beside its values, found {free:.1} GiB free; use --device cpu, or \
-                     transfer with a smaller --batch-size",
-                    trace.images()?
-                );
-                Err(Error::config("device", reason))
-            }
-            _ => Ok(()),
-        }
+        check_room(&self.device, trace.images()?, needed)
     }
 
     /// So many vectors that their tangents and gradients lie beside what a pass over `trace` holds.
@@ -119,6 +108,21 @@ impl DeviceTrainingNetwork {
             Ok((norm.node, pull))
         };
         self.program.norms.iter().map(pull).collect()
+    }
+}
+
+/// Refuses a batch of `images` whose way back needs more bytes than are free.
+pub(super) fn check_room(device: &Device, images: usize, needed: usize) -> Result<()> {
+    match free_memory(device)? {
+        Some(free) if free < needed => {
+            let [needed, free] = [needed, free].map(|bytes| gib(bytes as f64));
+            let reason = format!(
+                "the way back through a batch of {images} images needs {needed} GiB of it, found {free} GiB free; use --device cpu, or transfer with a \
+                 smaller --batch-size"
+            );
+            Err(Error::config("device", reason))
+        }
+        _ => Ok(()),
     }
 }
 
