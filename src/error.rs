@@ -108,7 +108,7 @@ pub enum Error {
         remedy: String,
     },
     /// A tensor operation failed: a bug of ours, or memory exhausted.
-    #[error("tensor computation: {}", first_line(.0))]
+    #[error("tensor computation: {}", with_remedy(.0))]
     Tensor(#[from] candle_core::Error),
     /// A matrix factorisation failed for another reason than its mathematics.
     #[error("linear algebra: {0}")]
@@ -139,10 +139,19 @@ fn io_remedy(source: &std::io::Error) -> &'static str {
     }
 }
 
-/// The reason without the trace that candle puts below it where `RUST_BACKTRACE` is set.
-fn first_line(error: &candle_core::Error) -> String {
+/// The reason without the trace that candle puts below it where `RUST_BACKTRACE` is set; and what helps where a device has no memory
+/// left, which CUDA and its libraries say by such names alone.
+fn with_remedy(error: &candle_core::Error) -> String {
     let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+    let reason = text.lines().next().unwrap_or_default();
+    let exhausted = ["OUT_OF_MEMORY", "ALLOC_FAILED"];
+    match exhausted.iter().any(|name| reason.contains(name)) {
+        true => format!(
+            "the device's memory does not suffice ({reason}); see with nvidia-smi what else runs there, take less at once (--batch-size, --blocks, \
+             --memory, --jobs), or use --device cpu"
+        ),
+        false => reason.to_owned(),
+    }
 }
 
 /// What a library says in several lines, in one.
@@ -294,6 +303,24 @@ mod tests {
         let error = Error::mismatch("class\none", "a\tname", found, "rename it");
         let expected = r"class\none: expected a\tname, found \u{1b}[31mred\u{7}; rename it";
         assert_eq!(error.line(), expected);
+    }
+
+    #[test]
+    fn where_a_device_has_no_memory_left_the_line_says_what_to_do() {
+        let said = |reason: &str| Error::from(candle_core::Error::Msg(reason.to_owned())).line();
+        let full = said("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")\n   0: a trace");
+        assert!(
+            full.contains("(DriverError(CUDA_ERROR_OUT_OF_MEMORY"),
+            "{full}"
+        );
+        assert!(
+            full.contains("--batch-size") && !full.contains("trace"),
+            "{full}"
+        );
+        assert_eq!(
+            said("shapes differ\na trace"),
+            "tensor computation: shapes differ"
+        );
     }
 
     #[cfg(unix)]

@@ -67,12 +67,14 @@ namespace {
 
 constexpr size_t MARGIN = 256;
 constexpr unsigned char UNWRITTEN = 0xff, BEHIND = 0xa5;
-constexpr size_t CAPACITY = size_t(16) << 30;
+const char *const mebibytes = getenv("EMULATED_MIB");
+const size_t CAPACITY = (mebibytes ? strtoull(mebibytes, nullptr, 10) : 16384) << 20;
 std::map<CUdeviceptr, size_t> allocations;
 size_t held = 0;
 
 CUdeviceptr allocate(size_t bytes) {
     Lock lock(whole);
+    if (held + bytes > CAPACITY) return 0;
     size_t room = (bytes + 2 * MARGIN - 1) / MARGIN * MARGIN;
     auto *memory = static_cast<unsigned char *>(aligned_alloc(MARGIN, room));
     if (!memory) return 0;
@@ -81,6 +83,8 @@ CUdeviceptr allocate(size_t bytes) {
     allocations[CUdeviceptr(memory)] = bytes;
     count("allocation", bytes);
     held += bytes;
+    double &most = counts.all["held at most"].amount;
+    most = std::max(most, double(held));
     return CUdeviceptr(memory);
 }
 

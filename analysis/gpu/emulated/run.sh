@@ -5,11 +5,12 @@
 #
 # usage: analysis/gpu/emulated/run.sh FOLDER COMMAND...
 #   CUDA_HOME         a CUDA toolkit with cuDNN, whose headers are read
+#   EMULATED_MIB      the card's memory, 16384 by default
 #   EMULATED_ORDER=-1 the threads of a block run from the last to the first
 #   EMULATED_COUNTS   a file for how often each kernel ran, and for products, copies and waits
 set -euo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 command -v g++ >/dev/null || { echo "run.sh: g++ was not found; install it (Debian, Ubuntu: apt-get install g++)" >&2; exit 1; }
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(realpath -m "$1")
