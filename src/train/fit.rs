@@ -21,11 +21,11 @@ use std::path::Path;
 
 /// Follows training from outside.
 pub trait Observer {
-    /// Before each step: the model as it is.
+    /// Before each step: the model as it is, and the optimiser that takes it.
     ///
     /// # Errors
     /// What keeps training from going on.
-    fn step(&mut self, _model: &ResNet) -> Result<()> {
+    fn step(&mut self, _model: &ResNet, _optimiser: &Sgd) -> Result<()> {
         Ok(())
     }
     /// After each batch: images seen in this epoch, of how many.

@@ -24,6 +24,7 @@ mod state;
 mod tests;
 mod trajectory;
 mod transfer;
+mod waypoints;
 
 pub use adversarial::{AdversarialTraining, Fast, Free};
 pub use adversary::{Adversary, Norm, Start};
@@ -43,3 +44,4 @@ pub use schedule::Schedule;
 pub use sgd::Sgd;
 pub use trajectory::{TrainingStep, Trajectory};
 pub use transfer::{Transferred, transfer};
+pub(crate) use waypoints::Waypoints;

@@ -93,7 +93,7 @@ impl<'a> Session<'a> {
                     rate,
                     tally: &mut tally,
                 };
-                observer.step(learner.model)?;
+                observer.step(learner.model, &learner.optimiser)?;
                 learner.step(batch, &mut place)?;
                 done += images;
                 observer.batch(epoch + 1, done, positions.len());

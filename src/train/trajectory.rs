@@ -6,13 +6,19 @@
 use super::feed::{Batch, Feed, Input};
 use super::frozen_prefix::FrozenPrefix;
 use super::history::Epoch;
-use super::{Observer, Recipe, TransferOptions, transfer};
+use super::learner::{Learner, Place};
+use super::running_tally::RunningTally;
+use super::state::State;
+use super::waypoints::{KeptSteps, Stretch, Waypoint, Waypoints, check_retraced};
+use super::{Observer, Recipe, Sgd, TransferOptions, transfer};
 use crate::artefact::scratch_folder;
 use crate::data::{Pixels, batches, order};
-use crate::derivative::network::{Keeping, Storage};
+use crate::derivative::network::Keeping;
 use crate::model::{Pass, ResNet, is_statistic};
 use crate::{Error, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// Every step of a transfer's training.
 pub struct Trajectory<'a> {
@@ -23,9 +29,9 @@ pub struct Trajectory<'a> {
     recipe: Recipe,
     images: &'a Pixels,
     prefix: Option<FrozenPrefix>,
-    /// Numbers of a parameter vector.
-    size: usize,
-    parameters: Storage,
+    kept: KeptSteps,
+    /// What was trained again last, where not all steps are kept.
+    stretch: RefCell<Option<Stretch>>,
 }
 
 /// One of them.
@@ -61,12 +67,14 @@ impl<'a> Trajectory<'a> {
         let steps = images.len().div_ceil(recipe.batch_size) * recipe.epochs;
         let begun =
             (source.clone()).with_new_head(classes.clone(), options.head_deviation, recipe.seed)?;
-        let size = trained(&begun, first_segment).map(Tensor::elem_count).sum();
-        let bytes = (steps * size * DType::F32.size_in_bytes()) as u64;
+        let size = trained(&begun, first_segment)
+            .map(|(_, tensor)| tensor.elem_count())
+            .sum();
+        let waypoints = Waypoints::within(keeping.memory, steps, size);
         let mut recorder = Recorder {
             first_segment,
             steps: 0,
-            parameters: Storage::new(DType::F32, bytes, keeping)?,
+            kept: KeptSteps::new(waypoints, keeping)?,
             observer,
         };
         let room = scratch_folder(&keeping.folder)?;
@@ -86,14 +94,14 @@ impl<'a> Trajectory<'a> {
             |variants| FrozenPrefix::compute(&placed, first_segment, images, variants, keeping);
         let prefix = recipe.kept_variants(first_segment).map(kept).transpose()?;
         Ok(Self {
-            parameters: recorder.parameters,
+            kept: recorder.kept,
+            stretch: RefCell::default(),
             model,
             placed,
             first_segment,
             recipe,
             images,
             prefix,
-            size,
         })
     }
 
@@ -122,13 +130,35 @@ impl<'a> Trajectory<'a> {
         self.steps_of_epoch() * self.recipe.epochs
     }
 
-    /// The step at `index`, from 0.
+    /// The step at `index`, from 0; those of the same stretch are soon had after it, where not all are kept.
     ///
     /// # Errors
-    /// An image that cannot be read again, or parameters that cannot.
+    /// An image that cannot be read again, parameters that cannot, or training that does not repeat itself.
     pub fn step(&self, index: usize) -> Result<TrainingStep> {
-        let (recipe, device) = (&self.recipe, self.placed.device()?);
-        let (epoch, number) = (index / self.steps_of_epoch(), index % self.steps_of_epoch());
+        let (positions, batch) = self.batch(index)?;
+        let labels = self.images.labels_of(&positions);
+        Ok(TrainingStep {
+            parameters: self.parameters(index)?.to_device(self.placed.device()?)?,
+            input: self.entering(batch.input)?,
+            labels: labels.into_iter().map(|label| label as usize).collect(),
+            rate: self.rate(index),
+            positions,
+        })
+    }
+
+    /// Epoch and number within it of the step at `index`, both from 0.
+    fn place(&self, index: usize) -> (usize, usize) {
+        (index / self.steps_of_epoch(), index % self.steps_of_epoch())
+    }
+
+    fn rate(&self, index: usize) -> f64 {
+        let (recipe, (epoch, _)) = (&self.recipe, self.place(index));
+        recipe.learning_rate * recipe.schedule.factor(epoch, recipe.epochs)
+    }
+
+    /// The batch of the step at `index`, and the places of its images.
+    fn batch(&self, index: usize) -> Result<(Vec<usize>, Batch)> {
+        let (recipe, (epoch, number)) = (&self.recipe, self.place(index));
         let all = order(self.images.len(), recipe.seed, epoch as u64);
         let positions = batches(&all, recipe.batch_size).nth(number).unwrap_or(&[]);
         let feed = Feed {
@@ -136,20 +166,90 @@ impl<'a> Trajectory<'a> {
             images: self.images,
             prefix: self.prefix.as_ref(),
             epoch,
-            device,
+            device: self.placed.device()?,
         };
-        let Batch { input, .. } = feed.batch(positions)?;
-        let labels = self.images.labels_of(positions);
-        Ok(TrainingStep {
-            parameters: Tensor::new(
-                self.parameters.read::<f32>(&[index as u32], self.size)?,
-                device,
-            )?,
-            input: self.entering(input)?,
-            labels: labels.into_iter().map(|label| label as usize).collect(),
-            positions: positions.to_vec(),
-            rate: recipe.learning_rate * recipe.schedule.factor(epoch, recipe.epochs),
-        })
+        Ok((positions.to_vec(), feed.batch(positions)?))
+    }
+
+    /// θ before the step at `index`, on the processor.
+    fn parameters(&self, index: usize) -> Result<Tensor> {
+        let mut stretch = self.stretch.borrow_mut();
+        if let Some(kept) = self.kept.parameters(index, stretch.as_ref())? {
+            return Ok(kept);
+        }
+        // The one before goes first: two have no room.
+        *stretch = None;
+        let again = self.retraced(self.kept.waypoint(index)?)?;
+        let found = self.kept.parameters(index, Some(&again))?;
+        *stretch = Some(again);
+        found
+            .ok_or_else(|| Error::mismatch("a step", "one of the training", index, "this is a bug"))
+    }
+
+    /// Trains again from a waypoint to the next.
+    fn retraced(&self, from: Waypoint) -> Result<Stretch> {
+        let Waypoint {
+            steps,
+            parameters,
+            velocities,
+        } = from;
+        let mut tensors = self.placed.tensors().clone();
+        tensors.extend(self.by_name(&parameters)?);
+        let state = State {
+            tensors,
+            velocities: match velocities {
+                Some(velocities) => self.by_name(&velocities)?,
+                None => BTreeMap::new(),
+            },
+        };
+        let mut model = self.placed.clone();
+        let optimiser = state.restore(&mut model, self.first_segment, &self.recipe)?;
+        let mut learner = Learner {
+            model: &mut model,
+            first_segment: self.first_segment,
+            recipe: &self.recipe,
+            optimiser,
+            checks: Vec::new(),
+            good: None,
+            carried: None,
+        };
+        let end = steps.end;
+        let stretch = self.kept.stretch(steps.clone(), |push| {
+            for index in steps {
+                push(&flattened(learner.model, self.first_segment)?)?;
+                let (epoch, number) = self.place(index);
+                let mut place = Place {
+                    epoch,
+                    number,
+                    rate: self.rate(index),
+                    tally: &mut RunningTally::new(epoch, false),
+                };
+                learner.step(self.batch(index)?.1, &mut place)?;
+            }
+            Ok(())
+        })?;
+        let kept = match end < self.step_count() {
+            true => self.kept.waypoint(end)?.parameters,
+            false => flattened(&self.placed, self.first_segment)?,
+        };
+        check_retraced(&kept, &flattened(learner.model, self.first_segment)?, end)?;
+        Ok(stretch)
+    }
+
+    /// The trained tensors of a vector over all of them, where training takes place.
+    fn by_name(&self, vector: &Tensor) -> Result<BTreeMap<String, Tensor>> {
+        let vector = vector.to_device(self.placed.device()?)?;
+        let mut start = 0;
+        let part = |(name, tensor): (&String, &Tensor)| -> Result<_> {
+            let count = tensor.elem_count();
+            let part = vector.narrow(0, start, count)?.reshape(tensor.dims())?;
+            start += count;
+            // Training changes it in place.
+            Ok((name.clone(), part.copy()?))
+        };
+        trained(&self.placed, self.first_segment)
+            .map(part)
+            .collect()
     }
 
     /// Images as they enter the first trained segment. The frozen segments' weights are the same at every step, and where they take a
@@ -172,12 +272,23 @@ impl<'a> Trajectory<'a> {
 }
 
 /// The trained tensors of `model`, sorted by name.
-fn trained(model: &ResNet, first_segment: usize) -> impl Iterator<Item = &Tensor> {
+fn trained(model: &ResNet, first_segment: usize) -> impl Iterator<Item = (&String, &Tensor)> {
     let architecture = model.architecture();
-    let tensors = model.tensors().iter().filter(move |(name, _)| {
+    model.tensors().iter().filter(move |(name, _)| {
         !is_statistic(name) && architecture.segment_of(name) >= first_segment
-    });
-    tensors.map(|(_, tensor)| tensor)
+    })
+}
+
+/// The same as one vector `[p]`, on the processor.
+fn flattened(model: &ResNet, first_segment: usize) -> Result<Tensor> {
+    flat(trained(model, first_segment).map(|(_, tensor)| tensor))
+}
+
+/// Tensors one after the other, on the processor.
+fn flat<'t>(tensors: impl Iterator<Item = &'t Tensor>) -> Result<Tensor> {
+    let parts = tensors.map(|tensor| tensor.detach().flatten_all());
+    let whole = Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
+    Ok(whole.to_device(&Device::Cpu)?)
 }
 
 /// Keeps the parameters before each step, and passes on what it sees.
@@ -185,15 +296,13 @@ struct Recorder<'a> {
     first_segment: usize,
     /// So far.
     steps: usize,
-    parameters: Storage,
+    kept: KeptSteps,
     observer: &'a mut dyn Observer,
 }
 
 impl Observer for Recorder<'_> {
-    fn step(&mut self, model: &ResNet) -> Result<()> {
-        let values = trained(model, self.first_segment).map(|tensor| tensor.detach().flatten_all());
-        let values = Tensor::cat(&values.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
-        let values = values.to_device(&Device::Cpu)?;
+    fn step(&mut self, model: &ResNet, optimiser: &Sgd) -> Result<()> {
+        let values = flattened(model, self.first_segment)?;
         if !values
             .to_vec1::<f32>()?
             .iter()
@@ -203,9 +312,14 @@ impl Observer for Recorder<'_> {
             let remedy = "the transfer went well otherwise: give --unrolled its --device, or transfer in f32 with a lower --learning-rate or --head-deviation";
             return Err(Error::diverged("the repeated training", place, remedy));
         }
-        self.parameters.push(&values, |_| 0)?;
+        self.kept.push(&values, || {
+            let velocities = optimiser.velocities();
+            (!velocities.is_empty())
+                .then(|| flat(velocities.values()))
+                .transpose()
+        })?;
         self.steps += 1;
-        self.observer.step(model)
+        self.observer.step(model, optimiser)
     }
 
     fn batch(&mut self, epoch: usize, done: usize, total: usize) {

@@ -285,18 +285,33 @@ fn what_does_not_go_with_it_is_refused_in_a_line() {
     );
     assert!(plan.contains("18 steps are repeated"), "{plan}");
     assert!(plan.contains(" GiB of memory beside the program"), "{plan}");
-    let memory = |words: &str| {
+    let planned = |words: &str, name: &str| {
         let rank = "rank --model model --blocks 1 --unrolled --dry-run --json --out refused";
         let plan = run(folder, &format!("{rank} {words}"));
         let plan: Value = serde_json::from_str(&plan).unwrap();
-        plan["memory_bytes"].as_f64().unwrap()
+        plan[name].as_f64().unwrap()
     };
+    let memory = |words: &str| planned(words, "memory_bytes");
     // Sixteen ways back, and as little as one.
     assert!(memory("") > 2.0 * memory("--queries 1"));
     for gib in [0.001, 0.002] {
         let planned = memory(&format!("--memory {gib}"));
         assert!(planned < gib * f64::from(1 << 30), "{gib}: {planned}");
     }
+    // All 18 steps, or those at 0, 6 and 12 with their velocities and six more: √36.
+    let [all, few] = ["", "--memory 0.001"].map(|words| planned(words, "trajectory_bytes"));
+    assert_eq!(planned("", "kept_every"), 1.0);
+    assert_eq!(planned("--memory 0.001", "kept_every"), 6.0);
+    assert_eq!(18.0 * few, (2.0 * 3.0 + 6.0) * all);
+    let plan = run(
+        folder,
+        "rank --model model --blocks 1 --unrolled --dry-run --memory 0.001 --out refused",
+    );
+    assert!(plan.contains("kept at every 6th, "), "{plan}");
+    assert!(
+        plan.contains("the steps between are trained again"),
+        "{plan}"
+    );
     // A source that has changed since is no longer what was trained.
     let source = folder.join("source/model.safetensors");
     let mut bytes = std::fs::read(&source).unwrap();

@@ -8,7 +8,8 @@ use crate::derivative::network::Keeping;
 use crate::device::DeviceChoice;
 use crate::evaluate::TransferAgain;
 use crate::influence::{FineTunedPart, NetworkOptions};
-use candle_core::{DType, Device};
+use crate::train::Waypoints;
+use candle_core::Device;
 use serde_json::json;
 
 /// The network over one of the training images, and what its way back is made of.
@@ -69,9 +70,9 @@ impl<N: FineTunedPart> Plan<N> {
         }
     }
 
-    /// Of all steps' parameters.
-    fn trajectory_bytes(&self) -> u64 {
-        (self.steps * self.network.size() * DType::F32.size_in_bytes()) as u64
+    /// How the parameters of all steps are kept.
+    fn waypoints(&self) -> Waypoints {
+        Waypoints::within(kept_bytes(&self.options()), self.steps, self.network.size())
     }
 
     /// The most that the run is reckoned to take of the machine's memory at once; none where that is the device's matter.
@@ -82,7 +83,7 @@ impl<N: FineTunedPart> Plan<N> {
         let kept = [self.variants * self.images, self.images, self.queries]
             .map(|images| images as u64 * self.entering_bytes)
             .into_iter()
-            .chain([self.trajectory_bytes()])
+            .chain([self.waypoints().bytes()])
             .filter(|&bytes| bytes <= kept_bytes(&options));
         Ok((way_back > 0).then(|| way_back + kept.sum::<u64>()))
     }
@@ -91,17 +92,28 @@ impl<N: FineTunedPart> Plan<N> {
     pub(super) fn told(&self, rank: &Rank) -> Result<String> {
         let (parameters, steps) = (self.network.size(), self.steps);
         let (queries, ways) = (self.queries, self.ways);
-        let (kept, peak) = (self.trajectory_bytes(), self.peak_bytes()?);
+        let (waypoints, peak) = (self.waypoints(), self.peak_bytes()?);
+        let (kept, stride) = (waypoints.bytes(), waypoints.stride());
         if rank.json.is_asked() {
             return Ok(json!({
                 "parameters": parameters, "images": self.images, "queries": queries, "ways_back": ways, "steps": steps,
-                "method": "unrolled", "trajectory_bytes": kept, "memory_bytes": peak,
+                "method": "unrolled", "trajectory_bytes": kept, "kept_every": stride, "memory_bytes": peak,
             })
             .to_string());
         }
         let place = match kept > kept_bytes(&self.options()) {
             true => "in a scratch file",
             false => "in memory",
+        };
+        let (at, again) = match stride {
+            1 => (String::new(), String::new()),
+            _ => (
+                format!(" at every {stride}th"),
+                format!(
+                    "; the steps between are trained again for every {} of them",
+                    self.network.ways_at_once(&self.options())?
+                ),
+            ),
         };
         let device = match rank.device {
             DeviceChoice::Cpu => String::new(),
@@ -116,7 +128,7 @@ impl<N: FineTunedPart> Plan<N> {
             format!("\nabout {gib:.2} GiB of memory beside the program, the model and the images")
         });
         Ok(format!(
-            "{parameters} parameters of the head and --blocks {}{device}\n{steps} steps are repeated and their parameters kept, {:.2} GiB {place}\nthen {asked} go back through them, each at about twice the cost of the steps{memory}",
+            "{parameters} parameters of the head and --blocks {}{device}\n{steps} steps are repeated and their parameters kept{at}, {:.2} GiB {place}\nthen {asked} go back through them, each at about twice the cost of the steps{again}{memory}",
             rank.blocks,
             kept as f64 / GIB
         ))

@@ -365,7 +365,7 @@ fn a_way_back_that_grows_beyond_all_numbers_says_where() {
 struct Killed([std::path::PathBuf; 2]);
 
 impl Observer for Killed {
-    fn step(&mut self, _: &ResNet) -> crate::Result<()> {
+    fn step(&mut self, _: &ResNet, _: &crate::train::Sgd) -> crate::Result<()> {
         for entry in std::fs::read_dir(&self.0[0]).unwrap() {
             let left = self.0[1].join(entry.unwrap().file_name());
             std::fs::create_dir_all(left).unwrap();
@@ -394,6 +394,42 @@ fn what_is_left_where_the_repeated_training_is_killed_goes_with_the_next_run() {
     assert_eq!(paths.each_ref().map(|path| count(path)), [0, 1]);
     remove_unfinished(&paths[1]).unwrap();
     assert_eq!(count(&paths[1]), 0);
+}
+
+/// Whatever statistics, augmentation or part: what is trained again between waypoints are the steps of the training, in any order.
+#[test]
+fn steps_that_were_not_kept_are_had_again() {
+    let (train, _) = digits();
+    for (blocks, statistics) in [
+        (Blocks::Last(1), FrozenStatistics::Moving),
+        (Blocks::Last(1), FrozenStatistics::Frozen),
+        (Blocks::Last(0), FrozenStatistics::Frozen),
+        (Blocks::All, FrozenStatistics::Moving),
+    ] {
+        let options = options(blocks, statistics);
+        let all = recorded(&options, &train);
+        let nothing = Keeping {
+            memory: 0,
+            ..Keeping::default()
+        };
+        let how = (classes(), &options);
+        let few = Trajectory::record(source(), how, &train, &nothing, &mut Unobserved).unwrap();
+        assert_eq!(few.step_count(), 12);
+        for index in [11, 10, 4, 0, 5, 9, 11] {
+            let [expected, found] = [&all, &few].map(|trajectory| trajectory.step(index).unwrap());
+            for (expected, found) in [
+                (&expected.parameters, &found.parameters),
+                (&expected.input, &found.input),
+            ] {
+                let [expected, found] =
+                    [expected, found].map(|it| it.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+                assert_eq!(expected, found, "{blocks:?}, step {index}");
+            }
+            assert_eq!(expected.labels, found.labels);
+            assert_eq!(expected.positions, found.positions);
+            assert_eq!(expected.rate, found.rate);
+        }
+    }
 }
 
 #[test]
