@@ -3,7 +3,7 @@
 
 use crate::command_line::run;
 use crate::head::{EQUAL, agree, distance};
-use crate::killed_run::{goes_on_to_the_same_bytes, rank, record};
+use crate::killed_run::{goes_on_to_the_same_bytes, rank, record, same_files};
 use ndarray::Array2;
 use ndarray_npy::read_npy;
 
@@ -62,4 +62,16 @@ fn a_killed_way_back_goes_on_to_the_same_bytes() {
     let common = "--model blocks --blocks 2 --device cuda --unrolled --queries 40 --scores";
     let files = ["rankings.parquet", "scores.npy"];
     goes_on_to_the_same_bytes(place.path(), common, "way", &files);
+}
+
+/// Where memory keeps some states of the training alone.
+#[test]
+fn steps_that_are_trained_again_come_to_the_same_bytes() {
+    let place = transferred();
+    let folder = place.path();
+    for (memory, out) in [("", "all"), ("--memory 0.0005", "some")] {
+        let words = "--model blocks --blocks 2 --device cuda --unrolled --queries 2 --scores";
+        rank(folder, &format!("{words} {memory} --out {out}"));
+    }
+    same_files(folder, &["scores.npy"], "all", "some");
 }
