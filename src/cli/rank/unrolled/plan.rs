@@ -135,7 +135,7 @@ impl<N: FineTunedPart> Plan<N> {
     }
 }
 
-/// Half of what is for activations: the parameters of every step are kept beside.
+/// Half of what is for activations: the parameters of the steps are kept beside.
 pub(super) fn kept_bytes(options: &NetworkOptions) -> u64 {
     through_blocks::activation_bytes(options) / 2
 }
