@@ -125,10 +125,11 @@ impl KeptSteps {
             self.rows.push(parameters, |_| 0)?;
         }
         if is_kept && self.waypoints.stride > 1 {
-            match velocities()? {
-                Some(velocities) => self.rows.push(&velocities, |_| 0)?,
-                None => self.rows.push(&parameters.zeros_like()?, |_| 0)?,
-            }
+            let velocities = match velocities()? {
+                Some(velocities) => velocities,
+                None => parameters.zeros_like()?,
+            };
+            self.rows.push(&velocities, |_| 0)?;
         }
         self.pushed += 1;
         Ok(())

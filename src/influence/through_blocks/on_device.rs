@@ -137,8 +137,8 @@ impl FineTunedPart for DeviceNetwork {
         Ok(solutions_within(self, bytes / VECTORS_OF_WAY, WAYS))
     }
 
-    fn way_back_bytes(&self, _: usize, _: usize) -> u64 {
-        0
+    fn way_back_bytes(&self, _: usize, _: usize) -> Option<u64> {
+        None
     }
 
     fn check_way_back(&self, _: &NetworkOptions, images: usize) -> Result<()> {

@@ -153,13 +153,13 @@ impl FineTunedPart for Network {
         Ok(solutions_within(self, bytes, WAYS))
     }
 
-    fn way_back_bytes(&self, images: usize, queries: usize) -> u64 {
+    fn way_back_bytes(&self, images: usize, queries: usize) -> Option<u64> {
         let vectors = queries * VECTORS_OF_WAY * self.size() * self.dtype().size_in_bytes();
-        (images * self.image_bytes_beside(Beside::Gradients) + vectors) as u64
+        Some((images * self.image_bytes_beside(Beside::Gradients) + vectors) as u64)
     }
 
     fn check_way_back(&self, options: &NetworkOptions, images: usize) -> Result<()> {
-        let needed = self.way_back_bytes(images, 1);
+        let needed = self.way_back_bytes(images, 1).unwrap_or(0);
         if options.memory >= needed {
             return Ok(());
         }

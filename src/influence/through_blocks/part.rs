@@ -129,8 +129,9 @@ pub trait FineTunedPart: WrittenGradients + Sized {
     /// A device does not say how large it is.
     fn ways_at_once(&self, options: &NetworkOptions) -> Result<usize>;
 
-    /// What the way back of `queries` at once through batches of `images` takes of the machine's memory.
-    fn way_back_bytes(&self, images: usize, queries: usize) -> u64;
+    /// What the way back of `queries` at once through batches of `images` takes of the machine's memory; none where that is the
+    /// device's matter.
+    fn way_back_bytes(&self, images: usize, queries: usize) -> Option<u64>;
 
     /// Refuses a way back through batches of so many images that has no room even for a single query.
     ///

@@ -63,9 +63,9 @@ impl<N: FineTunedPart> Plan<N> {
 
     /// With the memory that is left beside a batch on its way back.
     pub(super) fn options(&self) -> NetworkOptions {
-        let batch = self.network.way_back_bytes(self.batch, 0);
+        let batch = self.network.way_back_bytes(self.batch, 0).unwrap_or(0);
         NetworkOptions {
-            memory: self.options.memory - batch.min(self.options.memory / 2),
+            memory: self.options.memory.saturating_sub(batch),
             ..self.options.clone()
         }
     }
@@ -79,13 +79,15 @@ impl<N: FineTunedPart> Plan<N> {
     fn peak_bytes(&self) -> Result<Option<u64>> {
         let options = self.options();
         let ways = self.network.ways_at_once(&options)?.min(self.ways);
-        let way_back = self.network.way_back_bytes(self.batch, ways);
+        let Some(way_back) = self.network.way_back_bytes(self.batch, ways) else {
+            return Ok(None);
+        };
         let kept = [self.variants * self.images, self.images, self.queries]
             .map(|images| images as u64 * self.entering_bytes)
             .into_iter()
             .chain([self.waypoints().bytes()])
             .filter(|&bytes| bytes <= kept_bytes(&options));
-        Ok((way_back > 0).then(|| way_back + kept.sum::<u64>()))
+        Ok(Some(way_back + kept.sum::<u64>()))
     }
 
     /// In words or as JSON.
