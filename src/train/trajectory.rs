@@ -135,10 +135,11 @@ impl<'a> Trajectory<'a> {
     /// # Errors
     /// An image that cannot be read again, parameters that cannot, or training that does not repeat itself.
     pub fn step(&self, index: usize) -> Result<TrainingStep> {
+        let parameters = self.parameters(index)?.to_device(self.placed.device()?)?;
         let (positions, batch) = self.batch(index)?;
         let labels = self.images.labels_of(&positions);
         Ok(TrainingStep {
-            parameters: self.parameters(index)?.to_device(self.placed.device()?)?,
+            parameters,
             input: self.entering(batch.input)?,
             labels: labels.into_iter().map(|label| label as usize).collect(),
             rate: self.rate(index),

@@ -307,7 +307,7 @@ fn what_does_not_go_with_it_is_refused_in_a_line() {
         folder,
         "rank --model model --blocks 1 --unrolled --dry-run --memory 0.001 --out refused",
     );
-    assert!(plan.contains("kept at every 6th, "), "{plan}");
+    assert!(plan.contains("the parameters of one in 6 kept, "), "{plan}");
     assert!(
         plan.contains("the steps between are trained again"),
         "{plan}"

@@ -107,13 +107,13 @@ impl<N: FineTunedPart> Plan<N> {
             true => "in a scratch file",
             false => "in memory",
         };
-        let (at, again) = match stride {
-            1 => (String::new(), String::new()),
+        let at_once = self.network.ways_at_once(&self.options())?.min(ways);
+        let (of, again) = match stride {
+            1 => ("their parameters".to_owned(), String::new()),
             _ => (
-                format!(" at every {stride}th"),
+                format!("the parameters of one in {stride}"),
                 format!(
-                    "; the steps between are trained again for every {} of them",
-                    self.network.ways_at_once(&self.options())?
+                    "; the steps between are trained again for each {at_once} that go together"
                 ),
             ),
         };
@@ -130,7 +130,7 @@ impl<N: FineTunedPart> Plan<N> {
             format!("\nabout {gib:.2} GiB of memory beside the program, the model and the images")
         });
         Ok(format!(
-            "{parameters} parameters of the head and --blocks {}{device}\n{steps} steps are repeated and their parameters kept{at}, {:.2} GiB {place}\nthen {asked} go back through them, each at about twice the cost of the steps{again}{memory}",
+            "{parameters} parameters of the head and --blocks {}{device}\n{steps} steps are repeated and {of} kept, {:.2} GiB {place}\nthen {asked} go back through them, each at about twice the cost of the steps{again}{memory}",
             rank.blocks,
             kept as f64 / GIB
         ))
