@@ -12,8 +12,8 @@ use crate::evaluate::HeldOut;
 use crate::figure::{Curve, ModelRankings, QuerySet};
 use crate::influence::{Examples, Normalise, QueryRanking, RankedImage};
 use crate::report::{
-    AuditedModel, ClassMatchCurve, Confusion, ModelQuery, ModelTrainingImage, Ranked, Statement,
-    TrainingGroup,
+    Absence, AuditedModel, ClassMatchCurve, Confusion, ModelQuery, ModelTrainingImage, Quantity,
+    Ranked, Statement, TrainingGroup,
 };
 use crate::{Error, Result};
 use candle_core::DType;
@@ -142,12 +142,29 @@ impl View<'_> {
             training: self.model_training(means.map(|means| means.row(0)))?,
             groups: Vec::new(),
             confusions: self.confusions(means),
-            absences: subject.through.absences(
-                subject.normalise,
-                !subject.self_influence.is_empty(),
-                self.held_out.is_some(),
-            ),
+            absences: self.absences(),
         })
+    }
+
+    fn absences(&self) -> Vec<Absence> {
+        let subject = self.subject;
+        let mut absences = subject.through.absences(
+            subject.normalise,
+            !subject.self_influence.is_empty(),
+            self.held_out.is_some(),
+        );
+        let none_kept = |what, option: &str| Absence {
+            what,
+            reason: format!("None was kept: ascribe rank {option} K keeps them."),
+        };
+        let is_bare = |ranking: &QueryRanking| ranking.helpful.is_empty();
+        if subject.rankings.iter().all(is_bare) {
+            absences.push(none_kept(Quantity::HelpfulEnd, "--top"));
+        }
+        if !subject.has_harmful {
+            absences.push(none_kept(Quantity::HarmfulEnd, "--bottom"));
+        }
+        absences
     }
 
     fn training_groups(&self, fitted: Option<&Fitted>, most: usize) -> Result<Vec<TrainingGroup>> {
@@ -244,8 +261,8 @@ impl View<'_> {
                 prediction: queries.outputs().predictions[row],
                 probabilities: probabilities.row(row).to_vec(),
                 loss: queries.outputs().losses[row],
-                helpful: self.ranked(&ranking.helpful)?,
-                harmful: self.ranked(&ranking.harmful)?,
+                helpful: self.ranked(&ranking.helpful, |score| score > 0.0)?,
+                harmful: self.ranked(&ranking.harmful, |score| score < 0.0)?,
                 groups: self.query_groups(*id),
                 removal: removals.remove(&row),
                 flip,
@@ -284,7 +301,9 @@ impl View<'_> {
         ))
     }
 
-    fn ranked(&self, images: &[RankedImage]) -> Result<Vec<Ranked>> {
+    /// Those of a sign: a list that reaches past 0 has images that are neither helpful nor harmful, or the other.
+    fn ranked(&self, images: &[RankedImage], is_of: fn(f64) -> bool) -> Result<Vec<Ranked>> {
+        let images = images.iter().filter(|image| is_of(image.score));
         let ranked = |image: &RankedImage| {
             let place = self.training_places.get(&image.train).copied();
             let train = place.ok_or_else(|| {
@@ -299,7 +318,7 @@ impl View<'_> {
                 certified: image.certificate.map(|certificate| certificate.certified),
             })
         };
-        images.iter().map(ranked).collect()
+        images.map(ranked).collect()
     }
 
     fn model_training(

@@ -131,6 +131,9 @@ fn of_certificates(record: &RunRecord) -> Statement {
     }
 }
 
+/// Measured rises in predicted ones where these are of the right size.
+const OF_SIZE: std::ops::RangeInclusive<f64> = 0.5..=2.0;
+
 /// A number as it is read most easily.
 pub(super) fn plain(value: f64) -> String {
     match (0.1..1000.0).contains(&value.abs()) {

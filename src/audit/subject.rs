@@ -36,6 +36,8 @@ pub struct Subject<'a> {
     pub normalise: Normalise,
     /// `rankings.parquet`
     pub rankings: &'a [QueryRanking],
+    /// Whether these have the most harmful images of each query, where any are.
+    pub has_harmful: bool,
     /// `train_rankings.parquet`, where it has that.
     pub train_rankings: &'a [QueryRanking],
     /// `self_influence.parquet`: ids and values in nats.

@@ -109,6 +109,10 @@ pub enum Quantity {
     SelfInfluence,
     /// Losses by heads that never saw the image.
     HeldOutLoss,
+    /// The most helpful images of each query.
+    HelpfulEnd,
+    /// The most harmful images of each query.
+    HarmfulEnd,
 }
 
 /// One line of a table of facts.

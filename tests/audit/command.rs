@@ -176,6 +176,23 @@ fn a_page_says_what_the_run_says_and_its_decisions_change_the_next_model() {
     let harmful: Vec<f64> = serde_json::from_value(harmful).unwrap();
     assert_eq!(harmful.len(), 20);
     assert!(harmful.is_sorted() && harmful[19] < 0.0, "{harmful:?}");
+    // One that ranked all has them there; each is at the end that its sign says.
+    run(
+        folder,
+        "rank --model second --damping 1e-2 --top 93 --skip-train --out whole",
+    );
+    run(
+        folder,
+        "audit whole --measure 0 --skip-sensitivity --out fourth",
+    );
+    let query = piece(&folder.join("fourth"), "query-0")[0][0].clone();
+    let [helpful, all_harmful]: [Vec<f64>; 2] = ["helpful", "harmful"]
+        .map(|end| serde_json::from_value(query[end]["score"].clone()).unwrap());
+    assert_eq!(helpful.len() + all_harmful.len(), 93);
+    assert!(helpful.iter().all(|score| *score > 0.0));
+    assert_eq!(all_harmful[..20], harmful);
+    let page = std::fs::read_to_string(folder.join("fourth/data/overview.js")).unwrap();
+    assert!(!page.contains("harmful-end") && !page.contains("helpful-end"));
 }
 
 /// The column of `training_images.csv`.

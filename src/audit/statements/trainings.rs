@@ -3,12 +3,10 @@
 //! A handful of test images, whose losses may be decades apart: a correlation would be that of the largest. So each is asked whether its
 //! measured rise is of the size that was predicted.
 
-use super::{plain, statement};
+use super::{OF_SIZE, plain, statement};
 use crate::audit::measured::Measured;
 use crate::report::{Removal, Statement, Tone};
 
-/// Measured rises in predicted ones where these are of the right size.
-const OF_SIZE: std::ops::RangeInclusive<f64> = 0.5..=2.0;
 /// The share of test images with rises of the right size from which on scores hold.
 const HOLDS: f64 = 0.8;
 /// The share below which they do not.

@@ -21,6 +21,7 @@ pub(super) struct Opened {
     /// Of a run through residual blocks that kept it.
     scores: Option<StoredScores>,
     rankings: Vec<QueryRanking>,
+    has_harmful: bool,
     train_rankings: Vec<QueryRanking>,
     self_influence: Vec<(usize, f64)>,
     shares: Vec<(String, f64)>,
@@ -35,14 +36,16 @@ impl Opened {
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let record = RunFolder::read(folder)?;
         let recorded = reopen(&record)?;
-        let rankings = read_rankings(&folder.join("rankings.parquet"))?;
+        let mut rankings = read_rankings(&folder.join("rankings.parquet"))?;
+        let has_harmful = add_harmful(&mut rankings, &record, &recorded)?;
         let facts = match record.options.get("model").and_then(|path| path.as_str()) {
             Some(model) => of_transfer(&record.located(Path::new(model)))?,
             None => Vec::new(),
         };
         Ok(Self {
             scores: scores(&record, &recorded)?,
-            rankings: with_harmful(rankings, &record, &recorded)?,
+            rankings,
+            has_harmful,
             train_rankings: if_there(&record, "train_rankings.parquet", read_rankings)?,
             self_influence: if_there(&record, "self_influence.parquet", read_self_influence)?,
             shares: if_there(&record, "shares.parquet", read_helpful_shares)?,
@@ -102,6 +105,7 @@ impl Opened {
                 device: candle_core::Device::Cpu,
             },
             rankings: &self.rankings,
+            has_harmful: self.has_harmful,
             train_rankings: &self.train_rankings,
             self_influence: &self.self_influence,
             shares: &self.shares,
@@ -136,18 +140,35 @@ const HARMFUL: usize = 20;
 /// Queries whose scores are held at once.
 const STEP: usize = 256;
 
-/// The rankings, with the harmful end of the run's full scores where it has these and ranked helpful images alone.
-fn with_harmful(
-    mut rankings: Vec<QueryRanking>,
+/// Gives the rankings of a run that ranked helpful images alone their harmful end, from those of all images or from the run's full
+/// scores; whether they have it then.
+fn add_harmful(
+    rankings: &mut [QueryRanking],
     record: &RunRecord,
     recorded: &Recorded,
-) -> Result<Vec<QueryRanking>> {
-    let has_harmful = rankings.iter().any(|ranking| !ranking.harmful.is_empty());
-    if has_harmful || !is_there(record, SCORES)? {
-        return Ok(rankings);
+) -> Result<bool> {
+    let (training, queries) = (&recorded.material.train, rankings.len());
+    let has_scores = is_there(record, SCORES)?;
+    if rankings.iter().any(|ranking| !ranking.harmful.is_empty()) {
+        return Ok(true);
+    }
+    if rankings
+        .iter()
+        .all(|ranking| ranking.helpful.len() == training.ids.len())
+    {
+        for ranking in rankings {
+            let lowest = ranking.helpful.iter().rev();
+            ranking.harmful = lowest
+                .take_while(|image| image.score < 0.0)
+                .cloned()
+                .collect();
+        }
+        return Ok(true);
+    }
+    if !has_scores {
+        return Ok(false);
     }
     let path = record.folder.join(SCORES);
-    let (training, queries) = (&recorded.material.train, rankings.len());
     let scores = StoredScores::open(&path, queries, training.ids.len())?;
     let positions: Vec<usize> = (0..queries).collect();
     for (rankings, positions) in rankings.chunks_mut(STEP).zip(positions.chunks(STEP)) {
@@ -168,7 +189,7 @@ fn with_harmful(
             ranking.harmful = order.into_iter().map(ranked).collect();
         }
     }
-    Ok(rankings)
+    Ok(true)
 }
 
 /// Whether a file of the run is there. One that it left and that is gone is an error: the page would say that there never was one.

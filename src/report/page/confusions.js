@@ -8,7 +8,7 @@ route.views.confusions = async ({ parts: [label, prediction] }) => {
     h("p.lead", {}, !labelled() ? "Test images by the class that is predicted. " : classesInSight().length > TABLE ? "Pairs of label and prediction. " : "Rows are labels, columns predictions. ",
       `Choose a ${!labelled() ? "class" : classesInSight().length > TABLE ? "pair" : "cell"}: its test images, and the training images whose scores, averaged over them, are the most harmful and most helpful.`),
     sideBySide((_, at) => confusionMatrix(at, chosen)),
-    chosen ? h("section", {}, h("h2", {}, !labelled() ? `Predicted as ${className(chosen.prediction)}` : chosen.label === chosen.prediction ? `${className(chosen.label)}, rightly predicted`
+    chosen ? h("section", {}, h("h2", { tabindex: -1, "data-asked": label !== undefined }, !labelled() ? `Predicted as ${className(chosen.prediction)}` : chosen.label === chosen.prediction ? `${className(chosen.label)}, rightly predicted`
       : `${className(chosen.label)}, predicted as ${className(chosen.prediction)}`),
       sideBySide((model, at) => cellOf(model, at, chosen))) : h("p.quiet", {}, "Nothing is confused."));
 };

@@ -68,7 +68,7 @@ function scoreElement(model, value) {
 /* Cuts one picture out of its sheet; the number stands in where there are no pictures. */
 function thumb(list, position, size, description) {
   const layout = page.overview.layouts[list];
-  if (!layout) return h("span.thumb.none", { style: `width:${size}px;height:${size}px`, role: "img", "aria-label": description }, "?");
+  if (!layout) return h("span.thumb.none", { style: `width:${size}px;height:${size}px`, role: "img", "aria-label": description }, (list === "train" ? page.training : page.queries).id[position]);
   const perSheet = layout.columns * layout.columns;
   const place = position % perSheet;
   const [column, row] = [place % layout.columns, Math.floor(place / layout.columns)];
@@ -110,27 +110,36 @@ const positionOf = (() => {
 /* The file of a training image, where the data set is a folder of files. */
 const fileOf = (position) => page.training.file[position];
 
+/* A name in its own direction, whatever stands beside it. */
+const nameElement = (label) => h("bdi", {}, className(label));
+
+/* What the picture of a card is of; below it only where it is not to be seen otherwise. */
+const identity = (name) => h("span.quiet.identity", {}, name);
+
 /* A training image as a link, with what is said below it and how it was decided; labelled as model `at` was trained on it. */
 function trainCard(position, size, at, ...below) {
   const decision = decisions.of(page.training.id[position]);
   const state = decision ? `.${decision.decision}` : "";
   const own = page.training.label[position];
   const differs = trainLabel(position, at) === own ? [] : [`labelled ${className(own)} in another run`];
-  const title = [...differs, ...(fileOf(position) ? [fileOf(position)] : [])].join(", ") || null;
+  const name = `training ${page.training.id[position]}`;
+  const title = [name, ...differs, ...(fileOf(position) ? [fileOf(position)] : [])].join(", ");
   const card = h(`a.card${state}`, { href: `#/image/${page.training.id[position]}`, "data-train": position, title },
     thumb("train", position, size, trainName(position, at)),
-    h("span.name", {}, className(trainLabel(position, at))),
-    ...below);
+    h("span.name", { dir: "auto" }, className(trainLabel(position, at))),
+    identity(name), ...below);
   return card;
 }
 
 function queryCard(position, size, ...below) {
   const right = models().map((_, at) => page.queries.models[at].prediction[position] === page.queries.label[position]);
   const state = !labelled() ? "" : right.every(Boolean) ? ".right" : right.some(Boolean) ? ".mixed" : ".wrong";
-  return h(`a.card${state}`, { href: `#/query/${page.queries.id[position]}` },
+  const name = `test ${page.queries.id[position]}`;
+  const file = page.queries.file[position];
+  return h(`a.card${state}`, { href: `#/query/${page.queries.id[position]}`, title: file ? `${name}, ${file}` : name },
     thumb("test", position, size, queryName(position)),
-    h("span.name", {}, className(page.queries.label[position])),
-    ...below);
+    h("span.name", { dir: "auto" }, className(page.queries.label[position])),
+    identity(name), ...below);
 }
 
 /* The way up to a list, and to the neighbours of what is at `place` in its order. */
@@ -169,6 +178,9 @@ const PRINTED = 2000;
 function longGrid(count, cell, [width, height]) {
   const grid = h("div.long-grid", { role: "list" });
   const holder = h("div.long", {}, grid);
+  /* What is in the document, by place. */
+  const items = new Map();
+  const made = (at) => h("div", { role: "listitem", "aria-setsize": count, "aria-posinset": at + 1 }, cell(at));
   let shown = "";
   let printing = false;
   function draw() {
@@ -182,15 +194,17 @@ function longGrid(count, cell, [width, height]) {
     const key = `${columns} ${first} ${last}`;
     if (key === shown) return;
     shown = key;
-    const cells = [];
-    for (let at = first * columns; at < Math.min(count, last * columns); at += 1) {
-      const item = h("div", { role: "listitem", "aria-setsize": count, "aria-posinset": at + 1 }, cell(at));
-      cells.push(item);
+    const [begin, end] = [first * columns, Math.min(count, last * columns)];
+    for (const [at, item] of items) if (at < begin || at >= end) { item.remove(); items.delete(at); }
+    // What stays in sight is not touched: one of it may have the focus.
+    for (let at = end - 1; at >= begin; at -= 1) {
+      if (items.has(at)) continue;
+      items.set(at, made(at));
+      grid.insertBefore(items.get(at), items.get(at + 1) ?? null);
     }
     grid.style.transform = `translateY(${first * height}px)`;
     grid.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
     grid.style.gridAutoRows = `${height}px`;
-    grid.replaceChildren(...cells);
   }
   const listen = new AbortController();
   for (const event of ["scroll", "resize"]) {
@@ -208,11 +222,13 @@ function longGrid(count, cell, [width, height]) {
     grid.style.gridTemplateColumns = `repeat(auto-fill, minmax(${width - 20}px, 1fr))`;
     grid.style.gridAutoRows = "auto";
     shown = "";
-    grid.replaceChildren(...Array.from({ length: Math.min(count, PRINTED) }, (_, at) => h("div", { role: "listitem" }, cell(at))),
-      ...count > PRINTED ? [h("p.quiet", {}, `and ${plural(count - PRINTED, "more")}`)] : []);
+    items.clear();
+    grid.replaceChildren(...Array.from({ length: Math.min(count, PRINTED) }, (_, at) => made(at)),
+      ...count > PRINTED ? [h("p.quiet", {}, `and ${(count - PRINTED).toLocaleString("en")} more`)] : []);
   }, { signal: listen.signal });
   window.addEventListener("afterprint", () => {
     grid.style.position = "";
+    grid.replaceChildren();
     printing = false;
     draw();
   }, { signal: listen.signal });

@@ -26,10 +26,14 @@ route.views.overview = async () => {
 const TONES = { good: "Good:", note: "Note:", warning: "Careful:" };
 
 function meaning() {
+  const divided = models().filter(({ unit }) => unit !== "nats");
+  const whose = divided.length < models().length ? ` of ${divided.map(({ name }) => name).join(" and ")}` : "";
   return h("div", {},
-    h("p", {}, "A score belongs to a test image and a training image. It is the predicted rise of the test image’s loss if that training image had been left out: ",
+    h("p", {}, "A score belongs to a test image and a training image. ", divided.length < models().length
+      ? "It is the predicted rise of the test image’s loss if that training image had been left out: " : "Its sign is that of the predicted rise of the test image’s loss if that training image had been left out: ",
       h("strong.helpful", {}, "positive is helpful"), ", ", h("strong.harmful", {}, "negative is harmful"),
       ". It is given in ", [...new Set(models().map((model) => unitOf(model).name))].join(" and "), "."),
+    divided.length ? h("p", {}, `Scores${whose} were divided (--normalise): their size is no rise of a loss, and only their order and sign are to be read.`) : null,
     h("p", {}, "What is taken to be learned anew without the image is what “scores through” says above; everything before it stays as it is."),
     h("p", {}, "Scores describe what this model learned from these images to first order. They do not say that an image is wrong, nor what another training run would give; where measured values stand beside them, these say how well they hold."));
 }
@@ -65,9 +69,13 @@ function lookFirst() {
       order.slice(0, 5).map((position) => trainCard(position, 48, at)), "training images, least probable label first"]);
   });
   const leaks = duplicatesFrom(training.alike).filter((group) => group.queries.length);
-  const leaked = [...new Set(leaks.flatMap((group) => group.queries))];
-  if (leaked.length) items.push(["Leaks from training to test", "#/training/duplicates",
-    leaked.slice(0, 5).map((position) => queryCard(position, 48)), `${plural(leaked.length, "test image")} the same as a training image, or nearly so`]);
+  const leaked = (fits) => leaks.filter(fits).flatMap((group) => group.queries);
+  const equal = new Set(leaked((group) => group.kind === "pixels"));
+  const alike = new Set(leaked((group) => group.kind !== "pixels").filter((position) => !equal.has(position)));
+  if (leaks.length) items.push([`${equal.size ? "Leaks" : "Perhaps leaks"} from training to test`, "#/training/duplicates",
+    [...equal, ...alike].slice(0, 5).map((position) => queryCard(position, 48)), [
+      ...equal.size ? [`${plural(equal.size, "test image")} equal to a training image`] : [],
+      ...alike.size ? [`${equal.size ? alike.size.toLocaleString("en") : plural(alike.size, "test image")} alike but not equal: look at ${alike.size === 1 ? "it" : "them"}`] : []].join(", ")]);
   return h("section", {}, h("h2", {}, "Look here first"),
     h("div.first", {}, items.map(([name, href, cards, note]) => h("div.panel", {},
       h("h3", {}, h("a", { href }, name)), h("div.strip", {}, cards), h("p.quiet", {}, note)))));
@@ -163,18 +171,19 @@ function confusionMatrix(at, chosen) {
 /* In the place of a table that would be too large: the cells with most test images. */
 function fullestCells(at, chosen) {
   const { cells } = models()[at];
-  const list = (title, what, fits) => {
+  const list = (title, what, more, fits) => {
     const listed = cells.filter(fits).sort((a, b) => b[2] - a[2]);
     const row = ([label, prediction, count]) => h("tr", {}, h("th", { scope: "row" }, h("a", { href: `#/confusions/${label}/${prediction}`,
       "aria-current": chosen && chosen.label === label && chosen.prediction === prediction ? "true" : null },
-      labelled() && label !== prediction ? `${className(label)} → ${className(prediction)}` : className(prediction))), h("td", {}, count.toLocaleString("en")));
+      labelled() && label !== prediction ? [nameElement(label), " → ", nameElement(prediction)] : className(prediction))), h("td", {}, count.toLocaleString("en")));
     return h("section", {}, h("h4", {}, title),
       listed.length ? h("table.groups.fullest", {}, h("caption.unseen", {}, `${title}, ${models()[at].name}`),
         h("thead", {}, h("tr", {}, [what, "Test images"].map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", {}, listed.slice(0, FULLEST).map(row))) : h("p.quiet", {}, "None."),
-      listed.length > FULLEST ? h("p.quiet", {}, `and ${plural(listed.length - FULLEST, ...labelled() ? ["more pair"] : ["more class", "more classes"])}: `, h("a", { href: "#/queries" }, "find them by class"), ".") : null);
+      listed.length > FULLEST ? h("p.quiet", {}, `and ${plural(listed.length - FULLEST, ...more)}: `, h("a", { href: "#/queries" }, "find them by class"), ".") : null);
   };
-  return labelled() ? h("div", {}, list("Most often confused", "Label → prediction", ([label, prediction]) => label !== prediction),
-    list("Most often right", "Class", ([label, prediction]) => label === prediction))
-    : list("Most often predicted", "Class", () => true);
+  const classes = ["more class", "more classes"];
+  return labelled() ? h("div", {}, list("Most often confused", "Label → prediction", ["more pair"], ([label, prediction]) => label !== prediction),
+    list("Most often right", "Class", classes, ([label, prediction]) => label === prediction))
+    : list("Most often predicted", "Class", classes, () => true);
 }

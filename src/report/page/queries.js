@@ -26,7 +26,7 @@ function queryOrder(filter) {
   const [sort, sortModel] = (filter.get("sort") ?? "").split("-");
   const wanted = (name) => filter.get(name) === null ? null : Number(filter.get(name));
   const [ofLabel, ofPrediction, by] = [wanted("label"), wanted("prediction"), wanted("by")];
-  const words = (filter.get("find") ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+  const fits = finder(filter.get("find"));
   const predicted = (position) => columns.map((model) => model.prediction[position]);
   const kept = id.map((_, position) => position).filter((position) => {
     if (ofLabel !== null && label[position] !== ofLabel) return false;
@@ -34,8 +34,7 @@ function queryOrder(filter) {
     if (state === "wrong" && columns[stateModel]?.prediction[position] === label[position]) return false;
     if (state === "right" && columns[stateModel]?.prediction[position] !== label[position]) return false;
     if (state === "apart" && new Set(predicted(position)).size < 2) return false;
-    const text = `${id[position]} ${className(label[position])} ${predicted(position).map(className).join(" ")}`.toLowerCase();
-    return words.every((word) => /^\d+$/.test(word) ? String(id[position]) === word : text.includes(word));
+    return fits(id[position], page.queries.file[position], [label[position], ...predicted(position)]);
   });
   const model = columns[sortModel];
   const key = model && {
@@ -47,19 +46,32 @@ function queryOrder(filter) {
   return kept;
 }
 
+/* What can be found by typing it. */
+const FINDABLE = ({ file }) => file.length ? "class, id or file" : "class or id";
+
+/* Whether all words typed are in an image's id, file or the names of its classes; numbers as whole numbers, so that 1 does not find 10. */
+function finder(typed) {
+  const words = (typed ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+  const tests = words.map((word) => /^\d+$/.test(word) ? RegExp(`(?<!\\d)0*${word}(?!\\d)`) : { test: (text) => text.includes(word) });
+  return (id, file, labels) => {
+    const text = [id, file ?? "", ...labels.map(className)].join("\n").toLowerCase();
+    return tests.every((found) => found.test(text));
+  };
+}
+
 route.views.queries = async ({ filter }) => {
   await load("queries", "training");
   const order = queryOrder(filter);
   const classes = [["", "all"], ...page.overview.classes.map((name, at) => [String(at), name])];
-  const search = h("input", { type: "search", id: "find", placeholder: "class or id", value: filter.get("find") ?? "",
+  const search = h("input", { type: "search", id: "find", placeholder: FINDABLE(page.queries), value: filter.get("find") ?? "",
     input: later((event) => route.refine({ find: event.target.value })) });
   const tail = filter.toString() ? `?${filter}` : "";
   const states = STATES();
   const cell = (at) => {
     const position = order[at];
-    const predicted = [...new Set(page.queries.models.map((model) => className(model.prediction[position])))].map((name) => `→ ${name}`);
+    const predicted = [...new Set(page.queries.models.map((model) => model.prediction[position]))].flatMap((label) => [" → ", nameElement(label)]);
     const sure = () => page.queries.models.map((model) => probability(model.probability[position]));
-    const card = queryCard(position, 64, h("span.quiet", {}, (labelled() ? predicted : sure()).join(" ")));
+    const card = queryCard(position, 64, h("span.quiet", {}, labelled() ? predicted : sure().join(" ")));
     card.setAttribute("href", card.getAttribute("href") + tail);
     return card;
   };

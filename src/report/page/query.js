@@ -78,10 +78,10 @@ function behind(model, at, { helpful, harmful, groups }, all, again) {
       count ? h("div.cards", { role: "list" }, ranked.train.slice(0, count).map((train, rank) => h("div.held", { role: "listitem" },
         trainCard(train, 64, at, scoreElement(model, ranked.score[rank]), proof(ranked, rank)),
         decisions.controls(train, again))))
-        : h("p.quiet", {}, empty));
+        : h("p.quiet", {}, unbroken(empty)));
   };
-  return h("div", {}, groupsBehind(model, at, groups, all), list("Most helpful", helpful, "None was kept."),
-    list("Most harmful", harmful, "None was kept: ascribe rank --bottom K keeps them."));
+  return h("div", {}, groupsBehind(model, at, groups, all), list("Most helpful", helpful, absence(model, "helpful-end") ?? "None: no score is above 0."),
+    list("Most harmful", harmful, absence(model, "harmful-end") ?? "None: no score is below 0."));
 }
 
 function proof(ranked, rank) {

@@ -8,8 +8,17 @@ const route = (() => {
 
   function parse(hash = location.hash) {
     const [path, search = ""] = hash.replace(/^#\/?/, "").split("?");
-    const [view, ...parts] = path.split("/").map(decodeURIComponent);
+    const [view, ...parts] = path.split("/").map(decoded);
     return { view: view || "overview", parts, filter: new URLSearchParams(search) };
+  }
+
+  /* An address may have been cut in the middle of a letter. */
+  function decoded(part) {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
   }
 
   function address({ view, parts = [], filter }) {
@@ -44,7 +53,8 @@ const route = (() => {
     /* Of a text field; others have none. */
     const [start, end] = [focused?.selectionStart ?? null, focused?.selectionEnd ?? null];
     const left = main.dataset.shown;
-    const top = keep ? window.scrollY : history.state?.seen || upward ? places.get(location.hash) ?? history.state?.top ?? 0 : 0;
+    const back = history.state?.seen || upward;
+    const top = keep ? window.scrollY : back ? places.get(location.hash) ?? history.state?.top ?? 0 : 0;
     upward = false;
     places.set(location.hash, top);
     main.replaceChildren(content);
@@ -69,9 +79,11 @@ const route = (() => {
       if (start !== null) again?.setSelectionRange(start, end);
     }
     if (!keep) {
-      const from = top ? main.querySelector(`a[href="${CSS.escape(left)}"]`) : null;
-      (from ?? main).focus({ preventScroll: true });
-      say(heading);
+      const from = back ? main.querySelector(`a[href="${CSS.escape(left)}"]:not([rel])`) : null;
+      const asked = back ? null : main.querySelector("[data-asked]");
+      (from ?? asked ?? main).focus({ preventScroll: true });
+      asked?.scrollIntoView({ block: "nearest" });
+      say(asked?.textContent ?? heading);
     }
   }
 

@@ -47,9 +47,9 @@ function trainingList(part, filter) {
   const wanted = filter.get("label");
   const group = page.training.models[at].groups[filter.get("group") ?? ""];
   const members = group && new Set(group);
-  const words = (filter.get("find") ?? "").trim().toLowerCase();
+  const fits = finder(filter.get("find"));
   const order = by === undefined ? [] : trainingOrder(at, by).filter((position) => (wanted === null || trainLabel(position, at) === Number(wanted)) && (!members || members.has(position))
-    && (!words || String(page.training.id[position]) === words || (page.training.file[position] ?? "").toLowerCase().includes(words) || className(trainLabel(position, at)).toLowerCase().includes(words)));
+    && fits(page.training.id[position], fileOf(position), [trainLabel(position, at)]));
   return { at, by, available, order, wanted };
 }
 
@@ -76,11 +76,11 @@ function ordered(part, filter) {
     const value = { held: () => `held out ${shortLoss(columns.held[position])}`, loss: () => `loss ${shortLoss(columns.loss[position])}`, self: () => `self ${score(model, columns.self[position])}`,
       harm: () => score(model, columns.mean[position]), help: () => score(model, columns.mean[position]) }[by]();
     const card = trainCard(position, 64, at,
-      h(`span.${differs ? "wrong-text" : "quiet"}`, {}, differs ? `→ ${className(said)}` : `label ${probability(columns.probability[position])}`),
+      h(`span.${differs ? "wrong-text" : "quiet"}`, {}, differs ? ["→ ", nameElement(said)] : `label ${probability(columns.probability[position])}`),
       h("span.quiet", {}, value));
     return h("div.held", {}, listed(card, part, filter), decisions.controls(position, again));
   };
-  const search = h("input", { type: "search", id: "find", placeholder: page.training.file.length ? "class, id or file" : "class or id", value: filter.get("find") ?? "",
+  const search = h("input", { type: "search", id: "find", placeholder: FINDABLE(page.training), value: filter.get("find") ?? "",
     input: later((event) => route.refine({ find: event.target.value })) });
   return h("section", {},
     h("form.filters", { role: "search", submit: (event) => event.preventDefault() },
@@ -176,8 +176,8 @@ function duplicates(filter) {
     h("span.likeness", {}, group.kind === "pixels" ? "equal pixels" : `alike ${group.similarity.toFixed(3)}`,
       new Set([...group.training.map((at) => page.training.label[at]), ...labelled() ? group.queries.map((at) => page.queries.label[at]) : []]).size > 1
         ? h("strong.wrong-text", {}, "labels differ") : null),
-    cardsOf(group, name, (position) => h("div.held", {}, listed(trainCard(position, 56, null, h("span.quiet", {}, `training ${page.training.id[position]}`)), "duplicates", filter), decisions.controls(position, again)),
-      (position) => queryCard(position, 56, h("span.quiet", {}, `test ${page.queries.id[position]}`))))));
+    cardsOf(group, name, (position) => h("div.held", {}, listed(trainCard(position, 56, null), "duplicates", filter), decisions.controls(position, again)),
+      (position) => queryCard(position, 56)))));
   const fewest = Math.floor(100 * Math.min(...near, alike)) / 100;
   const slider = h("input", { type: "range", id: "alike", min: fewest, max: 1, step: 0.005, value: least, "aria-valuetext": least.toFixed(3),
     input: later((event) => route.refine({ alike: event.target.value })) });

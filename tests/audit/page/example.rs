@@ -134,7 +134,6 @@ fn audit(queries: usize, test: &Dataset, train: &Dataset) -> Audit {
     }
 }
 
-/// A training image and the next, nearly the same.
 /// A difference whose intervals are not symmetric.
 fn paired() -> PairedQueries {
     let interval = |value: f64| Interval {
@@ -155,6 +154,7 @@ fn paired() -> PairedQueries {
     }
 }
 
+/// A training image and the next, nearly the same.
 fn near(similarity: f64, image: usize) -> Duplicates {
     Duplicates {
         kind: Likeness::Near,
