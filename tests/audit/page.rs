@@ -1,6 +1,7 @@
 //! The audit's page in a browser: opened from a disk, without errors or requests, each view, keys, links and decisions.
 
 mod browser;
+mod driver;
 mod example;
 mod lists;
 mod through_blocks;
@@ -13,7 +14,7 @@ use serde_json::json;
 const RIGHT: char = '\u{e014}';
 
 fn opened(queries: usize, embed: bool) -> Option<(Browser, tempfile::TempDir)> {
-    let browser = Browser::start(1280, 900)?;
+    let browser = Browser::start()?;
     let folder = tempfile::tempdir().unwrap();
     large_audit(queries, folder.path(), embed);
     Some((browser, folder))
@@ -162,7 +163,7 @@ fn fewer_and_more_duplicates_are_shown_as_is_asked_for() {
 /// No image is called right, wrong or labelled; in the place of confusions are predictions, and the least sure come first.
 #[test]
 fn test_images_without_labels_are_called_neither_right_nor_wrong() {
-    let Some(browser) = Browser::start(1280, 900) else {
+    let Some(browser) = Browser::start() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -308,7 +309,7 @@ fn a_cell_says_whether_nothing_is_behind_it_or_nothing_was_computed() {
 /// Tables of classes, and choices of a class on each image, do not grow with all classes that there are.
 #[test]
 fn many_classes_are_listed_and_chosen_from_where_they_are_asked_for() {
-    let Some(browser) = Browser::start(1280, 900) else {
+    let Some(browser) = Browser::start() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();

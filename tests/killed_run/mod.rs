@@ -21,14 +21,15 @@ pub fn same_files(folder: &Path, files: &[&str], one: &str, other: &str) {
 /// Starts a run and kills it as soon as it has recorded a block.
 pub fn kill_when_recorded(folder: &Path, words: &str, run: &str) {
     let scored = folder.join(run).join(".scored");
-    killed_at(command(folder, &format!("rank {words}")), &scored);
+    let rank = command(folder, &format!("rank {words} --record-every 0"));
+    killed_at(rank, &scored);
 }
 
 /// Kills a run, lets it go on, and compares the files with those of a run that was left alone.
 pub fn goes_on_to_the_same_bytes(folder: &Path, common: &str, name: &str, files: &[&str]) {
     let (whole, killed) = (format!("{name}-whole"), format!("{name}-killed"));
     rank(folder, &format!("{common} --out {whole}"));
-    let words = format!("{common} --record-every 0 --out {killed}");
+    let words = format!("{common} --out {killed}");
     kill_when_recorded(folder, &words, &killed);
     let said = rank(folder, &words);
     assert!(said.contains("rows were scored before"), "{said}");

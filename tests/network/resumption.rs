@@ -62,13 +62,13 @@ fn a_killed_run_through_the_blocks_goes_on_to_the_same_bytes() {
     goes_on_to_the_same_bytes(folder, &format!("{RANK} {alone}"), "groups", &FILES);
     // A damaged record is passed over.
     let common = format!("{RANK} --shares --scores");
-    let words = format!("{common} --record-every 0 --out damaged");
+    let words = format!("{common} --out damaged");
     kill_when_recorded(folder, &words, "damaged");
     let path = folder.join("damaged/.scored");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[200] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let said = rank(folder, &words);
+    let said = rank(folder, &format!("{words} --record-every 0"));
     assert!(said.contains("is damaged; scoring begins anew"), "{said}");
     assert_eq!(record(folder, "damaged")["results"]["resumed"], 0);
     same_files(folder, &FILES[..4], "shares-whole", "damaged");

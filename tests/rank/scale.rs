@@ -212,7 +212,7 @@ fn a_damaged_record_or_scores_that_changed_are_passed_over_with_a_note() {
             "does not fit what else is in the folder",
         ),
     ] {
-        let words = format!("{common} --record-every 0 --out {run}");
+        let words = format!("{common} --out {run}");
         kill_when_recorded(folder, &words, run);
         let path = folder.join(run).join(file);
         let mut bytes = std::fs::read(&path).unwrap();

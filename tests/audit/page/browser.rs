@@ -1,87 +1,67 @@
-//! Chromium without a window, driven through chromedriver's WebDriver protocol: JSON over a loopback connection.
+//! A browser with the audit's page.
 
+use super::driver::Driver;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// One browser at a time: what a page takes is measured without another beside it.
+/// One page at a time: what it takes is measured without another beside it.
 static ALONE: Mutex<()> = Mutex::new(());
+/// The browser of the last test: the next ones, which wait for that, go on with it.
+static LAST: Mutex<Weak<Driver>> = Mutex::new(Weak::new());
 
-/// A browser with one page; it ends with the value.
+/// A browser with one page, in a tab of its own.
 pub struct Browser {
-    driver: Child,
-    port: u16,
-    session: String,
-    _profile: tempfile::TempDir,
+    driver: Arc<Driver>,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Browser {
-    /// Starts Chromium with a window of that size; `None`, with the reason printed, where it is not installed.
-    pub fn start(width: u32, height: u32) -> Option<Self> {
+    /// A new tab of 1280 × 900, with nothing from others; `None`, with the reason printed, where Chromium is not installed.
+    pub fn start() -> Option<Self> {
+        let _kept = last().upgrade();
         // A test that failed before this one leaves nothing behind.
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let spawned = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=SEVERE"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(mut driver) = spawned else {
-            let may_skip = std::env::var_os("ASCRIBE_NO_SKIP").is_none();
-            assert!(may_skip, "chromedriver is not installed");
-            println!("skipped: chromedriver is not installed");
-            return None;
+        let driver = match last().upgrade() {
+            Some(driver) => driver,
+            None => match Driver::start() {
+                Some(driver) => Arc::new(driver),
+                None => {
+                    let may_skip = std::env::var_os("ASCRIBE_NO_SKIP").is_none();
+                    assert!(may_skip, "chromedriver is not installed");
+                    println!("skipped: chromedriver is not installed");
+                    return None;
+                }
+            },
         };
-        let port = announced_port(&mut driver);
-        let profile = tempfile::tempdir().unwrap();
-        let mut browser = Self {
+        *last() = Arc::downgrade(&driver);
+        let browser = Self {
             driver,
-            port,
-            session: String::new(),
-            _profile: profile,
             _alone: alone,
         };
-        let downloads = browser.downloads();
-        std::fs::create_dir_all(&downloads).unwrap();
-        let arguments = [
-            "--headless=new".into(),
-            "--no-sandbox".into(),
-            "--disable-gpu".into(),
-            "--no-first-run".into(),
-            "--disable-background-networking".into(),
-            "--disable-component-update".into(),
-            "--disable-sync".into(),
-            "--disable-dev-shm-usage".into(),
-            format!("--window-size={width},{height}"),
-            format!(
-                "--user-data-dir={}",
-                browser._profile.path().join("profile").display()
-            ),
-        ];
-        let options = json!({ "capabilities": { "alwaysMatch": {
-            "goog:chromeOptions": {
-                "args": arguments,
-                "prefs": { "download.default_directory": downloads },
-            },
-            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
-        } } });
-        let answer = browser.call("POST", "/session", &options);
-        browser.session = answer["sessionId"].as_str().unwrap().to_owned();
+        browser.begin_anew();
         Some(browser)
     }
 
-    fn downloads(&self) -> std::path::PathBuf {
-        self._profile.path().join("downloads")
+    /// Leaves the tab for a new one, and what was stored, downloaded and logged.
+    fn begin_anew(&self) {
+        let opened = self.command("POST", "/window/new", json!({ "type": "tab" }));
+        self.command("DELETE", "/window", Value::Null);
+        self.command("POST", "/window", json!({ "handle": opened["handle"] }));
+        let stored = json!({ "origin": "file://", "storageTypes": "all" });
+        self.devtools("Storage.clearDataForOrigin", &stored);
+        for entry in std::fs::read_dir(self.driver.downloads()).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        self.console();
+        self.network();
     }
 
     /// What the browser saves under that name. Chromium first takes the name with an empty file, writes to another beside it,
     /// and moves that there when it is whole.
     pub fn downloaded(&self, name: &str) -> String {
-        let file = self.downloads().join(name);
+        let file = self.driver.downloads().join(name);
         let began = Instant::now();
         loop {
             match std::fs::read_to_string(&file) {
@@ -232,55 +212,19 @@ impl Browser {
     }
 
     fn command(&self, method: &str, path: &str, body: Value) -> Value {
-        self.call(method, &format!("/session/{}{path}", self.session), &body)
-    }
-
-    fn call(&self, method: &str, path: &str, body: &Value) -> Value {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        let length = body.len();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").unwrap();
-        let mut answer = BufReader::new(stream);
-        let mut length = None;
-        let mut line = String::new();
-        while answer.read_line(&mut line).unwrap() > 2 {
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse::<usize>().ok();
-            }
-            line.clear();
-        }
-        let mut bytes = vec![0; length.expect("chromedriver gives a length")];
-        answer.read_exact(&mut bytes).unwrap();
-        let value: Value = serde_json::from_slice(&bytes).unwrap();
-        let value = value["value"].clone();
-        assert!(value.get("error").is_none(), "{path}: {value}");
-        value
+        self.driver.command(method, path, body)
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.command("DELETE", "", Value::Null);
+        // The page may be anywhere.
+        if std::thread::panicking() {
+            *last() = Weak::new();
         }
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
     }
 }
 
-/// Chromedriver says which port it took.
-fn announced_port(driver: &mut Child) -> u16 {
-    let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let port = lines.map_while(Result::ok).find_map(|line| {
-        line.split_once("successfully on port ")?
-            .1
-            .trim_end_matches('.')
-            .parse()
-            .ok()
-    });
-    port.expect("chromedriver announces its port")
+fn last() -> MutexGuard<'static, Weak<Driver>> {
+    LAST.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use crate::command_line::run;
 
 #[test]
 fn a_run_through_a_block_says_what_it_does_not_know() {
-    let Some(browser) = Browser::start(1280, 900) else {
+    let Some(browser) = Browser::start() else {
         return;
     };
     let place = tempfile::tempdir().unwrap();

@@ -80,7 +80,7 @@ fn images_that_are_alike_are_not_called_leaks_before_they_were_looked_at() {
 /// Of a list that is longer than the screen.
 #[test]
 fn a_confusion_that_was_chosen_is_in_sight_and_named_in_its_own_direction() {
-    let Some(browser) = Browser::start(1280, 900) else {
+    let Some(browser) = Browser::start() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
