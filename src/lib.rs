@@ -38,6 +38,7 @@ pub mod fetch;
 pub mod figure;
 mod in_parallel;
 pub mod influence;
+mod median;
 pub mod model;
 mod number_range;
 pub mod operator;

@@ -2,6 +2,7 @@
 
 use super::statements::{plain, statement};
 use crate::artefact::RunRecord;
+use crate::median::median;
 use crate::report::{Statement, Tone};
 use crate::solve::Method;
 use clap::ValueEnum;
@@ -66,8 +67,8 @@ pub(super) fn of_query_rank(record: &RunRecord) -> Option<Statement> {
     let mut errors: Vec<f64> = errors
         .filter_map(|error| error.get("scores")?.as_f64())
         .collect();
-    errors.sort_by(f64::total_cmp);
-    let (most, median) = (*errors.last()?, errors[errors.len() / 2]);
+    let median = median(&mut errors)?;
+    let most = *errors.last()?;
     if most == 0.0 {
         let text = format!(
             "Scores are exact products: --query-rank {rank} would have saved nothing in any layer."

@@ -216,7 +216,7 @@ impl Evaluate {
             random_subsets(count, 0, self.asked.share(), self.seed)?;
         }
         if let Some(share) = self.asked.mislabels {
-            flipped(&subject.train.labels, subject.class_count, share, self.seed)?;
+            flipped(&subject.train.labels, share, self.seed)?;
         }
         for (at, name) in self.compare.iter().enumerate() {
             if self.compare[..at].contains(name) {

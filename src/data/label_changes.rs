@@ -1,6 +1,7 @@
 //! Labels that are not those of the file: flipped for an experiment, or corrected after an audit; and images left out.
 
 use super::classes::{LISTED, listed};
+use super::present_classes::PresentClasses;
 use super::random::{Purpose, generator};
 use super::{Dataset, Decisions};
 use crate::{Error, Result};
@@ -45,7 +46,7 @@ impl TrainingImages {
     ) -> Result<Self> {
         let flips = match share {
             0.0 => NewLabels::new(),
-            share => flipped(&ids, set.labels(), set.classes().len(), share, seed)?,
+            share => flipped(&ids, set.labels(), share, seed)?,
         };
         let flipped = flips.keys().copied().collect();
         let is_excluded = |id: &&usize| decisions.excluded.contains(id);
@@ -124,30 +125,27 @@ pub(crate) fn flips_none(share: f64, images: usize) -> Option<String> {
     })
 }
 
-/// Each of a `share` of `ids`, drawn from `seed`, with a label other than its own, each other class as likely.
+/// Each of a `share` of `ids`, drawn from `seed`, with a label other than its own, each other class that `ids` have as likely.
 ///
 /// # Errors
 /// A share outside 0 to 1, or a single class.
-pub fn flipped(
-    ids: &[usize],
-    labels: &[usize],
-    classes: usize,
-    share: f64,
-    seed: u64,
-) -> Result<NewLabels> {
+pub fn flipped(ids: &[usize], labels: &[usize], share: f64, seed: u64) -> Result<NewLabels> {
     if !(0.0..=1.0).contains(&share) {
         let reason = format!("{share} is not between 0 and 1");
         return Err(Error::config("flip-labels", reason));
     }
-    if classes < 2 {
-        return Err(Error::config("flip-labels", "needs at least two classes"));
+    let classes = PresentClasses::of(ids.iter().map(|&id| &labels[id]));
+    if classes.count() < 2 {
+        let reason = "needs training images of at least two classes";
+        return Err(Error::config("flip-labels", reason));
     }
     let mut order = ids.to_vec();
     order.shuffle(&mut generator(Purpose::Flips, seed, 0, 0));
     order.truncate(flip_count(share, ids.len()));
     let flip = |id: usize| {
-        let step = generator(Purpose::Flips, seed, 1, id as u64).random_range(1..classes);
-        (id, (labels[id] + step) % classes)
+        let mut generator = generator(Purpose::Flips, seed, 1, id as u64);
+        let step = generator.random_range(1..classes.count());
+        (id, classes.after(labels[id], step))
     };
     Ok(order.into_iter().map(flip).collect())
 }
@@ -196,18 +194,28 @@ mod tests {
     fn flips_are_as_many_as_asked_and_never_the_own_label() {
         let labels: Vec<usize> = (0..1000).map(|id| id % 4).collect();
         let ids: Vec<usize> = (0..1000).step_by(2).collect();
-        let flips = flipped(&ids, &labels, 4, 0.1, 3).unwrap();
+        let flips = flipped(&ids, &labels, 0.1, 3).unwrap();
         assert_eq!(flips.len(), 50);
         assert!(
             flips
                 .iter()
                 .all(|(id, label)| id % 2 == 0 && *label < 4 && *label != labels[*id])
         );
-        assert_eq!(flips, flipped(&ids, &labels, 4, 0.1, 3).unwrap());
-        assert_ne!(flips, flipped(&ids, &labels, 4, 0.1, 4).unwrap());
-        assert!(flipped(&ids, &labels, 4, 0.0, 3).unwrap().is_empty());
-        assert!(flipped(&ids, &labels, 4, f64::NAN, 3).is_err());
-        assert!(flipped(&ids, &labels, 1, 0.1, 3).is_err());
+        assert_eq!(flips, flipped(&ids, &labels, 0.1, 3).unwrap());
+        assert_ne!(flips, flipped(&ids, &labels, 0.1, 4).unwrap());
+        assert!(flipped(&ids, &labels, 0.0, 3).unwrap().is_empty());
+        assert!(flipped(&ids, &labels, f64::NAN, 3).is_err());
+        assert!(flipped(&ids, &[1; 1000], 0.1, 3).is_err());
+        // Of classes 0, 2, 4 and 6 none goes between them.
+        let sparse: Vec<usize> = labels.iter().map(|label| 2 * label).collect();
+        let among = flipped(&ids, &sparse, 0.1, 3).unwrap();
+        assert!(
+            among
+                .iter()
+                .map(|(id, label)| (*id, label / 2))
+                .eq(flips.clone())
+        );
+        assert!(among.values().all(|label| label % 2 == 0));
     }
 
     #[test]

@@ -111,6 +111,7 @@ mod tests {
                 scores: array![[0.5, 0.25, -1.0], [1.0, 2.0, 3.0]],
                 certified: None,
                 failures: 0,
+                notes: Vec::new(),
             },
             seconds: 0.0,
             bytes: None,

@@ -4,7 +4,7 @@
 
 use super::estimator::Setting;
 use super::subsets::{Draw, random, shuffled};
-use crate::data::Rows;
+use crate::data::{PresentClasses, Rows};
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::influence::FeatureSet;
 use crate::solve::Newton;
@@ -138,16 +138,12 @@ impl Planted {
     }
 }
 
-/// A share of the labels moved to another class, each to any other alike; and which.
+/// A share of the labels moved to another class that there are images of, each to any other alike; and which. A class without images
+/// would be told at once.
 ///
 /// # Errors
-/// A share that flips nothing or everything.
-pub fn flipped(
-    labels: &[usize],
-    classes: usize,
-    share: f64,
-    seed: u64,
-) -> Result<(Vec<usize>, Vec<bool>)> {
+/// A share that flips nothing or everything, or labels of a single class.
+pub fn flipped(labels: &[usize], share: f64, seed: u64) -> Result<(Vec<usize>, Vec<bool>)> {
     let number = (share * labels.len() as f64).round();
     if !(number >= 1.0 && number < labels.len() as f64) {
         let reason = format!(
@@ -156,13 +152,18 @@ pub fn flipped(
         );
         return Err(Error::config("mislabels", reason));
     }
+    let classes = PresentClasses::of(labels);
+    if classes.count() < 2 {
+        let reason = "the training images are of one class: there is no other to flip labels to";
+        return Err(Error::config("mislabels", reason));
+    }
     let (mut labels, mut flips) = (labels.to_vec(), vec![false; labels.len()]);
     for at in shuffled(labels.len(), Draw::Flips, seed, 0)
         .into_iter()
         .take(number as usize)
     {
-        let other = random(Draw::Flips, seed, 1 + at as u64).random_range(1..classes);
-        labels[at] = (labels[at] + other) % classes;
+        let step = random(Draw::Flips, seed, 1 + at as u64).random_range(1..classes.count());
+        labels[at] = classes.after(labels[at], step);
         flips[at] = true;
     }
     Ok((labels, flips))
@@ -174,15 +175,17 @@ pub fn shuffled_labels(labels: &[usize], seed: u64) -> Vec<usize> {
     order.into_iter().map(|at| labels[at]).collect()
 }
 
-/// Classes, 4 or more, put together at random into half as many groups of two or three: the group of each class.
-pub fn merged_classes(classes: usize, seed: u64) -> Vec<usize> {
-    let groups = (classes / 2).max(1);
-    let mut group = vec![0; classes];
-    for (place, class) in shuffled(classes, Draw::Groups, seed, 0)
+/// The classes of `labels`, 4 or more, put together at random into half as many groups of two or three: the group of each class. One
+/// without images joins a group and changes none.
+pub fn merged_classes(labels: &[usize], classes: usize, seed: u64) -> Vec<usize> {
+    let there = PresentClasses::of(labels);
+    let groups = (there.count() / 2).max(1);
+    let mut group: Vec<usize> = (0..classes).map(|class| class % groups).collect();
+    for (place, at) in shuffled(there.count(), Draw::Groups, seed, 0)
         .into_iter()
         .enumerate()
     {
-        group[class] = place % groups;
+        group[there.class(at)] = place % groups;
     }
     group
 }
@@ -201,13 +204,18 @@ mod tests {
     #[test]
     fn flips_are_as_many_as_asked_for_and_change_the_label() {
         let labels: Vec<usize> = (0..200).map(|i| i % 7).collect();
-        let (changed, flips) = flipped(&labels, 7, 0.1, 5).unwrap();
+        let (changed, flips) = flipped(&labels, 0.1, 5).unwrap();
         assert_eq!(flips.iter().filter(|&&flip| flip).count(), 20);
         for ((old, new), flip) in labels.iter().zip(&changed).zip(&flips) {
             assert!((old != new) == *flip && *new < 7);
         }
-        assert_eq!(changed, flipped(&labels, 7, 0.1, 5).unwrap().0);
-        assert!(flipped(&labels, 7, 0.0, 5).is_err() && flipped(&labels, 7, f64::NAN, 5).is_err());
+        assert_eq!(changed, flipped(&labels, 0.1, 5).unwrap().0);
+        assert!(flipped(&labels, 0.0, 5).is_err() && flipped(&labels, f64::NAN, 5).is_err());
+        assert!(flipped(&[3; 20], 0.1, 5).is_err());
+        // Classes 2, 12, 22 …, and none between them.
+        let sparse: Vec<usize> = labels.iter().map(|label| 10 * label + 2).collect();
+        let expected: Vec<usize> = changed.iter().map(|label| 10 * label + 2).collect();
+        assert_eq!(flipped(&sparse, 0.1, 5).unwrap().0, expected);
         let mut sorted = shuffled_labels(&labels, 1);
         assert_ne!(sorted, labels);
         sorted.sort_unstable();
@@ -219,7 +227,8 @@ mod tests {
     #[test]
     fn merged_classes_are_balanced() {
         for classes in [4, 5, 10, 100] {
-            let groups = merged_classes(classes, 2);
+            let labels: Vec<usize> = (0..classes).collect();
+            let groups = merged_classes(&labels, classes, 2);
             let count = classes / 2;
             let sizes: Vec<usize> = (0..count)
                 .map(|group| groups.iter().filter(|&&of| of == group).count())
@@ -230,6 +239,11 @@ mod tests {
                     .all(|&size| size >= 2 && size <= classes.div_ceil(count)),
                 "{sizes:?}"
             );
+            // Whatever other classes the head has.
+            let odd: Vec<usize> = labels.iter().map(|class| 2 * class + 1).collect();
+            let among = merged_classes(&odd, 2 * classes + 5, 2);
+            assert!(odd.iter().map(|&class| among[class]).eq(groups));
+            assert!(among.iter().all(|&group| group < count));
         }
     }
 }

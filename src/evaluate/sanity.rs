@@ -75,13 +75,18 @@ pub struct OwnClass {
 }
 
 impl OwnClass {
-    /// From scores `[query, train]` and the classes that the head was not told.
+    /// From scores `[query, train]` and the classes that the head was not told. At a rank that images of one score share, the share
+    /// of these that are of the class: their order in the training set says nothing.
     pub fn of(scores: &Array2<f64>, queries: &[usize], train: &[usize]) -> Self {
         let matches: Vec<Vec<f64>> = (scores.rows().into_iter().zip(queries))
             .map(|(row, class)| {
                 let order = descending(&row.to_vec());
-                let own = |&at: &usize| f64::from(u8::from(train[at] == *class));
-                order.iter().take(100).map(own).collect()
+                let alike = order.chunk_by(|&one, &next| row[one] == row[next]);
+                let share = |images: &[usize]| {
+                    let own = images.iter().filter(|&&at| train[at] == *class).count();
+                    std::iter::repeat_n(own as f64 / images.len() as f64, images.len())
+                };
+                alike.flat_map(share).take(100).collect()
             })
             .collect();
         let first: Vec<f64> = matches.iter().map(|found| found[0]).collect();
@@ -118,6 +123,12 @@ mod tests {
         assert!((blind.first_ten.value - 0.5).abs() < 1e-15);
         let own = OwnClass::of(&scores, &[1, 0], &[0, 1, 1, 0]);
         assert_eq!((own.first.value, own.first_ten.value), (1.0, 0.5));
+        // Whatever order equal images come in.
+        let (equal, queries) = (array![[1.0, 1.0, 1.0, 0.0, 1.0]], [7]);
+        for train in [[7, 7, 7, 0, 0], [0, 7, 7, 0, 7]] {
+            let own = OwnClass::of(&equal, &queries, &train);
+            assert_eq!((own.first.value, own.first_ten.value), (0.75, 0.6));
+        }
         let same = |other: &Array2<f64>| same_ranking(&scores, other);
         assert!((same(&scores) - 1.0).abs() < 1e-12);
         assert!((same(&-&scores) + 1.0).abs() < 1e-12);

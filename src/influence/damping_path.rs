@@ -25,6 +25,7 @@ pub(super) use systems::Systems;
 
 use super::{Normalise, RankOptions};
 use crate::influence::Correction;
+use crate::median::median;
 use crate::{Error, Result};
 use overlap::mean;
 use serde::Serialize;
@@ -216,8 +217,6 @@ impl DampingPath {
 fn point(rows: &[QueryPoint]) -> DampingPoint {
     let over = |value: fn(&QueryPoint) -> f64| mean(rows.iter().map(value)).unwrap_or(f64::NAN);
     let mut sizes: Vec<f64> = rows.iter().map(|row| row.top_score.abs()).collect();
-    sizes.sort_by(f64::total_cmp);
-    let (low, high) = (sizes[(sizes.len() - 1) / 2], sizes[sizes.len() / 2]);
     DampingPoint {
         damping: rows[0].damping,
         jaccard_next: mean(rows.iter().filter_map(|row| row.jaccard_next)),
@@ -225,7 +224,7 @@ fn point(rows: &[QueryPoint]) -> DampingPoint {
         jaccard_chosen: over(|row| row.jaccard_chosen),
         rbo_chosen: over(|row| row.rbo_chosen),
         rbo_smallest: over(|row| row.rbo_smallest),
-        median_top_score: 0.5 * (low + high),
+        median_top_score: median(&mut sizes).unwrap_or(f64::NAN),
         converged: over(|row| f64::from(u8::from(row.converged))),
         iterations: over(|row| row.iterations as f64),
     }

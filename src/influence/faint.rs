@@ -5,10 +5,10 @@ use crate::Result;
 use crate::operator::Vectors;
 use candle_core::{DType, Tensor};
 
-/// Whether the gradients that belong to `residuals` `[n, C]`, π − e_y, are too small for their precision; one that is `divided` by its
+/// Whether the gradients that belong to `residuals` `[n, C]`, π − e_y, are too small for a precision; one that is `divided` by its
 /// length needs no more room than its own numbers.
-pub(super) fn faint(residuals: &Tensor, divided: bool) -> Result<Vec<bool>> {
-    let least = match (residuals.dtype(), divided) {
+pub(super) fn faint(residuals: &Tensor, precision: DType, divided: bool) -> Result<Vec<bool>> {
+    let least = match (precision, divided) {
         (DType::F32, false) => 1e-30,
         (DType::F32, true) => 1e-36,
         (_, false) => 1e-290,
@@ -26,6 +26,8 @@ pub(super) struct FaintCount {
     pub(super) one: &'static str,
     /// How many.
     pub(super) count: usize,
+    /// Which of their scores are meant: all, or those of a file.
+    pub(super) scores: &'static str,
 }
 
 impl FaintCount {
@@ -35,7 +37,12 @@ impl FaintCount {
         precision: DType,
         progress: &mut dyn Progress,
     ) -> Option<(&'static str, f64)> {
-        let Self { name, one, count } = *self;
+        let Self {
+            name,
+            one,
+            count,
+            scores,
+        } = *self;
         let whose = match count {
             0 => return None,
             1 => format!("1 {one} has a loss"),
@@ -46,7 +53,7 @@ impl FaintCount {
             _ => "",
         };
         progress.note(&format!(
-            "{whose} so near 0 that scores are 0 or in no order{remedy}"
+            "{whose} so near 0 that {scores} are 0 or in no order{remedy}"
         ));
         Some((name, count as f64))
     }

@@ -158,32 +158,46 @@ impl RankJob<'_> {
     }
 
     /// Says so where images are predicted too surely for their scores, in the precision of these, to mean anything: queries, and
-    /// training images where scores are divided by the size of these.
+    /// training images where scores are divided by the size of these. Proven scores are in f64, and a file of them may not be.
     fn told_faint(
         &self,
         sides: &Sides,
         progress: &mut dyn Progress,
     ) -> Result<Vec<(&'static str, f64)>> {
         let normalise = self.options.normalise;
-        let count = |side: &Examples, divided| -> Result<usize> {
-            let faint = faint(&side.outputs().residuals, divided)?;
+        let precision = sides.test.residuals().dtype();
+        let count = |side: &Examples, precision, divided| -> Result<usize> {
+            let faint = faint(&side.outputs().residuals, precision, divided)?;
             Ok(faint.into_iter().filter(|&faint| faint).count())
         };
+        let divided = normalise == Normalise::Cosine;
         let queries = FaintCount {
             name: "queries_too_faint",
             one: "test image",
-            count: count(&sides.test, normalise == Normalise::Cosine)?,
+            count: count(&sides.test, precision, divided)?,
+            scores: "scores",
+        };
+        let in_file = self.options.precision;
+        let rows = FaintCount {
+            name: "rows_too_faint",
+            one: "test image",
+            count: match self.options.scores && in_file != precision {
+                true => count(&sides.test, in_file, divided)?.saturating_sub(queries.count),
+                false => 0,
+            },
+            scores: "scores in scores.npy (not in rankings.parquet)",
         };
         let training = FaintCount {
             name: "training_images_too_faint",
             one: "training image",
             count: match normalise {
                 Normalise::None => 0,
-                _ => count(&sides.train, true)?,
+                _ => count(&sides.train, precision, true)?,
             },
+            scores: "scores",
         };
-        let precision = sides.test.residuals().dtype();
-        let told = [queries, training].map(|faint| faint.told(precision, progress));
+        let told = [(queries, precision), (rows, in_file), (training, precision)]
+            .map(|(faint, precision)| faint.told(precision, progress));
         Ok(told.into_iter().flatten().collect())
     }
 

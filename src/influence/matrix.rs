@@ -3,6 +3,7 @@
 use super::{ScoreBlock, ScoreHeader, ScoreSink, SinkState};
 use crate::artefact::{AtomicFile, digest_bytes};
 use crate::{Error, Result};
+use candle_core::DType;
 use ndarray::{Array2, s};
 use ndarray_npy::write_zeroed_npy;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -30,10 +31,11 @@ impl ScoreSink for ScoreMatrix {
     }
 }
 
-/// Scores on disk as npy, f32 `[query, train]`, in row-major order and so fit for memory mapping.
+/// Scores on disk as npy `[query, train]`, in row-major order and so fit for memory mapping.
 #[derive(Debug)]
 pub struct ScoreFile {
     path: PathBuf,
+    precision: DType,
     file: Option<AtomicFile>,
     rows: usize,
     columns: usize,
@@ -50,10 +52,14 @@ struct Written {
 }
 
 impl ScoreFile {
-    /// A file at `path`, which appears when it is complete.
-    pub fn new(path: &Path) -> Self {
+    /// A file at `path`, which appears when it is complete; of f64 where `precision` is, else of f32.
+    pub fn new(path: &Path, precision: DType) -> Self {
         Self {
             path: path.to_path_buf(),
+            precision: match precision {
+                DType::F64 => DType::F64,
+                _ => DType::F32,
+            },
             file: None,
             rows: 0,
             columns: 0,
@@ -67,37 +73,48 @@ impl ScoreSink for ScoreFile {
     fn begin(&mut self, header: &ScoreHeader) -> Result<()> {
         let (rows, columns) = (header.queries.len(), header.training.len());
         let mut file = AtomicFile::create(&self.path)?;
-        write_zeroed_npy::<f32, _>(file.file_mut(), (rows, columns))
-            .map_err(|reason| Error::io(&self.path, "write")(std::io::Error::other(reason)))?;
+        let shape = (rows, columns);
+        let begun = match self.precision {
+            DType::F64 => write_zeroed_npy::<f64, _>(file.file_mut(), shape),
+            _ => write_zeroed_npy::<f32, _>(file.file_mut(), shape),
+        };
+        begun.map_err(|reason| Error::io(&self.path, "write")(std::io::Error::other(reason)))?;
         let length = file
             .seek(SeekFrom::End(0))
             .map_err(Error::io(&self.path, "write"))?;
-        self.data_start = length - (4 * rows * columns) as u64;
+        self.data_start = length - (self.size() * rows * columns) as u64;
         (self.rows, self.columns, self.file) = (rows, columns, Some(file));
         self.written.clear();
         Ok(())
     }
 
     fn write(&mut self, block: &ScoreBlock) -> Result<()> {
+        let size = self.size();
         let Some(file) = &mut self.file else {
             return Ok(());
         };
         // Finite in f64, in which they come.
-        let beyond = |score: &f64| !(*score as f32).is_finite();
+        let is_narrow = self.precision == DType::F32;
+        let beyond = |score: &f64| is_narrow && !(*score as f32).is_finite();
         if let Some(at) = block.scores.iter().position(beyond) {
             let (row, column) = (at / block.training.len(), at % block.training.len());
             let (row, column) = (block.queries.start + row, block.training.start + column);
             let what = format!("{}: a score in f32", self.path.display());
             let place = format!("row {row}, column {column}");
-            let remedy = "leave out --scores: rankings.parquet holds f64";
+            let remedy = "add --precision f64, or leave out --scores: rankings.parquet holds f64";
             return Err(Error::non_finite(what, place, remedy));
         }
-        let bytes: Vec<u8> = (block.scores.iter())
-            .flat_map(|&score| (score as f32).to_le_bytes())
-            .collect();
-        let width = 4 * block.training.len();
+        let scores = block.scores.iter();
+        let bytes: Vec<u8> = match is_narrow {
+            true => scores
+                .flat_map(|&score| (score as f32).to_le_bytes())
+                .collect(),
+            false => scores.flat_map(|score| score.to_le_bytes()).collect(),
+        };
+        let width = size * block.training.len();
         for (row, bytes) in block.queries.clone().zip(bytes.chunks_exact(width)) {
-            let offset = self.data_start + 4 * (row * self.columns + block.training.start) as u64;
+            let offset =
+                self.data_start + (size * (row * self.columns + block.training.start)) as u64;
             file.seek(SeekFrom::Start(offset))
                 .and_then(|_| file.write_all(bytes))
                 .map_err(Error::io(&self.path, "write"))?;
@@ -127,7 +144,7 @@ impl ScoreSink for ScoreFile {
 
     /// Every block is read again and must be what was written.
     fn restore(&mut self, state: &SinkState) -> Result<bool> {
-        let expected = self.data_start + 4 * (self.rows * self.columns) as u64;
+        let expected = self.data_start + (self.size() * self.rows * self.columns) as u64;
         let (blocks, rest) = state.integers.as_chunks::<8>();
         let Some(mut file) = AtomicFile::resume(&self.path)? else {
             return Ok(false);
@@ -155,6 +172,11 @@ impl ScoreSink for ScoreFile {
 }
 
 impl ScoreFile {
+    /// Bytes of a score.
+    fn size(&self) -> usize {
+        self.precision.size_in_bytes()
+    }
+
     /// Whether `file`, which has the right length, has the block as it was written.
     fn holds(&self, file: &mut AtomicFile, block: &Written) -> Result<bool> {
         let (queries, training) = (&block.queries, &block.training);
@@ -162,10 +184,11 @@ impl ScoreFile {
         if !within(queries, self.rows) || !within(training, self.columns) {
             return Ok(false);
         }
-        let width = 4 * training.len();
+        let width = self.size() * training.len();
         let mut bytes = vec![0; queries.len() * width];
         for (row, bytes) in queries.clone().zip(bytes.chunks_exact_mut(width)) {
-            let offset = self.data_start + 4 * (row * self.columns + training.start) as u64;
+            let offset =
+                self.data_start + (self.size() * (row * self.columns + training.start)) as u64;
             file.seek(SeekFrom::Start(offset))
                 .and_then(|_| file.file_mut().read_exact(bytes))
                 .map_err(Error::io(&self.path, "read"))?;
@@ -179,4 +202,48 @@ fn digest(bytes: &[u8]) -> [u64; 4] {
     let text = digest_bytes(bytes);
     let part = |at: usize| u64::from_str_radix(&text[16 * at..][..16], 16).unwrap_or_default();
     [part(0), part(1), part(2), part(3)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::influence::Provenance;
+    use ndarray::array;
+    use ndarray_npy::read_npy;
+
+    #[test]
+    fn numbers_that_f32_has_no_room_for_take_f64() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.npy");
+        let header = ScoreHeader {
+            queries: vec![0, 1],
+            training: vec![0, 1],
+            provenance: Provenance::default(),
+        };
+        let scores = array![[1e-60, 0.1], [-2.0, 1e39]];
+        let block = ScoreBlock {
+            queries: 0..2,
+            training: 0..2,
+            scores: scores.view(),
+        };
+        let mut narrow = ScoreFile::new(&path, DType::F32);
+        narrow.begin(&header).unwrap();
+        let refused = narrow.write(&block).unwrap_err().to_string();
+        assert!(
+            refused.contains("row 1, column 1") && refused.contains("--precision f64"),
+            "{refused}"
+        );
+        let mut wide = ScoreFile::new(&path, DType::F64);
+        wide.begin(&header).unwrap();
+        wide.write(&block).unwrap();
+        // As it is taken up again.
+        let state = wide.save().unwrap().unwrap();
+        let mut again = ScoreFile::new(&path, DType::F64);
+        again.begin(&header).unwrap();
+        drop(wide);
+        assert!(again.restore(&state).unwrap());
+        again.finish().unwrap();
+        let found: Array2<f64> = read_npy(&path).unwrap();
+        assert_eq!(found, scores);
+    }
 }

@@ -83,7 +83,8 @@ impl Pass<'_> {
             top: TopRanks::new(top, options.bottom),
             certified: None,
             diagonal: None,
-            file: (options.scores).then(|| ScoreFile::new(&self.folder.join("scores.npy"))),
+            file: (options.scores)
+                .then(|| ScoreFile::new(&self.folder.join("scores.npy"), options.precision)),
             groups: options.train_groups.clone().map(GroupScores::new),
             counted: Counted::new("test", &progress),
         };
@@ -92,7 +93,7 @@ impl Pass<'_> {
             certified: None,
             diagonal: Some(Diagonal::default()),
             file: (options.scores && options.train_queries)
-                .then(|| ScoreFile::new(&self.folder.join("train_scores.npy"))),
+                .then(|| ScoreFile::new(&self.folder.join("train_scores.npy"), options.precision)),
             groups: None,
             counted: Counted::new("train", &progress),
         };

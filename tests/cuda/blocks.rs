@@ -4,8 +4,8 @@ use crate::command_line::run;
 use crate::head::{EQUAL, agree};
 use crate::killed_run::{goes_on_to_the_same_bytes, rank};
 use crate::parquet_table::{numbers, words};
+use crate::scores_of;
 use ndarray::{Array1, Array2};
-use ndarray_npy::read_npy;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -32,8 +32,7 @@ fn transferred() -> tempfile::TempDir {
 
 fn scores(folder: &Path, out: &str, options: &str) -> Array2<f64> {
     rank(folder, &format!("{RANK} {options} --out {out}"));
-    let found: Array2<f32> = read_npy(folder.join(out).join("scores.npy")).unwrap();
-    found.mapv(f64::from)
+    scores_of(&folder.join(out))
 }
 
 /// Share of the first ranks of all queries that are among the others'.

@@ -2,6 +2,7 @@
 
 use crate::command_line::run;
 use crate::device;
+use crate::scores_of;
 use ascribe::data::Rows;
 use ascribe::derivative::head::{HeadCoordinates, SoftmaxHead};
 use ascribe::influence::{
@@ -12,7 +13,7 @@ use ascribe::operator::{Damped, HeadHessian, LinearOperator, Vectors};
 use ascribe::solve::{Cg, Direct, Ekfac, Identity, Outcome, Solver};
 use candle_core::{DType, Device, Tensor};
 use ndarray::{Array1, Array2, Axis};
-use ndarray_npy::{NpzWriter, read_npy};
+use ndarray_npy::NpzWriter;
 use std::fs::File;
 use std::path::Path;
 
@@ -366,8 +367,7 @@ fn scores(folder: &Path, out: &str, arguments: &[&str]) -> Array2<f64> {
         out,
     ];
     ranked(folder, &[&fixed[..], arguments].concat());
-    let found: Array2<f32> = read_npy(folder.join(out).join("scores.npy")).unwrap();
-    found.mapv(f64::from)
+    scores_of(&folder.join(out))
 }
 
 /// Spearman's rank correlation of two rows without ties.
@@ -458,9 +458,7 @@ fn a_head_that_is_fitted_there_is_the_same() {
             place.path(),
             &[&fit[..], &[device, "--device", device]].concat(),
         );
-        let path = place.path().join(device).join("scores.npy");
-        let found: Array2<f32> = read_npy(path).unwrap();
-        found.mapv(f64::from)
+        scores_of(&place.path().join(device))
     };
     let apart = distance(&run("cuda"), &run("cpu"));
     assert!(apart < 1e-4, "{apart:e}");

@@ -4,8 +4,8 @@
 use crate::command_line::run;
 use crate::head::{EQUAL, agree, distance};
 use crate::killed_run::{goes_on_to_the_same_bytes, rank, record, same_files};
+use crate::scores_of;
 use ndarray::Array2;
-use ndarray_npy::read_npy;
 
 const DIGITS: &str = "--train builtin:digits-train --test builtin:digits-test";
 const RANK: &str = "--unrolled --queries 20 --scores";
@@ -39,8 +39,7 @@ fn the_way_back_is_that_of_the_processor() {
                 "--model {model} --blocks {blocks} --precision {precision} --device {device}"
             );
             rank(folder, &format!("{part} {RANK} --out {out}"));
-            let found: Array2<f32> = read_npy(folder.join(out).join("scores.npy")).unwrap();
-            found.mapv(f64::from)
+            scores_of(&folder.join(out))
         };
         let (found, expected) = (scores("cuda"), scores("cpu"));
         assert_eq!(found.dim(), (20, 40));

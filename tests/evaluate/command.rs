@@ -666,7 +666,10 @@ fn bad_input_gets_one_line() {
         "rank --train few-train.npz --test few-test.npz --l2 1e-2 --out few",
     );
     let message = refused(folder, "evaluate few --classes --out x");
-    assert!(message.contains("needs 4 or more, found 3"), "{message}");
+    assert!(
+        message.contains("needs training images of 4 or more, found 3"),
+        "{message}"
+    );
     write(folder, "test.npz", 20, 0.5);
     let message = refused(folder, "evaluate run --out x");
     assert!(message.contains("has changed since"), "{message}");

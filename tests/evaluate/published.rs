@@ -198,7 +198,7 @@ fn mislabels_are_found_as_published() {
             let folder = tempfile::tempdir().unwrap();
             let head = train.zeros(classes);
             let clean = setting(train, train, &head, 0.01, folder.path());
-            let (labels, flips) = flipped(&train.labels, classes, 0.1, 1).unwrap();
+            let (labels, flips) = flipped(&train.labels, 0.1, 1).unwrap();
             let planted =
                 Planted::relabelled(&clean, labels, train.labels.clone(), classes).unwrap();
             let (own, failures) =

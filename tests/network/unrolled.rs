@@ -61,11 +61,12 @@ fn a_transfer_is_repeated_and_differentiated() {
     assert!(rankings.iter().all(|ranking| ranking.helpful.len() == 40));
     // In f64 the same but for rounding, which twelve steps do not blow up.
     run(folder, &format!("{rank} --precision f64 --out double"));
-    let double = scores(folder, "double");
+    let double: Array2<f64> = ndarray_npy::read_npy(folder.join("double/scores.npy")).unwrap();
+    let found = found.mapv(f64::from);
     let largest = double
         .iter()
-        .fold(0.0f32, |most, score| most.max(score.abs()));
-    let apart = (&found - &double).fold(0.0f32, |most, apart| most.max(apart.abs()));
+        .fold(0.0f64, |most, score| most.max(score.abs()));
+    let apart = (&found - &double).fold(0.0f64, |most, apart| most.max(apart.abs()));
     assert!(apart < 1e-3 * largest, "{apart} of {largest}");
 
     // What comes of it is taken up by what reads runs.

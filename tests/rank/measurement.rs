@@ -139,10 +139,10 @@ fn images_without_labels_are_ranked_drawn_and_audited() {
             let row = expected.index_axis(Axis(0), chosen[at]);
             let size = row
                 .iter()
-                .fold(0.0, |most, score| f32::max(most, score.abs()));
+                .fold(0.0, |most, score| f64::max(most, score.abs()));
             let apart = (&found.index_axis(Axis(0), at) - &row)
                 .iter()
-                .fold(0.0, |most, score| f32::max(most, score.abs()));
+                .fold(0.0, |most, score| f64::max(most, score.abs()));
             // The network sees other batches, and a block's systems are solved to a tolerance.
             let agrees = apart <= 1e-2 * size;
             assert_eq!(agrees, at < 6, "{run} {at}: {apart:e} of {size:e}");

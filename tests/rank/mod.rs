@@ -16,6 +16,10 @@ use ndarray::Array2;
 use std::path::Path;
 
 /// What a run kept with `--scores`.
-pub(crate) fn scores(folder: &Path, run: &str) -> Array2<f32> {
-    ndarray_npy::read_npy(folder.join(run).join("scores.npy")).unwrap()
+pub(crate) fn scores(folder: &Path, run: &str) -> Array2<f64> {
+    let path = folder.join(run).join("scores.npy");
+    ndarray_npy::read_npy(&path).unwrap_or_else(|_| {
+        let scores: Array2<f32> = ndarray_npy::read_npy(&path).unwrap();
+        scores.mapv(f64::from)
+    })
 }

@@ -33,7 +33,7 @@ fn single_precision_adds_nothing_along_an_axis_without_images() {
         let [found, expected] =
             ["32", "64"].map(|bits| scores(folder, &format!("{solver}-{bits}")));
         let size =
-            |scores: &Array2<f32>| scores.iter().fold(0.0, |most, s| f32::max(most, s.abs()));
+            |scores: &Array2<f64>| scores.iter().fold(0.0, |most, s| f64::max(most, s.abs()));
         let apart = size(&(&found - &expected)) / size(&expected);
         assert!(apart < 1e-4, "{solver}: {apart:e}");
     }

@@ -69,12 +69,12 @@ fn write_groups(path: &Path, groups: &Groups) {
 }
 
 /// `[query, group]` from the file of scores, and how far rounding them to f32 may have moved each sum.
-fn sums(scores: &Array2<f32>, groups: &Groups) -> (Array2<f64>, Array2<f64>) {
+fn sums(scores: &Array2<f64>, groups: &Groups) -> (Array2<f64>, Array2<f64>) {
     let sums_of = |value: fn(f64) -> f64| {
         let mut sums = Array2::zeros((scores.nrows(), groups.len()));
         for (mut column, members) in sums.columns_mut().into_iter().zip(groups.values()) {
             let chosen = scores.select(Axis(1), members);
-            column.assign(&chosen.mapv(f64::from).mapv(value).sum_axis(Axis(1)));
+            column.assign(&chosen.mapv(value).sum_axis(Axis(1)));
         }
         sums
     };

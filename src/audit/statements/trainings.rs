@@ -5,6 +5,7 @@
 
 use super::{OF_SIZE, plain, statement};
 use crate::audit::measured::Measured;
+use crate::median::median;
 use crate::report::{Removal, Statement, Tone};
 
 /// The share of test images with rises of the right size from which on scores hold.
@@ -25,9 +26,8 @@ pub(super) fn of_trainings(measured: Option<&Measured>) -> Option<Statement> {
     let images = (removals.clone().map(|removal| removal.images)).max()?;
     let times = |removal: &Removal| removal.measured / removal.predicted;
     let mut times: Vec<f64> = removals.map(times).collect();
-    times.sort_by(f64::total_cmp);
+    let median = median(&mut times)?;
     let all = times.len();
-    let median = (times[(all - 1) / 2] + times[all / 2]) / 2.0;
     let held = times.iter().filter(|times| OF_SIZE.contains(times)).count();
     let tone = match held as f64 / all as f64 {
         _ if all < FEWEST => Tone::Note,

@@ -140,33 +140,19 @@ const HARMFUL: usize = 20;
 /// Queries whose scores are held at once.
 const STEP: usize = 256;
 
-/// Gives the rankings of a run that ranked helpful images alone their harmful end, from those of all images or from the run's full
-/// scores; whether they have it then.
+/// Gives the rankings of a run that ranked helpful images alone their harmful end, from the run's full scores or from rankings of all
+/// images; whether they have it then.
 fn add_harmful(
     rankings: &mut [QueryRanking],
     record: &RunRecord,
     recorded: &Recorded,
 ) -> Result<bool> {
     let (training, queries) = (&recorded.material.train, rankings.len());
-    let has_scores = is_there(record, SCORES)?;
     if rankings.iter().any(|ranking| !ranking.harmful.is_empty()) {
         return Ok(true);
     }
-    if rankings
-        .iter()
-        .all(|ranking| ranking.helpful.len() == training.ids.len())
-    {
-        for ranking in rankings {
-            let lowest = ranking.helpful.iter().rev();
-            ranking.harmful = lowest
-                .take_while(|image| image.score < 0.0)
-                .cloned()
-                .collect();
-        }
-        return Ok(true);
-    }
-    if !has_scores {
-        return Ok(false);
+    if !is_there(record, SCORES)? {
+        return Ok(add_lowest(rankings, training.ids.len()));
     }
     let path = record.folder.join(SCORES);
     let scores = StoredScores::open(&path, queries, training.ids.len())?;
@@ -190,6 +176,20 @@ fn add_harmful(
         }
     }
     Ok(true)
+}
+
+/// Where every query ranked all of so many training images, takes the harmful end from there; whether that is so.
+fn add_lowest(rankings: &mut [QueryRanking], training: usize) -> bool {
+    let is_whole = |ranking: &QueryRanking| ranking.helpful.len() == training;
+    if !rankings.iter().all(is_whole) {
+        return false;
+    }
+    for ranking in rankings {
+        let lowest = ranking.helpful.iter().rev();
+        let harmful = lowest.take_while(|image| image.score < 0.0);
+        ranking.harmful = harmful.cloned().collect();
+    }
+    true
 }
 
 /// Whether a file of the run is there. One that it left and that is gone is an error: the page would say that there never was one.

@@ -73,12 +73,7 @@ impl Work<'_> {
         };
         run.stage("mislabels")?;
         let classes = self.subject.class_count;
-        let (labels, flips) = flipped(
-            &self.subject.train.labels,
-            classes,
-            share,
-            self.evaluate.seed,
-        )?;
+        let (labels, flips) = flipped(&self.subject.train.labels, share, self.evaluate.seed)?;
         let query_labels = self.subject.queries.labels.clone();
         let planted = Planted::relabelled(&self.setting(), labels, query_labels, classes)?;
         let setting = planted.setting(&self.folder);
@@ -143,7 +138,7 @@ impl Work<'_> {
             found.push((method.name().to_owned(), method.estimate(&setting)?));
         }
         for (name, estimate) in &found {
-            self.report_solves(&format!("{check}: {name}"), estimate.failures);
+            self.report_estimate(&format!("{check}: {name}"), estimate);
         }
         Ok(found)
     }
@@ -210,14 +205,14 @@ impl Work<'_> {
         }
         run.stage("classes")?;
         self.tell_of_checkpoints("classes");
-        let groups = merged_classes(self.subject.class_count, self.evaluate.seed);
+        let (train, queries) = (&self.subject.train.labels, &self.subject.queries.labels);
+        let groups = merged_classes(train, self.subject.class_count, self.evaluate.seed);
         let merge = |labels: &[usize]| {
             labels
                 .iter()
                 .map(|&label| groups[label])
                 .collect::<Vec<_>>()
         };
-        let (train, queries) = (&self.subject.train.labels, &self.subject.queries.labels);
         let count = groups.iter().max().map_or(2, |most| most + 1);
         let planted = Planted::relabelled(&self.setting(), merge(train), merge(queries), count)?;
         let own_class = self

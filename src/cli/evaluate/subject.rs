@@ -3,7 +3,7 @@
 use super::{At, Evaluate};
 use crate::artefact::{Input, RunFolder, RunRecord, digest_bytes};
 use crate::cli::rank::{Recorded, Side, query_labels, reopen};
-use crate::data::evenly_spaced;
+use crate::data::{PresentClasses, evenly_spaced};
 use crate::derivative::head::SoftmaxHead;
 use crate::influence::{Groups, Measurement, Normalise, RankOptions, StoredScores};
 use crate::{Error, Result, number_range};
@@ -82,10 +82,10 @@ pub(super) fn open(evaluate: &mut Evaluate) -> Result<Subject> {
     let certified = (record.results.get("certified"))
         .filter(|_| as_ranked)
         .and_then(|value| value.get("share_of_ranks")?.as_f64());
-    if evaluate.asked.classes && material.class_count < 4 {
-        let found = material.class_count;
+    let there = PresentClasses::of(&material.train.labels).count();
+    if evaluate.asked.classes && there < 4 {
         let reason = format!(
-            "puts classes together two by two: needs 4 or more, found {found}; leave it out"
+            "puts classes together two by two: needs training images of 4 or more, found {there}; leave it out"
         );
         return Err(Error::config("classes", reason));
     }

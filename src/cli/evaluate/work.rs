@@ -11,7 +11,7 @@ use crate::cli::output::note_boxes;
 use crate::cli::progress::Pace;
 use crate::derivative::head::{HeadInputs, SoftmaxHead};
 use crate::evaluate::{
-    Bootstrap, Estimator, Fixed, FullFit, Ids, Measured, OwnClass, Ranked, RefitOptions,
+    Bootstrap, Estimate, Estimator, Fixed, FullFit, Ids, Measured, OwnClass, Ranked, RefitOptions,
     SMALL_GRADIENT, Setting, TransferAgain, forget_recorded, measured,
 };
 use crate::figure::{Figure, Format, write};
@@ -205,7 +205,7 @@ impl Work<'_> {
                     (found.seconds, found.bytes) = (through.seconds, None);
                 }
             }
-            self.report_solves(&found.name, found.estimate.failures);
+            self.report_estimate(&found.name, &found.estimate);
             self.estimators.push(found);
         }
         // Beside the numbers that say whether a ranking is right, the one that does not (figure 6).
@@ -222,6 +222,14 @@ impl Work<'_> {
     /// The run's scores, `[query, train]`.
     fn scores(&self) -> &Array2<f64> {
         &self.estimators[0].estimate.scores
+    }
+
+    /// Says what `name` noted, and how many of its solves missed their tolerance.
+    pub(super) fn report_estimate(&mut self, name: &str, estimate: &Estimate) {
+        for note in &estimate.notes {
+            note!("ascribe: {name}: {note}");
+        }
+        self.report_solves(name, estimate.failures);
     }
 
     /// Counts, and says, how many solves of `name` missed their tolerance.

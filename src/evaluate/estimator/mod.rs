@@ -52,6 +52,8 @@ pub struct Estimate {
     pub scores: Array2<f64>,
     /// Solves that missed their tolerance.
     pub failures: usize,
+    /// What the user should know of.
+    pub notes: Vec<String>,
     /// Of the first ranks of all queries, the share that is proven; nothing where no proof was asked for or none exists.
     pub certified: Option<f64>,
 }
@@ -61,6 +63,7 @@ impl Estimate {
         Self {
             scores,
             failures: 0,
+            notes: Vec::new(),
             certified: None,
         }
     }

@@ -36,7 +36,8 @@ impl Estimator for Ranked {
             train_queries: false,
             ..self.options.clone()
         };
-        let summary = run(setting, options, folder.path())?;
+        let mut notes = Notes::default();
+        let summary = run(setting, options, folder.path(), &mut notes)?;
         let path = folder.path().join("scores.npy");
         let (queries, training) = (setting.queries.labels.len(), setting.train.labels.len());
         let all: Vec<usize> = (0..queries).collect();
@@ -44,6 +45,7 @@ impl Estimator for Ranked {
         Ok(Estimate {
             scores,
             failures: failures(&summary),
+            notes: notes.0,
             certified: summary.certified.map(|share| share.share_of_ranks),
         })
     }
@@ -65,7 +67,7 @@ pub fn self_influence(setting: &Setting, options: &RankOptions) -> Result<(Vec<f
         train_queries: true,
         ..options.clone()
     };
-    let summary = run(setting, options, folder.path())?;
+    let summary = run(setting, options, folder.path(), &mut Notes::default())?;
     let path = folder.path().join("self_influence.parquet");
     let batch = crate::evaluate::table::read(&path, &BTreeMap::new())?;
     Ok((batch.numbers("self_influence")?, failures(&summary)))
@@ -79,7 +81,12 @@ fn failures(summary: &RankSummary) -> usize {
         .count()
 }
 
-fn run(setting: &Setting, options: RankOptions, folder: &Path) -> Result<RankSummary> {
+fn run(
+    setting: &Setting,
+    options: RankOptions,
+    folder: &Path,
+    notes: &mut Notes,
+) -> Result<RankSummary> {
     let job = RankJob {
         train: setting.train,
         test: setting.queries,
@@ -92,15 +99,21 @@ fn run(setting: &Setting, options: RankOptions, folder: &Path) -> Result<RankSum
         digests: BTreeMap::new(),
         device: candle_core::Device::Cpu,
     };
-    job.run(folder, &mut Silent)
+    job.run(folder, notes)
 }
 
-struct Silent;
+/// Says nothing, and keeps what should be said.
+#[derive(Default)]
+struct Notes(Vec<String>);
 
-impl Progress for Silent {
+impl Progress for Notes {
     fn stage(&mut self, _name: &'static str) -> Result<()> {
         Ok(())
     }
 
     fn scores(&mut self, _set: &str, _done: usize, _total: usize) {}
+
+    fn note(&mut self, text: &str) {
+        self.0.push(text.to_owned());
+    }
 }

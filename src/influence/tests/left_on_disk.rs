@@ -36,7 +36,7 @@ fn a_run_leaves_rankings_scores_and_self_influence_that_agree() {
                 .is_some_and(|it| it < 1e-12)
     );
 
-    let scores: Array2<f32> = read_npy(folder.path().join("scores.npy")).unwrap();
+    let scores: Array2<f64> = read_npy(folder.path().join("scores.npy")).unwrap();
     let rankings = read_rankings(&folder.path().join("rankings.parquet")).unwrap();
     assert_eq!(scores.dim(), (4, 10));
     for (row, ranking) in rankings.iter().enumerate() {
@@ -58,7 +58,7 @@ fn a_run_leaves_rankings_scores_and_self_influence_that_agree() {
             ranking.helpful[0].train_label,
             problem.train_labels[order[0]]
         );
-        assert!((ranking.helpful[0].score - f64::from(scores[[row, order[0]]])).abs() < 1e-6);
+        assert_eq!(ranking.helpful[0].score, scores[[row, order[0]]]);
     }
     let train_rankings = read_rankings(&folder.path().join("train_rankings.parquet")).unwrap();
     assert_eq!(

@@ -75,7 +75,11 @@ fn images_that_are_predicted_all_but_surely_are_scored_and_told_of() {
             ..options()
         };
         let summary = problem.job(options).run(folder.path(), &mut seen).unwrap();
-        let scores: Array2<f32> = read_npy(folder.path().join("scores.npy")).unwrap();
+        let path = folder.path().join("scores.npy");
+        let scores: Array2<f64> = match precision {
+            DType::F64 => read_npy(path).unwrap(),
+            _ => read_npy::<_, Array2<f32>>(path).unwrap().mapv(f64::from),
+        };
         let told = ["queries_too_faint", "training_images_too_faint"];
         let told = told.map(|name| summary.notes.get(name).copied());
         (scores, told, seen.notes)
@@ -88,6 +92,7 @@ fn images_that_are_predicted_all_but_surely_are_scored_and_told_of() {
     ] {
         let (exact, told, notes) = run(DType::F64, method, normalise);
         assert_eq!((told, notes.len()), ([None; 2], 0));
+        assert!(exact.row(3).iter().any(|score| *score != 0.0));
         let (found, told, notes) = run(DType::F32, method, normalise);
         let divided = normalise != Normalise::None;
         assert_eq!(told, [Some(1.0), divided.then_some(1.0)]);
@@ -110,6 +115,36 @@ fn images_that_are_predicted_all_but_surely_are_scored_and_told_of() {
             }
         }
     }
+}
+
+/// What is proven is in f64, and a file of f32 has no room for it.
+#[test]
+fn proven_scores_that_a_file_has_no_room_for_are_told_of() {
+    let mut problem = problem();
+    let weights = vec![1.0, 0.2, 0.0, 0.0, 0.3, -0.4, 0.1, 0.0, -0.9, 0.1, 0.2, 0.0];
+    problem.head = SoftmaxHead::from_parameters(&tensor(weights, 4)).unwrap();
+    problem.test_labels[3] = 0;
+    let mut values = wave(12, 2.3);
+    values[9..].copy_from_slice(&[144.0, 0.0, 0.0]);
+    problem.test = Rows::from(tensor(values, 3));
+    let rows = |scores: bool| {
+        let (folder, mut seen) = (tempfile::tempdir().unwrap(), Seen::default());
+        let options = RankOptions {
+            precision: DType::F32,
+            certify: Some(2),
+            scores,
+            ..options()
+        };
+        let summary = problem.job(options).run(folder.path(), &mut seen).unwrap();
+        let rankings = read_rankings(&folder.path().join("rankings.parquet")).unwrap();
+        assert!(rankings[3].helpful[0].score > 0.0);
+        (
+            summary.notes.get("rows_too_faint").copied(),
+            seen.notes.len(),
+        )
+    };
+    assert_eq!(rows(true), (Some(1.0), 1));
+    assert_eq!(rows(false), (None, 0));
 }
 
 /// Of two classes and one feature x a gradient is ±(1, −1) ⊗ (x, 1) times the probability of the other class, here down to e⁻⁶⁶⁰.

@@ -77,7 +77,12 @@ impl Asked<'_> {
                 )
             }
         };
-        FaintCount { name, one, count }
+        FaintCount {
+            name,
+            one,
+            count,
+            scores: "scores",
+        }
     }
 
     /// Those at `places`, `[k, p]`, from the queries' images.

@@ -13,6 +13,7 @@ use crate::influence::{
     ScoreHeader, ScoreSink, SinkState, TopRanks, write_group_rankings, write_group_scores,
     write_rankings, write_shares,
 };
+use candle_core::DType;
 use std::ops::Range;
 use std::path::Path;
 
@@ -50,7 +51,7 @@ impl<'a> Outputs<'a> {
     pub(super) fn begin(
         options: NetworkOptions,
         asked: &'a Asked<'a>,
-        space: &ParameterSpace,
+        (space, precision): (&ParameterSpace, DType),
         header: ScoreHeader,
         folder: &Path,
     ) -> Result<Self> {
@@ -63,7 +64,7 @@ impl<'a> Outputs<'a> {
             asked,
             header,
             top: TopRanks::new(options.top, options.bottom),
-            file: (options.scores).then(|| ScoreFile::new(&folder.join("scores.npy"))),
+            file: (options.scores).then(|| ScoreFile::new(&folder.join("scores.npy"), precision)),
             query_groups: query_groups.map(QueryGroupScores::new),
             train_groups: options.train_groups.map(GroupScores::new),
             kept: (options.top, options.bottom),

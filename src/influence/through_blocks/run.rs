@@ -199,7 +199,8 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         for outputs in outputs {
             seen.loss += outputs.losses.iter().sum::<f64>() / count;
             seen.predictions.extend(outputs.predictions);
-            seen.faint.extend(faint(&outputs.residuals, false)?);
+            seen.faint
+                .extend(faint(&outputs.residuals, self.network.dtype(), false)?);
         }
         let right = (seen.predictions.iter().zip(labels)).filter(|(found, label)| found == label);
         seen.accuracy = right.count() as f64 / count;
@@ -259,7 +260,7 @@ impl<N: FineTunedPart> NetworkJob<'_, N> {
         let mut outputs = Outputs::begin(
             self.options.clone(),
             asked,
-            self.network.space(),
+            (self.network.space(), self.network.dtype()),
             header,
             folder,
         )?;

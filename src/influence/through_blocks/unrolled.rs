@@ -21,6 +21,7 @@ use super::part::FineTunedPart;
 use super::scorer::Scorer;
 use super::scoring::{PairScores, ScoringPlan};
 use crate::derivative::network::TrainingDerivatives;
+use crate::median::median;
 use crate::model::{Blocks, MOMENTUM};
 use crate::operator::Vectors;
 use crate::solve::Report;
@@ -106,12 +107,12 @@ pub const ROUGH: f64 = 2.0;
 
 /// What a run notes of how the way back grew, over its queries; nothing where there was none.
 pub(super) fn told_of_growth(mut growth: Vec<f64>) -> Vec<(&'static str, f64)> {
-    growth.sort_by(f64::total_cmp);
-    let Some(&largest) = growth.last() else {
+    let Some(median) = median(&mut growth) else {
         return Vec::new();
     };
+    let largest = growth[growth.len() - 1];
     vec![
-        (WAY_BACK_GROWTH, growth[growth.len() / 2]),
+        (WAY_BACK_GROWTH, median),
         (LARGEST_WAY_BACK_GROWTH, largest),
     ]
 }

@@ -438,4 +438,5 @@ fn growth_is_told_by_its_median_and_its_largest() {
     let told = told_of_growth(vec![5.0, 1.0, 2.0]);
     let expected = [("way_back_growth", 2.0), ("largest_way_back_growth", 5.0)];
     assert_eq!(told, expected);
+    assert_eq!(told_of_growth(vec![2.3, 1.2])[0].1, 1.75);
 }
