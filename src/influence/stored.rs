@@ -46,7 +46,7 @@ impl StoredScores {
         let rows: Vec<u32> = positions.iter().map(|&at| at as u32).collect();
         let values = (self.rows.select(&rows)?.flatten_all()?).to_vec1::<f64>()?;
         for (row, &position) in values.chunks_exact(self.rows.columns()).zip(positions) {
-            self.check(position, row)?;
+            self.check(position, row, f64::is_finite)?;
         }
         Ok(
             Array2::from_shape_vec((positions.len(), self.rows.columns()), values)
@@ -54,14 +54,15 @@ impl StoredScores {
         )
     }
 
-    /// All rows, as stored.
+    /// All rows, in f32.
     ///
     /// # Errors
-    /// As for [`StoredScores::at`].
+    /// As for [`StoredScores::at`], and a score that f32 has no room for.
     pub fn whole(&self) -> Result<Array2<f32>> {
         let mut whole = Array2::zeros((self.rows.count(), self.rows.columns()));
         self.each_row(|row, scores| {
             (whole.row_mut(row).iter_mut().zip(scores)).for_each(|(to, &from)| *to = from as f32);
+            self.check(row, scores, |score| (score as f32).is_finite())
         })?;
         Ok(whole)
     }
@@ -81,6 +82,7 @@ impl StoredScores {
             for &group in &groups_of[row] {
                 means.row_mut(group).scaled_add(1.0, &scores);
             }
+            Ok(())
         })?;
         for (mut mean, members) in means.rows_mut().into_iter().zip(groups) {
             mean /= members.len().max(1) as f64;
@@ -89,19 +91,20 @@ impl StoredScores {
     }
 
     /// Hands on every row, in order, once its scores are known to be finite.
-    fn each_row(&self, mut take: impl FnMut(usize, &[f64])) -> Result<()> {
+    fn each_row(&self, mut take: impl FnMut(usize, &[f64]) -> Result<()>) -> Result<()> {
         for step in self.rows.steps() {
             let values = (self.rows.chunk(step.clone())?.flatten_all()?).to_vec1::<f64>()?;
             for (row, scores) in step.zip(values.chunks_exact(self.rows.columns())) {
-                self.check(row, scores)?;
-                take(row, scores);
+                self.check(row, scores, f64::is_finite)?;
+                take(row, scores)?;
             }
         }
         Ok(())
     }
 
-    fn check(&self, row: usize, scores: &[f64]) -> Result<()> {
-        match scores.iter().position(|score| !score.is_finite()) {
+    /// That all scores of a row have room.
+    fn check(&self, row: usize, scores: &[f64], has_room: fn(f64) -> bool) -> Result<()> {
+        match scores.iter().position(|&score| !has_room(score)) {
             None => Ok(()),
             Some(column) => Err(Error::non_finite(
                 self.path.display().to_string(),
@@ -151,6 +154,17 @@ mod tests {
         let rows = stored.at(&[4_097, 3]).unwrap();
         assert_eq!(rows.row(0), scores.row(4_097).mapv(f64::from));
         assert_eq!(rows.row(1), scores.row(3).mapv(f64::from));
+        // Of a run in f64.
+        let mut wide = scores.mapv(|score| f64::from(score) * 1e-60);
+        write_npy(&path, &wide).unwrap();
+        let stored = StoredScores::open(&path, count, 5).unwrap();
+        assert_eq!(stored.at(&[3]).unwrap().row(0), wide.row(3));
+        wide[[7, 1]] = 1e39;
+        write_npy(&path, &wide).unwrap();
+        let stored = StoredScores::open(&path, count, 5).unwrap();
+        assert_eq!(stored.at(&[7]).unwrap()[[0, 1]], 1e39);
+        let refused = stored.whole().unwrap_err().to_string();
+        assert!(refused.contains("row 7, column 1"), "{refused}");
     }
 
     #[test]
