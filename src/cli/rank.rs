@@ -236,8 +236,8 @@ pub struct Rank {
     #[arg(long)]
     #[serde(skip)]
     dry_run: bool,
-    /// Write the full matrices too: scores.npy and, unless --skip-train, train_scores.npy, [query, train] in f32, with --precision f64 in f64;
-    /// examples.parquet says which images their rows and columns are
+    /// Write the full matrices too: scores.npy and, unless --skip-train, train_scores.npy, [query, train] in f32, with --precision f64
+    /// in f64; examples.parquet says which images their rows and columns are
     #[arg(long)]
     scores: bool,
     /// Write what the head sees of the images of a --model too, for other programs: train_features.safetensors,

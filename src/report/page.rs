@@ -8,12 +8,13 @@ use std::path::Path;
 const TEMPLATE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");
 /// The program in the order it is read; one file for each view.
-const PROGRAM: [&str; 12] = [
+const PROGRAM: [&str; 13] = [
     include_str!("page/store.js"),
     include_str!("page/elements.js"),
     include_str!("page/route.js"),
     include_str!("page/decisions.js"),
     include_str!("page/overview.js"),
+    include_str!("page/find.js"),
     include_str!("page/queries.js"),
     include_str!("page/query.js"),
     include_str!("page/training.js"),

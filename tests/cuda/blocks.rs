@@ -4,7 +4,7 @@ use crate::command_line::run;
 use crate::head::{EQUAL, agree};
 use crate::killed_run::{goes_on_to_the_same_bytes, rank};
 use crate::parquet_table::{numbers, words};
-use crate::scores_of;
+use crate::run_record;
 use ndarray::{Array1, Array2};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -32,7 +32,7 @@ fn transferred() -> tempfile::TempDir {
 
 fn scores(folder: &Path, out: &str, options: &str) -> Array2<f64> {
     rank(folder, &format!("{RANK} {options} --out {out}"));
-    scores_of(&folder.join(out))
+    run_record::scores(folder, out)
 }
 
 /// Share of the first ranks of all queries that are among the others'.

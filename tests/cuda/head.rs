@@ -2,7 +2,7 @@
 
 use crate::command_line::run;
 use crate::device;
-use crate::scores_of;
+use crate::run_record;
 use ascribe::data::Rows;
 use ascribe::derivative::head::{HeadCoordinates, SoftmaxHead};
 use ascribe::influence::{
@@ -367,7 +367,7 @@ fn scores(folder: &Path, out: &str, arguments: &[&str]) -> Array2<f64> {
         out,
     ];
     ranked(folder, &[&fixed[..], arguments].concat());
-    scores_of(&folder.join(out))
+    run_record::scores(folder, out)
 }
 
 /// Spearman's rank correlation of two rows without ties.
@@ -458,7 +458,7 @@ fn a_head_that_is_fitted_there_is_the_same() {
             place.path(),
             &[&fit[..], &[device, "--device", device]].concat(),
         );
-        scores_of(&place.path().join(device))
+        run_record::scores(place.path(), device)
     };
     let apart = distance(&run("cuda"), &run("cpu"));
     assert!(apart < 1e-4, "{apart:e}");

@@ -21,12 +21,9 @@ mod unrolled;
 use ascribe::device::DeviceChoice;
 use ascribe::model::{Normalisation, ResNet};
 use candle_core::{DType, Device, Tensor};
-use ndarray::Array2;
-use ndarray_npy::read_npy;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
-use std::path::Path;
 
 /// The first device.
 pub(crate) fn device() -> Device {
@@ -51,15 +48,6 @@ pub(crate) fn network(architecture: &str, classes: usize, side: usize) -> ResNet
     let classes = (0..classes).map(|class| class.to_string()).collect();
     let architecture = architecture.parse().unwrap();
     ResNet::initialise(architecture, classes, normalisation, side, 7, &Device::Cpu).unwrap()
-}
-
-/// What a run kept with `--scores`.
-pub(crate) fn scores_of(run: &Path) -> Array2<f64> {
-    let path = run.join("scores.npy");
-    read_npy(&path).unwrap_or_else(|_| {
-        let scores: Array2<f32> = read_npy(&path).unwrap();
-        scores.mapv(f64::from)
-    })
 }
 
 /// `‖found − expected‖ / ‖expected‖`; not a number where one of them is not.

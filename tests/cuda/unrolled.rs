@@ -4,7 +4,7 @@
 use crate::command_line::run;
 use crate::head::{EQUAL, agree, distance};
 use crate::killed_run::{goes_on_to_the_same_bytes, rank, record, same_files};
-use crate::scores_of;
+use crate::run_record;
 use ndarray::Array2;
 
 const DIGITS: &str = "--train builtin:digits-train --test builtin:digits-test";
@@ -39,7 +39,7 @@ fn the_way_back_is_that_of_the_processor() {
                 "--model {model} --blocks {blocks} --precision {precision} --device {device}"
             );
             rank(folder, &format!("{part} {RANK} --out {out}"));
-            scores_of(&folder.join(out))
+            run_record::scores(folder, &out)
         };
         let (found, expected) = (scores("cuda"), scores("cpu"));
         assert_eq!(found.dim(), (20, 40));

@@ -5,10 +5,9 @@ use crate::command_line::{both, command, refused, run};
 use crate::killed::killed_at;
 use crate::killed_run::{goes_on_to_the_same_bytes, record, same_files};
 use crate::parquet_table::numbers;
+use crate::run_record::scores;
 use ascribe::influence::read_rankings;
-use ndarray::Array2;
 use serde_json::Value;
-use std::path::Path;
 
 const DIGITS: &str = "--train builtin:digits-train --test builtin:digits-test";
 const FILES: [&str; 4] = [
@@ -31,10 +30,6 @@ fn transferred() -> tempfile::TempDir {
         run(folder, &format!("transfer {words}"));
     }
     place
-}
-
-fn scores(folder: &Path, run: &str) -> Array2<f32> {
-    ndarray_npy::read_npy(folder.join(run).join("scores.npy")).unwrap()
 }
 
 #[test]
@@ -61,8 +56,7 @@ fn a_transfer_is_repeated_and_differentiated() {
     assert!(rankings.iter().all(|ranking| ranking.helpful.len() == 40));
     // In f64 the same but for rounding, which twelve steps do not blow up.
     run(folder, &format!("{rank} --precision f64 --out double"));
-    let double: Array2<f64> = ndarray_npy::read_npy(folder.join("double/scores.npy")).unwrap();
-    let found = found.mapv(f64::from);
+    let double = scores(folder, "double");
     let largest = double
         .iter()
         .fold(0.0f64, |most, score| most.max(score.abs()));

@@ -12,14 +12,4 @@ mod singular;
 mod small_sets;
 mod train_groups;
 
-use ndarray::Array2;
-use std::path::Path;
-
-/// What a run kept with `--scores`.
-pub(crate) fn scores(folder: &Path, run: &str) -> Array2<f64> {
-    let path = folder.join(run).join("scores.npy");
-    ndarray_npy::read_npy(&path).unwrap_or_else(|_| {
-        let scores: Array2<f32> = ndarray_npy::read_npy(&path).unwrap();
-        scores.mapv(f64::from)
-    })
-}
+pub(crate) use crate::run_record::scores;

@@ -48,20 +48,29 @@ fn images_that_differ_beyond_f32_are_not_tied() {
     assert!(proven > 20, "{proven}");
 }
 
+/// `values`, with three in place of those of a row that the head below takes for class 0 all but surely.
+fn surely(mut values: Vec<f64>, row: usize) -> Rows {
+    values[3 * row..][..3].copy_from_slice(&[144.0, 0.0, 0.0]);
+    Rows::from(tensor(values, 3))
+}
+
+/// The last query's loss is e⁻¹⁰⁰ and less.
+fn problem_with_a_sure_query() -> Problem {
+    let weights = vec![1.0, 0.2, 0.0, 0.0, 0.3, -0.4, 0.1, 0.0, -0.9, 0.1, 0.2, 0.0];
+    let mut problem = problem();
+    problem.head = SoftmaxHead::from_parameters(&tensor(weights, 4)).unwrap();
+    problem.test = surely(wave(12, 2.3), 3);
+    problem.test_labels[3] = 0;
+    problem
+}
+
 /// f32 has hardly a number for a loss of e⁻¹⁰⁰. A training image with it must not end the run, and of a query with it the run must
 /// say what its scores are worth.
 #[test]
 fn images_that_are_predicted_all_but_surely_are_scored_and_told_of() {
-    let mut problem = problem();
-    let weights = vec![1.0, 0.2, 0.0, 0.0, 0.3, -0.4, 0.1, 0.0, -0.9, 0.1, 0.2, 0.0];
-    problem.head = SoftmaxHead::from_parameters(&tensor(weights, 4)).unwrap();
+    let mut problem = problem_with_a_sure_query();
     problem.train_labels[0] = 0;
-    problem.test_labels[3] = 0;
-    let surely = |mut values: Vec<f64>, row: usize| {
-        values[3 * row..][..3].copy_from_slice(&[144.0, 0.0, 0.0]);
-        Rows::from(tensor(values, 3))
-    };
-    (problem.train, problem.test) = (surely(wave(30, 0.9), 0), surely(wave(12, 2.3), 3));
+    problem.train = surely(wave(30, 0.9), 0);
     let run = |precision: DType, method: Method, normalise: Normalise| {
         let (folder, mut seen) = (tempfile::tempdir().unwrap(), Seen::default());
         let solver = Settings {
@@ -120,13 +129,7 @@ fn images_that_are_predicted_all_but_surely_are_scored_and_told_of() {
 /// What is proven is in f64, and a file of f32 has no room for it.
 #[test]
 fn proven_scores_that_a_file_has_no_room_for_are_told_of() {
-    let mut problem = problem();
-    let weights = vec![1.0, 0.2, 0.0, 0.0, 0.3, -0.4, 0.1, 0.0, -0.9, 0.1, 0.2, 0.0];
-    problem.head = SoftmaxHead::from_parameters(&tensor(weights, 4)).unwrap();
-    problem.test_labels[3] = 0;
-    let mut values = wave(12, 2.3);
-    values[9..].copy_from_slice(&[144.0, 0.0, 0.0]);
-    problem.test = Rows::from(tensor(values, 3));
+    let problem = problem_with_a_sure_query();
     let rows = |scores: bool| {
         let (folder, mut seen) = (tempfile::tempdir().unwrap(), Seen::default());
         let options = RankOptions {
